@@ -1,0 +1,48 @@
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { runner } from 'node-pg-migrate';
+import pg from 'pg';
+
+/** The absolute path of a file or folder of this project. */
+export function projectPath(path: string): string {
+  return fileURLToPath(new URL(`../${path}`, import.meta.url));
+}
+
+/** Creates NurtureHub's own tables in the least form that the schema builds on. */
+export async function createHostTables(client: pg.ClientBase): Promise<void> {
+  await client.query(await readFile(projectPath('dev/host-tables.sql'), 'utf8'));
+}
+
+/** Applies or reverts migrations, exactly as `npx node-pg-migrate` does. */
+export async function migrate(
+  client: pg.ClientBase,
+  direction: 'up' | 'down' = 'up',
+  count?: number,
+): Promise<void> {
+  await runner({
+    dbClient: client,
+    dir: projectPath('migrations'),
+    migrationsTable: 'pgmigrations',
+    schema: ['public'],
+    direction,
+    verbose: false,
+    // What its command does by default, and its programming interface does not.
+    singleTransaction: true,
+    ...(count === undefined ? {} : { count }),
+    logger: { debug() {}, info() {}, warn() {}, error() {} },
+  });
+}
+
+/** Runs `work` with a connection that ends with it. */
+export async function withClient<Result>(
+  url: string,
+  work: (client: pg.Client) => Promise<Result>,
+): Promise<Result> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}

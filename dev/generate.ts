@@ -1,0 +1,131 @@
+/**
+ * Writes src/generated from queries/, by pgtyped against a freshly migrated PostgreSQL.
+ *
+ *   npm run generate           writes the files
+ *   npm run check:generated    changes nothing, and fails if they are stale
+ *
+ * pgtyped exits 0 on queries it cannot read or type and leaves old output in place, so it writes
+ * into an empty folder here, and nothing counts but what it wrote and what it said.
+ */
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { createHostTables, migrate, projectPath, withClient } from './database.js';
+import { startEmbeddedPostgres } from './embedded-postgres.js';
+
+const run = promisify(execFile);
+
+/**
+ * Types the queries of a folder.
+ *
+ * @returns the generated files, by name
+ * @throws Error that names each query that pgtyped could not type
+ */
+export async function generate(queriesFolder: string, databaseUrl: string): Promise<Map<string, string>> {
+  const folder = await mkdtemp(join(tmpdir(), 'crm-schema-generate-'));
+  try {
+    const config = JSON.parse(await readFile(projectPath('pgtyped.config.json'), 'utf8'));
+    const [transform] = config.transforms;
+    transform.emitTemplate = join(folder, '{{name}}.ts');
+    const configPath = join(folder, 'pgtyped.config.json');
+    await writeFile(configPath, JSON.stringify({ ...config, srcDir: queriesFolder }));
+
+    const pgtyped = projectPath('node_modules/@pgtyped/cli/lib/index.js');
+    const { stdout, stderr } = await run(
+      process.execPath,
+      [pgtyped, '-c', configPath, '--uri', databaseUrl],
+      {
+        cwd: projectPath('.'),
+      },
+    ).catch((error) => ({ stdout: error.stdout, stderr: `${error.stderr}${error.message}` }));
+
+    const problems = complaints(stdout + stderr);
+    const files = new Map<string, string>();
+    for (const name of (await readdir(queriesFolder)).filter((file) => file.endsWith('.sql')).sort()) {
+      const source = await readFile(join(queriesFolder, name), 'utf8');
+      const output = await readFile(join(folder, name.replace(/\.sql$/, '.ts')), 'utf8').catch(() => '');
+      problems.push(...flaws(name, source, output));
+      files.set(name.replace(/\.sql$/, '.ts'), onOurRuntime(output));
+    }
+    if (problems.length > 0)
+      throw new Error(`pgtyped could not type every query:\n  ${problems.join('\n  ')}`);
+    return files;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** What pgtyped said beyond its usual progress. */
+function complaints(output: string): string[] {
+  const progress = /^(Using a pool of \d+ threads\.|Processing .*|Saved \d+ query types from .*|)$/;
+  return output.split('\n').filter((line) => !progress.test(line));
+}
+
+/** Queries that are missing from the output, and types in it that say nothing. */
+function flaws(name: string, source: string, output: string): string[] {
+  const queries = [...source.matchAll(/@name\s+(\w+)/g)].map(([, query]) => query as string);
+  const missing = queries.filter((query) => !output.includes(`export const ${query} = new PreparedQuery<`));
+  const code = output.replace(/\/\*[\s\S]*?\*\//g, '').replace(/^const \w+IR: any = .*$/gm, '');
+  const vague = [...code.matchAll(/^.*\b(never|unknown)\b.*$/gm)].map(([line]) => line.trim());
+  return [
+    ...(queries.length === 0 ? [`${name}: no query found`] : []),
+    ...missing.map((query) => `${name}: ${query} is missing from the output`),
+    ...vague.map((line) => `${name}: ${line}`),
+  ];
+}
+
+/** pgtyped's runtime is replaced by our own small one, which also wants to know each query's name. */
+function onOurRuntime(output: string): string {
+  return output
+    .replace(
+      /import \{ PreparedQuery \} from '@pgtyped\/runtime';/,
+      "import { PreparedQuery } from '../prepared-query.js';",
+    )
+    .replace(/from '[^']*src\/types\.js'/, "from '../types.js'")
+    .replace(/^const (\w+)IR: any = /gm, 'const $1IR = ')
+    .replace(/(new PreparedQuery<[^>]*>)\((\w+)IR\)/g, "$1('$2', $2IR)");
+}
+
+async function main(checkOnly: boolean): Promise<void> {
+  const server = await startEmbeddedPostgres();
+  let fresh: Map<string, string>;
+  try {
+    await withClient(server.url, async (client) => {
+      await createHostTables(client);
+      await migrate(client);
+    });
+    fresh = await generate(projectPath('queries'), server.url);
+  } finally {
+    await server.stop();
+  }
+
+  const folder = projectPath('src/generated');
+  const committed = new Map<string, string>();
+  for (const name of await readdir(folder).catch(() => [])) {
+    committed.set(name, await readFile(join(folder, name), 'utf8'));
+  }
+  const names = [...new Set([...fresh.keys(), ...committed.keys()])].sort();
+  const stale = names.filter((name) => fresh.get(name) !== committed.get(name));
+
+  if (checkOnly) {
+    if (stale.length > 0)
+      throw new Error(`Stale in src/generated: ${stale.join(', ')}. Run: npm run generate`);
+    console.log(`src/generated is fresh: ${names.length} files.`);
+    return;
+  }
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true });
+  for (const [name, text] of fresh) await writeFile(join(folder, name), text);
+  console.log(
+    stale.length > 0 ? `Written to src/generated: ${stale.join(', ')}.` : 'src/generated was fresh.',
+  );
+}
+
+if (process.argv[1] === projectPath('dev/generate.ts')) {
+  await main(process.argv.includes('--check')).catch((error) => {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 1;
+  });
+}

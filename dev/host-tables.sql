@@ -1,0 +1,13 @@
+-- The smallest stand-ins for NurtureHub's own tables, for development, the demo and the tests.
+-- Production has the real ones; no migration ever creates, alters or drops them.
+
+create table organisations (
+  id uuid primary key,
+  name text not null
+);
+
+create table contacts (
+  id uuid primary key,
+  organisation_id uuid not null references organisations (id),
+  name text not null
+);

@@ -1,0 +1,261 @@
+/* @name contactExternalIdLink */
+-- Links contacts to external ids, one array element each, and refreshes lastSeenAt where the link was
+-- there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,
+-- `external_id_taken` (by the contact in `takenBy`), `contact_taken` (the contact has the external id
+-- in `takenBy` at that provider), or `retry` when a change of this very moment decides it and only
+-- the next statement can see which. By the primary key and
+-- contact_external_ids_contact_id_provider_key; locks the mappings in key order and the contacts FOR
+-- KEY SHARE.
+with wanted as (
+  select
+    position,
+    provider,
+    entity_type,
+    external_id,
+    contact_id
+  from unnest(
+    :providers!::text[],
+    :entityTypes!::text[],
+    :externalIds!::text[],
+    :contactIds!::uuid[]
+  ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
+),
+existing as (
+  select
+    wanted.position,
+    mapping.provider,
+    mapping.entity_type,
+    mapping.external_id,
+    mapping.contact_id,
+    mapping.contact_id = wanted.contact_id as is_same
+  from wanted
+  inner join contact_external_ids as mapping
+    on mapping.organisation_id = :organisationId!::uuid
+    and mapping.provider = wanted.provider
+    and mapping.entity_type = wanted.entity_type
+    and mapping.external_id = wanted.external_id
+  order by
+    mapping.provider,
+    mapping.entity_type,
+    mapping.external_id
+  for no key update of mapping
+),
+seen as (
+  update contact_external_ids as mapping
+  set last_seen_at = greatest(mapping.last_seen_at, now())
+  from existing
+  where existing.is_same
+    and mapping.organisation_id = :organisationId!::uuid
+    and mapping.provider = existing.provider
+    and mapping.entity_type = existing.entity_type
+    and mapping.external_id = existing.external_id
+),
+linked as (
+  insert into contact_external_ids (
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id
+  )
+  select
+    :organisationId!::uuid,
+    provider,
+    entity_type,
+    external_id,
+    contact_id
+  from wanted
+  where position not in (select position from existing)
+  order by
+    provider,
+    entity_type,
+    external_id,
+    position
+  on conflict do nothing
+  returning
+    provider,
+    entity_type,
+    external_id,
+    contact_id
+)
+select
+  wanted.position::integer as "position!",
+  case
+    when linked_id.contact_id = wanted.contact_id then 'linked'
+    when existing.is_same then 'already_linked'
+    when coalesce(linked_id.contact_id, existing.contact_id) is not null then 'external_id_taken'
+    when coalesce(linked_contact.external_id, other.external_id) is not null then 'contact_taken'
+    else 'retry'
+  end as "outcome!",
+  case
+    when linked_id.contact_id = wanted.contact_id or existing.is_same then null
+    else coalesce(
+      linked_id.contact_id::text,
+      existing.contact_id::text,
+      linked_contact.external_id,
+      other.external_id
+    )
+  end as "takenBy?"
+from wanted
+left join existing
+  on existing.position = wanted.position
+left join linked as linked_id
+  on linked_id.provider = wanted.provider
+  and linked_id.entity_type = wanted.entity_type
+  and linked_id.external_id = wanted.external_id
+left join linked as linked_contact
+  on linked_contact.provider = wanted.provider
+  and linked_contact.contact_id = wanted.contact_id
+left join contact_external_ids as other
+  on other.organisation_id = :organisationId!::uuid
+  and other.provider = wanted.provider
+  and other.contact_id = wanted.contact_id
+order by wanted.position;
+
+/* @name contactExternalIdListByContacts */
+-- All external ids of some contacts, by contact and provider. At most one row for each contact and
+-- provider, by contact_external_ids_contact_id_provider_key.
+select
+  contact_id as "contactId",
+  provider,
+  entity_type as "entityType",
+  external_id as "externalId",
+  first_seen_at as "firstSeenAt",
+  last_seen_at as "lastSeenAt"
+from contact_external_ids
+where organisation_id = :organisationId!::uuid
+  and contact_id = any(:contactIds!::uuid[])
+order by
+  contact_id,
+  provider;
+
+/* @name contactExternalIdRepoint */
+-- Moves external ids from one contact to another, one array element each, all or none; a swap is two
+-- elements. One row per element: `position` counts from 1, `isHeld` says whether the id was mapped
+-- to the contact it should move from. Nothing is moved unless all are. Violates
+-- contact_external_ids_contact_id_provider_key where a contact would have two ids at one provider.
+-- By the primary key; locks the mappings in key order and the contacts FOR KEY SHARE.
+with wanted as (
+  select
+    position,
+    provider,
+    entity_type,
+    external_id,
+    from_contact_id,
+    to_contact_id
+  from unnest(
+    :providers!::text[],
+    :entityTypes!::text[],
+    :externalIds!::text[],
+    :fromContactIds!::uuid[],
+    :toContactIds!::uuid[]
+  ) with ordinality as move (provider, entity_type, external_id, from_contact_id, to_contact_id, position)
+),
+held as (
+  select wanted.position
+  from wanted
+  inner join contact_external_ids as mapping
+    on mapping.organisation_id = :organisationId!::uuid
+    and mapping.provider = wanted.provider
+    and mapping.entity_type = wanted.entity_type
+    and mapping.external_id = wanted.external_id
+    and mapping.contact_id = wanted.from_contact_id
+  order by
+    mapping.provider,
+    mapping.entity_type,
+    mapping.external_id
+  for update of mapping
+),
+-- Deleted and inserted anew, not updated: a unique index is checked row by row, so that an update
+-- would stumble over the first half of a swap.
+removed as (
+  delete from contact_external_ids as mapping
+  using wanted
+  where mapping.organisation_id = :organisationId!::uuid
+    and mapping.provider = wanted.provider
+    and mapping.entity_type = wanted.entity_type
+    and mapping.external_id = wanted.external_id
+    and (select count(*) from held) = (select count(*) from wanted)
+  returning mapping.external_id
+),
+moved as (
+  insert into contact_external_ids (
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id
+  )
+  select
+    :organisationId!::uuid,
+    provider,
+    entity_type,
+    external_id,
+    to_contact_id
+  from wanted
+  -- Counting what was removed makes sure that all of it is, before the first row goes in.
+  where (select count(*) from removed) > 0
+)
+select
+  wanted.position::integer as "position!",
+  held.position is not null as "isHeld!"
+from wanted
+left join held
+  on held.position = wanted.position
+order by wanted.position;
+
+/* @name contactExternalIdResolve */
+-- Which contacts some external ids of one provider and entity type mean. At most one row for each
+-- id, none for an unknown one; by the primary key.
+select
+  external_id as "externalId",
+  contact_id as "contactId"
+from contact_external_ids
+where organisation_id = :organisationId!::uuid
+  and provider = :provider!::text
+  and entity_type = :entityType!::text
+  and external_id = any(:externalIds!::text[]);
+
+/* @name contactExternalIdUnlink */
+-- Unlinks contacts from external ids, one array element each. One row for each link that was there
+-- and is gone: its `position`, counted from 1. By the primary key; locks the mappings in key order.
+with unwanted as (
+  select
+    position,
+    provider,
+    entity_type,
+    external_id,
+    contact_id
+  from unnest(
+    :providers!::text[],
+    :entityTypes!::text[],
+    :externalIds!::text[],
+    :contactIds!::uuid[]
+  ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
+),
+held as (
+  select
+    unwanted.position,
+    mapping.provider,
+    mapping.entity_type,
+    mapping.external_id
+  from unwanted
+  inner join contact_external_ids as mapping
+    on mapping.organisation_id = :organisationId!::uuid
+    and mapping.provider = unwanted.provider
+    and mapping.entity_type = unwanted.entity_type
+    and mapping.external_id = unwanted.external_id
+    and mapping.contact_id = unwanted.contact_id
+  order by
+    mapping.provider,
+    mapping.entity_type,
+    mapping.external_id
+  for update of mapping
+)
+delete from contact_external_ids as mapping
+using held
+where mapping.organisation_id = :organisationId!::uuid
+  and mapping.provider = held.provider
+  and mapping.entity_type = held.entity_type
+  and mapping.external_id = held.external_id
+returning held.position::integer as "position!";

@@ -1,0 +1,210 @@
+import { CrmSchemaError } from './errors.js';
+import * as queries from './generated/crm_connections.js';
+import type { Queryable } from './prepared-query.js';
+import type { Refined } from './refined.js';
+import { timestampParameter } from './timestamps.js';
+import type {
+  ConnectionStatus,
+  EncryptedCredentials,
+  Provider,
+  SyncError,
+  SyncStatus,
+  Timestamp,
+  TimestampInput,
+} from './types.js';
+import { checkOneOf, checkProvider, checkShortText, checkUuid } from './validation.js';
+
+/** Names one connection. */
+export interface ConnectionKey {
+  organisationId: string;
+  connectionId: string;
+}
+
+/** One connection of an organisation to a CRM, without its credentials. */
+export type Connection = Refined<
+  queries.ConnectionGetResult,
+  { provider: Provider; status: ConnectionStatus }
+>;
+
+/** A connection and what the sync log says of its health. */
+export type ConnectionHealth = Refined<
+  queries.ConnectionListWithHealthResult,
+  {
+    provider: Provider;
+    status: ConnectionStatus;
+    lastEventStatus: SyncStatus | null;
+    lastError: SyncError | null;
+  }
+>;
+
+/** What the sync worker needs to sign in; everyone else has no use for it. */
+export type ConnectionCredentials = Refined<
+  queries.ConnectionGetCredentialsResult,
+  { provider: Provider; credentials: EncryptedCredentials }
+>;
+
+/**
+ * Connects a CRM: one new, active connection.
+ *
+ * @param params.connectionId a UUID that the caller makes, because the credentials are bound to it
+ * @param params.credentials encrypted for exactly this organisation, connection and provider: see
+ *   `credentialsAad`
+ * @param params.credentialsExpiresAt when the access token inside expires, if that is known
+ * @returns when the database made the connection
+ * @throws CrmSchemaError `live_connection_exists`, `connection_exists`, `unknown_organisation`,
+ *   `unknown_provider`, `malformed_credentials`, `credentials_bound_elsewhere`, `invalid_input`
+ */
+export async function connectionConnect(
+  client: Queryable,
+  params: ConnectionKey & {
+    provider: Provider;
+    credentials: EncryptedCredentials;
+    credentialsExpiresAt?: TimestampInput | null | undefined;
+  },
+): Promise<{ connectedAt: Timestamp }> {
+  checkKey(params);
+  checkProvider({ field: 'provider' }, params.provider);
+  if (typeof params.credentials !== 'object' || params.credentials === null) {
+    throw new CrmSchemaError('malformed_credentials', 'credentials has to be a JWE, as an object.');
+  }
+  const expiresAt = params.credentialsExpiresAt ?? null;
+  const [row] = await queries.connectionConnect.run(
+    {
+      ...params,
+      credentials: { ...params.credentials },
+      credentialsExpiresAt:
+        expiresAt === null ? null : timestampParameter({ field: 'credentialsExpiresAt' }, expiresAt),
+    },
+    client,
+  );
+  return row as queries.ConnectionConnectResult;
+}
+
+/** One connection, live or disconnected; null if the organisation has no such connection. */
+export async function connectionGet(client: Queryable, key: ConnectionKey): Promise<Connection | null> {
+  checkKey(key);
+  const [row] = await queries.connectionGet.run(key, client);
+  return (row as Connection | undefined) ?? null;
+}
+
+/** The live connection of an organisation to one CRM; null if there is none. */
+export async function connectionGetLive(
+  client: Queryable,
+  params: { organisationId: string; provider: Provider },
+): Promise<Connection | null> {
+  checkUuid({ field: 'organisationId' }, params.organisationId);
+  checkProvider({ field: 'provider' }, params.provider);
+  const [row] = await queries.connectionGetLive.run(params, client);
+  return (row as Connection | undefined) ?? null;
+}
+
+/** The encrypted credentials of a live connection; null if the organisation has no such live connection. */
+export async function connectionGetCredentials(
+  client: Queryable,
+  key: ConnectionKey,
+): Promise<ConnectionCredentials | null> {
+  checkKey(key);
+  const [row] = await queries.connectionGetCredentials.run(key, client);
+  return (row as ConnectionCredentials | undefined) ?? null;
+}
+
+/**
+ * Which CRMs is this organisation connected to, and are they healthy?
+ *
+ * Every connection it has or had, live ones first, then by provider and newest first.
+ *
+ * @param params.failuresSince from when failures are counted, up to 1,000 for each connection
+ */
+export async function connectionListWithHealth(
+  client: Queryable,
+  params: { organisationId: string; failuresSince: TimestampInput },
+): Promise<ConnectionHealth[]> {
+  checkUuid({ field: 'organisationId' }, params.organisationId);
+  const failuresSince = timestampParameter({ field: 'failuresSince' }, params.failuresSince);
+  const rows = await queries.connectionListWithHealth.run({ ...params, failuresSince }, client);
+  return rows as ConnectionHealth[];
+}
+
+/**
+ * Marks a live connection `active`, which clears the reason, or `error`, with a reason that an agent
+ * can act on (1 to 500 characters, no secret, no personal data).
+ *
+ * @returns since when the connection has had this status
+ * @throws CrmSchemaError `connection_not_live`, `invalid_input`
+ */
+export async function connectionSetStatus(
+  client: Queryable,
+  params: ConnectionKey & ({ status: 'active' } | { status: 'error'; reason: string }),
+): Promise<{ statusChangedAt: Timestamp }> {
+  checkKey(params);
+  checkOneOf({ field: 'status' }, params.status, ['active', 'error']);
+  const reason = 'reason' in params ? params.reason : undefined;
+  if (params.status === 'error') checkShortText({ field: 'reason' }, reason, 500);
+  else if (reason !== undefined && reason !== null) {
+    throw new CrmSchemaError('invalid_input', 'reason: an active connection has none.');
+  }
+  const [row] = await queries.connectionSetStatus.run({ ...params, reason }, client);
+  return row ?? notLive();
+}
+
+/**
+ * Ends a live connection and wipes its credentials. The row stays as history; connecting the same CRM
+ * again makes a new connection.
+ *
+ * @param params.reason why, if there is more to say than the reason it already has
+ * @throws CrmSchemaError `connection_not_live`, `invalid_input`
+ */
+export async function connectionDisconnect(
+  client: Queryable,
+  params: ConnectionKey & { reason?: string | null | undefined },
+): Promise<{ disconnectedAt: Timestamp }> {
+  checkKey(params);
+  if (params.reason != null) checkShortText({ field: 'reason' }, params.reason, 500);
+  const [row] = await queries.connectionDisconnect.run({ ...params, reason: params.reason ?? null }, client);
+  return row ?? notLive();
+}
+
+/**
+ * Moves the cursor of incremental sync forwards. The same value again changes nothing.
+ *
+ * @param params.lastSyncedAt up to when all changes have arrived, by the CRM's clock: see
+ *   `canonicalTimestamp` for what a CRM sends
+ * @returns where the cursor stands now
+ * @throws CrmSchemaError `cursor_moved_backwards`, `connection_not_live`, `invalid_input`
+ */
+export async function connectionAdvanceLastSyncedAt(
+  client: Queryable,
+  params: ConnectionKey & { lastSyncedAt: TimestampInput },
+): Promise<{ lastSyncedAt: Timestamp }> {
+  checkKey(params);
+  const lastSyncedAt = timestampParameter({ field: 'lastSyncedAt' }, params.lastSyncedAt);
+  const [row] = await queries.connectionAdvanceLastSyncedAt.run({ ...params, lastSyncedAt }, client);
+  if (row === undefined || row.outcome === 'disconnected') return notLive();
+  if (row.outcome === 'moved_backwards') {
+    throw new CrmSchemaError(
+      'cursor_moved_backwards',
+      `The cursor stands at ${row.lastSyncedAt} and never moves back to ${lastSyncedAt}; for a full sync, reset it.`,
+    );
+  }
+  return { lastSyncedAt: row.lastSyncedAt as Timestamp };
+}
+
+/**
+ * Forgets the cursor, so that the next sync is a full one.
+ *
+ * @throws CrmSchemaError `connection_not_live`, `invalid_input`
+ */
+export async function connectionResetLastSyncedAt(client: Queryable, key: ConnectionKey): Promise<void> {
+  checkKey(key);
+  const [row] = await queries.connectionResetLastSyncedAt.run(key, client);
+  if (row === undefined) notLive();
+}
+
+function checkKey({ organisationId, connectionId }: ConnectionKey): void {
+  checkUuid({ field: 'organisationId' }, organisationId);
+  checkUuid({ field: 'connectionId' }, connectionId);
+}
+
+function notLive(): never {
+  throw new CrmSchemaError('connection_not_live', 'The organisation has no such live connection.');
+}

@@ -1,0 +1,99 @@
+import { CrmSchemaError, type CrmSchemaErrorCode } from './errors.js';
+
+/** What each constraint means when it is violated; those of the CHECKs that are not here are `invalid_input`. */
+const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
+  crm_connections_pkey: ['connection_exists', 'A connection with this id exists already.'],
+  crm_connections_organisation_id_fkey: ['unknown_organisation', 'There is no such organisation.'],
+  crm_connections_organisation_id_provider_live_key: [
+    'live_connection_exists',
+    'The organisation already has a live connection to this CRM: disconnect it first.',
+  ],
+  crm_connections_provider_check: ['unknown_provider', 'The provider is not one that can be connected.'],
+  crm_connections_credentials_is_jwe_check: [
+    'malformed_credentials',
+    'Credentials have to be a JWE in flattened JSON serialisation, with exactly the agreed members.',
+  ],
+  crm_connections_credentials_bound_to_row_check: [
+    'credentials_bound_elsewhere',
+    'The credentials were encrypted for another organisation, connection or provider.',
+  ],
+  crm_sync_log_connection_id_fkey: ['wrong_tenant', 'The organisation has no such connection.'],
+  contact_external_ids_contact_id_fkey: ['wrong_tenant', 'The organisation has no such contact.'],
+  contact_external_ids_pkey: ['external_id_taken', 'The external id is mapped already.'],
+  contact_external_ids_contact_id_provider_key: [
+    'contact_taken',
+    'The contact has another external id at this provider.',
+  ],
+  contact_external_ids_provider_check: ['unknown_provider', 'The provider is not one that can be connected.'],
+};
+
+/** SQLSTATEs by which the schema itself, or the server on its behalf, refuses something. */
+const integrityViolation = /^23/;
+const appendOnly = 'CRM02';
+const unstorableText = new Set(['22021', '22P05']);
+
+/** The fields of `pg`'s DatabaseError that are read here. */
+interface DatabaseError extends Error {
+  code: string;
+  constraint?: string;
+  table?: string;
+  column?: string;
+  detail?: string;
+}
+
+function isDatabaseError(error: unknown): error is DatabaseError {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string';
+}
+
+/**
+ * The typed error for a violated rule of this schema; anything else is returned untouched.
+ */
+export function fromDatabaseError(error: unknown): unknown {
+  if (!isDatabaseError(error)) return error;
+  if (error.code === appendOnly) {
+    return new CrmSchemaError('log_is_append_only', 'The sync log is append-only.', {
+      cause: safeCause(error),
+    });
+  }
+  if (unstorableText.has(error.code)) {
+    return new CrmSchemaError('invalid_input', 'Text may not contain NUL or broken UTF-8.', {
+      cause: safeCause(error),
+    });
+  }
+  if (!integrityViolation.test(error.code) || !isOurs(error.table)) return error;
+  const [code, message] = meaning(error);
+  const refusal = new CrmSchemaError(code, message, { cause: safeCause(error) });
+  keys.set(refusal, keyIn(error.detail));
+  return refusal;
+}
+
+/** The keys that refusals were about: kept beside the errors, because they are for this package alone. */
+const keys = new WeakMap<CrmSchemaError, Record<string, string>>();
+
+/** The columns and values of the unique or foreign key that was violated, where the server told. */
+export function violatedKey(error: CrmSchemaError): Record<string, string> | undefined {
+  return keys.get(error);
+}
+
+/** Reads the detail of a violated key: `Key (contact_id, provider)=(…, reapit) already exists.` */
+function keyIn(detail = ''): Record<string, string> {
+  const [, columns = '', values = ''] = /^Key \(([^)]*)\)=\((.*)\) /.exec(detail) ?? [];
+  const valueList = values.split(', ');
+  return Object.fromEntries(columns.split(', ').map((column, index) => [column, valueList[index] ?? '']));
+}
+
+function isOurs(table = ''): boolean {
+  return /^(crm_connections|crm_sync_log|contact_external_ids)/.test(table);
+}
+
+function meaning(error: DatabaseError): readonly [CrmSchemaErrorCode, string] {
+  const constraint = error.constraint ?? '';
+  const known = constraintCodes[constraint];
+  if (known !== undefined) return known;
+  return ['invalid_input', `The database refuses the row: ${error.message}.`];
+}
+
+/** The server's words without its detail, which quotes the refused row, credentials and all. */
+function safeCause({ message, code, constraint, table, column }: DatabaseError): Error {
+  return Object.assign(new Error(message), { code, constraint, table, column });
+}

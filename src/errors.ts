@@ -1,0 +1,59 @@
+/** What went wrong, for programs. Codes are part of the public contract: they never change meaning. */
+export type CrmSchemaErrorCode =
+  /** The caller's input breaks a rule of the schema; nothing was sent or written. */
+  | 'invalid_input'
+  /** The provider is none of `providers`. */
+  | 'unknown_provider'
+  /** There is no such organisation. */
+  | 'unknown_organisation'
+  /** The organisation has no such connection or contact; another organisation may. */
+  | 'wrong_tenant'
+  /** The organisation already has a live connection to this CRM. */
+  | 'live_connection_exists'
+  /** A connection with this id exists already. */
+  | 'connection_exists'
+  /** The organisation has no such connection, or it is disconnected. */
+  | 'connection_not_live'
+  /** The cursor is already past this point. */
+  | 'cursor_moved_backwards'
+  /** The credentials are not a JWE of the agreed shape. */
+  | 'malformed_credentials'
+  /** The credentials were encrypted for another organisation, connection or provider. */
+  | 'credentials_bound_elsewhere'
+  /** The external id is mapped to another contact. */
+  | 'external_id_taken'
+  /** The contact has another external id at this provider. */
+  | 'contact_taken'
+  /** The mapping is no longer what the caller believed. */
+  | 'mapping_changed'
+  /** The row is still referenced: an organisation with connections, a connection with history. */
+  | 'still_referenced'
+  /** The sync log is append-only. */
+  | 'log_is_append_only';
+
+/**
+ * A rule of the schema is broken. `message` is for people and holds no secret; `code` is for programs.
+ *
+ * `cause`, where the database found it, has the server's SQLSTATE, message and constraint, but not its
+ * detail, which quotes the refused row.
+ */
+export class CrmSchemaError extends Error {
+  override readonly name = 'CrmSchemaError';
+  readonly code: CrmSchemaErrorCode;
+  /** The element of a batch that is to blame, counted from 0. */
+  readonly rowIndex: number | undefined;
+
+  constructor(
+    code: CrmSchemaErrorCode,
+    message: string,
+    options: { cause?: unknown; rowIndex?: number | undefined } = {},
+  ) {
+    const { rowIndex } = options;
+    super(
+      rowIndex === undefined ? message : `row ${rowIndex}: ${message}`,
+      'cause' in options ? { cause: options.cause } : undefined,
+    );
+    this.code = code;
+    this.rowIndex = rowIndex;
+  }
+}

@@ -1,0 +1,423 @@
+/** Types generated for queries found in "queries/contact_external_ids.sql" */
+import { PreparedQuery } from '../prepared-query.js';
+
+import type { Timestamp } from '../types.js';
+
+export type stringArray = (string)[];
+
+/** 'ContactExternalIdLink' parameters type */
+export interface ContactExternalIdLinkParams {
+  contactIds: stringArray;
+  entityTypes: stringArray;
+  externalIds: stringArray;
+  organisationId: string;
+  providers: stringArray;
+}
+
+/** 'ContactExternalIdLink' return type */
+export interface ContactExternalIdLinkResult {
+  outcome: string;
+  position: number;
+  takenBy: string | null;
+}
+
+/** 'ContactExternalIdLink' query type */
+export interface ContactExternalIdLinkQuery {
+  params: ContactExternalIdLinkParams;
+  result: ContactExternalIdLinkResult;
+}
+
+const contactExternalIdLinkIR = {"usedParamSet":{"providers":true,"entityTypes":true,"externalIds":true,"contactIds":true,"organisationId":true},"params":[{"name":"providers","required":true,"transform":{"type":"scalar"},"locs":[{"a":702,"b":712}]},{"name":"entityTypes","required":true,"transform":{"type":"scalar"},"locs":[{"a":727,"b":739}]},{"name":"externalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":754,"b":766}]},{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":781,"b":792}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1178,"b":1193},{"a":1643,"b":1658},{"a":1966,"b":1981},{"a":3402,"b":3417}]}],"statement":"-- Links contacts to external ids, one array element each, and refreshes lastSeenAt where the link was\n-- there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,\n-- `external_id_taken` (by the contact in `takenBy`), `contact_taken` (the contact has the external id\n-- in `takenBy` at that provider), or `retry` when a change of this very moment decides it and only\n-- the next statement can see which. By the primary key and\n-- contact_external_ids_contact_id_provider_key; locks the mappings in key order and the contacts FOR\n-- KEY SHARE.\nwith wanted as (\n  select\n    position,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  from unnest(\n    :providers!::text[],\n    :entityTypes!::text[],\n    :externalIds!::text[],\n    :contactIds!::uuid[]\n  ) with ordinality as link (provider, entity_type, external_id, contact_id, position)\n),\nexisting as (\n  select\n    wanted.position,\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id,\n    mapping.contact_id,\n    mapping.contact_id = wanted.contact_id as is_same\n  from wanted\n  inner join contact_external_ids as mapping\n    on mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = wanted.provider\n    and mapping.entity_type = wanted.entity_type\n    and mapping.external_id = wanted.external_id\n  order by\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id\n  for no key update of mapping\n),\nseen as (\n  update contact_external_ids as mapping\n  set last_seen_at = greatest(mapping.last_seen_at, now())\n  from existing\n  where existing.is_same\n    and mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = existing.provider\n    and mapping.entity_type = existing.entity_type\n    and mapping.external_id = existing.external_id\n),\nlinked as (\n  insert into contact_external_ids (\n    organisation_id,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  )\n  select\n    :organisationId!::uuid,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  from wanted\n  where position not in (select position from existing)\n  order by\n    provider,\n    entity_type,\n    external_id,\n    position\n  on conflict do nothing\n  returning\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n)\nselect\n  wanted.position::integer as \"position!\",\n  case\n    when linked_id.contact_id = wanted.contact_id then 'linked'\n    when existing.is_same then 'already_linked'\n    when coalesce(linked_id.contact_id, existing.contact_id) is not null then 'external_id_taken'\n    when coalesce(linked_contact.external_id, other.external_id) is not null then 'contact_taken'\n    else 'retry'\n  end as \"outcome!\",\n  case\n    when linked_id.contact_id = wanted.contact_id or existing.is_same then null\n    else coalesce(\n      linked_id.contact_id::text,\n      existing.contact_id::text,\n      linked_contact.external_id,\n      other.external_id\n    )\n  end as \"takenBy?\"\nfrom wanted\nleft join existing\n  on existing.position = wanted.position\nleft join linked as linked_id\n  on linked_id.provider = wanted.provider\n  and linked_id.entity_type = wanted.entity_type\n  and linked_id.external_id = wanted.external_id\nleft join linked as linked_contact\n  on linked_contact.provider = wanted.provider\n  and linked_contact.contact_id = wanted.contact_id\nleft join contact_external_ids as other\n  on other.organisation_id = :organisationId!::uuid\n  and other.provider = wanted.provider\n  and other.contact_id = wanted.contact_id\norder by wanted.position"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Links contacts to external ids, one array element each, and refreshes lastSeenAt where the link was
+ * -- there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,
+ * -- `external_id_taken` (by the contact in `takenBy`), `contact_taken` (the contact has the external id
+ * -- in `takenBy` at that provider), or `retry` when a change of this very moment decides it and only
+ * -- the next statement can see which. By the primary key and
+ * -- contact_external_ids_contact_id_provider_key; locks the mappings in key order and the contacts FOR
+ * -- KEY SHARE.
+ * with wanted as (
+ *   select
+ *     position,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id
+ *   from unnest(
+ *     :providers!::text[],
+ *     :entityTypes!::text[],
+ *     :externalIds!::text[],
+ *     :contactIds!::uuid[]
+ *   ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
+ * ),
+ * existing as (
+ *   select
+ *     wanted.position,
+ *     mapping.provider,
+ *     mapping.entity_type,
+ *     mapping.external_id,
+ *     mapping.contact_id,
+ *     mapping.contact_id = wanted.contact_id as is_same
+ *   from wanted
+ *   inner join contact_external_ids as mapping
+ *     on mapping.organisation_id = :organisationId!::uuid
+ *     and mapping.provider = wanted.provider
+ *     and mapping.entity_type = wanted.entity_type
+ *     and mapping.external_id = wanted.external_id
+ *   order by
+ *     mapping.provider,
+ *     mapping.entity_type,
+ *     mapping.external_id
+ *   for no key update of mapping
+ * ),
+ * seen as (
+ *   update contact_external_ids as mapping
+ *   set last_seen_at = greatest(mapping.last_seen_at, now())
+ *   from existing
+ *   where existing.is_same
+ *     and mapping.organisation_id = :organisationId!::uuid
+ *     and mapping.provider = existing.provider
+ *     and mapping.entity_type = existing.entity_type
+ *     and mapping.external_id = existing.external_id
+ * ),
+ * linked as (
+ *   insert into contact_external_ids (
+ *     organisation_id,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id
+ *   )
+ *   select
+ *     :organisationId!::uuid,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id
+ *   from wanted
+ *   where position not in (select position from existing)
+ *   order by
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     position
+ *   on conflict do nothing
+ *   returning
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id
+ * )
+ * select
+ *   wanted.position::integer as "position!",
+ *   case
+ *     when linked_id.contact_id = wanted.contact_id then 'linked'
+ *     when existing.is_same then 'already_linked'
+ *     when coalesce(linked_id.contact_id, existing.contact_id) is not null then 'external_id_taken'
+ *     when coalesce(linked_contact.external_id, other.external_id) is not null then 'contact_taken'
+ *     else 'retry'
+ *   end as "outcome!",
+ *   case
+ *     when linked_id.contact_id = wanted.contact_id or existing.is_same then null
+ *     else coalesce(
+ *       linked_id.contact_id::text,
+ *       existing.contact_id::text,
+ *       linked_contact.external_id,
+ *       other.external_id
+ *     )
+ *   end as "takenBy?"
+ * from wanted
+ * left join existing
+ *   on existing.position = wanted.position
+ * left join linked as linked_id
+ *   on linked_id.provider = wanted.provider
+ *   and linked_id.entity_type = wanted.entity_type
+ *   and linked_id.external_id = wanted.external_id
+ * left join linked as linked_contact
+ *   on linked_contact.provider = wanted.provider
+ *   and linked_contact.contact_id = wanted.contact_id
+ * left join contact_external_ids as other
+ *   on other.organisation_id = :organisationId!::uuid
+ *   and other.provider = wanted.provider
+ *   and other.contact_id = wanted.contact_id
+ * order by wanted.position
+ * ```
+ */
+export const contactExternalIdLink = new PreparedQuery<ContactExternalIdLinkParams,ContactExternalIdLinkResult>('contactExternalIdLink', contactExternalIdLinkIR);
+
+
+/** 'ContactExternalIdListByContacts' parameters type */
+export interface ContactExternalIdListByContactsParams {
+  contactIds: stringArray;
+  organisationId: string;
+}
+
+/** 'ContactExternalIdListByContacts' return type */
+export interface ContactExternalIdListByContactsResult {
+  /** NurtureHub's contact. */
+  contactId: string;
+  /** What kind of record the id names, in the provider's terms: an external id means something only together with it. */
+  entityType: string;
+  /** The record's id at the CRM: case-sensitive text, whatever type the CRM sends. */
+  externalId: string;
+  /** When the contact was first linked to this external id. Re-pointing starts anew. */
+  firstSeenAt: Timestamp;
+  /** When a sync last confirmed the link. */
+  lastSeenAt: Timestamp;
+  /** The CRM that gave the id. The mapping outlives a single connection: it holds again after a reconnect. */
+  provider: string;
+}
+
+/** 'ContactExternalIdListByContacts' query type */
+export interface ContactExternalIdListByContactsQuery {
+  params: ContactExternalIdListByContactsParams;
+  result: ContactExternalIdListByContactsResult;
+}
+
+const contactExternalIdListByContactsIR = {"usedParamSet":{"organisationId":true,"contactIds":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":387,"b":402}]},{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":433,"b":444}]}],"statement":"-- All external ids of some contacts, by contact and provider. At most one row for each contact and\n-- provider, by contact_external_ids_contact_id_provider_key.\nselect\n  contact_id as \"contactId\",\n  provider,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  first_seen_at as \"firstSeenAt\",\n  last_seen_at as \"lastSeenAt\"\nfrom contact_external_ids\nwhere organisation_id = :organisationId!::uuid\n  and contact_id = any(:contactIds!::uuid[])\norder by\n  contact_id,\n  provider"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- All external ids of some contacts, by contact and provider. At most one row for each contact and
+ * -- provider, by contact_external_ids_contact_id_provider_key.
+ * select
+ *   contact_id as "contactId",
+ *   provider,
+ *   entity_type as "entityType",
+ *   external_id as "externalId",
+ *   first_seen_at as "firstSeenAt",
+ *   last_seen_at as "lastSeenAt"
+ * from contact_external_ids
+ * where organisation_id = :organisationId!::uuid
+ *   and contact_id = any(:contactIds!::uuid[])
+ * order by
+ *   contact_id,
+ *   provider
+ * ```
+ */
+export const contactExternalIdListByContacts = new PreparedQuery<ContactExternalIdListByContactsParams,ContactExternalIdListByContactsResult>('contactExternalIdListByContacts', contactExternalIdListByContactsIR);
+
+
+/** 'ContactExternalIdRepoint' parameters type */
+export interface ContactExternalIdRepointParams {
+  entityTypes: stringArray;
+  externalIds: stringArray;
+  fromContactIds: stringArray;
+  organisationId: string;
+  providers: stringArray;
+  toContactIds: stringArray;
+}
+
+/** 'ContactExternalIdRepoint' return type */
+export interface ContactExternalIdRepointResult {
+  isHeld: boolean;
+  position: number;
+}
+
+/** 'ContactExternalIdRepoint' query type */
+export interface ContactExternalIdRepointQuery {
+  params: ContactExternalIdRepointParams;
+  result: ContactExternalIdRepointResult;
+}
+
+const contactExternalIdRepointIR = {"usedParamSet":{"providers":true,"entityTypes":true,"externalIds":true,"fromContactIds":true,"toContactIds":true,"organisationId":true},"params":[{"name":"providers","required":true,"transform":{"type":"scalar"},"locs":[{"a":616,"b":626}]},{"name":"entityTypes","required":true,"transform":{"type":"scalar"},"locs":[{"a":641,"b":653}]},{"name":"externalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":668,"b":680}]},{"name":"fromContactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":695,"b":710}]},{"name":"toContactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":725,"b":738}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":985,"b":1000},{"a":1565,"b":1580},{"a":1981,"b":1996}]}],"statement":"-- Moves external ids from one contact to another, one array element each, all or none; a swap is two\n-- elements. One row per element: `position` counts from 1, `isHeld` says whether the id was mapped\n-- to the contact it should move from. Nothing is moved unless all are. Violates\n-- contact_external_ids_contact_id_provider_key where a contact would have two ids at one provider.\n-- By the primary key; locks the mappings in key order and the contacts FOR KEY SHARE.\nwith wanted as (\n  select\n    position,\n    provider,\n    entity_type,\n    external_id,\n    from_contact_id,\n    to_contact_id\n  from unnest(\n    :providers!::text[],\n    :entityTypes!::text[],\n    :externalIds!::text[],\n    :fromContactIds!::uuid[],\n    :toContactIds!::uuid[]\n  ) with ordinality as move (provider, entity_type, external_id, from_contact_id, to_contact_id, position)\n),\nheld as (\n  select wanted.position\n  from wanted\n  inner join contact_external_ids as mapping\n    on mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = wanted.provider\n    and mapping.entity_type = wanted.entity_type\n    and mapping.external_id = wanted.external_id\n    and mapping.contact_id = wanted.from_contact_id\n  order by\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id\n  for update of mapping\n),\n-- Deleted and inserted anew, not updated: a unique index is checked row by row, so that an update\n-- would stumble over the first half of a swap.\nremoved as (\n  delete from contact_external_ids as mapping\n  using wanted\n  where mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = wanted.provider\n    and mapping.entity_type = wanted.entity_type\n    and mapping.external_id = wanted.external_id\n    and (select count(*) from held) = (select count(*) from wanted)\n  returning mapping.external_id\n),\nmoved as (\n  insert into contact_external_ids (\n    organisation_id,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  )\n  select\n    :organisationId!::uuid,\n    provider,\n    entity_type,\n    external_id,\n    to_contact_id\n  from wanted\n  -- Counting what was removed makes sure that all of it is, before the first row goes in.\n  where (select count(*) from removed) > 0\n)\nselect\n  wanted.position::integer as \"position!\",\n  held.position is not null as \"isHeld!\"\nfrom wanted\nleft join held\n  on held.position = wanted.position\norder by wanted.position"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Moves external ids from one contact to another, one array element each, all or none; a swap is two
+ * -- elements. One row per element: `position` counts from 1, `isHeld` says whether the id was mapped
+ * -- to the contact it should move from. Nothing is moved unless all are. Violates
+ * -- contact_external_ids_contact_id_provider_key where a contact would have two ids at one provider.
+ * -- By the primary key; locks the mappings in key order and the contacts FOR KEY SHARE.
+ * with wanted as (
+ *   select
+ *     position,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     from_contact_id,
+ *     to_contact_id
+ *   from unnest(
+ *     :providers!::text[],
+ *     :entityTypes!::text[],
+ *     :externalIds!::text[],
+ *     :fromContactIds!::uuid[],
+ *     :toContactIds!::uuid[]
+ *   ) with ordinality as move (provider, entity_type, external_id, from_contact_id, to_contact_id, position)
+ * ),
+ * held as (
+ *   select wanted.position
+ *   from wanted
+ *   inner join contact_external_ids as mapping
+ *     on mapping.organisation_id = :organisationId!::uuid
+ *     and mapping.provider = wanted.provider
+ *     and mapping.entity_type = wanted.entity_type
+ *     and mapping.external_id = wanted.external_id
+ *     and mapping.contact_id = wanted.from_contact_id
+ *   order by
+ *     mapping.provider,
+ *     mapping.entity_type,
+ *     mapping.external_id
+ *   for update of mapping
+ * ),
+ * -- Deleted and inserted anew, not updated: a unique index is checked row by row, so that an update
+ * -- would stumble over the first half of a swap.
+ * removed as (
+ *   delete from contact_external_ids as mapping
+ *   using wanted
+ *   where mapping.organisation_id = :organisationId!::uuid
+ *     and mapping.provider = wanted.provider
+ *     and mapping.entity_type = wanted.entity_type
+ *     and mapping.external_id = wanted.external_id
+ *     and (select count(*) from held) = (select count(*) from wanted)
+ *   returning mapping.external_id
+ * ),
+ * moved as (
+ *   insert into contact_external_ids (
+ *     organisation_id,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id
+ *   )
+ *   select
+ *     :organisationId!::uuid,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     to_contact_id
+ *   from wanted
+ *   -- Counting what was removed makes sure that all of it is, before the first row goes in.
+ *   where (select count(*) from removed) > 0
+ * )
+ * select
+ *   wanted.position::integer as "position!",
+ *   held.position is not null as "isHeld!"
+ * from wanted
+ * left join held
+ *   on held.position = wanted.position
+ * order by wanted.position
+ * ```
+ */
+export const contactExternalIdRepoint = new PreparedQuery<ContactExternalIdRepointParams,ContactExternalIdRepointResult>('contactExternalIdRepoint', contactExternalIdRepointIR);
+
+
+/** 'ContactExternalIdResolve' parameters type */
+export interface ContactExternalIdResolveParams {
+  entityType: string;
+  externalIds: stringArray;
+  organisationId: string;
+  provider: string;
+}
+
+/** 'ContactExternalIdResolve' return type */
+export interface ContactExternalIdResolveResult {
+  /** NurtureHub's contact. */
+  contactId: string;
+  /** The record's id at the CRM: case-sensitive text, whatever type the CRM sends. */
+  externalId: string;
+}
+
+/** 'ContactExternalIdResolve' query type */
+export interface ContactExternalIdResolveQuery {
+  params: ContactExternalIdResolveParams;
+  result: ContactExternalIdResolveResult;
+}
+
+const contactExternalIdResolveIR = {"usedParamSet":{"organisationId":true,"provider":true,"entityType":true,"externalIds":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":267,"b":282}]},{"name":"provider","required":true,"transform":{"type":"scalar"},"locs":[{"a":307,"b":316}]},{"name":"entityType","required":true,"transform":{"type":"scalar"},"locs":[{"a":344,"b":355}]},{"name":"externalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":387,"b":399}]}],"statement":"-- Which contacts some external ids of one provider and entity type mean. At most one row for each\n-- id, none for an unknown one; by the primary key.\nselect\n  external_id as \"externalId\",\n  contact_id as \"contactId\"\nfrom contact_external_ids\nwhere organisation_id = :organisationId!::uuid\n  and provider = :provider!::text\n  and entity_type = :entityType!::text\n  and external_id = any(:externalIds!::text[])"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Which contacts some external ids of one provider and entity type mean. At most one row for each
+ * -- id, none for an unknown one; by the primary key.
+ * select
+ *   external_id as "externalId",
+ *   contact_id as "contactId"
+ * from contact_external_ids
+ * where organisation_id = :organisationId!::uuid
+ *   and provider = :provider!::text
+ *   and entity_type = :entityType!::text
+ *   and external_id = any(:externalIds!::text[])
+ * ```
+ */
+export const contactExternalIdResolve = new PreparedQuery<ContactExternalIdResolveParams,ContactExternalIdResolveResult>('contactExternalIdResolve', contactExternalIdResolveIR);
+
+
+/** 'ContactExternalIdUnlink' parameters type */
+export interface ContactExternalIdUnlinkParams {
+  contactIds: stringArray;
+  entityTypes: stringArray;
+  externalIds: stringArray;
+  organisationId: string;
+  providers: stringArray;
+}
+
+/** 'ContactExternalIdUnlink' return type */
+export interface ContactExternalIdUnlinkResult {
+  position: number;
+}
+
+/** 'ContactExternalIdUnlink' query type */
+export interface ContactExternalIdUnlinkQuery {
+  params: ContactExternalIdUnlinkParams;
+  result: ContactExternalIdUnlinkResult;
+}
+
+const contactExternalIdUnlinkIR = {"usedParamSet":{"providers":true,"entityTypes":true,"externalIds":true,"contactIds":true,"organisationId":true},"params":[{"name":"providers","required":true,"transform":{"type":"scalar"},"locs":[{"a":325,"b":335}]},{"name":"entityTypes","required":true,"transform":{"type":"scalar"},"locs":[{"a":350,"b":362}]},{"name":"externalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":377,"b":389}]},{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":404,"b":415}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":722,"b":737},{"a":1136,"b":1151}]}],"statement":"-- Unlinks contacts from external ids, one array element each. One row for each link that was there\n-- and is gone: its `position`, counted from 1. By the primary key; locks the mappings in key order.\nwith unwanted as (\n  select\n    position,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  from unnest(\n    :providers!::text[],\n    :entityTypes!::text[],\n    :externalIds!::text[],\n    :contactIds!::uuid[]\n  ) with ordinality as link (provider, entity_type, external_id, contact_id, position)\n),\nheld as (\n  select\n    unwanted.position,\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id\n  from unwanted\n  inner join contact_external_ids as mapping\n    on mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = unwanted.provider\n    and mapping.entity_type = unwanted.entity_type\n    and mapping.external_id = unwanted.external_id\n    and mapping.contact_id = unwanted.contact_id\n  order by\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id\n  for update of mapping\n)\ndelete from contact_external_ids as mapping\nusing held\nwhere mapping.organisation_id = :organisationId!::uuid\n  and mapping.provider = held.provider\n  and mapping.entity_type = held.entity_type\n  and mapping.external_id = held.external_id\nreturning held.position::integer as \"position!\""};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Unlinks contacts from external ids, one array element each. One row for each link that was there
+ * -- and is gone: its `position`, counted from 1. By the primary key; locks the mappings in key order.
+ * with unwanted as (
+ *   select
+ *     position,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id
+ *   from unnest(
+ *     :providers!::text[],
+ *     :entityTypes!::text[],
+ *     :externalIds!::text[],
+ *     :contactIds!::uuid[]
+ *   ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
+ * ),
+ * held as (
+ *   select
+ *     unwanted.position,
+ *     mapping.provider,
+ *     mapping.entity_type,
+ *     mapping.external_id
+ *   from unwanted
+ *   inner join contact_external_ids as mapping
+ *     on mapping.organisation_id = :organisationId!::uuid
+ *     and mapping.provider = unwanted.provider
+ *     and mapping.entity_type = unwanted.entity_type
+ *     and mapping.external_id = unwanted.external_id
+ *     and mapping.contact_id = unwanted.contact_id
+ *   order by
+ *     mapping.provider,
+ *     mapping.entity_type,
+ *     mapping.external_id
+ *   for update of mapping
+ * )
+ * delete from contact_external_ids as mapping
+ * using held
+ * where mapping.organisation_id = :organisationId!::uuid
+ *   and mapping.provider = held.provider
+ *   and mapping.entity_type = held.entity_type
+ *   and mapping.external_id = held.external_id
+ * returning held.position::integer as "position!"
+ * ```
+ */
+export const contactExternalIdUnlink = new PreparedQuery<ContactExternalIdUnlinkParams,ContactExternalIdUnlinkResult>('contactExternalIdUnlink', contactExternalIdUnlinkIR);
+
+

@@ -1,0 +1,522 @@
+/** Types generated for queries found in "queries/crm_connections.sql" */
+import { PreparedQuery } from '../prepared-query.js';
+
+import type { Timestamp, TimestampInput } from '../types.js';
+
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+/** 'ConnectionAdvanceLastSyncedAt' parameters type */
+export interface ConnectionAdvanceLastSyncedAtParams {
+  connectionId: string;
+  lastSyncedAt: TimestampInput;
+  organisationId: string;
+}
+
+/** 'ConnectionAdvanceLastSyncedAt' return type */
+export interface ConnectionAdvanceLastSyncedAtResult {
+  lastSyncedAt: Timestamp | null;
+  outcome: string;
+}
+
+/** 'ConnectionAdvanceLastSyncedAt' query type */
+export interface ConnectionAdvanceLastSyncedAtQuery {
+  params: ConnectionAdvanceLastSyncedAtParams;
+  result: ConnectionAdvanceLastSyncedAtResult;
+}
+
+const connectionAdvanceLastSyncedAtIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"lastSyncedAt":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":452,"b":467}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":488,"b":501}]},{"name":"lastSyncedAt","required":true,"transform":{"type":"scalar"},"locs":[{"a":594,"b":607},{"a":871,"b":884}]}],"statement":"-- Moves the cursor of a live connection forwards, never backwards. One row, or none if the\n-- organisation has no such connection: `outcome` says what happened (`advanced`, `moved_backwards`\n-- or `disconnected`), `lastSyncedAt` where the cursor stands now. Locks the row for the transaction;\n-- by primary key.\nwith connection as (\n  select\n    organisation_id,\n    id,\n    status,\n    last_synced_at\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nadvanced as (\n  update crm_connections\n  set last_synced_at = :lastSyncedAt!::timestamptz\n  from connection\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and connection.status <> 'disconnected'\n    and (connection.last_synced_at is null or connection.last_synced_at <= :lastSyncedAt!::timestamptz)\n  returning crm_connections.last_synced_at\n)\nselect\n  case\n    when connection.status = 'disconnected' then 'disconnected'\n    when exists (select from advanced) then 'advanced'\n    else 'moved_backwards'\n  end as \"outcome!\",\n  coalesce((select last_synced_at from advanced), connection.last_synced_at) as \"lastSyncedAt\"\nfrom connection"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Moves the cursor of a live connection forwards, never backwards. One row, or none if the
+ * -- organisation has no such connection: `outcome` says what happened (`advanced`, `moved_backwards`
+ * -- or `disconnected`), `lastSyncedAt` where the cursor stands now. Locks the row for the transaction;
+ * -- by primary key.
+ * with connection as (
+ *   select
+ *     organisation_id,
+ *     id,
+ *     status,
+ *     last_synced_at
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *   for no key update
+ * ),
+ * advanced as (
+ *   update crm_connections
+ *   set last_synced_at = :lastSyncedAt!::timestamptz
+ *   from connection
+ *   where crm_connections.organisation_id = connection.organisation_id
+ *     and crm_connections.id = connection.id
+ *     and connection.status <> 'disconnected'
+ *     and (connection.last_synced_at is null or connection.last_synced_at <= :lastSyncedAt!::timestamptz)
+ *   returning crm_connections.last_synced_at
+ * )
+ * select
+ *   case
+ *     when connection.status = 'disconnected' then 'disconnected'
+ *     when exists (select from advanced) then 'advanced'
+ *     else 'moved_backwards'
+ *   end as "outcome!",
+ *   coalesce((select last_synced_at from advanced), connection.last_synced_at) as "lastSyncedAt"
+ * from connection
+ * ```
+ */
+export const connectionAdvanceLastSyncedAt = new PreparedQuery<ConnectionAdvanceLastSyncedAtParams,ConnectionAdvanceLastSyncedAtResult>('connectionAdvanceLastSyncedAt', connectionAdvanceLastSyncedAtIR);
+
+
+/** 'ConnectionConnect' parameters type */
+export interface ConnectionConnectParams {
+  connectionId: string;
+  credentials: Json;
+  credentialsExpiresAt?: TimestampInput | null | void;
+  organisationId: string;
+  provider: string;
+}
+
+/** 'ConnectionConnect' return type */
+export interface ConnectionConnectResult {
+  /** When the organisation connected the CRM. */
+  connectedAt: Timestamp;
+}
+
+/** 'ConnectionConnect' query type */
+export interface ConnectionConnectQuery {
+  params: ConnectionConnectParams;
+  result: ConnectionConnectResult;
+}
+
+const connectionConnectIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"provider":true,"credentials":true,"credentialsExpiresAt":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":273,"b":288}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":299,"b":312}]},{"name":"provider","required":true,"transform":{"type":"scalar"},"locs":[{"a":323,"b":332}]},{"name":"credentials","required":true,"transform":{"type":"scalar"},"locs":[{"a":343,"b":355}]},{"name":"credentialsExpiresAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":367,"b":387}]}],"statement":"-- Connects a CRM: one new, active connection. Violates\n-- crm_connections_organisation_id_provider_live_key if the organisation has a live one already.\ninsert into crm_connections (\n  organisation_id,\n  id,\n  provider,\n  credentials,\n  credentials_expires_at\n)\nvalues (\n  :organisationId!::uuid,\n  :connectionId!::uuid,\n  :provider!::text,\n  :credentials!::jsonb,\n  :credentialsExpiresAt::timestamptz\n)\nreturning connected_at as \"connectedAt\""};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Connects a CRM: one new, active connection. Violates
+ * -- crm_connections_organisation_id_provider_live_key if the organisation has a live one already.
+ * insert into crm_connections (
+ *   organisation_id,
+ *   id,
+ *   provider,
+ *   credentials,
+ *   credentials_expires_at
+ * )
+ * values (
+ *   :organisationId!::uuid,
+ *   :connectionId!::uuid,
+ *   :provider!::text,
+ *   :credentials!::jsonb,
+ *   :credentialsExpiresAt::timestamptz
+ * )
+ * returning connected_at as "connectedAt"
+ * ```
+ */
+export const connectionConnect = new PreparedQuery<ConnectionConnectParams,ConnectionConnectResult>('connectionConnect', connectionConnectIR);
+
+
+/** 'ConnectionDisconnect' parameters type */
+export interface ConnectionDisconnectParams {
+  connectionId: string;
+  organisationId: string;
+  reason?: string | null | void;
+}
+
+/** 'ConnectionDisconnect' return type */
+export interface ConnectionDisconnectResult {
+  /** When the connection ended. Set exactly when status is disconnected. */
+  disconnectedAt: Timestamp;
+}
+
+/** 'ConnectionDisconnect' query type */
+export interface ConnectionDisconnectQuery {
+  params: ConnectionDisconnectParams;
+  result: ConnectionDisconnectResult;
+}
+
+const connectionDisconnectIR = {"usedParamSet":{"reason":true,"organisationId":true,"connectionId":true},"params":[{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":329,"b":335}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":543,"b":558}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":577,"b":590}]}],"statement":"-- Ends a live connection and wipes its credentials; the row stays as history, with the given reason\n-- or else the one it had. One row, or none if the organisation has no such live connection. By primary\n-- key; locks the row for the transaction.\nupdate crm_connections\nset\n  status = 'disconnected',\n  status_reason = coalesce(:reason::text, status_reason),\n  status_changed_at = now(),\n  disconnected_at = now(),\n  credentials = null,\n  credentials_version = credentials_version + 1,\n  credentials_expires_at = null\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid\n  and status <> 'disconnected'\nreturning disconnected_at as \"disconnectedAt!\""};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Ends a live connection and wipes its credentials; the row stays as history, with the given reason
+ * -- or else the one it had. One row, or none if the organisation has no such live connection. By primary
+ * -- key; locks the row for the transaction.
+ * update crm_connections
+ * set
+ *   status = 'disconnected',
+ *   status_reason = coalesce(:reason::text, status_reason),
+ *   status_changed_at = now(),
+ *   disconnected_at = now(),
+ *   credentials = null,
+ *   credentials_version = credentials_version + 1,
+ *   credentials_expires_at = null
+ * where organisation_id = :organisationId!::uuid
+ *   and id = :connectionId!::uuid
+ *   and status <> 'disconnected'
+ * returning disconnected_at as "disconnectedAt!"
+ * ```
+ */
+export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams,ConnectionDisconnectResult>('connectionDisconnect', connectionDisconnectIR);
+
+
+/** 'ConnectionGet' parameters type */
+export interface ConnectionGetParams {
+  connectionId: string;
+  organisationId: string;
+}
+
+/** 'ConnectionGet' return type */
+export interface ConnectionGetResult {
+  /** When the organisation connected the CRM. */
+  connectedAt: Timestamp;
+  /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
+  connectionId: string;
+  /** When the connection ended. Set exactly when status is disconnected. */
+  disconnectedAt: Timestamp | null;
+  /** The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM's clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise. */
+  lastSyncedAt: Timestamp | null;
+  /** The organisation (tenant) that owns the connection. */
+  organisationId: string;
+  /** The CRM: agentos, reapit, alto, street, loop or custom. */
+  provider: string;
+  /** active: syncing may go on. error: it needs attention, status_reason says which. disconnected: history. */
+  status: string;
+  /** When status last became what it is. */
+  statusChangedAt: Timestamp;
+  /** Why the connection is in its status, in words an agent can act on; required for error, absent for active. Never a secret or personal data. */
+  statusReason: string | null;
+}
+
+/** 'ConnectionGet' query type */
+export interface ConnectionGetQuery {
+  params: ConnectionGetParams;
+  result: ConnectionGetResult;
+}
+
+const connectionGetIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":395,"b":410}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":429,"b":442}]}],"statement":"-- One connection, live or disconnected. At most one row, by primary key.\nselect\n  organisation_id as \"organisationId\",\n  id as \"connectionId\",\n  provider,\n  status,\n  status_reason as \"statusReason\",\n  status_changed_at as \"statusChangedAt\",\n  last_synced_at as \"lastSyncedAt\",\n  connected_at as \"connectedAt\",\n  disconnected_at as \"disconnectedAt\"\nfrom crm_connections\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- One connection, live or disconnected. At most one row, by primary key.
+ * select
+ *   organisation_id as "organisationId",
+ *   id as "connectionId",
+ *   provider,
+ *   status,
+ *   status_reason as "statusReason",
+ *   status_changed_at as "statusChangedAt",
+ *   last_synced_at as "lastSyncedAt",
+ *   connected_at as "connectedAt",
+ *   disconnected_at as "disconnectedAt"
+ * from crm_connections
+ * where organisation_id = :organisationId!::uuid
+ *   and id = :connectionId!::uuid
+ * ```
+ */
+export const connectionGet = new PreparedQuery<ConnectionGetParams,ConnectionGetResult>('connectionGet', connectionGetIR);
+
+
+/** 'ConnectionGetCredentials' parameters type */
+export interface ConnectionGetCredentialsParams {
+  connectionId: string;
+  organisationId: string;
+}
+
+/** 'ConnectionGetCredentials' return type */
+export interface ConnectionGetCredentialsResult {
+  /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null exactly when disconnected. */
+  credentials: Json;
+  /** When the access token inside the credentials expires, readable without decrypting. Null if it does not, or if that is not known. */
+  credentialsExpiresAt: Timestamp | null;
+  /** The id of the key that wraps the credentials (the JWE's header.kid): the work list of a key rotation. */
+  credentialsKeyId: string;
+  /** Counts the changes of credentials. A writer states the version it read, so that of two token refreshes one wins. */
+  credentialsVersion: number;
+  /** The CRM: agentos, reapit, alto, street, loop or custom. */
+  provider: string;
+}
+
+/** 'ConnectionGetCredentials' query type */
+export interface ConnectionGetCredentialsQuery {
+  params: ConnectionGetCredentialsParams;
+  result: ConnectionGetCredentialsResult;
+}
+
+const connectionGetCredentialsIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":354,"b":369}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":388,"b":401}]}],"statement":"-- The encrypted credentials of a live connection, for the sync worker alone. At most one row, by\n-- primary key.\nselect\n  provider,\n  credentials as \"credentials!\",\n  credentials_key_id as \"credentialsKeyId!\",\n  credentials_version as \"credentialsVersion\",\n  credentials_expires_at as \"credentialsExpiresAt\"\nfrom crm_connections\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid\n  and status <> 'disconnected'"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- The encrypted credentials of a live connection, for the sync worker alone. At most one row, by
+ * -- primary key.
+ * select
+ *   provider,
+ *   credentials as "credentials!",
+ *   credentials_key_id as "credentialsKeyId!",
+ *   credentials_version as "credentialsVersion",
+ *   credentials_expires_at as "credentialsExpiresAt"
+ * from crm_connections
+ * where organisation_id = :organisationId!::uuid
+ *   and id = :connectionId!::uuid
+ *   and status <> 'disconnected'
+ * ```
+ */
+export const connectionGetCredentials = new PreparedQuery<ConnectionGetCredentialsParams,ConnectionGetCredentialsResult>('connectionGetCredentials', connectionGetCredentialsIR);
+
+
+/** 'ConnectionGetLive' parameters type */
+export interface ConnectionGetLiveParams {
+  organisationId: string;
+  provider: string;
+}
+
+/** 'ConnectionGetLive' return type */
+export interface ConnectionGetLiveResult {
+  /** When the organisation connected the CRM. */
+  connectedAt: Timestamp;
+  /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
+  connectionId: string;
+  /** When the connection ended. Set exactly when status is disconnected. */
+  disconnectedAt: Timestamp | null;
+  /** The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM's clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise. */
+  lastSyncedAt: Timestamp | null;
+  /** The organisation (tenant) that owns the connection. */
+  organisationId: string;
+  /** The CRM: agentos, reapit, alto, street, loop or custom. */
+  provider: string;
+  /** active: syncing may go on. error: it needs attention, status_reason says which. disconnected: history. */
+  status: string;
+  /** When status last became what it is. */
+  statusChangedAt: Timestamp;
+  /** Why the connection is in its status, in words an agent can act on; required for error, absent for active. Never a secret or personal data. */
+  statusReason: string | null;
+}
+
+/** 'ConnectionGetLive' query type */
+export interface ConnectionGetLiveQuery {
+  params: ConnectionGetLiveParams;
+  result: ConnectionGetLiveResult;
+}
+
+const connectionGetLiveIR = {"usedParamSet":{"organisationId":true,"provider":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":449,"b":464}]},{"name":"provider","required":true,"transform":{"type":"scalar"},"locs":[{"a":489,"b":498}]}],"statement":"-- The live connection of an organisation to one CRM. At most one row, by\n-- crm_connections_organisation_id_provider_live_key.\nselect\n  organisation_id as \"organisationId\",\n  id as \"connectionId\",\n  provider,\n  status,\n  status_reason as \"statusReason\",\n  status_changed_at as \"statusChangedAt\",\n  last_synced_at as \"lastSyncedAt\",\n  connected_at as \"connectedAt\",\n  disconnected_at as \"disconnectedAt\"\nfrom crm_connections\nwhere organisation_id = :organisationId!::uuid\n  and provider = :provider!::text\n  and status <> 'disconnected'"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- The live connection of an organisation to one CRM. At most one row, by
+ * -- crm_connections_organisation_id_provider_live_key.
+ * select
+ *   organisation_id as "organisationId",
+ *   id as "connectionId",
+ *   provider,
+ *   status,
+ *   status_reason as "statusReason",
+ *   status_changed_at as "statusChangedAt",
+ *   last_synced_at as "lastSyncedAt",
+ *   connected_at as "connectedAt",
+ *   disconnected_at as "disconnectedAt"
+ * from crm_connections
+ * where organisation_id = :organisationId!::uuid
+ *   and provider = :provider!::text
+ *   and status <> 'disconnected'
+ * ```
+ */
+export const connectionGetLive = new PreparedQuery<ConnectionGetLiveParams,ConnectionGetLiveResult>('connectionGetLive', connectionGetLiveIR);
+
+
+/** 'ConnectionListWithHealth' parameters type */
+export interface ConnectionListWithHealthParams {
+  failuresSince: TimestampInput;
+  organisationId: string;
+}
+
+/** 'ConnectionListWithHealth' return type */
+export interface ConnectionListWithHealthResult {
+  /** When the organisation connected the CRM. */
+  connectedAt: Timestamp;
+  /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
+  connectionId: string;
+  /** When the connection ended. Set exactly when status is disconnected. */
+  disconnectedAt: Timestamp | null;
+  failureCount: number;
+  /** Why it failed: kind, retryable, message and optionally the provider's own code. Never a payload, a secret or personal data. Set exactly when status is error. */
+  lastError: Json | null;
+  /** When the operation ended, by the database's clock or the sync worker's. */
+  lastEventAt: Timestamp | null;
+  /** success: both sides agree. skipped: nothing had to change. error: it failed, error says why. */
+  lastEventStatus: string | null;
+  /** When the operation ended, by the database's clock or the sync worker's. */
+  lastFailureAt: Timestamp | null;
+  /** The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM's clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise. */
+  lastSyncedAt: Timestamp | null;
+  /** The organisation (tenant) that owns the connection. */
+  organisationId: string;
+  /** The CRM: agentos, reapit, alto, street, loop or custom. */
+  provider: string;
+  /** active: syncing may go on. error: it needs attention, status_reason says which. disconnected: history. */
+  status: string;
+  /** When status last became what it is. */
+  statusChangedAt: Timestamp;
+  /** Why the connection is in its status, in words an agent can act on; required for error, absent for active. Never a secret or personal data. */
+  statusReason: string | null;
+}
+
+/** 'ConnectionListWithHealth' query type */
+export interface ConnectionListWithHealthQuery {
+  params: ConnectionListWithHealthParams;
+  result: ConnectionListWithHealthResult;
+}
+
+const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organisationId":true},"params":[{"name":"failuresSince","required":true,"transform":{"type":"scalar"},"locs":[{"a":1746,"b":1760}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1854,"b":1869}]}],"statement":"-- Every connection an organisation has or had, live ones first, then by provider and newest first,\n-- with what the log says of its health: the last event, the last failure, and the failures since a\n-- time, counted up to 1,000. A handful of rows by the primary key; for each, the log's primary key\n-- and crm_sync_log_status_connection_id_idx, newest first.\nselect\n  connection.organisation_id as \"organisationId\",\n  connection.id as \"connectionId\",\n  connection.provider,\n  connection.status,\n  connection.status_reason as \"statusReason\",\n  connection.status_changed_at as \"statusChangedAt\",\n  connection.last_synced_at as \"lastSyncedAt\",\n  connection.connected_at as \"connectedAt\",\n  connection.disconnected_at as \"disconnectedAt\",\n  last_event.occurred_at as \"lastEventAt?\",\n  last_event.status as \"lastEventStatus?\",\n  last_failure.occurred_at as \"lastFailureAt?\",\n  last_failure.error as \"lastError?\",\n  failures.count as \"failureCount!\"\nfrom crm_connections as connection\nleft join lateral (\n  select\n    occurred_at,\n    status\n  from crm_sync_log\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_event on true\nleft join lateral (\n  select\n    occurred_at,\n    error\n  from crm_sync_log\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n    and status = 'error'\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_failure on true\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_log\n    where organisation_id = connection.organisation_id\n      and connection_id = connection.id\n      and status = 'error'\n      and occurred_at >= :failuresSince!::timestamptz\n    limit 1000\n  ) as counted\n) as failures\nwhere connection.organisation_id = :organisationId!::uuid\norder by\n  connection.status = 'disconnected',\n  connection.provider,\n  connection.connected_at desc,\n  connection.id"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Every connection an organisation has or had, live ones first, then by provider and newest first,
+ * -- with what the log says of its health: the last event, the last failure, and the failures since a
+ * -- time, counted up to 1,000. A handful of rows by the primary key; for each, the log's primary key
+ * -- and crm_sync_log_status_connection_id_idx, newest first.
+ * select
+ *   connection.organisation_id as "organisationId",
+ *   connection.id as "connectionId",
+ *   connection.provider,
+ *   connection.status,
+ *   connection.status_reason as "statusReason",
+ *   connection.status_changed_at as "statusChangedAt",
+ *   connection.last_synced_at as "lastSyncedAt",
+ *   connection.connected_at as "connectedAt",
+ *   connection.disconnected_at as "disconnectedAt",
+ *   last_event.occurred_at as "lastEventAt?",
+ *   last_event.status as "lastEventStatus?",
+ *   last_failure.occurred_at as "lastFailureAt?",
+ *   last_failure.error as "lastError?",
+ *   failures.count as "failureCount!"
+ * from crm_connections as connection
+ * left join lateral (
+ *   select
+ *     occurred_at,
+ *     status
+ *   from crm_sync_log
+ *   where organisation_id = connection.organisation_id
+ *     and connection_id = connection.id
+ *   order by
+ *     occurred_at desc,
+ *     id desc
+ *   limit 1
+ * ) as last_event on true
+ * left join lateral (
+ *   select
+ *     occurred_at,
+ *     error
+ *   from crm_sync_log
+ *   where organisation_id = connection.organisation_id
+ *     and connection_id = connection.id
+ *     and status = 'error'
+ *   order by
+ *     occurred_at desc,
+ *     id desc
+ *   limit 1
+ * ) as last_failure on true
+ * cross join lateral (
+ *   select count(*)::integer as count
+ *   from (
+ *     select
+ *     from crm_sync_log
+ *     where organisation_id = connection.organisation_id
+ *       and connection_id = connection.id
+ *       and status = 'error'
+ *       and occurred_at >= :failuresSince!::timestamptz
+ *     limit 1000
+ *   ) as counted
+ * ) as failures
+ * where connection.organisation_id = :organisationId!::uuid
+ * order by
+ *   connection.status = 'disconnected',
+ *   connection.provider,
+ *   connection.connected_at desc,
+ *   connection.id
+ * ```
+ */
+export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>('connectionListWithHealth', connectionListWithHealthIR);
+
+
+/** 'ConnectionResetLastSyncedAt' parameters type */
+export interface ConnectionResetLastSyncedAtParams {
+  connectionId: string;
+  organisationId: string;
+}
+
+/** 'ConnectionResetLastSyncedAt' return type */
+export interface ConnectionResetLastSyncedAtResult {
+  /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
+  connectionId: string;
+}
+
+/** 'ConnectionResetLastSyncedAt' query type */
+export interface ConnectionResetLastSyncedAtQuery {
+  params: ConnectionResetLastSyncedAtParams;
+  result: ConnectionResetLastSyncedAtResult;
+}
+
+const connectionResetLastSyncedAtIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":265,"b":280}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":299,"b":312}]}],"statement":"-- Forgets the cursor of a live connection, which asks for a full sync. One row, or none if the\n-- organisation has no such live connection. By primary key; locks the row for the transaction.\nupdate crm_connections\nset last_synced_at = null\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid\n  and status <> 'disconnected'\nreturning id as \"connectionId\""};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Forgets the cursor of a live connection, which asks for a full sync. One row, or none if the
+ * -- organisation has no such live connection. By primary key; locks the row for the transaction.
+ * update crm_connections
+ * set last_synced_at = null
+ * where organisation_id = :organisationId!::uuid
+ *   and id = :connectionId!::uuid
+ *   and status <> 'disconnected'
+ * returning id as "connectionId"
+ * ```
+ */
+export const connectionResetLastSyncedAt = new PreparedQuery<ConnectionResetLastSyncedAtParams,ConnectionResetLastSyncedAtResult>('connectionResetLastSyncedAt', connectionResetLastSyncedAtIR);
+
+
+/** 'ConnectionSetStatus' parameters type */
+export interface ConnectionSetStatusParams {
+  connectionId: string;
+  organisationId: string;
+  reason?: string | null | void;
+  status: string;
+}
+
+/** 'ConnectionSetStatus' return type */
+export interface ConnectionSetStatusResult {
+  /** When status last became what it is. */
+  statusChangedAt: Timestamp;
+}
+
+/** 'ConnectionSetStatus' query type */
+export interface ConnectionSetStatusQuery {
+  params: ConnectionSetStatusParams;
+  result: ConnectionSetStatusResult;
+}
+
+const connectionSetStatusIR = {"usedParamSet":{"status":true,"reason":true,"organisationId":true,"connectionId":true},"params":[{"name":"status","required":true,"transform":{"type":"scalar"},"locs":[{"a":279,"b":286},{"a":369,"b":376}]},{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":313,"b":319}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":446,"b":461}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":480,"b":493}]}],"statement":"-- Sets a live connection to active (no reason) or error (with one). One row, or none if the\n-- organisation has no such live connection; statusChangedAt moves only when the status does. By\n-- primary key; locks the row for the transaction.\nupdate crm_connections\nset\n  status = :status!::text,\n  status_reason = :reason::text,\n  status_changed_at = case when status = :status!::text then status_changed_at else now() end\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid\n  and status <> 'disconnected'\nreturning status_changed_at as \"statusChangedAt\""};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Sets a live connection to active (no reason) or error (with one). One row, or none if the
+ * -- organisation has no such live connection; statusChangedAt moves only when the status does. By
+ * -- primary key; locks the row for the transaction.
+ * update crm_connections
+ * set
+ *   status = :status!::text,
+ *   status_reason = :reason::text,
+ *   status_changed_at = case when status = :status!::text then status_changed_at else now() end
+ * where organisation_id = :organisationId!::uuid
+ *   and id = :connectionId!::uuid
+ *   and status <> 'disconnected'
+ * returning status_changed_at as "statusChangedAt"
+ * ```
+ */
+export const connectionSetStatus = new PreparedQuery<ConnectionSetStatusParams,ConnectionSetStatusResult>('connectionSetStatus', connectionSetStatusIR);
+
+

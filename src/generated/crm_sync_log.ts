@@ -1,0 +1,366 @@
+/** Types generated for queries found in "queries/crm_sync_log.sql" */
+import { PreparedQuery } from '../prepared-query.js';
+
+import type { Timestamp, TimestampInput } from '../types.js';
+
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+export type JsonArray = (Json)[];
+
+export type NumberOrString = number | string;
+
+export type TimestampInputArray = (TimestampInput)[];
+
+export type stringArray = (string)[];
+
+/** 'SyncLogCountErrorsByKind' parameters type */
+export interface SyncLogCountErrorsByKindParams {
+  connectionId: string;
+  organisationId: string;
+  since: TimestampInput;
+}
+
+/** 'SyncLogCountErrorsByKind' return type */
+export interface SyncLogCountErrorsByKindResult {
+  count: number;
+  kind: string;
+  lastAt: Timestamp;
+}
+
+/** 'SyncLogCountErrorsByKind' query type */
+export interface SyncLogCountErrorsByKindQuery {
+  params: SyncLogCountErrorsByKindParams;
+  result: SyncLogCountErrorsByKindResult;
+}
+
+const syncLogCountErrorsByKindIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"since":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":354,"b":369}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":399,"b":412}]},{"name":"since","required":true,"transform":{"type":"scalar"},"locs":[{"a":464,"b":470}]}],"statement":"-- How often a connection failed since a time, by the error's kind, most frequent first. At most ten\n-- rows, one for each kind; by crm_sync_log_status_connection_id_idx, reading the failures of that\n-- time.\nselect\n  error ->> 'kind' as \"kind!\",\n  count(*)::integer as \"count!\",\n  max(occurred_at) as \"lastAt!\"\nfrom crm_sync_log\nwhere organisation_id = :organisationId!::uuid\n  and connection_id = :connectionId!::uuid\n  and status = 'error'\n  and occurred_at >= :since!::timestamptz\ngroup by error ->> 'kind'\norder by\n  count(*) desc,\n  error ->> 'kind'"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- How often a connection failed since a time, by the error's kind, most frequent first. At most ten
+ * -- rows, one for each kind; by crm_sync_log_status_connection_id_idx, reading the failures of that
+ * -- time.
+ * select
+ *   error ->> 'kind' as "kind!",
+ *   count(*)::integer as "count!",
+ *   max(occurred_at) as "lastAt!"
+ * from crm_sync_log
+ * where organisation_id = :organisationId!::uuid
+ *   and connection_id = :connectionId!::uuid
+ *   and status = 'error'
+ *   and occurred_at >= :since!::timestamptz
+ * group by error ->> 'kind'
+ * order by
+ *   count(*) desc,
+ *   error ->> 'kind'
+ * ```
+ */
+export const syncLogCountErrorsByKind = new PreparedQuery<SyncLogCountErrorsByKindParams,SyncLogCountErrorsByKindResult>('syncLogCountErrorsByKind', syncLogCountErrorsByKindIR);
+
+
+/** 'SyncLogListByConnection' parameters type */
+export interface SyncLogListByConnectionParams {
+  beforeId?: NumberOrString | null | void;
+  beforeOccurredAt?: TimestampInput | null | void;
+  connectionId: string;
+  limit: number;
+  organisationId: string;
+}
+
+/** 'SyncLogListByConnection' return type */
+export interface SyncLogListByConnectionResult {
+  /** The connection that was synced. */
+  connectionId: string;
+  /** inbound: from the CRM to NurtureHub. outbound: from NurtureHub to the CRM. */
+  direction: string;
+  /** What kind of record it was, in the provider's terms and lower snake case: contact, applicant, landlord … */
+  entityType: string;
+  /** Why it failed: kind, retryable, message and optionally the provider's own code. Never a payload, a secret or personal data. Set exactly when status is error. */
+  error: Json | null;
+  /** The record's id at the CRM, case-sensitive. Null where there is none: failed creates, errors of the whole account. */
+  externalId: string | null;
+  /** Orders events of the same instant. */
+  id: string;
+  /** NurtureHub's own id of the record: the contact's id for people. No foreign key, so that history outlives the record. */
+  internalId: string | null;
+  /** When the operation ended, by the database's clock or the sync worker's. */
+  occurredAt: Timestamp;
+  /** The organisation (tenant) the event belongs to. */
+  organisationId: string;
+  /** success: both sides agree. skipped: nothing had to change. error: it failed, error says why. */
+  status: string;
+}
+
+/** 'SyncLogListByConnection' query type */
+export interface SyncLogListByConnectionQuery {
+  params: SyncLogListByConnectionParams;
+  result: SyncLogListByConnectionResult;
+}
+
+const syncLogListByConnectionIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":427,"b":442}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":472,"b":485}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":523,"b":539},{"a":608,"b":624}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":666,"b":674}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":737,"b":743}]}],"statement":"-- The timeline of a connection, newest first: the page of at most `limit` events before the given\n-- one. By the primary key, read backwards.\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  occurred_at as \"occurredAt\",\n  id,\n  direction,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  internal_id as \"internalId\",\n  status,\n  error\nfrom crm_sync_log\nwhere organisation_id = :organisationId!::uuid\n  and connection_id = :connectionId!::uuid\n  and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')\n  and (occurred_at, id) < (\n    coalesce(:beforeOccurredAt::timestamptz, 'infinity'),\n    coalesce(:beforeId::bigint, 0)\n  )\norder by\n  occurred_at desc,\n  id desc\nlimit :limit!::integer"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- The timeline of a connection, newest first: the page of at most `limit` events before the given
+ * -- one. By the primary key, read backwards.
+ * select
+ *   organisation_id as "organisationId",
+ *   connection_id as "connectionId",
+ *   occurred_at as "occurredAt",
+ *   id,
+ *   direction,
+ *   entity_type as "entityType",
+ *   external_id as "externalId",
+ *   internal_id as "internalId",
+ *   status,
+ *   error
+ * from crm_sync_log
+ * where organisation_id = :organisationId!::uuid
+ *   and connection_id = :connectionId!::uuid
+ *   and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')
+ *   and (occurred_at, id) < (
+ *     coalesce(:beforeOccurredAt::timestamptz, 'infinity'),
+ *     coalesce(:beforeId::bigint, 0)
+ *   )
+ * order by
+ *   occurred_at desc,
+ *   id desc
+ * limit :limit!::integer
+ * ```
+ */
+export const syncLogListByConnection = new PreparedQuery<SyncLogListByConnectionParams,SyncLogListByConnectionResult>('syncLogListByConnection', syncLogListByConnectionIR);
+
+
+/** 'SyncLogListByContact' parameters type */
+export interface SyncLogListByContactParams {
+  beforeId?: NumberOrString | null | void;
+  beforeOccurredAt?: TimestampInput | null | void;
+  contactId: string;
+  limit: number;
+  organisationId: string;
+}
+
+/** 'SyncLogListByContact' return type */
+export interface SyncLogListByContactResult {
+  /** The connection that was synced. */
+  connectionId: string;
+  /** inbound: from the CRM to NurtureHub. outbound: from NurtureHub to the CRM. */
+  direction: string;
+  /** What kind of record it was, in the provider's terms and lower snake case: contact, applicant, landlord … */
+  entityType: string;
+  /** Why it failed: kind, retryable, message and optionally the provider's own code. Never a payload, a secret or personal data. Set exactly when status is error. */
+  error: Json | null;
+  /** The record's id at the CRM, case-sensitive. Null where there is none: failed creates, errors of the whole account. */
+  externalId: string | null;
+  /** Orders events of the same instant. */
+  id: string;
+  /** NurtureHub's own id of the record: the contact's id for people. No foreign key, so that history outlives the record. */
+  internalId: string | null;
+  /** When the operation ended, by the database's clock or the sync worker's. */
+  occurredAt: Timestamp;
+  /** The organisation (tenant) the event belongs to. */
+  organisationId: string;
+  /** success: both sides agree. skipped: nothing had to change. error: it failed, error says why. */
+  status: string;
+}
+
+/** 'SyncLogListByContact' query type */
+export interface SyncLogListByContactQuery {
+  params: SyncLogListByContactParams;
+  result: SyncLogListByContactResult;
+}
+
+const syncLogListByContactIR = {"usedParamSet":{"organisationId":true,"contactId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":437,"b":452}]},{"name":"contactId","required":true,"transform":{"type":"scalar"},"locs":[{"a":480,"b":490}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":528,"b":544},{"a":613,"b":629}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":671,"b":679}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":742,"b":748}]}],"statement":"-- The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before\n-- the given one. By crm_sync_log_internal_id_idx.\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  occurred_at as \"occurredAt\",\n  id,\n  direction,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  internal_id as \"internalId\",\n  status,\n  error\nfrom crm_sync_log\nwhere organisation_id = :organisationId!::uuid\n  and internal_id = :contactId!::uuid\n  and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')\n  and (occurred_at, id) < (\n    coalesce(:beforeOccurredAt::timestamptz, 'infinity'),\n    coalesce(:beforeId::bigint, 0)\n  )\norder by\n  occurred_at desc,\n  id desc\nlimit :limit!::integer"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before
+ * -- the given one. By crm_sync_log_internal_id_idx.
+ * select
+ *   organisation_id as "organisationId",
+ *   connection_id as "connectionId",
+ *   occurred_at as "occurredAt",
+ *   id,
+ *   direction,
+ *   entity_type as "entityType",
+ *   external_id as "externalId",
+ *   internal_id as "internalId",
+ *   status,
+ *   error
+ * from crm_sync_log
+ * where organisation_id = :organisationId!::uuid
+ *   and internal_id = :contactId!::uuid
+ *   and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')
+ *   and (occurred_at, id) < (
+ *     coalesce(:beforeOccurredAt::timestamptz, 'infinity'),
+ *     coalesce(:beforeId::bigint, 0)
+ *   )
+ * order by
+ *   occurred_at desc,
+ *   id desc
+ * limit :limit!::integer
+ * ```
+ */
+export const syncLogListByContact = new PreparedQuery<SyncLogListByContactParams,SyncLogListByContactResult>('syncLogListByContact', syncLogListByContactIR);
+
+
+/** 'SyncLogListFailures' parameters type */
+export interface SyncLogListFailuresParams {
+  beforeId?: NumberOrString | null | void;
+  beforeOccurredAt?: TimestampInput | null | void;
+  connectionId: string;
+  limit: number;
+  organisationId: string;
+}
+
+/** 'SyncLogListFailures' return type */
+export interface SyncLogListFailuresResult {
+  /** The connection that was synced. */
+  connectionId: string;
+  /** inbound: from the CRM to NurtureHub. outbound: from NurtureHub to the CRM. */
+  direction: string;
+  /** What kind of record it was, in the provider's terms and lower snake case: contact, applicant, landlord … */
+  entityType: string;
+  /** Why it failed: kind, retryable, message and optionally the provider's own code. Never a payload, a secret or personal data. Set exactly when status is error. */
+  error: Json;
+  /** The record's id at the CRM, case-sensitive. Null where there is none: failed creates, errors of the whole account. */
+  externalId: string | null;
+  /** Orders events of the same instant. */
+  id: string;
+  /** NurtureHub's own id of the record: the contact's id for people. No foreign key, so that history outlives the record. */
+  internalId: string | null;
+  /** When the operation ended, by the database's clock or the sync worker's. */
+  occurredAt: Timestamp;
+  /** The organisation (tenant) the event belongs to. */
+  organisationId: string;
+  /** success: both sides agree. skipped: nothing had to change. error: it failed, error says why. */
+  status: string;
+}
+
+/** 'SyncLogListFailures' query type */
+export interface SyncLogListFailuresQuery {
+  params: SyncLogListFailuresParams;
+  result: SyncLogListFailuresResult;
+}
+
+const syncLogListFailuresIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":445,"b":460}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":490,"b":503}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":564,"b":580},{"a":649,"b":665}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":707,"b":715}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":778,"b":784}]}],"statement":"-- The failures of a connection, newest first: the page of at most `limit` events before the given\n-- one. By crm_sync_log_status_connection_id_idx.\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  occurred_at as \"occurredAt\",\n  id,\n  direction,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  internal_id as \"internalId\",\n  status,\n  error as \"error!\"\nfrom crm_sync_log\nwhere organisation_id = :organisationId!::uuid\n  and connection_id = :connectionId!::uuid\n  and status = 'error'\n  and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')\n  and (occurred_at, id) < (\n    coalesce(:beforeOccurredAt::timestamptz, 'infinity'),\n    coalesce(:beforeId::bigint, 0)\n  )\norder by\n  occurred_at desc,\n  id desc\nlimit :limit!::integer"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- The failures of a connection, newest first: the page of at most `limit` events before the given
+ * -- one. By crm_sync_log_status_connection_id_idx.
+ * select
+ *   organisation_id as "organisationId",
+ *   connection_id as "connectionId",
+ *   occurred_at as "occurredAt",
+ *   id,
+ *   direction,
+ *   entity_type as "entityType",
+ *   external_id as "externalId",
+ *   internal_id as "internalId",
+ *   status,
+ *   error as "error!"
+ * from crm_sync_log
+ * where organisation_id = :organisationId!::uuid
+ *   and connection_id = :connectionId!::uuid
+ *   and status = 'error'
+ *   and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')
+ *   and (occurred_at, id) < (
+ *     coalesce(:beforeOccurredAt::timestamptz, 'infinity'),
+ *     coalesce(:beforeId::bigint, 0)
+ *   )
+ * order by
+ *   occurred_at desc,
+ *   id desc
+ * limit :limit!::integer
+ * ```
+ */
+export const syncLogListFailures = new PreparedQuery<SyncLogListFailuresParams,SyncLogListFailuresResult>('syncLogListFailures', syncLogListFailuresIR);
+
+
+/** 'SyncLogRecord' parameters type */
+export interface SyncLogRecordParams {
+  connectionId: string;
+  directions: stringArray;
+  entityTypes: stringArray;
+  errors: JsonArray;
+  externalIds: stringArray;
+  internalIds: stringArray;
+  occurredAts: TimestampInputArray;
+  organisationId: string;
+  statuses: stringArray;
+}
+
+/** 'SyncLogRecord' return type */
+export interface SyncLogRecordResult {
+  recorded: number;
+}
+
+/** 'SyncLogRecord' query type */
+export interface SyncLogRecordQuery {
+  params: SyncLogRecordParams;
+  result: SyncLogRecordResult;
+}
+
+const syncLogRecordIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"occurredAts":true,"directions":true,"entityTypes":true,"externalIds":true,"internalIds":true,"statuses":true,"errors":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":458,"b":473}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":486,"b":499}]},{"name":"occurredAts","required":true,"transform":{"type":"scalar"},"locs":[{"a":691,"b":703}]},{"name":"directions","required":true,"transform":{"type":"scalar"},"locs":[{"a":725,"b":736}]},{"name":"entityTypes","required":true,"transform":{"type":"scalar"},"locs":[{"a":751,"b":763}]},{"name":"externalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":778,"b":790}]},{"name":"internalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":805,"b":817}]},{"name":"statuses","required":true,"transform":{"type":"scalar"},"locs":[{"a":832,"b":841}]},{"name":"errors","required":true,"transform":{"type":"scalar"},"locs":[{"a":856,"b":863}]}],"statement":"-- Adds the events of one connection to the log, all or none, one array element each; an event\n-- without a time happened now. One row: how many were added. Locks the connection's row FOR KEY\n-- SHARE, which lets everything but its deletion go on.\nwith recorded as (\n  insert into crm_sync_log (\n    organisation_id,\n    connection_id,\n    occurred_at,\n    direction,\n    entity_type,\n    external_id,\n    internal_id,\n    status,\n    error\n  )\n  select\n    :organisationId!::uuid,\n    :connectionId!::uuid,\n    coalesce(event.occurred_at, now()),\n    event.direction,\n    event.entity_type,\n    event.external_id,\n    event.internal_id,\n    event.status,\n    event.error\n  from unnest(\n    :occurredAts!::timestamptz[],\n    :directions!::text[],\n    :entityTypes!::text[],\n    :externalIds!::text[],\n    :internalIds!::uuid[],\n    :statuses!::text[],\n    :errors!::jsonb[]\n  ) with ordinality as event (\n    occurred_at,\n    direction,\n    entity_type,\n    external_id,\n    internal_id,\n    status,\n    error,\n    position\n  )\n  order by event.position\n  returning 1\n)\nselect count(*)::integer as \"recorded!\"\nfrom recorded"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Adds the events of one connection to the log, all or none, one array element each; an event
+ * -- without a time happened now. One row: how many were added. Locks the connection's row FOR KEY
+ * -- SHARE, which lets everything but its deletion go on.
+ * with recorded as (
+ *   insert into crm_sync_log (
+ *     organisation_id,
+ *     connection_id,
+ *     occurred_at,
+ *     direction,
+ *     entity_type,
+ *     external_id,
+ *     internal_id,
+ *     status,
+ *     error
+ *   )
+ *   select
+ *     :organisationId!::uuid,
+ *     :connectionId!::uuid,
+ *     coalesce(event.occurred_at, now()),
+ *     event.direction,
+ *     event.entity_type,
+ *     event.external_id,
+ *     event.internal_id,
+ *     event.status,
+ *     event.error
+ *   from unnest(
+ *     :occurredAts!::timestamptz[],
+ *     :directions!::text[],
+ *     :entityTypes!::text[],
+ *     :externalIds!::text[],
+ *     :internalIds!::uuid[],
+ *     :statuses!::text[],
+ *     :errors!::jsonb[]
+ *   ) with ordinality as event (
+ *     occurred_at,
+ *     direction,
+ *     entity_type,
+ *     external_id,
+ *     internal_id,
+ *     status,
+ *     error,
+ *     position
+ *   )
+ *   order by event.position
+ *   returning 1
+ * )
+ * select count(*)::integer as "recorded!"
+ * from recorded
+ * ```
+ */
+export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecordResult>('syncLogRecord', syncLogRecordIR);
+
+

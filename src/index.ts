@@ -1,0 +1,17 @@
+/**
+ * The typed face of NurtureHub's CRM integration schema.
+ *
+ * Every function takes a `pg` client or pool first, so that the caller owns the transaction, and is
+ * named after the query in `queries/` that it runs. Broken rules throw `CrmSchemaError` with a stable
+ * `code`; whatever else the database throws passes through.
+ *
+ * @packageDocumentation
+ */
+export * from './connections.js';
+export * from './contact-external-ids.js';
+export { type CredentialsOwner, credentialsAad } from './credentials-aad.js';
+export { CrmSchemaError, type CrmSchemaErrorCode } from './errors.js';
+export { type Queryable, withNamedStatements } from './prepared-query.js';
+export * from './sync-log.js';
+export { canonicalTimestamp } from './timestamps.js';
+export * from './types.js';

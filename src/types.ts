@@ -1,0 +1,72 @@
+/**
+ * The words of the schema: each list is held against its CHECK constraint by a test.
+ */
+
+/** The CRMs that can be connected (`crm_connections_provider_check`). */
+export const providers = ['agentos', 'reapit', 'alto', 'street', 'loop', 'custom'] as const;
+export type Provider = (typeof providers)[number];
+
+/** What a connection can be (`crm_connections_status_check`). */
+export const connectionStatuses = ['active', 'error', 'disconnected'] as const;
+export type ConnectionStatus = (typeof connectionStatuses)[number];
+
+/** Which way a record went (`crm_sync_log_direction_check`): `inbound` is from the CRM. */
+export const syncDirections = ['inbound', 'outbound'] as const;
+export type SyncDirection = (typeof syncDirections)[number];
+
+/** How a sync operation ended (`crm_sync_log_status_check`). */
+export const syncStatuses = ['success', 'skipped', 'error'] as const;
+export type SyncStatus = (typeof syncStatuses)[number];
+
+/** Why a sync operation failed (`crm_sync_error_is_valid`). */
+export const syncErrorKinds = [
+  'auth',
+  'permission',
+  'rate_limited',
+  'conflict',
+  'not_found',
+  'validation',
+  'timeout',
+  'network',
+  'provider',
+  'internal',
+] as const;
+export type SyncErrorKind = (typeof syncErrorKinds)[number];
+
+/** Why a sync operation failed. Never put a payload, a secret or personal data in it. */
+export interface SyncError {
+  kind: SyncErrorKind;
+  /** Whether trying the same again can succeed. */
+  retryable: boolean;
+  /** For people: 1 to 500 characters. */
+  message: string;
+  /** The provider's own error code: 1 to 100 characters. */
+  code?: string;
+}
+
+/**
+ * Encrypted credentials: a JWE in flattened JSON serialisation (RFC 7516, section 7.2.2) with A256GCM
+ * content, every value but `header` in base64url. `jose`'s `FlattenedEncrypt` makes one.
+ */
+export interface EncryptedCredentials {
+  protected: string;
+  /** The id of the key that wraps the content key: 1 to 200 of `A-Z a-z 0-9 . _ : -`. */
+  header: { kid: string };
+  encrypted_key: string;
+  iv: string;
+  ciphertext: string;
+  tag: string;
+  /** Binds the ciphertext to its row: see `credentialsAad`. */
+  aad: string;
+}
+
+/**
+ * A moment from the database: ISO 8601 in UTC with microseconds, `2026-11-23T09:30:00.123456Z`.
+ *
+ * A string, because a `Date` keeps milliseconds only, and a cursor that is rounded up loses records
+ * for good. `new Date(timestamp)` gives a `Date`, rounded down.
+ */
+export type Timestamp = string;
+
+/** A moment for the database: a {@link Timestamp}, any ISO 8601 text with a zone, or a `Date`. */
+export type TimestampInput = string | Date;

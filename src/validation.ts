@@ -1,0 +1,101 @@
+import { CrmSchemaError } from './errors.js';
+import { type Provider, providers, syncErrorKinds } from './types.js';
+
+/**
+ * The rules of the database, checked before anything is sent, so that an error can name the field and
+ * the element of a batch. The database stays the judge: tests hold the two against each other.
+ */
+
+/** Where a value stands, for error messages. */
+export interface Place {
+  field: string;
+  /** The element of a batch, counted from 0. */
+  rowIndex?: number | undefined;
+}
+
+/** @throws CrmSchemaError `invalid_input` (or `unknown_provider`), naming the place and never the value of free text */
+export function refuse(
+  place: Place,
+  problem: string,
+  code: 'invalid_input' | 'unknown_provider' = 'invalid_input',
+): never {
+  throw new CrmSchemaError(code, `${place.field} ${problem}.`, { rowIndex: place.rowIndex });
+}
+
+const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+export function checkUuid(place: Place, value: unknown): void {
+  if (typeof value !== 'string' || !uuidPattern.test(value))
+    refuse(place, `has to be a UUID, not ${shown(value)}`);
+}
+
+export function checkProvider(place: Place, value: unknown): asserts value is Provider {
+  if (!isOneOf(value, providers)) {
+    refuse(place, `has to be one of ${providers.join(', ')}, not ${shown(value)}`, 'unknown_provider');
+  }
+}
+
+export function checkOneOf(place: Place, value: unknown, allowed: readonly string[]): void {
+  if (!isOneOf(value, allowed)) refuse(place, `has to be one of ${allowed.join(', ')}, not ${shown(value)}`);
+}
+
+export function checkEntityType(place: Place, value: unknown): void {
+  if (typeof value !== 'string' || !/^[a-z][a-z0-9_]{0,62}$/.test(value)) {
+    refuse(place, `has to be lower snake case of 1 to 63 characters, not ${shown(value)}`);
+  }
+}
+
+export function checkExternalId(place: Place, value: unknown): void {
+  checkText(place, value);
+  // PostgreSQL's btrim takes off spaces alone.
+  if (/^ *$/.test(value)) refuse(place, 'is blank');
+  if (Buffer.byteLength(value) > 512) refuse(place, 'is longer than 512 bytes');
+}
+
+/** Free text: neither blank nor longer than `limit` characters. */
+export function checkShortText(place: Place, value: unknown, limit: number): void {
+  checkText(place, value);
+  if (/^ *$/.test(value)) refuse(place, 'is blank');
+  // PostgreSQL counts code points, as the string's iterator does.
+  if ([...value].length > limit) refuse(place, `is longer than ${limit} characters`);
+}
+
+/** A sync error, exactly as `crm_sync_error_is_valid` accepts it. */
+export function checkSyncError({ field, rowIndex }: Place, value: unknown): void {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    refuse({ field, rowIndex }, 'has to be an object with kind, retryable and message');
+  }
+  const at = (member: string): Place => ({ field: `${field}.${member}`, rowIndex });
+  const { kind, retryable, message, code, ...others } = value as Record<string, unknown>;
+  checkOneOf(at('kind'), kind, syncErrorKinds);
+  if (typeof retryable !== 'boolean') refuse(at('retryable'), 'has to be true or false');
+  checkShortText(at('message'), message, 500);
+  if (code !== undefined) checkShortText(at('code'), code, 100);
+  const [other] = Object.keys(others);
+  if (other !== undefined) refuse(at(other), 'is not a member of a sync error');
+}
+
+/** A page's size. */
+export function checkLimit(value: number): void {
+  if (!Number.isInteger(value) || value < 1 || value > 1000) {
+    refuse({ field: 'limit' }, `has to be a whole number from 1 to 1000, not ${shown(value)}`);
+  }
+}
+
+/** Text that PostgreSQL can store and hands back the same. */
+function checkText(place: Place, value: unknown): asserts value is string {
+  if (typeof value !== 'string') refuse(place, `has to be text, not ${shown(value)}`);
+  if (value.includes('\0')) refuse(place, 'contains a NUL character');
+  // Otherwise a lone surrogate becomes U+FFFD on the way, and two different ids could become one.
+  if (/\p{Surrogate}/u.test(value)) refuse(place, 'contains half of a surrogate pair');
+}
+
+function isOneOf(value: unknown, allowed: readonly string[]): boolean {
+  return (allowed as readonly unknown[]).includes(value);
+}
+
+/** Short and on one line, whatever it is; only for values that are no secrets and no personal data. */
+function shown(value: unknown): string {
+  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}…` : text;
+}

@@ -1,0 +1,52 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import pg from 'pg';
+import { afterAll, beforeAll, inject } from 'vitest';
+import { withClient } from '../../dev/database.js';
+import { databaseUrl } from './server.js';
+
+/** A database of the test file's own. */
+export interface TestDatabase {
+  readonly url: string;
+  /** A superuser's pool. */
+  readonly pool: pg.Pool;
+}
+
+/**
+ * Gives a test file (or a `describe`) a database of its own, cloned before its tests and dropped after.
+ *
+ * @param content `migrated`: everything; `host`: the host tables alone; `empty`: nothing
+ */
+export function useDatabase(content: 'migrated' | 'host' | 'empty' = 'migrated'): TestDatabase {
+  const serverUrl = inject('serverUrl');
+  const prefix = inject('databasePrefix');
+  const name = `${prefix}_${randomBytes(6).toString('hex')}`;
+  const url = databaseUrl(serverUrl, name);
+  const pool = new pg.Pool({ connectionString: url, max: 30 });
+  beforeAll(async () => {
+    const template = content === 'empty' ? 'template0' : `${prefix}_${content}`;
+    await withClient(serverUrl, (client) => client.query(`create database ${name} template ${template}`));
+  });
+  afterAll(async () => {
+    await pool.end();
+    await withClient(serverUrl, (client) => client.query(`drop database ${name}`));
+  });
+  return { url, pool };
+}
+
+/** An organisation with contacts; their names are plainly fictional. */
+export interface Tenant {
+  organisationId: string;
+  contactIds: string[];
+}
+
+/** Creates an organisation and some contacts of it. */
+export async function createTenant(client: pg.Pool | pg.ClientBase, contacts = 0): Promise<Tenant> {
+  const organisationId = randomUUID();
+  const contactIds = Array.from({ length: contacts }, () => randomUUID());
+  await client.query('insert into organisations (id, name) values ($1, $2)', [organisationId, 'Test Agency']);
+  await client.query(
+    "insert into contacts (id, organisation_id, name) select id, $1, 'Test Person' from unnest($2::uuid[]) as id",
+    [organisationId, contactIds],
+  );
+  return { organisationId, contactIds };
+}
