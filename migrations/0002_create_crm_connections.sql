@@ -120,9 +120,9 @@ create table crm_connections (
   constraint crm_connections_times_in_range_check
     check (
       least(status_changed_at, credentials_expires_at, last_synced_at, connected_at, disconnected_at)
-        >= '0001-01-01 00:00:00+00'
+        >= '1900-01-01 00:00:00+00'
       and greatest(status_changed_at, credentials_expires_at, last_synced_at, connected_at, disconnected_at)
-        < '10000-01-01 00:00:00+00'
+        < '9999-01-01 00:00:00+00'
     )
 );
 
@@ -189,7 +189,7 @@ comment on constraint crm_connections_credentials_version_check on crm_connectio
 comment on constraint crm_connections_expiry_has_credentials_check on crm_connections is
   'Nothing that is not there expires.';
 comment on constraint crm_connections_times_in_range_check on crm_connections is
-  'Times have four-digit years, as ISO 8601 does: a cursor at infinity would skip every later change.';
+  'Times are in the years 1900 to 9998: every client can read them, and a cursor at infinity would skip every later change.';
 comment on index crm_connections_organisation_id_provider_live_key is
   'One live connection per organisation and provider; any number of disconnected ones.';
 comment on index crm_connections_credentials_key_id_idx is

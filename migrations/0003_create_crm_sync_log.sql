@@ -95,7 +95,7 @@ create table crm_sync_log (
   constraint crm_sync_log_error_is_valid_check
     check (crm_sync_error_is_valid(error)),
   constraint crm_sync_log_occurred_at_in_range_check
-    check (occurred_at >= '0001-01-01 00:00:00+00' and occurred_at < '10000-01-01 00:00:00+00')
+    check (occurred_at >= '1900-01-01 00:00:00+00' and occurred_at < '9999-01-01 00:00:00+00')
 )
 partition by range (occurred_at);
 
@@ -146,7 +146,7 @@ comment on constraint crm_sync_log_error_iff_status_is_error_check on crm_sync_l
 comment on constraint crm_sync_log_error_is_valid_check on crm_sync_log is
   'Errors are structured and bounded, so that no payload or secret ends up in the log.';
 comment on constraint crm_sync_log_occurred_at_in_range_check on crm_sync_log is
-  'Times have four-digit years, as ISO 8601 does; an event never happened at infinity.';
+  'Times are in the years 1900 to 9998: every client can read them, and no event happened at infinity.';
 comment on index crm_sync_log_status_connection_id_idx is
   'The failures of a connection, newest first. Partial: it holds only the minority that anyone searches.';
 comment on index crm_sync_log_internal_id_idx is

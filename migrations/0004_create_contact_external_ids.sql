@@ -32,8 +32,8 @@ create table contact_external_ids (
   constraint contact_external_ids_seen_times_check
     check (
       first_seen_at <= last_seen_at
-      and first_seen_at >= '0001-01-01 00:00:00+00'
-      and last_seen_at < '10000-01-01 00:00:00+00'
+      and first_seen_at >= '1900-01-01 00:00:00+00'
+      and last_seen_at < '9999-01-01 00:00:00+00'
     )
 );
 
@@ -67,7 +67,7 @@ comment on constraint contact_external_ids_entity_type_check on contact_external
 comment on constraint contact_external_ids_external_id_check on contact_external_ids is
   'Not blank, at most 512 bytes.';
 comment on constraint contact_external_ids_seen_times_check on contact_external_ids is
-  'Times are in order and have four-digit years, as ISO 8601 does.';
+  'Times are in order and in the years 1900 to 9998: every client can read them.';
 comment on index contact_external_ids_contact_id_provider_key is
   'A contact has one id per provider; also finds all ids of a contact and serves its foreign key.';
 

@@ -2,23 +2,27 @@
 -- Links contacts to external ids, one array element each, and refreshes lastSeenAt where the link was
 -- there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,
 -- `external_id_taken` (by the contact in `takenBy`), `contact_taken` (the contact has the external id
--- in `takenBy` at that provider), or `retry` when a change of this very moment decides it and only
--- the next statement can see which. By the primary key and
--- contact_external_ids_contact_id_provider_key; locks the mappings in key order and the contacts FOR
--- KEY SHARE.
+-- in `takenBy` at that provider), `wrong_tenant` (the organisation has no such contact: then no element
+-- is linked), or `retry` when a change of this very moment decides it and only the next statement can
+-- see which. By the primary key, contact_external_ids_contact_id_provider_key and the host's key of
+-- contacts; locks the mappings in key order and the contacts FOR KEY SHARE.
 with wanted as (
   select
-    position,
-    provider,
-    entity_type,
-    external_id,
-    contact_id
+    link.position,
+    link.provider,
+    link.entity_type,
+    link.external_id,
+    link.contact_id,
+    contacts.id is null as is_stranger
   from unnest(
     :providers!::text[],
     :entityTypes!::text[],
     :externalIds!::text[],
     :contactIds!::uuid[]
   ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
+  left join contacts
+    on contacts.organisation_id = :organisationId!::uuid
+    and contacts.id = link.contact_id
 ),
 existing as (
   select
@@ -49,6 +53,7 @@ seen as (
     and mapping.provider = existing.provider
     and mapping.entity_type = existing.entity_type
     and mapping.external_id = existing.external_id
+    and not exists (select from wanted where is_stranger)
 ),
 linked as (
   insert into contact_external_ids (
@@ -66,6 +71,7 @@ linked as (
     contact_id
   from wanted
   where position not in (select position from existing)
+    and not exists (select from wanted where is_stranger)
   order by
     provider,
     entity_type,
@@ -81,6 +87,7 @@ linked as (
 select
   wanted.position::integer as "position!",
   case
+    when wanted.is_stranger then 'wrong_tenant'
     when linked_id.contact_id = wanted.contact_id then 'linked'
     when existing.is_same then 'already_linked'
     when coalesce(linked_id.contact_id, existing.contact_id) is not null then 'external_id_taken'
@@ -131,18 +138,22 @@ order by
 
 /* @name contactExternalIdRepoint */
 -- Moves external ids from one contact to another, one array element each, all or none; a swap is two
--- elements. One row per element: `position` counts from 1, `isHeld` says whether the id was mapped
--- to the contact it should move from. Nothing is moved unless all are. Violates
--- contact_external_ids_contact_id_provider_key where a contact would have two ids at one provider.
--- By the primary key; locks the mappings in key order and the contacts FOR KEY SHARE.
+-- elements. One row per element: `position` counts from 1; `outcome` is `moved` for all, or else for
+-- none: `mapping_changed` (the id is not mapped to the contact it should move from), `contact_taken`
+-- (its new contact would have two ids at that provider), `wrong_tenant` (the organisation has no such
+-- contact) or `held` (nothing is wrong with this one). By the primary key,
+-- contact_external_ids_contact_id_provider_key and the host's key of contacts; locks the mappings in
+-- key order and the contacts FOR KEY SHARE.
 with wanted as (
   select
-    position,
-    provider,
-    entity_type,
-    external_id,
-    from_contact_id,
-    to_contact_id
+    move.position,
+    move.provider,
+    move.entity_type,
+    move.external_id,
+    move.from_contact_id,
+    move.to_contact_id,
+    count(*) over (partition by move.provider, move.to_contact_id) > 1 as is_crowded,
+    contacts.id is null as is_stranger
   from unnest(
     :providers!::text[],
     :entityTypes!::text[],
@@ -150,9 +161,15 @@ with wanted as (
     :fromContactIds!::uuid[],
     :toContactIds!::uuid[]
   ) with ordinality as move (provider, entity_type, external_id, from_contact_id, to_contact_id, position)
+  left join contacts
+    on contacts.organisation_id = :organisationId!::uuid
+    and contacts.id = move.to_contact_id
 ),
 held as (
-  select wanted.position
+  select
+    wanted.position,
+    mapping.provider,
+    mapping.contact_id
   from wanted
   inner join contact_external_ids as mapping
     on mapping.organisation_id = :organisationId!::uuid
@@ -166,6 +183,30 @@ held as (
     mapping.external_id
   for update of mapping
 ),
+decided as (
+  select
+    wanted.position,
+    case
+      when wanted.is_stranger then 'wrong_tenant'
+      when held.position is null then 'mapping_changed'
+      when wanted.is_crowded or occupant.contact_id is not null then 'contact_taken'
+      else 'held'
+    end as outcome
+  from wanted
+  left join held
+    on held.position = wanted.position
+  -- Who has an id at that provider already, and does not give it away in this very batch.
+  left join contact_external_ids as occupant
+    on occupant.organisation_id = :organisationId!::uuid
+    and occupant.provider = wanted.provider
+    and occupant.contact_id = wanted.to_contact_id
+    and not exists (
+      select
+      from held as leaving
+      where leaving.provider = occupant.provider
+        and leaving.contact_id = occupant.contact_id
+    )
+),
 -- Deleted and inserted anew, not updated: a unique index is checked row by row, so that an update
 -- would stumble over the first half of a swap.
 removed as (
@@ -175,7 +216,7 @@ removed as (
     and mapping.provider = wanted.provider
     and mapping.entity_type = wanted.entity_type
     and mapping.external_id = wanted.external_id
-    and (select count(*) from held) = (select count(*) from wanted)
+    and (select bool_and(outcome = 'held') from decided)
   returning mapping.external_id
 ),
 moved as (
@@ -197,12 +238,13 @@ moved as (
   where (select count(*) from removed) > 0
 )
 select
-  wanted.position::integer as "position!",
-  held.position is not null as "isHeld!"
-from wanted
-left join held
-  on held.position = wanted.position
-order by wanted.position;
+  position::integer as "position!",
+  case
+    when bool_and(outcome = 'held') over () then 'moved'
+    else outcome
+  end as "outcome!"
+from decided
+order by position;
 
 /* @name contactExternalIdResolve */
 -- Which contacts some external ids of one provider and entity type mean. At most one row for each

@@ -1,4 +1,3 @@
-import { violatedKey } from './database-errors.js';
 import { CrmSchemaError } from './errors.js';
 import * as queries from './generated/contact_external_ids.js';
 import type { Queryable } from './prepared-query.js';
@@ -87,14 +86,15 @@ export async function contactExternalIdLinkMany(
       throw new CrmSchemaError('mapping_changed', 'Others keep changing the same links: try again.');
     }
     const batch = open.map((index) => links[index] as ContactLink);
-    const rows = await queries.contactExternalIdLink
-      .run({ organisationId, ...columns(batch), contactIds: batch.map(({ contactId }) => contactId) }, client)
-      .catch((error: unknown) => blameContact(error, links, ({ contactId }) => contactId));
+    const rows = await queries.contactExternalIdLink.run(
+      { organisationId, ...columns(batch), contactIds: batch.map(({ contactId }) => contactId) },
+      client,
+    );
     const undecided: number[] = [];
     for (const row of rows) {
       const index = open[row.position - 1] as number;
       if (row.outcome === 'retry') undecided.push(index);
-      else outcomes[index] = linkOutcome(row);
+      else outcomes[index] = linkOutcome(row, index, (links[index] as ContactLink).contactId);
     }
     open = undecided;
   }
@@ -181,25 +181,32 @@ export async function contactExternalIdRepointMany(
     if (seen.has(record)) refuse({ field: 'externalId', rowIndex }, 'is in the batch twice');
     seen.add(record);
   });
-  const rows = await queries.contactExternalIdRepoint
-    .run(
-      {
-        organisationId,
-        ...columns(moves),
-        fromContactIds: moves.map(({ fromContactId }) => fromContactId),
-        toContactIds: moves.map(({ toContactId }) => toContactId),
-      },
-      client,
-    )
-    .catch((error: unknown) => blameContact(error, moves, ({ toContactId }) => toContactId));
-  const changed = rows.find(({ isHeld }) => !isHeld);
-  if (changed !== undefined) {
-    const rowIndex = changed.position - 1;
-    throw new CrmSchemaError(
-      'mapping_changed',
-      `The external id is not mapped to contact ${moves[rowIndex]?.fromContactId}.`,
-      { rowIndex },
-    );
+  const rows = await queries.contactExternalIdRepoint.run(
+    {
+      organisationId,
+      ...columns(moves),
+      fromContactIds: moves.map(({ fromContactId }) => fromContactId),
+      toContactIds: moves.map(({ toContactId }) => toContactId),
+    },
+    client,
+  );
+  for (const { position, outcome } of rows) {
+    const rowIndex = position - 1;
+    const { fromContactId, toContactId } = moves[rowIndex] as ContactMove;
+    switch (outcome) {
+      case 'wrong_tenant':
+        throw wrongTenant(toContactId, rowIndex);
+      case 'mapping_changed':
+        throw new CrmSchemaError(outcome, `The external id is not mapped to contact ${fromContactId}.`, {
+          rowIndex,
+        });
+      case 'contact_taken':
+        throw new CrmSchemaError(
+          outcome,
+          `Contact ${toContactId} would have two external ids at this provider.`,
+          { rowIndex },
+        );
+    }
   }
 }
 
@@ -290,24 +297,23 @@ function columns(records: readonly ExternalRecord[]) {
   };
 }
 
-function linkOutcome({ outcome, takenBy }: queries.ContactExternalIdLinkResult): LinkOutcome {
-  if (outcome === 'external_id_taken') return { outcome, linkedContactId: takenBy as string };
-  if (outcome === 'contact_taken') return { outcome, linkedExternalId: takenBy as string };
-  return { outcome: outcome as 'linked' | 'already_linked' };
+function linkOutcome(
+  { outcome, takenBy }: queries.ContactExternalIdLinkResult,
+  rowIndex: number,
+  contactId: string,
+): LinkOutcome {
+  switch (outcome) {
+    case 'wrong_tenant':
+      throw wrongTenant(contactId, rowIndex);
+    case 'external_id_taken':
+      return { outcome, linkedContactId: takenBy as string };
+    case 'contact_taken':
+      return { outcome, linkedExternalId: takenBy as string };
+    default:
+      return { outcome: outcome as 'linked' | 'already_linked' };
+  }
 }
 
-/** Adds which element it was to an error about a contact: the first that names this contact. */
-function blameContact<Element extends ExternalRecord>(
-  error: unknown,
-  elements: readonly Element[],
-  contactOf: (element: Element) => string,
-): never {
-  const key = error instanceof CrmSchemaError ? violatedKey(error) : undefined;
-  const rowIndex = elements.findIndex(
-    (element) =>
-      contactOf(element).toLowerCase() === key?.contact_id &&
-      element.provider === (key.provider ?? element.provider),
-  );
-  if (!(error instanceof CrmSchemaError) || rowIndex < 0) throw error;
-  throw new CrmSchemaError(error.code, error.message, { cause: error.cause, rowIndex });
+function wrongTenant(contactId: string, rowIndex: number): CrmSchemaError {
+  return new CrmSchemaError('wrong_tenant', `The organisation has no contact ${contactId}.`, { rowIndex });
 }

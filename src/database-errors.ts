@@ -62,24 +62,7 @@ export function fromDatabaseError(error: unknown): unknown {
   }
   if (!integrityViolation.test(error.code) || !isOurs(error.table)) return error;
   const [code, message] = meaning(error);
-  const refusal = new CrmSchemaError(code, message, { cause: safeCause(error) });
-  keys.set(refusal, keyIn(error.detail));
-  return refusal;
-}
-
-/** The keys that refusals were about: kept beside the errors, because they are for this package alone. */
-const keys = new WeakMap<CrmSchemaError, Record<string, string>>();
-
-/** The columns and values of the unique or foreign key that was violated, where the server told. */
-export function violatedKey(error: CrmSchemaError): Record<string, string> | undefined {
-  return keys.get(error);
-}
-
-/** Reads the detail of a violated key: `Key (contact_id, provider)=(…, reapit) already exists.` */
-function keyIn(detail = ''): Record<string, string> {
-  const [, columns = '', values = ''] = /^Key \(([^)]*)\)=\((.*)\) /.exec(detail) ?? [];
-  const valueList = values.split(', ');
-  return Object.fromEntries(columns.split(', ').map((column, index) => [column, valueList[index] ?? '']));
+  return new CrmSchemaError(code, message, { cause: safeCause(error) });
 }
 
 function isOurs(table = ''): boolean {

@@ -5,8 +5,8 @@ import { canonicalTimestamp } from './timestamps.js';
 
 /** What runs a query: a `pg` client, a pool, a pool's client, or anything that behaves like one. */
 export interface Queryable {
-  // biome-ignore lint/suspicious/noExplicitAny: rows have the type that the query promises.
-  query(config: QueryConfig): Promise<{ rows: any[] }>;
+  // biome-ignore lint/suspicious/noExplicitAny: pg's own type of rows, which come with any columns.
+  query(config: QueryConfig): Promise<{ rows: any[]; fields: QueryField[] }>;
 }
 
 /** The part of `pg`'s query configuration that is used. */
@@ -14,7 +14,14 @@ export interface QueryConfig {
   name?: string;
   text: string;
   values: unknown[];
-  types: { getTypeParser(oid: number, format?: string): (text: string) => unknown };
+  types: { getTypeParser(): (text: string) => unknown };
+}
+
+/** The part of `pg`'s description of a result column that is used. */
+export interface QueryField {
+  name: string;
+  dataTypeID: number;
+  format: string;
 }
 
 /** A query as pgtyped writes it: a statement and the places of its parameters in it. */
@@ -67,13 +74,18 @@ export class PreparedQuery<Params, Row> {
    * passes through as it is
    */
   async run(params: Params, client: Queryable): Promise<Row[]> {
-    const config: QueryConfig = { text: this.text, values: this.#values(params), types: resultTypes };
+    const config: QueryConfig = { text: this.text, values: this.#values(params), types: textTypes };
     if (namesStatements in client) config.name = this.#statementName;
-    try {
-      return (await client.query(config)).rows;
-    } catch (error) {
+    const { rows, fields } = await client.query(config).catch((error: unknown) => {
       throw fromDatabaseError(error);
-    }
+    });
+    parseInPlace(rows, fields);
+    return rows;
+  }
+
+  /** The parameters' names, in the order of their numbers. */
+  get parameterNames(): string[] {
+    return this.#params.map(({ name }) => name);
   }
 
   #values(params: Params): unknown[] {
@@ -118,27 +130,35 @@ function portable(value: unknown): unknown {
   return value;
 }
 
-const asIs = (text: string) => text;
+/**
+ * Asks the client for plain text, so that no type parser of its own gets in between. Parsing is done
+ * on what came back: an exception inside the client's own parsing would end the whole process.
+ */
+const textTypes: QueryConfig['types'] = { getTypeParser: () => (text) => text };
 
-/** By type OID. The types that the queries return, and no others: a test goes through them all. */
-const parsers = new Map<number, (text: string) => unknown>([
+/** By type OID: the types that the queries return, and no others; null is text as it came. */
+const parsers = new Map<number, ((text: string) => unknown) | null>([
   [16, (text) => text === 't'], // bool
-  [20, asIs], // int8: more than a number can hold
+  [20, null], // int8: more than a number can hold
   [23, Number], // int4
-  [25, asIs], // text
+  [25, null], // text
   [1184, canonicalTimestamp], // timestamptz
-  [2950, asIs], // uuid
+  [2950, null], // uuid
   [3802, (text) => JSON.parse(text)], // jsonb
 ]);
 
-const resultTypes: QueryConfig['types'] = {
-  getTypeParser(oid, format = 'text') {
-    const parser = parsers.get(oid);
+function parseInPlace(rows: Record<string, unknown>[], fields: QueryField[]): void {
+  for (const { name, dataTypeID, format } of fields) {
+    const parser = parsers.get(dataTypeID);
     if (parser === undefined || format !== 'text') {
       throw new TypeError(
-        `@nurturehub/crm-schema cannot read type ${oid} in ${format} format; use a client without the option "binary".`,
+        `@nurturehub/crm-schema cannot read column ${name}, type ${dataTypeID} in ${format} format: use a pg client without the option "binary".`,
       );
     }
-    return parser;
-  },
-};
+    if (parser === null) continue;
+    for (const row of rows) {
+      const text = row[name];
+      if (typeof text === 'string') row[name] = parser(text);
+    }
+  }
+}

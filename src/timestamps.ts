@@ -43,11 +43,18 @@ function offsetMilliseconds(zone: string): number {
  * @throws CrmSchemaError `invalid_input`
  */
 export function timestampParameter(place: Place, value: TimestampInput): Timestamp {
+  const utc = utcOrUndefined(value);
+  if (utc === undefined || utc < '1900' || utc >= '9999') {
+    refuse(place, 'has to be a Date, or ISO 8601 with a zone, in the years 1900 to 9998');
+  }
+  return utc;
+}
+
+function utcOrUndefined(value: TimestampInput): Timestamp | undefined {
   try {
     if (value instanceof Date) return canonicalTimestamp(value.toISOString());
-    if (/T.*(Z|[+-]\d\d:?\d\d)$/.test(value)) return canonicalTimestamp(value);
+    return /T.*(Z|[+-]\d\d:?\d\d)$/.test(value) ? canonicalTimestamp(value) : undefined;
   } catch {
-    // Refused below, with its place.
+    return undefined;
   }
-  return refuse(place, 'has to be a Date, or ISO 8601 with a zone, in the years 0001 to 9999');
 }

@@ -27,7 +27,7 @@ export interface ContactExternalIdLinkQuery {
   result: ContactExternalIdLinkResult;
 }
 
-const contactExternalIdLinkIR = {"usedParamSet":{"providers":true,"entityTypes":true,"externalIds":true,"contactIds":true,"organisationId":true},"params":[{"name":"providers","required":true,"transform":{"type":"scalar"},"locs":[{"a":702,"b":712}]},{"name":"entityTypes","required":true,"transform":{"type":"scalar"},"locs":[{"a":727,"b":739}]},{"name":"externalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":754,"b":766}]},{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":781,"b":792}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1178,"b":1193},{"a":1643,"b":1658},{"a":1966,"b":1981},{"a":3402,"b":3417}]}],"statement":"-- Links contacts to external ids, one array element each, and refreshes lastSeenAt where the link was\n-- there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,\n-- `external_id_taken` (by the contact in `takenBy`), `contact_taken` (the contact has the external id\n-- in `takenBy` at that provider), or `retry` when a change of this very moment decides it and only\n-- the next statement can see which. By the primary key and\n-- contact_external_ids_contact_id_provider_key; locks the mappings in key order and the contacts FOR\n-- KEY SHARE.\nwith wanted as (\n  select\n    position,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  from unnest(\n    :providers!::text[],\n    :entityTypes!::text[],\n    :externalIds!::text[],\n    :contactIds!::uuid[]\n  ) with ordinality as link (provider, entity_type, external_id, contact_id, position)\n),\nexisting as (\n  select\n    wanted.position,\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id,\n    mapping.contact_id,\n    mapping.contact_id = wanted.contact_id as is_same\n  from wanted\n  inner join contact_external_ids as mapping\n    on mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = wanted.provider\n    and mapping.entity_type = wanted.entity_type\n    and mapping.external_id = wanted.external_id\n  order by\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id\n  for no key update of mapping\n),\nseen as (\n  update contact_external_ids as mapping\n  set last_seen_at = greatest(mapping.last_seen_at, now())\n  from existing\n  where existing.is_same\n    and mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = existing.provider\n    and mapping.entity_type = existing.entity_type\n    and mapping.external_id = existing.external_id\n),\nlinked as (\n  insert into contact_external_ids (\n    organisation_id,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  )\n  select\n    :organisationId!::uuid,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  from wanted\n  where position not in (select position from existing)\n  order by\n    provider,\n    entity_type,\n    external_id,\n    position\n  on conflict do nothing\n  returning\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n)\nselect\n  wanted.position::integer as \"position!\",\n  case\n    when linked_id.contact_id = wanted.contact_id then 'linked'\n    when existing.is_same then 'already_linked'\n    when coalesce(linked_id.contact_id, existing.contact_id) is not null then 'external_id_taken'\n    when coalesce(linked_contact.external_id, other.external_id) is not null then 'contact_taken'\n    else 'retry'\n  end as \"outcome!\",\n  case\n    when linked_id.contact_id = wanted.contact_id or existing.is_same then null\n    else coalesce(\n      linked_id.contact_id::text,\n      existing.contact_id::text,\n      linked_contact.external_id,\n      other.external_id\n    )\n  end as \"takenBy?\"\nfrom wanted\nleft join existing\n  on existing.position = wanted.position\nleft join linked as linked_id\n  on linked_id.provider = wanted.provider\n  and linked_id.entity_type = wanted.entity_type\n  and linked_id.external_id = wanted.external_id\nleft join linked as linked_contact\n  on linked_contact.provider = wanted.provider\n  and linked_contact.contact_id = wanted.contact_id\nleft join contact_external_ids as other\n  on other.organisation_id = :organisationId!::uuid\n  and other.provider = wanted.provider\n  and other.contact_id = wanted.contact_id\norder by wanted.position"};
+const contactExternalIdLinkIR = {"usedParamSet":{"providers":true,"entityTypes":true,"externalIds":true,"contactIds":true,"organisationId":true},"params":[{"name":"providers","required":true,"transform":{"type":"scalar"},"locs":[{"a":877,"b":887}]},{"name":"entityTypes","required":true,"transform":{"type":"scalar"},"locs":[{"a":902,"b":914}]},{"name":"externalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":929,"b":941}]},{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":956,"b":967}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1119,"b":1134},{"a":1469,"b":1484},{"a":1934,"b":1949},{"a":2315,"b":2330},{"a":3857,"b":3872}]}],"statement":"-- Links contacts to external ids, one array element each, and refreshes lastSeenAt where the link was\n-- there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,\n-- `external_id_taken` (by the contact in `takenBy`), `contact_taken` (the contact has the external id\n-- in `takenBy` at that provider), `wrong_tenant` (the organisation has no such contact: then no element\n-- is linked), or `retry` when a change of this very moment decides it and only the next statement can\n-- see which. By the primary key, contact_external_ids_contact_id_provider_key and the host's key of\n-- contacts; locks the mappings in key order and the contacts FOR KEY SHARE.\nwith wanted as (\n  select\n    link.position,\n    link.provider,\n    link.entity_type,\n    link.external_id,\n    link.contact_id,\n    contacts.id is null as is_stranger\n  from unnest(\n    :providers!::text[],\n    :entityTypes!::text[],\n    :externalIds!::text[],\n    :contactIds!::uuid[]\n  ) with ordinality as link (provider, entity_type, external_id, contact_id, position)\n  left join contacts\n    on contacts.organisation_id = :organisationId!::uuid\n    and contacts.id = link.contact_id\n),\nexisting as (\n  select\n    wanted.position,\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id,\n    mapping.contact_id,\n    mapping.contact_id = wanted.contact_id as is_same\n  from wanted\n  inner join contact_external_ids as mapping\n    on mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = wanted.provider\n    and mapping.entity_type = wanted.entity_type\n    and mapping.external_id = wanted.external_id\n  order by\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id\n  for no key update of mapping\n),\nseen as (\n  update contact_external_ids as mapping\n  set last_seen_at = greatest(mapping.last_seen_at, now())\n  from existing\n  where existing.is_same\n    and mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = existing.provider\n    and mapping.entity_type = existing.entity_type\n    and mapping.external_id = existing.external_id\n    and not exists (select from wanted where is_stranger)\n),\nlinked as (\n  insert into contact_external_ids (\n    organisation_id,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  )\n  select\n    :organisationId!::uuid,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  from wanted\n  where position not in (select position from existing)\n    and not exists (select from wanted where is_stranger)\n  order by\n    provider,\n    entity_type,\n    external_id,\n    position\n  on conflict do nothing\n  returning\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n)\nselect\n  wanted.position::integer as \"position!\",\n  case\n    when wanted.is_stranger then 'wrong_tenant'\n    when linked_id.contact_id = wanted.contact_id then 'linked'\n    when existing.is_same then 'already_linked'\n    when coalesce(linked_id.contact_id, existing.contact_id) is not null then 'external_id_taken'\n    when coalesce(linked_contact.external_id, other.external_id) is not null then 'contact_taken'\n    else 'retry'\n  end as \"outcome!\",\n  case\n    when linked_id.contact_id = wanted.contact_id or existing.is_same then null\n    else coalesce(\n      linked_id.contact_id::text,\n      existing.contact_id::text,\n      linked_contact.external_id,\n      other.external_id\n    )\n  end as \"takenBy?\"\nfrom wanted\nleft join existing\n  on existing.position = wanted.position\nleft join linked as linked_id\n  on linked_id.provider = wanted.provider\n  and linked_id.entity_type = wanted.entity_type\n  and linked_id.external_id = wanted.external_id\nleft join linked as linked_contact\n  on linked_contact.provider = wanted.provider\n  and linked_contact.contact_id = wanted.contact_id\nleft join contact_external_ids as other\n  on other.organisation_id = :organisationId!::uuid\n  and other.provider = wanted.provider\n  and other.contact_id = wanted.contact_id\norder by wanted.position"};
 
 /**
  * Query generated from SQL:
@@ -35,23 +35,27 @@ const contactExternalIdLinkIR = {"usedParamSet":{"providers":true,"entityTypes":
  * -- Links contacts to external ids, one array element each, and refreshes lastSeenAt where the link was
  * -- there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,
  * -- `external_id_taken` (by the contact in `takenBy`), `contact_taken` (the contact has the external id
- * -- in `takenBy` at that provider), or `retry` when a change of this very moment decides it and only
- * -- the next statement can see which. By the primary key and
- * -- contact_external_ids_contact_id_provider_key; locks the mappings in key order and the contacts FOR
- * -- KEY SHARE.
+ * -- in `takenBy` at that provider), `wrong_tenant` (the organisation has no such contact: then no element
+ * -- is linked), or `retry` when a change of this very moment decides it and only the next statement can
+ * -- see which. By the primary key, contact_external_ids_contact_id_provider_key and the host's key of
+ * -- contacts; locks the mappings in key order and the contacts FOR KEY SHARE.
  * with wanted as (
  *   select
- *     position,
- *     provider,
- *     entity_type,
- *     external_id,
- *     contact_id
+ *     link.position,
+ *     link.provider,
+ *     link.entity_type,
+ *     link.external_id,
+ *     link.contact_id,
+ *     contacts.id is null as is_stranger
  *   from unnest(
  *     :providers!::text[],
  *     :entityTypes!::text[],
  *     :externalIds!::text[],
  *     :contactIds!::uuid[]
  *   ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
+ *   left join contacts
+ *     on contacts.organisation_id = :organisationId!::uuid
+ *     and contacts.id = link.contact_id
  * ),
  * existing as (
  *   select
@@ -82,6 +86,7 @@ const contactExternalIdLinkIR = {"usedParamSet":{"providers":true,"entityTypes":
  *     and mapping.provider = existing.provider
  *     and mapping.entity_type = existing.entity_type
  *     and mapping.external_id = existing.external_id
+ *     and not exists (select from wanted where is_stranger)
  * ),
  * linked as (
  *   insert into contact_external_ids (
@@ -99,6 +104,7 @@ const contactExternalIdLinkIR = {"usedParamSet":{"providers":true,"entityTypes":
  *     contact_id
  *   from wanted
  *   where position not in (select position from existing)
+ *     and not exists (select from wanted where is_stranger)
  *   order by
  *     provider,
  *     entity_type,
@@ -114,6 +120,7 @@ const contactExternalIdLinkIR = {"usedParamSet":{"providers":true,"entityTypes":
  * select
  *   wanted.position::integer as "position!",
  *   case
+ *     when wanted.is_stranger then 'wrong_tenant'
  *     when linked_id.contact_id = wanted.contact_id then 'linked'
  *     when existing.is_same then 'already_linked'
  *     when coalesce(linked_id.contact_id, existing.contact_id) is not null then 'external_id_taken'
@@ -214,7 +221,7 @@ export interface ContactExternalIdRepointParams {
 
 /** 'ContactExternalIdRepoint' return type */
 export interface ContactExternalIdRepointResult {
-  isHeld: boolean;
+  outcome: string;
   position: number;
 }
 
@@ -224,24 +231,28 @@ export interface ContactExternalIdRepointQuery {
   result: ContactExternalIdRepointResult;
 }
 
-const contactExternalIdRepointIR = {"usedParamSet":{"providers":true,"entityTypes":true,"externalIds":true,"fromContactIds":true,"toContactIds":true,"organisationId":true},"params":[{"name":"providers","required":true,"transform":{"type":"scalar"},"locs":[{"a":616,"b":626}]},{"name":"entityTypes","required":true,"transform":{"type":"scalar"},"locs":[{"a":641,"b":653}]},{"name":"externalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":668,"b":680}]},{"name":"fromContactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":695,"b":710}]},{"name":"toContactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":725,"b":738}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":985,"b":1000},{"a":1565,"b":1580},{"a":1981,"b":1996}]}],"statement":"-- Moves external ids from one contact to another, one array element each, all or none; a swap is two\n-- elements. One row per element: `position` counts from 1, `isHeld` says whether the id was mapped\n-- to the contact it should move from. Nothing is moved unless all are. Violates\n-- contact_external_ids_contact_id_provider_key where a contact would have two ids at one provider.\n-- By the primary key; locks the mappings in key order and the contacts FOR KEY SHARE.\nwith wanted as (\n  select\n    position,\n    provider,\n    entity_type,\n    external_id,\n    from_contact_id,\n    to_contact_id\n  from unnest(\n    :providers!::text[],\n    :entityTypes!::text[],\n    :externalIds!::text[],\n    :fromContactIds!::uuid[],\n    :toContactIds!::uuid[]\n  ) with ordinality as move (provider, entity_type, external_id, from_contact_id, to_contact_id, position)\n),\nheld as (\n  select wanted.position\n  from wanted\n  inner join contact_external_ids as mapping\n    on mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = wanted.provider\n    and mapping.entity_type = wanted.entity_type\n    and mapping.external_id = wanted.external_id\n    and mapping.contact_id = wanted.from_contact_id\n  order by\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id\n  for update of mapping\n),\n-- Deleted and inserted anew, not updated: a unique index is checked row by row, so that an update\n-- would stumble over the first half of a swap.\nremoved as (\n  delete from contact_external_ids as mapping\n  using wanted\n  where mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = wanted.provider\n    and mapping.entity_type = wanted.entity_type\n    and mapping.external_id = wanted.external_id\n    and (select count(*) from held) = (select count(*) from wanted)\n  returning mapping.external_id\n),\nmoved as (\n  insert into contact_external_ids (\n    organisation_id,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  )\n  select\n    :organisationId!::uuid,\n    provider,\n    entity_type,\n    external_id,\n    to_contact_id\n  from wanted\n  -- Counting what was removed makes sure that all of it is, before the first row goes in.\n  where (select count(*) from removed) > 0\n)\nselect\n  wanted.position::integer as \"position!\",\n  held.position is not null as \"isHeld!\"\nfrom wanted\nleft join held\n  on held.position = wanted.position\norder by wanted.position"};
+const contactExternalIdRepointIR = {"usedParamSet":{"providers":true,"entityTypes":true,"externalIds":true,"fromContactIds":true,"toContactIds":true,"organisationId":true},"params":[{"name":"providers","required":true,"transform":{"type":"scalar"},"locs":[{"a":934,"b":944}]},{"name":"entityTypes","required":true,"transform":{"type":"scalar"},"locs":[{"a":959,"b":971}]},{"name":"externalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":986,"b":998}]},{"name":"fromContactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":1013,"b":1028}]},{"name":"toContactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":1043,"b":1056}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1228,"b":1243},{"a":1472,"b":1487},{"a":2317,"b":2332},{"a":2862,"b":2877},{"a":3267,"b":3282}]}],"statement":"-- Moves external ids from one contact to another, one array element each, all or none; a swap is two\n-- elements. One row per element: `position` counts from 1; `outcome` is `moved` for all, or else for\n-- none: `mapping_changed` (the id is not mapped to the contact it should move from), `contact_taken`\n-- (its new contact would have two ids at that provider), `wrong_tenant` (the organisation has no such\n-- contact) or `held` (nothing is wrong with this one). By the primary key,\n-- contact_external_ids_contact_id_provider_key and the host's key of contacts; locks the mappings in\n-- key order and the contacts FOR KEY SHARE.\nwith wanted as (\n  select\n    move.position,\n    move.provider,\n    move.entity_type,\n    move.external_id,\n    move.from_contact_id,\n    move.to_contact_id,\n    count(*) over (partition by move.provider, move.to_contact_id) > 1 as is_crowded,\n    contacts.id is null as is_stranger\n  from unnest(\n    :providers!::text[],\n    :entityTypes!::text[],\n    :externalIds!::text[],\n    :fromContactIds!::uuid[],\n    :toContactIds!::uuid[]\n  ) with ordinality as move (provider, entity_type, external_id, from_contact_id, to_contact_id, position)\n  left join contacts\n    on contacts.organisation_id = :organisationId!::uuid\n    and contacts.id = move.to_contact_id\n),\nheld as (\n  select\n    wanted.position,\n    mapping.provider,\n    mapping.contact_id\n  from wanted\n  inner join contact_external_ids as mapping\n    on mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = wanted.provider\n    and mapping.entity_type = wanted.entity_type\n    and mapping.external_id = wanted.external_id\n    and mapping.contact_id = wanted.from_contact_id\n  order by\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id\n  for update of mapping\n),\ndecided as (\n  select\n    wanted.position,\n    case\n      when wanted.is_stranger then 'wrong_tenant'\n      when held.position is null then 'mapping_changed'\n      when wanted.is_crowded or occupant.contact_id is not null then 'contact_taken'\n      else 'held'\n    end as outcome\n  from wanted\n  left join held\n    on held.position = wanted.position\n  -- Who has an id at that provider already, and does not give it away in this very batch.\n  left join contact_external_ids as occupant\n    on occupant.organisation_id = :organisationId!::uuid\n    and occupant.provider = wanted.provider\n    and occupant.contact_id = wanted.to_contact_id\n    and not exists (\n      select\n      from held as leaving\n      where leaving.provider = occupant.provider\n        and leaving.contact_id = occupant.contact_id\n    )\n),\n-- Deleted and inserted anew, not updated: a unique index is checked row by row, so that an update\n-- would stumble over the first half of a swap.\nremoved as (\n  delete from contact_external_ids as mapping\n  using wanted\n  where mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = wanted.provider\n    and mapping.entity_type = wanted.entity_type\n    and mapping.external_id = wanted.external_id\n    and (select bool_and(outcome = 'held') from decided)\n  returning mapping.external_id\n),\nmoved as (\n  insert into contact_external_ids (\n    organisation_id,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  )\n  select\n    :organisationId!::uuid,\n    provider,\n    entity_type,\n    external_id,\n    to_contact_id\n  from wanted\n  -- Counting what was removed makes sure that all of it is, before the first row goes in.\n  where (select count(*) from removed) > 0\n)\nselect\n  position::integer as \"position!\",\n  case\n    when bool_and(outcome = 'held') over () then 'moved'\n    else outcome\n  end as \"outcome!\"\nfrom decided\norder by position"};
 
 /**
  * Query generated from SQL:
  * ```
  * -- Moves external ids from one contact to another, one array element each, all or none; a swap is two
- * -- elements. One row per element: `position` counts from 1, `isHeld` says whether the id was mapped
- * -- to the contact it should move from. Nothing is moved unless all are. Violates
- * -- contact_external_ids_contact_id_provider_key where a contact would have two ids at one provider.
- * -- By the primary key; locks the mappings in key order and the contacts FOR KEY SHARE.
+ * -- elements. One row per element: `position` counts from 1; `outcome` is `moved` for all, or else for
+ * -- none: `mapping_changed` (the id is not mapped to the contact it should move from), `contact_taken`
+ * -- (its new contact would have two ids at that provider), `wrong_tenant` (the organisation has no such
+ * -- contact) or `held` (nothing is wrong with this one). By the primary key,
+ * -- contact_external_ids_contact_id_provider_key and the host's key of contacts; locks the mappings in
+ * -- key order and the contacts FOR KEY SHARE.
  * with wanted as (
  *   select
- *     position,
- *     provider,
- *     entity_type,
- *     external_id,
- *     from_contact_id,
- *     to_contact_id
+ *     move.position,
+ *     move.provider,
+ *     move.entity_type,
+ *     move.external_id,
+ *     move.from_contact_id,
+ *     move.to_contact_id,
+ *     count(*) over (partition by move.provider, move.to_contact_id) > 1 as is_crowded,
+ *     contacts.id is null as is_stranger
  *   from unnest(
  *     :providers!::text[],
  *     :entityTypes!::text[],
@@ -249,9 +260,15 @@ const contactExternalIdRepointIR = {"usedParamSet":{"providers":true,"entityType
  *     :fromContactIds!::uuid[],
  *     :toContactIds!::uuid[]
  *   ) with ordinality as move (provider, entity_type, external_id, from_contact_id, to_contact_id, position)
+ *   left join contacts
+ *     on contacts.organisation_id = :organisationId!::uuid
+ *     and contacts.id = move.to_contact_id
  * ),
  * held as (
- *   select wanted.position
+ *   select
+ *     wanted.position,
+ *     mapping.provider,
+ *     mapping.contact_id
  *   from wanted
  *   inner join contact_external_ids as mapping
  *     on mapping.organisation_id = :organisationId!::uuid
@@ -265,6 +282,30 @@ const contactExternalIdRepointIR = {"usedParamSet":{"providers":true,"entityType
  *     mapping.external_id
  *   for update of mapping
  * ),
+ * decided as (
+ *   select
+ *     wanted.position,
+ *     case
+ *       when wanted.is_stranger then 'wrong_tenant'
+ *       when held.position is null then 'mapping_changed'
+ *       when wanted.is_crowded or occupant.contact_id is not null then 'contact_taken'
+ *       else 'held'
+ *     end as outcome
+ *   from wanted
+ *   left join held
+ *     on held.position = wanted.position
+ *   -- Who has an id at that provider already, and does not give it away in this very batch.
+ *   left join contact_external_ids as occupant
+ *     on occupant.organisation_id = :organisationId!::uuid
+ *     and occupant.provider = wanted.provider
+ *     and occupant.contact_id = wanted.to_contact_id
+ *     and not exists (
+ *       select
+ *       from held as leaving
+ *       where leaving.provider = occupant.provider
+ *         and leaving.contact_id = occupant.contact_id
+ *     )
+ * ),
  * -- Deleted and inserted anew, not updated: a unique index is checked row by row, so that an update
  * -- would stumble over the first half of a swap.
  * removed as (
@@ -274,7 +315,7 @@ const contactExternalIdRepointIR = {"usedParamSet":{"providers":true,"entityType
  *     and mapping.provider = wanted.provider
  *     and mapping.entity_type = wanted.entity_type
  *     and mapping.external_id = wanted.external_id
- *     and (select count(*) from held) = (select count(*) from wanted)
+ *     and (select bool_and(outcome = 'held') from decided)
  *   returning mapping.external_id
  * ),
  * moved as (
@@ -296,12 +337,13 @@ const contactExternalIdRepointIR = {"usedParamSet":{"providers":true,"entityType
  *   where (select count(*) from removed) > 0
  * )
  * select
- *   wanted.position::integer as "position!",
- *   held.position is not null as "isHeld!"
- * from wanted
- * left join held
- *   on held.position = wanted.position
- * order by wanted.position
+ *   position::integer as "position!",
+ *   case
+ *     when bool_and(outcome = 'held') over () then 'moved'
+ *     else outcome
+ *   end as "outcome!"
+ * from decided
+ * order by position
  * ```
  */
 export const contactExternalIdRepoint = new PreparedQuery<ContactExternalIdRepointParams,ContactExternalIdRepointResult>('contactExternalIdRepoint', contactExternalIdRepointIR);

@@ -28,7 +28,7 @@ export function useDatabase(content: 'migrated' | 'host' | 'empty' = 'migrated')
   });
   afterAll(async () => {
     await pool.end();
-    await withClient(serverUrl, (client) => client.query(`drop database ${name}`));
+    await withClient(serverUrl, (client) => client.query(`drop database ${name} with (force)`));
   });
   return { url, pool };
 }

@@ -1,0 +1,143 @@
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import * as contactExternalIdQueries from '../../src/generated/contact_external_ids.js';
+import * as connectionQueries from '../../src/generated/crm_connections.js';
+import * as syncLogQueries from '../../src/generated/crm_sync_log.js';
+import {
+  type ConnectionKey,
+  connectionAdvanceLastSyncedAt,
+  connectionDisconnect,
+  connectionSetStatus,
+  contactExternalIdLinkMany,
+  syncLogRecord,
+} from '../../src/index.js';
+import type { PreparedQuery } from '../../src/prepared-query.js';
+import { connect } from '../support/connection.js';
+import { encryptCredentials } from '../support/credentials.js';
+import { createTenant } from '../support/database.js';
+
+const generated = { ...connectionQueries, ...syncLogQueries, ...contactExternalIdQueries };
+
+export type QueryName = keyof typeof generated;
+
+type ParamsOf<Name extends QueryName> = Parameters<(typeof generated)[Name]['run']>[0];
+
+/** Every generated query, by name. A query without samples does not compile, and then fails the suite. */
+export const queries = generated as unknown as Record<
+  QueryName,
+  PreparedQuery<unknown, Record<string, unknown>>
+>;
+export const queryNames = Object.keys(generated).sort() as QueryName[];
+
+/** For each query, calls that between them return every column with and, where it may be, without a value. */
+export type Samples = { [Name in QueryName]: readonly ParamsOf<Name>[] };
+
+/** A tenant with something of everything, and sample calls of every query that concern it. */
+export async function createSamples(pool: pg.Pool): Promise<Samples> {
+  const { organisationId, contactIds } = await createTenant(pool, 6);
+  const [bothId, takenId, otherId, moverId, goneId, freeId] = contactIds as [
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+  ];
+
+  const healthy = await connect(pool, organisationId, 'reapit');
+  const failing = await connect(pool, organisationId, 'alto');
+  const fresh = await connect(pool, organisationId, 'street');
+  const toDisconnect = await connect(pool, organisationId, 'custom');
+  const ended = await connect(pool, organisationId, 'agentos');
+  await connectionDisconnect(pool, ended);
+  await connectionAdvanceLastSyncedAt(pool, { ...healthy, lastSyncedAt: '2026-11-16T09:00:00Z' });
+  await connectionSetStatus(pool, { ...failing, status: 'error', reason: 'The client secret has expired.' });
+  await pool.query('update crm_connections set credentials_expires_at = now() where id = $1', [
+    healthy.connectionId,
+  ]);
+
+  const contact = { direction: 'inbound', entityType: 'contact' } as const;
+  const error = { kind: 'auth', retryable: false, message: 'Token refused.' } as const;
+  for (const key of [healthy, failing]) {
+    await syncLogRecord(pool, {
+      ...key,
+      events: [
+        { ...contact, externalId: 'OXF18000001', internalId: bothId, status: 'success' },
+        { ...contact, internalId: bothId, status: 'error', error },
+        { ...contact, externalId: 'OXF18000002', status: 'error', error },
+        { ...contact, status: 'skipped', internalId: bothId },
+      ],
+    });
+  }
+  const link = (contactId: string, externalId: string, provider: 'reapit' | 'alto' = 'reapit') => ({
+    provider,
+    entityType: 'contact',
+    externalId,
+    contactId,
+  });
+  await contactExternalIdLinkMany(pool, {
+    organisationId,
+    links: [
+      link(bothId, '1'),
+      link(bothId, '1', 'alto'),
+      link(takenId, '2'),
+      link(moverId, '3'),
+      link(goneId, '4'),
+    ],
+  });
+
+  const connectionId = randomUUID();
+  const credentials = await encryptCredentials({ organisationId, connectionId, provider: 'loop' });
+  const first = { limit: 10, beforeOccurredAt: null, beforeId: null };
+  const since = '2026-01-01T00:00:00Z';
+  const record = (externalId: string) => ({
+    organisationId,
+    providers: ['reapit'],
+    entityTypes: ['contact'],
+    externalIds: [externalId],
+  });
+
+  return {
+    connectionAdvanceLastSyncedAt: [healthy, ended].map((key) => ({
+      ...key,
+      lastSyncedAt: '2026-11-17T09:00:00Z',
+    })),
+    connectionConnect: [{ organisationId, connectionId, provider: 'loop', credentials: { ...credentials } }],
+    connectionDisconnect: [toDisconnect],
+    connectionGet: [healthy, failing, ended],
+    connectionGetCredentials: [healthy, fresh],
+    connectionGetLive: ['reapit', 'alto', 'street'].map((provider) => ({ organisationId, provider })),
+    connectionListWithHealth: [{ organisationId, failuresSince: since }],
+    connectionResetLastSyncedAt: [fresh],
+    connectionSetStatus: [{ ...fresh, status: 'active' }],
+    contactExternalIdLink: [
+      { ...record('1'), contactIds: [bothId] },
+      { ...record('1'), contactIds: [takenId] },
+      { ...record('5'), contactIds: [freeId] },
+    ],
+    contactExternalIdListByContacts: [{ organisationId, contactIds }],
+    contactExternalIdRepoint: [{ ...record('3'), fromContactIds: [moverId], toContactIds: [otherId] }],
+    contactExternalIdResolve: [
+      { organisationId, provider: 'reapit', entityType: 'contact', externalIds: ['1', '2', 'unknown'] },
+    ],
+    contactExternalIdUnlink: [{ ...record('4'), contactIds: [goneId] }],
+    syncLogCountErrorsByKind: [{ ...healthy, since }],
+    syncLogListByConnection: [{ ...healthy, ...first }],
+    syncLogListByContact: [{ organisationId, contactId: bothId, ...first }],
+    syncLogListFailures: [{ ...failing, ...first }],
+    syncLogRecord: [recordOne(healthy)],
+  };
+}
+
+function recordOne(key: ConnectionKey): ParamsOf<'syncLogRecord'> {
+  return {
+    ...key,
+    occurredAts: ['2026-11-16T09:00:00Z'],
+    directions: ['inbound'],
+    entityTypes: ['contact'],
+    externalIds: ['OXF18000001'],
+    internalIds: [randomUUID()],
+    statuses: ['error'],
+    errors: [{ kind: 'auth', retryable: false, message: 'Token refused.' }],
+  };
+}

@@ -1,0 +1,245 @@
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { connect } from '../support/connection.js';
+import { encryptCredentials } from '../support/credentials.js';
+import { createTenant, useDatabase } from '../support/database.js';
+import { type QueryName, queries, queryNames } from './every-query.js';
+
+const { pool } = useDatabase();
+
+interface Expectation {
+  /** The indexes that the plan may go through. */
+  indexes: string[];
+  /** At most so many buffers are touched: a bound that a plan through the wrong index breaks. */
+  buffers: number;
+}
+
+const liveConnection = {
+  // An organisation has at most six live connections, so either key will do.
+  indexes: ['crm_connections_pkey', 'crm_connections_organisation_id_provider_live_key'],
+  buffers: 60,
+};
+const mappings = [
+  'contact_external_ids_pkey',
+  'contact_external_ids_contact_id_provider_key',
+  'contacts_organisation_id_id_key',
+  'contacts_pkey',
+];
+
+/** What each query's comment says of its index, held against the planner. */
+const expectations: Record<QueryName, Expectation> = {
+  connectionAdvanceLastSyncedAt: { indexes: ['crm_connections_pkey'], buffers: 60 },
+  connectionConnect: { indexes: [], buffers: 100 },
+  connectionDisconnect: liveConnection,
+  connectionGet: { indexes: ['crm_connections_pkey'], buffers: 10 },
+  connectionGetCredentials: liveConnection,
+  connectionGetLive: { indexes: ['crm_connections_organisation_id_provider_live_key'], buffers: 10 },
+  connectionListWithHealth: {
+    indexes: ['crm_connections_pkey', 'crm_sync_log_pkey', 'crm_sync_log_status_connection_id_idx'],
+    buffers: 700,
+  },
+  connectionResetLastSyncedAt: liveConnection,
+  connectionSetStatus: liveConnection,
+  contactExternalIdLink: { indexes: mappings, buffers: 100 },
+  contactExternalIdListByContacts: {
+    indexes: ['contact_external_ids_contact_id_provider_key'],
+    buffers: 10,
+  },
+  contactExternalIdRepoint: { indexes: mappings, buffers: 100 },
+  contactExternalIdResolve: { indexes: ['contact_external_ids_pkey'], buffers: 10 },
+  contactExternalIdUnlink: { indexes: mappings, buffers: 60 },
+  syncLogCountErrorsByKind: { indexes: ['crm_sync_log_status_connection_id_idx'], buffers: 500 },
+  syncLogListByConnection: { indexes: ['crm_sync_log_pkey'], buffers: 80 },
+  syncLogListByContact: { indexes: ['crm_sync_log_internal_id_idx'], buffers: 80 },
+  syncLogListFailures: { indexes: ['crm_sync_log_status_connection_id_idx'], buffers: 80 },
+  syncLogRecord: { indexes: [], buffers: 100 },
+};
+
+/** Midnight so many days after the start of this month, so that events fill three partitions. */
+function dayOfThisMonth(daysLater: number): string {
+  const now = new Date();
+  return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), 1 + daysLater)).toISOString();
+}
+
+/** The values that stand for each parameter, filled in once the data is there. */
+const values: Record<string, unknown> = {
+  provider: 'reapit',
+  entityType: 'contact',
+  externalId: 'OXF7',
+  status: 'error',
+  reason: 'The API key was revoked.',
+  lastSyncedAt: dayOfThisMonth(70),
+  failuresSince: dayOfThisMonth(50),
+  since: dayOfThisMonth(50),
+  beforeOccurredAt: dayOfThisMonth(60),
+  beforeId: '1000000',
+  limit: 50,
+  credentialsExpiresAt: null,
+  externalIds: ['OXF7'],
+  providers: ['reapit'],
+  entityTypes: ['contact'],
+  occurredAts: [dayOfThisMonth(60)],
+  directions: ['inbound'],
+  statuses: ['success'],
+  errors: [null],
+};
+
+/** What connectionConnect takes in place of the values above. */
+let newConnection: Record<string, unknown> = {};
+
+/**
+ * Three months of a busy agency among 300 small ones: 60,000 events, of which one in twenty failed, and
+ * 30,000 mappings; enough for the planner to prefer an index wherever one fits.
+ */
+beforeAll(async () => {
+  const { organisationId, contactIds } = await createTenant(pool, 20_000);
+  const { connectionId } = await connect(pool, organisationId, 'reapit');
+  await pool.query(
+    `with agency as (
+       insert into organisations (id, name)
+       select gen_random_uuid(), 'Small Agency' from generate_series(1, 300)
+       returning id
+     )
+     insert into crm_connections (organisation_id, id, provider, credentials)
+     select agency.id, connection.id, 'reapit', credentials || jsonb_build_object('aad', crm_credentials_aad(agency.id, connection.id, 'reapit'))
+     from agency
+     -- Mentions the agency, so that each gets an id of its own.
+     cross join lateral (select gen_random_uuid() as id, agency.id as agency_id offset 0) as connection
+     cross join (select credentials from crm_connections limit 1) as template`,
+  );
+  await pool.query(
+    `insert into crm_sync_log (organisation_id, connection_id, occurred_at, direction, entity_type, external_id, internal_id, status, error)
+     select
+       connection.organisation_id,
+       connection.id,
+       $3::timestamptz + number * interval '2 minutes',
+       'inbound',
+       'contact',
+       'OXF' || number % 20000,
+       case when connection.organisation_id = $1 then ($2::uuid[])[1 + number % 20000] end,
+       case when number % 20 = 0 then 'error' else 'success' end,
+       case when number % 20 = 0 then '{"kind": "timeout", "retryable": true, "message": "No answer."}'::jsonb end
+     from generate_series(1, 60000) as number
+     inner join (
+       select organisation_id, id, row_number() over (order by organisation_id <> $1) as position from crm_connections
+     ) as connection
+       on connection.position = case when number % 3 > 0 then 1 else 2 + number % 300 end`,
+    [organisationId, contactIds, dayOfThisMonth(0)],
+  );
+  await pool.query(
+    `with other as (
+       insert into contacts (id, organisation_id, name)
+       select gen_random_uuid(), organisation_id, 'Test Person' from crm_connections, generate_series(1, 33)
+       where organisation_id <> $1
+       returning id, organisation_id
+     )
+     insert into contact_external_ids (organisation_id, provider, entity_type, external_id, contact_id)
+     select organisation_id, 'reapit', 'contact', 'OXF' || row_number() over (partition by organisation_id), id
+     from (
+       select organisation_id, id from other
+       union all
+       select $1::uuid, unnest($2::uuid[])
+     ) as contact`,
+    [organisationId, contactIds],
+  );
+  await pool.query('analyze');
+  const { rows } = await pool.query(
+    "select contact_id from contact_external_ids where organisation_id = $1 and external_id = 'OXF7'",
+    [organisationId],
+  );
+  const newId = randomUUID();
+  newConnection = {
+    connectionId: newId,
+    provider: 'loop',
+    credentials: await encryptCredentials({ organisationId, connectionId: newId, provider: 'loop' }),
+  };
+  Object.assign(values, {
+    organisationId,
+    connectionId,
+    contactId: contactIds[0],
+    contactIds: [contactIds[0]],
+    internalIds: [contactIds[0]],
+    fromContactIds: [rows[0].contact_id],
+    toContactIds: [rows[0].contact_id],
+  });
+});
+
+interface PlanNode {
+  'Node Type': string;
+  'Relation Name'?: string;
+  'Index Name'?: string;
+  'Shared Hit Blocks'?: number;
+  'Shared Read Blocks'?: number;
+  'Actual Loops'?: number;
+  Plans?: PlanNode[];
+}
+
+function allNodes(node: PlanNode): PlanNode[] {
+  return [node, ...(node.Plans ?? []).flatMap(allNodes)];
+}
+
+/** Runs a query as the server does it for a prepared statement, undoes it, and returns how it went. */
+async function explain(client: pg.ClientBase, name: QueryName, mode: string): Promise<PlanNode> {
+  const { text, parameterNames } = queries[name];
+  const given = name === 'connectionConnect' ? { ...values, ...newConnection } : values;
+  const params = parameterNames.map((parameter) => given[parameter]);
+  await client.query('begin');
+  try {
+    await client.query(`set local plan_cache_mode = '${mode}'`);
+    const result = await client.query(`explain (analyze, buffers, format json) ${text}`, params);
+    return result.rows[0]['QUERY PLAN'][0].Plan;
+  } finally {
+    await client.query('rollback');
+  }
+}
+
+describe.each(['force_generic_plan', 'force_custom_plan'])('with %s', (mode) => {
+  test.each(queryNames)('%s goes through its index and touches few pages', async (name) => {
+    const client = await pool.connect();
+    try {
+      const plan = await explain(client, name, mode);
+      const nodes = allNodes(plan).filter((node) => node['Actual Loops'] !== 0);
+      // A partition with nothing in it has no page to go through.
+      const scanned = nodes.filter(
+        (node) => node['Node Type'] === 'Seq Scan' && node['Relation Name'] !== undefined,
+      );
+      const { rows: filled } = await client.query('select relname from pg_class where relpages > 0');
+      const filledNames = filled.map(({ relname }) => relname);
+      expect(
+        scanned.map((node) => node['Relation Name']).filter((relation) => filledNames.includes(relation)),
+      ).toEqual([]);
+
+      const { rows: used } = await client.query(
+        `select distinct coalesce(parent.relname, index.relname) as name
+         from pg_class as index
+         left join pg_inherits on inhrelid = index.oid
+         left join pg_class as parent on parent.oid = inhparent
+         where index.relkind in ('i', 'I') and index.relname = any($1)
+         order by 1`,
+        [nodes.flatMap((node) => node['Index Name'] ?? [])],
+      );
+      const { indexes, buffers } = expectations[name];
+      expect(indexes).toEqual(expect.arrayContaining(used.map((row) => row.name)));
+      expect(used.length > 0).toBe(indexes.length > 0);
+      expect((plan['Shared Hit Blocks'] ?? 0) + (plan['Shared Read Blocks'] ?? 0)).toBeLessThan(buffers);
+    } finally {
+      client.release();
+    }
+  });
+});
+
+test('every index on our tables serves a query or a constraint', async () => {
+  const { rows } = await pool.query(
+    `select index.relname as name
+     from pg_index
+     inner join pg_class as index on index.oid = indexrelid
+     inner join pg_class as heap on heap.oid = indrelid
+     where heap.relname in ('crm_connections', 'crm_sync_log', 'contact_external_ids')
+       and not indisunique`,
+  );
+  const used = new Set(Object.values(expectations).flatMap(({ indexes }) => indexes));
+  // Key rotation reads it: the work list of the rows that one key wraps.
+  used.add('crm_connections_credentials_key_id_idx');
+  expect(rows.map(({ name }) => name).filter((name) => !used.has(name))).toEqual([]);
+});

@@ -1,0 +1,138 @@
+import pg from 'pg';
+import { describe, expect, test } from 'vitest';
+import { withNamedStatements } from '../../src/index.js';
+import { PreparedQuery, type QuerySource } from '../../src/prepared-query.js';
+import { useDatabase } from '../support/database.js';
+
+const database = useDatabase();
+const { pool } = database;
+
+/** A query as pgtyped would write it. */
+function query(
+  name: string,
+  statement: string,
+): PreparedQuery<Record<string, unknown>, Record<string, unknown>> {
+  const params = new Map<string, { name: string; required: boolean; locs: { a: number; b: number }[] }>();
+  for (const match of statement.matchAll(/(?<!:):(\w+)(!?)/g)) {
+    const [text, paramName = '', mark] = match;
+    const param = params.get(paramName) ?? { name: paramName, required: mark === '!', locs: [] };
+    param.locs.push({ a: match.index, b: match.index + text.length - 1 });
+    params.set(paramName, param);
+  }
+  return new PreparedQuery(name, { statement, params: [...params.values()] } satisfies QuerySource);
+}
+
+test('numbers parameters, one that is used twice but once', async () => {
+  const sum = query('sum', 'select :a!::int4 + :b!::int4 + :a!::int4 as "sum!"');
+  expect(sum.text).toBe('/* sum */ select $1::int4 + $2::int4 + $1::int4 as "sum"');
+  expect(await sum.run({ a: 1, b: 10 }, pool)).toEqual([{ sum: 12 }]);
+});
+
+test('leaves the comments for readers out, and the name in', () => {
+  const commented = query('commented', '-- What it answers.\n-- By which index.\nselect 1 as one');
+  expect(commented.text).toBe('/* commented */ select 1 as one');
+});
+
+test('refuses a missing parameter by name, and takes null where null is meant', async () => {
+  const echo = query('echo', 'select :needed!::text as needed, :optional::text as optional');
+  await expect(echo.run({ needed: null }, pool)).rejects.toMatchObject({
+    code: 'invalid_input',
+    message: 'echo: needed is missing.',
+  });
+  expect(await echo.run({ needed: 'x' }, pool)).toEqual([{ needed: 'x', optional: null }]);
+});
+
+test('leaves errors that are not about the schema as they are', async () => {
+  await expect(query('broken', 'select 1/0 as one').run({}, pool)).rejects.toBeInstanceOf(pg.DatabaseError);
+  const lost = new Error('connection lost');
+  const client = { query: () => Promise.reject(lost) };
+  await expect(query('one', 'select 1 as one').run({}, client)).rejects.toBe(lost);
+});
+
+describe('values', () => {
+  const everything = query(
+    'everything',
+    `select 9007199254740993::int8 as int8, 7::int4 as int4, true as bool, false as "notBool", 'x' as text,
+      '{"a": [1, null]}'::jsonb as jsonb, 'null'::jsonb as "jsonNull", null::timestamptz as nothing,
+      '0f0e0d0c-0b0a-0908-0706-050403020100'::uuid as uuid, :at!::timestamptz as at`,
+  );
+  const row = {
+    int8: '9007199254740993',
+    int4: 7,
+    bool: true,
+    notBool: false,
+    text: 'x',
+    jsonb: { a: [1, null] },
+    jsonNull: null,
+    nothing: null,
+    uuid: '0f0e0d0c-0b0a-0908-0706-050403020100',
+    at: '2026-11-16T09:00:00.123456Z',
+  };
+  const at = '2026-11-16T09:00:00.123456Z';
+
+  test('are the same whatever type parsers the client has', async () => {
+    const client = new pg.Client({
+      connectionString: database.url,
+      types: { getTypeParser: () => () => 'spoilt' } as never,
+    });
+    await client.connect();
+    expect(await everything.run({ at }, client)).toEqual([row]);
+    await client.end();
+  });
+
+  test.each(['UTC', 'Europe/London', 'America/St_Johns', 'Pacific/Kiritimati'])(
+    'are the same in a session in %s',
+    async (zone) => {
+      const client = new pg.Client({ connectionString: database.url });
+      await client.connect();
+      await client.query(`set timezone = '${zone}'`);
+      expect(await everything.run({ at }, client)).toEqual([row]);
+      // The first and the last moments that the schema lets in; in 1900, offsets still had seconds.
+      for (const extreme of ['1900-01-01T00:00:00.000000Z', '9998-12-31T23:59:59.999999Z']) {
+        expect(await everything.run({ at: extreme }, client)).toMatchObject([{ at: extreme }]);
+      }
+      await client.end();
+    },
+  );
+
+  test('are refused rather than misread under another DateStyle', async () => {
+    const client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    await client.query("set datestyle = 'SQL, DMY'");
+    await expect(everything.run({ at }, client)).rejects.toThrow(/Not a time in ISO 8601/);
+    await client.end();
+  });
+
+  test('of a type that no query returns are refused', async () => {
+    await expect(query('money', "select '1'::money as money").run({}, pool)).rejects.toThrow(
+      /cannot read column money, type 790/,
+    );
+  });
+
+  test('of a client in binary mode are refused', async () => {
+    const client = new pg.Client({ connectionString: database.url, binary: true } as pg.ClientConfig);
+    await client.connect();
+    await expect(everything.run({ at }, client)).rejects.toThrow(
+      /use a pg client without the option "binary"/,
+    );
+    await client.end();
+  });
+});
+
+describe('withNamedStatements', () => {
+  test('prepares a statement once on the server', async () => {
+    const client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    const one = query('one', 'select :x!::int4 as one');
+    const sameName = query('one', 'select :x!::int4 + 1 as one');
+    const named = withNamedStatements(client);
+    for (let round = 0; round < 3; round += 1) {
+      expect(await one.run({ x: 1 }, named)).toEqual([{ one: 1 }]);
+      expect(await sameName.run({ x: 1 }, named)).toEqual([{ one: 2 }]);
+      await one.run({ x: 1 }, client);
+    }
+    const { rows } = await client.query('select statement from pg_prepared_statements order by prepare_time');
+    expect(rows.map(({ statement }) => statement)).toEqual([one.text, sameName.text]);
+    await client.end();
+  });
+});

@@ -1,0 +1,115 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import pg from 'pg';
+import ts from 'typescript';
+import { describe, expect, test } from 'vitest';
+import { projectPath } from '../../dev/database.js';
+import { type Queryable, withNamedStatements } from '../../src/index.js';
+import { useDatabase } from '../support/database.js';
+import { createSamples, type QueryName, queries, queryNames } from './every-query.js';
+
+const database = useDatabase();
+
+/** What a generated type promises of a value; `Json` promises nothing but that there is one. */
+const promises: Record<string, (value: unknown) => boolean> = {
+  string: (value) => typeof value === 'string',
+  number: (value) => typeof value === 'number',
+  boolean: (value) => typeof value === 'boolean',
+  Timestamp: (value) => typeof value === 'string' && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/.test(value),
+  Json: (value) => value !== undefined,
+};
+
+interface Field {
+  type: string;
+  nullable: boolean;
+}
+
+/** The fields of each generated `…Result` interface, by query name in lower case. */
+function resultTypes(): Map<string, Map<string, Field>> {
+  const types = new Map<string, Map<string, Field>>();
+  const folder = projectPath('src/generated');
+  for (const name of readdirSync(folder)) {
+    const file = ts.createSourceFile(name, readFileSync(`${folder}/${name}`, 'utf8'), ts.ScriptTarget.Latest);
+    for (const statement of file.statements) {
+      if (!ts.isInterfaceDeclaration(statement) || !statement.name.text.endsWith('Result')) continue;
+      const fields = new Map<string, Field>();
+      for (const member of statement.members) {
+        if (!ts.isPropertySignature(member) || member.type === undefined) continue;
+        const [type = '', ...others] = member.type.getText(file).split(' | ');
+        fields.set(member.name.getText(file), { type, nullable: others.includes('null') });
+      }
+      types.set(statement.name.text.replace(/Result$/, '').toLowerCase(), fields);
+    }
+  }
+  return types;
+}
+
+/** Columns that have the row's usual type, though this query can never fill them. */
+const neverFilled = new Set(['connectionGetLive.disconnectedAt']);
+
+/** The same for columns that this query finds its rows by. */
+const alwaysFilled = new Set(['syncLogListByContact.internalId']);
+
+const clients: [string, () => Promise<{ client: Queryable; end: () => Promise<void> }>][] = [
+  ['a pool', async () => ({ client: database.pool, end: async () => {} })],
+  [
+    'a client with named statements',
+    async () => {
+      const client = new pg.Client({ connectionString: database.url });
+      await client.connect();
+      return { client: withNamedStatements(client), end: () => client.end() };
+    },
+  ],
+  [
+    'a pool with type parsers and a time zone of its own',
+    async () => {
+      const pool = new pg.Pool({
+        connectionString: database.url,
+        options: '-c timezone=Asia/Tokyo',
+        types: { getTypeParser: () => () => 'spoilt' } as never,
+      });
+      return { client: pool, end: () => pool.end() };
+    },
+  ],
+];
+
+describe.each(clients)('through %s', (_, open) => {
+  test('rows have exactly the keys and types that the generated types promise', async () => {
+    const types = resultTypes();
+    const samples = await createSamples(database.pool);
+    const { client, end } = await open();
+    const seenNull = new Set<string>();
+    const seenValue = new Set<string>();
+    for (const name of queryNames) {
+      const fields = types.get(name.toLowerCase()) as Map<string, Field>;
+      let rowCount = 0;
+      for (const params of samples[name]) {
+        for (const row of await queries[name].run(params, client)) {
+          rowCount += 1;
+          expect(Object.keys(row).toSorted(), name).toEqual([...fields.keys()].toSorted());
+          for (const [field, { type, nullable }] of fields) {
+            const value = row[field];
+            const place = `${name}.${field}`;
+            (value === null ? seenNull : seenValue).add(place);
+            if (value === null) expect(nullable, `${place} is null`).toBe(true);
+            else expect(promises[type]?.(value), `${place}: ${JSON.stringify(value)} is ${type}`).toBe(true);
+          }
+        }
+      }
+      expect(rowCount, `${name} returned no row to check`).toBeGreaterThan(0);
+      for (const [field, { nullable }] of fields) {
+        const place = `${name}.${field}`;
+        if (!neverFilled.has(place)) expect(seenValue, 'columns seen with a value').toContain(place);
+        if (nullable && !alwaysFilled.has(place))
+          expect(seenNull, 'columns seen without one').toContain(place);
+      }
+    }
+    await end();
+  });
+});
+
+test('every query of queries/ is generated', () => {
+  const written = readdirSync(projectPath('queries')).flatMap((file) => [
+    ...readFileSync(projectPath(`queries/${file}`), 'utf8').matchAll(/@name (\w+)/g),
+  ]);
+  expect(written.map(([, name]) => name as QueryName).toSorted()).toEqual(queryNames);
+});

@@ -1,0 +1,400 @@
+import { randomUUID } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import {
+  type ConnectionKey,
+  type SyncError,
+  type SyncEvent,
+  type SyncLogEntry,
+  syncErrorKinds,
+  syncLogCountErrorsByKind,
+  syncLogListByConnection,
+  syncLogListByContact,
+  syncLogListFailures,
+  syncLogRecord,
+} from '../../src/index.js';
+import { connect } from '../support/connection.js';
+import { createTenant, useDatabase } from '../support/database.js';
+
+const { pool } = useDatabase();
+
+const success: SyncEvent = { direction: 'inbound', entityType: 'contact', status: 'success' };
+const timeout: SyncError = { kind: 'timeout', retryable: true, message: 'No answer within 30 s.' };
+const failure: SyncEvent = { direction: 'inbound', entityType: 'contact', status: 'error', error: timeout };
+
+async function newConnection(): Promise<ConnectionKey> {
+  return connect(pool, (await createTenant(pool)).organisationId);
+}
+
+async function recorded(key: ConnectionKey): Promise<number> {
+  const { rows } = await pool.query('select count(*)::integer from crm_sync_log where connection_id = $1', [
+    key.connectionId,
+  ]);
+  return rows[0].count;
+}
+
+/** All entries of a timeline, fetched page by page. */
+async function allPages<Entry extends { occurredAt: string; id: string }>(
+  fetchPage: (before: Entry | undefined) => Promise<Entry[]>,
+): Promise<Entry[]> {
+  const entries: Entry[] = [];
+  for (;;) {
+    const page = await fetchPage(entries.at(-1));
+    if (page.length === 0) return entries;
+    entries.push(...page);
+  }
+}
+
+describe('syncLogRecord', () => {
+  test('records every field, and null where there is nothing to say', async () => {
+    const key = await newConnection();
+    const internalId = randomUUID();
+    const error: SyncError = {
+      kind: 'validation',
+      retryable: false,
+      message: 'Postcode missing.',
+      code: '422',
+    };
+    await syncLogRecord(pool, {
+      ...key,
+      events: [
+        {
+          direction: 'outbound',
+          entityType: 'landlord',
+          externalId: 'RPT120080',
+          internalId,
+          status: 'error',
+          error,
+          occurredAt: '2026-11-16T09:00:00.123456Z',
+        },
+        { ...success, occurredAt: '2026-11-15T09:00:00Z' },
+      ],
+    });
+    expect(await syncLogListByConnection(pool, key)).toEqual([
+      {
+        ...key,
+        id: expect.stringMatching(/^\d+$/),
+        direction: 'outbound',
+        entityType: 'landlord',
+        externalId: 'RPT120080',
+        internalId,
+        status: 'error',
+        error,
+        occurredAt: '2026-11-16T09:00:00.123456Z',
+      },
+      {
+        ...key,
+        id: expect.stringMatching(/^\d+$/),
+        direction: 'inbound',
+        entityType: 'contact',
+        externalId: null,
+        internalId: null,
+        status: 'success',
+        error: null,
+        occurredAt: '2026-11-15T09:00:00.000000Z',
+      },
+    ]);
+  });
+
+  test('says how many it recorded, none included', async () => {
+    const key = await newConnection();
+    expect(await syncLogRecord(pool, { ...key, events: [success, failure] })).toEqual({ recorded: 2 });
+    expect(await syncLogRecord(pool, { ...key, events: [] })).toEqual({ recorded: 0 });
+  });
+
+  test('takes readonly events, and the same time as a Date', async () => {
+    const key = await newConnection();
+    const events: readonly SyncEvent[] = Object.freeze([
+      { ...success, occurredAt: new Date('2026-11-16T09:00:00.123Z') },
+    ]);
+    await syncLogRecord(pool, { ...key, events });
+    expect(await syncLogListByConnection(pool, key)).toMatchObject([
+      { occurredAt: '2026-11-16T09:00:00.123000Z' },
+    ]);
+  });
+
+  test('numbers events of the same moment in the order given', async () => {
+    const key = await newConnection();
+    const externalIds = Array.from({ length: 500 }, (_, index) => String(index));
+    await syncLogRecord(pool, {
+      ...key,
+      events: externalIds.map((externalId) => ({ ...success, externalId })),
+    });
+    const entries = await syncLogListByConnection(pool, { ...key, limit: 500 });
+    expect(entries.map(({ externalId }) => externalId)).toEqual(externalIds.toReversed());
+  });
+
+  test("gives back ids with quotes, emoji, backslashes and the provider's own marks", async () => {
+    const key = await newConnection();
+    const externalIds = [`O'Hara "x"`, '👩‍👩‍👧', 'a\\b', '{1,2}', 'NULL', ' leading', '\t\n'];
+    await syncLogRecord(pool, {
+      ...key,
+      events: externalIds.map((externalId) => ({ ...success, externalId })),
+    });
+    const entries = await syncLogListByConnection(pool, key);
+    expect(entries.map(({ externalId }) => externalId)).toEqual(externalIds.toReversed());
+  });
+
+  const bad: [string, object, string][] = [
+    [
+      'an unknown direction',
+      { direction: 'sideways' },
+      'direction has to be one of inbound, outbound, not "sideways".',
+    ],
+    [
+      'an unknown status',
+      { status: 'failed' },
+      'status has to be one of success, skipped, error, not "failed".',
+    ],
+    [
+      'an entity type in capitals',
+      { entityType: 'Contact' },
+      'entityType has to be lower snake case of 1 to 63 characters, not "Contact".',
+    ],
+    ['an empty external id', { externalId: '' }, 'externalId is blank.'],
+    ['a blank external id', { externalId: '  ' }, 'externalId is blank.'],
+    ['an over-long external id', { externalId: '£'.repeat(257) }, 'externalId is longer than 512 bytes.'],
+    ['an external id with NUL', { externalId: 'a\0b' }, 'externalId contains a NUL character.'],
+    ['half an emoji', { externalId: 'a\ud83d' }, 'externalId contains half of a surrogate pair.'],
+    ['a number for an external id', { externalId: 7 }, 'externalId has to be text, not 7.'],
+    ['an internal id that is no UUID', { internalId: '7' }, 'internalId has to be a UUID, not "7".'],
+    [
+      'a success with an error',
+      { error: timeout },
+      'error belongs to a failure alone, and status is success.',
+    ],
+    ['an error without one', { status: 'error' }, 'error is missing: a failure says why.'],
+    [
+      'an error of an unknown kind',
+      { status: 'error', error: { ...timeout, kind: 'oops' } },
+      `error.kind has to be one of ${syncErrorKinds.join(', ')}, not "oops".`,
+    ],
+    [
+      'an error with a payload',
+      { status: 'error', error: { ...timeout, payload: {} } },
+      'error.payload is not a member of a sync error.',
+    ],
+    [
+      'an error with a long message',
+      { status: 'error', error: { ...timeout, message: 'x'.repeat(501) } },
+      'error.message is longer than 500 characters.',
+    ],
+    [
+      'a time without a zone',
+      { occurredAt: '2026-11-16T09:00:00' },
+      'occurredAt has to be a Date, or ISO 8601 with a zone, in the years 1900 to 9998.',
+    ],
+  ];
+  test.each(bad)(
+    'refuses %s in a batch of 1,000, says which, and records nothing',
+    async (_, change, message) => {
+      const key = await newConnection();
+      const events = Array.from({ length: 1000 }, (_, index) =>
+        index === 737 ? { ...success, ...change } : success,
+      );
+      await expect(syncLogRecord(pool, { ...key, events: events as SyncEvent[] })).rejects.toMatchObject({
+        name: 'CrmSchemaError',
+        code: 'invalid_input',
+        rowIndex: 737,
+        message: `row 737: ${message}`,
+      });
+      expect(await recorded(key)).toBe(0);
+    },
+  );
+
+  test("refuses events for another organisation's connection", async () => {
+    const key = await newConnection();
+    const { organisationId } = await createTenant(pool);
+    await expect(syncLogRecord(pool, { ...key, organisationId, events: [success] })).rejects.toMatchObject({
+      code: 'wrong_tenant',
+    });
+    expect(await recorded(key)).toBe(0);
+  });
+
+  test('judges external ids, entity types and errors exactly as the database does', async () => {
+    const key = await newConnection();
+    const text = fc.oneof(
+      fc.constantFrom(
+        '',
+        ' ',
+        '\t',
+        '\u00a0',
+        'x'.repeat(500),
+        'x'.repeat(501),
+        '😀'.repeat(500),
+        '😀'.repeat(128),
+        '£'.repeat(256),
+      ),
+      fc.string({ unit: 'grapheme', maxLength: 20 }).filter((value) => !value.includes('\0')),
+    );
+    const error = fc.record(
+      {
+        kind: fc.constantFrom(...syncErrorKinds, 'oops', '', 1, null),
+        retryable: fc.constantFrom(true, false, 'true', null),
+        message: fc.oneof(text, fc.constantFrom(1, null)),
+        code: fc.oneof(text, fc.constantFrom('x'.repeat(100), 'x'.repeat(101), 422, null)),
+        extra: fc.constant(1),
+      },
+      { requiredKeys: [] },
+    );
+    const event = fc.record({
+      direction: fc.constantFrom('inbound', 'outbound'),
+      entityType: fc.oneof(
+        text,
+        fc.constantFrom('contact', 'a'.repeat(63), 'a'.repeat(64), '_a', 'a1_', 'é'),
+      ),
+      externalId: fc.oneof(text, fc.constant(null)),
+      status: fc.constantFrom('success', 'skipped', 'error'),
+      error: fc.oneof(
+        fc.constant(null),
+        fc.record({ kind: fc.constantFrom(...syncErrorKinds), retryable: fc.boolean(), message: text }),
+        error,
+      ),
+    });
+    const insert = `insert into crm_sync_log (organisation_id, connection_id, direction, entity_type, external_id, status, error)
+      values ($1, $2, $3, $4, $5, $6, $7)`;
+    let accepted = 0;
+    await fc.assert(
+      fc.asyncProperty(event, async ({ direction, entityType, externalId, status, error }) => {
+        const values = [
+          direction,
+          entityType,
+          externalId,
+          status,
+          error === null ? null : JSON.stringify(error),
+        ];
+        const database = await pool.query(insert, [key.organisationId, key.connectionId, ...values]).then(
+          () => 'accepts',
+          ({ code }) => (code === '23514' ? 'refuses' : code),
+        );
+        const events = [{ direction, entityType, externalId, status, error }] as SyncEvent[];
+        const library = await syncLogRecord(pool, { ...key, events }).then(
+          () => 'accepts',
+          ({ code, rowIndex }) => (code === 'invalid_input' && rowIndex === 0 ? 'refuses' : code),
+        );
+        expect(library).toBe(database);
+        if (database === 'accepts') accepted += 1;
+      }),
+      { numRuns: 400 },
+    );
+    expect(accepted).toBeGreaterThan(10);
+  });
+});
+
+describe.each([
+  ['syncLogListByConnection', syncLogListByConnection],
+  ['syncLogListFailures', syncLogListFailures],
+])('%s', (_, list) => {
+  test('pages through events of the same moment without losing or repeating one', async () => {
+    const key = await newConnection();
+    const events = Array.from({ length: 47 }, (_, index) => ({
+      ...failure,
+      externalId: String(index),
+      // Ten events for each microsecond, so that pages of seven end in the middle of one.
+      occurredAt: `2026-11-16T09:00:00.12345${Math.floor(index / 10)}Z`,
+    }));
+    await syncLogRecord(pool, { ...key, events: events as SyncEvent[] });
+    const entries = await allPages<SyncLogEntry>((before) => list(pool, { ...key, before, limit: 7 }));
+    expect(entries.map(({ externalId }) => externalId)).toEqual(
+      events.map(({ externalId }) => externalId).toReversed(),
+    );
+  });
+
+  test('shows nothing of another connection or organisation', async () => {
+    const key = await newConnection();
+    const other = await connect(pool, key.organisationId, 'alto');
+    await syncLogRecord(pool, { ...other, events: [failure] });
+    expect(await list(pool, key)).toEqual([]);
+    const { organisationId } = await createTenant(pool);
+    expect(await list(pool, { ...other, organisationId })).toEqual([]);
+    expect(await list(pool, other)).toHaveLength(1);
+  });
+
+  test('shows 50 entries unless told otherwise', async () => {
+    const key = await newConnection();
+    await syncLogRecord(pool, { ...key, events: Array.from({ length: 60 }, () => failure) });
+    expect(await list(pool, key)).toHaveLength(50);
+  });
+
+  test.each([0, 1001, 1.5, Number.NaN, -1])('refuses a limit of %s', async (limit) => {
+    const key = await newConnection();
+    await expect(list(pool, { ...key, limit })).rejects.toMatchObject({ code: 'invalid_input' });
+  });
+
+  test('refuses a page before something that is no entry', async () => {
+    const key = await newConnection();
+    for (const before of [
+      { occurredAt: '2026-11-16T09:00:00Z', id: 'x' },
+      { occurredAt: 'yesterday', id: '1' },
+    ]) {
+      await expect(list(pool, { ...key, before })).rejects.toMatchObject({ code: 'invalid_input' });
+    }
+  });
+});
+
+describe('syncLogListFailures', () => {
+  test('shows failures alone', async () => {
+    const key = await newConnection();
+    await syncLogRecord(pool, { ...key, events: [success, failure, { ...success, status: 'skipped' }] });
+    expect(await syncLogListFailures(pool, key)).toMatchObject([{ status: 'error', error: timeout }]);
+  });
+});
+
+describe('syncLogListByContact', () => {
+  test('shows what happened to a contact in every CRM, page by page', async () => {
+    const key = await newConnection();
+    const alto = await connect(pool, key.organisationId, 'alto');
+    const internalId = randomUUID();
+    for (let hour = 10; hour < 20; hour += 1) {
+      await syncLogRecord(pool, {
+        ...(hour % 2 === 0 ? key : alto),
+        events: [
+          { ...success, internalId, occurredAt: `2026-11-16T${hour}:00:00Z` },
+          { ...success, internalId: randomUUID() },
+        ],
+      });
+    }
+    const params = { organisationId: key.organisationId, contactId: internalId };
+    const entries = await allPages<SyncLogEntry>((before) =>
+      syncLogListByContact(pool, { ...params, before, limit: 3 }),
+    );
+    expect(entries.map(({ occurredAt }) => occurredAt.slice(11, 13))).toEqual([
+      '19',
+      '18',
+      '17',
+      '16',
+      '15',
+      '14',
+      '13',
+      '12',
+      '11',
+      '10',
+    ]);
+    expect(new Set(entries.map(({ connectionId }) => connectionId)).size).toBe(2);
+  });
+});
+
+describe('syncLogCountErrorsByKind', () => {
+  test('counts since a time, most frequent kind first', async () => {
+    const key = await newConnection();
+    const at = (occurredAt: string, kind: SyncError['kind']): SyncEvent => ({
+      ...failure,
+      error: { ...timeout, kind },
+      occurredAt,
+    });
+    await syncLogRecord(pool, {
+      ...key,
+      events: [
+        at('2026-11-16T08:59:59.999999Z', 'auth'),
+        at('2026-11-16T09:00:00Z', 'auth'),
+        at('2026-11-16T10:00:00Z', 'timeout'),
+        at('2026-11-16T11:00:00Z', 'timeout'),
+        { ...success, occurredAt: '2026-11-16T12:00:00Z' },
+      ],
+    });
+    expect(await syncLogCountErrorsByKind(pool, { ...key, since: '2026-11-16T09:00:00Z' })).toEqual([
+      { kind: 'timeout', count: 2, lastAt: '2026-11-16T11:00:00.000000Z' },
+      { kind: 'auth', count: 1, lastAt: '2026-11-16T09:00:00.000000Z' },
+    ]);
+  });
+});

@@ -1,0 +1,46 @@
+import { expect, test } from 'vitest';
+import { createTenant, useDatabase } from '../support/database.js';
+import { createSamples, queries, queryNames } from './every-query.js';
+
+const { pool } = useDatabase();
+
+/** Everything that belongs to a tenant, as text to compare. */
+async function belongings(organisationId: string): Promise<unknown> {
+  const tables = ['crm_connections', 'crm_sync_log', 'contact_external_ids'];
+  const contents = await Promise.all(
+    tables.map((table) =>
+      pool.query(`select row::text from ${table} as row where organisation_id = $1 order by 1`, [
+        organisationId,
+      ]),
+    ),
+  );
+  return contents.map(({ rows }) => rows);
+}
+
+test.each(queryNames)('%s reads and changes nothing of another organisation', async (name) => {
+  const samples = await createSamples(pool);
+  const owner = (samples.connectionGetLive[0] as { organisationId: string }).organisationId;
+  const { organisationId: stranger } = await createTenant(pool);
+  const before = await belongings(owner);
+  for (const params of samples[name]) {
+    const rows = await queries[name]
+      .run({ ...params, organisationId: stranger }, pool)
+      .catch(({ code }: { code: string }) => [{ refused: code }]);
+    switch (name) {
+      case 'connectionConnect':
+        expect(rows).toEqual([{ refused: 'credentials_bound_elsewhere' }]);
+        break;
+      case 'syncLogRecord':
+        expect(rows).toEqual([{ refused: 'wrong_tenant' }]);
+        break;
+      case 'contactExternalIdLink':
+      case 'contactExternalIdRepoint':
+        expect(rows).toMatchObject([{ position: 1, outcome: 'wrong_tenant' }]);
+        break;
+      default:
+        expect(rows).toEqual([]);
+    }
+  }
+  expect(await belongings(owner)).toEqual(before);
+  expect(await belongings(stranger)).toEqual([[], [], []]);
+});
