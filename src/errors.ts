@@ -26,8 +26,6 @@ export type CrmSchemaErrorCode =
   | 'contact_taken'
   /** The mapping is no longer what the caller believed. */
   | 'mapping_changed'
-  /** The row is still referenced: an organisation with connections, a connection with history. */
-  | 'still_referenced'
   /** The sync log is append-only. */
   | 'log_is_append_only';
 
