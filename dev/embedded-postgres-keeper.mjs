@@ -48,12 +48,12 @@ createInterface(process.stdin)
   });
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => stop(0));
 // A reader that has gone must not end this process before it has tidied up.
-process.stdout.on('error', () => {});
+for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
 
 try {
   console.log(await starting);
 } catch (error) {
-  console.error(`Embedded PostgreSQL: ${error.message}`);
+  console.error(error.message);
   await stop(1);
 }
 
@@ -144,7 +144,7 @@ async function startServer(owner) {
       { ...options, stdio: ['ignore', 'ignore', 'pipe'] },
     );
     if (await isReady(server, log)) return `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
-    if (attempt === 5) throw new Error(`the server did not start.\n${log.join('\n')}`);
+    if (attempt === 5) throw new Error(log.join('\n'));
   }
 }
 

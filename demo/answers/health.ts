@@ -1,0 +1,35 @@
+import { type ConnectionHealth, connectionListWithHealth, type Queryable } from '../../src/index.js';
+import { providerNames } from '../connections.js';
+import { agencies } from '../people.js';
+import { moment, type Row, table } from '../text.js';
+import { weekStart } from '../week.js';
+
+/** Answers question 1: which CRMs is each organisation connected to, and are they healthy? */
+export async function answerHealth(client: Queryable, print: (text: string) => void): Promise<void> {
+  print('1. Which CRMs is each organisation connected to, and are they healthy?');
+  print('   connectionListWithHealth — queries/crm_connections.sql');
+  const rows: Row[] = [];
+  for (const { id: organisationId, name } of agencies) {
+    const connections = await connectionListWithHealth(client, { organisationId, failuresSince: weekStart });
+    rows.push(name, ...connections.map(healthRow));
+  }
+  print(table({ CRM: 10, Status: 14, 'Synced up to': 14, Failed: 8, 'What to know': 0 }, rows));
+}
+
+function healthRow(connection: ConnectionHealth): Row {
+  return [
+    ` ${providerNames[connection.provider]}`,
+    connection.status,
+    moment(connection.lastSyncedAt),
+    String(connection.failureCount),
+    whatToKnow(connection),
+  ];
+}
+
+/** The reason for the status, or else what failed last and whether it has gone well since. */
+function whatToKnow({ statusReason, lastError, lastFailureAt, lastEventStatus }: ConnectionHealth): string {
+  if (statusReason !== null) return statusReason;
+  if (lastError === null) return 'No failure';
+  const since = lastEventStatus === 'error' ? '' : ', fine since';
+  return `${lastError.kind}, ${moment(lastFailureAt)}${since}`;
+}

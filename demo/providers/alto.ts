@@ -1,0 +1,56 @@
+import { canonicalTimestamp, type SyncError, toExternalId } from '../../src/index.js';
+import { httpError, type RemoteRecord } from './common.js';
+
+/** A contact in a list: the part that is read here. */
+export interface AltoContact {
+  /** An integer, which Alto sometimes sends as a string. */
+  id: number | string;
+  /** One entry for each person of the contact. */
+  contactInformation?: { foreName: string; surname: string; phoneNumber?: string; emailAddress?: string }[];
+  isActive: boolean;
+  modifiedAt: string;
+}
+
+/** Reads a contact: 48213 and "48213" are the same. */
+export function toRecord({ id, contactInformation, modifiedAt }: AltoContact): RemoteRecord {
+  return {
+    entityType: 'contact',
+    externalId: toExternalId(id),
+    modifiedAt: canonicalTimestamp(modifiedAt),
+    email: contactInformation?.[0]?.emailAddress ?? null,
+  };
+}
+
+/** Reads a failed answer. Alto has two shapes of body; the status says enough. */
+export function toSyncError(status: number): SyncError {
+  return httpError('Alto', status);
+}
+
+export const hettie: AltoContact = {
+  id: 48213,
+  contactInformation: [
+    {
+      foreName: 'Hettie',
+      surname: 'Biscuit',
+      phoneNumber: '01632 960214',
+      emailAddress: 'hettie@example.com',
+    },
+  ],
+  isActive: true,
+  modifiedAt: '2026-11-16T15:03:30.0000000+00:00',
+};
+
+export const gideon: AltoContact = {
+  id: '48377',
+  contactInformation: [{ foreName: 'Gideon', surname: 'Custard', emailAddress: 'gideon@example.org' }],
+  isActive: true,
+  modifiedAt: '2026-11-17T08:20:00.0000000+00:00',
+};
+
+/** Friday: the id comes as text this time, and the mail address is gone. Only the mapping knows who it is. */
+export const hettieChanged: AltoContact = {
+  id: '48213',
+  contactInformation: [{ foreName: 'Hettie', surname: 'Biscuit', phoneNumber: '01632 960388' }],
+  isActive: true,
+  modifiedAt: '2026-11-20T10:40:00.0000000+00:00',
+};

@@ -1,0 +1,70 @@
+/**
+ * Shows the schema at work: a first week of sync, and the answers to its three questions.
+ *
+ *   npm run demo              on an embedded PostgreSQL that is gone afterwards
+ *   npm run demo -- --keep    leaves the database for a look around
+ *
+ * With DATABASE_URL set, on that server, in a database of its own.
+ */
+import { playDemo } from './play.js';
+import { createDemoDatabase } from './server.js';
+
+const usage = 'Usage: npm run demo [-- --keep]';
+
+/** Ended from outside; the exit code is the one that a shell gives for the signal. */
+class Interrupted extends Error {
+  readonly exitCode: number;
+
+  constructor(signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP') {
+    super(`Interrupted by ${signal}.`);
+    this.exitCode = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }[signal];
+  }
+}
+
+/** Rejects on the first signal. Later ones change nothing: a Ctrl-C may arrive more than once. */
+function interruption(): Promise<never> {
+  return new Promise((_, reject) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.on(signal, () => reject(new Interrupted(signal)));
+    }
+  });
+}
+
+async function run(keep: boolean): Promise<void> {
+  const interrupted = interruption();
+  // Until something waits for it, a rejection must not end the process.
+  interrupted.catch(() => {});
+  // Waited for even when interrupted: what is half made cannot be removed.
+  const database = await createDemoDatabase(process.env.DATABASE_URL || undefined);
+  try {
+    console.log(`${database.description}\n`);
+    await Promise.race([interrupted, playDemo(database.client, console.log)]);
+  } catch (error) {
+    await database.remove();
+    throw error;
+  }
+  if (keep) console.log(`\n${(await database.keep()).join('\n')}`);
+  else await database.remove();
+}
+
+/** One line, whatever it is. */
+function inOneLine(error: unknown): string {
+  const { message, code } = error as { message?: string; code?: string };
+  // Node leaves the message empty where all addresses of a host refused the connection.
+  return (message || code || String(error)).split('\n', 1).join('');
+}
+
+// A reader that has gone, as in `npm run demo | head`, must not keep the demo from tidying up.
+process.stdout.on('error', () => {});
+
+const [option, ...others] = process.argv.slice(2);
+if (others.length > 0 || (option !== undefined && option !== '--keep')) {
+  console.error(usage);
+  process.exit(2);
+}
+try {
+  await run(option === '--keep');
+} catch (error) {
+  console.error(error instanceof Interrupted ? error.message : `The demo failed: ${inOneLine(error)}`);
+  process.exitCode = error instanceof Interrupted ? error.exitCode : 1;
+}

@@ -1,0 +1,205 @@
+import type { ClientBase } from 'pg';
+import {
+  connectionDisconnect,
+  connectionSetStatus,
+  contactExternalIdRepoint,
+  type Timestamp,
+} from '../src/index.js';
+import {
+  connect,
+  gullhavenCustom,
+  gullhavenStreet,
+  puddlewickAgentos,
+  puddlewickReapit,
+  thistleAlto,
+  thistleAltoAgain,
+  thistleLoop,
+} from './connections.js';
+import { clemmie, gideon, jasper, ottoline, percy, rufus } from './people.js';
+import * as agentos from './providers/agentos.js';
+import * as alto from './providers/alto.js';
+import { transportError } from './providers/common.js';
+import * as custom from './providers/custom.js';
+import * as loop from './providers/loop.js';
+import * as reapit from './providers/reapit.js';
+import * as street from './providers/street.js';
+import { log, receive } from './sync.js';
+import { counts, timeOfDay } from './text.js';
+
+/** When the week begins: failures are counted from here. */
+export const weekStart: Timestamp = '2026-11-16T00:00:00.000000Z';
+
+/** A day of the story: plays it, and tells what happened. */
+interface Day {
+  title: string;
+  play(client: ClientBase): Promise<string>;
+}
+
+/** The first week of sync, Monday 16 to Sunday 22 November 2026. Times are UTC. */
+export const week: readonly Day[] = [
+  { title: 'Mon 16', play: monday },
+  { title: 'Tue 17', play: tuesday },
+  { title: 'Wed 18', play: wednesday },
+  { title: 'Thu 19', play: thursday },
+  { title: 'Fri 20', play: friday },
+  { title: 'Sat 21', play: saturday },
+  { title: 'Sun 22', play: sunday },
+];
+
+async function monday(client: ClientBase): Promise<string> {
+  await connect(client, puddlewickReapit);
+  await connect(client, puddlewickAgentos);
+  const fromReapit = await receive(client, puddlewickReapit, reapit.everything, '2026-11-16T09:05:00Z');
+  const landlord = agentos.toRecord(agentos.ottoline);
+  await receive(client, puddlewickAgentos, [landlord], '2026-11-16T09:20:00Z', {
+    [landlord.externalId]: ottoline,
+  });
+  return (
+    `Puddlewick connects Reapit (${counts(fromReapit)}) and agentOS, which has landlord Ottoline too: ` +
+    `one contact, two ids. Reapit's 16:42:10.4831097 is cut to ${timeOfDay(fromReapit.lastSyncedAt)}.`
+  );
+}
+
+async function tuesday(client: ClientBase): Promise<string> {
+  for (const connection of [thistleAlto, thistleLoop, gullhavenStreet, gullhavenCustom]) {
+    await connect(client, connection);
+  }
+  const fromAlto = await receive(
+    client,
+    thistleAlto,
+    [alto.hettie, alto.gideon].map(alto.toRecord),
+    '2026-11-17T09:00:00Z',
+  );
+  await log(client, thistleLoop, {
+    occurredAt: '2026-11-17T09:10:00Z',
+    direction: 'inbound',
+    entityType: 'contact',
+    error: loop.toSyncError({ statusCode: 'error' }),
+  });
+  const people = [street.clemmie, street.percy].map(street.toRecord);
+  const fromStreet = await receive(client, gullhavenStreet, people, '2026-11-17T09:30:00Z');
+  await log(client, gullhavenCustom, {
+    occurredAt: '2026-11-17T09:40:00Z',
+    direction: 'inbound',
+    entityType: 'person',
+    error: transportError('The CRM', 'ETIMEDOUT'),
+  });
+  await receive(client, gullhavenCustom, [custom.toRecord(custom.percy)], '2026-11-17T09:55:00Z');
+  return (
+    `Thistle & Quill connects Alto (${counts(fromAlto)}) and Loop, whose HTTP 200 is an error. ` +
+    `Gullhaven connects Street (${counts(fromStreet)}) and its own CRM, which times out once.`
+  );
+}
+
+async function wednesday(client: ClientBase): Promise<string> {
+  const answer = { dateTime: '2026-11-18T11:30:00Z', description: '' };
+  await log(client, puddlewickReapit, {
+    occurredAt: '2026-11-18T11:30:00Z',
+    direction: 'inbound',
+    entityType: 'landlord',
+    error: reapit.toSyncError({ ...answer, statusCode: 429 }),
+  });
+  const received = await receive(client, puddlewickReapit, reapit.wednesday, '2026-11-18T11:31:00Z');
+  const change = { direction: 'outbound', entityType: 'landlord', externalId: 'RPT120080' } as const;
+  await log(client, puddlewickReapit, {
+    ...change,
+    occurredAt: '2026-11-18T14:30:00Z',
+    contact: ottoline,
+    error: reapit.toSyncError({ ...answer, statusCode: 412 }),
+  });
+  await log(client, puddlewickReapit, { ...change, occurredAt: '2026-11-18T14:31:08Z', contact: ottoline });
+  return (
+    `Reapit now means Rufus by Jasper's id RPT120094: a conflict for that record alone ` +
+    `(${counts(received)}). The cursor stops before it, at ${timeOfDay(received.lastSyncedAt)}. ` +
+    `A change of Ottoline, If-Match ${reapit.ottolineETag}, meets a 412; read again, it goes through.`
+  );
+}
+
+async function thursday(client: ClientBase): Promise<string> {
+  await log(client, puddlewickAgentos, {
+    occurredAt: '2026-11-19T08:00:00Z',
+    direction: 'outbound',
+    entityType: 'landlord',
+    externalId: agentos.ottoline.OID,
+    contact: ottoline,
+    error: agentos.toSyncError(401),
+  });
+  await connectionSetStatus(client, {
+    ...puddlewickAgentos,
+    status: 'error',
+    reason:
+      'agentOS refuses the API key: it has expired or been revoked. Make a new one in agentOS and enter it here.',
+  });
+  await log(client, thistleAlto, {
+    occurredAt: '2026-11-19T10:00:00Z',
+    direction: 'inbound',
+    entityType: 'contact',
+    error: alto.toSyncError(403),
+  });
+  await connectionDisconnect(client, {
+    ...thistleAlto,
+    reason: "Thistle & Quill took away NurtureHub's access in Alto.",
+  });
+  return (
+    'agentOS refuses the API key: the connection is in error, and says what to do. ' +
+    'Alto answers 403: Thistle & Quill had taken the access away, and disconnects.'
+  );
+}
+
+async function friday(client: ClientBase): Promise<string> {
+  await contactExternalIdRepoint(client, {
+    organisationId: puddlewickReapit.organisationId,
+    provider: 'reapit',
+    entityType: 'landlord',
+    externalId: 'RPT120094',
+    fromContactId: jasper.id,
+    toContactId: rufus.id,
+  });
+  const fromReapit = await receive(client, puddlewickReapit, reapit.friday, '2026-11-20T09:00:00Z');
+  await connect(client, thistleAltoAgain);
+  const fromAlto = await receive(
+    client,
+    thistleAltoAgain,
+    [alto.hettieChanged, alto.gideon].map(alto.toRecord),
+    '2026-11-20T11:00:00Z',
+  );
+  return (
+    `Puddlewick confirms that RPT120094 is Rufus: re-pointed, read again (${counts(fromReapit)}). ` +
+    `Thistle & Quill connects Alto anew (${counts(fromAlto)}): 48213 still means Hettie.`
+  );
+}
+
+async function saturday(client: ClientBase): Promise<string> {
+  const change = { direction: 'outbound', entityType: 'person' } as const;
+  await log(client, gullhavenStreet, {
+    ...change,
+    occurredAt: '2026-11-21T10:00:00Z',
+    externalId: street.clemmie.id,
+    contact: clemmie,
+    error: street.toSyncError({ errors: [{ status: '404', title: 'Not Found' }] }),
+  });
+  await log(client, gullhavenStreet, {
+    ...change,
+    occurredAt: '2026-11-21T10:01:00Z',
+    externalId: street.percy.id,
+    contact: percy,
+    error: street.toSyncError({ errors: [{ status: '422', title: 'Unprocessable Entity' }] }),
+  });
+  await log(client, gullhavenCustom, {
+    ...change,
+    occurredAt: '2026-11-21T10:05:00Z',
+    externalId: custom.percy.id,
+    contact: percy,
+    error: transportError('The CRM', 'ECONNRESET'),
+  });
+  return "Gullhaven sends three changes: Street does not know one person any more and refuses the values of another, and the agency's own CRM cannot be reached.";
+}
+
+async function sunday(client: ClientBase): Promise<string> {
+  const record = loop.toRecord(loop.gideon);
+  const fromLoop = await receive(client, thistleLoop, [record], '2026-11-22T09:00:00Z', {
+    [record.externalId]: gideon,
+  });
+  const fromReapit = await receive(client, puddlewickReapit, reapit.sunday, '2026-11-22T09:05:00Z');
+  return `Loop is back (${counts(fromLoop)}). Reapit finds its latest change once more (${counts(fromReapit)}).`;
+}

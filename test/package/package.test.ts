@@ -1,0 +1,106 @@
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { projectPath, withClient } from '../../dev/database.js';
+import { useDatabase } from '../support/database.js';
+
+const run = promisify(execFile);
+const database = useDatabase('host');
+
+/** An empty project that has the package as npm would unpack it, and finds pg in ours. */
+let consumer: string;
+let installed: string;
+
+beforeAll(async () => {
+  consumer = await mkdtemp(projectPath('.package-test-'));
+  installed = join(consumer, 'node_modules/@nurturehub/crm-schema');
+  await mkdir(installed, { recursive: true });
+  await writeFile(join(consumer, 'package.json'), '{ "name": "consumer", "type": "module" }');
+  const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', consumer], {
+    cwd: projectPath('.'),
+  });
+  const [{ filename }] = JSON.parse(stdout.slice(stdout.indexOf('[')));
+  await run('tar', ['-xzf', join(consumer, filename), '-C', installed, '--strip-components=1']);
+});
+afterAll(() => rm(consumer, { recursive: true, force: true }));
+
+test('holds the code, its types, the migrations, the queries and the documents, and nothing else', async () => {
+  expect((await readdir(installed)).toSorted()).toEqual([
+    'CHANGELOG.md',
+    'LICENSE',
+    'README.md',
+    'dist',
+    'migrations',
+    'migrations.sha256',
+    'package.json',
+    'queries',
+  ]);
+  expect((await readdir(join(installed, 'migrations'))).length).toBe(
+    (await readdir(projectPath('migrations'))).length,
+  );
+});
+
+test.each([
+  ['import', "import { providers, connectionGet } from '@nurturehub/crm-schema';", 'module'],
+  ['require', "const { providers, connectionGet } = require('@nurturehub/crm-schema');", 'commonjs'],
+])('can be used by %s', async (_, load, type) => {
+  const { stdout } = await run(
+    process.execPath,
+    [`--input-type=${type}`, '--eval', `${load} console.log(providers.length, typeof connectionGet);`],
+    { cwd: consumer },
+  );
+  expect(stdout).toBe('6 function\n');
+});
+
+test.each(['nodenext', 'bundler'])(
+  'has types that hold under moduleResolution %s',
+  async (moduleResolution) => {
+    await writeFile(
+      join(consumer, 'consumer.ts'),
+      `import pg from 'pg';
+import { type Connection, connectionGet, syncLogListFailures, withNamedStatements } from '@nurturehub/crm-schema';
+
+const pool = new pg.Pool();
+const client: pg.PoolClient = await pool.connect();
+const key = { organisationId: 'o', connectionId: 'c' };
+export const connection: Connection | null = await connectionGet(pool, key);
+export const provider: 'agentos' | 'reapit' | 'alto' | 'street' | 'loop' | 'custom' | undefined = connection?.provider;
+export const kinds = (await syncLogListFailures(withNamedStatements(client), key)).map(({ error }) => error.kind);
+// @ts-expect-error a connection has no such provider
+export const wrong = connection?.provider === 'rightmove';
+// @ts-expect-error the organisation is missing
+await connectionGet(new pg.Client(), { connectionId: 'c' });
+`,
+    );
+    const options = ['--strict', '--noEmit', '--target', 'es2022', '--moduleResolution', moduleResolution];
+    const module = moduleResolution === 'nodenext' ? 'nodenext' : 'esnext';
+    await run(
+      process.execPath,
+      [projectPath('node_modules/typescript/bin/tsc'), ...options, '--module', module, 'consumer.ts'],
+      {
+        cwd: consumer,
+      },
+    ).catch(({ stdout }) => expect.unreachable(stdout));
+  },
+);
+
+test('has migrations that stock node-pg-migrate applies', async () => {
+  const command = projectPath('node_modules/.bin/node-pg-migrate');
+  const { stdout } = await run(
+    command,
+    ['up', '-m', join(installed, 'migrations'), '-t', 'crm_schema_migrations'],
+    {
+      cwd: consumer,
+      env: { ...process.env, DATABASE_URL: database.url },
+    },
+  );
+  expect(stdout).toContain('Migrations complete!');
+  await withClient(database.url, async (client) => {
+    const { rows } = await client.query('select name from crm_schema_migrations order by id');
+    expect(rows.map(({ name }) => `${name}.sql`)).toEqual(
+      (await readdir(projectPath('migrations'))).toSorted(),
+    );
+  });
+});
