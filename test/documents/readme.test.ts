@@ -1,0 +1,95 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+import { projectPath } from '../../dev/database.js';
+import * as api from '../../src/index.js';
+import { createTenant, useDatabase } from '../support/database.js';
+
+const run = promisify(execFile);
+const database = useDatabase();
+
+/** The code blocks of the README, each with its language. */
+async function codeBlocks(): Promise<{ language: string; text: string }[]> {
+  const readme = await readFile(projectPath('README.md'), 'utf8');
+  return [...readme.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)].map(([, language = '', text = '']) => ({
+    language,
+    text,
+  }));
+}
+
+test('the README shows what the demo prints, which fits a terminal of 80 columns', async () => {
+  const { DATABASE_URL: _, ...env } = process.env;
+  const { stdout } = await run(process.execPath, ['--import', 'tsx', 'demo/run.ts'], {
+    cwd: projectPath('.'),
+    env,
+  });
+  const shown = (await codeBlocks()).find(({ text }) => text.includes('A first week of sync'));
+  expect(shown?.text).toBe(stdout);
+  for (const line of stdout.split('\n')) expect([...line].length, line).toBeLessThanOrEqual(80);
+});
+
+test('the demo uses a server that it is given, in a database of its own that it removes', async () => {
+  const databases = () =>
+    database.pool.query('select datname from pg_database order by 1').then(({ rows }) => rows);
+  const before = await databases();
+  const { stdout } = await run(process.execPath, ['--import', 'tsx', 'demo/run.ts'], {
+    cwd: projectPath('.'),
+    env: { ...process.env, DATABASE_URL: database.url },
+  });
+  expect(stdout).toContain('3. What is a contact');
+  const demoDatabases = (rows: { datname: string }[]) =>
+    rows.filter(({ datname }) => datname.startsWith('crm_schema_demo'));
+  expect(demoDatabases(await databases())).toEqual(demoDatabases(before));
+});
+
+test.each([
+  ['an unknown option', ['--nonsense'], {}, 2, /^Usage: npm run demo/],
+  [
+    'a server that is not there',
+    [],
+    { DATABASE_URL: 'postgres://u:topsecret@127.0.0.1:1/x' },
+    1,
+    /^The demo failed: .*\n$/,
+  ],
+])('the demo ends with one clear line on %s', async (_, options, env, exitCode, line) => {
+  const failure = await run(process.execPath, ['--import', 'tsx', 'demo/run.ts', ...options], {
+    cwd: projectPath('.'),
+    env: { ...process.env, ...env },
+  }).catch((error) => error);
+  expect(failure.code).toBe(exitCode);
+  expect(failure.stderr).toMatch(line);
+  expect(failure.stderr).not.toContain('topsecret');
+});
+
+test("the README's program is the example, and prints what the README says", async () => {
+  const example = await readFile(projectPath('examples/first-sync.ts'), 'utf8');
+  const blocks = await codeBlocks();
+  const index = blocks.findIndex(({ language }) => language === 'ts');
+  expect(blocks[index]?.text).toBe(example);
+  const { organisationId, contactIds } = await createTenant(database.pool, 2);
+  const start = () =>
+    run(process.execPath, ['--import', 'tsx', 'examples/first-sync.ts', organisationId, ...contactIds], {
+      cwd: projectPath('.'),
+      env: { ...process.env, DATABASE_URL: database.url },
+    });
+  expect((await start()).stdout).toBe(blocks[index + 1]?.text);
+  await expect(start()).rejects.toMatchObject({
+    code: 1,
+    stderr: 'Reapit is connected already: disconnect it first.\n',
+  });
+});
+
+test('the README names every public function, and none that is not there', async () => {
+  const readme = await readFile(projectPath('README.md'), 'utf8');
+  const functions = Object.entries(api)
+    .filter(([, value]) => typeof value === 'function')
+    .map(([name]) => name);
+  const covered = functions.filter(
+    (name) => readme.includes(`\`${name.replace(/Many$/, '')}\``) || readme.includes(name),
+  );
+  expect(covered).toEqual(functions);
+  for (const [, name] of readme.matchAll(/`((?:connection|syncLog|contactExternalId)[A-Z]\w+)`/g)) {
+    expect(functions).toContain(name);
+  }
+});
