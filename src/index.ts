@@ -8,9 +8,11 @@
  * @packageDocumentation
  */
 export * from './connections.js';
-export * from './contact-external-ids.js';
+export * from './contact-links.js';
+export * from './contact-lookup.js';
 export { type CredentialsOwner, credentialsAad } from './credentials-aad.js';
 export { CrmSchemaError, type CrmSchemaErrorCode } from './errors.js';
+export { type ExternalRecord, toExternalId } from './external-records.js';
 export { type Queryable, withNamedStatements } from './prepared-query.js';
 export * from './sync-log.js';
 export { canonicalTimestamp } from './timestamps.js';

@@ -1,25 +1,8 @@
 import { CrmSchemaError } from './errors.js';
+import { checkRecord, type ExternalRecord } from './external-records.js';
 import * as queries from './generated/contact_external_ids.js';
 import type { Queryable } from './prepared-query.js';
-import type { Refined } from './refined.js';
-import type { Provider } from './types.js';
-import {
-  checkEntityType,
-  checkExternalId,
-  checkProvider,
-  checkUuid,
-  type Place,
-  refuse,
-} from './validation.js';
-
-/** A record at a CRM. An external id means something only with its provider and entity type. */
-export interface ExternalRecord {
-  provider: Provider;
-  /** In the provider's terms, lower snake case: `contact`, `landlord`, `applicant` … */
-  entityType: string;
-  /** Case-sensitive text, whatever type the CRM sends: see `toExternalId`. */
-  externalId: string;
-}
+import { checkUuid, refuse } from './validation.js';
 
 /** A contact and a record that means it. */
 export interface ContactLink extends ExternalRecord {
@@ -41,29 +24,8 @@ export type LinkOutcome =
   | { outcome: 'external_id_taken'; linkedContactId: string }
   | { outcome: 'contact_taken'; linkedExternalId: string };
 
-/** One of a contact's ids, and since when and until when a sync saw it. */
-export type ContactExternalId = Refined<
-  queries.ContactExternalIdListByContactsResult,
-  { provider: Provider }
->;
-
 /** How often links that collide with others being made at that very moment are looked at again. */
 const maxAttempts = 5;
-
-/**
- * An external id as this schema keeps it: `123` and `"123"` are the same.
- *
- * @throws CrmSchemaError `invalid_input` on a number too large to be exact, a blank or an over-long id
- */
-export function toExternalId(id: string | number | bigint): string {
-  const place = { field: 'externalId' };
-  if (typeof id === 'number' && !Number.isSafeInteger(id)) {
-    refuse(place, `has to be text or a whole number that JavaScript holds exactly, not ${id}`);
-  }
-  const text = String(id);
-  checkExternalId(place, text);
-  return text;
-}
 
 /**
  * Links contacts to external ids. A link that is there already is confirmed (`lastSeenAt`).
@@ -217,70 +179,6 @@ export async function contactExternalIdRepoint(
 ): Promise<void> {
   const { organisationId, ...move } = params;
   await contactExternalIdRepointMany(client, { organisationId, moves: [move] });
-}
-
-/**
- * Whose are these external ids? Hundreds at a time cost about as much as a few.
- *
- * @returns contact ids by external id; unknown ones are absent
- */
-export async function contactExternalIdResolveMany(
-  client: Queryable,
-  params: { organisationId: string; provider: Provider; entityType: string; externalIds: readonly string[] },
-): Promise<Map<string, string>> {
-  const { organisationId, provider, entityType, externalIds } = params;
-  checkUuid({ field: 'organisationId' }, organisationId);
-  externalIds.forEach((externalId, rowIndex) => {
-    checkRecord({ provider, entityType, externalId }, rowIndex);
-  });
-  const rows = await queries.contactExternalIdResolve.run(
-    { organisationId, provider, entityType, externalIds: [...externalIds] },
-    client,
-  );
-  return new Map(rows.map(({ externalId, contactId }) => [externalId, contactId]));
-}
-
-/** Whose is this external id? The contact's id, or null if nobody's. */
-export async function contactExternalIdResolve(
-  client: Queryable,
-  params: { organisationId: string } & ExternalRecord,
-): Promise<string | null> {
-  const { externalId, ...rest } = params;
-  const contacts = await contactExternalIdResolveMany(client, { ...rest, externalIds: [externalId] });
-  return contacts.get(externalId) ?? null;
-}
-
-/** All external ids of some contacts, by contact and provider. */
-export async function contactExternalIdListByContacts(
-  client: Queryable,
-  params: { organisationId: string; contactIds: readonly string[] },
-): Promise<ContactExternalId[]> {
-  const { organisationId, contactIds } = params;
-  checkUuid({ field: 'organisationId' }, organisationId);
-  contactIds.forEach((contactId, rowIndex) => {
-    checkUuid({ field: 'contactId', rowIndex }, contactId);
-  });
-  const rows = await queries.contactExternalIdListByContacts.run(
-    { organisationId, contactIds: [...contactIds] },
-    client,
-  );
-  return rows as ContactExternalId[];
-}
-
-/** All external ids of one contact, by provider. */
-export async function contactExternalIdListByContact(
-  client: Queryable,
-  params: { organisationId: string; contactId: string },
-): Promise<ContactExternalId[]> {
-  const { organisationId, contactId } = params;
-  return contactExternalIdListByContacts(client, { organisationId, contactIds: [contactId] });
-}
-
-function checkRecord(record: ExternalRecord, rowIndex: number): void {
-  const at = (field: string): Place => ({ field, rowIndex });
-  checkProvider(at('provider'), record.provider);
-  checkEntityType(at('entityType'), record.entityType);
-  checkExternalId(at('externalId'), record.externalId);
 }
 
 function checkLink(link: ContactLink, rowIndex: number): void {

@@ -1,0 +1,76 @@
+/**
+ * What the layer costs and what named statements gain: the same point look-up, four ways, in turns, on
+ * one connection. Prints ratios to plain `pg`, because machines differ and ratios hold.
+ *
+ *   npm run bench
+ */
+import { randomUUID } from 'node:crypto';
+import pg from 'pg';
+import { createHostTables, migrate } from '../dev/database.js';
+import { startEmbeddedPostgres } from '../dev/embedded-postgres.js';
+import { contactExternalIdResolve as resolveQuery } from '../src/generated/contact_external_ids.js';
+import { contactExternalIdResolve as publicResolve, withNamedStatements } from '../src/index.js';
+
+const rounds = 15;
+const callsPerRound = 500;
+
+const server = await startEmbeddedPostgres();
+const client = new pg.Client({ connectionString: server.url });
+await client.connect();
+try {
+  await createHostTables(client);
+  await migrate(client);
+  const organisationId = randomUUID();
+  await client.query('insert into organisations (id, name) values ($1, $2)', [
+    organisationId,
+    'Bench Agency',
+  ]);
+  await client.query(
+    `with contact as (
+       insert into contacts (id, organisation_id, name)
+       select gen_random_uuid(), $1, 'Bench Person' from generate_series(1, 100000)
+       returning id
+     )
+     insert into contact_external_ids (organisation_id, provider, entity_type, external_id, contact_id)
+     select $1, 'reapit', 'contact', 'OXF' || row_number() over (), id from contact`,
+    [organisationId],
+  );
+  await client.query('analyze');
+
+  const record = { organisationId, provider: 'reapit', entityType: 'contact' } as const;
+  const externalId = () => `OXF${1 + Math.floor(Math.random() * 100_000)}`;
+  const named = withNamedStatements(client);
+  const values = () => [organisationId, 'reapit', 'contact', [externalId()]];
+  const { text } = resolveQuery;
+  const ways: Record<string, () => Promise<unknown>> = {
+    'pg, plain': () => client.query({ text, values: values() }),
+    'pg, named': () => client.query({ name: 'resolve', text, values: values() }),
+    'this package, plain': () => publicResolve(client, { ...record, externalId: externalId() }),
+    'this package, named': () => publicResolve(named, { ...record, externalId: externalId() }),
+  };
+
+  const rates = new Map(Object.keys(ways).map((way) => [way, [] as number[]]));
+  // The first round warms up and does not count.
+  for (let round = 0; round <= rounds; round += 1) {
+    for (const [way, call] of Object.entries(ways)) {
+      const start = process.hrtime.bigint();
+      for (let count = 0; count < callsPerRound; count += 1) await call();
+      const seconds = Number(process.hrtime.bigint() - start) / 1e9;
+      if (round > 0) rates.get(way)?.push(callsPerRound / seconds);
+    }
+  }
+  const plain = rates.get('pg, plain') as number[];
+  for (const [way, rate] of rates) {
+    const ratio = median(rate.map((value, round) => value / (plain[round] as number)));
+    console.log(
+      `${way.padEnd(20)} ${median(rate).toFixed(0).padStart(6)} calls/s   ${ratio.toFixed(2)} of plain pg`,
+    );
+  }
+} finally {
+  await client.end();
+  await server.stop();
+}
+
+function median(values: number[]): number {
+  return values.toSorted((left, right) => left - right)[Math.floor(values.length / 2)] as number;
+}

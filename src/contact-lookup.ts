@@ -1,0 +1,69 @@
+import { checkRecord, type ExternalRecord } from './external-records.js';
+import * as queries from './generated/contact_external_ids.js';
+import type { Queryable } from './prepared-query.js';
+import type { Refined } from './refined.js';
+import type { Provider } from './types.js';
+import { checkUuid } from './validation.js';
+
+/** One of a contact's ids, and since when and until when a sync saw it. */
+export type ContactExternalId = Refined<
+  queries.ContactExternalIdListByContactsResult,
+  { provider: Provider }
+>;
+
+/**
+ * Whose are these external ids? Hundreds at a time cost about as much as a few.
+ *
+ * @returns contact ids by external id; unknown ones are absent
+ */
+export async function contactExternalIdResolveMany(
+  client: Queryable,
+  params: { organisationId: string; provider: Provider; entityType: string; externalIds: readonly string[] },
+): Promise<Map<string, string>> {
+  const { organisationId, provider, entityType, externalIds } = params;
+  checkUuid({ field: 'organisationId' }, organisationId);
+  externalIds.forEach((externalId, rowIndex) => {
+    checkRecord({ provider, entityType, externalId }, rowIndex);
+  });
+  const rows = await queries.contactExternalIdResolve.run(
+    { organisationId, provider, entityType, externalIds: [...externalIds] },
+    client,
+  );
+  return new Map(rows.map(({ externalId, contactId }) => [externalId, contactId]));
+}
+
+/** Whose is this external id? The contact's id, or null if nobody's. */
+export async function contactExternalIdResolve(
+  client: Queryable,
+  params: { organisationId: string } & ExternalRecord,
+): Promise<string | null> {
+  const { externalId, ...rest } = params;
+  const contacts = await contactExternalIdResolveMany(client, { ...rest, externalIds: [externalId] });
+  return contacts.get(externalId) ?? null;
+}
+
+/** All external ids of some contacts, by contact and provider. */
+export async function contactExternalIdListByContacts(
+  client: Queryable,
+  params: { organisationId: string; contactIds: readonly string[] },
+): Promise<ContactExternalId[]> {
+  const { organisationId, contactIds } = params;
+  checkUuid({ field: 'organisationId' }, organisationId);
+  contactIds.forEach((contactId, rowIndex) => {
+    checkUuid({ field: 'contactId', rowIndex }, contactId);
+  });
+  const rows = await queries.contactExternalIdListByContacts.run(
+    { organisationId, contactIds: [...contactIds] },
+    client,
+  );
+  return rows as ContactExternalId[];
+}
+
+/** All external ids of one contact, by provider. */
+export async function contactExternalIdListByContact(
+  client: Queryable,
+  params: { organisationId: string; contactId: string },
+): Promise<ContactExternalId[]> {
+  const { organisationId, contactId } = params;
+  return contactExternalIdListByContacts(client, { organisationId, contactIds: [contactId] });
+}

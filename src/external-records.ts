@@ -1,0 +1,34 @@
+import type { Provider } from './types.js';
+import { checkEntityType, checkExternalId, checkProvider, type Place, refuse } from './validation.js';
+
+/** A record at a CRM. An external id means something only with its provider and entity type. */
+export interface ExternalRecord {
+  provider: Provider;
+  /** In the provider's terms, lower snake case: `contact`, `landlord`, `applicant` … */
+  entityType: string;
+  /** Case-sensitive text, whatever type the CRM sends: see `toExternalId`. */
+  externalId: string;
+}
+
+/**
+ * An external id as this schema keeps it: `123` and `"123"` are the same.
+ *
+ * @throws CrmSchemaError `invalid_input` on a number too large to be exact, a blank or an over-long id
+ */
+export function toExternalId(id: string | number | bigint): string {
+  const place = { field: 'externalId' };
+  if (typeof id === 'number' && !Number.isSafeInteger(id)) {
+    refuse(place, `has to be text or a whole number that JavaScript holds exactly, not ${id}`);
+  }
+  const text = String(id);
+  checkExternalId(place, text);
+  return text;
+}
+
+/** @throws CrmSchemaError naming the field and the element of the batch */
+export function checkRecord(record: ExternalRecord, rowIndex: number): void {
+  const at = (field: string): Place => ({ field, rowIndex });
+  checkProvider(at('provider'), record.provider);
+  checkEntityType(at('entityType'), record.entityType);
+  checkExternalId(at('externalId'), record.externalId);
+}
