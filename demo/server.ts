@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
-import { createHostTables, migrate } from '../dev/database.js';
+import { createHostTables, databaseUrl, migrate } from '../dev/database.js';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../dev/embedded-postgres.js';
 
 /** A migrated database of the demo's own. */
@@ -21,9 +21,9 @@ export interface DemoDatabase {
  */
 export async function createDemoDatabase(serverUrl: string | undefined): Promise<DemoDatabase> {
   const server = serverUrl === undefined ? await startEmbeddedPostgres() : undefined;
-  const adminUrl = server?.url ?? parsedUrl(serverUrl).href;
+  const adminUrl = server?.url ?? (serverUrl as string);
   const name = `crm_schema_demo_${randomBytes(4).toString('hex')}`;
-  const client = clientOf(withDatabase(adminUrl, name));
+  const client = clientOf(databaseUrl(adminUrl, name));
   let created = false;
 
   const remove = async () => {
@@ -47,7 +47,7 @@ export async function createDemoDatabase(serverUrl: string | undefined): Promise
     description:
       server === undefined
         ? 'PostgreSQL at DATABASE_URL, in a database of its own'
-        : 'PostgreSQL 18, embedded and thrown away',
+        : 'PostgreSQL 18, embedded',
     client,
     async keep() {
       await client.end();
@@ -59,32 +59,18 @@ export async function createDemoDatabase(serverUrl: string | undefined): Promise
 }
 
 function keptServer(server: EmbeddedPostgres, name: string): string[] {
-  return [`To look around:  psql '${withDatabase(server.url, name)}'`, `To stop it:      kill ${server.pid}`];
+  return [`To look around:  psql '${databaseUrl(server.url, name)}'`, `To stop it:      kill ${server.pid}`];
 }
 
 /** Without the password, which is not ours to show: psql asks for it. */
 function keptDatabase(adminUrl: string, name: string): string[] {
   const shown = new URL(adminUrl);
   shown.password = '';
+  for (const secret of ['password', 'sslpassword']) shown.searchParams.delete(secret);
   return [
-    `To look around:  psql '${withDatabase(shown.href, name)}'`,
+    `To look around:  psql '${databaseUrl(shown.href, name)}'`,
     `To remove it:    psql '${shown.href}' -c 'drop database ${name}'`,
   ];
-}
-
-/** Node's own error for a bad URL carries the URL, password and all. */
-function parsedUrl(text: string | undefined): URL {
-  if (text === undefined || !URL.canParse(text)) {
-    throw new Error('DATABASE_URL is not a URL like postgres://user:password@host:5432/database.');
-  }
-  return new URL(text);
-}
-
-/** The same server, another database. */
-function withDatabase(serverUrl: string, name: string): string {
-  const url = new URL(serverUrl);
-  url.pathname = name;
-  return url.href;
 }
 
 function clientOf(url: string): pg.Client {

@@ -8,6 +8,21 @@ export function projectPath(path: string): string {
   return fileURLToPath(new URL(`../${path}`, import.meta.url));
 }
 
+/**
+ * The URL of another database on the same server.
+ *
+ * @throws Error, which does not show the URL, if it is not of the form postgres://…
+ */
+export function databaseUrl(serverUrl: string, database: string): string {
+  // Without the slashes, a URL keeps its old database whatever its path is set to.
+  if (!/^postgres(ql)?:\/\//.test(serverUrl) || !URL.canParse(serverUrl)) {
+    throw new Error('A database URL has the form postgres://user:password@host:5432/database.');
+  }
+  const url = new URL(serverUrl);
+  url.pathname = database;
+  return url.href;
+}
+
 /** Creates NurtureHub's own tables in the least form that the schema builds on. */
 export async function createHostTables(client: pg.ClientBase): Promise<void> {
   await client.query(await readFile(projectPath('dev/host-tables.sql'), 'utf8'));

@@ -18,6 +18,7 @@ const run = promisify(execFile);
 const binaries = process.argv[2];
 
 const directory = await mkdtemp(join(tmpdir(), 'crm-schema-postgres-'));
+const passwordFile = join(directory, 'password');
 let server;
 let stopping;
 const starting = start();
@@ -27,7 +28,7 @@ function stop(exitCode) {
   stopping ??= (async () => {
     // A start in progress would put back what is being removed.
     await starting.catch(() => {});
-    if (server !== undefined && server.exitCode === null) {
+    if (server !== undefined && server.exitCode === null && server.signalCode === null) {
       const exited = once(server, 'exit');
       server.kill('SIGINT');
       await exited;
@@ -60,8 +61,15 @@ try {
 /** @returns {Promise<string>} the superuser's URL, once the server accepts connections */
 async function start() {
   const owner = await serverUser();
-  await stageBinaries(owner);
-  return startServer(owner);
+  const password = randomBytes(18).toString('base64url');
+  await stageBinaries();
+  await writeFile(passwordFile, password, { mode: 0o600 });
+  if (owner !== undefined) {
+    await chown(passwordFile, owner.uid, owner.gid);
+    // Last: from here on nobody could plant links in it, so root writes nothing there any more.
+    await chown(directory, owner.uid, owner.gid);
+  }
+  return startServer(owner, password);
 }
 
 /**
@@ -78,7 +86,7 @@ async function serverUser() {
  * Copies the binaries beside the data: node_modules may be closed to nobody, read-only, or without
  * the symbolic links, which npm packages cannot hold and an install script (if allowed) would make.
  */
-async function stageBinaries(owner) {
+async function stageBinaries() {
   const staged = join(directory, 'native');
   await cp(binaries, staged, {
     recursive: true,
@@ -94,19 +102,15 @@ async function stageBinaries(owner) {
   for (const program of await readdir(join(staged, 'bin'))) {
     await chmod(join(staged, 'bin', program), 0o755);
   }
-  if (owner !== undefined) await chown(directory, owner.uid, owner.gid);
 }
 
 /** Prepares a cluster and starts it on a free port of the loopback interface. */
-async function startServer(owner) {
+async function startServer(owner, password) {
   const program = (name) => join(directory, 'native', 'bin', name);
   const data = join(directory, 'data');
-  const passwordFile = join(directory, 'password');
-  const password = randomBytes(18).toString('base64url');
-  await writeFile(passwordFile, password, { mode: 0o600 });
-  if (owner !== undefined) await chown(passwordFile, owner.uid, owner.gid);
-
-  const options = { ...owner, cwd: directory, env: { ...process.env, LC_ALL: 'C' } };
+  // Nothing else of this process's environment: nobody, and any superuser of the database, can read it.
+  const { PATH, SystemRoot } = process.env;
+  const options = { ...owner, cwd: directory, env: { PATH, SystemRoot, LC_ALL: 'C' } };
   await run(
     program('initdb'),
     [

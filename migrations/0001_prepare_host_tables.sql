@@ -2,25 +2,34 @@
 --
 -- Purpose: checks that the database and NurtureHub's own tables in it fit, and makes sure that a foreign
 --          key can point at a contact together with its organisation.
--- Locks:   contacts SHARE (writes wait while the index is built), and only where no usable
---          unique index on (organisation_id, id) exists yet. To build it beforehand without
---          blocking writes, run as the owner of contacts, outside a transaction:
+-- Locks:   contacts SHARE, and only where no usable unique index on (organisation_id, id) exists yet:
+--          writes wait from the building of the index to the end of the transaction, which by default
+--          is that of all pending files. To build it beforehand without blocking writes, run as the
+--          owner of contacts, outside a transaction:
 --            create unique index concurrently contacts_organisation_id_id_key
 --              on contacts (organisation_id, id);
 -- Scans:   contacts, once, for that index.
--- Down:    drops that index if this migration created it; loses no data.
+-- Down:    drops that index if this migration created it (contacts ACCESS EXCLUSIVE); loses no data.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '5min';
 
+-- Both blocks look the host tables up where search_path finds them, and then search pg_catalog alone:
+-- whoever may create functions in one of those schemas must not have his run by whoever migrates.
+
 -- Everything that is wrong is reported at once, before anything changes.
 do $$
 declare
+  search_path constant text := current_setting('search_path'::text);
+  organisations constant regclass := to_regclass('organisations'::text);
+  contacts constant regclass := to_regclass('contacts'::text);
   wanted record;
   host_table regclass;
   found_type text;
   problems text[] := '{}';
 begin
+  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
   if current_setting('server_version_num')::integer < 150000 then
     problems := problems || format('PostgreSQL %s is too old, 15 is the oldest supported', current_setting('server_version'));
   end if;
@@ -40,7 +49,7 @@ begin
         ('contacts', 'organisation_id')
     ) as host (table_name, column_name)
   loop
-    host_table := to_regclass(wanted.table_name);
+    host_table := case wanted.table_name when 'organisations' then organisations else contacts end;
 
     if host_table is null then
       problems := problems || format('table %s is missing', wanted.table_name);
@@ -69,23 +78,22 @@ begin
     if not has_table_privilege(host_table, 'REFERENCES') then
       problems := problems || format(
         'user %s may not reference %s (grant references on %s to %s)',
-        current_user, wanted.table_name, wanted.table_name, quote_ident(current_user)
+        current_user, wanted.table_name, host_table, quote_ident(current_user)
       );
     end if;
   end loop;
 
-  host_table := to_regclass('organisations');
   if cardinality(problems) = 0 and not exists (
     select
     from pg_index
-    where indrelid = host_table
+    where indrelid = organisations
       and indisunique
       and indisvalid
       and indimmediate
       and indpred is null
       and indexprs is null
       and indnkeyatts = 1
-      and indkey[0] = (select attnum from pg_attribute where attrelid = host_table and attname = 'id')
+      and indkey[0] = (select attnum from pg_attribute where attrelid = organisations and attname = 'id')
   ) then
     problems := problems || 'organisations.id has neither a primary key nor a unique index'::text;
   end if;
@@ -100,28 +108,36 @@ begin
       detail = 'The CRM schema builds on the tables organisations (id uuid) and contacts (id uuid, organisation_id uuid), and never creates or changes them.',
       hint = format(
         'Run these migrations in the database that holds both tables, with a search_path that finds them (now: %s).',
-        current_setting('search_path')
+        search_path
       );
   end if;
+
+  perform set_config('search_path', search_path, true);
 end
 $$;
 
 do $$
 declare
-  host_table constant regclass := to_regclass('contacts');
-  key_columns constant smallint[] := array(
+  search_path constant text := current_setting('search_path'::text);
+  host_table constant regclass := to_regclass('contacts'::text);
+  key_columns smallint[];
+  statement text;
+  unusable regclass;
+begin
+  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  key_columns := array(
     select attnum
     from pg_attribute
     where attrelid = host_table
       and attname in ('organisation_id', 'id')
     order by attnum
   );
-  statement constant text := format(
+  statement := format(
     'create unique index concurrently contacts_organisation_id_id_key on %s (organisation_id, id)',
     host_table
   );
-  unusable regclass;
-begin
+
   if exists (
     select
     from pg_index
@@ -134,6 +150,7 @@ begin
       and indnkeyatts = 2
       and array(select key from unnest(indkey[0:1]) as key order by key) = key_columns
   ) then
+    perform set_config('search_path', search_path, true);
     return;
   end if;
 
@@ -157,7 +174,9 @@ begin
       hint = format('As its owner, run: %s;', statement);
   end if;
 
-  create unique index contacts_organisation_id_id_key on contacts (organisation_id, id);
+  execute format('create unique index contacts_organisation_id_id_key on %s (organisation_id, id)', host_table);
+
+  perform set_config('search_path', search_path, true);
 
   -- The down migration drops the index only if it finds this comment.
   comment on index contacts_organisation_id_id_key is
@@ -177,7 +196,7 @@ begin
   select indexrelid
   into created
   from pg_index
-  where indrelid = to_regclass('contacts')
+  where indrelid = to_regclass('contacts'::text)
     and obj_description(indexrelid, 'pg_class') like 'Created by @nurturehub/crm-schema:%';
 
   if created is not null then

@@ -1,9 +1,11 @@
 -- Up Migration
 --
 -- Purpose: which CRMs is an organisation connected to, and are those connections healthy?
--- Locks:   organisations SHARE ROW EXCLUSIVE (writes wait for an instant), to add the foreign key.
+-- Locks:   organisations SHARE ROW EXCLUSIVE, to add the foreign key: writes wait until the end of the
+--          transaction, which by default is that of all pending files.
 -- Scans:   nothing; the table is new and empty.
--- Down:    drops the table, and refuses while it has rows unless crm_schema.allow_data_loss is on.
+-- Down:    drops the table (organisations ACCESS EXCLUSIVE), and refuses while it has rows unless
+--          crm_schema.allow_data_loss is on.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
@@ -41,7 +43,7 @@ as $$
       and credentials ->> 'iv' ~ '^[A-Za-z0-9_-]{16}$'
       and credentials ->> 'tag' ~ '^[A-Za-z0-9_-]{22}$'
       and credentials ->> 'ciphertext' ~ '^[A-Za-z0-9_-]+$'
-      and length(credentials ->> 'ciphertext') between 2 and 65536
+      and length(credentials ->> 'ciphertext') between 2 and 16384
       and credentials ->> 'aad' ~ '^[A-Za-z0-9_-]+$'
   end
 $$;
@@ -61,7 +63,10 @@ as $$
   -- base64url is base64 with - and _ for + and /, and without line breaks and padding.
   select translate(
     encode(
-      decode('nurturehub-crm:' || organisation_id || ':' || connection_id || ':' || replace(provider, E'\\', E'\\\\'), 'escape'),
+      decode(
+        'nurturehub-crm:' || organisation_id::text || ':' || connection_id::text || ':' || replace(provider, E'\\', E'\\\\'),
+        'escape'
+      ),
       'base64'
     ),
     E'+/=\n',
@@ -108,7 +113,7 @@ create table crm_connections (
   constraint crm_connections_active_has_no_reason_check
     check (status <> 'active' or status_reason is null),
   constraint crm_connections_status_reason_length_check
-    check (btrim(status_reason) <> '' and length(status_reason) <= 500),
+    check (btrim(status_reason, E' \t\n\r\f\x0b') <> '' and length(status_reason) <= 500),
   constraint crm_connections_credentials_is_jwe_check
     check (crm_credentials_is_jwe(credentials)),
   constraint crm_connections_credentials_bound_to_row_check
@@ -135,7 +140,7 @@ create index crm_connections_credentials_key_id_idx
   where credentials_key_id is not null;
 
 comment on table crm_connections is
-  'One row each time an organisation connects a CRM. At most one row per organisation and provider is live; disconnected rows stay as history.';
+  'One row each time an organisation connects a CRM. At most one row per organisation and provider is live; disconnected rows stay as history, and no query brings one back to life.';
 comment on column crm_connections.organisation_id is
   'The organisation (tenant) that owns the connection.';
 comment on column crm_connections.id is
@@ -153,7 +158,7 @@ comment on column crm_connections.credentials is
 comment on column crm_connections.credentials_key_id is
   'The id of the key that wraps the credentials (the JWE''s header.kid): the work list of a key rotation.';
 comment on column crm_connections.credentials_version is
-  'Counts the changes of credentials. A writer states the version it read, so that of two token refreshes one wins.';
+  'Counts the changes of credentials, so that a writer can tell whether they are still those it read.';
 comment on column crm_connections.credentials_expires_at is
   'When the access token inside the credentials expires, readable without decrypting. Null if it does not, or if that is not known.';
 comment on column crm_connections.last_synced_at is
@@ -199,6 +204,9 @@ comment on index crm_connections_credentials_key_id_idx is
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
+
+-- Else a row that somebody is inserting now would be lost unseen.
+lock table crm_connections in access exclusive mode;
 
 do $$
 begin

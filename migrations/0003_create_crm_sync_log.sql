@@ -1,24 +1,15 @@
 -- Up Migration
 --
 -- Purpose: what happened in every sync operation, and if it failed, why?
--- Locks:   crm_connections SHARE ROW EXCLUSIVE (writes wait for an instant), to add the foreign key.
+-- Locks:   crm_connections ACCESS EXCLUSIVE, to add the foreign key and drop the first catch-all: reads
+--          and writes wait until the end of the transaction, which by default is that of all pending
+--          files. At a first install nobody uses the table yet.
 -- Scans:   nothing; the table is new and empty.
--- Down:    drops the table, and refuses while it has rows unless crm_schema.allow_data_loss is on.
+-- Down:    drops the table (crm_connections ACCESS EXCLUSIVE), and refuses while it has rows unless
+--          crm_schema.allow_data_loss is on.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
-
--- The function that makes partitions keeps the search_path of this moment: the schemas that are
--- searched now, then pg_temp, so that no temporary table can pose as the log.
-select set_config(
-  'search_path',
-  concat_ws(
-    ', ',
-    (select string_agg(quote_ident(name), ', ' order by position) from unnest(current_schemas(false)) with ordinality as path (name, position)),
-    'pg_temp'
-  ),
-  true
-);
 
 create function crm_sync_error_is_valid(error jsonb)
 returns boolean
@@ -48,13 +39,13 @@ as $$
       )
       and jsonb_typeof(error -> 'retryable') = 'boolean'
       and jsonb_typeof(error -> 'message') = 'string'
-      and btrim(error ->> 'message') <> ''
+      and btrim(error ->> 'message', E' \t\n\r\f\x0b') <> ''
       and length(error ->> 'message') <= 500
       and (
         not error ? 'code'
         or (
           jsonb_typeof(error -> 'code') = 'string'
-          and btrim(error ->> 'code') <> ''
+          and btrim(error ->> 'code', E' \t\n\r\f\x0b') <> ''
           and length(error ->> 'code') <= 100
         )
       )
@@ -89,7 +80,7 @@ create table crm_sync_log (
   constraint crm_sync_log_entity_type_check
     check (entity_type ~ '^[a-z][a-z0-9_]{0,62}$'),
   constraint crm_sync_log_external_id_check
-    check (btrim(external_id) <> '' and octet_length(external_id) <= 512),
+    check (btrim(external_id, E' \t\n\r\f\x0b') <> '' and octet_length(external_id) <= 512),
   constraint crm_sync_log_error_iff_status_is_error_check
     check ((status = 'error') = (error is not null)),
   constraint crm_sync_log_error_is_valid_check
@@ -108,7 +99,7 @@ create index crm_sync_log_internal_id_idx
   where internal_id is not null;
 
 comment on table crm_sync_log is
-  'What happened in every sync operation: one row per event, only ever added to. Partitioned by month of occurred_at (UTC); the first month also holds anything older, crm_sync_log_catch_all anything later than the last month.';
+  'What happened in every sync operation: one row per event, only ever added to. Partitioned by month of occurred_at (UTC); the first month also holds anything older, crm_sync_log_catch_all anything later than the last month. Detaching a month would leave a gap that refuses events of that time.';
 comment on column crm_sync_log.organisation_id is
   'The organisation (tenant) the event belongs to.';
 comment on column crm_sync_log.connection_id is
@@ -140,7 +131,7 @@ comment on constraint crm_sync_log_status_check on crm_sync_log is
 comment on constraint crm_sync_log_entity_type_check on crm_sync_log is
   'Lower snake case, at most 63 characters; an open list, because each provider names its own.';
 comment on constraint crm_sync_log_external_id_check on crm_sync_log is
-  'Not blank, at most 512 bytes.';
+  'Not blank (spaces, tabs and line breaks alone), at most 512 bytes.';
 comment on constraint crm_sync_log_error_iff_status_is_error_check on crm_sync_log is
   'A failure says why, and nothing else does.';
 comment on constraint crm_sync_log_error_is_valid_check on crm_sync_log is
@@ -162,12 +153,12 @@ begin
   raise exception using
     errcode = 'CRM02',
     message = format('the sync log is append-only: %s on %I is refused', lower(tg_op), tg_table_name),
-    hint = 'Old months go by detaching and dropping their partition.';
+    hint = 'Record what has changed as a new event.';
 end
 $$;
 
 comment on function crm_sync_log_refuse_change() is
-  'Refuses UPDATE, DELETE and TRUNCATE on the sync log, whoever asks. Raises SQLSTATE CRM02.';
+  'Refuses UPDATE, DELETE and TRUNCATE on the sync log. Raises SQLSTATE CRM02. The owner of the log could disable the triggers that call it, or detach a partition, and a superuser bypass them: applications connect as neither.';
 
 -- Row triggers of the parent are cloned to each partition. Triggers on truncate are not:
 -- crm_sync_log_ensure_partitions adds one to each partition it makes.
@@ -193,141 +184,170 @@ create table crm_sync_log_catch_all
   partition of crm_sync_log
   for values from (minvalue) to (maxvalue);
 
-create trigger crm_sync_log_refuse_truncate
-  before truncate on crm_sync_log_catch_all
-  for each statement
-  execute function crm_sync_log_refuse_change();
-
-comment on table crm_sync_log_catch_all is
-  'Sync events later than the last month that has a partition of its own. Normally empty.';
-
-create function crm_sync_log_ensure_partitions(months_ahead integer default 3)
+-- Searches pg_catalog alone, so that nobody can slip a function of his own into what the owner runs. It
+-- finds the log by its second parameter, whose default is the table of this schema, resolved now.
+create function crm_sync_log_ensure_partitions(
+  months_ahead integer default 3,
+  log_table regclass default 'crm_sync_log'
+)
 returns setof text
 language plpgsql
 volatile
-set search_path from current
+set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 set datestyle = 'ISO'
-set lock_timeout = '5s'
+set client_min_messages = 'warning'
+-- Shorter than deadlock_timeout's default of one second: in a tie, this function gives way, never the
+-- application.
+set lock_timeout = '500ms'
 as $$
 declare
   this_month constant timestamptz := date_trunc('month', now());
-  last_month constant timestamptz := this_month + make_interval(months => months_ahead);
+  log_schema constant name := (
+    select nspname
+    from pg_class
+    inner join pg_namespace
+      on pg_namespace.oid = relnamespace
+    where pg_class.oid = log_table
+  );
+  catch_all constant text := format('%I.crm_sync_log_catch_all', log_schema);
+  emptied constant text := format('%I.crm_sync_log_emptied', log_schema);
+  log_columns constant text := 'organisation_id, connection_id, occurred_at, id, direction, entity_type, external_id, internal_id, status, error';
+  last_month timestamptz;
+  lower_bound text;
   month_start timestamptz;
   month_end timestamptz;
-  lower_bound text;
   partition_name text;
+  made text[];
+  is_locked boolean;
 begin
   if months_ahead is null or months_ahead not between 0 and 120 then
     raise exception using
       errcode = 'CRM04',
       message = format('months_ahead must be 0 to 120, not %s', coalesce(months_ahead::text, 'null'));
   end if;
+  last_month := this_month + make_interval(months => months_ahead);
 
-  -- One caller at a time; reading and writing the log go on.
-  lock table crm_sync_log in share update exclusive mode;
+  for attempt in 1..20 loop
+    begin
+      -- Looks without a lock first, so that a call with nothing to make disturbs nobody; and again with
+      -- it, because another call may have been faster.
+      foreach is_locked in array array[false, true] loop
+        if is_locked then
+          -- What an earlier call emptied. Dropping it locks crm_connections, and is best not done while
+          -- the log is locked, too: that is why the call that empties it leaves it to the next.
+          execute format('drop table if exists %s', emptied);
+          execute format('lock table only %s in access exclusive mode', log_table);
+        end if;
 
-  -- The catch-all's lower bound is the end of the last month, so no other state is needed.
-  select substring(pg_get_expr(relpartbound, oid) from 'FROM \((.*)\) TO')
-  into strict lower_bound
-  from pg_class
-  where oid = 'crm_sync_log_catch_all'::regclass;
+        -- The catch-all's lower bound is the end of the last month, so no other state is needed.
+        select substring(pg_get_expr(relpartbound, pg_class.oid) from 'FROM \((.*)\) TO')
+        into strict lower_bound
+        from pg_class
+        inner join pg_namespace
+          on pg_namespace.oid = relnamespace
+        where nspname = log_schema
+          and relname = 'crm_sync_log_catch_all';
 
-  month_start := case
-    when lower_bound = 'MINVALUE' then this_month
-    else trim(lower_bound, '''')::timestamptz
-  end;
+        month_start := case
+          when lower_bound = 'MINVALUE' then this_month
+          else trim(lower_bound, '''')::timestamptz
+        end;
 
-  if month_start > last_month then
-    return;
-  end if;
+        if month_start > last_month then
+          if not is_locked then
+            execute format('drop table if exists %s', emptied);
+          end if;
+          return;
+        end if;
+      end loop;
 
-  alter table crm_sync_log detach partition crm_sync_log_catch_all;
+      -- Attaching the old catch-all again would lock crm_connections against readers: a new one does not.
+      execute format('alter table %s detach partition %s', log_table, catch_all);
+      execute format('alter table %s rename to crm_sync_log_emptied', catch_all);
 
-  while month_start <= last_month loop
-    month_end := month_start + interval '1 month';
-    partition_name := 'crm_sync_log_' || to_char(month_start, 'YYYY_MM');
+      made := '{}';
+      while month_start <= last_month loop
+        month_end := month_start + interval '1 month';
+        partition_name := format('%I.%I', log_schema, 'crm_sync_log_' || to_char(month_start, 'YYYY_MM'));
+        execute format(
+          'create table %s partition of %s for values from (%s) to (%L)',
+          partition_name, log_table, lower_bound, month_end
+        );
+        execute format(
+          'comment on table %s is %L',
+          partition_name,
+          format(
+            'Sync events of %s (UTC)%s.',
+            to_char(month_start, 'YYYY-MM'),
+            case when lower_bound = 'MINVALUE' then ' and before' else '' end
+          )
+        );
+        made := made || partition_name;
+        month_start := month_end;
+        lower_bound := quote_literal(month_end);
+      end loop;
 
-    execute format(
-      'create table %I partition of crm_sync_log for values from (%s) to (%L)',
-      partition_name, lower_bound, month_end
-    );
-    execute format(
-      'create trigger crm_sync_log_refuse_truncate before truncate on %I for each statement execute function crm_sync_log_refuse_change()',
-      partition_name
-    );
-    execute format(
-      'comment on table %I is %L',
-      partition_name,
-      format(
-        'Sync events of %s (UTC)%s.',
-        to_char(month_start, 'YYYY-MM'),
-        case when lower_bound = 'MINVALUE' then ' and before' else '' end
-      )
-    );
-    return next partition_name;
+      execute format(
+        'create table %s partition of %s for values from (%s) to (maxvalue)',
+        catch_all, log_table, lower_bound
+      );
+      execute format(
+        'comment on table %s is %L',
+        catch_all, 'Sync events later than the last month that has a partition of its own. Normally empty.'
+      );
 
-    month_start := month_end;
-    lower_bound := quote_literal(month_end);
+      foreach partition_name in array made || catch_all loop
+        execute format(
+          'create trigger crm_sync_log_refuse_truncate before truncate on %s for each statement execute function %I.crm_sync_log_refuse_change()',
+          partition_name, log_schema
+        );
+        execute format(
+          'comment on trigger crm_sync_log_refuse_truncate on %s is %L',
+          partition_name, 'Keeps the log append-only.'
+        );
+        -- Whoever runs this, the log's owner has to be able to alter all of it.
+        execute format(
+          'alter table %s owner to %I',
+          partition_name, (select pg_get_userbyid(relowner) from pg_class where oid = log_table)
+        );
+      end loop;
+
+      execute format(
+        'with moved as (delete from %s returning %s) insert into %s (%s) overriding system value select %s from moved',
+        emptied, log_columns, log_table, log_columns, log_columns
+      );
+
+      return query select unnest(made);
+      return;
+    exception
+      when lock_not_available then
+        if attempt = 20 then
+          raise;
+        end if;
+        -- What this attempt had locked is free again meanwhile.
+        perform pg_sleep(0.2 + 0.3 * random());
+    end;
   end loop;
-
-  with moved as (
-    delete from crm_sync_log_catch_all
-    where occurred_at < month_end
-    returning
-      organisation_id,
-      connection_id,
-      occurred_at,
-      id,
-      direction,
-      entity_type,
-      external_id,
-      internal_id,
-      status,
-      error
-  )
-  insert into crm_sync_log (
-    organisation_id,
-    connection_id,
-    occurred_at,
-    id,
-    direction,
-    entity_type,
-    external_id,
-    internal_id,
-    status,
-    error
-  )
-  overriding system value
-  select
-    organisation_id,
-    connection_id,
-    occurred_at,
-    id,
-    direction,
-    entity_type,
-    external_id,
-    internal_id,
-    status,
-    error
-  from moved;
-
-  execute format(
-    'alter table crm_sync_log attach partition crm_sync_log_catch_all for values from (%L) to (maxvalue)',
-    month_end
-  );
 end
 $$;
 
-comment on function crm_sync_log_ensure_partitions(integer) is
-  'Makes sure that this month (UTC) and the given number of months after it have a partition, moves events that had fallen into the catch-all to their month with their ids kept, and returns the names of the partitions it made. To be run by the owner at least monthly. Where there is something to do it blocks reads and writes of the log for an instant, and writes to crm_connections; it gives up after 5 s of waiting (SQLSTATE 55P03). Raises CRM04 on months outside 0 to 120.';
+comment on function crm_sync_log_ensure_partitions(integer, regclass) is
+  'Makes sure that this month (UTC) and the given number of months after it have a partition, moves events that had fallen into the catch-all to their month with their ids kept, and returns the names of the partitions it made. For the owner of the log (or a superuser) to run, best daily. With nothing to make it only drops the table crm_sync_log_emptied, which a call that made something leaves behind. With something to make it takes ACCESS EXCLUSIVE on the log and SHARE ROW EXCLUSIVE on crm_connections until the end of the transaction: an instant, unless there are events to move out of the catch-all. It waits at most 500 ms for each lock, tries 20 times, and then fails with SQLSTATE 55P03. Raises CRM04 on months outside 0 to 120. The second parameter is the log itself, and best left out.';
+
+revoke execute on function crm_sync_log_ensure_partitions(integer, regclass) from public;
 
 select crm_sync_log_ensure_partitions();
+
+drop table crm_sync_log_emptied;
 
 -- Down Migration
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
+
+-- Else a row that somebody is inserting now would be lost unseen.
+lock table crm_sync_log in access exclusive mode;
 
 do $$
 begin
@@ -342,9 +362,11 @@ begin
 end
 $$;
 
+drop function crm_sync_log_ensure_partitions(integer, regclass);
+
 drop table crm_sync_log;
 
-drop function crm_sync_log_ensure_partitions(integer);
+drop table if exists crm_sync_log_emptied;
 
 drop function crm_sync_log_refuse_change();
 

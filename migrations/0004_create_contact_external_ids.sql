@@ -1,18 +1,21 @@
 -- Up Migration
 --
 -- Purpose: what is a contact's id in each external system, and whose is an external id?
--- Locks:   contacts SHARE ROW EXCLUSIVE (writes wait for an instant), to add the foreign key.
+-- Locks:   contacts SHARE ROW EXCLUSIVE, to add the foreign key: writes wait until the end of the
+--          transaction, which by default is that of all pending files.
 -- Scans:   nothing; the table is new and empty.
--- Down:    drops the table, and refuses while it has rows unless crm_schema.allow_data_loss is on.
+-- Down:    drops the table (contacts ACCESS EXCLUSIVE), and refuses while it has rows unless
+--          crm_schema.allow_data_loss is on.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
 create table contact_external_ids (
   organisation_id uuid not null,
-  provider text not null,
-  entity_type text not null,
-  external_id text not null,
+  -- Collation C, because these are opaque to us: the order of bytes never changes with the system.
+  provider text collate "C" not null,
+  entity_type text collate "C" not null,
+  external_id text collate "C" not null,
   contact_id uuid not null,
   first_seen_at timestamptz not null default now(),
   last_seen_at timestamptz not null default now(),
@@ -28,7 +31,7 @@ create table contact_external_ids (
   constraint contact_external_ids_entity_type_check
     check (entity_type ~ '^[a-z][a-z0-9_]{0,62}$'),
   constraint contact_external_ids_external_id_check
-    check (btrim(external_id) <> '' and octet_length(external_id) <= 512),
+    check (btrim(external_id, E' \t\n\r\f\x0b') <> '' and octet_length(external_id) <= 512),
   constraint contact_external_ids_seen_times_check
     check (
       first_seen_at <= last_seen_at
@@ -55,17 +58,17 @@ comment on column contact_external_ids.contact_id is
 comment on column contact_external_ids.first_seen_at is
   'When the contact was first linked to this external id. Re-pointing starts anew.';
 comment on column contact_external_ids.last_seen_at is
-  'When a sync last confirmed the link.';
+  'When a sync last confirmed the link, exact to a day: writing it each time would cost more than it tells.';
 comment on constraint contact_external_ids_pkey on contact_external_ids is
   'An external id belongs to one contact, so that an inbound event finds it without doubt.';
 comment on constraint contact_external_ids_contact_id_fkey on contact_external_ids is
-  'Composite, so that a mapping can never point at another organisation''s contact. On delete cascade: mappings go with their contact.';
+  'Composite, so that a mapping can never point at another organisation''s contact. On delete cascade: mappings go with their contact. On update no action: a contact that moves to another organisation is unlinked first.';
 comment on constraint contact_external_ids_provider_check on contact_external_ids is
   'The CRMs NurtureHub can sync with.';
 comment on constraint contact_external_ids_entity_type_check on contact_external_ids is
   'Lower snake case, at most 63 characters; an open list, because each provider names its own.';
 comment on constraint contact_external_ids_external_id_check on contact_external_ids is
-  'Not blank, at most 512 bytes.';
+  'Not blank (spaces, tabs and line breaks alone), at most 512 bytes.';
 comment on constraint contact_external_ids_seen_times_check on contact_external_ids is
   'Times are in order and in the years 1900 to 9998: every client can read them.';
 comment on index contact_external_ids_contact_id_provider_key is
@@ -75,6 +78,9 @@ comment on index contact_external_ids_contact_id_provider_key is
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
+
+-- Else a row that somebody is inserting now would be lost unseen.
+lock table contact_external_ids in access exclusive mode;
 
 do $$
 begin

@@ -1,8 +1,8 @@
 /* @name contactExternalIdLink */
--- Links contacts to external ids, one array element each, and refreshes lastSeenAt where the link was
--- there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,
--- `external_id_taken` (by the contact in `takenBy`), `contact_taken` (the contact has the external id
--- in `takenBy` at that provider), `wrong_tenant` (the organisation has no such contact: then no element
+-- Links contacts to external ids, one array element each, and refreshes lastSeenAt, if it is a day old,
+-- where the link was there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,
+-- `external_id_taken` (by `linkedContactId`), `contact_taken` (the contact has `linkedExternalId`, a
+-- `linkedEntityType`, at that provider), `wrong_tenant` (the organisation has no such contact: then no element
 -- is linked), or `retry` when a change of this very moment decides it and only the next statement can
 -- see which. By the primary key, contact_external_ids_contact_id_provider_key and the host's key of
 -- contacts; locks the mappings in key order and the contacts FOR KEY SHARE.
@@ -46,9 +46,10 @@ existing as (
 ),
 seen as (
   update contact_external_ids as mapping
-  set last_seen_at = greatest(mapping.last_seen_at, now())
+  set last_seen_at = now()
   from existing
   where existing.is_same
+    and mapping.last_seen_at < now() - interval '1 day'
     and mapping.organisation_id = :organisationId!::uuid
     and mapping.provider = existing.provider
     and mapping.entity_type = existing.entity_type
@@ -94,15 +95,9 @@ select
     when coalesce(linked_contact.external_id, other.external_id) is not null then 'contact_taken'
     else 'retry'
   end as "outcome!",
-  case
-    when linked_id.contact_id = wanted.contact_id or existing.is_same then null
-    else coalesce(
-      linked_id.contact_id::text,
-      existing.contact_id::text,
-      linked_contact.external_id,
-      other.external_id
-    )
-  end as "takenBy?"
+  coalesce(linked_id.contact_id, existing.contact_id) as "linkedContactId?",
+  coalesce(linked_contact.entity_type, other.entity_type) as "linkedEntityType?",
+  coalesce(linked_contact.external_id, other.external_id) as "linkedExternalId?"
 from wanted
 left join existing
   on existing.position = wanted.position
@@ -117,6 +112,8 @@ left join contact_external_ids as other
   on other.organisation_id = :organisationId!::uuid
   and other.provider = wanted.provider
   and other.contact_id = wanted.contact_id
+  -- Seen here but not locked above, the wanted mapping itself has just been taken away.
+  and (other.entity_type, other.external_id) <> (wanted.entity_type, wanted.external_id)
 order by wanted.position;
 
 /* @name contactExternalIdListByContacts */

@@ -21,14 +21,14 @@ advanced as (
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id
     and connection.status <> 'disconnected'
-    and (connection.last_synced_at is null or connection.last_synced_at <= :lastSyncedAt!::timestamptz)
+    and (connection.last_synced_at is null or connection.last_synced_at < :lastSyncedAt!::timestamptz)
   returning crm_connections.last_synced_at
 )
 select
   case
     when connection.status = 'disconnected' then 'disconnected'
-    when exists (select from advanced) then 'advanced'
-    else 'moved_backwards'
+    when connection.last_synced_at > :lastSyncedAt!::timestamptz then 'moved_backwards'
+    else 'advanced'
   end as "outcome!",
   coalesce((select last_synced_at from advanced), connection.last_synced_at) as "lastSyncedAt"
 from connection;
@@ -122,7 +122,8 @@ where organisation_id = :organisationId!::uuid
 -- Every connection an organisation has or had, live ones first, then by provider and newest first,
 -- with what the log says of its health: the last event, the last failure, and the failures since a
 -- time, counted up to 1,000. A handful of rows by the primary key; for each, the log's primary key
--- and crm_sync_log_status_connection_id_idx, newest first.
+-- and crm_sync_log_status_connection_id_idx, newest first; «is true» keeps the planner from the primary
+-- key where only failures are wanted.
 select
   connection.organisation_id as "organisationId",
   connection.id as "connectionId",
@@ -156,7 +157,7 @@ left join lateral (
     occurred_at,
     error
   from crm_sync_log
-  where organisation_id = connection.organisation_id
+  where (organisation_id = connection.organisation_id) is true
     and connection_id = connection.id
     and status = 'error'
   order by
@@ -169,7 +170,7 @@ cross join lateral (
   from (
     select
     from crm_sync_log
-    where organisation_id = connection.organisation_id
+    where (organisation_id = connection.organisation_id) is true
       and connection_id = connection.id
       and status = 'error'
       and occurred_at >= :failuresSince!::timestamptz

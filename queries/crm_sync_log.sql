@@ -1,13 +1,13 @@
 /* @name syncLogCountErrorsByKind */
 -- How often a connection failed since a time, by the error's kind, most frequent first. At most ten
 -- rows, one for each kind; by crm_sync_log_status_connection_id_idx, reading the failures of that
--- time.
+-- time. «is true» keeps the planner from the primary key, which would read the successes, too.
 select
   error ->> 'kind' as "kind!",
   count(*)::integer as "count!",
   max(occurred_at) as "lastAt!"
 from crm_sync_log
-where organisation_id = :organisationId!::uuid
+where (organisation_id = :organisationId!::uuid) is true
   and connection_id = :connectionId!::uuid
   and status = 'error'
   and occurred_at >= :since!::timestamptz
@@ -45,34 +45,40 @@ limit :limit!::integer;
 
 /* @name syncLogListByContact */
 -- The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before
--- the given one. By crm_sync_log_internal_id_idx.
+-- the given one, each with its connection's provider. By crm_sync_log_internal_id_idx, and
+-- crm_connections_pkey for each event.
 select
-  organisation_id as "organisationId",
-  connection_id as "connectionId",
-  occurred_at as "occurredAt",
-  id,
-  direction,
-  entity_type as "entityType",
-  external_id as "externalId",
-  internal_id as "internalId",
-  status,
-  error
-from crm_sync_log
-where organisation_id = :organisationId!::uuid
-  and internal_id = :contactId!::uuid
-  and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')
-  and (occurred_at, id) < (
+  event.organisation_id as "organisationId",
+  event.connection_id as "connectionId",
+  connection.provider,
+  event.occurred_at as "occurredAt",
+  event.id,
+  event.direction,
+  event.entity_type as "entityType",
+  event.external_id as "externalId",
+  event.internal_id as "internalId",
+  event.status,
+  event.error
+from crm_sync_log as event
+inner join crm_connections as connection
+  on connection.organisation_id = event.organisation_id
+  and connection.id = event.connection_id
+where event.organisation_id = :organisationId!::uuid
+  and event.internal_id = :contactId!::uuid
+  and event.occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')
+  and (event.occurred_at, event.id) < (
     coalesce(:beforeOccurredAt::timestamptz, 'infinity'),
     coalesce(:beforeId::bigint, 0)
   )
 order by
-  occurred_at desc,
-  id desc
+  event.occurred_at desc,
+  event.id desc
 limit :limit!::integer;
 
 /* @name syncLogListFailures */
 -- The failures of a connection, newest first: the page of at most `limit` events before the given
--- one. By crm_sync_log_status_connection_id_idx.
+-- one. By crm_sync_log_status_connection_id_idx; «is true» keeps the planner from the primary key,
+-- which would read the successes, too.
 select
   organisation_id as "organisationId",
   connection_id as "connectionId",
@@ -85,7 +91,7 @@ select
   status,
   error as "error!"
 from crm_sync_log
-where organisation_id = :organisationId!::uuid
+where (organisation_id = :organisationId!::uuid) is true
   and connection_id = :connectionId!::uuid
   and status = 'error'
   and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')

@@ -1,3 +1,4 @@
+import { checkCredentials } from './credentials.js';
 import { CrmSchemaError } from './errors.js';
 import * as queries from './generated/crm_connections.js';
 import type { Queryable } from './prepared-query.js';
@@ -6,6 +7,7 @@ import { timestampParameter } from './timestamps.js';
 import type {
   ConnectionStatus,
   EncryptedCredentials,
+  FlattenedJwe,
   Provider,
   SyncError,
   SyncStatus,
@@ -16,39 +18,45 @@ import { checkOneOf, checkProvider, checkShortText, checkUuid } from './validati
 
 /** Names one connection. */
 export interface ConnectionKey {
+  /** A UUID. */
   organisationId: string;
+  /** A UUID. */
   connectionId: string;
 }
 
 /** One connection of an organisation to a CRM, without its credentials. */
-export type Connection = Refined<
-  queries.ConnectionGetResult,
-  { provider: Provider; status: ConnectionStatus }
->;
+export interface Connection
+  extends Refined<queries.ConnectionGetResult, { provider: Provider; status: ConnectionStatus }> {}
 
 /** A connection and what the sync log says of its health. */
-export type ConnectionHealth = Refined<
-  queries.ConnectionListWithHealthResult,
-  {
-    provider: Provider;
-    status: ConnectionStatus;
-    lastEventStatus: SyncStatus | null;
-    lastError: SyncError | null;
-  }
->;
+export interface ConnectionHealth
+  extends Connection,
+    Omit<queries.ConnectionListWithHealthResult, keyof Connection | 'lastEventStatus' | 'lastError'> {
+  /** When the latest event was, however it ended; null if there is none. */
+  lastEventAt: Timestamp | null;
+  /** How the latest event ended. */
+  lastEventStatus: SyncStatus | null;
+  /** When the latest failure was, also one that is over, and also before `failuresSince`. */
+  lastFailureAt: Timestamp | null;
+  /** Why the latest failure happened. */
+  lastError: SyncError | null;
+  /** How many failures there were since `failuresSince`; 1,000 means 1,000 or more. */
+  failureCount: number;
+}
 
 /** What the sync worker needs to sign in; everyone else has no use for it. */
-export type ConnectionCredentials = Refined<
-  queries.ConnectionGetCredentialsResult,
-  { provider: Provider; credentials: EncryptedCredentials }
->;
+export interface ConnectionCredentials
+  extends Refined<
+    queries.ConnectionGetCredentialsResult,
+    { provider: Provider; credentials: EncryptedCredentials }
+  > {}
 
 /**
  * Connects a CRM: one new, active connection.
  *
  * @param params.connectionId a UUID that the caller makes, because the credentials are bound to it
  * @param params.credentials encrypted for exactly this organisation, connection and provider: see
- *   `credentialsAad`
+ *   `credentialsAad`; what `jose`'s `FlattenedEncrypt` returns
  * @param params.credentialsExpiresAt when the access token inside expires, if that is known
  * @returns when the database made the connection
  * @throws CrmSchemaError `live_connection_exists`, `connection_exists`, `unknown_organisation`,
@@ -58,20 +66,18 @@ export async function connectionConnect(
   client: Queryable,
   params: ConnectionKey & {
     provider: Provider;
-    credentials: EncryptedCredentials;
+    credentials: FlattenedJwe;
     credentialsExpiresAt?: TimestampInput | null | undefined;
   },
 ): Promise<{ connectedAt: Timestamp }> {
   checkKey(params);
   checkProvider({ field: 'provider' }, params.provider);
-  if (typeof params.credentials !== 'object' || params.credentials === null) {
-    throw new CrmSchemaError('malformed_credentials', 'credentials has to be a JWE, as an object.');
-  }
+  const { header, ...members } = checkCredentials(params, params.credentials);
   const expiresAt = params.credentialsExpiresAt ?? null;
   const [row] = await queries.connectionConnect.run(
     {
       ...params,
-      credentials: { ...params.credentials },
+      credentials: { ...members, header: { ...header } },
       credentialsExpiresAt:
         expiresAt === null ? null : timestampParameter({ field: 'credentialsExpiresAt' }, expiresAt),
     },
@@ -80,14 +86,22 @@ export async function connectionConnect(
   return row as queries.ConnectionConnectResult;
 }
 
-/** One connection, live or disconnected; null if the organisation has no such connection. */
+/**
+ * One connection, live or disconnected; null if the organisation has no such connection.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
 export async function connectionGet(client: Queryable, key: ConnectionKey): Promise<Connection | null> {
   checkKey(key);
   const [row] = await queries.connectionGet.run(key, client);
   return (row as Connection | undefined) ?? null;
 }
 
-/** The live connection of an organisation to one CRM; null if there is none. */
+/**
+ * The live connection of an organisation to one CRM; null if there is none.
+ *
+ * @throws CrmSchemaError `unknown_provider`, `invalid_input`
+ */
 export async function connectionGetLive(
   client: Queryable,
   params: { organisationId: string; provider: Provider },
@@ -98,7 +112,11 @@ export async function connectionGetLive(
   return (row as Connection | undefined) ?? null;
 }
 
-/** The encrypted credentials of a live connection; null if the organisation has no such live connection. */
+/**
+ * The encrypted credentials of a live connection; null if the organisation has no such live connection.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
 export async function connectionGetCredentials(
   client: Queryable,
   key: ConnectionKey,
@@ -114,6 +132,7 @@ export async function connectionGetCredentials(
  * Every connection it has or had, live ones first, then by provider and newest first.
  *
  * @param params.failuresSince from when failures are counted, up to 1,000 for each connection
+ * @throws CrmSchemaError `invalid_input`
  */
 export async function connectionListWithHealth(
   client: Queryable,

@@ -1,8 +1,8 @@
-import { CrmSchemaError } from './errors.js';
+import { CrmSchemaError, withoutRow } from './errors.js';
 import { checkRecord, type ExternalRecord } from './external-records.js';
 import * as queries from './generated/contact_external_ids.js';
 import type { Queryable } from './prepared-query.js';
-import { checkUuid, refuse } from './validation.js';
+import { checkBatch, checkUuid, refuse } from './validation.js';
 
 /** A contact and a record that means it. */
 export interface ContactLink extends ExternalRecord {
@@ -16,13 +16,17 @@ export interface ContactMove extends ExternalRecord {
 }
 
 /**
- * What became of a link. A conflict concerns that record alone: `external_id_taken` says by which
- * contact, `contact_taken` which external id the contact already has at that provider.
+ * What became of a link. A conflict concerns that record alone.
+ *
+ * - `external_id_taken`: it means another contact, `linkedContactId`
+ * - `contact_taken`: the contact has another id at that provider, `linkedExternalId`, whose kind is
+ *   `linkedEntityType`; a contact has one id per provider, whatever the entity type
+ * - `contested`: others were changing these links at this very moment; nothing is linked, try again
  */
 export type LinkOutcome =
-  | { outcome: 'linked' | 'already_linked' }
+  | { outcome: 'linked' | 'already_linked' | 'contested' }
   | { outcome: 'external_id_taken'; linkedContactId: string }
-  | { outcome: 'contact_taken'; linkedExternalId: string };
+  | { outcome: 'contact_taken'; linkedEntityType: string; linkedExternalId: string };
 
 /** How often links that collide with others being made at that very moment are looked at again. */
 const maxAttempts = 5;
@@ -31,32 +35,36 @@ const maxAttempts = 5;
  * Links contacts to external ids. A link that is there already is confirmed (`lastSeenAt`).
  *
  * @returns the outcome of each link, in order; a conflict stops none of the others
- * @throws CrmSchemaError `wrong_tenant` with `rowIndex` if the organisation has no such contact, or
- *   `invalid_input`; then nothing is linked
+ * @throws CrmSchemaError with `rowIndex`: `wrong_tenant` if the organisation has no such contact,
+ *   `unknown_provider`, `invalid_input`; then nothing is linked
  */
 export async function contactExternalIdLinkMany(
   client: Queryable,
   params: { organisationId: string; links: readonly ContactLink[] },
 ): Promise<LinkOutcome[]> {
-  const { organisationId, links } = params;
+  const { organisationId } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
+  const links = checkBatch('links', params.links);
   links.forEach(checkLink);
-  const outcomes = new Array<LinkOutcome>(links.length);
-  let open = links.map((_, index) => index);
-  for (let attempt = 1; open.length > 0; attempt += 1) {
-    if (attempt > maxAttempts) {
-      throw new CrmSchemaError('mapping_changed', 'Others keep changing the same links: try again.');
-    }
+  const outcomes = links.map((): LinkOutcome => ({ outcome: 'contested' }));
+  let open = [...links.keys()];
+  for (let attempt = 1; attempt <= maxAttempts && open.length > 0; attempt += 1) {
     const batch = open.map((index) => links[index] as ContactLink);
     const rows = await queries.contactExternalIdLink.run(
       { organisationId, ...columns(batch), contactIds: batch.map(({ contactId }) => contactId) },
       client,
     );
+    // Later, a contact that is gone was deleted meanwhile, and other links may have been made already.
+    const stranger = attempt === 1 ? rows.find(({ outcome }) => outcome === 'wrong_tenant') : undefined;
+    if (stranger !== undefined) {
+      const rowIndex = stranger.position - 1;
+      throw noSuchContact(links[rowIndex]?.contactId, rowIndex);
+    }
     const undecided: number[] = [];
     for (const row of rows) {
       const index = open[row.position - 1] as number;
       if (row.outcome === 'retry') undecided.push(index);
-      else outcomes[index] = linkOutcome(row, index, (links[index] as ContactLink).contactId);
+      else if (row.outcome !== 'wrong_tenant') outcomes[index] = linkOutcome(row);
     }
     open = undecided;
   }
@@ -66,27 +74,36 @@ export async function contactExternalIdLinkMany(
 /**
  * Links one contact to an external id, or confirms the link.
  *
- * @throws CrmSchemaError `external_id_taken`, `contact_taken`, `wrong_tenant`, `invalid_input`
+ * @throws CrmSchemaError `external_id_taken`, `contact_taken`, `mapping_changed` (others were changing
+ *   it at this very moment: try again), `wrong_tenant`, `unknown_provider`, `invalid_input`
  */
 export async function contactExternalIdLink(
   client: Queryable,
   params: { organisationId: string } & ContactLink,
 ): Promise<{ outcome: 'linked' | 'already_linked' }> {
   const { organisationId, ...link } = params;
-  const [outcome] = await contactExternalIdLinkMany(client, { organisationId, links: [link] });
-  switch (outcome?.outcome) {
+  const [result] = await contactExternalIdLinkMany(client, { organisationId, links: [link] }).catch(
+    withoutRow,
+  );
+  const found = result as LinkOutcome;
+  switch (found.outcome) {
     case 'external_id_taken':
       throw new CrmSchemaError(
-        'external_id_taken',
-        `The external id is mapped to another contact: ${outcome.linkedContactId}.`,
+        found.outcome,
+        `The external id is mapped to another contact: ${found.linkedContactId}.`,
       );
     case 'contact_taken':
       throw new CrmSchemaError(
-        'contact_taken',
-        `The contact has another external id at this provider: ${outcome.linkedExternalId}.`,
+        found.outcome,
+        `The contact has another external id at this provider: ${found.linkedEntityType} ${found.linkedExternalId}.`,
+      );
+    case 'contested':
+      throw new CrmSchemaError(
+        'mapping_changed',
+        'Others were changing this link at this very moment: try again.',
       );
     default:
-      return outcome as { outcome: 'linked' | 'already_linked' };
+      return { outcome: found.outcome };
   }
 }
 
@@ -100,8 +117,9 @@ export async function contactExternalIdUnlinkMany(
   client: Queryable,
   params: { organisationId: string; links: readonly ContactLink[] },
 ): Promise<boolean[]> {
-  const { organisationId, links } = params;
+  const { organisationId } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
+  const links = checkBatch('links', params.links);
   links.forEach(checkLink);
   const rows = await queries.contactExternalIdUnlink.run(
     { organisationId, ...columns(links), contactIds: links.map(({ contactId }) => contactId) },
@@ -111,13 +129,20 @@ export async function contactExternalIdUnlinkMany(
   return links.map((_, index) => gone.has(index + 1));
 }
 
-/** Unlinks one contact from an external id; returns whether the link was there. */
+/**
+ * Unlinks one contact from an external id; returns whether the link was there.
+ *
+ * @throws CrmSchemaError `unknown_provider`, `invalid_input`
+ */
 export async function contactExternalIdUnlink(
   client: Queryable,
   params: { organisationId: string } & ContactLink,
 ): Promise<boolean> {
   const { organisationId, ...link } = params;
-  const [wasThere = false] = await contactExternalIdUnlinkMany(client, { organisationId, links: [link] });
+  const [wasThere = false] = await contactExternalIdUnlinkMany(client, {
+    organisationId,
+    links: [link],
+  }).catch(withoutRow);
   return wasThere;
 }
 
@@ -132,8 +157,9 @@ export async function contactExternalIdRepointMany(
   client: Queryable,
   params: { organisationId: string; moves: readonly ContactMove[] },
 ): Promise<void> {
-  const { organisationId, moves } = params;
+  const { organisationId } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
+  const moves = checkBatch('moves', params.moves);
   const seen = new Set<string>();
   moves.forEach((move, rowIndex) => {
     checkRecord(move, rowIndex);
@@ -157,7 +183,7 @@ export async function contactExternalIdRepointMany(
     const { fromContactId, toContactId } = moves[rowIndex] as ContactMove;
     switch (outcome) {
       case 'wrong_tenant':
-        throw wrongTenant(toContactId, rowIndex);
+        throw noSuchContact(toContactId, rowIndex);
       case 'mapping_changed':
         throw new CrmSchemaError(outcome, `The external id is not mapped to contact ${fromContactId}.`, {
           rowIndex,
@@ -172,13 +198,17 @@ export async function contactExternalIdRepointMany(
   }
 }
 
-/** Moves one external id from one contact to another: see {@link contactExternalIdRepointMany}. */
+/**
+ * Moves one external id from one contact to another.
+ *
+ * @throws CrmSchemaError as {@link contactExternalIdRepointMany}
+ */
 export async function contactExternalIdRepoint(
   client: Queryable,
   params: { organisationId: string } & ContactMove,
 ): Promise<void> {
   const { organisationId, ...move } = params;
-  await contactExternalIdRepointMany(client, { organisationId, moves: [move] });
+  await contactExternalIdRepointMany(client, { organisationId, moves: [move] }).catch(withoutRow);
 }
 
 function checkLink(link: ContactLink, rowIndex: number): void {
@@ -195,23 +225,22 @@ function columns(records: readonly ExternalRecord[]) {
   };
 }
 
-function linkOutcome(
-  { outcome, takenBy }: queries.ContactExternalIdLinkResult,
-  rowIndex: number,
-  contactId: string,
-): LinkOutcome {
+function linkOutcome(row: queries.ContactExternalIdLinkResult): LinkOutcome {
+  const { outcome, linkedContactId, linkedEntityType, linkedExternalId } = row;
   switch (outcome) {
-    case 'wrong_tenant':
-      throw wrongTenant(contactId, rowIndex);
     case 'external_id_taken':
-      return { outcome, linkedContactId: takenBy as string };
+      return { outcome, linkedContactId: linkedContactId as string };
     case 'contact_taken':
-      return { outcome, linkedExternalId: takenBy as string };
+      return {
+        outcome,
+        linkedEntityType: linkedEntityType as string,
+        linkedExternalId: linkedExternalId as string,
+      };
     default:
       return { outcome: outcome as 'linked' | 'already_linked' };
   }
 }
 
-function wrongTenant(contactId: string, rowIndex: number): CrmSchemaError {
+function noSuchContact(contactId: string | undefined, rowIndex: number): CrmSchemaError {
   return new CrmSchemaError('wrong_tenant', `The organisation has no contact ${contactId}.`, { rowIndex });
 }

@@ -1,9 +1,10 @@
+import { withoutRow } from './errors.js';
 import { checkRecord, type ExternalRecord } from './external-records.js';
 import * as queries from './generated/contact_external_ids.js';
 import type { Queryable } from './prepared-query.js';
 import type { Refined } from './refined.js';
 import type { Provider } from './types.js';
-import { checkUuid } from './validation.js';
+import { checkBatch, checkUuid } from './validation.js';
 
 /** One of a contact's ids, and since when and until when a sync saw it. */
 export type ContactExternalId = Refined<
@@ -15,55 +16,71 @@ export type ContactExternalId = Refined<
  * Whose are these external ids? Hundreds at a time cost about as much as a few.
  *
  * @returns contact ids by external id; unknown ones are absent
+ * @throws CrmSchemaError `unknown_provider`, `invalid_input`, with `rowIndex`
  */
 export async function contactExternalIdResolveMany(
   client: Queryable,
   params: { organisationId: string; provider: Provider; entityType: string; externalIds: readonly string[] },
 ): Promise<Map<string, string>> {
-  const { organisationId, provider, entityType, externalIds } = params;
+  const { organisationId, provider, entityType } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
+  const externalIds = checkBatch('externalIds', params.externalIds);
   externalIds.forEach((externalId, rowIndex) => {
     checkRecord({ provider, entityType, externalId }, rowIndex);
   });
   const rows = await queries.contactExternalIdResolve.run(
-    { organisationId, provider, entityType, externalIds: [...externalIds] },
+    { organisationId, provider, entityType, externalIds },
     client,
   );
   return new Map(rows.map(({ externalId, contactId }) => [externalId, contactId]));
 }
 
-/** Whose is this external id? The contact's id, or null if nobody's. */
+/**
+ * Whose is this external id? The contact's id, or null if nobody's.
+ *
+ * @throws CrmSchemaError `unknown_provider`, `invalid_input`
+ */
 export async function contactExternalIdResolve(
   client: Queryable,
   params: { organisationId: string } & ExternalRecord,
 ): Promise<string | null> {
   const { externalId, ...rest } = params;
-  const contacts = await contactExternalIdResolveMany(client, { ...rest, externalIds: [externalId] });
+  const contacts = await contactExternalIdResolveMany(client, { ...rest, externalIds: [externalId] }).catch(
+    withoutRow,
+  );
   return contacts.get(externalId) ?? null;
 }
 
-/** All external ids of some contacts, by contact and provider. */
+/**
+ * All external ids of some contacts, by contact and provider.
+ *
+ * @throws CrmSchemaError `invalid_input` with `rowIndex`
+ */
 export async function contactExternalIdListByContacts(
   client: Queryable,
   params: { organisationId: string; contactIds: readonly string[] },
 ): Promise<ContactExternalId[]> {
-  const { organisationId, contactIds } = params;
+  const { organisationId } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
+  const contactIds = checkBatch('contactIds', params.contactIds);
   contactIds.forEach((contactId, rowIndex) => {
     checkUuid({ field: 'contactId', rowIndex }, contactId);
   });
-  const rows = await queries.contactExternalIdListByContacts.run(
-    { organisationId, contactIds: [...contactIds] },
-    client,
-  );
+  const rows = await queries.contactExternalIdListByContacts.run({ organisationId, contactIds }, client);
   return rows as ContactExternalId[];
 }
 
-/** All external ids of one contact, by provider. */
+/**
+ * All external ids of one contact, by provider.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
 export async function contactExternalIdListByContact(
   client: Queryable,
   params: { organisationId: string; contactId: string },
 ): Promise<ContactExternalId[]> {
   const { organisationId, contactId } = params;
-  return contactExternalIdListByContacts(client, { organisationId, contactIds: [contactId] });
+  return contactExternalIdListByContacts(client, { organisationId, contactIds: [contactId] }).catch(
+    withoutRow,
+  );
 }

@@ -29,7 +29,6 @@ const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
 
 /** SQLSTATEs by which the schema itself, or the server on its behalf, refuses something. */
 const integrityViolation = /^23/;
-const appendOnly = 'CRM02';
 const unstorableText = new Set(['22021', '22P05']);
 
 /** The fields of `pg`'s DatabaseError that are read here. */
@@ -50,11 +49,6 @@ function isDatabaseError(error: unknown): error is DatabaseError {
  */
 export function fromDatabaseError(error: unknown): unknown {
   if (!isDatabaseError(error)) return error;
-  if (error.code === appendOnly) {
-    return new CrmSchemaError('log_is_append_only', 'The sync log is append-only.', {
-      cause: safeCause(error),
-    });
-  }
   if (unstorableText.has(error.code)) {
     return new CrmSchemaError('invalid_input', 'Text may not contain NUL or broken UTF-8.', {
       cause: safeCause(error),

@@ -1,6 +1,6 @@
 /** What went wrong, for programs. Codes are part of the public contract: they never change meaning. */
 export type CrmSchemaErrorCode =
-  /** The caller's input breaks a rule of the schema; nothing was sent or written. */
+  /** The input breaks a rule of the schema; nothing was written. */
   | 'invalid_input'
   /** The provider is none of `providers`. */
   | 'unknown_provider'
@@ -24,19 +24,18 @@ export type CrmSchemaErrorCode =
   | 'external_id_taken'
   /** The contact has another external id at this provider. */
   | 'contact_taken'
-  /** The mapping is no longer what the caller believed. */
-  | 'mapping_changed'
-  /** The sync log is append-only. */
-  | 'log_is_append_only';
+  /** The mapping is not, or no longer, what the caller believed: look again. */
+  | 'mapping_changed';
 
 /**
  * A rule of the schema is broken. `message` is for people and holds no secret; `code` is for programs.
  *
  * `cause`, where the database found it, has the server's SQLSTATE, message and constraint, but not its
- * detail, which quotes the refused row.
+ * detail, which quotes the refused row. Only then is a transaction that it happened in aborted.
  */
 export class CrmSchemaError extends Error {
   override readonly name = 'CrmSchemaError';
+  /** What went wrong, for programs. */
   readonly code: CrmSchemaErrorCode;
   /** The element of a batch that is to blame, counted from 0. */
   readonly rowIndex: number | undefined;
@@ -54,4 +53,17 @@ export class CrmSchemaError extends Error {
     this.code = code;
     this.rowIndex = rowIndex;
   }
+
+  /** What a log should have of it; `JSON.stringify` leaves out an error's message otherwise. */
+  toJSON(): { name: string; code: CrmSchemaErrorCode; message: string; rowIndex: number | undefined } {
+    const { name, code, message, rowIndex } = this;
+    return { name, code, message, rowIndex };
+  }
+}
+
+/** For calls about a single record, which run as a batch of one: the same error, less the row. */
+export function withoutRow(error: unknown): never {
+  if (!(error instanceof CrmSchemaError) || error.rowIndex === undefined) throw error;
+  const message = error.message.slice(`row ${error.rowIndex}: `.length);
+  throw new CrmSchemaError(error.code, message, error.cause === undefined ? {} : { cause: error.cause });
 }

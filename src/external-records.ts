@@ -1,5 +1,13 @@
 import type { Provider } from './types.js';
-import { checkEntityType, checkExternalId, checkProvider, type Place, refuse } from './validation.js';
+import {
+  checkEntityType,
+  checkExternalId,
+  checkObject,
+  checkProvider,
+  type Place,
+  refuse,
+  shown,
+} from './validation.js';
 
 /** A record at a CRM. An external id means something only with its provider and entity type. */
 export interface ExternalRecord {
@@ -17,8 +25,9 @@ export interface ExternalRecord {
  */
 export function toExternalId(id: string | number | bigint): string {
   const place = { field: 'externalId' };
-  if (typeof id === 'number' && !Number.isSafeInteger(id)) {
-    refuse(place, `has to be text or a whole number that JavaScript holds exactly, not ${id}`);
+  // A record without an id must not become the record "undefined".
+  if (typeof id !== 'string' && typeof id !== 'bigint' && !Number.isSafeInteger(id)) {
+    refuse(place, `has to be text or a whole number that JavaScript holds exactly, not ${shown(id)}`);
   }
   const text = String(id);
   checkExternalId(place, text);
@@ -28,6 +37,7 @@ export function toExternalId(id: string | number | bigint): string {
 /** @throws CrmSchemaError naming the field and the element of the batch */
 export function checkRecord(record: ExternalRecord, rowIndex: number): void {
   const at = (field: string): Place => ({ field, rowIndex });
+  checkObject(at('element'), record);
   checkProvider(at('provider'), record.provider);
   checkEntityType(at('entityType'), record.entityType);
   checkExternalId(at('externalId'), record.externalId);

@@ -1,10 +1,10 @@
 import type { ConnectionKey } from './connections.js';
-import { CrmSchemaError } from './errors.js';
 import * as queries from './generated/crm_sync_log.js';
 import type { Queryable } from './prepared-query.js';
 import type { Refined } from './refined.js';
 import { timestampParameter } from './timestamps.js';
 import {
+  type Provider,
   type SyncDirection,
   type SyncError,
   type SyncErrorKind,
@@ -15,9 +15,11 @@ import {
   type TimestampInput,
 } from './types.js';
 import {
+  checkBatch,
   checkEntityType,
   checkExternalId,
   checkLimit,
+  checkObject,
   checkOneOf,
   checkSyncError,
   checkUuid,
@@ -41,11 +43,18 @@ interface SyncEventFields {
 export type SyncEvent = SyncEventFields &
   ({ status: 'error'; error: SyncError } | { status: 'success' | 'skipped'; error?: null | undefined });
 
+/** How a recorded operation ended: a failure says why, and nothing else does. */
+type Outcome = { status: 'error'; error: SyncError } | { status: Exclude<SyncStatus, 'error'>; error: null };
+
 /** One sync operation, as recorded. `id` is a bigint, as text. */
 export type SyncLogEntry = Refined<
-  queries.SyncLogListByConnectionResult,
-  { direction: SyncDirection; status: SyncStatus; error: SyncError | null }
->;
+  Omit<queries.SyncLogListByConnectionResult, 'status' | 'error'>,
+  { direction: SyncDirection }
+> &
+  Outcome;
+
+/** One sync operation that concerned a contact, and the CRM that it was with. */
+export type ContactSyncLogEntry = SyncLogEntry & { provider: Provider };
 
 /** One failed sync operation, as recorded. */
 export type SyncLogFailure = Refined<
@@ -56,8 +65,9 @@ export type SyncLogFailure = Refined<
 /** How often a kind of error happened, and when last. */
 export type SyncErrorCount = Refined<queries.SyncLogCountErrorsByKindResult, { kind: SyncErrorKind }>;
 
-/** Which page of a timeline: the newest, or what is before an entry (the last one of the page before). */
+/** Which page of a timeline: the newest, or the one before an entry. */
 export interface Page {
+  /** The last entry of the page that was read last; none for the newest page. */
   before?: { occurredAt: Timestamp; id: string } | null | undefined;
   /** 1 to 1,000; 50 if not given. */
   limit?: number | undefined;
@@ -74,9 +84,10 @@ export async function syncLogRecord(
   client: Queryable,
   params: ConnectionKey & { events: readonly SyncEvent[] },
 ): Promise<{ recorded: number }> {
-  const { organisationId, connectionId, events } = params;
+  const { organisationId, connectionId } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
   checkUuid({ field: 'connectionId' }, connectionId);
+  const events = checkBatch('events', params.events);
   const columns = {
     occurredAts: [] as (Timestamp | null)[],
     directions: [] as string[],
@@ -87,7 +98,7 @@ export async function syncLogRecord(
     errors: [] as (SyncError | null)[],
   };
   events.forEach((event, rowIndex) => {
-    checkEvent(event, rowIndex);
+    const error = checkEvent(event, rowIndex);
     columns.occurredAts.push(
       event.occurredAt == null
         ? null
@@ -98,7 +109,7 @@ export async function syncLogRecord(
     columns.externalIds.push(event.externalId ?? null);
     columns.internalIds.push(event.internalId ?? null);
     columns.statuses.push(event.status);
-    columns.errors.push(event.error ?? null);
+    columns.errors.push(error);
   });
   // pgtyped types the elements of array parameters as never null.
   const arrays = columns as unknown as Omit<queries.SyncLogRecordParams, 'organisationId' | 'connectionId'>;
@@ -106,27 +117,39 @@ export async function syncLogRecord(
   return row as queries.SyncLogRecordResult;
 }
 
-/** The timeline of a connection, newest first. */
+/**
+ * The timeline of a connection, newest first.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
 export async function syncLogListByConnection(
   client: Queryable,
   params: ConnectionKey & Page,
 ): Promise<SyncLogEntry[]> {
   checkUuid({ field: 'connectionId' }, params.connectionId);
   const rows = await queries.syncLogListByConnection.run({ ...params, ...page(params) }, client);
-  return rows as SyncLogEntry[];
+  return rows as unknown as SyncLogEntry[];
 }
 
-/** The timeline of a contact across all CRMs, newest first. */
+/**
+ * The timeline of a contact across all CRMs, newest first.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
 export async function syncLogListByContact(
   client: Queryable,
   params: { organisationId: string; contactId: string } & Page,
-): Promise<SyncLogEntry[]> {
+): Promise<ContactSyncLogEntry[]> {
   checkUuid({ field: 'contactId' }, params.contactId);
   const rows = await queries.syncLogListByContact.run({ ...params, ...page(params) }, client);
-  return rows as SyncLogEntry[];
+  return rows as unknown as ContactSyncLogEntry[];
 }
 
-/** The failures of a connection, newest first. */
+/**
+ * The failures of a connection, newest first.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
 export async function syncLogListFailures(
   client: Queryable,
   params: ConnectionKey & Page,
@@ -136,7 +159,11 @@ export async function syncLogListFailures(
   return rows as unknown as SyncLogFailure[];
 }
 
-/** How often a connection failed since a time, by the error's kind, most frequent first. */
+/**
+ * How often a connection failed since a time, by the error's kind, most frequent first.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
 export async function syncLogCountErrorsByKind(
   client: Queryable,
   params: ConnectionKey & { since: TimestampInput },
@@ -148,8 +175,10 @@ export async function syncLogCountErrorsByKind(
   return rows as SyncErrorCount[];
 }
 
-function checkEvent(event: { [Field in keyof SyncEvent]?: unknown }, rowIndex: number): void {
+/** Returns the event's error, as a plain object. */
+function checkEvent(event: { [Field in keyof SyncEvent]?: unknown }, rowIndex: number): SyncError | null {
   const at = (field: string): Place => ({ field, rowIndex });
+  checkObject(at('event'), event);
   checkOneOf(at('direction'), event.direction, syncDirections);
   checkEntityType(at('entityType'), event.entityType);
   if (event.externalId != null) checkExternalId(at('externalId'), event.externalId);
@@ -157,10 +186,10 @@ function checkEvent(event: { [Field in keyof SyncEvent]?: unknown }, rowIndex: n
   checkOneOf(at('status'), event.status, syncStatuses);
   if (event.status === 'error') {
     if (event.error == null) refuse(at('error'), 'is missing: a failure says why');
-    checkSyncError(at('error'), event.error);
-  } else if (event.error != null) {
-    refuse(at('error'), `belongs to a failure alone, and status is ${event.status}`);
+    return checkSyncError(at('error'), event.error);
   }
+  if (event.error != null) refuse(at('error'), `belongs to a failure alone, and status is ${event.status}`);
+  return null;
 }
 
 /** Checks a page and gives it the form that the queries take. */
@@ -168,8 +197,8 @@ function page({ organisationId, before, limit = 50 }: Page & { organisationId: s
   checkUuid({ field: 'organisationId' }, organisationId);
   checkLimit(limit);
   if (before == null) return { limit, beforeOccurredAt: null, beforeId: null };
-  if (!/^\d{1,19}$/.test(before.id)) {
-    throw new CrmSchemaError('invalid_input', 'before.id has to be the id of a log entry, as text.');
+  if (typeof before.id !== 'string' || !/^-?\d{1,18}$/.test(before.id)) {
+    refuse({ field: 'before.id' }, 'has to be the id of a log entry, as text');
   }
   return {
     limit,

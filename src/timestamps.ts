@@ -1,37 +1,29 @@
-import { CrmSchemaError } from './errors.js';
 import type { Timestamp, TimestampInput } from './types.js';
-import { type Place, refuse } from './validation.js';
+import { type Place, refuse, shown } from './validation.js';
 
 const isoPattern =
-  /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d:\d\d)(?:\.(\d+))?)?(Z|[+-]\d\d(?::?\d\d(?::?\d\d)?)?)?$/;
+  /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d+))?)?)?(Z|[+-]\d\d(?::?[0-5]\d(?::?[0-5]\d)?)?)?$/i;
+/** What the database takes: every client can read it in every time zone, and infinity is not in it. */
+const firstYear = '1900';
+const lastYear = '9998';
 
 /**
  * The one form in which this package hands out moments: `2026-11-23T09:30:00.123456Z`.
  *
- * Reads ISO 8601 as the CRMs and PostgreSQL write it: a space for the T, any number of fractional
- * digits, any offset; a missing zone means UTC and a missing time midnight. Digits beyond the sixth
- * are cut off, never rounded: a cursor that is rounded up loses records for good.
+ * Reads ISO 8601's extended format as the CRMs and PostgreSQL write it: a space for the T, no seconds,
+ * any number of fractional digits, any offset; a missing zone means UTC and a missing time midnight.
+ * Digits beyond the sixth are cut off, never rounded: a cursor that is rounded up loses records for good.
  *
- * @throws CrmSchemaError `invalid_input` on anything else
+ * @throws CrmSchemaError `invalid_input` on anything else, and on years outside 1900 to 9998
  */
 export function canonicalTimestamp(text: string): Timestamp {
-  const [, date, time = '00:00:00', fraction = '', zone = 'Z'] = isoPattern.exec(text) ?? [];
-  const local = `${date}T${time}`;
-  const milliseconds = Date.parse(`${local}Z`);
-  // Date.parse takes 30 February for 2 March; only what reads back the same was a real date.
-  if (Number.isNaN(milliseconds) || !new Date(milliseconds).toISOString().startsWith(local)) {
-    throw new CrmSchemaError('invalid_input', `Not a time in ISO 8601: ${JSON.stringify(text)}.`);
-  }
-  const utc = new Date(milliseconds - offsetMilliseconds(zone)).toISOString();
-  return `${utc.slice(0, -'.000Z'.length)}.${fraction.slice(0, 6).padEnd(6, '0')}Z`;
-}
-
-/** `+01`, `+0100`, `+01:00`, `-00:01:15` or `Z`. */
-function offsetMilliseconds(zone: string): number {
-  if (zone === 'Z') return 0;
-  const [hours = 0, minutes = 0, seconds = 0] = (zone.match(/\d\d/g) ?? []).map(Number);
-  const size = ((hours * 60 + minutes) * 60 + seconds) * 1000;
-  return zone.startsWith('-') ? -size : size;
+  return (
+    utcTimestamp(text)?.utc ??
+    refuse(
+      { field: 'timestamp' },
+      `has to be ISO 8601 in the years ${firstYear} to ${lastYear}, not ${shown(text)}`,
+    )
+  );
 }
 
 /**
@@ -43,18 +35,39 @@ function offsetMilliseconds(zone: string): number {
  * @throws CrmSchemaError `invalid_input`
  */
 export function timestampParameter(place: Place, value: TimestampInput): Timestamp {
-  const utc = utcOrUndefined(value);
-  if (utc === undefined || utc < '1900' || utc >= '9999') {
-    refuse(place, 'has to be a Date, or ISO 8601 with a zone, in the years 1900 to 9998');
-  }
-  return utc;
+  const isValidDate = value instanceof Date && !Number.isNaN(value.getTime());
+  const found = utcTimestamp(isValidDate ? value.toISOString() : value);
+  const utc = found?.isZoned ? found.utc : undefined;
+  return (
+    utc ??
+    refuse(
+      place,
+      `has to be a Date, or ISO 8601 with a zone, in the years ${firstYear} to ${lastYear}, not ${shown(value)}`,
+    )
+  );
 }
 
-function utcOrUndefined(value: TimestampInput): Timestamp | undefined {
-  try {
-    if (value instanceof Date) return canonicalTimestamp(value.toISOString());
-    return /T.*(Z|[+-]\d\d:?\d\d)$/.test(value) ? canonicalTimestamp(value) : undefined;
-  } catch {
-    return undefined;
-  }
+function utcTimestamp(text: unknown): { utc: Timestamp; isZoned: boolean } | undefined {
+  // A moment is short; a pattern's time to fail on something else grows with its length.
+  const match = typeof text === 'string' && text.length <= 64 ? isoPattern.exec(text) : null;
+  if (match === null) return undefined;
+  const [, date, minutes = '00:00', seconds = '00', fraction = '', givenZone] = match;
+  const zone = givenZone ?? 'Z';
+  const local = `${date}T${minutes}:${seconds}`;
+  const milliseconds = Date.parse(`${local}Z`);
+  const offset = offsetMilliseconds(zone);
+  // Date.parse takes 30 February for 2 March; only what reads back the same was a real date.
+  if (Number.isNaN(milliseconds) || !new Date(milliseconds).toISOString().startsWith(local)) return undefined;
+  // PostgreSQL's limit; the world's is 14 hours.
+  if (Math.abs(offset) >= 16 * 3_600_000) return undefined;
+  const utc = new Date(milliseconds - offset).toISOString().slice(0, -'.000Z'.length);
+  if (utc < firstYear || utc > `${lastYear}-12-31T23:59:59`) return undefined;
+  return { utc: `${utc}.${fraction.slice(0, 6).padEnd(6, '0')}Z`, isZoned: givenZone !== undefined };
+}
+
+/** `+01`, `+0100`, `+01:00`, `-00:01:15` or `Z`. */
+function offsetMilliseconds(zone: string): number {
+  const [hours = 0, minutes = 0, seconds = 0] = (zone.match(/\d\d/g) ?? []).map(Number);
+  const size = ((hours * 60 + minutes) * 60 + seconds) * 1000;
+  return zone.startsWith('-') ? -size : size;
 }

@@ -41,24 +41,35 @@ export interface SyncError {
   /** For people: 1 to 500 characters. */
   message: string;
   /** The provider's own error code: 1 to 100 characters. */
-  code?: string;
+  code?: string | undefined;
 }
 
 /**
- * Encrypted credentials: a JWE in flattened JSON serialisation (RFC 7516, section 7.2.2) with A256GCM
- * content, every value but `header` in base64url. `jose`'s `FlattenedEncrypt` makes one.
+ * Encrypted credentials: a JWE in flattened JSON serialisation (RFC 7516, section 7.2.2), every value
+ * but `header` in base64url, with the sizes of A256GCM content. The database checks the shape; that the
+ * ciphertext is sound shows when it is decrypted.
  */
 export interface EncryptedCredentials {
+  /** The protected header, `{"alg":…,"enc":"A256GCM"}`: at most 1,000 characters. */
   protected: string;
   /** The id of the key that wraps the content key: 1 to 200 of `A-Z a-z 0-9 . _ : -`. */
   header: { kid: string };
+  /** 22 to 1,366 characters. */
   encrypted_key: string;
+  /** 96 bits: 16 characters. */
   iv: string;
+  /** 2 to 16,384 characters. */
   ciphertext: string;
+  /** 128 bits: 22 characters. */
   tag: string;
   /** Binds the ciphertext to its row: see `credentialsAad`. */
   aad: string;
 }
+
+/** What a JOSE library returns for a JWE in flattened serialisation; all members are checked when it is used. */
+export type FlattenedJwe = {
+  [Member in keyof EncryptedCredentials]?: Member extends 'header' ? object : string;
+};
 
 /**
  * A moment from the database: ISO 8601 in UTC with microseconds, `2026-11-23T09:30:00.123456Z`.
@@ -68,5 +79,8 @@ export interface EncryptedCredentials {
  */
 export type Timestamp = string;
 
-/** A moment for the database: a {@link Timestamp}, any ISO 8601 text with a zone, or a `Date`. */
+/**
+ * A moment for the database: a {@link Timestamp}, or any text in ISO 8601's extended format with a zone
+ * (`2026-11-23T10:30+01:00`), or a `Date`; in the years 1900 to 9998.
+ */
 export type TimestampInput = string | Date;

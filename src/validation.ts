@@ -1,5 +1,5 @@
-import { CrmSchemaError } from './errors.js';
-import { type Provider, providers, syncErrorKinds } from './types.js';
+import { CrmSchemaError, type CrmSchemaErrorCode } from './errors.js';
+import { type Provider, providers, type SyncError, syncErrorKinds } from './types.js';
 
 /**
  * The rules of the database, checked before anything is sent, so that an error can name the field and
@@ -14,13 +14,12 @@ export interface Place {
 }
 
 /** @throws CrmSchemaError `invalid_input` (or `unknown_provider`), naming the place and never the value of free text */
-export function refuse(
-  place: Place,
-  problem: string,
-  code: 'invalid_input' | 'unknown_provider' = 'invalid_input',
-): never {
+export function refuse(place: Place, problem: string, code: CrmSchemaErrorCode = 'invalid_input'): never {
   throw new CrmSchemaError(code, `${place.field} ${problem}.`, { rowIndex: place.rowIndex });
 }
+
+/** The white space that the database's constraints take off. */
+const blankPattern = /^[ \t\n\r\f\v]*$/;
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
@@ -41,27 +40,26 @@ export function checkOneOf(place: Place, value: unknown, allowed: readonly strin
 
 export function checkEntityType(place: Place, value: unknown): void {
   if (typeof value !== 'string' || !/^[a-z][a-z0-9_]{0,62}$/.test(value)) {
-    refuse(place, `has to be lower snake case of 1 to 63 characters, not ${shown(value)}`);
+    refuse(place, 'has to be lower snake case of 1 to 63 characters');
   }
 }
 
 export function checkExternalId(place: Place, value: unknown): void {
   checkText(place, value);
-  // PostgreSQL's btrim takes off spaces alone.
-  if (/^ *$/.test(value)) refuse(place, 'is blank');
+  if (blankPattern.test(value)) refuse(place, 'is blank');
   if (Buffer.byteLength(value) > 512) refuse(place, 'is longer than 512 bytes');
 }
 
 /** Free text: neither blank nor longer than `limit` characters. */
 export function checkShortText(place: Place, value: unknown, limit: number): void {
   checkText(place, value);
-  if (/^ *$/.test(value)) refuse(place, 'is blank');
+  if (blankPattern.test(value)) refuse(place, 'is blank');
   // PostgreSQL counts code points, as the string's iterator does.
   if ([...value].length > limit) refuse(place, `is longer than ${limit} characters`);
 }
 
-/** A sync error, exactly as `crm_sync_error_is_valid` accepts it. */
-export function checkSyncError({ field, rowIndex }: Place, value: unknown): void {
+/** A sync error, exactly as `crm_sync_error_is_valid` accepts it; returned as a plain object. */
+export function checkSyncError({ field, rowIndex }: Place, value: unknown): SyncError {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     refuse({ field, rowIndex }, 'has to be an object with kind, retryable and message');
   }
@@ -72,7 +70,26 @@ export function checkSyncError({ field, rowIndex }: Place, value: unknown): void
   checkShortText(at('message'), message, 500);
   if (code !== undefined) checkShortText(at('code'), code, 100);
   const [other] = Object.keys(others);
-  if (other !== undefined) refuse(at(other), 'is not a member of a sync error');
+  if (other !== undefined)
+    refuse({ field, rowIndex }, `has a member that does not belong there: ${shown(other)}`);
+  return { kind, retryable, message, ...(code === undefined ? {} : { code }) } as SyncError;
+}
+
+/**
+ * The elements of a batch, with holes filled as undefined.
+ *
+ * @throws CrmSchemaError `invalid_input` if it is no array
+ */
+export function checkBatch<Element>(field: string, value: readonly Element[]): Element[] {
+  if (!Array.isArray(value)) refuse({ field }, `has to be an array, not ${shown(value)}`);
+  return Array.from(value);
+}
+
+/** An element of a batch, or what a call is given as a whole. */
+export function checkObject(place: Place, value: unknown): asserts value is object {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    refuse(place, `has to be an object, not ${shown(value)}`);
+  }
 }
 
 /** A page's size. */
@@ -95,7 +112,13 @@ function isOneOf(value: unknown, allowed: readonly string[]): boolean {
 }
 
 /** Short and on one line, whatever it is; only for values that are no secrets and no personal data. */
-function shown(value: unknown): string {
-  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
-  return text.length > 60 ? `${text.slice(0, 57)}…` : text;
+export function shown(value: unknown): string {
+  if (typeof value === 'string') {
+    return value.length > 50 ? `${JSON.stringify(value.slice(0, 50))}…` : JSON.stringify(value);
+  }
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? 'an invalid Date' : value.toISOString();
+  if (Array.isArray(value)) return 'an array';
+  if (value === null || typeof value !== 'object')
+    return typeof value === 'function' ? 'a function' : String(value);
+  return 'an object';
 }

@@ -16,9 +16,11 @@ export interface ContactExternalIdLinkParams {
 
 /** 'ContactExternalIdLink' return type */
 export interface ContactExternalIdLinkResult {
+  linkedContactId: string | null;
+  linkedEntityType: string | null;
+  linkedExternalId: string | null;
   outcome: string;
   position: number;
-  takenBy: string | null;
 }
 
 /** 'ContactExternalIdLink' query type */
@@ -27,15 +29,15 @@ export interface ContactExternalIdLinkQuery {
   result: ContactExternalIdLinkResult;
 }
 
-const contactExternalIdLinkIR = {"usedParamSet":{"providers":true,"entityTypes":true,"externalIds":true,"contactIds":true,"organisationId":true},"params":[{"name":"providers","required":true,"transform":{"type":"scalar"},"locs":[{"a":877,"b":887}]},{"name":"entityTypes","required":true,"transform":{"type":"scalar"},"locs":[{"a":902,"b":914}]},{"name":"externalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":929,"b":941}]},{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":956,"b":967}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1119,"b":1134},{"a":1469,"b":1484},{"a":1934,"b":1949},{"a":2315,"b":2330},{"a":3857,"b":3872}]}],"statement":"-- Links contacts to external ids, one array element each, and refreshes lastSeenAt where the link was\n-- there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,\n-- `external_id_taken` (by the contact in `takenBy`), `contact_taken` (the contact has the external id\n-- in `takenBy` at that provider), `wrong_tenant` (the organisation has no such contact: then no element\n-- is linked), or `retry` when a change of this very moment decides it and only the next statement can\n-- see which. By the primary key, contact_external_ids_contact_id_provider_key and the host's key of\n-- contacts; locks the mappings in key order and the contacts FOR KEY SHARE.\nwith wanted as (\n  select\n    link.position,\n    link.provider,\n    link.entity_type,\n    link.external_id,\n    link.contact_id,\n    contacts.id is null as is_stranger\n  from unnest(\n    :providers!::text[],\n    :entityTypes!::text[],\n    :externalIds!::text[],\n    :contactIds!::uuid[]\n  ) with ordinality as link (provider, entity_type, external_id, contact_id, position)\n  left join contacts\n    on contacts.organisation_id = :organisationId!::uuid\n    and contacts.id = link.contact_id\n),\nexisting as (\n  select\n    wanted.position,\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id,\n    mapping.contact_id,\n    mapping.contact_id = wanted.contact_id as is_same\n  from wanted\n  inner join contact_external_ids as mapping\n    on mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = wanted.provider\n    and mapping.entity_type = wanted.entity_type\n    and mapping.external_id = wanted.external_id\n  order by\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id\n  for no key update of mapping\n),\nseen as (\n  update contact_external_ids as mapping\n  set last_seen_at = greatest(mapping.last_seen_at, now())\n  from existing\n  where existing.is_same\n    and mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = existing.provider\n    and mapping.entity_type = existing.entity_type\n    and mapping.external_id = existing.external_id\n    and not exists (select from wanted where is_stranger)\n),\nlinked as (\n  insert into contact_external_ids (\n    organisation_id,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  )\n  select\n    :organisationId!::uuid,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  from wanted\n  where position not in (select position from existing)\n    and not exists (select from wanted where is_stranger)\n  order by\n    provider,\n    entity_type,\n    external_id,\n    position\n  on conflict do nothing\n  returning\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n)\nselect\n  wanted.position::integer as \"position!\",\n  case\n    when wanted.is_stranger then 'wrong_tenant'\n    when linked_id.contact_id = wanted.contact_id then 'linked'\n    when existing.is_same then 'already_linked'\n    when coalesce(linked_id.contact_id, existing.contact_id) is not null then 'external_id_taken'\n    when coalesce(linked_contact.external_id, other.external_id) is not null then 'contact_taken'\n    else 'retry'\n  end as \"outcome!\",\n  case\n    when linked_id.contact_id = wanted.contact_id or existing.is_same then null\n    else coalesce(\n      linked_id.contact_id::text,\n      existing.contact_id::text,\n      linked_contact.external_id,\n      other.external_id\n    )\n  end as \"takenBy?\"\nfrom wanted\nleft join existing\n  on existing.position = wanted.position\nleft join linked as linked_id\n  on linked_id.provider = wanted.provider\n  and linked_id.entity_type = wanted.entity_type\n  and linked_id.external_id = wanted.external_id\nleft join linked as linked_contact\n  on linked_contact.provider = wanted.provider\n  and linked_contact.contact_id = wanted.contact_id\nleft join contact_external_ids as other\n  on other.organisation_id = :organisationId!::uuid\n  and other.provider = wanted.provider\n  and other.contact_id = wanted.contact_id\norder by wanted.position"};
+const contactExternalIdLinkIR = {"usedParamSet":{"providers":true,"entityTypes":true,"externalIds":true,"contactIds":true,"organisationId":true},"params":[{"name":"providers","required":true,"transform":{"type":"scalar"},"locs":[{"a":904,"b":914}]},{"name":"entityTypes","required":true,"transform":{"type":"scalar"},"locs":[{"a":929,"b":941}]},{"name":"externalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":956,"b":968}]},{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":983,"b":994}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1146,"b":1161},{"a":1496,"b":1511},{"a":1985,"b":2000},{"a":2366,"b":2381},{"a":3891,"b":3906}]}],"statement":"-- Links contacts to external ids, one array element each, and refreshes lastSeenAt, if it is a day old,\n-- where the link was there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,\n-- `external_id_taken` (by `linkedContactId`), `contact_taken` (the contact has `linkedExternalId`, a\n-- `linkedEntityType`, at that provider), `wrong_tenant` (the organisation has no such contact: then no element\n-- is linked), or `retry` when a change of this very moment decides it and only the next statement can\n-- see which. By the primary key, contact_external_ids_contact_id_provider_key and the host's key of\n-- contacts; locks the mappings in key order and the contacts FOR KEY SHARE.\nwith wanted as (\n  select\n    link.position,\n    link.provider,\n    link.entity_type,\n    link.external_id,\n    link.contact_id,\n    contacts.id is null as is_stranger\n  from unnest(\n    :providers!::text[],\n    :entityTypes!::text[],\n    :externalIds!::text[],\n    :contactIds!::uuid[]\n  ) with ordinality as link (provider, entity_type, external_id, contact_id, position)\n  left join contacts\n    on contacts.organisation_id = :organisationId!::uuid\n    and contacts.id = link.contact_id\n),\nexisting as (\n  select\n    wanted.position,\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id,\n    mapping.contact_id,\n    mapping.contact_id = wanted.contact_id as is_same\n  from wanted\n  inner join contact_external_ids as mapping\n    on mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = wanted.provider\n    and mapping.entity_type = wanted.entity_type\n    and mapping.external_id = wanted.external_id\n  order by\n    mapping.provider,\n    mapping.entity_type,\n    mapping.external_id\n  for no key update of mapping\n),\nseen as (\n  update contact_external_ids as mapping\n  set last_seen_at = now()\n  from existing\n  where existing.is_same\n    and mapping.last_seen_at < now() - interval '1 day'\n    and mapping.organisation_id = :organisationId!::uuid\n    and mapping.provider = existing.provider\n    and mapping.entity_type = existing.entity_type\n    and mapping.external_id = existing.external_id\n    and not exists (select from wanted where is_stranger)\n),\nlinked as (\n  insert into contact_external_ids (\n    organisation_id,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  )\n  select\n    :organisationId!::uuid,\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n  from wanted\n  where position not in (select position from existing)\n    and not exists (select from wanted where is_stranger)\n  order by\n    provider,\n    entity_type,\n    external_id,\n    position\n  on conflict do nothing\n  returning\n    provider,\n    entity_type,\n    external_id,\n    contact_id\n)\nselect\n  wanted.position::integer as \"position!\",\n  case\n    when wanted.is_stranger then 'wrong_tenant'\n    when linked_id.contact_id = wanted.contact_id then 'linked'\n    when existing.is_same then 'already_linked'\n    when coalesce(linked_id.contact_id, existing.contact_id) is not null then 'external_id_taken'\n    when coalesce(linked_contact.external_id, other.external_id) is not null then 'contact_taken'\n    else 'retry'\n  end as \"outcome!\",\n  coalesce(linked_id.contact_id, existing.contact_id) as \"linkedContactId?\",\n  coalesce(linked_contact.entity_type, other.entity_type) as \"linkedEntityType?\",\n  coalesce(linked_contact.external_id, other.external_id) as \"linkedExternalId?\"\nfrom wanted\nleft join existing\n  on existing.position = wanted.position\nleft join linked as linked_id\n  on linked_id.provider = wanted.provider\n  and linked_id.entity_type = wanted.entity_type\n  and linked_id.external_id = wanted.external_id\nleft join linked as linked_contact\n  on linked_contact.provider = wanted.provider\n  and linked_contact.contact_id = wanted.contact_id\nleft join contact_external_ids as other\n  on other.organisation_id = :organisationId!::uuid\n  and other.provider = wanted.provider\n  and other.contact_id = wanted.contact_id\n  -- Seen here but not locked above, the wanted mapping itself has just been taken away.\n  and (other.entity_type, other.external_id) <> (wanted.entity_type, wanted.external_id)\norder by wanted.position"};
 
 /**
  * Query generated from SQL:
  * ```
- * -- Links contacts to external ids, one array element each, and refreshes lastSeenAt where the link was
- * -- there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,
- * -- `external_id_taken` (by the contact in `takenBy`), `contact_taken` (the contact has the external id
- * -- in `takenBy` at that provider), `wrong_tenant` (the organisation has no such contact: then no element
+ * -- Links contacts to external ids, one array element each, and refreshes lastSeenAt, if it is a day old,
+ * -- where the link was there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,
+ * -- `external_id_taken` (by `linkedContactId`), `contact_taken` (the contact has `linkedExternalId`, a
+ * -- `linkedEntityType`, at that provider), `wrong_tenant` (the organisation has no such contact: then no element
  * -- is linked), or `retry` when a change of this very moment decides it and only the next statement can
  * -- see which. By the primary key, contact_external_ids_contact_id_provider_key and the host's key of
  * -- contacts; locks the mappings in key order and the contacts FOR KEY SHARE.
@@ -79,9 +81,10 @@ const contactExternalIdLinkIR = {"usedParamSet":{"providers":true,"entityTypes":
  * ),
  * seen as (
  *   update contact_external_ids as mapping
- *   set last_seen_at = greatest(mapping.last_seen_at, now())
+ *   set last_seen_at = now()
  *   from existing
  *   where existing.is_same
+ *     and mapping.last_seen_at < now() - interval '1 day'
  *     and mapping.organisation_id = :organisationId!::uuid
  *     and mapping.provider = existing.provider
  *     and mapping.entity_type = existing.entity_type
@@ -127,15 +130,9 @@ const contactExternalIdLinkIR = {"usedParamSet":{"providers":true,"entityTypes":
  *     when coalesce(linked_contact.external_id, other.external_id) is not null then 'contact_taken'
  *     else 'retry'
  *   end as "outcome!",
- *   case
- *     when linked_id.contact_id = wanted.contact_id or existing.is_same then null
- *     else coalesce(
- *       linked_id.contact_id::text,
- *       existing.contact_id::text,
- *       linked_contact.external_id,
- *       other.external_id
- *     )
- *   end as "takenBy?"
+ *   coalesce(linked_id.contact_id, existing.contact_id) as "linkedContactId?",
+ *   coalesce(linked_contact.entity_type, other.entity_type) as "linkedEntityType?",
+ *   coalesce(linked_contact.external_id, other.external_id) as "linkedExternalId?"
  * from wanted
  * left join existing
  *   on existing.position = wanted.position
@@ -150,6 +147,8 @@ const contactExternalIdLinkIR = {"usedParamSet":{"providers":true,"entityTypes":
  *   on other.organisation_id = :organisationId!::uuid
  *   and other.provider = wanted.provider
  *   and other.contact_id = wanted.contact_id
+ *   -- Seen here but not locked above, the wanted mapping itself has just been taken away.
+ *   and (other.entity_type, other.external_id) <> (wanted.entity_type, wanted.external_id)
  * order by wanted.position
  * ```
  */
@@ -172,7 +171,7 @@ export interface ContactExternalIdListByContactsResult {
   externalId: string;
   /** When the contact was first linked to this external id. Re-pointing starts anew. */
   firstSeenAt: Timestamp;
-  /** When a sync last confirmed the link. */
+  /** When a sync last confirmed the link, exact to a day: writing it each time would cost more than it tells. */
   lastSeenAt: Timestamp;
   /** The CRM that gave the id. The mapping outlives a single connection: it holds again after a reconnect. */
   provider: string;

@@ -24,7 +24,7 @@ export interface ConnectionAdvanceLastSyncedAtQuery {
   result: ConnectionAdvanceLastSyncedAtResult;
 }
 
-const connectionAdvanceLastSyncedAtIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"lastSyncedAt":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":452,"b":467}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":488,"b":501}]},{"name":"lastSyncedAt","required":true,"transform":{"type":"scalar"},"locs":[{"a":594,"b":607},{"a":871,"b":884}]}],"statement":"-- Moves the cursor of a live connection forwards, never backwards. One row, or none if the\n-- organisation has no such connection: `outcome` says what happened (`advanced`, `moved_backwards`\n-- or `disconnected`), `lastSyncedAt` where the cursor stands now. Locks the row for the transaction;\n-- by primary key.\nwith connection as (\n  select\n    organisation_id,\n    id,\n    status,\n    last_synced_at\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nadvanced as (\n  update crm_connections\n  set last_synced_at = :lastSyncedAt!::timestamptz\n  from connection\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and connection.status <> 'disconnected'\n    and (connection.last_synced_at is null or connection.last_synced_at <= :lastSyncedAt!::timestamptz)\n  returning crm_connections.last_synced_at\n)\nselect\n  case\n    when connection.status = 'disconnected' then 'disconnected'\n    when exists (select from advanced) then 'advanced'\n    else 'moved_backwards'\n  end as \"outcome!\",\n  coalesce((select last_synced_at from advanced), connection.last_synced_at) as \"lastSyncedAt\"\nfrom connection"};
+const connectionAdvanceLastSyncedAtIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"lastSyncedAt":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":452,"b":467}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":488,"b":501}]},{"name":"lastSyncedAt","required":true,"transform":{"type":"scalar"},"locs":[{"a":594,"b":607},{"a":870,"b":883},{"a":1059,"b":1072}]}],"statement":"-- Moves the cursor of a live connection forwards, never backwards. One row, or none if the\n-- organisation has no such connection: `outcome` says what happened (`advanced`, `moved_backwards`\n-- or `disconnected`), `lastSyncedAt` where the cursor stands now. Locks the row for the transaction;\n-- by primary key.\nwith connection as (\n  select\n    organisation_id,\n    id,\n    status,\n    last_synced_at\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nadvanced as (\n  update crm_connections\n  set last_synced_at = :lastSyncedAt!::timestamptz\n  from connection\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and connection.status <> 'disconnected'\n    and (connection.last_synced_at is null or connection.last_synced_at < :lastSyncedAt!::timestamptz)\n  returning crm_connections.last_synced_at\n)\nselect\n  case\n    when connection.status = 'disconnected' then 'disconnected'\n    when connection.last_synced_at > :lastSyncedAt!::timestamptz then 'moved_backwards'\n    else 'advanced'\n  end as \"outcome!\",\n  coalesce((select last_synced_at from advanced), connection.last_synced_at) as \"lastSyncedAt\"\nfrom connection"};
 
 /**
  * Query generated from SQL:
@@ -51,14 +51,14 @@ const connectionAdvanceLastSyncedAtIR = {"usedParamSet":{"organisationId":true,"
  *   where crm_connections.organisation_id = connection.organisation_id
  *     and crm_connections.id = connection.id
  *     and connection.status <> 'disconnected'
- *     and (connection.last_synced_at is null or connection.last_synced_at <= :lastSyncedAt!::timestamptz)
+ *     and (connection.last_synced_at is null or connection.last_synced_at < :lastSyncedAt!::timestamptz)
  *   returning crm_connections.last_synced_at
  * )
  * select
  *   case
  *     when connection.status = 'disconnected' then 'disconnected'
- *     when exists (select from advanced) then 'advanced'
- *     else 'moved_backwards'
+ *     when connection.last_synced_at > :lastSyncedAt!::timestamptz then 'moved_backwards'
+ *     else 'advanced'
  *   end as "outcome!",
  *   coalesce((select last_synced_at from advanced), connection.last_synced_at) as "lastSyncedAt"
  * from connection
@@ -232,7 +232,7 @@ export interface ConnectionGetCredentialsResult {
   credentialsExpiresAt: Timestamp | null;
   /** The id of the key that wraps the credentials (the JWE's header.kid): the work list of a key rotation. */
   credentialsKeyId: string;
-  /** Counts the changes of credentials. A writer states the version it read, so that of two token refreshes one wins. */
+  /** Counts the changes of credentials, so that a writer can tell whether they are still those it read. */
   credentialsVersion: number;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
@@ -369,7 +369,7 @@ export interface ConnectionListWithHealthQuery {
   result: ConnectionListWithHealthResult;
 }
 
-const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organisationId":true},"params":[{"name":"failuresSince","required":true,"transform":{"type":"scalar"},"locs":[{"a":1746,"b":1760}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1854,"b":1869}]}],"statement":"-- Every connection an organisation has or had, live ones first, then by provider and newest first,\n-- with what the log says of its health: the last event, the last failure, and the failures since a\n-- time, counted up to 1,000. A handful of rows by the primary key; for each, the log's primary key\n-- and crm_sync_log_status_connection_id_idx, newest first.\nselect\n  connection.organisation_id as \"organisationId\",\n  connection.id as \"connectionId\",\n  connection.provider,\n  connection.status,\n  connection.status_reason as \"statusReason\",\n  connection.status_changed_at as \"statusChangedAt\",\n  connection.last_synced_at as \"lastSyncedAt\",\n  connection.connected_at as \"connectedAt\",\n  connection.disconnected_at as \"disconnectedAt\",\n  last_event.occurred_at as \"lastEventAt?\",\n  last_event.status as \"lastEventStatus?\",\n  last_failure.occurred_at as \"lastFailureAt?\",\n  last_failure.error as \"lastError?\",\n  failures.count as \"failureCount!\"\nfrom crm_connections as connection\nleft join lateral (\n  select\n    occurred_at,\n    status\n  from crm_sync_log\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_event on true\nleft join lateral (\n  select\n    occurred_at,\n    error\n  from crm_sync_log\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n    and status = 'error'\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_failure on true\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_log\n    where organisation_id = connection.organisation_id\n      and connection_id = connection.id\n      and status = 'error'\n      and occurred_at >= :failuresSince!::timestamptz\n    limit 1000\n  ) as counted\n) as failures\nwhere connection.organisation_id = :organisationId!::uuid\norder by\n  connection.status = 'disconnected',\n  connection.provider,\n  connection.connected_at desc,\n  connection.id"};
+const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organisationId":true},"params":[{"name":"failuresSince","required":true,"transform":{"type":"scalar"},"locs":[{"a":1850,"b":1864}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1958,"b":1973}]}],"statement":"-- Every connection an organisation has or had, live ones first, then by provider and newest first,\n-- with what the log says of its health: the last event, the last failure, and the failures since a\n-- time, counted up to 1,000. A handful of rows by the primary key; for each, the log's primary key\n-- and crm_sync_log_status_connection_id_idx, newest first; «is true» keeps the planner from the primary\n-- key where only failures are wanted.\nselect\n  connection.organisation_id as \"organisationId\",\n  connection.id as \"connectionId\",\n  connection.provider,\n  connection.status,\n  connection.status_reason as \"statusReason\",\n  connection.status_changed_at as \"statusChangedAt\",\n  connection.last_synced_at as \"lastSyncedAt\",\n  connection.connected_at as \"connectedAt\",\n  connection.disconnected_at as \"disconnectedAt\",\n  last_event.occurred_at as \"lastEventAt?\",\n  last_event.status as \"lastEventStatus?\",\n  last_failure.occurred_at as \"lastFailureAt?\",\n  last_failure.error as \"lastError?\",\n  failures.count as \"failureCount!\"\nfrom crm_connections as connection\nleft join lateral (\n  select\n    occurred_at,\n    status\n  from crm_sync_log\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_event on true\nleft join lateral (\n  select\n    occurred_at,\n    error\n  from crm_sync_log\n  where (organisation_id = connection.organisation_id) is true\n    and connection_id = connection.id\n    and status = 'error'\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_failure on true\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_log\n    where (organisation_id = connection.organisation_id) is true\n      and connection_id = connection.id\n      and status = 'error'\n      and occurred_at >= :failuresSince!::timestamptz\n    limit 1000\n  ) as counted\n) as failures\nwhere connection.organisation_id = :organisationId!::uuid\norder by\n  connection.status = 'disconnected',\n  connection.provider,\n  connection.connected_at desc,\n  connection.id"};
 
 /**
  * Query generated from SQL:
@@ -377,7 +377,8 @@ const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organi
  * -- Every connection an organisation has or had, live ones first, then by provider and newest first,
  * -- with what the log says of its health: the last event, the last failure, and the failures since a
  * -- time, counted up to 1,000. A handful of rows by the primary key; for each, the log's primary key
- * -- and crm_sync_log_status_connection_id_idx, newest first.
+ * -- and crm_sync_log_status_connection_id_idx, newest first; «is true» keeps the planner from the primary
+ * -- key where only failures are wanted.
  * select
  *   connection.organisation_id as "organisationId",
  *   connection.id as "connectionId",
@@ -411,7 +412,7 @@ const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organi
  *     occurred_at,
  *     error
  *   from crm_sync_log
- *   where organisation_id = connection.organisation_id
+ *   where (organisation_id = connection.organisation_id) is true
  *     and connection_id = connection.id
  *     and status = 'error'
  *   order by
@@ -424,7 +425,7 @@ const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organi
  *   from (
  *     select
  *     from crm_sync_log
- *     where organisation_id = connection.organisation_id
+ *     where (organisation_id = connection.organisation_id) is true
  *       and connection_id = connection.id
  *       and status = 'error'
  *       and occurred_at >= :failuresSince!::timestamptz

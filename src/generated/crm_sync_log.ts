@@ -33,20 +33,20 @@ export interface SyncLogCountErrorsByKindQuery {
   result: SyncLogCountErrorsByKindResult;
 }
 
-const syncLogCountErrorsByKindIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"since":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":354,"b":369}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":399,"b":412}]},{"name":"since","required":true,"transform":{"type":"scalar"},"locs":[{"a":464,"b":470}]}],"statement":"-- How often a connection failed since a time, by the error's kind, most frequent first. At most ten\n-- rows, one for each kind; by crm_sync_log_status_connection_id_idx, reading the failures of that\n-- time.\nselect\n  error ->> 'kind' as \"kind!\",\n  count(*)::integer as \"count!\",\n  max(occurred_at) as \"lastAt!\"\nfrom crm_sync_log\nwhere organisation_id = :organisationId!::uuid\n  and connection_id = :connectionId!::uuid\n  and status = 'error'\n  and occurred_at >= :since!::timestamptz\ngroup by error ->> 'kind'\norder by\n  count(*) desc,\n  error ->> 'kind'"};
+const syncLogCountErrorsByKindIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"since":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":442,"b":457}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":496,"b":509}]},{"name":"since","required":true,"transform":{"type":"scalar"},"locs":[{"a":561,"b":567}]}],"statement":"-- How often a connection failed since a time, by the error's kind, most frequent first. At most ten\n-- rows, one for each kind; by crm_sync_log_status_connection_id_idx, reading the failures of that\n-- time. «is true» keeps the planner from the primary key, which would read the successes, too.\nselect\n  error ->> 'kind' as \"kind!\",\n  count(*)::integer as \"count!\",\n  max(occurred_at) as \"lastAt!\"\nfrom crm_sync_log\nwhere (organisation_id = :organisationId!::uuid) is true\n  and connection_id = :connectionId!::uuid\n  and status = 'error'\n  and occurred_at >= :since!::timestamptz\ngroup by error ->> 'kind'\norder by\n  count(*) desc,\n  error ->> 'kind'"};
 
 /**
  * Query generated from SQL:
  * ```
  * -- How often a connection failed since a time, by the error's kind, most frequent first. At most ten
  * -- rows, one for each kind; by crm_sync_log_status_connection_id_idx, reading the failures of that
- * -- time.
+ * -- time. «is true» keeps the planner from the primary key, which would read the successes, too.
  * select
  *   error ->> 'kind' as "kind!",
  *   count(*)::integer as "count!",
  *   max(occurred_at) as "lastAt!"
  * from crm_sync_log
- * where organisation_id = :organisationId!::uuid
+ * where (organisation_id = :organisationId!::uuid) is true
  *   and connection_id = :connectionId!::uuid
  *   and status = 'error'
  *   and occurred_at >= :since!::timestamptz
@@ -162,6 +162,8 @@ export interface SyncLogListByContactResult {
   occurredAt: Timestamp;
   /** The organisation (tenant) the event belongs to. */
   organisationId: string;
+  /** The CRM: agentos, reapit, alto, street, loop or custom. */
+  provider: string;
   /** success: both sides agree. skipped: nothing had to change. error: it failed, error says why. */
   status: string;
 }
@@ -172,35 +174,40 @@ export interface SyncLogListByContactQuery {
   result: SyncLogListByContactResult;
 }
 
-const syncLogListByContactIR = {"usedParamSet":{"organisationId":true,"contactId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":437,"b":452}]},{"name":"contactId","required":true,"transform":{"type":"scalar"},"locs":[{"a":480,"b":490}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":528,"b":544},{"a":613,"b":629}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":671,"b":679}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":742,"b":748}]}],"statement":"-- The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before\n-- the given one. By crm_sync_log_internal_id_idx.\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  occurred_at as \"occurredAt\",\n  id,\n  direction,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  internal_id as \"internalId\",\n  status,\n  error\nfrom crm_sync_log\nwhere organisation_id = :organisationId!::uuid\n  and internal_id = :contactId!::uuid\n  and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')\n  and (occurred_at, id) < (\n    coalesce(:beforeOccurredAt::timestamptz, 'infinity'),\n    coalesce(:beforeId::bigint, 0)\n  )\norder by\n  occurred_at desc,\n  id desc\nlimit :limit!::integer"};
+const syncLogListByContactIR = {"usedParamSet":{"organisationId":true,"contactId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":755,"b":770}]},{"name":"contactId","required":true,"transform":{"type":"scalar"},"locs":[{"a":804,"b":814}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":858,"b":874},{"a":955,"b":971}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":1013,"b":1021}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1096,"b":1102}]}],"statement":"-- The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before\n-- the given one, each with its connection's provider. By crm_sync_log_internal_id_idx, and\n-- crm_connections_pkey for each event.\nselect\n  event.organisation_id as \"organisationId\",\n  event.connection_id as \"connectionId\",\n  connection.provider,\n  event.occurred_at as \"occurredAt\",\n  event.id,\n  event.direction,\n  event.entity_type as \"entityType\",\n  event.external_id as \"externalId\",\n  event.internal_id as \"internalId\",\n  event.status,\n  event.error\nfrom crm_sync_log as event\ninner join crm_connections as connection\n  on connection.organisation_id = event.organisation_id\n  and connection.id = event.connection_id\nwhere event.organisation_id = :organisationId!::uuid\n  and event.internal_id = :contactId!::uuid\n  and event.occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')\n  and (event.occurred_at, event.id) < (\n    coalesce(:beforeOccurredAt::timestamptz, 'infinity'),\n    coalesce(:beforeId::bigint, 0)\n  )\norder by\n  event.occurred_at desc,\n  event.id desc\nlimit :limit!::integer"};
 
 /**
  * Query generated from SQL:
  * ```
  * -- The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before
- * -- the given one. By crm_sync_log_internal_id_idx.
+ * -- the given one, each with its connection's provider. By crm_sync_log_internal_id_idx, and
+ * -- crm_connections_pkey for each event.
  * select
- *   organisation_id as "organisationId",
- *   connection_id as "connectionId",
- *   occurred_at as "occurredAt",
- *   id,
- *   direction,
- *   entity_type as "entityType",
- *   external_id as "externalId",
- *   internal_id as "internalId",
- *   status,
- *   error
- * from crm_sync_log
- * where organisation_id = :organisationId!::uuid
- *   and internal_id = :contactId!::uuid
- *   and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')
- *   and (occurred_at, id) < (
+ *   event.organisation_id as "organisationId",
+ *   event.connection_id as "connectionId",
+ *   connection.provider,
+ *   event.occurred_at as "occurredAt",
+ *   event.id,
+ *   event.direction,
+ *   event.entity_type as "entityType",
+ *   event.external_id as "externalId",
+ *   event.internal_id as "internalId",
+ *   event.status,
+ *   event.error
+ * from crm_sync_log as event
+ * inner join crm_connections as connection
+ *   on connection.organisation_id = event.organisation_id
+ *   and connection.id = event.connection_id
+ * where event.organisation_id = :organisationId!::uuid
+ *   and event.internal_id = :contactId!::uuid
+ *   and event.occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')
+ *   and (event.occurred_at, event.id) < (
  *     coalesce(:beforeOccurredAt::timestamptz, 'infinity'),
  *     coalesce(:beforeId::bigint, 0)
  *   )
  * order by
- *   occurred_at desc,
- *   id desc
+ *   event.occurred_at desc,
+ *   event.id desc
  * limit :limit!::integer
  * ```
  */
@@ -246,13 +253,14 @@ export interface SyncLogListFailuresQuery {
   result: SyncLogListFailuresResult;
 }
 
-const syncLogListFailuresIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":445,"b":460}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":490,"b":503}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":564,"b":580},{"a":649,"b":665}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":707,"b":715}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":778,"b":784}]}],"statement":"-- The failures of a connection, newest first: the page of at most `limit` events before the given\n-- one. By crm_sync_log_status_connection_id_idx.\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  occurred_at as \"occurredAt\",\n  id,\n  direction,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  internal_id as \"internalId\",\n  status,\n  error as \"error!\"\nfrom crm_sync_log\nwhere organisation_id = :organisationId!::uuid\n  and connection_id = :connectionId!::uuid\n  and status = 'error'\n  and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')\n  and (occurred_at, id) < (\n    coalesce(:beforeOccurredAt::timestamptz, 'infinity'),\n    coalesce(:beforeId::bigint, 0)\n  )\norder by\n  occurred_at desc,\n  id desc\nlimit :limit!::integer"};
+const syncLogListFailuresIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":536,"b":551}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":590,"b":603}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":664,"b":680},{"a":749,"b":765}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":807,"b":815}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":878,"b":884}]}],"statement":"-- The failures of a connection, newest first: the page of at most `limit` events before the given\n-- one. By crm_sync_log_status_connection_id_idx; «is true» keeps the planner from the primary key,\n-- which would read the successes, too.\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  occurred_at as \"occurredAt\",\n  id,\n  direction,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  internal_id as \"internalId\",\n  status,\n  error as \"error!\"\nfrom crm_sync_log\nwhere (organisation_id = :organisationId!::uuid) is true\n  and connection_id = :connectionId!::uuid\n  and status = 'error'\n  and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')\n  and (occurred_at, id) < (\n    coalesce(:beforeOccurredAt::timestamptz, 'infinity'),\n    coalesce(:beforeId::bigint, 0)\n  )\norder by\n  occurred_at desc,\n  id desc\nlimit :limit!::integer"};
 
 /**
  * Query generated from SQL:
  * ```
  * -- The failures of a connection, newest first: the page of at most `limit` events before the given
- * -- one. By crm_sync_log_status_connection_id_idx.
+ * -- one. By crm_sync_log_status_connection_id_idx; «is true» keeps the planner from the primary key,
+ * -- which would read the successes, too.
  * select
  *   organisation_id as "organisationId",
  *   connection_id as "connectionId",
@@ -265,7 +273,7 @@ const syncLogListFailuresIR = {"usedParamSet":{"organisationId":true,"connection
  *   status,
  *   error as "error!"
  * from crm_sync_log
- * where organisation_id = :organisationId!::uuid
+ * where (organisation_id = :organisationId!::uuid) is true
  *   and connection_id = :connectionId!::uuid
  *   and status = 'error'
  *   and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')

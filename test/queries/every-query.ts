@@ -113,6 +113,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     contactExternalIdLink: [
       { ...record('1'), contactIds: [bothId] },
       { ...record('1'), contactIds: [takenId] },
+      { ...record('unknown'), contactIds: [bothId] },
       { ...record('5'), contactIds: [freeId] },
     ],
     contactExternalIdListByContacts: [{ organisationId, contactIds }],

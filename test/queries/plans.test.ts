@@ -51,7 +51,7 @@ const expectations: Record<QueryName, Expectation> = {
   contactExternalIdUnlink: { indexes: mappings, buffers: 60 },
   syncLogCountErrorsByKind: { indexes: ['crm_sync_log_status_connection_id_idx'], buffers: 500 },
   syncLogListByConnection: { indexes: ['crm_sync_log_pkey'], buffers: 80 },
-  syncLogListByContact: { indexes: ['crm_sync_log_internal_id_idx'], buffers: 80 },
+  syncLogListByContact: { indexes: ['crm_sync_log_internal_id_idx', 'crm_connections_pkey'], buffers: 200 },
   syncLogListFailures: { indexes: ['crm_sync_log_status_connection_id_idx'], buffers: 80 },
   syncLogRecord: { indexes: [], buffers: 100 },
 };
@@ -227,6 +227,35 @@ describe.each(['force_generic_plan', 'force_custom_plan'])('with %s', (mode) => 
       client.release();
     }
   });
+});
+
+describe('of a large connection without a failure', () => {
+  test.each(['connectionListWithHealth', 'syncLogListFailures', 'syncLogCountErrorsByKind'] as const)(
+    '%s does not read the log for what is not there',
+    async (name) => {
+      const { organisationId } = await createTenant(pool);
+      const { connectionId } = await connect(pool, organisationId, 'alto');
+      const client = await pool.connect();
+      const before = { ...values };
+      try {
+        await client.query(
+          `insert into crm_sync_log (organisation_id, connection_id, occurred_at, direction, entity_type, status)
+           select $1, $2, $3::timestamptz + number * interval '1 minute', 'inbound', 'contact', 'success'
+           from generate_series(1, 20000) as number`,
+          [organisationId, connectionId, dayOfThisMonth(0)],
+        );
+        await client.query('analyze');
+        Object.assign(values, { organisationId, connectionId });
+        for (const mode of ['force_generic_plan', 'force_custom_plan']) {
+          const plan = await explain(client, name, mode);
+          expect((plan['Shared Hit Blocks'] ?? 0) + (plan['Shared Read Blocks'] ?? 0)).toBeLessThan(100);
+        }
+      } finally {
+        Object.assign(values, before);
+        client.release();
+      }
+    },
+  );
 });
 
 test('every index on our tables serves a query or a constraint', async () => {

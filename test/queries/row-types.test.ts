@@ -1,8 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import pg from 'pg';
 import ts from 'typescript';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
+import * as api from '../../src/index.js';
 import { type Queryable, withNamedStatements } from '../../src/index.js';
 import { useDatabase } from '../support/database.js';
 import { createSamples, type QueryName, queries, queryNames } from './every-query.js';
@@ -77,9 +78,11 @@ describe.each(clients)('through %s', (_, open) => {
     const types = resultTypes();
     const samples = await createSamples(database.pool);
     const { client, end } = await open();
+    onTestFinished(end);
     const seenNull = new Set<string>();
     const seenValue = new Set<string>();
     for (const name of queryNames) {
+      expect(samples, `samples for ${name} belong into test/queries/every-query.ts`).toHaveProperty(name);
       const fields = types.get(name.toLowerCase()) as Map<string, Field>;
       let rowCount = 0;
       for (const params of samples[name]) {
@@ -103,8 +106,17 @@ describe.each(clients)('through %s', (_, open) => {
           expect(seenNull, 'columns seen without one').toContain(place);
       }
     }
-    await end();
   });
+});
+
+test('every query has a test of its behaviour, through the public function of its name', () => {
+  const tests = ['connections', 'contact-external-ids', 'sync-log']
+    .map((name) => readFileSync(projectPath(`test/queries/${name}.test.ts`), 'utf8'))
+    .join('');
+  for (const name of queryNames) {
+    expect(api, 'src/index.ts').toHaveProperty(name);
+    expect(tests.includes(`describe('${name}'`) || tests.includes(`['${name}', ${name}]`), name).toBe(true);
+  }
 });
 
 test('every query of queries/ is generated', () => {

@@ -1,8 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, inject } from 'vitest';
-import { withClient } from '../../dev/database.js';
-import { databaseUrl } from './server.js';
+import { databaseUrl, withClient } from '../../dev/database.js';
 
 /** A database of the test file's own. */
 export interface TestDatabase {
@@ -22,6 +21,8 @@ export function useDatabase(content: 'migrated' | 'host' | 'empty' = 'migrated')
   const name = `${prefix}_${randomBytes(6).toString('hex')}`;
   const url = databaseUrl(serverUrl, name);
   const pool = new pg.Pool({ connectionString: url, max: 30 });
+  // Dropping the database may end a connection that is just closing.
+  pool.on('error', () => {});
   beforeAll(async () => {
     const template = content === 'empty' ? 'template0' : `${prefix}_${content}`;
     await withClient(serverUrl, (client) => client.query(`create database ${name} template ${template}`));

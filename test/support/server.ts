@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { TestProject } from 'vitest/node';
-import { createHostTables, migrate, withClient } from '../../dev/database.js';
+import { createHostTables, databaseUrl, migrate, withClient } from '../../dev/database.js';
 import { startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
 
 declare module 'vitest' {
@@ -44,13 +44,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
     });
     await server.stop();
   };
-}
-
-/** The same server, another database. */
-export function databaseUrl(serverUrl: string, database: string): string {
-  const url = new URL(serverUrl);
-  url.pathname = database;
-  return url.toString();
 }
 
 /** TEST_DATABASE_URL if set; else a container if a Docker engine answers; else embedded. */

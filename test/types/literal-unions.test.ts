@@ -127,6 +127,7 @@ test('each result column with a closed list has it as its public type', async ()
     'contactExternalIdListByContacts.provider',
     'syncLogListByConnection.direction',
     'syncLogListByConnection.status',
+    'syncLogListByContact.provider',
     'syncLogListByContact.direction',
     'syncLogListByContact.status',
     'syncLogListFailures.direction',

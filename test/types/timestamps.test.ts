@@ -6,6 +6,8 @@ import { timestampParameter } from '../../src/timestamps.js';
 test.each([
   ['seven digits, as Reapit sends them', '2019-05-12T17:05:19.1234569Z', '2019-05-12T17:05:19.123456Z'],
   ['no zone, as Reapit also sends them', '2019-05-12T17:05:19', '2019-05-12T17:05:19.000000Z'],
+  ['no seconds', '2026-11-16T10:00Z', '2026-11-16T10:00:00.000000Z'],
+  ['a small z', '2026-11-16t10:00:00z', '2026-11-16T10:00:00.000000Z'],
   ['a date alone', '2026-11-16', '2026-11-16T00:00:00.000000Z'],
   ['an offset', '2026-11-16T00:30:00.5+01:00', '2026-11-15T23:30:00.500000Z'],
   ['an offset without a colon', '2026-11-16T00:30:00-0330', '2026-11-16T04:00:00.000000Z'],
@@ -23,14 +25,20 @@ test.each([
   '2026-13-01',
   '2026-11-16T25:00:00Z',
   '16/11/2026',
-  '2026-11-16T10:00Z',
+  '2026-11-16T10',
+  '2026-11-16T10:00+16:00',
+  '2026-11-16T10:00+01:75',
+  '0001-01-01T00:00:00',
+  '9998-12-31T23:59:59-01:00',
+  '20261116T100000Z',
+  ':'.repeat(40_000),
 ])('refuses %j', (text) => {
   expect(() => canonicalTimestamp(text)).toThrow(expect.objectContaining({ code: 'invalid_input' }));
 });
 
 test('never rounds up, whatever the digits and the offset', () => {
   const moment = fc.record({
-    date: fc.date({ min: new Date('1900-01-02'), max: new Date('9998-12-30'), noInvalidDate: true }),
+    date: fc.date({ min: new Date('1900-01-02'), max: new Date('9998-12-29'), noInvalidDate: true }),
     fraction: fc.string({ unit: fc.constantFrom(...'0123456789'), minLength: 1, maxLength: 9 }),
   });
   fc.assert(
@@ -44,7 +52,7 @@ test('never rounds up, whatever the digits and the offset', () => {
 });
 
 test('sorts as text in the order of time', () => {
-  const times = fc.date({ min: new Date('1900-01-02'), max: new Date('9998-12-30'), noInvalidDate: true });
+  const times = fc.date({ min: new Date('1900-01-02'), max: new Date('9998-12-29'), noInvalidDate: true });
   fc.assert(
     fc.property(times, times, (left, right) => {
       const [a, b] = [left, right].map((date) => canonicalTimestamp(date.toISOString())) as [string, string];
@@ -67,7 +75,7 @@ test('takes a Date or a text with a zone from application code, and nothing vagu
     null,
   ]) {
     expect(() => timestampParameter(place, vague as never)).toThrow(
-      'since has to be a Date, or ISO 8601 with a zone, in the years 1900 to 9998.',
+      'since has to be a Date, or ISO 8601 with a zone, in the years 1900 to 9998, not ',
     );
   }
 });

@@ -1,0 +1,80 @@
+import { CrmSchemaError } from './errors.js';
+import type { EncryptedCredentials, Provider } from './types.js';
+import { checkProvider, checkUuid, refuse, shown } from './validation.js';
+
+/** Which row a set of credentials belongs to. */
+export interface CredentialsOwner {
+  organisationId: string;
+  connectionId: string;
+  provider: Provider;
+}
+
+/**
+ * The additional authenticated data to encrypt credentials with, as bytes: for `jose`,
+ * `new FlattenedEncrypt(plaintext).setAdditionalAuthenticatedData(credentialsAad(owner))`.
+ *
+ * The database holds a ciphertext's `aad` against the row that it stands in
+ * (`crm_credentials_aad`), and decryption compares it again: copied to another row it is refused.
+ *
+ * @throws CrmSchemaError `invalid_input`, `unknown_provider`
+ */
+export function credentialsAad({ organisationId, connectionId, provider }: CredentialsOwner): Uint8Array {
+  checkUuid({ field: 'organisationId' }, organisationId);
+  checkUuid({ field: 'connectionId' }, connectionId);
+  checkProvider({ field: 'provider' }, provider);
+  // PostgreSQL writes UUIDs in lower case.
+  const ids = `${organisationId}:${connectionId}`.toLowerCase();
+  return new TextEncoder().encode(`nurturehub-crm:${ids}:${provider}`);
+}
+
+/** What each member has to look like besides `header`: as in `crm_credentials_is_jwe`. */
+const members: Record<Exclude<keyof EncryptedCredentials, 'header'>, { pattern: RegExp; longest: number }> = {
+  protected: { pattern: /^eyJ[\w-]+$/, longest: 1000 },
+  encrypted_key: { pattern: /^[\w-]{22,}$/, longest: 1366 },
+  iv: { pattern: /^[\w-]{16}$/, longest: 16 },
+  ciphertext: { pattern: /^[\w-]{2,}$/, longest: 16_384 },
+  tag: { pattern: /^[\w-]{22}$/, longest: 22 },
+  aad: { pattern: /^[\w-]+$/, longest: 1000 },
+};
+
+/**
+ * Encrypted credentials, as the database accepts them for this owner, as a plain object.
+ *
+ * Checked before they are sent, because the server logs a row that it refuses: plaintext that is passed
+ * by mistake does not leave the process.
+ *
+ * @throws CrmSchemaError `malformed_credentials`, naming the member and never its value;
+ *   `credentials_bound_elsewhere`
+ */
+export function checkCredentials(owner: CredentialsOwner, value: unknown): EncryptedCredentials {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    refuse({ field: 'credentials' }, 'has to be a JWE, as an object', 'malformed_credentials');
+  }
+  const { header, ...others } = value as Record<string, unknown>;
+  const checked: Record<string, string> = {};
+  for (const [member, { pattern, longest }] of Object.entries(members)) {
+    const text = others[member];
+    delete others[member];
+    if (typeof text !== 'string') malformed(member, 'is missing, or is not text');
+    if (text.length > longest) malformed(member, `is longer than ${longest} characters`);
+    if (!pattern.test(text)) malformed(member, 'is not base64url of the right size');
+    checked[member] = text;
+  }
+  const [other] = Object.keys(others);
+  if (other !== undefined) malformed(shown(other), 'does not belong there');
+  const { kid, ...parameters } = (header ?? {}) as Record<string, unknown>;
+  if (typeof kid !== 'string' || !/^[\w.:-]{1,200}$/.test(kid) || Object.keys(parameters).length > 0) {
+    malformed('header', 'has to have kid, 1 to 200 of A-Z a-z 0-9 . _ : -, and nothing else');
+  }
+  if (checked.aad !== Buffer.from(credentialsAad(owner)).toString('base64url')) {
+    throw new CrmSchemaError(
+      'credentials_bound_elsewhere',
+      'The credentials were encrypted for another organisation, connection or provider: see credentialsAad.',
+    );
+  }
+  return { ...checked, header: { kid } } as EncryptedCredentials;
+}
+
+function malformed(member: string, problem: string): never {
+  refuse({ field: `credentials.${member}` }, problem, 'malformed_credentials');
+}
