@@ -1,0 +1,169 @@
+import type pg from 'pg';
+import { describe, expect, test } from 'vitest';
+import { createTenant, useDatabase } from '../support/database.js';
+import { type Migration, migrations } from './support.js';
+
+const { pool } = useDatabase('host');
+
+/** Table lock modes, from the weakest that makes a writer wait for a writer of the catalog. */
+const modes = [
+  'SHARE UPDATE EXCLUSIVE',
+  'SHARE',
+  'SHARE ROW EXCLUSIVE',
+  'EXCLUSIVE',
+  'ACCESS EXCLUSIVE',
+] as const;
+
+/** The text of one line of the header, with the lines that continue it. */
+function header({ up }: Migration, name: string): string {
+  const [, text = ''] = new RegExp(`^-- ${name}:((?:.*\n-- {3,})*.*)`, 'm').exec(up) ?? [];
+  return text.replace(/\s*\n--\s*/g, ' ').trim();
+}
+
+/** Tables and lock modes that a text names, as `table MODE`. */
+function namedLocks(text: string): string[] {
+  const pattern = new RegExp(`\\b([a-z_]+) (${modes.toReversed().join('|')})\\b`, 'g');
+  return [...text.matchAll(pattern)].map(([, table, mode]) => `${table} ${mode}`).sort();
+}
+
+/** The strongest lock on each existing table that this transaction holds, as `table MODE`. */
+async function heldLocks(client: pg.ClientBase, existing: string[]): Promise<string[]> {
+  const { rows } = await client.query<{ table: string; mode: string }>(
+    `select relation::regclass::text as "table", mode
+     from pg_locks
+     join pg_class on pg_class.oid = relation
+     where pid = pg_backend_pid() and locktype = 'relation' and relation::regclass::text = any($1)`,
+    [existing],
+  );
+  const strongest = new Map<string, number>();
+  for (const { table, mode } of rows) {
+    const words = mode
+      .replace(/Lock$/, '')
+      .replace(/\B[A-Z]/g, ' $&')
+      .toUpperCase();
+    const strength = (modes as readonly string[]).indexOf(words);
+    strongest.set(table, Math.max(strength, strongest.get(table) ?? -1));
+  }
+  return [...strongest]
+    .filter(([, strength]) => strength >= 0)
+    .map(([table, strength]) => `${table} ${modes[strength]}`)
+    .sort();
+}
+
+/** How many rows of each table this session's scans have read so far. */
+async function rowsScanned(client: pg.ClientBase, existing: string[]): Promise<Map<string, string>> {
+  const { rows } = await client.query<{ name: string; read: string }>(
+    'select relname as name, seq_tup_read as read from pg_stat_xact_user_tables where relname = any($1)',
+    [existing],
+  );
+  return new Map(rows.map(({ name, read }) => [name, read]));
+}
+
+async function tables(client: pg.ClientBase): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `select oid::regclass::text as name from pg_class
+     where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace`,
+  );
+  return rows.map(({ name }) => name);
+}
+
+/** SQL without comments and literals. */
+function bareSql(text: string): string {
+  return text.replace(/--.*$/gm, '').replace(/'(?:[^']|'')*'/g, "''");
+}
+
+test('migrations are numbered without a gap and named after what they do', () => {
+  expect(migrations.map(({ file }) => file.slice(0, 4))).toEqual(
+    migrations.map((_, position) => String(position + 1).padStart(4, '0')),
+  );
+  for (const { file } of migrations)
+    expect(file).toMatch(/^\d{4}_(prepare|create|add|alter|drop|replace|validate)_[a-z0-9_]+\.sql$/);
+});
+
+describe.each(migrations)('$file', (migration) => {
+  test('begins with the line that node-pg-migrate looks for, and has each marker once', () => {
+    expect(migration.text.split('\n')[0]).toBe('-- Up Migration');
+    expect(migration.text.match(/^[ \t]*--[\s-]*up\s+migration.*$/gim)).toEqual(['-- Up Migration']);
+    expect(migration.text.match(/^[ \t]*--[\s-]*down\s+migration.*$/gim)).toEqual(['-- Down Migration']);
+  });
+
+  test.each(['Purpose', 'Locks', 'Scans', 'Down'])('states in its header: %s', (name) => {
+    expect(header(migration, name)).toMatch(/\w{3}/);
+    expect(migration.text.match(new RegExp(`^-- ${name}:`, 'gm'))).toHaveLength(1);
+  });
+
+  test.each(['up', 'down'] as const)(
+    'limits how long its %s waits for locks and how long it runs',
+    (half) => {
+      const statements = bareSql(migration[half]).trim().split(/;\s+/);
+      expect(statements.slice(0, 2)).toEqual([
+        "set local lock_timeout = ''",
+        "set local statement_timeout = ''",
+      ]);
+      const [, seconds] = /lock_timeout = '(\d+)s'/.exec(migration[half]) ?? [];
+      expect(Number(seconds)).toBeGreaterThan(0);
+      expect(Number(seconds)).toBeLessThanOrEqual(5);
+    },
+  );
+
+  test('writes keywords in lower case and no select *', () => {
+    expect(bareSql(migration.text)).not.toMatch(
+      /\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|TABLE|INDEX|FROM|WHERE|NOT|NULL|BEGIN|END|IF|THEN|RETURN)\b/,
+    );
+    expect(bareSql(migration.text)).not.toMatch(/select\s+\*/);
+  });
+
+  test('locks the tables and scans the tables that its header says, and no others', async () => {
+    const earlier = migrations.slice(0, migrations.indexOf(migration));
+    await migratedAlone(earlier, async (client) => {
+      const existing = await tables(client);
+      const readBefore = await rowsScanned(client, existing);
+      await client.query('begin');
+      await client.query(migration.up);
+      expect(await heldLocks(client, existing)).toEqual(namedLocks(header(migration, 'Locks')));
+      const read = await rowsScanned(client, existing);
+      const scanned = header(migration, 'Scans');
+      expect(existing.filter((table) => read.get(table) !== readBefore.get(table))).toEqual(
+        scanned.startsWith('nothing') ? [] : [scanned.split(',')[0]],
+      );
+      await client.query('rollback');
+    });
+  });
+});
+
+/** Runs `work` on tables that only the `earlier` migrations have touched, in committed transactions. */
+async function migratedAlone(
+  earlier: Migration[],
+  work: (client: pg.ClientBase) => Promise<void>,
+): Promise<void> {
+  const client = await pool.connect();
+  const down = [...earlier].reverse();
+  try {
+    await client.query('begin');
+    for (const { up } of earlier) await client.query(up);
+    const tenant = await createTenant(client, 3);
+    await client.query('commit');
+    await work(client);
+    await client.query('delete from contacts where organisation_id = $1', [tenant.organisationId]);
+  } finally {
+    await client.query('rollback');
+    await client.query('begin');
+    for (const migration of down) await client.query(migration.down);
+    await client.query('commit');
+    client.release();
+  }
+}
+
+test('the first migration locks nothing where the index was built beforehand', async () => {
+  const client = await pool.connect();
+  try {
+    await client.query('create unique index prebuilt on contacts (organisation_id, id)');
+    await client.query('begin');
+    await client.query(migrations[0]?.up ?? '');
+    expect(await heldLocks(client, ['contacts', 'organisations'])).toEqual([]);
+  } finally {
+    await client.query('rollback');
+    await client.query('drop index prebuilt');
+    client.release();
+  }
+});
