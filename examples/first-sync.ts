@@ -1,5 +1,5 @@
-// Connects a CRM and syncs a first page of contacts, on a migrated database with one organisation:
-//   DATABASE_URL=postgres://… npx tsx examples/first-sync.ts <organisation id> <contact id> <contact id>
+// Connects a CRM and syncs a first page of contacts. On a migrated database, for an organisation there:
+//   DATABASE_URL=postgres://… npx tsx first-sync.ts <organisation id> <contact id> <contact id>
 import { randomBytes, randomUUID } from 'node:crypto';
 import {
   CrmSchemaError,
@@ -10,14 +10,17 @@ import {
   contactExternalIdLinkMany,
   contactExternalIdResolve,
   credentialsAad,
-  type EncryptedCredentials,
   type SyncEvent,
   syncLogRecord,
 } from '@nurturehub/crm-schema';
 import { FlattenedEncrypt } from 'jose';
 import pg from 'pg';
 
-const [organisationId = '', ...contactIds] = process.argv.slice(2);
+const [organisationId, ...contactIds] = process.argv.slice(2);
+if (organisationId === undefined || contactIds.length !== 2) {
+  console.error('Usage: first-sync.ts <organisation id> <contact id> <contact id>');
+  process.exit(2);
+}
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
 
 // 1. Connect. The database takes nothing but ciphertext that is bound to this very connection.
@@ -29,7 +32,7 @@ const credentials = await new FlattenedEncrypt(new TextEncoder().encode('{"custo
   .setAdditionalAuthenticatedData(credentialsAad(connection))
   .encrypt(key);
 try {
-  await connectionConnect(pool, { ...connection, credentials: credentials as EncryptedCredentials });
+  await connectionConnect(pool, { ...connection, credentials });
 } catch (error) {
   if (!(error instanceof CrmSchemaError) || error.code !== 'live_connection_exists') throw error;
   console.error('Reapit is connected already: disconnect it first.');

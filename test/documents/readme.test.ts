@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
@@ -93,3 +94,17 @@ test('the README names every public function, and none that is not there', async
     expect(functions).toContain(name);
   }
 });
+
+test.each(['README.md', 'CONVENTIONS.md', 'CHANGELOG.md'])(
+  '%s names no file that is not there',
+  async (document) => {
+    const text = await readFile(projectPath(document), 'utf8');
+    const links = [...text.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, path]) => path as string);
+    const paths = [
+      ...text.matchAll(/`((?:migrations|queries|src|test|dev|demo|docs|examples|bench|\.ci)\/[\w./-]*)`/g),
+    ];
+    for (const path of [...links, ...paths.map(([, path]) => path as string)]) {
+      expect(existsSync(projectPath(path)), path).toBe(true);
+    }
+  },
+);

@@ -29,9 +29,12 @@ afterAll(() => rm(consumer, { recursive: true, force: true }));
 test('holds the code, its types, the migrations, the queries and the documents, and nothing else', async () => {
   expect((await readdir(installed)).toSorted()).toEqual([
     'CHANGELOG.md',
+    'CONVENTIONS.md',
     'LICENSE',
     'README.md',
     'dist',
+    'docs',
+    'examples',
     'migrations',
     'migrations.sha256',
     'package.json',
