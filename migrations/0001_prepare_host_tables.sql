@@ -9,7 +9,8 @@
 --            create unique index concurrently contacts_organisation_id_id_key
 --              on contacts (organisation_id, id);
 -- Scans:   contacts, once, for that index.
--- Down:    drops that index if this migration created it (contacts ACCESS EXCLUSIVE); loses no data.
+-- Down:    drops that index if this migration created it and no foreign key needs it (contacts ACCESS
+--          EXCLUSIVE); loses no data.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '5min';
@@ -197,7 +198,13 @@ begin
   into created
   from pg_index
   where indrelid = to_regclass('contacts'::text)
-    and obj_description(indexrelid, 'pg_class') like 'Created by @nurturehub/crm-schema:%';
+    and obj_description(indexrelid, 'pg_class') like 'Created by @nurturehub/crm-schema:%'
+    -- Foreign keys of others, such as a second installation's, may have come to rely on it.
+    and not exists (
+      select
+      from pg_constraint
+      where conindid = indexrelid
+    );
 
   if created is not null then
     execute format('drop index %s', created);

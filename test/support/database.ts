@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import pg from 'pg';
-import { afterAll, beforeAll, inject } from 'vitest';
+import { afterAll, beforeAll, inject, type RunnerTestSuite } from 'vitest';
 import { databaseUrl, withClient } from '../../dev/database.js';
 
 /** A database of the test file's own. */
@@ -27,11 +27,23 @@ export function useDatabase(content: 'migrated' | 'host' | 'empty' = 'migrated')
     const template = content === 'empty' ? 'template0' : `${prefix}_${content}`;
     await withClient(serverUrl, (client) => client.query(`create database ${name} template ${template}`));
   });
-  afterAll(async () => {
+  // biome-ignore lint/correctness/noEmptyPattern: vitest insists on a pattern here.
+  afterAll(async ({}, suite) => {
     await pool.end();
+    const { CI, TEST_DATABASE_URL } = process.env;
+    if (!CI && TEST_DATABASE_URL && hasFailed(suite)) {
+      console.log(`Kept for inspection: ${name}`);
+      return;
+    }
     await withClient(serverUrl, (client) => client.query(`drop database ${name} with (force)`));
   });
   return { url, pool };
+}
+
+function hasFailed(suite: Readonly<RunnerTestSuite>): boolean {
+  return suite.tasks.some((task) =>
+    task.type === 'suite' ? hasFailed(task) : task.result?.state === 'fail',
+  );
 }
 
 /** An organisation with contacts; their names are plainly fictional. */
