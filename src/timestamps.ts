@@ -48,8 +48,7 @@ export function timestampParameter(place: Place, value: TimestampInput): Timesta
 }
 
 function utcTimestamp(text: unknown): { utc: Timestamp; isZoned: boolean } | undefined {
-  // A moment is short; a pattern's time to fail on something else grows with its length.
-  const match = typeof text === 'string' && text.length <= 64 ? isoPattern.exec(text) : null;
+  const match = typeof text === 'string' ? isoPattern.exec(text) : null;
   if (match === null) return undefined;
   const [, date, minutes = '00:00', seconds = '00', fraction = '', givenZone] = match;
   const zone = givenZone ?? 'Z';

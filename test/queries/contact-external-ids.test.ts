@@ -211,7 +211,40 @@ describe('contactExternalIdLinkMany', () => {
     );
   });
 
-  test('takes an id for free that is just being moved away from the same contact', async () => {
+  test('calls a link contested whose contact is deleted while it is looked at again', async () => {
+    const { organisationId, contact, link, owner } = await tenantWithContacts(2);
+    const verdicts = ['retry', 'wrong_tenant'];
+    const deleting = {
+      query: async (config: QueryConfig) => {
+        const result = await pool.query(config);
+        const verdict = verdicts.shift();
+        if (verdict !== undefined) result.rows[0].outcome = verdict;
+        return result;
+      },
+    };
+    expect(
+      await contactExternalIdLinkMany(deleting, { organisationId, links: [link(0, '1'), link(1, '2')] }),
+    ).toEqual([{ outcome: 'contested' }, { outcome: 'linked' }]);
+    expect(await owner('2')).toBe(contact(1));
+  });
+
+  test("changes nothing at all beside another organisation's contact", async () => {
+    const { organisationId, contact, link } = await tenantWithContacts(1);
+    const stranger = await tenantWithContacts(1);
+    await contactExternalIdLink(pool, { organisationId, ...link(0, '1') });
+    await pool.query(
+      "update contact_external_ids set first_seen_at = '2026-01-01', last_seen_at = '2026-01-01' where contact_id = $1",
+      [contact(0)],
+    );
+    const ids = () => contactExternalIdListByContact(pool, { organisationId, contactId: contact(0) });
+    const before = await ids();
+    await expect(
+      contactExternalIdLinkMany(pool, { organisationId, links: [link(0, '1'), stranger.link(0, '2')] }),
+    ).rejects.toMatchObject({ code: 'wrong_tenant', rowIndex: 1 });
+    expect(await ids()).toEqual(before);
+  });
+
+  test('says whose an id is that is just being moved away from the same contact', async () => {
     const { organisationId, contact, link, move } = await tenantWithContacts(2);
     await contactExternalIdLink(pool, { organisationId, ...link(0, '1') });
     const rival = await pool.connect();
