@@ -147,6 +147,27 @@ describe('connectionConnect', () => {
   });
 });
 
+test('refused credentials never reach the server, whose log would show them', async () => {
+  const client = { query: () => expect.unreachable('something was sent') };
+  const owner = { organisationId: randomUUID(), connectionId: randomUUID(), provider: 'loop' } as const;
+  const jwe = await encryptCredentials(owner);
+  const refused: [string, object][] = [
+    ['malformed_credentials', { apiKey: 'secret-plaintext' }],
+    ['malformed_credentials', { ...jwe, apiKey: 'secret-plaintext' }],
+    ['malformed_credentials', { ...jwe, ciphertext: 'secret plaintext' }],
+    ['malformed_credentials', { ...jwe, ciphertext: 'x'.repeat(16_385) }],
+    ['malformed_credentials', { ...jwe, header: { kid: 'key-1', apiKey: 'secret-plaintext' } }],
+    ['malformed_credentials', { ...jwe, tag: undefined }],
+    ['credentials_bound_elsewhere', await encryptCredentials({ ...owner, connectionId: randomUUID() })],
+  ];
+  for (const [code, credentials] of refused) {
+    await expect(connectionConnect(client, { ...owner, credentials })).rejects.toMatchObject({
+      code,
+      message: expect.not.stringContaining('secret'),
+    });
+  }
+});
+
 describe('connectionGet', () => {
   test('finds nothing of another organisation', async () => {
     const { connectionId } = await connect(pool, await tenantId());
