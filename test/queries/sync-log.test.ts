@@ -135,6 +135,15 @@ describe('syncLogRecord', () => {
     expect(entries.map(({ externalId }) => externalId)).toEqual(externalIds.toReversed());
   });
 
+  test('counts the characters of a message as people do, and the bytes of an id', async () => {
+    const key = await newConnection();
+    const events: SyncEvent[] = [
+      { ...failure, error: { ...timeout, message: '😀'.repeat(500), code: '😀'.repeat(100) } } as SyncEvent,
+      { ...success, externalId: '😀'.repeat(128) },
+    ];
+    expect(await syncLogRecord(pool, { ...key, events })).toEqual({ recorded: 2 });
+  });
+
   const bad: [string, object, string][] = [
     [
       'an unknown direction',
