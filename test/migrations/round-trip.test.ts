@@ -143,17 +143,21 @@ describe('down with rows', () => {
   });
 });
 
-describe('down beside a writer', () => {
+describe.each([
+  ['crm_connections', 1],
+  ['crm_sync_log', 2],
+  ['contact_external_ids', 3],
+] as const)('down of %s beside a writer', (table, index) => {
   const { url, pool } = useDatabase();
 
   test('sees the row that a writer commits while the down waits for it', async () => {
     await withClient(url, async (writer) => {
       await writer.query('begin');
-      await fill(writer, 'contact_external_ids');
+      await fill(writer, table);
       await withClient(url, async (deployer) => {
         await deployer.query('begin');
         const pid = await backendPid(deployer);
-        const attempt = expectRefused(deployer.query(migrations[3]?.down ?? ''), dataLoss);
+        const attempt = expectRefused(deployer.query(migrations[index]?.down ?? ''), dataLoss);
         // Handled below; until then a rejection is not unhandled.
         attempt.catch(() => {});
         await untilWaiting(pool, pid);
