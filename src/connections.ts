@@ -14,7 +14,7 @@ import type {
   Timestamp,
   TimestampInput,
 } from './types.js';
-import { checkOneOf, checkProvider, checkShortText, checkUuid } from './validation.js';
+import { checkConnectionKey, checkOneOf, checkProvider, checkShortText, checkUuid } from './validation.js';
 
 /** Names one connection. */
 export interface ConnectionKey {
@@ -70,8 +70,6 @@ export async function connectionConnect(
     credentialsExpiresAt?: TimestampInput | null | undefined;
   },
 ): Promise<{ connectedAt: Timestamp }> {
-  checkKey(params);
-  checkProvider({ field: 'provider' }, params.provider);
   const { header, ...members } = checkCredentials(params, params.credentials);
   const expiresAt = params.credentialsExpiresAt ?? null;
   const [row] = await queries.connectionConnect.run(
@@ -92,7 +90,7 @@ export async function connectionConnect(
  * @throws CrmSchemaError `invalid_input`
  */
 export async function connectionGet(client: Queryable, key: ConnectionKey): Promise<Connection | null> {
-  checkKey(key);
+  checkConnectionKey(key);
   const [row] = await queries.connectionGet.run(key, client);
   return (row as Connection | undefined) ?? null;
 }
@@ -121,7 +119,7 @@ export async function connectionGetCredentials(
   client: Queryable,
   key: ConnectionKey,
 ): Promise<ConnectionCredentials | null> {
-  checkKey(key);
+  checkConnectionKey(key);
   const [row] = await queries.connectionGetCredentials.run(key, client);
   return (row as ConnectionCredentials | undefined) ?? null;
 }
@@ -155,7 +153,7 @@ export async function connectionSetStatus(
   client: Queryable,
   params: ConnectionKey & ({ status: 'active' } | { status: 'error'; reason: string }),
 ): Promise<{ statusChangedAt: Timestamp }> {
-  checkKey(params);
+  checkConnectionKey(params);
   checkOneOf({ field: 'status' }, params.status, ['active', 'error']);
   const reason = 'reason' in params ? params.reason : undefined;
   if (params.status === 'error') checkShortText({ field: 'reason' }, reason, 500);
@@ -177,7 +175,7 @@ export async function connectionDisconnect(
   client: Queryable,
   params: ConnectionKey & { reason?: string | null | undefined },
 ): Promise<{ disconnectedAt: Timestamp }> {
-  checkKey(params);
+  checkConnectionKey(params);
   if (params.reason != null) checkShortText({ field: 'reason' }, params.reason, 500);
   const [row] = await queries.connectionDisconnect.run({ ...params, reason: params.reason ?? null }, client);
   return row ?? notLive();
@@ -195,7 +193,7 @@ export async function connectionAdvanceLastSyncedAt(
   client: Queryable,
   params: ConnectionKey & { lastSyncedAt: TimestampInput },
 ): Promise<{ lastSyncedAt: Timestamp }> {
-  checkKey(params);
+  checkConnectionKey(params);
   const lastSyncedAt = timestampParameter({ field: 'lastSyncedAt' }, params.lastSyncedAt);
   const [row] = await queries.connectionAdvanceLastSyncedAt.run({ ...params, lastSyncedAt }, client);
   if (row === undefined || row.outcome === 'disconnected') return notLive();
@@ -214,14 +212,9 @@ export async function connectionAdvanceLastSyncedAt(
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`
  */
 export async function connectionResetLastSyncedAt(client: Queryable, key: ConnectionKey): Promise<void> {
-  checkKey(key);
+  checkConnectionKey(key);
   const [row] = await queries.connectionResetLastSyncedAt.run(key, client);
   if (row === undefined) notLive();
-}
-
-function checkKey({ organisationId, connectionId }: ConnectionKey): void {
-  checkUuid({ field: 'organisationId' }, organisationId);
-  checkUuid({ field: 'connectionId' }, connectionId);
 }
 
 function notLive(): never {

@@ -1,6 +1,6 @@
 import { CrmSchemaError } from './errors.js';
 import type { EncryptedCredentials, Provider } from './types.js';
-import { checkProvider, checkUuid, refuse, shown } from './validation.js';
+import { checkConnectionKey, checkProvider, refuse, shown } from './validation.js';
 
 /** Which row a set of credentials belongs to. */
 export interface CredentialsOwner {
@@ -18,13 +18,12 @@ export interface CredentialsOwner {
  *
  * @throws CrmSchemaError `invalid_input`, `unknown_provider`
  */
-export function credentialsAad({ organisationId, connectionId, provider }: CredentialsOwner): Uint8Array {
-  checkUuid({ field: 'organisationId' }, organisationId);
-  checkUuid({ field: 'connectionId' }, connectionId);
-  checkProvider({ field: 'provider' }, provider);
+export function credentialsAad(owner: CredentialsOwner): Uint8Array {
+  checkConnectionKey(owner);
+  checkProvider({ field: 'provider' }, owner.provider);
   // PostgreSQL writes UUIDs in lower case.
-  const ids = `${organisationId}:${connectionId}`.toLowerCase();
-  return new TextEncoder().encode(`nurturehub-crm:${ids}:${provider}`);
+  const ids = `${owner.organisationId}:${owner.connectionId}`.toLowerCase();
+  return new TextEncoder().encode(`nurturehub-crm:${ids}:${owner.provider}`);
 }
 
 /** What each member has to look like besides `header`: as in `crm_credentials_is_jwe`. */
@@ -44,9 +43,10 @@ const members: Record<Exclude<keyof EncryptedCredentials, 'header'>, { pattern: 
  * by mistake does not leave the process.
  *
  * @throws CrmSchemaError `malformed_credentials`, naming the member and never its value;
- *   `credentials_bound_elsewhere`
+ *   `credentials_bound_elsewhere`; and as {@link credentialsAad} on the owner
  */
 export function checkCredentials(owner: CredentialsOwner, value: unknown): EncryptedCredentials {
+  const aad = Buffer.from(credentialsAad(owner)).toString('base64url');
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     refuse({ field: 'credentials' }, 'has to be a JWE, as an object', 'malformed_credentials');
   }
@@ -66,7 +66,7 @@ export function checkCredentials(owner: CredentialsOwner, value: unknown): Encry
   if (typeof kid !== 'string' || !/^[\w.:-]{1,200}$/.test(kid) || Object.keys(parameters).length > 0) {
     malformed('header', 'has to have kid, 1 to 200 of A-Z a-z 0-9 . _ : -, and nothing else');
   }
-  if (checked.aad !== Buffer.from(credentialsAad(owner)).toString('base64url')) {
+  if (checked.aad !== aad) {
     throw new CrmSchemaError(
       'credentials_bound_elsewhere',
       'The credentials were encrypted for another organisation, connection or provider: see credentialsAad.',

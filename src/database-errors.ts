@@ -27,7 +27,7 @@ const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
   contact_external_ids_provider_check: ['unknown_provider', 'The provider is not one that can be connected.'],
 };
 
-/** SQLSTATEs by which the schema itself, or the server on its behalf, refuses something. */
+/** SQLSTATEs: class 23, and text that the server cannot store. */
 const integrityViolation = /^23/;
 const unstorableText = new Set(['22021', '22P05']);
 
@@ -37,7 +37,6 @@ interface DatabaseError extends Error {
   constraint?: string;
   table?: string;
   column?: string;
-  detail?: string;
 }
 
 function isDatabaseError(error: unknown): error is DatabaseError {

@@ -95,7 +95,7 @@ export class PreparedQuery<Params, Row> {
       if (required && value === null) {
         throw new CrmSchemaError('invalid_input', `${this.name}: ${name} is missing.`);
       }
-      return portable(value);
+      return value;
     });
   }
 }
@@ -121,13 +121,6 @@ function withoutLeadingComments(text: string): string {
 /** `as "error!"` tells pgtyped that a column is never null (`?`: may be); its rows' key is `error`. */
 function withoutTypeHints(text: string): string {
   return text.replace(/ as "(\w+)[!?]"/g, ' as "$1"');
-}
-
-/** `pg` writes a Date in the process's time zone; UTC says the same and reads better in a log. */
-function portable(value: unknown): unknown {
-  if (value instanceof Date) return value.toISOString();
-  if (Array.isArray(value)) return value.map(portable);
-  return value;
 }
 
 /**

@@ -16,6 +16,7 @@ import {
 } from './types.js';
 import {
   checkBatch,
+  checkConnectionKey,
   checkEntityType,
   checkExternalId,
   checkLimit,
@@ -85,8 +86,7 @@ export async function syncLogRecord(
   params: ConnectionKey & { events: readonly SyncEvent[] },
 ): Promise<{ recorded: number }> {
   const { organisationId, connectionId } = params;
-  checkUuid({ field: 'organisationId' }, organisationId);
-  checkUuid({ field: 'connectionId' }, connectionId);
+  checkConnectionKey(params);
   const events = checkBatch('events', params.events);
   const columns = {
     occurredAts: [] as (Timestamp | null)[],
@@ -168,8 +168,7 @@ export async function syncLogCountErrorsByKind(
   client: Queryable,
   params: ConnectionKey & { since: TimestampInput },
 ): Promise<SyncErrorCount[]> {
-  checkUuid({ field: 'organisationId' }, params.organisationId);
-  checkUuid({ field: 'connectionId' }, params.connectionId);
+  checkConnectionKey(params);
   const since = timestampParameter({ field: 'since' }, params.since);
   const rows = await queries.syncLogCountErrorsByKind.run({ ...params, since }, client);
   return rows as SyncErrorCount[];

@@ -28,6 +28,12 @@ export function checkUuid(place: Place, value: unknown): void {
     refuse(place, `has to be a UUID, not ${shown(value)}`);
 }
 
+/** The two ids that name a connection, for calls about one. */
+export function checkConnectionKey(key: { organisationId: unknown; connectionId: unknown }): void {
+  checkUuid({ field: 'organisationId' }, key.organisationId);
+  checkUuid({ field: 'connectionId' }, key.connectionId);
+}
+
 export function checkProvider(place: Place, value: unknown): asserts value is Provider {
   if (!isOneOf(value, providers)) {
     refuse(place, `has to be one of ${providers.join(', ')}, not ${shown(value)}`, 'unknown_provider');
