@@ -1,13 +1,11 @@
-import { randomBytes } from 'node:crypto';
-import { FlattenedEncrypt } from 'jose';
 import {
+  type CredentialsByProvider,
   type CredentialsOwner,
-  connectionConnect,
-  credentialsAad,
-  type EncryptedCredentials,
-  type Provider,
-  type Queryable,
-} from '../src/index.js';
+  credentialsConnect,
+  generateKey,
+  KeyRing,
+} from '../src/credentials/index.js';
+import type { Provider, Queryable } from '../src/index.js';
 import { type Agency, gullhaven, puddlewick, thistle } from './people.js';
 
 /** A connection of the story. Its id is fixed, so that the demo prints the same each time. */
@@ -39,26 +37,20 @@ export const providerNames: Record<Provider, string> = {
 };
 
 /** Placeholders in the shape of what each CRM signs in with; none of them opens anything. */
-const credentials: Record<Provider, Record<string, string>> = {
+const credentials: CredentialsByProvider = {
   agentos: { apiKey: 'demo', shortName: 'puddlewick' },
   // The client id and secret are NurtureHub's own; what belongs to the agency is its customer id.
-  reapit: { reapitCustomer: 'SBOX' },
+  reapit: { grant: 'client_credentials', customer: 'SBOX' },
   alto: { agencyRef: 'e0000000-0000-4000-8000-000000000001' },
-  street: { bearerToken: 'demo' },
+  street: { token: 'demo' },
   loop: { apiKey: 'demo' },
-  custom: { baseUrl: 'https://crm.example.com', bearerToken: 'demo' },
+  custom: { scheme: 'bearer', baseUrl: 'https://crm.example.com', token: 'demo' },
 };
 
 /** A key for this run alone: the demo never needs to read the credentials again. */
-const key = randomBytes(32);
+const keys = await KeyRing.parse({ keys: [await generateKey('A256KW', 'demo-key-1')] });
 
-/** Encrypts an agency's credentials for one connection, and makes it. */
+/** Connects an agency's CRM, its credentials encrypted for this one connection. */
 export async function connect(client: Queryable, owner: DemoConnection): Promise<void> {
-  const plaintext = new TextEncoder().encode(JSON.stringify(credentials[owner.provider]));
-  const jwe = await new FlattenedEncrypt(plaintext)
-    .setProtectedHeader({ alg: 'A256KW', enc: 'A256GCM' })
-    .setUnprotectedHeader({ kid: 'demo-key-1' })
-    .setAdditionalAuthenticatedData(credentialsAad(owner))
-    .encrypt(key);
-  await connectionConnect(client, { ...owner, credentials: jwe as EncryptedCredentials });
+  await credentialsConnect(client, keys, { ...owner, credentials: credentials[owner.provider] });
 }

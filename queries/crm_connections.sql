@@ -79,6 +79,8 @@ select
   status,
   status_reason as "statusReason",
   status_changed_at as "statusChangedAt",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt",
   last_synced_at as "lastSyncedAt",
   connected_at as "connectedAt",
   disconnected_at as "disconnectedAt"
@@ -110,6 +112,8 @@ select
   status,
   status_reason as "statusReason",
   status_changed_at as "statusChangedAt",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt",
   last_synced_at as "lastSyncedAt",
   connected_at as "connectedAt",
   disconnected_at as "disconnectedAt"
@@ -131,6 +135,8 @@ select
   connection.status,
   connection.status_reason as "statusReason",
   connection.status_changed_at as "statusChangedAt",
+  connection.credentials_version as "credentialsVersion",
+  connection.credentials_expires_at as "credentialsExpiresAt",
   connection.last_synced_at as "lastSyncedAt",
   connection.connected_at as "connectedAt",
   connection.disconnected_at as "disconnectedAt",
@@ -195,15 +201,43 @@ where organisation_id = :organisationId!::uuid
 returning id as "connectionId";
 
 /* @name connectionSetStatus */
--- Sets a live connection to active (no reason) or error (with one). One row, or none if the
--- organisation has no such live connection; statusChangedAt moves only when the status does. By
--- primary key; locks the row for the transaction.
-update crm_connections
-set
-  status = :status!::text,
-  status_reason = :reason::text,
-  status_changed_at = case when status = :status!::text then status_changed_at else now() end
-where organisation_id = :organisationId!::uuid
-  and id = :connectionId!::uuid
-  and status <> 'disconnected'
-returning status_changed_at as "statusChangedAt";
+-- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if
+-- its credentials are still those of that version. One row, or none if the organisation has no such
+-- connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt
+-- moves only when the status does. By primary key; locks the row for the transaction.
+with connection as (
+  select
+    organisation_id,
+    id,
+    status,
+    status_changed_at,
+    credentials_version
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+  for no key update
+),
+changed as (
+  update crm_connections
+  set
+    status = :status!::text,
+    status_reason = :reason::text,
+    status_changed_at = case
+      when connection.status = :status!::text then connection.status_changed_at
+      else now()
+    end
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.status <> 'disconnected'
+    and connection.credentials_version = coalesce(:credentialsVersion::integer, connection.credentials_version)
+  returning crm_connections.status_changed_at
+)
+select
+  case
+    when connection.status = 'disconnected' then 'disconnected'
+    when exists (select from changed) then 'set'
+    else 'superseded'
+  end as "outcome!",
+  coalesce((select status_changed_at from changed), connection.status_changed_at) as "statusChangedAt!"
+from connection;

@@ -1,5 +1,5 @@
-import { checkCredentials } from './credentials.js';
-import { CrmSchemaError } from './errors.js';
+import { checkEncryptedCredentials } from './credentials/jwe.js';
+import { CrmSchemaError, notLive } from './errors.js';
 import * as queries from './generated/crm_connections.js';
 import type { Queryable } from './prepared-query.js';
 import type { Refined } from './refined.js';
@@ -14,7 +14,14 @@ import type {
   Timestamp,
   TimestampInput,
 } from './types.js';
-import { checkConnectionKey, checkOneOf, checkProvider, checkShortText, checkUuid } from './validation.js';
+import {
+  checkConnectionKey,
+  checkOneOf,
+  checkProvider,
+  checkShortText,
+  checkUuid,
+  checkVersion,
+} from './validation.js';
 
 /** Names one connection. */
 export interface ConnectionKey {
@@ -44,7 +51,7 @@ export interface ConnectionHealth
   failureCount: number;
 }
 
-/** What the sync worker needs to sign in; everyone else has no use for it. */
+/** What the sync worker needs to sign in, still encrypted; `credentialsGet` decrypts it. */
 export interface ConnectionCredentials
   extends Refined<
     queries.ConnectionGetCredentialsResult,
@@ -55,8 +62,8 @@ export interface ConnectionCredentials
  * Connects a CRM: one new, active connection.
  *
  * @param params.connectionId a UUID that the caller makes, because the credentials are bound to it
- * @param params.credentials encrypted for exactly this organisation, connection and provider: see
- *   `credentialsAad`; what `jose`'s `FlattenedEncrypt` returns
+ * @param params.credentials encrypted for exactly this organisation, connection and provider; `credentialsConnect`
+ *   encrypts them as well
  * @param params.credentialsExpiresAt when the access token inside expires, if that is known
  * @returns when the database made the connection
  * @throws CrmSchemaError `live_connection_exists`, `connection_exists`, `unknown_organisation`,
@@ -70,7 +77,7 @@ export async function connectionConnect(
     credentialsExpiresAt?: TimestampInput | null | undefined;
   },
 ): Promise<{ connectedAt: Timestamp }> {
-  const { header, ...members } = checkCredentials(params, params.credentials);
+  const { header, ...members } = checkEncryptedCredentials(params, params.credentials);
   const expiresAt = params.credentialsExpiresAt ?? null;
   const [row] = await queries.connectionConnect.run(
     {
@@ -146,22 +153,37 @@ export async function connectionListWithHealth(
  * Marks a live connection `active`, which clears the reason, or `error`, with a reason that an agent
  * can act on (1 to 500 characters, no secret, no personal data).
  *
+ * @param params.credentialsVersion which credentials this was found out with, if it has to do with them:
+ *   a CRM that refuses a token says nothing of the token that another worker has put in its place
  * @returns since when the connection has had this status
- * @throws CrmSchemaError `connection_not_live`, `invalid_input`
+ * @throws CrmSchemaError `credentials_superseded` if the credentials are of another version by now,
+ *   and nothing was changed; `connection_not_live`, `invalid_input`
  */
 export async function connectionSetStatus(
   client: Queryable,
-  params: ConnectionKey & ({ status: 'active' } | { status: 'error'; reason: string }),
+  params: ConnectionKey & { credentialsVersion?: number | null | undefined } & (
+      | { status: 'active' }
+      | { status: 'error'; reason: string }
+    ),
 ): Promise<{ statusChangedAt: Timestamp }> {
   checkConnectionKey(params);
+  const credentialsVersion = params.credentialsVersion ?? null;
+  if (credentialsVersion !== null) checkVersion(credentialsVersion);
   checkOneOf({ field: 'status' }, params.status, ['active', 'error']);
   const reason = 'reason' in params ? params.reason : undefined;
   if (params.status === 'error') checkShortText({ field: 'reason' }, reason, 500);
   else if (reason !== undefined && reason !== null) {
     throw new CrmSchemaError('invalid_input', 'reason: an active connection has none.');
   }
-  const [row] = await queries.connectionSetStatus.run({ ...params, reason }, client);
-  return row ?? notLive();
+  const [row] = await queries.connectionSetStatus.run({ ...params, reason, credentialsVersion }, client);
+  if (row === undefined || row.outcome === 'disconnected') return notLive();
+  if (row.outcome === 'superseded') {
+    throw new CrmSchemaError(
+      'credentials_superseded',
+      `The credentials are not those of version ${credentialsVersion} any more: read them again.`,
+    );
+  }
+  return { statusChangedAt: row.statusChangedAt };
 }
 
 /**
@@ -215,8 +237,4 @@ export async function connectionResetLastSyncedAt(client: Queryable, key: Connec
   checkConnectionKey(key);
   const [row] = await queries.connectionResetLastSyncedAt.run(key, client);
   if (row === undefined) notLive();
-}
-
-function notLive(): never {
-  throw new CrmSchemaError('connection_not_live', 'The organisation has no such live connection.');
 }

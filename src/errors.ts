@@ -20,6 +20,20 @@ export type CrmSchemaErrorCode =
   | 'malformed_credentials'
   /** The credentials were encrypted for another organisation, connection or provider. */
   | 'credentials_bound_elsewhere'
+  /** The credentials are not what the provider's type says. */
+  | 'invalid_credentials'
+  /** The credentials are not those of the version that the caller goes by: read them again. */
+  | 'credentials_superseded'
+  /** The credentials cannot be decrypted: tampered with, or encrypted by another key of the same id. */
+  | 'credentials_not_authentic'
+  /** The key ring is missing or malformed. */
+  | 'invalid_key_ring'
+  /** The key ring does not have the key that the credentials are encrypted for. */
+  | 'unknown_key'
+  /** The key ring has only the public half of the key that the credentials are encrypted for. */
+  | 'key_cannot_decrypt'
+  /** The key ring lacks keys that connections still need. */
+  | 'key_still_needed'
   /** The external id is mapped to another contact. */
   | 'external_id_taken'
   /** The contact has another external id at this provider. */
@@ -66,4 +80,9 @@ export function withoutRow(error: unknown): never {
   if (!(error instanceof CrmSchemaError) || error.rowIndex === undefined) throw error;
   const message = error.message.slice(`row ${error.rowIndex}: `.length);
   throw new CrmSchemaError(error.code, message, error.cause === undefined ? {} : { cause: error.cause });
+}
+
+/** For calls about a connection that has to be live. */
+export function notLive(): never {
+  throw new CrmSchemaError('connection_not_live', 'The organisation has no such live connection.');
 }

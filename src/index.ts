@@ -10,7 +10,7 @@
 export * from './connections.js';
 export * from './contact-links.js';
 export * from './contact-lookup.js';
-export { type CredentialsOwner, credentialsAad } from './credentials.js';
+export { type CredentialsOwner, credentialsAad } from './credentials/jwe.js';
 export { CrmSchemaError, type CrmSchemaErrorCode } from './errors.js';
 export { type ExternalRecord, toExternalId } from './external-records.js';
 export { type Queryable, withNamedStatements } from './prepared-query.js';

@@ -98,6 +98,13 @@ export function checkObject(place: Place, value: unknown): asserts value is obje
   }
 }
 
+/** Which version of a connection's credentials. */
+export function checkVersion(value: unknown): void {
+  if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > 2_147_483_647) {
+    refuse({ field: 'credentialsVersion' }, `has to be a whole number from 1, not ${shown(value)}`);
+  }
+}
+
 /** A page's size. */
 export function checkLimit(value: number): void {
   if (!Number.isInteger(value) || value < 1 || value > 1000) {

@@ -1,6 +1,6 @@
-import { CrmSchemaError } from './errors.js';
-import type { EncryptedCredentials, Provider } from './types.js';
-import { checkConnectionKey, checkProvider, refuse, shown } from './validation.js';
+import { CrmSchemaError } from '../errors.js';
+import type { EncryptedCredentials, Provider } from '../types.js';
+import { checkConnectionKey, checkProvider, refuse, shown } from '../validation.js';
 
 /** Which row a set of credentials belongs to. */
 export interface CredentialsOwner {
@@ -10,8 +10,8 @@ export interface CredentialsOwner {
 }
 
 /**
- * The additional authenticated data to encrypt credentials with, as bytes: for `jose`,
- * `new FlattenedEncrypt(plaintext).setAdditionalAuthenticatedData(credentialsAad(owner))`.
+ * The additional authenticated data to encrypt credentials with, as bytes. `encryptCredentials` sees to
+ * it; for `jose` alone, `new FlattenedEncrypt(plaintext).setAdditionalAuthenticatedData(credentialsAad(owner))`.
  *
  * The database holds a ciphertext's `aad` against the row that it stands in
  * (`crm_credentials_aad`), and decryption compares it again: copied to another row it is refused.
@@ -25,6 +25,12 @@ export function credentialsAad(owner: CredentialsOwner): Uint8Array {
   const ids = `${owner.organisationId}:${owner.connectionId}`.toLowerCase();
   return new TextEncoder().encode(`nurturehub-crm:${ids}:${owner.provider}`);
 }
+
+/** The one content encryption: RFC 7518, section 5.3. */
+export const contentEncryption = 'A256GCM';
+
+/** The id of a key. */
+export const keyIdPattern = /^[\w.:-]{1,200}$/;
 
 /** What each member has to look like besides `header`: as in `crm_credentials_is_jwe`. */
 const members: Record<Exclude<keyof EncryptedCredentials, 'header'>, { pattern: RegExp; longest: number }> = {
@@ -45,7 +51,7 @@ const members: Record<Exclude<keyof EncryptedCredentials, 'header'>, { pattern: 
  * @throws CrmSchemaError `malformed_credentials`, naming the member and never its value;
  *   `credentials_bound_elsewhere`; and as {@link credentialsAad} on the owner
  */
-export function checkCredentials(owner: CredentialsOwner, value: unknown): EncryptedCredentials {
+export function checkEncryptedCredentials(owner: CredentialsOwner, value: unknown): EncryptedCredentials {
   const aad = Buffer.from(credentialsAad(owner)).toString('base64url');
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     refuse({ field: 'credentials' }, 'has to be a JWE, as an object', 'malformed_credentials');
@@ -57,14 +63,17 @@ export function checkCredentials(owner: CredentialsOwner, value: unknown): Encry
     delete others[member];
     if (typeof text !== 'string') malformed(member, 'is missing, or is not text');
     if (text.length > longest) malformed(member, `is longer than ${longest} characters`);
-    if (!pattern.test(text)) malformed(member, 'is not base64url of the right size');
+    if (!pattern.test(text) || text.length % 4 === 1) malformed(member, 'is not base64url of the right size');
     checked[member] = text;
   }
   const [other] = Object.keys(others);
   if (other !== undefined) malformed(shown(other), 'does not belong there');
   const { kid, ...parameters } = (header ?? {}) as Record<string, unknown>;
-  if (typeof kid !== 'string' || !/^[\w.:-]{1,200}$/.test(kid) || Object.keys(parameters).length > 0) {
+  if (typeof kid !== 'string' || !keyIdPattern.test(kid) || Object.keys(parameters).length > 0) {
     malformed('header', 'has to have kid, 1 to 200 of A-Z a-z 0-9 . _ : -, and nothing else');
+  }
+  if (protectedHeader(checked.protected as string).enc !== contentEncryption) {
+    malformed('protected', `does not say that enc is ${contentEncryption}`);
   }
   if (checked.aad !== aad) {
     throw new CrmSchemaError(
@@ -73,6 +82,14 @@ export function checkCredentials(owner: CredentialsOwner, value: unknown): Encry
     );
   }
   return { ...checked, header: { kid } } as EncryptedCredentials;
+}
+
+function protectedHeader(text: string): Record<string, unknown> {
+  try {
+    return JSON.parse(Buffer.from(text, 'base64url').toString());
+  } catch {
+    return malformed('protected', 'is not a JSON object in base64url');
+  }
 }
 
 function malformed(member: string, problem: string): never {

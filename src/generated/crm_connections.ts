@@ -172,6 +172,10 @@ export interface ConnectionGetResult {
   connectedAt: Timestamp;
   /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
   connectionId: string;
+  /** When the access token inside the credentials expires, readable without decrypting. Null if it does not, or if that is not known. */
+  credentialsExpiresAt: Timestamp | null;
+  /** Counts the changes of credentials, so that a writer can tell whether they are still those it read. */
+  credentialsVersion: number;
   /** When the connection ended. Set exactly when status is disconnected. */
   disconnectedAt: Timestamp | null;
   /** The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM's clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise. */
@@ -194,7 +198,7 @@ export interface ConnectionGetQuery {
   result: ConnectionGetResult;
 }
 
-const connectionGetIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":395,"b":410}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":429,"b":442}]}],"statement":"-- One connection, live or disconnected. At most one row, by primary key.\nselect\n  organisation_id as \"organisationId\",\n  id as \"connectionId\",\n  provider,\n  status,\n  status_reason as \"statusReason\",\n  status_changed_at as \"statusChangedAt\",\n  last_synced_at as \"lastSyncedAt\",\n  connected_at as \"connectedAt\",\n  disconnected_at as \"disconnectedAt\"\nfrom crm_connections\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid"};
+const connectionGetIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":494,"b":509}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":528,"b":541}]}],"statement":"-- One connection, live or disconnected. At most one row, by primary key.\nselect\n  organisation_id as \"organisationId\",\n  id as \"connectionId\",\n  provider,\n  status,\n  status_reason as \"statusReason\",\n  status_changed_at as \"statusChangedAt\",\n  credentials_version as \"credentialsVersion\",\n  credentials_expires_at as \"credentialsExpiresAt\",\n  last_synced_at as \"lastSyncedAt\",\n  connected_at as \"connectedAt\",\n  disconnected_at as \"disconnectedAt\"\nfrom crm_connections\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid"};
 
 /**
  * Query generated from SQL:
@@ -207,6 +211,8 @@ const connectionGetIR = {"usedParamSet":{"organisationId":true,"connectionId":tr
  *   status,
  *   status_reason as "statusReason",
  *   status_changed_at as "statusChangedAt",
+ *   credentials_version as "credentialsVersion",
+ *   credentials_expires_at as "credentialsExpiresAt",
  *   last_synced_at as "lastSyncedAt",
  *   connected_at as "connectedAt",
  *   disconnected_at as "disconnectedAt"
@@ -278,6 +284,10 @@ export interface ConnectionGetLiveResult {
   connectedAt: Timestamp;
   /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
   connectionId: string;
+  /** When the access token inside the credentials expires, readable without decrypting. Null if it does not, or if that is not known. */
+  credentialsExpiresAt: Timestamp | null;
+  /** Counts the changes of credentials, so that a writer can tell whether they are still those it read. */
+  credentialsVersion: number;
   /** When the connection ended. Set exactly when status is disconnected. */
   disconnectedAt: Timestamp | null;
   /** The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM's clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise. */
@@ -300,7 +310,7 @@ export interface ConnectionGetLiveQuery {
   result: ConnectionGetLiveResult;
 }
 
-const connectionGetLiveIR = {"usedParamSet":{"organisationId":true,"provider":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":449,"b":464}]},{"name":"provider","required":true,"transform":{"type":"scalar"},"locs":[{"a":489,"b":498}]}],"statement":"-- The live connection of an organisation to one CRM. At most one row, by\n-- crm_connections_organisation_id_provider_live_key.\nselect\n  organisation_id as \"organisationId\",\n  id as \"connectionId\",\n  provider,\n  status,\n  status_reason as \"statusReason\",\n  status_changed_at as \"statusChangedAt\",\n  last_synced_at as \"lastSyncedAt\",\n  connected_at as \"connectedAt\",\n  disconnected_at as \"disconnectedAt\"\nfrom crm_connections\nwhere organisation_id = :organisationId!::uuid\n  and provider = :provider!::text\n  and status <> 'disconnected'"};
+const connectionGetLiveIR = {"usedParamSet":{"organisationId":true,"provider":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":548,"b":563}]},{"name":"provider","required":true,"transform":{"type":"scalar"},"locs":[{"a":588,"b":597}]}],"statement":"-- The live connection of an organisation to one CRM. At most one row, by\n-- crm_connections_organisation_id_provider_live_key.\nselect\n  organisation_id as \"organisationId\",\n  id as \"connectionId\",\n  provider,\n  status,\n  status_reason as \"statusReason\",\n  status_changed_at as \"statusChangedAt\",\n  credentials_version as \"credentialsVersion\",\n  credentials_expires_at as \"credentialsExpiresAt\",\n  last_synced_at as \"lastSyncedAt\",\n  connected_at as \"connectedAt\",\n  disconnected_at as \"disconnectedAt\"\nfrom crm_connections\nwhere organisation_id = :organisationId!::uuid\n  and provider = :provider!::text\n  and status <> 'disconnected'"};
 
 /**
  * Query generated from SQL:
@@ -314,6 +324,8 @@ const connectionGetLiveIR = {"usedParamSet":{"organisationId":true,"provider":tr
  *   status,
  *   status_reason as "statusReason",
  *   status_changed_at as "statusChangedAt",
+ *   credentials_version as "credentialsVersion",
+ *   credentials_expires_at as "credentialsExpiresAt",
  *   last_synced_at as "lastSyncedAt",
  *   connected_at as "connectedAt",
  *   disconnected_at as "disconnectedAt"
@@ -338,6 +350,10 @@ export interface ConnectionListWithHealthResult {
   connectedAt: Timestamp;
   /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
   connectionId: string;
+  /** When the access token inside the credentials expires, readable without decrypting. Null if it does not, or if that is not known. */
+  credentialsExpiresAt: Timestamp | null;
+  /** Counts the changes of credentials, so that a writer can tell whether they are still those it read. */
+  credentialsVersion: number;
   /** When the connection ended. Set exactly when status is disconnected. */
   disconnectedAt: Timestamp | null;
   failureCount: number;
@@ -369,7 +385,7 @@ export interface ConnectionListWithHealthQuery {
   result: ConnectionListWithHealthResult;
 }
 
-const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organisationId":true},"params":[{"name":"failuresSince","required":true,"transform":{"type":"scalar"},"locs":[{"a":1850,"b":1864}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1958,"b":1973}]}],"statement":"-- Every connection an organisation has or had, live ones first, then by provider and newest first,\n-- with what the log says of its health: the last event, the last failure, and the failures since a\n-- time, counted up to 1,000. A handful of rows by the primary key; for each, the log's primary key\n-- and crm_sync_log_status_connection_id_idx, newest first; «is true» keeps the planner from the primary\n-- key where only failures are wanted.\nselect\n  connection.organisation_id as \"organisationId\",\n  connection.id as \"connectionId\",\n  connection.provider,\n  connection.status,\n  connection.status_reason as \"statusReason\",\n  connection.status_changed_at as \"statusChangedAt\",\n  connection.last_synced_at as \"lastSyncedAt\",\n  connection.connected_at as \"connectedAt\",\n  connection.disconnected_at as \"disconnectedAt\",\n  last_event.occurred_at as \"lastEventAt?\",\n  last_event.status as \"lastEventStatus?\",\n  last_failure.occurred_at as \"lastFailureAt?\",\n  last_failure.error as \"lastError?\",\n  failures.count as \"failureCount!\"\nfrom crm_connections as connection\nleft join lateral (\n  select\n    occurred_at,\n    status\n  from crm_sync_log\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_event on true\nleft join lateral (\n  select\n    occurred_at,\n    error\n  from crm_sync_log\n  where (organisation_id = connection.organisation_id) is true\n    and connection_id = connection.id\n    and status = 'error'\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_failure on true\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_log\n    where (organisation_id = connection.organisation_id) is true\n      and connection_id = connection.id\n      and status = 'error'\n      and occurred_at >= :failuresSince!::timestamptz\n    limit 1000\n  ) as counted\n) as failures\nwhere connection.organisation_id = :organisationId!::uuid\norder by\n  connection.status = 'disconnected',\n  connection.provider,\n  connection.connected_at desc,\n  connection.id"};
+const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organisationId":true},"params":[{"name":"failuresSince","required":true,"transform":{"type":"scalar"},"locs":[{"a":1971,"b":1985}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":2079,"b":2094}]}],"statement":"-- Every connection an organisation has or had, live ones first, then by provider and newest first,\n-- with what the log says of its health: the last event, the last failure, and the failures since a\n-- time, counted up to 1,000. A handful of rows by the primary key; for each, the log's primary key\n-- and crm_sync_log_status_connection_id_idx, newest first; «is true» keeps the planner from the primary\n-- key where only failures are wanted.\nselect\n  connection.organisation_id as \"organisationId\",\n  connection.id as \"connectionId\",\n  connection.provider,\n  connection.status,\n  connection.status_reason as \"statusReason\",\n  connection.status_changed_at as \"statusChangedAt\",\n  connection.credentials_version as \"credentialsVersion\",\n  connection.credentials_expires_at as \"credentialsExpiresAt\",\n  connection.last_synced_at as \"lastSyncedAt\",\n  connection.connected_at as \"connectedAt\",\n  connection.disconnected_at as \"disconnectedAt\",\n  last_event.occurred_at as \"lastEventAt?\",\n  last_event.status as \"lastEventStatus?\",\n  last_failure.occurred_at as \"lastFailureAt?\",\n  last_failure.error as \"lastError?\",\n  failures.count as \"failureCount!\"\nfrom crm_connections as connection\nleft join lateral (\n  select\n    occurred_at,\n    status\n  from crm_sync_log\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_event on true\nleft join lateral (\n  select\n    occurred_at,\n    error\n  from crm_sync_log\n  where (organisation_id = connection.organisation_id) is true\n    and connection_id = connection.id\n    and status = 'error'\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_failure on true\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_log\n    where (organisation_id = connection.organisation_id) is true\n      and connection_id = connection.id\n      and status = 'error'\n      and occurred_at >= :failuresSince!::timestamptz\n    limit 1000\n  ) as counted\n) as failures\nwhere connection.organisation_id = :organisationId!::uuid\norder by\n  connection.status = 'disconnected',\n  connection.provider,\n  connection.connected_at desc,\n  connection.id"};
 
 /**
  * Query generated from SQL:
@@ -386,6 +402,8 @@ const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organi
  *   connection.status,
  *   connection.status_reason as "statusReason",
  *   connection.status_changed_at as "statusChangedAt",
+ *   connection.credentials_version as "credentialsVersion",
+ *   connection.credentials_expires_at as "credentialsExpiresAt",
  *   connection.last_synced_at as "lastSyncedAt",
  *   connection.connected_at as "connectedAt",
  *   connection.disconnected_at as "disconnectedAt",
@@ -482,6 +500,7 @@ export const connectionResetLastSyncedAt = new PreparedQuery<ConnectionResetLast
 /** 'ConnectionSetStatus' parameters type */
 export interface ConnectionSetStatusParams {
   connectionId: string;
+  credentialsVersion?: number | null | void;
   organisationId: string;
   reason?: string | null | void;
   status: string;
@@ -489,7 +508,7 @@ export interface ConnectionSetStatusParams {
 
 /** 'ConnectionSetStatus' return type */
 export interface ConnectionSetStatusResult {
-  /** When status last became what it is. */
+  outcome: string;
   statusChangedAt: Timestamp;
 }
 
@@ -499,23 +518,51 @@ export interface ConnectionSetStatusQuery {
   result: ConnectionSetStatusResult;
 }
 
-const connectionSetStatusIR = {"usedParamSet":{"status":true,"reason":true,"organisationId":true,"connectionId":true},"params":[{"name":"status","required":true,"transform":{"type":"scalar"},"locs":[{"a":279,"b":286},{"a":369,"b":376}]},{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":313,"b":319}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":446,"b":461}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":480,"b":493}]}],"statement":"-- Sets a live connection to active (no reason) or error (with one). One row, or none if the\n-- organisation has no such live connection; statusChangedAt moves only when the status does. By\n-- primary key; locks the row for the transaction.\nupdate crm_connections\nset\n  status = :status!::text,\n  status_reason = :reason::text,\n  status_changed_at = case when status = :status!::text then status_changed_at else now() end\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid\n  and status <> 'disconnected'\nreturning status_changed_at as \"statusChangedAt\""};
+const connectionSetStatusIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"status":true,"reason":true,"credentialsVersion":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":559,"b":574}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":595,"b":608}]},{"name":"status","required":true,"transform":{"type":"scalar"},"locs":[{"a":696,"b":703},{"a":807,"b":814}]},{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":732,"b":738}]},{"name":"credentialsVersion","required":false,"transform":{"type":"scalar"},"locs":[{"a":1105,"b":1123}]}],"statement":"-- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if\n-- its credentials are still those of that version. One row, or none if the organisation has no such\n-- connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt\n-- moves only when the status does. By primary key; locks the row for the transaction.\nwith connection as (\n  select\n    organisation_id,\n    id,\n    status,\n    status_changed_at,\n    credentials_version\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nchanged as (\n  update crm_connections\n  set\n    status = :status!::text,\n    status_reason = :reason::text,\n    status_changed_at = case\n      when connection.status = :status!::text then connection.status_changed_at\n      else now()\n    end\n  from connection\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and connection.status <> 'disconnected'\n    and connection.credentials_version = coalesce(:credentialsVersion::integer, connection.credentials_version)\n  returning crm_connections.status_changed_at\n)\nselect\n  case\n    when connection.status = 'disconnected' then 'disconnected'\n    when exists (select from changed) then 'set'\n    else 'superseded'\n  end as \"outcome!\",\n  coalesce((select status_changed_at from changed), connection.status_changed_at) as \"statusChangedAt!\"\nfrom connection"};
 
 /**
  * Query generated from SQL:
  * ```
- * -- Sets a live connection to active (no reason) or error (with one). One row, or none if the
- * -- organisation has no such live connection; statusChangedAt moves only when the status does. By
- * -- primary key; locks the row for the transaction.
- * update crm_connections
- * set
- *   status = :status!::text,
- *   status_reason = :reason::text,
- *   status_changed_at = case when status = :status!::text then status_changed_at else now() end
- * where organisation_id = :organisationId!::uuid
- *   and id = :connectionId!::uuid
- *   and status <> 'disconnected'
- * returning status_changed_at as "statusChangedAt"
+ * -- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if
+ * -- its credentials are still those of that version. One row, or none if the organisation has no such
+ * -- connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt
+ * -- moves only when the status does. By primary key; locks the row for the transaction.
+ * with connection as (
+ *   select
+ *     organisation_id,
+ *     id,
+ *     status,
+ *     status_changed_at,
+ *     credentials_version
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *   for no key update
+ * ),
+ * changed as (
+ *   update crm_connections
+ *   set
+ *     status = :status!::text,
+ *     status_reason = :reason::text,
+ *     status_changed_at = case
+ *       when connection.status = :status!::text then connection.status_changed_at
+ *       else now()
+ *     end
+ *   from connection
+ *   where crm_connections.organisation_id = connection.organisation_id
+ *     and crm_connections.id = connection.id
+ *     and connection.status <> 'disconnected'
+ *     and connection.credentials_version = coalesce(:credentialsVersion::integer, connection.credentials_version)
+ *   returning crm_connections.status_changed_at
+ * )
+ * select
+ *   case
+ *     when connection.status = 'disconnected' then 'disconnected'
+ *     when exists (select from changed) then 'set'
+ *     else 'superseded'
+ *   end as "outcome!",
+ *   coalesce((select status_changed_at from changed), connection.status_changed_at) as "statusChangedAt!"
+ * from connection
  * ```
  */
 export const connectionSetStatus = new PreparedQuery<ConnectionSetStatusParams,ConnectionSetStatusResult>('connectionSetStatus', connectionSetStatusIR);

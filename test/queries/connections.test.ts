@@ -75,6 +75,27 @@ describe('connectionConnect', () => {
     });
   });
 
+  test('shows when the access token expires without the credentials', async () => {
+    const key = await connect(pool, await tenantId(), 'reapit');
+    const { organisationId } = key;
+    const expiry = { credentialsVersion: 1, credentialsExpiresAt: '2026-11-23T09:00:00.000000Z' };
+    await pool.query('update crm_connections set credentials_expires_at = $2 where id = $1', [
+      key.connectionId,
+      expiry.credentialsExpiresAt,
+    ]);
+    const health = await connectionListWithHealth(pool, { organisationId, failuresSince: new Date() });
+    const rows = [
+      await connectionGet(pool, key),
+      await connectionGetLive(pool, { organisationId, provider: 'reapit' }),
+      ...health,
+    ];
+    expect(rows).toHaveLength(3);
+    for (const row of rows) {
+      expect(row).toMatchObject(expiry);
+      expect(row).not.toHaveProperty('credentials');
+    }
+  });
+
   test('refuses a second live connection to the same CRM', async () => {
     const { organisationId } = await connect(pool, await tenantId(), 'loop');
     await expect(connect(pool, organisationId, 'loop')).rejects.toMatchObject({
@@ -266,6 +287,23 @@ describe('connectionSetStatus', () => {
       message,
     });
     expect(await connectionGet(pool, key)).toMatchObject({ status: 'active' });
+  });
+
+  test('goes by the credentials it was found out with: a CRM’s refusal of old ones says nothing of new ones', async () => {
+    const key = await connect(pool, await tenantId());
+    const refused = { ...key, status: 'error', reason: 'The token was refused.' } as const;
+    await expect(connectionSetStatus(pool, { ...refused, credentialsVersion: 2 })).rejects.toMatchObject({
+      code: 'credentials_superseded',
+      message: 'The credentials are not those of version 2 any more: read them again.',
+    });
+    expect(await connectionGet(pool, key)).toMatchObject({ status: 'active', credentialsVersion: 1 });
+    await connectionSetStatus(pool, { ...refused, credentialsVersion: 1 });
+    expect(await connectionGet(pool, key)).toMatchObject({ status: 'error' });
+    for (const credentialsVersion of [0, 1.5, '1', 2 ** 31]) {
+      await expect(
+        connectionSetStatus(pool, { ...refused, credentialsVersion } as never),
+      ).rejects.toMatchObject({ code: 'invalid_input' });
+    }
   });
 
   test('refuses a disconnected connection and one of another organisation', async () => {

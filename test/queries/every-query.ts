@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import * as contactExternalIdQueries from '../../src/generated/contact_external_ids.js';
+import * as credentialsQueries from '../../src/generated/credentials.js';
 import * as connectionQueries from '../../src/generated/crm_connections.js';
 import * as syncLogQueries from '../../src/generated/crm_sync_log.js';
 import {
@@ -16,7 +17,12 @@ import { connect } from '../support/connection.js';
 import { encryptCredentials } from '../support/credentials.js';
 import { createTenant } from '../support/database.js';
 
-const generated = { ...connectionQueries, ...syncLogQueries, ...contactExternalIdQueries };
+const generated = {
+  ...connectionQueries,
+  ...credentialsQueries,
+  ...syncLogQueries,
+  ...contactExternalIdQueries,
+};
 
 export type QueryName = keyof typeof generated;
 
@@ -88,6 +94,9 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
 
   const connectionId = randomUUID();
   const credentials = await encryptCredentials({ organisationId, connectionId, provider: 'loop' });
+  const rewrapped = await encryptCredentials({ ...healthy, provider: 'reapit' }, {}, 'test-key-2');
+  const replacement = { ...(await encryptCredentials({ ...failing, provider: 'alto' })) };
+  const nobody = '00000000-0000-0000-0000-000000000000';
   const first = { limit: 10, beforeOccurredAt: null, beforeId: null };
   const since = '2026-01-01T00:00:00Z';
   const record = (externalId: string) => ({
@@ -122,6 +131,24 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       { organisationId, provider: 'reapit', entityType: 'contact', externalIds: ['1', '2', 'unknown'] },
     ],
     contactExternalIdUnlink: [{ ...record('4'), contactIds: [goneId] }],
+    credentialsCountByKey: [undefined],
+    credentialsListByKey: [
+      { keyId: 'test-key-1', afterOrganisationId: nobody, afterConnectionId: nobody, limit: 5 },
+    ],
+    credentialsReplace: [1, 99].map((credentialsVersion) => ({
+      ...failing,
+      credentialsVersion,
+      credentials: replacement,
+    })),
+    credentialsRewrap: [
+      {
+        keyId: 'test-key-1',
+        organisationIds: [organisationId],
+        connectionIds: [healthy.connectionId],
+        credentialsVersions: [1],
+        credentials: [{ ...rewrapped }],
+      },
+    ],
     syncLogCountErrorsByKind: [{ ...healthy, since }],
     syncLogListByConnection: [{ ...healthy, ...first }],
     syncLogListByContact: [{ organisationId, contactId: bothId, ...first }],

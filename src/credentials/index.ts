@@ -1,0 +1,23 @@
+/**
+ * Credentials that nobody else can read: typed by CRM, encrypted before they leave the process, bound
+ * to their connection. The root of the package does without this, and without the libraries it needs.
+ *
+ * @packageDocumentation
+ */
+export { decryptCredentials, encryptCredentials, type OwnerOf } from './encryption.js';
+export { type CredentialsOwner, credentialsAad } from './jwe.js';
+export { type KeyInfo, KeyRing } from './key-ring.js';
+export type { KeyRingDocument } from './key-ring-document.js';
+export { credentialsCheckKeys, credentialsCountByKey, type KeyStanding, type KeyUsage } from './key-usage.js';
+export { generateKey, type KeyAlgorithm, keyAlgorithms, publicHalf, type RingKey } from './keys.js';
+export { type Credentials, type CredentialsByProvider, checkCredentials } from './providers.js';
+export { credentialsRefresh } from './refresh.js';
+export { credentialsRotate, type RotationFailure, type RotationResult } from './rotation.js';
+export {
+  credentialsConnect,
+  credentialsGet,
+  credentialsReplace,
+  type NewCredentials,
+  type ReplaceOutcome,
+  type StoredCredentials,
+} from './stored.js';

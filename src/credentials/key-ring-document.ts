@@ -1,0 +1,62 @@
+import { readFile } from 'node:fs/promises';
+import { CrmSchemaError } from '../errors.js';
+import type { RingKey } from './keys.js';
+
+/** A key ring as it is written down: a JWK Set (RFC 7517, section 5) that says which key is current. */
+export interface KeyRingDocument {
+  /** The `kid` of the key that encrypts; it may be left out where there is one key. */
+  current?: string | undefined;
+  keys: RingKey[];
+}
+
+/** Where a key ring comes from, if nothing else is said. */
+const variable = 'CRM_SCHEMA_KEYS';
+
+/**
+ * The text of the key ring in the environment.
+ *
+ * @throws CrmSchemaError `invalid_key_ring`
+ */
+export async function readKeyRing(
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<string> {
+  const value = environment[variable]?.trim() ?? '';
+  if (value === '') {
+    throw new CrmSchemaError(
+      'invalid_key_ring',
+      `${variable} is not set: it has to hold a key ring, as JSON or as the path of a file. To make one: npx crm-schema credentials generate-key.`,
+    );
+  }
+  if (value.startsWith('{')) return value;
+  return readFile(value, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    // A key without its braces would be shown as if it were a path.
+    throw new CrmSchemaError(
+      'invalid_key_ring',
+      `${variable} is neither a key ring as JSON nor the path of a file that can be read (${error.code}).`,
+    );
+  });
+}
+
+/** @throws CrmSchemaError `invalid_key_ring`; JSON.parse would quote the text */
+export function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return refuse('is not JSON');
+  }
+}
+
+/** @throws CrmSchemaError `invalid_key_ring` */
+export function checkDocument(document: unknown): { current: string | undefined; keys: unknown[] } {
+  const { current, keys } = (document ?? {}) as { current?: unknown; keys?: unknown };
+  if (!Array.isArray(keys) || keys.length === 0) {
+    refuse('has to be a JWK Set: {"current": "<key id>", "keys": [ … ]}, with at least one key');
+  }
+  if (current !== undefined && typeof current !== 'string') refuse('has a current that is not text');
+  return { current, keys };
+}
+
+/** @throws CrmSchemaError `invalid_key_ring` */
+export function refuse(problem: string): never {
+  throw new CrmSchemaError('invalid_key_ring', `The key ring ${problem}.`);
+}

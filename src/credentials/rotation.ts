@@ -1,0 +1,150 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CrmSchemaError, type CrmSchemaErrorCode } from '../errors.js';
+import * as queries from '../generated/credentials.js';
+import type { Queryable } from '../prepared-query.js';
+import type { Provider } from '../types.js';
+import { checkLimit } from '../validation.js';
+import type { KeyRing } from './key-ring.js';
+import { credentialsCountByKey, type KeyUsage } from './key-usage.js';
+
+/** A connection whose credentials could not be put under the current key. */
+export interface RotationFailure {
+  organisationId: string;
+  connectionId: string;
+  /** The key that they are encrypted for. */
+  keyId: string;
+  code: CrmSchemaErrorCode;
+}
+
+/** How a rotation ended. */
+export interface RotationResult {
+  /** How many connections' credentials are now under the current key that were not before. */
+  rotated: number;
+  /** Those whose key is there and does not decrypt them; they are as they were. */
+  failures: RotationFailure[];
+  /** How many are left under other keys, also under keys that the ring cannot decrypt with. */
+  remaining: number;
+}
+
+/** One row of the work list. */
+type Work = queries.CredentialsListByKeyResult;
+
+/** A locked row is waited for so often, half a second each, before it is left for the next rotation. */
+const patience = 10;
+
+const firstId = '00000000-0000-0000-0000-000000000000';
+
+/**
+ * Puts the credentials of all organisations under the ring's current key, a batch at a time: one short
+ * statement each, which skips rows that somebody has locked and comes back to them. What is inside and
+ * its version stay, so nobody who is just replacing credentials notices. However it is interrupted,
+ * each connection is under one key or the other, and a new rotation goes on where this one stopped.
+ *
+ * @param client not in a transaction: each batch commits
+ * @param options.batchSize 1 to 1,000; 100 if not given
+ * @param options.onProgress called after each batch
+ * @param options.signal stops after the batch that is being written
+ * @throws CrmSchemaError `invalid_input`
+ */
+export async function credentialsRotate(
+  client: Queryable,
+  keys: KeyRing,
+  options: {
+    batchSize?: number | undefined;
+    onProgress?: ((progress: { rotated: number; total: number }) => void) | undefined;
+    signal?: AbortSignal | undefined;
+  } = {},
+): Promise<RotationResult> {
+  const { batchSize = 100, onProgress, signal } = options;
+  checkLimit(batchSize);
+  let rotated = 0;
+  let failures: RotationFailure[] = [];
+  for (let idlePasses = 0; ; ) {
+    const others = (await credentialsCountByKey(client, keys)).filter(
+      ({ standing, connections }) => standing !== 'current' && connections > 0,
+    );
+    const work = others.filter(({ canDecrypt }) => canDecrypt);
+    const waiting = sum(work);
+    if (waiting === failures.length || idlePasses === patience || signal?.aborted) {
+      return { rotated, failures, remaining: sum(others) };
+    }
+    const total = rotated + waiting;
+    const before = rotated;
+    failures = [];
+    for (const { keyId } of work) {
+      for await (const batch of batches(client, keyId, batchSize)) {
+        if (signal?.aborted) break;
+        rotated += await rewrap(client, keys, keyId, batch, failures);
+        onProgress?.({ rotated, total });
+      }
+    }
+    if (rotated > before) idlePasses = 0;
+    else if (failures.length < waiting) {
+      // The rest is locked: a busy worker's rows are soon free.
+      idlePasses += 1;
+      await sleep(500);
+    }
+  }
+}
+
+function sum(usages: readonly KeyUsage[]): number {
+  return usages.reduce((total, { connections }) => total + connections, 0);
+}
+
+async function* batches(client: Queryable, keyId: string, limit: number): AsyncGenerator<Work[]> {
+  let after = { organisationId: firstId, connectionId: firstId };
+  for (;;) {
+    const batch = await queries.credentialsListByKey.run(
+      { keyId, limit, afterOrganisationId: after.organisationId, afterConnectionId: after.connectionId },
+      client,
+    );
+    const last = batch.at(-1);
+    if (last === undefined) return;
+    yield batch;
+    after = last;
+  }
+}
+
+/**
+ * Puts one batch under the current key.
+ *
+ * @param failures takes what cannot be decrypted
+ * @returns how many rows were changed: those still as they had been read, and not locked
+ */
+async function rewrap(
+  client: Queryable,
+  keys: KeyRing,
+  keyId: string,
+  batch: readonly Work[],
+  failures: RotationFailure[],
+): Promise<number> {
+  const attempts = await Promise.all(
+    batch.map(async (row) => {
+      const { organisationId, connectionId } = row;
+      const owner = { organisationId, connectionId, provider: row.provider as Provider };
+      try {
+        return { row, jwe: await keys.encrypt(owner, await keys.decrypt(owner, row.credentials)) };
+      } catch (error) {
+        if (!(error instanceof CrmSchemaError)) throw error;
+        failures.push({ organisationId, connectionId, keyId, code: error.code });
+        return [];
+      }
+    }),
+  );
+  const rewrapped = attempts.flat();
+  if (rewrapped.length === 0) return 0;
+  const stored = await queries.credentialsRewrap.run(
+    {
+      keyId,
+      organisationIds: rewrapped.map(({ row }) => row.organisationId),
+      connectionIds: rewrapped.map(({ row }) => row.connectionId),
+      credentialsVersions: rewrapped.map(({ row }) => row.credentialsVersion),
+      credentials: rewrapped.map(({ jwe: { header, ...members } }) => ({
+        ...members,
+        header: { ...header },
+      })),
+    },
+    client,
+  );
+  return stored.length;
+}

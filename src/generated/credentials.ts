@@ -1,0 +1,243 @@
+/** Types generated for queries found in "queries/credentials.sql" */
+import { PreparedQuery } from '../prepared-query.js';
+
+import type { TimestampInput } from '../types.js';
+
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+export type JsonArray = (Json)[];
+
+export type numberArray = (number)[];
+
+export type stringArray = (string)[];
+
+/** 'CredentialsCountByKey' parameters type */
+export type CredentialsCountByKeyParams = void;
+
+/** 'CredentialsCountByKey' return type */
+export interface CredentialsCountByKeyResult {
+  connections: number;
+  /** The id of the key that wraps the credentials (the JWE's header.kid): the work list of a key rotation. */
+  keyId: string;
+}
+
+/** 'CredentialsCountByKey' query type */
+export interface CredentialsCountByKeyQuery {
+  params: CredentialsCountByKeyParams;
+  result: CredentialsCountByKeyResult;
+}
+
+const credentialsCountByKeyIR = {"usedParamSet":{},"params":[],"statement":"-- How many connections each key protects, over all organisations. One row for each key that is in\n-- use; reads crm_connections_credentials_key_id_idx as a whole.\nselect\n  credentials_key_id as \"keyId!\",\n  count(*)::integer as \"connections!\"\nfrom crm_connections\nwhere credentials_key_id is not null\ngroup by credentials_key_id\norder by credentials_key_id"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- How many connections each key protects, over all organisations. One row for each key that is in
+ * -- use; reads crm_connections_credentials_key_id_idx as a whole.
+ * select
+ *   credentials_key_id as "keyId!",
+ *   count(*)::integer as "connections!"
+ * from crm_connections
+ * where credentials_key_id is not null
+ * group by credentials_key_id
+ * order by credentials_key_id
+ * ```
+ */
+export const credentialsCountByKey = new PreparedQuery<CredentialsCountByKeyParams,CredentialsCountByKeyResult>('credentialsCountByKey', credentialsCountByKeyIR);
+
+
+/** 'CredentialsListByKey' parameters type */
+export interface CredentialsListByKeyParams {
+  afterConnectionId: string;
+  afterOrganisationId: string;
+  keyId: string;
+  limit: number;
+}
+
+/** 'CredentialsListByKey' return type */
+export interface CredentialsListByKeyResult {
+  /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
+  connectionId: string;
+  /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null exactly when disconnected. */
+  credentials: Json;
+  /** Counts the changes of credentials, so that a writer can tell whether they are still those it read. */
+  credentialsVersion: number;
+  /** The organisation (tenant) that owns the connection. */
+  organisationId: string;
+  /** The CRM: agentos, reapit, alto, street, loop or custom. */
+  provider: string;
+}
+
+/** 'CredentialsListByKey' query type */
+export interface CredentialsListByKeyQuery {
+  params: CredentialsListByKeyParams;
+  result: CredentialsListByKeyResult;
+}
+
+const credentialsListByKeyIR = {"usedParamSet":{"keyId":true,"afterOrganisationId":true,"afterConnectionId":true,"limit":true},"params":[{"name":"keyId","required":true,"transform":{"type":"scalar"},"locs":[{"a":502,"b":508}]},{"name":"afterOrganisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":547,"b":567}]},{"name":"afterConnectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":576,"b":594}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":642,"b":648}]}],"statement":"-- The connections that one key protects, over all organisations, a page at a time: the work list of a\n-- key rotation. At most `limit` rows, by crm_connections_credentials_key_id_idx where the key protects\n-- few and else along the primary key, so that a whole rotation reads the table once.\nselect\n  organisation_id as \"organisationId\",\n  id as \"connectionId\",\n  provider,\n  credentials as \"credentials!\",\n  credentials_version as \"credentialsVersion\"\nfrom crm_connections\nwhere credentials_key_id = :keyId!::text\n  and (organisation_id, id) > (:afterOrganisationId!::uuid, :afterConnectionId!::uuid)\norder by\n  organisation_id,\n  id\nlimit :limit!::integer"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- The connections that one key protects, over all organisations, a page at a time: the work list of a
+ * -- key rotation. At most `limit` rows, by crm_connections_credentials_key_id_idx where the key protects
+ * -- few and else along the primary key, so that a whole rotation reads the table once.
+ * select
+ *   organisation_id as "organisationId",
+ *   id as "connectionId",
+ *   provider,
+ *   credentials as "credentials!",
+ *   credentials_version as "credentialsVersion"
+ * from crm_connections
+ * where credentials_key_id = :keyId!::text
+ *   and (organisation_id, id) > (:afterOrganisationId!::uuid, :afterConnectionId!::uuid)
+ * order by
+ *   organisation_id,
+ *   id
+ * limit :limit!::integer
+ * ```
+ */
+export const credentialsListByKey = new PreparedQuery<CredentialsListByKeyParams,CredentialsListByKeyResult>('credentialsListByKey', credentialsListByKeyIR);
+
+
+/** 'CredentialsReplace' parameters type */
+export interface CredentialsReplaceParams {
+  connectionId: string;
+  credentials: Json;
+  credentialsExpiresAt?: TimestampInput | null | void;
+  credentialsVersion: number;
+  organisationId: string;
+}
+
+/** 'CredentialsReplace' return type */
+export interface CredentialsReplaceResult {
+  credentialsVersion: number;
+  outcome: string;
+}
+
+/** 'CredentialsReplace' query type */
+export interface CredentialsReplaceQuery {
+  params: CredentialsReplaceParams;
+  result: CredentialsReplaceResult;
+}
+
+const credentialsReplaceIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"credentials":true,"credentialsExpiresAt":true,"credentialsVersion":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":474,"b":489}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":510,"b":523}]},{"name":"credentials","required":true,"transform":{"type":"scalar"},"locs":[{"a":617,"b":629}]},{"name":"credentialsExpiresAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":730,"b":750}]},{"name":"credentialsVersion","required":true,"transform":{"type":"scalar"},"locs":[{"a":980,"b":999}]}],"statement":"-- Replaces the credentials of a live connection, if they are still those of a version. One row, or\n-- none if the organisation has no such connection: `outcome` says what happened (`replaced`,\n-- `superseded` or `disconnected`), `credentialsVersion` what the version is now. By primary key; locks\n-- the row for the transaction.\nwith connection as (\n  select\n    organisation_id,\n    id,\n    status,\n    credentials_version\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nreplaced as (\n  update crm_connections\n  set\n    credentials = :credentials!::jsonb,\n    credentials_version = connection.credentials_version + 1,\n    credentials_expires_at = :credentialsExpiresAt::timestamptz\n  from connection\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and connection.status <> 'disconnected'\n    and connection.credentials_version = :credentialsVersion!::integer\n  returning crm_connections.credentials_version\n)\nselect\n  case\n    when connection.status = 'disconnected' then 'disconnected'\n    when exists (select from replaced) then 'replaced'\n    else 'superseded'\n  end as \"outcome!\",\n  coalesce((select credentials_version from replaced), connection.credentials_version) as \"credentialsVersion!\"\nfrom connection"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Replaces the credentials of a live connection, if they are still those of a version. One row, or
+ * -- none if the organisation has no such connection: `outcome` says what happened (`replaced`,
+ * -- `superseded` or `disconnected`), `credentialsVersion` what the version is now. By primary key; locks
+ * -- the row for the transaction.
+ * with connection as (
+ *   select
+ *     organisation_id,
+ *     id,
+ *     status,
+ *     credentials_version
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *   for no key update
+ * ),
+ * replaced as (
+ *   update crm_connections
+ *   set
+ *     credentials = :credentials!::jsonb,
+ *     credentials_version = connection.credentials_version + 1,
+ *     credentials_expires_at = :credentialsExpiresAt::timestamptz
+ *   from connection
+ *   where crm_connections.organisation_id = connection.organisation_id
+ *     and crm_connections.id = connection.id
+ *     and connection.status <> 'disconnected'
+ *     and connection.credentials_version = :credentialsVersion!::integer
+ *   returning crm_connections.credentials_version
+ * )
+ * select
+ *   case
+ *     when connection.status = 'disconnected' then 'disconnected'
+ *     when exists (select from replaced) then 'replaced'
+ *     else 'superseded'
+ *   end as "outcome!",
+ *   coalesce((select credentials_version from replaced), connection.credentials_version) as "credentialsVersion!"
+ * from connection
+ * ```
+ */
+export const credentialsReplace = new PreparedQuery<CredentialsReplaceParams,CredentialsReplaceResult>('credentialsReplace', credentialsReplaceIR);
+
+
+/** 'CredentialsRewrap' parameters type */
+export interface CredentialsRewrapParams {
+  connectionIds: stringArray;
+  credentials: JsonArray;
+  credentialsVersions: numberArray;
+  keyId: string;
+  organisationIds: stringArray;
+}
+
+/** 'CredentialsRewrap' return type */
+export interface CredentialsRewrapResult {
+  /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
+  connectionId: string;
+  /** The organisation (tenant) that owns the connection. */
+  organisationId: string;
+}
+
+/** 'CredentialsRewrap' query type */
+export interface CredentialsRewrapQuery {
+  params: CredentialsRewrapParams;
+  result: CredentialsRewrapResult;
+}
+
+const credentialsRewrapIR = {"usedParamSet":{"organisationIds":true,"connectionIds":true,"credentialsVersions":true,"credentials":true,"keyId":true},"params":[{"name":"organisationIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":534,"b":550}]},{"name":"connectionIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":565,"b":579}]},{"name":"credentialsVersions","required":true,"transform":{"type":"scalar"},"locs":[{"a":594,"b":614}]},{"name":"credentials","required":true,"transform":{"type":"scalar"},"locs":[{"a":632,"b":644}]},{"name":"keyId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1100,"b":1106}]}],"statement":"-- Puts the same credentials of many connections under another key. Returns the connections that were\n-- changed: those whose credentials are still what was read, by version and key, and whose row nobody\n-- else has locked. The version stays: it counts changes of what is inside, and a worker that is just\n-- refreshing a token must not lose. By primary key; locks the rows for the transaction, in its order.\nwith given as (\n  select\n    organisation_id,\n    connection_id,\n    credentials_version,\n    credentials\n  from unnest(\n    :organisationIds!::uuid[],\n    :connectionIds!::uuid[],\n    :credentialsVersions!::integer[],\n    :credentials!::jsonb[]\n  ) as given (organisation_id, connection_id, credentials_version, credentials)\n),\nunchanged as (\n  select\n    connection.organisation_id,\n    connection.id,\n    given.credentials\n  from given\n  inner join crm_connections as connection\n    on connection.organisation_id = given.organisation_id\n    and connection.id = given.connection_id\n    and connection.credentials_version = given.credentials_version\n    and connection.credentials_key_id = :keyId!::text\n  order by\n    connection.organisation_id,\n    connection.id\n  for no key update of connection skip locked\n)\nupdate crm_connections\nset credentials = unchanged.credentials\nfrom unchanged\nwhere crm_connections.organisation_id = unchanged.organisation_id\n  and crm_connections.id = unchanged.id\nreturning\n  crm_connections.organisation_id as \"organisationId\",\n  crm_connections.id as \"connectionId\""};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Puts the same credentials of many connections under another key. Returns the connections that were
+ * -- changed: those whose credentials are still what was read, by version and key, and whose row nobody
+ * -- else has locked. The version stays: it counts changes of what is inside, and a worker that is just
+ * -- refreshing a token must not lose. By primary key; locks the rows for the transaction, in its order.
+ * with given as (
+ *   select
+ *     organisation_id,
+ *     connection_id,
+ *     credentials_version,
+ *     credentials
+ *   from unnest(
+ *     :organisationIds!::uuid[],
+ *     :connectionIds!::uuid[],
+ *     :credentialsVersions!::integer[],
+ *     :credentials!::jsonb[]
+ *   ) as given (organisation_id, connection_id, credentials_version, credentials)
+ * ),
+ * unchanged as (
+ *   select
+ *     connection.organisation_id,
+ *     connection.id,
+ *     given.credentials
+ *   from given
+ *   inner join crm_connections as connection
+ *     on connection.organisation_id = given.organisation_id
+ *     and connection.id = given.connection_id
+ *     and connection.credentials_version = given.credentials_version
+ *     and connection.credentials_key_id = :keyId!::text
+ *   order by
+ *     connection.organisation_id,
+ *     connection.id
+ *   for no key update of connection skip locked
+ * )
+ * update crm_connections
+ * set credentials = unchanged.credentials
+ * from unchanged
+ * where crm_connections.organisation_id = unchanged.organisation_id
+ *   and crm_connections.id = unchanged.id
+ * returning
+ *   crm_connections.organisation_id as "organisationId",
+ *   crm_connections.id as "connectionId"
+ * ```
+ */
+export const credentialsRewrap = new PreparedQuery<CredentialsRewrapParams,CredentialsRewrapResult>('credentialsRewrap', credentialsRewrapIR);
+
+

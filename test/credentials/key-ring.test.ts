@@ -1,0 +1,176 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { inspect } from 'node:util';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import {
+  generateKey,
+  KeyRing,
+  type KeyRingDocument,
+  keyAlgorithms,
+  publicHalf,
+} from '../../src/credentials/index.js';
+import { testRingKey } from '../support/credentials.js';
+
+const key = testRingKey('key-1');
+const secret = key.k as string;
+
+/** A key ring's document with parts that its type would not let through. */
+const ring = (document: unknown) => KeyRing.parse(document as KeyRingDocument);
+
+describe('KeyRing.parse', () => {
+  test.each(keyAlgorithms)('takes what generateKey makes for %s', async (algorithm) => {
+    const keys = await ring({ keys: [await generateKey(algorithm, 'key-1')] });
+    expect(keys.current).toBe('key-1');
+    expect(keys.keys).toEqual([{ keyId: 'key-1', algorithm, isCurrent: true, canDecrypt: true }]);
+  });
+
+  test.each(['RSA-OAEP-256', 'ECDH-ES+A256KW'] as const)(
+    'takes the public half for %s',
+    async (algorithm) => {
+      const half = publicHalf(await generateKey(algorithm, 'key-1'));
+      expect(Object.keys(half as object)).not.toContain('d');
+      const keys = await ring({ keys: [half] });
+      expect(keys.keys).toEqual([{ keyId: 'key-1', algorithm, isCurrent: true, canDecrypt: false }]);
+    },
+  );
+
+  test.each(['P-384', 'P-521'])('takes ECDH on %s', async (namedCurve) => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve });
+    const jwk = { ...privateKey.export({ format: 'jwk' }), kid: 'k', alg: 'ECDH-ES+A256KW' };
+    expect((await ring({ keys: [jwk] })).current).toBe('k');
+  });
+
+  test('takes X25519', async () => {
+    const { privateKey } = generateKeyPairSync('x25519');
+    const jwk = { ...privateKey.export({ format: 'jwk' }), kid: 'k', alg: 'ECDH-ES+A256KW' };
+    expect((await ring({ keys: [jwk] })).current).toBe('k');
+  });
+
+  test('goes by current, wherever that key stands', async () => {
+    const keys = await ring({ current: 'b', keys: [key, testRingKey('b'), testRingKey('c')] });
+    expect(keys.keys.map(({ keyId, isCurrent }) => [keyId, isCurrent])).toEqual([
+      ['key-1', false],
+      ['b', true],
+      ['c', false],
+    ]);
+  });
+
+  test('ignores members that a JWK Set may have besides', async () => {
+    expect(
+      (await ring({ comment: 'ours', keys: [{ ...key, use: 'enc', key_ops: ['x'], x5t: 'y' }] })).current,
+    ).toBe('key-1');
+  });
+
+  const smallRsa = generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey.export({ format: 'jwk' });
+  const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' });
+
+  test.each<[string, unknown, string]>([
+    ['text that is not JSON', `{"keys": [{"k": "${secret}"`, 'The key ring is not JSON.'],
+    ['null', 'null', 'The key ring has to be a JWK Set'],
+    ['no keys', { keys: [] }, 'with at least one key'],
+    ['a bare JWK', key, 'The key ring has to be a JWK Set'],
+    ['a current that is no text', { current: 1, keys: [key] }, 'has a current that is not text'],
+    [
+      'a current that is not there',
+      { current: secret, keys: [key] },
+      'no key with the id that current names; it has key-1.',
+    ],
+    [
+      'several keys without current',
+      { keys: [key, testRingKey('b')] },
+      'several keys: current has to say which',
+    ],
+    ['the same id twice', { current: 'key-1', keys: [key, key] }, 'two keys with the id key-1'],
+    ['a key that is no object', { keys: [secret] }, 'keys[0] has to be a JWK'],
+    ['no id', { keys: [{ ...key, kid: undefined }] }, 'keys[0].kid has to be 1 to 200 of'],
+    ['an id with a space', { keys: [{ ...key, kid: `${secret} ` }] }, 'keys[0].kid has to be 1 to 200 of'],
+    ['no algorithm', { keys: [{ ...key, alg: undefined }] }, 'keys[0] (key-1).alg has to be one of A256KW'],
+    [
+      'a weaker algorithm',
+      { keys: [{ ...key, alg: 'A128KW' }] },
+      'keys[0] (key-1).alg has to be one of A256KW',
+    ],
+    ['direct encryption', { keys: [{ ...key, alg: 'dir' }] }, '.alg has to be one of'],
+    [
+      'another type of key',
+      { keys: [{ ...key, alg: 'RSA-OAEP-256' }] },
+      '.kty has to be RSA for RSA-OAEP-256',
+    ],
+    ['a signing key', { keys: [{ ...key, use: 'sig' }] }, '.use has to be enc'],
+    ['a short key', { keys: [{ ...key, k: secret.slice(1) }] }, '.k has to be 256 bits in base64url'],
+    ['a padded key', { keys: [{ ...key, k: `${secret}=` }] }, '.k has to be 256 bits in base64url'],
+    ['no key in the key', { keys: [{ ...key, k: undefined }] }, '.k has to be 256 bits in base64url'],
+    [
+      'RSA with 1024 bits',
+      { keys: [{ ...smallRsa, kid: 'key-1', alg: 'RSA-OAEP-256' }] },
+      'has a key that does not work: key-1',
+    ],
+    [
+      'a point that is not on the curve',
+      { keys: [{ ...ec, kid: 'key-1', alg: 'ECDH-ES+A256KW', x: secret }] },
+      'keys[0] (key-1) is not a sound key for ECDH-ES+A256KW',
+    ],
+  ])('refuses %s, and shows no key', async (_, document, message) => {
+    const error = await ring(document).catch((refusal) => refusal);
+    expect(error).toMatchObject({ code: 'invalid_key_ring', message: expect.stringContaining(message) });
+    expect(inspect(error)).not.toContain(secret.slice(5, 20));
+  });
+
+  test('refuses a private half that does not belong to the public one', async () => {
+    const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' });
+    await expect(
+      ring({ keys: [{ ...ec, d: other.d, kid: 'key-1', alg: 'ECDH-ES+A256KW' }] }),
+    ).rejects.toMatchObject({ code: 'invalid_key_ring' });
+  });
+});
+
+describe('KeyRing.load', () => {
+  test('takes JSON from CRM_SCHEMA_KEYS', async () => {
+    const keys = await KeyRing.load({ CRM_SCHEMA_KEYS: `\n ${JSON.stringify({ keys: [key] })}\n` });
+    expect(keys.current).toBe('key-1');
+  });
+
+  test('takes the file that CRM_SCHEMA_KEYS names', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'crm-schema-keys-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    await writeFile(join(folder, 'keys.json'), JSON.stringify({ keys: [key] }));
+    const keys = await KeyRing.load({ CRM_SCHEMA_KEYS: join(folder, 'keys.json') });
+    expect(keys.current).toBe('key-1');
+  });
+
+  test.each([
+    ['is not set', {}, 'CRM_SCHEMA_KEYS is not set: it has to hold a key ring'],
+    ['is empty', { CRM_SCHEMA_KEYS: ' ' }, 'CRM_SCHEMA_KEYS is not set'],
+    [
+      'names no file',
+      { CRM_SCHEMA_KEYS: `/nowhere/${secret}` },
+      'nor the path of a file that can be read (ENOENT).',
+    ],
+    ['names a folder', { CRM_SCHEMA_KEYS: tmpdir() }, 'nor the path of a file that can be read (EISDIR).'],
+    ['is cut short', { CRM_SCHEMA_KEYS: `{"keys":[{"k":"${secret}"` }, 'The key ring is not JSON.'],
+    ['is a bare key', { CRM_SCHEMA_KEYS: secret }, 'nor the path of a file that can be read (ENOENT).'],
+  ])('says what to do where it %s', async (_, environment, message) => {
+    const error = await KeyRing.load(environment).catch((refusal) => refusal);
+    expect(error).toMatchObject({ code: 'invalid_key_ring', message: expect.stringContaining(message) });
+    expect(inspect(error)).not.toContain(secret.slice(5, 20));
+  });
+});
+
+test('a key ring shows its keys’ names and nothing else, however it is printed', async () => {
+  const made = await Promise.all(
+    keyAlgorithms.map((algorithm, index) => generateKey(algorithm, `key-${index}`)),
+  );
+  const keys = await ring({ current: 'key-0', keys: made });
+  const printed = [
+    inspect(keys),
+    inspect(keys, { showHidden: true, depth: 10, customInspect: false }),
+    inspect({ keys }, { depth: 10 }),
+    JSON.stringify(keys),
+    String(keys),
+    Object.values(keys).join(),
+  ].join('\n');
+  expect(printed).toContain('key-0');
+  for (const { k, d } of made) expect(printed).not.toContain((k ?? d)?.slice(0, 20));
+});

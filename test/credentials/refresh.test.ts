@@ -1,0 +1,213 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { beforeAll, describe, expect, test } from 'vitest';
+import {
+  type Credentials,
+  credentialsGet,
+  credentialsRefresh,
+  credentialsReplace,
+  type KeyRing,
+} from '../../src/credentials/index.js';
+import { connectionDisconnect, connectionGet, connectionSetStatus, type Queryable } from '../../src/index.js';
+import { connect } from '../support/connection.js';
+import { testKeyRing } from '../support/credentials.js';
+import { createTenant, useDatabase } from '../support/database.js';
+
+const { pool } = useDatabase();
+
+let keys: KeyRing;
+beforeAll(async () => {
+  keys = await testKeyRing();
+});
+
+/** A token endpoint like Reapit's: each refresh token works once. */
+class TokenEndpoint {
+  #valid = 'test-refresh-1';
+  calls = 0;
+  refusals = 0;
+
+  /** @param milliseconds how long an answer takes */
+  constructor(readonly milliseconds = 0) {}
+
+  async refresh(refreshToken: string): Promise<Credentials<'reapit'>> {
+    this.calls += 1;
+    if (refreshToken !== this.#valid) {
+      this.refusals += 1;
+      throw new Error('invalid_grant');
+    }
+    this.#valid = `test-refresh-${this.calls + 1}`;
+    const answer = { grant: 'authorization_code', refreshToken: this.#valid } as const;
+    await sleep(this.milliseconds);
+    return answer;
+  }
+}
+
+async function connectReapit() {
+  const { organisationId } = await createTenant(pool);
+  return { ...(await connect(pool, organisationId, 'reapit')), provider: 'reapit' } as const;
+}
+
+type Connection = Awaited<ReturnType<typeof connectReapit>>;
+
+/** What a worker does when its access token has expired. */
+function refresh(client: Queryable, connection: Connection, endpoint: TokenEndpoint, credentialsVersion = 1) {
+  return credentialsRefresh(client, keys, {
+    ...connection,
+    credentialsVersion,
+    patience: 3000,
+    refresh: async ({ credentials }) => {
+      if (credentials.grant !== 'authorization_code') throw new Error('wrong grant');
+      return {
+        credentials: await endpoint.refresh(credentials.refreshToken),
+        credentialsExpiresAt: '2026-11-23T10:00:00Z',
+      };
+    },
+  });
+}
+
+describe('credentialsRefresh', () => {
+  test('stores what the CRM gave, and returns it', async () => {
+    const connection = await connectReapit();
+    const refreshed = await refresh(pool, connection, new TokenEndpoint());
+    expect(refreshed).toMatchObject({
+      credentials: { refreshToken: 'test-refresh-2' },
+      credentialsVersion: 2,
+      credentialsExpiresAt: '2026-11-23T10:00:00.000000Z',
+    });
+    expect(await credentialsGet(pool, keys, connection)).toEqual(refreshed);
+  });
+
+  test.each([0, 100])(
+    'of ten workers with one single-use token one wins, and all go on with what it got (an answer takes %i ms)',
+    async (milliseconds) => {
+      const connection = await connectReapit();
+      const endpoint = new TokenEndpoint(milliseconds);
+      const results = await Promise.all(
+        Array.from({ length: 10 }, () => refresh(pool, connection, endpoint)),
+      );
+      expect(endpoint.calls - endpoint.refusals).toBe(1);
+      if (milliseconds > 0) expect(endpoint.refusals).toBeGreaterThan(0);
+      for (const result of results) {
+        expect(result).toEqual(results[0]);
+        expect(result.credentials).not.toMatchObject({ refreshToken: 'test-refresh-1' });
+      }
+      expect(await connectionGet(pool, connection)).toMatchObject({
+        status: 'active',
+        credentialsVersion: 2,
+      });
+    },
+  );
+
+  test('does not use up a token for a worker that is late', async () => {
+    const connection = await connectReapit();
+    const endpoint = new TokenEndpoint();
+    const first = await refresh(pool, connection, endpoint);
+    expect(await refresh(pool, connection, endpoint)).toEqual(first);
+    expect(endpoint.calls).toBe(1);
+    expect(await refresh(pool, connection, endpoint, 2)).toMatchObject({ credentialsVersion: 3 });
+  });
+
+  test('throws what the CRM says where nobody else has refreshed, and then the connection may be marked', async () => {
+    const connection = await connectReapit();
+    await expect(
+      credentialsRefresh(pool, keys, {
+        ...connection,
+        credentialsVersion: 1,
+        patience: 100,
+        refresh: () => Promise.reject(new Error('invalid_grant')),
+      }),
+    ).rejects.toThrow('invalid_grant');
+    await connectionSetStatus(pool, {
+      ...connection,
+      status: 'error',
+      reason: 'Reapit wants a new consent.',
+      credentialsVersion: 1,
+    });
+    expect(await connectionGet(pool, connection)).toMatchObject({ status: 'error' });
+  });
+
+  test('a worker that lost cannot mark the connection', async () => {
+    const connection = await connectReapit();
+    await refresh(pool, connection, new TokenEndpoint());
+    await expect(
+      connectionSetStatus(pool, {
+        ...connection,
+        status: 'error',
+        reason: 'Reapit wants a new consent.',
+        credentialsVersion: 1,
+      }),
+    ).rejects.toMatchObject({ code: 'credentials_superseded' });
+    expect(await connectionGet(pool, connection)).toMatchObject({ status: 'active' });
+  });
+
+  test('does not lose new credentials to a database that is away for a moment', async () => {
+    const connection = await connectReapit();
+    let failures = 2;
+    const flaky: Queryable = {
+      query: (config) => {
+        if (config.text.includes('credentialsReplace') && failures > 0) {
+          failures -= 1;
+          return Promise.reject(new Error('Connection terminated unexpectedly'));
+        }
+        return pool.query(config);
+      },
+    };
+    const refreshed = await refresh(flaky, connection, new TokenEndpoint());
+    expect(failures).toBe(0);
+    expect(refreshed.credentials).toMatchObject({ refreshToken: 'test-refresh-2' });
+  });
+
+  test('does not mind that the answer to its own success is lost', async () => {
+    const connection = await connectReapit();
+    let lost = false;
+    const flaky: Queryable = {
+      query: async (config) => {
+        const result = await pool.query(config);
+        if (config.text.includes('credentialsReplace') && !lost) {
+          lost = true;
+          throw new Error('Connection terminated unexpectedly');
+        }
+        return result;
+      },
+    };
+    const refreshed = await refresh(flaky, connection, new TokenEndpoint());
+    expect(lost).toBe(true);
+    expect(refreshed).toMatchObject({
+      credentials: { refreshToken: 'test-refresh-2' },
+      credentialsVersion: 2,
+    });
+  });
+
+  test('does not store credentials of the wrong shape', async () => {
+    const connection = await connectReapit();
+    await expect(
+      credentialsRefresh(pool, keys, {
+        ...connection,
+        credentialsVersion: 1,
+        refresh: async () => ({ credentials: { grant: 'authorization_code', refreshToken: '' } }),
+      }),
+    ).rejects.toMatchObject({ code: 'invalid_credentials' });
+    expect(await connectionGet(pool, connection)).toMatchObject({ credentialsVersion: 1 });
+  });
+
+  test('refuses a connection that is not live', async () => {
+    const connection = await connectReapit();
+    await connectionDisconnect(pool, connection);
+    await expect(refresh(pool, connection, new TokenEndpoint())).rejects.toMatchObject({
+      code: 'connection_not_live',
+    });
+  });
+
+  test('gives way to an agent who enters new credentials meanwhile', async () => {
+    const connection = await connectReapit();
+    const entered: Credentials<'reapit'> = { grant: 'client_credentials', customer: 'SBOX' };
+    const result = await credentialsRefresh(pool, keys, {
+      ...connection,
+      credentialsVersion: 1,
+      refresh: async () => {
+        await credentialsReplace(pool, keys, { ...connection, credentialsVersion: 1, credentials: entered });
+        return { credentials: { grant: 'authorization_code', refreshToken: 'too-late' } };
+      },
+    });
+    expect(result).toMatchObject({ credentials: entered, credentialsVersion: 2 });
+  });
+});

@@ -1,0 +1,280 @@
+import { randomUUID } from 'node:crypto';
+import { beforeAll, describe, expect, expectTypeOf, test } from 'vitest';
+import { withClient } from '../../dev/database.js';
+import {
+  type Credentials,
+  credentialsConnect,
+  credentialsGet,
+  credentialsReplace,
+  type KeyRing,
+  type StoredCredentials,
+} from '../../src/credentials/index.js';
+import { connectionDisconnect, connectionGet, type Provider, providers } from '../../src/index.js';
+import { connect } from '../support/connection.js';
+import { sampleCredentials, testKeyRing } from '../support/credentials.js';
+import { createTenant, useDatabase } from '../support/database.js';
+
+const { pool } = useDatabase();
+
+let keys: KeyRing;
+beforeAll(async () => {
+  keys = await testKeyRing();
+});
+
+async function tenantId(): Promise<string> {
+  return (await createTenant(pool)).organisationId;
+}
+
+/** A new Reapit connection whose refresh token is single use. */
+async function reapit() {
+  const key = await connect(pool, await tenantId(), 'reapit');
+  return { ...key, provider: 'reapit' } as const;
+}
+
+const fresh: Credentials<'reapit'> = { grant: 'authorization_code', refreshToken: 'test-refresh-2' };
+
+describe('credentialsConnect', () => {
+  test.each(providers)('connects %s, and its credentials can be read back', async (provider) => {
+    const organisationId = await tenantId();
+    const credentials = sampleCredentials[provider];
+    const { connectionId, connectedAt } = await credentialsConnect(pool, keys, {
+      organisationId,
+      provider,
+      credentials,
+      credentialsExpiresAt: '2026-11-23T10:00:00+01:00',
+    });
+    expect(await credentialsGet(pool, keys, { organisationId, connectionId })).toEqual({
+      provider,
+      credentials,
+      credentialsVersion: 1,
+      credentialsKeyId: 'test-key-1',
+      credentialsExpiresAt: '2026-11-23T09:00:00.000000Z',
+    });
+    expect(await connectionGet(pool, { organisationId, connectionId })).toMatchObject({ connectedAt });
+  });
+
+  test('takes the id that the caller made', async () => {
+    const connectionId = randomUUID();
+    const made = await credentialsConnect(pool, keys, {
+      organisationId: await tenantId(),
+      connectionId,
+      provider: 'street',
+      credentials: sampleCredentials.street,
+    });
+    expect(made.connectionId).toBe(connectionId);
+  });
+
+  test('refuses wrong credentials before anything is sent', async () => {
+    const client = { query: () => expect.unreachable('something was sent') };
+    await expect(
+      credentialsConnect(client, keys, {
+        organisationId: randomUUID(),
+        provider: 'street',
+        credentials: { token: ' pasted-secret' },
+      }),
+    ).rejects.toMatchObject({
+      code: 'invalid_credentials',
+      message: 'credentials.token of street has to be printable ASCII without white space around it.',
+    });
+  });
+
+  test('refuses a second live connection', async () => {
+    const { organisationId } = await reapit();
+    await expect(
+      credentialsConnect(pool, keys, {
+        organisationId,
+        provider: 'reapit',
+        credentials: sampleCredentials.reapit,
+      }),
+    ).rejects.toMatchObject({ code: 'live_connection_exists' });
+  });
+
+  test('asks for the credentials of the CRM that is connected', () => {
+    type Params<P extends Provider> = Parameters<typeof credentialsConnect<P>>[2];
+    expectTypeOf<Params<'street'>['credentials']>().toEqualTypeOf<Credentials<'street'>>();
+    // @ts-expect-error a token is Street's, not agentOS's
+    const _wrong: Params<'agentos'>['credentials'] = { token: 't' };
+  });
+});
+
+describe('credentialsGet', () => {
+  test('gives a precise type for a provider, and for any one that can be told apart', async () => {
+    const connection = await reapit();
+    const stored = await credentialsGet(pool, keys, connection);
+    expectTypeOf(stored).toEqualTypeOf<StoredCredentials<'reapit'> | null>();
+    expect(stored?.credentials).toEqual(sampleCredentials.reapit);
+    const any = await credentialsGet(pool, keys, {
+      organisationId: connection.organisationId,
+      connectionId: connection.connectionId,
+    });
+    if (any?.provider !== 'reapit') return expect.unreachable('another provider');
+    expectTypeOf(any.credentials).toEqualTypeOf<Credentials<'reapit'>>();
+    expect(any.credentials.grant).toBe('authorization_code');
+  });
+
+  test('gives nothing of another organisation, of what is not there, and once disconnected', async () => {
+    const connection = await reapit();
+    const { connectionId, organisationId } = connection;
+    expect(await credentialsGet(pool, keys, { connectionId, organisationId: await tenantId() })).toBeNull();
+    expect(await credentialsGet(pool, keys, { organisationId, connectionId: randomUUID() })).toBeNull();
+    await connectionDisconnect(pool, connection);
+    expect(await credentialsGet(pool, keys, connection)).toBeNull();
+  });
+
+  test('refuses to take one CRM’s credentials for another’s', async () => {
+    await expect(credentialsGet(pool, keys, { ...(await reapit()), provider: 'alto' })).rejects.toMatchObject(
+      { code: 'credentials_bound_elsewhere' },
+    );
+  });
+
+  test('refuses a ciphertext that was copied to another row behind the database’s back', async () => {
+    const [from, to] = [await reapit(), await reapit()];
+    const client = await pool.connect();
+    try {
+      await client.query('begin');
+      await client.query(
+        'alter table crm_connections drop constraint crm_connections_credentials_bound_to_row_check',
+      );
+      await client.query(
+        'update crm_connections set credentials = (select credentials from crm_connections where id = $1) where id = $2',
+        [from.connectionId, to.connectionId],
+      );
+      await expect(credentialsGet(client, keys, to)).rejects.toMatchObject({
+        code: 'credentials_bound_elsewhere',
+      });
+      // Now with the row's own name written over the other's.
+      await client.query(
+        `update crm_connections
+         set credentials = credentials || jsonb_build_object('aad', crm_credentials_aad(organisation_id, id, provider))
+         where id = $1`,
+        [to.connectionId],
+      );
+      await expect(credentialsGet(client, keys, to)).rejects.toMatchObject({
+        code: 'credentials_not_authentic',
+      });
+    } finally {
+      await client.query('rollback');
+      client.release();
+    }
+  });
+});
+
+describe('credentialsReplace', () => {
+  test('replaces what was read, expiry and all, and leaves everything else', async () => {
+    const connection = await reapit();
+    const before = await connectionGet(pool, connection);
+    expect(
+      await credentialsReplace(pool, keys, {
+        ...connection,
+        credentialsVersion: 1,
+        credentials: fresh,
+        credentialsExpiresAt: '2026-11-23T10:00:00Z',
+      }),
+    ).toEqual({ outcome: 'replaced', credentialsVersion: 2 });
+    expect(await credentialsGet(pool, keys, connection)).toMatchObject({ credentials: fresh });
+    expect(await connectionGet(pool, connection)).toEqual({
+      ...before,
+      credentialsVersion: 2,
+      credentialsExpiresAt: '2026-11-23T10:00:00.000000Z',
+    });
+    // The expiry belonged to the credentials that are gone.
+    await credentialsReplace(pool, keys, { ...connection, credentialsVersion: 2, credentials: fresh });
+    expect(await connectionGet(pool, connection)).toMatchObject({ credentialsExpiresAt: null });
+  });
+
+  test('changes nothing for one who goes by an old version, and says which it is now', async () => {
+    const connection = await reapit();
+    await credentialsReplace(pool, keys, { ...connection, credentialsVersion: 1, credentials: fresh });
+    const late = { grant: 'authorization_code', refreshToken: 'too-late' } as const;
+    for (const credentialsVersion of [1, 3]) {
+      expect(
+        await credentialsReplace(pool, keys, { ...connection, credentialsVersion, credentials: late }),
+      ).toEqual({ outcome: 'superseded', credentialsVersion: 2 });
+    }
+    expect(await credentialsGet(pool, keys, connection)).toMatchObject({ credentials: fresh });
+  });
+
+  test('lets exactly one of twenty win that replace the same version at once', async () => {
+    const connection = await reapit();
+    const outcomes = await Promise.all(
+      Array.from({ length: 20 }, (_, worker) =>
+        credentialsReplace(pool, keys, {
+          ...connection,
+          credentialsVersion: 1,
+          credentials: { grant: 'authorization_code', refreshToken: `worker-${worker}` },
+        }),
+      ),
+    );
+    const winners = outcomes.flatMap(({ outcome }, worker) => (outcome === 'replaced' ? [worker] : []));
+    expect(winners).toHaveLength(1);
+    expect(outcomes).toEqual(
+      outcomes.map((_, worker) => ({
+        outcome: worker === winners[0] ? 'replaced' : 'superseded',
+        credentialsVersion: 2,
+      })),
+    );
+    expect(await credentialsGet(pool, keys, connection)).toMatchObject({
+      credentials: { refreshToken: `worker-${winners[0]}` },
+    });
+  });
+
+  test('waits for one who is just replacing, and then has lost', async () => {
+    const connection = await reapit();
+    const first = await pool.connect();
+    try {
+      await first.query('begin');
+      await credentialsReplace(first, keys, { ...connection, credentialsVersion: 1, credentials: fresh });
+      const second = credentialsReplace(pool, keys, {
+        ...connection,
+        credentialsVersion: 1,
+        credentials: sampleCredentials.reapit as Credentials<'reapit'>,
+      });
+      await first.query('commit');
+      expect(await second).toEqual({ outcome: 'superseded', credentialsVersion: 2 });
+    } finally {
+      first.release();
+    }
+  });
+
+  test('refuses a connection that is not live, is another’s, or is to another CRM', async () => {
+    const connection = await reapit();
+    const change = { credentialsVersion: 1, credentials: fresh } as const;
+    await expect(
+      credentialsReplace(pool, keys, { ...connection, ...change, organisationId: await tenantId() }),
+    ).rejects.toMatchObject({ code: 'connection_not_live' });
+    await expect(
+      credentialsReplace(pool, keys, {
+        ...connection,
+        provider: 'street',
+        credentialsVersion: 1,
+        credentials: sampleCredentials.street,
+      }),
+    ).rejects.toMatchObject({ code: 'credentials_bound_elsewhere' });
+    await connectionDisconnect(pool, connection);
+    await expect(credentialsReplace(pool, keys, { ...connection, ...change })).rejects.toMatchObject({
+      code: 'connection_not_live',
+    });
+  });
+
+  test.each([0, -1, 1.5, Number.NaN, '1', null, undefined])('refuses %j for a version', async (version) => {
+    await expect(
+      credentialsReplace(pool, keys, {
+        ...(await reapit()),
+        credentialsVersion: version as number,
+        credentials: fresh,
+      }),
+    ).rejects.toMatchObject({ code: 'invalid_input' });
+  });
+});
+
+test('the clear text of credentials is nowhere in their row', async () => {
+  const { organisationId } = await reapit();
+  await withClient(pool.options.connectionString as string, async (client) => {
+    const { rows } = await client.query(
+      'select row::text from crm_connections as row where organisation_id = $1',
+      [organisationId],
+    );
+    expect(rows).toHaveLength(1);
+    expect(rows[0].row).not.toContain('test-refresh-1');
+  });
+});
