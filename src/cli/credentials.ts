@@ -1,0 +1,120 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { KeyRing } from '../credentials/key-ring.js';
+import { credentialsCountByKey, type KeyUsage } from '../credentials/key-usage.js';
+import { credentialsRotate, type RotationResult } from '../credentials/rotation.js';
+import { withDatabase } from './database.js';
+import { exitCodes } from './failures.js';
+import { addKeyCommands } from './keys.js';
+import { connections, count, duration, showProgress } from './progress.js';
+
+/** `crm-schema credentials …` */
+export function credentialsCommand(): Command {
+  const command = new Command('credentials').description('The keys that protect credentials.');
+  addKeyCommands(command);
+  command
+    .command('status')
+    .description(
+      'Counts the connections that each key protects. Exit code 3 if the ring lacks a key they need.',
+    )
+    .option('--json', 'for programs')
+    .action(status);
+  command
+    .command('rotate')
+    .description(
+      'Puts all credentials under the current key, in batches, beside live traffic. May be interrupted and run again.',
+    )
+    .option('--batch-size <rows>', '1 to 1,000 connections a statement', batchSize, 100)
+    .option('--json', 'for programs')
+    .action(rotate);
+  return command;
+}
+
+function batchSize(value: string): number {
+  const size = Number(value);
+  if (!Number.isInteger(size) || size < 1 || size > 1000) {
+    throw new InvalidArgumentError('It has to be a whole number from 1 to 1000.');
+  }
+  return size;
+}
+
+async function status(options: { json?: boolean }): Promise<void> {
+  const keys = await KeyRing.load();
+  const usages = await withDatabase((client) => credentialsCountByKey(client, keys));
+  console.log(
+    options.json ? JSON.stringify({ current: keys.current, keys: usages }, null, 2) : report(usages),
+  );
+  if (usages.some(isNeeded)) process.exitCode = exitCodes.unmet;
+}
+
+/** Whether connections need a key that the ring cannot decrypt with. */
+function isNeeded({ connections: number, canDecrypt }: KeyUsage): boolean {
+  return number > 0 && !canDecrypt;
+}
+
+function report(usages: readonly KeyUsage[]): string {
+  const width = Math.max(3, ...usages.map(({ keyId: id }) => id.length));
+  const line = (...[id, standing, number]: [string, string, string]) =>
+    `${id.padEnd(width)}  ${standing.padEnd(8)}  ${number.padStart(11)}`;
+  const waiting = usages.filter(({ standing, canDecrypt }) => standing !== 'current' && canDecrypt);
+  const total = waiting.reduce((sum, usage) => sum + usage.connections, 0);
+  return [
+    line('Key', 'Standing', 'Connections'),
+    ...usages.map((usage) => line(usage.keyId, usage.standing, count(usage.connections))),
+    ...usages.filter(isNeeded).map(lack),
+    ...(total > 0
+      ? [`To put ${connections(total)} under the current key: crm-schema credentials rotate`]
+      : []),
+    ...waiting
+      .filter((usage) => usage.connections === 0)
+      .map((usage) => `No connection needs ${usage.keyId} any more; backups may.`),
+  ].join('\n');
+}
+
+function lack({ keyId: id, standing, connections: number }: KeyUsage): string {
+  const what =
+    standing === 'missing' ? 'which the key ring does not have' : 'of which there is the public half only';
+  return `${connections(number)} cannot be read: they need the key ${id}, ${what}.`;
+}
+
+async function rotate(options: { batchSize: number; json?: boolean }): Promise<void> {
+  const keys = await KeyRing.load();
+  const interruption = new AbortController();
+  const onSignal = () => interruption.abort();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal);
+  const start = Date.now();
+  const progress = showProgress('Re-encrypting');
+  const { result, usages } = await withDatabase(async (client) => {
+    const ended = await credentialsRotate(client, keys, {
+      batchSize: options.batchSize,
+      signal: interruption.signal,
+      onProgress: ({ rotated, total }) => progress.update(rotated, total),
+    });
+    return { result: ended, usages: await credentialsCountByKey(client, keys) };
+  }).finally(() => progress.end());
+  if (options.json) console.log(JSON.stringify({ keyId: keys.current, ...result }, null, 2));
+  else if (result.rotated + result.remaining === 0) {
+    console.log(`Nothing to do: all connections are under ${keys.current}.`);
+  } else {
+    console.log(
+      `Put ${connections(result.rotated)} under ${keys.current} in ${duration(Date.now() - start)}.`,
+    );
+  }
+  for (const line of leftovers(result, usages)) console.error(line);
+  if (interruption.signal.aborted) console.error('Interrupted: run it again for the rest.');
+  if (result.remaining > 0) process.exitCode = exitCodes.failed;
+}
+
+/** What a rotation left, and why. */
+function leftovers({ failures, remaining }: RotationResult, usages: readonly KeyUsage[]): string[] {
+  const needed = usages.filter((usage) => usage.standing !== 'current' && isNeeded(usage));
+  const unreadable = needed.reduce((sum, usage) => sum + usage.connections, 0);
+  const rest = remaining - failures.length - unreadable;
+  return [
+    ...needed.map(lack),
+    ...failures.map(
+      ({ organisationId, connectionId, keyId: id, code }) =>
+        `Not done: connection ${connectionId} of organisation ${organisationId}, key ${id}: ${code}.`,
+    ),
+    ...(rest > 0 ? [`${connections(rest)} left for another run.`] : []),
+  ];
+}

@@ -1,0 +1,38 @@
+#!/usr/bin/env node
+import { createRequire } from 'node:module';
+import { Command, CommanderError } from 'commander';
+import { credentialsCommand } from './credentials.js';
+import { exitCodes, explain } from './failures.js';
+
+const { version } = createRequire(import.meta.url)('../../package.json');
+
+const program = new Command('crm-schema')
+  .description("Looks after the database of NurtureHub's CRM integrations.")
+  .version(version)
+  .addCommand(credentialsCommand())
+  .addHelpText(
+    'after',
+    `
+Environment:
+  DATABASE_URL     the database: postgres://user:password@host:5432/database;
+                   or PGHOST, PGUSER … as for psql
+  CRM_SCHEMA_KEYS  the key ring: as JSON, or the path of its file
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 something is not as it should be.`,
+  );
+
+// Also for subcommands: a wrong call is another exit code than a failure.
+for (const command of [program, ...program.commands, ...program.commands.flatMap((each) => each.commands)]) {
+  command.exitOverride();
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
+  } else {
+    console.error(explain(error));
+    process.exitCode = exitCodes.failed;
+  }
+}

@@ -1,0 +1,252 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { inspect, promisify } from 'node:util';
+
+import pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createHostTables, migrate, projectPath } from '../../dev/database.js';
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
+import {
+  type CredentialsByProvider,
+  credentialsCheckKeys,
+  credentialsConnect,
+  credentialsCountByKey,
+  credentialsGet,
+  credentialsRefresh,
+  credentialsReplace,
+  credentialsRotate,
+  encryptCredentials,
+  generateKey,
+  KeyRing,
+} from '../../src/credentials/index.js';
+import {
+  connectionConnect,
+  connectionListWithHealth,
+  connectionSetStatus,
+  providers,
+} from '../../src/index.js';
+import { createTenant } from '../support/database.js';
+
+const run = promisify(execFile);
+
+/** Found wherever it should be found, so that the search is known to search. */
+const marker = `marker${randomBytes(8).toString('hex')}`;
+
+/** A secret that is noted down, to be searched for. */
+const secrets: string[] = [];
+function secret(): string {
+  const text = `zq${randomBytes(12).toString('hex')}`;
+  secrets.push(text);
+  return text;
+}
+
+/** Credentials with a secret in each place that takes one. */
+function freshCredentials(): CredentialsByProvider {
+  const client = { id: secret(), secret: secret() };
+  return {
+    agentos: { apiKey: secret(), shortName: secret(), branchOid: secret() },
+    reapit: { grant: 'authorization_code', refreshToken: secret(), accessToken: secret(), client },
+    alto: { agencyRef: '00000000-0000-4000-8000-00000000000a', accessToken: secret(), client },
+    street: { token: secret() },
+    loop: { apiKey: secret(), other: { nested: [secret()] }, [secret()]: secret() },
+    custom: { scheme: 'bearer', baseUrl: `https://crm.example.com/${secret()}`, token: secret() },
+  };
+}
+
+let server: EmbeddedPostgres;
+let pool: pg.Pool;
+let log = '';
+/** Everything that the public functions and the CLI gave back, as it is printed. */
+let printed = '';
+
+function print(value: unknown): void {
+  printed += `${inspect(value, { depth: 10 })}\n${JSON.stringify({ value })}\n${value}\n`;
+  if (value instanceof Error) printed += `${value.stack}\n${inspect(value.cause, { depth: 10 })}\n`;
+}
+
+beforeAll(async () => {
+  server = await startEmbeddedPostgres(process.env.TEST_POSTGRES_VERSION, {
+    settings: {
+      log_statement: 'all',
+      log_min_duration_statement: '0',
+      log_parameter_max_length: '-1',
+      log_parameter_max_length_on_error: '-1',
+      log_error_verbosity: 'verbose',
+      shared_preload_libraries: 'pg_stat_statements',
+      'pg_stat_statements.track': 'all',
+    },
+    onLog: (text) => {
+      log += text;
+    },
+  });
+  pool = new pg.Pool({ connectionString: server.url });
+  const client = await pool.connect();
+  await createHostTables(client);
+  await migrate(client);
+  await client.query('create extension pg_stat_statements');
+  client.release();
+  await useEverything();
+});
+
+afterAll(async () => {
+  await pool.end();
+  await server.stop();
+});
+
+/** Passes secrets through every public function that takes any, rightly and wrongly, and prints what comes back. */
+async function useEverything(): Promise<void> {
+  const oldKey = await generateKey('A256KW', 'key-old');
+  const newKey = await generateKey('ECDH-ES+A256KW', 'key-new');
+  secrets.push(oldKey.k as string, newKey.d as string);
+  const keys = await KeyRing.parse({ current: 'key-old', keys: [oldKey, newKey] });
+  print(keys);
+  const refusals: Promise<unknown>[] = [];
+  const note = (attempt: Promise<unknown>) => refusals.push(attempt.then(print, print));
+
+  const { organisationId } = await createTenant(pool);
+  const credentials = freshCredentials();
+  const replacements = freshCredentials();
+  for (const provider of providers) {
+    const made = await credentialsConnect(pool, keys, {
+      organisationId,
+      provider,
+      credentials: credentials[provider],
+    });
+    const connection = { organisationId, connectionId: made.connectionId, provider };
+    print(made);
+    const read = await credentialsGet(pool, keys, connection);
+    expect({ ...read?.credentials }).toEqual(credentials[provider]);
+    print(read);
+    print(read?.credentials);
+    print(
+      await credentialsRefresh(pool, keys, {
+        ...connection,
+        credentialsVersion: 1,
+        refresh: async (current) => {
+          print(current);
+          return { credentials: replacements[provider] };
+        },
+      }),
+    );
+    print(
+      await credentialsReplace(pool, keys, {
+        ...connection,
+        credentialsVersion: 1,
+        credentials: credentials[provider],
+      }),
+    );
+    // A value in the wrong place, a wrong value, and a field that does not belong there.
+    const text = secret();
+    for (const wrong of [text, [text], { [text]: text }, { ...credentials[provider], apiKey: `${text}\n` }]) {
+      const given = { ...connection, connectionId: undefined, credentials: wrong as never };
+      note(credentialsConnect(pool, keys, given));
+      note(
+        credentialsReplace(pool, keys, { ...connection, credentialsVersion: 2, credentials: wrong as never }),
+      );
+      note(connectionConnect(pool, { ...connection, credentials: wrong as never }));
+    }
+    // Encrypted for another row, and the same again: the database refuses, and its detail shows the row.
+    const encrypted = await encryptCredentials(keys, connection, credentials[provider]);
+    print(encrypted);
+    note(connectionConnect(pool, { ...connection, credentials: encrypted }));
+    note(credentialsGet(pool, keys, { ...connection, provider: provider === 'loop' ? 'alto' : 'loop' }));
+  }
+  await Promise.all(refusals);
+  note(KeyRing.parse(JSON.stringify({ current: oldKey.k, keys: [oldKey] })));
+  note(KeyRing.parse({ keys: [{ ...oldKey, k: `${oldKey.k}=` }] }));
+  note(KeyRing.parse(`{"keys": [{"k": "${oldKey.k}"`));
+  note(KeyRing.load({ CRM_SCHEMA_KEYS: oldKey.k }));
+  await Promise.all(refusals);
+
+  const [first] = await connectionListWithHealth(pool, { organisationId, failuresSince: new Date() });
+  print(first);
+  const key = { organisationId, connectionId: first?.connectionId as string };
+  print(await connectionSetStatus(pool, { ...key, status: 'error', reason: marker }));
+  await pool.query(`select /* ${marker} */ 1`);
+  print(await credentialsCountByKey(pool, keys));
+  print(await credentialsCheckKeys(pool, keys).catch((error) => error));
+
+  const environment = (ring: unknown) => ({
+    ...process.env,
+    DATABASE_URL: server.url,
+    CRM_SCHEMA_KEYS: JSON.stringify(ring),
+  });
+  const rings = [
+    { current: 'key-new', keys: [newKey] },
+    { current: 'key-new', keys: [newKey, { ...oldKey, k: newKey.d }] },
+    { current: 'key-new', keys: [newKey, oldKey] },
+    { current: oldKey.k, keys: [newKey, oldKey] },
+  ];
+  for (const ring of rings) {
+    for (const command of ['status', 'rotate']) {
+      const { stdout, stderr } = await run(
+        process.execPath,
+        ['--import', 'tsx', 'src/cli/main.ts', 'credentials', command],
+        { cwd: projectPath('.'), env: environment(ring) },
+      ).catch((error) => error);
+      printed += `${stdout}${stderr}`;
+    }
+  }
+  print(await credentialsRotate(pool, keys));
+}
+
+/** The secrets that a text holds, in the clear or in hexadecimal digits as the server shows bytes. */
+function found(text: string): string[] {
+  return secrets.filter((each) => text.includes(each) || text.includes(Buffer.from(each).toString('hex')));
+}
+
+test('the secrets were there to be found', () => {
+  expect(secrets.length).toBeGreaterThan(30);
+  expect(found(`x${secrets[3]}y`)).toEqual([secrets[3]]);
+});
+
+test('no table holds a secret, nor do the statistics of statements', async () => {
+  // The planner's statistics hold samples of values.
+  await pool.query('analyze');
+  const { rows: tables } = await pool.query(
+    `select oid::regclass::text as name from pg_class
+     where relkind in ('r', 'p', 'm')
+       or relname in ('pg_stat_statements', 'pg_stat_activity', 'pg_prepared_statements', 'pg_cursors')`,
+  );
+  const contents = new Map<string, string>();
+  for (const { name } of tables) {
+    const { rows } = await pool.query(`select string_agg(row::text, ' ') as text from ${name} as row`);
+    contents.set(name, rows[0].text ?? '');
+  }
+  expect(contents.get('crm_connections')).toContain(marker);
+  expect(contents.get('pg_stat_statements')).toContain('set\n    credentials = $');
+  expect(contents.get('pg_stat_statements')).toContain(marker);
+  for (const [name, text] of contents) expect(found(text), name).toEqual([]);
+});
+
+test('no file of the server holds a secret: neither tables nor indexes, nor the write-ahead log', async () => {
+  await pool.query('checkpoint');
+  const { rows } = await pool.query('show data_directory');
+  const files = await readdir(rows[0].data_directory, { recursive: true, withFileTypes: true });
+  let markers = 0;
+  for (const file of files.filter((each) => each.isFile())) {
+    const text = await readFile(join(file.parentPath, file.name), 'latin1').catch(() => '');
+    if (text.includes(marker)) markers += 1;
+    expect(found(text), file.name).toEqual([]);
+  }
+  // At least the table and the write-ahead log.
+  expect(markers).toBeGreaterThanOrEqual(2);
+});
+
+test('the server’s log, with all statements and their parameters, holds no secret', () => {
+  expect(log).toContain('credentialsReplace');
+  expect(log).toMatch(/encrypted_key/);
+  expect(log).toContain(marker);
+  expect(found(log)).toEqual([]);
+});
+
+test('no error, no result and no output of the command line holds a secret', () => {
+  expect(printed).toContain('live_connection_exists');
+  expect(printed).toContain('invalid_key_ring');
+  expect(printed).toContain('[hidden]');
+  expect(printed).toContain('Not done: connection');
+  expect(printed).toContain('under key-new');
+  expect(found(printed)).toEqual([]);
+});

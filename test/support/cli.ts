@@ -1,0 +1,36 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { projectPath } from '../../dev/database.js';
+
+/** How a run of the command ended. */
+export interface Run {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Starts `crm-schema` as its own process, with these variables and no others of its own. */
+export function startCli(args: readonly string[], env: Record<string, string | undefined> = {}) {
+  const { DATABASE_URL: _, CRM_SCHEMA_KEYS: __, ...inherited } = process.env;
+  const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', ...args], {
+    cwd: projectPath('.'),
+    env: { ...inherited, ...env },
+  });
+  const ended = (async (): Promise<Run> => {
+    let [stdout, stderr] = ['', ''];
+    child.stdout.setEncoding('utf8').on('data', (text) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      stderr += text;
+    });
+    const [code] = await once(child, 'close');
+    return { code, stdout, stderr };
+  })();
+  return { child, ended };
+}
+
+/** Runs `crm-schema` to its end. */
+export function runCli(args: readonly string[], env: Record<string, string | undefined> = {}): Promise<Run> {
+  return startCli(args, env).ended;
+}
