@@ -1,19 +1,18 @@
 // Connects a CRM and syncs a first page of contacts. On a migrated database, for an organisation there:
-//   DATABASE_URL=postgres://… npx tsx first-sync.ts <organisation id> <contact id> <contact id>
-import { randomBytes, randomUUID } from 'node:crypto';
+//   npx crm-schema credentials generate-key --out keys.json
+//   CRM_SCHEMA_KEYS=keys.json DATABASE_URL=postgres://… \
+//     npx tsx first-sync.ts <organisation id> <contact id> <contact id>
 import {
   CrmSchemaError,
   canonicalTimestamp,
   connectionAdvanceLastSyncedAt,
-  connectionConnect,
   connectionListWithHealth,
   contactExternalIdLinkMany,
   contactExternalIdResolve,
-  credentialsAad,
   type SyncEvent,
   syncLogRecord,
 } from '@nurturehub/crm-schema';
-import { FlattenedEncrypt } from 'jose';
+import { credentialsConnect, KeyRing } from '@nurturehub/crm-schema/credentials';
 import pg from 'pg';
 
 const [organisationId, ...contactIds] = process.argv.slice(2);
@@ -23,21 +22,18 @@ if (organisationId === undefined || contactIds.length !== 2) {
 }
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
 
-// 1. Connect. The database takes nothing but ciphertext that is bound to this very connection.
-const connection = { organisationId, connectionId: randomUUID(), provider: 'reapit' } as const;
-const key = randomBytes(32); // yours comes from a secret manager
-const credentials = await new FlattenedEncrypt(new TextEncoder().encode('{"customer": "SBOX"}'))
-  .setProtectedHeader({ alg: 'A256KW', enc: 'A256GCM' })
-  .setUnprotectedHeader({ kid: 'key-2026-11' })
-  .setAdditionalAuthenticatedData(credentialsAad(connection))
-  .encrypt(key);
-try {
-  await connectionConnect(pool, { ...connection, credentials });
-} catch (error) {
+// 1. Connect. The credentials are checked, and encrypted for this very connection, before anything is sent.
+const keys = await KeyRing.load();
+const { connectionId } = await credentialsConnect(pool, keys, {
+  organisationId,
+  provider: 'reapit',
+  credentials: { grant: 'client_credentials', customer: 'SBOX' },
+}).catch((error) => {
   if (!(error instanceof CrmSchemaError) || error.code !== 'live_connection_exists') throw error;
   console.error('Reapit is connected already: disconnect it first.');
   process.exit(1);
-}
+});
+const connection = { organisationId, connectionId };
 
 // 2. Sync a page. Mappings, log and cursor belong into one transaction, and it is yours.
 const page = [

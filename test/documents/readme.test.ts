@@ -1,14 +1,22 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
+import * as credentialsApi from '../../src/credentials/index.js';
 import * as api from '../../src/index.js';
+import { connect } from '../support/connection.js';
+import { testRingKey } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';
 
 const run = promisify(execFile);
 const database = useDatabase();
+
+const keyRing = JSON.stringify({ keys: [testRingKey()] });
 
 /** The code blocks of the README, each with its language. */
 async function codeBlocks(): Promise<{ language: string; text: string }[]> {
@@ -72,7 +80,7 @@ test("the README's program is the example, and prints what the README says", asy
   const start = () =>
     run(process.execPath, ['--import', 'tsx', 'examples/first-sync.ts', organisationId, ...contactIds], {
       cwd: projectPath('.'),
-      env: { ...process.env, DATABASE_URL: database.url },
+      env: { ...process.env, DATABASE_URL: database.url, CRM_SCHEMA_KEYS: keyRing },
     });
   expect((await start()).stdout).toBe(blocks[index + 1]?.text);
   await expect(start()).rejects.toMatchObject({
@@ -81,21 +89,89 @@ test("the README's program is the example, and prints what the README says", asy
   });
 });
 
+test('the README’s program for credentials prints what the README says', async () => {
+  const blocks = await codeBlocks();
+  const index = blocks.findIndex(({ text }) => text.includes('credentialsGet(pool, keys, connection)'));
+  const { organisationId } = await createTenant(database.pool);
+  const path = projectPath(`.readme-test-${process.pid}.mts`);
+  onTestFinished(() => rm(path));
+  await writeFile(
+    path,
+    `import pg from 'pg';
+const organisationId = '${organisationId}';
+const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
+${blocks[index]?.text}
+await pool.end();`,
+  );
+  const { stdout } = await run(process.execPath, ['--import', 'tsx', path], {
+    cwd: projectPath('.'),
+    env: { ...process.env, DATABASE_URL: database.url, CRM_SCHEMA_KEYS: keyRing },
+  });
+  expect(stdout).toBe(blocks[index + 1]?.text);
+});
+
+test('the example that refreshes a token does so once, however many run, and marks what is refused', async () => {
+  const { organisationId } = await createTenant(database.pool);
+  const { connectionId } = await connect(database.pool, organisationId, 'reapit');
+  let valid = 'test-refresh-1';
+  let refreshes = 0;
+  const endpoint = createServer(async (request, response) => {
+    let body = '';
+    for await (const piece of request) body += piece;
+    const token = new URLSearchParams(body).get('refresh_token');
+    if (token !== valid) return response.writeHead(400).end();
+    refreshes += 1;
+    valid = `test-refresh-${refreshes + 1}`;
+    response.end(JSON.stringify({ access_token: 'test-access-2', refresh_token: valid, expires_in: 3600 }));
+  });
+  endpoint.listen(0, '127.0.0.1');
+  await once(endpoint, 'listening');
+  onTestFinished(() => void endpoint.close());
+  const { port } = endpoint.address() as AddressInfo;
+  const start = () =>
+    run(process.execPath, ['--import', 'tsx', 'examples/refresh-token.ts', organisationId, connectionId], {
+      cwd: projectPath('.'),
+      env: {
+        ...process.env,
+        DATABASE_URL: database.url,
+        CRM_SCHEMA_KEYS: keyRing,
+        TOKEN_URL: `http://127.0.0.1:${port}/token`,
+      },
+    });
+  const outputs = await Promise.all([start(), start(), start()]);
+  for (const { stdout } of outputs) expect(stdout).toMatch(/^Signed in until 20\d\d-.*Z\.\n$/);
+  expect(refreshes).toBe(1);
+  const key = { organisationId, connectionId };
+  expect(await api.connectionGet(database.pool, key)).toMatchObject({
+    status: 'active',
+    credentialsVersion: 2,
+  });
+
+  valid = 'nobody-has-this-one';
+  await database.pool.query('update crm_connections set credentials_expires_at = now() where id = $1', [
+    connectionId,
+  ]);
+  expect((await start()).stdout).toBe('Not signed in.\n');
+  expect(await api.connectionGet(database.pool, key)).toMatchObject({ status: 'error' });
+});
+
 test('the README names every public function, and none that is not there', async () => {
   const readme = await readFile(projectPath('README.md'), 'utf8');
-  const functions = Object.entries(api)
+  const functions = Object.entries({ ...api, ...credentialsApi })
     .filter(([, value]) => typeof value === 'function')
     .map(([name]) => name);
   const covered = functions.filter(
     (name) => readme.includes(`\`${name.replace(/Many$/, '')}\``) || readme.includes(name),
   );
   expect(covered).toEqual(functions);
-  for (const [, name] of readme.matchAll(/`((?:connection|syncLog|contactExternalId)[A-Z]\w+)`/g)) {
+  for (const [, name] of readme.matchAll(
+    /`((?:connection|credentials(?!Version|ExpiresAt)|syncLog|contactExternalId)[A-Z]\w+)`/g,
+  )) {
     expect(functions).toContain(name);
   }
 });
 
-test.each(['README.md', 'CONVENTIONS.md', 'CHANGELOG.md'])(
+test.each(['README.md', 'CONVENTIONS.md', 'CHANGELOG.md', 'SECURITY.md'])(
   '%s names no file that is not there',
   async (document) => {
     const text = await readFile(projectPath(document), 'utf8');

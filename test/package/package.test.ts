@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -32,6 +32,7 @@ test('holds the code, its types, the migrations, the queries and the documents, 
     'CONVENTIONS.md',
     'LICENSE',
     'README.md',
+    'SECURITY.md',
     'dist',
     'docs',
     'examples',
@@ -57,12 +58,48 @@ test.each([
   expect(stdout).toBe('6 function\n');
 });
 
+test.each([
+  ['import', "import { KeyRing, keyAlgorithms } from '@nurturehub/crm-schema/credentials';", 'module'],
+  [
+    'require',
+    "const { KeyRing, keyAlgorithms } = require('@nurturehub/crm-schema/credentials');",
+    'commonjs',
+  ],
+])('its credentials can be used by %s', async (_, load, type) => {
+  const { stdout } = await run(
+    process.execPath,
+    [`--input-type=${type}`, '--eval', `${load} console.log(keyAlgorithms.length, typeof KeyRing.load);`],
+    { cwd: consumer },
+  );
+  expect(stdout).toBe('4 function\n');
+});
+
+test.each([
+  ['nothing that handles keys', '@nurturehub/crm-schema', false],
+  ['that only with its credentials', '@nurturehub/crm-schema/credentials', true],
+])('its root loads %s', async (_, name, expected) => {
+  const { stderr } = await run(process.execPath, ['--input-type=module', '--eval', `import '${name}'`], {
+    cwd: consumer,
+    env: { ...process.env, NODE_DEBUG: 'esm' },
+  });
+  expect(stderr).toContain('crm-schema/dist/');
+  expect(/node_modules\/(jose|zod|commander)\//.test(stderr)).toBe(expected);
+});
+
+test('brings the command crm-schema', async () => {
+  const { version, bin } = JSON.parse(await readFile(join(installed, 'package.json'), 'utf8'));
+  const { stdout } = await run(process.execPath, [join(installed, bin['crm-schema']), '--version']);
+  expect(stdout).toBe(`${version}\n`);
+  expect(await readFile(join(installed, bin['crm-schema']), 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/);
+});
+
 test.each(['nodenext', 'bundler'])(
   'has types that hold under moduleResolution %s',
   async (moduleResolution) => {
     await writeFile(
       join(consumer, 'consumer.ts'),
       `import pg from 'pg';
+import { type Credentials, credentialsGet, KeyRing } from '@nurturehub/crm-schema/credentials';
 import { type Connection, connectionGet, syncLogListFailures, withNamedStatements } from '@nurturehub/crm-schema';
 
 const pool = new pg.Pool();
@@ -71,6 +108,13 @@ const key = { organisationId: 'o', connectionId: 'c' };
 export const connection: Connection | null = await connectionGet(pool, key);
 export const provider: 'agentos' | 'reapit' | 'alto' | 'street' | 'loop' | 'custom' | undefined = connection?.provider;
 export const kinds = (await syncLogListFailures(withNamedStatements(client), key)).map(({ error }) => error.kind);
+const keys = await KeyRing.load();
+const stored = await credentialsGet(pool, keys, { ...key, provider: 'street' });
+export const token: string | undefined = stored?.credentials.token;
+const any = await credentialsGet(pool, keys, key);
+export const customer: string | undefined = any?.provider === 'reapit' ? any.credentials.customer : undefined;
+// @ts-expect-error agentOS has no token
+export const wrongCredentials: Credentials<'agentos'> = { token: 't' };
 // @ts-expect-error a connection has no such provider
 export const wrong = connection?.provider === 'rightmove';
 // @ts-expect-error the organisation is missing

@@ -1,0 +1,70 @@
+// Signs in to Reapit for one connection, refreshing its token if that is due. Any number of workers
+// may do so at once, though a refresh token works only once.
+//   CRM_SCHEMA_KEYS=keys.json DATABASE_URL=postgres://… TOKEN_URL=https://… \
+//     npx tsx refresh-token.ts <organisation id> <connection id>
+import { connectionSetStatus } from '@nurturehub/crm-schema';
+import {
+  credentialsCheckKeys,
+  credentialsGet,
+  credentialsRefresh,
+  KeyRing,
+  type StoredCredentials,
+} from '@nurturehub/crm-schema/credentials';
+import pg from 'pg';
+
+const [organisationId = '', connectionId = ''] = process.argv.slice(2);
+const { DATABASE_URL, TOKEN_URL = '' } = process.env;
+const connection = { organisationId, connectionId, provider: 'reapit' } as const;
+const pool = new pg.Pool({ connectionString: DATABASE_URL });
+
+// At start: a key ring that is missing, malformed or too small is found now, not in the middle of a sync.
+const keys = await KeyRing.load();
+await credentialsCheckKeys(pool, keys);
+
+/** The CRM said that it will not have this refresh token. */
+class RefreshRefused extends Error {}
+
+interface TokenAnswer {
+  access_token: string;
+  refresh_token: string;
+  /** Seconds. */
+  expires_in: number;
+}
+
+/** Asks the CRM for a new access token, by RFC 6749, section 6. */
+async function refresh({ credentials }: StoredCredentials<'reapit'>) {
+  if (credentials.grant !== 'authorization_code') throw new RefreshRefused('There is no refresh token.');
+  const response = await fetch(TOKEN_URL, {
+    method: 'POST',
+    body: new URLSearchParams({ grant_type: 'refresh_token', refresh_token: credentials.refreshToken }),
+    signal: AbortSignal.timeout(10_000),
+  });
+  if (response.status === 400 || response.status === 401) throw new RefreshRefused('Refused.');
+  if (!response.ok) throw new Error(`The token endpoint answers ${response.status}.`);
+  const answer = (await response.json()) as TokenAnswer;
+  return {
+    credentials: { ...credentials, accessToken: answer.access_token, refreshToken: answer.refresh_token },
+    credentialsExpiresAt: new Date(Date.now() + answer.expires_in * 1000),
+  };
+}
+
+/** Credentials whose access token is good for another minute; null if an agent has to act. */
+async function signIn(): Promise<StoredCredentials<'reapit'> | null> {
+  const stored = await credentialsGet(pool, keys, connection);
+  if (stored === null) return null;
+  const { credentialsVersion, credentialsExpiresAt } = stored;
+  if (credentialsExpiresAt !== null && Date.parse(credentialsExpiresAt) > Date.now() + 60_000) return stored;
+  try {
+    return await credentialsRefresh(pool, keys, { ...connection, credentialsVersion, refresh });
+  } catch (error) {
+    if (!(error instanceof RefreshRefused)) throw error;
+    // With the version: should another worker have refreshed after all, this changes nothing.
+    const reason = 'Reapit wants the agency to consent again: reconnect it.';
+    await connectionSetStatus(pool, { ...connection, status: 'error', reason, credentialsVersion });
+    return null;
+  }
+}
+
+const signedIn = await signIn();
+console.log(signedIn === null ? 'Not signed in.' : `Signed in until ${signedIn.credentialsExpiresAt}.`);
+await pool.end();
