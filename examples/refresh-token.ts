@@ -1,5 +1,6 @@
 // Signs in to Reapit for one connection, refreshing its token if that is due. Any number of workers
-// may do so at once, though a refresh token works only once.
+// may do so at once, though a refresh token works only once. It wants a connection whose credentials have
+// the grant authorization_code, and the URL of a token endpoint (RFC 6749, section 6).
 //   CRM_SCHEMA_KEYS=keys.json DATABASE_URL=postgres://… TOKEN_URL=https://… \
 //     npx tsx refresh-token.ts <organisation id> <connection id>
 import { connectionSetStatus } from '@nurturehub/crm-schema';
@@ -8,12 +9,17 @@ import {
   credentialsGet,
   credentialsRefresh,
   KeyRing,
+  type NewCredentials,
   type StoredCredentials,
 } from '@nurturehub/crm-schema/credentials';
 import pg from 'pg';
 
-const [organisationId = '', connectionId = ''] = process.argv.slice(2);
-const { DATABASE_URL, TOKEN_URL = '' } = process.env;
+const [organisationId, connectionId] = process.argv.slice(2);
+const { DATABASE_URL, TOKEN_URL, CLIENT_ID = '', CLIENT_SECRET = '' } = process.env;
+if (organisationId === undefined || connectionId === undefined || TOKEN_URL === undefined) {
+  console.error('Usage: TOKEN_URL=https://… refresh-token.ts <organisation id> <connection id>');
+  process.exit(2);
+}
 const connection = { organisationId, connectionId, provider: 'reapit' } as const;
 const pool = new pg.Pool({ connectionString: DATABASE_URL });
 
@@ -26,16 +32,19 @@ class RefreshRefused extends Error {}
 
 interface TokenAnswer {
   access_token: string;
-  refresh_token: string;
+  /** Without one, the old one goes on working. */
+  refresh_token?: string;
   /** Seconds. */
   expires_in: number;
 }
 
-/** Asks the CRM for a new access token, by RFC 6749, section 6. */
-async function refresh({ credentials }: StoredCredentials<'reapit'>) {
-  if (credentials.grant !== 'authorization_code') throw new RefreshRefused('There is no refresh token.');
-  const response = await fetch(TOKEN_URL, {
+/** Asks the CRM for a new access token. */
+async function refresh({ credentials }: StoredCredentials<'reapit'>): Promise<NewCredentials<'reapit'>> {
+  if (credentials.grant !== 'authorization_code') throw new Error('These credentials have no refresh token.');
+  const { id, secret } = credentials.client ?? { id: CLIENT_ID, secret: CLIENT_SECRET };
+  const response = await fetch(TOKEN_URL as string, {
     method: 'POST',
+    headers: { authorization: `Basic ${btoa(`${id}:${secret}`)}` },
     body: new URLSearchParams({ grant_type: 'refresh_token', refresh_token: credentials.refreshToken }),
     signal: AbortSignal.timeout(10_000),
   });
@@ -43,15 +52,19 @@ async function refresh({ credentials }: StoredCredentials<'reapit'>) {
   if (!response.ok) throw new Error(`The token endpoint answers ${response.status}.`);
   const answer = (await response.json()) as TokenAnswer;
   return {
-    credentials: { ...credentials, accessToken: answer.access_token, refreshToken: answer.refresh_token },
+    credentials: {
+      ...credentials,
+      accessToken: answer.access_token,
+      refreshToken: answer.refresh_token ?? credentials.refreshToken,
+    },
     credentialsExpiresAt: new Date(Date.now() + answer.expires_in * 1000),
   };
 }
 
-/** Credentials whose access token is good for another minute; null if an agent has to act. */
-async function signIn(): Promise<StoredCredentials<'reapit'> | null> {
+/** Credentials whose access token is good for another minute; undefined if an agent of the agency has to act. */
+async function signIn(): Promise<StoredCredentials<'reapit'> | undefined> {
   const stored = await credentialsGet(pool, keys, connection);
-  if (stored === null) return null;
+  if (stored === null) throw new Error('The organisation has no such live connection.');
   const { credentialsVersion, credentialsExpiresAt } = stored;
   if (credentialsExpiresAt !== null && Date.parse(credentialsExpiresAt) > Date.now() + 60_000) return stored;
   try {
@@ -61,10 +74,17 @@ async function signIn(): Promise<StoredCredentials<'reapit'> | null> {
     // With the version: should another worker have refreshed after all, this changes nothing.
     const reason = 'Reapit wants the agency to consent again: reconnect it.';
     await connectionSetStatus(pool, { ...connection, status: 'error', reason, credentialsVersion });
-    return null;
+    return undefined;
   }
 }
 
-const signedIn = await signIn();
-console.log(signedIn === null ? 'Not signed in.' : `Signed in until ${signedIn.credentialsExpiresAt}.`);
-await pool.end();
+try {
+  const signedIn = await signIn();
+  if (signedIn === undefined) process.exitCode = 1;
+  console.log(signedIn ? `Signed in until ${signedIn.credentialsExpiresAt}.` : 'Not signed in.');
+} catch (error) {
+  console.error((error as Error).message);
+  process.exitCode = 1;
+} finally {
+  await pool.end();
+}

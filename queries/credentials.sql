@@ -1,6 +1,7 @@
 /* @name credentialsCountByKey */
 -- How many connections each key protects, over all organisations. One row for each key that is in
--- use; reads crm_connections_credentials_key_id_idx as a whole.
+-- use; reads crm_connections_credentials_key_id_idx as a whole, and the table besides where it was not
+-- vacuumed lately. Rows of transactions that are still open are not counted.
 select
   credentials_key_id as "keyId!",
   count(*)::integer as "connections!"
@@ -12,7 +13,8 @@ order by credentials_key_id;
 /* @name credentialsListByKey */
 -- The connections that one key protects, over all organisations, a page at a time: the work list of a
 -- key rotation. At most `limit` rows, by crm_connections_credentials_key_id_idx where the key protects
--- few and else along the primary key, so that a whole rotation reads the table once.
+-- few and else along the primary key, so that all pages together read the table about once; for that
+-- the planner has to know the key: analyze the table first.
 select
   organisation_id as "organisationId",
   id as "connectionId",
@@ -30,12 +32,13 @@ limit :limit!::integer;
 /* @name credentialsReplace */
 -- Replaces the credentials of a live connection, if they are still those of a version. One row, or
 -- none if the organisation has no such connection: `outcome` says what happened (`replaced`,
--- `superseded` or `disconnected`), `credentialsVersion` what the version is now. By primary key; locks
--- the row for the transaction.
+-- `superseded`, `disconnected` or `other_provider`), `credentialsVersion` what the version is now. By
+-- primary key; locks the row for the transaction. At READ COMMITTED: above it, a loser gets 40001.
 with connection as (
   select
     organisation_id,
     id,
+    provider,
     status,
     credentials_version
   from crm_connections
@@ -53,12 +56,14 @@ replaced as (
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id
     and connection.status <> 'disconnected'
+    and connection.provider = :provider!::text
     and connection.credentials_version = :credentialsVersion!::integer
   returning crm_connections.credentials_version
 )
 select
   case
     when connection.status = 'disconnected' then 'disconnected'
+    when connection.provider <> :provider!::text then 'other_provider'
     when exists (select from replaced) then 'replaced'
     else 'superseded'
   end as "outcome!",
@@ -69,7 +74,8 @@ from connection;
 -- Puts the same credentials of many connections under another key. Returns the connections that were
 -- changed: those whose credentials are still what was read, by version and key, and whose row nobody
 -- else has locked. The version stays: it counts changes of what is inside, and a worker that is just
--- refreshing a token must not lose. By primary key; locks the rows for the transaction, in its order.
+-- refreshing a token must not lose. By primary key; locks the rows for the transaction. No connection
+-- twice. At READ COMMITTED: above it, a row that was changed meanwhile fails the batch with 40001.
 with given as (
   select
     organisation_id,

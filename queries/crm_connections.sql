@@ -204,14 +204,16 @@ returning id as "connectionId";
 -- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if
 -- its credentials are still those of that version. One row, or none if the organisation has no such
 -- connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt
--- moves only when the status does. By primary key; locks the row for the transaction.
+-- moves only when the status does. Writes nothing where nothing changes. By primary key; locks the row
+-- for the transaction. At READ COMMITTED: above it, a change meanwhile is 40001.
 with connection as (
   select
     organisation_id,
     id,
     status,
+    status_reason,
     status_changed_at,
-    credentials_version
+    credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current
   from crm_connections
   where organisation_id = :organisationId!::uuid
     and id = :connectionId!::uuid
@@ -230,13 +232,14 @@ changed as (
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id
     and connection.status <> 'disconnected'
-    and connection.credentials_version = coalesce(:credentialsVersion::integer, connection.credentials_version)
+    and connection.is_current
+    and (connection.status, connection.status_reason) is distinct from (:status!::text, :reason::text)
   returning crm_connections.status_changed_at
 )
 select
   case
     when connection.status = 'disconnected' then 'disconnected'
-    when exists (select from changed) then 'set'
+    when connection.is_current then 'set'
     else 'superseded'
   end as "outcome!",
   coalesce((select status_changed_at from changed), connection.status_changed_at) as "statusChangedAt!"

@@ -1,4 +1,4 @@
-import { checkEncryptedCredentials } from './credentials/jwe.js';
+import { checkEncryptedCredentials, jsonParameter } from './credentials/jwe.js';
 import { CrmSchemaError, notLive } from './errors.js';
 import * as queries from './generated/crm_connections.js';
 import type { Queryable } from './prepared-query.js';
@@ -77,14 +77,16 @@ export async function connectionConnect(
     credentialsExpiresAt?: TimestampInput | null | undefined;
   },
 ): Promise<{ connectedAt: Timestamp }> {
-  const { header, ...members } = checkEncryptedCredentials(params, params.credentials);
+  const credentials = checkEncryptedCredentials(params, params.credentials);
   const expiresAt = params.credentialsExpiresAt ?? null;
   const [row] = await queries.connectionConnect.run(
     {
       ...params,
-      credentials: { ...members, header: { ...header } },
+      credentials: jsonParameter(credentials),
       credentialsExpiresAt:
-        expiresAt === null ? null : timestampParameter({ field: 'credentialsExpiresAt' }, expiresAt),
+        expiresAt === null
+          ? null
+          : timestampParameter({ field: 'credentialsExpiresAt', isSensitive: true }, expiresAt),
     },
     client,
   );

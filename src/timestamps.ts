@@ -42,7 +42,7 @@ export function timestampParameter(place: Place, value: TimestampInput): Timesta
     utc ??
     refuse(
       place,
-      `has to be a Date, or ISO 8601 with a zone, in the years ${firstYear} to ${lastYear}, not ${shown(value)}`,
+      `has to be a Date, or ISO 8601 with a zone, in the years ${firstYear} to ${lastYear}${place.isSensitive ? '' : `, not ${shown(value)}`}`,
     )
   );
 }

@@ -11,6 +11,8 @@ export interface Place {
   field: string;
   /** The element of a batch, counted from 0. */
   rowIndex?: number | undefined;
+  /** Whether a secret may have slipped in there, so that the value must not be repeated. */
+  isSensitive?: boolean | undefined;
 }
 
 /** @throws CrmSchemaError `invalid_input` (or `unknown_provider`), naming the place and never the value of free text */
@@ -101,14 +103,14 @@ export function checkObject(place: Place, value: unknown): asserts value is obje
 /** Which version of a connection's credentials. */
 export function checkVersion(value: unknown): void {
   if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > 2_147_483_647) {
-    refuse({ field: 'credentialsVersion' }, `has to be a whole number from 1, not ${shown(value)}`);
+    refuse({ field: 'credentialsVersion' }, 'has to be a whole number from 1');
   }
 }
 
-/** A page's size. */
-export function checkLimit(value: number): void {
+/** The size of a page or a batch. */
+export function checkLimit(value: number, field = 'limit'): void {
   if (!Number.isInteger(value) || value < 1 || value > 1000) {
-    refuse({ field: 'limit' }, `has to be a whole number from 1 to 1000, not ${shown(value)}`);
+    refuse({ field }, `has to be a whole number from 1 to 1000, not ${shown(value)}`);
   }
 }
 

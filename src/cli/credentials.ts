@@ -66,14 +66,14 @@ function report(usages: readonly KeyUsage[]): string {
       : []),
     ...waiting
       .filter((usage) => usage.connections === 0)
-      .map((usage) => `No connection needs ${usage.keyId} any more; backups may.`),
+      .map((usage) => `${usage.keyId} protects no connection: it waits for use-key, or can be dropped.`),
   ].join('\n');
 }
 
 function lack({ keyId: id, standing, connections: number }: KeyUsage): string {
   const what =
     standing === 'missing' ? 'which the key ring does not have' : 'of which there is the public half only';
-  return `${connections(number)} cannot be read: they need the key ${id}, ${what}.`;
+  return `${connections(number)} cannot be read: under the key ${id}, ${what}.`;
 }
 
 async function rotate(options: { batchSize: number; json?: boolean }): Promise<void> {
@@ -94,23 +94,29 @@ async function rotate(options: { batchSize: number; json?: boolean }): Promise<v
   if (options.json) console.log(JSON.stringify({ keyId: keys.current, ...result }, null, 2));
   else if (result.rotated + result.remaining === 0) {
     console.log(`Nothing to do: all connections are under ${keys.current}.`);
-  } else {
+  } else if (result.rotated > 0) {
     console.log(
       `Put ${connections(result.rotated)} under ${keys.current} in ${duration(Date.now() - start)}.`,
     );
   }
-  for (const line of leftovers(result, usages)) console.error(line);
+  for (const line of leftovers(result)) console.error(line);
+  const idle = usages.filter(({ standing, connections: number }) => standing === 'other' && number === 0);
+  if (result.rotated + result.remaining === 0 && idle.length > 0) {
+    console.error(
+      `To encrypt with ${idle.map((usage) => usage.keyId).join(' or ')}, make it current first: use-key`,
+    );
+  }
   if (interruption.signal.aborted) console.error('Interrupted: run it again for the rest.');
-  if (result.remaining > 0) process.exitCode = exitCodes.failed;
+  const lacking = result.lacking.reduce((sum, usage) => sum + usage.connections, 0);
+  if (result.remaining > lacking) process.exitCode = exitCodes.failed;
+  else if (lacking > 0) process.exitCode = exitCodes.unmet;
 }
 
 /** What a rotation left, and why. */
-function leftovers({ failures, remaining }: RotationResult, usages: readonly KeyUsage[]): string[] {
-  const needed = usages.filter((usage) => usage.standing !== 'current' && isNeeded(usage));
-  const unreadable = needed.reduce((sum, usage) => sum + usage.connections, 0);
-  const rest = remaining - failures.length - unreadable;
+function leftovers({ failures, lacking, remaining }: RotationResult): string[] {
+  const rest = remaining - failures.length - lacking.reduce((sum, usage) => sum + usage.connections, 0);
   return [
-    ...needed.map(lack),
+    ...lacking.map(lack),
     ...failures.map(
       ({ organisationId, connectionId, keyId: id, code }) =>
         `Not done: connection ${connectionId} of organisation ${organisationId}, key ${id}: ${code}.`,

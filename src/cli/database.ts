@@ -1,7 +1,7 @@
 import pg from 'pg';
 
-/** The words of the environment that `pg`, like `psql`, finds a server by. */
-const variables = ['PGHOST', 'PGHOSTADDR', 'PGDATABASE', 'PGUSER', 'PGSERVICE'];
+/** The words of the environment that `pg` finds a server by; `psql` knows more. */
+const variables = ['PGHOST', 'PGPORT', 'PGDATABASE', 'PGUSER'];
 
 /**
  * Runs `work` with a connection to the database that the environment names.
@@ -13,6 +13,11 @@ export async function withDatabase<Result>(work: (client: pg.Client) => Promise<
   if (url === '' && !variables.some((name) => process.env[name])) {
     throw new Error('DATABASE_URL is not set: it has to be postgres://user:password@host:5432/database.');
   }
+  // Ignored, they would lead to another database than psql.
+  const ignored = ['PGSERVICE', 'PGHOSTADDR'].find((name) => process.env[name]);
+  if (url === '' && ignored !== undefined) {
+    throw new Error(`${ignored} is not understood here: set DATABASE_URL, or ${variables.join(', ')}.`);
+  }
   if (url !== '' && !(/^postgres(ql)?:\/\//.test(url) && URL.canParse(url))) {
     throw new Error('DATABASE_URL is not a URL: it has to be postgres://user:password@host:5432/database.');
   }
@@ -21,6 +26,11 @@ export async function withDatabase<Result>(work: (client: pg.Client) => Promise<
   client.on('error', () => {});
   try {
     await client.connect();
+    // Above it, a row that was changed meanwhile would fail a whole batch.
+    const { rows } = await client.query('show default_transaction_isolation');
+    if (rows[0].default_transaction_isolation !== 'read committed') {
+      await client.query('set session characteristics as transaction isolation level read committed');
+    }
     return await work(client);
   } finally {
     await client.end().catch(() => {});

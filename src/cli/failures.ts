@@ -34,5 +34,5 @@ export function explain(error: unknown): string {
   if (known !== undefined) return known;
   const line = (message || String(error)).split('\n', 1).join('');
   if (line.startsWith('Connection terminated')) return lost;
-  return code === undefined ? line : `${line} (${code})`;
+  return code === undefined || line.includes(code) ? line : `${line} (${code})`;
 }

@@ -1,17 +1,18 @@
 import { randomBytes } from 'node:crypto';
-import { rename, stat, writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { keyIdPattern } from '../credentials/jwe.js';
-import { KeyRing } from '../credentials/key-ring.js';
-import { parsed, readKeyRing } from '../credentials/key-ring-document.js';
+import { credentialsCountByKey } from '../credentials/key-usage.js';
 import {
   generateKey,
+  isKeyId,
   type KeyAlgorithm,
   keyAlgorithms,
+  keyIdRule,
   publicHalf,
-  type RingKey,
 } from '../credentials/keys.js';
 import { CrmSchemaError } from '../errors.js';
+import { withDatabase } from './database.js';
+import { connections } from './progress.js';
+import { changeRing, create, openRing, printRing, type Ring } from './ring.js';
 
 interface GenerateOptions {
   alg: KeyAlgorithm;
@@ -20,96 +21,118 @@ interface GenerateOptions {
   out?: string;
 }
 
-/** The commands that make key rings, and need no database. */
+/** The commands that make key rings and change them. */
 export function addKeyCommands(command: Command): void {
   command
     .command('generate-key')
-    .description('Prints a new key ring with one new key, or with --add the key ring and one more key.')
-    .addOption(new Option('--alg <algorithm>', 'how it protects').choices(keyAlgorithms).default('A256KW'))
+    .description('Makes a key ring with one new key; with --add, adds a new key to the ring there is.')
+    .addOption(
+      new Option('--alg <algorithm>', 'symmetric, or with a public half')
+        .choices(keyAlgorithms)
+        .default('A256KW'),
+    )
     .option('--kid <id>', 'the id of the key; one with today’s date if not given', keyId)
-    .option('--add', 'add it to the ring in CRM_SCHEMA_KEYS, whose current key stays current')
-    .option('--out <file>', 'write it there, for your eyes only, in place of printing it')
+    .option('--add', 'add it to the ring in CRM_SCHEMA_KEYS, where it encrypts nothing before use-key')
+    .addOption(
+      new Option(
+        '--out <file>',
+        'write the new ring to a file that only you can read, in place of printing it',
+      ).conflicts('add'),
+    )
     .action(generate);
+  command
+    .command('use-key')
+    .description('Makes a key of the ring the current one, which encrypts from now on.')
+    .argument('<id>', 'the id of the key', keyId)
+    .action(useKey);
+  command
+    .command('drop-key')
+    .description('Takes a key out of the ring. Refuses while connections need it, and says how many.')
+    .argument('<id>', 'the id of the key', keyId)
+    .option('--even-if-needed', 'drop it all the same: what it protects cannot be read any more')
+    .action(dropKey);
   command
     .command('public-ring')
     .description(
-      'Prints the key ring for services that encrypt and cannot decrypt: the public half of the current key.',
+      'Prints the ring for services that encrypt and cannot decrypt: the public half of the current key.',
     )
     .action(printPublicRing);
 }
 
 function keyId(value: string): string {
-  if (!keyIdPattern.test(value)) {
-    throw new InvalidArgumentError('It has to be 1 to 200 of A-Z a-z 0-9 . _ : -');
-  }
+  if (!isKeyId(value)) throw new InvalidArgumentError(`It ${keyIdRule}.`);
   return value;
 }
 
-async function generate(options: GenerateOptions): Promise<void> {
+async function generate({ alg, kid, add, out }: GenerateOptions): Promise<void> {
   const today = new Date().toISOString().slice(0, 10);
-  const kid = options.kid ?? `key-${today}-${randomBytes(2).toString('hex')}`;
-  const key = await generateKey(options.alg, kid);
-  if (!options.add) {
-    await putRing({ current: kid, keys: [key] }, options.out);
+  const key = await generateKey(alg, kid ?? `key-${today}-${randomBytes(2).toString('hex')}`);
+  if (add) {
+    const { current } = await changeRing((ring) => {
+      if (has(ring, key.kid))
+        throw ringError(`The key ring has a key ${key.kid} already: choose another --kid.`);
+      return { ...ring.document, current: ring.keys.current, keys: [...ring.document.keys, key] };
+    });
+    console.error(`Added ${key.kid}. ${current} stays current until: use-key ${key.kid}`);
     return;
   }
-  const { ring, document } = await currentRing();
-  await putRing({ ...document, current: ring.current, keys: [...document.keys, key] }, options.out, true);
-  console.error(`Added ${kid}; ${ring.current} stays current until "current" says otherwise.`);
+  const document = { current: key.kid, keys: [key] };
+  if (out === undefined) printRing(document);
+  else {
+    await create(out, document);
+    console.error(`Made ${out} with the key ${key.kid}.`);
+  }
+}
+
+async function useKey(id: string): Promise<void> {
+  await changeRing((ring) => {
+    if (!has(ring, id)) throw unknownKey(ring, id);
+    return { ...ring.document, current: id };
+  });
+  console.error(`${id} is current. What is under other keys stays there until: rotate`);
+}
+
+async function dropKey(id: string, { evenIfNeeded }: { evenIfNeeded?: boolean }): Promise<void> {
+  let needed = 0;
+  await changeRing(async (ring) => {
+    if (!has(ring, id)) throw unknownKey(ring, id);
+    if (id === ring.keys.current)
+      throw ringError(`${id} is the current key: make another one current first.`);
+    const usages = await withDatabase((client) => credentialsCountByKey(client, ring.keys));
+    needed = usages.find((usage) => usage.keyId === id)?.connections ?? 0;
+    if (needed > 0 && !evenIfNeeded) {
+      throw new CrmSchemaError(
+        'key_still_needed',
+        `${connections(needed)} still under ${id}: rotate first. It was not dropped.`,
+      );
+    }
+    const keys = ring.document.keys.filter(({ kid }) => kid !== id);
+    return { ...ring.document, current: ring.keys.current, keys };
+  });
+  console.error(`Dropped ${id}, with ${connections(needed)} under it. Backups may still need it.`);
 }
 
 async function printPublicRing(): Promise<void> {
-  const { ring, document } = await currentRing();
-  const key = document.keys.find(({ kid }) => kid === ring.current) as RingKey;
-  const half = publicHalf(key);
+  const { keys, document } = await openRing();
+  const key = document.keys.find(({ kid }) => kid === keys.current);
+  const half = key && publicHalf(key);
   if (half === undefined) {
-    throw new CrmSchemaError(
-      'invalid_key_ring',
-      `The current key ${ring.current} is symmetric: who encrypts with it can decrypt. Make one with --alg ECDH-ES+A256KW.`,
+    throw ringError(
+      `The current key ${keys.current} is symmetric: who encrypts with it can decrypt. Make one with --alg ECDH-ES+A256KW.`,
     );
   }
-  await putRing({ current: ring.current, keys: [half] });
+  printRing({ current: keys.current, keys: [half] });
 }
 
-/** The key ring of the environment, checked, and as it is written down. */
-async function currentRing(): Promise<{ ring: KeyRing; document: { keys: RingKey[] } }> {
-  const text = await readKeyRing(process.env);
-  const ring = await KeyRing.parse(text);
-  return { ring, document: parsed(text) as { keys: RingKey[] } };
+function has({ document }: Ring, id: string): boolean {
+  return document.keys.some(({ kid }) => kid === id);
 }
 
-/** Prints a key ring, or writes it to a file, which loses no key that was in it. */
-async function putRing(
-  document: { current: string; keys: RingKey[] },
-  out?: string,
-  isAddition = false,
-): Promise<void> {
-  const ids = document.keys.map(({ kid }) => kid);
-  if (new Set(ids).size < ids.length) {
-    throw new CrmSchemaError(
-      'invalid_key_ring',
-      'The key ring has a key of that id already: choose another --kid.',
-    );
-  }
-  const text = JSON.stringify(document, null, 2);
-  if (out === undefined) console.log(text);
-  else if (isAddition && process.env.CRM_SCHEMA_KEYS === out) await rewrite(out, `${text}\n`);
-  else await create(out, `${text}\n`);
+function unknownKey({ document }: Ring, id: string): CrmSchemaError {
+  const ids = document.keys.map(({ kid }) => kid).join(', ');
+  return ringError(`The key ring has no key ${id}; it has ${ids}.`);
 }
 
-async function create(path: string, text: string): Promise<void> {
-  await writeFile(path, text, { mode: 0o600, flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EEXIST') throw error;
-    throw new Error(
-      `${path} exists already and may hold keys that are needed. To add one: CRM_SCHEMA_KEYS=${path} crm-schema credentials generate-key --add --out ${path}`,
-    );
-  });
-}
-
-/** In one step, so that there is a whole key ring at each moment. */
-async function rewrite(path: string, text: string): Promise<void> {
-  const { mode } = await stat(path);
-  const draft = `${path}.${process.pid}.new`;
-  await writeFile(draft, text, { mode: mode & 0o777, flag: 'wx' });
-  await rename(draft, path);
+function ringError(message: string): CrmSchemaError {
+  return new CrmSchemaError('invalid_key_ring', message);
 }

@@ -11,14 +11,14 @@ const program = new Command('crm-schema')
   .version(version)
   .addCommand(credentialsCommand())
   .addHelpText(
-    'after',
+    'afterAll',
     `
 Environment:
   DATABASE_URL     the database: postgres://user:password@host:5432/database;
-                   or PGHOST, PGUSER … as for psql
+                   or PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD
   CRM_SCHEMA_KEYS  the key ring: as JSON, or the path of its file
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 something is not as it should be.`,
+Exit codes: 0 done, 1 failed, 2 wrong call, 3 something is lacking.`,
   );
 
 // Also for subcommands: a wrong call is another exit code than a failure.

@@ -63,7 +63,7 @@ export function checkEncryptedCredentials(owner: CredentialsOwner, value: unknow
     delete others[member];
     if (typeof text !== 'string') malformed(member, 'is missing, or is not text');
     if (text.length > longest) malformed(member, `is longer than ${longest} characters`);
-    if (!pattern.test(text) || text.length % 4 === 1) malformed(member, 'is not base64url of the right size');
+    if (!pattern.test(text) || !isCanonical(text)) malformed(member, 'is not base64url of the right size');
     checked[member] = text;
   }
   const [other] = Object.keys(others);
@@ -72,9 +72,7 @@ export function checkEncryptedCredentials(owner: CredentialsOwner, value: unknow
   if (typeof kid !== 'string' || !keyIdPattern.test(kid) || Object.keys(parameters).length > 0) {
     malformed('header', 'has to have kid, 1 to 200 of A-Z a-z 0-9 . _ : -, and nothing else');
   }
-  if (protectedHeader(checked.protected as string).enc !== contentEncryption) {
-    malformed('protected', `does not say that enc is ${contentEncryption}`);
-  }
+  checkProtectedHeader(checked.protected as string);
   if (checked.aad !== aad) {
     throw new CrmSchemaError(
       'credentials_bound_elsewhere',
@@ -84,12 +82,32 @@ export function checkEncryptedCredentials(owner: CredentialsOwner, value: unknow
   return { ...checked, header: { kid } } as EncryptedCredentials;
 }
 
-function protectedHeader(text: string): Record<string, unknown> {
+/** Encrypted credentials, as a query takes JSON. */
+export function jsonParameter({ header, ...members }: EncryptedCredentials) {
+  return { ...members, header: { ...header } };
+}
+
+/** What a protected header may have: what the key algorithms need. Above all no `zip`, which makes a little a lot. */
+const headerParameters = new Set(['alg', 'enc', 'epk', 'apu', 'apv', 'iv', 'tag']);
+
+function checkProtectedHeader(text: string): void {
+  let header: unknown;
   try {
-    return JSON.parse(Buffer.from(text, 'base64url').toString());
+    header = JSON.parse(Buffer.from(text, 'base64url').toString());
   } catch {
-    return malformed('protected', 'is not a JSON object in base64url');
+    malformed('protected', 'is not a JSON object in base64url');
   }
+  const parameters = header as Record<string, unknown>;
+  if (parameters.enc !== contentEncryption)
+    malformed('protected', `does not say that enc is ${contentEncryption}`);
+  if (Object.keys(parameters).some((name) => !headerParameters.has(name))) {
+    malformed('protected', `has parameters other than ${[...headerParameters].join(', ')}`);
+  }
+}
+
+/** Whether these characters, and no others, stand for the bytes: the last one may have bits to spare. */
+function isCanonical(text: string): boolean {
+  return Buffer.from(text, 'base64url').toString('base64url') === text;
 }
 
 function malformed(member: string, problem: string): never {

@@ -12,29 +12,36 @@ export interface KeyRingDocument {
 /** Where a key ring comes from, if nothing else is said. */
 const variable = 'CRM_SCHEMA_KEYS';
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The path of the file that `CRM_SCHEMA_KEYS` names; undefined where it holds the ring itself, or nothing. */
+export function keyRingFile(environment: Environment): string | undefined {
+  const value = environment[variable]?.trim() ?? '';
+  return /^[{[]|^$/.test(value) ? undefined : value;
+}
+
 /**
  * The text of the key ring in the environment.
  *
  * @throws CrmSchemaError `invalid_key_ring`
  */
-export async function readKeyRing(
-  environment: Readonly<Record<string, string | undefined>>,
-): Promise<string> {
-  const value = environment[variable]?.trim() ?? '';
-  if (value === '') {
-    throw new CrmSchemaError(
-      'invalid_key_ring',
-      `${variable} is not set: it has to hold a key ring, as JSON or as the path of a file. To make one: npx crm-schema credentials generate-key.`,
-    );
-  }
-  if (value.startsWith('{')) return value;
-  return readFile(value, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    // A key without its braces would be shown as if it were a path.
-    throw new CrmSchemaError(
-      'invalid_key_ring',
-      `${variable} is neither a key ring as JSON nor the path of a file that can be read (${error.code}).`,
-    );
-  });
+export async function readKeyRing(environment: Environment): Promise<string> {
+  const path = keyRingFile(environment);
+  if (path !== undefined) return readFile(path, 'utf8').catch(unreadable);
+  const text = environment[variable]?.trim() ?? '';
+  if (text !== '') return text;
+  throw new CrmSchemaError(
+    'invalid_key_ring',
+    `${variable} is not set: it has to hold a key ring, as JSON or as the path of a file. To make one: npx crm-schema credentials generate-key.`,
+  );
+}
+
+/** A key without its braces would be shown as if it were a path, so what was read is not named. */
+function unreadable({ code }: NodeJS.ErrnoException): never {
+  throw new CrmSchemaError(
+    'invalid_key_ring',
+    `${variable} is neither a key ring as JSON nor the path of a file that can be read (${code}).`,
+  );
 }
 
 /** @throws CrmSchemaError `invalid_key_ring`; JSON.parse would quote the text */

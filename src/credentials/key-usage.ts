@@ -3,8 +3,8 @@ import * as queries from '../generated/credentials.js';
 import type { Queryable } from '../prepared-query.js';
 import type { KeyRing } from './key-ring.js';
 
-/** How a key stands to a key ring: the one that encrypts, one that is still there, or not in it. */
-export type KeyStanding = 'current' | 'retired' | 'missing';
+/** How a key stands to a key ring: the one that encrypts, one that is there besides, or not in it. */
+export type KeyStanding = 'current' | 'other' | 'missing';
 
 /** A key, and how many connections it protects. */
 export interface KeyUsage {
@@ -18,7 +18,7 @@ export interface KeyUsage {
 
 /**
  * How many connections each key protects: the keys of the ring, the current one first, then those that
- * the ring lacks. A retired key without connections can go, once no backup needs it.
+ * the ring lacks. One that is not current and has no connections is new, or it can go, once no backup needs it.
  */
 export async function credentialsCountByKey(client: Queryable, keys: KeyRing): Promise<KeyUsage[]> {
   const rows = await queries.credentialsCountByKey.run(undefined, client);
@@ -26,7 +26,7 @@ export async function credentialsCountByKey(client: Queryable, keys: KeyRing): P
   const inRing = keys.keys
     .toSorted((left, right) => Number(right.isCurrent) - Number(left.isCurrent))
     .map(({ keyId, isCurrent, canDecrypt }): KeyUsage => {
-      const standing = isCurrent ? 'current' : 'retired';
+      const standing = isCurrent ? 'current' : 'other';
       return { keyId, standing, canDecrypt, connections: counts.get(keyId) ?? 0 };
     });
   const known = new Set(inRing.map(({ keyId }) => keyId));

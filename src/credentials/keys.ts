@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { type CryptoKey, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose';
 import { CrmSchemaError } from '../errors.js';
+import { checkOneOf } from '../validation.js';
 import { keyIdPattern } from './jwe.js';
 
 /**
@@ -13,6 +14,13 @@ export type KeyAlgorithm = (typeof keyAlgorithms)[number];
 
 /** A JWK (RFC 7517) that names itself and its algorithm. */
 export type RingKey = JWK & { kid: string; alg: KeyAlgorithm; kty: string };
+
+/** What an id has to be. A key in its place would be shown wherever the id is. */
+export const keyIdRule = 'has to be 1 to 200 of A-Z a-z 0-9 . _ : -, and not look like a key of 256 bits';
+
+export function isKeyId(value: unknown): value is string {
+  return typeof value === 'string' && keyIdPattern.test(value) && !/^[\w-]{43}$/.test(value);
+}
 
 /** A key that is ready for use. */
 export interface ImportedKey {
@@ -48,8 +56,11 @@ const keyTypes: Record<KeyAlgorithm, readonly string[]> = {
  *
  * @param keyId 1 to 200 of `A-Z a-z 0-9 . _ : -`
  * @returns a JWK with its secret; RSA with 3,072 bits, ECDH on P-256
+ * @throws CrmSchemaError `invalid_input`
  */
 export async function generateKey(algorithm: KeyAlgorithm, keyId: string): Promise<RingKey> {
+  checkOneOf({ field: 'algorithm' }, algorithm, keyAlgorithms);
+  if (!isKeyId(keyId)) throw new CrmSchemaError('invalid_input', `keyId ${keyIdRule}.`);
   const named = { kid: keyId, alg: algorithm, use: 'enc' };
   if (keyTypes[algorithm].includes('oct')) {
     return { ...named, kty: 'oct', k: randomBytes(32).toString('base64url') };
@@ -73,9 +84,7 @@ export function publicHalf({ kid, alg, kty, ...members }: RingKey): RingKey | un
 export async function importKey(place: string, jwk: unknown): Promise<ImportedKey> {
   if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) refuse(place, 'has to be a JWK');
   const { kid, alg, kty, use, ...members } = jwk as JWK;
-  if (typeof kid !== 'string' || !keyIdPattern.test(kid)) {
-    refuse(`${place}.kid`, 'has to be 1 to 200 of A-Z a-z 0-9 . _ : -');
-  }
+  if (!isKeyId(kid)) refuse(`${place}.kid`, keyIdRule);
   const where = `${place} (${kid})`;
   if (!(keyAlgorithms as readonly unknown[]).includes(alg)) {
     refuse(`${where}.alg`, `has to be one of ${keyAlgorithms.join(', ')}`);

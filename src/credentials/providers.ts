@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { CrmSchemaError } from '../errors.js';
 import type { Provider } from '../types.js';
 import { checkProvider } from '../validation.js';
+import { isStorableJson, type Json } from './json.js';
 
 /**
  * What each CRM wants to be signed in with. Facts from the vendors' documentation; where a vendor
@@ -19,23 +20,28 @@ const token = text(
 const name = text(/^[\x21-\x7e]+$/, 'printable ASCII without white space');
 
 function text(pattern: RegExp, what: string) {
-  const error = `has to be ${what}`;
+  const error = message(`has to be ${what}`);
   return z.string({ error }).regex(pattern, { error });
 }
 
-const flag = z.boolean({ error: 'has to be true or false' });
+/** What is said of a value that is not right, or not there. */
+function message(problem: string): (issue: { input?: unknown }) => string {
+  return ({ input }) => (input === undefined ? 'is missing' : problem);
+}
+
+const flag = z.boolean({ error: message('has to be true or false') });
 
 /** An OAuth client. */
-const client = z.strictObject(
+const client = z.object(
   { id: token, secret: token },
-  { error: 'has to be an object with id and secret, and nothing else' },
+  { error: message('has to be an object with id and secret') },
 );
 
-const agentos = z.strictObject({
+const agentos = z.object({
   /** Sent as the header `api_key`. */
   apiKey: token,
   /** The segment of each URL's path that names the agency. */
-  shortName: text(/^[^\s/?#]+$/, 'one segment of a URL path'),
+  shortName: text(/^(?!\.{1,2}$)[\w.~-]+$/, 'one segment of a URL path'),
   /** Narrows the connection to one branch. */
   branchOid: name.optional(),
 });
@@ -53,13 +59,13 @@ const reapitCommon = {
 const reapit = z.discriminatedUnion(
   'grant',
   [
-    z.strictObject({
+    z.object({
       grant: z.literal('client_credentials'),
       /** Sent as the header `reapit-customer`: which agency; `SBOX` is the sandbox. */
       customer: name,
       ...reapitCommon,
     }),
-    z.strictObject({
+    z.object({
       grant: z.literal('authorization_code'),
       /** Single use: each refresh brings another. */
       refreshToken: token,
@@ -68,26 +74,26 @@ const reapit = z.discriminatedUnion(
       ...reapitCommon,
     }),
   ],
-  { error: 'has to be client_credentials or authorization_code' },
+  { error: message('has to be client_credentials or authorization_code') },
 );
 
-const alto = z.strictObject({
+const alto = z.object({
   /** Sent as the header `AgencyRef`: which agency, as a GUID. */
-  agencyRef: z.guid({ error: 'has to be a GUID' }),
+  agencyRef: z.guid({ error: message('has to be a GUID') }),
   /** The agency's own OAuth client; without it NurtureHub's. */
   client: client.optional(),
   /** The latest access token. */
   accessToken: token.optional(),
 });
 
-const street = z.strictObject({
+const street = z.object({
   /** The application's bearer token, which Street shows once. */
   token,
   /** Whether it belongs to Street's sandbox, which has another base URL. */
   sandbox: flag.optional(),
 });
 
-const json = z.json({ error: 'has to be JSON' });
+const json = z.custom<Json>((value) => isStorableJson(value), { error: 'is not JSON' });
 
 const loop = z
   .object({
@@ -96,9 +102,15 @@ const loop = z
   })
   .catchall(json);
 
-const baseUrl = z
-  .string({ error: 'has to be an https URL' })
-  .refine(isSafeUrl, { error: 'has to be an https URL without user, password, query and fragment' });
+const baseUrlError = message('has to be an https URL without user, password, query and fragment');
+const baseUrl = z.string({ error: baseUrlError }).refine(isSafeUrl, { error: baseUrlError });
+
+/** Headers that say where a request goes and where it ends. */
+const framing = /^(?:host|connection|content-length|transfer-encoding|upgrade|te|trailer|cookie)$/i;
+const headerName = text(/^[a-z0-9][\w!#$%&'*+.^`|~-]{0,99}$/i, 'the name of an HTTP header').refine(
+  (value) => !framing.test(value),
+  { error: 'has to be a header that may carry a key' },
+);
 
 const custom = z.discriminatedUnion(
   'scheme',
@@ -119,21 +131,21 @@ const custom = z.discriminatedUnion(
         /** Where the CRM's API is: https, or http on this very machine. */
         baseUrl,
         /** The header's name: RFC 9110's token. */
-        header: text(/^[\w!#$%&'*+.^`|~-]{1,100}$/, 'the name of an HTTP header'),
+        header: headerName,
         apiKey: token,
       })
       .catchall(json),
   ],
-  { error: 'has to be bearer or api_key' },
+  { error: message('has to be bearer or api_key') },
 );
 
 /** Credentials travel in the clear over http, which only a machine's own loopback can excuse. */
 function isSafeUrl(value: string): boolean {
-  if (!URL.canParse(value)) return false;
-  const { protocol, hostname, username, password, search, hash } = new URL(value);
+  // URL would take off or pass over white space, backslashes, and a ? or # with nothing behind it.
+  if (!/^https?:\/\/[^\s\\?#@]+$/i.test(value) || !URL.canParse(value)) return false;
+  const { protocol, hostname } = new URL(value);
   const isLoopback = hostname === 'localhost' || hostname === '127.0.0.1' || hostname === '[::1]';
-  const isEncrypted = protocol === 'https:' || (protocol === 'http:' && isLoopback);
-  return isEncrypted && `${username}${password}${search}${hash}` === '';
+  return protocol === 'https:' || isLoopback;
 }
 
 const schemas = { agentos, reapit, alto, street, loop, custom } satisfies Record<Provider, z.ZodType>;
@@ -147,34 +159,68 @@ export type Credentials<P extends Provider = Provider> = CredentialsByProvider[P
 /**
  * Credentials in the shape that their provider wants, as a plain copy.
  *
+ * @param options.dropUnknown leaves out fields that do not belong there, in place of refusing them
  * @throws CrmSchemaError `invalid_credentials`, naming the field and never its value; `unknown_provider`
  */
-export function checkCredentials<P extends Provider>(provider: P, value: unknown): Credentials<P> {
+export function checkCredentials<P extends Provider>(
+  provider: P,
+  value: unknown,
+  options: { dropUnknown?: boolean } = {},
+): Credentials<P> {
   checkProvider({ field: 'provider' }, provider);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new CrmSchemaError('invalid_credentials', 'credentials have to be an object.');
   }
-  const { data, error } = schemas[provider].safeParse(value);
-  if (error === undefined) return data as Credentials<P>;
-  throw new CrmSchemaError('invalid_credentials', complaint(provider, error));
+  const copy = copied(value);
+  if (!isStorableJson(copy)) {
+    throw new CrmSchemaError(
+      'invalid_credentials',
+      `credentials of ${provider} hold what JSON cannot, a field called __proto__ or toJSON, or more than 32 levels.`,
+    );
+  }
+  const { data, error } = schemas[provider].safeParse(copy);
+  if (error !== undefined) throw new CrmSchemaError('invalid_credentials', complaint(provider, error));
+  if (!options.dropUnknown) refuseUnknown(provider, copy as object, data);
+  return data as Credentials<P>;
 }
 
-/** The first thing that is wrong. Names of unknown fields are not repeated: a secret may have slipped there. */
-function complaint(provider: Provider, { issues: [issue] }: z.ZodError): string {
-  const path = issue?.path ?? [];
-  if (issue?.code === 'unrecognized_keys' && path.length === 0) {
-    return `credentials of ${provider} have a field that does not belong there; these do: ${fields(provider).join(', ')}.`;
+/** A copy that nobody else changes; what cannot be copied is not JSON. */
+function copied(value: object): unknown {
+  try {
+    return structuredClone(value);
+  } catch {
+    return undefined;
   }
-  const [field] = path;
-  if (!fields(provider).includes(String(field))) {
-    return `credentials of ${provider} have a field whose value is not JSON.`;
-  }
-  return `credentials.${path.join('.')} of ${provider} ${issue?.message}.`;
 }
 
-/** The names of all fields that are known of a CRM's credentials. */
-function fields(provider: Provider): string[] {
+/** Everything that is wrong. Only names that are known are repeated: a secret may have slipped into others. */
+function complaint(provider: Provider, { issues }: z.ZodError): string {
+  const problems = issues.map(({ path, message: problem }) => `credentials.${path.join('.')} ${problem}`);
+  return `${problems.join('; ')} (${provider}).`;
+}
+
+/** What the schema left out does not belong there. Unnamed, because a secret may have slipped into the name. */
+function refuseUnknown(provider: Provider, given: object, known: object, place = 'credentials'): void {
+  for (const [name, value] of Object.entries(given)) {
+    if (value === undefined) continue;
+    const found = (known as Record<string, object | undefined>)[name];
+    if (found === undefined) {
+      const names = place === 'credentials' ? fields(provider, known) : Object.keys(client.shape);
+      throw new CrmSchemaError(
+        'invalid_credentials',
+        `${place} of ${provider}: a field does not belong there; these do: ${names.join(', ')}.`,
+      );
+    }
+    if (typeof found === 'object' && found !== value) {
+      refuseUnknown(provider, value as object, found, `${place}.${name}`);
+    }
+  }
+}
+
+/** The names of the fields that such credentials may have. */
+function fields(provider: Provider, known: object): string[] {
   const schema = schemas[provider];
   const shapes = 'options' in schema ? schema.options.map(({ shape }) => shape) : [schema.shape];
-  return [...new Set(shapes.flatMap((shape) => Object.keys(shape)))];
+  const fitting = shapes.find((shape) => Object.keys(known).every((name) => name in shape));
+  return Object.keys(fitting ?? {});
 }

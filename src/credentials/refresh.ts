@@ -1,9 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrmSchemaError, notLive } from '../errors.js';
 import type { Queryable } from '../prepared-query.js';
+import { timestampParameter } from '../timestamps.js';
 import type { Provider } from '../types.js';
+import { checkVersion, refuse, shown } from '../validation.js';
 import type { OwnerOf } from './encryption.js';
 import type { KeyRing } from './key-ring.js';
+import { checkCredentials } from './providers.js';
 import { credentialsGet, credentialsReplace, type NewCredentials, type StoredCredentials } from './stored.js';
 
 /**
@@ -12,8 +15,13 @@ import { credentialsGet, credentialsReplace, type NewCredentials, type StoredCre
  *
  * `refresh` gets the credentials that are stored now and asks the CRM for new ones. It is not called if
  * they are of another version than the caller's already. If it throws, perhaps because another worker
- * has just used up the refresh token, that worker's credentials are waited for. If the database cannot
- * be reached with new credentials in hand, it is tried again: nobody else has them.
+ * has just used up the refresh token, that worker's credentials are waited for; so a refusal that is
+ * meant takes as long as `patience`. Workers are not kept from asking the CRM at the same time: where it
+ * punishes that, hold a lock of yours around the call.
+ *
+ * What `refresh` returns exists nowhere else, so as much of it as possible is kept: fields that do not
+ * belong there are left out, an expiry that is no time is taken for unknown, and a database that cannot
+ * be reached is tried again for as long as `patience`.
  *
  * Not for use inside a longer transaction: others could neither see the new credentials nor, if it is
  * rolled back, ever get them again.
@@ -24,7 +32,7 @@ import { credentialsGet, credentialsReplace, type NewCredentials, type StoredCre
  * @returns the credentials to go on with
  * @throws whatever `refresh` throws, if nobody else has refreshed meanwhile; then the connection may be
  *   marked by `connectionSetStatus` with this version
- * @throws CrmSchemaError `connection_not_live`, and as `credentialsGet` and `credentialsReplace`
+ * @throws CrmSchemaError `connection_not_live`, `invalid_input`, and as `credentialsGet` and `credentialsReplace`
  */
 export async function credentialsRefresh<P extends Provider>(
   client: Queryable,
@@ -36,40 +44,68 @@ export async function credentialsRefresh<P extends Provider>(
   },
 ): Promise<StoredCredentials<P>> {
   const { organisationId, connectionId, provider, credentialsVersion, refresh, patience = 10_000 } = params;
+  checkVersion(credentialsVersion);
+  if (!Number.isFinite(patience) || patience < 0) {
+    refuse({ field: 'patience' }, `has to be milliseconds from 0, not ${shown(patience)}`);
+  }
   const owner = { organisationId, connectionId, provider };
-  const stored = async () => (await credentialsGet<P>(client, keys, owner)) ?? notLive();
-  const isNewer = (some: StoredCredentials<P>) => some.credentialsVersion !== credentialsVersion;
+  const stored = async () => (await credentialsGet(client, keys, owner)) ?? notLive();
+  const isOther = (some: StoredCredentials<P>) => some.credentialsVersion !== credentialsVersion;
 
   const current = await stored();
-  if (isNewer(current)) return current;
+  if (isOther(current)) return current;
   let fresh: NewCredentials<P>;
   try {
     fresh = await refresh(current);
   } catch (error) {
-    const deadline = Date.now() + patience;
-    for (const pause of pauses()) {
-      const found = await stored();
-      if (isNewer(found)) return found;
-      if (Date.now() + pause > deadline) throw error;
-      await sleep(pause);
-    }
-    throw error;
+    const found = await waited(patience, async () => {
+      // Whatever is wrong here, what the CRM said is what matters.
+      const some = await stored().catch(() => current);
+      return isOther(some) ? some : undefined;
+    });
+    if (found === undefined) throw error;
+    return found;
   }
-  const deadline = Date.now() + patience;
-  for (const pause of pauses()) {
+  const replacement = { ...owner, credentialsVersion, ...salvaged(provider, fresh) };
+  let failure: unknown;
+  await waited(patience, async () => {
     try {
-      await credentialsReplace(client, keys, { ...owner, credentialsVersion, ...fresh });
-      break;
+      return await credentialsReplace(client, keys, replacement);
     } catch (error) {
-      if (error instanceof CrmSchemaError || Date.now() + pause > deadline) throw error;
-      await sleep(pause);
+      if (error instanceof CrmSchemaError) throw error;
+      failure = error;
+      return undefined;
     }
-  }
+  }).then((outcome) => {
+    if (outcome === undefined) throw failure;
+  });
   // Ours, or another worker's; ours too if the answer to a first attempt was lost.
   return stored();
 }
 
-/** Milliseconds to wait between attempts: 50, 100, 200 … up to 1,000, without end. */
-function* pauses(): Generator<number, never> {
-  for (let pause = 50; ; pause = Math.min(pause * 2, 1000)) yield pause;
+/** What can be kept of new credentials that cannot be got again. */
+function salvaged<P extends Provider>(provider: P, fresh: NewCredentials<P>): NewCredentials<P> {
+  const credentials = checkCredentials(provider, fresh.credentials, { dropUnknown: true });
+  try {
+    const expiresAt = fresh.credentialsExpiresAt ?? null;
+    return {
+      credentials,
+      credentialsExpiresAt: expiresAt && timestampParameter({ field: 'credentialsExpiresAt' }, expiresAt),
+    };
+  } catch {
+    return { credentials, credentialsExpiresAt: null };
+  }
+}
+
+/** Tries until there is a result, again after 50, 100, 200 … up to 1,000 ms; undefined when time is up. */
+async function waited<Result>(
+  milliseconds: number,
+  attempt: () => Promise<Result | undefined>,
+): Promise<Result | undefined> {
+  const deadline = Date.now() + milliseconds;
+  for (let pause = 50; ; pause = Math.min(pause * 2, 1000)) {
+    const result = await attempt();
+    if (result !== undefined || Date.now() + pause > deadline) return result;
+    await sleep(pause);
+  }
 }

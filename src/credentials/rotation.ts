@@ -4,6 +4,7 @@ import * as queries from '../generated/credentials.js';
 import type { Queryable } from '../prepared-query.js';
 import type { Provider } from '../types.js';
 import { checkLimit } from '../validation.js';
+import { checkEncryptedCredentials, jsonParameter } from './jwe.js';
 import type { KeyRing } from './key-ring.js';
 import { credentialsCountByKey, type KeyUsage } from './key-usage.js';
 
@@ -20,9 +21,11 @@ export interface RotationFailure {
 export interface RotationResult {
   /** How many connections' credentials are now under the current key that were not before. */
   rotated: number;
-  /** Those whose key is there and does not decrypt them; they are as they were. */
+  /** Those whose key is there and that could not be put under the current one; they are as they were. */
   failures: RotationFailure[];
-  /** How many are left under other keys, also under keys that the ring cannot decrypt with. */
+  /** The keys that the ring cannot decrypt with, and how many connections are left under each. */
+  lacking: KeyUsage[];
+  /** How many are left under other keys, for whatever reason. */
   remaining: number;
 }
 
@@ -40,11 +43,12 @@ const firstId = '00000000-0000-0000-0000-000000000000';
  * its version stay, so nobody who is just replacing credentials notices. However it is interrupted,
  * each connection is under one key or the other, and a new rotation goes on where this one stopped.
  *
- * @param client not in a transaction: each batch commits
+ * @param client not in a transaction, so that each batch commits, and at READ COMMITTED
  * @param options.batchSize 1 to 1,000; 100 if not given
  * @param options.onProgress called after each batch
  * @param options.signal stops after the batch that is being written
- * @throws CrmSchemaError `invalid_input`
+ * @throws CrmSchemaError `invalid_input`; `key_cannot_decrypt` if the ring has only the public half of
+ *   the current key: should the private half be lost, everything would be
  */
 export async function credentialsRotate(
   client: Queryable,
@@ -56,7 +60,13 @@ export async function credentialsRotate(
   } = {},
 ): Promise<RotationResult> {
   const { batchSize = 100, onProgress, signal } = options;
-  checkLimit(batchSize);
+  checkLimit(batchSize, 'batchSize');
+  if (!keys.keys.some(({ isCurrent, canDecrypt }) => isCurrent && canDecrypt)) {
+    throw new CrmSchemaError(
+      'key_cannot_decrypt',
+      `The key ring has only the public half of ${keys.current}: rotate with the ring of a service that decrypts.`,
+    );
+  }
   let rotated = 0;
   let failures: RotationFailure[] = [];
   for (let idlePasses = 0; ; ) {
@@ -66,7 +76,8 @@ export async function credentialsRotate(
     const work = others.filter(({ canDecrypt }) => canDecrypt);
     const waiting = sum(work);
     if (waiting === failures.length || idlePasses === patience || signal?.aborted) {
-      return { rotated, failures, remaining: sum(others) };
+      const lacking = others.filter(({ canDecrypt }) => !canDecrypt);
+      return { rotated, failures, lacking, remaining: sum(others) };
     }
     const total = rotated + waiting;
     const before = rotated;
@@ -123,7 +134,9 @@ async function rewrap(
       const { organisationId, connectionId } = row;
       const owner = { organisationId, connectionId, provider: row.provider as Provider };
       try {
-        return { row, jwe: await keys.encrypt(owner, await keys.decrypt(owner, row.credentials)) };
+        const jwe = await keys.encrypt(owner, await keys.decrypt(owner, row.credentials));
+        // One row that the database refuses must not stop the others.
+        return { row, credentials: jsonParameter(checkEncryptedCredentials(owner, jwe)) };
       } catch (error) {
         if (!(error instanceof CrmSchemaError)) throw error;
         failures.push({ organisationId, connectionId, keyId, code: error.code });
@@ -139,10 +152,7 @@ async function rewrap(
       organisationIds: rewrapped.map(({ row }) => row.organisationId),
       connectionIds: rewrapped.map(({ row }) => row.connectionId),
       credentialsVersions: rewrapped.map(({ row }) => row.credentialsVersion),
-      credentials: rewrapped.map(({ jwe: { header, ...members } }) => ({
-        ...members,
-        header: { ...header },
-      })),
+      credentials: rewrapped.map(({ credentials }) => credentials),
     },
     client,
   );

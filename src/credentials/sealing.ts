@@ -1,7 +1,12 @@
 import { FlattenedEncrypt, flattenedDecrypt } from 'jose';
 import { CrmSchemaError } from '../errors.js';
 import type { EncryptedCredentials } from '../types.js';
-import { type CredentialsOwner, contentEncryption, credentialsAad } from './jwe.js';
+import {
+  type CredentialsOwner,
+  checkEncryptedCredentials,
+  contentEncryption,
+  credentialsAad,
+} from './jwe.js';
 import { refuse } from './key-ring-document.js';
 import type { ImportedKey } from './keys.js';
 
@@ -54,6 +59,8 @@ export async function tryOut(key: ImportedKey): Promise<void> {
   const owner = { organisationId: nobody, connectionId: nobody, provider: 'custom' } as const;
   try {
     const jwe = await encryptFor(owner, new Uint8Array(1), key);
+    // A key of more bits than the database has room for shows here.
+    checkEncryptedCredentials(owner, jwe);
     if (key.decryption !== undefined) await decryptBy(key, jwe);
   } catch {
     refuse(`has a key that does not work: ${key.keyId}`);

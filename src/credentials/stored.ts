@@ -5,29 +5,31 @@ import {
   connectionConnect,
   connectionGetCredentials,
 } from '../connections.js';
-import { notLive } from '../errors.js';
+import { CrmSchemaError, notLive } from '../errors.js';
 import * as queries from '../generated/credentials.js';
 import type { Queryable } from '../prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
 import type { Provider, Timestamp, TimestampInput } from '../types.js';
 import { checkConnectionKey, checkVersion } from '../validation.js';
 import { decryptCredentials, encryptCredentials, type OwnerOf } from './encryption.js';
+import { jsonParameter } from './jwe.js';
 import type { KeyRing } from './key-ring.js';
 import type { Credentials } from './providers.js';
 
-/** The decrypted credentials of one connection, and what is known of them. */
-export type StoredCredentials<P extends Provider = Provider> = P extends Provider
-  ? Omit<ConnectionCredentials, 'provider' | 'credentials'> & {
-      provider: P;
-      /** Not shown by `console.log`, `util.inspect` and `JSON.stringify`; a copy by spread is. */
-      credentials: Credentials<P>;
-    }
-  : never;
+interface StoredCredentialsOf<P extends Provider>
+  extends Omit<ConnectionCredentials, 'provider' | 'credentials'> {
+  provider: P;
+  /** Not shown by `console.log`, `util.inspect` and `JSON.stringify`; a copy by spread is. */
+  credentials: Credentials<P>;
+}
+
+/** The decrypted credentials of one connection, and what is known of them; to be told apart by `provider`. */
+export type StoredCredentials<P extends Provider = Provider> = { [Each in P]: StoredCredentialsOf<Each> }[P];
 
 /** New credentials. */
 export interface NewCredentials<P extends Provider> {
   credentials: Credentials<P>;
-  /** When the access token inside expires, if that is known; readable without decrypting. */
+  /** When the access token in these credentials expires; if it is not given, nothing is known of it. */
   credentialsExpiresAt?: TimestampInput | null | undefined;
 }
 
@@ -53,11 +55,12 @@ export async function credentialsConnect<P extends Provider>(
   keys: KeyRing,
   params: { organisationId: string; connectionId?: string | undefined; provider: P } & NewCredentials<P>,
 ): Promise<{ connectionId: string; connectedAt: Timestamp }> {
-  const { organisationId, connectionId = randomUUID(), provider, credentialsExpiresAt } = params;
-  const owner = { organisationId, connectionId, provider };
+  const { organisationId, connectionId = randomUUID(), provider } = params;
+  const owner = { organisationId, connectionId: connectionId.toLowerCase(), provider };
   const credentials = await encryptCredentials(keys, owner, params.credentials);
+  const credentialsExpiresAt = expiryParameter(params.credentialsExpiresAt);
   const { connectedAt } = await connectionConnect(client, { ...owner, credentials, credentialsExpiresAt });
-  return { connectionId, connectedAt };
+  return { connectionId: owner.connectionId, connectedAt };
 }
 
 /**
@@ -67,22 +70,40 @@ export async function credentialsConnect<P extends Provider>(
  * @throws CrmSchemaError `credentials_bound_elsewhere` if the connection is to another CRM;
  *   `unknown_key`, `key_cannot_decrypt`, `credentials_not_authentic`, `invalid_credentials`, `invalid_input`
  */
-export async function credentialsGet<P extends Provider = Provider>(
+export async function credentialsGet<P extends Provider>(
   client: Queryable,
   keys: KeyRing,
-  params: ConnectionKey & { provider?: P | undefined },
-): Promise<StoredCredentials<P> | null> {
+  params: ConnectionKey & { provider: P },
+): Promise<StoredCredentials<P> | null>;
+export async function credentialsGet(
+  client: Queryable,
+  keys: KeyRing,
+  params: ConnectionKey,
+): Promise<StoredCredentials | null>;
+export async function credentialsGet(
+  client: Queryable,
+  keys: KeyRing,
+  params: ConnectionKey & { provider?: Provider },
+): Promise<StoredCredentials | null> {
   const { organisationId, connectionId } = params;
   const row = await connectionGetCredentials(client, { organisationId, connectionId });
   if (row === null) return null;
-  const owner = { organisationId, connectionId, provider: params.provider ?? row.provider };
-  const credentials = await decryptCredentials(keys, owner, row.credentials);
-  return { ...row, credentials } as StoredCredentials<P>;
+  const { provider } = row;
+  if (params.provider !== undefined && params.provider !== provider) otherProvider(params.provider);
+  const credentials = await decryptCredentials(
+    keys,
+    { organisationId, connectionId, provider },
+    row.credentials,
+  );
+  return { ...row, credentials } as StoredCredentials;
 }
 
 /**
  * Replaces the credentials of a live connection, if they are still those of the version that the
- * caller read: of several that replace the same version exactly one does. The status stays as it is.
+ * caller read: of several that replace the same version exactly one does. The status stays as it is;
+ * once the CRM has taken the new ones, `connectionSetStatus` makes the connection `active`.
+ *
+ * The session has to be at READ COMMITTED, PostgreSQL's default: above it, a loser gets 40001.
  *
  * @param params.credentialsVersion of `credentialsGet`, or of `connectionGet` where nothing can be decrypted
  * @throws CrmSchemaError `connection_not_live`; `credentials_bound_elsewhere` if the connection is to
@@ -96,24 +117,28 @@ export async function credentialsReplace<P extends Provider>(
   const { organisationId, connectionId, provider, credentialsVersion } = params;
   checkConnectionKey(params);
   checkVersion(credentialsVersion);
-  const expiresAt = params.credentialsExpiresAt ?? null;
-  const credentialsExpiresAt =
-    expiresAt === null ? null : timestampParameter({ field: 'credentialsExpiresAt' }, expiresAt);
-  const { header, ...members } = await encryptCredentials(
-    keys,
-    { organisationId, connectionId, provider },
-    params.credentials,
-  );
+  const credentialsExpiresAt = expiryParameter(params.credentialsExpiresAt);
+  const owner = { organisationId, connectionId, provider };
+  const encrypted = await encryptCredentials(keys, owner, params.credentials);
   const [row] = await queries.credentialsReplace.run(
-    {
-      organisationId,
-      connectionId,
-      credentialsVersion,
-      credentials: { ...members, header: { ...header } },
-      credentialsExpiresAt,
-    },
+    { ...owner, credentialsVersion, credentials: jsonParameter(encrypted), credentialsExpiresAt },
     client,
   );
   if (row === undefined || row.outcome === 'disconnected') return notLive();
+  if (row.outcome === 'other_provider') otherProvider(provider);
   return row as ReplaceOutcome;
+}
+
+/** The token may have slipped into the place of its expiry, so the value is not repeated. */
+function expiryParameter(expiresAt: TimestampInput | null | undefined): Timestamp | null {
+  return expiresAt == null
+    ? null
+    : timestampParameter({ field: 'credentialsExpiresAt', isSensitive: true }, expiresAt);
+}
+
+function otherProvider(provider: Provider): never {
+  throw new CrmSchemaError(
+    'credentials_bound_elsewhere',
+    `The connection is to another CRM than ${provider}.`,
+  );
 }

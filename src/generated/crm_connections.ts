@@ -518,7 +518,7 @@ export interface ConnectionSetStatusQuery {
   result: ConnectionSetStatusResult;
 }
 
-const connectionSetStatusIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"status":true,"reason":true,"credentialsVersion":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":559,"b":574}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":595,"b":608}]},{"name":"status","required":true,"transform":{"type":"scalar"},"locs":[{"a":696,"b":703},{"a":807,"b":814}]},{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":732,"b":738}]},{"name":"credentialsVersion","required":false,"transform":{"type":"scalar"},"locs":[{"a":1105,"b":1123}]}],"statement":"-- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if\n-- its credentials are still those of that version. One row, or none if the organisation has no such\n-- connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt\n-- moves only when the status does. By primary key; locks the row for the transaction.\nwith connection as (\n  select\n    organisation_id,\n    id,\n    status,\n    status_changed_at,\n    credentials_version\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nchanged as (\n  update crm_connections\n  set\n    status = :status!::text,\n    status_reason = :reason::text,\n    status_changed_at = case\n      when connection.status = :status!::text then connection.status_changed_at\n      else now()\n    end\n  from connection\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and connection.status <> 'disconnected'\n    and connection.credentials_version = coalesce(:credentialsVersion::integer, connection.credentials_version)\n  returning crm_connections.status_changed_at\n)\nselect\n  case\n    when connection.status = 'disconnected' then 'disconnected'\n    when exists (select from changed) then 'set'\n    else 'superseded'\n  end as \"outcome!\",\n  coalesce((select status_changed_at from changed), connection.status_changed_at) as \"statusChangedAt!\"\nfrom connection"};
+const connectionSetStatusIR = {"usedParamSet":{"credentialsVersion":true,"organisationId":true,"connectionId":true,"status":true,"reason":true},"params":[{"name":"credentialsVersion","required":false,"transform":{"type":"scalar"},"locs":[{"a":639,"b":657}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":753,"b":768}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":789,"b":802}]},{"name":"status","required":true,"transform":{"type":"scalar"},"locs":[{"a":890,"b":897},{"a":1001,"b":1008},{"a":1351,"b":1358}]},{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":926,"b":932},{"a":1367,"b":1373}]}],"statement":"-- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if\n-- its credentials are still those of that version. One row, or none if the organisation has no such\n-- connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt\n-- moves only when the status does. Writes nothing where nothing changes. By primary key; locks the row\n-- for the transaction. At READ COMMITTED: above it, a change meanwhile is 40001.\nwith connection as (\n  select\n    organisation_id,\n    id,\n    status,\n    status_reason,\n    status_changed_at,\n    credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nchanged as (\n  update crm_connections\n  set\n    status = :status!::text,\n    status_reason = :reason::text,\n    status_changed_at = case\n      when connection.status = :status!::text then connection.status_changed_at\n      else now()\n    end\n  from connection\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and connection.status <> 'disconnected'\n    and connection.is_current\n    and (connection.status, connection.status_reason) is distinct from (:status!::text, :reason::text)\n  returning crm_connections.status_changed_at\n)\nselect\n  case\n    when connection.status = 'disconnected' then 'disconnected'\n    when connection.is_current then 'set'\n    else 'superseded'\n  end as \"outcome!\",\n  coalesce((select status_changed_at from changed), connection.status_changed_at) as \"statusChangedAt!\"\nfrom connection"};
 
 /**
  * Query generated from SQL:
@@ -526,14 +526,16 @@ const connectionSetStatusIR = {"usedParamSet":{"organisationId":true,"connection
  * -- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if
  * -- its credentials are still those of that version. One row, or none if the organisation has no such
  * -- connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt
- * -- moves only when the status does. By primary key; locks the row for the transaction.
+ * -- moves only when the status does. Writes nothing where nothing changes. By primary key; locks the row
+ * -- for the transaction. At READ COMMITTED: above it, a change meanwhile is 40001.
  * with connection as (
  *   select
  *     organisation_id,
  *     id,
  *     status,
+ *     status_reason,
  *     status_changed_at,
- *     credentials_version
+ *     credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current
  *   from crm_connections
  *   where organisation_id = :organisationId!::uuid
  *     and id = :connectionId!::uuid
@@ -552,13 +554,14 @@ const connectionSetStatusIR = {"usedParamSet":{"organisationId":true,"connection
  *   where crm_connections.organisation_id = connection.organisation_id
  *     and crm_connections.id = connection.id
  *     and connection.status <> 'disconnected'
- *     and connection.credentials_version = coalesce(:credentialsVersion::integer, connection.credentials_version)
+ *     and connection.is_current
+ *     and (connection.status, connection.status_reason) is distinct from (:status!::text, :reason::text)
  *   returning crm_connections.status_changed_at
  * )
  * select
  *   case
  *     when connection.status = 'disconnected' then 'disconnected'
- *     when exists (select from changed) then 'set'
+ *     when connection.is_current then 'set'
  *     else 'superseded'
  *   end as "outcome!",
  *   coalesce((select status_changed_at from changed), connection.status_changed_at) as "statusChangedAt!"

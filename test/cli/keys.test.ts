@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -36,7 +36,7 @@ describe('credentials generate-key', () => {
     });
     expect({ code, stderr }).toEqual({
       code: 0,
-      stderr: 'Added next; test-key-1 stays current until "current" says otherwise.\n',
+      stderr: 'Added next. test-key-1 stays current until: use-key next\n',
     });
     expect(JSON.parse(stdout)).toMatchObject({
       comment: 'ours',
@@ -53,36 +53,89 @@ describe('credentials generate-key', () => {
     ).toEqual({
       code: 1,
       stdout: '',
-      stderr: 'The key ring has a key of that id already: choose another --kid.\n',
+      stderr: 'The key ring has a key test-key-1 already: choose another --kid.\n',
     });
   });
 
   test('writes a file that only its owner can read, and never over keys', async () => {
     const out = join(folder, 'new.json');
-    const command = ['credentials', 'generate-key', '--out', out];
-    expect(await runCli(command)).toEqual({ code: 0, stdout: '', stderr: '' });
+    const command = ['credentials', 'generate-key', '--kid', 'k', '--out', out];
+    expect(await runCli(command)).toEqual({ code: 0, stdout: '', stderr: `Made ${out} with the key k.\n` });
     expect((await stat(out)).mode & 0o777).toBe(0o600);
     const written = await readFile(out, 'utf8');
     await KeyRing.parse(written);
-    // Also not where the file is the ring's own, but nothing was said of adding.
-    for (const env of [{}, { CRM_SCHEMA_KEYS: out }]) {
-      const { code, stderr } = await runCli(command, env);
-      expect(code).toBe(1);
-      expect(stderr).toContain(`${out} exists already and may hold keys that are needed. To add one:`);
-    }
+    expect(await runCli(command, { CRM_SCHEMA_KEYS: out })).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: `${out} exists already, and keys in it may be needed. To add one to it: generate-key --add\n`,
+    });
     expect(await readFile(out, 'utf8')).toBe(written);
   });
+});
 
-  test('adds to the very file that the ring is in', async () => {
-    const out = join(folder, 'ring.json');
-    await writeFile(out, ring, { mode: 0o640 });
-    const { code } = await runCli(['credentials', 'generate-key', '--add', '--kid', 'next', '--out', out], {
-      CRM_SCHEMA_KEYS: out,
+describe('a key ring in a file', () => {
+  test('is changed where it is, through a link, for the same users as before', async () => {
+    const path = join(folder, 'ring.json');
+    const link = join(folder, 'link.json');
+    await writeFile(path, ring, { mode: 0o640 });
+    await symlink(path, link);
+    const before = await stat(path);
+    const env = { CRM_SCHEMA_KEYS: link };
+    const added = await runCli(['credentials', 'generate-key', '--add', '--kid', 'next'], env);
+    expect(added).toMatchObject({ code: 0, stdout: '' });
+    const used = await runCli(['credentials', 'use-key', 'next'], env);
+    expect(used).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: 'next is current. What is under other keys stays there until: rotate\n',
     });
-    expect(code).toBe(0);
-    const keys = await KeyRing.parse(await readFile(out, 'utf8'));
-    expect(keys.keys.map(({ keyId }) => keyId)).toEqual(['test-key-1', 'next']);
-    expect((await stat(out)).mode & 0o777).toBe(0o640);
+    expect((await lstat(link)).isSymbolicLink()).toBe(true);
+    const { mode, uid, gid } = await stat(path);
+    expect({ mode, uid, gid }).toEqual({ mode: before.mode, uid: before.uid, gid: before.gid });
+    const document = JSON.parse(await readFile(path, 'utf8'));
+    expect(document).toMatchObject({
+      comment: 'ours',
+      current: 'next',
+      keys: [testRingKey(), { kid: 'next' }],
+    });
+    expect((await readdir(folder)).filter((name) => name.endsWith('.new'))).toEqual([]);
+  });
+
+  test('loses no key to others that change it at the same time', async () => {
+    const path = join(folder, 'busy.json');
+    await writeFile(path, ring);
+    const names = Array.from({ length: 6 }, (_, index) => `add-${index}`);
+    const runs = await Promise.all(
+      names.map((name) =>
+        runCli(['credentials', 'generate-key', '--add', '--kid', name], { CRM_SCHEMA_KEYS: path }),
+      ),
+    );
+    const added = names.filter((_, index) => runs[index]?.code === 0);
+    expect(added.length).toBeGreaterThan(0);
+    for (const { code, stderr } of runs) {
+      if (code !== 0) expect(stderr).toContain('busy.json.new exists: somebody is changing the ring.');
+    }
+    const keys = await KeyRing.parse(await readFile(path, 'utf8'));
+    expect(keys.keys.map(({ keyId }) => keyId).toSorted()).toEqual([...added, 'test-key-1'].toSorted());
+  });
+
+  test('stays as it was where it cannot be changed, and nothing else is left', async () => {
+    const path = join(folder, 'kept.json');
+    await writeFile(path, ring);
+    const { code } = await runCli(['credentials', 'use-key', 'nobody'], { CRM_SCHEMA_KEYS: path });
+    expect(code).toBe(1);
+    expect(await readFile(path, 'utf8')).toBe(ring);
+    expect((await readdir(folder)).filter((name) => name.endsWith('.new'))).toEqual([]);
+  });
+});
+
+describe('credentials use-key', () => {
+  test('refuses a key that the ring does not have', async () => {
+    expect(await runCli(['credentials', 'use-key', 'nobody'], { CRM_SCHEMA_KEYS: ring })).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: 'The key ring has no key nobody; it has test-key-1.\n',
+    });
   });
 });
 

@@ -51,7 +51,7 @@ describe('credentials status', () => {
       stderr: '',
       stdout: `Key         Standing  Connections
 next        current             0
-test-key-1  retired             3
+test-key-1  other               3
 To put 3 connections under the current key: crm-schema credentials rotate
 `,
     });
@@ -66,10 +66,10 @@ To put 3 connections under the current key: crm-schema credentials rotate
       stderr: '',
       stdout: `Key         Standing  Connections
 next        current             1
-idle        retired             0
+idle        other               0
 test-key-1  missing             2
-2 connections cannot be read: they need the key test-key-1, which the key ring does not have.
-No connection needs idle any more; backups may.
+2 connections cannot be read: under the key test-key-1, which the key ring does not have.
+idle protects no connection: it waits for use-key, or can be dropped.
 `,
     });
     const json = await runCli(['credentials', 'status', '--json'], env);
@@ -78,7 +78,7 @@ No connection needs idle any more; backups may.
       current: 'next',
       keys: [
         { keyId: 'next', standing: 'current', canDecrypt: true, connections: 1 },
-        { keyId: 'idle', standing: 'retired', canDecrypt: true, connections: 0 },
+        { keyId: 'idle', standing: 'other', canDecrypt: true, connections: 0 },
         { keyId: 'test-key-1', standing: 'missing', canDecrypt: false, connections: 2 },
       ],
     });
@@ -94,7 +94,7 @@ describe('credentials rotate', () => {
     expect(await runCli(['credentials', 'rotate'], environment())).toEqual({
       code: 0,
       stdout: 'Nothing to do: all connections are under next.\n',
-      stderr: '',
+      stderr: 'To encrypt with test-key-1, make it current first: use-key\n',
     });
   });
 
@@ -111,7 +111,7 @@ describe('credentials rotate', () => {
     expect(stdout).toMatch(/^Put 1 connection under next/);
     expect(
       stderr,
-    ).toBe(`2 connections cannot be read: they need the key lost-key, which the key ring does not have.
+    ).toBe(`2 connections cannot be read: under the key lost-key, which the key ring does not have.
 Not done: connection ${connectionId} of organisation ${organisationId}, key test-key-1: credentials_not_authentic.
 `);
     const json = await runCli(['credentials', 'rotate', '--json'], environment());
@@ -120,6 +120,7 @@ Not done: connection ${connectionId} of organisation ${organisationId}, key test
       keyId: 'next',
       rotated: 0,
       remaining: 3,
+      lacking: [{ keyId: 'lost-key', standing: 'missing', canDecrypt: false, connections: 2 }],
       failures: [{ organisationId, connectionId, keyId: 'test-key-1', code: 'credentials_not_authentic' }],
     });
   });
@@ -192,6 +193,44 @@ Not done: connection ${connectionId} of organisation ${organisationId}, key test
   });
 });
 
+describe('credentials drop-key', () => {
+  test('refuses while connections need the key, and says how many', async () => {
+    await connectMany(2);
+    expect(await runCli(['credentials', 'drop-key', 'test-key-1'], environment())).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: '2 connections still under test-key-1: rotate first. It was not dropped.\n',
+    });
+  });
+
+  test('takes a key out that nothing needs, or that its owner gives up', async () => {
+    const dropped = await runCli(['credentials', 'drop-key', 'test-key-1'], environment());
+    expect(dropped).toMatchObject({
+      code: 0,
+      stderr: 'Dropped test-key-1, with 0 connections under it. Backups may still need it.\n',
+    });
+    expect(JSON.parse(dropped.stdout)).toEqual({ current: 'next', keys: [next] });
+    await connectMany(1);
+    const lost = await runCli(['credentials', 'drop-key', 'test-key-1', '--even-if-needed'], environment());
+    expect(lost).toMatchObject({
+      code: 0,
+      stderr: 'Dropped test-key-1, with 1 connection under it. Backups may still need it.\n',
+    });
+    expect(JSON.parse(lost.stdout)).toEqual({ current: 'next', keys: [next] });
+  });
+
+  test.each([
+    ['next', 'next is the current key: make another one current first.\n'],
+    ['nobody', 'The key ring has no key nobody; it has next, test-key-1.\n'],
+  ])('refuses %s', async (id, stderr) => {
+    expect(await runCli(['credentials', 'drop-key', id], environment())).toEqual({
+      code: 1,
+      stdout: '',
+      stderr,
+    });
+  });
+});
+
 describe('what can go wrong is said in one line, without a stack or a password', () => {
   const nobody = 'postgres://u:topsecret@';
   test.each<[string, () => Record<string, string>, string]>([
@@ -206,6 +245,11 @@ describe('what can go wrong is said in one line, without a stack or a password',
       'The key ring is not JSON.',
     ],
     ['no database', () => ({ CRM_SCHEMA_KEYS: ring(next) }), 'DATABASE_URL is not set'],
+    [
+      'a service file, which is not read',
+      () => ({ CRM_SCHEMA_KEYS: ring(next), PGUSER: 'u', PGSERVICE: 'elsewhere' }),
+      'PGSERVICE is not understood here',
+    ],
     ['what is no URL', () => ({ ...environment(), DATABASE_URL: 'topsecret' }), 'DATABASE_URL is not a URL'],
     [
       'a closed port',
@@ -256,15 +300,40 @@ describe('what can go wrong is said in one line, without a stack or a password',
 
 test('the ring of a service that only encrypts is told what it cannot do', async () => {
   await connectMany(1);
-  const pair = await generateKey('ECDH-ES+A256KW', 'next');
-  const { d: _, ...half } = pair;
+  const { d: _, ...half } = await generateKey('ECDH-ES+A256KW', 'next');
   const env = { DATABASE_URL: database.url, CRM_SCHEMA_KEYS: ring(half, testRingKey()) };
-  // It can rotate towards its public key, and then count, but not read.
-  expect(await runCli(['credentials', 'rotate'], env)).toMatchObject({ code: 0, stderr: '' });
+  expect(await runCli(['credentials', 'rotate'], env)).toEqual({
+    code: 1,
+    stdout: '',
+    stderr:
+      'The key ring has only the public half of next: rotate with the ring of a service that decrypts.\n',
+  });
+  await pool.query('delete from crm_connections');
+  await connectMany(2, 'next');
   expect(await runCli(['credentials', 'status'], env)).toMatchObject({
     code: 3,
     stdout: expect.stringContaining(
-      '1 connection cannot be read: they need the key next, of which there is the public half only.',
+      '2 connections cannot be read: under the key next, of which there is the public half only.',
     ),
   });
+});
+
+test('lacking keys alone end a rotation with exit code 3', async () => {
+  await connectMany(1, 'lost-key');
+  expect(await runCli(['credentials', 'rotate'], environment())).toEqual({
+    code: 3,
+    stdout: '',
+    stderr: '1 connection cannot be read: under the key lost-key, which the key ring does not have.\n',
+  });
+});
+
+test('rotates at READ COMMITTED, whatever the role has for a default', async () => {
+  await connectMany(3);
+  const env = { ...environment(), PGOPTIONS: '-c default_transaction_isolation=serializable' };
+  const { ended } = startCli(['credentials', 'rotate', '--batch-size', '1'], env);
+  expect(await ended).toMatchObject({ code: 0 });
+  const { rows } = await runCli(['credentials', 'status'], env).then(() =>
+    pool.query("select count(*)::integer as count from crm_connections where credentials_key_id = 'next'"),
+  );
+  expect(rows).toEqual([{ count: 3 }]);
 });

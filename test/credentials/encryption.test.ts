@@ -18,6 +18,7 @@ import {
   encryptCredentials as encryptByJose,
   sampleCredentials,
   testKeyRing,
+  testRingKey,
 } from '../support/credentials.js';
 
 const owner = {
@@ -206,16 +207,26 @@ describe('decryption fails closed', () => {
     ['another algorithm than its key’s', { alg: 'A256GCMKW', enc: 'A256GCM' }, 'credentials_not_authentic'],
     ['no algorithm', { enc: 'A256GCM' }, 'credentials_not_authentic'],
     ['another content encryption', { alg: 'A256KW', enc: 'A256CBC-HS512' }, 'malformed_credentials'],
-    [
-      'critical extensions',
-      { alg: 'A256KW', enc: 'A256GCM', crit: ['x'], x: 1 },
-      'credentials_not_authentic',
-    ],
-    ['compression', { alg: 'A256KW', enc: 'A256GCM', zip: 'DEF' }, 'credentials_not_authentic'],
+    ['critical extensions', { alg: 'A256KW', enc: 'A256GCM', crit: ['x'], x: 1 }, 'malformed_credentials'],
+    ['compression', { alg: 'A256KW', enc: 'A256GCM', zip: 'DEF' }, 'malformed_credentials'],
+    ['a key of its own', { alg: 'A256KW', enc: 'A256GCM', jwk: { kty: 'oct' } }, 'malformed_credentials'],
   ])('for a header with %s', async (_, header, code) => {
     const encrypted = await encryptByJose(owner);
     const forged = { ...encrypted, protected: Buffer.from(JSON.stringify(header)).toString('base64url') };
     await expect(decryptCredentials(testKeys, owner, forged)).rejects.toMatchObject({ code });
+  });
+
+  test('for what the right key protects by another algorithm than its own', async () => {
+    const key = Buffer.from(testRingKey().k as string, 'base64url');
+    const sound = await new FlattenedEncrypt(Buffer.from(JSON.stringify(credentials)))
+      .setProtectedHeader({ alg: 'A256GCMKW', enc: 'A256GCM' })
+      .setUnprotectedHeader({ kid: 'test-key-1' })
+      .setAdditionalAuthenticatedData(credentialsAad(owner))
+      .encrypt(key);
+    expect((await flattenedDecrypt(sound, key)).plaintext).toBeDefined();
+    await expect(decryptCredentials(testKeys, owner, sound)).rejects.toMatchObject({
+      code: 'credentials_not_authentic',
+    });
   });
 
   test.each([
@@ -234,6 +245,19 @@ describe('decryption fails closed', () => {
     const error = await decryptCredentials(testKeys, owner, encrypted).catch((refusal) => refusal);
     expect(error).toMatchObject({ code: 'invalid_credentials' });
     expect(inspect(error)).not.toContain('plain-secret');
+  });
+
+  test('for another spelling of the same bytes', async () => {
+    const encrypted = await encryptCredentials(testKeys, owner, credentials);
+    // The last character of 16 bytes has four bits to spare.
+    const last = encrypted.tag.slice(-1);
+    const spelling = String.fromCharCode(last.charCodeAt(0) + 1);
+    expect(Buffer.from(`${encrypted.tag.slice(0, -1)}${spelling}`, 'base64url')).toEqual(
+      Buffer.from(encrypted.tag, 'base64url'),
+    );
+    await expect(
+      decryptCredentials(testKeys, owner, { ...encrypted, tag: `${encrypted.tag.slice(0, -1)}${spelling}` }),
+    ).rejects.toMatchObject({ code: 'malformed_credentials' });
   });
 
   test.each([null, undefined, 'text', [], {}])('for %j', async (value) => {

@@ -6,6 +6,7 @@ import { inspect } from 'node:util';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import {
   generateKey,
+  type KeyAlgorithm,
   KeyRing,
   type KeyRingDocument,
   keyAlgorithms,
@@ -103,6 +104,16 @@ describe('KeyRing.parse', () => {
     ['a padded key', { keys: [{ ...key, k: `${secret}=` }] }, '.k has to be 256 bits in base64url'],
     ['no key in the key', { keys: [{ ...key, k: undefined }] }, '.k has to be 256 bits in base64url'],
     [
+      'a key where its id should be',
+      { keys: [{ ...key, kid: secret, k: 'key-1' }] },
+      'keys[0].kid has to be 1 to 200 of',
+    ],
+    [
+      'RSA with more bits than the database has room for',
+      { keys: [{ kty: 'RSA', kid: 'key-1', alg: 'RSA-OAEP-256', e: 'AQAB', n: oddNumber(8256) }] },
+      'has a key that does not work: key-1',
+    ],
+    [
       'RSA with 1024 bits',
       { keys: [{ ...smallRsa, kid: 'key-1', alg: 'RSA-OAEP-256' }] },
       'has a key that does not work: key-1',
@@ -118,11 +129,38 @@ describe('KeyRing.parse', () => {
     expect(inspect(error)).not.toContain(secret.slice(5, 20));
   });
 
+  test('refuses RSA whose halves do not belong together', async () => {
+    const [one, other] = [1, 2].map(() =>
+      generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' }),
+    );
+    await expect(
+      ring({ keys: [{ ...other, n: one?.n, kid: 'key-1', alg: 'RSA-OAEP-256' }] }),
+    ).rejects.toMatchObject({ code: 'invalid_key_ring' });
+  });
+
   test('refuses a private half that does not belong to the public one', async () => {
     const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' });
     await expect(
       ring({ keys: [{ ...ec, d: other.d, kid: 'key-1', alg: 'ECDH-ES+A256KW' }] }),
     ).rejects.toMatchObject({ code: 'invalid_key_ring' });
+  });
+});
+
+/** As good a modulus as any for one who only encrypts. */
+function oddNumber(bits: number): string {
+  const bytes = Buffer.alloc(bits / 8, 0xff);
+  return bytes.toString('base64url');
+}
+
+describe('generateKey', () => {
+  test.each([
+    ['an id with a space', 'A256KW', 'a b'],
+    ['an id that looks like a key', 'A256KW', secret],
+    ['an algorithm in the place of the id', 'key-1', 'A256KW'],
+  ])('refuses %s', async (_, algorithm, keyId) => {
+    await expect(generateKey(algorithm as KeyAlgorithm, keyId)).rejects.toMatchObject({
+      code: 'invalid_input',
+    });
   });
 });
 
@@ -150,6 +188,7 @@ describe('KeyRing.load', () => {
     ],
     ['names a folder', { CRM_SCHEMA_KEYS: tmpdir() }, 'nor the path of a file that can be read (EISDIR).'],
     ['is cut short', { CRM_SCHEMA_KEYS: `{"keys":[{"k":"${secret}"` }, 'The key ring is not JSON.'],
+    ['is a list', { CRM_SCHEMA_KEYS: '[]' }, 'The key ring has to be a JWK Set'],
     ['is a bare key', { CRM_SCHEMA_KEYS: secret }, 'nor the path of a file that can be read (ENOENT).'],
   ])('says what to do where it %s', async (_, environment, message) => {
     const error = await KeyRing.load(environment).catch((refusal) => refusal);

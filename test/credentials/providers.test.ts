@@ -60,101 +60,121 @@ describe('checkCredentials refuses', () => {
   const refused: [Provider, string, unknown, string][] = [
     ['agentos', 'null', null, 'credentials have to be an object.'],
     ['agentos', 'an array', [], 'credentials have to be an object.'],
-    [
-      'agentos',
-      'a missing field',
-      { apiKey: 'k' },
-      'credentials.shortName of agentos has to be one segment of a URL path.',
-    ],
+    ['agentos', 'a missing field', { apiKey: 'k' }, 'credentials.shortName is missing (agentos).'],
     [
       'agentos',
       'a path for a segment',
       { apiKey: 'k', shortName: '../other' },
-      'credentials.shortName of agentos has to be one segment of a URL path.',
+      'credentials.shortName has to be one segment of a URL path (agentos).',
     ],
     [
       'agentos',
       'a pasted line break',
       { apiKey: 'secret\n', shortName: 'a' },
-      'credentials.apiKey of agentos has to be printable ASCII without white space around it.',
+      'credentials.apiKey has to be printable ASCII without white space around it (agentos).',
     ],
     [
       'agentos',
       'a field that is not known, unnamed',
       { apiKey: 'k', shortName: 'a', secret_slipped_here: 1 },
-      'credentials of agentos have a field that does not belong there; these do: apiKey, shortName, branchOid.',
+      'credentials of agentos: a field does not belong there; these do: apiKey, shortName, branchOid.',
     ],
-    [
-      'reapit',
-      'no grant',
-      { customer: 'SBOX' },
-      'credentials.grant of reapit has to be client_credentials or authorization_code.',
-    ],
+    ['reapit', 'no grant', { customer: 'SBOX' }, 'credentials.grant is missing (reapit).'],
     [
       'reapit',
       'a grant it does not have',
       { grant: 'password', customer: 'SBOX' },
-      'credentials.grant of reapit has to be client_credentials or authorization_code.',
+      'credentials.grant has to be client_credentials or authorization_code (reapit).',
     ],
     [
       'reapit',
       'one grant’s fields under the other',
       { grant: 'client_credentials', refreshToken: 'r' },
-      'credentials.customer of reapit has to be printable ASCII without white space.',
+      'credentials.customer is missing (reapit).',
     ],
     [
       'reapit',
       'a client without its secret',
       { grant: 'client_credentials', customer: 'SBOX', client: { id: 'i' } },
-      'credentials.client.secret of reapit has to be printable ASCII without white space around it.',
+      'credentials.client.secret is missing (reapit).',
     ],
     [
       'reapit',
       'a client with more',
       { grant: 'client_credentials', customer: 'SBOX', client: { id: 'i', secret: 's', secret_slip: 1 } },
-      'credentials.client of reapit has to be an object with id and secret, and nothing else.',
+      'credentials.client of reapit: a field does not belong there; these do: id, secret.',
     ],
     [
       'alto',
       'a reference that is no GUID',
       { agencyRef: '7' },
-      'credentials.agencyRef of alto has to be a GUID.',
+      'credentials.agencyRef has to be a GUID (alto).',
     ],
     [
       'street',
       'text for a flag',
       { token: 't', sandbox: 'yes' },
-      'credentials.sandbox of street has to be true or false.',
+      'credentials.sandbox has to be true or false (street).',
     ],
     [
       'loop',
       'what JSON cannot hold',
       { apiKey: 'k', secret_slip: () => 1 },
-      'credentials of loop have a field whose value is not JSON.',
+      'credentials of loop hold what JSON cannot, a field called __proto__ or toJSON, or more than 32 levels.',
     ],
     [
       'custom',
       'an unencrypted connection',
       { scheme: 'bearer', baseUrl: 'http://crm.example.com', token: 't' },
-      'credentials.baseUrl of custom has to be an https URL without user, password, query and fragment.',
+      'credentials.baseUrl has to be an https URL without user, password, query and fragment (custom).',
     ],
     [
       'custom',
       'a password in the URL',
       { scheme: 'bearer', baseUrl: 'https://u:secret@crm.example.com', token: 't' },
-      'credentials.baseUrl of custom has to be an https URL without user, password, query and fragment.',
+      'credentials.baseUrl has to be an https URL without user, password, query and fragment (custom).',
     ],
     [
       'custom',
       'a header that is none',
       { scheme: 'api_key', baseUrl: 'https://crm.example.com', header: 'x: y', apiKey: 'k' },
-      'credentials.header of custom has to be the name of an HTTP header.',
+      'credentials.header has to be the name of an HTTP header (custom).',
+    ],
+    [
+      'agentos',
+      'several wrong fields, all of them named',
+      { apiKey: 5, branchOid: null },
+      'credentials.apiKey has to be printable ASCII without white space around it; credentials.shortName is missing; credentials.branchOid has to be printable ASCII without white space (agentos).',
+    ],
+    [
+      'agentos',
+      'a segment that leads elsewhere',
+      { apiKey: 'k', shortName: '..' },
+      'credentials.shortName has to be one segment of a URL path (agentos).',
+    ],
+    [
+      'reapit',
+      'the other grant’s field, and lists this grant’s',
+      { grant: 'client_credentials', customer: 'SBOX', refreshToken: 'r' },
+      'credentials of reapit: a field does not belong there; these do: grant, customer, client, accessToken, apiVersion.',
+    ],
+    [
+      'custom',
+      'white space that URL would take off',
+      { scheme: 'bearer', baseUrl: 'https://crm.exa\nmple.com', token: 't' },
+      'credentials.baseUrl has to be an https URL without user, password, query and fragment (custom).',
+    ],
+    [
+      'custom',
+      'a header that says where a request goes',
+      { scheme: 'api_key', baseUrl: 'https://crm.example.com', header: 'Host', apiKey: 'k' },
+      'credentials.header has to be a header that may carry a key (custom).',
     ],
     [
       'custom',
       'no scheme',
       { baseUrl: 'https://crm.example.com', token: 't' },
-      'credentials.scheme of custom has to be bearer or api_key.',
+      'credentials.scheme is missing (custom).',
     ],
   ];
 
@@ -164,6 +184,31 @@ describe('checkCredentials refuses', () => {
       code: 'invalid_credentials',
       message,
     });
+  });
+
+  const nested = (levels: number): unknown => {
+    let value: unknown = 1;
+    for (let level = 0; level < levels; level += 1) value = [value];
+    return value;
+  };
+  const cyclic: Record<string, unknown> = { apiKey: 'k' };
+  cyclic.secret_slip = cyclic;
+
+  test.each<[string, unknown]>([
+    ['a name that would switch off what hides them', { apiKey: 'k', toJSON: 'x' }],
+    ['the same deep inside', { apiKey: 'k', other: [{ toJSON: 'x' }] }],
+    ['a name that a copy would lose', JSON.parse('{"apiKey": "k", "other": {"__proto__": {"a": 1}}}')],
+    ['a cycle', cyclic],
+    ['more levels than whoever reads them can go down', { apiKey: 'k', other: nested(100_000) }],
+    ['33 levels', { apiKey: 'k', other: nested(32) }],
+    ['a number that JSON cannot hold', { apiKey: 'k', other: Number.NaN }],
+    ['a Date', { apiKey: 'k', other: new Date() }],
+    ['a Map', { apiKey: 'k', other: new Map([['secret_slip', 1]]) }],
+  ])('what would not come back as it is: %s', (_, value) => {
+    const error = refusal('loop', value);
+    expect(error).toMatchObject({ name: 'CrmSchemaError', code: 'invalid_credentials' });
+    expect(inspect(error)).not.toContain('secret_slip');
+    expect(refusal('loop', { apiKey: 'k', other: nested(31) })).toBeUndefined();
   });
 
   test('a provider that there is not', () => {

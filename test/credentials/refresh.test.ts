@@ -177,6 +177,79 @@ describe('credentialsRefresh', () => {
     });
   });
 
+  test('keeps a token that nobody can get again, though what came with it is not right', async () => {
+    const connection = await connectReapit();
+    const refreshed = await credentialsRefresh(pool, keys, {
+      ...connection,
+      credentialsVersion: 1,
+      refresh: async ({ credentials }) => {
+        const answer = { refreshToken: 'test-refresh-2', expires_in: 'soon' };
+        const fresh = {
+          credentials: { ...credentials, ...answer } as Credentials<'reapit'>,
+          credentialsExpiresAt: new Date(Number.NaN),
+          // None of its business.
+          connectionId: 'elsewhere',
+          credentialsVersion: 99,
+        };
+        return fresh;
+      },
+    });
+    expect({ ...refreshed.credentials }).toEqual({
+      grant: 'authorization_code',
+      refreshToken: 'test-refresh-2',
+      accessToken: 'test-access-1',
+    });
+    expect(refreshed).toMatchObject({ credentialsVersion: 2, credentialsExpiresAt: null });
+  });
+
+  test('says what the CRM said, even if the database is away meanwhile', async () => {
+    const connection = await connectReapit();
+    let refused = false;
+    const flaky: Queryable = {
+      query: (config) => (refused ? Promise.reject(new Error('database away')) : pool.query(config)),
+    };
+    await expect(
+      credentialsRefresh(flaky, keys, {
+        ...connection,
+        credentialsVersion: 1,
+        patience: 200,
+        refresh: () => {
+          refused = true;
+          return Promise.reject(new Error('invalid_grant'));
+        },
+      }),
+    ).rejects.toThrow('invalid_grant');
+  });
+
+  test.each([Number.NaN, -1, Number.POSITIVE_INFINITY])('refuses a patience of %d', async (patience) => {
+    await expect(
+      credentialsRefresh(pool, keys, {
+        ...(await connectReapit()),
+        credentialsVersion: 1,
+        patience,
+        refresh: () => expect.unreachable('asked the CRM'),
+      }),
+    ).rejects.toMatchObject({ code: 'invalid_input' });
+  });
+
+  test('gives up with the database’s error when it stays away', async () => {
+    const connection = await connectReapit();
+    const away: Queryable = {
+      query: (config) =>
+        config.text.includes('credentialsReplace')
+          ? Promise.reject(new Error('database away'))
+          : pool.query(config),
+    };
+    await expect(
+      credentialsRefresh(away, keys, {
+        ...connection,
+        credentialsVersion: 1,
+        patience: 200,
+        refresh: async ({ credentials }) => ({ credentials }),
+      }),
+    ).rejects.toThrow('database away');
+  });
+
   test('does not store credentials of the wrong shape', async () => {
     const connection = await connectReapit();
     await expect(

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { inspect } from 'node:util';
 import { beforeAll, describe, expect, expectTypeOf, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
 import {
@@ -9,12 +10,18 @@ import {
   type KeyRing,
   type StoredCredentials,
 } from '../../src/credentials/index.js';
-import { connectionDisconnect, connectionGet, type Provider, providers } from '../../src/index.js';
+import {
+  type ConnectionKey,
+  connectionDisconnect,
+  connectionGet,
+  type Provider,
+  providers,
+} from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { sampleCredentials, testKeyRing } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';
 
-const { pool } = useDatabase();
+const { pool, url } = useDatabase();
 
 let keys: KeyRing;
 beforeAll(async () => {
@@ -74,7 +81,7 @@ describe('credentialsConnect', () => {
       }),
     ).rejects.toMatchObject({
       code: 'invalid_credentials',
-      message: 'credentials.token of street has to be printable ASCII without white space around it.',
+      message: 'credentials.token has to be printable ASCII without white space around it (street).',
     });
   });
 
@@ -87,6 +94,17 @@ describe('credentialsConnect', () => {
         credentials: sampleCredentials.reapit,
       }),
     ).rejects.toMatchObject({ code: 'live_connection_exists' });
+  });
+
+  test('does not repeat a token that slipped into the place of its expiry', async () => {
+    const error = await credentialsConnect(pool, keys, {
+      organisationId: randomUUID(),
+      provider: 'street',
+      credentials: sampleCredentials.street,
+      credentialsExpiresAt: 'slipped-secret',
+    }).catch((refusal) => refusal);
+    expect(error).toMatchObject({ code: 'invalid_input' });
+    expect(inspect(error)).not.toContain('slipped-secret');
   });
 
   test('asks for the credentials of the CRM that is connected', () => {
@@ -107,6 +125,8 @@ describe('credentialsGet', () => {
       organisationId: connection.organisationId,
       connectionId: connection.connectionId,
     });
+    // @ts-expect-error without a provider, nobody knows which it is
+    const _wrong: StoredCredentials<'agentos'> | null = any;
     if (any?.provider !== 'reapit') return expect.unreachable('another provider');
     expectTypeOf(any.credentials).toEqualTypeOf<Credentials<'reapit'>>();
     expect(any.credentials.grant).toBe('authorization_code');
@@ -249,7 +269,17 @@ describe('credentialsReplace', () => {
         credentialsVersion: 1,
         credentials: sampleCredentials.street,
       }),
-    ).rejects.toMatchObject({ code: 'credentials_bound_elsewhere' });
+    ).rejects.toMatchObject({
+      code: 'credentials_bound_elsewhere',
+      message: 'The connection is to another CRM than street.',
+    });
+    // Found out without breaking a constraint, which would have ended a transaction.
+    await withClient(url, async (client) => {
+      await client.query('begin');
+      const wrong = { ...connection, provider: 'street', credentials: sampleCredentials.street } as const;
+      await expect(credentialsReplace(client, keys, { ...wrong, credentialsVersion: 1 })).rejects.toThrow();
+      await client.query('select 1');
+    });
     await connectionDisconnect(pool, connection);
     await expect(credentialsReplace(pool, keys, { ...connection, ...change })).rejects.toMatchObject({
       code: 'connection_not_live',
@@ -267,9 +297,21 @@ describe('credentialsReplace', () => {
   });
 });
 
+test('code that does not know the CRM gets credentials that fit it', async () => {
+  async function read<P extends Provider>(
+    key: ConnectionKey,
+    provider: P,
+  ): Promise<Credentials<P> | undefined> {
+    return (await credentialsGet(pool, keys, { ...key, provider }))?.credentials;
+  }
+  const credentials = await read(await reapit(), 'reapit');
+  expectTypeOf(credentials).toEqualTypeOf<Credentials<'reapit'> | undefined>();
+  expect(credentials).toEqual(sampleCredentials.reapit);
+});
+
 test('the clear text of credentials is nowhere in their row', async () => {
   const { organisationId } = await reapit();
-  await withClient(pool.options.connectionString as string, async (client) => {
+  await withClient(url, async (client) => {
     const { rows } = await client.query(
       'select row::text from crm_connections as row where organisation_id = $1',
       [organisationId],

@@ -151,7 +151,7 @@ test('the example that refreshes a token does so once, however many run, and mar
   await database.pool.query('update crm_connections set credentials_expires_at = now() where id = $1', [
     connectionId,
   ]);
-  expect((await start()).stdout).toBe('Not signed in.\n');
+  await expect(start()).rejects.toMatchObject({ code: 1, stdout: 'Not signed in.\n' });
   expect(await api.connectionGet(database.pool, key)).toMatchObject({ status: 'error' });
 });
 

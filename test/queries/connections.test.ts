@@ -179,6 +179,8 @@ test('refused credentials never reach the server, whose log would show them', as
     ['malformed_credentials', { ...jwe, ciphertext: 'x'.repeat(16_385) }],
     ['malformed_credentials', { ...jwe, header: { kid: 'key-1', apiKey: 'secret-plaintext' } }],
     ['malformed_credentials', { ...jwe, tag: undefined }],
+    // No bytes have five characters of base64url, or 4n + 1 of them.
+    ['malformed_credentials', { ...jwe, ciphertext: 'AAAAA' }],
     ['credentials_bound_elsewhere', await encryptCredentials({ ...owner, connectionId: randomUUID() })],
   ];
   for (const [code, credentials] of refused) {
@@ -287,6 +289,21 @@ describe('connectionSetStatus', () => {
       message,
     });
     expect(await connectionGet(pool, key)).toMatchObject({ status: 'active' });
+  });
+
+  test('writes nothing where nothing changes', async () => {
+    const key = await connect(pool, await tenantId());
+    const place = async () => {
+      const { rows } = await pool.query('select ctid::text from crm_connections where id = $1', [
+        key.connectionId,
+      ]);
+      return rows[0].ctid;
+    };
+    const before = await place();
+    await connectionSetStatus(pool, { ...key, status: 'active' });
+    expect(await place()).toBe(before);
+    await connectionSetStatus(pool, { ...key, status: 'error', reason: 'No answer.' });
+    expect(await place()).not.toBe(before);
   });
 
   test('goes by the credentials it was found out with: a CRM’s refusal of old ones says nothing of new ones', async () => {

@@ -137,6 +137,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     ],
     credentialsReplace: [1, 99].map((credentialsVersion) => ({
       ...failing,
+      provider: 'alto',
       credentialsVersion,
       credentials: replacement,
     })),
