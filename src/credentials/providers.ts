@@ -74,7 +74,7 @@ const reapit = z.discriminatedUnion(
       ...reapitCommon,
     }),
   ],
-  { error: message('has to be client_credentials or authorization_code') },
+  { error: 'has to be client_credentials or authorization_code' },
 );
 
 const alto = z.object({
@@ -136,7 +136,7 @@ const custom = z.discriminatedUnion(
       })
       .catchall(json),
   ],
-  { error: message('has to be bearer or api_key') },
+  { error: 'has to be bearer or api_key' },
 );
 
 /** Credentials travel in the clear over http, which only a machine's own loopback can excuse. */

@@ -79,7 +79,12 @@ describe('checkCredentials refuses', () => {
       { apiKey: 'k', shortName: 'a', secret_slipped_here: 1 },
       'credentials of agentos: a field does not belong there; these do: apiKey, shortName, branchOid.',
     ],
-    ['reapit', 'no grant', { customer: 'SBOX' }, 'credentials.grant is missing (reapit).'],
+    [
+      'reapit',
+      'no grant',
+      { customer: 'SBOX' },
+      'credentials.grant has to be client_credentials or authorization_code (reapit).',
+    ],
     [
       'reapit',
       'a grant it does not have',
@@ -174,7 +179,7 @@ describe('checkCredentials refuses', () => {
       'custom',
       'no scheme',
       { baseUrl: 'https://crm.example.com', token: 't' },
-      'credentials.scheme is missing (custom).',
+      'credentials.scheme has to be bearer or api_key (custom).',
     ],
   ];
 

@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
 import { expect, onTestFinished, test } from 'vitest';
-import { projectPath } from '../../dev/database.js';
+import { migrate, projectPath, withClient } from '../../dev/database.js';
 import * as credentialsApi from '../../src/credentials/index.js';
 import * as api from '../../src/index.js';
 import { connect } from '../support/connection.js';
@@ -15,6 +15,7 @@ import { createTenant, useDatabase } from '../support/database.js';
 
 const run = promisify(execFile);
 const database = useDatabase();
+const empty = useDatabase('empty');
 
 const keyRing = JSON.stringify({ keys: [testRingKey()] });
 
@@ -153,6 +154,16 @@ test('the example that refreshes a token does so once, however many run, and mar
   ]);
   await expect(start()).rejects.toMatchObject({ code: 1, stdout: 'Not signed in.\n' });
   expect(await api.connectionGet(database.pool, key)).toMatchObject({ status: 'error' });
+});
+
+test('the tables for a try are enough to migrate', async () => {
+  const block = (await codeBlocks()).find(({ language }) => language === 'sql');
+  await withClient(empty.url, async (client) => {
+    await client.query(block?.text ?? '');
+    await migrate(client);
+    const { rows } = await client.query('select count(*)::integer as count from contacts');
+    expect(rows).toEqual([{ count: 2 }]);
+  });
 });
 
 test('the README names every public function, and none that is not there', async () => {
