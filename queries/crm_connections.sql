@@ -53,22 +53,41 @@ values (
 returning connected_at as "connectedAt";
 
 /* @name connectionDisconnect */
--- Ends a live connection and wipes its credentials; the row stays as history, with the given reason
--- or else the one it had. One row, or none if the organisation has no such live connection. By primary
--- key; locks the row for the transaction.
-update crm_connections
-set
-  status = 'disconnected',
-  status_reason = coalesce(:reason::text, status_reason),
-  status_changed_at = now(),
-  disconnected_at = now(),
-  credentials = null,
-  credentials_version = credentials_version + 1,
-  credentials_expires_at = null
-where organisation_id = :organisationId!::uuid
-  and id = :connectionId!::uuid
-  and status <> 'disconnected'
-returning disconnected_at as "disconnectedAt!";
+-- Ends a live connection, closes its open run and wipes its credentials; the row stays as history, with
+-- the given reason or else the one it had. One row, or none if the organisation has no such live
+-- connection. By primary key; locks the connection for the transaction, then the run. (A run that is
+-- opened at the same moment stays, holds nothing, and is swept.)
+with ended as (
+  update crm_connections
+  set
+    status = 'disconnected',
+    status_reason = coalesce(:reason::text, status_reason),
+    status_changed_at = now(),
+    disconnected_at = now(),
+    credentials = null,
+    credentials_version = credentials_version + 1,
+    credentials_expires_at = null,
+    sync_requested_at = null
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  returning
+    organisation_id,
+    id,
+    disconnected_at
+),
+cancelled as (
+  update crm_sync_runs as run
+  set
+    ended_at = crm_now(),
+    outcome = 'cancelled'
+  from ended
+  where run.organisation_id = ended.organisation_id
+    and run.connection_id = ended.id
+    and run.ended_at is null
+)
+select disconnected_at as "disconnectedAt!"
+from ended;
 
 /* @name connectionGet */
 -- One connection, live or disconnected. At most one row, by primary key.
@@ -189,6 +208,29 @@ order by
   connection.provider,
   connection.connected_at desc,
   connection.id;
+
+/* @name connectionRequestSync */
+-- Makes live connections due at once, for a webhook or a person. Returns those that were not asked for
+-- already: a storm of requests is one write, and one sync. By primary key; locks the rows for the
+-- transaction, in the order of their keys.
+with requested as (
+  select id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = any(:connectionIds!::uuid[])
+    and status <> 'disconnected'
+    and sync_requested_at is null
+  order by id
+  for no key update
+)
+update crm_connections
+set
+  sync_requested_at = crm_now(),
+  next_sync_at = least(next_sync_at, crm_now())
+from requested
+where crm_connections.organisation_id = :organisationId!::uuid
+  and crm_connections.id = requested.id
+returning crm_connections.id as "connectionId";
 
 /* @name connectionResetLastSyncedAt */
 -- Forgets the cursor of a live connection, which asks for a full sync. One row, or none if the

@@ -15,6 +15,7 @@ import type {
   TimestampInput,
 } from './types.js';
 import {
+  checkBatch,
   checkConnectionKey,
   checkOneOf,
   checkProvider,
@@ -228,6 +229,24 @@ export async function connectionAdvanceLastSyncedAt(
     );
   }
   return { lastSyncedAt: row.lastSyncedAt as Timestamp };
+}
+
+/**
+ * Makes live connections due at once, as a webhook asks for, or a person. Many requests before the next
+ * sync are one.
+ *
+ * @param params.connectionIds of the organisation; those that are not live are passed over
+ * @returns the connections that were not asked for already
+ * @throws CrmSchemaError `invalid_input`
+ */
+export async function connectionRequestSync(
+  client: Queryable,
+  params: { organisationId: string; connectionIds: readonly string[] },
+): Promise<{ connectionId: string }[]> {
+  checkUuid({ field: 'organisationId' }, params.organisationId);
+  const connectionIds = checkBatch('connectionIds', params.connectionIds);
+  for (const [rowIndex, id] of connectionIds.entries()) checkUuid({ field: 'connectionId', rowIndex }, id);
+  return queries.connectionRequestSync.run({ organisationId: params.organisationId, connectionIds }, client);
 }
 
 /**

@@ -17,6 +17,7 @@ const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
     'credentials_bound_elsewhere',
     'The credentials were encrypted for another organisation, connection or provider.',
   ],
+  crm_sync_runs_connection_id_fkey: ['wrong_tenant', 'The organisation has no such connection.'],
   crm_sync_log_connection_id_fkey: ['wrong_tenant', 'The organisation has no such connection.'],
   contact_external_ids_contact_id_fkey: ['wrong_tenant', 'The organisation has no such contact.'],
   contact_external_ids_pkey: ['external_id_taken', 'The external id is mapped already.'],
@@ -59,7 +60,7 @@ export function fromDatabaseError(error: unknown): unknown {
 }
 
 function isOurs(table = ''): boolean {
-  return /^(crm_connections|crm_sync_log|contact_external_ids)/.test(table);
+  return /^(crm_|contact_external_ids)/.test(table);
 }
 
 function meaning(error: DatabaseError): readonly [CrmSchemaErrorCode, string] {

@@ -14,6 +14,8 @@ export type CrmSchemaErrorCode =
   | 'connection_exists'
   /** The organisation has no such connection, or it is disconnected. */
   | 'connection_not_live'
+  /** The run has ended, or its lease has run out: another worker may be at it. */
+  | 'lease_lost'
   /** The cursor is already past this point. */
   | 'cursor_moved_backwards'
   /** The credentials are not a JWE of the agreed shape. */

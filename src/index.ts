@@ -15,5 +15,6 @@ export { CrmSchemaError, type CrmSchemaErrorCode } from './errors.js';
 export { type ExternalRecord, toExternalId } from './external-records.js';
 export { type Queryable, withNamedStatements } from './prepared-query.js';
 export * from './sync-log.js';
+export * from './sync-runs.js';
 export { canonicalTimestamp } from './timestamps.js';
 export * from './types.js';

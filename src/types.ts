@@ -18,6 +18,10 @@ export type SyncDirection = (typeof syncDirections)[number];
 export const syncStatuses = ['success', 'skipped', 'error'] as const;
 export type SyncStatus = (typeof syncStatuses)[number];
 
+/** How a run ended (`crm_sync_runs_outcome_check`). */
+export const syncRunOutcomes = ['success', 'failed', 'abandoned', 'cancelled'] as const;
+export type SyncRunOutcome = (typeof syncRunOutcomes)[number];
+
 /** Why a sync operation failed (`crm_sync_error_is_valid`). */
 export const syncErrorKinds = [
   'auth',

@@ -100,6 +100,19 @@ export function checkObject(place: Place, value: unknown): asserts value is obje
   }
 }
 
+/** A bigint that the database made, as text. */
+export function checkId(place: Place, value: unknown): void {
+  if (typeof value !== 'string' || !/^\d{1,19}$/.test(value) || BigInt(value) > 9_223_372_036_854_775_807n) {
+    refuse(place, `has to be an id as text, not ${shown(value)}`);
+  }
+}
+
+export function checkWholeNumber(place: Place, value: unknown, least: number, most: number): void {
+  if (!Number.isInteger(value) || (value as number) < least || (value as number) > most) {
+    refuse(place, `has to be a whole number from ${least} to ${most}, not ${shown(value)}`);
+  }
+}
+
 /** Which version of a connection's credentials. */
 export function checkVersion(value: unknown): void {
   if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > 2_147_483_647) {

@@ -5,6 +5,8 @@ import type { Timestamp, TimestampInput } from '../types.js';
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
+export type stringArray = (string)[];
+
 /** 'ConnectionAdvanceLastSyncedAt' parameters type */
 export interface ConnectionAdvanceLastSyncedAtParams {
   connectionId: string;
@@ -134,27 +136,46 @@ export interface ConnectionDisconnectQuery {
   result: ConnectionDisconnectResult;
 }
 
-const connectionDisconnectIR = {"usedParamSet":{"reason":true,"organisationId":true,"connectionId":true},"params":[{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":329,"b":335}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":543,"b":558}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":577,"b":590}]}],"statement":"-- Ends a live connection and wipes its credentials; the row stays as history, with the given reason\n-- or else the one it had. One row, or none if the organisation has no such live connection. By primary\n-- key; locks the row for the transaction.\nupdate crm_connections\nset\n  status = 'disconnected',\n  status_reason = coalesce(:reason::text, status_reason),\n  status_changed_at = now(),\n  disconnected_at = now(),\n  credentials = null,\n  credentials_version = credentials_version + 1,\n  credentials_expires_at = null\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid\n  and status <> 'disconnected'\nreturning disconnected_at as \"disconnectedAt!\""};
+const connectionDisconnectIR = {"usedParamSet":{"reason":true,"organisationId":true,"connectionId":true},"params":[{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":476,"b":482}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":732,"b":747}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":768,"b":781}]}],"statement":"-- Ends a live connection, closes its open run and wipes its credentials; the row stays as history, with\n-- the given reason or else the one it had. One row, or none if the organisation has no such live\n-- connection. By primary key; locks the connection for the transaction, then the run. (A run that is\n-- opened at the same moment stays, holds nothing, and is swept.)\nwith ended as (\n  update crm_connections\n  set\n    status = 'disconnected',\n    status_reason = coalesce(:reason::text, status_reason),\n    status_changed_at = now(),\n    disconnected_at = now(),\n    credentials = null,\n    credentials_version = credentials_version + 1,\n    credentials_expires_at = null,\n    sync_requested_at = null\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  returning\n    organisation_id,\n    id,\n    disconnected_at\n),\ncancelled as (\n  update crm_sync_runs as run\n  set\n    ended_at = crm_now(),\n    outcome = 'cancelled'\n  from ended\n  where run.organisation_id = ended.organisation_id\n    and run.connection_id = ended.id\n    and run.ended_at is null\n)\nselect disconnected_at as \"disconnectedAt!\"\nfrom ended"};
 
 /**
  * Query generated from SQL:
  * ```
- * -- Ends a live connection and wipes its credentials; the row stays as history, with the given reason
- * -- or else the one it had. One row, or none if the organisation has no such live connection. By primary
- * -- key; locks the row for the transaction.
- * update crm_connections
- * set
- *   status = 'disconnected',
- *   status_reason = coalesce(:reason::text, status_reason),
- *   status_changed_at = now(),
- *   disconnected_at = now(),
- *   credentials = null,
- *   credentials_version = credentials_version + 1,
- *   credentials_expires_at = null
- * where organisation_id = :organisationId!::uuid
- *   and id = :connectionId!::uuid
- *   and status <> 'disconnected'
- * returning disconnected_at as "disconnectedAt!"
+ * -- Ends a live connection, closes its open run and wipes its credentials; the row stays as history, with
+ * -- the given reason or else the one it had. One row, or none if the organisation has no such live
+ * -- connection. By primary key; locks the connection for the transaction, then the run. (A run that is
+ * -- opened at the same moment stays, holds nothing, and is swept.)
+ * with ended as (
+ *   update crm_connections
+ *   set
+ *     status = 'disconnected',
+ *     status_reason = coalesce(:reason::text, status_reason),
+ *     status_changed_at = now(),
+ *     disconnected_at = now(),
+ *     credentials = null,
+ *     credentials_version = credentials_version + 1,
+ *     credentials_expires_at = null,
+ *     sync_requested_at = null
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *     and status <> 'disconnected'
+ *   returning
+ *     organisation_id,
+ *     id,
+ *     disconnected_at
+ * ),
+ * cancelled as (
+ *   update crm_sync_runs as run
+ *   set
+ *     ended_at = crm_now(),
+ *     outcome = 'cancelled'
+ *   from ended
+ *   where run.organisation_id = ended.organisation_id
+ *     and run.connection_id = ended.id
+ *     and run.ended_at is null
+ * )
+ * select disconnected_at as "disconnectedAt!"
+ * from ended
  * ```
  */
 export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams,ConnectionDisconnectResult>('connectionDisconnect', connectionDisconnectIR);
@@ -459,6 +480,55 @@ const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organi
  * ```
  */
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>('connectionListWithHealth', connectionListWithHealthIR);
+
+
+/** 'ConnectionRequestSync' parameters type */
+export interface ConnectionRequestSyncParams {
+  connectionIds: stringArray;
+  organisationId: string;
+}
+
+/** 'ConnectionRequestSync' return type */
+export interface ConnectionRequestSyncResult {
+  /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
+  connectionId: string;
+}
+
+/** 'ConnectionRequestSync' query type */
+export interface ConnectionRequestSyncQuery {
+  params: ConnectionRequestSyncParams;
+  result: ConnectionRequestSyncResult;
+}
+
+const connectionRequestSyncIR = {"usedParamSet":{"organisationId":true,"connectionIds":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":328,"b":343},{"a":659,"b":674}]},{"name":"connectionIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":368,"b":382}]}],"statement":"-- Makes live connections due at once, for a webhook or a person. Returns those that were not asked for\n-- already: a storm of requests is one write, and one sync. By primary key; locks the rows for the\n-- transaction, in the order of their keys.\nwith requested as (\n  select id\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = any(:connectionIds!::uuid[])\n    and status <> 'disconnected'\n    and sync_requested_at is null\n  order by id\n  for no key update\n)\nupdate crm_connections\nset\n  sync_requested_at = crm_now(),\n  next_sync_at = least(next_sync_at, crm_now())\nfrom requested\nwhere crm_connections.organisation_id = :organisationId!::uuid\n  and crm_connections.id = requested.id\nreturning crm_connections.id as \"connectionId\""};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Makes live connections due at once, for a webhook or a person. Returns those that were not asked for
+ * -- already: a storm of requests is one write, and one sync. By primary key; locks the rows for the
+ * -- transaction, in the order of their keys.
+ * with requested as (
+ *   select id
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = any(:connectionIds!::uuid[])
+ *     and status <> 'disconnected'
+ *     and sync_requested_at is null
+ *   order by id
+ *   for no key update
+ * )
+ * update crm_connections
+ * set
+ *   sync_requested_at = crm_now(),
+ *   next_sync_at = least(next_sync_at, crm_now())
+ * from requested
+ * where crm_connections.organisation_id = :organisationId!::uuid
+ *   and crm_connections.id = requested.id
+ * returning crm_connections.id as "connectionId"
+ * ```
+ */
+export const connectionRequestSync = new PreparedQuery<ConnectionRequestSyncParams,ConnectionRequestSyncResult>('connectionRequestSync', connectionRequestSyncIR);
 
 
 /** 'ConnectionResetLastSyncedAt' parameters type */

@@ -71,11 +71,12 @@ describe.each(Object.keys(objects) as (keyof typeof objects)[])('%s', (kind) => 
   });
 });
 
-test('the three tables are there, and nothing else', async () => {
+test('our tables are there, and nothing else', async () => {
   expect((await found('tables')).map(({ name }) => name)).toEqual([
     'contact_external_ids',
     'crm_connections',
     'crm_sync_log',
+    'crm_sync_runs',
   ]);
 });
 

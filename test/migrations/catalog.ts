@@ -41,7 +41,8 @@ line (kind, name, facts) as (
     'column',
     format('%s.%s', relation.oid::regclass, attname),
     jsonb_build_array(
-      attnum, format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, attstorage,
+      -- Dropped columns keep their numbers, which no one sees.
+      row_number() over (partition by attrelid order by attnum), format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, attstorage,
       attcompression, attcollation::regcollation, attislocal, attinhcount, attacl, attoptions,
       pg_get_expr(adbin, adrelid), col_description(relation.oid, attnum)
     )

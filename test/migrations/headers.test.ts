@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { describe, expect, test } from 'vitest';
+import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { type Migration, migrations } from './support.js';
 
@@ -142,8 +143,11 @@ async function migratedAlone(
     await client.query('begin');
     for (const { up } of earlier) await client.query(up);
     const tenant = await createTenant(client, 3);
+    const hasConnections = (await tables(client)).includes('crm_connections');
+    if (hasConnections) await connect(client, tenant.organisationId);
     await client.query('commit');
     await work(client);
+    if (hasConnections) await client.query('delete from crm_connections');
     await client.query('delete from contacts where organisation_id = $1', [tenant.organisationId]);
   } finally {
     await client.query('rollback');

@@ -19,6 +19,7 @@ const tablesByMigration = [
   ['crm_connections', 1],
   ['crm_sync_log', 2],
   ['contact_external_ids', 3],
+  ['crm_sync_runs', 5],
 ] as const;
 
 const dataLoss = { code: 'CRM03', message: expect.stringContaining('has rows') };
@@ -37,6 +38,16 @@ async function fill(client: Parameters<typeof createTenant>[0], table: string): 
     return;
   }
   const { connectionId } = await connect(client, organisationId);
+  if (table === 'crm_sync_runs') {
+    await insert(client, table, {
+      organisation_id: organisationId,
+      connection_id: connectionId,
+      worker: 'test',
+      started_at: '2026-11-16T09:00:00Z',
+      heartbeat_at: '2026-11-16T09:00:00Z',
+      expires_at: '2026-11-16T09:05:00Z',
+    });
+  }
   if (table === 'crm_sync_log') {
     await insert(client, table, {
       organisation_id: organisationId,
@@ -89,7 +100,7 @@ describe('down with rows', () => {
       expect((await client.query(`select name from ${migrationsTable} order by id`)).rows).toEqual(
         applied.rows,
       );
-      await client.query('truncate contact_external_ids');
+      await client.query('truncate contact_external_ids, crm_sync_runs');
       // Only a superuser can switch off that the log is append-only.
       await client.query("set session_replication_role = 'replica'");
       await client.query('delete from crm_sync_log');
@@ -143,11 +154,7 @@ describe('down with rows', () => {
   });
 });
 
-describe.each([
-  ['crm_connections', 1],
-  ['crm_sync_log', 2],
-  ['contact_external_ids', 3],
-] as const)('down of %s beside a writer', (table, index) => {
+describe.each(tablesByMigration)('down of %s beside a writer', (table, index) => {
   const { url, pool } = useDatabase();
 
   test('sees the row that a writer commits while the down waits for it', async () => {

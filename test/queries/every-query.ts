@@ -4,6 +4,7 @@ import * as contactExternalIdQueries from '../../src/generated/contact_external_
 import * as credentialsQueries from '../../src/generated/credentials.js';
 import * as connectionQueries from '../../src/generated/crm_connections.js';
 import * as syncLogQueries from '../../src/generated/crm_sync_log.js';
+import * as syncRunQueries from '../../src/generated/crm_sync_runs.js';
 import {
   type ConnectionKey,
   connectionAdvanceLastSyncedAt,
@@ -11,6 +12,8 @@ import {
   connectionSetStatus,
   contactExternalIdLinkMany,
   syncLogRecord,
+  syncRunClaim,
+  syncRunFinish,
 } from '../../src/index.js';
 import type { PreparedQuery } from '../../src/prepared-query.js';
 import { connect } from '../support/connection.js';
@@ -20,6 +23,7 @@ import { createTenant } from '../support/database.js';
 const generated = {
   ...connectionQueries,
   ...credentialsQueries,
+  ...syncRunQueries,
   ...syncLogQueries,
   ...contactExternalIdQueries,
 };
@@ -94,6 +98,33 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
 
   const connectionId = randomUUID();
   const credentials = await encryptCredentials({ organisationId, connectionId, provider: 'loop' });
+  const noAnswer = { kind: 'network', retryable: true, message: 'No answer.' } as const;
+  const runs = new Map<string, { organisationId: string; connectionId: string; runId: string }>();
+  /** Gives each connection of the tenant that is due a run. */
+  const claim = async () => {
+    for (const run of await syncRunClaim(pool, { worker: 'test', limit: 1000 }))
+      runs.set(run.connectionId, run);
+  };
+  const runOf = ({ connectionId }: ConnectionKey) => {
+    const { organisationId: organisation, runId = '' } = runs.get(connectionId) ?? {};
+    return { organisationId: organisation as string, connectionId, runId };
+  };
+  // Of a tenant of its own, so that none of its queries ends this run.
+  const stray = await connect(pool, (await createTenant(pool)).organisationId);
+  await claim();
+  await syncRunFinish(pool, { ...runOf(healthy), outcome: 'failed', error: noAnswer });
+  await pool.query('update crm_connections set next_sync_at = now() where id = $1', [healthy.connectionId]);
+  await claim();
+  await pool.query(
+    "update crm_sync_runs set heartbeat_at = now() - interval '2 hours', expires_at = now() - interval '1 hour' where connection_id = $1",
+    [stray.connectionId],
+  );
+  // Due, before and after their first sync.
+  const { organisationId: otherTenant } = await createTenant(pool);
+  await connect(pool, otherTenant, 'street');
+  const advanced = await connect(pool, otherTenant, 'reapit');
+  await connectionAdvanceLastSyncedAt(pool, { ...advanced, lastSyncedAt: '2026-11-16T09:00:00Z' });
+
   const rewrapped = await encryptCredentials({ ...healthy, provider: 'reapit' }, {}, 'test-key-2');
   const replacement = { ...(await encryptCredentials({ ...failing, provider: 'alto' })) };
   const nobody = '00000000-0000-0000-0000-000000000000';
@@ -117,6 +148,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     connectionGetCredentials: [healthy, fresh],
     connectionGetLive: ['reapit', 'alto', 'street'].map((provider) => ({ organisationId, provider })),
     connectionListWithHealth: [{ organisationId, failuresSince: since }],
+    connectionRequestSync: [{ organisationId, connectionIds: [fresh.connectionId] }],
     connectionResetLastSyncedAt: [fresh],
     connectionSetStatus: [{ ...fresh, status: 'active' }],
     contactExternalIdLink: [
@@ -155,6 +187,12 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     syncLogListByContact: [{ organisationId, contactId: bothId, ...first }],
     syncLogListFailures: [{ ...failing, ...first }],
     syncLogRecord: [recordOne(healthy)],
+    syncRunClaim: [{ worker: 'test', limit: 1000, leaseSeconds: 60 }],
+    syncRunFinish: [{ ...runOf(failing), outcome: 'success' }],
+    syncRunHeartbeat: [{ ...runOf(fresh), leaseSeconds: 60 }],
+    syncRunListByConnection: [{ ...healthy, limit: 10 }],
+    syncRunPurge: [{ endedBefore: '2026-01-01T00:00:00Z', limit: 10 }],
+    syncRunSweep: [{ limit: 1000 }],
   };
 }
 

@@ -20,6 +20,8 @@ const liveConnection = {
   indexes: ['crm_connections_pkey', 'crm_connections_organisation_id_provider_live_key'],
   buffers: 60,
 };
+/** A run that is open is found by either key. */
+const runs = ['crm_sync_runs_pkey', 'crm_sync_runs_connection_id_open_key'];
 const mappings = [
   'contact_external_ids_pkey',
   'contact_external_ids_contact_id_provider_key',
@@ -31,7 +33,7 @@ const mappings = [
 const expectations: Record<QueryName, Expectation> = {
   connectionAdvanceLastSyncedAt: { indexes: ['crm_connections_pkey'], buffers: 60 },
   connectionConnect: { indexes: [], buffers: 100 },
-  connectionDisconnect: liveConnection,
+  connectionDisconnect: { indexes: [...liveConnection.indexes, ...runs], buffers: 60 },
   connectionGet: { indexes: ['crm_connections_pkey'], buffers: 10 },
   connectionGetCredentials: liveConnection,
   connectionGetLive: { indexes: ['crm_connections_organisation_id_provider_live_key'], buffers: 10 },
@@ -39,6 +41,7 @@ const expectations: Record<QueryName, Expectation> = {
     indexes: ['crm_connections_pkey', 'crm_sync_log_pkey', 'crm_sync_log_status_connection_id_idx'],
     buffers: 700,
   },
+  connectionRequestSync: liveConnection,
   connectionResetLastSyncedAt: liveConnection,
   connectionSetStatus: liveConnection,
   credentialsCountByKey: { indexes: ['crm_connections_credentials_key_id_idx'], buffers: 60 },
@@ -61,6 +64,25 @@ const expectations: Record<QueryName, Expectation> = {
   syncLogListByContact: { indexes: ['crm_sync_log_internal_id_idx', 'crm_connections_pkey'], buffers: 200 },
   syncLogListFailures: { indexes: ['crm_sync_log_status_connection_id_idx'], buffers: 80 },
   syncLogRecord: { indexes: [], buffers: 100 },
+  syncRunClaim: {
+    // The few open runs are found by any index that holds no others.
+    indexes: [
+      'crm_connections_next_sync_at_idx',
+      'crm_sync_runs_expires_at_idx',
+      'crm_connections_pkey',
+      ...runs,
+    ],
+    buffers: 1000,
+  },
+  syncRunFinish: { indexes: [...liveConnection.indexes, ...runs], buffers: 60 },
+  syncRunHeartbeat: { indexes: [...liveConnection.indexes, ...runs], buffers: 60 },
+  // A page of 50 runs, which are on as many pages of the table.
+  syncRunListByConnection: { indexes: ['crm_sync_runs_pkey'], buffers: 80 },
+  syncRunPurge: { indexes: ['crm_sync_runs_ended_at_idx', 'crm_sync_runs_pkey'], buffers: 700 },
+  syncRunSweep: {
+    indexes: ['crm_sync_runs_expires_at_idx', 'crm_connections_pkey', ...runs],
+    buffers: 1000,
+  },
 };
 
 /** Midnight so many days after the start of this month, so that events fill three partitions. */
@@ -84,6 +106,12 @@ const values: Record<string, unknown> = {
   limit: 50,
   credentialsExpiresAt: null,
   credentialsVersion: 1,
+  worker: 'test',
+  leaseSeconds: 60,
+  outcome: 'success',
+  error: null,
+  retryAfterSeconds: null,
+  endedBefore: dayOfThisMonth(-80),
   credentialsVersions: [1],
   keyId: 'test-key-1',
   afterOrganisationId: '00000000-0000-0000-0000-000000000000',
@@ -155,13 +183,55 @@ beforeAll(async () => {
      ) as contact`,
     [organisationId, contactIds],
   );
+  // Three thousand more that are quiet. A hundred runs of one connection in ten, of which five are open and
+  // one has expired; ten connections are due.
+  await pool.query(
+    `with agency as (
+       insert into organisations (id, name)
+       select gen_random_uuid(), 'Quiet Agency' from generate_series(1, 3000)
+       returning id
+     )
+     insert into crm_connections (organisation_id, id, provider, credentials)
+     select agency.id, connection.id, 'reapit', credentials || jsonb_build_object('aad', crm_credentials_aad(agency.id, connection.id, 'reapit'))
+     from agency
+     cross join lateral (select gen_random_uuid() as id, agency.id as agency_id offset 0) as connection
+     cross join (select credentials from crm_connections limit 1) as template`,
+  );
+  await pool.query(
+    `insert into crm_sync_runs (organisation_id, connection_id, worker, started_at, heartbeat_at, expires_at, ended_at, outcome)
+     select
+       organisation_id,
+       id,
+       'test',
+       $1::timestamptz + number * interval '1 day',
+       $1::timestamptz + number * interval '1 day',
+       case when number = 0 then now() + case when position = 1 then interval '-1 hour' else interval '1 hour' end
+         else $1::timestamptz + number * interval '1 day' + interval '5 minutes' end,
+       case when number > 0 then $1::timestamptz + number * interval '1 day' + interval '1 minute' end,
+       case when number > 0 then 'success' end
+     from (
+       select organisation_id, id, row_number() over (order by organisation_id <> $2, id) as position
+       from crm_connections
+     ) as connection
+     cross join generate_series(0, 100) as number
+     where position <= 300 and (number > 0 or position <= 5)`,
+    [dayOfThisMonth(-100), organisationId],
+  );
+  await pool.query(
+    `update crm_connections set next_sync_at = now() + interval '1 day'
+     where id not in (select id from crm_connections order by id limit 10)`,
+  );
   // Only what is flushed counts as visible to all, which is what reading an index alone depends on.
   await pool.query('checkpoint');
-  await pool.query('vacuum crm_connections');
+  await pool.query('vacuum crm_connections, crm_sync_runs');
   await pool.query('analyze');
   const { rows } = await pool.query(
     "select contact_id from contact_external_ids where organisation_id = $1 and external_id = 'OXF7'",
     [organisationId],
+  );
+  const openRun = await pool.query(
+    'select id from crm_sync_runs where organisation_id = $1 and connection_id = $2 order by id desc limit 1',
+    [organisationId, connectionId],
   );
   const newId = randomUUID();
   special.connectionConnect = {
@@ -179,6 +249,8 @@ beforeAll(async () => {
   Object.assign(values, {
     organisationId,
     connectionId,
+    connectionIds: [connectionId],
+    runId: openRun.rows[0].id,
     contactId: contactIds[0],
     contactIds: [contactIds[0]],
     internalIds: [contactIds[0]],
@@ -286,7 +358,7 @@ test('every index on our tables serves a query or a constraint', async () => {
      from pg_index
      inner join pg_class as index on index.oid = indexrelid
      inner join pg_class as heap on heap.oid = indrelid
-     where heap.relname in ('crm_connections', 'crm_sync_log', 'contact_external_ids')
+     where heap.relname in ('crm_connections', 'crm_sync_log', 'crm_sync_runs', 'contact_external_ids')
        and not indisunique`,
   );
   const used = new Set(Object.values(expectations).flatMap(({ indexes }) => indexes));

@@ -120,6 +120,7 @@ test('every query has a test of its behaviour, through the public function of it
     'queries/connections',
     'queries/contact-external-ids',
     'queries/sync-log',
+    'queries/sync-runs',
     'credentials/stored',
     'credentials/rotation',
   ];

@@ -6,7 +6,7 @@ const { pool } = useDatabase();
 
 /** Everything that belongs to a tenant, as text to compare. */
 async function belongings(organisationId: string): Promise<unknown> {
-  const tables = ['crm_connections', 'crm_sync_log', 'contact_external_ids'];
+  const tables = ['crm_connections', 'crm_sync_log', 'crm_sync_runs', 'contact_external_ids'];
   const contents = await Promise.all(
     tables.map((table) =>
       pool.query(`select row::text from ${table} as row where organisation_id = $1 order by 1`, [
@@ -17,8 +17,15 @@ async function belongings(organisationId: string): Promise<unknown> {
   return contents.map(({ rows }) => rows);
 }
 
-/** What an operator does with the keys of all organisations. */
-const overAllTenants: QueryName[] = ['credentialsCountByKey', 'credentialsListByKey', 'credentialsRewrap'];
+/** What an operator or the sync worker does for all organisations. */
+const overAllTenants: QueryName[] = [
+  'credentialsCountByKey',
+  'credentialsListByKey',
+  'credentialsRewrap',
+  'syncRunClaim',
+  'syncRunPurge',
+  'syncRunSweep',
+];
 
 test.each(queryNames.filter((name) => !overAllTenants.includes(name)))(
   '%s reads and changes nothing of another organisation',
@@ -47,6 +54,6 @@ test.each(queryNames.filter((name) => !overAllTenants.includes(name)))(
       }
     }
     expect(await belongings(owner)).toEqual(before);
-    expect(await belongings(stranger)).toEqual([[], [], []]);
+    expect(await belongings(stranger)).toEqual([[], [], [], []]);
   },
 );

@@ -11,7 +11,7 @@ test('every constraint that can be violated has a code of its own or is invalid 
   const { rows } = await pool.query(
     `select conname as name, conrelid::regclass::text as table
      from pg_constraint
-     where conrelid::regclass::text in ('crm_connections', 'crm_sync_log', 'contact_external_ids')
+     where conrelid::regclass::text in ('crm_connections', 'crm_sync_log', 'crm_sync_runs', 'contact_external_ids')
        and contype <> 'n'
      union all
      select indexrelid::regclass::text, indrelid::regclass::text
@@ -38,11 +38,12 @@ test('every constraint that can be violated has a code of its own or is invalid 
     crm_connections_pkey: 'connection_exists',
     crm_connections_provider_check: 'unknown_provider',
     crm_sync_log_connection_id_fkey: 'wrong_tenant',
+    crm_sync_runs_connection_id_fkey: 'wrong_tenant',
   });
   const others = Object.entries(codes).filter(([, code]) => code === 'invalid_input');
-  expect(others.map(([name]) => name).filter((name) => !/_check$|^crm_sync_log_pkey$/.test(name))).toEqual(
-    [],
-  );
+  expect(
+    others.map(([name]) => name).filter((name) => !/_check$|^crm_sync_(log|runs)_pkey$/.test(name)),
+  ).toEqual([]);
 });
 
 test('a refused row is quoted neither by the error nor by its cause', async () => {

@@ -14,7 +14,7 @@ async function closedLists(): Promise<Map<string, { constraint: string; values: 
     `select conname, conrelid || '.' || conkey[1] as column, pg_get_constraintdef(oid) as definition
      from pg_constraint
      where contype = 'c' and cardinality(conkey) = 1 and conparentid = 0
-       and conrelid::regclass::text in ('crm_connections', 'crm_sync_log', 'contact_external_ids')`,
+       and conrelid::regclass::text in ('crm_connections', 'crm_sync_log', 'crm_sync_runs', 'contact_external_ids')`,
   );
   const lists = new Map();
   for (const { conname, column, definition } of rows) {
@@ -34,13 +34,14 @@ test.each([
   ['crm_connections_status_check', crm.connectionStatuses],
   ['crm_sync_log_direction_check', crm.syncDirections],
   ['crm_sync_log_status_check', crm.syncStatuses],
+  ['crm_sync_runs_outcome_check', crm.syncRunOutcomes],
 ])('%s accepts exactly what its public type says', async (constraint, list) => {
   const found = [...(await closedLists()).values()].find((entry) => entry.constraint === constraint);
   expect(found?.values).toEqual([...list]);
 });
 
 test('no other column has a closed list', async () => {
-  expect((await closedLists()).size).toBe(5);
+  expect((await closedLists()).size).toBe(6);
 });
 
 test('crm_sync_error_is_valid accepts exactly the kinds that the public type says', async () => {
@@ -132,5 +133,7 @@ test('each result column with a closed list has it as its public type', async ()
     'syncLogListByContact.status',
     'syncLogListFailures.direction',
     'syncLogListFailures.status',
+    'syncRunClaim.provider',
+    'syncRunListByConnection.outcome',
   ]);
 });

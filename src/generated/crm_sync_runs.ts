@@ -1,0 +1,586 @@
+/** Types generated for queries found in "queries/crm_sync_runs.sql" */
+import { PreparedQuery } from '../prepared-query.js';
+
+import type { Timestamp, TimestampInput } from '../types.js';
+
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+export type NumberOrString = number | string;
+
+/** 'SyncRunClaim' parameters type */
+export interface SyncRunClaimParams {
+  leaseSeconds: number;
+  limit: number;
+  worker: string;
+}
+
+/** 'SyncRunClaim' return type */
+export interface SyncRunClaimResult {
+  /** The connection that is synced. */
+  connectionId: string;
+  /** When the lease runs out, unless there is a sign of life before. From then on the worker is refused, and others may claim the connection. */
+  expiresAt: Timestamp;
+  /** The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM's clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise. */
+  lastSyncedAt: Timestamp | null;
+  /** The organisation (tenant) the run belongs to. */
+  organisationId: string;
+  /** The CRM: agentos, reapit, alto, street, loop or custom. */
+  provider: string;
+  /** The run, and the fencing token: each write for the connection shows it. */
+  runId: string;
+}
+
+/** 'SyncRunClaim' query type */
+export interface SyncRunClaimQuery {
+  params: SyncRunClaimParams;
+  result: SyncRunClaimResult;
+}
+
+const syncRunClaimIR = {"usedParamSet":{"limit":true,"worker":true,"leaseSeconds":true},"params":[{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":816,"b":822}]},{"name":"worker","required":true,"transform":{"type":"scalar"},"locs":[{"a":1425,"b":1432}]},{"name":"leaseSeconds","required":true,"transform":{"type":"scalar"},"locs":[{"a":1506,"b":1519}]}],"statement":"-- Claims due connections over all organisations, oldest due first: opens a run for each, and moves the\n-- time at which it is due next. Returns the runs, at most `limit`. Connections that somebody has locked,\n-- as another claim does, are passed over; one that is due and still has a run is looked at again when\n-- that run's lease ends. By crm_connections_next_sync_at_idx, then by primary key; locks the connections\n-- for the transaction, then their open runs. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\ndue as (\n  select\n    organisation_id,\n    id,\n    provider,\n    last_synced_at,\n    sync_interval_seconds\n  from crm_connections\n  where status <> 'disconnected'\n    and next_sync_at <= (select at from clock)\n  order by\n    next_sync_at,\n    organisation_id,\n    id\n  limit :limit!::integer\n  for no key update skip locked\n),\n-- The lock makes sure that this is the run as it is now, and does not wait for a batch.\nbusy as (\n  select\n    run.organisation_id,\n    run.connection_id,\n    run.expires_at\n  from due\n  inner join crm_sync_runs as run\n    on run.organisation_id = due.organisation_id\n    and run.connection_id = due.id\n  where run.ended_at is null\n  for key share of run\n),\nstarted as (\n  insert into crm_sync_runs (\n    organisation_id,\n    connection_id,\n    worker,\n    started_at,\n    heartbeat_at,\n    expires_at\n  )\n  select\n    due.organisation_id,\n    due.id,\n    :worker!::text,\n    clock.at,\n    clock.at,\n    clock.at + make_interval(secs => :leaseSeconds!::integer)\n  from due\n  cross join clock\n  where not exists (\n    select\n    from busy\n    where busy.organisation_id = due.organisation_id\n      and busy.connection_id = due.id\n  )\n  returning\n    organisation_id,\n    connection_id,\n    id,\n    expires_at\n),\nmoved as (\n  update crm_connections\n  set\n    next_sync_at = coalesce(\n      busy.expires_at,\n      clock.at + make_interval(secs => due.sync_interval_seconds)\n    ),\n    sync_requested_at = case when busy.expires_at is not null then sync_requested_at end\n  from due\n  cross join clock\n  left join busy\n    on busy.organisation_id = due.organisation_id\n    and busy.connection_id = due.id\n  where crm_connections.organisation_id = due.organisation_id\n    and crm_connections.id = due.id\n)\nselect\n  started.organisation_id as \"organisationId!\",\n  started.connection_id as \"connectionId!\",\n  started.id as \"runId!\",\n  started.expires_at as \"expiresAt!\",\n  due.provider as \"provider!\",\n  due.last_synced_at as \"lastSyncedAt?\"\nfrom started\ninner join due\n  on due.organisation_id = started.organisation_id\n  and due.id = started.connection_id\norder by started.id"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Claims due connections over all organisations, oldest due first: opens a run for each, and moves the
+ * -- time at which it is due next. Returns the runs, at most `limit`. Connections that somebody has locked,
+ * -- as another claim does, are passed over; one that is due and still has a run is looked at again when
+ * -- that run's lease ends. By crm_connections_next_sync_at_idx, then by primary key; locks the connections
+ * -- for the transaction, then their open runs. At READ COMMITTED.
+ * with clock as materialized (
+ *   select crm_now() as at
+ * ),
+ * due as (
+ *   select
+ *     organisation_id,
+ *     id,
+ *     provider,
+ *     last_synced_at,
+ *     sync_interval_seconds
+ *   from crm_connections
+ *   where status <> 'disconnected'
+ *     and next_sync_at <= (select at from clock)
+ *   order by
+ *     next_sync_at,
+ *     organisation_id,
+ *     id
+ *   limit :limit!::integer
+ *   for no key update skip locked
+ * ),
+ * -- The lock makes sure that this is the run as it is now, and does not wait for a batch.
+ * busy as (
+ *   select
+ *     run.organisation_id,
+ *     run.connection_id,
+ *     run.expires_at
+ *   from due
+ *   inner join crm_sync_runs as run
+ *     on run.organisation_id = due.organisation_id
+ *     and run.connection_id = due.id
+ *   where run.ended_at is null
+ *   for key share of run
+ * ),
+ * started as (
+ *   insert into crm_sync_runs (
+ *     organisation_id,
+ *     connection_id,
+ *     worker,
+ *     started_at,
+ *     heartbeat_at,
+ *     expires_at
+ *   )
+ *   select
+ *     due.organisation_id,
+ *     due.id,
+ *     :worker!::text,
+ *     clock.at,
+ *     clock.at,
+ *     clock.at + make_interval(secs => :leaseSeconds!::integer)
+ *   from due
+ *   cross join clock
+ *   where not exists (
+ *     select
+ *     from busy
+ *     where busy.organisation_id = due.organisation_id
+ *       and busy.connection_id = due.id
+ *   )
+ *   returning
+ *     organisation_id,
+ *     connection_id,
+ *     id,
+ *     expires_at
+ * ),
+ * moved as (
+ *   update crm_connections
+ *   set
+ *     next_sync_at = coalesce(
+ *       busy.expires_at,
+ *       clock.at + make_interval(secs => due.sync_interval_seconds)
+ *     ),
+ *     sync_requested_at = case when busy.expires_at is not null then sync_requested_at end
+ *   from due
+ *   cross join clock
+ *   left join busy
+ *     on busy.organisation_id = due.organisation_id
+ *     and busy.connection_id = due.id
+ *   where crm_connections.organisation_id = due.organisation_id
+ *     and crm_connections.id = due.id
+ * )
+ * select
+ *   started.organisation_id as "organisationId!",
+ *   started.connection_id as "connectionId!",
+ *   started.id as "runId!",
+ *   started.expires_at as "expiresAt!",
+ *   due.provider as "provider!",
+ *   due.last_synced_at as "lastSyncedAt?"
+ * from started
+ * inner join due
+ *   on due.organisation_id = started.organisation_id
+ *   and due.id = started.connection_id
+ * order by started.id
+ * ```
+ */
+export const syncRunClaim = new PreparedQuery<SyncRunClaimParams,SyncRunClaimResult>('syncRunClaim', syncRunClaimIR);
+
+
+/** 'SyncRunFinish' parameters type */
+export interface SyncRunFinishParams {
+  connectionId: string;
+  error?: Json | null | void;
+  organisationId: string;
+  outcome: string;
+  reason?: string | null | void;
+  retryAfterSeconds?: number | null | void;
+  runId: NumberOrString;
+}
+
+/** 'SyncRunFinish' return type */
+export interface SyncRunFinishResult {
+  outcome: string;
+}
+
+/** 'SyncRunFinish' query type */
+export interface SyncRunFinishQuery {
+  params: SyncRunFinishParams;
+  result: SyncRunFinishResult;
+}
+
+const syncRunFinishIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"runId":true,"outcome":true,"error":true,"retryAfterSeconds":true,"reason":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":806,"b":821},{"a":1441,"b":1456}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":842,"b":855},{"a":1502,"b":1515}]},{"name":"runId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1215,"b":1221}]},{"name":"outcome","required":true,"transform":{"type":"scalar"},"locs":[{"a":1340,"b":1348},{"a":2628,"b":2636},{"a":3441,"b":3449},{"a":3689,"b":3697}]},{"name":"error","required":false,"transform":{"type":"scalar"},"locs":[{"a":1369,"b":1374},{"a":1909,"b":1914},{"a":3226,"b":3231}]},{"name":"retryAfterSeconds","required":false,"transform":{"type":"scalar"},"locs":[{"a":2941,"b":2958}]},{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":3211,"b":3217}]}],"statement":"-- Ends a run, and draws from it when the connection is due next and how it fares: success heals; a\n-- failure counts, puts off the next sync, and may put the connection in error\n-- (crm_sync_failure_is_alarming); a worker that gives up its turn leaves the connection due. One row, or\n-- none if the organisation has no such run: `outcome` says what happened (`ended`, or `lost` if it had\n-- ended or its lease had run out, and nothing was changed). By primary keys; locks the connection for the\n-- transaction, then the run. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\nconnection as (\n  select\n    organisation_id,\n    id,\n    status,\n    sync_interval_seconds,\n    sync_requested_at,\n    first_failed_at,\n    failure_count\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nrun as (\n  select\n    run.id,\n    run.ended_at is null\n      and run.expires_at > (select at from clock)\n      and connection.status <> 'disconnected' as is_held\n  from connection\n  inner join crm_sync_runs as run\n    on run.organisation_id = connection.organisation_id\n    and run.connection_id = connection.id\n  where run.id = :runId!::bigint\n  for no key update of run\n),\nended as (\n  update crm_sync_runs\n  set\n    ended_at = clock.at,\n    outcome = :outcome!::text,\n    error = :error::jsonb\n  from run, clock\n  where crm_sync_runs.organisation_id = :organisationId!::uuid\n    and crm_sync_runs.connection_id = :connectionId!::uuid\n    and crm_sync_runs.id = run.id\n    and run.is_held\n),\njudged as (\n  select\n    connection.organisation_id,\n    connection.id,\n    connection.status,\n    connection.sync_interval_seconds,\n    connection.sync_requested_at,\n    connection.failure_count + 1 as failure_count,\n    coalesce(connection.first_failed_at, clock.at) as first_failed_at,\n    crm_sync_failure_is_alarming(\n      :error::jsonb ->> 'kind',\n      connection.failure_count + 1,\n      clock.at - coalesce(connection.first_failed_at, clock.at)\n    ) is true as is_alarming,\n    clock.at\n  from connection\n  cross join run\n  cross join clock\n  where run.is_held\n),\nsucceeded as (\n  update crm_connections\n  set\n    next_sync_at = case\n      when judged.sync_requested_at is not null then judged.at\n      else judged.at + make_interval(secs => judged.sync_interval_seconds)\n    end,\n    last_success_at = judged.at,\n    first_failed_at = null,\n    failure_count = 0,\n    status = 'active',\n    status_reason = null,\n    status_changed_at = case when judged.status = 'active' then status_changed_at else judged.at end\n  from judged\n  where :outcome!::text = 'success'\n    and crm_connections.organisation_id = judged.organisation_id\n    and crm_connections.id = judged.id\n),\nfailed as (\n  update crm_connections\n  set\n    next_sync_at = judged.at + greatest(\n      crm_sync_backoff(judged.failure_count, 60, 21600),\n      make_interval(secs => coalesce(:retryAfterSeconds::integer, 0))\n    ),\n    first_failed_at = judged.first_failed_at,\n    failure_count = judged.failure_count,\n    status = case when judged.is_alarming then 'error' else judged.status end,\n    status_reason = case when judged.is_alarming then coalesce(:reason::text, :error::jsonb ->> 'message') else status_reason end,\n    status_changed_at = case\n      when judged.is_alarming and judged.status <> 'error' then judged.at\n      else status_changed_at\n    end\n  from judged\n  where :outcome!::text = 'failed'\n    and crm_connections.organisation_id = judged.organisation_id\n    and crm_connections.id = judged.id\n),\ncancelled as (\n  update crm_connections\n  set next_sync_at = least(next_sync_at, judged.at)\n  from judged\n  where :outcome!::text = 'cancelled'\n    and crm_connections.organisation_id = judged.organisation_id\n    and crm_connections.id = judged.id\n)\nselect case when is_held then 'ended' else 'lost' end as \"outcome!\"\nfrom run"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Ends a run, and draws from it when the connection is due next and how it fares: success heals; a
+ * -- failure counts, puts off the next sync, and may put the connection in error
+ * -- (crm_sync_failure_is_alarming); a worker that gives up its turn leaves the connection due. One row, or
+ * -- none if the organisation has no such run: `outcome` says what happened (`ended`, or `lost` if it had
+ * -- ended or its lease had run out, and nothing was changed). By primary keys; locks the connection for the
+ * -- transaction, then the run. At READ COMMITTED.
+ * with clock as materialized (
+ *   select crm_now() as at
+ * ),
+ * connection as (
+ *   select
+ *     organisation_id,
+ *     id,
+ *     status,
+ *     sync_interval_seconds,
+ *     sync_requested_at,
+ *     first_failed_at,
+ *     failure_count
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *   for no key update
+ * ),
+ * run as (
+ *   select
+ *     run.id,
+ *     run.ended_at is null
+ *       and run.expires_at > (select at from clock)
+ *       and connection.status <> 'disconnected' as is_held
+ *   from connection
+ *   inner join crm_sync_runs as run
+ *     on run.organisation_id = connection.organisation_id
+ *     and run.connection_id = connection.id
+ *   where run.id = :runId!::bigint
+ *   for no key update of run
+ * ),
+ * ended as (
+ *   update crm_sync_runs
+ *   set
+ *     ended_at = clock.at,
+ *     outcome = :outcome!::text,
+ *     error = :error::jsonb
+ *   from run, clock
+ *   where crm_sync_runs.organisation_id = :organisationId!::uuid
+ *     and crm_sync_runs.connection_id = :connectionId!::uuid
+ *     and crm_sync_runs.id = run.id
+ *     and run.is_held
+ * ),
+ * judged as (
+ *   select
+ *     connection.organisation_id,
+ *     connection.id,
+ *     connection.status,
+ *     connection.sync_interval_seconds,
+ *     connection.sync_requested_at,
+ *     connection.failure_count + 1 as failure_count,
+ *     coalesce(connection.first_failed_at, clock.at) as first_failed_at,
+ *     crm_sync_failure_is_alarming(
+ *       :error::jsonb ->> 'kind',
+ *       connection.failure_count + 1,
+ *       clock.at - coalesce(connection.first_failed_at, clock.at)
+ *     ) is true as is_alarming,
+ *     clock.at
+ *   from connection
+ *   cross join run
+ *   cross join clock
+ *   where run.is_held
+ * ),
+ * succeeded as (
+ *   update crm_connections
+ *   set
+ *     next_sync_at = case
+ *       when judged.sync_requested_at is not null then judged.at
+ *       else judged.at + make_interval(secs => judged.sync_interval_seconds)
+ *     end,
+ *     last_success_at = judged.at,
+ *     first_failed_at = null,
+ *     failure_count = 0,
+ *     status = 'active',
+ *     status_reason = null,
+ *     status_changed_at = case when judged.status = 'active' then status_changed_at else judged.at end
+ *   from judged
+ *   where :outcome!::text = 'success'
+ *     and crm_connections.organisation_id = judged.organisation_id
+ *     and crm_connections.id = judged.id
+ * ),
+ * failed as (
+ *   update crm_connections
+ *   set
+ *     next_sync_at = judged.at + greatest(
+ *       crm_sync_backoff(judged.failure_count, 60, 21600),
+ *       make_interval(secs => coalesce(:retryAfterSeconds::integer, 0))
+ *     ),
+ *     first_failed_at = judged.first_failed_at,
+ *     failure_count = judged.failure_count,
+ *     status = case when judged.is_alarming then 'error' else judged.status end,
+ *     status_reason = case when judged.is_alarming then coalesce(:reason::text, :error::jsonb ->> 'message') else status_reason end,
+ *     status_changed_at = case
+ *       when judged.is_alarming and judged.status <> 'error' then judged.at
+ *       else status_changed_at
+ *     end
+ *   from judged
+ *   where :outcome!::text = 'failed'
+ *     and crm_connections.organisation_id = judged.organisation_id
+ *     and crm_connections.id = judged.id
+ * ),
+ * cancelled as (
+ *   update crm_connections
+ *   set next_sync_at = least(next_sync_at, judged.at)
+ *   from judged
+ *   where :outcome!::text = 'cancelled'
+ *     and crm_connections.organisation_id = judged.organisation_id
+ *     and crm_connections.id = judged.id
+ * )
+ * select case when is_held then 'ended' else 'lost' end as "outcome!"
+ * from run
+ * ```
+ */
+export const syncRunFinish = new PreparedQuery<SyncRunFinishParams,SyncRunFinishResult>('syncRunFinish', syncRunFinishIR);
+
+
+/** 'SyncRunHeartbeat' parameters type */
+export interface SyncRunHeartbeatParams {
+  connectionId: string;
+  leaseSeconds: number;
+  organisationId: string;
+  runId: NumberOrString;
+}
+
+/** 'SyncRunHeartbeat' return type */
+export interface SyncRunHeartbeatResult {
+  /** When the lease runs out, unless there is a sign of life before. From then on the worker is refused, and others may claim the connection. */
+  expiresAt: Timestamp;
+}
+
+/** 'SyncRunHeartbeat' query type */
+export interface SyncRunHeartbeatQuery {
+  params: SyncRunHeartbeatParams;
+  result: SyncRunHeartbeatResult;
+}
+
+const syncRunHeartbeatIR = {"usedParamSet":{"leaseSeconds":true,"organisationId":true,"connectionId":true,"runId":true},"params":[{"name":"leaseSeconds","required":true,"transform":{"type":"scalar"},"locs":[{"a":330,"b":343}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":418,"b":433},{"a":641,"b":656}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":463,"b":476},{"a":679,"b":692}]},{"name":"runId","required":true,"transform":{"type":"scalar"},"locs":[{"a":495,"b":501}]}],"statement":"-- Extends the lease of a run. One row, or none if the organisation has no such open run whose lease still\n-- lasts, of a live connection: then it is lost. By primary keys; locks the run for the transaction. At READ\n-- COMMITTED.\nupdate crm_sync_runs\nset\n  heartbeat_at = clock.at,\n  expires_at = clock.at + make_interval(secs => :leaseSeconds!::integer)\nfrom (select crm_now() as at) as clock\nwhere organisation_id = :organisationId!::uuid\n  and connection_id = :connectionId!::uuid\n  and id = :runId!::bigint\n  and ended_at is null\n  and expires_at > clock.at\n  and exists (\n    select\n    from crm_connections\n    where organisation_id = :organisationId!::uuid\n      and id = :connectionId!::uuid\n      and status <> 'disconnected'\n  )\nreturning expires_at as \"expiresAt\""};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Extends the lease of a run. One row, or none if the organisation has no such open run whose lease still
+ * -- lasts, of a live connection: then it is lost. By primary keys; locks the run for the transaction. At READ
+ * -- COMMITTED.
+ * update crm_sync_runs
+ * set
+ *   heartbeat_at = clock.at,
+ *   expires_at = clock.at + make_interval(secs => :leaseSeconds!::integer)
+ * from (select crm_now() as at) as clock
+ * where organisation_id = :organisationId!::uuid
+ *   and connection_id = :connectionId!::uuid
+ *   and id = :runId!::bigint
+ *   and ended_at is null
+ *   and expires_at > clock.at
+ *   and exists (
+ *     select
+ *     from crm_connections
+ *     where organisation_id = :organisationId!::uuid
+ *       and id = :connectionId!::uuid
+ *       and status <> 'disconnected'
+ *   )
+ * returning expires_at as "expiresAt"
+ * ```
+ */
+export const syncRunHeartbeat = new PreparedQuery<SyncRunHeartbeatParams,SyncRunHeartbeatResult>('syncRunHeartbeat', syncRunHeartbeatIR);
+
+
+/** 'SyncRunListByConnection' parameters type */
+export interface SyncRunListByConnectionParams {
+  beforeId?: NumberOrString | null | void;
+  connectionId: string;
+  limit: number;
+  organisationId: string;
+}
+
+/** 'SyncRunListByConnection' return type */
+export interface SyncRunListByConnectionResult {
+  /** When the run ended. Null while it is open. */
+  endedAt: Timestamp | null;
+  /** Why it failed, as in crm_sync_log. Set exactly when outcome is failed. */
+  error: Json | null;
+  /** How many of its events were failures. */
+  errorCount: string;
+  /** When the lease runs out, unless there is a sign of life before. From then on the worker is refused, and others may claim the connection. */
+  expiresAt: Timestamp;
+  /** When the worker last gave a sign of life: with each batch, and between them. */
+  heartbeatAt: Timestamp;
+  /** success: it came to its end. failed: it could not, error says why. abandoned: the worker gave no sign of life. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open. */
+  outcome: string | null;
+  /** The run, and the fencing token: each write for the connection shows it. */
+  runId: string;
+  /** How many of its events had nothing to change. */
+  skippedCount: string;
+  /** When the connection was claimed. */
+  startedAt: Timestamp;
+  /** How many of its events were successes. */
+  successCount: string;
+  /** Who runs it, for people: a host and a process, 1 to 200 characters. */
+  worker: string;
+}
+
+/** 'SyncRunListByConnection' query type */
+export interface SyncRunListByConnectionQuery {
+  params: SyncRunListByConnectionParams;
+  result: SyncRunListByConnectionResult;
+}
+
+const syncRunListByConnectionIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":412,"b":427}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":457,"b":470}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":498,"b":506}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":561,"b":567}]}],"statement":"-- The runs of a connection, newest first, a page at a time. At most `limit` rows, by primary key.\nselect\n  id as \"runId\",\n  worker,\n  started_at as \"startedAt\",\n  heartbeat_at as \"heartbeatAt\",\n  expires_at as \"expiresAt\",\n  ended_at as \"endedAt\",\n  outcome,\n  error,\n  success_count as \"successCount\",\n  skipped_count as \"skippedCount\",\n  error_count as \"errorCount\"\nfrom crm_sync_runs\nwhere organisation_id = :organisationId!::uuid\n  and connection_id = :connectionId!::uuid\n  and id < coalesce(:beforeId::bigint, 9223372036854775807)\norder by id desc\nlimit :limit!::integer"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- The runs of a connection, newest first, a page at a time. At most `limit` rows, by primary key.
+ * select
+ *   id as "runId",
+ *   worker,
+ *   started_at as "startedAt",
+ *   heartbeat_at as "heartbeatAt",
+ *   expires_at as "expiresAt",
+ *   ended_at as "endedAt",
+ *   outcome,
+ *   error,
+ *   success_count as "successCount",
+ *   skipped_count as "skippedCount",
+ *   error_count as "errorCount"
+ * from crm_sync_runs
+ * where organisation_id = :organisationId!::uuid
+ *   and connection_id = :connectionId!::uuid
+ *   and id < coalesce(:beforeId::bigint, 9223372036854775807)
+ * order by id desc
+ * limit :limit!::integer
+ * ```
+ */
+export const syncRunListByConnection = new PreparedQuery<SyncRunListByConnectionParams,SyncRunListByConnectionResult>('syncRunListByConnection', syncRunListByConnectionIR);
+
+
+/** 'SyncRunPurge' parameters type */
+export interface SyncRunPurgeParams {
+  endedBefore: TimestampInput;
+  limit: number;
+}
+
+/** 'SyncRunPurge' return type */
+export interface SyncRunPurgeResult {
+  purged: number;
+}
+
+/** 'SyncRunPurge' query type */
+export interface SyncRunPurgeQuery {
+  params: SyncRunPurgeParams;
+  result: SyncRunPurgeResult;
+}
+
+const syncRunPurgeIR = {"usedParamSet":{"endedBefore":true,"limit":true},"params":[{"name":"endedBefore","required":true,"transform":{"type":"scalar"},"locs":[{"a":303,"b":315}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":358,"b":364}]}],"statement":"-- Deletes runs that ended before a time, over all organisations, oldest first; at most `limit` of them,\n-- and none that somebody has locked. One row: how many. By crm_sync_runs_ended_at_idx.\nwith old as (\n  select\n    organisation_id,\n    connection_id,\n    id\n  from crm_sync_runs\n  where ended_at < :endedBefore!::timestamptz\n  order by ended_at\n  limit :limit!::integer\n  for update skip locked\n),\npurged as (\n  delete from crm_sync_runs\n  using old\n  where crm_sync_runs.organisation_id = old.organisation_id\n    and crm_sync_runs.connection_id = old.connection_id\n    and crm_sync_runs.id = old.id\n  returning crm_sync_runs.id\n)\nselect count(*)::integer as \"purged!\"\nfrom purged"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Deletes runs that ended before a time, over all organisations, oldest first; at most `limit` of them,
+ * -- and none that somebody has locked. One row: how many. By crm_sync_runs_ended_at_idx.
+ * with old as (
+ *   select
+ *     organisation_id,
+ *     connection_id,
+ *     id
+ *   from crm_sync_runs
+ *   where ended_at < :endedBefore!::timestamptz
+ *   order by ended_at
+ *   limit :limit!::integer
+ *   for update skip locked
+ * ),
+ * purged as (
+ *   delete from crm_sync_runs
+ *   using old
+ *   where crm_sync_runs.organisation_id = old.organisation_id
+ *     and crm_sync_runs.connection_id = old.connection_id
+ *     and crm_sync_runs.id = old.id
+ *   returning crm_sync_runs.id
+ * )
+ * select count(*)::integer as "purged!"
+ * from purged
+ * ```
+ */
+export const syncRunPurge = new PreparedQuery<SyncRunPurgeParams,SyncRunPurgeResult>('syncRunPurge', syncRunPurgeIR);
+
+
+/** 'SyncRunSweep' parameters type */
+export interface SyncRunSweepParams {
+  limit: number;
+}
+
+/** 'SyncRunSweep' return type */
+export interface SyncRunSweepResult {
+  /** The connection that is synced. */
+  connectionId: string;
+  /** The organisation (tenant) the run belongs to. */
+  organisationId: string;
+  /** The run, and the fencing token: each write for the connection shows it. */
+  runId: string;
+  /** Who runs it, for people: a host and a process, 1 to 200 characters. */
+  worker: string;
+}
+
+/** 'SyncRunSweep' query type */
+export interface SyncRunSweepQuery {
+  params: SyncRunSweepParams;
+  result: SyncRunSweepResult;
+}
+
+const syncRunSweepIR = {"usedParamSet":{"limit":true},"params":[{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1010,"b":1016}]}],"statement":"-- Closes runs whose lease has run out, over all organisations, oldest first: each counts as a failure of\n-- its connection, which is due again after a while. Returns them, at most `limit`. By\n-- crm_sync_runs_expires_at_idx, then by primary keys; locks the connections for the transaction, then the\n-- runs; passes over connections that somebody has locked, and waits for a batch that is just being\n-- recorded. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\nexpired as (\n  select\n    run.organisation_id,\n    run.connection_id,\n    run.id,\n    connection.status,\n    connection.failure_count + 1 as failure_count,\n    coalesce(connection.first_failed_at, (select at from clock)) as first_failed_at\n  from crm_sync_runs as run\n  inner join crm_connections as connection\n    on connection.organisation_id = run.organisation_id\n    and connection.id = run.connection_id\n  where run.ended_at is null\n    and run.expires_at <= (select at from clock)\n  order by run.expires_at\n  limit :limit!::integer\n  for no key update of connection skip locked\n),\nabandoned as (\n  update crm_sync_runs as run\n  set\n    ended_at = clock.at,\n    outcome = 'abandoned'\n  from expired\n  cross join clock\n  where run.organisation_id = expired.organisation_id\n    and run.connection_id = expired.connection_id\n    and run.id = expired.id\n    -- As they are now: a sign of life may have come.\n    and run.ended_at is null\n    and run.expires_at <= clock.at\n  returning\n    run.organisation_id,\n    run.connection_id,\n    run.id,\n    run.worker\n),\njudged as (\n  select\n    expired.organisation_id,\n    expired.connection_id,\n    expired.status,\n    expired.failure_count,\n    expired.first_failed_at,\n    crm_sync_failure_is_alarming(\n      'internal',\n      expired.failure_count,\n      clock.at - expired.first_failed_at\n    ) as is_alarming,\n    clock.at\n  from abandoned\n  inner join expired\n    on expired.organisation_id = abandoned.organisation_id\n    and expired.connection_id = abandoned.connection_id\n  cross join clock\n),\ncounted as (\n  update crm_connections\n  set\n    next_sync_at = least(next_sync_at, judged.at + crm_sync_backoff(judged.failure_count, 1, 3600)),\n    first_failed_at = judged.first_failed_at,\n    failure_count = judged.failure_count,\n    status = case when judged.is_alarming then 'error' else judged.status end,\n    status_reason = case\n      when judged.is_alarming\n        then coalesce(status_reason, 'The sync stops again and again before it comes to its end.')\n      else status_reason\n    end,\n    status_changed_at = case\n      when judged.is_alarming and judged.status <> 'error' then judged.at\n      else status_changed_at\n    end\n  from judged\n  where crm_connections.organisation_id = judged.organisation_id\n    and crm_connections.id = judged.connection_id\n    and judged.status <> 'disconnected'\n)\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  id as \"runId\",\n  worker\nfrom abandoned"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Closes runs whose lease has run out, over all organisations, oldest first: each counts as a failure of
+ * -- its connection, which is due again after a while. Returns them, at most `limit`. By
+ * -- crm_sync_runs_expires_at_idx, then by primary keys; locks the connections for the transaction, then the
+ * -- runs; passes over connections that somebody has locked, and waits for a batch that is just being
+ * -- recorded. At READ COMMITTED.
+ * with clock as materialized (
+ *   select crm_now() as at
+ * ),
+ * expired as (
+ *   select
+ *     run.organisation_id,
+ *     run.connection_id,
+ *     run.id,
+ *     connection.status,
+ *     connection.failure_count + 1 as failure_count,
+ *     coalesce(connection.first_failed_at, (select at from clock)) as first_failed_at
+ *   from crm_sync_runs as run
+ *   inner join crm_connections as connection
+ *     on connection.organisation_id = run.organisation_id
+ *     and connection.id = run.connection_id
+ *   where run.ended_at is null
+ *     and run.expires_at <= (select at from clock)
+ *   order by run.expires_at
+ *   limit :limit!::integer
+ *   for no key update of connection skip locked
+ * ),
+ * abandoned as (
+ *   update crm_sync_runs as run
+ *   set
+ *     ended_at = clock.at,
+ *     outcome = 'abandoned'
+ *   from expired
+ *   cross join clock
+ *   where run.organisation_id = expired.organisation_id
+ *     and run.connection_id = expired.connection_id
+ *     and run.id = expired.id
+ *     -- As they are now: a sign of life may have come.
+ *     and run.ended_at is null
+ *     and run.expires_at <= clock.at
+ *   returning
+ *     run.organisation_id,
+ *     run.connection_id,
+ *     run.id,
+ *     run.worker
+ * ),
+ * judged as (
+ *   select
+ *     expired.organisation_id,
+ *     expired.connection_id,
+ *     expired.status,
+ *     expired.failure_count,
+ *     expired.first_failed_at,
+ *     crm_sync_failure_is_alarming(
+ *       'internal',
+ *       expired.failure_count,
+ *       clock.at - expired.first_failed_at
+ *     ) as is_alarming,
+ *     clock.at
+ *   from abandoned
+ *   inner join expired
+ *     on expired.organisation_id = abandoned.organisation_id
+ *     and expired.connection_id = abandoned.connection_id
+ *   cross join clock
+ * ),
+ * counted as (
+ *   update crm_connections
+ *   set
+ *     next_sync_at = least(next_sync_at, judged.at + crm_sync_backoff(judged.failure_count, 1, 3600)),
+ *     first_failed_at = judged.first_failed_at,
+ *     failure_count = judged.failure_count,
+ *     status = case when judged.is_alarming then 'error' else judged.status end,
+ *     status_reason = case
+ *       when judged.is_alarming
+ *         then coalesce(status_reason, 'The sync stops again and again before it comes to its end.')
+ *       else status_reason
+ *     end,
+ *     status_changed_at = case
+ *       when judged.is_alarming and judged.status <> 'error' then judged.at
+ *       else status_changed_at
+ *     end
+ *   from judged
+ *   where crm_connections.organisation_id = judged.organisation_id
+ *     and crm_connections.id = judged.connection_id
+ *     and judged.status <> 'disconnected'
+ * )
+ * select
+ *   organisation_id as "organisationId",
+ *   connection_id as "connectionId",
+ *   id as "runId",
+ *   worker
+ * from abandoned
+ * ```
+ */
+export const syncRunSweep = new PreparedQuery<SyncRunSweepParams,SyncRunSweepResult>('syncRunSweep', syncRunSweepIR);
+
+

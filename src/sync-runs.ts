@@ -1,0 +1,186 @@
+import type { ConnectionKey } from './connections.js';
+import { CrmSchemaError } from './errors.js';
+import * as queries from './generated/crm_sync_runs.js';
+import type { Queryable } from './prepared-query.js';
+import type { Refined } from './refined.js';
+import { timestampParameter } from './timestamps.js';
+import type { Provider, SyncError, SyncRunOutcome, Timestamp, TimestampInput } from './types.js';
+import {
+  checkConnectionKey,
+  checkId,
+  checkLimit,
+  checkOneOf,
+  checkShortText,
+  checkSyncError,
+  checkWholeNumber,
+} from './validation.js';
+
+/** Names one run: the connection, and the fencing token. */
+export interface RunKey extends ConnectionKey {
+  /** A bigint, as text. */
+  runId: string;
+}
+
+/** A claimed connection: the run is the lease. */
+export type ClaimedRun = Refined<queries.SyncRunClaimResult, { provider: Provider }>;
+
+/** A run whose worker gave no sign of life until its lease ran out. */
+export type AbandonedRun = queries.SyncRunSweepResult;
+
+/** A run: what is syncing, or how it ended. Counts are bigints, as text. */
+export type SyncRun = Refined<
+  queries.SyncRunListByConnectionResult,
+  { outcome: SyncRunOutcome | null; error: SyncError | null }
+>;
+
+/** How a run ended: a failure says why. */
+export type RunEnd =
+  | { outcome: 'success' | 'cancelled' }
+  | {
+      outcome: 'failed';
+      error: SyncError;
+      /** For the connection, should the failure put it in error: what an agent of the agency can do. */
+      reason?: string | null | undefined;
+      /** How long the CRM wants to be left alone, in seconds. */
+      retryAfterSeconds?: number | null | undefined;
+    };
+
+/** A lease is one second to a day. */
+const longestLease = 86_400;
+
+/**
+ * Claims due connections of all organisations, oldest due first, for a worker: each gets a run, which is
+ * its lease. Closes runs whose lease has run out before that (`syncRunSweep`, up to 100), so that their
+ * connections can be claimed again.
+ *
+ * @param params.worker who claims, for people: a host and a process, 1 to 200 characters
+ * @param params.limit 1 to 1,000; 10 if not given
+ * @param params.leaseSeconds how long the lease lasts without a sign of life: 1 to 86,400; 300 if not given
+ * @throws CrmSchemaError `invalid_input`
+ */
+export async function syncRunClaim(
+  client: Queryable,
+  params: { worker: string; limit?: number | undefined; leaseSeconds?: number | undefined },
+): Promise<ClaimedRun[]> {
+  const { worker, limit = 10, leaseSeconds = 300 } = params;
+  checkShortText({ field: 'worker' }, worker, 200);
+  checkLimit(limit);
+  checkWholeNumber({ field: 'leaseSeconds' }, leaseSeconds, 1, longestLease);
+  await queries.syncRunSweep.run({ limit: 100 }, client);
+  const rows = await queries.syncRunClaim.run({ worker, limit, leaseSeconds }, client);
+  return rows as ClaimedRun[];
+}
+
+/**
+ * Extends the lease of a run.
+ *
+ * @returns when it runs out now
+ * @throws CrmSchemaError `lease_lost` if the run has ended, or its lease has run out, or the connection is
+ *   disconnected: stop, and write nothing more; `invalid_input`
+ */
+export async function syncRunHeartbeat(
+  client: Queryable,
+  params: RunKey & { leaseSeconds?: number | undefined },
+): Promise<{ expiresAt: Timestamp }> {
+  const { leaseSeconds = 300 } = params;
+  checkRunKey(params);
+  checkWholeNumber({ field: 'leaseSeconds' }, leaseSeconds, 1, longestLease);
+  const [row] = await queries.syncRunHeartbeat.run({ ...params, leaseSeconds }, client);
+  return row ?? leaseLost();
+}
+
+/**
+ * Ends a run. Success heals the connection and makes it due after its interval, or at once if a sync was
+ * requested meanwhile. A failure counts and puts off the next sync, longer each time; an auth or
+ * permission failure puts the connection in error at once, others after five in a row and an hour.
+ * `cancelled` gives up the turn, and the connection is due at once.
+ *
+ * @throws CrmSchemaError `lease_lost`, and nothing was changed; `invalid_input`
+ */
+export async function syncRunFinish(client: Queryable, params: RunKey & RunEnd): Promise<void> {
+  checkRunKey(params);
+  checkOneOf({ field: 'outcome' }, params.outcome, ['success', 'failed', 'cancelled']);
+  const end = params.outcome === 'failed' ? params : undefined;
+  const error =
+    end === undefined ? null : (checkSyncError({ field: 'error' }, end.error) as unknown as queries.Json);
+  const reason = end?.reason ?? null;
+  const retryAfterSeconds = end?.retryAfterSeconds ?? null;
+  if (reason !== null) checkShortText({ field: 'reason' }, reason, 500);
+  if (retryAfterSeconds !== null) {
+    checkWholeNumber({ field: 'retryAfterSeconds' }, retryAfterSeconds, 0, 604_800);
+  }
+  const { organisationId, connectionId, runId, outcome } = params;
+  const [row] = await queries.syncRunFinish.run(
+    { organisationId, connectionId, runId, outcome, error, reason, retryAfterSeconds },
+    client,
+  );
+  if (row?.outcome !== 'ended') leaseLost();
+}
+
+/**
+ * The runs of a connection, newest first.
+ *
+ * @param params.before the last run of the page that was read last
+ * @throws CrmSchemaError `invalid_input`
+ */
+export async function syncRunListByConnection(
+  client: Queryable,
+  params: ConnectionKey & { before?: { runId: string } | null | undefined; limit?: number | undefined },
+): Promise<SyncRun[]> {
+  const { organisationId, connectionId, before, limit = 50 } = params;
+  checkConnectionKey(params);
+  checkLimit(limit);
+  const beforeId = before?.runId ?? null;
+  if (beforeId !== null) checkId({ field: 'before.runId' }, beforeId);
+  const rows = await queries.syncRunListByConnection.run(
+    { organisationId, connectionId, beforeId, limit },
+    client,
+  );
+  return rows as SyncRun[];
+}
+
+/**
+ * Closes runs whose lease has run out, of all organisations. `syncRunClaim` does this by itself; by itself
+ * it is for a schedule where nothing claims.
+ *
+ * @param params.limit 1 to 1,000; 100 if not given
+ * @throws CrmSchemaError `invalid_input`
+ */
+export async function syncRunSweep(
+  client: Queryable,
+  { limit = 100 }: { limit?: number | undefined } = {},
+): Promise<AbandonedRun[]> {
+  checkLimit(limit);
+  return queries.syncRunSweep.run({ limit }, client);
+}
+
+/**
+ * Deletes runs that ended before a time, of all organisations, oldest first. Call it again while it
+ * deletes as many as it may.
+ *
+ * @param params.limit 1 to 1,000; 1,000 if not given
+ * @returns how many were deleted
+ * @throws CrmSchemaError `invalid_input`
+ */
+export async function syncRunPurge(
+  client: Queryable,
+  params: { endedBefore: TimestampInput; limit?: number | undefined },
+): Promise<{ purged: number }> {
+  const { limit = 1000 } = params;
+  checkLimit(limit);
+  const endedBefore = timestampParameter({ field: 'endedBefore' }, params.endedBefore);
+  const [row] = await queries.syncRunPurge.run({ endedBefore, limit }, client);
+  return row as queries.SyncRunPurgeResult;
+}
+
+function checkRunKey(key: RunKey): void {
+  checkConnectionKey(key);
+  checkId({ field: 'runId' }, key.runId);
+}
+
+function leaseLost(): never {
+  throw new CrmSchemaError(
+    'lease_lost',
+    'The run has ended, or its lease has run out, or the connection is disconnected: nothing was written.',
+  );
+}

@@ -1,0 +1,587 @@
+import { randomUUID } from 'node:crypto';
+import pg from 'pg';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { withClient } from '../../dev/database.js';
+import {
+  type ClaimedRun,
+  type ConnectionKey,
+  connectionDisconnect,
+  connectionGet,
+  connectionRequestSync,
+  type Provider,
+  type SyncErrorKind,
+  syncRunClaim,
+  syncRunFinish,
+  syncRunHeartbeat,
+  syncRunListByConnection,
+  syncRunPurge,
+  syncRunSweep,
+} from '../../src/index.js';
+import { connect } from '../support/connection.js';
+import { createTenant, useDatabase } from '../support/database.js';
+
+const { pool, url } = useDatabase();
+
+beforeEach(async () => {
+  await pool.query('delete from crm_sync_runs');
+  await pool.query('delete from crm_connections');
+});
+
+const start = '2026-11-16T09:00:00Z';
+
+/** A client for which time stands still until it is told otherwise. */
+class Clock {
+  #now = new Date(start);
+  readonly client: pg.Client;
+
+  constructor(client: pg.Client) {
+    this.client = client;
+  }
+
+  async set(): Promise<void> {
+    await this.client.query("select set_config('crm_schema.now', $1, false)", [this.#now.toISOString()]);
+  }
+
+  async pass(seconds: number): Promise<void> {
+    this.#now = new Date(this.#now.getTime() + seconds * 1000);
+    await this.set();
+  }
+}
+
+/** Runs `work` on a client whose time is stopped at 16 November 2026, 09:00. */
+async function atNine(work: (client: pg.Client, clock: Clock) => Promise<void>): Promise<void> {
+  await withClient(url, async (client) => {
+    const clock = new Clock(client);
+    await clock.set();
+    await work(client, clock);
+  });
+}
+
+/** A connection that is due at nine. */
+async function connectDue(provider: Provider = 'reapit', dueAt = start): Promise<ConnectionKey> {
+  const key = await connect(pool, (await createTenant(pool)).organisationId, provider);
+  await pool.query('update crm_connections set next_sync_at = $2 where id = $1', [key.connectionId, dueAt]);
+  return key;
+}
+
+interface Schedule {
+  status: string;
+  reason: string | null;
+  failures: number;
+  due: number;
+  failing: number | null;
+  succeeded: number | null;
+}
+
+/** How a connection stands, times in seconds after nine. */
+async function schedule({ connectionId }: ConnectionKey): Promise<Schedule> {
+  const { rows } = await pool.query(
+    `select status, status_reason as reason, failure_count as failures,
+       extract(epoch from next_sync_at - $2::timestamptz)::float8 as due,
+       extract(epoch from first_failed_at - $2::timestamptz)::float8 as failing,
+       extract(epoch from last_success_at - $2::timestamptz)::float8 as succeeded
+     from crm_connections where id = $1`,
+    [connectionId, start],
+  );
+  return rows[0];
+}
+
+async function claimOne(client: pg.Client | pg.Pool): Promise<ClaimedRun> {
+  const [run, ...others] = await syncRunClaim(client, { worker: 'w', limit: 1 });
+  expect(others).toEqual([]);
+  return run ?? expect.unreachable('nothing was due');
+}
+
+const failed = (kind: SyncErrorKind) =>
+  ({ outcome: 'failed', error: { kind, retryable: true, message: `It was ${kind}.` } }) as const;
+
+describe('syncRunClaim', () => {
+  test('claims what is due, oldest first, and moves it to its next turn', async () => {
+    const late = await connectDue('reapit', '2026-11-16T08:59:00Z');
+    const later = await connectDue('alto', '2026-11-16T08:58:00Z');
+    await connectDue('street', '2026-11-16T09:00:01Z');
+    await atNine(async (client) => {
+      const runs = await syncRunClaim(client, { worker: 'worker-1', limit: 5, leaseSeconds: 60 });
+      expect(runs).toEqual([
+        {
+          ...later,
+          runId: expect.stringMatching(/^\d+$/),
+          provider: 'alto',
+          lastSyncedAt: null,
+          expiresAt: '2026-11-16T09:01:00.000000Z',
+        },
+        expect.objectContaining({ ...late, provider: 'reapit' }),
+      ]);
+      expect(await schedule(late)).toMatchObject({ due: 900 });
+      expect(await syncRunClaim(client, { worker: 'worker-2' })).toEqual([]);
+    });
+  });
+
+  test('claims no more than it is asked for', async () => {
+    for (let count = 0; count < 3; count += 1) await connectDue();
+    await atNine(async (client) => {
+      expect(await syncRunClaim(client, { worker: 'w', limit: 2 })).toHaveLength(2);
+      expect(await syncRunClaim(client, { worker: 'w', limit: 2 })).toHaveLength(1);
+    });
+  });
+
+  test('claims connections in error as well, and none that is disconnected', async () => {
+    const failing = await connectDue();
+    await pool.query("update crm_connections set status = 'error', status_reason = 'No answer.'");
+    await connectionDisconnect(pool, await connectDue('alto'));
+    await atNine(async (client) => {
+      expect((await claimOne(client)).connectionId).toBe(failing.connectionId);
+    });
+  });
+
+  test('leaves a connection that still has a run until the lease ends', async () => {
+    const key = await connectDue();
+    await atNine(async (client, clock) => {
+      await syncRunClaim(client, { worker: 'w', leaseSeconds: 3600 });
+      await clock.pass(900);
+      expect(await syncRunClaim(client, { worker: 'other' })).toEqual([]);
+      expect(await schedule(key)).toMatchObject({ due: 3600, failures: 0 });
+    });
+  });
+
+  test('passes over a connection that somebody has locked', async () => {
+    const locked = await connectDue('reapit', '2026-11-16T08:00:00Z');
+    const free = await connectDue('alto');
+    await withClient(url, async (other) => {
+      await other.query('begin');
+      await other.query('select from crm_connections where id = $1 for no key update', [locked.connectionId]);
+      await atNine(async (client) => {
+        expect((await claimOne(client)).connectionId).toBe(free.connectionId);
+      });
+      await other.query('rollback');
+    });
+  });
+
+  test('is not kept from claiming by an event that is just being recorded', async () => {
+    const key = await connectDue();
+    await withClient(url, async (other) => {
+      await other.query('begin');
+      await other.query(
+        `insert into crm_sync_log (organisation_id, connection_id, direction, entity_type, status)
+         values ($1, $2, 'inbound', 'contact', 'success')`,
+        [key.organisationId, key.connectionId],
+      );
+      await atNine(async (client) => {
+        expect((await claimOne(client)).connectionId).toBe(key.connectionId);
+      });
+      await other.query('rollback');
+    });
+  });
+
+  test('takes over from a worker that gave no sign of life, and counts that as a failure', async () => {
+    const key = await connectDue();
+    await atNine(async (client, clock) => {
+      const lost = await claimOne(client);
+      await clock.pass(900);
+      const next = await claimOne(client);
+      expect(next.connectionId).toBe(key.connectionId);
+      expect(BigInt(next.runId)).toBeGreaterThan(BigInt(lost.runId));
+      expect(await schedule(key)).toMatchObject({ failures: 1, failing: 900, status: 'active' });
+      expect(await syncRunListByConnection(client, key)).toMatchObject([
+        { runId: next.runId, outcome: null },
+        { runId: lost.runId, outcome: 'abandoned', endedAt: '2026-11-16T09:15:00.000000Z' },
+      ]);
+    });
+  });
+
+  test('twenty workers never claim the same connection twice, and miss none', async () => {
+    const count = 400;
+    // TEST_CLAIMS=100000 for a long run.
+    const wanted = Number(process.env.TEST_CLAIMS ?? 2000);
+    const template = await connectDue();
+    await pool.query(
+      `with agency as (
+         insert into organisations (id, name) select gen_random_uuid(), 'Test Agency' from generate_series(2, $1) returning id
+       )
+       insert into crm_connections (organisation_id, id, provider, credentials, next_sync_at)
+       select agency.id, connection.id, 'reapit',
+         template.credentials || jsonb_build_object('aad', crm_credentials_aad(agency.id, connection.id, 'reapit')), $2
+       from agency
+       cross join lateral (select gen_random_uuid() as id, agency.id as agency_id offset 0) as connection
+       cross join (select credentials from crm_connections where id = $3) as template`,
+      [count, start, template.connectionId],
+    );
+    const open = new Set<string>();
+    let claims = 0;
+    const workerPool = new pg.Pool({ connectionString: url, max: 20 });
+    const worker = async (number: number) => {
+      while (claims < wanted) {
+        const runs = await syncRunClaim(workerPool, { worker: `worker-${number}`, limit: 1 + (number % 9) });
+        for (const { connectionId } of runs) {
+          expect(open.has(connectionId), `${connectionId} was claimed twice`).toBe(false);
+          open.add(connectionId);
+          claims += 1;
+        }
+        for (const run of runs) {
+          open.delete(run.connectionId);
+          await syncRunFinish(workerPool, { ...run, outcome: 'cancelled' });
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: 20 }, (_, number) => worker(number)));
+    await workerPool.end();
+    const { rows: totals } = await pool.query(
+      'select count(*)::integer as runs, count(distinct connection_id)::integer as connections from crm_sync_runs',
+    );
+    expect(totals[0].runs).toBe(claims);
+    expect(totals[0].connections).toBe(count);
+  }, 600_000);
+
+  test.each([
+    ['no worker', { worker: ' ' }],
+    ['a limit of 0', { worker: 'w', limit: 0 }],
+    ['a lease of no time', { worker: 'w', leaseSeconds: 0 }],
+    ['a lease of more than a day', { worker: 'w', leaseSeconds: 86_401 }],
+  ])('refuses %s', async (_, params) => {
+    await expect(syncRunClaim(pool, params)).rejects.toMatchObject({ code: 'invalid_input' });
+  });
+});
+
+describe('syncRunHeartbeat', () => {
+  test('extends the lease from now', async () => {
+    await connectDue();
+    await atNine(async (client, clock) => {
+      const run = await claimOne(client);
+      await clock.pass(299);
+      expect(await syncRunHeartbeat(client, { ...run, leaseSeconds: 600 })).toEqual({
+        expiresAt: '2026-11-16T09:14:59.000000Z',
+      });
+    });
+  });
+
+  test('is refused once the lease has run out, also if nobody has taken over', async () => {
+    const key = await connectDue();
+    await atNine(async (client, clock) => {
+      const run = await claimOne(client);
+      await clock.pass(300);
+      await expect(syncRunHeartbeat(client, run)).rejects.toMatchObject({ code: 'lease_lost' });
+      expect(await syncRunListByConnection(client, key)).toMatchObject([{ expiresAt: run.expiresAt }]);
+    });
+  });
+
+  test('is refused for a run that has ended, another organisation’s and one that never was', async () => {
+    await connectDue();
+    await atNine(async (client) => {
+      const run = await claimOne(client);
+      const { organisationId } = await createTenant(pool);
+      for (const wrong of [{ organisationId }, { connectionId: randomUUID() }, { runId: '0' }]) {
+        await expect(syncRunHeartbeat(client, { ...run, ...wrong })).rejects.toMatchObject({
+          code: 'lease_lost',
+        });
+      }
+      await syncRunFinish(client, { ...run, outcome: 'success' });
+      await expect(syncRunHeartbeat(client, run)).rejects.toMatchObject({ code: 'lease_lost' });
+    });
+  });
+});
+
+describe('syncRunFinish', () => {
+  test('success heals, and the next sync is due after the interval', async () => {
+    const key = await connectDue();
+    await pool.query(
+      `update crm_connections set status = 'error', status_reason = 'No answer.', first_failed_at = $1, failure_count = 7`,
+      [start],
+    );
+    await atNine(async (client, clock) => {
+      const run = await claimOne(client);
+      await clock.pass(60);
+      await syncRunFinish(client, { ...run, outcome: 'success' });
+      expect(await schedule(key)).toEqual({
+        status: 'active',
+        reason: null,
+        failures: 0,
+        failing: null,
+        succeeded: 60,
+        due: 960,
+      });
+      expect(await connectionGet(client, key)).toMatchObject({
+        statusChangedAt: '2026-11-16T09:01:00.000000Z',
+      });
+    });
+  });
+
+  test.each(['auth', 'permission'] as const)(
+    'a failure of kind %s puts the connection in error at once, with what to do about it',
+    async (kind) => {
+      const key = await connectDue();
+      await atNine(async (client) => {
+        await syncRunFinish(client, {
+          ...(await claimOne(client)),
+          ...failed(kind),
+          reason: 'Make a new key.',
+        });
+        expect(await schedule(key)).toMatchObject({
+          status: 'error',
+          reason: 'Make a new key.',
+          failures: 1,
+        });
+      });
+    },
+  );
+
+  test('other failures put it in error after five in a row and an hour, and not before', async () => {
+    const key = await connectDue();
+    await atNine(async (client, clock) => {
+      const seen: [number, string][] = [];
+      for (let minutes = 0; minutes <= 70; minutes += 10) {
+        await client.query('update crm_connections set next_sync_at = crm_now()');
+        await syncRunFinish(client, { ...(await claimOne(client)), ...failed('timeout') });
+        seen.push([minutes, (await schedule(key)).status]);
+        await clock.pass(600);
+      }
+      expect(seen.filter(([, status]) => status === 'error').map(([minutes]) => minutes)).toEqual([60, 70]);
+      expect(await schedule(key)).toMatchObject({ reason: 'It was timeout.', failures: 8, failing: 0 });
+    });
+  });
+
+  test('a burst is no reason, nor are a few failures over a long time', async () => {
+    const [burst, rare] = [await connectDue('reapit'), await connectDue('alto')];
+    await atNine(async (client, clock) => {
+      const fail = async () => {
+        await client.query('update crm_connections set next_sync_at = crm_now()');
+        for (const run of await syncRunClaim(client, { worker: 'w' })) {
+          await syncRunFinish(client, { ...run, ...failed('network') });
+        }
+      };
+      for (let count = 0; count < 4; count += 1) await fail();
+      await clock.pass(7 * 86_400);
+      expect((await schedule(rare)).status).toBe('active');
+      await client.query(
+        'update crm_connections set first_failed_at = crm_now(), failure_count = 20 where id = $1',
+        [burst.connectionId],
+      );
+      await client.query(
+        'update crm_connections set first_failed_at = crm_now(), failure_count = 0 + 1 where id = $1',
+        [rare.connectionId],
+      );
+      await fail();
+      expect((await schedule(burst)).status).toBe('active');
+      expect((await schedule(rare)).status).toBe('active');
+    });
+  });
+
+  test('puts off the next sync, longer each time, up to six hours', async () => {
+    const key = await connectDue();
+    await atNine(async (client) => {
+      for (let failures = 1; failures <= 12; failures += 1) {
+        await client.query('update crm_connections set next_sync_at = crm_now()');
+        await syncRunFinish(client, { ...(await claimOne(client)), ...failed('provider') });
+        const longest = Math.min(60 * 2 ** (failures - 1), 21_600);
+        const { due } = await schedule(key);
+        expect(due).toBeGreaterThanOrEqual(longest / 2);
+        expect(due).toBeLessThanOrEqual(longest);
+      }
+    });
+  });
+
+  test('honours how long the CRM wants to be left alone', async () => {
+    const key = await connectDue();
+    await atNine(async (client) => {
+      await syncRunFinish(client, {
+        ...(await claimOne(client)),
+        ...failed('rate_limited'),
+        retryAfterSeconds: 7200,
+      });
+      expect((await schedule(key)).due).toBe(7200);
+    });
+  });
+
+  test('giving up a turn changes nothing but that the connection is due', async () => {
+    const key = await connectDue();
+    const before = await schedule(key);
+    await atNine(async (client) => {
+      await syncRunFinish(client, { ...(await claimOne(client)), outcome: 'cancelled' });
+      expect(await schedule(key)).toEqual(before);
+    });
+  });
+
+  test('changes nothing once the lease has run out', async () => {
+    const key = await connectDue();
+    await atNine(async (client, clock) => {
+      const run = await claimOne(client);
+      const before = await schedule(key);
+      await clock.pass(300);
+      await expect(syncRunFinish(client, { ...run, ...failed('auth') })).rejects.toMatchObject({
+        code: 'lease_lost',
+      });
+      expect(await schedule(key)).toEqual(before);
+      expect(await syncRunListByConnection(client, key)).toMatchObject([{ outcome: null }]);
+    });
+  });
+
+  test('ends a run once', async () => {
+    const key = await connectDue();
+    await atNine(async (client) => {
+      const run = await claimOne(client);
+      await syncRunFinish(client, { ...run, outcome: 'success' });
+      await expect(syncRunFinish(client, { ...run, ...failed('auth') })).rejects.toMatchObject({
+        code: 'lease_lost',
+      });
+      expect(await schedule(key)).toMatchObject({ status: 'active', failures: 0 });
+    });
+  });
+
+  test('leaves a connection alone that was disconnected meanwhile', async () => {
+    const key = await connectDue();
+    await atNine(async (client) => {
+      const run = await claimOne(client);
+      await connectionDisconnect(client, key);
+      await expect(syncRunFinish(client, { ...run, outcome: 'success' })).rejects.toMatchObject({
+        code: 'lease_lost',
+      });
+      expect(await schedule(key)).toMatchObject({ status: 'disconnected', succeeded: null });
+      expect(await syncRunListByConnection(client, key)).toMatchObject([{ outcome: 'cancelled' }]);
+    });
+  });
+
+  test.each([
+    ['an outcome of its own', { outcome: 'abandoned' }],
+    ['a failure without a reason', { outcome: 'failed' }],
+    ['a time to wait below nothing', { ...failed('provider'), retryAfterSeconds: -1 }],
+    ['a run that is no id', { outcome: 'success', runId: '1.5' }],
+  ])('refuses %s', async (_, end) => {
+    const key = { organisationId: randomUUID(), connectionId: randomUUID(), runId: '1' };
+    await expect(syncRunFinish(pool, { ...key, ...end } as never)).rejects.toMatchObject({
+      code: 'invalid_input',
+    });
+  });
+});
+
+describe('connectionRequestSync', () => {
+  test('makes a connection due, once for a storm of requests', async () => {
+    const key = await connectDue('reapit', '2026-11-17T09:00:00Z');
+    const request = { organisationId: key.organisationId, connectionIds: [key.connectionId] };
+    await atNine(async (client) => {
+      expect(await connectionRequestSync(client, request)).toEqual([{ connectionId: key.connectionId }]);
+      const { rows } = await client.query('select ctid::text from crm_connections');
+      for (let count = 0; count < 5; count += 1)
+        expect(await connectionRequestSync(client, request)).toEqual([]);
+      expect((await client.query('select ctid::text from crm_connections')).rows).toEqual(rows);
+      expect((await claimOne(client)).connectionId).toBe(key.connectionId);
+      expect((await schedule(key)).due).toBe(900);
+    });
+  });
+
+  test('a request during a sync is another sync after it', async () => {
+    const key = await connectDue();
+    await atNine(async (client, clock) => {
+      const run = await claimOne(client);
+      await clock.pass(10);
+      await connectionRequestSync(client, {
+        organisationId: key.organisationId,
+        connectionIds: [key.connectionId],
+      });
+      // It has to wait for the run that is under way, and is not forgotten over that.
+      expect(await syncRunClaim(client, { worker: 'other' })).toEqual([]);
+      await clock.pass(10);
+      await syncRunFinish(client, { ...run, outcome: 'success' });
+      expect((await claimOne(client)).connectionId).toBe(key.connectionId);
+    });
+  });
+
+  test('passes over what is disconnected or another organisation’s', async () => {
+    const [gone, other] = [await connectDue('reapit'), await connectDue('alto')];
+    await connectionDisconnect(pool, gone);
+    expect(
+      await connectionRequestSync(pool, {
+        organisationId: gone.organisationId,
+        connectionIds: [gone.connectionId, other.connectionId],
+      }),
+    ).toEqual([]);
+  });
+});
+
+describe('syncRunSweep', () => {
+  test('closes what has expired, of disconnected connections as well, and nothing else', async () => {
+    const [first, second] = [await connectDue('reapit'), await connectDue('alto')];
+    await atNine(async (client, clock) => {
+      const runs = await syncRunClaim(client, { worker: 'w', leaseSeconds: 60 });
+      await clock.pass(30);
+      const run = runs.find(({ connectionId }) => connectionId === second.connectionId) as ClaimedRun;
+      await syncRunHeartbeat(client, { ...run, leaseSeconds: 60 });
+      await clock.pass(30);
+      expect(await syncRunSweep(client)).toMatchObject([{ ...first, worker: 'w' }]);
+      expect(await syncRunSweep(client)).toEqual([]);
+      const { due, ...rest } = await schedule(first);
+      expect(rest).toMatchObject({ failures: 1, failing: 60, status: 'active' });
+      expect(due).toBeGreaterThan(60);
+      expect(due).toBeLessThanOrEqual(61);
+    });
+  });
+
+  test('does not close a run that gives a sign of life at the last moment', async () => {
+    await connectDue();
+    await atNine(async (client, clock) => {
+      const run = await claimOne(client);
+      await withClient(url, async (other) => {
+        await other.query("select set_config('crm_schema.now', '2026-11-16T09:04:59Z', false)");
+        await other.query('begin');
+        await syncRunHeartbeat(other, run);
+        await clock.pass(300);
+        const sweep = syncRunSweep(client);
+        await other.query('commit');
+        expect(await sweep).toEqual([]);
+      });
+    });
+  });
+
+  test('a connection whose syncs never end is put in error by the same rule', async () => {
+    const key = await connectDue();
+    await atNine(async (client, clock) => {
+      for (let count = 0; count < 7; count += 1) {
+        await client.query('update crm_connections set next_sync_at = crm_now()');
+        await claimOne(client);
+        await clock.pass(900);
+      }
+      await syncRunSweep(client);
+      expect(await schedule(key)).toMatchObject({
+        status: 'error',
+        reason: 'The sync stops again and again before it comes to its end.',
+        failures: 7,
+      });
+    });
+  });
+});
+
+describe('syncRunListByConnection', () => {
+  test('pages newest first, without a gap', async () => {
+    const key = await connectDue();
+    const runIds: string[] = [];
+    await atNine(async (client) => {
+      for (let count = 0; count < 5; count += 1) {
+        const run = await claimOne(client);
+        runIds.unshift(run.runId);
+        await syncRunFinish(client, { ...run, outcome: 'cancelled' });
+      }
+      const first = await syncRunListByConnection(client, { ...key, limit: 3 });
+      const second = await syncRunListByConnection(client, { ...key, limit: 3, before: first.at(-1) });
+      expect([...first, ...second].map(({ runId }) => runId)).toEqual(runIds);
+    });
+  });
+});
+
+describe('syncRunPurge', () => {
+  test('deletes what ended before a time, a batch at a time, and nothing that is open', async () => {
+    const key = await connectDue();
+    await atNine(async (client, clock) => {
+      for (let count = 0; count < 4; count += 1) {
+        await syncRunFinish(client, { ...(await claimOne(client)), outcome: 'cancelled' });
+        await clock.pass(60);
+      }
+      const open = await claimOne(client);
+      const endedBefore = '2026-11-16T09:03:00Z';
+      expect(await syncRunPurge(client, { endedBefore, limit: 2 })).toEqual({ purged: 2 });
+      expect(await syncRunPurge(client, { endedBefore })).toEqual({ purged: 1 });
+      expect(await syncRunPurge(client, { endedBefore })).toEqual({ purged: 0 });
+      expect(await syncRunListByConnection(client, key)).toMatchObject([
+        { runId: open.runId },
+        { endedAt: '2026-11-16T09:03:00.000000Z' },
+      ]);
+    });
+  });
+});
