@@ -1,9 +1,9 @@
 import {
-  type CredentialsByProvider,
   type CredentialsOwner,
   credentialsConnect,
   generateKey,
   KeyRing,
+  type ProviderCredentials,
 } from '../src/credentials/index.js';
 import type { Provider, Queryable } from '../src/index.js';
 import { type Agency, gullhaven, puddlewick, thistle } from './people.js';
@@ -37,14 +37,17 @@ export const providerNames: Record<Provider, string> = {
 };
 
 /** Placeholders in the shape of what each CRM signs in with; none of them opens anything. */
-const credentials: CredentialsByProvider = {
-  agentos: { apiKey: 'demo', shortName: 'puddlewick' },
+const credentials: { [P in Provider]: ProviderCredentials<P> } = {
+  agentos: { provider: 'agentos', credentials: { apiKey: 'demo', shortName: 'puddlewick' } },
   // The client id and secret are NurtureHub's own; what belongs to the agency is its customer id.
-  reapit: { grant: 'client_credentials', customer: 'SBOX' },
-  alto: { agencyRef: 'e0000000-0000-4000-8000-000000000001' },
-  street: { token: 'demo' },
-  loop: { apiKey: 'demo' },
-  custom: { scheme: 'bearer', baseUrl: 'https://crm.example.com', token: 'demo' },
+  reapit: { provider: 'reapit', credentials: { grant: 'client_credentials', customer: 'SBOX' } },
+  alto: { provider: 'alto', credentials: { agencyRef: 'e0000000-0000-4000-8000-000000000001' } },
+  street: { provider: 'street', credentials: { token: 'demo' } },
+  loop: { provider: 'loop', credentials: { apiKey: 'demo' } },
+  custom: {
+    provider: 'custom',
+    credentials: { scheme: 'bearer', baseUrl: 'https://crm.example.com', token: 'demo' },
+  },
 };
 
 /** A key for this run alone: the demo never needs to read the credentials again. */
@@ -52,5 +55,5 @@ const keys = await KeyRing.parse({ keys: [await generateKey('A256KW', 'demo-key-
 
 /** Connects an agency's CRM, its credentials encrypted for this one connection. */
 export async function connect(client: Queryable, owner: DemoConnection): Promise<void> {
-  await credentialsConnect(client, keys, { ...owner, credentials: credentials[owner.provider] });
+  await credentialsConnect(client, keys, { ...owner, ...credentials[owner.provider] });
 }

@@ -18,6 +18,7 @@ export {
   credentialsGet,
   credentialsReplace,
   type NewCredentials,
+  type ProviderCredentials,
   type ReplaceOutcome,
   type StoredCredentials,
 } from './stored.js';

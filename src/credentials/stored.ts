@@ -11,7 +11,7 @@ import type { Queryable } from '../prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
 import type { Provider, Timestamp, TimestampInput } from '../types.js';
 import { checkConnectionKey, checkVersion } from '../validation.js';
-import { decryptCredentials, encryptCredentials, type OwnerOf } from './encryption.js';
+import { decryptCredentials, encryptCredentials } from './encryption.js';
 import { jsonParameter } from './jwe.js';
 import type { KeyRing } from './key-ring.js';
 import type { Credentials } from './providers.js';
@@ -33,6 +33,11 @@ export interface NewCredentials<P extends Provider> {
   credentialsExpiresAt?: TimestampInput | null | undefined;
 }
 
+/** A CRM and credentials of its own: without a type argument, a union that is told apart by `provider`. */
+export type ProviderCredentials<P extends Provider = Provider> = {
+  [Each in P]: { provider: Each } & NewCredentials<Each>;
+}[P];
+
 /**
  * What became of new credentials. `superseded`: others were stored since the version that the caller
  * went by, and nothing was changed; read them and go on with them.
@@ -53,9 +58,10 @@ export interface ReplaceOutcome {
 export async function credentialsConnect<P extends Provider>(
   client: Queryable,
   keys: KeyRing,
-  params: { organisationId: string; connectionId?: string | undefined; provider: P } & NewCredentials<P>,
+  params: { organisationId: string; connectionId?: string | undefined } & ProviderCredentials<P>,
 ): Promise<{ connectionId: string; connectedAt: Timestamp }> {
   const { organisationId, connectionId = randomUUID(), provider } = params;
+  checkConnectionKey({ organisationId, connectionId });
   const owner = { organisationId, connectionId: connectionId.toLowerCase(), provider };
   const credentials = await encryptCredentials(keys, owner, params.credentials);
   const credentialsExpiresAt = expiryParameter(params.credentialsExpiresAt);
@@ -112,7 +118,7 @@ export async function credentialsGet(
 export async function credentialsReplace<P extends Provider>(
   client: Queryable,
   keys: KeyRing,
-  params: OwnerOf<P> & { credentialsVersion: number } & NewCredentials<P>,
+  params: ConnectionKey & { credentialsVersion: number } & ProviderCredentials<P>,
 ): Promise<ReplaceOutcome> {
   const { organisationId, connectionId, provider, credentialsVersion } = params;
   checkConnectionKey(params);

@@ -20,6 +20,7 @@ import {
   encryptCredentials,
   generateKey,
   KeyRing,
+  type ProviderCredentials,
 } from '../../src/credentials/index.js';
 import {
   connectionConnect,
@@ -109,11 +110,8 @@ async function useEverything(): Promise<void> {
   const credentials = freshCredentials();
   const replacements = freshCredentials();
   for (const provider of providers) {
-    const made = await credentialsConnect(pool, keys, {
-      organisationId,
-      provider,
-      credentials: credentials[provider],
-    });
+    const own = { provider, credentials: credentials[provider] } as ProviderCredentials;
+    const made = await credentialsConnect(pool, keys, { organisationId, ...own });
     const connection = { organisationId, connectionId: made.connectionId, provider };
     print(made);
     const read = await credentialsGet(pool, keys, connection);
@@ -133,8 +131,8 @@ async function useEverything(): Promise<void> {
     print(
       await credentialsReplace(pool, keys, {
         ...connection,
+        ...own,
         credentialsVersion: 1,
-        credentials: credentials[provider],
       }),
     );
     // A value in the wrong place, a wrong value, and a field that does not belong there.

@@ -8,6 +8,7 @@ import {
   credentialsGet,
   credentialsReplace,
   type KeyRing,
+  type ProviderCredentials,
   type StoredCredentials,
 } from '../../src/credentials/index.js';
 import {
@@ -46,8 +47,7 @@ describe('credentialsConnect', () => {
     const credentials = sampleCredentials[provider];
     const { connectionId, connectedAt } = await credentialsConnect(pool, keys, {
       organisationId,
-      provider,
-      credentials,
+      ...({ provider, credentials } as ProviderCredentials),
       credentialsExpiresAt: '2026-11-23T10:00:00+01:00',
     });
     expect(await credentialsGet(pool, keys, { organisationId, connectionId })).toEqual({
@@ -112,6 +112,10 @@ describe('credentialsConnect', () => {
     expectTypeOf<Params<'street'>['credentials']>().toEqualTypeOf<Credentials<'street'>>();
     // @ts-expect-error a token is Street's, not agentOS's
     const _wrong: Params<'agentos'>['credentials'] = { token: 't' };
+    const either = 'street' as 'street' | 'agentos';
+    type Either = Params<'street' | 'agentos'>;
+    // @ts-expect-error for one of the two it would be wrong
+    const _mixed: Either = { organisationId: '', provider: either, credentials: { token: 't' } };
   });
 });
 
@@ -307,6 +311,11 @@ test('code that does not know the CRM gets credentials that fit it', async () =>
   const credentials = await read(await reapit(), 'reapit');
   expectTypeOf(credentials).toEqualTypeOf<Credentials<'reapit'> | undefined>();
   expect(credentials).toEqual(sampleCredentials.reapit);
+  async function store<P extends Provider>(given: ProviderCredentials<P>): Promise<string> {
+    const { organisationId } = await createTenant(pool);
+    return (await credentialsConnect(pool, keys, { organisationId, ...given })).connectionId;
+  }
+  await store({ provider: 'street', credentials: sampleCredentials.street });
 });
 
 test('the clear text of credentials is nowhere in their row', async () => {
