@@ -61,7 +61,8 @@ comment on function crm_sync_failure_is_alarming(text, integer, interval) is
 -- What the new columns begin with breaks none of these constraints, and reading the few connections once
 -- more would not shorten the lock.
 alter table crm_connections
-  add column next_sync_at timestamptz not null default now(),
+  add column next_sync_at timestamptz not null default crm_now(),
+  add column not_before_at timestamptz,
   -- At most a week.
   -- squawk-ignore prefer-bigint-over-int
   add column sync_interval_seconds integer not null default 900,
@@ -83,8 +84,8 @@ alter table crm_connections
   -- squawk-ignore constraint-missing-not-valid
   add constraint crm_connections_schedule_times_in_range_check
     check (
-      least(next_sync_at, sync_requested_at, last_success_at, first_failed_at) >= '1900-01-01 00:00:00+00'
-      and greatest(next_sync_at, sync_requested_at, last_success_at, first_failed_at) < '9999-01-01 00:00:00+00'
+      least(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) >= '1900-01-01 00:00:00+00'
+      and greatest(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) < '9999-01-01 00:00:00+00'
     );
 
 -- Under the same lock; nobody could have built it beforehand, on a column that was not there.
@@ -94,11 +95,13 @@ create index crm_connections_next_sync_at_idx
   where status <> 'disconnected';
 
 comment on column crm_connections.next_sync_at is
-  'When the connection is due: the oldest due is claimed first, and the claim moves it. Of no meaning once disconnected.';
+  'When the connection is due: the oldest due is claimed first. Not before the end of a run that is open. Of no meaning once disconnected.';
+comment on column crm_connections.not_before_at is
+  'Until when the CRM is left alone after a failure, also if a webhook asks for a sync. Null after a success, or when a person asks.';
 comment on column crm_connections.sync_interval_seconds is
   'How long after a successful sync the next one is due: one minute to a week.';
 comment on column crm_connections.sync_requested_at is
-  'Since when a sync is wanted out of turn, by a webhook or a person. Null if none is; the next claim clears it, so a storm of requests is one sync.';
+  'Since when a sync is wanted out of turn, by a webhook or a person. Null if none is; the next claim clears it, so a storm of requests is one sync. A request that comes during a run is another sync after it.';
 comment on column crm_connections.last_success_at is
   'When a sync last came to its end with success. Null before the first.';
 comment on column crm_connections.first_failed_at is
@@ -146,6 +149,7 @@ $$;
 
 alter table crm_connections
   drop column next_sync_at,
+  drop column not_before_at,
   drop column sync_interval_seconds,
   drop column sync_requested_at,
   drop column last_success_at,

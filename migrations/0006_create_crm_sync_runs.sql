@@ -4,7 +4,7 @@
 -- Locks:   crm_connections SHARE ROW EXCLUSIVE, to add the foreign key: writes wait until the end of the
 --          transaction, which by default is that of all pending files.
 -- Scans:   nothing; the table is new and empty.
--- Down:    drops the table (crm_connections ACCESS EXCLUSIVE), and refuses while it has rows unless
+-- Down:    drops the table (crm_connections and it ACCESS EXCLUSIVE), and refuses while it has rows unless
 --          crm_schema.allow_data_loss is on.
 
 set local lock_timeout = '5s';
@@ -129,8 +129,8 @@ comment on index crm_sync_runs_ended_at_idx is
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Else a row that somebody is inserting now would be lost unseen.
-lock table crm_sync_runs in access exclusive mode;
+-- Else a row that somebody is inserting now would be lost unseen. In the order in which everybody locks.
+lock table crm_connections, crm_sync_runs in access exclusive mode;
 
 do $$
 begin

@@ -210,26 +210,49 @@ order by
   connection.id;
 
 /* @name connectionRequestSync */
--- Makes live connections due at once, for a webhook or a person. Returns those that were not asked for
--- already: a storm of requests is one write, and one sync. By primary key; locks the rows for the
--- transaction, in the order of their keys.
-with requested as (
-  select id
-  from crm_connections
-  where organisation_id = :organisationId!::uuid
-    and id = any(:connectionIds!::uuid[])
-    and status <> 'disconnected'
-    and sync_requested_at is null
-  order by id
-  for no key update
+-- Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.
+-- During a run it is remembered, and is another sync after it. Returns those for which something changed:
+-- a storm of requests is one write, and one sync. By primary key; locks the rows for the transaction, in
+-- the order of their keys.
+with clock as materialized (
+  select crm_now() as at
+),
+wanted as (
+  select
+    connection.id,
+    connection.next_sync_at,
+    connection.sync_requested_at,
+    -- Null does not count.
+    greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at,
+    exists (
+      select
+      from crm_sync_runs as run
+      where run.organisation_id = connection.organisation_id
+        and run.connection_id = connection.id
+        and run.ended_at is null
+        and run.expires_at > clock.at
+    ) as is_running
+  from crm_connections as connection
+  cross join clock
+  where connection.organisation_id = :organisationId!::uuid
+    and connection.id = any(:connectionIds!::uuid[])
+    and connection.status <> 'disconnected'
+  order by connection.id
+  for no key update of connection
 )
 update crm_connections
 set
-  sync_requested_at = crm_now(),
-  next_sync_at = least(next_sync_at, crm_now())
-from requested
+  sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),
+  not_before_at = case when not :isUrgent!::boolean then not_before_at end,
+  next_sync_at = case
+    when wanted.is_running then crm_connections.next_sync_at
+    else least(crm_connections.next_sync_at, wanted.at)
+  end
+from wanted
+cross join clock
 where crm_connections.organisation_id = :organisationId!::uuid
-  and crm_connections.id = requested.id
+  and crm_connections.id = wanted.id
+  and (wanted.sync_requested_at is null or (wanted.next_sync_at > wanted.at and not wanted.is_running))
 returning crm_connections.id as "connectionId";
 
 /* @name connectionResetLastSyncedAt */
@@ -246,7 +269,8 @@ returning id as "connectionId";
 -- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if
 -- its credentials are still those of that version. One row, or none if the organisation has no such
 -- connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt
--- moves only when the status does. Writes nothing where nothing changes. By primary key; locks the row
+-- moves only when the status does. An active connection has no failures in a row. Writes nothing where
+-- nothing changes. By primary key; locks the row
 -- for the transaction. At READ COMMITTED: above it, a change meanwhile is 40001.
 with connection as (
   select
@@ -255,6 +279,7 @@ with connection as (
     status,
     status_reason,
     status_changed_at,
+    failure_count,
     credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current
   from crm_connections
   where organisation_id = :organisationId!::uuid
@@ -269,13 +294,20 @@ changed as (
     status_changed_at = case
       when connection.status = :status!::text then connection.status_changed_at
       else now()
-    end
+    end,
+    -- Mended, so that the next failure is the first one.
+    failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,
+    first_failed_at = case when :status!::text <> 'active' then first_failed_at end,
+    not_before_at = case when :status!::text <> 'active' then not_before_at end
   from connection
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id
     and connection.status <> 'disconnected'
     and connection.is_current
-    and (connection.status, connection.status_reason) is distinct from (:status!::text, :reason::text)
+    and (
+      (connection.status, connection.status_reason) is distinct from (:status!::text, :reason::text)
+      or (:status!::text = 'active' and connection.failure_count > 0)
+    )
   returning crm_connections.status_changed_at
 )
 select

@@ -1,41 +1,36 @@
 /* @name syncRunClaim */
 -- Claims due connections over all organisations, oldest due first: opens a run for each, and moves the
--- time at which it is due next. Returns the runs, at most `limit`. Connections that somebody has locked,
--- as another claim does, are passed over; one that is due and still has a run is looked at again when
--- that run's lease ends. By crm_connections_next_sync_at_idx, then by primary key; locks the connections
--- for the transaction, then their open runs. At READ COMMITTED.
+-- time at which it is due next, to the end of the lease or later. Returns the runs, at most `limit`.
+-- Connections that still have an open run are passed over, and so are those that somebody has locked, as
+-- another claim does. By crm_connections_next_sync_at_idx, then by primary key; locks the connections for
+-- the transaction. At READ COMMITTED.
 with clock as materialized (
   select crm_now() as at
 ),
 due as (
   select
-    organisation_id,
-    id,
-    provider,
-    last_synced_at,
-    sync_interval_seconds
-  from crm_connections
-  where status <> 'disconnected'
-    and next_sync_at <= (select at from clock)
+    connection.organisation_id,
+    connection.id,
+    connection.provider,
+    connection.last_synced_at,
+    connection.credentials_version,
+    connection.sync_interval_seconds
+  from crm_connections as connection
+  where connection.status <> 'disconnected'
+    and connection.next_sync_at <= (select at from clock)
+    and not exists (
+      select
+      from crm_sync_runs as run
+      where run.organisation_id = connection.organisation_id
+        and run.connection_id = connection.id
+        and run.ended_at is null
+    )
   order by
-    next_sync_at,
-    organisation_id,
-    id
+    connection.next_sync_at,
+    connection.organisation_id,
+    connection.id
   limit :limit!::integer
-  for no key update skip locked
-),
--- The lock makes sure that this is the run as it is now, and does not wait for a batch.
-busy as (
-  select
-    run.organisation_id,
-    run.connection_id,
-    run.expires_at
-  from due
-  inner join crm_sync_runs as run
-    on run.organisation_id = due.organisation_id
-    and run.connection_id = due.id
-  where run.ended_at is null
-  for key share of run
+  for no key update of connection skip locked
 ),
 started as (
   insert into crm_sync_runs (
@@ -55,12 +50,8 @@ started as (
     clock.at + make_interval(secs => :leaseSeconds!::integer)
   from due
   cross join clock
-  where not exists (
-    select
-    from busy
-    where busy.organisation_id = due.organisation_id
-      and busy.connection_id = due.id
-  )
+  -- Claimed and asked for again since this statement began: it is due, and its run was not seen above.
+  on conflict (organisation_id, connection_id) where ended_at is null do nothing
   returning
     organisation_id,
     connection_id,
@@ -70,18 +61,18 @@ started as (
 moved as (
   update crm_connections
   set
-    next_sync_at = coalesce(
-      busy.expires_at,
+    next_sync_at = greatest(
+      started.expires_at,
       clock.at + make_interval(secs => due.sync_interval_seconds)
     ),
-    sync_requested_at = case when busy.expires_at is not null then sync_requested_at end
-  from due
+    sync_requested_at = null
+  from started
+  inner join due
+    on due.organisation_id = started.organisation_id
+    and due.id = started.connection_id
   cross join clock
-  left join busy
-    on busy.organisation_id = due.organisation_id
-    and busy.connection_id = due.id
-  where crm_connections.organisation_id = due.organisation_id
-    and crm_connections.id = due.id
+  where crm_connections.organisation_id = started.organisation_id
+    and crm_connections.id = started.connection_id
 )
 select
   started.organisation_id as "organisationId!",
@@ -89,7 +80,8 @@ select
   started.id as "runId!",
   started.expires_at as "expiresAt!",
   due.provider as "provider!",
-  due.last_synced_at as "lastSyncedAt?"
+  due.last_synced_at as "lastSyncedAt?",
+  due.credentials_version as "credentialsVersion!"
 from started
 inner join due
   on due.organisation_id = started.organisation_id
@@ -99,7 +91,8 @@ order by started.id;
 /* @name syncRunFinish */
 -- Ends a run, and draws from it when the connection is due next and how it fares: success heals; a
 -- failure counts, puts off the next sync, and may put the connection in error
--- (crm_sync_failure_is_alarming); a worker that gives up its turn leaves the connection due. One row, or
+-- (crm_sync_failure_is_alarming), unless its credentials are of another version than the worker's by now;
+-- a worker that gives up its turn leaves the connection due. One row, or
 -- none if the organisation has no such run: `outcome` says what happened (`ended`, or `lost` if it had
 -- ended or its lease had run out, and nothing was changed). By primary keys; locks the connection for the
 -- transaction, then the run. At READ COMMITTED.
@@ -114,7 +107,8 @@ connection as (
     sync_interval_seconds,
     sync_requested_at,
     first_failed_at,
-    failure_count
+    failure_count,
+    credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current
   from crm_connections
   where organisation_id = :organisationId!::uuid
     and id = :connectionId!::uuid
@@ -154,11 +148,19 @@ judged as (
     connection.sync_requested_at,
     connection.failure_count + 1 as failure_count,
     coalesce(connection.first_failed_at, clock.at) as first_failed_at,
-    crm_sync_failure_is_alarming(
+    connection.is_current and crm_sync_failure_is_alarming(
       :error::jsonb ->> 'kind',
       connection.failure_count + 1,
       clock.at - coalesce(connection.first_failed_at, clock.at)
     ) is true as is_alarming,
+    -- What the CRM said of credentials that are gone says nothing of those that took their place.
+    clock.at + case
+      when not connection.is_current and :error::jsonb ->> 'kind' in ('auth', 'permission') then interval '0'
+      else greatest(
+        crm_sync_backoff(connection.failure_count + 1, 60, 21600),
+        make_interval(secs => coalesce(:retryAfterSeconds::integer, 0))
+      )
+    end as not_before_at,
     clock.at
   from connection
   cross join run
@@ -172,6 +174,7 @@ succeeded as (
       when judged.sync_requested_at is not null then judged.at
       else judged.at + make_interval(secs => judged.sync_interval_seconds)
     end,
+    not_before_at = null,
     last_success_at = judged.at,
     first_failed_at = null,
     failure_count = 0,
@@ -186,10 +189,8 @@ succeeded as (
 failed as (
   update crm_connections
   set
-    next_sync_at = judged.at + greatest(
-      crm_sync_backoff(judged.failure_count, 60, 21600),
-      make_interval(secs => coalesce(:retryAfterSeconds::integer, 0))
-    ),
+    next_sync_at = judged.not_before_at,
+    not_before_at = judged.not_before_at,
     first_failed_at = judged.first_failed_at,
     failure_count = judged.failure_count,
     status = case when judged.is_alarming then 'error' else judged.status end,
@@ -215,27 +216,49 @@ select case when is_held then 'ended' else 'lost' end as "outcome!"
 from run;
 
 /* @name syncRunHeartbeat */
--- Extends the lease of a run. One row, or none if the organisation has no such open run whose lease still
--- lasts, of a live connection: then it is lost. By primary keys; locks the run for the transaction. At READ
--- COMMITTED.
-update crm_sync_runs
-set
-  heartbeat_at = clock.at,
-  expires_at = clock.at + make_interval(secs => :leaseSeconds!::integer)
-from (select crm_now() as at) as clock
-where organisation_id = :organisationId!::uuid
-  and connection_id = :connectionId!::uuid
-  and id = :runId!::bigint
-  and ended_at is null
-  and expires_at > clock.at
-  and exists (
-    select
-    from crm_connections
-    where organisation_id = :organisationId!::uuid
-      and id = :connectionId!::uuid
-      and status <> 'disconnected'
-  )
-returning expires_at as "expiresAt";
+-- Lets the lease of a run last from now on, never shorter than it did, and sees to it that the connection
+-- is not due before its end. One row, or none if the organisation has no such open run whose lease still
+-- lasts, of a live connection: then it is lost. By primary keys; locks the connection for the transaction,
+-- then the run. At READ COMMITTED.
+with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    organisation_id,
+    id,
+    next_sync_at
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+extended as (
+  update crm_sync_runs as run
+  set
+    heartbeat_at = clock.at,
+    expires_at = greatest(run.expires_at, clock.at + make_interval(secs => :leaseSeconds!::integer))
+  from connection
+  cross join clock
+  where run.organisation_id = connection.organisation_id
+    and run.connection_id = connection.id
+    and run.id = :runId!::bigint
+    and run.ended_at is null
+    and run.expires_at > clock.at
+  returning run.expires_at
+),
+moved as (
+  update crm_connections
+  set next_sync_at = extended.expires_at
+  from connection
+  cross join extended
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.next_sync_at < extended.expires_at
+)
+select expires_at as "expiresAt"
+from extended;
 
 /* @name syncRunListByConnection */
 -- The runs of a connection, newest first, a page at a time. At most `limit` rows, by primary key.
@@ -287,8 +310,7 @@ from purged;
 -- Closes runs whose lease has run out, over all organisations, oldest first: each counts as a failure of
 -- its connection, which is due again after a while. Returns them, at most `limit`. By
 -- crm_sync_runs_expires_at_idx, then by primary keys; locks the connections for the transaction, then the
--- runs; passes over connections that somebody has locked, and waits for a batch that is just being
--- recorded. At READ COMMITTED.
+-- runs; passes over those that somebody has locked: that is a sign of life. At READ COMMITTED.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -308,7 +330,7 @@ expired as (
     and run.expires_at <= (select at from clock)
   order by run.expires_at
   limit :limit!::integer
-  for no key update of connection skip locked
+  for no key update of connection, run skip locked
 ),
 abandoned as (
   update crm_sync_runs as run
@@ -320,9 +342,6 @@ abandoned as (
   where run.organisation_id = expired.organisation_id
     and run.connection_id = expired.connection_id
     and run.id = expired.id
-    -- As they are now: a sign of life may have come.
-    and run.ended_at is null
-    and run.expires_at <= clock.at
   returning
     run.organisation_id,
     run.connection_id,
@@ -341,6 +360,7 @@ judged as (
       expired.failure_count,
       clock.at - expired.first_failed_at
     ) as is_alarming,
+    clock.at + crm_sync_backoff(expired.failure_count, 1, 3600) as not_before_at,
     clock.at
   from abandoned
   inner join expired
@@ -351,7 +371,8 @@ judged as (
 counted as (
   update crm_connections
   set
-    next_sync_at = least(next_sync_at, judged.at + crm_sync_backoff(judged.failure_count, 1, 3600)),
+    next_sync_at = judged.not_before_at,
+    not_before_at = judged.not_before_at,
     first_failed_at = judged.first_failed_at,
     failure_count = judged.failure_count,
     status = case when judged.is_alarming then 'error' else judged.status end,

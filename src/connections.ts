@@ -153,7 +153,7 @@ export async function connectionListWithHealth(
 }
 
 /**
- * Marks a live connection `active`, which clears the reason, or `error`, with a reason that an agent
+ * Marks a live connection `active`, which clears the reason and the count of failures, or `error`, with a reason that an agent
  * can act on (1 to 500 characters, no secret, no personal data).
  *
  * @param params.credentialsVersion which credentials this was found out with, if it has to do with them:
@@ -232,21 +232,24 @@ export async function connectionAdvanceLastSyncedAt(
 }
 
 /**
- * Makes live connections due at once, as a webhook asks for, or a person. Many requests before the next
- * sync are one.
+ * Asks for a sync of live connections, as a webhook does, or a person. Many requests before the next sync
+ * are one; a request during a sync is another sync after it.
  *
  * @param params.connectionIds of the organisation; those that are not live are passed over
- * @returns the connections that were not asked for already
+ * @param params.isUrgent also if the CRM is to be left alone for a while after a failure: for a person who
+ *   has mended something; false if not given
+ * @returns the connections for which that changed anything
  * @throws CrmSchemaError `invalid_input`
  */
 export async function connectionRequestSync(
   client: Queryable,
-  params: { organisationId: string; connectionIds: readonly string[] },
+  params: { organisationId: string; connectionIds: readonly string[]; isUrgent?: boolean | undefined },
 ): Promise<{ connectionId: string }[]> {
-  checkUuid({ field: 'organisationId' }, params.organisationId);
+  const { organisationId, isUrgent = false } = params;
+  checkUuid({ field: 'organisationId' }, organisationId);
   const connectionIds = checkBatch('connectionIds', params.connectionIds);
   for (const [rowIndex, id] of connectionIds.entries()) checkUuid({ field: 'connectionId', rowIndex }, id);
-  return queries.connectionRequestSync.run({ organisationId: params.organisationId, connectionIds }, client);
+  return queries.connectionRequestSync.run({ organisationId, connectionIds, isUrgent }, client);
 }
 
 /**

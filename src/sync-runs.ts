@@ -12,6 +12,7 @@ import {
   checkOneOf,
   checkShortText,
   checkSyncError,
+  checkVersion,
   checkWholeNumber,
 } from './validation.js';
 
@@ -38,6 +39,8 @@ export type RunEnd =
   | { outcome: 'success' | 'cancelled' }
   | {
       outcome: 'failed';
+      /** Which credentials it failed with: those of the claim, unless the worker has read others since. */
+      credentialsVersion?: number | null | undefined;
       error: SyncError;
       /** For the connection, should the failure put it in error: what an agent of the agency can do. */
       reason?: string | null | undefined;
@@ -51,7 +54,7 @@ const longestLease = 86_400;
 /**
  * Claims due connections of all organisations, oldest due first, for a worker: each gets a run, which is
  * its lease. Closes runs whose lease has run out before that (`syncRunSweep`, up to 100), so that their
- * connections can be claimed again.
+ * connections can be claimed again; those come back after a moment, longer each time.
  *
  * @param params.worker who claims, for people: a host and a process, 1 to 200 characters
  * @param params.limit 1 to 1,000; 10 if not given
@@ -72,7 +75,7 @@ export async function syncRunClaim(
 }
 
 /**
- * Extends the lease of a run.
+ * A sign of life: lets the lease of a run last from now on, never shorter than it did.
  *
  * @returns when it runs out now
  * @throws CrmSchemaError `lease_lost` if the run has ended, or its lease has run out, or the connection is
@@ -92,7 +95,8 @@ export async function syncRunHeartbeat(
 /**
  * Ends a run. Success heals the connection and makes it due after its interval, or at once if a sync was
  * requested meanwhile. A failure counts and puts off the next sync, longer each time; an auth or
- * permission failure puts the connection in error at once, others after five in a row and an hour.
+ * permission failure puts the connection in error at once (unless other credentials have been stored since
+ * `credentialsVersion`: then it is due at once), others after five in a row and an hour.
  * `cancelled` gives up the turn, and the connection is due at once.
  *
  * @throws CrmSchemaError `lease_lost`, and nothing was changed; `invalid_input`
@@ -105,13 +109,24 @@ export async function syncRunFinish(client: Queryable, params: RunKey & RunEnd):
     end === undefined ? null : (checkSyncError({ field: 'error' }, end.error) as unknown as queries.Json);
   const reason = end?.reason ?? null;
   const retryAfterSeconds = end?.retryAfterSeconds ?? null;
+  const credentialsVersion = end?.credentialsVersion ?? null;
+  if (credentialsVersion !== null) checkVersion(credentialsVersion);
   if (reason !== null) checkShortText({ field: 'reason' }, reason, 500);
   if (retryAfterSeconds !== null) {
     checkWholeNumber({ field: 'retryAfterSeconds' }, retryAfterSeconds, 0, 604_800);
   }
   const { organisationId, connectionId, runId, outcome } = params;
   const [row] = await queries.syncRunFinish.run(
-    { organisationId, connectionId, runId, outcome, error, reason, retryAfterSeconds },
+    {
+      organisationId,
+      connectionId,
+      runId,
+      outcome,
+      error,
+      reason,
+      retryAfterSeconds,
+      credentialsVersion,
+    },
     client,
   );
   if (row?.outcome !== 'ended') leaseLost();

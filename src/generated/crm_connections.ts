@@ -485,6 +485,7 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
 /** 'ConnectionRequestSync' parameters type */
 export interface ConnectionRequestSyncParams {
   connectionIds: stringArray;
+  isUrgent: boolean;
   organisationId: string;
 }
 
@@ -500,31 +501,54 @@ export interface ConnectionRequestSyncQuery {
   result: ConnectionRequestSyncResult;
 }
 
-const connectionRequestSyncIR = {"usedParamSet":{"organisationId":true,"connectionIds":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":328,"b":343},{"a":659,"b":674}]},{"name":"connectionIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":368,"b":382}]}],"statement":"-- Makes live connections due at once, for a webhook or a person. Returns those that were not asked for\n-- already: a storm of requests is one write, and one sync. By primary key; locks the rows for the\n-- transaction, in the order of their keys.\nwith requested as (\n  select id\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = any(:connectionIds!::uuid[])\n    and status <> 'disconnected'\n    and sync_requested_at is null\n  order by id\n  for no key update\n)\nupdate crm_connections\nset\n  sync_requested_at = crm_now(),\n  next_sync_at = least(next_sync_at, crm_now())\nfrom requested\nwhere crm_connections.organisation_id = :organisationId!::uuid\n  and crm_connections.id = requested.id\nreturning crm_connections.id as \"connectionId\""};
+const connectionRequestSyncIR = {"usedParamSet":{"isUrgent":true,"organisationId":true,"connectionIds":true},"params":[{"name":"isUrgent","required":true,"transform":{"type":"scalar"},"locs":[{"a":574,"b":583},{"a":1302,"b":1311}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":985,"b":1000},{"a":1560,"b":1575}]},{"name":"connectionIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":1036,"b":1050}]}],"statement":"-- Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.\n-- During a run it is remembered, and is another sync after it. Returns those for which something changed:\n-- a storm of requests is one write, and one sync. By primary key; locks the rows for the transaction, in\n-- the order of their keys.\nwith clock as materialized (\n  select crm_now() as at\n),\nwanted as (\n  select\n    connection.id,\n    connection.next_sync_at,\n    connection.sync_requested_at,\n    -- Null does not count.\n    greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at,\n    exists (\n      select\n      from crm_sync_runs as run\n      where run.organisation_id = connection.organisation_id\n        and run.connection_id = connection.id\n        and run.ended_at is null\n        and run.expires_at > clock.at\n    ) as is_running\n  from crm_connections as connection\n  cross join clock\n  where connection.organisation_id = :organisationId!::uuid\n    and connection.id = any(:connectionIds!::uuid[])\n    and connection.status <> 'disconnected'\n  order by connection.id\n  for no key update of connection\n)\nupdate crm_connections\nset\n  sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),\n  not_before_at = case when not :isUrgent!::boolean then not_before_at end,\n  next_sync_at = case\n    when wanted.is_running then crm_connections.next_sync_at\n    else least(crm_connections.next_sync_at, wanted.at)\n  end\nfrom wanted\ncross join clock\nwhere crm_connections.organisation_id = :organisationId!::uuid\n  and crm_connections.id = wanted.id\n  and (wanted.sync_requested_at is null or (wanted.next_sync_at > wanted.at and not wanted.is_running))\nreturning crm_connections.id as \"connectionId\""};
 
 /**
  * Query generated from SQL:
  * ```
- * -- Makes live connections due at once, for a webhook or a person. Returns those that were not asked for
- * -- already: a storm of requests is one write, and one sync. By primary key; locks the rows for the
- * -- transaction, in the order of their keys.
- * with requested as (
- *   select id
- *   from crm_connections
- *   where organisation_id = :organisationId!::uuid
- *     and id = any(:connectionIds!::uuid[])
- *     and status <> 'disconnected'
- *     and sync_requested_at is null
- *   order by id
- *   for no key update
+ * -- Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.
+ * -- During a run it is remembered, and is another sync after it. Returns those for which something changed:
+ * -- a storm of requests is one write, and one sync. By primary key; locks the rows for the transaction, in
+ * -- the order of their keys.
+ * with clock as materialized (
+ *   select crm_now() as at
+ * ),
+ * wanted as (
+ *   select
+ *     connection.id,
+ *     connection.next_sync_at,
+ *     connection.sync_requested_at,
+ *     -- Null does not count.
+ *     greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at,
+ *     exists (
+ *       select
+ *       from crm_sync_runs as run
+ *       where run.organisation_id = connection.organisation_id
+ *         and run.connection_id = connection.id
+ *         and run.ended_at is null
+ *         and run.expires_at > clock.at
+ *     ) as is_running
+ *   from crm_connections as connection
+ *   cross join clock
+ *   where connection.organisation_id = :organisationId!::uuid
+ *     and connection.id = any(:connectionIds!::uuid[])
+ *     and connection.status <> 'disconnected'
+ *   order by connection.id
+ *   for no key update of connection
  * )
  * update crm_connections
  * set
- *   sync_requested_at = crm_now(),
- *   next_sync_at = least(next_sync_at, crm_now())
- * from requested
+ *   sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),
+ *   not_before_at = case when not :isUrgent!::boolean then not_before_at end,
+ *   next_sync_at = case
+ *     when wanted.is_running then crm_connections.next_sync_at
+ *     else least(crm_connections.next_sync_at, wanted.at)
+ *   end
+ * from wanted
+ * cross join clock
  * where crm_connections.organisation_id = :organisationId!::uuid
- *   and crm_connections.id = requested.id
+ *   and crm_connections.id = wanted.id
+ *   and (wanted.sync_requested_at is null or (wanted.next_sync_at > wanted.at and not wanted.is_running))
  * returning crm_connections.id as "connectionId"
  * ```
  */
@@ -588,7 +612,7 @@ export interface ConnectionSetStatusQuery {
   result: ConnectionSetStatusResult;
 }
 
-const connectionSetStatusIR = {"usedParamSet":{"credentialsVersion":true,"organisationId":true,"connectionId":true,"status":true,"reason":true},"params":[{"name":"credentialsVersion","required":false,"transform":{"type":"scalar"},"locs":[{"a":639,"b":657}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":753,"b":768}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":789,"b":802}]},{"name":"status","required":true,"transform":{"type":"scalar"},"locs":[{"a":890,"b":897},{"a":1001,"b":1008},{"a":1351,"b":1358}]},{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":926,"b":932},{"a":1367,"b":1373}]}],"statement":"-- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if\n-- its credentials are still those of that version. One row, or none if the organisation has no such\n-- connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt\n-- moves only when the status does. Writes nothing where nothing changes. By primary key; locks the row\n-- for the transaction. At READ COMMITTED: above it, a change meanwhile is 40001.\nwith connection as (\n  select\n    organisation_id,\n    id,\n    status,\n    status_reason,\n    status_changed_at,\n    credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nchanged as (\n  update crm_connections\n  set\n    status = :status!::text,\n    status_reason = :reason::text,\n    status_changed_at = case\n      when connection.status = :status!::text then connection.status_changed_at\n      else now()\n    end\n  from connection\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and connection.status <> 'disconnected'\n    and connection.is_current\n    and (connection.status, connection.status_reason) is distinct from (:status!::text, :reason::text)\n  returning crm_connections.status_changed_at\n)\nselect\n  case\n    when connection.status = 'disconnected' then 'disconnected'\n    when connection.is_current then 'set'\n    else 'superseded'\n  end as \"outcome!\",\n  coalesce((select status_changed_at from changed), connection.status_changed_at) as \"statusChangedAt!\"\nfrom connection"};
+const connectionSetStatusIR = {"usedParamSet":{"credentialsVersion":true,"organisationId":true,"connectionId":true,"status":true,"reason":true},"params":[{"name":"credentialsVersion","required":false,"transform":{"type":"scalar"},"locs":[{"a":708,"b":726}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":822,"b":837}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":858,"b":871}]},{"name":"status","required":true,"transform":{"type":"scalar"},"locs":[{"a":959,"b":966},{"a":1070,"b":1077},{"a":1233,"b":1240},{"a":1333,"b":1340},{"a":1416,"b":1423},{"a":1750,"b":1757},{"a":1791,"b":1798}]},{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":995,"b":1001},{"a":1766,"b":1772}]}],"statement":"-- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if\n-- its credentials are still those of that version. One row, or none if the organisation has no such\n-- connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt\n-- moves only when the status does. An active connection has no failures in a row. Writes nothing where\n-- nothing changes. By primary key; locks the row\n-- for the transaction. At READ COMMITTED: above it, a change meanwhile is 40001.\nwith connection as (\n  select\n    organisation_id,\n    id,\n    status,\n    status_reason,\n    status_changed_at,\n    failure_count,\n    credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nchanged as (\n  update crm_connections\n  set\n    status = :status!::text,\n    status_reason = :reason::text,\n    status_changed_at = case\n      when connection.status = :status!::text then connection.status_changed_at\n      else now()\n    end,\n    -- Mended, so that the next failure is the first one.\n    failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,\n    first_failed_at = case when :status!::text <> 'active' then first_failed_at end,\n    not_before_at = case when :status!::text <> 'active' then not_before_at end\n  from connection\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and connection.status <> 'disconnected'\n    and connection.is_current\n    and (\n      (connection.status, connection.status_reason) is distinct from (:status!::text, :reason::text)\n      or (:status!::text = 'active' and connection.failure_count > 0)\n    )\n  returning crm_connections.status_changed_at\n)\nselect\n  case\n    when connection.status = 'disconnected' then 'disconnected'\n    when connection.is_current then 'set'\n    else 'superseded'\n  end as \"outcome!\",\n  coalesce((select status_changed_at from changed), connection.status_changed_at) as \"statusChangedAt!\"\nfrom connection"};
 
 /**
  * Query generated from SQL:
@@ -596,7 +620,8 @@ const connectionSetStatusIR = {"usedParamSet":{"credentialsVersion":true,"organi
  * -- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if
  * -- its credentials are still those of that version. One row, or none if the organisation has no such
  * -- connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt
- * -- moves only when the status does. Writes nothing where nothing changes. By primary key; locks the row
+ * -- moves only when the status does. An active connection has no failures in a row. Writes nothing where
+ * -- nothing changes. By primary key; locks the row
  * -- for the transaction. At READ COMMITTED: above it, a change meanwhile is 40001.
  * with connection as (
  *   select
@@ -605,6 +630,7 @@ const connectionSetStatusIR = {"usedParamSet":{"credentialsVersion":true,"organi
  *     status,
  *     status_reason,
  *     status_changed_at,
+ *     failure_count,
  *     credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current
  *   from crm_connections
  *   where organisation_id = :organisationId!::uuid
@@ -619,13 +645,20 @@ const connectionSetStatusIR = {"usedParamSet":{"credentialsVersion":true,"organi
  *     status_changed_at = case
  *       when connection.status = :status!::text then connection.status_changed_at
  *       else now()
- *     end
+ *     end,
+ *     -- Mended, so that the next failure is the first one.
+ *     failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,
+ *     first_failed_at = case when :status!::text <> 'active' then first_failed_at end,
+ *     not_before_at = case when :status!::text <> 'active' then not_before_at end
  *   from connection
  *   where crm_connections.organisation_id = connection.organisation_id
  *     and crm_connections.id = connection.id
  *     and connection.status <> 'disconnected'
  *     and connection.is_current
- *     and (connection.status, connection.status_reason) is distinct from (:status!::text, :reason::text)
+ *     and (
+ *       (connection.status, connection.status_reason) is distinct from (:status!::text, :reason::text)
+ *       or (:status!::text = 'active' and connection.failure_count > 0)
+ *     )
  *   returning crm_connections.status_changed_at
  * )
  * select

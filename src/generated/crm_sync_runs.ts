@@ -18,6 +18,8 @@ export interface SyncRunClaimParams {
 export interface SyncRunClaimResult {
   /** The connection that is synced. */
   connectionId: string;
+  /** Counts the changes of credentials, so that a writer can tell whether they are still those it read. */
+  credentialsVersion: number;
   /** When the lease runs out, unless there is a sign of life before. From then on the worker is refused, and others may claim the connection. */
   expiresAt: Timestamp;
   /** The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM's clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise. */
@@ -36,48 +38,43 @@ export interface SyncRunClaimQuery {
   result: SyncRunClaimResult;
 }
 
-const syncRunClaimIR = {"usedParamSet":{"limit":true,"worker":true,"leaseSeconds":true},"params":[{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":816,"b":822}]},{"name":"worker","required":true,"transform":{"type":"scalar"},"locs":[{"a":1425,"b":1432}]},{"name":"leaseSeconds","required":true,"transform":{"type":"scalar"},"locs":[{"a":1506,"b":1519}]}],"statement":"-- Claims due connections over all organisations, oldest due first: opens a run for each, and moves the\n-- time at which it is due next. Returns the runs, at most `limit`. Connections that somebody has locked,\n-- as another claim does, are passed over; one that is due and still has a run is looked at again when\n-- that run's lease ends. By crm_connections_next_sync_at_idx, then by primary key; locks the connections\n-- for the transaction, then their open runs. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\ndue as (\n  select\n    organisation_id,\n    id,\n    provider,\n    last_synced_at,\n    sync_interval_seconds\n  from crm_connections\n  where status <> 'disconnected'\n    and next_sync_at <= (select at from clock)\n  order by\n    next_sync_at,\n    organisation_id,\n    id\n  limit :limit!::integer\n  for no key update skip locked\n),\n-- The lock makes sure that this is the run as it is now, and does not wait for a batch.\nbusy as (\n  select\n    run.organisation_id,\n    run.connection_id,\n    run.expires_at\n  from due\n  inner join crm_sync_runs as run\n    on run.organisation_id = due.organisation_id\n    and run.connection_id = due.id\n  where run.ended_at is null\n  for key share of run\n),\nstarted as (\n  insert into crm_sync_runs (\n    organisation_id,\n    connection_id,\n    worker,\n    started_at,\n    heartbeat_at,\n    expires_at\n  )\n  select\n    due.organisation_id,\n    due.id,\n    :worker!::text,\n    clock.at,\n    clock.at,\n    clock.at + make_interval(secs => :leaseSeconds!::integer)\n  from due\n  cross join clock\n  where not exists (\n    select\n    from busy\n    where busy.organisation_id = due.organisation_id\n      and busy.connection_id = due.id\n  )\n  returning\n    organisation_id,\n    connection_id,\n    id,\n    expires_at\n),\nmoved as (\n  update crm_connections\n  set\n    next_sync_at = coalesce(\n      busy.expires_at,\n      clock.at + make_interval(secs => due.sync_interval_seconds)\n    ),\n    sync_requested_at = case when busy.expires_at is not null then sync_requested_at end\n  from due\n  cross join clock\n  left join busy\n    on busy.organisation_id = due.organisation_id\n    and busy.connection_id = due.id\n  where crm_connections.organisation_id = due.organisation_id\n    and crm_connections.id = due.id\n)\nselect\n  started.organisation_id as \"organisationId!\",\n  started.connection_id as \"connectionId!\",\n  started.id as \"runId!\",\n  started.expires_at as \"expiresAt!\",\n  due.provider as \"provider!\",\n  due.last_synced_at as \"lastSyncedAt?\"\nfrom started\ninner join due\n  on due.organisation_id = started.organisation_id\n  and due.id = started.connection_id\norder by started.id"};
+const syncRunClaimIR = {"usedParamSet":{"limit":true,"worker":true,"leaseSeconds":true},"params":[{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1162,"b":1168}]},{"name":"worker","required":true,"transform":{"type":"scalar"},"locs":[{"a":1426,"b":1433}]},{"name":"leaseSeconds","required":true,"transform":{"type":"scalar"},"locs":[{"a":1507,"b":1520}]}],"statement":"-- Claims due connections over all organisations, oldest due first: opens a run for each, and moves the\n-- time at which it is due next, to the end of the lease or later. Returns the runs, at most `limit`.\n-- Connections that still have an open run are passed over, and so are those that somebody has locked, as\n-- another claim does. By crm_connections_next_sync_at_idx, then by primary key; locks the connections for\n-- the transaction. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\ndue as (\n  select\n    connection.organisation_id,\n    connection.id,\n    connection.provider,\n    connection.last_synced_at,\n    connection.credentials_version,\n    connection.sync_interval_seconds\n  from crm_connections as connection\n  where connection.status <> 'disconnected'\n    and connection.next_sync_at <= (select at from clock)\n    and not exists (\n      select\n      from crm_sync_runs as run\n      where run.organisation_id = connection.organisation_id\n        and run.connection_id = connection.id\n        and run.ended_at is null\n    )\n  order by\n    connection.next_sync_at,\n    connection.organisation_id,\n    connection.id\n  limit :limit!::integer\n  for no key update of connection skip locked\n),\nstarted as (\n  insert into crm_sync_runs (\n    organisation_id,\n    connection_id,\n    worker,\n    started_at,\n    heartbeat_at,\n    expires_at\n  )\n  select\n    due.organisation_id,\n    due.id,\n    :worker!::text,\n    clock.at,\n    clock.at,\n    clock.at + make_interval(secs => :leaseSeconds!::integer)\n  from due\n  cross join clock\n  -- Claimed and asked for again since this statement began: it is due, and its run was not seen above.\n  on conflict (organisation_id, connection_id) where ended_at is null do nothing\n  returning\n    organisation_id,\n    connection_id,\n    id,\n    expires_at\n),\nmoved as (\n  update crm_connections\n  set\n    next_sync_at = greatest(\n      started.expires_at,\n      clock.at + make_interval(secs => due.sync_interval_seconds)\n    ),\n    sync_requested_at = null\n  from started\n  inner join due\n    on due.organisation_id = started.organisation_id\n    and due.id = started.connection_id\n  cross join clock\n  where crm_connections.organisation_id = started.organisation_id\n    and crm_connections.id = started.connection_id\n)\nselect\n  started.organisation_id as \"organisationId!\",\n  started.connection_id as \"connectionId!\",\n  started.id as \"runId!\",\n  started.expires_at as \"expiresAt!\",\n  due.provider as \"provider!\",\n  due.last_synced_at as \"lastSyncedAt?\",\n  due.credentials_version as \"credentialsVersion!\"\nfrom started\ninner join due\n  on due.organisation_id = started.organisation_id\n  and due.id = started.connection_id\norder by started.id"};
 
 /**
  * Query generated from SQL:
  * ```
  * -- Claims due connections over all organisations, oldest due first: opens a run for each, and moves the
- * -- time at which it is due next. Returns the runs, at most `limit`. Connections that somebody has locked,
- * -- as another claim does, are passed over; one that is due and still has a run is looked at again when
- * -- that run's lease ends. By crm_connections_next_sync_at_idx, then by primary key; locks the connections
- * -- for the transaction, then their open runs. At READ COMMITTED.
+ * -- time at which it is due next, to the end of the lease or later. Returns the runs, at most `limit`.
+ * -- Connections that still have an open run are passed over, and so are those that somebody has locked, as
+ * -- another claim does. By crm_connections_next_sync_at_idx, then by primary key; locks the connections for
+ * -- the transaction. At READ COMMITTED.
  * with clock as materialized (
  *   select crm_now() as at
  * ),
  * due as (
  *   select
- *     organisation_id,
- *     id,
- *     provider,
- *     last_synced_at,
- *     sync_interval_seconds
- *   from crm_connections
- *   where status <> 'disconnected'
- *     and next_sync_at <= (select at from clock)
+ *     connection.organisation_id,
+ *     connection.id,
+ *     connection.provider,
+ *     connection.last_synced_at,
+ *     connection.credentials_version,
+ *     connection.sync_interval_seconds
+ *   from crm_connections as connection
+ *   where connection.status <> 'disconnected'
+ *     and connection.next_sync_at <= (select at from clock)
+ *     and not exists (
+ *       select
+ *       from crm_sync_runs as run
+ *       where run.organisation_id = connection.organisation_id
+ *         and run.connection_id = connection.id
+ *         and run.ended_at is null
+ *     )
  *   order by
- *     next_sync_at,
- *     organisation_id,
- *     id
+ *     connection.next_sync_at,
+ *     connection.organisation_id,
+ *     connection.id
  *   limit :limit!::integer
- *   for no key update skip locked
- * ),
- * -- The lock makes sure that this is the run as it is now, and does not wait for a batch.
- * busy as (
- *   select
- *     run.organisation_id,
- *     run.connection_id,
- *     run.expires_at
- *   from due
- *   inner join crm_sync_runs as run
- *     on run.organisation_id = due.organisation_id
- *     and run.connection_id = due.id
- *   where run.ended_at is null
- *   for key share of run
+ *   for no key update of connection skip locked
  * ),
  * started as (
  *   insert into crm_sync_runs (
@@ -97,12 +94,8 @@ const syncRunClaimIR = {"usedParamSet":{"limit":true,"worker":true,"leaseSeconds
  *     clock.at + make_interval(secs => :leaseSeconds!::integer)
  *   from due
  *   cross join clock
- *   where not exists (
- *     select
- *     from busy
- *     where busy.organisation_id = due.organisation_id
- *       and busy.connection_id = due.id
- *   )
+ *   -- Claimed and asked for again since this statement began: it is due, and its run was not seen above.
+ *   on conflict (organisation_id, connection_id) where ended_at is null do nothing
  *   returning
  *     organisation_id,
  *     connection_id,
@@ -112,18 +105,18 @@ const syncRunClaimIR = {"usedParamSet":{"limit":true,"worker":true,"leaseSeconds
  * moved as (
  *   update crm_connections
  *   set
- *     next_sync_at = coalesce(
- *       busy.expires_at,
+ *     next_sync_at = greatest(
+ *       started.expires_at,
  *       clock.at + make_interval(secs => due.sync_interval_seconds)
  *     ),
- *     sync_requested_at = case when busy.expires_at is not null then sync_requested_at end
- *   from due
+ *     sync_requested_at = null
+ *   from started
+ *   inner join due
+ *     on due.organisation_id = started.organisation_id
+ *     and due.id = started.connection_id
  *   cross join clock
- *   left join busy
- *     on busy.organisation_id = due.organisation_id
- *     and busy.connection_id = due.id
- *   where crm_connections.organisation_id = due.organisation_id
- *     and crm_connections.id = due.id
+ *   where crm_connections.organisation_id = started.organisation_id
+ *     and crm_connections.id = started.connection_id
  * )
  * select
  *   started.organisation_id as "organisationId!",
@@ -131,7 +124,8 @@ const syncRunClaimIR = {"usedParamSet":{"limit":true,"worker":true,"leaseSeconds
  *   started.id as "runId!",
  *   started.expires_at as "expiresAt!",
  *   due.provider as "provider!",
- *   due.last_synced_at as "lastSyncedAt?"
+ *   due.last_synced_at as "lastSyncedAt?",
+ *   due.credentials_version as "credentialsVersion!"
  * from started
  * inner join due
  *   on due.organisation_id = started.organisation_id
@@ -145,6 +139,7 @@ export const syncRunClaim = new PreparedQuery<SyncRunClaimParams,SyncRunClaimRes
 /** 'SyncRunFinish' parameters type */
 export interface SyncRunFinishParams {
   connectionId: string;
+  credentialsVersion?: number | null | void;
   error?: Json | null | void;
   organisationId: string;
   outcome: string;
@@ -164,14 +159,15 @@ export interface SyncRunFinishQuery {
   result: SyncRunFinishResult;
 }
 
-const syncRunFinishIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"runId":true,"outcome":true,"error":true,"retryAfterSeconds":true,"reason":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":806,"b":821},{"a":1441,"b":1456}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":842,"b":855},{"a":1502,"b":1515}]},{"name":"runId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1215,"b":1221}]},{"name":"outcome","required":true,"transform":{"type":"scalar"},"locs":[{"a":1340,"b":1348},{"a":2628,"b":2636},{"a":3441,"b":3449},{"a":3689,"b":3697}]},{"name":"error","required":false,"transform":{"type":"scalar"},"locs":[{"a":1369,"b":1374},{"a":1909,"b":1914},{"a":3226,"b":3231}]},{"name":"retryAfterSeconds","required":false,"transform":{"type":"scalar"},"locs":[{"a":2941,"b":2958}]},{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":3211,"b":3217}]}],"statement":"-- Ends a run, and draws from it when the connection is due next and how it fares: success heals; a\n-- failure counts, puts off the next sync, and may put the connection in error\n-- (crm_sync_failure_is_alarming); a worker that gives up its turn leaves the connection due. One row, or\n-- none if the organisation has no such run: `outcome` says what happened (`ended`, or `lost` if it had\n-- ended or its lease had run out, and nothing was changed). By primary keys; locks the connection for the\n-- transaction, then the run. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\nconnection as (\n  select\n    organisation_id,\n    id,\n    status,\n    sync_interval_seconds,\n    sync_requested_at,\n    first_failed_at,\n    failure_count\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nrun as (\n  select\n    run.id,\n    run.ended_at is null\n      and run.expires_at > (select at from clock)\n      and connection.status <> 'disconnected' as is_held\n  from connection\n  inner join crm_sync_runs as run\n    on run.organisation_id = connection.organisation_id\n    and run.connection_id = connection.id\n  where run.id = :runId!::bigint\n  for no key update of run\n),\nended as (\n  update crm_sync_runs\n  set\n    ended_at = clock.at,\n    outcome = :outcome!::text,\n    error = :error::jsonb\n  from run, clock\n  where crm_sync_runs.organisation_id = :organisationId!::uuid\n    and crm_sync_runs.connection_id = :connectionId!::uuid\n    and crm_sync_runs.id = run.id\n    and run.is_held\n),\njudged as (\n  select\n    connection.organisation_id,\n    connection.id,\n    connection.status,\n    connection.sync_interval_seconds,\n    connection.sync_requested_at,\n    connection.failure_count + 1 as failure_count,\n    coalesce(connection.first_failed_at, clock.at) as first_failed_at,\n    crm_sync_failure_is_alarming(\n      :error::jsonb ->> 'kind',\n      connection.failure_count + 1,\n      clock.at - coalesce(connection.first_failed_at, clock.at)\n    ) is true as is_alarming,\n    clock.at\n  from connection\n  cross join run\n  cross join clock\n  where run.is_held\n),\nsucceeded as (\n  update crm_connections\n  set\n    next_sync_at = case\n      when judged.sync_requested_at is not null then judged.at\n      else judged.at + make_interval(secs => judged.sync_interval_seconds)\n    end,\n    last_success_at = judged.at,\n    first_failed_at = null,\n    failure_count = 0,\n    status = 'active',\n    status_reason = null,\n    status_changed_at = case when judged.status = 'active' then status_changed_at else judged.at end\n  from judged\n  where :outcome!::text = 'success'\n    and crm_connections.organisation_id = judged.organisation_id\n    and crm_connections.id = judged.id\n),\nfailed as (\n  update crm_connections\n  set\n    next_sync_at = judged.at + greatest(\n      crm_sync_backoff(judged.failure_count, 60, 21600),\n      make_interval(secs => coalesce(:retryAfterSeconds::integer, 0))\n    ),\n    first_failed_at = judged.first_failed_at,\n    failure_count = judged.failure_count,\n    status = case when judged.is_alarming then 'error' else judged.status end,\n    status_reason = case when judged.is_alarming then coalesce(:reason::text, :error::jsonb ->> 'message') else status_reason end,\n    status_changed_at = case\n      when judged.is_alarming and judged.status <> 'error' then judged.at\n      else status_changed_at\n    end\n  from judged\n  where :outcome!::text = 'failed'\n    and crm_connections.organisation_id = judged.organisation_id\n    and crm_connections.id = judged.id\n),\ncancelled as (\n  update crm_connections\n  set next_sync_at = least(next_sync_at, judged.at)\n  from judged\n  where :outcome!::text = 'cancelled'\n    and crm_connections.organisation_id = judged.organisation_id\n    and crm_connections.id = judged.id\n)\nselect case when is_held then 'ended' else 'lost' end as \"outcome!\"\nfrom run"};
+const syncRunFinishIR = {"usedParamSet":{"credentialsVersion":true,"organisationId":true,"connectionId":true,"runId":true,"outcome":true,"error":true,"retryAfterSeconds":true,"reason":true},"params":[{"name":"credentialsVersion","required":false,"transform":{"type":"scalar"},"locs":[{"a":868,"b":886}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":982,"b":997},{"a":1617,"b":1632}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1018,"b":1031},{"a":1678,"b":1691}]},{"name":"runId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1391,"b":1397}]},{"name":"outcome","required":true,"transform":{"type":"scalar"},"locs":[{"a":1516,"b":1524},{"a":3279,"b":3287},{"a":4000,"b":4008},{"a":4248,"b":4256}]},{"name":"error","required":false,"transform":{"type":"scalar"},"locs":[{"a":1545,"b":1550},{"a":2111,"b":2116},{"a":2427,"b":2432},{"a":3785,"b":3790}]},{"name":"retryAfterSeconds","required":false,"transform":{"type":"scalar"},"locs":[{"a":2623,"b":2640}]},{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":3770,"b":3776}]}],"statement":"-- Ends a run, and draws from it when the connection is due next and how it fares: success heals; a\n-- failure counts, puts off the next sync, and may put the connection in error\n-- (crm_sync_failure_is_alarming), unless its credentials are of another version than the worker's by now;\n-- a worker that gives up its turn leaves the connection due. One row, or\n-- none if the organisation has no such run: `outcome` says what happened (`ended`, or `lost` if it had\n-- ended or its lease had run out, and nothing was changed). By primary keys; locks the connection for the\n-- transaction, then the run. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\nconnection as (\n  select\n    organisation_id,\n    id,\n    status,\n    sync_interval_seconds,\n    sync_requested_at,\n    first_failed_at,\n    failure_count,\n    credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nrun as (\n  select\n    run.id,\n    run.ended_at is null\n      and run.expires_at > (select at from clock)\n      and connection.status <> 'disconnected' as is_held\n  from connection\n  inner join crm_sync_runs as run\n    on run.organisation_id = connection.organisation_id\n    and run.connection_id = connection.id\n  where run.id = :runId!::bigint\n  for no key update of run\n),\nended as (\n  update crm_sync_runs\n  set\n    ended_at = clock.at,\n    outcome = :outcome!::text,\n    error = :error::jsonb\n  from run, clock\n  where crm_sync_runs.organisation_id = :organisationId!::uuid\n    and crm_sync_runs.connection_id = :connectionId!::uuid\n    and crm_sync_runs.id = run.id\n    and run.is_held\n),\njudged as (\n  select\n    connection.organisation_id,\n    connection.id,\n    connection.status,\n    connection.sync_interval_seconds,\n    connection.sync_requested_at,\n    connection.failure_count + 1 as failure_count,\n    coalesce(connection.first_failed_at, clock.at) as first_failed_at,\n    connection.is_current and crm_sync_failure_is_alarming(\n      :error::jsonb ->> 'kind',\n      connection.failure_count + 1,\n      clock.at - coalesce(connection.first_failed_at, clock.at)\n    ) is true as is_alarming,\n    -- What the CRM said of credentials that are gone says nothing of those that took their place.\n    clock.at + case\n      when not connection.is_current and :error::jsonb ->> 'kind' in ('auth', 'permission') then interval '0'\n      else greatest(\n        crm_sync_backoff(connection.failure_count + 1, 60, 21600),\n        make_interval(secs => coalesce(:retryAfterSeconds::integer, 0))\n      )\n    end as not_before_at,\n    clock.at\n  from connection\n  cross join run\n  cross join clock\n  where run.is_held\n),\nsucceeded as (\n  update crm_connections\n  set\n    next_sync_at = case\n      when judged.sync_requested_at is not null then judged.at\n      else judged.at + make_interval(secs => judged.sync_interval_seconds)\n    end,\n    not_before_at = null,\n    last_success_at = judged.at,\n    first_failed_at = null,\n    failure_count = 0,\n    status = 'active',\n    status_reason = null,\n    status_changed_at = case when judged.status = 'active' then status_changed_at else judged.at end\n  from judged\n  where :outcome!::text = 'success'\n    and crm_connections.organisation_id = judged.organisation_id\n    and crm_connections.id = judged.id\n),\nfailed as (\n  update crm_connections\n  set\n    next_sync_at = judged.not_before_at,\n    not_before_at = judged.not_before_at,\n    first_failed_at = judged.first_failed_at,\n    failure_count = judged.failure_count,\n    status = case when judged.is_alarming then 'error' else judged.status end,\n    status_reason = case when judged.is_alarming then coalesce(:reason::text, :error::jsonb ->> 'message') else status_reason end,\n    status_changed_at = case\n      when judged.is_alarming and judged.status <> 'error' then judged.at\n      else status_changed_at\n    end\n  from judged\n  where :outcome!::text = 'failed'\n    and crm_connections.organisation_id = judged.organisation_id\n    and crm_connections.id = judged.id\n),\ncancelled as (\n  update crm_connections\n  set next_sync_at = least(next_sync_at, judged.at)\n  from judged\n  where :outcome!::text = 'cancelled'\n    and crm_connections.organisation_id = judged.organisation_id\n    and crm_connections.id = judged.id\n)\nselect case when is_held then 'ended' else 'lost' end as \"outcome!\"\nfrom run"};
 
 /**
  * Query generated from SQL:
  * ```
  * -- Ends a run, and draws from it when the connection is due next and how it fares: success heals; a
  * -- failure counts, puts off the next sync, and may put the connection in error
- * -- (crm_sync_failure_is_alarming); a worker that gives up its turn leaves the connection due. One row, or
+ * -- (crm_sync_failure_is_alarming), unless its credentials are of another version than the worker's by now;
+ * -- a worker that gives up its turn leaves the connection due. One row, or
  * -- none if the organisation has no such run: `outcome` says what happened (`ended`, or `lost` if it had
  * -- ended or its lease had run out, and nothing was changed). By primary keys; locks the connection for the
  * -- transaction, then the run. At READ COMMITTED.
@@ -186,7 +182,8 @@ const syncRunFinishIR = {"usedParamSet":{"organisationId":true,"connectionId":tr
  *     sync_interval_seconds,
  *     sync_requested_at,
  *     first_failed_at,
- *     failure_count
+ *     failure_count,
+ *     credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current
  *   from crm_connections
  *   where organisation_id = :organisationId!::uuid
  *     and id = :connectionId!::uuid
@@ -226,11 +223,19 @@ const syncRunFinishIR = {"usedParamSet":{"organisationId":true,"connectionId":tr
  *     connection.sync_requested_at,
  *     connection.failure_count + 1 as failure_count,
  *     coalesce(connection.first_failed_at, clock.at) as first_failed_at,
- *     crm_sync_failure_is_alarming(
+ *     connection.is_current and crm_sync_failure_is_alarming(
  *       :error::jsonb ->> 'kind',
  *       connection.failure_count + 1,
  *       clock.at - coalesce(connection.first_failed_at, clock.at)
  *     ) is true as is_alarming,
+ *     -- What the CRM said of credentials that are gone says nothing of those that took their place.
+ *     clock.at + case
+ *       when not connection.is_current and :error::jsonb ->> 'kind' in ('auth', 'permission') then interval '0'
+ *       else greatest(
+ *         crm_sync_backoff(connection.failure_count + 1, 60, 21600),
+ *         make_interval(secs => coalesce(:retryAfterSeconds::integer, 0))
+ *       )
+ *     end as not_before_at,
  *     clock.at
  *   from connection
  *   cross join run
@@ -244,6 +249,7 @@ const syncRunFinishIR = {"usedParamSet":{"organisationId":true,"connectionId":tr
  *       when judged.sync_requested_at is not null then judged.at
  *       else judged.at + make_interval(secs => judged.sync_interval_seconds)
  *     end,
+ *     not_before_at = null,
  *     last_success_at = judged.at,
  *     first_failed_at = null,
  *     failure_count = 0,
@@ -258,10 +264,8 @@ const syncRunFinishIR = {"usedParamSet":{"organisationId":true,"connectionId":tr
  * failed as (
  *   update crm_connections
  *   set
- *     next_sync_at = judged.at + greatest(
- *       crm_sync_backoff(judged.failure_count, 60, 21600),
- *       make_interval(secs => coalesce(:retryAfterSeconds::integer, 0))
- *     ),
+ *     next_sync_at = judged.not_before_at,
+ *     not_before_at = judged.not_before_at,
  *     first_failed_at = judged.first_failed_at,
  *     failure_count = judged.failure_count,
  *     status = case when judged.is_alarming then 'error' else judged.status end,
@@ -310,32 +314,54 @@ export interface SyncRunHeartbeatQuery {
   result: SyncRunHeartbeatResult;
 }
 
-const syncRunHeartbeatIR = {"usedParamSet":{"leaseSeconds":true,"organisationId":true,"connectionId":true,"runId":true},"params":[{"name":"leaseSeconds","required":true,"transform":{"type":"scalar"},"locs":[{"a":330,"b":343}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":418,"b":433},{"a":641,"b":656}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":463,"b":476},{"a":679,"b":692}]},{"name":"runId","required":true,"transform":{"type":"scalar"},"locs":[{"a":495,"b":501}]}],"statement":"-- Extends the lease of a run. One row, or none if the organisation has no such open run whose lease still\n-- lasts, of a live connection: then it is lost. By primary keys; locks the run for the transaction. At READ\n-- COMMITTED.\nupdate crm_sync_runs\nset\n  heartbeat_at = clock.at,\n  expires_at = clock.at + make_interval(secs => :leaseSeconds!::integer)\nfrom (select crm_now() as at) as clock\nwhere organisation_id = :organisationId!::uuid\n  and connection_id = :connectionId!::uuid\n  and id = :runId!::bigint\n  and ended_at is null\n  and expires_at > clock.at\n  and exists (\n    select\n    from crm_connections\n    where organisation_id = :organisationId!::uuid\n      and id = :connectionId!::uuid\n      and status <> 'disconnected'\n  )\nreturning expires_at as \"expiresAt\""};
+const syncRunHeartbeatIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"leaseSeconds":true,"runId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":534,"b":549}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":570,"b":583}]},{"name":"leaseSeconds","required":true,"transform":{"type":"scalar"},"locs":[{"a":801,"b":814}]},{"name":"runId","required":true,"transform":{"type":"scalar"},"locs":[{"a":980,"b":986}]}],"statement":"-- Lets the lease of a run last from now on, never shorter than it did, and sees to it that the connection\n-- is not due before its end. One row, or none if the organisation has no such open run whose lease still\n-- lasts, of a live connection: then it is lost. By primary keys; locks the connection for the transaction,\n-- then the run. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\nconnection as (\n  select\n    organisation_id,\n    id,\n    next_sync_at\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  for no key update\n),\nextended as (\n  update crm_sync_runs as run\n  set\n    heartbeat_at = clock.at,\n    expires_at = greatest(run.expires_at, clock.at + make_interval(secs => :leaseSeconds!::integer))\n  from connection\n  cross join clock\n  where run.organisation_id = connection.organisation_id\n    and run.connection_id = connection.id\n    and run.id = :runId!::bigint\n    and run.ended_at is null\n    and run.expires_at > clock.at\n  returning run.expires_at\n),\nmoved as (\n  update crm_connections\n  set next_sync_at = extended.expires_at\n  from connection\n  cross join extended\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and connection.next_sync_at < extended.expires_at\n)\nselect expires_at as \"expiresAt\"\nfrom extended"};
 
 /**
  * Query generated from SQL:
  * ```
- * -- Extends the lease of a run. One row, or none if the organisation has no such open run whose lease still
- * -- lasts, of a live connection: then it is lost. By primary keys; locks the run for the transaction. At READ
- * -- COMMITTED.
- * update crm_sync_runs
- * set
- *   heartbeat_at = clock.at,
- *   expires_at = clock.at + make_interval(secs => :leaseSeconds!::integer)
- * from (select crm_now() as at) as clock
- * where organisation_id = :organisationId!::uuid
- *   and connection_id = :connectionId!::uuid
- *   and id = :runId!::bigint
- *   and ended_at is null
- *   and expires_at > clock.at
- *   and exists (
- *     select
- *     from crm_connections
- *     where organisation_id = :organisationId!::uuid
- *       and id = :connectionId!::uuid
- *       and status <> 'disconnected'
- *   )
- * returning expires_at as "expiresAt"
+ * -- Lets the lease of a run last from now on, never shorter than it did, and sees to it that the connection
+ * -- is not due before its end. One row, or none if the organisation has no such open run whose lease still
+ * -- lasts, of a live connection: then it is lost. By primary keys; locks the connection for the transaction,
+ * -- then the run. At READ COMMITTED.
+ * with clock as materialized (
+ *   select crm_now() as at
+ * ),
+ * connection as (
+ *   select
+ *     organisation_id,
+ *     id,
+ *     next_sync_at
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *     and status <> 'disconnected'
+ *   for no key update
+ * ),
+ * extended as (
+ *   update crm_sync_runs as run
+ *   set
+ *     heartbeat_at = clock.at,
+ *     expires_at = greatest(run.expires_at, clock.at + make_interval(secs => :leaseSeconds!::integer))
+ *   from connection
+ *   cross join clock
+ *   where run.organisation_id = connection.organisation_id
+ *     and run.connection_id = connection.id
+ *     and run.id = :runId!::bigint
+ *     and run.ended_at is null
+ *     and run.expires_at > clock.at
+ *   returning run.expires_at
+ * ),
+ * moved as (
+ *   update crm_connections
+ *   set next_sync_at = extended.expires_at
+ *   from connection
+ *   cross join extended
+ *   where crm_connections.organisation_id = connection.organisation_id
+ *     and crm_connections.id = connection.id
+ *     and connection.next_sync_at < extended.expires_at
+ * )
+ * select expires_at as "expiresAt"
+ * from extended
  * ```
  */
 export const syncRunHeartbeat = new PreparedQuery<SyncRunHeartbeatParams,SyncRunHeartbeatResult>('syncRunHeartbeat', syncRunHeartbeatIR);
@@ -483,7 +509,7 @@ export interface SyncRunSweepQuery {
   result: SyncRunSweepResult;
 }
 
-const syncRunSweepIR = {"usedParamSet":{"limit":true},"params":[{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1010,"b":1016}]}],"statement":"-- Closes runs whose lease has run out, over all organisations, oldest first: each counts as a failure of\n-- its connection, which is due again after a while. Returns them, at most `limit`. By\n-- crm_sync_runs_expires_at_idx, then by primary keys; locks the connections for the transaction, then the\n-- runs; passes over connections that somebody has locked, and waits for a batch that is just being\n-- recorded. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\nexpired as (\n  select\n    run.organisation_id,\n    run.connection_id,\n    run.id,\n    connection.status,\n    connection.failure_count + 1 as failure_count,\n    coalesce(connection.first_failed_at, (select at from clock)) as first_failed_at\n  from crm_sync_runs as run\n  inner join crm_connections as connection\n    on connection.organisation_id = run.organisation_id\n    and connection.id = run.connection_id\n  where run.ended_at is null\n    and run.expires_at <= (select at from clock)\n  order by run.expires_at\n  limit :limit!::integer\n  for no key update of connection skip locked\n),\nabandoned as (\n  update crm_sync_runs as run\n  set\n    ended_at = clock.at,\n    outcome = 'abandoned'\n  from expired\n  cross join clock\n  where run.organisation_id = expired.organisation_id\n    and run.connection_id = expired.connection_id\n    and run.id = expired.id\n    -- As they are now: a sign of life may have come.\n    and run.ended_at is null\n    and run.expires_at <= clock.at\n  returning\n    run.organisation_id,\n    run.connection_id,\n    run.id,\n    run.worker\n),\njudged as (\n  select\n    expired.organisation_id,\n    expired.connection_id,\n    expired.status,\n    expired.failure_count,\n    expired.first_failed_at,\n    crm_sync_failure_is_alarming(\n      'internal',\n      expired.failure_count,\n      clock.at - expired.first_failed_at\n    ) as is_alarming,\n    clock.at\n  from abandoned\n  inner join expired\n    on expired.organisation_id = abandoned.organisation_id\n    and expired.connection_id = abandoned.connection_id\n  cross join clock\n),\ncounted as (\n  update crm_connections\n  set\n    next_sync_at = least(next_sync_at, judged.at + crm_sync_backoff(judged.failure_count, 1, 3600)),\n    first_failed_at = judged.first_failed_at,\n    failure_count = judged.failure_count,\n    status = case when judged.is_alarming then 'error' else judged.status end,\n    status_reason = case\n      when judged.is_alarming\n        then coalesce(status_reason, 'The sync stops again and again before it comes to its end.')\n      else status_reason\n    end,\n    status_changed_at = case\n      when judged.is_alarming and judged.status <> 'error' then judged.at\n      else status_changed_at\n    end\n  from judged\n  where crm_connections.organisation_id = judged.organisation_id\n    and crm_connections.id = judged.connection_id\n    and judged.status <> 'disconnected'\n)\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  id as \"runId\",\n  worker\nfrom abandoned"};
+const syncRunSweepIR = {"usedParamSet":{"limit":true},"params":[{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":974,"b":980}]}],"statement":"-- Closes runs whose lease has run out, over all organisations, oldest first: each counts as a failure of\n-- its connection, which is due again after a while. Returns them, at most `limit`. By\n-- crm_sync_runs_expires_at_idx, then by primary keys; locks the connections for the transaction, then the\n-- runs; passes over those that somebody has locked: that is a sign of life. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\nexpired as (\n  select\n    run.organisation_id,\n    run.connection_id,\n    run.id,\n    connection.status,\n    connection.failure_count + 1 as failure_count,\n    coalesce(connection.first_failed_at, (select at from clock)) as first_failed_at\n  from crm_sync_runs as run\n  inner join crm_connections as connection\n    on connection.organisation_id = run.organisation_id\n    and connection.id = run.connection_id\n  where run.ended_at is null\n    and run.expires_at <= (select at from clock)\n  order by run.expires_at\n  limit :limit!::integer\n  for no key update of connection, run skip locked\n),\nabandoned as (\n  update crm_sync_runs as run\n  set\n    ended_at = clock.at,\n    outcome = 'abandoned'\n  from expired\n  cross join clock\n  where run.organisation_id = expired.organisation_id\n    and run.connection_id = expired.connection_id\n    and run.id = expired.id\n  returning\n    run.organisation_id,\n    run.connection_id,\n    run.id,\n    run.worker\n),\njudged as (\n  select\n    expired.organisation_id,\n    expired.connection_id,\n    expired.status,\n    expired.failure_count,\n    expired.first_failed_at,\n    crm_sync_failure_is_alarming(\n      'internal',\n      expired.failure_count,\n      clock.at - expired.first_failed_at\n    ) as is_alarming,\n    clock.at + crm_sync_backoff(expired.failure_count, 1, 3600) as not_before_at,\n    clock.at\n  from abandoned\n  inner join expired\n    on expired.organisation_id = abandoned.organisation_id\n    and expired.connection_id = abandoned.connection_id\n  cross join clock\n),\ncounted as (\n  update crm_connections\n  set\n    next_sync_at = judged.not_before_at,\n    not_before_at = judged.not_before_at,\n    first_failed_at = judged.first_failed_at,\n    failure_count = judged.failure_count,\n    status = case when judged.is_alarming then 'error' else judged.status end,\n    status_reason = case\n      when judged.is_alarming\n        then coalesce(status_reason, 'The sync stops again and again before it comes to its end.')\n      else status_reason\n    end,\n    status_changed_at = case\n      when judged.is_alarming and judged.status <> 'error' then judged.at\n      else status_changed_at\n    end\n  from judged\n  where crm_connections.organisation_id = judged.organisation_id\n    and crm_connections.id = judged.connection_id\n    and judged.status <> 'disconnected'\n)\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  id as \"runId\",\n  worker\nfrom abandoned"};
 
 /**
  * Query generated from SQL:
@@ -491,8 +517,7 @@ const syncRunSweepIR = {"usedParamSet":{"limit":true},"params":[{"name":"limit",
  * -- Closes runs whose lease has run out, over all organisations, oldest first: each counts as a failure of
  * -- its connection, which is due again after a while. Returns them, at most `limit`. By
  * -- crm_sync_runs_expires_at_idx, then by primary keys; locks the connections for the transaction, then the
- * -- runs; passes over connections that somebody has locked, and waits for a batch that is just being
- * -- recorded. At READ COMMITTED.
+ * -- runs; passes over those that somebody has locked: that is a sign of life. At READ COMMITTED.
  * with clock as materialized (
  *   select crm_now() as at
  * ),
@@ -512,7 +537,7 @@ const syncRunSweepIR = {"usedParamSet":{"limit":true},"params":[{"name":"limit",
  *     and run.expires_at <= (select at from clock)
  *   order by run.expires_at
  *   limit :limit!::integer
- *   for no key update of connection skip locked
+ *   for no key update of connection, run skip locked
  * ),
  * abandoned as (
  *   update crm_sync_runs as run
@@ -524,9 +549,6 @@ const syncRunSweepIR = {"usedParamSet":{"limit":true},"params":[{"name":"limit",
  *   where run.organisation_id = expired.organisation_id
  *     and run.connection_id = expired.connection_id
  *     and run.id = expired.id
- *     -- As they are now: a sign of life may have come.
- *     and run.ended_at is null
- *     and run.expires_at <= clock.at
  *   returning
  *     run.organisation_id,
  *     run.connection_id,
@@ -545,6 +567,7 @@ const syncRunSweepIR = {"usedParamSet":{"limit":true},"params":[{"name":"limit",
  *       expired.failure_count,
  *       clock.at - expired.first_failed_at
  *     ) as is_alarming,
+ *     clock.at + crm_sync_backoff(expired.failure_count, 1, 3600) as not_before_at,
  *     clock.at
  *   from abandoned
  *   inner join expired
@@ -555,7 +578,8 @@ const syncRunSweepIR = {"usedParamSet":{"limit":true},"params":[{"name":"limit",
  * counted as (
  *   update crm_connections
  *   set
- *     next_sync_at = least(next_sync_at, judged.at + crm_sync_backoff(judged.failure_count, 1, 3600)),
+ *     next_sync_at = judged.not_before_at,
+ *     not_before_at = judged.not_before_at,
  *     first_failed_at = judged.first_failed_at,
  *     failure_count = judged.failure_count,
  *     status = case when judged.is_alarming then 'error' else judged.status end,

@@ -148,7 +148,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     connectionGetCredentials: [healthy, fresh],
     connectionGetLive: ['reapit', 'alto', 'street'].map((provider) => ({ organisationId, provider })),
     connectionListWithHealth: [{ organisationId, failuresSince: since }],
-    connectionRequestSync: [{ organisationId, connectionIds: [fresh.connectionId] }],
+    connectionRequestSync: [{ organisationId, connectionIds: [fresh.connectionId], isUrgent: false }],
     connectionResetLastSyncedAt: [fresh],
     connectionSetStatus: [{ ...fresh, status: 'active' }],
     contactExternalIdLink: [

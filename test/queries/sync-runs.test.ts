@@ -1,13 +1,16 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
+import * as queries from '../../src/generated/crm_sync_runs.js';
 import {
   type ClaimedRun,
   type ConnectionKey,
   connectionDisconnect,
   connectionGet,
   connectionRequestSync,
+  connectionSetStatus,
   type Provider,
   type SyncErrorKind,
   syncRunClaim,
@@ -21,6 +24,7 @@ import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 
 const { pool, url } = useDatabase();
+const slow = useDatabase();
 
 beforeEach(async () => {
   await pool.query('delete from crm_sync_runs');
@@ -109,6 +113,7 @@ describe('syncRunClaim', () => {
           provider: 'alto',
           lastSyncedAt: null,
           expiresAt: '2026-11-16T09:01:00.000000Z',
+          credentialsVersion: 1,
         },
         expect.objectContaining({ ...late, provider: 'reapit' }),
       ]);
@@ -178,6 +183,9 @@ describe('syncRunClaim', () => {
     await atNine(async (client, clock) => {
       const lost = await claimOne(client);
       await clock.pass(900);
+      // Closed now, and due again after a moment.
+      expect(await syncRunClaim(client, { worker: 'other' })).toEqual([]);
+      await clock.pass(1);
       const next = await claimOne(client);
       expect(next.connectionId).toBe(key.connectionId);
       expect(BigInt(next.runId)).toBeGreaterThan(BigInt(lost.runId));
@@ -186,6 +194,53 @@ describe('syncRunClaim', () => {
         { runId: next.runId, outcome: null },
         { runId: lost.runId, outcome: 'abandoned', endedAt: '2026-11-16T09:15:00.000000Z' },
       ]);
+    });
+  });
+
+  test('does not stop at connections that are due and still have a run', async () => {
+    const busy = await connectDue('reapit', '2026-11-16T08:00:00Z');
+    const free = await connectDue('alto');
+    await atNine(async (client) => {
+      await claimOne(client);
+      // As it is if it was asked for at the moment of the claim.
+      await pool.query('update crm_connections set next_sync_at = $1 where id = $2', [
+        start,
+        busy.connectionId,
+      ]);
+      expect((await claimOne(client)).connectionId).toBe(free.connectionId);
+    });
+  });
+
+  test('passes over a connection that was claimed and asked for again while the claim began', async () => {
+    // A claim that sees the world as it was, and gets to the row a second later.
+    await slow.pool.query(
+      `create or replace function crm_now() returns timestamptz language plpgsql stable set search_path = '' as $$
+       begin
+         perform pg_catalog.pg_sleep(coalesce(nullif(current_setting('test.delay', true), ''), '0')::float8);
+         return statement_timestamp();
+       end $$`,
+    );
+    const { organisationId } = await createTenant(slow.pool);
+    const { connectionId } = await connect(slow.pool, organisationId);
+    await withClient(slow.url, async (late) => {
+      await late.query("set test.delay = '1'");
+      const lateClaim = queries.syncRunClaim.run({ worker: 'late', limit: 5, leaseSeconds: 60 }, late);
+      await sleep(200);
+      const first = await slow.pool.connect();
+      await first.query('begin');
+      const [run] = await syncRunClaim(first, { worker: 'first' });
+      const request = connectionRequestSync(slow.pool, { organisationId, connectionIds: [connectionId] });
+      await sleep(200);
+      await first.query('commit');
+      first.release();
+      expect(await request).toHaveLength(1);
+      expect(await lateClaim).toEqual([]);
+      const { rows } = await slow.pool.query(
+        `select run.id, sync_requested_at is not null as is_requested
+         from crm_connections as connection
+         inner join crm_sync_runs as run on run.connection_id = connection.id and ended_at is null`,
+      );
+      expect(rows).toEqual([{ id: run?.runId, is_requested: true }]);
     });
   });
 
@@ -252,6 +307,37 @@ describe('syncRunHeartbeat', () => {
         expiresAt: '2026-11-16T09:14:59.000000Z',
       });
     });
+  });
+
+  test('never lets a lease last shorter, and keeps the connection from being due before its end', async () => {
+    const key = await connectDue();
+    await atNine(async (client, clock) => {
+      const run = await claimOne(client);
+      expect(await syncRunHeartbeat(client, { ...run, leaseSeconds: 1 })).toEqual({
+        expiresAt: run.expiresAt,
+      });
+      expect((await schedule(key)).due).toBe(900);
+      await clock.pass(200);
+      await syncRunHeartbeat(client, { ...run, leaseSeconds: 1000 });
+      expect((await schedule(key)).due).toBe(1200);
+    });
+  });
+
+  test('before finishing in the same transaction, it does not deadlock with who disconnects', async () => {
+    const key = await connectDue();
+    const worker = await pool.connect();
+    try {
+      const run = await claimOne(pool);
+      await worker.query('begin');
+      await syncRunHeartbeat(worker, run);
+      const disconnect = connectionDisconnect(pool, key);
+      await sleep(200);
+      await syncRunFinish(worker, { ...run, outcome: 'success' });
+      await worker.query('commit');
+      await disconnect;
+    } finally {
+      worker.release();
+    }
   });
 
   test('is refused once the lease has run out, also if nobody has taken over', async () => {
@@ -391,6 +477,32 @@ describe('syncRunFinish', () => {
     });
   });
 
+  test('a refusal of credentials that others have replaced says nothing of the new ones', async () => {
+    const key = await connectDue();
+    await atNine(async (client) => {
+      const run = await claimOne(client);
+      await client.query('update crm_connections set credentials_version = 2');
+      await syncRunFinish(client, { ...run, ...failed('auth') });
+      expect(await schedule(key)).toMatchObject({ status: 'active', due: 0 });
+      // With the new ones, it counts.
+      await syncRunFinish(client, { ...(await claimOne(client)), ...failed('auth') });
+      expect(await schedule(key)).toMatchObject({ status: 'error' });
+    });
+  });
+
+  test('after somebody has mended the connection, the next failure is the first one', async () => {
+    const key = await connectDue();
+    await pool.query(
+      "update crm_connections set status = 'error', status_reason = 'No.', failure_count = 9, first_failed_at = $1",
+      ['2026-11-13T09:00:00Z'],
+    );
+    await connectionSetStatus(pool, { ...key, status: 'active' });
+    await atNine(async (client) => {
+      await syncRunFinish(client, { ...(await claimOne(client)), ...failed('network') });
+      expect(await schedule(key)).toMatchObject({ status: 'active', failures: 1, failing: 0 });
+    });
+  });
+
   test('giving up a turn changes nothing but that the connection is due', async () => {
     const key = await connectDue();
     const before = await schedule(key);
@@ -484,6 +596,40 @@ describe('connectionRequestSync', () => {
     });
   });
 
+  test('leaves the CRM alone for as long as it wants, unless a person asks', async () => {
+    const key = await connectDue();
+    const request = { organisationId: key.organisationId, connectionIds: [key.connectionId] };
+    await atNine(async (client, clock) => {
+      const run = await claimOne(client);
+      await connectionRequestSync(client, request);
+      await syncRunFinish(client, { ...run, ...failed('rate_limited'), retryAfterSeconds: 7200 });
+      await clock.pass(10);
+      // By webhooks: remembered already.
+      expect(await connectionRequestSync(client, request)).toEqual([]);
+      expect((await schedule(key)).due).toBe(7200);
+      // By a person, who is not told that it has been asked for already.
+      expect(await connectionRequestSync(client, { ...request, isUrgent: true })).toHaveLength(1);
+      expect((await claimOne(client)).connectionId).toBe(key.connectionId);
+    });
+  });
+
+  test('brings a failing connection forward only to the end of what it has to wait', async () => {
+    const key = await connectDue();
+    await atNine(async (client) => {
+      await syncRunFinish(client, {
+        ...(await claimOne(client)),
+        ...failed('provider'),
+        retryAfterSeconds: 600,
+      });
+      await client.query("update crm_connections set next_sync_at = crm_now() + interval '1 day'");
+      await connectionRequestSync(client, {
+        organisationId: key.organisationId,
+        connectionIds: [key.connectionId],
+      });
+      expect((await schedule(key)).due).toBe(600);
+    });
+  });
+
   test('passes over what is disconnected or another organisation’s', async () => {
     const [gone, other] = [await connectDue('reapit'), await connectDue('alto')];
     await connectionDisconnect(pool, gone);
@@ -530,6 +676,38 @@ describe('syncRunSweep', () => {
     });
   });
 
+  test('a run that was longer than its interval does not make its worker’s death a loop', async () => {
+    const key = await connectDue();
+    await pool.query('update crm_connections set failure_count = 9, first_failed_at = $1', [start]);
+    await atNine(async (client, clock) => {
+      const run = await claimOne(client);
+      for (let minutes = 0; minutes < 20; minutes += 4) {
+        await clock.pass(240);
+        await syncRunHeartbeat(client, run);
+      }
+      await clock.pass(300);
+      await syncRunSweep(client);
+      // 20 minutes and 5; then 512 seconds at most, after ten failures.
+      expect((await schedule(key)).due).toBeGreaterThanOrEqual(1500 + 256);
+      expect((await schedule(key)).due).toBeLessThanOrEqual(1500 + 512);
+    });
+  });
+
+  test('does not wait for a run that somebody has locked, with others in its hands', async () => {
+    await connectDue();
+    await atNine(async (client, clock) => {
+      const run = await claimOne(client);
+      await clock.pass(300);
+      await withClient(url, async (other) => {
+        await other.query('begin');
+        await other.query('select from crm_sync_runs where id = $1 for no key update', [run.runId]);
+        expect(await syncRunSweep(client)).toEqual([]);
+        await other.query('rollback');
+      });
+      expect(await syncRunSweep(client)).toHaveLength(1);
+    });
+  });
+
   test('a connection whose syncs never end is put in error by the same rule', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
@@ -537,8 +715,8 @@ describe('syncRunSweep', () => {
         await client.query('update crm_connections set next_sync_at = crm_now()');
         await claimOne(client);
         await clock.pass(900);
+        await syncRunSweep(client);
       }
-      await syncRunSweep(client);
       expect(await schedule(key)).toMatchObject({
         status: 'error',
         reason: 'The sync stops again and again before it comes to its end.',
