@@ -1,4 +1,8 @@
-import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { KeyRing } from '../credentials/key-ring.js';
 import { type KeyRingDocument, keyRingFile, parsed, readKeyRing } from '../credentials/key-ring-document.js';
 
@@ -14,37 +18,37 @@ export async function openRing(): Promise<Ring> {
   return { keys: await KeyRing.parse(text), document: parsed(text) as KeyRingDocument };
 }
 
-export function printRing(document: KeyRingDocument): void {
-  console.log(JSON.stringify(document, null, 2));
+/** @throws Error if it could not be written: a key that nobody has is worth nothing */
+export async function printRing(document: KeyRingDocument): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    process.stdout.once('error', reject);
+    process.stdout.write(text(document), (error) => (error ? reject(error) : resolve()));
+  });
 }
 
 /**
  * Changes the key ring of the environment: rewrites the file that it is in, or prints it where the
  * environment itself holds it.
  *
+ * @param change takes no time: others wait
  * @returns the ring as it is now
  * @throws CrmSchemaError `invalid_key_ring`, and whatever `change` throws; then nothing is changed
  */
-export async function changeRing(
-  change: (ring: Ring) => KeyRingDocument | Promise<KeyRingDocument>,
-): Promise<KeyRing> {
+export async function changeRing(change: (ring: Ring) => KeyRingDocument): Promise<KeyRing> {
+  // Before anything is done with what may be no path but a key.
+  const found = await openRing();
   const file = keyRingFile(process.env);
   if (file === undefined) {
-    const document = await change(await openRing());
-    printRing(document);
+    const document = change(found);
+    await printRing(document);
     return KeyRing.parse(document);
   }
   // Through a link, which stays.
-  const path = await realpath(file).catch(() => file);
-  return withDraft(path, async (draft) => {
-    const document = await change(await openRing());
+  const path = await realpath(file);
+  return locked(path, async () => {
+    const document = change(await openRing());
     const keys = await KeyRing.parse(document);
-    const { mode, uid, gid } = await stat(path);
-    const { uid: ownUid, gid: ownGid } = await draft.stat();
-    if (uid !== ownUid || gid !== ownGid) await draft.chown(uid, gid);
-    await draft.chmod(mode & 0o777);
-    await write(draft, document);
-    await rename(`${path}.new`, path);
+    await replace(path, document);
     return keys;
   });
 }
@@ -67,33 +71,63 @@ export async function create(path: string, document: KeyRingDocument): Promise<v
   }
 }
 
-/**
- * Opens the file that will take another's place, which is also the lock: of two that change a ring at
- * once, one would lose the other's key.
- */
-async function withDraft<Result>(
-  path: string,
-  work: (draft: FileHandle) => Promise<Result>,
-): Promise<Result> {
-  const name = `${path}.new`;
-  const draft = await open(name, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EEXIST') throw error;
-    throw new Error(
-      `${name} exists: somebody is changing the ring. If nobody is, remove that file and try again.`,
-    );
-  });
+/** Puts another ring in a file's place in one step, for the same users as before. */
+async function replace(path: string, document: KeyRingDocument): Promise<void> {
+  const { mode, uid, gid } = await stat(path);
+  const name = `${path}.${randomBytes(6).toString('hex')}`;
+  const draft = await open(name, 'wx', 0o600);
   try {
-    return await work(draft);
+    const own = await draft.stat();
+    if (uid !== own.uid || gid !== own.gid) await draft.chown(uid, gid).catch(cannotKeepOwner);
+    await draft.chmod(mode & 0o777);
+    await write(draft, document);
+    await rename(name, path);
   } catch (error) {
     await rm(name, { force: true });
     throw error;
   } finally {
     await draft.close();
   }
+  const folder = await open(dirname(path), 'r');
+  await folder.sync().finally(() => folder.close());
+}
+
+function cannotKeepOwner(): never {
+  throw new Error('The key ring belongs to another user or group: change it as that user.');
+}
+
+/** Of two that change a ring at once, one would lose the other's key. Waits five seconds for its turn. */
+async function locked<Result>(path: string, work: () => Promise<Result>): Promise<Result> {
+  const lock = `${path}.lock`;
+  const holder = `process ${process.pid} on ${hostname()}`;
+  for (let attempt = 1; ; attempt += 1) {
+    const file = await open(lock, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error;
+    });
+    if (file !== undefined) {
+      await file.writeFile(holder).finally(() => file.close());
+      break;
+    }
+    if (attempt === 50) {
+      const other = await readFile(lock, 'utf8').catch(() => 'another process');
+      throw new Error(`${other} is changing the ring. If it is not running any more, remove ${lock}`);
+    }
+    await sleep(100);
+  }
+  try {
+    return await work();
+  } finally {
+    // Not another's, should somebody have removed ours.
+    if ((await readFile(lock, 'utf8').catch(() => '')) === holder) await rm(lock, { force: true });
+  }
 }
 
 /** On the disk when this returns: after a power cut, half a ring would be none. */
 async function write(file: FileHandle, document: KeyRingDocument): Promise<void> {
-  await file.writeFile(`${JSON.stringify(document, null, 2)}\n`);
+  await file.writeFile(text(document));
   await file.sync();
+}
+
+function text(document: KeyRingDocument): string {
+  return `${JSON.stringify(document, null, 2)}\n`;
 }

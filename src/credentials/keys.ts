@@ -16,10 +16,10 @@ export type KeyAlgorithm = (typeof keyAlgorithms)[number];
 export type RingKey = JWK & { kid: string; alg: KeyAlgorithm; kty: string };
 
 /** What an id has to be. A key in its place would be shown wherever the id is. */
-export const keyIdRule = 'has to be 1 to 200 of A-Z a-z 0-9 . _ : -, and not look like a key of 256 bits';
+export const keyIdRule = 'has to be 1 to 200 of A-Z a-z 0-9 . _ : -, and no key';
 
 export function isKeyId(value: unknown): value is string {
-  return typeof value === 'string' && keyIdPattern.test(value) && !/^[\w-]{43}$/.test(value);
+  return typeof value === 'string' && keyIdPattern.test(value);
 }
 
 /** A key that is ready for use. */
@@ -84,7 +84,14 @@ export function publicHalf({ kid, alg, kty, ...members }: RingKey): RingKey | un
 export async function importKey(place: string, jwk: unknown): Promise<ImportedKey> {
   if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) refuse(place, 'has to be a JWK');
   const { kid, alg, kty, use, ...members } = jwk as JWK;
-  if (!isKeyId(kid)) refuse(`${place}.kid`, keyIdRule);
+  const secrets = Object.values(privateMembers)
+    .flat()
+    .map((name) => (jwk as Record<string, unknown>)[name]);
+  if (!isKeyId(kid) || secrets.includes(kid)) refuse(`${place}.kid`, keyIdRule);
+  // The two may have been swapped; then the id is the key, and must not be shown.
+  if (kty === 'oct' && !/^[\w-]{43}$/.test(String(members.k))) {
+    refuse(`${place}.k`, 'has to be 256 bits in base64url, without padding');
+  }
   const where = `${place} (${kid})`;
   if (!(keyAlgorithms as readonly unknown[]).includes(alg)) {
     refuse(`${where}.alg`, `has to be one of ${keyAlgorithms.join(', ')}`);
@@ -94,9 +101,6 @@ export async function importKey(place: string, jwk: unknown): Promise<ImportedKe
     refuse(`${where}.kty`, `has to be ${keyTypes[algorithm].join(' or ')} for ${algorithm}`);
   }
   if (use !== undefined && use !== 'enc') refuse(`${where}.use`, 'has to be enc');
-  if (kty === 'oct' && !/^[\w-]{43}$/.test(String(members.k))) {
-    refuse(`${where}.k`, 'has to be 256 bits in base64url, without padding');
-  }
   const isPrivate = kty === 'oct' || members.d !== undefined;
   const read = (...names: (readonly string[] | undefined)[]) =>
     importJWK({ kty, ...only(members, ...names) }, algorithm).catch(() =>

@@ -160,14 +160,9 @@ export type Credentials<P extends Provider = Provider> = CredentialsByProvider[P
 /**
  * Credentials in the shape that their provider wants, as a plain copy.
  *
- * @param options.dropUnknown leaves out fields that do not belong there, in place of refusing them
  * @throws CrmSchemaError `invalid_credentials`, naming the field and never its value; `unknown_provider`
  */
-export function checkCredentials<P extends Provider>(
-  provider: P,
-  value: unknown,
-  options: { dropUnknown?: boolean } = {},
-): Credentials<P> {
+export function checkCredentials<P extends Provider>(provider: P, value: unknown): Credentials<P> {
   checkProvider({ field: 'provider' }, provider);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new CrmSchemaError('invalid_credentials', 'credentials have to be an object.');
@@ -181,12 +176,31 @@ export function checkCredentials<P extends Provider>(
   }
   const { data, error } = schemas[provider].safeParse(copy);
   if (error !== undefined) throw new CrmSchemaError('invalid_credentials', complaint(provider, error));
-  if (!options.dropUnknown) refuseUnknown(provider, copy as object, data);
+  refuseUnknown(provider, copy as object, data);
+  return data as Credentials<P>;
+}
+
+/**
+ * What can be kept of credentials that cannot be got again: without fields that do not belong there, without
+ * optional ones that are wrong, and without white space around a token.
+ *
+ * @throws CrmSchemaError `invalid_credentials` if what is left is not enough
+ */
+export function salvageCredentials<P extends Provider>(provider: P, value: unknown): Credentials<P> {
+  const kept = new Map<string, unknown>();
+  for (const [name, inner] of Object.entries(value ?? {})) {
+    const part = typeof inner === 'string' ? inner.trim() : copied(inner);
+    if (isStorableJson({ [name]: part })) kept.set(name, part);
+  }
+  const first = schemas[provider].safeParse(Object.fromEntries(kept));
+  for (const { path } of first.error?.issues ?? []) kept.delete(String(path[0]));
+  const { data, error } = schemas[provider].safeParse(Object.fromEntries(kept));
+  if (error !== undefined) throw new CrmSchemaError('invalid_credentials', complaint(provider, error));
   return data as Credentials<P>;
 }
 
 /** A copy that nobody else changes; what cannot be copied is not JSON. */
-function copied(value: object): unknown {
+function copied(value: unknown): unknown {
   try {
     return structuredClone(value);
   } catch {
@@ -204,7 +218,7 @@ function complaint(provider: Provider, { issues }: z.ZodError): string {
 function refuseUnknown(provider: Provider, given: object, known: object, place = 'credentials'): void {
   for (const [name, value] of Object.entries(given)) {
     if (value === undefined) continue;
-    const found = (known as Record<string, object | undefined>)[name];
+    const found = Object.hasOwn(known, name) ? (known as Record<string, object>)[name] : undefined;
     if (found === undefined) {
       const names = place === 'credentials' ? fields(provider, known) : Object.keys(client.shape);
       throw new CrmSchemaError(

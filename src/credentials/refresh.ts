@@ -6,7 +6,7 @@ import type { Provider } from '../types.js';
 import { checkVersion, refuse, shown } from '../validation.js';
 import type { OwnerOf } from './encryption.js';
 import type { KeyRing } from './key-ring.js';
-import { checkCredentials } from './providers.js';
+import { salvageCredentials } from './providers.js';
 import { credentialsGet, credentialsReplace, type NewCredentials, type StoredCredentials } from './stored.js';
 
 /**
@@ -20,8 +20,8 @@ import { credentialsGet, credentialsReplace, type NewCredentials, type StoredCre
  * punishes that, hold a lock of yours around the call.
  *
  * What `refresh` returns exists nowhere else, so as much of it as possible is kept: fields that do not
- * belong there are left out, an expiry that is no time is taken for unknown, and a database that cannot
- * be reached is tried again for as long as `patience`.
+ * belong there and optional ones that are wrong are left out, an expiry that is no time is taken for
+ * unknown, and a database that cannot be reached is tried again for as long as `patience`.
  *
  * Not for use inside a longer transaction: others could neither see the new credentials nor, if it is
  * rolled back, ever get them again.
@@ -85,15 +85,16 @@ export async function credentialsRefresh<P extends Provider>(
 
 /** What can be kept of new credentials that cannot be got again. */
 function salvaged<P extends Provider>(provider: P, fresh: NewCredentials<P>): NewCredentials<P> {
-  const credentials = checkCredentials(provider, fresh.credentials, { dropUnknown: true });
+  const credentials = salvageCredentials(provider, fresh.credentials);
+  const expiresAt = fresh.credentialsExpiresAt ?? null;
+  if (expiresAt === null) return { credentials };
   try {
-    const expiresAt = fresh.credentialsExpiresAt ?? null;
     return {
       credentials,
-      credentialsExpiresAt: expiresAt && timestampParameter({ field: 'credentialsExpiresAt' }, expiresAt),
+      credentialsExpiresAt: timestampParameter({ field: 'credentialsExpiresAt' }, expiresAt),
     };
   } catch {
-    return { credentials, credentialsExpiresAt: null };
+    return { credentials };
   }
 }
 

@@ -68,6 +68,7 @@ export async function credentialsRotate(
     );
   }
   let rotated = 0;
+  let most = Number.POSITIVE_INFINITY;
   let failures: RotationFailure[] = [];
   for (let idlePasses = 0; ; ) {
     const others = (await credentialsCountByKey(client, keys)).filter(
@@ -75,11 +76,13 @@ export async function credentialsRotate(
     );
     const work = others.filter(({ canDecrypt }) => canDecrypt);
     const waiting = sum(work);
-    if (waiting === failures.length || idlePasses === patience || signal?.aborted) {
+    if (waiting === failures.length || idlePasses === patience || rotated >= most || signal?.aborted) {
       const lacking = others.filter(({ canDecrypt }) => !canDecrypt);
       return { rotated, failures, lacking, remaining: sum(others) };
     }
     const total = rotated + waiting;
+    // A rotation towards another key, at the same time, would otherwise never end, nor would this one.
+    if (most === Number.POSITIVE_INFINITY) most = 3 * total + 1000;
     const before = rotated;
     failures = [];
     for (const { keyId } of work) {

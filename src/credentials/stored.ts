@@ -10,7 +10,7 @@ import * as queries from '../generated/credentials.js';
 import type { Queryable } from '../prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
 import type { Provider, Timestamp, TimestampInput } from '../types.js';
-import { checkConnectionKey, checkVersion } from '../validation.js';
+import { checkConnectionKey, checkProvider, checkVersion } from '../validation.js';
 import { decryptCredentials, encryptCredentials } from './encryption.js';
 import { jsonParameter } from './jwe.js';
 import type { KeyRing } from './key-ring.js';
@@ -92,6 +92,7 @@ export async function credentialsGet(
   params: ConnectionKey & { provider?: Provider },
 ): Promise<StoredCredentials | null> {
   const { organisationId, connectionId } = params;
+  if (params.provider !== undefined) checkProvider({ field: 'provider' }, params.provider);
   const row = await connectionGetCredentials(client, { organisationId, connectionId });
   if (row === null) return null;
   const { provider } = row;

@@ -1,7 +1,9 @@
+import { execFile } from 'node:child_process';
 import { lstat, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { projectPath } from '../../dev/database.js';
 import { KeyRing, keyAlgorithms } from '../../src/credentials/index.js';
 import { runCli } from '../support/cli.js';
 import { testRingKey } from '../support/credentials.js';
@@ -28,6 +30,27 @@ describe('credentials generate-key', () => {
       [1, 2].map(() => runCli(['credentials', 'generate-key', '--kid', 'k'])),
     );
     expect(one?.stdout).not.toBe(other?.stdout);
+  });
+
+  test('refuses an id that is none', async () => {
+    expect(await runCli(['credentials', 'generate-key', '--kid', 'a b'])).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: 'keyId has to be 1 to 200 of A-Z a-z 0-9 . _ : -, and no key.\n',
+    });
+  });
+
+  test('does not say that it has made a key that nobody got', async () => {
+    const { code, stderr } = await new Promise<{ code: number | undefined; stderr: string }>((resolve) => {
+      execFile(
+        process.execPath,
+        ['--import', 'tsx', projectPath('src/cli/main.ts'), 'credentials', 'generate-key', '--add'],
+        { cwd: projectPath('.'), env: { ...process.env, CRM_SCHEMA_KEYS: ring }, shell: false },
+        (error, _, text) => resolve({ code: error?.code as number | undefined, stderr: text }),
+      ).stdout?.destroy();
+    });
+    expect(code).toBe(1);
+    expect(stderr).not.toContain('Added');
   });
 
   test('adds a key to the ring, which is current only when its owner says so', async () => {
@@ -98,7 +121,7 @@ describe('a key ring in a file', () => {
       current: 'next',
       keys: [testRingKey(), { kid: 'next' }],
     });
-    expect((await readdir(folder)).filter((name) => name.endsWith('.new'))).toEqual([]);
+    expect((await readdir(folder)).filter((name) => !name.endsWith('.json'))).toEqual([]);
   });
 
   test('loses no key to others that change it at the same time', async () => {
@@ -113,7 +136,7 @@ describe('a key ring in a file', () => {
     const added = names.filter((_, index) => runs[index]?.code === 0);
     expect(added.length).toBeGreaterThan(0);
     for (const { code, stderr } of runs) {
-      if (code !== 0) expect(stderr).toContain('busy.json.new exists: somebody is changing the ring.');
+      if (code !== 0) expect(stderr).toMatch(/^process \d+ on .* is changing the ring\./);
     }
     const keys = await KeyRing.parse(await readFile(path, 'utf8'));
     expect(keys.keys.map(({ keyId }) => keyId).toSorted()).toEqual([...added, 'test-key-1'].toSorted());
@@ -125,7 +148,34 @@ describe('a key ring in a file', () => {
     const { code } = await runCli(['credentials', 'use-key', 'nobody'], { CRM_SCHEMA_KEYS: path });
     expect(code).toBe(1);
     expect(await readFile(path, 'utf8')).toBe(ring);
-    expect((await readdir(folder)).filter((name) => name.endsWith('.new'))).toEqual([]);
+    expect((await readdir(folder)).filter((name) => !name.endsWith('.json'))).toEqual([]);
+  });
+
+  test('stays as it was where another process has it, which is named', async () => {
+    const path = join(folder, 'locked.json');
+    await writeFile(path, ring);
+    await writeFile(`${path}.lock`, 'process 1 on elsewhere');
+    expect(await runCli(['credentials', 'generate-key', '--add'], { CRM_SCHEMA_KEYS: path })).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: `process 1 on elsewhere is changing the ring. If it is not running any more, remove ${path}.lock\n`,
+    });
+    expect(await readFile(`${path}.lock`, 'utf8')).toBe('process 1 on elsewhere');
+    expect(await readFile(path, 'utf8')).toBe(ring);
+    await rm(`${path}.lock`);
+  });
+
+  test.each([
+    ['a ring in quotes too many', `'${ring}'`],
+    ['a bare key', testRingKey().k as string],
+    ['a bare key with a slash', `a/${testRingKey().k}`],
+  ])('is not what %s is taken for, which nobody sees', async (_, value) => {
+    for (const command of [['generate-key', '--add'], ['use-key', 'x'], ['status'], ['public-ring']]) {
+      const { code, stdout, stderr } = await runCli(['credentials', ...command], { CRM_SCHEMA_KEYS: value });
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      expect(stderr).toMatch(/^CRM_SCHEMA_KEYS is neither a key ring as JSON nor the path of a file/);
+      expect(stderr).not.toContain((testRingKey().k as string).slice(3, 20));
+    }
   });
 });
 
@@ -134,7 +184,7 @@ describe('credentials use-key', () => {
     expect(await runCli(['credentials', 'use-key', 'nobody'], { CRM_SCHEMA_KEYS: ring })).toEqual({
       code: 1,
       stdout: '',
-      stderr: 'The key ring has no key nobody; it has test-key-1.\n',
+      stderr: 'The key ring has no such key; it has test-key-1.\n',
     });
   });
 });
@@ -175,7 +225,6 @@ describe('a wrong call', () => {
       /whole number from 1 to 1000\.\n$/,
     ],
     ['an unknown algorithm', ['credentials', 'generate-key', '--alg', 'dir'], /Allowed choices are A256KW/],
-    ['a key id with a space', ['credentials', 'generate-key', '--kid', 'a b'], /1 to 200 of A-Z a-z 0-9/],
   ])('ends with exit code 2: %s', async (_, args, message) => {
     const { code, stdout, stderr } = await runCli(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });

@@ -221,7 +221,7 @@ describe('credentials drop-key', () => {
 
   test.each([
     ['next', 'next is the current key: make another one current first.\n'],
-    ['nobody', 'The key ring has no key nobody; it has next, test-key-1.\n'],
+    ['nobody', 'The key ring has no such key; it has next, test-key-1.\n'],
   ])('refuses %s', async (id, stderr) => {
     expect(await runCli(['credentials', 'drop-key', id], environment())).toEqual({
       code: 1,

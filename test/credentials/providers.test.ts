@@ -147,6 +147,12 @@ describe('checkCredentials refuses', () => {
     ],
     [
       'agentos',
+      'a field with a name that every object knows',
+      { apiKey: 'k', shortName: 'a', constructor: 'secret_slipped_here' },
+      'credentials of agentos: a field does not belong there; these do: apiKey, shortName, branchOid.',
+    ],
+    [
+      'agentos',
       'several wrong fields, all of them named',
       { apiKey: 5, branchOid: null },
       'credentials.apiKey has to be printable ASCII without white space around it; credentials.shortName is missing; credentials.branchOid has to be printable ASCII without white space (agentos).',

@@ -202,6 +202,36 @@ describe('credentialsRefresh', () => {
     expect(refreshed).toMatchObject({ credentialsVersion: 2, credentialsExpiresAt: null });
   });
 
+  test.each<[string, Record<string, unknown>, unknown]>([
+    ['an expiry of no length', {}, ''],
+    ['an expiry of 0', {}, 0],
+    [
+      'white space that was pasted',
+      { refreshToken: ' test-refresh-2\n', accessToken: 'test-access-2\n' },
+      null,
+    ],
+    ['an optional field that is null', { customer: null, apiVersion: '' }, null],
+    ['a Date that does not belong there', { received: new Date() }, null],
+    ['a function that does not belong there', { log: () => 1 }, null],
+    ['a client with more than it should have', { client: { id: 'i', secret: 's', more: 1 } }, null],
+  ])('keeps it though there is %s', async (_, extra, credentialsExpiresAt) => {
+    const connection = await connectReapit();
+    const refreshed = await credentialsRefresh(pool, keys, {
+      ...connection,
+      credentialsVersion: 1,
+      refresh: async ({ credentials }) => ({
+        credentials: { ...credentials, refreshToken: 'test-refresh-2', ...extra } as Credentials<'reapit'>,
+        credentialsExpiresAt: credentialsExpiresAt as null,
+      }),
+    });
+    expect(refreshed).toMatchObject({
+      credentials: { refreshToken: 'test-refresh-2' },
+      credentialsVersion: 2,
+      credentialsExpiresAt: null,
+    });
+    expect(Object.keys(refreshed.credentials)).not.toContain('received');
+  });
+
   test('says what the CRM said, even if the database is away meanwhile', async () => {
     const connection = await connectReapit();
     let refused = false;

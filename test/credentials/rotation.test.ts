@@ -347,6 +347,15 @@ describe('credentialsRotate', () => {
     });
   });
 
+  test('two that disagree on which key is current come to an end', async () => {
+    await connectMany(20);
+    const [one, other] = await Promise.all(['one', 'other'].map((kid) => generateKey('A256KW', kid)));
+    const keys = [one as RingKey, other as RingKey, testRingKey()];
+    const rings = await Promise.all(['one', 'other'].map((current) => KeyRing.parse({ current, keys })));
+    const results = await Promise.all(rings.map((ring) => credentialsRotate(pool, ring, { batchSize: 1 })));
+    for (const { rotated } of results) expect(rotated).toBeLessThan(2000);
+  });
+
   test('stops when it is told to, after the batch that is being written', async () => {
     await connectMany(10);
     const stop = new AbortController();

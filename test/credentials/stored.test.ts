@@ -145,6 +145,12 @@ describe('credentialsGet', () => {
     expect(await credentialsGet(pool, keys, connection)).toBeNull();
   });
 
+  test('refuses a CRM that there is not', async () => {
+    await expect(
+      credentialsGet(pool, keys, { ...(await reapit()), provider: 'rightmove' as Provider }),
+    ).rejects.toMatchObject({ code: 'unknown_provider' });
+  });
+
   test('refuses to take one CRM’s credentials for another’s', async () => {
     await expect(credentialsGet(pool, keys, { ...(await reapit()), provider: 'alto' })).rejects.toMatchObject(
       { code: 'credentials_bound_elsewhere' },
