@@ -123,7 +123,7 @@ describe('the schedule of a connection', () => {
 
   test('begins with being due, every fifteen minutes, and without a failure', async () => {
     const { rows } = await pool.query(
-      `select next_sync_at = connected_at as is_due, sync_interval_seconds, sync_requested_at, last_success_at,
+      `select next_sync_at <= now() as is_due, sync_interval_seconds, sync_requested_at, last_success_at,
          first_failed_at, failure_count
        from crm_connections where id = $1`,
       [connectionId],
@@ -138,6 +138,18 @@ describe('the schedule of a connection', () => {
         failure_count: 0,
       },
     ]);
+  });
+
+  test('is added without rewriting the connections that are there', async () => {
+    const position = migrations.findIndex(({ file }) => file === '0005_add_sync_schedule.sql');
+    await rolledBack(pool, async (client) => {
+      for (const migration of migrations.slice(position).toReversed()) await client.query(migration.down);
+      const file = async () =>
+        (await client.query("select pg_relation_filenode('crm_connections') as file")).rows;
+      const before = await file();
+      await client.query(migrations[position]?.up ?? '');
+      expect(await file()).toEqual(before);
+    });
   });
 
   test.each([
