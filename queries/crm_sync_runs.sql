@@ -121,10 +121,10 @@ run as (
       and run.expires_at > (select at from clock)
       and connection.status <> 'disconnected' as is_held
   from connection
-  inner join crm_sync_runs as run
-    on run.organisation_id = connection.organisation_id
-    and run.connection_id = connection.id
-  where run.id = :runId!::bigint
+  cross join crm_sync_runs as run
+  where run.organisation_id = :organisationId!::uuid
+    and run.connection_id = :connectionId!::uuid
+    and run.id = :runId!::bigint
   for no key update of run
 ),
 ended as (
@@ -241,8 +241,8 @@ extended as (
     expires_at = greatest(run.expires_at, clock.at + make_interval(secs => :leaseSeconds!::integer))
   from connection
   cross join clock
-  where run.organisation_id = connection.organisation_id
-    and run.connection_id = connection.id
+  where run.organisation_id = :organisationId!::uuid
+    and run.connection_id = :connectionId!::uuid
     and run.id = :runId!::bigint
     and run.ended_at is null
     and run.expires_at > clock.at
