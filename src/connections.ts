@@ -3,7 +3,7 @@ import { CrmSchemaError, notLive } from './errors.js';
 import * as queries from './generated/crm_connections.js';
 import type { Queryable } from './prepared-query.js';
 import type { Refined } from './refined.js';
-import { timestampParameter } from './timestamps.js';
+import { expiryParameter, timestampParameter } from './timestamps.js';
 import type {
   ConnectionStatus,
   EncryptedCredentials,
@@ -79,15 +79,12 @@ export async function connectionConnect(
   },
 ): Promise<{ connectedAt: Timestamp }> {
   const credentials = checkEncryptedCredentials(params, params.credentials);
-  const expiresAt = params.credentialsExpiresAt ?? null;
+  const credentialsExpiresAt = expiryParameter(params.credentialsExpiresAt);
   const [row] = await queries.connectionConnect.run(
     {
       ...params,
       credentials: jsonParameter(credentials),
-      credentialsExpiresAt:
-        expiresAt === null
-          ? null
-          : timestampParameter({ field: 'credentialsExpiresAt', isSensitive: true }, expiresAt),
+      credentialsExpiresAt,
     },
     client,
   );

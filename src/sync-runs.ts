@@ -69,7 +69,7 @@ export async function syncRunClaim(
   checkShortText({ field: 'worker' }, worker, 200);
   checkLimit(limit);
   checkWholeNumber({ field: 'leaseSeconds' }, leaseSeconds, 1, longestLease);
-  await queries.syncRunSweep.run({ limit: 100 }, client);
+  await syncRunSweep(client);
   const rows = await queries.syncRunClaim.run({ worker, limit, leaseSeconds }, client);
   return rows as ClaimedRun[];
 }

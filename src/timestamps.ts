@@ -47,6 +47,18 @@ export function timestampParameter(place: Place, value: TimestampInput): Timesta
   );
 }
 
+/**
+ * What is sent for when credentials expire. The token may have slipped into the place of its expiry, so
+ * the value is not repeated.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
+export function expiryParameter(expiresAt: TimestampInput | null | undefined): Timestamp | null {
+  return expiresAt == null
+    ? null
+    : timestampParameter({ field: 'credentialsExpiresAt', isSensitive: true }, expiresAt);
+}
+
 function utcTimestamp(text: unknown): { utc: Timestamp; isZoned: boolean } | undefined {
   const match = typeof text === 'string' ? isoPattern.exec(text) : null;
   if (match === null) return undefined;

@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { KeyRing } from '../credentials/key-ring.js';
-import { credentialsCountByKey, type KeyUsage } from '../credentials/key-usage.js';
+import { connectionsUnder, credentialsCountByKey, type KeyUsage } from '../credentials/key-usage.js';
 import { credentialsRotate, type RotationResult } from '../credentials/rotation.js';
 import { withDatabase } from './database.js';
 import { exitCodes } from './failures.js';
@@ -56,7 +56,7 @@ function report(usages: readonly KeyUsage[]): string {
   const line = (...[id, standing, number]: [string, string, string]) =>
     `${id.padEnd(width)}  ${standing.padEnd(8)}  ${number.padStart(11)}`;
   const waiting = usages.filter(({ standing, canDecrypt }) => standing !== 'current' && canDecrypt);
-  const total = waiting.reduce((sum, usage) => sum + usage.connections, 0);
+  const total = connectionsUnder(waiting);
   return [
     line('Key', 'Standing', 'Connections'),
     ...usages.map((usage) => line(usage.keyId, usage.standing, count(usage.connections))),
@@ -107,14 +107,14 @@ async function rotate(options: { batchSize: number; json?: boolean }): Promise<v
     );
   }
   if (interruption.signal.aborted) console.error('Interrupted: run it again for the rest.');
-  const lacking = result.lacking.reduce((sum, usage) => sum + usage.connections, 0);
+  const lacking = connectionsUnder(result.lacking);
   if (result.remaining > lacking) process.exitCode = exitCodes.failed;
   else if (lacking > 0) process.exitCode = exitCodes.unmet;
 }
 
 /** What a rotation left, and why. */
 function leftovers({ failures, lacking, remaining }: RotationResult): string[] {
-  const rest = remaining - failures.length - lacking.reduce((sum, usage) => sum + usage.connections, 0);
+  const rest = remaining - failures.length - connectionsUnder(lacking);
   return [
     ...lacking.map(lack),
     ...failures.map(

@@ -40,8 +40,9 @@ export async function changeRing(change: (ring: Ring) => KeyRingDocument): Promi
   const file = keyRingFile(process.env);
   if (file === undefined) {
     const document = change(found);
+    const keys = await KeyRing.parse(document);
     await printRing(document);
-    return KeyRing.parse(document);
+    return keys;
   }
   // Through a link, which stays.
   const path = await realpath(file);

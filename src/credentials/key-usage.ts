@@ -36,6 +36,11 @@ export async function credentialsCountByKey(client: Queryable, keys: KeyRing): P
   return [...inRing, ...missing];
 }
 
+/** How many connections are under some keys together. */
+export function connectionsUnder(usages: readonly KeyUsage[]): number {
+  return usages.reduce((sum, { connections }) => sum + connections, 0);
+}
+
 /**
  * Makes sure that the ring can read the credentials of every connection. Meant for the start of a
  * program that reads them, so that a key that was dropped too early is noticed at once.

@@ -16,9 +16,9 @@ export type KeyAlgorithm = (typeof keyAlgorithms)[number];
 export type RingKey = JWK & { kid: string; alg: KeyAlgorithm; kty: string };
 
 /** What an id has to be. A key in its place would be shown wherever the id is. */
-export const keyIdRule = 'has to be 1 to 200 of A-Z a-z 0-9 . _ : -, and no key';
+const keyIdRule = 'has to be 1 to 200 of A-Z a-z 0-9 . _ : -, and no key';
 
-export function isKeyId(value: unknown): value is string {
+function isKeyId(value: unknown): value is string {
   return typeof value === 'string' && keyIdPattern.test(value);
 }
 

@@ -68,7 +68,7 @@ export async function credentialsRefresh<P extends Provider>(
   }
   const replacement = { ...owner, credentialsVersion, ...salvaged(provider, fresh) };
   let failure: unknown;
-  await waited(patience, async () => {
+  const outcome = await waited(patience, async () => {
     try {
       return await credentialsReplace(client, keys, replacement);
     } catch (error) {
@@ -76,9 +76,8 @@ export async function credentialsRefresh<P extends Provider>(
       failure = error;
       return undefined;
     }
-  }).then((outcome) => {
-    if (outcome === undefined) throw failure;
   });
+  if (outcome === undefined) throw failure;
   // Ours, or another worker's; ours too if the answer to a first attempt was lost.
   return stored();
 }

@@ -6,7 +6,7 @@ import type { Provider } from '../types.js';
 import { checkLimit } from '../validation.js';
 import { checkEncryptedCredentials, jsonParameter } from './jwe.js';
 import type { KeyRing } from './key-ring.js';
-import { credentialsCountByKey, type KeyUsage } from './key-usage.js';
+import { connectionsUnder, credentialsCountByKey, type KeyUsage } from './key-usage.js';
 
 /** A connection whose credentials could not be put under the current key. */
 export interface RotationFailure {
@@ -75,10 +75,10 @@ export async function credentialsRotate(
       ({ standing, connections }) => standing !== 'current' && connections > 0,
     );
     const work = others.filter(({ canDecrypt }) => canDecrypt);
-    const waiting = sum(work);
+    const waiting = connectionsUnder(work);
     if (waiting === failures.length || idlePasses === patience || rotated >= most || signal?.aborted) {
       const lacking = others.filter(({ canDecrypt }) => !canDecrypt);
-      return { rotated, failures, lacking, remaining: sum(others) };
+      return { rotated, failures, lacking, remaining: connectionsUnder(others) };
     }
     const total = rotated + waiting;
     // A rotation towards another key, at the same time, would otherwise never end, nor would this one.
@@ -99,10 +99,6 @@ export async function credentialsRotate(
       await sleep(500);
     }
   }
-}
-
-function sum(usages: readonly KeyUsage[]): number {
-  return usages.reduce((total, { connections }) => total + connections, 0);
 }
 
 async function* batches(client: Queryable, keyId: string, limit: number): AsyncGenerator<Work[]> {

@@ -8,7 +8,7 @@ import {
 import { CrmSchemaError, notLive } from '../errors.js';
 import * as queries from '../generated/credentials.js';
 import type { Queryable } from '../prepared-query.js';
-import { timestampParameter } from '../timestamps.js';
+import { expiryParameter } from '../timestamps.js';
 import type { Provider, Timestamp, TimestampInput } from '../types.js';
 import { checkConnectionKey, checkProvider, checkVersion } from '../validation.js';
 import { decryptCredentials, encryptCredentials } from './encryption.js';
@@ -64,7 +64,7 @@ export async function credentialsConnect<P extends Provider>(
   checkConnectionKey({ organisationId, connectionId });
   const owner = { organisationId, connectionId: connectionId.toLowerCase(), provider };
   const credentials = await encryptCredentials(keys, owner, params.credentials);
-  const credentialsExpiresAt = expiryParameter(params.credentialsExpiresAt);
+  const { credentialsExpiresAt } = params;
   const { connectedAt } = await connectionConnect(client, { ...owner, credentials, credentialsExpiresAt });
   return { connectionId: owner.connectionId, connectedAt };
 }
@@ -134,13 +134,6 @@ export async function credentialsReplace<P extends Provider>(
   if (row === undefined || row.outcome === 'disconnected') return notLive();
   if (row.outcome === 'other_provider') otherProvider(provider);
   return row as ReplaceOutcome;
-}
-
-/** The token may have slipped into the place of its expiry, so the value is not repeated. */
-function expiryParameter(expiresAt: TimestampInput | null | undefined): Timestamp | null {
-  return expiresAt == null
-    ? null
-    : timestampParameter({ field: 'credentialsExpiresAt', isSensitive: true }, expiresAt);
 }
 
 function otherProvider(provider: Provider): never {
