@@ -83,6 +83,8 @@ beforeAll(async () => {
     },
   });
   pool = new pg.Pool({ connectionString: server.url });
+  // pool.end() does not wait for its connections to close: the server's end may still reach one.
+  pool.on('error', () => {});
   const client = await pool.connect();
   await createHostTables(client);
   await migrate(client);
