@@ -53,10 +53,11 @@ values (
 returning connected_at as "connectedAt";
 
 /* @name connectionDisconnect */
--- Ends a live connection, closes its open run and wipes its credentials; the row stays as history, with
--- the given reason or else the one it had. One row, or none if the organisation has no such live
--- connection. By primary key; locks the connection for the transaction, then the run. (A run that is
--- opened at the same moment stays, holds nothing, and is swept.)
+-- Ends a live connection, closes its open run, and wipes its credentials, what was to be tried again and
+-- what was to be pushed; the row and the log stay as history, with the given reason or else the one it had.
+-- One row, or none if the organisation has no such live connection. By primary keys and
+-- crm_outbound_changes_next_attempt_at_idx; locks the connection for the transaction, then the run, the
+-- failures and the changes. (A run that is opened at the same moment stays, holds nothing, and is swept.)
 with ended as (
   update crm_connections
   set
@@ -85,6 +86,29 @@ cancelled as (
   where run.organisation_id = ended.organisation_id
     and run.connection_id = ended.id
     and run.ended_at is null
+),
+forgotten as (
+  delete from crm_sync_failures as failure
+  using ended
+  where failure.organisation_id = ended.organisation_id
+    and failure.connection_id = ended.id
+),
+waiting as (
+  select change.contact_id
+  from ended
+  inner join crm_outbound_changes as change
+    on change.organisation_id = ended.organisation_id
+    and change.connection_id = ended.id
+  -- What the host is changing at this moment is dropped when it is announced.
+  for update of change skip locked
+),
+dropped as (
+  delete from crm_outbound_changes as change
+  using ended
+  cross join waiting
+  where change.organisation_id = ended.organisation_id
+    and change.contact_id = waiting.contact_id
+    and change.connection_id = ended.id
 )
 select disconnected_at as "disconnectedAt!"
 from ended;
@@ -143,10 +167,13 @@ where organisation_id = :organisationId!::uuid
 
 /* @name connectionListWithHealth */
 -- Every connection an organisation has or had, live ones first, then by provider and newest first,
--- with what the log says of its health: the last event, the last failure, and the failures since a
--- time, counted up to 1,000. A handful of rows by the primary key; for each, the log's primary key
--- and crm_sync_log_status_connection_id_idx, newest first; «is true» keeps the planner from the primary
--- key where only failures are wanted.
+-- with its health: how its syncs have gone, what is running, what waits and what fails now, each counted
+-- up to 1,000; and what the log says: the last event, the last failure, and the failures since a time, counted
+-- up to 1,000. A handful of rows by the primary key; for each, the log's primary key and
+-- crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from the primary key
+-- where only failures are wanted), crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key,
+-- crm_sync_failures_next_attempt_at_idx, crm_sync_failures_gave_up_at_idx and
+-- crm_outbound_changes_next_attempt_at_idx.
 select
   connection.organisation_id as "organisationId",
   connection.id as "connectionId",
@@ -159,12 +186,74 @@ select
   connection.last_synced_at as "lastSyncedAt",
   connection.connected_at as "connectedAt",
   connection.disconnected_at as "disconnectedAt",
+  connection.next_sync_at as "nextSyncAt",
+  connection.last_success_at as "lastSuccessAt",
+  connection.first_failed_at as "failingSince",
+  connection.failure_count as "failedSyncs",
+  case
+    when connection.status <> 'disconnected'
+      then extract(epoch from crm_now() - connection.last_synced_at)::double precision
+  end as "lagSeconds",
+  last_run.outcome as "lastSyncOutcome?",
+  last_run.error as "lastSyncError?",
+  run.started_at as "runningSince?",
+  retried.count as "retriedRecords!",
+  given_up.count as "givenUpRecords!",
+  waiting.count as "waitingChanges!",
   last_event.occurred_at as "lastEventAt?",
   last_event.status as "lastEventStatus?",
   last_failure.occurred_at as "lastFailureAt?",
   last_failure.error as "lastError?",
   failures.count as "failureCount!"
 from crm_connections as connection
+left join crm_sync_runs as run
+  on run.organisation_id = connection.organisation_id
+  and run.connection_id = connection.id
+  and run.ended_at is null
+  and run.expires_at > crm_now()
+left join lateral (
+  select
+    outcome,
+    error
+  from crm_sync_runs
+  where organisation_id = connection.organisation_id
+    and connection_id = connection.id
+    and ended_at is not null
+  order by id desc
+  limit 1
+) as last_run on true
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_failures
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and next_attempt_at is not null
+    limit 1000
+  ) as counted
+) as retried
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_failures
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and gave_up_at is not null
+    limit 1000
+  ) as counted
+) as given_up
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_outbound_changes
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+    limit 1000
+  ) as counted
+) as waiting
 left join lateral (
   select
     occurred_at,
@@ -209,11 +298,32 @@ order by
   connection.connected_at desc,
   connection.id;
 
+/* @name connectionListTotals */
+-- How the live connections of all organisations fare: a row per CRM and status. For monitoring; reads each
+-- connection once.
+select
+  provider,
+  status,
+  count(*)::integer as "connections!",
+  count(*) filter (where last_success_at is null)::integer as "neverSynced!",
+  count(*) filter (where failure_count > 0)::integer as "failing!",
+  count(*) filter (where next_sync_at <= crm_now())::integer as "due!",
+  min(next_sync_at) as "nextSyncAt!",
+  min(last_success_at) as "oldestSuccessAt?"
+from crm_connections
+where status <> 'disconnected'
+group by
+  provider,
+  status
+order by
+  provider,
+  status;
+
 /* @name connectionRequestSync */
 -- Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.
--- During a run it is remembered, and is another sync after it. Returns those for which something changed:
--- a storm of requests is one write, and one sync. By primary key; locks the rows for the transaction, in
--- the order of their keys.
+-- During a run it is remembered, and is another sync after it: the claim passes over what is running.
+-- Returns those for which something changed: a storm of requests is one write, and one sync. By primary
+-- key; locks the rows for the transaction, in the order of their keys.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -223,15 +333,7 @@ wanted as (
     connection.next_sync_at,
     connection.sync_requested_at,
     -- Null does not count.
-    greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at,
-    exists (
-      select
-      from crm_sync_runs as run
-      where run.organisation_id = connection.organisation_id
-        and run.connection_id = connection.id
-        and run.ended_at is null
-        and run.expires_at > clock.at
-    ) as is_running
+    greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at
   from crm_connections as connection
   cross join clock
   where connection.organisation_id = :organisationId!::uuid
@@ -244,26 +346,44 @@ update crm_connections
 set
   sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),
   not_before_at = case when not :isUrgent!::boolean then not_before_at end,
-  next_sync_at = case
-    when wanted.is_running then crm_connections.next_sync_at
-    else least(crm_connections.next_sync_at, wanted.at)
-  end
+  next_sync_at = least(crm_connections.next_sync_at, wanted.at)
 from wanted
 cross join clock
 where crm_connections.organisation_id = :organisationId!::uuid
   and crm_connections.id = wanted.id
-  and (wanted.sync_requested_at is null or (wanted.next_sync_at > wanted.at and not wanted.is_running))
+  and (wanted.sync_requested_at is null or wanted.next_sync_at > wanted.at)
 returning crm_connections.id as "connectionId";
 
 /* @name connectionResetLastSyncedAt */
--- Forgets the cursor of a live connection, which asks for a full sync. One row, or none if the
--- organisation has no such live connection. By primary key; locks the row for the transaction.
-update crm_connections
-set last_synced_at = null
-where organisation_id = :organisationId!::uuid
-  and id = :connectionId!::uuid
-  and status <> 'disconnected'
-returning id as "connectionId";
+-- Forgets the cursor of a live connection and those of its inbound streams, so that the next sync is a full
+-- one. One row, or none if the organisation has no such live connection. By primary keys; locks the
+-- connection for the transaction, then the cursors.
+with forgotten as (
+  update crm_connections
+  set last_synced_at = null
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  returning
+    organisation_id,
+    id
+),
+reset as (
+  update crm_sync_cursors as cursor
+  set
+    kind = null,
+    synced_to_at = null,
+    token = null,
+    page = null,
+    version = cursor.version + 1,
+    moved_at = crm_now()
+  from forgotten
+  where cursor.organisation_id = forgotten.organisation_id
+    and cursor.connection_id = forgotten.id
+    and cursor.direction = 'inbound'
+)
+select id as "connectionId"
+from forgotten;
 
 /* @name connectionSetStatus */
 -- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if
@@ -318,3 +438,25 @@ select
   end as "outcome!",
   coalesce((select status_changed_at from changed), connection.status_changed_at) as "statusChangedAt!"
 from connection;
+
+/* @name connectionTotalWork */
+-- What goes on and what waits, over all organisations, each counted up to 10,000. One row, for monitoring;
+-- by crm_sync_runs_expires_at_idx; of the other tables it reads that many rows as they come.
+select
+  (
+    select count(*)::integer
+    from (select from crm_sync_runs where ended_at is null and expires_at > crm_now() limit 10000) as counted
+  ) as "running!",
+  (
+    select count(*)::integer
+    from (select from crm_sync_runs where ended_at is null and expires_at <= crm_now() limit 10000) as counted
+  ) as "expired!",
+  (
+    select count(*)::integer
+    from (select from crm_sync_failures where next_attempt_at is not null limit 10000) as counted
+  ) as "retriedRecords!",
+  (
+    select count(*)::integer
+    from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted
+  ) as "givenUpRecords!",
+  (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as "waitingChanges!";

@@ -89,7 +89,8 @@ inner join due
 order by started.id;
 
 /* @name syncRunFinish */
--- Ends a run, and draws from it when the connection is due next and how it fares: success heals; a
+-- Ends a run, and draws from it when the connection is due next and how it fares: success heals, and moves
+-- the connection's cursor to the point that all its inbound streams have passed; a
 -- failure counts, puts off the next sync, and may put the connection in error
 -- (crm_sync_failure_is_alarming), unless its credentials are of another version than the worker's by now;
 -- a worker that gives up its turn leaves the connection due. One row, or
@@ -126,6 +127,16 @@ run as (
     and run.connection_id = :connectionId!::uuid
     and run.id = :runId!::bigint
   for no key update of run
+),
+stream as (
+  select cursor.synced_to_at
+  from run
+  cross join crm_sync_cursors as cursor
+  where cursor.organisation_id = :organisationId!::uuid
+    and cursor.connection_id = :connectionId!::uuid
+    and cursor.direction = 'inbound'
+  -- Locked, to be seen as it is now: a reset may have come while the connection was waited for.
+  for no key update of cursor
 ),
 ended as (
   update crm_sync_runs
@@ -170,8 +181,12 @@ judged as (
 succeeded as (
   update crm_connections
   set
+    last_synced_at = greatest(
+      last_synced_at,
+      (select case when bool_and(synced_to_at is not null) then min(synced_to_at) end from stream)
+    ),
     next_sync_at = case
-      when judged.sync_requested_at is not null then judged.at
+      when judged.sync_requested_at is not null or :hasMore!::boolean then judged.at
       else judged.at + make_interval(secs => judged.sync_interval_seconds)
     end,
     not_before_at = null,

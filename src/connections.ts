@@ -9,8 +9,6 @@ import type {
   EncryptedCredentials,
   FlattenedJwe,
   Provider,
-  SyncError,
-  SyncStatus,
   Timestamp,
   TimestampInput,
 } from './types.js';
@@ -35,22 +33,6 @@ export interface ConnectionKey {
 /** One connection of an organisation to a CRM, without its credentials. */
 export interface Connection
   extends Refined<queries.ConnectionGetResult, { provider: Provider; status: ConnectionStatus }> {}
-
-/** A connection and what the sync log says of its health. */
-export interface ConnectionHealth
-  extends Connection,
-    Omit<queries.ConnectionListWithHealthResult, keyof Connection | 'lastEventStatus' | 'lastError'> {
-  /** When the latest event was, however it ended; null if there is none. */
-  lastEventAt: Timestamp | null;
-  /** How the latest event ended. */
-  lastEventStatus: SyncStatus | null;
-  /** When the latest failure was, also one that is over, and also before `failuresSince`. */
-  lastFailureAt: Timestamp | null;
-  /** Why the latest failure happened. */
-  lastError: SyncError | null;
-  /** How many failures there were since `failuresSince`; 1,000 means 1,000 or more. */
-  failureCount: number;
-}
 
 /** What the sync worker needs to sign in, still encrypted; `credentialsGet` decrypts it. */
 export interface ConnectionCredentials
@@ -132,24 +114,6 @@ export async function connectionGetCredentials(
 }
 
 /**
- * Which CRMs is this organisation connected to, and are they healthy?
- *
- * Every connection it has or had, live ones first, then by provider and newest first.
- *
- * @param params.failuresSince from when failures are counted, up to 1,000 for each connection
- * @throws CrmSchemaError `invalid_input`
- */
-export async function connectionListWithHealth(
-  client: Queryable,
-  params: { organisationId: string; failuresSince: TimestampInput },
-): Promise<ConnectionHealth[]> {
-  checkUuid({ field: 'organisationId' }, params.organisationId);
-  const failuresSince = timestampParameter({ field: 'failuresSince' }, params.failuresSince);
-  const rows = await queries.connectionListWithHealth.run({ ...params, failuresSince }, client);
-  return rows as ConnectionHealth[];
-}
-
-/**
  * Marks a live connection `active`, which clears the reason and the count of failures, or `error`, with a reason that an agent
  * can act on (1 to 500 characters, no secret, no personal data).
  *
@@ -187,8 +151,8 @@ export async function connectionSetStatus(
 }
 
 /**
- * Ends a live connection and wipes its credentials. The row stays as history; connecting the same CRM
- * again makes a new connection.
+ * Ends a live connection and wipes its credentials, what was to be tried again and what was to be pushed.
+ * The row and its log stay as history; connecting the same CRM again makes a new connection.
  *
  * @param params.reason why, if there is more to say than the reason it already has
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`

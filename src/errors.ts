@@ -16,6 +16,10 @@ export type CrmSchemaErrorCode =
   | 'connection_not_live'
   /** The run has ended, or its lease has run out: another worker may be at it. */
   | 'lease_lost'
+  /** The batch is not the next one of its run: one before it was not recorded. */
+  | 'batch_out_of_order'
+  /** The cursor is not, or no longer, where the caller believed: read it again. */
+  | 'cursor_conflict'
   /** The cursor is already past this point. */
   | 'cursor_moved_backwards'
   /** The credentials are not a JWE of the agreed shape. */
@@ -87,4 +91,12 @@ export function withoutRow(error: unknown): never {
 /** For calls about a connection that has to be live. */
 export function notLive(): never {
   throw new CrmSchemaError('connection_not_live', 'The organisation has no such live connection.');
+}
+
+/** For what only the holder of a run's lease may do. */
+export function leaseLost(): never {
+  throw new CrmSchemaError(
+    'lease_lost',
+    'The run has ended, or its lease has run out, or the connection is disconnected: nothing was written.',
+  );
 }

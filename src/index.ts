@@ -7,13 +7,20 @@
  *
  * @packageDocumentation
  */
+export * from './connection-health.js';
 export * from './connections.js';
 export * from './contact-links.js';
 export * from './contact-lookup.js';
 export { type CredentialsOwner, credentialsAad } from './credentials/jwe.js';
+export type { CursorMove } from './cursor-moves.js';
 export { CrmSchemaError, type CrmSchemaErrorCode } from './errors.js';
 export { type ExternalRecord, toExternalId } from './external-records.js';
+export * from './outbound-changes.js';
 export { type Queryable, withNamedStatements } from './prepared-query.js';
+export * from './sync-batches.js';
+export * from './sync-cursors.js';
+export type { SyncEvent } from './sync-events.js';
+export * from './sync-failures.js';
 export * from './sync-log.js';
 export * from './sync-runs.js';
 export { canonicalTimestamp } from './timestamps.js';

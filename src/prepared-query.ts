@@ -135,6 +135,7 @@ const parsers = new Map<number, ((text: string) => unknown) | null>([
   [20, null], // int8: more than a number can hold
   [23, Number], // int4
   [25, null], // text
+  [701, Number], // float8
   [1184, serverTimestamp], // timestamptz
   [2950, null], // uuid
   [3802, (text) => JSON.parse(text)], // jsonb

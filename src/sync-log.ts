@@ -2,47 +2,18 @@ import type { ConnectionKey } from './connections.js';
 import * as queries from './generated/crm_sync_log.js';
 import type { Queryable } from './prepared-query.js';
 import type { Refined } from './refined.js';
+import { eventColumns, type SyncEvent } from './sync-events.js';
 import { timestampParameter } from './timestamps.js';
-import {
-  type Provider,
-  type SyncDirection,
-  type SyncError,
-  type SyncErrorKind,
-  type SyncStatus,
-  syncDirections,
-  syncStatuses,
-  type Timestamp,
-  type TimestampInput,
+import type {
+  Provider,
+  SyncDirection,
+  SyncError,
+  SyncErrorKind,
+  SyncStatus,
+  Timestamp,
+  TimestampInput,
 } from './types.js';
-import {
-  checkBatch,
-  checkConnectionKey,
-  checkEntityType,
-  checkExternalId,
-  checkLimit,
-  checkObject,
-  checkOneOf,
-  checkSyncError,
-  checkUuid,
-  type Place,
-  refuse,
-} from './validation.js';
-
-interface SyncEventFields {
-  direction: SyncDirection;
-  /** What kind of record it was, in lower snake case: `contact`, `landlord`, `applicant` … */
-  entityType: string;
-  /** The record's id at the CRM; null where there is none: a failed create, an error of the account. */
-  externalId?: string | null | undefined;
-  /** NurtureHub's own id of the record: the contact's id for people. */
-  internalId?: string | null | undefined;
-  /** When the operation ended; the database's now if not given. */
-  occurredAt?: TimestampInput | null | undefined;
-}
-
-/** One sync operation, to be recorded: a failure says why, and nothing else does. */
-export type SyncEvent = SyncEventFields &
-  ({ status: 'error'; error: SyncError } | { status: 'success' | 'skipped'; error?: null | undefined });
+import { checkBatch, checkConnectionKey, checkLimit, checkUuid, refuse } from './validation.js';
 
 /** How a recorded operation ended: a failure says why, and nothing else does. */
 type Outcome = { status: 'error'; error: SyncError } | { status: Exclude<SyncStatus, 'error'>; error: null };
@@ -87,33 +58,8 @@ export async function syncLogRecord(
 ): Promise<{ recorded: number }> {
   const { organisationId, connectionId } = params;
   checkConnectionKey(params);
-  const events = checkBatch('events', params.events);
-  const columns = {
-    occurredAts: [] as (Timestamp | null)[],
-    directions: [] as string[],
-    entityTypes: [] as string[],
-    externalIds: [] as (string | null)[],
-    internalIds: [] as (string | null)[],
-    statuses: [] as string[],
-    errors: [] as (SyncError | null)[],
-  };
-  events.forEach((event, rowIndex) => {
-    const error = checkEvent(event, rowIndex);
-    columns.occurredAts.push(
-      event.occurredAt == null
-        ? null
-        : timestampParameter({ field: 'occurredAt', rowIndex }, event.occurredAt),
-    );
-    columns.directions.push(event.direction);
-    columns.entityTypes.push(event.entityType);
-    columns.externalIds.push(event.externalId ?? null);
-    columns.internalIds.push(event.internalId ?? null);
-    columns.statuses.push(event.status);
-    columns.errors.push(error);
-  });
-  // pgtyped types the elements of array parameters as never null.
-  const arrays = columns as unknown as Omit<queries.SyncLogRecordParams, 'organisationId' | 'connectionId'>;
-  const [row] = await queries.syncLogRecord.run({ organisationId, connectionId, ...arrays }, client);
+  const columns = eventColumns(checkBatch('events', params.events));
+  const [row] = await queries.syncLogRecord.run({ organisationId, connectionId, ...columns }, client);
   return row as queries.SyncLogRecordResult;
 }
 
@@ -172,23 +118,6 @@ export async function syncLogCountErrorsByKind(
   const since = timestampParameter({ field: 'since' }, params.since);
   const rows = await queries.syncLogCountErrorsByKind.run({ ...params, since }, client);
   return rows as SyncErrorCount[];
-}
-
-/** Returns the event's error, as a plain object. */
-function checkEvent(event: { [Field in keyof SyncEvent]?: unknown }, rowIndex: number): SyncError | null {
-  const at = (field: string): Place => ({ field, rowIndex });
-  checkObject(at('event'), event);
-  checkOneOf(at('direction'), event.direction, syncDirections);
-  checkEntityType(at('entityType'), event.entityType);
-  if (event.externalId != null) checkExternalId(at('externalId'), event.externalId);
-  if (event.internalId != null) checkUuid(at('internalId'), event.internalId);
-  checkOneOf(at('status'), event.status, syncStatuses);
-  if (event.status === 'error') {
-    if (event.error == null) refuse(at('error'), 'is missing: a failure says why');
-    return checkSyncError(at('error'), event.error);
-  }
-  if (event.error != null) refuse(at('error'), `belongs to a failure alone, and status is ${event.status}`);
-  return null;
 }
 
 /** Checks a page and gives it the form that the queries take. */

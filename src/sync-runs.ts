@@ -1,6 +1,7 @@
 import type { ConnectionKey } from './connections.js';
-import { CrmSchemaError } from './errors.js';
+import { leaseLost } from './errors.js';
 import * as queries from './generated/crm_sync_runs.js';
+import { outboundChangeAnnounce } from './outbound-changes.js';
 import type { Queryable } from './prepared-query.js';
 import type { Refined } from './refined.js';
 import { timestampParameter } from './timestamps.js';
@@ -8,12 +9,14 @@ import type { Provider, SyncError, SyncRunOutcome, Timestamp, TimestampInput } f
 import {
   checkConnectionKey,
   checkId,
+  checkLease,
   checkLimit,
   checkOneOf,
+  checkRetryAfter,
+  checkRunKey,
   checkShortText,
   checkSyncError,
   checkVersion,
-  checkWholeNumber,
 } from './validation.js';
 
 /** Names one run: the connection, and the fencing token. */
@@ -36,7 +39,12 @@ export type SyncRun = Refined<
 
 /** How a run ended: a failure says why. */
 export type RunEnd =
-  | { outcome: 'success' | 'cancelled' }
+  | {
+      outcome: 'success';
+      /** Whether more waits than this run could do, so that the connection is due at once; false if not given. */
+      hasMore?: boolean | undefined;
+    }
+  | { outcome: 'cancelled' }
   | {
       outcome: 'failed';
       /** Which credentials it failed with: those of the claim, unless the worker has read others since. */
@@ -48,13 +56,11 @@ export type RunEnd =
       retryAfterSeconds?: number | null | undefined;
     };
 
-/** A lease is one second to a day. */
-const longestLease = 86_400;
-
 /**
  * Claims due connections of all organisations, oldest due first, for a worker: each gets a run, which is
- * its lease. Closes runs whose lease has run out before that (`syncRunSweep`, up to 100), so that their
- * connections can be claimed again; those come back after a moment, longer each time.
+ * its lease. Before that it closes runs whose lease has run out (`syncRunSweep`, up to 100), so that their
+ * connections can be claimed again, after a moment, longer each time; and it makes connections due for
+ * which there is something new to push (`outboundChangeAnnounce`, up to 1,000 changes).
  *
  * @param params.worker who claims, for people: a host and a process, 1 to 200 characters
  * @param params.limit 1 to 1,000; 10 if not given
@@ -68,8 +74,9 @@ export async function syncRunClaim(
   const { worker, limit = 10, leaseSeconds = 300 } = params;
   checkShortText({ field: 'worker' }, worker, 200);
   checkLimit(limit);
-  checkWholeNumber({ field: 'leaseSeconds' }, leaseSeconds, 1, longestLease);
+  checkLease(leaseSeconds);
   await syncRunSweep(client);
+  await outboundChangeAnnounce(client);
   const rows = await queries.syncRunClaim.run({ worker, limit, leaseSeconds }, client);
   return rows as ClaimedRun[];
 }
@@ -87,14 +94,15 @@ export async function syncRunHeartbeat(
 ): Promise<{ expiresAt: Timestamp }> {
   const { leaseSeconds = 300 } = params;
   checkRunKey(params);
-  checkWholeNumber({ field: 'leaseSeconds' }, leaseSeconds, 1, longestLease);
+  checkLease(leaseSeconds);
   const [row] = await queries.syncRunHeartbeat.run({ ...params, leaseSeconds }, client);
   return row ?? leaseLost();
 }
 
 /**
- * Ends a run. Success heals the connection and makes it due after its interval, or at once if a sync was
- * requested meanwhile. A failure counts and puts off the next sync, longer each time; an auth or
+ * Ends a run. Success says that all streams have been read as far as they go: it heals the connection,
+ * moves its cursor to the point that all inbound streams have passed, and makes it due after its interval,
+ * or at once if a sync was requested meanwhile. A failure counts and puts off the next sync, longer each time; an auth or
  * permission failure puts the connection in error at once (unless other credentials have been stored since
  * `credentialsVersion`: then it is due at once), others after five in a row and an hour.
  * `cancelled` gives up the turn, and the connection is due at once.
@@ -112,9 +120,7 @@ export async function syncRunFinish(client: Queryable, params: RunKey & RunEnd):
   const credentialsVersion = end?.credentialsVersion ?? null;
   if (credentialsVersion !== null) checkVersion(credentialsVersion);
   if (reason !== null) checkShortText({ field: 'reason' }, reason, 500);
-  if (retryAfterSeconds !== null) {
-    checkWholeNumber({ field: 'retryAfterSeconds' }, retryAfterSeconds, 0, 604_800);
-  }
+  if (retryAfterSeconds !== null) checkRetryAfter({ field: 'retryAfterSeconds' }, retryAfterSeconds);
   const { organisationId, connectionId, runId, outcome } = params;
   const [row] = await queries.syncRunFinish.run(
     {
@@ -126,6 +132,7 @@ export async function syncRunFinish(client: Queryable, params: RunKey & RunEnd):
       reason,
       retryAfterSeconds,
       credentialsVersion,
+      hasMore: params.outcome === 'success' && params.hasMore === true,
     },
     client,
   );
@@ -186,16 +193,4 @@ export async function syncRunPurge(
   const endedBefore = timestampParameter({ field: 'endedBefore' }, params.endedBefore);
   const [row] = await queries.syncRunPurge.run({ endedBefore, limit }, client);
   return row as queries.SyncRunPurgeResult;
-}
-
-function checkRunKey(key: RunKey): void {
-  checkConnectionKey(key);
-  checkId({ field: 'runId' }, key.runId);
-}
-
-function leaseLost(): never {
-  throw new CrmSchemaError(
-    'lease_lost',
-    'The run has ended, or its lease has run out, or the connection is disconnected: nothing was written.',
-  );
 }

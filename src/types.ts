@@ -22,6 +22,10 @@ export type SyncStatus = (typeof syncStatuses)[number];
 export const syncRunOutcomes = ['success', 'failed', 'abandoned', 'cancelled'] as const;
 export type SyncRunOutcome = (typeof syncRunOutcomes)[number];
 
+/** What a CRM takes to resume a stream (`crm_sync_cursors_kind_check`). */
+export const cursorKinds = ['timestamp', 'token', 'page'] as const;
+export type CursorKind = (typeof cursorKinds)[number];
+
 /** Why a sync operation failed (`crm_sync_error_is_valid`). */
 export const syncErrorKinds = [
   'auth',

@@ -36,6 +36,22 @@ export function checkConnectionKey(key: { organisationId: unknown; connectionId:
   checkUuid({ field: 'connectionId' }, key.connectionId);
 }
 
+/** Names one run of a connection. */
+export function checkRunKey(key: { organisationId: unknown; connectionId: unknown; runId: unknown }): void {
+  checkConnectionKey(key);
+  checkId({ field: 'runId' }, key.runId);
+}
+
+/** How long a lease lasts without a sign of life, in seconds: up to a day. */
+export function checkLease(leaseSeconds: unknown): void {
+  checkWholeNumber({ field: 'leaseSeconds' }, leaseSeconds, 1, 86_400);
+}
+
+/** How long a CRM wants to be left alone, in seconds: up to a week. */
+export function checkRetryAfter(place: Place, retryAfterSeconds: unknown): void {
+  checkWholeNumber(place, retryAfterSeconds, 0, 604_800);
+}
+
 export function checkProvider(place: Place, value: unknown): asserts value is Provider {
   if (!isOneOf(value, providers)) {
     refuse(place, `has to be one of ${providers.join(', ')}, not ${shown(value)}`, 'unknown_provider');
@@ -128,7 +144,7 @@ export function checkLimit(value: number, field = 'limit'): void {
 }
 
 /** Text that PostgreSQL can store and hands back the same. */
-function checkText(place: Place, value: unknown): asserts value is string {
+export function checkText(place: Place, value: unknown): asserts value is string {
   if (typeof value !== 'string') refuse(place, `has to be text, not ${shown(value)}`);
   if (value.includes('\0')) refuse(place, 'contains a NUL character');
   // Otherwise a lone surrogate becomes U+FFFD on the way, and two different ids could become one.

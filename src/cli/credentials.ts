@@ -1,10 +1,11 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { KeyRing } from '../credentials/key-ring.js';
 import { connectionsUnder, credentialsCountByKey, type KeyUsage } from '../credentials/key-usage.js';
 import { credentialsRotate, type RotationResult } from '../credentials/rotation.js';
 import { withDatabase } from './database.js';
 import { exitCodes } from './failures.js';
 import { addKeyCommands } from './keys.js';
+import { size } from './options.js';
 import { connections, count, duration, showProgress } from './progress.js';
 
 /** `crm-schema credentials …` */
@@ -23,18 +24,10 @@ export function credentialsCommand(): Command {
     .description(
       'Puts all credentials under the current key, in batches, beside live traffic. May be interrupted and run again.',
     )
-    .option('--batch-size <rows>', '1 to 1,000 connections a statement', batchSize, 100)
+    .option('--batch-size <rows>', '1 to 1,000 connections a statement', size, 100)
     .option('--json', 'for programs')
     .action(rotate);
   return command;
-}
-
-function batchSize(value: string): number {
-  const size = Number(value);
-  if (!Number.isInteger(size) || size < 1 || size > 1000) {
-    throw new InvalidArgumentError('It has to be a whole number from 1 to 1000.');
-  }
-  return size;
 }
 
 async function status(options: { json?: boolean }): Promise<void> {

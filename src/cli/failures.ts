@@ -3,16 +3,25 @@ import { CrmSchemaError } from '../errors.js';
 /** What a pipeline can tell apart. `unmet`: nothing failed, but something is not as it should be. */
 export const exitCodes = { done: 0, failed: 1, usage: 2, unmet: 3 } as const;
 
+/** What was asked about is not there, which is no failure: ends with the exit code `unmet`. */
+export class Lacking extends Error {}
+
 const lost = 'The connection to the database was lost. What was done stays; run it again for the rest.';
+
+const outdated =
+  'The schema is not there, or of an older version: run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".';
 
 /** What to do about the failures that are to be expected: by SQLSTATE, or by Node's code. */
 const advice: Record<string, string> = {
   '28P01': 'The database refuses the user or the password: check DATABASE_URL.',
   '28000': 'The database refuses the user: check DATABASE_URL, and whether the server wants TLS.',
   '3D000': 'There is no such database: check DATABASE_URL.',
-  '42P01':
-    'The schema is not there: run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".',
-  '42501': 'The user may not do this: it takes SELECT and UPDATE on crm_connections.',
+  // A table, a column or a function that there is not.
+  '42P01': outdated,
+  '42703': outdated,
+  '42883': outdated,
+  '42501':
+    'The user may not do this: it takes SELECT on the tables crm_*, and UPDATE to rotate keys or replay failures.',
   '25006': 'The database is read-only, perhaps a replica: connect to the primary.',
   ECONNREFUSED:
     'Nothing answers at the database’s address: check DATABASE_URL, and whether the server is up.',

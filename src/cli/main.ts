@@ -2,13 +2,18 @@
 import { createRequire } from 'node:module';
 import { Command, CommanderError } from 'commander';
 import { credentialsCommand } from './credentials.js';
-import { exitCodes, explain } from './failures.js';
+import { failuresCommand } from './failing-records.js';
+import { exitCodes, explain, Lacking } from './failures.js';
+import { healthCommand } from './health.js';
+import { visible } from './text.js';
 
 const { version } = createRequire(import.meta.url)('../../package.json');
 
 const program = new Command('crm-schema')
   .description("Looks after the database of NurtureHub's CRM integrations.")
   .version(version)
+  .addCommand(healthCommand())
+  .addCommand(failuresCommand())
   .addCommand(credentialsCommand())
   .addHelpText(
     'afterAll',
@@ -32,7 +37,7 @@ try {
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
   } else {
-    console.error(explain(error));
-    process.exitCode = exitCodes.failed;
+    console.error(visible(explain(error)));
+    process.exitCode = error instanceof Lacking ? exitCodes.unmet : exitCodes.failed;
   }
 }

@@ -52,6 +52,11 @@ export function count(number: number): string {
   return number.toLocaleString('en-GB');
 }
 
+/** `10`, or `1,000+` where counting stopped at the limit. */
+export function countUpTo(limit: number, number: number): string {
+  return number < limit ? count(number) : `${count(limit)}+`;
+}
+
 /** `1 connection`, `10,000 connections`. */
 export function connections(number: number): string {
   return `${count(number)} connection${number === 1 ? '' : 's'}`;

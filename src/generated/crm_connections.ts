@@ -136,15 +136,16 @@ export interface ConnectionDisconnectQuery {
   result: ConnectionDisconnectResult;
 }
 
-const connectionDisconnectIR = {"usedParamSet":{"reason":true,"organisationId":true,"connectionId":true},"params":[{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":476,"b":482}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":732,"b":747}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":768,"b":781}]}],"statement":"-- Ends a live connection, closes its open run and wipes its credentials; the row stays as history, with\n-- the given reason or else the one it had. One row, or none if the organisation has no such live\n-- connection. By primary key; locks the connection for the transaction, then the run. (A run that is\n-- opened at the same moment stays, holds nothing, and is swept.)\nwith ended as (\n  update crm_connections\n  set\n    status = 'disconnected',\n    status_reason = coalesce(:reason::text, status_reason),\n    status_changed_at = now(),\n    disconnected_at = now(),\n    credentials = null,\n    credentials_version = credentials_version + 1,\n    credentials_expires_at = null,\n    sync_requested_at = null\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  returning\n    organisation_id,\n    id,\n    disconnected_at\n),\ncancelled as (\n  update crm_sync_runs as run\n  set\n    ended_at = crm_now(),\n    outcome = 'cancelled'\n  from ended\n  where run.organisation_id = ended.organisation_id\n    and run.connection_id = ended.id\n    and run.ended_at is null\n)\nselect disconnected_at as \"disconnectedAt!\"\nfrom ended"};
+const connectionDisconnectIR = {"usedParamSet":{"reason":true,"organisationId":true,"connectionId":true},"params":[{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":621,"b":627}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":877,"b":892}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":913,"b":926}]}],"statement":"-- Ends a live connection, closes its open run, and wipes its credentials, what was to be tried again and\n-- what was to be pushed; the row and the log stay as history, with the given reason or else the one it had.\n-- One row, or none if the organisation has no such live connection. By primary keys and\n-- crm_outbound_changes_next_attempt_at_idx; locks the connection for the transaction, then the run, the\n-- failures and the changes. (A run that is opened at the same moment stays, holds nothing, and is swept.)\nwith ended as (\n  update crm_connections\n  set\n    status = 'disconnected',\n    status_reason = coalesce(:reason::text, status_reason),\n    status_changed_at = now(),\n    disconnected_at = now(),\n    credentials = null,\n    credentials_version = credentials_version + 1,\n    credentials_expires_at = null,\n    sync_requested_at = null\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  returning\n    organisation_id,\n    id,\n    disconnected_at\n),\ncancelled as (\n  update crm_sync_runs as run\n  set\n    ended_at = crm_now(),\n    outcome = 'cancelled'\n  from ended\n  where run.organisation_id = ended.organisation_id\n    and run.connection_id = ended.id\n    and run.ended_at is null\n),\nforgotten as (\n  delete from crm_sync_failures as failure\n  using ended\n  where failure.organisation_id = ended.organisation_id\n    and failure.connection_id = ended.id\n),\nwaiting as (\n  select change.contact_id\n  from ended\n  inner join crm_outbound_changes as change\n    on change.organisation_id = ended.organisation_id\n    and change.connection_id = ended.id\n  -- What the host is changing at this moment is dropped when it is announced.\n  for update of change skip locked\n),\ndropped as (\n  delete from crm_outbound_changes as change\n  using ended\n  cross join waiting\n  where change.organisation_id = ended.organisation_id\n    and change.contact_id = waiting.contact_id\n    and change.connection_id = ended.id\n)\nselect disconnected_at as \"disconnectedAt!\"\nfrom ended"};
 
 /**
  * Query generated from SQL:
  * ```
- * -- Ends a live connection, closes its open run and wipes its credentials; the row stays as history, with
- * -- the given reason or else the one it had. One row, or none if the organisation has no such live
- * -- connection. By primary key; locks the connection for the transaction, then the run. (A run that is
- * -- opened at the same moment stays, holds nothing, and is swept.)
+ * -- Ends a live connection, closes its open run, and wipes its credentials, what was to be tried again and
+ * -- what was to be pushed; the row and the log stay as history, with the given reason or else the one it had.
+ * -- One row, or none if the organisation has no such live connection. By primary keys and
+ * -- crm_outbound_changes_next_attempt_at_idx; locks the connection for the transaction, then the run, the
+ * -- failures and the changes. (A run that is opened at the same moment stays, holds nothing, and is swept.)
  * with ended as (
  *   update crm_connections
  *   set
@@ -173,6 +174,29 @@ const connectionDisconnectIR = {"usedParamSet":{"reason":true,"organisationId":t
  *   where run.organisation_id = ended.organisation_id
  *     and run.connection_id = ended.id
  *     and run.ended_at is null
+ * ),
+ * forgotten as (
+ *   delete from crm_sync_failures as failure
+ *   using ended
+ *   where failure.organisation_id = ended.organisation_id
+ *     and failure.connection_id = ended.id
+ * ),
+ * waiting as (
+ *   select change.contact_id
+ *   from ended
+ *   inner join crm_outbound_changes as change
+ *     on change.organisation_id = ended.organisation_id
+ *     and change.connection_id = ended.id
+ *   -- What the host is changing at this moment is dropped when it is announced.
+ *   for update of change skip locked
+ * ),
+ * dropped as (
+ *   delete from crm_outbound_changes as change
+ *   using ended
+ *   cross join waiting
+ *   where change.organisation_id = ended.organisation_id
+ *     and change.contact_id = waiting.contact_id
+ *     and change.connection_id = ended.id
  * )
  * select disconnected_at as "disconnectedAt!"
  * from ended
@@ -377,7 +401,13 @@ export interface ConnectionListWithHealthResult {
   credentialsVersion: number;
   /** When the connection ended. Set exactly when status is disconnected. */
   disconnectedAt: Timestamp | null;
+  /** How many syncs have failed in a row, abandoned ones among them. */
+  failedSyncs: number;
+  /** When the first of the failed syncs since the last success failed. Null if the last sync succeeded. */
+  failingSince: Timestamp | null;
   failureCount: number;
+  givenUpRecords: number;
+  lagSeconds: number | null;
   /** Why it failed: kind, retryable, message and optionally the provider's own code. Never a payload, a secret or personal data. Set exactly when status is error. */
   lastError: Json | null;
   /** When the operation ended, by the database's clock or the sync worker's. */
@@ -386,18 +416,30 @@ export interface ConnectionListWithHealthResult {
   lastEventStatus: string | null;
   /** When the operation ended, by the database's clock or the sync worker's. */
   lastFailureAt: Timestamp | null;
+  /** When a sync last came to its end with success. Null before the first. */
+  lastSuccessAt: Timestamp | null;
   /** The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM's clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise. */
   lastSyncedAt: Timestamp | null;
+  /** Why it failed, as in crm_sync_log. Set exactly when outcome is failed. */
+  lastSyncError: Json | null;
+  /** success: it came to its end. failed: it could not, error says why. abandoned: the worker gave no sign of life. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open. */
+  lastSyncOutcome: string | null;
+  /** When the connection is due: the oldest due is claimed first. Not before the end of a run that is open. Of no meaning once disconnected. */
+  nextSyncAt: Timestamp;
   /** The organisation (tenant) that owns the connection. */
   organisationId: string;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
+  retriedRecords: number;
+  /** When the connection was claimed. */
+  runningSince: Timestamp | null;
   /** active: syncing may go on. error: it needs attention, status_reason says which. disconnected: history. */
   status: string;
   /** When status last became what it is. */
   statusChangedAt: Timestamp;
   /** Why the connection is in its status, in words an agent can act on; required for error, absent for active. Never a secret or personal data. */
   statusReason: string | null;
+  waitingChanges: number;
 }
 
 /** 'ConnectionListWithHealth' query type */
@@ -406,16 +448,19 @@ export interface ConnectionListWithHealthQuery {
   result: ConnectionListWithHealthResult;
 }
 
-const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organisationId":true},"params":[{"name":"failuresSince","required":true,"transform":{"type":"scalar"},"locs":[{"a":1971,"b":1985}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":2079,"b":2094}]}],"statement":"-- Every connection an organisation has or had, live ones first, then by provider and newest first,\n-- with what the log says of its health: the last event, the last failure, and the failures since a\n-- time, counted up to 1,000. A handful of rows by the primary key; for each, the log's primary key\n-- and crm_sync_log_status_connection_id_idx, newest first; «is true» keeps the planner from the primary\n-- key where only failures are wanted.\nselect\n  connection.organisation_id as \"organisationId\",\n  connection.id as \"connectionId\",\n  connection.provider,\n  connection.status,\n  connection.status_reason as \"statusReason\",\n  connection.status_changed_at as \"statusChangedAt\",\n  connection.credentials_version as \"credentialsVersion\",\n  connection.credentials_expires_at as \"credentialsExpiresAt\",\n  connection.last_synced_at as \"lastSyncedAt\",\n  connection.connected_at as \"connectedAt\",\n  connection.disconnected_at as \"disconnectedAt\",\n  last_event.occurred_at as \"lastEventAt?\",\n  last_event.status as \"lastEventStatus?\",\n  last_failure.occurred_at as \"lastFailureAt?\",\n  last_failure.error as \"lastError?\",\n  failures.count as \"failureCount!\"\nfrom crm_connections as connection\nleft join lateral (\n  select\n    occurred_at,\n    status\n  from crm_sync_log\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_event on true\nleft join lateral (\n  select\n    occurred_at,\n    error\n  from crm_sync_log\n  where (organisation_id = connection.organisation_id) is true\n    and connection_id = connection.id\n    and status = 'error'\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_failure on true\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_log\n    where (organisation_id = connection.organisation_id) is true\n      and connection_id = connection.id\n      and status = 'error'\n      and occurred_at >= :failuresSince!::timestamptz\n    limit 1000\n  ) as counted\n) as failures\nwhere connection.organisation_id = :organisationId!::uuid\norder by\n  connection.status = 'disconnected',\n  connection.provider,\n  connection.connected_at desc,\n  connection.id"};
+const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organisationId":true},"params":[{"name":"failuresSince","required":true,"transform":{"type":"scalar"},"locs":[{"a":4067,"b":4081}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":4175,"b":4190}]}],"statement":"-- Every connection an organisation has or had, live ones first, then by provider and newest first,\n-- with its health: how its syncs have gone, what is running, what waits and what fails now, each counted\n-- up to 1,000; and what the log says: the last event, the last failure, and the failures since a time, counted\n-- up to 1,000. A handful of rows by the primary key; for each, the log's primary key and\n-- crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from the primary key\n-- where only failures are wanted), crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key,\n-- crm_sync_failures_next_attempt_at_idx, crm_sync_failures_gave_up_at_idx and\n-- crm_outbound_changes_next_attempt_at_idx.\nselect\n  connection.organisation_id as \"organisationId\",\n  connection.id as \"connectionId\",\n  connection.provider,\n  connection.status,\n  connection.status_reason as \"statusReason\",\n  connection.status_changed_at as \"statusChangedAt\",\n  connection.credentials_version as \"credentialsVersion\",\n  connection.credentials_expires_at as \"credentialsExpiresAt\",\n  connection.last_synced_at as \"lastSyncedAt\",\n  connection.connected_at as \"connectedAt\",\n  connection.disconnected_at as \"disconnectedAt\",\n  connection.next_sync_at as \"nextSyncAt\",\n  connection.last_success_at as \"lastSuccessAt\",\n  connection.first_failed_at as \"failingSince\",\n  connection.failure_count as \"failedSyncs\",\n  case\n    when connection.status <> 'disconnected'\n      then extract(epoch from crm_now() - connection.last_synced_at)::double precision\n  end as \"lagSeconds\",\n  last_run.outcome as \"lastSyncOutcome?\",\n  last_run.error as \"lastSyncError?\",\n  run.started_at as \"runningSince?\",\n  retried.count as \"retriedRecords!\",\n  given_up.count as \"givenUpRecords!\",\n  waiting.count as \"waitingChanges!\",\n  last_event.occurred_at as \"lastEventAt?\",\n  last_event.status as \"lastEventStatus?\",\n  last_failure.occurred_at as \"lastFailureAt?\",\n  last_failure.error as \"lastError?\",\n  failures.count as \"failureCount!\"\nfrom crm_connections as connection\nleft join crm_sync_runs as run\n  on run.organisation_id = connection.organisation_id\n  and run.connection_id = connection.id\n  and run.ended_at is null\n  and run.expires_at > crm_now()\nleft join lateral (\n  select\n    outcome,\n    error\n  from crm_sync_runs\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n    and ended_at is not null\n  order by id desc\n  limit 1\n) as last_run on true\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_failures\n    where organisation_id = connection.organisation_id\n      and connection_id = connection.id\n      and next_attempt_at is not null\n    limit 1000\n  ) as counted\n) as retried\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_failures\n    where organisation_id = connection.organisation_id\n      and connection_id = connection.id\n      and gave_up_at is not null\n    limit 1000\n  ) as counted\n) as given_up\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_outbound_changes\n    where organisation_id = connection.organisation_id\n      and connection_id = connection.id\n    limit 1000\n  ) as counted\n) as waiting\nleft join lateral (\n  select\n    occurred_at,\n    status\n  from crm_sync_log\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_event on true\nleft join lateral (\n  select\n    occurred_at,\n    error\n  from crm_sync_log\n  where (organisation_id = connection.organisation_id) is true\n    and connection_id = connection.id\n    and status = 'error'\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_failure on true\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_log\n    where (organisation_id = connection.organisation_id) is true\n      and connection_id = connection.id\n      and status = 'error'\n      and occurred_at >= :failuresSince!::timestamptz\n    limit 1000\n  ) as counted\n) as failures\nwhere connection.organisation_id = :organisationId!::uuid\norder by\n  connection.status = 'disconnected',\n  connection.provider,\n  connection.connected_at desc,\n  connection.id"};
 
 /**
  * Query generated from SQL:
  * ```
  * -- Every connection an organisation has or had, live ones first, then by provider and newest first,
- * -- with what the log says of its health: the last event, the last failure, and the failures since a
- * -- time, counted up to 1,000. A handful of rows by the primary key; for each, the log's primary key
- * -- and crm_sync_log_status_connection_id_idx, newest first; «is true» keeps the planner from the primary
- * -- key where only failures are wanted.
+ * -- with its health: how its syncs have gone, what is running, what waits and what fails now, each counted
+ * -- up to 1,000; and what the log says: the last event, the last failure, and the failures since a time, counted
+ * -- up to 1,000. A handful of rows by the primary key; for each, the log's primary key and
+ * -- crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from the primary key
+ * -- where only failures are wanted), crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key,
+ * -- crm_sync_failures_next_attempt_at_idx, crm_sync_failures_gave_up_at_idx and
+ * -- crm_outbound_changes_next_attempt_at_idx.
  * select
  *   connection.organisation_id as "organisationId",
  *   connection.id as "connectionId",
@@ -428,12 +473,74 @@ const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organi
  *   connection.last_synced_at as "lastSyncedAt",
  *   connection.connected_at as "connectedAt",
  *   connection.disconnected_at as "disconnectedAt",
+ *   connection.next_sync_at as "nextSyncAt",
+ *   connection.last_success_at as "lastSuccessAt",
+ *   connection.first_failed_at as "failingSince",
+ *   connection.failure_count as "failedSyncs",
+ *   case
+ *     when connection.status <> 'disconnected'
+ *       then extract(epoch from crm_now() - connection.last_synced_at)::double precision
+ *   end as "lagSeconds",
+ *   last_run.outcome as "lastSyncOutcome?",
+ *   last_run.error as "lastSyncError?",
+ *   run.started_at as "runningSince?",
+ *   retried.count as "retriedRecords!",
+ *   given_up.count as "givenUpRecords!",
+ *   waiting.count as "waitingChanges!",
  *   last_event.occurred_at as "lastEventAt?",
  *   last_event.status as "lastEventStatus?",
  *   last_failure.occurred_at as "lastFailureAt?",
  *   last_failure.error as "lastError?",
  *   failures.count as "failureCount!"
  * from crm_connections as connection
+ * left join crm_sync_runs as run
+ *   on run.organisation_id = connection.organisation_id
+ *   and run.connection_id = connection.id
+ *   and run.ended_at is null
+ *   and run.expires_at > crm_now()
+ * left join lateral (
+ *   select
+ *     outcome,
+ *     error
+ *   from crm_sync_runs
+ *   where organisation_id = connection.organisation_id
+ *     and connection_id = connection.id
+ *     and ended_at is not null
+ *   order by id desc
+ *   limit 1
+ * ) as last_run on true
+ * cross join lateral (
+ *   select count(*)::integer as count
+ *   from (
+ *     select
+ *     from crm_sync_failures
+ *     where organisation_id = connection.organisation_id
+ *       and connection_id = connection.id
+ *       and next_attempt_at is not null
+ *     limit 1000
+ *   ) as counted
+ * ) as retried
+ * cross join lateral (
+ *   select count(*)::integer as count
+ *   from (
+ *     select
+ *     from crm_sync_failures
+ *     where organisation_id = connection.organisation_id
+ *       and connection_id = connection.id
+ *       and gave_up_at is not null
+ *     limit 1000
+ *   ) as counted
+ * ) as given_up
+ * cross join lateral (
+ *   select count(*)::integer as count
+ *   from (
+ *     select
+ *     from crm_outbound_changes
+ *     where organisation_id = connection.organisation_id
+ *       and connection_id = connection.id
+ *     limit 1000
+ *   ) as counted
+ * ) as waiting
  * left join lateral (
  *   select
  *     occurred_at,
@@ -482,6 +589,58 @@ const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organi
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>('connectionListWithHealth', connectionListWithHealthIR);
 
 
+/** 'ConnectionListTotals' parameters type */
+export type ConnectionListTotalsParams = void;
+
+/** 'ConnectionListTotals' return type */
+export interface ConnectionListTotalsResult {
+  connections: number;
+  due: number;
+  failing: number;
+  neverSynced: number;
+  nextSyncAt: Timestamp;
+  oldestSuccessAt: Timestamp | null;
+  /** The CRM: agentos, reapit, alto, street, loop or custom. */
+  provider: string;
+  /** active: syncing may go on. error: it needs attention, status_reason says which. disconnected: history. */
+  status: string;
+}
+
+/** 'ConnectionListTotals' query type */
+export interface ConnectionListTotalsQuery {
+  params: ConnectionListTotalsParams;
+  result: ConnectionListTotalsResult;
+}
+
+const connectionListTotalsIR = {"usedParamSet":{},"params":[],"statement":"-- How the live connections of all organisations fare: a row per CRM and status. For monitoring; reads each\n-- connection once.\nselect\n  provider,\n  status,\n  count(*)::integer as \"connections!\",\n  count(*) filter (where last_success_at is null)::integer as \"neverSynced!\",\n  count(*) filter (where failure_count > 0)::integer as \"failing!\",\n  count(*) filter (where next_sync_at <= crm_now())::integer as \"due!\",\n  min(next_sync_at) as \"nextSyncAt!\",\n  min(last_success_at) as \"oldestSuccessAt?\"\nfrom crm_connections\nwhere status <> 'disconnected'\ngroup by\n  provider,\n  status\norder by\n  provider,\n  status"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- How the live connections of all organisations fare: a row per CRM and status. For monitoring; reads each
+ * -- connection once.
+ * select
+ *   provider,
+ *   status,
+ *   count(*)::integer as "connections!",
+ *   count(*) filter (where last_success_at is null)::integer as "neverSynced!",
+ *   count(*) filter (where failure_count > 0)::integer as "failing!",
+ *   count(*) filter (where next_sync_at <= crm_now())::integer as "due!",
+ *   min(next_sync_at) as "nextSyncAt!",
+ *   min(last_success_at) as "oldestSuccessAt?"
+ * from crm_connections
+ * where status <> 'disconnected'
+ * group by
+ *   provider,
+ *   status
+ * order by
+ *   provider,
+ *   status
+ * ```
+ */
+export const connectionListTotals = new PreparedQuery<ConnectionListTotalsParams,ConnectionListTotalsResult>('connectionListTotals', connectionListTotalsIR);
+
+
 /** 'ConnectionRequestSync' parameters type */
 export interface ConnectionRequestSyncParams {
   connectionIds: stringArray;
@@ -501,15 +660,15 @@ export interface ConnectionRequestSyncQuery {
   result: ConnectionRequestSyncResult;
 }
 
-const connectionRequestSyncIR = {"usedParamSet":{"isUrgent":true,"organisationId":true,"connectionIds":true},"params":[{"name":"isUrgent","required":true,"transform":{"type":"scalar"},"locs":[{"a":574,"b":583},{"a":1302,"b":1311}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":985,"b":1000},{"a":1560,"b":1575}]},{"name":"connectionIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":1036,"b":1050}]}],"statement":"-- Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.\n-- During a run it is remembered, and is another sync after it. Returns those for which something changed:\n-- a storm of requests is one write, and one sync. By primary key; locks the rows for the transaction, in\n-- the order of their keys.\nwith clock as materialized (\n  select crm_now() as at\n),\nwanted as (\n  select\n    connection.id,\n    connection.next_sync_at,\n    connection.sync_requested_at,\n    -- Null does not count.\n    greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at,\n    exists (\n      select\n      from crm_sync_runs as run\n      where run.organisation_id = connection.organisation_id\n        and run.connection_id = connection.id\n        and run.ended_at is null\n        and run.expires_at > clock.at\n    ) as is_running\n  from crm_connections as connection\n  cross join clock\n  where connection.organisation_id = :organisationId!::uuid\n    and connection.id = any(:connectionIds!::uuid[])\n    and connection.status <> 'disconnected'\n  order by connection.id\n  for no key update of connection\n)\nupdate crm_connections\nset\n  sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),\n  not_before_at = case when not :isUrgent!::boolean then not_before_at end,\n  next_sync_at = case\n    when wanted.is_running then crm_connections.next_sync_at\n    else least(crm_connections.next_sync_at, wanted.at)\n  end\nfrom wanted\ncross join clock\nwhere crm_connections.organisation_id = :organisationId!::uuid\n  and crm_connections.id = wanted.id\n  and (wanted.sync_requested_at is null or (wanted.next_sync_at > wanted.at and not wanted.is_running))\nreturning crm_connections.id as \"connectionId\""};
+const connectionRequestSyncIR = {"usedParamSet":{"isUrgent":true,"organisationId":true,"connectionIds":true},"params":[{"name":"isUrgent","required":true,"transform":{"type":"scalar"},"locs":[{"a":613,"b":622},{"a":1084,"b":1093}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":767,"b":782},{"a":1261,"b":1276}]},{"name":"connectionIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":818,"b":832}]}],"statement":"-- Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.\n-- During a run it is remembered, and is another sync after it: the claim passes over what is running.\n-- Returns those for which something changed: a storm of requests is one write, and one sync. By primary\n-- key; locks the rows for the transaction, in the order of their keys.\nwith clock as materialized (\n  select crm_now() as at\n),\nwanted as (\n  select\n    connection.id,\n    connection.next_sync_at,\n    connection.sync_requested_at,\n    -- Null does not count.\n    greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at\n  from crm_connections as connection\n  cross join clock\n  where connection.organisation_id = :organisationId!::uuid\n    and connection.id = any(:connectionIds!::uuid[])\n    and connection.status <> 'disconnected'\n  order by connection.id\n  for no key update of connection\n)\nupdate crm_connections\nset\n  sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),\n  not_before_at = case when not :isUrgent!::boolean then not_before_at end,\n  next_sync_at = least(crm_connections.next_sync_at, wanted.at)\nfrom wanted\ncross join clock\nwhere crm_connections.organisation_id = :organisationId!::uuid\n  and crm_connections.id = wanted.id\n  and (wanted.sync_requested_at is null or wanted.next_sync_at > wanted.at)\nreturning crm_connections.id as \"connectionId\""};
 
 /**
  * Query generated from SQL:
  * ```
  * -- Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.
- * -- During a run it is remembered, and is another sync after it. Returns those for which something changed:
- * -- a storm of requests is one write, and one sync. By primary key; locks the rows for the transaction, in
- * -- the order of their keys.
+ * -- During a run it is remembered, and is another sync after it: the claim passes over what is running.
+ * -- Returns those for which something changed: a storm of requests is one write, and one sync. By primary
+ * -- key; locks the rows for the transaction, in the order of their keys.
  * with clock as materialized (
  *   select crm_now() as at
  * ),
@@ -519,15 +678,7 @@ const connectionRequestSyncIR = {"usedParamSet":{"isUrgent":true,"organisationId
  *     connection.next_sync_at,
  *     connection.sync_requested_at,
  *     -- Null does not count.
- *     greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at,
- *     exists (
- *       select
- *       from crm_sync_runs as run
- *       where run.organisation_id = connection.organisation_id
- *         and run.connection_id = connection.id
- *         and run.ended_at is null
- *         and run.expires_at > clock.at
- *     ) as is_running
+ *     greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at
  *   from crm_connections as connection
  *   cross join clock
  *   where connection.organisation_id = :organisationId!::uuid
@@ -540,15 +691,12 @@ const connectionRequestSyncIR = {"usedParamSet":{"isUrgent":true,"organisationId
  * set
  *   sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),
  *   not_before_at = case when not :isUrgent!::boolean then not_before_at end,
- *   next_sync_at = case
- *     when wanted.is_running then crm_connections.next_sync_at
- *     else least(crm_connections.next_sync_at, wanted.at)
- *   end
+ *   next_sync_at = least(crm_connections.next_sync_at, wanted.at)
  * from wanted
  * cross join clock
  * where crm_connections.organisation_id = :organisationId!::uuid
  *   and crm_connections.id = wanted.id
- *   and (wanted.sync_requested_at is null or (wanted.next_sync_at > wanted.at and not wanted.is_running))
+ *   and (wanted.sync_requested_at is null or wanted.next_sync_at > wanted.at)
  * returning crm_connections.id as "connectionId"
  * ```
  */
@@ -573,19 +721,40 @@ export interface ConnectionResetLastSyncedAtQuery {
   result: ConnectionResetLastSyncedAtResult;
 }
 
-const connectionResetLastSyncedAtIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":265,"b":280}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":299,"b":312}]}],"statement":"-- Forgets the cursor of a live connection, which asks for a full sync. One row, or none if the\n-- organisation has no such live connection. By primary key; locks the row for the transaction.\nupdate crm_connections\nset last_synced_at = null\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid\n  and status <> 'disconnected'\nreturning id as \"connectionId\""};
+const connectionResetLastSyncedAtIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":362,"b":377}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":398,"b":411}]}],"statement":"-- Forgets the cursor of a live connection and those of its inbound streams, so that the next sync is a full\n-- one. One row, or none if the organisation has no such live connection. By primary keys; locks the\n-- connection for the transaction, then the cursors.\nwith forgotten as (\n  update crm_connections\n  set last_synced_at = null\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  returning\n    organisation_id,\n    id\n),\nreset as (\n  update crm_sync_cursors as cursor\n  set\n    kind = null,\n    synced_to_at = null,\n    token = null,\n    page = null,\n    version = cursor.version + 1,\n    moved_at = crm_now()\n  from forgotten\n  where cursor.organisation_id = forgotten.organisation_id\n    and cursor.connection_id = forgotten.id\n    and cursor.direction = 'inbound'\n)\nselect id as \"connectionId\"\nfrom forgotten"};
 
 /**
  * Query generated from SQL:
  * ```
- * -- Forgets the cursor of a live connection, which asks for a full sync. One row, or none if the
- * -- organisation has no such live connection. By primary key; locks the row for the transaction.
- * update crm_connections
- * set last_synced_at = null
- * where organisation_id = :organisationId!::uuid
- *   and id = :connectionId!::uuid
- *   and status <> 'disconnected'
- * returning id as "connectionId"
+ * -- Forgets the cursor of a live connection and those of its inbound streams, so that the next sync is a full
+ * -- one. One row, or none if the organisation has no such live connection. By primary keys; locks the
+ * -- connection for the transaction, then the cursors.
+ * with forgotten as (
+ *   update crm_connections
+ *   set last_synced_at = null
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *     and status <> 'disconnected'
+ *   returning
+ *     organisation_id,
+ *     id
+ * ),
+ * reset as (
+ *   update crm_sync_cursors as cursor
+ *   set
+ *     kind = null,
+ *     synced_to_at = null,
+ *     token = null,
+ *     page = null,
+ *     version = cursor.version + 1,
+ *     moved_at = crm_now()
+ *   from forgotten
+ *   where cursor.organisation_id = forgotten.organisation_id
+ *     and cursor.connection_id = forgotten.id
+ *     and cursor.direction = 'inbound'
+ * )
+ * select id as "connectionId"
+ * from forgotten
  * ```
  */
 export const connectionResetLastSyncedAt = new PreparedQuery<ConnectionResetLastSyncedAtParams,ConnectionResetLastSyncedAtResult>('connectionResetLastSyncedAt', connectionResetLastSyncedAtIR);
@@ -672,5 +841,53 @@ const connectionSetStatusIR = {"usedParamSet":{"credentialsVersion":true,"organi
  * ```
  */
 export const connectionSetStatus = new PreparedQuery<ConnectionSetStatusParams,ConnectionSetStatusResult>('connectionSetStatus', connectionSetStatusIR);
+
+
+/** 'ConnectionTotalWork' parameters type */
+export type ConnectionTotalWorkParams = void;
+
+/** 'ConnectionTotalWork' return type */
+export interface ConnectionTotalWorkResult {
+  expired: number;
+  givenUpRecords: number;
+  retriedRecords: number;
+  running: number;
+  waitingChanges: number;
+}
+
+/** 'ConnectionTotalWork' query type */
+export interface ConnectionTotalWorkQuery {
+  params: ConnectionTotalWorkParams;
+  result: ConnectionTotalWorkResult;
+}
+
+const connectionTotalWorkIR = {"usedParamSet":{},"params":[],"statement":"-- What goes on and what waits, over all organisations, each counted up to 10,000. One row, for monitoring;\n-- by crm_sync_runs_expires_at_idx; of the other tables it reads that many rows as they come.\nselect\n  (\n    select count(*)::integer\n    from (select from crm_sync_runs where ended_at is null and expires_at > crm_now() limit 10000) as counted\n  ) as \"running!\",\n  (\n    select count(*)::integer\n    from (select from crm_sync_runs where ended_at is null and expires_at <= crm_now() limit 10000) as counted\n  ) as \"expired!\",\n  (\n    select count(*)::integer\n    from (select from crm_sync_failures where next_attempt_at is not null limit 10000) as counted\n  ) as \"retriedRecords!\",\n  (\n    select count(*)::integer\n    from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted\n  ) as \"givenUpRecords!\",\n  (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as \"waitingChanges!\""};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- What goes on and what waits, over all organisations, each counted up to 10,000. One row, for monitoring;
+ * -- by crm_sync_runs_expires_at_idx; of the other tables it reads that many rows as they come.
+ * select
+ *   (
+ *     select count(*)::integer
+ *     from (select from crm_sync_runs where ended_at is null and expires_at > crm_now() limit 10000) as counted
+ *   ) as "running!",
+ *   (
+ *     select count(*)::integer
+ *     from (select from crm_sync_runs where ended_at is null and expires_at <= crm_now() limit 10000) as counted
+ *   ) as "expired!",
+ *   (
+ *     select count(*)::integer
+ *     from (select from crm_sync_failures where next_attempt_at is not null limit 10000) as counted
+ *   ) as "retriedRecords!",
+ *   (
+ *     select count(*)::integer
+ *     from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted
+ *   ) as "givenUpRecords!",
+ *   (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as "waitingChanges!"
+ * ```
+ */
+export const connectionTotalWork = new PreparedQuery<ConnectionTotalWorkParams,ConnectionTotalWorkResult>('connectionTotalWork', connectionTotalWorkIR);
 
 

@@ -111,6 +111,45 @@ await pool.end();`,
   expect(stdout).toBe(blocks[index + 1]?.text);
 });
 
+test('the README’s outline of a sync engine runs', async () => {
+  const outline =
+    (await codeBlocks()).find(({ text }) => text.includes('syncBatchRecord(pool, {'))?.text ?? '';
+  const { organisationId, contactIds } = await createTenant(database.pool, 2);
+  const { connectionId } = await connect(database.pool, organisationId, 'reapit');
+  const path = projectPath(`.readme-test-${process.pid}-engine.mts`);
+  onTestFinished(() => rm(path));
+  const functions = Object.keys(api).filter((name) => new RegExp(`\\b${name}\\(`).test(outline));
+  await writeFile(
+    path,
+    `import pg from 'pg';
+import { outboundChangeRecord, ${functions.join(', ')} } from '@nurturehub/crm-schema';
+const [contactId, contact] = ${JSON.stringify(contactIds)};
+const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
+await pool.query("update crm_connections set next_sync_at = '2000-01-01' where id = '${connectionId}'");
+await outboundChangeRecord(pool, { organisationId: '${organisationId}', contactIds: [contact] });
+${outline}
+await pool.end();`,
+  );
+  await run(process.execPath, ['--import', 'tsx', path], {
+    cwd: projectPath('.'),
+    env: { ...process.env, DATABASE_URL: database.url },
+  });
+  const { rows } = await database.pool.query(
+    `select outcome, success_count, last_synced_at, (select count(*) from crm_outbound_changes) as waiting
+     from crm_sync_runs inner join crm_connections on crm_connections.id = connection_id
+     where connection_id = $1`,
+    [connectionId],
+  );
+  expect(rows).toEqual([
+    {
+      outcome: 'success',
+      success_count: '2',
+      last_synced_at: new Date('2026-11-16T09:05:00Z'),
+      waiting: '0',
+    },
+  ]);
+});
+
 test('the example that refreshes a token does so once, however many run, and marks what is refused', async () => {
   const { organisationId } = await createTenant(database.pool);
   const { connectionId } = await connect(database.pool, organisationId, 'reapit');

@@ -75,6 +75,9 @@ test('our tables are there, and nothing else', async () => {
   expect((await found('tables')).map(({ name }) => name)).toEqual([
     'contact_external_ids',
     'crm_connections',
+    'crm_outbound_changes',
+    'crm_sync_cursors',
+    'crm_sync_failures',
     'crm_sync_log',
     'crm_sync_runs',
   ]);

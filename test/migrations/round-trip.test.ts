@@ -19,7 +19,10 @@ const tablesByMigration = [
   ['crm_connections', 1],
   ['crm_sync_log', 2],
   ['contact_external_ids', 3],
-  ['crm_sync_runs', 5],
+  ['crm_outbound_changes', 4],
+  ['crm_sync_runs', 6],
+  ['crm_sync_cursors', 7],
+  ['crm_sync_failures', 8],
 ] as const;
 
 const dataLoss = { code: 'CRM03', message: expect.stringContaining('has rows') };
@@ -46,6 +49,39 @@ async function fill(client: Parameters<typeof createTenant>[0], table: string): 
       started_at: '2026-11-16T09:00:00Z',
       heartbeat_at: '2026-11-16T09:00:00Z',
       expires_at: '2026-11-16T09:05:00Z',
+    });
+  }
+  if (table === 'crm_sync_cursors') {
+    await insert(client, table, {
+      organisation_id: organisationId,
+      connection_id: connectionId,
+      direction: 'inbound',
+      entity_type: 'contact',
+      moved_at: '2026-11-16T09:00:00Z',
+    });
+  }
+  if (table === 'crm_sync_failures') {
+    await insert(client, table, {
+      organisation_id: organisationId,
+      connection_id: connectionId,
+      direction: 'inbound',
+      entity_type: 'contact',
+      record_id: '1',
+      attempts: 1,
+      error: { kind: 'timeout', retryable: true, message: 'No answer.' },
+      first_failed_at: '2026-11-16T09:00:00Z',
+      last_failed_at: '2026-11-16T09:00:00Z',
+      next_attempt_at: '2026-11-16T09:01:00Z',
+    });
+  }
+  if (table === 'crm_outbound_changes') {
+    await insert(client, table, {
+      organisation_id: organisationId,
+      contact_id: contactIds[0],
+      connection_id: connectionId,
+      first_changed_at: '2026-11-16T09:00:00Z',
+      last_changed_at: '2026-11-16T09:00:00Z',
+      next_attempt_at: '2026-11-16T09:00:00Z',
     });
   }
   if (table === 'crm_sync_log') {
@@ -100,7 +136,9 @@ describe('down with rows', () => {
       expect((await client.query(`select name from ${migrationsTable} order by id`)).rows).toEqual(
         applied.rows,
       );
-      await client.query('truncate contact_external_ids, crm_sync_runs');
+      await client.query(
+        'truncate contact_external_ids, crm_sync_runs, crm_sync_cursors, crm_sync_failures, crm_outbound_changes',
+      );
       // Only a superuser can switch off that the log is append-only.
       await client.query("set session_replication_role = 'replica'");
       await client.query('delete from crm_sync_log');

@@ -141,7 +141,7 @@ describe('the schedule of a connection', () => {
   });
 
   test('is added without rewriting the connections that are there', async () => {
-    const position = migrations.findIndex(({ file }) => file === '0005_add_sync_schedule.sql');
+    const position = migrations.findIndex(({ file }) => file === '0006_add_sync_schedule.sql');
     await rolledBack(pool, async (client) => {
       for (const migration of migrations.slice(position).toReversed()) await client.query(migration.down);
       const file = async () =>
@@ -179,7 +179,7 @@ describe('the schedule of a connection', () => {
     ['a request', 'sync_requested_at = now()'],
     ['an interval of its own', 'sync_interval_seconds = 60'],
   ])('going down is refused while there is %s, unless on purpose', async (_, assignment) => {
-    const position = migrations.findIndex(({ file }) => file === '0005_add_sync_schedule.sql');
+    const position = migrations.findIndex(({ file }) => file === '0006_add_sync_schedule.sql');
     const later = migrations.slice(position + 1).toReversed();
     const down = migrations[position]?.down ?? '';
     await rolledBack(pool, async (client) => {

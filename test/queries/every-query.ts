@@ -3,14 +3,23 @@ import type pg from 'pg';
 import * as contactExternalIdQueries from '../../src/generated/contact_external_ids.js';
 import * as credentialsQueries from '../../src/generated/credentials.js';
 import * as connectionQueries from '../../src/generated/crm_connections.js';
+import * as outboundChangeQueries from '../../src/generated/crm_outbound_changes.js';
+import * as syncCursorQueries from '../../src/generated/crm_sync_cursors.js';
+import * as syncFailureQueries from '../../src/generated/crm_sync_failures.js';
 import * as syncLogQueries from '../../src/generated/crm_sync_log.js';
 import * as syncRunQueries from '../../src/generated/crm_sync_runs.js';
+import * as syncBatchQueries from '../../src/generated/sync_batches.js';
 import {
   type ConnectionKey,
   connectionAdvanceLastSyncedAt,
   connectionDisconnect,
   connectionSetStatus,
   contactExternalIdLinkMany,
+  outboundChangeRecord,
+  type RunKey,
+  syncBatchRecord,
+  syncCursorReset,
+  syncErrorKinds,
   syncLogRecord,
   syncRunClaim,
   syncRunFinish,
@@ -26,6 +35,10 @@ const generated = {
   ...syncRunQueries,
   ...syncLogQueries,
   ...contactExternalIdQueries,
+  ...syncBatchQueries,
+  ...syncCursorQueries,
+  ...syncFailureQueries,
+  ...outboundChangeQueries,
 };
 
 export type QueryName = keyof typeof generated;
@@ -115,6 +128,12 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   await syncRunFinish(pool, { ...runOf(healthy), outcome: 'failed', error: noAnswer });
   await pool.query('update crm_connections set next_sync_at = now() where id = $1', [healthy.connectionId]);
   await claim();
+  await recordBatch(pool, runOf(healthy));
+  await pool.query('update crm_connections set last_success_at = now() where id = $1', [
+    healthy.connectionId,
+  ]);
+  await outboundChangeRecord(pool, { organisationId, contactIds: [bothId, takenId] });
+  await pool.query('delete from crm_outbound_changes where connection_id = $1', [fresh.connectionId]);
   await pool.query(
     "update crm_sync_runs set heartbeat_at = now() - interval '2 hours', expires_at = now() - interval '1 hour' where connection_id = $1",
     [stray.connectionId],
@@ -147,10 +166,12 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     connectionGet: [healthy, failing, ended],
     connectionGetCredentials: [healthy, fresh],
     connectionGetLive: ['reapit', 'alto', 'street'].map((provider) => ({ organisationId, provider })),
+    connectionListTotals: [undefined],
     connectionListWithHealth: [{ organisationId, failuresSince: since }],
     connectionRequestSync: [{ organisationId, connectionIds: [fresh.connectionId], isUrgent: false }],
     connectionResetLastSyncedAt: [fresh],
     connectionSetStatus: [{ ...fresh, status: 'active' }],
+    connectionTotalWork: [undefined],
     contactExternalIdLink: [
       { ...record('1'), contactIds: [bothId] },
       { ...record('1'), contactIds: [takenId] },
@@ -182,17 +203,89 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         credentials: [{ ...rewrapped }],
       },
     ],
+    outboundChangeAnnounce: [{ limit: 1000 }],
+    outboundChangeClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
+    outboundChangeListWaiting: [{ ...healthy, contactIds }],
+    outboundChangeRecord: [{ organisationId, contactIds: [otherId], fromConnectionId: null }],
+    syncBatchRecord: [batchOfOne(runOf(fresh)), batchOfOne(runOf(fresh))],
+    syncCursorForget: [{ ...healthy, ...contact, entityType: 'landlord' }],
+    syncCursorList: [healthy],
+    syncCursorReset: [{ ...healthy, ...contact }],
+    syncFailureClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
+    syncFailureCountByKind: [{ ...healthy, kinds: [...syncErrorKinds] }],
+    syncFailureList: [
+      { ...healthy, kinds: [...syncErrorKinds], beforeLastFailedAt: null, beforeId: null, limit: 10 },
+    ],
+    syncFailureReplay: [
+      {
+        ...healthy,
+        kinds: [...syncErrorKinds],
+        failedFrom: since,
+        failedBefore: '2100-01-01T00:00:00Z',
+        limit: 10,
+      },
+    ],
     syncLogCountErrorsByKind: [{ ...healthy, since }],
     syncLogListByConnection: [{ ...healthy, ...first }],
     syncLogListByContact: [{ organisationId, contactId: bothId, ...first }],
     syncLogListFailures: [{ ...failing, ...first }],
     syncLogRecord: [recordOne(healthy)],
     syncRunClaim: [{ worker: 'test', limit: 1000, leaseSeconds: 60 }],
-    syncRunFinish: [{ ...runOf(failing), outcome: 'success' }],
+    syncRunFinish: [{ ...runOf(failing), outcome: 'success', hasMore: false }],
     syncRunHeartbeat: [{ ...runOf(fresh), leaseSeconds: 60 }],
     syncRunListByConnection: [{ ...healthy, limit: 10 }],
     syncRunPurge: [{ endedBefore: '2026-01-01T00:00:00Z', limit: 10 }],
     syncRunSweep: [{ limit: 1000 }],
+  };
+}
+
+/** A batch that leaves cursors of every kind and failures of every state, one of which is due. */
+async function recordBatch(pool: pg.Pool, run: RunKey): Promise<void> {
+  const failure = (externalId: string, retryable: boolean) =>
+    ({
+      direction: 'inbound',
+      entityType: 'contact',
+      externalId,
+      status: 'error',
+      error: { kind: 'validation', retryable, message: 'No name.' },
+    }) as const;
+  const stream = (entityType: string) => ({ direction: 'inbound', entityType, version: 0 }) as const;
+  const syncedTo = '2026-11-16T09:00:00Z';
+  await syncBatchRecord(pool, {
+    ...run,
+    batchNumber: 1,
+    events: [failure('due', true), failure('waiting', true), failure('given-up', false)],
+    cursors: [
+      { ...stream('contact'), position: { kind: 'timestamp', syncedTo } },
+      { ...stream('applicant'), position: { kind: 'token', token: 'next', syncedTo } },
+      { ...stream('vendor'), position: { kind: 'page', page: 7 } },
+      { ...stream('landlord'), position: { kind: 'timestamp', syncedTo } },
+      { ...stream('tenant'), position: { kind: 'timestamp', syncedTo } },
+    ],
+  });
+  await syncCursorReset(pool, { ...run, direction: 'inbound', entityType: 'tenant' });
+  await pool.query(
+    "update crm_sync_failures set next_attempt_at = now() where connection_id = $1 and record_id = 'due'",
+    [run.connectionId],
+  );
+}
+
+function batchOfOne(run: RunKey): ParamsOf<'syncBatchRecord'> {
+  return {
+    ...recordOne(run),
+    runId: run.runId,
+    batchNumber: 1,
+    leaseSeconds: 60,
+    retryAfters: [60],
+    areLinks: [false],
+    changeVersions: [null as never],
+    cursorDirections: ['inbound'],
+    cursorEntityTypes: ['contact'],
+    cursorVersions: [0],
+    cursorKinds: ['timestamp'],
+    cursorSyncedTos: ['2026-11-16T09:00:00Z'],
+    cursorTokens: [null as never],
+    cursorPages: [null as never],
   };
 }
 

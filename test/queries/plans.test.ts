@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { syncErrorKinds } from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { encryptCredentials } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';
@@ -13,6 +14,8 @@ interface Expectation {
   indexes: string[];
   /** At most so many buffers are touched: a bound that a plan through the wrong index breaks. */
   buffers: number;
+  /** What may be read from its beginning, where the query wants all of it or any rows of it. */
+  scanned?: string[];
 }
 
 const liveConnection = {
@@ -22,6 +25,15 @@ const liveConnection = {
 };
 /** A run that is open is found by either key. */
 const runs = ['crm_sync_runs_pkey', 'crm_sync_runs_connection_id_open_key'];
+/** The open run of a connection, found and locked by whoever holds it. */
+const heldRun = [...liveConnection.indexes, ...runs];
+const failures = [
+  'crm_sync_failures_pkey',
+  'crm_sync_failures_kind_idx',
+  'crm_sync_failures_next_attempt_at_idx',
+  'crm_sync_failures_gave_up_at_idx',
+];
+const changes = ['crm_outbound_changes_pkey', 'crm_outbound_changes_next_attempt_at_idx'];
 const mappings = [
   'contact_external_ids_pkey',
   'contact_external_ids_contact_id_provider_key',
@@ -33,17 +45,31 @@ const mappings = [
 const expectations: Record<QueryName, Expectation> = {
   connectionAdvanceLastSyncedAt: { indexes: ['crm_connections_pkey'], buffers: 60 },
   connectionConnect: { indexes: [], buffers: 100 },
-  connectionDisconnect: { indexes: [...liveConnection.indexes, ...runs], buffers: 60 },
+  connectionDisconnect: { indexes: [...heldRun, ...failures, ...changes], buffers: 60 },
   connectionGet: { indexes: ['crm_connections_pkey'], buffers: 10 },
   connectionGetCredentials: liveConnection,
   connectionGetLive: { indexes: ['crm_connections_organisation_id_provider_live_key'], buffers: 10 },
+  connectionListTotals: { indexes: [], buffers: 800, scanned: ['crm_connections'] },
   connectionListWithHealth: {
-    indexes: ['crm_connections_pkey', 'crm_sync_log_pkey', 'crm_sync_log_status_connection_id_idx'],
-    buffers: 700,
+    indexes: [
+      'crm_connections_pkey',
+      'crm_sync_log_pkey',
+      'crm_sync_log_status_connection_id_idx',
+      ...runs,
+      ...failures,
+      ...changes,
+    ],
+    // A thousand failures, given-up records and changes each are counted.
+    buffers: 2000,
   },
-  connectionRequestSync: { indexes: [...liveConnection.indexes, ...runs], buffers: 60 },
-  connectionResetLastSyncedAt: liveConnection,
+  connectionRequestSync: { indexes: heldRun, buffers: 60 },
+  connectionResetLastSyncedAt: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 60 },
   connectionSetStatus: liveConnection,
+  connectionTotalWork: {
+    indexes: ['crm_sync_runs_expires_at_idx', ...failures, ...changes],
+    buffers: 3000,
+    scanned: ['crm_sync_failures', 'crm_outbound_changes'],
+  },
   credentialsCountByKey: { indexes: ['crm_connections_credentials_key_id_idx'], buffers: 60 },
   credentialsListByKey: {
     indexes: ['crm_connections_pkey', 'crm_connections_credentials_key_id_idx'],
@@ -59,6 +85,30 @@ const expectations: Record<QueryName, Expectation> = {
   contactExternalIdRepoint: { indexes: mappings, buffers: 100 },
   contactExternalIdResolve: { indexes: ['contact_external_ids_pkey'], buffers: 10 },
   contactExternalIdUnlink: { indexes: mappings, buffers: 60 },
+  outboundChangeAnnounce: {
+    indexes: [
+      'crm_outbound_changes_last_changed_at_new_idx',
+      'crm_sync_runs_expires_at_idx',
+      ...changes,
+      ...heldRun,
+    ],
+    buffers: 1500,
+  },
+  outboundChangeClaim: { indexes: [...changes, ...heldRun], buffers: 1500 },
+  outboundChangeListWaiting: { indexes: [...changes, ...failures], buffers: 20 },
+  outboundChangeRecord: { indexes: ['crm_connections_pkey'], buffers: 100 },
+  syncBatchRecord: {
+    indexes: [...heldRun, ...mappings, ...failures, ...changes, 'crm_sync_cursors_pkey'],
+    buffers: 200,
+  },
+  syncCursorForget: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 20 },
+  syncCursorList: { indexes: ['crm_sync_cursors_pkey'], buffers: 20 },
+  syncCursorReset: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 60 },
+  syncFailureClaim: { indexes: [...failures, ...heldRun], buffers: 1500 },
+  // Ten kinds, up to 1,000 of each.
+  syncFailureCountByKind: { indexes: ['crm_sync_failures_kind_idx'], buffers: 5000 },
+  syncFailureList: { indexes: ['crm_sync_failures_kind_idx'], buffers: 700 },
+  syncFailureReplay: { indexes: [...failures, ...heldRun], buffers: 1500 },
   syncLogCountErrorsByKind: { indexes: ['crm_sync_log_status_connection_id_idx'], buffers: 500 },
   syncLogListByConnection: { indexes: ['crm_sync_log_pkey'], buffers: 80 },
   syncLogListByContact: { indexes: ['crm_sync_log_internal_id_idx', 'crm_connections_pkey'], buffers: 200 },
@@ -74,8 +124,8 @@ const expectations: Record<QueryName, Expectation> = {
     ],
     buffers: 1000,
   },
-  syncRunFinish: { indexes: [...liveConnection.indexes, ...runs], buffers: 60 },
-  syncRunHeartbeat: { indexes: [...liveConnection.indexes, ...runs], buffers: 60 },
+  syncRunFinish: { indexes: [...heldRun, 'crm_sync_cursors_pkey'], buffers: 60 },
+  syncRunHeartbeat: { indexes: heldRun, buffers: 60 },
   // A page of 50 runs, which are on as many pages of the table.
   syncRunListByConnection: { indexes: ['crm_sync_runs_pkey'], buffers: 80 },
   syncRunPurge: { indexes: ['crm_sync_runs_ended_at_idx', 'crm_sync_runs_pkey'], buffers: 700 },
@@ -124,6 +174,25 @@ const values: Record<string, unknown> = {
   directions: ['inbound'],
   statuses: ['success'],
   errors: [null],
+  hasMore: false,
+  batchNumber: 1,
+  retryAfters: [null],
+  areLinks: [true],
+  changeVersions: [null],
+  cursorDirections: ['inbound'],
+  cursorEntityTypes: ['contact'],
+  cursorVersions: [1],
+  cursorKinds: ['timestamp'],
+  cursorSyncedTos: [dayOfThisMonth(70)],
+  cursorTokens: [null],
+  cursorPages: [null],
+  direction: 'inbound',
+  fromConnectionId: null,
+  kinds: syncErrorKinds,
+  // Two days of the failures, of which there is one every other minute.
+  failedFrom: dayOfThisMonth(10),
+  failedBefore: dayOfThisMonth(11),
+  beforeLastFailedAt: dayOfThisMonth(20),
 };
 
 /** What some queries take in place of the values above. */
@@ -222,9 +291,59 @@ beforeAll(async () => {
     `update crm_connections set next_sync_at = now() + interval '1 day'
      where id not in (select id from crm_connections order by id limit 10)`,
   );
+  // Of the busy agency 20,000 records fail, of all kinds, one in ten is given up and one in a hundred is
+  // due; as many contacts wait to be pushed, of which one in a hundred is not announced; of 300 others, 30.
+  await pool.query(
+    `insert into crm_sync_failures (organisation_id, connection_id, direction, entity_type, record_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at, gave_up_at)
+     select
+       connection.organisation_id,
+       connection.id,
+       case when number % 2 = 0 then 'outbound' else 'inbound' end,
+       'contact',
+       case when number % 2 = 0 then gen_random_uuid()::text else 'OXF' || number end,
+       1 + number % 10,
+       jsonb_build_object('kind', ($2::text[])[1 + number % 10], 'retryable', true, 'message', 'No answer.'),
+       $3::timestamptz,
+       $3::timestamptz + number * interval '2 minutes',
+       case when number % 11 <> 0 then now() + case when number % 100 = 1 then interval '-1 hour' else interval '1 hour' end end,
+       case when number % 11 = 0 then now() end
+     from (
+       select organisation_id, id, row_number() over (order by organisation_id <> $1, id) as position
+       from crm_connections
+     ) as connection
+     cross join lateral generate_series(1, case when position = 1 then 20000 else 30 end) as number
+     where position <= 300`,
+    [organisationId, syncErrorKinds, dayOfThisMonth(0)],
+  );
+  await pool.query(
+    `insert into crm_outbound_changes (organisation_id, contact_id, connection_id, first_changed_at, last_changed_at, next_attempt_at, is_announced)
+     select
+       contacts.organisation_id,
+       contacts.id,
+       connection.id,
+       $1::timestamptz,
+       $1::timestamptz + number * interval '1 minute',
+       now() + case when number % 100 = 0 then interval '-1 hour' else interval '1 hour' end,
+       number % 100 <> 0
+     from (
+       select organisation_id, id, row_number() over () as number from contacts
+     ) as contacts
+     inner join crm_connections as connection on connection.organisation_id = contacts.organisation_id`,
+    [dayOfThisMonth(0)],
+  );
+  await pool.query(
+    `insert into crm_sync_cursors (organisation_id, connection_id, direction, entity_type, kind, synced_to_at, moved_at)
+     select organisation_id, id, direction, entity_type, 'timestamp', $1, now()
+     from crm_connections
+     cross join unnest(array['inbound', 'outbound']) as direction
+     cross join unnest(array['contact', 'landlord', 'applicant']) as entity_type`,
+    [dayOfThisMonth(0)],
+  );
   // Only what is flushed counts as visible to all, which is what reading an index alone depends on.
   await pool.query('checkpoint');
-  await pool.query('vacuum crm_connections, crm_sync_runs');
+  await pool.query(
+    'vacuum crm_connections, crm_sync_runs, crm_sync_failures, crm_outbound_changes, crm_sync_cursors',
+  );
   await pool.query('analyze');
   const { rows } = await pool.query(
     "select contact_id from contact_external_ids where organisation_id = $1 and external_id = 'OXF7'",
@@ -274,6 +393,11 @@ function allNodes(node: PlanNode): PlanNode[] {
   return [node, ...(node.Plans ?? []).flatMap(allNodes)];
 }
 
+/** How many buffers a node and those below it touched. */
+function touched(node: PlanNode): number {
+  return (node['Shared Hit Blocks'] ?? 0) + (node['Shared Read Blocks'] ?? 0);
+}
+
 /** Runs a query as the server does it for a prepared statement, undoes it, and returns how it went. */
 async function explain(client: pg.ClientBase, name: QueryName, mode: string): Promise<PlanNode> {
   const { text, parameterNames } = queries[name];
@@ -301,8 +425,11 @@ describe.each(['force_generic_plan', 'force_custom_plan'])('with %s', (mode) => 
       );
       const { rows: filled } = await client.query('select relname from pg_class where relpages > 0');
       const filledNames = filled.map(({ relname }) => relname);
+      const allowed = expectations[name].scanned ?? [];
       expect(
-        scanned.map((node) => node['Relation Name']).filter((relation) => filledNames.includes(relation)),
+        scanned
+          .map((node) => node['Relation Name'] as string)
+          .filter((relation) => filledNames.includes(relation) && !allowed.includes(relation)),
       ).toEqual([]);
 
       const { rows: used } = await client.query(
@@ -316,8 +443,9 @@ describe.each(['force_generic_plan', 'force_custom_plan'])('with %s', (mode) => 
       );
       const { indexes, buffers } = expectations[name];
       expect(indexes).toEqual(expect.arrayContaining(used.map((row) => row.name)));
-      expect(used.length > 0).toBe(indexes.length > 0);
-      expect((plan['Shared Hit Blocks'] ?? 0) + (plan['Shared Read Blocks'] ?? 0)).toBeLessThan(buffers);
+      if (allowed.length === 0) expect(used.length > 0).toBe(indexes.length > 0);
+      // What writes and is not read runs after the plan’s root, which does not count it.
+      expect(Math.max(...nodes.map(touched))).toBeLessThan(buffers);
     } finally {
       client.release();
     }
@@ -343,7 +471,7 @@ describe('of a large connection without a failure', () => {
         Object.assign(values, { organisationId, connectionId });
         for (const mode of ['force_generic_plan', 'force_custom_plan']) {
           const plan = await explain(client, name, mode);
-          expect((plan['Shared Hit Blocks'] ?? 0) + (plan['Shared Read Blocks'] ?? 0)).toBeLessThan(100);
+          expect(touched(plan)).toBeLessThan(100);
         }
       } finally {
         Object.assign(values, before);
@@ -359,7 +487,7 @@ test('every index on our tables serves a query or a constraint', async () => {
      from pg_index
      inner join pg_class as index on index.oid = indexrelid
      inner join pg_class as heap on heap.oid = indrelid
-     where heap.relname in ('crm_connections', 'crm_sync_log', 'crm_sync_runs', 'contact_external_ids')
+     where (heap.relname ~ '^crm_' and not heap.relispartition or heap.relname = 'contact_external_ids')
        and not indisunique`,
   );
   const used = new Set(Object.values(expectations).flatMap(({ indexes }) => indexes));

@@ -118,7 +118,12 @@ describe.each(clients)('through %s', (_, open) => {
 test('every query has a test of its behaviour, through the public function of its name', () => {
   const files = [
     'queries/connections',
+    'queries/connection-health',
     'queries/contact-external-ids',
+    'queries/outbound-changes',
+    'queries/sync-batches',
+    'queries/sync-cursors',
+    'queries/sync-failures',
     'queries/sync-log',
     'queries/sync-runs',
     'credentials/stored',

@@ -20,6 +20,7 @@ import {
   syncRunPurge,
   syncRunSweep,
 } from '../../src/index.js';
+import { atNine as atNineOn, nine } from '../support/clock.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 
@@ -31,35 +32,9 @@ beforeEach(async () => {
   await pool.query('delete from crm_connections');
 });
 
-const start = '2026-11-16T09:00:00Z';
+const start = nine;
 
-/** A client for which time stands still until it is told otherwise. */
-class Clock {
-  #now = new Date(start);
-  readonly client: pg.Client;
-
-  constructor(client: pg.Client) {
-    this.client = client;
-  }
-
-  async set(): Promise<void> {
-    await this.client.query("select set_config('crm_schema.now', $1, false)", [this.#now.toISOString()]);
-  }
-
-  async pass(seconds: number): Promise<void> {
-    this.#now = new Date(this.#now.getTime() + seconds * 1000);
-    await this.set();
-  }
-}
-
-/** Runs `work` on a client whose time is stopped at 16 November 2026, 09:00. */
-async function atNine(work: (client: pg.Client, clock: Clock) => Promise<void>): Promise<void> {
-  await withClient(url, async (client) => {
-    const clock = new Clock(client);
-    await clock.set();
-    await work(client, clock);
-  });
-}
+const atNine = (work: Parameters<typeof atNineOn>[1]) => atNineOn(url, work);
 
 /** A connection that is due at nine. */
 async function connectDue(provider: Provider = 'reapit', dueAt = start): Promise<ConnectionKey> {
@@ -593,6 +568,22 @@ describe('connectionRequestSync', () => {
       await clock.pass(10);
       await syncRunFinish(client, { ...run, outcome: 'success' });
       expect((await claimOne(client)).connectionId).toBe(key.connectionId);
+    });
+  });
+
+  test('a request while a sync comes to its end is another sync after it', async () => {
+    const key = await connectDue();
+    await atNine(async (client) => {
+      const run = await claimOne(client);
+      await client.query('begin');
+      await syncRunFinish(client, { ...run, outcome: 'success' });
+      await atNine(async (other) => {
+        const request = connectionRequestSync(other, { ...key, connectionIds: [key.connectionId] });
+        await sleep(200);
+        await client.query('commit');
+        expect(await request).toHaveLength(1);
+      });
+      expect(await claimOne(client)).toMatchObject(key);
     });
   });
 

@@ -11,7 +11,10 @@ test('every constraint that can be violated has a code of its own or is invalid 
   const { rows } = await pool.query(
     `select conname as name, conrelid::regclass::text as table
      from pg_constraint
-     where conrelid::regclass::text in ('crm_connections', 'crm_sync_log', 'crm_sync_runs', 'contact_external_ids')
+     where conrelid::regclass::text in (
+         'crm_connections', 'crm_sync_log', 'crm_sync_runs', 'crm_sync_cursors', 'crm_sync_failures',
+         'crm_outbound_changes', 'contact_external_ids'
+       )
        and contype <> 'n'
      union all
      select indexrelid::regclass::text, indrelid::regclass::text
@@ -37,12 +40,18 @@ test('every constraint that can be violated has a code of its own or is invalid 
     crm_connections_organisation_id_provider_live_key: 'live_connection_exists',
     crm_connections_pkey: 'connection_exists',
     crm_connections_provider_check: 'unknown_provider',
+    crm_outbound_changes_connection_id_fkey: 'wrong_tenant',
+    crm_outbound_changes_contact_id_fkey: 'wrong_tenant',
+    crm_sync_cursors_connection_id_fkey: 'wrong_tenant',
+    crm_sync_failures_connection_id_fkey: 'wrong_tenant',
     crm_sync_log_connection_id_fkey: 'wrong_tenant',
     crm_sync_runs_connection_id_fkey: 'wrong_tenant',
   });
   const others = Object.entries(codes).filter(([, code]) => code === 'invalid_input');
   expect(
-    others.map(([name]) => name).filter((name) => !/_check$|^crm_sync_(log|runs)_pkey$/.test(name)),
+    others
+      .map(([name]) => name)
+      .filter((name) => !/_check$|^crm_(sync_(log|runs|cursors|failures)|outbound_changes)_pkey$/.test(name)),
   ).toEqual([]);
 });
 

@@ -1,0 +1,399 @@
+/**
+ * A small two-way sync worker, to start a real engine from. Run any number of them, on any number of
+ * machines: whichever dies, another goes on where it was, and nothing is lost or done twice.
+ *
+ * It keeps a contact's name the same here and at the CRMs. What differs between CRMs is in the adapters
+ * (`crm.ts`); what differs between products is in `apply` and `push`; the rest is how to use the schema.
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  askFrom,
+  type BatchEvent,
+  type ClaimedRun,
+  CrmSchemaError,
+  type CursorMove,
+  canonicalTimestamp,
+  contactExternalIdListByContacts,
+  contactExternalIdResolve,
+  contactExternalIdUnlink,
+  outboundChangeClaim,
+  outboundChangeListWaiting,
+  outboundChangeRecord,
+  type RunEnd,
+  type SyncCursor,
+  syncBatchRecord,
+  syncCursorList,
+  syncFailureClaim,
+  syncRunClaim,
+  syncRunFinish,
+  syncRunHeartbeat,
+} from '@nurturehub/crm-schema';
+import type pg from 'pg';
+import { type Crm, CrmError, type CrmPosition, type CrmRecord, type CrmRecordKey } from './crm.js';
+
+/** What a worker is given. */
+export interface Worker {
+  /** Who it is, for people: a host and a process. */
+  name: string;
+  pool: pg.Pool;
+  /** Signs in to the CRM of a connection: see refresh-token.ts for one whose tokens work once. */
+  openCrm(run: ClaimedRun): Promise<Crm>;
+  /** How long the others wait before they take over from a worker that died. */
+  leaseSeconds?: number;
+  /** How far before the cursor to ask again: longer than a CRM takes to show what it has stored. */
+  overlapSeconds?: number;
+}
+
+/** Syncs whatever is due, until the signal. */
+export async function runWorker(worker: Worker, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const found = await syncNext(worker).catch((error) => {
+      console.error(`${worker.name}: ${error}`);
+      return false;
+    });
+    if (!found) await sleep(1000, undefined, { signal }).catch(() => {});
+  }
+}
+
+/** Syncs the connection that has been due longest; false if none is due. */
+export async function syncNext(worker: Worker): Promise<boolean> {
+  const [run] = await syncRunClaim(worker.pool, {
+    worker: worker.name,
+    limit: 1,
+    leaseSeconds: leaseOf(worker),
+  });
+  if (run === undefined) return false;
+  let end: RunEnd;
+  try {
+    const hasMore = await new Sync(worker, run).all();
+    end = { outcome: 'success', hasMore };
+  } catch (error) {
+    if (isCode(error, 'lease_lost')) return true;
+    end = endAfter(error, run);
+  }
+  await syncRunFinish(worker.pool, { ...run, ...end }).catch((error) => {
+    if (!isCode(error, 'lease_lost')) throw error;
+  });
+  return true;
+}
+
+/** How a run ends that an error broke off. */
+function endAfter(error: unknown, { credentialsVersion }: ClaimedRun): RunEnd {
+  // Somebody reset a cursor meanwhile: begin again.
+  if (isCode(error, 'cursor_conflict')) return { outcome: 'cancelled' };
+  if (error instanceof CrmError) {
+    const { retryAfterSeconds } = error;
+    return { outcome: 'failed', error: error.toSyncError(), retryAfterSeconds, credentialsVersion };
+  }
+  console.error(error);
+  const message = 'The sync could not go on: see the log of the worker.';
+  return { outcome: 'failed', error: { kind: 'internal', retryable: true, message } };
+}
+
+/** How many records are claimed in a run, and recorded at a time. */
+const claimLimit = 100;
+const pushBatch = 10;
+
+/** A contact to push, and what it was claimed as. */
+interface Push {
+  contactId: string;
+  changeVersion?: string;
+  /** Of the failure, which is closed by an event of the same type. */
+  entityType?: string;
+}
+
+/** One run: the sync of one connection. */
+class Sync {
+  readonly #worker: Worker;
+  readonly #run: ClaimedRun;
+  readonly #leaseSeconds: number;
+  #batchNumber = 0;
+  /** By a clock that nobody sets. */
+  #leaseEndsAt: number;
+
+  constructor(worker: Worker, run: ClaimedRun) {
+    this.#worker = worker;
+    this.#run = run;
+    this.#leaseSeconds = leaseOf(worker);
+    this.#leaseEndsAt = performance.now() + this.#leaseSeconds * 1000;
+  }
+
+  /** Pushes, tries again what failed, and pulls; returns whether more waits. */
+  async all(): Promise<boolean> {
+    const crm = await this.#worker.openCrm(this.#run);
+    const { pool } = this.#worker;
+    const changes = await outboundChangeClaim(pool, { ...this.#run, limit: claimLimit });
+    const failures = await syncFailureClaim(pool, { ...this.#run, limit: claimLimit });
+    await this.#push(crm, [
+      ...changes.map(({ contactId, version }) => ({ contactId, changeVersion: version })),
+      ...failures
+        .filter(({ direction }) => direction === 'outbound')
+        .map(({ recordId, entityType }) => ({ contactId: recordId, entityType })),
+    ]);
+    for (const { direction, entityType, recordId } of failures) {
+      if (direction === 'inbound') await this.#pullOne(crm, { entityType, externalId: recordId });
+    }
+    const cursors = await syncCursorList(pool, this.#run);
+    for (const entityType of crm.entityTypes) {
+      const cursor = cursors.find((each) => each.direction === 'inbound' && each.entityType === entityType);
+      await this.#pull(crm, entityType, cursor);
+    }
+    return changes.length === claimLimit || failures.length === claimLimit;
+  }
+
+  /** Reads a stream to its end, and records it page by page together with the cursor. */
+  async #pull(crm: Crm, entityType: string, cursor: SyncCursor | undefined): Promise<void> {
+    let version = cursor?.version ?? 0;
+    let reached = cursor?.position?.syncedTo ?? null;
+    let from: CrmPosition | null = cursor?.position ?? null;
+    if (from?.kind === 'timestamp') {
+      from = { kind: 'timestamp', syncedTo: askFrom(reached, this.#worker) as string };
+    }
+    for (let isLast = false; !isLast; ) {
+      const start = from;
+      const page = await this.#ask(() => crm.readPage(entityType, start));
+      // What was asked again may end before what was reached: the cursor stays where it is then.
+      const syncedTo = latest(reached, page.next.syncedTo);
+      const position = { ...page.next, syncedTo } as CursorMove['position'];
+      await this.#record(
+        async (client) => {
+          const events: BatchEvent[] = [];
+          for (const record of page.records) events.push(await this.#apply(client, record));
+          return events;
+        },
+        { direction: 'inbound', entityType, version, position },
+      );
+      version += 1;
+      reached = syncedTo;
+      from = page.next;
+      isLast = page.isLast;
+    }
+  }
+
+  /** Tries a record again that failed. */
+  async #pullOne(crm: Crm, key: CrmRecordKey): Promise<void> {
+    const record = await this.#ask(() => crm.read(key.entityType, key.externalId)).catch(unlessHopeless);
+    await this.#record(async (client) => {
+      if (record instanceof CrmError) return [{ direction: 'inbound', ...key, ...failure(record) }];
+      return [await this.#apply(client, record ?? { ...key, name: '', state: 'deleted' })];
+    });
+  }
+
+  /** Brings a contact up to what the CRM says, and says what that was. */
+  async #apply(client: pg.ClientBase, record: CrmRecord): Promise<BatchEvent> {
+    const { organisationId, connectionId, provider } = this.#run;
+    const { entityType, externalId } = record;
+    const find = (id: string) =>
+      contactExternalIdResolve(client, { organisationId, provider, entityType, externalId: id });
+    const event = { direction: 'inbound', entityType, externalId } as const;
+    const known = await find(externalId);
+
+    if (record.state !== 'active') {
+      if (known === null) return { ...event, status: 'skipped' };
+      await contactExternalIdUnlink(client, {
+        organisationId,
+        provider,
+        entityType,
+        externalId,
+        contactId: known,
+      });
+      // Of a merger, the contact goes on as the record that is left, unless that has one.
+      const survivor = record.mergedInto ?? null;
+      if (survivor !== null && (await find(survivor)) === null) {
+        return { ...event, externalId: survivor, internalId: known, status: 'success', linksContact: true };
+      }
+      return { ...event, internalId: known, status: 'success' };
+    }
+
+    // A record that we wrote, though the answer was lost, names its contact; others may name anything.
+    const { rows } = await client.query(
+      'select id, name from contacts where organisation_id = $1 and id = $2 for no key update',
+      [organisationId, known ?? uuidIn(record.reference)],
+    );
+    const contactId: string = rows[0]?.id ?? randomUUID();
+    const linked = { ...event, internalId: contactId, linksContact: true };
+    if (rows.length === 0) {
+      await client.query('insert into contacts (organisation_id, id, name) values ($1, $2, $3)', [
+        organisationId,
+        contactId,
+        record.name,
+      ]);
+    } else if (rows[0].name === record.name) {
+      return { ...linked, status: known === null ? 'success' : 'skipped' };
+    } else {
+      // With the contact locked: what we have is newer than what the CRM says, and will be pushed.
+      const waiting = await outboundChangeListWaiting(client, { ...this.#run, contactIds: [contactId] });
+      if (waiting.length > 0) return { ...linked, status: 'skipped' };
+      await client.query('update contacts set name = $3 where organisation_id = $1 and id = $2', [
+        organisationId,
+        contactId,
+        record.name,
+      ]);
+    }
+    // The other CRMs of the agency are to have it as well.
+    await outboundChangeRecord(client, {
+      organisationId,
+      contactIds: [contactId],
+      fromConnectionId: connectionId,
+    });
+    return { ...linked, status: 'success' };
+  }
+
+  /** Writes contacts to the CRM as they are now, and records a few at a time. */
+  async #push(crm: Crm, pushes: Push[]): Promise<void> {
+    for (let start = 0; start < pushes.length; start += pushBatch) {
+      const events: BatchEvent[] = [];
+      const gone: (CrmRecordKey & { contactId: string })[] = [];
+      try {
+        for (const push of pushes.slice(start, start + pushBatch)) {
+          events.push(await this.#pushOne(crm, push, gone));
+        }
+      } finally {
+        // Also if the CRM breaks off in the middle: what was written is recorded.
+        const { organisationId, provider } = this.#run;
+        await this.#record(async (client) => {
+          for (const link of gone)
+            await contactExternalIdUnlink(client, { organisationId, provider, ...link });
+          return events;
+        });
+      }
+    }
+  }
+
+  async #pushOne(
+    crm: Crm,
+    { contactId, changeVersion, entityType }: Push,
+    gone: (CrmRecordKey & { contactId: string })[],
+  ): Promise<BatchEvent> {
+    const { organisationId, provider } = this.#run;
+    const { pool } = this.#worker;
+    const ids = await contactExternalIdListByContacts(pool, { organisationId, contactIds: [contactId] });
+    const linked = ids.find((each) => each.provider === provider) ?? null;
+    const event = {
+      direction: 'outbound',
+      entityType: entityType ?? linked?.entityType ?? 'contact',
+      externalId: linked?.externalId ?? null,
+      internalId: contactId,
+      changeVersion,
+    } as const;
+    const { rows } = await pool.query('select name from contacts where organisation_id = $1 and id = $2', [
+      organisationId,
+      contactId,
+    ]);
+    if (rows.length === 0) return { ...event, status: 'skipped' };
+    const written = await this.#ask(() => crm.write({ contactId, name: rows[0].name }, linked)).catch(
+      unlessHopeless,
+    );
+    if (written instanceof CrmError) return { ...event, ...failure(written) };
+    if (written !== null) {
+      return { ...event, ...written, status: 'success', linksContact: true };
+    }
+    // The record is gone, and is not made again.
+    if (linked !== null) gone.push({ ...linked, contactId });
+    return { ...event, status: 'skipped' };
+  }
+
+  /** Asks the CRM, as long as the lease lasts; where it wants a moment of quiet, after that. */
+  async #ask<Answer>(request: () => Promise<Answer>): Promise<Answer> {
+    for (let attempt = 1; ; attempt += 1) {
+      // A worker that was held up must not write what another has written since.
+      if (performance.now() > this.#leaseEndsAt - this.#leaseSeconds * 500) await this.#heartbeat();
+      try {
+        return await request();
+      } catch (error) {
+        const wait =
+          error instanceof CrmError && error.kind === 'rate_limited' ? error.retryAfterSeconds : undefined;
+        if (wait === undefined || wait > this.#leaseSeconds / 2 || attempt === 5) throw error;
+        await sleep(wait * 1000);
+      }
+    }
+  }
+
+  async #heartbeat(): Promise<void> {
+    await syncRunHeartbeat(this.#worker.pool, { ...this.#run, leaseSeconds: this.#leaseSeconds });
+    this.#leaseEndsAt = performance.now() + this.#leaseSeconds * 1000;
+  }
+
+  /**
+   * Records a batch in one transaction with what it does to our own tables. If the answer is lost, it is
+   * done again, which the batch number turns into nothing if it had been done.
+   */
+  async #record(apply: (client: pg.ClientBase) => Promise<BatchEvent[]>, cursor?: CursorMove): Promise<void> {
+    this.#batchNumber += 1;
+    const batch = { ...this.#run, batchNumber: this.#batchNumber, leaseSeconds: this.#leaseSeconds };
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        const began = performance.now();
+        await transaction(this.#worker.pool, async (client) => {
+          // First, so that the connection is locked before any contact, and a lost lease costs nothing.
+          await syncRunHeartbeat(client, batch);
+          const events = await apply(client);
+          const cursors = cursor === undefined ? [] : [cursor];
+          const { outcome } = await syncBatchRecord(client, { ...batch, events, cursors });
+          return outcome === 'recorded';
+        });
+        this.#leaseEndsAt = began + this.#leaseSeconds * 1000;
+        return;
+      } catch (error) {
+        if (error instanceof CrmSchemaError || attempt === 5) throw error;
+        await sleep(attempt * 200);
+      }
+    }
+  }
+}
+
+/** Does some work in a transaction, and undoes it if it returns false or throws. */
+async function transaction(pool: pg.Pool, work: (client: pg.ClientBase) => Promise<boolean>): Promise<void> {
+  const client = await pool.connect();
+  // A connection that is lost says so here too; the statement that fails over it is enough.
+  client.on('error', ignore);
+  let failure: unknown;
+  try {
+    await client.query('begin');
+    const isWanted = await work(client);
+    await client.query(isWanted ? 'commit' : 'rollback');
+  } catch (error) {
+    failure = error;
+    throw error;
+  } finally {
+    client.off('error', ignore);
+    // One whose transaction failed is closed, which undoes it.
+    client.release(failure !== undefined);
+  }
+}
+
+function ignore(): void {}
+
+/** An error of this record alone is recorded; one of the account, or of the line, ends the run. */
+function unlessHopeless(error: unknown): CrmError {
+  const isOfRecord =
+    error instanceof CrmError && !['auth', 'permission', 'rate_limited', 'network'].includes(error.kind);
+  if (isOfRecord) return error;
+  throw error;
+}
+
+function failure(error: CrmError) {
+  const { retryAfterSeconds } = error;
+  return { status: 'error', error: error.toSyncError(), retryAfterSeconds } as const;
+}
+
+/** Null if a CRM's reference is none of ours. */
+function uuidIn(reference: string | null | undefined): string | null {
+  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.exec(reference ?? '')?.[0] ?? null;
+}
+
+function isCode(error: unknown, code: CrmSchemaError['code']): boolean {
+  return error instanceof CrmSchemaError && error.code === code;
+}
+
+function leaseOf({ leaseSeconds = 300 }: Worker): number {
+  return leaseSeconds;
+}
+
+/** The later of two points, either of which may not be known. */
+function latest(one: string | null, other: string | null | undefined): string | null {
+  if (other == null) return one;
+  const point = canonicalTimestamp(other);
+  return one === null || point > one ? point : one;
+}

@@ -1,0 +1,34 @@
+import { InvalidArgumentError } from 'commander';
+import { timestampParameter } from '../timestamps.js';
+import type { Timestamp } from '../types.js';
+import { checkUuid } from '../validation.js';
+
+/** The id of an organisation or a connection; like all options, a wrong call if it is none. */
+export function uuid(value: string): string {
+  refuse('It has to be a UUID.', () => checkUuid({ field: 'id' }, value));
+  return value.toLowerCase();
+}
+
+/** A moment. */
+export function time(value: string): Timestamp {
+  return refuse('It has to be a time with its zone: 2026-11-16T09:00Z.', () =>
+    timestampParameter({ field: 'time' }, value),
+  );
+}
+
+/** The size of a page or a batch. */
+export function size(value: string): number {
+  const number = Number(value);
+  if (!Number.isInteger(number) || number < 1 || number > 1000) {
+    throw new InvalidArgumentError('It has to be a whole number from 1 to 1000.');
+  }
+  return number;
+}
+
+function refuse<Value>(message: string, check: () => Value): Value {
+  try {
+    return check();
+  } catch {
+    throw new InvalidArgumentError(message);
+  }
+}

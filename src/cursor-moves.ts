@@ -1,0 +1,68 @@
+import type { CursorPosition, StreamKey } from './sync-cursors.js';
+import { timestampParameter } from './timestamps.js';
+import { cursorKinds, syncDirections, type Timestamp } from './types.js';
+import {
+  checkEntityType,
+  checkObject,
+  checkOneOf,
+  checkText,
+  checkWholeNumber,
+  type Place,
+  refuse,
+} from './validation.js';
+
+/** A stream's next position, for `syncBatchRecord`. */
+export interface CursorMove extends StreamKey {
+  /** The version that was read; 0 if there was no such cursor. One more once it has moved. */
+  version: number;
+  position: CursorPosition;
+}
+
+/** Checks moves and turns rows to columns, as `unnest` takes them. */
+export function cursorColumns(moves: readonly CursorMove[]) {
+  const seen = new Set<string>();
+  moves.forEach((move, rowIndex) => {
+    checkMove(move, rowIndex);
+    const stream = `${move.direction} ${move.entityType}`;
+    if (seen.has(stream)) refuse({ field: 'cursors.entityType', rowIndex }, 'is in the batch twice');
+    seen.add(stream);
+  });
+  const positions = moves.map(({ position }) => position);
+  // pgtyped types the elements of array parameters as never null.
+  return {
+    cursorDirections: moves.map(({ direction }) => direction as string),
+    cursorEntityTypes: moves.map(({ entityType }) => entityType),
+    cursorVersions: moves.map(({ version }) => version),
+    cursorKinds: positions.map(({ kind }) => kind as string),
+    cursorSyncedTos: positions.map(({ syncedTo }, rowIndex) =>
+      syncedTo == null ? null : timestampParameter({ field: 'cursors.syncedTo', rowIndex }, syncedTo),
+    ) as Timestamp[],
+    cursorTokens: positions.map((position) =>
+      position.kind === 'token' ? position.token : null,
+    ) as string[],
+    cursorPages: positions.map((position) => (position.kind === 'page' ? position.page : null)) as number[],
+  };
+}
+
+function checkMove(move: CursorMove, rowIndex: number): void {
+  const at = (field: string): Place => ({ field: `cursors.${field}`, rowIndex });
+  checkObject(at('cursor'), move);
+  checkStream(move, at);
+  checkWholeNumber(at('version'), move.version, 0, 2_147_483_646);
+  const { position } = move;
+  checkObject(at('position'), position);
+  checkOneOf(at('kind'), position.kind, cursorKinds);
+  if (position.kind === 'timestamp' && position.syncedTo == null) refuse(at('syncedTo'), 'is missing');
+  if (position.kind === 'page') checkWholeNumber(at('page'), position.page, 0, 2_147_483_647);
+  if (position.kind === 'token') {
+    checkText(at('token'), position.token);
+    const bytes = Buffer.byteLength(position.token);
+    if (bytes < 1 || bytes > 4096) refuse(at('token'), 'has to have 1 to 4,096 bytes');
+  }
+}
+
+/** @throws CrmSchemaError `invalid_input` */
+export function checkStream(stream: StreamKey, at = (field: string): Place => ({ field })): void {
+  checkOneOf(at('direction'), stream.direction, syncDirections);
+  checkEntityType(at('entityType'), stream.entityType);
+}

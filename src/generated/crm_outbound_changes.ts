@@ -1,0 +1,319 @@
+/** Types generated for queries found in "queries/crm_outbound_changes.sql" */
+import { PreparedQuery } from '../prepared-query.js';
+
+import type { Timestamp } from '../types.js';
+
+export type NumberOrString = number | string;
+
+export type stringArray = (string)[];
+
+/** 'OutboundChangeAnnounce' parameters type */
+export interface OutboundChangeAnnounceParams {
+  limit: number;
+}
+
+/** 'OutboundChangeAnnounce' return type */
+export interface OutboundChangeAnnounceResult {
+  announced: number;
+}
+
+/** 'OutboundChangeAnnounce' query type */
+export interface OutboundChangeAnnounceQuery {
+  params: OutboundChangeAnnounceParams;
+  result: OutboundChangeAnnounceResult;
+}
+
+const outboundChangeAnnounceIR = {"usedParamSet":{"limit":true},"params":[{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1131,"b":1137}]}],"statement":"-- Asks for a sync of the connections for which the host has recorded changes, as a webhook does\n-- (connectionRequestSync), over all organisations, oldest change first; drops those that came while their\n-- connection was disconnected. One row: how many changes it went through, at most `limit`; those whose\n-- connection or row somebody has locked are left for the next time. By\n-- crm_outbound_changes_last_changed_at_new_idx, then by primary keys; locks the connections for the\n-- transaction, then the changes, and waits for neither. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\nfresh as (\n  select\n    change.organisation_id,\n    change.contact_id,\n    change.connection_id,\n    connection.status <> 'disconnected' as is_live,\n    -- Null does not count.\n    greatest(clock.at, connection.not_before_at) as wanted_at\n  from crm_connections as connection\n  inner join crm_outbound_changes as change\n    on change.organisation_id = connection.organisation_id\n    and change.connection_id = connection.id\n  cross join clock\n  where not change.is_announced\n  order by change.last_changed_at\n  limit :limit!::integer\n  for no key update of connection skip locked\n  for update of change skip locked\n),\ndropped as (\n  delete from crm_outbound_changes as change\n  using fresh\n  where not fresh.is_live\n    and change.organisation_id = fresh.organisation_id\n    and change.contact_id = fresh.contact_id\n    and change.connection_id = fresh.connection_id\n),\nannounced as (\n  update crm_outbound_changes as change\n  set is_announced = true\n  from fresh\n  where fresh.is_live\n    and change.organisation_id = fresh.organisation_id\n    and change.contact_id = fresh.contact_id\n    and change.connection_id = fresh.connection_id\n),\nmade_due as (\n  update crm_connections as connection\n  set\n    sync_requested_at = coalesce(connection.sync_requested_at, clock.at),\n    next_sync_at = least(connection.next_sync_at, wanted.at)\n  from clock\n  cross join (\n    select distinct\n      organisation_id,\n      connection_id,\n      wanted_at as at\n    from fresh\n    where is_live\n  ) as wanted\n  where connection.organisation_id = wanted.organisation_id\n    and connection.id = wanted.connection_id\n    and (connection.sync_requested_at is null or connection.next_sync_at > wanted.at)\n)\nselect count(*)::integer as \"announced!\"\nfrom fresh"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Asks for a sync of the connections for which the host has recorded changes, as a webhook does
+ * -- (connectionRequestSync), over all organisations, oldest change first; drops those that came while their
+ * -- connection was disconnected. One row: how many changes it went through, at most `limit`; those whose
+ * -- connection or row somebody has locked are left for the next time. By
+ * -- crm_outbound_changes_last_changed_at_new_idx, then by primary keys; locks the connections for the
+ * -- transaction, then the changes, and waits for neither. At READ COMMITTED.
+ * with clock as materialized (
+ *   select crm_now() as at
+ * ),
+ * fresh as (
+ *   select
+ *     change.organisation_id,
+ *     change.contact_id,
+ *     change.connection_id,
+ *     connection.status <> 'disconnected' as is_live,
+ *     -- Null does not count.
+ *     greatest(clock.at, connection.not_before_at) as wanted_at
+ *   from crm_connections as connection
+ *   inner join crm_outbound_changes as change
+ *     on change.organisation_id = connection.organisation_id
+ *     and change.connection_id = connection.id
+ *   cross join clock
+ *   where not change.is_announced
+ *   order by change.last_changed_at
+ *   limit :limit!::integer
+ *   for no key update of connection skip locked
+ *   for update of change skip locked
+ * ),
+ * dropped as (
+ *   delete from crm_outbound_changes as change
+ *   using fresh
+ *   where not fresh.is_live
+ *     and change.organisation_id = fresh.organisation_id
+ *     and change.contact_id = fresh.contact_id
+ *     and change.connection_id = fresh.connection_id
+ * ),
+ * announced as (
+ *   update crm_outbound_changes as change
+ *   set is_announced = true
+ *   from fresh
+ *   where fresh.is_live
+ *     and change.organisation_id = fresh.organisation_id
+ *     and change.contact_id = fresh.contact_id
+ *     and change.connection_id = fresh.connection_id
+ * ),
+ * made_due as (
+ *   update crm_connections as connection
+ *   set
+ *     sync_requested_at = coalesce(connection.sync_requested_at, clock.at),
+ *     next_sync_at = least(connection.next_sync_at, wanted.at)
+ *   from clock
+ *   cross join (
+ *     select distinct
+ *       organisation_id,
+ *       connection_id,
+ *       wanted_at as at
+ *     from fresh
+ *     where is_live
+ *   ) as wanted
+ *   where connection.organisation_id = wanted.organisation_id
+ *     and connection.id = wanted.connection_id
+ *     and (connection.sync_requested_at is null or connection.next_sync_at > wanted.at)
+ * )
+ * select count(*)::integer as "announced!"
+ * from fresh
+ * ```
+ */
+export const outboundChangeAnnounce = new PreparedQuery<OutboundChangeAnnounceParams,OutboundChangeAnnounceResult>('outboundChangeAnnounce', outboundChangeAnnounceIR);
+
+
+/** 'OutboundChangeClaim' parameters type */
+export interface OutboundChangeClaimParams {
+  connectionId: string;
+  limit: number;
+  organisationId: string;
+  runId: NumberOrString;
+}
+
+/** 'OutboundChangeClaim' return type */
+export interface OutboundChangeClaimResult {
+  /** How often it was claimed since the last change: more than once if workers died over it. */
+  attempts: number | null;
+  /** The contact that changed. */
+  contactId: string | null;
+  /** Since when something has been waiting to be pushed. */
+  firstChangedAt: Timestamp | null;
+  /** Another one with each change, never used twice: tells whether something newer came. */
+  version: string | null;
+}
+
+/** 'OutboundChangeClaim' query type */
+export interface OutboundChangeClaimQuery {
+  params: OutboundChangeClaimParams;
+  result: OutboundChangeClaimResult;
+}
+
+const outboundChangeClaimIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"runId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":725,"b":740},{"a":945,"b":960},{"a":1281,"b":1296},{"a":1782,"b":1797}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":761,"b":774},{"a":996,"b":1009},{"a":1335,"b":1348},{"a":1836,"b":1849}]},{"name":"runId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1034,"b":1040}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1455,"b":1461}]}],"statement":"-- Claims the contacts that are to be pushed to a connection's CRM, those waiting longest first, for the\n-- worker that holds its run: the claim itself puts off the next attempt, so that a contact over which\n-- workers die does not hold up the others. At most `limit` rows; one row of nulls if there is nothing to\n-- claim; none if the run is lost. By crm_outbound_changes_next_attempt_at_idx; locks the connection for\n-- the transaction, then the run and the changes, of which it passes over those that somebody has locked:\n-- they are changing. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\nconnection as (\n  select\n    organisation_id,\n    id\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  for no key update\n),\nrun as (\n  select run.id\n  from connection\n  cross join crm_sync_runs as run\n  where run.organisation_id = :organisationId!::uuid\n    and run.connection_id = :connectionId!::uuid\n    and run.id = :runId!::bigint\n    and run.ended_at is null\n    and run.expires_at > (select at from clock)\n  for no key update of run\n),\ndue as (\n  select change.contact_id\n  from run\n  cross join crm_outbound_changes as change\n  where change.organisation_id = :organisationId!::uuid\n    and change.connection_id = :connectionId!::uuid\n    and change.next_attempt_at <= (select at from clock)\n  order by change.next_attempt_at\n  limit :limit!::integer\n  for no key update of change skip locked\n),\nclaimed as (\n  update crm_outbound_changes as change\n  set\n    attempts = change.attempts + 1,\n    next_attempt_at = clock.at + crm_sync_backoff(change.attempts + 1, 60, 21600),\n    is_announced = true\n  from due\n  cross join clock\n  where change.organisation_id = :organisationId!::uuid\n    and change.connection_id = :connectionId!::uuid\n    and change.contact_id = due.contact_id\n  returning\n    change.contact_id,\n    change.version,\n    change.first_changed_at,\n    change.attempts\n)\nselect\n  claimed.contact_id as \"contactId?\",\n  claimed.version as \"version?\",\n  claimed.first_changed_at as \"firstChangedAt?\",\n  claimed.attempts as \"attempts?\"\nfrom run\nleft join claimed on true"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Claims the contacts that are to be pushed to a connection's CRM, those waiting longest first, for the
+ * -- worker that holds its run: the claim itself puts off the next attempt, so that a contact over which
+ * -- workers die does not hold up the others. At most `limit` rows; one row of nulls if there is nothing to
+ * -- claim; none if the run is lost. By crm_outbound_changes_next_attempt_at_idx; locks the connection for
+ * -- the transaction, then the run and the changes, of which it passes over those that somebody has locked:
+ * -- they are changing. At READ COMMITTED.
+ * with clock as materialized (
+ *   select crm_now() as at
+ * ),
+ * connection as (
+ *   select
+ *     organisation_id,
+ *     id
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *     and status <> 'disconnected'
+ *   for no key update
+ * ),
+ * run as (
+ *   select run.id
+ *   from connection
+ *   cross join crm_sync_runs as run
+ *   where run.organisation_id = :organisationId!::uuid
+ *     and run.connection_id = :connectionId!::uuid
+ *     and run.id = :runId!::bigint
+ *     and run.ended_at is null
+ *     and run.expires_at > (select at from clock)
+ *   for no key update of run
+ * ),
+ * due as (
+ *   select change.contact_id
+ *   from run
+ *   cross join crm_outbound_changes as change
+ *   where change.organisation_id = :organisationId!::uuid
+ *     and change.connection_id = :connectionId!::uuid
+ *     and change.next_attempt_at <= (select at from clock)
+ *   order by change.next_attempt_at
+ *   limit :limit!::integer
+ *   for no key update of change skip locked
+ * ),
+ * claimed as (
+ *   update crm_outbound_changes as change
+ *   set
+ *     attempts = change.attempts + 1,
+ *     next_attempt_at = clock.at + crm_sync_backoff(change.attempts + 1, 60, 21600),
+ *     is_announced = true
+ *   from due
+ *   cross join clock
+ *   where change.organisation_id = :organisationId!::uuid
+ *     and change.connection_id = :connectionId!::uuid
+ *     and change.contact_id = due.contact_id
+ *   returning
+ *     change.contact_id,
+ *     change.version,
+ *     change.first_changed_at,
+ *     change.attempts
+ * )
+ * select
+ *   claimed.contact_id as "contactId?",
+ *   claimed.version as "version?",
+ *   claimed.first_changed_at as "firstChangedAt?",
+ *   claimed.attempts as "attempts?"
+ * from run
+ * left join claimed on true
+ * ```
+ */
+export const outboundChangeClaim = new PreparedQuery<OutboundChangeClaimParams,OutboundChangeClaimResult>('outboundChangeClaim', outboundChangeClaimIR);
+
+
+/** 'OutboundChangeListWaiting' parameters type */
+export interface OutboundChangeListWaitingParams {
+  connectionId: string;
+  contactIds: stringArray;
+  organisationId: string;
+}
+
+/** 'OutboundChangeListWaiting' return type */
+export interface OutboundChangeListWaitingResult {
+  contactId: string;
+}
+
+/** 'OutboundChangeListWaiting' query type */
+export interface OutboundChangeListWaitingQuery {
+  params: OutboundChangeListWaitingParams;
+  result: OutboundChangeListWaitingResult;
+}
+
+const outboundChangeListWaitingIR = {"usedParamSet":{"contactIds":true,"organisationId":true,"connectionId":true},"params":[{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":210,"b":221}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":356,"b":371},{"a":584,"b":599}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":460,"b":473},{"a":641,"b":654}]}],"statement":"-- Which of some contacts are still to be pushed to a connection's CRM: those that wait, and those whose\n-- push failed and is tried again. By primary keys.\nselect wanted.contact_id as \"contactId!\"\nfrom unnest(:contactIds!::uuid[]) as wanted (contact_id)\nwhere exists (\n    select\n    from crm_outbound_changes as change\n    where change.organisation_id = :organisationId!::uuid\n      and change.contact_id = wanted.contact_id\n      and change.connection_id = :connectionId!::uuid\n  )\n  or exists (\n    select\n    from crm_sync_failures as failure\n    where failure.organisation_id = :organisationId!::uuid\n      and failure.connection_id = :connectionId!::uuid\n      and failure.direction = 'outbound'\n      and failure.record_id = wanted.contact_id::text\n      and failure.next_attempt_at is not null\n  )"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Which of some contacts are still to be pushed to a connection's CRM: those that wait, and those whose
+ * -- push failed and is tried again. By primary keys.
+ * select wanted.contact_id as "contactId!"
+ * from unnest(:contactIds!::uuid[]) as wanted (contact_id)
+ * where exists (
+ *     select
+ *     from crm_outbound_changes as change
+ *     where change.organisation_id = :organisationId!::uuid
+ *       and change.contact_id = wanted.contact_id
+ *       and change.connection_id = :connectionId!::uuid
+ *   )
+ *   or exists (
+ *     select
+ *     from crm_sync_failures as failure
+ *     where failure.organisation_id = :organisationId!::uuid
+ *       and failure.connection_id = :connectionId!::uuid
+ *       and failure.direction = 'outbound'
+ *       and failure.record_id = wanted.contact_id::text
+ *       and failure.next_attempt_at is not null
+ *   )
+ * ```
+ */
+export const outboundChangeListWaiting = new PreparedQuery<OutboundChangeListWaitingParams,OutboundChangeListWaitingResult>('outboundChangeListWaiting', outboundChangeListWaitingIR);
+
+
+/** 'OutboundChangeRecord' parameters type */
+export interface OutboundChangeRecordParams {
+  contactIds: stringArray;
+  fromConnectionId?: string | null | void;
+  organisationId: string;
+}
+
+/** 'OutboundChangeRecord' return type */
+export interface OutboundChangeRecordResult {
+  /** The connection to push it to. */
+  connectionId: string;
+  /** The contact that changed. */
+  contactId: string;
+}
+
+/** 'OutboundChangeRecord' query type */
+export interface OutboundChangeRecordQuery {
+  params: OutboundChangeRecordParams;
+  result: OutboundChangeRecordResult;
+}
+
+const outboundChangeRecordIR = {"usedParamSet":{"contactIds":true,"organisationId":true,"fromConnectionId":true},"params":[{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":819,"b":830}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":931,"b":946}]},{"name":"fromConnectionId","required":false,"transform":{"type":"scalar"},"locs":[{"a":1033,"b":1049}]}],"statement":"-- Notes that contacts of an organisation changed: each is to be pushed to every live connection but the\n-- one the change came from, once, however often it changes before that. For the transaction that changes\n-- the contacts. Returns what is noted. Violates crm_outbound_changes_contact_id_fkey if the organisation\n-- has no such contact. By crm_connections_pkey, then by primary key; locks the rows it writes, in the order of\n-- their keys, and their connections and contacts FOR KEY SHARE, which lets everything but a deletion go on.\ninsert into crm_outbound_changes as change (\n  organisation_id,\n  contact_id,\n  connection_id,\n  first_changed_at,\n  last_changed_at,\n  next_attempt_at\n)\nselect distinct\n  connection.organisation_id,\n  contact_id,\n  connection.id,\n  crm_now(),\n  crm_now(),\n  crm_now()\nfrom unnest(:contactIds!::uuid[]) as contact_id\ncross join crm_connections as connection\nwhere connection.organisation_id = :organisationId!::uuid\n  and connection.status <> 'disconnected'\n  and connection.id is distinct from :fromConnectionId::uuid\norder by\n  connection.organisation_id,\n  contact_id,\n  connection.id\non conflict (organisation_id, contact_id, connection_id) do update\nset\n  version = default,\n  last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),\n  attempts = 0,\n  next_attempt_at = excluded.next_attempt_at,\n  is_announced = false\nreturning\n  contact_id as \"contactId\",\n  connection_id as \"connectionId\""};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Notes that contacts of an organisation changed: each is to be pushed to every live connection but the
+ * -- one the change came from, once, however often it changes before that. For the transaction that changes
+ * -- the contacts. Returns what is noted. Violates crm_outbound_changes_contact_id_fkey if the organisation
+ * -- has no such contact. By crm_connections_pkey, then by primary key; locks the rows it writes, in the order of
+ * -- their keys, and their connections and contacts FOR KEY SHARE, which lets everything but a deletion go on.
+ * insert into crm_outbound_changes as change (
+ *   organisation_id,
+ *   contact_id,
+ *   connection_id,
+ *   first_changed_at,
+ *   last_changed_at,
+ *   next_attempt_at
+ * )
+ * select distinct
+ *   connection.organisation_id,
+ *   contact_id,
+ *   connection.id,
+ *   crm_now(),
+ *   crm_now(),
+ *   crm_now()
+ * from unnest(:contactIds!::uuid[]) as contact_id
+ * cross join crm_connections as connection
+ * where connection.organisation_id = :organisationId!::uuid
+ *   and connection.status <> 'disconnected'
+ *   and connection.id is distinct from :fromConnectionId::uuid
+ * order by
+ *   connection.organisation_id,
+ *   contact_id,
+ *   connection.id
+ * on conflict (organisation_id, contact_id, connection_id) do update
+ * set
+ *   version = default,
+ *   last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),
+ *   attempts = 0,
+ *   next_attempt_at = excluded.next_attempt_at,
+ *   is_announced = false
+ * returning
+ *   contact_id as "contactId",
+ *   connection_id as "connectionId"
+ * ```
+ */
+export const outboundChangeRecord = new PreparedQuery<OutboundChangeRecordParams,OutboundChangeRecordResult>('outboundChangeRecord', outboundChangeRecordIR);
+
+

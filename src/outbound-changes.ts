@@ -1,0 +1,102 @@
+import type { ConnectionKey } from './connections.js';
+import { leaseLost } from './errors.js';
+import * as queries from './generated/crm_outbound_changes.js';
+import type { Queryable } from './prepared-query.js';
+import type { RunKey } from './sync-runs.js';
+import type { Timestamp } from './types.js';
+import { checkBatch, checkConnectionKey, checkLimit, checkRunKey, checkUuid } from './validation.js';
+
+/** A contact that is to be pushed now. */
+export interface ClaimedChange {
+  contactId: string;
+  /** What `syncBatchRecord` takes as `changeVersion` with the push: a bigint, as text. */
+  version: string;
+  /** Since when something has been waiting to be pushed. */
+  firstChangedAt: Timestamp;
+  /** How often it was claimed since the last change, this time included. */
+  attempts: number;
+}
+
+/**
+ * Notes, in the transaction that changes contacts, that they are to be pushed to every live connection of
+ * the organisation: each once, however often it changes before that. Contacts are pushed as they are then.
+ *
+ * @param params.fromConnectionId the connection that the change came from, which has it already
+ * @returns what is noted
+ * @throws CrmSchemaError `wrong_tenant` if the organisation has no such contact; `invalid_input`
+ */
+export async function outboundChangeRecord(
+  client: Queryable,
+  params: {
+    organisationId: string;
+    contactIds: readonly string[];
+    fromConnectionId?: string | null | undefined;
+  },
+): Promise<{ contactId: string; connectionId: string }[]> {
+  const { organisationId, fromConnectionId = null } = params;
+  checkUuid({ field: 'organisationId' }, organisationId);
+  const contactIds = checkContactIds(params.contactIds);
+  if (fromConnectionId !== null) checkUuid({ field: 'fromConnectionId' }, fromConnectionId);
+  return queries.outboundChangeRecord.run({ organisationId, contactIds, fromConnectionId }, client);
+}
+
+/**
+ * Claims the contacts that are to be pushed to a connection's CRM, those waiting longest first, for the
+ * worker that holds its run. What is claimed is put off; that it was pushed, or failed, is recorded by
+ * `syncBatchRecord` with its version. When as many come as may, there may be more: end the run with
+ * `hasMore`, so that other connections have their turn first.
+ *
+ * @param params.limit 1 to 1,000; 100 if not given
+ * @throws CrmSchemaError `lease_lost`, `invalid_input`
+ */
+export async function outboundChangeClaim(
+  client: Queryable,
+  params: RunKey & { limit?: number | undefined },
+): Promise<ClaimedChange[]> {
+  const { limit = 100 } = params;
+  checkRunKey(params);
+  checkLimit(limit);
+  const rows = await queries.outboundChangeClaim.run({ ...params, limit }, client);
+  if (rows.length === 0) leaseLost();
+  return rows.filter(({ contactId }) => contactId !== null) as unknown as ClaimedChange[];
+}
+
+/**
+ * Which of some contacts are still to be pushed to a connection's CRM, a failed push that is tried again
+ * among them. What the CRM says of those is older than what NurtureHub has: a worker that wrote it would
+ * undo a change that was not pushed yet. Lock the contacts first.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
+export async function outboundChangeListWaiting(
+  client: Queryable,
+  params: ConnectionKey & { contactIds: readonly string[] },
+): Promise<{ contactId: string }[]> {
+  const { organisationId, connectionId } = params;
+  checkConnectionKey(params);
+  const contactIds = checkContactIds(params.contactIds);
+  return queries.outboundChangeListWaiting.run({ organisationId, connectionId, contactIds }, client);
+}
+
+/**
+ * Makes connections due for which there is something new to push, of all organisations. `syncRunClaim`
+ * does this by itself.
+ *
+ * @param params.limit how many changes are looked at: 1 to 1,000; 1,000 if not given
+ * @returns how many were announced
+ * @throws CrmSchemaError `invalid_input`
+ */
+export async function outboundChangeAnnounce(
+  client: Queryable,
+  { limit = 1000 }: { limit?: number | undefined } = {},
+): Promise<{ announced: number }> {
+  checkLimit(limit);
+  const [row] = await queries.outboundChangeAnnounce.run({ limit }, client);
+  return row as queries.OutboundChangeAnnounceResult;
+}
+
+function checkContactIds(contactIds: readonly string[]): string[] {
+  const checked = checkBatch('contactIds', contactIds);
+  for (const [rowIndex, id] of checked.entries()) checkUuid({ field: 'contactId', rowIndex }, id);
+  return checked;
+}

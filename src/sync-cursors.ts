@@ -1,0 +1,136 @@
+import type { ConnectionKey } from './connections.js';
+import { checkStream } from './cursor-moves.js';
+import { CrmSchemaError } from './errors.js';
+import * as queries from './generated/crm_sync_cursors.js';
+import type { Queryable } from './prepared-query.js';
+import { timestampParameter } from './timestamps.js';
+import type { CursorKind, SyncDirection, Timestamp, TimestampInput } from './types.js';
+import { checkConnectionKey, checkWholeNumber } from './validation.js';
+
+/** Names one stream of a connection. */
+export interface StreamKey {
+  direction: SyncDirection;
+  /** What kind of record it holds, in the provider's terms: lower snake case. */
+  entityType: string;
+}
+
+/**
+ * Where a stream resumes, in what the CRM takes. `syncedTo` is up to when everything that the CRM changed
+ * has arrived, by the CRM's clock.
+ */
+export type CursorPosition =
+  | { kind: 'timestamp'; syncedTo: TimestampInput }
+  /** `token` is opaque, 1 to 4,096 bytes; without `syncedTo`, what is known stays. */
+  | { kind: 'token'; token: string; syncedTo?: TimestampInput | null | undefined }
+  /** `page` is a page number or an offset; it may begin again when `syncedTo` moves on, and only then. */
+  | { kind: 'page'; page: number; syncedTo?: TimestampInput | null | undefined };
+
+/** Where a stream stands. */
+export interface SyncCursor extends StreamKey {
+  /** Null after a reset: from the beginning. */
+  position:
+    | { kind: 'timestamp'; syncedTo: Timestamp }
+    | { kind: 'token'; token: string; syncedTo: Timestamp | null }
+    | { kind: 'page'; page: number; syncedTo: Timestamp | null }
+    | null;
+  /** Counts the moves: whoever moves the cursor says from which version. */
+  version: number;
+  movedAt: Timestamp;
+}
+
+/**
+ * Where the streams of a connection stand; a stream that was never recorded is not there.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
+export async function syncCursorList(client: Queryable, key: ConnectionKey): Promise<SyncCursor[]> {
+  checkConnectionKey(key);
+  const rows = await queries.syncCursorList.run(key, client);
+  return rows.map(({ direction, entityType, kind, syncedTo, token, page, version, movedAt }) => ({
+    direction: direction as SyncDirection,
+    entityType,
+    position: positionOf(kind as CursorKind | null, syncedTo, token, page),
+    version,
+    movedAt,
+  }));
+}
+
+/**
+ * Lets one stream of a live connection begin again; with an inbound one, the connection's own cursor is
+ * forgotten too. A run that is open meets `cursor_conflict`. For all inbound streams at once:
+ * `connectionResetLastSyncedAt`.
+ *
+ * @returns whether there was such a stream
+ * @throws CrmSchemaError `invalid_input`
+ */
+export async function syncCursorReset(
+  client: Queryable,
+  params: ConnectionKey & StreamKey,
+): Promise<boolean> {
+  checkConnectionKey(params);
+  checkStream(params);
+  const rows = await queries.syncCursorReset.run(params, client);
+  return rows.length === 1;
+}
+
+/**
+ * Removes the cursor of a stream that is not synced any more; until then it holds up the connection's own.
+ *
+ * @returns whether there was such a stream
+ * @throws CrmSchemaError `invalid_input`
+ */
+export async function syncCursorForget(
+  client: Queryable,
+  params: ConnectionKey & StreamKey,
+): Promise<boolean> {
+  checkConnectionKey(params);
+  checkStream(params);
+  const rows = await queries.syncCursorForget.run(params, client);
+  return rows.length === 1;
+}
+
+/**
+ * From when to ask the CRM for changes: a while before the point that was reached, because what a CRM
+ * commits late, or stamps with another machine's clock, lies behind it. Reading a record twice does no
+ * harm; missing one does. Never rounds up.
+ *
+ * @param syncedTo the point that was reached, a {@link Timestamp}; null for everything
+ * @param options.overlapSeconds how far to go back: 0 to 604,800; 300 if not given
+ * @param options.fractionalDigits how many the CRM takes: 0 to 6; 6 if not given
+ * @returns ISO 8601 in UTC, `2026-11-23T09:25:00.123456Z`; null for everything
+ * @throws CrmSchemaError `invalid_input`
+ */
+export function askFrom(
+  syncedTo: Timestamp | null | undefined,
+  options: { overlapSeconds?: number | undefined; fractionalDigits?: number | undefined } = {},
+): string | null {
+  const { overlapSeconds = 300, fractionalDigits = 6 } = options;
+  checkWholeNumber({ field: 'overlapSeconds' }, overlapSeconds, 0, 604_800);
+  checkWholeNumber({ field: 'fractionalDigits' }, fractionalDigits, 0, 6);
+  if (syncedTo == null) return null;
+  const reached = timestampParameter({ field: 'syncedTo' }, syncedTo);
+  // To the whole second by Date, which has no microseconds; those are kept as they are.
+  const seconds = new Date(Date.parse(`${reached.slice(0, 19)}Z`) - overlapSeconds * 1000);
+  const fraction = reached.slice(20, 20 + fractionalDigits);
+  return `${seconds.toISOString().slice(0, 19)}${fraction === '' ? '' : `.${fraction}`}Z`;
+}
+
+function positionOf(
+  kind: CursorKind | null,
+  syncedTo: Timestamp | null,
+  token: string | null,
+  page: number | null,
+): SyncCursor['position'] {
+  switch (kind) {
+    case null:
+      return null;
+    case 'timestamp':
+      return { kind, syncedTo: syncedTo as Timestamp };
+    case 'token':
+      return { kind, token: token as string, syncedTo };
+    case 'page':
+      return { kind, page: page as number, syncedTo };
+    default:
+      throw new CrmSchemaError('invalid_input', `A newer version of the schema has cursors of kind ${kind}.`);
+  }
+}

@@ -1,0 +1,70 @@
+import type { Json } from './generated/crm_sync_log.js';
+import { timestampParameter } from './timestamps.js';
+import {
+  type SyncDirection,
+  type SyncError,
+  syncDirections,
+  syncStatuses,
+  type Timestamp,
+  type TimestampInput,
+} from './types.js';
+import {
+  checkEntityType,
+  checkExternalId,
+  checkObject,
+  checkOneOf,
+  checkSyncError,
+  checkUuid,
+  type Place,
+  refuse,
+} from './validation.js';
+
+interface SyncEventFields {
+  direction: SyncDirection;
+  /** What kind of record it was, in lower snake case: `contact`, `landlord`, `applicant` … */
+  entityType: string;
+  /** The record's id at the CRM; null where there is none: a failed create, an error of the account. */
+  externalId?: string | null | undefined;
+  /** NurtureHub's own id of the record: the contact's id for people. */
+  internalId?: string | null | undefined;
+  /** When the operation ended; the database's now if not given. */
+  occurredAt?: TimestampInput | null | undefined;
+}
+
+/** One sync operation, to be recorded: a failure says why, and nothing else does. */
+export type SyncEvent = SyncEventFields &
+  ({ status: 'error'; error: SyncError } | { status: 'success' | 'skipped'; error?: null | undefined });
+
+/** Checks events and turns rows to columns, as `unnest` takes them. */
+export function eventColumns(events: readonly SyncEvent[]) {
+  const errors = events.map(checkEvent);
+  // pgtyped types the elements of array parameters as never null.
+  return {
+    occurredAts: events.map(({ occurredAt }, rowIndex) =>
+      occurredAt == null ? null : timestampParameter({ field: 'occurredAt', rowIndex }, occurredAt),
+    ) as Timestamp[],
+    directions: events.map(({ direction }) => direction as string),
+    entityTypes: events.map(({ entityType }) => entityType),
+    externalIds: events.map(({ externalId }) => externalId ?? null) as string[],
+    internalIds: events.map(({ internalId }) => internalId ?? null) as string[],
+    statuses: events.map(({ status }) => status as string),
+    errors: errors as unknown as Json[],
+  };
+}
+
+/** Returns the event's error, as a plain object. */
+function checkEvent(event: { [Field in keyof SyncEvent]?: unknown }, rowIndex: number): SyncError | null {
+  const at = (field: string): Place => ({ field, rowIndex });
+  checkObject(at('event'), event);
+  checkOneOf(at('direction'), event.direction, syncDirections);
+  checkEntityType(at('entityType'), event.entityType);
+  if (event.externalId != null) checkExternalId(at('externalId'), event.externalId);
+  if (event.internalId != null) checkUuid(at('internalId'), event.internalId);
+  checkOneOf(at('status'), event.status, syncStatuses);
+  if (event.status === 'error') {
+    if (event.error == null) refuse(at('error'), 'is missing: a failure says why');
+    return checkSyncError(at('error'), event.error);
+  }
+  if (event.error != null) refuse(at('error'), `belongs to a failure alone, and status is ${event.status}`);
+  return null;
+}

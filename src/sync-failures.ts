@@ -1,0 +1,160 @@
+import type { ConnectionKey } from './connections.js';
+import { leaseLost, notLive } from './errors.js';
+import * as queries from './generated/crm_sync_failures.js';
+import type { Queryable } from './prepared-query.js';
+import type { Refined } from './refined.js';
+import type { RunKey } from './sync-runs.js';
+import { timestampParameter } from './timestamps.js';
+import {
+  type SyncDirection,
+  type SyncError,
+  type SyncErrorKind,
+  syncErrorKinds,
+  type Timestamp,
+  type TimestampInput,
+} from './types.js';
+import {
+  checkBatch,
+  checkConnectionKey,
+  checkId,
+  checkLimit,
+  checkOneOf,
+  checkRunKey,
+} from './validation.js';
+
+/** A record that still fails. `id` is a bigint, as text. */
+export type SyncFailure = Refined<
+  queries.SyncFailureListResult,
+  { direction: SyncDirection; error: SyncError }
+>;
+
+/** A failing record that is to be tried again now. */
+export interface ClaimedFailure {
+  direction: SyncDirection;
+  /** What kind of record it is, in the provider's terms. */
+  entityType: string;
+  /** Inbound the record's id at the CRM, outbound NurtureHub's own. */
+  recordId: string;
+  /** How many attempts have failed. */
+  attempts: number;
+  /** Why the last one failed. */
+  error: SyncError;
+  firstFailedAt: Timestamp;
+}
+
+/** How many records fail with a kind of error, up to 1,000, and how many of those that were counted were given up. */
+export type SyncFailureCount = Refined<queries.SyncFailureCountByKindResult, { kind: SyncErrorKind }>;
+
+/**
+ * Claims the failing records of a connection that are to be tried again, those due longest first, for the
+ * worker that holds its run. What is claimed is put off; how the attempt ended is recorded by
+ * `syncBatchRecord`. When as many come as may, there may be more: end the run with `hasMore`, so that
+ * other connections have their turn first.
+ *
+ * @param params.limit 1 to 1,000; 100 if not given
+ * @throws CrmSchemaError `lease_lost`, `invalid_input`
+ */
+export async function syncFailureClaim(
+  client: Queryable,
+  params: RunKey & { limit?: number | undefined },
+): Promise<ClaimedFailure[]> {
+  const { limit = 100 } = params;
+  checkRunKey(params);
+  checkLimit(limit);
+  const rows = await queries.syncFailureClaim.run({ ...params, limit }, client);
+  if (rows.length === 0) leaseLost();
+  return rows.filter(({ recordId }) => recordId !== null) as unknown as ClaimedFailure[];
+}
+
+/**
+ * The records of a connection that fail, newest failure first.
+ *
+ * @param params.kinds of error; all if not given
+ * @param params.before the last failure of the page that was read last
+ * @throws CrmSchemaError `invalid_input`
+ */
+export async function syncFailureList(
+  client: Queryable,
+  params: ConnectionKey & {
+    kinds?: readonly SyncErrorKind[] | undefined;
+    before?: { lastFailedAt: Timestamp; id: string } | null | undefined;
+    limit?: number | undefined;
+  },
+): Promise<SyncFailure[]> {
+  const { organisationId, connectionId, before, limit = 50 } = params;
+  checkConnectionKey(params);
+  checkLimit(limit);
+  const kinds = checkKinds(params.kinds);
+  if (before != null) checkId({ field: 'before.id' }, before.id);
+  const rows = await queries.syncFailureList.run(
+    {
+      organisationId,
+      connectionId,
+      kinds,
+      limit,
+      beforeLastFailedAt:
+        before == null ? null : timestampParameter({ field: 'before.lastFailedAt' }, before.lastFailedAt),
+      beforeId: before?.id ?? null,
+    },
+    client,
+  );
+  return rows as unknown as SyncFailure[];
+}
+
+/**
+ * How many records of a connection fail, by the kind of their error, most first.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
+export async function syncFailureCountByKind(
+  client: Queryable,
+  key: ConnectionKey,
+): Promise<SyncFailureCount[]> {
+  checkConnectionKey(key);
+  const rows = await queries.syncFailureCountByKind.run({ ...key, kinds: [...syncErrorKinds] }, client);
+  return rows as SyncFailureCount[];
+}
+
+/**
+ * Lets failing records be tried again at once, given-up ones among them, with all their attempts: when
+ * somebody has mended what made them fail. Asks for a sync of the connection. Call it again while it
+ * replays as many as it may.
+ *
+ * @param params.failedFrom,failedBefore the window: whose last failure was from then on, and before then
+ * @param params.kinds of error; all if not given
+ * @param params.limit 1 to 1,000; 1,000 if not given
+ * @returns how many are tried again
+ * @throws CrmSchemaError `connection_not_live`, `invalid_input`
+ */
+export async function syncFailureReplay(
+  client: Queryable,
+  params: ConnectionKey & {
+    failedFrom: TimestampInput;
+    failedBefore: TimestampInput;
+    kinds?: readonly SyncErrorKind[] | undefined;
+    limit?: number | undefined;
+  },
+): Promise<{ replayed: number }> {
+  const { organisationId, connectionId, limit = 1000 } = params;
+  checkConnectionKey(params);
+  checkLimit(limit);
+  const [row] = await queries.syncFailureReplay.run(
+    {
+      organisationId,
+      connectionId,
+      kinds: checkKinds(params.kinds),
+      failedFrom: timestampParameter({ field: 'failedFrom' }, params.failedFrom),
+      failedBefore: timestampParameter({ field: 'failedBefore' }, params.failedBefore),
+      limit,
+    },
+    client,
+  );
+  return row ?? notLive();
+}
+
+function checkKinds(kinds: readonly SyncErrorKind[] = syncErrorKinds): SyncErrorKind[] {
+  const checked = checkBatch('kinds', kinds);
+  for (const [rowIndex, kind] of checked.entries())
+    checkOneOf({ field: 'kinds', rowIndex }, kind, syncErrorKinds);
+  return [...new Set(checked)];
+}

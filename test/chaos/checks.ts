@@ -1,0 +1,101 @@
+import type { World } from './world.js';
+
+/** What is still on its way: nothing is, once everything has come to rest. */
+export async function unrest({ pool, lines }: World): Promise<string[]> {
+  const { rows } = await pool.query(`
+    select 'run of ' || provider || ' is open' as problem
+    from crm_sync_runs inner join crm_connections on crm_connections.id = connection_id where ended_at is null
+    union all
+    select 'contact ' || contact_id || ' waits to be pushed to ' || provider
+    from crm_outbound_changes inner join crm_connections on crm_connections.id = connection_id
+    union all
+    select direction || ' ' || record_id || ' of ' || provider || ' is still tried: ' || error
+    from crm_sync_failures inner join crm_connections on crm_connections.id = connection_id
+    where gave_up_at is null
+    union all
+    select provider || ' is ' || status || ', ' || failure_count || ' failed: ' || coalesce(status_reason, '')
+    from crm_connections
+    where status <> 'active' or failure_count > 0 or last_success_at is null or last_synced_at is null`);
+  return [...rows.map(({ problem }) => problem), ...(await differences({ pool, lines } as World))];
+}
+
+/** Where a CRM and NurtureHub do not agree. */
+async function differences({ pool, lines }: World): Promise<string[]> {
+  const { rows: links } = await pool.query(`
+    select provider, entity_type, external_id, contact_id, name
+    from contact_external_ids inner join contacts on contacts.id = contact_id`);
+  const { rows: givenUp } = await pool.query(`
+    select provider, direction, record_id
+    from crm_sync_failures inner join crm_connections on crm_connections.id = connection_id
+    where gave_up_at is not null`);
+  const { rows: contacts } = await pool.query('select id, name from contacts');
+  const { rows: events } = await pool.query(`
+    select distinct provider || ' ' || external_id || ' ' || internal_id as event
+    from crm_sync_log inner join crm_connections on crm_connections.id = connection_id`);
+  const known = new Set(events.map(({ event }) => event));
+  const isGivenUp = (provider: string, direction: string, id: string) =>
+    givenUp.some(
+      (each) => each.provider === provider && each.direction === direction && each.record_id === id,
+    );
+  const problems: string[] = [];
+  for (const { provider, crm } of lines) {
+    for (const { entityType, externalId, name, state } of crm.records()) {
+      const place = `${provider} ${entityType} ${externalId}`;
+      const link = links.find((each) => each.provider === provider && each.external_id === externalId);
+      if (state === 'active') {
+        if (link === undefined) problems.push(`${place} (${name}) is nobody's`);
+        else if (link.name !== name) problems.push(`${place} is ${name} there and ${link.name} here`);
+      } else if (link !== undefined && ['street', 'custom'].includes(provider)) {
+        problems.push(`${place} is ${state}, and still linked`);
+      }
+    }
+    // Street takes no new records: that is given up, and seen to be.
+    for (const { id, name } of contacts) {
+      const isLinked = links.some((each) => each.provider === provider && each.contact_id === id);
+      const wasThere = crm
+        .records()
+        .some(
+          ({ externalId, reference, state }) =>
+            state !== 'active' && (reference === id || known.has(`${provider} ${externalId} ${id}`)),
+        );
+      if (!isLinked && !wasThere && !isGivenUp(provider, 'outbound', id)) {
+        problems.push(`${name} is neither at ${provider} nor given up`);
+      }
+    }
+  }
+  return problems;
+}
+
+/** What must never be, whatever happened. */
+export async function damage({ pool, lines }: World): Promise<string[]> {
+  const problems: string[] = [];
+  const { rows: unlogged } = await pool.query(`
+    select contact_id from audit
+    where by = 'worker'
+      and not exists (select from crm_sync_log where crm_sync_log.xmin = audit.xid and internal_id = audit.contact_id)`);
+  for (const { contact_id } of unlogged) problems.push(`a change of ${contact_id} is not in the log`);
+  const { rows: counted } = await pool.query(`
+    select (select count(*) from crm_sync_log)::integer as logged,
+      (select sum(success_count + skipped_count + error_count) from crm_sync_runs)::integer as counted`);
+  if (counted[0].logged !== counted[0].counted) problems.push(`the runs count ${JSON.stringify(counted[0])}`);
+  const { rows: pushes } = await pool.query(
+    "select internal_id, external_id from crm_sync_log where direction = 'outbound'",
+  );
+  for (const { provider, crm } of lines) {
+    const made = new Map<string, string>();
+    for (const { kind, reference, externalId } of crm.writes) {
+      if (!pushes.some(({ internal_id }) => internal_id === reference)) {
+        problems.push(`a ${kind} of ${externalId} at ${provider} is not in the log`);
+      }
+      if (kind !== 'create' || reference === null) continue;
+      const other = made.get(reference);
+      const isActive = (id: string) =>
+        crm.records().some((record) => record.externalId === id && record.state === 'active');
+      if (other !== undefined && isActive(other) && isActive(externalId)) {
+        problems.push(`${reference} is at ${provider} twice: ${other} and ${externalId}`);
+      }
+      made.set(reference, externalId);
+    }
+  }
+  return problems;
+}

@@ -1,0 +1,481 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { migrate, withClient } from '../../dev/database.js';
+import {
+  type ConnectionKey,
+  connectionDisconnect,
+  type Provider,
+  type SyncError,
+  syncFailureList,
+  syncLogRecord,
+} from '../../src/index.js';
+import { type Run, runCli, startCli } from '../support/cli.js';
+import { connect } from '../support/connection.js';
+import { createTenant, type Tenant, type TestDatabase, useDatabase } from '../support/database.js';
+
+const database = useDatabase();
+const { pool } = database;
+
+let tenant: Tenant;
+beforeEach(async () => {
+  tenant = await createTenant(pool, 3);
+});
+
+/** Runs the command; the database's clock stands still. */
+async function run(args: readonly string[], { url } = database as Pick<TestDatabase, 'url'>): Promise<Run> {
+  const env = { DATABASE_URL: url, PGOPTIONS: '-c crm_schema.now=2026-11-16T09:30:00Z' };
+  const ended = await runCli(args, env);
+  if (!args.includes('--json')) {
+    for (const line of ended.stdout.split('\n')) expect(line.length, line).toBeLessThanOrEqual(80);
+  }
+  return ended;
+}
+
+function succeeded(stdout: string): Run {
+  return { code: 0, stdout, stderr: '' };
+}
+
+/** Connects a CRM, with these columns in its row. */
+async function connected(provider: Provider, columns = '', on = pool): Promise<ConnectionKey> {
+  const { organisationId } = on === pool ? tenant : await createTenant(on);
+  const key = await connect(on, organisationId, provider);
+  const set = (text: string) =>
+    on.query(`update crm_connections set ${text} where id = $1`, [key.connectionId]);
+  await set("next_sync_at = '2026-11-16 09:45Z'");
+  if (columns !== '') await set(columns);
+  return key;
+}
+
+const inError =
+  "status = 'error', status_reason = 'The token was revoked: sign in at Reapit again, as a user who may read contacts.', status_changed_at = '2026-11-16 07:25Z'";
+const failing = "first_failed_at = '2026-11-16 07:25Z', failure_count = 6";
+const healthy = "last_success_at = '2026-11-16 09:27Z', last_synced_at = '2026-11-16 09:26Z'";
+
+async function running(key: ConnectionKey, expiresAt: string, on = pool): Promise<void> {
+  await on.query(
+    `insert into crm_sync_runs (organisation_id, connection_id, worker, started_at, heartbeat_at, expires_at)
+     values ($1, $2, 'test', '2026-11-16 09:00Z', '2026-11-16 09:00Z', $3)`,
+    [key.organisationId, key.connectionId, expiresAt],
+  );
+}
+
+async function waiting(key: ConnectionKey): Promise<void> {
+  await pool.query(
+    `insert into crm_outbound_changes (organisation_id, contact_id, connection_id, first_changed_at, last_changed_at, next_attempt_at)
+     select $1, id, $2, now(), now(), now() from unnest($3::uuid[]) as id`,
+    [key.organisationId, key.connectionId, tenant.contactIds],
+  );
+}
+
+const noEmail: SyncError = {
+  kind: 'validation',
+  retryable: false,
+  code: 'E-17',
+  message: 'The e-mail address is none, and without one the CRM takes no contact that is a landlord.',
+};
+const noAnswer: SyncError = { kind: 'timeout', retryable: true, message: 'No answer within 30 seconds.' };
+
+/** Lets records fail: by their ids; given up if there is no next attempt. */
+async function fails(
+  key: ConnectionKey,
+  recordIds: readonly string[],
+  failure: { error: SyncError; lastFailedAt: string; nextAttemptAt?: string; attempts?: number },
+  on = pool,
+): Promise<void> {
+  const { error, lastFailedAt, nextAttemptAt = null, attempts = 1 } = failure;
+  await on.query(
+    `insert into crm_sync_failures (
+       organisation_id, connection_id, direction, entity_type, record_id, attempts, error,
+       first_failed_at, last_failed_at, next_attempt_at, gave_up_at
+     )
+     select $1, $2, 'inbound', 'contact', id, $4, $5, $6, $6, $7, case when $7::timestamptz is null then $6::timestamptz end
+     from unnest($3::text[]) as id`,
+    [key.organisationId, key.connectionId, recordIds, attempts, error, lastFailedAt, nextAttemptAt],
+  );
+}
+
+describe('health', () => {
+  const fleet = useDatabase();
+  const fresh = useDatabase();
+
+  test('shows how all connections fare, and what waits', async () => {
+    const on = fleet.pool;
+    await connected('reapit', `${inError}, ${failing}, last_success_at = '2026-11-14 06:30Z'`, on);
+    await connected('reapit', healthy, on);
+    await connected('reapit', `${healthy}, next_sync_at = '2026-11-16 09:05Z'`, on);
+    const alto = await connected('alto', "next_sync_at = '2026-11-16 09:10Z'", on);
+    const street = await connected('street', healthy, on);
+    await running(street, '2026-11-16 09:31Z', on);
+    await running(alto, '2026-11-16 09:05Z', on);
+    const many = Array.from({ length: 10_000 }, (_, index) => `R-${index}`);
+    await fails(street, many, { error: noEmail, lastFailedAt: '2026-11-16 09:00Z' }, on);
+    const retried = {
+      error: noAnswer,
+      lastFailedAt: '2026-11-16 09:00Z',
+      nextAttemptAt: '2026-11-16 09:40Z',
+    };
+    await fails(street, ['C-1', 'C-2'], retried, on);
+    expect(await run(['health'], fleet)).toEqual(
+      succeeded(`All organisations, 2026-11-16 09:30 UTC
+
+                                     Never  Oldest success
+CRM     Status  Live  Failing  Due  synced  (UTC)
+alto    active     1        0    1       1  never
+reapit  active     2        0    1       0  2026-11-16 09:27, 3 min ago
+reapit  error      1        1    0       0  2026-11-14 06:30, 51 h ago
+street  active     1        0    0       0  2026-11-16 09:27, 3 min ago
+
+Due for longest: reapit, since 2026-11-16 09:05 UTC (25 min ago).
+
+Syncs running                                1
+Syncs whose worker is gone                   1
+Records that fail and are tried again        2
+Records given up                       10,000+
+Contacts waiting to be pushed                0
+`),
+    );
+    const { code, stdout, stderr } = await run(['health', '--json'], fleet);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(JSON.parse(stdout)).toEqual({
+      at: '2026-11-16T09:30:00.000000Z',
+      connections: expect.arrayContaining([
+        {
+          provider: 'reapit',
+          status: 'error',
+          connections: 1,
+          neverSynced: 0,
+          failing: 1,
+          due: 0,
+          nextSyncAt: '2026-11-16T09:45:00.000000Z',
+          oldestSuccessAt: '2026-11-14T06:30:00.000000Z',
+        },
+      ]),
+      work: { running: 1, expired: 1, retriedRecords: 2, givenUpRecords: 10_000, waitingChanges: 0 },
+    });
+  });
+
+  test('says that nobody is connected', async () => {
+    expect(await run(['health'], fresh)).toEqual(
+      succeeded(`All organisations, 2026-11-16 09:30 UTC
+
+Nobody is connected to a CRM.
+
+Syncs running                          0
+Syncs whose worker is gone             0
+Records that fail and are tried again  0
+Records given up                       0
+Contacts waiting to be pushed          0
+`),
+    );
+  });
+});
+
+describe('health --organisation', () => {
+  test('shows its connections, and the reasons of those in error', async () => {
+    const reapit = await connected('reapit', `${inError}, ${failing}, last_success_at = '2026-11-16 06:30Z'`);
+    const alto = await connected('alto', healthy);
+    const custom = await connected('custom', "next_sync_at = '2026-11-16 09:10Z'");
+    const loop = await connected('loop');
+    await connectionDisconnect(pool, { ...loop, reason: 'The agency moved to Reapit.' });
+    await pool.query(
+      "update crm_connections set disconnected_at = '2026-10-01 12:00Z', status_changed_at = '2026-10-01 12:00Z' where id = $1",
+      [loop.connectionId],
+    );
+    await running(alto, '2026-11-16 09:31Z');
+    await waiting(alto);
+    await fails(
+      reapit,
+      Array.from({ length: 1000 }, (_, index) => `R-${index}`),
+      {
+        error: noEmail,
+        lastFailedAt: '2026-11-16 07:00Z',
+      },
+    );
+    await fails(reapit, ['C-1', 'C-2'], {
+      error: noAnswer,
+      lastFailedAt: '2026-11-16 07:00Z',
+      nextAttemptAt: '2026-11-16 09:40Z',
+    });
+    await syncLogRecord(pool, {
+      ...reapit,
+      events: [
+        {
+          direction: 'inbound',
+          entityType: 'contact',
+          status: 'error',
+          error: noAnswer,
+          occurredAt: '2026-11-16T07:00Z',
+        },
+      ],
+    });
+    expect(await run(['health', '--organisation', tenant.organisationId])).toEqual(
+      succeeded(`Organisation ${tenant.organisationId}, 2026-11-16 09:30 UTC
+
+                Last       Failing         Records   Given   Pushes  Running
+CRM     Status  success    for      Lag    failing      up  waiting  for
+alto    active  3 min ago  -        4 min        0       0        3  30 min
+custom  active  never      -        -            0       0        0  -
+reapit  error   3 h ago    2 h      -            2  1,000+        0  -
+
+alto ${alto.connectionId}
+  Syncing since 2026-11-16 09:00 UTC (30 min ago).
+
+custom ${custom.connectionId}
+  Due since 2026-11-16 09:10 UTC (20 min ago), waits for a worker.
+
+reapit ${reapit.connectionId}
+  In error since 2026-11-16 07:25 UTC (2 h ago): The token was revoked: sign in
+  at Reapit again, as a user who may read contacts.
+  6 syncs failed in a row since 2026-11-16 07:25 UTC (2 h ago).
+  Failures logged in 24 h: 1, the last 2026-11-16 07:00 UTC (2 h ago): timeout:
+  No answer within 30 seconds.
+  Next sync 2026-11-16 09:45 UTC (in 15 min).
+
+loop ${loop.connectionId}
+  Disconnected 2026-10-01 12:00 UTC (45 d ago): The agency moved to Reapit.
+`),
+    );
+    const { code, stdout, stderr } = await run(['health', '--organisation', tenant.organisationId, '--json']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const document = JSON.parse(stdout);
+    expect(document).toMatchObject({
+      at: '2026-11-16T09:30:00.000000Z',
+      organisationId: tenant.organisationId,
+      failuresSince: '2026-11-15T09:30:00.000000Z',
+      connections: [
+        { provider: 'alto', runningSince: '2026-11-16T09:00:00.000000Z', waitingChanges: 3, lagSeconds: 240 },
+        { ...custom, lastSuccessAt: null, lagSeconds: null },
+        { ...reapit, status: 'error', retriedRecords: 2, givenUpRecords: 1000, lastError: noAnswer },
+        { ...loop, status: 'disconnected', statusReason: 'The agency moved to Reapit.' },
+      ],
+    });
+    expect(stdout).not.toContain('credentials"');
+  });
+
+  test('says that there is none, and ends with exit code 3', async () => {
+    expect(await run(['health', '--organisation', tenant.organisationId])).toEqual({
+      code: 3,
+      stdout: '',
+      stderr: `There is no organisation ${tenant.organisationId}, or it never connected a CRM.\n`,
+    });
+  });
+});
+
+describe('failures', () => {
+  const args = ({ organisationId, connectionId }: ConnectionKey) => [
+    ...['--organisation', organisationId],
+    ...['--connection', connectionId],
+  ];
+
+  test('counts by kind and shows the newest', async () => {
+    const key = await connected('reapit');
+    const uuid = '5f0e8a1c-3f0b-4e52-9d7e-0a4f3f1f2b6d';
+    await fails(key, [uuid], { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
+    await fails(key, ['CNT-1'], {
+      error: noAnswer,
+      lastFailedAt: '2026-11-16 09:20Z',
+      nextAttemptAt: '2026-11-16 10:55Z',
+      attempts: 3,
+    });
+    await fails(key, ['CNT-2'], {
+      error: noAnswer,
+      lastFailedAt: '2026-11-10 09:20Z',
+      nextAttemptAt: '2026-11-16 09:29Z',
+      attempts: 0,
+    });
+    expect(await run(['failures', ...args(key)])).toEqual(
+      succeeded(`Connection ${key.connectionId}
+reapit, active, 2026-11-16 09:30 UTC
+
+Kind        Records  Given up
+timeout           2         0
+validation        1         1
+
+inbound contact CNT-1
+  timeout: No answer within 30 seconds.
+  3 attempts, the last 10 min ago, next 2026-11-16 10:55 UTC (in 85 min)
+
+inbound contact ${uuid}
+  validation E-17: The e-mail address is none, and without one the CRM takes no
+  contact that is a landlord.
+  1 attempt, gave up 2026-11-16 09:05 UTC (25 min ago)
+
+inbound contact CNT-2
+  timeout: No answer within 30 seconds.
+  replayed, due since 2026-11-16 09:29 UTC (60 s ago)
+`),
+    );
+    const limited = await run(['failures', ...args(key), '--kind', 'timeout', 'auth', '--limit', '1']);
+    expect(limited).toMatchObject({ code: 0, stderr: '' });
+    expect(limited.stdout).toContain('CNT-1');
+    expect(limited.stdout).not.toMatch(/CNT-2|E-17/);
+    expect(limited.stdout).toMatch(/\nThe newest 1; there may be more: --limit, up to 1000.\n$/);
+    const { stdout } = await run(['failures', 'list', ...args(key), '--kind', 'timeout', '--json']);
+    expect(JSON.parse(stdout)).toEqual({
+      at: '2026-11-16T09:30:00.000000Z',
+      ...key,
+      counts: [
+        { kind: 'timeout', count: 2, givenUpCount: 0 },
+        { kind: 'validation', count: 1, givenUpCount: 1 },
+      ],
+      failures: await syncFailureList(pool, { ...key, kinds: ['timeout'] }),
+    });
+  });
+
+  test('counts no further than the database does', async () => {
+    const key = await connected('reapit');
+    const many = Array.from({ length: 1000 }, (_, index) => `R-${index}`);
+    await fails(key, many, { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
+    const { stdout } = await run(['failures', ...args(key), '--limit', '1']);
+    expect(stdout).toContain('\nvalidation   1,000+    1,000+\n');
+  });
+
+  test('says that none fails, or none of a kind', async () => {
+    const key = await connected('reapit');
+    const start = `Connection ${key.connectionId}\nreapit, active, 2026-11-16 09:30 UTC\n\n`;
+    expect(await run(['failures', ...args(key)])).toEqual(succeeded(`${start}No record fails.\n`));
+    await fails(key, ['CNT-1'], { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
+    expect(await run(['failures', ...args(key), '--kind', 'auth'])).toEqual(
+      succeeded(
+        `${start}Kind        Records  Given up\nvalidation        1         1\n\nNone of the kinds asked for.\n`,
+      ),
+    );
+  });
+
+  test('ends with exit code 3 where the organisation has no such connection', async () => {
+    const { connectionId } = await connected('reapit');
+    const { organisationId } = await createTenant(pool);
+    const window = ['--from', '2026-11-16T00:00Z', '--before', '2026-11-17T00:00Z'];
+    for (const command of [['failures'], ['failures', 'replay', ...window]]) {
+      expect(await run([...command, ...args({ organisationId, connectionId })])).toEqual({
+        code: 3,
+        stdout: '',
+        stderr: `Organisation ${organisationId} has no connection ${connectionId}.\n`,
+      });
+    }
+  });
+
+  test('replay lets all of a time be tried again, page by page', async () => {
+    const key = await connected('reapit');
+    const many = Array.from({ length: 1001 }, (_, index) => `R-${index}`);
+    await fails(key, many, { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
+    await fails(key, ['later'], { error: noEmail, lastFailedAt: '2026-11-16 09:10Z' });
+    await fails(key, ['other'], { error: { ...noEmail, kind: 'auth' }, lastFailedAt: '2026-11-16 09:05Z' });
+    const command = [
+      'failures',
+      'replay',
+      ...args(key),
+      ...['--from', '2026-11-16T10:00+01:00', '--before', '2026-11-16T09:10Z', '--kind', 'validation'],
+    ];
+    expect(await run(command)).toEqual(
+      succeeded('1,001 records will be tried again: a sync was asked for.\n'),
+    );
+    const left = await syncFailureList(pool, { ...key, limit: 1000 });
+    expect(left.filter(({ gaveUpAt }) => gaveUpAt !== null).map(({ recordId }) => recordId)).toEqual([
+      'later',
+      'other',
+    ]);
+    expect(await run(command)).toEqual(
+      succeeded('Nothing to replay: no such record failed in that time, or they are due already.\n'),
+    );
+    const again = await run([...command, '--json']);
+    expect(JSON.parse(again.stdout)).toEqual({ ...key, replayed: 0 });
+    await connectionDisconnect(pool, key);
+    expect(await run(command)).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: 'The organisation has no such live connection.\n',
+    });
+  });
+});
+
+test('no control character of a CRM gets to the terminal', async () => {
+  const key = await connected(
+    'reapit',
+    `status = 'error', status_reason = E'Red \\u001b[31m, C1 \\u009b31m,\\nbackwards \\u202e.', status_changed_at = '2026-11-16 07:25Z'`,
+  );
+  const message = 'Bell \u0007, title \u001b]0;owned\u0007, a\r\nline, \u{e0001}.';
+  await fails(key, ['R\u001b[2J\u007f'], {
+    error: { ...noEmail, code: '\u009b1m', message },
+    lastFailedAt: '2026-11-16 09:05Z',
+  });
+  const health = ['health', '--organisation', key.organisationId];
+  const failures = ['failures', '--organisation', key.organisationId, '--connection', key.connectionId];
+  const shown = await run(health);
+  expect(shown.stdout).toContain('Red \\u001b[31m, C1\n  \\u009b31m,\\u000abackwards');
+  const listed = await run(failures);
+  expect(listed.stdout).toContain(
+    'inbound contact R\\u001b[2J\\u007f\n  validation \\u009b1m: Bell \\u0007, title',
+  );
+  const documents = [await run([...health, '--json']), await run([...failures, '--json'])];
+  for (const { stdout } of [shown, listed, ...documents]) {
+    expect(stdout.replaceAll('\n', '')).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+  }
+  expect(JSON.parse(documents[1]?.stdout ?? '').failures[0].error.message).toBe(message);
+});
+
+test('a text without spaces is broken', async () => {
+  const key = await connected('reapit');
+  await fails(key, ['x'.repeat(512)], { error: noAnswer, lastFailedAt: '2026-11-16 09:05Z' });
+  const { organisationId, connectionId } = key;
+  const { stdout } = await run(['failures', '--organisation', organisationId, '--connection', connectionId]);
+  expect(stdout).toContain(`inbound contact\n${'x'.repeat(80)}\n`);
+});
+
+test('ends quietly where nobody reads on', async () => {
+  const { child, ended } = startCli(['health'], { DATABASE_URL: database.url });
+  child.stdout.destroy();
+  expect(await ended).toEqual(succeeded(''));
+});
+
+describe('a wrong call ends with exit code 2 and one line', () => {
+  const id = '00000000-0000-4000-8000-000000000001';
+  const failures = ['failures', '--organisation', id, '--connection', id];
+  const window = ['--from', '2026-11-16T09:00Z', '--before', '2026-11-16T09:00Z'];
+  test.each([
+    ['an id', ['health', '--organisation', '1'], 'It has to be a UUID.'],
+    [
+      'no connection',
+      ['failures', '--organisation', id],
+      "required option '--connection <id>' not specified",
+    ],
+    ['a kind', [...failures, '--kind', 'auth', 'odd'], 'Allowed choices are auth, permission,'],
+    ['a limit', [...failures, '--limit', '1001'], 'It has to be a whole number from 1 to 1000.'],
+    [
+      'a time',
+      ['failures', 'replay', '--from', '2026-11-16T09:00'],
+      'It has to be a time with its zone: 2026-',
+    ],
+    ['a command', ['failures', 'forget', ...failures.slice(1)], 'too many arguments'],
+    ['a window', ['failures', 'replay', ...failures.slice(1), ...window], '--from has to be earlier than'],
+  ])('%s', async (_, args, message) => {
+    const { code, stdout, stderr } = await run(args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(/^error: [^\n]+\n$/);
+    expect(stderr).toContain(message);
+  });
+});
+
+describe('a database that was not migrated', () => {
+  const empty = useDatabase('empty');
+  const older = useDatabase('host');
+  const id = '00000000-0000-4000-8000-000000000001';
+
+  test.each([
+    ['at all', empty],
+    ['far enough', older],
+  ])('%s', async (_, on) => {
+    // To version 1.0.
+    if (on === older) await withClient(older.url, (client) => migrate(client, 'up', 4));
+    for (const args of [
+      ['health'],
+      ['health', '--organisation', id],
+      ['failures', '--organisation', id, '--connection', id],
+    ]) {
+      const { code, stdout, stderr } = await run(args, on);
+      expect({ args, code, stdout }).toEqual({ args, code: 1, stdout: '' });
+      expect(stderr).toBe(
+        'The schema is not there, or of an older version: run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".\n',
+      );
+    }
+  });
+});

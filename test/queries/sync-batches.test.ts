@@ -1,0 +1,610 @@
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { withClient } from '../../dev/database.js';
+import {
+  type BatchEvent,
+  type ClaimedRun,
+  connectionDisconnect,
+  connectionGet,
+  contactExternalIdLink,
+  outboundChangeClaim,
+  outboundChangeRecord,
+  type SyncError,
+  syncBatchRecord,
+  syncCursorList,
+  syncCursorReset,
+  syncFailureList,
+  syncLogListByConnection,
+  syncRunClaim,
+  syncRunFinish,
+  syncRunListByConnection,
+} from '../../src/index.js';
+import { connect } from '../support/connection.js';
+import { createTenant, useDatabase } from '../support/database.js';
+
+const { pool, url } = useDatabase();
+
+let run: ClaimedRun;
+let contactIds: string[];
+beforeEach(async () => {
+  const tenant = await createTenant(pool, 3);
+  contactIds = tenant.contactIds;
+  const { connectionId } = await connect(pool, tenant.organisationId);
+  // Other tests of this file leave connections behind that are due.
+  await pool.query("update crm_connections set next_sync_at = 'tomorrow' where id <> $1", [connectionId]);
+  run = (await syncRunClaim(pool, { worker: 'test', limit: 1 }))[0] as ClaimedRun;
+});
+
+const noAnswer: SyncError = { kind: 'timeout', retryable: true, message: 'No answer.' };
+const hopeless: SyncError = { kind: 'validation', retryable: false, message: 'No name.' };
+
+function seen(externalId: string, rest: Partial<BatchEvent> = {}): BatchEvent {
+  return {
+    direction: 'inbound',
+    entityType: 'contact',
+    externalId,
+    status: 'success',
+    ...rest,
+  } as BatchEvent;
+}
+
+function pushed(internalId: string, rest: Partial<BatchEvent> = {}): BatchEvent {
+  return {
+    direction: 'outbound',
+    entityType: 'contact',
+    internalId,
+    status: 'success',
+    ...rest,
+  } as BatchEvent;
+}
+
+const stream = { direction: 'inbound', entityType: 'contact' } as const;
+const at = (syncedTo: string) => ({ kind: 'timestamp', syncedTo }) as const;
+
+/** Everything of the tenant that a batch may write, to tell whether anything changed. */
+async function belongings(): Promise<unknown> {
+  const tables = [
+    'crm_connections',
+    'crm_sync_runs',
+    'crm_sync_log',
+    'crm_sync_failures',
+    'crm_sync_cursors',
+    'contact_external_ids',
+    'crm_outbound_changes',
+  ];
+  const contents = await Promise.all(
+    tables.map((table) =>
+      pool.query(`select row::text from ${table} as row where organisation_id = $1 order by 1`, [
+        run.organisationId,
+      ]),
+    ),
+  );
+  return contents.map(({ rows }) => rows);
+}
+
+/** A batch with something for every table. */
+async function everything() {
+  const [contactId = ''] = contactIds;
+  await outboundChangeRecord(pool, { ...run, contactIds: [contactId] });
+  const [change] = await outboundChangeClaim(pool, run);
+  return {
+    ...run,
+    batchNumber: 1,
+    events: [
+      seen('1', { internalId: contactId, linksContact: true }),
+      seen('2', { status: 'error', error: noAnswer }),
+      pushed(contactId, { changeVersion: change?.version }),
+    ],
+    cursors: [{ ...stream, version: 0, position: at('2026-11-16T09:00:00Z') }],
+  };
+}
+
+describe('syncBatchRecord', () => {
+  test('records events, failures, links, pushes and cursors together, and is a sign of life', async () => {
+    const batch = await everything();
+    const result = await syncBatchRecord(pool, { ...batch, leaseSeconds: 3600 });
+    expect(result).toMatchObject({ outcome: 'recorded', conflicts: [] });
+    const log = await syncLogListByConnection(pool, run);
+    expect(log.map(({ status, error }) => [status, error])).toEqual([
+      ['success', null],
+      ['error', noAnswer],
+      ['success', null],
+    ]);
+    expect(await syncFailureList(pool, run)).toMatchObject([
+      { ...stream, recordId: '2', attempts: 1, error: noAnswer, gaveUpAt: null },
+    ]);
+    expect(await syncCursorList(pool, run)).toMatchObject([
+      { ...stream, version: 1, position: at('2026-11-16T09:00:00.000000Z') },
+    ]);
+    const { rows: links } = await pool.query(
+      'select external_id, contact_id from contact_external_ids where organisation_id = $1',
+      [run.organisationId],
+    );
+    expect(links).toEqual([{ external_id: '1', contact_id: contactIds[0] }]);
+    expect(await waiting()).toEqual([]);
+    const [recorded] = await syncRunListByConnection(pool, run);
+    expect(recorded).toMatchObject({ successCount: '2', errorCount: '1', skippedCount: '0' });
+    expect(recorded?.expiresAt).toBe((result as { expiresAt: string }).expiresAt);
+    expect(Date.parse(recorded?.expiresAt ?? '')).toBeGreaterThan(Date.now() + 3_500_000);
+  });
+
+  test('changes nothing the second time, when the answer was lost', async () => {
+    const batch = await everything();
+    await syncBatchRecord(pool, batch);
+    const before = await belongings();
+    expect(await syncBatchRecord(pool, batch)).toEqual({ outcome: 'repeated' });
+    expect(await belongings()).toEqual(before);
+  });
+
+  test('changes nothing the second time, also if both are under way at once', async () => {
+    const batch = await everything();
+    const results = await Promise.all(Array.from({ length: 8 }, () => syncBatchRecord(pool, batch)));
+    expect(results.filter(({ outcome }) => outcome === 'recorded')).toHaveLength(1);
+    expect(await syncLogListByConnection(pool, run)).toHaveLength(3);
+    expect((await syncFailureList(pool, run))[0]?.attempts).toBe(1);
+  });
+
+  test.each<[string, string, () => Promise<unknown>]>([
+    [
+      'whose lease ran out',
+      'lease_lost',
+      () =>
+        pool.query(
+          "update crm_sync_runs set heartbeat_at = now() - interval '2 minutes', expires_at = now() where id = $1",
+          [run.runId],
+        ),
+    ],
+    ['that has ended', 'lease_lost', () => syncRunFinish(pool, { ...run, outcome: 'success' })],
+    ['whose connection was disconnected', 'lease_lost', () => connectionDisconnect(pool, run)],
+    [
+      'whose cursor was moved by others',
+      'cursor_conflict',
+      () =>
+        pool.query(
+          `insert into crm_sync_cursors (organisation_id, connection_id, direction, entity_type, kind, synced_to_at, moved_at)
+           values ($1, $2, 'inbound', 'contact', 'timestamp', '2026-11-16T08:00:00Z', now())`,
+          [run.organisationId, run.connectionId],
+        ),
+    ],
+  ])('refuses a run %s, and changes nothing', async (_, code, spoil) => {
+    const batch = await everything();
+    await spoil();
+    const before = await belongings();
+    await expect(syncBatchRecord(pool, batch)).rejects.toMatchObject({ code });
+    expect(await belongings()).toEqual(before);
+  });
+
+  test('refuses a batch before its turn, and changes nothing', async () => {
+    const batch = await everything();
+    const before = await belongings();
+    await expect(syncBatchRecord(pool, { ...batch, batchNumber: 2 })).rejects.toMatchObject({
+      code: 'batch_out_of_order',
+    });
+    expect(await belongings()).toEqual(before);
+  });
+
+  test('refuses the run of another organisation, or none', async () => {
+    const batch = await everything();
+    const { organisationId } = await createTenant(pool);
+    const before = await belongings();
+    for (const wrong of [{ organisationId }, { connectionId: randomUUID() }, { runId: '0' }]) {
+      await expect(syncBatchRecord(pool, { ...batch, ...wrong })).rejects.toMatchObject({
+        code: 'lease_lost',
+      });
+    }
+    expect(await belongings()).toEqual(before);
+  });
+
+  test('is undone as a whole with the transaction it is in', async () => {
+    const batch = await everything();
+    const before = await belongings();
+    await withClient(url, async (client) => {
+      await client.query('begin');
+      await syncBatchRecord(client, batch);
+      await client.query('rollback');
+    });
+    expect(await belongings()).toEqual(before);
+    expect(await syncBatchRecord(pool, batch)).toMatchObject({ outcome: 'recorded' });
+  });
+
+  test('takes a batch of nothing', async () => {
+    expect(await syncBatchRecord(pool, { ...run, batchNumber: 1 })).toMatchObject({ outcome: 'recorded' });
+    expect(await syncBatchRecord(pool, { ...run, batchNumber: 2 })).toMatchObject({ outcome: 'recorded' });
+  });
+
+  test.each<[string, Partial<BatchEvent>, string]>([
+    ['a wait without a failure', { retryAfterSeconds: 5 }, 'retryAfterSeconds belongs to a failure alone'],
+    [
+      'a wait of no number',
+      { status: 'error', error: noAnswer, retryAfterSeconds: 0.5 },
+      'retryAfterSeconds',
+    ],
+    ['a link without a contact', { linksContact: true }, 'takes an externalId and an internalId'],
+    ['a pushed version of an inbound event', { changeVersion: '1' }, 'belongs to an outbound event'],
+    ['an event with no status', { status: undefined as never }, 'status has to be one of'],
+  ])('refuses %s before anything is sent', async (_, rest, message) => {
+    const events = [seen('1'), seen('2', rest)];
+    const attempt = syncBatchRecord(pool, { ...run, batchNumber: 1, events });
+    await expect(attempt).rejects.toMatchObject({ code: 'invalid_input', rowIndex: 1 });
+    await expect(attempt).rejects.toThrow(message);
+  });
+});
+
+/** The contacts that wait to be pushed. */
+async function waiting(): Promise<string[]> {
+  const { rows } = await pool.query(
+    'select contact_id from crm_outbound_changes where connection_id = $1 order by contact_id',
+    [run.connectionId],
+  );
+  return rows.map(({ contact_id }) => contact_id);
+}
+
+describe('the failures of a batch', () => {
+  const fail = (batchNumber: number, ...events: BatchEvent[]) =>
+    syncBatchRecord(pool, { ...run, batchNumber, events });
+
+  test('are opened, counted and closed by the next success, or if there is nothing to change', async () => {
+    await fail(
+      1,
+      seen('1', { status: 'error', error: noAnswer }),
+      seen('2', { status: 'error', error: hopeless }),
+    );
+    await fail(2, seen('1', { status: 'error', error: hopeless }));
+    const byRecord = (await syncFailureList(pool, run)).map(({ recordId, attempts, error }) => [
+      recordId,
+      attempts,
+      error,
+    ]);
+    expect(byRecord.toSorted()).toEqual([
+      ['1', 2, hopeless],
+      ['2', 1, hopeless],
+    ]);
+    await fail(3, seen('1'), seen('2', { status: 'skipped' }));
+    expect(await syncFailureList(pool, run)).toEqual([]);
+  });
+
+  test('are those of the last outcome of each record', async () => {
+    const error = { status: 'error', error: noAnswer } as const;
+    await fail(
+      1,
+      seen('1', error),
+      seen('1', error),
+      seen('2', error),
+      seen('2'),
+      seen('3'),
+      seen('3', error),
+    );
+    const failures = await syncFailureList(pool, run);
+    expect(failures.map(({ recordId, attempts }) => [recordId, attempts]).toSorted()).toEqual([
+      ['1', 1],
+      ['3', 1],
+    ]);
+    expect(await syncLogListByConnection(pool, run)).toHaveLength(6);
+  });
+
+  test('tell a record from another of the same id, of another kind or direction', async () => {
+    const [contactId = ''] = contactIds;
+    const error = { status: 'error', error: noAnswer } as const;
+    await fail(
+      1,
+      seen('1', error),
+      seen('1', { ...error, entityType: 'landlord' }),
+      pushed(contactId, error),
+    );
+    await fail(2, seen('1'));
+    const left = (await syncFailureList(pool, run)).map(({ direction, entityType, recordId }) => [
+      direction,
+      entityType,
+      recordId,
+    ]);
+    expect(left.toSorted()).toEqual([
+      ['inbound', 'landlord', '1'],
+      ['outbound', 'contact', contactId],
+    ]);
+  });
+
+  test('are not kept of an event without a record, which only the log has', async () => {
+    await fail(1, { ...stream, status: 'error', error: noAnswer });
+    expect(await syncFailureList(pool, run)).toEqual([]);
+    expect(await syncLogListByConnection(pool, run)).toHaveLength(1);
+  });
+
+  test('wait as long as the CRM asks, and longer each time', async () => {
+    const waits: number[] = [];
+    for (let batchNumber = 1; batchNumber <= 12; batchNumber += 1) {
+      await fail(batchNumber, seen('1', { status: 'error', error: noAnswer }));
+      const [failure] = await syncFailureList(pool, run);
+      waits.push(
+        (Date.parse(failure?.nextAttemptAt ?? '') - Date.parse(failure?.lastFailedAt ?? '')) / 60_000,
+      );
+    }
+    for (const [index, wait] of waits.entries()) {
+      const whole = Math.min(2 ** index, 360);
+      expect(wait).toBeGreaterThanOrEqual(whole / 2 - 0.001);
+      expect(wait).toBeLessThanOrEqual(whole + 0.001);
+    }
+    await fail(13, seen('2', { status: 'error', error: noAnswer, retryAfterSeconds: 5000 }));
+    const [asked] = await syncFailureList(pool, run);
+    expect(Date.parse(asked?.nextAttemptAt ?? '') - Date.parse(asked?.lastFailedAt ?? '')).toBe(5_000_000);
+  });
+
+  test('are given up at once if they cannot be retried, and seen to be', async () => {
+    await fail(1, seen('1', { status: 'error', error: hopeless }));
+    expect(await syncFailureList(pool, run)).toMatchObject([
+      { recordId: '1', nextAttemptAt: null, gaveUpAt: expect.any(String) },
+    ]);
+  });
+
+  test('are given up after ten attempts and a day, and not before both', async () => {
+    const givenUp = async () => (await syncFailureList(pool, run))[0]?.gaveUpAt !== null;
+    const error = { status: 'error', error: noAnswer } as const;
+    const age = (interval: string) =>
+      pool.query(
+        'update crm_sync_failures set first_failed_at = now() - $1::interval where connection_id = $2',
+        [interval, run.connectionId],
+      );
+    for (let batchNumber = 1; batchNumber <= 8; batchNumber += 1) await fail(batchNumber, seen('1', error));
+    await age('2 days');
+    await fail(9, seen('1', error));
+    expect(await givenUp()).toBe(false);
+    await age('23 hours');
+    await fail(10, seen('1', error));
+    expect(await givenUp()).toBe(false);
+    await age('25 hours');
+    await fail(11, seen('1', error));
+    expect(await givenUp()).toBe(true);
+  });
+});
+
+describe('the links of a batch', () => {
+  const link = (externalId: string, contactId = '') =>
+    seen(externalId, { internalId: contactId, linksContact: true });
+
+  test('that conflict fail their record alone', async () => {
+    const [first, second, third] = contactIds;
+    await contactExternalIdLink(pool, {
+      ...run,
+      provider: 'reapit',
+      entityType: 'contact',
+      externalId: 'taken',
+      contactId: first as string,
+    });
+    const result = await syncBatchRecord(pool, {
+      ...run,
+      batchNumber: 1,
+      events: [link('taken', second), link('other', first), link('mine', third), link('taken', first)],
+    });
+    // The last of an id's events says whose it is.
+    expect(result).toMatchObject({ outcome: 'recorded', conflicts: [1] });
+    const [failure, ...others] = await syncFailureList(pool, run);
+    expect(others).toEqual([]);
+    expect(failure).toMatchObject({
+      recordId: 'other',
+      error: { kind: 'conflict', retryable: false },
+      gaveUpAt: expect.any(String),
+    });
+    const log = await syncLogListByConnection(pool, run);
+    expect(log.map(({ externalId, status }) => [externalId, status]).toSorted()).toEqual([
+      ['mine', 'success'],
+      ['other', 'error'],
+      ['taken', 'success'],
+      ['taken', 'success'],
+    ]);
+  });
+
+  test('cannot give a contact two ids, nor an id to a contact that is gone or another agency’s', async () => {
+    const [first] = contactIds;
+    const stranger = (await createTenant(pool, 1)).contactIds[0];
+    const result = await syncBatchRecord(pool, {
+      ...run,
+      batchNumber: 1,
+      events: [link('1', first), link('2', first), link('3', randomUUID()), link('4', stranger)],
+    });
+    expect(result).toMatchObject({ conflicts: [1, 2, 3] });
+    const failures = await syncFailureList(pool, run);
+    expect(failures.map(({ recordId, error: { retryable } }) => [recordId, retryable]).toSorted()).toEqual([
+      ['2', false],
+      ['3', true],
+      ['4', true],
+    ]);
+  });
+
+  test('that others make at the same moment fail their record, to be tried again', async () => {
+    const [first, second] = contactIds;
+    await withClient(url, async (other) => {
+      await other.query('begin');
+      await contactExternalIdLink(other, {
+        ...run,
+        provider: 'reapit',
+        entityType: 'contact',
+        externalId: '1',
+        contactId: first as string,
+      });
+      const batch = syncBatchRecord(pool, {
+        ...run,
+        batchNumber: 1,
+        events: [link('1', second), link('2', contactIds[2])],
+      });
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      await other.query('commit');
+      expect(await batch).toMatchObject({ outcome: 'recorded', conflicts: [0] });
+    });
+    expect(await syncFailureList(pool, run)).toMatchObject([
+      { recordId: '1', error: { kind: 'conflict', retryable: true } },
+    ]);
+  });
+});
+
+describe('the pushes of a batch', () => {
+  test('clear the change, but not a newer one', async () => {
+    const [first = '', second = '', third = ''] = contactIds;
+    await outboundChangeRecord(pool, { ...run, contactIds });
+    const claimed = new Map(
+      (await outboundChangeClaim(pool, run)).map((change) => [change.contactId, change]),
+    );
+    await outboundChangeRecord(pool, { ...run, contactIds: [second] });
+    await syncBatchRecord(pool, {
+      ...run,
+      batchNumber: 1,
+      events: [
+        pushed(first, { changeVersion: claimed.get(first)?.version }),
+        pushed(second, { changeVersion: claimed.get(second)?.version }),
+        pushed(third, { changeVersion: claimed.get(third)?.version, status: 'error', error: noAnswer }),
+      ],
+    });
+    expect(await waiting()).toEqual([second]);
+    expect(await syncFailureList(pool, run)).toMatchObject([{ direction: 'outbound', recordId: third }]);
+  });
+
+  test('leave a change that the host is making at this very moment', async () => {
+    const [first = ''] = contactIds;
+    await outboundChangeRecord(pool, { ...run, contactIds: [first] });
+    const [change] = await outboundChangeClaim(pool, run);
+    await withClient(url, async (host: pg.Client) => {
+      await host.query('begin');
+      await outboundChangeRecord(host, { ...run, contactIds: [first] });
+      // The host's transaction goes on; the batch does not wait for it.
+      await syncBatchRecord(pool, {
+        ...run,
+        batchNumber: 1,
+        events: [pushed(first, { changeVersion: change?.version })],
+      });
+      await host.query('commit');
+    });
+    expect(await waiting()).toEqual([first]);
+  });
+});
+
+describe('the cursors of a batch', () => {
+  let batchNumber = 0;
+  beforeEach(() => {
+    batchNumber = 0;
+  });
+  const move = (
+    version: number,
+    position: Parameters<typeof syncBatchRecord>[1]['cursors'] extends infer _ ? object : never,
+    entityType = 'contact',
+  ) => {
+    batchNumber += 1;
+    return syncBatchRecord(pool, {
+      ...run,
+      batchNumber,
+      cursors: [{ direction: 'inbound', entityType, version, position: position as never }],
+    });
+  };
+  const nine = '2026-11-16T09:00:00.000001Z';
+  const eight = '2026-11-16T08:59:59.999999Z';
+
+  test.each<[string, object, object]>([
+    ['a timestamp', at(nine), at(eight)],
+    [
+      'a page of the same pass',
+      { kind: 'page', page: 3, syncedTo: nine },
+      { kind: 'page', page: 2, syncedTo: nine },
+    ],
+    ['a page of an unknown pass', { kind: 'page', page: 3 }, { kind: 'page', page: 2 }],
+    [
+      'a page, by a pass that says no more',
+      { kind: 'page', page: 3, syncedTo: nine },
+      { kind: 'page', page: 2 },
+    ],
+    [
+      'an earlier pass',
+      { kind: 'page', page: 3, syncedTo: nine },
+      { kind: 'page', page: 9, syncedTo: eight },
+    ],
+    [
+      'a token of an earlier time',
+      { kind: 'token', token: 'b', syncedTo: nine },
+      { kind: 'token', token: 'a', syncedTo: eight },
+    ],
+    ['from a timestamp to a token', at(nine), { kind: 'token', token: 'a', syncedTo: eight }],
+  ])('never move back: %s', async (_, position, before) => {
+    await move(0, position);
+    const attempt = move(1, before);
+    await expect(attempt).rejects.toMatchObject({ code: 'cursor_moved_backwards' });
+    expect((await syncCursorList(pool, run))[0]?.version).toBe(1);
+  });
+
+  test.each<[string, object, object, object]>([
+    ['the same timestamp', at(nine), at(nine), at(nine)],
+    [
+      'the next page',
+      { kind: 'page', page: 3 },
+      { kind: 'page', page: 4 },
+      { kind: 'page', page: 4, syncedTo: null },
+    ],
+    [
+      'the first page of the next pass',
+      { kind: 'page', page: 3, syncedTo: eight },
+      { kind: 'page', page: 1, syncedTo: nine },
+      { kind: 'page', page: 1, syncedTo: nine },
+    ],
+    [
+      'a token that says no more',
+      at(nine),
+      { kind: 'token', token: 'x' },
+      { kind: 'token', token: 'x', syncedTo: nine },
+    ],
+    ['a timestamp after tokens', { kind: 'token', token: 'x' }, at(nine), at(nine)],
+  ])('move on to %s', async (_, position, next, expected) => {
+    await move(0, position);
+    await move(1, next);
+    expect(await syncCursorList(pool, run)).toMatchObject([{ version: 2, position: expected }]);
+  });
+
+  test('move from the version they were read at, and from none other', async () => {
+    await move(0, at(eight));
+    await expect(move(0, at(nine))).rejects.toMatchObject({ code: 'cursor_conflict' });
+    batchNumber -= 1;
+    await expect(move(2, at(nine))).rejects.toMatchObject({ code: 'cursor_conflict' });
+    batchNumber -= 1;
+    expect(await move(1, at(nine))).toMatchObject({ outcome: 'recorded' });
+  });
+
+  test('meet a reset as a conflict, and begin again after it', async () => {
+    await move(0, at(nine));
+    await syncCursorReset(pool, { ...run, ...stream });
+    await expect(move(1, at(nine))).rejects.toMatchObject({ code: 'cursor_conflict' });
+    batchNumber -= 1;
+    expect(await syncCursorList(pool, run)).toMatchObject([{ version: 2, position: null }]);
+    await move(2, at(eight));
+    expect(await syncCursorList(pool, run)).toMatchObject([{ version: 3, position: at(eight) }]);
+  });
+
+  test('move the connection’s own, at the end of a complete run, to where all inbound streams have been', async () => {
+    const lastSyncedAt = async () => (await connectionGet(pool, run))?.lastSyncedAt;
+    await move(0, at(nine));
+    await move(0, at(eight), 'landlord');
+    expect(await lastSyncedAt()).toBe(null);
+    await syncRunFinish(pool, { ...run, outcome: 'success' });
+    expect(await lastSyncedAt()).toBe(eight);
+  });
+
+  test('do not move it while one stream’s point is not known, nor if the run fails, nor backwards', async () => {
+    const lastSyncedAt = async () => (await connectionGet(pool, run))?.lastSyncedAt;
+    const again = async () => {
+      await pool.query('update crm_connections set next_sync_at = now() where id = $1', [run.connectionId]);
+      run = (await syncRunClaim(pool, { worker: 'test', limit: 1 }))[0] as ClaimedRun;
+      batchNumber = 0;
+    };
+    await move(0, at(eight));
+    await syncRunFinish(pool, { ...run, outcome: 'failed', error: noAnswer });
+    expect(await lastSyncedAt()).toBe(null);
+    await again();
+    await move(0, { kind: 'token', token: 'x' }, 'landlord');
+    await syncRunFinish(pool, { ...run, outcome: 'success' });
+    expect(await lastSyncedAt()).toBe(null);
+    await again();
+    await move(1, at(nine), 'landlord');
+    await syncRunFinish(pool, { ...run, outcome: 'success' });
+    expect(await lastSyncedAt()).toBe(eight);
+    await pool.query("update crm_connections set last_synced_at = '2026-11-17' where id = $1", [
+      run.connectionId,
+    ]);
+    await again();
+    await syncRunFinish(pool, { ...run, outcome: 'success' });
+    expect(await lastSyncedAt()).toMatch(/^2026-11-17|^2026-11-16T/);
+  });
+});

@@ -1,0 +1,52 @@
+import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
+import type { Timestamp } from '../../../src/index.js';
+import type { Send } from '../requests.js';
+import { active, page, writer } from './adapter.js';
+
+/** Each pass reads everything: what moves past a page while it is read is found by the next. */
+export function agentosCrm(send: Send, shortName: string): Crm {
+  interface Person {
+    OID: string;
+    Name: string;
+    Reference: string | null;
+  }
+  const people = `/${shortName}/people`;
+  const record = ({ OID, Name, Reference }: Person): CrmRecord => active('contact', OID, Name, Reference);
+  const fields = ({ name, contactId }: CrmContact) => ({ Name: name, Reference: contactId });
+  return {
+    entityTypes: ['contact'],
+    async readPage(_, from) {
+      const pass: { offset: number; begun: Timestamp | null } =
+        from?.kind === 'token' ? JSON.parse(from.token) : { offset: 0, begun: null };
+      const { body, date } = await send({ path: people, query: { offset: pass.offset, count: 1000 } });
+      const begun = pass.begun ?? date;
+      const offset = pass.offset + body.Data.length;
+      const isLast = body.Data.length === 0 || offset >= body.TotalCount;
+      const token = JSON.stringify({ offset, begun });
+      return page(
+        body.Data.map(record),
+        isLast ? { kind: 'timestamp', syncedTo: begun } : { kind: 'token', token, syncedTo: null },
+        isLast,
+      );
+    },
+    async read(_, externalId) {
+      const path = `${people}/${encodeURIComponent(externalId)}`;
+      const { status, body } = await send({ path, accept: [404] });
+      return status === 404 ? null : record(body);
+    },
+    write: writer({
+      update(externalId, contact) {
+        const path = `${people}/${encodeURIComponent(externalId)}`;
+        return send({ method: 'PUT', path, body: fields(contact), accept: [404] });
+      },
+      async find({ contactId }) {
+        const { body } = await send({ path: people, query: { reference: contactId } });
+        return body.Data[0]?.OID;
+      },
+      async create(contact) {
+        const { body } = await send({ method: 'POST', path: people, body: fields(contact) });
+        return body.OID;
+      },
+    }),
+  };
+}

@@ -1,0 +1,42 @@
+import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
+import type { Send } from '../requests.js';
+import { active, page, writer } from './adapter.js';
+
+/** A feed of changes, with what was deleted and merged: its cursor is all there is to know. */
+export function customCrm(send: Send): Crm {
+  type Change = Omit<CrmRecord, 'entityType' | 'externalId'> & { id: string };
+  const record = ({ id, name, reference = null, state, mergedInto = null }: Change): CrmRecord => ({
+    ...active('contact', id, name, reference),
+    state,
+    mergedInto,
+  });
+  const fields = ({ name, contactId }: CrmContact) => ({ name, reference: contactId });
+  return {
+    entityTypes: ['contact'],
+    async readPage(_, from) {
+      const cursor = from?.kind === 'token' ? from.token : null;
+      const { body, date } = await send({ path: '/changes', query: { cursor } });
+      const isLast = !body.hasMore;
+      return page(
+        body.changes.map(record),
+        { kind: 'token', token: body.cursor, syncedTo: isLast ? date : null },
+        isLast,
+      );
+    },
+    async read(_, externalId) {
+      const path = `/contacts/${encodeURIComponent(externalId)}`;
+      const { status, body } = await send({ path, accept: [404] });
+      return status === 404 ? null : record(body);
+    },
+    write: writer({
+      update(externalId, contact) {
+        const path = `/contacts/${encodeURIComponent(externalId)}`;
+        return send({ method: 'PATCH', path, body: fields(contact), accept: [404] });
+      },
+      async create(contact) {
+        const { body } = await send({ method: 'POST', path: '/contacts', body: fields(contact) });
+        return body.name === contact.name ? body.id : { existing: body.id };
+      },
+    }),
+  };
+}

@@ -1,0 +1,47 @@
+import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
+import type { Send } from '../requests.js';
+import { active, page, writer } from './adapter.js';
+
+/** As agentOS, by page number; `syncedTo` says when the pass began, and is carried to its end. */
+export function loopCrm(send: Send): Crm {
+  interface Contact {
+    id: string;
+    name: string;
+    reference: string | null;
+  }
+  const record = ({ id, name, reference }: Contact): CrmRecord => active('contact', id, name, reference);
+  const fields = ({ name, contactId }: CrmContact) => ({ name, reference: contactId });
+  return {
+    entityTypes: ['contact'],
+    async readPage(_, from) {
+      const number = from?.kind === 'page' ? from.page : 1;
+      const { body, date } = await send({ path: '/contacts', query: { page: number } });
+      const syncedTo = (from?.kind === 'page' ? from.syncedTo : null) ?? date;
+      const isLast = number >= body.pages;
+      return page(
+        body.data.map(record),
+        isLast ? { kind: 'timestamp', syncedTo } : { kind: 'page', page: number + 1, syncedTo },
+        isLast,
+      );
+    },
+    async read(_, externalId) {
+      const path = `/contacts/${encodeURIComponent(externalId)}`;
+      const { status, body } = await send({ path, accept: [404] });
+      return status === 404 ? null : record(body.data);
+    },
+    write: writer({
+      update(externalId, contact) {
+        const path = `/contacts/${encodeURIComponent(externalId)}`;
+        return send({ method: 'PATCH', path, body: fields(contact), accept: [404] });
+      },
+      async find({ contactId }) {
+        const { body } = await send({ path: '/contacts', query: { reference: contactId } });
+        return body.data[0]?.id;
+      },
+      async create(contact) {
+        const { body } = await send({ method: 'POST', path: '/contacts', body: fields(contact) });
+        return body.data.id;
+      },
+    }),
+  };
+}

@@ -1,0 +1,69 @@
+import type { Crm, CrmRecord } from '../../../examples/crm.js';
+import type { Timestamp } from '../../../src/index.js';
+import type { Send } from '../requests.js';
+import { active, greatest, modifiedIn, page, pathOf, writer } from './adapter.js';
+
+/** Newest first: an edit pushes records to later pages, where they are read again. */
+export function streetCrm(send: Send): Crm {
+  interface Resource {
+    id: string;
+    attributes: {
+      full_name: string;
+      external_reference: string | null;
+      updated_at: string;
+      deleted_at: string | null;
+    };
+  }
+  const paths: Record<string, string> = { contact: '/people', landlord: '/landlords' };
+  const record = (entityType: string, { id, attributes }: Resource): CrmRecord => ({
+    ...active(entityType, id, attributes.full_name, attributes.external_reference),
+    state: attributes.deleted_at === null ? 'active' : 'deleted',
+  });
+  return {
+    entityTypes: ['contact', 'landlord'],
+    async readPage(entityType, from) {
+      // The newest comes first, and counts only when the oldest has been read: until then it is in the token.
+      const pass: { since: Timestamp | null; newest: Timestamp | null; number: number } =
+        from?.kind === 'token'
+          ? JSON.parse(from.token)
+          : { since: from?.syncedTo ?? null, newest: from?.syncedTo ?? null, number: 1 };
+      const { body, date } = await send({
+        path: pathOf(paths, entityType),
+        query: {
+          'page[number]': pass.number,
+          'page[size]': 100,
+          'filter[updated_from]': pass.since,
+          'filter[trashed]': 'with',
+        },
+      });
+      const times = pass.number === 1 ? body.data.map(modifiedIn) : [];
+      const newest = greatest([pass.newest, ...times]) ?? date;
+      const isLast = pass.number >= body.meta.pagination.total_pages;
+      const token = JSON.stringify({ since: pass.since, newest, number: pass.number + 1 });
+      return page(
+        body.data.map((resource: Resource) => record(entityType, resource)),
+        isLast ? { kind: 'timestamp', syncedTo: newest } : { kind: 'token', token, syncedTo: null },
+        isLast,
+      );
+    },
+    async read(entityType, externalId) {
+      const path = `${pathOf(paths, entityType)}/${encodeURIComponent(externalId)}`;
+      const { status, body } = await send({ path, accept: [404] });
+      return status === 404 ? null : record(entityType, body.data);
+    },
+    write: writer({
+      update(externalId, { name, contactId }) {
+        const path = `/people/${encodeURIComponent(externalId)}`;
+        const attributes = { full_name: name, external_reference: contactId };
+        const body = { data: { type: 'people', id: externalId, attributes } };
+        return send({ method: 'PATCH', path, body, accept: [404] });
+      },
+      async create({ name, contactId }) {
+        const attributes = { full_name: name, external_reference: contactId };
+        const body = { data: { type: 'people', attributes } };
+        const created = await send({ method: 'POST', path: '/people', body });
+        return created.body.data.id;
+      },
+    }),
+  };
+}

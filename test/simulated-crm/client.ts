@@ -1,0 +1,150 @@
+import { type Crm, CrmError } from '../../examples/crm.js';
+import type { Credentials, CredentialsByProvider } from '../../src/credentials/index.js';
+import type { Provider } from '../../src/index.js';
+import { agentosCrm } from './adapters/agentos.js';
+import { altoCrm } from './adapters/alto.js';
+import { customCrm } from './adapters/custom.js';
+import { loopCrm } from './adapters/loop.js';
+import { reapitCrm } from './adapters/reapit.js';
+import { streetCrm } from './adapters/street.js';
+import { type Send, sender } from './requests.js';
+
+/** Where a simulated CRM is, and how to sign in to it. */
+export interface ClientOptions<P extends Provider = Provider> {
+  url: string;
+  credentials: Credentials<P>;
+  /** Instead of that in the credentials (Reapit, Alto). */
+  accessToken?: string | undefined;
+  /** How long to wait for one answer. */
+  timeoutMilliseconds: number;
+}
+
+/** The adapter of a CRM. All that it throws is a `CrmError`. */
+export function simulatedCrmClient<P extends Provider>(provider: P, options: ClientOptions<P>): Crm {
+  const connect = connectors[provider] as (options: ClientOptions<P>) => Crm;
+  return connect(options);
+}
+
+const connectors: { [P in Provider]: (options: ClientOptions<P>) => Crm } = {
+  agentos({ credentials: { apiKey, shortName }, ...options }) {
+    return agentosCrm(sender({ ...options, headers: () => ({ api_key: apiKey }) }), shortName);
+  },
+  reapit({ credentials, accessToken = credentials.accessToken, ...options }) {
+    const headers = () => {
+      if (accessToken === undefined) throw noToken();
+      return {
+        ...bearer(accessToken),
+        'reapit-customer': credentials.customer ?? 'SBOX',
+        'api-version': credentials.apiVersion ?? '2020-01-31',
+      };
+    };
+    return reapitCrm(sender({ ...options, headers }));
+  },
+  alto({ credentials, accessToken: given = credentials.accessToken, ...options }) {
+    let accessToken = given;
+    const { client, agencyRef } = credentials;
+    const send = sender({
+      ...options,
+      headers: async () => {
+        accessToken ??= await altoAccessToken(options, client);
+        return { ...bearer(accessToken), AgencyRef: agencyRef };
+      },
+    });
+    return altoCrm(async (request) => {
+      try {
+        return await send(request);
+      } catch (error) {
+        // Tokens run out: with a new one, the same request goes on.
+        if (client === undefined || !(error instanceof CrmError) || error.kind !== 'auth') throw error;
+        accessToken = undefined;
+        return await send(request);
+      }
+    });
+  },
+  street({ credentials, ...options }) {
+    return streetCrm(sender({ ...options, headers: () => bearer(credentials.token) }));
+  },
+  loop({ credentials, ...options }) {
+    return loopCrm(
+      sender({ ...options, headers: () => ({ 'x-api-key': credentials.apiKey }), errorIn: loopError }),
+    );
+  },
+  custom({ credentials, ...options }) {
+    const headers = (): Record<string, string> =>
+      credentials.scheme === 'bearer'
+        ? bearer(credentials.token)
+        : { [credentials.header]: credentials.apiKey };
+    return customCrm(sender({ ...options, headers }));
+  },
+};
+
+/**
+ * Exchanges Reapit's refresh token, which works once. Store what is returned before it is used.
+ *
+ * @returns the credentials with the next refresh token and an access token, and when that runs out
+ * @throws CrmError `auth`, not retryable, if the token was used before: a person has to sign in again;
+ *   after a `network` or `timeout` error it may have been used, too
+ */
+export async function refreshAccessToken(
+  url: string,
+  credentials: CredentialsByProvider['reapit'],
+  timeoutMilliseconds = 5_000,
+): Promise<{ credentials: CredentialsByProvider['reapit']; credentialsExpiresAt: Date }> {
+  if (credentials.grant !== 'authorization_code') throw noToken();
+  const body = await requestToken(sender({ url, timeoutMilliseconds }), {
+    grant_type: 'refresh_token',
+    refresh_token: credentials.refreshToken,
+  });
+  return {
+    credentials: {
+      ...credentials,
+      accessToken: body.access_token,
+      refreshToken: body.refresh_token ?? credentials.refreshToken,
+    },
+    credentialsExpiresAt: new Date(Date.now() + body.expires_in * 1000),
+  };
+}
+
+async function altoAccessToken(
+  options: { url: string; timeoutMilliseconds: number },
+  client: CredentialsByProvider['alto']['client'],
+): Promise<string> {
+  if (client === undefined) throw noToken();
+  const body = await requestToken(sender(options), {
+    grant_type: 'client_credentials',
+    client_id: client.id,
+    client_secret: client.secret,
+  });
+  return body.access_token;
+}
+
+interface TokenBody {
+  access_token: string;
+  refresh_token?: string;
+  /** Seconds. */
+  expires_in: number;
+}
+
+async function requestToken(send: Send, form: Record<string, string>): Promise<TokenBody> {
+  const body = new URLSearchParams(form);
+  const answer = await send({ method: 'POST', path: '/token', body, accept: [400] });
+  // RFC 6749 answers 400 to a grant that is not good: signing in is what failed.
+  if (answer.status === 400) {
+    throw new CrmError('auth', 'The grant is not good.', { retryable: false, code: 'invalid_grant' });
+  }
+  return answer.body;
+}
+
+function noToken(): CrmError {
+  return new CrmError('auth', 'There is no token to sign in with.', { retryable: false });
+}
+
+function bearer(token: string): { authorization: string } {
+  return { authorization: `Bearer ${token}` };
+}
+
+/** Loop says 200, whatever is wrong. */
+function loopError(body: unknown): number | undefined {
+  const { statusCode, errorCode } = (body ?? {}) as { statusCode?: unknown; errorCode?: unknown };
+  return statusCode === 'error' ? Number(errorCode ?? 500) : undefined;
+}

@@ -1,0 +1,51 @@
+import { randomText } from '../random.js';
+import type { SimulatedRecord } from '../store.js';
+import {
+  activeRecord,
+  check,
+  compare,
+  create,
+  type Dialect,
+  isActive,
+  oneOrNone,
+  slice,
+  update,
+} from './dialect.js';
+
+/** A key; offset and count over everything, with no filter for changes; what is not shown may yet be there. */
+export const agentos: Dialect = {
+  hasEtag: true,
+  newId: (_, __, random) =>
+    randomText(random, 16, 'ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789'),
+  error: (status, Message) => ({ status, body: { Message } }),
+  answer({ method, segments, query, headers, body }, { store, keys, habits }) {
+    const [, collection, externalId] = segments;
+    check(keys.hasKey(String(headers.api_key)), 401, 'The key is not valid.');
+    check(collection === 'people', 404, 'No such resource.');
+    const shown = (record: SimulatedRecord) => ({
+      OID: record.externalId,
+      Name: record.name,
+      Reference: record.reference,
+      ETag: record.version,
+    });
+    if (externalId !== undefined) {
+      const record = activeRecord(store, 'contact', externalId);
+      if (method === 'GET') return { status: 200, body: shown(record) };
+      return { status: 200, body: shown(update(store, record, body.Name, body.Reference)) };
+    }
+    if (method === 'POST')
+      return { status: 201, body: shown(create(store, 'contact', body.Name, body.Reference)) };
+    const reference = query.get('reference');
+    const count = Math.min(habits.pageSize, Number(query.get('count') ?? 1000));
+    // By name, so that an edit moves a record to anywhere: only another pass finds all.
+    const matches =
+      reference === null
+        ? store
+            .shown('contact')
+            .filter(isActive)
+            .sort((a, b) => compare(a.name, b.name))
+        : oneOrNone(store.findByReference(reference));
+    const page = slice(matches, Number(query.get('offset') ?? 0), count);
+    return { status: 200, body: { TotalCount: matches.length, Data: page.map(shown) } };
+  },
+};

@@ -1,0 +1,71 @@
+import type { SimulatedRecord } from '../store.js';
+import {
+  accessToken,
+  activeRecord,
+  bearer,
+  byModified,
+  check,
+  create,
+  type Dialect,
+  decode,
+  encode,
+  isActive,
+  Refusal,
+  since,
+  update,
+} from './dialect.js';
+
+/** OAuth with client credentials; an opaque token leads to the next page; refuses a second record with one reference. */
+export const alto: Dialect = {
+  hasEtag: false,
+  newId: (_, count) => String(700_000 + count),
+  // Two shapes, both seen.
+  error: (status, message) => ({
+    status,
+    body: status < 500 ? { error: message } : { errors: [{ code: `ALTO-${status}`, message }] },
+  }),
+  answer(call, { store, keys, habits, random }) {
+    const { method, segments, query, headers, body } = call;
+    const [collection, externalId] = segments;
+    if (collection === 'token') {
+      check(body.grant_type === 'client_credentials', 400, 'unsupported_grant_type');
+      check(keys.hasKey(String(body.client_secret)), 401, 'invalid_client');
+      return { status: 200, body: accessToken(keys, habits) };
+    }
+    check(keys.hasAccessToken(bearer(call)), 401, 'The token is not valid.');
+    check(headers.agencyref !== undefined, 403, 'No AgencyRef.');
+    check(collection === 'contacts', 404, 'No such resource.');
+    const shown = (record: SimulatedRecord) => ({
+      id: random() < 0.5 ? Number(record.externalId) : record.externalId,
+      displayName: record.name,
+      modified: record.modifiedAt,
+      reference: record.reference,
+    });
+    if (externalId !== undefined) {
+      const record = activeRecord(store, 'contact', externalId);
+      if (method === 'GET') return { status: 200, body: shown(record) };
+      return { status: 200, body: shown(update(store, record, body.displayName, body.reference)) };
+    }
+    if (method === 'POST') {
+      const same = store.findByReference(String(body.reference));
+      if (same !== undefined) {
+        throw new Refusal(409, 'It exists.', { location: `/contacts/${same.externalId}` });
+      }
+      const record = create(store, 'contact', body.displayName, body.reference);
+      return { status: 201, body: { id: shown(record).id } };
+    }
+    // The token says after which time to read on: a page by time does not shift.
+    const token = query.get('next-token');
+    const after = token === null ? '' : decode(token);
+    const rest = store
+      .shown('contact')
+      .filter(isActive)
+      .filter(since(query.get('modified-from')))
+      .sort(byModified)
+      .filter(({ modifiedAt }) => modifiedAt > after);
+    const page = rest.slice(0, habits.pageSize);
+    const last = page.at(-1);
+    const nextToken = rest.length > page.length && last ? encode(last.modifiedAt) : null;
+    return { status: 200, body: { data: page.map(shown), nextToken } };
+  },
+};

@@ -1,0 +1,58 @@
+import type { SimulatedRecord } from '../store.js';
+import {
+  activeRecord,
+  bearer,
+  check,
+  create,
+  type Dialect,
+  decode,
+  encode,
+  knownRecord,
+  update,
+} from './dialect.js';
+
+/** A token; a feed of changes behind an opaque cursor, with what was deleted and merged. */
+export const custom: Dialect = {
+  hasEtag: false,
+  newId: (_, count) => `person:${count}`,
+  error: (status, message) => ({ status, body: { code: `E${status}`, message } }),
+  answer(call, { store, keys, habits }) {
+    const { method, segments, query, body } = call;
+    const [collection, externalId] = segments;
+    check(keys.hasKey(bearer(call)), 401, 'The token is not valid.');
+    const shown = ({ externalId: id, name, reference, state, mergedInto }: SimulatedRecord) => ({
+      id,
+      name,
+      reference,
+      state,
+      mergedInto,
+    });
+    if (collection === 'changes') {
+      // In the order in which changes came to show, so that a late one is behind every cursor there is.
+      const given = query.get('cursor') ?? encode('0/0');
+      const [time = 0, sequence = 0] = decode(given).split('/').map(Number);
+      const rest = store
+        .shown('contact')
+        .filter(
+          (change) => change.visibleAt > time || (change.visibleAt === time && change.sequence > sequence),
+        );
+      const page = rest.slice(0, habits.pageSize);
+      const last = page.at(-1);
+      const cursor = last ? encode(`${last.visibleAt}/${last.sequence}`) : given;
+      return {
+        status: 200,
+        body: { changes: page.map(shown), cursor, hasMore: rest.length > page.length },
+      };
+    }
+    check(collection === 'contacts', 404, 'No such resource.');
+    if (externalId !== undefined) {
+      if (method === 'GET') return { status: 200, body: shown(knownRecord(store, 'contact', externalId)) };
+      const record = activeRecord(store, 'contact', externalId);
+      return { status: 200, body: shown(update(store, record, body.name, body.reference)) };
+    }
+    // A create with a reference that is there already answers with what is there.
+    const same = store.findByReference(String(body.reference));
+    if (same !== undefined) return { status: 200, body: shown(same) };
+    return { status: 201, body: shown(create(store, 'contact', body.name, body.reference)) };
+  },
+};

@@ -1,0 +1,154 @@
+import { canonicalTimestamp } from '../../../src/index.js';
+import type { Habits } from '../habits.js';
+import type { Keys } from '../keys.js';
+import type { Random } from '../random.js';
+import type { SimulatedRecord, Store } from '../store.js';
+
+/** A request as a dialect reads it. */
+export interface Call {
+  method: string;
+  /** Of the path, decoded. */
+  segments: string[];
+  query: URLSearchParams;
+  headers: Record<string, string | string[] | undefined>;
+  /** An object of JSON's or a form's; empty without a body. */
+  body: Record<string, unknown>;
+}
+
+export interface Reply {
+  status: number;
+  headers?: Record<string, string>;
+  /** Sent as JSON; nothing is sent without one. */
+  body?: unknown;
+}
+
+/** What a dialect works on. */
+export interface World {
+  store: Store;
+  keys: Keys;
+  random: Random;
+  habits: Habits;
+}
+
+/** How one CRM speaks. A refusal is thrown, and worded by `error`. */
+export interface Dialect {
+  hasEtag: boolean;
+  newId(entityType: string, count: number, random: Random): string;
+  answer(call: Call, world: World): Reply;
+  error(status: number, message: string): Reply;
+}
+
+/** A request that is refused. */
+export class Refusal extends Error {
+  readonly status: number;
+  readonly headers: Record<string, string>;
+  constructor(status: number, message: string, headers: Record<string, string> = {}) {
+    super(message);
+    this.status = status;
+    this.headers = headers;
+  }
+}
+
+export function check(isFine: boolean, status: number, message: string): asserts isFine {
+  if (!isFine) throw new Refusal(status, message);
+}
+
+export function bearer({ headers }: Call): string | undefined {
+  return /^Bearer (.+)$/.exec(String(headers.authorization))?.[1];
+}
+
+export function accessToken(keys: Keys, { accessTokenMilliseconds }: Habits) {
+  return {
+    access_token: keys.newAccessToken(accessTokenMilliseconds),
+    token_type: 'Bearer',
+    expires_in: accessTokenMilliseconds / 1000,
+  };
+}
+
+export function entityTypeOf(collection: string, entityTypes: Record<string, string>): string {
+  const entityType = entityTypes[collection];
+  check(entityType !== undefined, 404, 'No such resource.');
+  return entityType;
+}
+
+export function knownRecord(store: Store, entityType: string, externalId: string): SimulatedRecord {
+  const record = store.get(externalId);
+  check(record?.entityType === entityType, 404, 'No such record.');
+  return record as SimulatedRecord;
+}
+
+export function activeRecord(store: Store, entityType: string, externalId: string): SimulatedRecord {
+  const record = knownRecord(store, entityType, externalId);
+  check(isActive(record), 404, 'No such record.');
+  return record;
+}
+
+export function create(store: Store, entityType: string, name: unknown, reference: unknown): SimulatedRecord {
+  const record = store.create(entityType, checkedName(name), reference == null ? null : String(reference));
+  store.journal('create', record);
+  return record;
+}
+
+/** A reference that is not given stays. */
+export function update(
+  store: Store,
+  record: SimulatedRecord,
+  name: unknown,
+  reference: unknown,
+): SimulatedRecord {
+  const change = reference == null ? {} : { reference: String(reference) };
+  const updated = store.change(record.externalId, { name: checkedName(name), ...change });
+  store.journal('update', updated);
+  return updated;
+}
+
+export function checkedName(name: unknown): string {
+  check(typeof name === 'string' && name.trim() !== '', 422, 'A name is needed.');
+  return name;
+}
+
+export function objectIn(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+export function referenceIn(metadata: unknown): unknown {
+  return objectIn(metadata).reference;
+}
+
+export function isActive({ state }: SimulatedRecord): boolean {
+  return state === 'active';
+}
+
+/** Modified then or later; all, without a time. */
+export function since(from: string | null): (record: SimulatedRecord) => boolean {
+  const least = from === null ? '' : canonicalTimestamp(from);
+  return ({ modifiedAt }) => modifiedAt >= least;
+}
+
+export function byModified(a: SimulatedRecord, b: SimulatedRecord): number {
+  return compare(a.modifiedAt, b.modifiedAt);
+}
+
+export function compare(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
+}
+
+export function oneOrNone(record: SimulatedRecord | undefined): SimulatedRecord[] {
+  return record === undefined ? [] : [record];
+}
+
+export function slice<Element>(all: Element[], start: number, count: number): Element[] {
+  return all.slice(start, start + count);
+}
+
+export function pad(count: number, digits: number): string {
+  return String(count).padStart(digits, '0');
+}
+
+export function encode(text: string): string {
+  return Buffer.from(text).toString('base64url');
+}
+
+export function decode(token: string): string {
+  return Buffer.from(token, 'base64url').toString();
+}

@@ -1,0 +1,79 @@
+import type { Credentials } from '../../src/credentials/index.js';
+import type { Provider } from '../../src/index.js';
+import { type Random, randomText, randomUuid } from './random.js';
+
+/** The keys and tokens that a simulated CRM takes. */
+export class Keys {
+  readonly #random: Random;
+  readonly #keys = new Set<string>();
+  readonly #refreshTokens = new Set<string>();
+  /** When each runs out: milliseconds since 1970. */
+  readonly #accessTokens = new Map<string, number>();
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  /** New credentials, as if a person had signed in: those of before go on working. */
+  signIn<P extends Provider>(provider: P, url: string): Credentials<P> {
+    return this.#signIn(provider, url) as Credentials<P>;
+  }
+
+  #signIn(provider: Provider, url: string): Credentials {
+    switch (provider) {
+      case 'agentos':
+        return { apiKey: this.#key(), shortName: 'test-agency' };
+      case 'reapit':
+        return { grant: 'authorization_code', refreshToken: this.#newRefreshToken(), customer: 'SBOX' };
+      case 'alto':
+        return {
+          agencyRef: randomUuid(this.#random),
+          client: { id: 'test-client', secret: this.#key() },
+        };
+      case 'street':
+        return { token: this.#key(), sandbox: true };
+      case 'loop':
+        return { apiKey: this.#key() };
+      case 'custom':
+        return { scheme: 'bearer', baseUrl: url, token: this.#key() };
+    }
+  }
+
+  /** Nothing that was given out works any more. */
+  revoke(): void {
+    this.#keys.clear();
+    this.#refreshTokens.clear();
+    this.#accessTokens.clear();
+  }
+
+  hasKey(key: string | undefined): boolean {
+    return key !== undefined && this.#keys.has(key);
+  }
+
+  hasAccessToken(token: string | undefined): boolean {
+    return (this.#accessTokens.get(token ?? '') ?? 0) > Date.now();
+  }
+
+  newAccessToken(lifeMilliseconds: number): string {
+    const token = `access-${randomText(this.#random, 24)}`;
+    this.#accessTokens.set(token, Date.now() + lifeMilliseconds);
+    return token;
+  }
+
+  /** The next refresh token for this one, which works no more; undefined if it has not worked before. */
+  useRefreshToken(token: string): string | undefined {
+    return this.#refreshTokens.delete(token) ? this.#newRefreshToken() : undefined;
+  }
+
+  #newRefreshToken(): string {
+    const token = `refresh-${randomText(this.#random, 24)}`;
+    this.#refreshTokens.add(token);
+    return token;
+  }
+
+  #key(): string {
+    const key = `key-${randomText(this.#random, 24)}`;
+    this.#keys.add(key);
+    return key;
+  }
+}

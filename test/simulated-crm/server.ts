@@ -1,0 +1,189 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Credentials } from '../../src/credentials/index.js';
+import type { Provider } from '../../src/index.js';
+import { agentos } from './dialects/agentos.js';
+import { alto } from './dialects/alto.js';
+import { custom } from './dialects/custom.js';
+import { type Call, type Dialect, Refusal, type Reply } from './dialects/dialect.js';
+import { loop } from './dialects/loop.js';
+import { reapit } from './dialects/reapit.js';
+import { street } from './dialects/street.js';
+import { calmed, calmHabits, drawFate, type Habits } from './habits.js';
+import { Keys } from './keys.js';
+import { seededRandom } from './random.js';
+import { type SimulatedRecord, type SimulatedWrite, Store } from './store.js';
+
+/** A CRM that runs in this process and is reached over HTTP, with hands for a test to move it by. */
+export interface SimulatedCrm<P extends Provider = Provider> {
+  readonly provider: P;
+  /** `http://127.0.0.1:<port>` */
+  readonly url: string;
+  /** The first credentials. */
+  readonly credentials: Credentials<P>;
+  /** Other credentials, as if a person had signed in again. */
+  signIn(): Credentials<P>;
+  /** Somebody at the agency makes a record: a contact, if nothing else is said. */
+  create(name: string, reference?: string | null, entityType?: string): SimulatedRecord;
+  /** Somebody at the agency edits an active record. */
+  edit(externalId: string, name: string): SimulatedRecord;
+  /** Somebody at the agency deletes an active record. */
+  delete(externalId: string): SimulatedRecord;
+  /** Somebody at the agency merges a record into another, which takes its reference if it has none. */
+  merge(from: string, into: string): SimulatedRecord;
+  /** Each record as it is now, also those that are not active any more. */
+  records(): SimulatedRecord[];
+  /** The writes through the API that took effect, in their order. */
+  readonly writes: readonly SimulatedWrite[];
+  /** How many requests there were, refused ones too. */
+  readonly requests: number;
+  /** Ends all misbehaviour. Changes that are late by then still show late. */
+  calm(): void;
+  /** Changes some habits, from the next request on. */
+  setHabits(habits: Partial<Habits>): void;
+  /** No key or token that was given out works any more; `signIn` gives new ones. */
+  revokeTokens(): void;
+  /** Cuts all connections and frees the port. */
+  stop(): Promise<void>;
+}
+
+const dialects: Record<Provider, Dialect> = { agentos, reapit, alto, street, loop, custom };
+
+/**
+ * Starts a simulated CRM on the loopback, calm unless `habits` say otherwise.
+ *
+ * The same seed gives the same ids, keys and fates: that of the n-th request is always the same.
+ *
+ * @param options.port a free one if not given
+ */
+export async function startSimulatedCrm<P extends Provider>(options: {
+  provider: P;
+  seed: number;
+  habits?: Partial<Habits>;
+  port?: number;
+}): Promise<SimulatedCrm<P>> {
+  const { provider, seed, port = 0 } = options;
+  const dialect = dialects[provider];
+  let habits: Habits = { ...calmHabits, ...options.habits };
+  // One source for each purpose, so that an edit by the test does not change the fate of a request.
+  const [fates, identities, changes, wording] = [1, 2, 3, 4].map((purpose) =>
+    seededRandom(seed * 4 + purpose),
+  ) as [() => number, () => number, () => number, () => number];
+  const keys = new Keys(identities);
+  const store = new Store({
+    newId: (entityType, count) => dialect.newId(entityType, count, changes),
+    hasEtag: dialect.hasEtag,
+    random: changes,
+    habits: () => habits,
+  });
+  let requests = 0;
+  let recent: number[] = [];
+
+  function isOverLimit(): boolean {
+    const now = performance.now();
+    recent = recent.filter((time) => time > now - habits.requestWindowMilliseconds);
+    return recent.push(now) > habits.requestLimit;
+  }
+
+  /** What is said, in the dialect. All that is done is done here, at once. */
+  function reply(call: Call): Reply {
+    try {
+      return dialect.answer(call, { store, keys, random: wording, habits });
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      const { body, status } = dialect.error(error.status, error.message);
+      return { status, body, headers: error.headers };
+    }
+  }
+
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const fate = drawFate(fates, habits);
+    requests += 1;
+    const call = await readCall(request);
+    const cut = () => void request.socket.destroy();
+    if (fate.isCut) return cut();
+    if (fate.isRateLimited || isOverLimit()) {
+      const retryAfter = { 'retry-after': String(habits.retryAfterSeconds) };
+      return send(response, { ...dialect.error(429, 'Too many requests.'), headers: retryAfter });
+    }
+    if (fate.serverError === 500 || fate.serverError === 503) {
+      return send(response, dialect.error(fate.serverError, 'Something went wrong.'));
+    }
+    const before = store.writes.length;
+    const answer = reply(call);
+    const hasWritten = store.writes.length > before;
+    if (hasWritten && fate.losesAnswer) return cut();
+    if (call.segments[0] === 'token' && answer.status === 200 && fate.losesToken) return cut();
+    if (fate.isSilent) return;
+    await pause(fate.delayMilliseconds);
+    if (fate.serverError === 502) return send(response, dialect.error(502, 'The gateway lost the answer.'));
+    send(response, answer);
+  }
+
+  /** `Date` is by the CRM's own clock, too. */
+  function send(response: ServerResponse, { status, headers = {}, body }: Reply): void {
+    const date = new Date(store.now()).toUTCString();
+    const type = body === undefined ? {} : { 'content-type': 'application/json' };
+    response.writeHead(status, { date, ...type, ...headers });
+    response.end(body === undefined ? undefined : JSON.stringify(body));
+  }
+
+  const server = createServer((request, response) => {
+    // A client that was killed is nothing to mind.
+    serve(request, response).catch((error) => {
+      if (request.destroyed && !request.complete) return;
+      console.error('The simulated CRM is broken:', error);
+      request.socket.destroy();
+    });
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject).listen(port, '127.0.0.1', resolve);
+  });
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+
+  return {
+    provider,
+    url,
+    credentials: keys.signIn(provider, url),
+    signIn: () => keys.signIn(provider, url),
+    create: (name, reference = null, entityType = 'contact') => store.create(entityType, name, reference),
+    edit: (externalId, name) => store.change(externalId, { name }),
+    delete: (externalId) => store.change(externalId, { state: 'deleted' }),
+    merge(from, into) {
+      const { reference } = store.change(from, { state: 'merged', mergedInto: into });
+      return store.change(into, { reference: store.get(into)?.reference ?? reference });
+    },
+    records: () => store.records(),
+    writes: store.writes,
+    get requests() {
+      return requests;
+    },
+    calm() {
+      habits = calmed(habits);
+    },
+    setHabits(changed) {
+      habits = { ...habits, ...changed };
+    },
+    revokeTokens: () => keys.revoke(),
+    async stop() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+async function readCall(request: IncomingMessage): Promise<Call> {
+  let text = '';
+  for await (const chunk of request.setEncoding('utf8')) text += chunk;
+  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://127.0.0.1');
+  const isForm = request.headers['content-type']?.startsWith('application/x-www-form-urlencoded');
+  return {
+    method: request.method ?? 'GET',
+    segments: pathname.slice(1).split('/').map(decodeURIComponent),
+    query: searchParams,
+    headers: request.headers,
+    body: text === '' ? {} : isForm ? Object.fromEntries(new URLSearchParams(text)) : JSON.parse(text),
+  };
+}

@@ -1,0 +1,399 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterAll, describe, expect, test } from 'vitest';
+import {
+  type Crm,
+  CrmError,
+  type CrmPosition,
+  type CrmRecord,
+  type CrmRecordKey,
+} from '../../examples/crm.js';
+import { checkCredentials } from '../../src/credentials/index.js';
+import { type Provider, providers, type Timestamp } from '../../src/index.js';
+import { refreshAccessToken, simulatedCrmClient } from './client.js';
+import { chaoticHabits, type Habits } from './habits.js';
+import { type SimulatedCrm, startSimulatedCrm } from './server.js';
+import type { SimulatedRecord } from './store.js';
+
+/** More than the longest that a change shows late. */
+const overlapMilliseconds = 150;
+
+const started: SimulatedCrm[] = [];
+afterAll(() => Promise.all(started.map((crm) => crm.stop())));
+
+/** A CRM for one test, and a client that is signed in. */
+async function start<P extends Provider>(provider: P, habits: Partial<Habits> = {}, seed = 1) {
+  const crm = await startSimulatedCrm({ provider, seed, habits });
+  started.push(crm);
+  return { crm, client: await signedIn(crm) };
+}
+
+async function signedIn<P extends Provider>(crm: {
+  provider: P;
+  url: string;
+  credentials: Parameters<typeof simulatedCrmClient<P>>[1]['credentials'];
+}): Promise<Crm> {
+  const { provider, url } = crm;
+  let credentials: typeof crm.credentials = crm.credentials;
+  if ('grant' in credentials) {
+    const refreshed = await patiently(() => refreshAccessToken(url, credentials as never));
+    credentials = refreshed.credentials as typeof credentials;
+  }
+  return simulatedCrmClient(provider, { url, credentials, timeoutMilliseconds: 600 });
+}
+
+/** Tries again while that may help. */
+async function patiently<Result>(attempt: () => Promise<Result>): Promise<Result> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!(error instanceof CrmError) || !error.retryable || tries > 50) throw error;
+    }
+  }
+}
+
+/** What a caller does when a new sync begins. */
+function withOverlap(position: CrmPosition | null): CrmPosition | null {
+  if (position?.kind !== 'timestamp') return position;
+  const milliseconds = Date.parse(position.syncedTo) - overlapMilliseconds;
+  return { kind: 'timestamp', syncedTo: new Date(milliseconds).toISOString() };
+}
+
+/** Reads all pages from a position on into `known`, and says from where to go on. */
+async function pass(
+  client: Crm,
+  known: Map<string, CrmRecord>,
+  from: CrmPosition | null = null,
+  entityType = 'contact',
+): Promise<CrmPosition> {
+  for (let position = from, pages = 1; ; pages += 1) {
+    const { records, next, isLast } = await patiently(() => client.readPage(entityType, position));
+    for (const record of records) known.set(record.externalId, record);
+    if (isLast) return next;
+    if (pages > 500) throw new Error('A pass without end.');
+    position = next;
+  }
+}
+
+function failure(attempt: Promise<unknown>): Promise<CrmError> {
+  return attempt.then(
+    () => Promise.reject(new Error('It should have failed.')),
+    (error) => (error instanceof CrmError ? error : Promise.reject(error)),
+  );
+}
+
+const creators = providers.filter((provider) => provider !== 'street');
+
+describe.concurrent('reading', () => {
+  test.for(providers)('%s: no change is missed, whatever happens meanwhile', async (provider) => {
+    const { crm, client } = await start(provider, { ...chaoticHabits, lateCommitMilliseconds: 100 }, 7);
+    const ids = Array.from({ length: 45 }, (_, n) => crm.create(`Test Person ${n}`).externalId);
+    // So long ago that only the first pass reads them: it reaches to when it began, cut to a second.
+    await pause(overlapMilliseconds + 1_050);
+    const known = new Map<string, CrmRecord>();
+    let isOver = false;
+    const edits = (async () => {
+      // Half of the records are never edited: what the first pass skips of them, no other finds.
+      for (let n = 0; n < 150; n += 1) {
+        crm.edit(ids[((n * 7) % 22) * 2] as string, `Test Person ${(n * 7919) % 1000} edited`);
+        if (n % 10 === 0) crm.create(`Test Person new ${n}`);
+        await pause(5);
+      }
+      crm.delete(ids.pop() as string);
+      isOver = true;
+    })();
+    let position: CrmPosition | null = null;
+    while (!isOver) position = await pass(client, known, withOverlap(position));
+    await edits;
+    crm.calm();
+    await pause(120); // until late changes show
+    position = await pass(client, known, withOverlap(position));
+
+    const active = crm.records().filter(({ state }) => state === 'active');
+    expect(active).toHaveLength(59);
+    expect(active.map(({ externalId }) => known.get(externalId)?.name)).toEqual(
+      active.map(({ name }) => name),
+    );
+    expect(position.syncedTo).toMatch(/^\d{4}-.*Z$/);
+  });
+
+  test.for(['reapit', 'alto', 'street'] as const)(
+    '%s: a change that shows late is found thanks to the overlap',
+    async (provider) => {
+      const { crm, client } = await start(provider, { lateCommit: 1, lateCommitMilliseconds: 1_500 }, 3);
+      const late = crm.create('Test Person late');
+      crm.setHabits({ lateCommit: 0 });
+      const prompt = crm.create('Test Person prompt');
+      const known = new Map<string, CrmRecord>();
+      const position = await pass(client, known);
+      expect([...known.keys()], 'with this seed it is late enough').toEqual([prompt.externalId]);
+
+      await pause(1_500);
+      await pass(client, known, position);
+      expect([...known.keys()]).toEqual([prompt.externalId]);
+      await pass(client, known, withOverlap(position));
+      expect([...known.keys()]).toContain(late.externalId);
+    },
+  );
+
+  test.for(['reapit', 'alto', 'street'] as const)('%s: positions are of its own clock', async (provider) => {
+    const { crm, client } = await start(provider, { skewMilliseconds: -3_600_000 });
+    const empty = await pass(client, new Map());
+    expect(Math.abs(agoInSeconds(empty.syncedTo) - 3600)).toBeLessThan(10);
+    crm.create('Test Person 1');
+    const { modifiedAt, externalId } = crm.create('Test Person 2');
+    const position = await pass(client, new Map(), empty);
+    expect(position).toEqual({ kind: 'timestamp', syncedTo: modifiedAt });
+    const again = new Map<string, CrmRecord>();
+    expect(await pass(client, again, position)).toEqual(position);
+    expect([...again.keys()], 'inclusive').toEqual([externalId]);
+  });
+
+  test.for(providers)('%s: another process goes on in the middle of a pass', async (provider) => {
+    const { crm, client } = await start(provider, { pageSize: 4 });
+    for (let n = 0; n < 10; n += 1) crm.create(`Test Person ${n}`);
+    const first = await client.readPage('contact', null);
+    expect(first).toMatchObject({ isLast: false });
+    const known = new Map(first.records.map((record) => [record.externalId, record]));
+    const other = await signedIn({ ...crm, credentials: crm.signIn() });
+    await pass(other, known, JSON.parse(JSON.stringify(first.next)));
+    expect(known.size).toBe(10);
+  });
+
+  test.for(['reapit', 'street'] as const)('%s: landlords are a stream', async (provider) => {
+    const { crm, client } = await start(provider);
+    crm.create('Test Person 1');
+    const { externalId } = crm.create('Test Person 2', null, 'landlord');
+    const known = new Map<string, CrmRecord>();
+    await pass(client, known, null, 'landlord');
+    const landlord = { entityType: 'landlord', externalId, name: 'Test Person 2' };
+    expect([...known.values()]).toMatchObject([landlord]);
+    expect(await client.read('landlord', externalId)).toMatchObject(landlord);
+    expect(await client.read('contact', externalId)).toBeNull();
+  });
+
+  test.for(providers)('%s: what is deleted and merged', async (provider) => {
+    const { crm, client } = await start(provider);
+    const [deleted, merged, kept] = ['a', 'b', 'c'].map((name) => crm.create(`Test Person ${name}`)) as [
+      SimulatedRecord,
+      SimulatedRecord,
+      SimulatedRecord,
+    ];
+    const position = await pass(client, new Map());
+    crm.delete(deleted.externalId);
+    crm.merge(merged.externalId, kept.externalId);
+    expect(crm.records().map(({ state }) => state)).toEqual(['deleted', 'merged', 'active']);
+
+    const known = new Map<string, CrmRecord>();
+    await pass(client, known, position);
+    const states = (record: CrmRecord | null | undefined) => record && [record.state, record.mergedInto];
+    const listed = [deleted, merged].map(({ externalId }) => states(known.get(externalId)));
+    const read = await Promise.all(
+      [deleted, merged].map(async ({ externalId }) => states(await client.read('contact', externalId))),
+    );
+    if (provider === 'custom') {
+      expect(listed).toEqual([
+        ['deleted', null],
+        ['merged', kept.externalId],
+      ]);
+      expect(read).toEqual(listed);
+    } else if (provider === 'street') {
+      // It does not say that a record was merged.
+      expect(listed).toEqual([
+        ['deleted', null],
+        ['deleted', null],
+      ]);
+      expect(read).toEqual(listed);
+    } else {
+      expect(listed).toEqual([undefined, undefined]);
+      expect(read).toEqual([null, null]);
+    }
+    for (const { externalId } of [deleted, merged]) {
+      const contact = { contactId: 'test-contact', name: 'Test Person new' };
+      expect(await client.write(contact, { entityType: 'contact', externalId })).toBeNull();
+    }
+    expect(crm.writes).toEqual([]);
+    expect(states(await client.read('contact', kept.externalId))).toEqual(['active', null]);
+  });
+});
+
+describe.concurrent('writing', () => {
+  const contact = { contactId: 'test-contact', name: 'Test Person 1' };
+
+  test.for(creators)('%s: a create is done once, though its answer is lost', async (provider) => {
+    const { crm, client } = await start(provider, { lostAnswer: 1, lateCommit: 1 });
+    const lost = await failure(client.write(contact, null));
+    expect(lost).toMatchObject({ kind: 'network', retryable: true });
+    crm.setHabits({ lostAnswer: 0 });
+
+    const { externalId } = crm.records()[0] as CrmRecord;
+    const changed = { ...contact, name: 'Test Person 2' };
+    for (const repeated of [contact, contact, changed]) {
+      expect(await client.write(repeated, null)).toEqual({ entityType: 'contact', externalId });
+    }
+    expect(crm.records()).toMatchObject([{ name: 'Test Person 2', reference: 'test-contact' }]);
+    expect(crm.writes.filter(({ kind }) => kind === 'create')).toHaveLength(1);
+    expect(crm.writes[0]).toMatchObject({ externalId, reference: 'test-contact', name: 'Test Person 1' });
+  });
+
+  test('street: makes no records', async () => {
+    const { crm, client } = await start('street');
+    const refused = await failure(client.write(contact, null));
+    expect(refused).toMatchObject({ kind: 'validation', retryable: false, code: '405' });
+    expect(crm.writes).toEqual([]);
+  });
+
+  test.for(providers)('%s: an update', async (provider) => {
+    const { crm, client } = await start(provider);
+    const { externalId } = crm.create('Test Person 0');
+    const key: CrmRecordKey = { entityType: 'contact', externalId };
+    expect(await client.write(contact, key)).toEqual(key);
+    expect(await client.read('contact', externalId)).toMatchObject({ ...key, name: 'Test Person 1' });
+    expect(crm.writes).toMatchObject([{ kind: 'update', reference: 'test-contact', externalId }]);
+    expect(await failure(client.write({ ...contact, name: ' ' }, key))).toMatchObject({
+      kind: 'validation',
+      retryable: false,
+    });
+  });
+
+  test('reapit: an update beside edits, by an ETag with its quotes', async () => {
+    const { crm, client } = await start('reapit');
+    const { externalId } = crm.create('Test Person 0');
+    const edits = setInterval(() => crm.edit(externalId, 'Test Person edited'), 15);
+    const key: CrmRecordKey = { entityType: 'contact', externalId };
+    for (let n = 0; n < 10; n += 1) expect(await patiently(() => client.write(contact, key))).toEqual(key);
+    clearInterval(edits);
+
+    expect(crm.records()[0]?.version).toMatch(/^"\w+"$/);
+    const { credentials } = await refreshAccessToken(crm.url, crm.signIn());
+    const headers = {
+      authorization: `Bearer ${credentials.accessToken}`,
+      'reapit-customer': 'SBOX',
+      'if-match': String(crm.records()[0]?.version).slice(1, -1),
+    };
+    const url = `${crm.url}/contacts/${externalId}`;
+    const unquoted = await fetch(url, { method: 'PATCH', headers, body: '{"name":"Test Person 2"}' });
+    expect(unquoted.status).toBe(412);
+    const { 'reapit-customer': _, ...nameless } = headers;
+    expect((await fetch(url, { headers: nameless })).status).toBe(403);
+  });
+});
+
+describe.concurrent('what goes wrong', () => {
+  test.for(providers)('%s: each kind of error', async (provider) => {
+    const { crm, client } = await start(provider);
+    crm.create('Test Person 1');
+    await client.readPage('contact', null);
+    const cases: [Partial<Habits>, object][] = [
+      [{ cut: 1 }, { kind: 'network', retryable: true }],
+      [{ silence: 1 }, { kind: 'timeout', retryable: true }],
+      [
+        { rateLimited: 1, retryAfterSeconds: 3 },
+        { kind: 'rate_limited', retryable: true, retryAfterSeconds: 3 },
+      ],
+      [{ serverError: 1 }, { kind: 'provider', retryable: true }],
+      [{ requestLimit: 0 }, { kind: 'rate_limited', retryable: true }],
+    ];
+    for (const [habits, expected] of cases) {
+      crm.setHabits(habits);
+      expect(await failure(client.readPage('contact', null))).toMatchObject(expected);
+      crm.calm();
+    }
+    await client.readPage('contact', null);
+    expect(await client.read('contact', 'no-such-record')).toBeNull();
+
+    crm.revokeTokens();
+    const refused = await failure(client.readPage('contact', null));
+    expect(refused).toMatchObject({ kind: 'auth', retryable: false });
+    expect(refused.toSyncError().message).not.toMatch(/key-|access-|refresh-/);
+    const again = await signedIn({ ...crm, credentials: crm.signIn() });
+    expect((await again.readPage('contact', null)).records).toHaveLength(1);
+  });
+
+  test('loop says 200 all the same', async () => {
+    const { crm } = await start('loop');
+    const response = await fetch(`${crm.url}/contacts`);
+    expect(response.status).toBe(200);
+    expect(await response.json()).toMatchObject({ statusCode: 'error', errorCode: 401 });
+  });
+
+  test('reapit: a refresh token works once', async () => {
+    const { crm } = await start('reapit', { accessTokenMilliseconds: 500 });
+    const signIn = crm.signIn();
+    const { credentials, credentialsExpiresAt } = await refreshAccessToken(crm.url, signIn);
+    expect(credentialsExpiresAt.getTime() - Date.now()).toBeLessThanOrEqual(500);
+    expect(await failure(refreshAccessToken(crm.url, signIn))).toMatchObject({
+      kind: 'auth',
+      retryable: false,
+    });
+    const client = simulatedCrmClient('reapit', { url: crm.url, credentials, timeoutMilliseconds: 500 });
+    await client.readPage('contact', null);
+    await pause(510);
+    expect(await failure(client.readPage('contact', null))).toMatchObject({ kind: 'auth' });
+    const next = await refreshAccessToken(crm.url, credentials);
+    const { accessToken } = next.credentials;
+    await simulatedCrmClient('reapit', {
+      url: crm.url,
+      credentials,
+      accessToken,
+      timeoutMilliseconds: 500,
+    }).readPage('contact', null);
+
+    crm.setHabits({ lostToken: 1 });
+    expect(await failure(refreshAccessToken(crm.url, next.credentials))).toMatchObject({ kind: 'network' });
+    crm.calm();
+    expect(await failure(refreshAccessToken(crm.url, next.credentials))).toMatchObject({ kind: 'auth' });
+  });
+
+  test('alto: a token that runs out is renewed', async () => {
+    const { client } = await start('alto', { accessTokenMilliseconds: 200 });
+    for (let n = 0; n < 3; n += 1) {
+      await client.readPage('contact', null);
+      await pause(210);
+    }
+  });
+
+  test('a limit of requests ends by itself', async () => {
+    const { client } = await start('agentos', { requestLimit: 2, requestWindowMilliseconds: 400 });
+    await client.readPage('contact', null);
+    await client.readPage('contact', null);
+    expect(await failure(client.readPage('contact', null))).toMatchObject({ kind: 'rate_limited' });
+    await pause(410);
+    await client.readPage('contact', null);
+  });
+
+  test.for(providers)('%s: the same seed, the same day', async (provider) => {
+    const [first, second, other] = await Promise.all(
+      [42, 42, 43].map(async (seed) => {
+        const { crm, client } = await start(provider, {}, seed);
+        crm.setHabits({ ...chaoticHabits, silence: 0, slow: 0 });
+        const outcomes: string[] = [crm.create('Test Person 1').externalId];
+        for (let n = 0; n < 60; n += 1) {
+          const { externalId } = crm.records()[0] as CrmRecord;
+          const contact = { contactId: 'test-contact', name: `Test Person ${n}` };
+          outcomes.push(
+            await client.write(contact, { entityType: 'contact', externalId }).then(
+              () => 'done',
+              ({ kind, code }: CrmError) => `${kind} ${code}`,
+            ),
+          );
+        }
+        return outcomes;
+      }),
+    );
+    expect(first).toEqual(second);
+    expect(first?.slice(1)).not.toEqual(other?.slice(1));
+    expect(new Set(first).size).toBeGreaterThan(4);
+  });
+
+  test('credentials are such as can be stored', async () => {
+    for (const provider of providers) {
+      const { crm } = await start(provider);
+      expect(checkCredentials(provider, crm.credentials)).toEqual(crm.credentials);
+    }
+  });
+});
+
+function agoInSeconds(time: Timestamp | null | undefined): number {
+  return (Date.now() - Date.parse(time ?? '')) / 1000;
+}

@@ -1,0 +1,134 @@
+import type { CrmRecord } from '../../examples/crm.js';
+import type { Timestamp } from '../../src/index.js';
+import type { Habits } from './habits.js';
+import type { Random } from './random.js';
+
+/** A record at the simulated CRM. */
+export interface SimulatedRecord extends CrmRecord {
+  /** Our contact's id, if we created or updated it; null if it was made at the CRM alone. */
+  reference: string | null;
+  /** The ETag, with its quotes; null where the CRM has none. */
+  version: string | null;
+  /** By the CRM's own clock. */
+  modifiedAt: Timestamp;
+  mergedInto: string | null;
+}
+
+/** A write through the API that took effect, whether or not its answer arrived. */
+export interface SimulatedWrite {
+  kind: 'create' | 'update';
+  reference: string | null;
+  externalId: string;
+  name: string;
+  /** By our clock. */
+  at: Date;
+}
+
+/** One state of a record, and from when lists show it. */
+interface Snapshot extends SimulatedRecord {
+  /** Counts changes, over all records. */
+  sequence: number;
+  /** Milliseconds since 1970, by our clock. */
+  visibleAt: number;
+}
+
+/** The records of a simulated CRM: what is so now, and what its lists show by now. */
+export class Store {
+  readonly writes: SimulatedWrite[] = [];
+  readonly #history = new Map<string, Snapshot[]>();
+  readonly #newId: (entityType: string, count: number) => string;
+  readonly #hasEtag: boolean;
+  readonly #random: Random;
+  readonly #habits: () => Habits;
+  #changes = 0;
+  #lastModified = 0;
+
+  constructor(options: {
+    newId: (entityType: string, count: number) => string;
+    hasEtag: boolean;
+    random: Random;
+    habits: () => Habits;
+  }) {
+    this.#newId = options.newId;
+    this.#hasEtag = options.hasEtag;
+    this.#random = options.random;
+    this.#habits = options.habits;
+  }
+
+  /** Milliseconds since 1970, by the CRM's clock. */
+  now(): number {
+    return Date.now() + this.#habits().skewMilliseconds;
+  }
+
+  /** Each record as it is now. */
+  records(): SimulatedRecord[] {
+    return [...this.#history.values()].map((history) => plain(history.at(-1) as Snapshot));
+  }
+
+  get(externalId: string): SimulatedRecord | undefined {
+    const snapshot = this.#history.get(externalId)?.at(-1);
+    return snapshot && plain(snapshot);
+  }
+
+  /** The record that is active with this reference. Not late, unlike lists. */
+  findByReference(reference: string): SimulatedRecord | undefined {
+    return this.records().find((record) => record.reference === reference && record.state === 'active');
+  }
+
+  /** What lists show of a kind of record by now, in the order in which it came to be shown. */
+  shown(entityType: string): Snapshot[] {
+    const now = Date.now();
+    return [...this.#history.values()]
+      .map((history) => history.findLast(({ visibleAt }) => visibleAt <= now))
+      .filter((snapshot) => snapshot?.entityType === entityType)
+      .map((snapshot) => snapshot as Snapshot)
+      .sort((a, b) => a.visibleAt - b.visibleAt || a.sequence - b.sequence);
+  }
+
+  create(entityType: string, name: string, reference: string | null): SimulatedRecord {
+    const externalId = this.#newId(entityType, this.#history.size + 1);
+    return this.#keep({ entityType, externalId, name, reference, state: 'active', mergedInto: null });
+  }
+
+  /** @throws Error if there is no such record, or it is not active any more: a mistake of the test's */
+  change(externalId: string, change: Partial<SimulatedRecord>): SimulatedRecord {
+    const record = this.get(externalId);
+    if (record?.state !== 'active') throw new Error(`No active record: ${externalId}`);
+    return this.#keep({ ...record, ...change });
+  }
+
+  /** Notes a write that came through the API. */
+  journal(kind: SimulatedWrite['kind'], { externalId, name, reference }: SimulatedRecord): void {
+    this.writes.push({ kind, reference, externalId, name, at: new Date() });
+  }
+
+  #keep(record: Omit<SimulatedRecord, 'version' | 'modifiedAt'>): SimulatedRecord {
+    const { lateCommit, lateCommitMilliseconds } = this.#habits();
+    const [isLate, lateness] = [this.#random() < lateCommit, this.#random() * lateCommitMilliseconds];
+    const sequence = ++this.#changes;
+    // Microseconds. No two changes share one, so that a page by time always gets on.
+    this.#lastModified = Math.max(this.#lastModified + 1, this.now() * 1000);
+    const history = this.#history.get(record.externalId) ?? [];
+    const snapshot = {
+      ...record,
+      version: this.#hasEtag ? `"${sequence.toString(16).padStart(8, '0')}"` : null,
+      modifiedAt: timestamp(this.#lastModified),
+      sequence,
+      // A later change of a record never shows before an earlier one.
+      visibleAt: Math.max(history.at(-1)?.visibleAt ?? 0, Date.now() + (isLate ? lateness : 0)),
+    };
+    this.#history.set(record.externalId, [...history, snapshot]);
+    return plain(snapshot);
+  }
+}
+
+function plain({ sequence: _, visibleAt: __, ...record }: Snapshot): SimulatedRecord {
+  return record;
+}
+
+/** Microseconds since 1970 as text with six digits. */
+function timestamp(microseconds: number): Timestamp {
+  const milliseconds = Math.floor(microseconds / 1000);
+  const rest = String(microseconds % 1000).padStart(3, '0');
+  return new Date(milliseconds).toISOString().replace('Z', `${rest}Z`);
+}
