@@ -336,7 +336,9 @@ class Sync {
         this.#leaseEndsAt = began + this.#leaseSeconds * 1000;
         return;
       } catch (error) {
-        if (error instanceof CrmSchemaError || attempt === 5) throw error;
+        // A contact that was deleted at this very moment is found to be gone the next time.
+        const isLasting = error instanceof CrmSchemaError && error.code !== 'wrong_tenant';
+        if (isLasting || attempt === 5) throw error;
         await sleep(attempt * 200);
       }
     }

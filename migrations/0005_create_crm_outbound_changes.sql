@@ -49,8 +49,8 @@ create table crm_outbound_changes (
 create index crm_outbound_changes_next_attempt_at_idx
   on crm_outbound_changes (organisation_id, connection_id, next_attempt_at);
 
-create index crm_outbound_changes_last_changed_at_new_idx
-  on crm_outbound_changes (last_changed_at)
+create index crm_outbound_changes_connection_id_new_idx
+  on crm_outbound_changes (organisation_id, connection_id)
   where not is_announced;
 
 comment on table crm_outbound_changes is
@@ -87,8 +87,8 @@ comment on constraint crm_outbound_changes_times_in_range_check on crm_outbound_
   'Times are in the years 1900 to 9998: every client can read them.';
 comment on index crm_outbound_changes_next_attempt_at_idx is
   'Finds what a connection has to push, and serves the foreign key to crm_connections.';
-comment on index crm_outbound_changes_last_changed_at_new_idx is
-  'Finds the changes for which no connection has been made due yet.';
+comment on index crm_outbound_changes_connection_id_new_idx is
+  'Finds the connections that have to be made due.';
 
 -- Down Migration
 

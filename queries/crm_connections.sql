@@ -53,11 +53,10 @@ values (
 returning connected_at as "connectedAt";
 
 /* @name connectionDisconnect */
--- Ends a live connection, closes its open run, and wipes its credentials, what was to be tried again and
--- what was to be pushed; the row and the log stay as history, with the given reason or else the one it had.
--- One row, or none if the organisation has no such live connection. By primary keys and
--- crm_outbound_changes_next_attempt_at_idx; locks the connection for the transaction, then the run, the
--- failures and the changes. (A run that is opened at the same moment stays, holds nothing, and is swept.)
+-- Ends a live connection, closes its open run and wipes its credentials; the row stays as history, with
+-- the given reason or else the one it had. One row, or none if the organisation has no such live
+-- connection. By primary keys; locks the connection for the transaction, then the run. (A run that is
+-- opened at the same moment stays, holds nothing, and is swept.)
 with ended as (
   update crm_connections
   set
@@ -86,12 +85,30 @@ cancelled as (
   where run.organisation_id = ended.organisation_id
     and run.connection_id = ended.id
     and run.ended_at is null
+)
+select disconnected_at as "disconnectedAt!"
+from ended;
+
+/* @name connectionDropWork */
+-- Drops what a disconnected connection still had to try again and to push. One row: how much. A statement
+-- of its own after connectionDisconnect, because that one does not see what was committed while it waited.
+-- By crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx; locks the rows, the changes
+-- in the order in which the host writes them («is true» keeps the planner from reading all of them for each).
+with ended as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status = 'disconnected'
 ),
-forgotten as (
+failed as (
   delete from crm_sync_failures as failure
   using ended
   where failure.organisation_id = ended.organisation_id
     and failure.connection_id = ended.id
+  returning failure.id
 ),
 waiting as (
   select change.contact_id
@@ -99,18 +116,20 @@ waiting as (
   inner join crm_outbound_changes as change
     on change.organisation_id = ended.organisation_id
     and change.connection_id = ended.id
-  -- What the host is changing at this moment is dropped when it is announced.
-  for update of change skip locked
+  order by change.contact_id
+  for update of change
 ),
 dropped as (
   delete from crm_outbound_changes as change
   using ended
-  cross join waiting
   where change.organisation_id = ended.organisation_id
-    and change.contact_id = waiting.contact_id
-    and change.connection_id = ended.id
+    and (change.connection_id = ended.id) is true
+    and change.contact_id in (select contact_id from waiting)
+  returning change.contact_id
 )
-select disconnected_at as "disconnectedAt!"
+select
+  (select count(*)::integer from failed) as "failures!",
+  (select count(*)::integer from dropped) as "changes!"
 from ended;
 
 /* @name connectionGet */
@@ -230,6 +249,7 @@ cross join lateral (
     where organisation_id = connection.organisation_id
       and connection_id = connection.id
       and next_attempt_at is not null
+    order by next_attempt_at
     limit 1000
   ) as counted
 ) as retried
@@ -241,6 +261,7 @@ cross join lateral (
     where organisation_id = connection.organisation_id
       and connection_id = connection.id
       and gave_up_at is not null
+    order by gave_up_at
     limit 1000
   ) as counted
 ) as given_up
@@ -251,6 +272,7 @@ cross join lateral (
     from crm_outbound_changes
     where organisation_id = connection.organisation_id
       and connection_id = connection.id
+    order by next_attempt_at
     limit 1000
   ) as counted
 ) as waiting
@@ -441,7 +463,8 @@ from connection;
 
 /* @name connectionTotalWork */
 -- What goes on and what waits, over all organisations, each counted up to 10,000. One row, for monitoring;
--- by crm_sync_runs_expires_at_idx; of the other tables it reads that many rows as they come.
+-- by crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and
+-- crm_sync_failures_gave_up_at_idx; of the changes it reads that many rows as they come.
 select
   (
     select count(*)::integer

@@ -2,11 +2,11 @@
 -- Records a batch of a run, all or none: events, the failures they open, update or close, the mappings
 -- they make, the changes they push, the moves of cursors, and a sign of life. One row, or none if the
 -- organisation has no such run: `outcome` says what happened (`recorded`; or, and nothing was changed,
--- `repeated`, `lost`, `out_of_order`, `cursor_conflict` or `cursor_moved_backwards`), `conflicts` which
--- events, counted from 1, were recorded as failures because the mapping they wanted could not be made.
--- First everything is decided under locks, and all else hangs on that decision. By primary keys,
+-- `repeated`, `lost`, `stale`, `out_of_order`, `cursor_conflict` or `cursor_moved_backwards`), `conflicts`
+-- which events, counted from 1, were recorded as failures because the mapping they wanted could not be
+-- made. First everything is decided under locks, and all else hangs on that decision. By primary keys,
 -- contact_external_ids_contact_id_provider_key and the host's key of contacts; locks the connection for
--- the transaction, then the run, its cursors, mappings, failures and changes. At READ COMMITTED.
+-- the transaction, then the run and its cursors, then the rest. At READ COMMITTED.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -89,6 +89,14 @@ decision as materialized (
     case
       when :batchNumber!::integer <= run.batch_number then 'repeated'
       when not run.is_held then 'lost'
+      -- Another batch was recorded while this one waited for the connection: what it wrote is not seen here.
+      when run.batch_number <> (
+        select seen.batch_number
+        from crm_sync_runs as seen
+        where seen.organisation_id = :organisationId!::uuid
+          and seen.connection_id = :connectionId!::uuid
+          and seen.id = :runId!::bigint
+      ) then 'stale'
       when :batchNumber!::integer > run.batch_number + 1 then 'out_of_order'
       when exists (select from judged_move where not is_current) then 'cursor_conflict'
       when exists (select from judged_move where is_backwards) then 'cursor_moved_backwards'
@@ -127,6 +135,7 @@ event as (
 ),
 wanted as (
   select distinct on (event.entity_type, event.external_id)
+    event.position,
     event.entity_type,
     event.external_id,
     event.internal_id
@@ -140,6 +149,8 @@ wanted as (
 ),
 existing as (
   select
+    wanted.position,
+    wanted.internal_id,
     mapping.provider,
     mapping.entity_type,
     mapping.external_id,
@@ -160,11 +171,8 @@ seen as (
   update contact_external_ids as mapping
   set last_seen_at = now()
   from existing
-  inner join wanted
-    on wanted.entity_type = existing.entity_type
-    and wanted.external_id = existing.external_id
-    and wanted.internal_id = existing.contact_id
-  where mapping.last_seen_at < now() - interval '1 day'
+  where existing.contact_id = existing.internal_id
+    and mapping.last_seen_at < now() - interval '1 day'
     and mapping.organisation_id = :organisationId!::uuid
     and mapping.provider = existing.provider
     and mapping.entity_type = existing.entity_type
@@ -186,12 +194,7 @@ linked as (
     wanted.internal_id
   from wanted
   cross join connection
-  where not exists (
-    select
-    from existing
-    where existing.entity_type = wanted.entity_type
-      and existing.external_id = wanted.external_id
-  )
+  where wanted.position not in (select position from existing)
     -- Deleted since the worker looked: that record alone fails.
     and exists (
       select
@@ -210,36 +213,35 @@ linked as (
 ),
 refused as (
   select
-    wanted.entity_type,
-    wanted.external_id,
-    jsonb_build_object('kind', 'conflict') || case
-      when existing.contact_id is not null
-        then '{"retryable": false, "message": "The external id is linked to another contact."}'::jsonb
-      when taken.contact_id is not null
-        then '{"retryable": false, "message": "The contact is linked to another external id of this CRM."}'
-      else '{"retryable": true, "message": "The contact or its link was changed at this very moment."}'
-    end as error
+    position,
+    '{"kind": "conflict", "retryable": false, "message": "The external id is linked to another contact."}'::jsonb as error
+  from existing
+  where contact_id <> internal_id
+  union all
+  select
+    wanted.position,
+    case
+      when wanted.internal_id in (select contact_id from linked)
+        or exists (
+          select
+          from contact_external_ids as other
+          where other.organisation_id = :organisationId!::uuid
+            and other.contact_id = wanted.internal_id
+            and other.provider = connection.provider
+        )
+        then '{"kind": "conflict", "retryable": false, "message": "The contact is linked to another external id of this CRM."}'::jsonb
+      else '{"kind": "conflict", "retryable": true, "message": "The contact or its link was changed at this very moment."}'
+    end
   from wanted
   cross join connection
-  left join existing
-    on existing.entity_type = wanted.entity_type
-    and existing.external_id = wanted.external_id
-  left join linked
-    on linked.entity_type = wanted.entity_type
-    and linked.external_id = wanted.external_id
-  left join lateral (
-    select other.contact_id
-    from contact_external_ids as other
-    where other.organisation_id = :organisationId!::uuid
-      and other.contact_id = wanted.internal_id
-      and other.provider = connection.provider
-    union all
-    select others.contact_id
-    from linked as others
-    where others.contact_id = wanted.internal_id
-    limit 1
-  ) as taken on true
-  where wanted.internal_id is distinct from coalesce(linked.contact_id, existing.contact_id)
+  where wanted.position not in (select position from existing)
+    and (wanted.entity_type, wanted.external_id, wanted.internal_id) not in (
+      select
+        entity_type,
+        external_id,
+        contact_id
+      from linked
+    )
 ),
 settled as (
   select
@@ -257,10 +259,7 @@ settled as (
     case event.direction when 'inbound' then event.external_id else event.internal_id::text end as record_id
   from event
   left join refused
-    on event.is_link
-    and event.status <> 'error'
-    and refused.entity_type = event.entity_type
-    and refused.external_id = event.external_id
+    on refused.position = event.position
 ),
 logged as (
   insert into crm_sync_log (
@@ -304,66 +303,18 @@ last_outcome as (
     record_id,
     position desc
 ),
-failing as (
-  select
-    failure.direction,
-    failure.entity_type,
-    failure.record_id,
-    failure.attempts,
-    failure.first_failed_at
-  from last_outcome
-  inner join crm_sync_failures as failure
-    on failure.organisation_id = :organisationId!::uuid
-    and failure.connection_id = :connectionId!::uuid
-    and failure.direction = last_outcome.direction
-    and failure.entity_type = last_outcome.entity_type
-    and failure.record_id = last_outcome.record_id
-  order by
-    failure.direction,
-    failure.record_id,
-    failure.entity_type
-  for update of failure
-),
 closed as (
   delete from crm_sync_failures as failure
-  using failing
-  inner join last_outcome
-    on last_outcome.direction = failing.direction
-    and last_outcome.entity_type = failing.entity_type
-    and last_outcome.record_id = failing.record_id
+  using last_outcome
   where last_outcome.status <> 'error'
     and failure.organisation_id = :organisationId!::uuid
     and failure.connection_id = :connectionId!::uuid
-    and failure.direction = failing.direction
-    and failure.entity_type = failing.entity_type
-    and failure.record_id = failing.record_id
-),
-judged_failure as (
-  select
-    last_outcome.direction,
-    last_outcome.entity_type,
-    last_outcome.record_id,
-    last_outcome.error,
-    last_outcome.retry_after_seconds,
-    coalesce(failing.attempts, 0) + 1 as attempts,
-    -- Null does not count; a clock may have been set back.
-    least(failing.first_failed_at, clock.at) as first_failed_at,
-    crm_sync_failure_is_final(
-      last_outcome.error,
-      coalesce(failing.attempts, 0) + 1,
-      clock.at - coalesce(failing.first_failed_at, clock.at)
-    ) as is_final,
-    clock.at
-  from last_outcome
-  cross join clock
-  left join failing
-    on failing.direction = last_outcome.direction
-    and failing.entity_type = last_outcome.entity_type
-    and failing.record_id = last_outcome.record_id
-  where last_outcome.status = 'error'
+    and failure.direction = last_outcome.direction
+    and failure.record_id = last_outcome.record_id
+    and failure.entity_type = last_outcome.entity_type
 ),
 failed as (
-  insert into crm_sync_failures (
+  insert into crm_sync_failures as failure (
     organisation_id,
     connection_id,
     direction,
@@ -379,53 +330,79 @@ failed as (
   select
     :organisationId!::uuid,
     :connectionId!::uuid,
-    direction,
-    entity_type,
-    record_id,
-    attempts,
-    error,
-    first_failed_at,
-    at,
+    last_outcome.direction,
+    last_outcome.entity_type,
+    last_outcome.record_id,
+    1,
+    last_outcome.error,
+    clock.at,
+    clock.at,
     case
-      when not is_final then at + greatest(
-        crm_sync_backoff(attempts, 60, 21600),
-        make_interval(secs => coalesce(retry_after_seconds, 0))
+      when not crm_sync_failure_is_final(last_outcome.error, 1, interval '0') then clock.at + greatest(
+        crm_sync_backoff(1, 60, 21600),
+        make_interval(secs => coalesce(last_outcome.retry_after_seconds, 0))
       )
     end,
-    case when is_final then at end
-  from judged_failure
+    case when crm_sync_failure_is_final(last_outcome.error, 1, interval '0') then clock.at end
+  from last_outcome
+  cross join clock
+  where last_outcome.status = 'error'
   order by
-    direction,
-    record_id,
-    entity_type
+    last_outcome.direction,
+    last_outcome.record_id,
+    last_outcome.entity_type
   on conflict (organisation_id, connection_id, direction, record_id, entity_type) do update
   set
-    attempts = excluded.attempts,
+    attempts = failure.attempts + 1,
     error = excluded.error,
-    first_failed_at = excluded.first_failed_at,
+    -- A clock may have been set back.
+    first_failed_at = least(failure.first_failed_at, excluded.last_failed_at),
     last_failed_at = excluded.last_failed_at,
-    next_attempt_at = excluded.next_attempt_at,
-    gave_up_at = excluded.gave_up_at
+    next_attempt_at = case
+      when not crm_sync_failure_is_final(
+        excluded.error,
+        failure.attempts + 1,
+        excluded.last_failed_at - failure.first_failed_at
+      ) then excluded.last_failed_at + greatest(
+        crm_sync_backoff(failure.attempts + 1, 60, 21600),
+        -- As long as the CRM asks; else shorter than the other.
+        excluded.next_attempt_at - excluded.last_failed_at
+      )
+    end,
+    gave_up_at = case
+      when crm_sync_failure_is_final(
+        excluded.error,
+        failure.attempts + 1,
+        excluded.last_failed_at - failure.first_failed_at
+      ) then excluded.last_failed_at
+    end
 ),
 pushed as (
   select
     change.contact_id,
     change.version
   from settled
-  inner join crm_outbound_changes as change
-    on change.organisation_id = :organisationId!::uuid
-    and change.contact_id = settled.internal_id
-    and change.connection_id = :connectionId!::uuid
-    and change.version = settled.change_version
-  -- What somebody is changing at this moment stays to be pushed.
-  for update of change skip locked
+  cross join lateral (
+    select
+      change.contact_id,
+      change.version
+    from crm_outbound_changes as change
+    where change.organisation_id = :organisationId!::uuid
+      and change.contact_id = settled.internal_id
+      and (change.connection_id = :connectionId!::uuid) is true
+      and change.version = settled.change_version
+    limit 1
+    -- What somebody is changing at this moment stays to be pushed.
+    for update skip locked
+  ) as change
+  where settled.change_version is not null
 ),
 cleared as (
   delete from crm_outbound_changes as change
   using pushed
   where change.organisation_id = :organisationId!::uuid
     and change.contact_id = pushed.contact_id
-    and change.connection_id = :connectionId!::uuid
+    and (change.connection_id = :connectionId!::uuid) is true
     and change.version = pushed.version
 ),
 moved as (

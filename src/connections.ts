@@ -164,6 +164,8 @@ export async function connectionDisconnect(
   checkConnectionKey(params);
   if (params.reason != null) checkShortText({ field: 'reason' }, params.reason, 500);
   const [row] = await queries.connectionDisconnect.run({ ...params, reason: params.reason ?? null }, client);
+  // Also if it was disconnected already: then this one may be a repetition of a call that broke off here.
+  await queries.connectionDropWork.run(params, client);
   return row ?? notLive();
 }
 

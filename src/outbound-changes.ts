@@ -20,6 +20,7 @@ export interface ClaimedChange {
 /**
  * Notes, in the transaction that changes contacts, that they are to be pushed to every live connection of
  * the organisation: each once, however often it changes before that. Contacts are pushed as they are then.
+ * Change the contacts first: noting them before can deadlock with somebody who deletes one.
  *
  * @param params.fromConnectionId the connection that the change came from, which has it already
  * @returns what is noted
@@ -82,13 +83,13 @@ export async function outboundChangeListWaiting(
  * Makes connections due for which there is something new to push, of all organisations. `syncRunClaim`
  * does this by itself.
  *
- * @param params.limit how many changes are looked at: 1 to 1,000; 1,000 if not given
- * @returns how many were announced
+ * @param params.limit how many connections: 1 to 1,000; 100 if not given
+ * @returns how many changes were gone through
  * @throws CrmSchemaError `invalid_input`
  */
 export async function outboundChangeAnnounce(
   client: Queryable,
-  { limit = 1000 }: { limit?: number | undefined } = {},
+  { limit = 100 }: { limit?: number | undefined } = {},
 ): Promise<{ announced: number }> {
   checkLimit(limit);
   const [row] = await queries.outboundChangeAnnounce.run({ limit }, client);

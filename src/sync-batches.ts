@@ -46,7 +46,7 @@ export type BatchResult =
  * What a batch did to the host's own tables belongs into the same transaction, before this call.
  * Repeating a call after a lost answer changes nothing. A link that cannot be made fails that record
  * alone, with an error of kind `conflict`. A change is cleared also if its push failed: the failure takes
- * over.
+ * over. An event without the id of its record is logged, and opens no failure: do not move a cursor past it.
  *
  * @param params.batchNumber counts the batches of the run from 1
  * @param params.events up to some thousands
@@ -54,7 +54,8 @@ export type BatchResult =
  * @param params.leaseSeconds 1 to 86,400; 300 if not given
  * @throws CrmSchemaError, and nothing was written: `lease_lost`: stop; `cursor_conflict`: the cursor was
  *   reset meanwhile: end the run and begin again; `cursor_moved_backwards`; `batch_out_of_order`;
- *   `wrong_tenant`; `invalid_input` with `rowIndex`
+ *   `wrong_tenant`: a contact was deleted at this very moment: look it up again; `invalid_input` with
+ *   `rowIndex`. A deadlock (SQLSTATE 40P01), as with a host that deletes many contacts, is to be retried
  */
 export async function syncBatchRecord(
   client: Queryable,
@@ -73,20 +74,24 @@ export async function syncBatchRecord(
   const cursors = checkBatch('cursors', params.cursors ?? []);
   const columns = { ...eventColumns(events), ...cursorColumns(cursors) };
   events.forEach(checkBatchEvent);
-  const [row] = await queries.syncBatchRecord.run(
-    {
-      organisationId,
-      connectionId,
-      runId,
-      batchNumber,
-      leaseSeconds,
-      ...columns,
-      retryAfters: events.map(({ retryAfterSeconds }) => retryAfterSeconds ?? null) as number[],
-      areLinks: events.map(({ linksContact }) => linksContact ?? false),
-      changeVersions: events.map(({ changeVersion }) => changeVersion ?? null) as string[],
-    },
-    client,
-  );
+  const record = () =>
+    queries.syncBatchRecord.run(
+      {
+        organisationId,
+        connectionId,
+        runId,
+        batchNumber,
+        leaseSeconds,
+        ...columns,
+        retryAfters: events.map(({ retryAfterSeconds }) => retryAfterSeconds ?? null) as number[],
+        areLinks: events.map(({ linksContact }) => linksContact ?? false),
+        changeVersions: events.map(({ changeVersion }) => changeVersion ?? null) as string[],
+      },
+      client,
+    );
+  let [row] = await record();
+  // Another batch of this run got in before: the next statement sees what it wrote.
+  while (row?.outcome === 'stale') [row] = await record();
   switch (row?.outcome) {
     case 'recorded':
       return {

@@ -60,7 +60,7 @@ export type RunEnd =
  * Claims due connections of all organisations, oldest due first, for a worker: each gets a run, which is
  * its lease. Before that it closes runs whose lease has run out (`syncRunSweep`, up to 100), so that their
  * connections can be claimed again, after a moment, longer each time; and it makes connections due for
- * which there is something new to push (`outboundChangeAnnounce`, up to 1,000 changes).
+ * which there is something new to push (`outboundChangeAnnounce`, up to 100 connections).
  *
  * @param params.worker who claims, for people: a host and a process, 1 to 200 characters
  * @param params.limit 1 to 1,000; 10 if not given
@@ -101,7 +101,7 @@ export async function syncRunHeartbeat(
 
 /**
  * Ends a run. Success says that all streams have been read as far as they go: it heals the connection,
- * moves its cursor to the point that all inbound streams have passed, and makes it due after its interval,
+ * moves its cursor to the point that all inbound streams have passed (one that begins later begins behind it), and makes it due after its interval,
  * or at once if a sync was requested meanwhile. A failure counts and puts off the next sync, longer each time; an auth or
  * permission failure puts the connection in error at once (unless other credentials have been stored since
  * `credentialsVersion`: then it is due at once), others after five in a row and an hour.

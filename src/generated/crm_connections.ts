@@ -136,16 +136,15 @@ export interface ConnectionDisconnectQuery {
   result: ConnectionDisconnectResult;
 }
 
-const connectionDisconnectIR = {"usedParamSet":{"reason":true,"organisationId":true,"connectionId":true},"params":[{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":621,"b":627}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":877,"b":892}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":913,"b":926}]}],"statement":"-- Ends a live connection, closes its open run, and wipes its credentials, what was to be tried again and\n-- what was to be pushed; the row and the log stay as history, with the given reason or else the one it had.\n-- One row, or none if the organisation has no such live connection. By primary keys and\n-- crm_outbound_changes_next_attempt_at_idx; locks the connection for the transaction, then the run, the\n-- failures and the changes. (A run that is opened at the same moment stays, holds nothing, and is swept.)\nwith ended as (\n  update crm_connections\n  set\n    status = 'disconnected',\n    status_reason = coalesce(:reason::text, status_reason),\n    status_changed_at = now(),\n    disconnected_at = now(),\n    credentials = null,\n    credentials_version = credentials_version + 1,\n    credentials_expires_at = null,\n    sync_requested_at = null\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  returning\n    organisation_id,\n    id,\n    disconnected_at\n),\ncancelled as (\n  update crm_sync_runs as run\n  set\n    ended_at = crm_now(),\n    outcome = 'cancelled'\n  from ended\n  where run.organisation_id = ended.organisation_id\n    and run.connection_id = ended.id\n    and run.ended_at is null\n),\nforgotten as (\n  delete from crm_sync_failures as failure\n  using ended\n  where failure.organisation_id = ended.organisation_id\n    and failure.connection_id = ended.id\n),\nwaiting as (\n  select change.contact_id\n  from ended\n  inner join crm_outbound_changes as change\n    on change.organisation_id = ended.organisation_id\n    and change.connection_id = ended.id\n  -- What the host is changing at this moment is dropped when it is announced.\n  for update of change skip locked\n),\ndropped as (\n  delete from crm_outbound_changes as change\n  using ended\n  cross join waiting\n  where change.organisation_id = ended.organisation_id\n    and change.contact_id = waiting.contact_id\n    and change.connection_id = ended.id\n)\nselect disconnected_at as \"disconnectedAt!\"\nfrom ended"};
+const connectionDisconnectIR = {"usedParamSet":{"reason":true,"organisationId":true,"connectionId":true},"params":[{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":477,"b":483}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":733,"b":748}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":769,"b":782}]}],"statement":"-- Ends a live connection, closes its open run and wipes its credentials; the row stays as history, with\n-- the given reason or else the one it had. One row, or none if the organisation has no such live\n-- connection. By primary keys; locks the connection for the transaction, then the run. (A run that is\n-- opened at the same moment stays, holds nothing, and is swept.)\nwith ended as (\n  update crm_connections\n  set\n    status = 'disconnected',\n    status_reason = coalesce(:reason::text, status_reason),\n    status_changed_at = now(),\n    disconnected_at = now(),\n    credentials = null,\n    credentials_version = credentials_version + 1,\n    credentials_expires_at = null,\n    sync_requested_at = null\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  returning\n    organisation_id,\n    id,\n    disconnected_at\n),\ncancelled as (\n  update crm_sync_runs as run\n  set\n    ended_at = crm_now(),\n    outcome = 'cancelled'\n  from ended\n  where run.organisation_id = ended.organisation_id\n    and run.connection_id = ended.id\n    and run.ended_at is null\n)\nselect disconnected_at as \"disconnectedAt!\"\nfrom ended"};
 
 /**
  * Query generated from SQL:
  * ```
- * -- Ends a live connection, closes its open run, and wipes its credentials, what was to be tried again and
- * -- what was to be pushed; the row and the log stay as history, with the given reason or else the one it had.
- * -- One row, or none if the organisation has no such live connection. By primary keys and
- * -- crm_outbound_changes_next_attempt_at_idx; locks the connection for the transaction, then the run, the
- * -- failures and the changes. (A run that is opened at the same moment stays, holds nothing, and is swept.)
+ * -- Ends a live connection, closes its open run and wipes its credentials; the row stays as history, with
+ * -- the given reason or else the one it had. One row, or none if the organisation has no such live
+ * -- connection. By primary keys; locks the connection for the transaction, then the run. (A run that is
+ * -- opened at the same moment stays, holds nothing, and is swept.)
  * with ended as (
  *   update crm_connections
  *   set
@@ -174,12 +173,56 @@ const connectionDisconnectIR = {"usedParamSet":{"reason":true,"organisationId":t
  *   where run.organisation_id = ended.organisation_id
  *     and run.connection_id = ended.id
  *     and run.ended_at is null
+ * )
+ * select disconnected_at as "disconnectedAt!"
+ * from ended
+ * ```
+ */
+export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams,ConnectionDisconnectResult>('connectionDisconnect', connectionDisconnectIR);
+
+
+/** 'ConnectionDropWork' parameters type */
+export interface ConnectionDropWorkParams {
+  connectionId: string;
+  organisationId: string;
+}
+
+/** 'ConnectionDropWork' return type */
+export interface ConnectionDropWorkResult {
+  changes: number;
+  failures: number;
+}
+
+/** 'ConnectionDropWork' query type */
+export interface ConnectionDropWorkQuery {
+  params: ConnectionDropWorkParams;
+  result: ConnectionDropWorkResult;
+}
+
+const connectionDropWorkIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":535,"b":550}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":571,"b":584}]}],"statement":"-- Drops what a disconnected connection still had to try again and to push. One row: how much. A statement\n-- of its own after connectionDisconnect, because that one does not see what was committed while it waited.\n-- By crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx; locks the rows, the changes\n-- in the order in which the host writes them («is true» keeps the planner from reading all of them for each).\nwith ended as (\n  select\n    organisation_id,\n    id\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status = 'disconnected'\n),\nfailed as (\n  delete from crm_sync_failures as failure\n  using ended\n  where failure.organisation_id = ended.organisation_id\n    and failure.connection_id = ended.id\n  returning failure.id\n),\nwaiting as (\n  select change.contact_id\n  from ended\n  inner join crm_outbound_changes as change\n    on change.organisation_id = ended.organisation_id\n    and change.connection_id = ended.id\n  order by change.contact_id\n  for update of change\n),\ndropped as (\n  delete from crm_outbound_changes as change\n  using ended\n  where change.organisation_id = ended.organisation_id\n    and (change.connection_id = ended.id) is true\n    and change.contact_id in (select contact_id from waiting)\n  returning change.contact_id\n)\nselect\n  (select count(*)::integer from failed) as \"failures!\",\n  (select count(*)::integer from dropped) as \"changes!\"\nfrom ended"};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Drops what a disconnected connection still had to try again and to push. One row: how much. A statement
+ * -- of its own after connectionDisconnect, because that one does not see what was committed while it waited.
+ * -- By crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx; locks the rows, the changes
+ * -- in the order in which the host writes them («is true» keeps the planner from reading all of them for each).
+ * with ended as (
+ *   select
+ *     organisation_id,
+ *     id
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *     and status = 'disconnected'
  * ),
- * forgotten as (
+ * failed as (
  *   delete from crm_sync_failures as failure
  *   using ended
  *   where failure.organisation_id = ended.organisation_id
  *     and failure.connection_id = ended.id
+ *   returning failure.id
  * ),
  * waiting as (
  *   select change.contact_id
@@ -187,22 +230,24 @@ const connectionDisconnectIR = {"usedParamSet":{"reason":true,"organisationId":t
  *   inner join crm_outbound_changes as change
  *     on change.organisation_id = ended.organisation_id
  *     and change.connection_id = ended.id
- *   -- What the host is changing at this moment is dropped when it is announced.
- *   for update of change skip locked
+ *   order by change.contact_id
+ *   for update of change
  * ),
  * dropped as (
  *   delete from crm_outbound_changes as change
  *   using ended
- *   cross join waiting
  *   where change.organisation_id = ended.organisation_id
- *     and change.contact_id = waiting.contact_id
- *     and change.connection_id = ended.id
+ *     and (change.connection_id = ended.id) is true
+ *     and change.contact_id in (select contact_id from waiting)
+ *   returning change.contact_id
  * )
- * select disconnected_at as "disconnectedAt!"
+ * select
+ *   (select count(*)::integer from failed) as "failures!",
+ *   (select count(*)::integer from dropped) as "changes!"
  * from ended
  * ```
  */
-export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams,ConnectionDisconnectResult>('connectionDisconnect', connectionDisconnectIR);
+export const connectionDropWork = new PreparedQuery<ConnectionDropWorkParams,ConnectionDropWorkResult>('connectionDropWork', connectionDropWorkIR);
 
 
 /** 'ConnectionGet' parameters type */
@@ -448,7 +493,7 @@ export interface ConnectionListWithHealthQuery {
   result: ConnectionListWithHealthResult;
 }
 
-const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organisationId":true},"params":[{"name":"failuresSince","required":true,"transform":{"type":"scalar"},"locs":[{"a":4067,"b":4081}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":4175,"b":4190}]}],"statement":"-- Every connection an organisation has or had, live ones first, then by provider and newest first,\n-- with its health: how its syncs have gone, what is running, what waits and what fails now, each counted\n-- up to 1,000; and what the log says: the last event, the last failure, and the failures since a time, counted\n-- up to 1,000. A handful of rows by the primary key; for each, the log's primary key and\n-- crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from the primary key\n-- where only failures are wanted), crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key,\n-- crm_sync_failures_next_attempt_at_idx, crm_sync_failures_gave_up_at_idx and\n-- crm_outbound_changes_next_attempt_at_idx.\nselect\n  connection.organisation_id as \"organisationId\",\n  connection.id as \"connectionId\",\n  connection.provider,\n  connection.status,\n  connection.status_reason as \"statusReason\",\n  connection.status_changed_at as \"statusChangedAt\",\n  connection.credentials_version as \"credentialsVersion\",\n  connection.credentials_expires_at as \"credentialsExpiresAt\",\n  connection.last_synced_at as \"lastSyncedAt\",\n  connection.connected_at as \"connectedAt\",\n  connection.disconnected_at as \"disconnectedAt\",\n  connection.next_sync_at as \"nextSyncAt\",\n  connection.last_success_at as \"lastSuccessAt\",\n  connection.first_failed_at as \"failingSince\",\n  connection.failure_count as \"failedSyncs\",\n  case\n    when connection.status <> 'disconnected'\n      then extract(epoch from crm_now() - connection.last_synced_at)::double precision\n  end as \"lagSeconds\",\n  last_run.outcome as \"lastSyncOutcome?\",\n  last_run.error as \"lastSyncError?\",\n  run.started_at as \"runningSince?\",\n  retried.count as \"retriedRecords!\",\n  given_up.count as \"givenUpRecords!\",\n  waiting.count as \"waitingChanges!\",\n  last_event.occurred_at as \"lastEventAt?\",\n  last_event.status as \"lastEventStatus?\",\n  last_failure.occurred_at as \"lastFailureAt?\",\n  last_failure.error as \"lastError?\",\n  failures.count as \"failureCount!\"\nfrom crm_connections as connection\nleft join crm_sync_runs as run\n  on run.organisation_id = connection.organisation_id\n  and run.connection_id = connection.id\n  and run.ended_at is null\n  and run.expires_at > crm_now()\nleft join lateral (\n  select\n    outcome,\n    error\n  from crm_sync_runs\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n    and ended_at is not null\n  order by id desc\n  limit 1\n) as last_run on true\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_failures\n    where organisation_id = connection.organisation_id\n      and connection_id = connection.id\n      and next_attempt_at is not null\n    limit 1000\n  ) as counted\n) as retried\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_failures\n    where organisation_id = connection.organisation_id\n      and connection_id = connection.id\n      and gave_up_at is not null\n    limit 1000\n  ) as counted\n) as given_up\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_outbound_changes\n    where organisation_id = connection.organisation_id\n      and connection_id = connection.id\n    limit 1000\n  ) as counted\n) as waiting\nleft join lateral (\n  select\n    occurred_at,\n    status\n  from crm_sync_log\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_event on true\nleft join lateral (\n  select\n    occurred_at,\n    error\n  from crm_sync_log\n  where (organisation_id = connection.organisation_id) is true\n    and connection_id = connection.id\n    and status = 'error'\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_failure on true\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_log\n    where (organisation_id = connection.organisation_id) is true\n      and connection_id = connection.id\n      and status = 'error'\n      and occurred_at >= :failuresSince!::timestamptz\n    limit 1000\n  ) as counted\n) as failures\nwhere connection.organisation_id = :organisationId!::uuid\norder by\n  connection.status = 'disconnected',\n  connection.provider,\n  connection.connected_at desc,\n  connection.id"};
+const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organisationId":true},"params":[{"name":"failuresSince","required":true,"transform":{"type":"scalar"},"locs":[{"a":4149,"b":4163}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":4257,"b":4272}]}],"statement":"-- Every connection an organisation has or had, live ones first, then by provider and newest first,\n-- with its health: how its syncs have gone, what is running, what waits and what fails now, each counted\n-- up to 1,000; and what the log says: the last event, the last failure, and the failures since a time, counted\n-- up to 1,000. A handful of rows by the primary key; for each, the log's primary key and\n-- crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from the primary key\n-- where only failures are wanted), crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key,\n-- crm_sync_failures_next_attempt_at_idx, crm_sync_failures_gave_up_at_idx and\n-- crm_outbound_changes_next_attempt_at_idx.\nselect\n  connection.organisation_id as \"organisationId\",\n  connection.id as \"connectionId\",\n  connection.provider,\n  connection.status,\n  connection.status_reason as \"statusReason\",\n  connection.status_changed_at as \"statusChangedAt\",\n  connection.credentials_version as \"credentialsVersion\",\n  connection.credentials_expires_at as \"credentialsExpiresAt\",\n  connection.last_synced_at as \"lastSyncedAt\",\n  connection.connected_at as \"connectedAt\",\n  connection.disconnected_at as \"disconnectedAt\",\n  connection.next_sync_at as \"nextSyncAt\",\n  connection.last_success_at as \"lastSuccessAt\",\n  connection.first_failed_at as \"failingSince\",\n  connection.failure_count as \"failedSyncs\",\n  case\n    when connection.status <> 'disconnected'\n      then extract(epoch from crm_now() - connection.last_synced_at)::double precision\n  end as \"lagSeconds\",\n  last_run.outcome as \"lastSyncOutcome?\",\n  last_run.error as \"lastSyncError?\",\n  run.started_at as \"runningSince?\",\n  retried.count as \"retriedRecords!\",\n  given_up.count as \"givenUpRecords!\",\n  waiting.count as \"waitingChanges!\",\n  last_event.occurred_at as \"lastEventAt?\",\n  last_event.status as \"lastEventStatus?\",\n  last_failure.occurred_at as \"lastFailureAt?\",\n  last_failure.error as \"lastError?\",\n  failures.count as \"failureCount!\"\nfrom crm_connections as connection\nleft join crm_sync_runs as run\n  on run.organisation_id = connection.organisation_id\n  and run.connection_id = connection.id\n  and run.ended_at is null\n  and run.expires_at > crm_now()\nleft join lateral (\n  select\n    outcome,\n    error\n  from crm_sync_runs\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n    and ended_at is not null\n  order by id desc\n  limit 1\n) as last_run on true\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_failures\n    where organisation_id = connection.organisation_id\n      and connection_id = connection.id\n      and next_attempt_at is not null\n    order by next_attempt_at\n    limit 1000\n  ) as counted\n) as retried\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_failures\n    where organisation_id = connection.organisation_id\n      and connection_id = connection.id\n      and gave_up_at is not null\n    order by gave_up_at\n    limit 1000\n  ) as counted\n) as given_up\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_outbound_changes\n    where organisation_id = connection.organisation_id\n      and connection_id = connection.id\n    order by next_attempt_at\n    limit 1000\n  ) as counted\n) as waiting\nleft join lateral (\n  select\n    occurred_at,\n    status\n  from crm_sync_log\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_event on true\nleft join lateral (\n  select\n    occurred_at,\n    error\n  from crm_sync_log\n  where (organisation_id = connection.organisation_id) is true\n    and connection_id = connection.id\n    and status = 'error'\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_failure on true\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_log\n    where (organisation_id = connection.organisation_id) is true\n      and connection_id = connection.id\n      and status = 'error'\n      and occurred_at >= :failuresSince!::timestamptz\n    limit 1000\n  ) as counted\n) as failures\nwhere connection.organisation_id = :organisationId!::uuid\norder by\n  connection.status = 'disconnected',\n  connection.provider,\n  connection.connected_at desc,\n  connection.id"};
 
 /**
  * Query generated from SQL:
@@ -517,6 +562,7 @@ const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organi
  *     where organisation_id = connection.organisation_id
  *       and connection_id = connection.id
  *       and next_attempt_at is not null
+ *     order by next_attempt_at
  *     limit 1000
  *   ) as counted
  * ) as retried
@@ -528,6 +574,7 @@ const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organi
  *     where organisation_id = connection.organisation_id
  *       and connection_id = connection.id
  *       and gave_up_at is not null
+ *     order by gave_up_at
  *     limit 1000
  *   ) as counted
  * ) as given_up
@@ -538,6 +585,7 @@ const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organi
  *     from crm_outbound_changes
  *     where organisation_id = connection.organisation_id
  *       and connection_id = connection.id
+ *     order by next_attempt_at
  *     limit 1000
  *   ) as counted
  * ) as waiting
@@ -861,13 +909,14 @@ export interface ConnectionTotalWorkQuery {
   result: ConnectionTotalWorkResult;
 }
 
-const connectionTotalWorkIR = {"usedParamSet":{},"params":[],"statement":"-- What goes on and what waits, over all organisations, each counted up to 10,000. One row, for monitoring;\n-- by crm_sync_runs_expires_at_idx; of the other tables it reads that many rows as they come.\nselect\n  (\n    select count(*)::integer\n    from (select from crm_sync_runs where ended_at is null and expires_at > crm_now() limit 10000) as counted\n  ) as \"running!\",\n  (\n    select count(*)::integer\n    from (select from crm_sync_runs where ended_at is null and expires_at <= crm_now() limit 10000) as counted\n  ) as \"expired!\",\n  (\n    select count(*)::integer\n    from (select from crm_sync_failures where next_attempt_at is not null limit 10000) as counted\n  ) as \"retriedRecords!\",\n  (\n    select count(*)::integer\n    from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted\n  ) as \"givenUpRecords!\",\n  (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as \"waitingChanges!\""};
+const connectionTotalWorkIR = {"usedParamSet":{},"params":[],"statement":"-- What goes on and what waits, over all organisations, each counted up to 10,000. One row, for monitoring;\n-- by crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and\n-- crm_sync_failures_gave_up_at_idx; of the changes it reads that many rows as they come.\nselect\n  (\n    select count(*)::integer\n    from (select from crm_sync_runs where ended_at is null and expires_at > crm_now() limit 10000) as counted\n  ) as \"running!\",\n  (\n    select count(*)::integer\n    from (select from crm_sync_runs where ended_at is null and expires_at <= crm_now() limit 10000) as counted\n  ) as \"expired!\",\n  (\n    select count(*)::integer\n    from (select from crm_sync_failures where next_attempt_at is not null limit 10000) as counted\n  ) as \"retriedRecords!\",\n  (\n    select count(*)::integer\n    from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted\n  ) as \"givenUpRecords!\",\n  (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as \"waitingChanges!\""};
 
 /**
  * Query generated from SQL:
  * ```
  * -- What goes on and what waits, over all organisations, each counted up to 10,000. One row, for monitoring;
- * -- by crm_sync_runs_expires_at_idx; of the other tables it reads that many rows as they come.
+ * -- by crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and
+ * -- crm_sync_failures_gave_up_at_idx; of the changes it reads that many rows as they come.
  * select
  *   (
  *     select count(*)::integer

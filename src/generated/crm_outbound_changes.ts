@@ -23,38 +23,90 @@ export interface OutboundChangeAnnounceQuery {
   result: OutboundChangeAnnounceResult;
 }
 
-const outboundChangeAnnounceIR = {"usedParamSet":{"limit":true},"params":[{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1131,"b":1137}]}],"statement":"-- Asks for a sync of the connections for which the host has recorded changes, as a webhook does\n-- (connectionRequestSync), over all organisations, oldest change first; drops those that came while their\n-- connection was disconnected. One row: how many changes it went through, at most `limit`; those whose\n-- connection or row somebody has locked are left for the next time. By\n-- crm_outbound_changes_last_changed_at_new_idx, then by primary keys; locks the connections for the\n-- transaction, then the changes, and waits for neither. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\nfresh as (\n  select\n    change.organisation_id,\n    change.contact_id,\n    change.connection_id,\n    connection.status <> 'disconnected' as is_live,\n    -- Null does not count.\n    greatest(clock.at, connection.not_before_at) as wanted_at\n  from crm_connections as connection\n  inner join crm_outbound_changes as change\n    on change.organisation_id = connection.organisation_id\n    and change.connection_id = connection.id\n  cross join clock\n  where not change.is_announced\n  order by change.last_changed_at\n  limit :limit!::integer\n  for no key update of connection skip locked\n  for update of change skip locked\n),\ndropped as (\n  delete from crm_outbound_changes as change\n  using fresh\n  where not fresh.is_live\n    and change.organisation_id = fresh.organisation_id\n    and change.contact_id = fresh.contact_id\n    and change.connection_id = fresh.connection_id\n),\nannounced as (\n  update crm_outbound_changes as change\n  set is_announced = true\n  from fresh\n  where fresh.is_live\n    and change.organisation_id = fresh.organisation_id\n    and change.contact_id = fresh.contact_id\n    and change.connection_id = fresh.connection_id\n),\nmade_due as (\n  update crm_connections as connection\n  set\n    sync_requested_at = coalesce(connection.sync_requested_at, clock.at),\n    next_sync_at = least(connection.next_sync_at, wanted.at)\n  from clock\n  cross join (\n    select distinct\n      organisation_id,\n      connection_id,\n      wanted_at as at\n    from fresh\n    where is_live\n  ) as wanted\n  where connection.organisation_id = wanted.organisation_id\n    and connection.id = wanted.connection_id\n    and (connection.sync_requested_at is null or connection.next_sync_at > wanted.at)\n)\nselect count(*)::integer as \"announced!\"\nfrom fresh"};
+const outboundChangeAnnounceIR = {"usedParamSet":{"limit":true},"params":[{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1711,"b":1717}]}],"statement":"-- Asks for a sync of the connections for which the host has recorded changes, as a webhook does\n-- (connectionRequestSync), over all organisations, at most `limit` connections; drops changes that came\n-- while their connection was disconnected. One row: how many changes it went through, at most 100 of a\n-- connection, so that many of one do not keep the others waiting; connections and changes that somebody\n-- has locked are left for the next time. By crm_outbound_changes_connection_id_new_idx, then by primary\n-- keys («is true» keeps the planner from reading all changes of a connection for each); locks the\n-- connections for the transaction, then the changes, and waits for neither. At READ COMMITTED.\nwith recursive clock as materialized (\n  select crm_now() as at\n),\nnamed as (\n  (\n    select\n      organisation_id,\n      connection_id\n    from crm_outbound_changes\n    where not is_announced\n    order by\n      organisation_id,\n      connection_id\n    limit 1\n  )\n  union all\n  select\n    next.organisation_id,\n    next.connection_id\n  from named\n  cross join lateral (\n    select\n      change.organisation_id,\n      change.connection_id\n    from crm_outbound_changes as change\n    where not change.is_announced\n      and (change.organisation_id, change.connection_id) > (named.organisation_id, named.connection_id)\n    order by\n      change.organisation_id,\n      change.connection_id\n    limit 1\n  ) as next\n),\nconnection as (\n  select\n    found.organisation_id,\n    found.id,\n    found.status <> 'disconnected' as is_live,\n    -- Null does not count.\n    greatest(clock.at, found.not_before_at) as wanted_at\n  from (\n    select\n      organisation_id,\n      connection_id\n    from named\n    limit :limit!::integer\n  ) as named\n  inner join crm_connections as found\n    on found.organisation_id = named.organisation_id\n    and found.id = named.connection_id\n  cross join clock\n  for no key update of found skip locked\n),\nfresh as (\n  select\n    change.organisation_id,\n    change.contact_id,\n    change.connection_id,\n    connection.is_live\n  from connection\n  cross join lateral (\n    select\n      change.organisation_id,\n      change.contact_id,\n      change.connection_id\n    from crm_outbound_changes as change\n    where change.organisation_id = connection.organisation_id\n      and change.connection_id = connection.id\n      and not change.is_announced\n    limit 100\n    for update of change skip locked\n  ) as change\n),\ndropped as (\n  delete from crm_outbound_changes as change\n  using fresh\n  where not fresh.is_live\n    and change.organisation_id = fresh.organisation_id\n    and change.contact_id = fresh.contact_id\n    and (change.connection_id = fresh.connection_id) is true\n),\nannounced as (\n  update crm_outbound_changes as change\n  set is_announced = true\n  from fresh\n  where fresh.is_live\n    and change.organisation_id = fresh.organisation_id\n    and change.contact_id = fresh.contact_id\n    and (change.connection_id = fresh.connection_id) is true\n),\nmade_due as (\n  update crm_connections\n  set\n    sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),\n    next_sync_at = least(crm_connections.next_sync_at, connection.wanted_at)\n  from connection\n  cross join clock\n  where connection.is_live\n    and crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and (connection.organisation_id, connection.id) in (\n      select\n        organisation_id,\n        connection_id\n      from fresh\n    )\n    and (crm_connections.sync_requested_at is null or crm_connections.next_sync_at > connection.wanted_at)\n)\nselect count(*)::integer as \"announced!\"\nfrom fresh"};
 
 /**
  * Query generated from SQL:
  * ```
  * -- Asks for a sync of the connections for which the host has recorded changes, as a webhook does
- * -- (connectionRequestSync), over all organisations, oldest change first; drops those that came while their
- * -- connection was disconnected. One row: how many changes it went through, at most `limit`; those whose
- * -- connection or row somebody has locked are left for the next time. By
- * -- crm_outbound_changes_last_changed_at_new_idx, then by primary keys; locks the connections for the
- * -- transaction, then the changes, and waits for neither. At READ COMMITTED.
- * with clock as materialized (
+ * -- (connectionRequestSync), over all organisations, at most `limit` connections; drops changes that came
+ * -- while their connection was disconnected. One row: how many changes it went through, at most 100 of a
+ * -- connection, so that many of one do not keep the others waiting; connections and changes that somebody
+ * -- has locked are left for the next time. By crm_outbound_changes_connection_id_new_idx, then by primary
+ * -- keys («is true» keeps the planner from reading all changes of a connection for each); locks the
+ * -- connections for the transaction, then the changes, and waits for neither. At READ COMMITTED.
+ * with recursive clock as materialized (
  *   select crm_now() as at
+ * ),
+ * named as (
+ *   (
+ *     select
+ *       organisation_id,
+ *       connection_id
+ *     from crm_outbound_changes
+ *     where not is_announced
+ *     order by
+ *       organisation_id,
+ *       connection_id
+ *     limit 1
+ *   )
+ *   union all
+ *   select
+ *     next.organisation_id,
+ *     next.connection_id
+ *   from named
+ *   cross join lateral (
+ *     select
+ *       change.organisation_id,
+ *       change.connection_id
+ *     from crm_outbound_changes as change
+ *     where not change.is_announced
+ *       and (change.organisation_id, change.connection_id) > (named.organisation_id, named.connection_id)
+ *     order by
+ *       change.organisation_id,
+ *       change.connection_id
+ *     limit 1
+ *   ) as next
+ * ),
+ * connection as (
+ *   select
+ *     found.organisation_id,
+ *     found.id,
+ *     found.status <> 'disconnected' as is_live,
+ *     -- Null does not count.
+ *     greatest(clock.at, found.not_before_at) as wanted_at
+ *   from (
+ *     select
+ *       organisation_id,
+ *       connection_id
+ *     from named
+ *     limit :limit!::integer
+ *   ) as named
+ *   inner join crm_connections as found
+ *     on found.organisation_id = named.organisation_id
+ *     and found.id = named.connection_id
+ *   cross join clock
+ *   for no key update of found skip locked
  * ),
  * fresh as (
  *   select
  *     change.organisation_id,
  *     change.contact_id,
  *     change.connection_id,
- *     connection.status <> 'disconnected' as is_live,
- *     -- Null does not count.
- *     greatest(clock.at, connection.not_before_at) as wanted_at
- *   from crm_connections as connection
- *   inner join crm_outbound_changes as change
- *     on change.organisation_id = connection.organisation_id
- *     and change.connection_id = connection.id
- *   cross join clock
- *   where not change.is_announced
- *   order by change.last_changed_at
- *   limit :limit!::integer
- *   for no key update of connection skip locked
- *   for update of change skip locked
+ *     connection.is_live
+ *   from connection
+ *   cross join lateral (
+ *     select
+ *       change.organisation_id,
+ *       change.contact_id,
+ *       change.connection_id
+ *     from crm_outbound_changes as change
+ *     where change.organisation_id = connection.organisation_id
+ *       and change.connection_id = connection.id
+ *       and not change.is_announced
+ *     limit 100
+ *     for update of change skip locked
+ *   ) as change
  * ),
  * dropped as (
  *   delete from crm_outbound_changes as change
@@ -62,7 +114,7 @@ const outboundChangeAnnounceIR = {"usedParamSet":{"limit":true},"params":[{"name
  *   where not fresh.is_live
  *     and change.organisation_id = fresh.organisation_id
  *     and change.contact_id = fresh.contact_id
- *     and change.connection_id = fresh.connection_id
+ *     and (change.connection_id = fresh.connection_id) is true
  * ),
  * announced as (
  *   update crm_outbound_changes as change
@@ -71,25 +123,25 @@ const outboundChangeAnnounceIR = {"usedParamSet":{"limit":true},"params":[{"name
  *   where fresh.is_live
  *     and change.organisation_id = fresh.organisation_id
  *     and change.contact_id = fresh.contact_id
- *     and change.connection_id = fresh.connection_id
+ *     and (change.connection_id = fresh.connection_id) is true
  * ),
  * made_due as (
- *   update crm_connections as connection
+ *   update crm_connections
  *   set
- *     sync_requested_at = coalesce(connection.sync_requested_at, clock.at),
- *     next_sync_at = least(connection.next_sync_at, wanted.at)
- *   from clock
- *   cross join (
- *     select distinct
- *       organisation_id,
- *       connection_id,
- *       wanted_at as at
- *     from fresh
- *     where is_live
- *   ) as wanted
- *   where connection.organisation_id = wanted.organisation_id
- *     and connection.id = wanted.connection_id
- *     and (connection.sync_requested_at is null or connection.next_sync_at > wanted.at)
+ *     sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),
+ *     next_sync_at = least(crm_connections.next_sync_at, connection.wanted_at)
+ *   from connection
+ *   cross join clock
+ *   where connection.is_live
+ *     and crm_connections.organisation_id = connection.organisation_id
+ *     and crm_connections.id = connection.id
+ *     and (connection.organisation_id, connection.id) in (
+ *       select
+ *         organisation_id,
+ *         connection_id
+ *       from fresh
+ *     )
+ *     and (crm_connections.sync_requested_at is null or crm_connections.next_sync_at > connection.wanted_at)
  * )
  * select count(*)::integer as "announced!"
  * from fresh

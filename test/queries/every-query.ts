@@ -163,6 +163,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     })),
     connectionConnect: [{ organisationId, connectionId, provider: 'loop', credentials: { ...credentials } }],
     connectionDisconnect: [toDisconnect],
+    connectionDropWork: [ended],
     connectionGet: [healthy, failing, ended],
     connectionGetCredentials: [healthy, fresh],
     connectionGetLive: ['reapit', 'alto', 'street'].map((provider) => ({ organisationId, provider })),

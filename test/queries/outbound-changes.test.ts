@@ -412,16 +412,20 @@ describe('outboundChangeAnnounce', () => {
     });
   });
 
-  test('takes the oldest changes first, as many as it may', async () => {
-    await atNine(async (client, clock) => {
-      for (const contactId of contactIds.toReversed()) {
-        await record(client, contactId);
-        await clock.pass(1);
-      }
-      expect(await outboundChangeAnnounce(client, { limit: 2 })).toEqual({ announced: 2 });
-      const rows = (await waiting()).toReversed();
-      expect(rows.map(({ announced }) => announced)).toEqual([true, true, false, false, false]);
-      expect(await outboundChangeAnnounce(client)).toEqual({ announced: 3 });
+  test('takes as many connections as it may, and 100 changes of each, the others the next time', async () => {
+    const others = await Promise.all([createTenant(pool, 120), createTenant(pool, 1)]);
+    for (const { organisationId: other } of others) await connect(pool, other, 'alto');
+    await dueOnlyAt(tomorrow);
+    await atNine(async (client) => {
+      for (const other of others) await outboundChangeRecord(client, other);
+      const first = await outboundChangeAnnounce(client, { limit: 1 });
+      expect(await due()).toHaveLength(1);
+      const second = await outboundChangeAnnounce(client);
+      expect(await due()).toHaveLength(2);
+      const third = await outboundChangeAnnounce(client);
+      const each = [first, second, third].map(({ announced }) => announced);
+      // Whichever has the lower key comes first.
+      expect([[100, 21, 0].join(), [1, 100, 20].join()]).toContain(each.join());
     });
   });
 
@@ -590,7 +594,7 @@ describe('connectionDisconnect', () => {
     expect(new Set(left.map(({ connection }) => connection))).toEqual(new Set([alto.connectionId]));
   });
 
-  test('neither waits for a host that notes the same contacts, nor leaves what it notes for good', async () => {
+  test('waits for a host that notes the same contacts, and leaves nothing of what it notes', async () => {
     // The changes lie in the order of time, which is the reverse of the order of their keys.
     await atNine(async (client, clock) => {
       for (const contactId of contactIds.toReversed()) {
@@ -608,14 +612,14 @@ describe('connectionDisconnect', () => {
           await person.query("set lock_timeout = '5s'");
           const noted = record(host, ...contactIds);
           await waitsForALock(host);
-          await connectionDisconnect(person, key);
+          const ended = connectionDisconnect(person, key);
+          await waitsForALock(person);
           await blocker.query('rollback');
           expect(await noted).toHaveLength(5);
+          await ended;
         }),
       );
     });
-    expect(await waiting()).toHaveLength(5);
-    await outboundChangeAnnounce(pool);
     expect(await waiting()).toEqual([]);
   });
 });

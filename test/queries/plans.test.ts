@@ -45,7 +45,9 @@ const mappings = [
 const expectations: Record<QueryName, Expectation> = {
   connectionAdvanceLastSyncedAt: { indexes: ['crm_connections_pkey'], buffers: 60 },
   connectionConnect: { indexes: [], buffers: 100 },
-  connectionDisconnect: { indexes: [...heldRun, ...failures, ...changes], buffers: 60 },
+  connectionDisconnect: { indexes: heldRun, buffers: 60 },
+  // 20,000 failures and as many changes, all deleted.
+  connectionDropWork: { indexes: ['crm_connections_pkey', ...failures, ...changes], buffers: 250_000 },
   connectionGet: { indexes: ['crm_connections_pkey'], buffers: 10 },
   connectionGetCredentials: liveConnection,
   connectionGetLive: { indexes: ['crm_connections_organisation_id_provider_live_key'], buffers: 10 },
@@ -87,12 +89,13 @@ const expectations: Record<QueryName, Expectation> = {
   contactExternalIdUnlink: { indexes: mappings, buffers: 60 },
   outboundChangeAnnounce: {
     indexes: [
-      'crm_outbound_changes_last_changed_at_new_idx',
+      'crm_outbound_changes_connection_id_new_idx',
       'crm_sync_runs_expires_at_idx',
       ...changes,
       ...heldRun,
     ],
-    buffers: 1500,
+    // A hundred changes of the busy agency are announced, each by itself.
+    buffers: 5000,
   },
   outboundChangeClaim: { indexes: [...changes, ...heldRun], buffers: 1500 },
   outboundChangeListWaiting: { indexes: [...changes, ...failures], buffers: 20 },
@@ -124,7 +127,7 @@ const expectations: Record<QueryName, Expectation> = {
     ],
     buffers: 1000,
   },
-  syncRunFinish: { indexes: [...heldRun, 'crm_sync_cursors_pkey'], buffers: 60 },
+  syncRunFinish: { indexes: [...heldRun, 'crm_sync_cursors_pkey'], buffers: 200 },
   syncRunHeartbeat: { indexes: heldRun, buffers: 60 },
   // A page of 50 runs, which are on as many pages of the table.
   syncRunListByConnection: { indexes: ['crm_sync_runs_pkey'], buffers: 80 },

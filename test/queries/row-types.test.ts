@@ -14,7 +14,7 @@ const database = useDatabase();
 const api = { ...rootApi, ...credentialsApi };
 
 /** Steps of `credentialsRotate`, of no use by themselves. */
-const internal: QueryName[] = ['credentialsListByKey', 'credentialsRewrap'];
+const internal: QueryName[] = ['connectionDropWork', 'credentialsListByKey', 'credentialsRewrap'];
 
 /** What a generated type promises of a value; `Json` promises nothing but that there is one. */
 const promises: Record<string, (value: unknown) => boolean> = {

@@ -196,6 +196,68 @@ describe('syncBatchRecord', () => {
     expect(await belongings()).toEqual(before);
   });
 
+  test('sees what the batch before it wrote, though it was sent before that was there', async () => {
+    const other = { status: 'error', error: noAnswer } as const;
+    await withClient(url, async (client) => {
+      await client.query('begin');
+      await syncBatchRecord(client, {
+        ...run,
+        batchNumber: 1,
+        events: [seen('1', other)],
+        cursors: [{ ...stream, version: 0, position: at('2026-11-16T09:00:00Z') }],
+      });
+      const next = (cursors: object[]) =>
+        syncBatchRecord(pool, { ...run, batchNumber: 2, events: [seen('1')], cursors: cursors as never });
+      const stale = next([{ ...stream, version: 0, position: at('2026-11-16T08:00:00Z') }]).catch(
+        ({ code }) => code,
+      );
+      const plain = new Promise((resolve) => setTimeout(resolve, 200)).then(() => next([]));
+      await new Promise((resolve) => setTimeout(resolve, 400));
+      await client.query('commit');
+      expect(await stale).toBe('cursor_conflict');
+      expect(await plain).toMatchObject({ outcome: 'recorded' });
+    });
+    expect(await syncFailureList(pool, run)).toEqual([]);
+    expect((await syncCursorList(pool, run))[0]?.position).toEqual(at('2026-11-16T09:00:00.000000Z'));
+  });
+
+  test('leaves nothing to try again on a connection that was disconnected meanwhile', async () => {
+    await withClient(url, async (client) => {
+      await client.query('begin');
+      await syncBatchRecord(client, {
+        ...run,
+        batchNumber: 1,
+        events: [seen('1', { status: 'error', error: noAnswer })],
+      });
+      const ended = connectionDisconnect(pool, run);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      await client.query('commit');
+      await ended;
+    });
+    expect(await syncFailureList(pool, run)).toEqual([]);
+  });
+
+  test('takes thousands of records that failed before, or have to be linked, in a moment', async () => {
+    const records = Array.from({ length: 3000 }, (_, index) => String(index));
+    const errors = records.map((id) => seen(id, { status: 'error', error: noAnswer }));
+    const tenant = await pool.query(
+      "insert into contacts (id, organisation_id, name) select gen_random_uuid(), $1, 'Test Person' from generate_series(1, 3000) returning id",
+      [run.organisationId],
+    );
+    const links = records.map((id, index) =>
+      seen(id, { internalId: tenant.rows[index].id, linksContact: true }),
+    );
+    for (const [index, events] of [errors, errors, links, links].entries()) {
+      await syncBatchRecord(pool, { ...run, batchNumber: index + 1, events });
+    }
+    expect(await syncFailureList(pool, run)).toEqual([]);
+    const { rows } = await pool.query(
+      'select count(*)::integer from contact_external_ids where organisation_id = $1',
+      [run.organisationId],
+    );
+    expect(rows).toEqual([{ count: 3000 }]);
+  });
+
   test('is undone as a whole with the transaction it is in', async () => {
     const batch = await everything();
     const before = await belongings();
