@@ -5,6 +5,7 @@ import { withClient } from '../../dev/database.js';
 import {
   type BatchEvent,
   type ClaimedRun,
+  type CursorMove,
   connectionDisconnect,
   connectionGet,
   contactExternalIdLink,
@@ -196,30 +197,36 @@ describe('syncBatchRecord', () => {
     expect(await belongings()).toEqual(before);
   });
 
-  test('sees what the batch before it wrote, though it was sent before that was there', async () => {
-    const other = { status: 'error', error: noAnswer } as const;
-    await withClient(url, async (client) => {
-      await client.query('begin');
-      await syncBatchRecord(client, {
-        ...run,
-        batchNumber: 1,
-        events: [seen('1', other)],
-        cursors: [{ ...stream, version: 0, position: at('2026-11-16T09:00:00Z') }],
+  test.each<[string, CursorMove[], unknown]>([
+    ['recorded', [], { outcome: 'recorded' }],
+    [
+      'refused',
+      [{ ...stream, version: 0, position: at('2026-11-16T08:00:00Z') }],
+      { code: 'cursor_conflict' },
+    ],
+  ])(
+    'is %s by what the batch before it wrote, though it was sent before that was there',
+    async (_, cursors, expected) => {
+      await withClient(url, async (client) => {
+        await client.query('begin');
+        await syncBatchRecord(client, {
+          ...run,
+          batchNumber: 1,
+          events: [seen('1', { status: 'error', error: noAnswer })],
+          cursors: [{ ...stream, version: 0, position: at('2026-11-16T09:00:00Z') }],
+        });
+        const next = syncBatchRecord(pool, { ...run, batchNumber: 2, events: [seen('1')], cursors }).catch(
+          (error) => error,
+        );
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        await client.query('commit');
+        expect(await next).toMatchObject(expected as object);
       });
-      const next = (cursors: object[]) =>
-        syncBatchRecord(pool, { ...run, batchNumber: 2, events: [seen('1')], cursors: cursors as never });
-      const stale = next([{ ...stream, version: 0, position: at('2026-11-16T08:00:00Z') }]).catch(
-        ({ code }) => code,
-      );
-      const plain = new Promise((resolve) => setTimeout(resolve, 200)).then(() => next([]));
-      await new Promise((resolve) => setTimeout(resolve, 400));
-      await client.query('commit');
-      expect(await stale).toBe('cursor_conflict');
-      expect(await plain).toMatchObject({ outcome: 'recorded' });
-    });
-    expect(await syncFailureList(pool, run)).toEqual([]);
-    expect((await syncCursorList(pool, run))[0]?.position).toEqual(at('2026-11-16T09:00:00.000000Z'));
-  });
+      // The success closed the failure that was not there yet when it was sent.
+      expect(await syncFailureList(pool, run)).toHaveLength(cursors.length);
+      expect((await syncCursorList(pool, run))[0]?.position).toEqual(at('2026-11-16T09:00:00.000000Z'));
+    },
+  );
 
   test('leaves nothing to try again on a connection that was disconnected meanwhile', async () => {
     await withClient(url, async (client) => {
