@@ -29,7 +29,7 @@ begin
   from public.crm_connections as connection
   where connection.organisation_id = new.organisation_id
     and connection.status <> 'disconnected'
-    and connection.id::text <> coalesce(current_setting('crm_schema.from_connection_id', true), '')
+    and connection.id is distinct from nullif(current_setting('crm_schema.from_connection_id', true), '')::uuid
   order by connection.id
   on conflict (organisation_id, contact_id, connection_id) do update
   set

@@ -82,16 +82,20 @@ export class CrmError extends Error {
   /** The CRM's own code. */
   readonly code: string | undefined;
 
+  /** Whatever the CRM says, it becomes something that the schema takes. */
   constructor(
     kind: SyncErrorKind,
     message: string,
-    details: { retryable: boolean; retryAfterSeconds?: number; code?: string },
+    details: { retryable: boolean; retryAfterSeconds?: number | undefined; code?: string | undefined },
   ) {
-    super(message);
+    const { retryable, retryAfterSeconds = Number.NaN, code = '' } = details;
+    super(storable(message, 500) || 'The CRM gave no reason.');
     this.kind = kind;
-    this.retryable = details.retryable;
-    this.retryAfterSeconds = details.retryAfterSeconds;
-    this.code = details.code;
+    this.retryable = retryable;
+    this.retryAfterSeconds = Number.isNaN(retryAfterSeconds)
+      ? undefined
+      : Math.min(Math.max(Math.ceil(retryAfterSeconds), 0), 604_800);
+    this.code = storable(code, 100) || undefined;
   }
 
   /** As the sync log and the failures keep it. */
@@ -99,4 +103,9 @@ export class CrmError extends Error {
     const { kind, retryable, message, code } = this;
     return { kind, retryable, message, ...(code === undefined ? {} : { code }) };
   }
+}
+
+/** Without NUL, halves of surrogate pairs and white space around it, and not too long. */
+function storable(text: string, length: number): string {
+  return [...text.replace(/\0|\p{Surrogate}/gu, '').trim()].slice(0, length).join('').trim();
 }

@@ -2,7 +2,7 @@
  * A small two-way sync worker, to start a real engine from. Run any number of them, on any number of
  * machines: whichever dies, another goes on where it was, and nothing is lost or done twice.
  *
- * It keeps a contact's name the same here and at the CRMs. What differs between CRMs is in the adapters
+ * It keeps a contact's name, of `contacts (id, organisation_id, name)`, the same here and at the CRMs. What differs between CRMs is in the adapters
  * (`crm.ts`); what differs between products is in `apply` and `push`; the rest is how to use the schema.
  */
 import { randomUUID } from 'node:crypto';
@@ -40,16 +40,16 @@ export interface Worker {
   /** Signs in to the CRM of a connection: see refresh-token.ts for one whose tokens work once. */
   openCrm(run: ClaimedRun): Promise<Crm>;
   /** How long the others wait before they take over from a worker that died. */
-  leaseSeconds?: number;
+  leaseSeconds?: number | undefined;
   /** How far before the cursor to ask again: longer than a CRM takes to show what it has stored. */
-  overlapSeconds?: number;
+  overlapSeconds?: number | undefined;
 }
 
 /** Syncs whatever is due, until the signal. */
 export async function runWorker(worker: Worker, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     const found = await syncNext(worker).catch((error) => {
-      console.error(`${worker.name}: ${error}`);
+      report(error);
       return false;
     });
     if (!found) await sleep(1000, undefined, { signal }).catch(() => {});
@@ -86,7 +86,7 @@ function endAfter(error: unknown, { credentialsVersion }: ClaimedRun): RunEnd {
     const { retryAfterSeconds } = error;
     return { outcome: 'failed', error: error.toSyncError(), retryAfterSeconds, credentialsVersion };
   }
-  console.error(error);
+  report(error);
   const message = 'The sync could not go on: see the log of the worker.';
   return { outcome: 'failed', error: { kind: 'internal', retryable: true, message } };
 }
@@ -94,6 +94,10 @@ function endAfter(error: unknown, { credentialsVersion }: ClaimedRun): RunEnd {
 /** How many records are claimed in a run, and recorded at a time. */
 const claimLimit = 100;
 const pushBatch = 10;
+
+/** How long a run goes on before other connections have their turn, and a request to a CRM, in seconds. */
+const longestRun = 600;
+const longestRequest = 60;
 
 /** A contact to push, and what it was claimed as. */
 interface Push {
@@ -109,6 +113,7 @@ class Sync {
   readonly #run: ClaimedRun;
   readonly #leaseSeconds: number;
   #batchNumber = 0;
+  readonly #began = new Date();
   /** By a clock that nobody sets. */
   #leaseEndsAt: number;
 
@@ -121,7 +126,7 @@ class Sync {
 
   /** Pushes, tries again what failed, and pulls; returns whether more waits. */
   async all(): Promise<boolean> {
-    const crm = await this.#worker.openCrm(this.#run);
+    const crm = await inTime(this.#worker.openCrm(this.#run));
     const { pool } = this.#worker;
     const changes = await outboundChangeClaim(pool, { ...this.#run, limit: claimLimit });
     const failures = await syncFailureClaim(pool, { ...this.#run, limit: claimLimit });
@@ -135,31 +140,37 @@ class Sync {
       if (direction === 'inbound') await this.#pullOne(crm, { entityType, externalId: recordId });
     }
     const cursors = await syncCursorList(pool, this.#run);
-    for (const entityType of crm.entityTypes) {
+    let isAllRead = true;
+    for (const entityType of new Set(crm.entityTypes)) {
       const cursor = cursors.find((each) => each.direction === 'inbound' && each.entityType === entityType);
-      await this.#pull(crm, entityType, cursor);
+      if (!(await this.#pull(crm, entityType, cursor))) isAllRead = false;
     }
-    return changes.length === claimLimit || failures.length === claimLimit;
+    return !isAllRead || changes.length === claimLimit || failures.length === claimLimit;
   }
 
-  /** Reads a stream to its end, and records it page by page together with the cursor. */
-  async #pull(crm: Crm, entityType: string, cursor: SyncCursor | undefined): Promise<void> {
+  /** Reads a stream, and records it page by page together with the cursor; returns whether to its end. */
+  async #pull(crm: Crm, entityType: string, cursor: SyncCursor | undefined): Promise<boolean> {
     let version = cursor?.version ?? 0;
     let reached = cursor?.position?.syncedTo ?? null;
     let from: CrmPosition | null = cursor?.position ?? null;
     if (from?.kind === 'timestamp') {
       from = { kind: 'timestamp', syncedTo: askFrom(reached, this.#worker) as string };
     }
-    for (let isLast = false; !isLast; ) {
+    for (;;) {
       const start = from;
       const page = await this.#ask(() => crm.readPage(entityType, start));
-      // What was asked again may end before what was reached: the cursor stays where it is then.
-      const syncedTo = latest(reached, page.next.syncedTo);
+      if (!page.isLast && JSON.stringify(page.next) === JSON.stringify(start)) {
+        throw new CrmError('provider', 'The CRM gives the same page again and again.', { retryable: true });
+      }
+      // What was asked again may end before what was reached: the cursor stays where it is then. A wrong
+      // time in the future would let it pass all that is changed until then.
+      const syncedTo = latest(reached, earliest(page.next.syncedTo, this.#began));
       const position = { ...page.next, syncedTo } as CursorMove['position'];
       await this.#record(
         async (client) => {
           const events: BatchEvent[] = [];
-          for (const record of page.records) events.push(await this.#apply(client, record));
+          const links: Links = new Map();
+          for (const record of page.records) events.push(await this.#take(client, record, links));
           return events;
         },
         { direction: 'inbound', entityType, version, position },
@@ -167,7 +178,8 @@ class Sync {
       version += 1;
       reached = syncedTo;
       from = page.next;
-      isLast = page.isLast;
+      if (page.isLast) return true;
+      if (Date.now() > this.#began.getTime() + longestRun * 1000) return false;
     }
   }
 
@@ -176,16 +188,38 @@ class Sync {
     const record = await this.#ask(() => crm.read(key.entityType, key.externalId)).catch(unlessHopeless);
     await this.#record(async (client) => {
       if (record instanceof CrmError) return [{ direction: 'inbound', ...key, ...failure(record) }];
-      return [await this.#apply(client, record ?? { ...key, name: '', state: 'deleted' })];
+      return [await this.#take(client, record ?? { ...key, name: '', state: 'deleted' }, new Map())];
     });
   }
 
+  /** Applies a record, or says that it could not be: one that is broken stops none of the others. */
+  async #take(client: pg.ClientBase, record: CrmRecord, links: Links): Promise<BatchEvent> {
+    const { entityType, externalId } = record;
+    const event = { direction: 'inbound', entityType } as const;
+    if (!/^[^\0]*\S[^\0]*$/u.test(externalId) || Buffer.byteLength(externalId) > 512) {
+      const message = 'The CRM gave the record an id that cannot be stored.';
+      return { ...event, status: 'error', error: { kind: 'validation', retryable: false, message } };
+    }
+    await client.query('savepoint record');
+    try {
+      const applied = await this.#apply(client, record, links);
+      await client.query('release savepoint record');
+      return applied;
+    } catch (error) {
+      report(error);
+      await client.query('rollback to savepoint record; release savepoint record');
+      const message = 'The record could not be stored: see the log of the worker.';
+      return { ...event, externalId, status: 'error', error: { kind: 'internal', retryable: true, message } };
+    }
+  }
+
   /** Brings a contact up to what the CRM says, and says what that was. */
-  async #apply(client: pg.ClientBase, record: CrmRecord): Promise<BatchEvent> {
+  async #apply(client: pg.ClientBase, record: CrmRecord, links: Links): Promise<BatchEvent> {
     const { organisationId, connectionId, provider } = this.#run;
     const { entityType, externalId } = record;
-    const find = (id: string) =>
-      contactExternalIdResolve(client, { organisationId, provider, entityType, externalId: id });
+    const find = async (id: string) =>
+      links.get(`${entityType} ${id}`) ??
+      (await contactExternalIdResolve(client, { organisationId, provider, entityType, externalId: id }));
     const event = { direction: 'inbound', entityType, externalId } as const;
     const known = await find(externalId);
 
@@ -201,6 +235,7 @@ class Sync {
       // Of a merger, the contact goes on as the record that is left, unless that has one.
       const survivor = record.mergedInto ?? null;
       if (survivor !== null && (await find(survivor)) === null) {
+        links.set(`${entityType} ${survivor}`, known);
         return { ...event, externalId: survivor, internalId: known, status: 'success', linksContact: true };
       }
       return { ...event, internalId: known, status: 'success' };
@@ -213,6 +248,12 @@ class Sync {
     );
     const contactId: string = rows[0]?.id ?? randomUUID();
     const linked = { ...event, internalId: contactId, linksContact: true };
+    if (known === null && rows.length > 0) {
+      const ids = await contactExternalIdListByContacts(client, { organisationId, contactIds: [contactId] });
+      // Somebody else's already: the link will be refused, and the contact must not be changed.
+      if (ids.some((each) => each.provider === provider)) return { ...linked, status: 'success' };
+    }
+    links.set(`${entityType} ${externalId}`, contactId);
     if (rows.length === 0) {
       await client.query('insert into contacts (organisation_id, id, name) values ($1, $2, $3)', [
         organisationId,
@@ -287,7 +328,8 @@ class Sync {
     );
     if (written instanceof CrmError) return { ...event, ...failure(written) };
     if (written !== null) {
-      return { ...event, ...written, status: 'success', linksContact: true };
+      const { externalId } = written;
+      return { ...event, entityType: written.entityType, externalId, status: 'success', linksContact: true };
     }
     // The record is gone, and is not made again.
     if (linked !== null) gone.push({ ...linked, contactId });
@@ -300,7 +342,7 @@ class Sync {
       // A worker that was held up must not write what another has written since.
       if (performance.now() > this.#leaseEndsAt - this.#leaseSeconds * 500) await this.#heartbeat();
       try {
-        return await request();
+        return await inTime(request());
       } catch (error) {
         const wait =
           error instanceof CrmError && error.kind === 'rate_limited' ? error.retryAfterSeconds : undefined;
@@ -343,6 +385,30 @@ class Sync {
       }
     }
   }
+}
+
+/** What a page links, which the database does not know before the page is recorded: contacts by type and id. */
+type Links = Map<string, string>;
+
+/** A request that never ends must not take the worker with it. */
+async function inTime<Answer>(answer: Promise<Answer>): Promise<Answer> {
+  const ending = new AbortController();
+  const late = sleep(longestRequest * 1000, undefined, { signal: ending.signal }).then(() => {
+    throw new CrmError('timeout', `No answer in ${longestRequest} seconds.`, { retryable: true });
+  });
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    ending.abort();
+    late.catch(ignore);
+  }
+}
+
+/** What happened and where, without the values that errors of databases and requests carry. */
+function report(error: unknown): void {
+  const { name, code, stack } = error as { name?: string; code?: string; stack?: string };
+  const places = stack?.split('\n').filter((line) => /^ +at /.test(line)) ?? [];
+  console.error([`${name ?? 'Error'} ${code ?? ''}`, ...places].join('\n'));
 }
 
 /** Does some work in a transaction, and undoes it if it returns false or throws. */
@@ -391,6 +457,13 @@ function isCode(error: unknown, code: CrmSchemaError['code']): boolean {
 
 function leaseOf({ leaseSeconds = 300 }: Worker): number {
   return leaseSeconds;
+}
+
+/** A point of the CRM's, but not later than ours. */
+function earliest(point: string | null | undefined, now: Date): string | null {
+  if (point == null) return null;
+  const [first] = [canonicalTimestamp(point), canonicalTimestamp(now.toISOString())].sort();
+  return first as string;
 }
 
 /** The later of two points, either of which may not be known. */

@@ -230,7 +230,7 @@ refused as (
             and other.provider = connection.provider
         )
         then '{"kind": "conflict", "retryable": false, "message": "The contact is linked to another external id of this CRM."}'::jsonb
-      else '{"kind": "conflict", "retryable": true, "message": "The contact or its link was changed at this very moment."}'
+      else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link was changed at this very moment."}'
     end
   from wanted
   cross join connection
@@ -311,7 +311,8 @@ closed as (
     and failure.connection_id = :connectionId!::uuid
     and failure.direction = last_outcome.direction
     and failure.record_id = last_outcome.record_id
-    and failure.entity_type = last_outcome.entity_type
+    -- A push is of our contact, whatever the CRM calls the record.
+    and (failure.entity_type = last_outcome.entity_type or failure.direction = 'outbound')
 ),
 failed as (
   insert into crm_sync_failures as failure (

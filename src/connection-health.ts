@@ -29,7 +29,10 @@ export interface ConnectionHealth
   failingSince: Timestamp | null;
   /** How many syncs have failed in a row. */
   failedSyncs: number;
-  /** How far NurtureHub is behind the CRM's changes, in seconds: now less `lastSyncedAt`. */
+  /**
+   * How long ago the point was up to which everything has arrived, in seconds: now less `lastSyncedAt`.
+   * Grows while a CRM has no changes, unless its adapter moves the point on.
+   */
   lagSeconds: number | null;
   /** How the last sync that is over ended; null if there is none, or it was too long ago to be kept. */
   lastSyncOutcome: SyncRunOutcome | null;
@@ -49,7 +52,7 @@ export interface ConnectionHealth
   lastEventStatus: SyncStatus | null;
   /** When the latest failure was, also one that is over, and also before `failuresSince`. */
   lastFailureAt: Timestamp | null;
-  /** Why the latest failure happened. */
+  /** Why the latest failure of a record happened; of a sync as a whole, see `lastSyncError`. */
   lastError: SyncError | null;
   /** How many failures the log has since `failuresSince`. */
   failureCount: number;

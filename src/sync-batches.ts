@@ -48,14 +48,15 @@ export type BatchResult =
  * alone, with an error of kind `conflict`. A change is cleared also if its push failed: the failure takes
  * over. An event without the id of its record is logged, and opens no failure: do not move a cursor past it.
  *
- * @param params.batchNumber counts the batches of the run from 1
+ * @param params.batchNumber names the batch, counted from 1 in its run: one whose number was recorded is
+ *   `repeated`, whatever it holds now
  * @param params.events up to some thousands
  * @param params.cursors at most one move for each stream
  * @param params.leaseSeconds 1 to 86,400; 300 if not given
  * @throws CrmSchemaError, and nothing was written: `lease_lost`: stop; `cursor_conflict`: the cursor was
  *   reset meanwhile: end the run and begin again; `cursor_moved_backwards`; `batch_out_of_order`;
  *   `wrong_tenant`: a contact was deleted at this very moment: look it up again; `invalid_input` with
- *   `rowIndex`. A deadlock (SQLSTATE 40P01), as with a host that deletes many contacts, is to be retried
+ *   `rowIndex`, of the cursors where the message names one. A deadlock (SQLSTATE 40P01), as with a host that deletes many contacts, is to be retried
  */
 export async function syncBatchRecord(
   client: Queryable,

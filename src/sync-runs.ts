@@ -101,11 +101,12 @@ export async function syncRunHeartbeat(
 
 /**
  * Ends a run. Success says that all streams have been read as far as they go: it heals the connection,
- * moves its cursor to the point that all inbound streams have passed (one that begins later begins behind it), and makes it due after its interval,
+ * moves its cursor to the point that all inbound streams have passed (a stream that is recorded later does not move it back), and makes it due after its interval,
  * or at once if a sync was requested meanwhile. A failure counts and puts off the next sync, longer each time; an auth or
  * permission failure puts the connection in error at once (unless other credentials have been stored since
  * `credentialsVersion`: then it is due at once), others after five in a row and an hour.
- * `cancelled` gives up the turn, and the connection is due at once.
+ * `cancelled` gives up the turn, and the connection is due at once. Adds nothing to the log: an event
+ * without an `externalId` does.
  *
  * @throws CrmSchemaError `lease_lost`, and nothing was changed; `invalid_input`
  */
@@ -162,8 +163,8 @@ export async function syncRunListByConnection(
 }
 
 /**
- * Closes runs whose lease has run out, of all organisations. `syncRunClaim` does this by itself; by itself
- * it is for a schedule where nothing claims.
+ * Closes runs whose lease has run out, of all organisations. `syncRunClaim` does this by itself: call
+ * it where nothing claims.
  *
  * @param params.limit 1 to 1,000; 100 if not given
  * @throws CrmSchemaError `invalid_input`

@@ -21,7 +21,14 @@ export async function withDatabase<Result>(work: (client: pg.Client) => Promise<
   if (url !== '' && !(/^postgres(ql)?:\/\//.test(url) && URL.canParse(url))) {
     throw new Error('DATABASE_URL is not a URL: it has to be postgres://user:password@host:5432/database.');
   }
-  const client = new pg.Client(url === '' ? {} : { connectionString: url, application_name: 'crm-schema' });
+  const port = Number(process.env.PGPORT ?? '5432');
+  if (url === '' && !(Number.isInteger(port) && port >= 1 && port <= 65_535)) {
+    throw new Error('PGPORT is not a port: it has to be a number from 1 to 65535.');
+  }
+  const client = new pg.Client({
+    ...(url === '' ? {} : { connectionString: url, application_name: 'crm-schema' }),
+    connectionTimeoutMillis: 10_000,
+  });
   // The query that is under way says it, too; without a listener it would end the process.
   client.on('error', () => {});
   try {

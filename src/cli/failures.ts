@@ -42,6 +42,8 @@ export function explain(error: unknown): string {
   const known = advice[code ?? ''];
   if (known !== undefined) return known;
   const line = (message || String(error)).split('\n', 1).join('');
+  // What pg says of it has no code.
+  if (line === 'timeout expired') return advice.ETIMEDOUT as string;
   if (line.startsWith('Connection terminated')) return lost;
   return code === undefined || line.includes(code) ? line : `${line} (${code})`;
 }

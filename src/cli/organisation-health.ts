@@ -32,7 +32,7 @@ function overview(connections: readonly ConnectionHealth[], now: Timestamp): str
       connection.status,
       connection.lastSuccessAt === null ? 'never' : relative(connection.lastSuccessAt, now),
       since(connection.failingSince),
-      connection.lagSeconds === null ? '-' : span(connection.lagSeconds),
+      lag(connection.lagSeconds),
       number(connection.retriedRecords),
       number(connection.givenUpRecords),
       number(connection.waitingChanges),
@@ -82,6 +82,12 @@ function history(connection: ConnectionHealth, now: Timestamp): string[] {
 
 function lines(text: string): string[] {
   return wrapped(text, '  ');
+}
+
+/** A cursor ahead of our clock by more than clocks differ is a mistake, and passes what is changed until then. */
+function lag(seconds: number | null): string {
+  if (seconds === null) return '-';
+  return seconds < -3600 ? 'ahead!' : span(seconds);
 }
 
 /** The database counts up to 1,000. */

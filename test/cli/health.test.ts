@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { migrate, withClient } from '../../dev/database.js';
 import {
@@ -477,5 +479,25 @@ describe('a database that was not migrated', () => {
         'The schema is not there, or of an older version: run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".\n',
       );
     }
+  });
+});
+
+test('says what to do about a port that is none, and a server that never answers', async () => {
+  const noPort = await runCli(['health'], { PGHOST: '127.0.0.1', PGPORT: 'abc' });
+  expect(noPort).toEqual({
+    code: 1,
+    stdout: '',
+    stderr: 'PGPORT is not a port: it has to be a number from 1 to 65535.\n',
+  });
+  const silent = createServer(() => {});
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const { port } = silent.address() as AddressInfo;
+  const noAnswer = await runCli(['health'], { DATABASE_URL: `postgres://u:topsecret@127.0.0.1:${port}/x` });
+  silent.close();
+  expect(noAnswer).toEqual({
+    code: 1,
+    stdout: '',
+    stderr: 'The database does not answer in time: check DATABASE_URL and the network.\n',
   });
 });

@@ -1,7 +1,16 @@
 import { readFile } from 'node:fs/promises';
-import { expect, test } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
-import { connectionDisconnect } from '../../src/index.js';
+import { type Crm, CrmError, type CrmPage, type CrmPosition, type CrmRecord } from '../../examples/crm.js';
+import { syncNext } from '../../examples/sync-worker.js';
+import {
+  type ConnectionKey,
+  connectionDisconnect,
+  connectionListWithHealth,
+  connectionRequestSync,
+  syncFailureList,
+  syncRunListByConnection,
+} from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 
@@ -9,6 +18,10 @@ const { pool, url } = useDatabase();
 
 test('the trigger notes what changes, once, for each live connection but the one it came from', async () => {
   await pool.query(await readFile(projectPath('examples/contacts-trigger.sql'), 'utf8'));
+  onTestFinished(async () => {
+    await pool.query('drop function note_contact_change cascade');
+    await pool.query('delete from crm_outbound_changes');
+  });
   const { organisationId } = await createTenant(pool);
   await connect(pool, (await createTenant(pool)).organisationId);
   const reapit = await connect(pool, organisationId, 'reapit');
@@ -48,4 +61,118 @@ test('the trigger notes what changes, once, for each live connection but the one
 
   await rename('Test Person 3');
   expect((await noted()).get(reapit.connectionId)).not.toBe(first.get(reapit.connectionId));
+});
+
+describe('the worker, with a CRM that is not to be trusted,', () => {
+  let key: ConnectionKey;
+  beforeEach(async () => {
+    // What cannot be stored is reported, which is not of interest here.
+    vi.spyOn(console, 'error').mockImplementation(() => {});
+    await pool.query("update crm_connections set next_sync_at = '9000-01-01'");
+    key = await connect(pool, (await createTenant(pool)).organisationId, 'custom');
+  });
+
+  const named = (externalId: string, name: string, rest: Partial<CrmRecord> = {}): CrmRecord => ({
+    entityType: 'contact',
+    externalId,
+    name,
+    state: 'active',
+    ...rest,
+  });
+  const time = (syncedTo: string): CrmPosition => ({ kind: 'timestamp', syncedTo });
+
+  /** Syncs once, with a CRM that has these pages; returns from where each was asked for. */
+  async function sync(pages: CrmPage[], rest: Partial<Crm> = {}): Promise<(CrmPosition | null)[]> {
+    await connectionRequestSync(pool, { ...key, connectionIds: [key.connectionId], isUrgent: true });
+    const asked: (CrmPosition | null)[] = [];
+    const crm: Crm = {
+      entityTypes: ['contact', 'contact'],
+      async readPage(_, from) {
+        asked.push(from);
+        return (
+          pages[asked.length - 1] ?? { records: [], next: from ?? time('2026-11-16T09:00:00Z'), isLast: true }
+        );
+      },
+      read: async () => null,
+      write: async () => null,
+      ...rest,
+    };
+    expect(await syncNext({ name: 'test', pool, openCrm: async () => crm, leaseSeconds: 60 })).toBe(true);
+    return asked;
+  }
+
+  async function people(): Promise<string[]> {
+    const { rows } = await pool.query(
+      `select coalesce(external_id, '-') || ' ' || name as text
+       from contacts left join contact_external_ids on contact_id = contacts.id
+       where contacts.organisation_id = $1 order by 1`,
+      [key.organisationId],
+    );
+    return rows.map(({ text }) => text);
+  }
+
+  test('keeps the person of a merger whose survivor is on the same page', async () => {
+    const next = time('2026-11-16T09:00:00Z');
+    await sync([{ records: [named('a', 'Test Person 1')], next, isLast: true }]);
+    const merged = named('a', '', { state: 'merged', mergedInto: 'b' });
+    await sync([
+      { records: [merged, named('b', 'Test Person 2'), named('b', 'Test Person 3')], next, isLast: true },
+    ]);
+    expect(await people()).toEqual(['b Test Person 3']);
+  });
+
+  test('records all but the broken ones, and says which those are', async () => {
+    const records = [
+      named('1', 'Test Person 1'),
+      named('x'.repeat(600), 'Test Person 2'),
+      named('3', null as unknown as string),
+      named('4', 'Test Person 4'),
+    ];
+    await sync([{ records, next: time('2026-11-16T09:00:00Z'), isLast: true }]);
+    expect(await people()).toEqual(['1 Test Person 1', '4 Test Person 4']);
+    expect(await syncFailureList(pool, key)).toMatchObject([{ recordId: '3', error: { kind: 'internal' } }]);
+    const [run] = await syncRunListByConnection(pool, key);
+    expect(run).toMatchObject({ outcome: 'success', successCount: '2', errorCount: '2' });
+  });
+
+  test('lets no record change a contact that another record is', async () => {
+    const next = time('2026-11-16T09:00:00Z');
+    await sync([{ records: [named('1', 'Test Person 1')], next, isLast: true }]);
+    const { rows } = await pool.query('select id from contacts where organisation_id = $1', [
+      key.organisationId,
+    ]);
+    await sync([{ records: [named('2', 'Taken Over', { reference: rows[0].id })], next, isLast: true }]);
+    expect(await people()).toEqual(['1 Test Person 1']);
+    expect(await syncFailureList(pool, key)).toMatchObject([{ recordId: '2', error: { kind: 'conflict' } }]);
+  });
+
+  test('does not follow a time in the future, nor the same page for ever', async () => {
+    await sync([{ records: [], next: time('9998-01-01T00:00:00Z'), isLast: true }]);
+    const [from] = await sync([]);
+    expect(from?.syncedTo?.slice(0, 2)).toBe('20');
+    const [health] = await connectionListWithHealth(pool, { ...key, failuresSince: new Date() });
+    expect(health?.lagSeconds).toBeGreaterThanOrEqual(0);
+    const next = { kind: 'token', token: 'same' } as const;
+    const pages = Array.from({ length: 5 }, () => ({ records: [], next, isLast: false }));
+    expect(await sync(pages)).toHaveLength(2);
+    const [run] = await syncRunListByConnection(pool, key);
+    expect(run).toMatchObject({ outcome: 'failed', error: { kind: 'provider' } });
+  });
+
+  test.each([Number.NaN, 200.5, 1e9])(
+    'ends its run whatever the CRM says: retry after %s',
+    async (seconds) => {
+      await sync([], {
+        readPage() {
+          throw new CrmError('provider', `\0${'x'.repeat(600)}`, {
+            retryable: true,
+            retryAfterSeconds: seconds,
+            code: ' ',
+          });
+        },
+      });
+      const [run] = await syncRunListByConnection(pool, key);
+      expect(run).toMatchObject({ outcome: 'failed', error: { kind: 'provider', message: 'x'.repeat(500) } });
+    },
+  );
 });

@@ -373,6 +373,13 @@ describe('the failures of a batch', () => {
     ]);
   });
 
+  test('of a push are closed whatever the CRM calls the record', async () => {
+    const [contactId = ''] = contactIds;
+    await fail(1, pushed(contactId, { status: 'error', error: noAnswer }));
+    await fail(2, pushed(contactId, { entityType: 'landlord' }));
+    expect(await syncFailureList(pool, run)).toEqual([]);
+  });
+
   test('are not kept of an event without a record, which only the log has', async () => {
     await fail(1, { ...stream, status: 'error', error: noAnswer });
     expect(await syncFailureList(pool, run)).toEqual([]);
