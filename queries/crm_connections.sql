@@ -144,6 +144,7 @@ select
   credentials_version as "credentialsVersion",
   credentials_expires_at as "credentialsExpiresAt",
   last_synced_at as "lastSyncedAt",
+  sync_interval_seconds as "syncIntervalSeconds",
   connected_at as "connectedAt",
   disconnected_at as "disconnectedAt"
 from crm_connections
@@ -177,6 +178,7 @@ select
   credentials_version as "credentialsVersion",
   credentials_expires_at as "credentialsExpiresAt",
   last_synced_at as "lastSyncedAt",
+  sync_interval_seconds as "syncIntervalSeconds",
   connected_at as "connectedAt",
   disconnected_at as "disconnectedAt"
 from crm_connections
@@ -460,6 +462,23 @@ select
   end as "outcome!",
   coalesce((select status_changed_at from changed), connection.status_changed_at) as "statusChangedAt!"
 from connection;
+
+/* @name connectionSetSyncInterval */
+-- Says how often a live connection is synced. A shorter interval counts from now on, also for the sync
+-- that is waiting, though not while the CRM is left alone. One row, or none if the organisation has no
+-- such live connection. By primary key; locks the row for the transaction.
+update crm_connections
+set
+  sync_interval_seconds = :syncIntervalSeconds!::integer,
+  -- Null does not count.
+  next_sync_at = least(
+    next_sync_at,
+    greatest(crm_now() + make_interval(secs => :syncIntervalSeconds!::integer), not_before_at)
+  )
+where organisation_id = :organisationId!::uuid
+  and id = :connectionId!::uuid
+  and status <> 'disconnected'
+returning next_sync_at as "nextSyncAt";
 
 /* @name connectionTotalWork */
 -- What goes on and what waits, over all organisations, each counted up to 10,000. One row, for monitoring;

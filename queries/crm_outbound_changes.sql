@@ -210,8 +210,9 @@ where exists (
 -- Notes that contacts of an organisation changed: each is to be pushed to every live connection but the
 -- one the change came from, once, however often it changes before that. For the transaction that changes
 -- the contacts. Returns what is noted. Violates crm_outbound_changes_contact_id_fkey if the organisation
--- has no such contact. By crm_connections_pkey, then by primary key; locks the rows it writes, in the order of
--- their keys, and their connections and contacts FOR KEY SHARE, which lets everything but a deletion go on.
+-- has no such contact. By an index of crm_connections that begins with the organisation, then by primary
+-- key; locks the rows it writes, in the order of their keys, and their connections and contacts FOR KEY
+-- SHARE, which lets everything but a deletion go on.
 insert into crm_outbound_changes as change (
   organisation_id,
   contact_id,

@@ -20,6 +20,7 @@ import {
   checkLimit,
   checkOneOf,
   checkRunKey,
+  refuse,
 } from './validation.js';
 
 /** A record that still fails. `id` is a bigint, as text. */
@@ -138,15 +139,11 @@ export async function syncFailureReplay(
   const { organisationId, connectionId, limit = 1000 } = params;
   checkConnectionKey(params);
   checkLimit(limit);
+  const failedFrom = timestampParameter({ field: 'failedFrom' }, params.failedFrom);
+  const failedBefore = timestampParameter({ field: 'failedBefore' }, params.failedBefore);
+  if (failedFrom >= failedBefore) refuse({ field: 'failedBefore' }, 'has to be later than failedFrom');
   const [row] = await queries.syncFailureReplay.run(
-    {
-      organisationId,
-      connectionId,
-      kinds: checkKinds(params.kinds),
-      failedFrom: timestampParameter({ field: 'failedFrom' }, params.failedFrom),
-      failedBefore: timestampParameter({ field: 'failedBefore' }, params.failedBefore),
-      limit,
-    },
+    { organisationId, connectionId, kinds: checkKinds(params.kinds), failedFrom, failedBefore, limit },
     client,
   );
   return row ?? notLive();

@@ -280,6 +280,8 @@ export interface ConnectionGetResult {
   statusChangedAt: Timestamp;
   /** Why the connection is in its status, in words an agent can act on; required for error, absent for active. Never a secret or personal data. */
   statusReason: string | null;
+  /** How long after a successful sync the next one is due: one minute to a week. */
+  syncIntervalSeconds: number;
 }
 
 /** 'ConnectionGet' query type */
@@ -288,7 +290,7 @@ export interface ConnectionGetQuery {
   result: ConnectionGetResult;
 }
 
-const connectionGetIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":494,"b":509}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":528,"b":541}]}],"statement":"-- One connection, live or disconnected. At most one row, by primary key.\nselect\n  organisation_id as \"organisationId\",\n  id as \"connectionId\",\n  provider,\n  status,\n  status_reason as \"statusReason\",\n  status_changed_at as \"statusChangedAt\",\n  credentials_version as \"credentialsVersion\",\n  credentials_expires_at as \"credentialsExpiresAt\",\n  last_synced_at as \"lastSyncedAt\",\n  connected_at as \"connectedAt\",\n  disconnected_at as \"disconnectedAt\"\nfrom crm_connections\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid"};
+const connectionGetIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":544,"b":559}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":578,"b":591}]}],"statement":"-- One connection, live or disconnected. At most one row, by primary key.\nselect\n  organisation_id as \"organisationId\",\n  id as \"connectionId\",\n  provider,\n  status,\n  status_reason as \"statusReason\",\n  status_changed_at as \"statusChangedAt\",\n  credentials_version as \"credentialsVersion\",\n  credentials_expires_at as \"credentialsExpiresAt\",\n  last_synced_at as \"lastSyncedAt\",\n  sync_interval_seconds as \"syncIntervalSeconds\",\n  connected_at as \"connectedAt\",\n  disconnected_at as \"disconnectedAt\"\nfrom crm_connections\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid"};
 
 /**
  * Query generated from SQL:
@@ -304,6 +306,7 @@ const connectionGetIR = {"usedParamSet":{"organisationId":true,"connectionId":tr
  *   credentials_version as "credentialsVersion",
  *   credentials_expires_at as "credentialsExpiresAt",
  *   last_synced_at as "lastSyncedAt",
+ *   sync_interval_seconds as "syncIntervalSeconds",
  *   connected_at as "connectedAt",
  *   disconnected_at as "disconnectedAt"
  * from crm_connections
@@ -392,6 +395,8 @@ export interface ConnectionGetLiveResult {
   statusChangedAt: Timestamp;
   /** Why the connection is in its status, in words an agent can act on; required for error, absent for active. Never a secret or personal data. */
   statusReason: string | null;
+  /** How long after a successful sync the next one is due: one minute to a week. */
+  syncIntervalSeconds: number;
 }
 
 /** 'ConnectionGetLive' query type */
@@ -400,7 +405,7 @@ export interface ConnectionGetLiveQuery {
   result: ConnectionGetLiveResult;
 }
 
-const connectionGetLiveIR = {"usedParamSet":{"organisationId":true,"provider":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":548,"b":563}]},{"name":"provider","required":true,"transform":{"type":"scalar"},"locs":[{"a":588,"b":597}]}],"statement":"-- The live connection of an organisation to one CRM. At most one row, by\n-- crm_connections_organisation_id_provider_live_key.\nselect\n  organisation_id as \"organisationId\",\n  id as \"connectionId\",\n  provider,\n  status,\n  status_reason as \"statusReason\",\n  status_changed_at as \"statusChangedAt\",\n  credentials_version as \"credentialsVersion\",\n  credentials_expires_at as \"credentialsExpiresAt\",\n  last_synced_at as \"lastSyncedAt\",\n  connected_at as \"connectedAt\",\n  disconnected_at as \"disconnectedAt\"\nfrom crm_connections\nwhere organisation_id = :organisationId!::uuid\n  and provider = :provider!::text\n  and status <> 'disconnected'"};
+const connectionGetLiveIR = {"usedParamSet":{"organisationId":true,"provider":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":598,"b":613}]},{"name":"provider","required":true,"transform":{"type":"scalar"},"locs":[{"a":638,"b":647}]}],"statement":"-- The live connection of an organisation to one CRM. At most one row, by\n-- crm_connections_organisation_id_provider_live_key.\nselect\n  organisation_id as \"organisationId\",\n  id as \"connectionId\",\n  provider,\n  status,\n  status_reason as \"statusReason\",\n  status_changed_at as \"statusChangedAt\",\n  credentials_version as \"credentialsVersion\",\n  credentials_expires_at as \"credentialsExpiresAt\",\n  last_synced_at as \"lastSyncedAt\",\n  sync_interval_seconds as \"syncIntervalSeconds\",\n  connected_at as \"connectedAt\",\n  disconnected_at as \"disconnectedAt\"\nfrom crm_connections\nwhere organisation_id = :organisationId!::uuid\n  and provider = :provider!::text\n  and status <> 'disconnected'"};
 
 /**
  * Query generated from SQL:
@@ -417,6 +422,7 @@ const connectionGetLiveIR = {"usedParamSet":{"organisationId":true,"provider":tr
  *   credentials_version as "credentialsVersion",
  *   credentials_expires_at as "credentialsExpiresAt",
  *   last_synced_at as "lastSyncedAt",
+ *   sync_interval_seconds as "syncIntervalSeconds",
  *   connected_at as "connectedAt",
  *   disconnected_at as "disconnectedAt"
  * from crm_connections
@@ -889,6 +895,50 @@ const connectionSetStatusIR = {"usedParamSet":{"credentialsVersion":true,"organi
  * ```
  */
 export const connectionSetStatus = new PreparedQuery<ConnectionSetStatusParams,ConnectionSetStatusResult>('connectionSetStatus', connectionSetStatusIR);
+
+
+/** 'ConnectionSetSyncInterval' parameters type */
+export interface ConnectionSetSyncIntervalParams {
+  connectionId: string;
+  organisationId: string;
+  syncIntervalSeconds: number;
+}
+
+/** 'ConnectionSetSyncInterval' return type */
+export interface ConnectionSetSyncIntervalResult {
+  /** When the connection is due: the oldest due is claimed first. Not before the end of a run that is open. Of no meaning once disconnected. */
+  nextSyncAt: Timestamp;
+}
+
+/** 'ConnectionSetSyncInterval' query type */
+export interface ConnectionSetSyncIntervalQuery {
+  params: ConnectionSetSyncIntervalParams;
+  result: ConnectionSetSyncIntervalResult;
+}
+
+const connectionSetSyncIntervalIR = {"usedParamSet":{"syncIntervalSeconds":true,"organisationId":true,"connectionId":true},"params":[{"name":"syncIntervalSeconds","required":true,"transform":{"type":"scalar"},"locs":[{"a":337,"b":357},{"a":484,"b":504}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":560,"b":575}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":594,"b":607}]}],"statement":"-- Says how often a live connection is synced. A shorter interval counts from now on, also for the sync\n-- that is waiting, though not while the CRM is left alone. One row, or none if the organisation has no\n-- such live connection. By primary key; locks the row for the transaction.\nupdate crm_connections\nset\n  sync_interval_seconds = :syncIntervalSeconds!::integer,\n  -- Null does not count.\n  next_sync_at = least(\n    next_sync_at,\n    greatest(crm_now() + make_interval(secs => :syncIntervalSeconds!::integer), not_before_at)\n  )\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid\n  and status <> 'disconnected'\nreturning next_sync_at as \"nextSyncAt\""};
+
+/**
+ * Query generated from SQL:
+ * ```
+ * -- Says how often a live connection is synced. A shorter interval counts from now on, also for the sync
+ * -- that is waiting, though not while the CRM is left alone. One row, or none if the organisation has no
+ * -- such live connection. By primary key; locks the row for the transaction.
+ * update crm_connections
+ * set
+ *   sync_interval_seconds = :syncIntervalSeconds!::integer,
+ *   -- Null does not count.
+ *   next_sync_at = least(
+ *     next_sync_at,
+ *     greatest(crm_now() + make_interval(secs => :syncIntervalSeconds!::integer), not_before_at)
+ *   )
+ * where organisation_id = :organisationId!::uuid
+ *   and id = :connectionId!::uuid
+ *   and status <> 'disconnected'
+ * returning next_sync_at as "nextSyncAt"
+ * ```
+ */
+export const connectionSetSyncInterval = new PreparedQuery<ConnectionSetSyncIntervalParams,ConnectionSetSyncIntervalResult>('connectionSetSyncInterval', connectionSetSyncIntervalIR);
 
 
 /** 'ConnectionTotalWork' parameters type */

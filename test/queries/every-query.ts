@@ -172,6 +172,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     connectionRequestSync: [{ organisationId, connectionIds: [fresh.connectionId], isUrgent: false }],
     connectionResetLastSyncedAt: [fresh],
     connectionSetStatus: [{ ...fresh, status: 'active' }],
+    connectionSetSyncInterval: [{ ...fresh, syncIntervalSeconds: 3600 }],
     connectionTotalWork: [undefined],
     contactExternalIdLink: [
       { ...record('1'), contactIds: [bothId] },

@@ -67,6 +67,7 @@ const expectations: Record<QueryName, Expectation> = {
   connectionRequestSync: { indexes: heldRun, buffers: 60 },
   connectionResetLastSyncedAt: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 60 },
   connectionSetStatus: liveConnection,
+  connectionSetSyncInterval: liveConnection,
   connectionTotalWork: {
     indexes: ['crm_sync_runs_expires_at_idx', ...failures, ...changes],
     buffers: 3000,
@@ -99,7 +100,7 @@ const expectations: Record<QueryName, Expectation> = {
   },
   outboundChangeClaim: { indexes: [...changes, ...heldRun], buffers: 1500 },
   outboundChangeListWaiting: { indexes: [...changes, ...failures], buffers: 20 },
-  outboundChangeRecord: { indexes: ['crm_connections_pkey'], buffers: 100 },
+  outboundChangeRecord: { indexes: liveConnection.indexes, buffers: 100 },
   syncBatchRecord: {
     indexes: [...heldRun, ...mappings, ...failures, ...changes, 'crm_sync_cursors_pkey'],
     buffers: 200,
@@ -165,6 +166,7 @@ const values: Record<string, unknown> = {
   error: null,
   retryAfterSeconds: null,
   isUrgent: false,
+  syncIntervalSeconds: 60,
   endedBefore: dayOfThisMonth(-80),
   credentialsVersions: [1],
   keyId: 'test-key-1',

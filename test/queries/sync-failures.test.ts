@@ -352,6 +352,14 @@ describe('syncFailureReplay', () => {
     });
   });
 
+  test('refuses a window that ends before it begins', async () => {
+    const reversed = { failedFrom: window.failedBefore, failedBefore: window.failedFrom };
+    await expect(syncFailureReplay(pool, { ...key, ...reversed })).rejects.toMatchObject({
+      code: 'invalid_input',
+      message: 'failedBefore has to be later than failedFrom.',
+    });
+  });
+
   test('takes the oldest first, as many as it may, and the rest when it is called again', async () => {
     await fail([3, 1, 2].map((number) => ({ recordId: `${number}`, failedAt: -60 + number, dueAt: 3600 })));
     await atNine(async (client) => {

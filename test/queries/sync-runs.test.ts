@@ -11,6 +11,7 @@ import {
   connectionGet,
   connectionRequestSync,
   connectionSetStatus,
+  connectionSetSyncInterval,
   type Provider,
   type SyncErrorKind,
   syncRunClaim,
@@ -630,6 +631,54 @@ describe('connectionRequestSync', () => {
         connectionIds: [gone.connectionId, other.connectionId],
       }),
     ).toEqual([]);
+  });
+});
+
+describe('connectionSetSyncInterval', () => {
+  test('says when the next sync is due after a success, and brings forward the one that is waiting', async () => {
+    const key = await connectDue();
+    await atNine(async (client, clock) => {
+      await connectionSetSyncInterval(client, { ...key, syncIntervalSeconds: 86_400 });
+      expect(await connectionGet(client, key)).toMatchObject({ syncIntervalSeconds: 86_400 });
+      await syncRunFinish(client, { ...(await claimOne(client)), outcome: 'success' });
+      expect((await schedule(key)).due).toBe(86_400);
+      await clock.pass(60);
+      expect(await connectionSetSyncInterval(client, { ...key, syncIntervalSeconds: 60 })).toEqual({
+        nextSyncAt: '2026-11-16T09:02:00.000000Z',
+      });
+      await connectionSetSyncInterval(client, { ...key, syncIntervalSeconds: 3600 });
+      expect((await schedule(key)).due).toBe(120);
+    });
+  });
+
+  test('leaves the CRM alone for as long as it wants', async () => {
+    const key = await connectDue();
+    await atNine(async (client) => {
+      const run = await claimOne(client);
+      await syncRunFinish(client, { ...run, ...failed('rate_limited'), retryAfterSeconds: 7200 });
+      await connectionSetSyncInterval(client, { ...key, syncIntervalSeconds: 60 });
+      expect((await schedule(key)).due).toBe(7200);
+    });
+  });
+
+  test.each([59, 604_801, 90.5, '900'])('refuses %j', async (syncIntervalSeconds) => {
+    const key = await connectDue();
+    await expect(
+      connectionSetSyncInterval(pool, { ...key, syncIntervalSeconds: syncIntervalSeconds as number }),
+    ).rejects.toMatchObject({ code: 'invalid_input' });
+    expect(await connectionGet(pool, key)).toMatchObject({ syncIntervalSeconds: 900 });
+  });
+
+  test('is refused for a connection that is disconnected, or another organisation’s', async () => {
+    const key = await connectDue();
+    const { organisationId } = await createTenant(pool);
+    const interval = { ...key, syncIntervalSeconds: 60 };
+    const refused = { code: 'connection_not_live' };
+    await expect(connectionSetSyncInterval(pool, { ...interval, organisationId })).rejects.toMatchObject(
+      refused,
+    );
+    await connectionDisconnect(pool, key);
+    await expect(connectionSetSyncInterval(pool, interval)).rejects.toMatchObject(refused);
   });
 });
 
