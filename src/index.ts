@@ -15,6 +15,13 @@ export { type CredentialsOwner, credentialsAad } from './credentials/jwe.js';
 export type { CursorMove } from './cursor-moves.js';
 export { CrmSchemaError, type CrmSchemaErrorCode } from './errors.js';
 export { type ExternalRecord, toExternalId } from './external-records.js';
+export {
+  type ClientOf,
+  organisationSet,
+  type TransactionClient,
+  type TransactionPool,
+  withOrganisation,
+} from './organisations.js';
 export * from './outbound-changes.js';
 export { type Queryable, withNamedStatements } from './prepared-query.js';
 export * from './sync-batches.js';

@@ -13,6 +13,10 @@ export async function catalog(client: pg.Pool | pg.ClientBase, table?: string): 
   return rows.map(({ line }) => line);
 }
 
+/** Privileges, in one order; none said is the same as the default said. */
+const privileges = (acl: string, kind: string, owner: string) =>
+  `(select array_agg(item::text order by item::text) from unnest(coalesce(${acl}, acldefault((${kind})::"char", ${owner}))) as item)`;
+
 const snapshot = `
 with space as (
   select oid, nspname, nspacl, nspowner
@@ -32,7 +36,7 @@ line (kind, name, facts) as (
     jsonb_build_array(
       relkind, relowner::regrole, relpersistence, reloptions, relrowsecurity, relforcerowsecurity,
       relreplident, relispartition, reltablespace, pg_get_expr(relpartbound, oid),
-      case relkind when 'p' then pg_get_partkeydef(oid) end, relacl, obj_description(oid, 'pg_class'),
+      case relkind when 'p' then pg_get_partkeydef(oid) end, ${privileges('relacl', "case relkind when 'S' then 's' else 'r' end", 'relowner')}, obj_description(oid, 'pg_class'),
       (select inhparent::regclass from pg_inherits where inhrelid = oid)
     )
   from relation
@@ -83,7 +87,7 @@ line (kind, name, facts) as (
   select
     'policy',
     format('%s %s', relation.oid::regclass, polname),
-    jsonb_build_array(polcmd, polpermissive, polroles::regrole[], pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
+    jsonb_build_array(polcmd, polpermissive, polroles::regrole[], pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid), obj_description(pg_policy.oid, 'pg_policy'))
   from relation
   join pg_policy on polrelid = relation.oid
   union all
@@ -98,7 +102,7 @@ line (kind, name, facts) as (
   select
     'function',
     pg_proc.oid::regprocedure::text,
-    jsonb_build_array(pg_get_functiondef(pg_proc.oid), proowner::regrole, proacl, obj_description(pg_proc.oid, 'pg_proc'))
+    jsonb_build_array(pg_get_functiondef(pg_proc.oid), proowner::regrole, ${privileges('proacl', "'f'", 'proowner')}, obj_description(pg_proc.oid, 'pg_proc'))
   from pg_proc
   join space on space.oid = pronamespace
   where $1 is null and prokind <> 'a'
@@ -108,7 +112,7 @@ line (kind, name, facts) as (
   join space on space.oid = typnamespace
   where $1 is null and typrelid = 0 and typelem = 0
   union all
-  select 'schema', nspname, jsonb_build_array(nspowner::regrole, nspacl, obj_description(oid, 'pg_namespace'))
+  select 'schema', nspname, jsonb_build_array(nspowner::regrole, ${privileges('nspacl', "'n'", 'nspowner')}, obj_description(oid, 'pg_namespace'))
   from space
   where $1 is null
 )

@@ -27,12 +27,13 @@ function namedLocks(text: string): string[] {
   return [...text.matchAll(pattern)].map(([, table, mode]) => `${table} ${mode}`).sort();
 }
 
-/** The strongest lock on each existing table that this transaction holds, as `table MODE`. */
+/** The strongest lock on each existing table, or a partition of it, that this transaction holds, as `table MODE`. */
 async function heldLocks(client: pg.ClientBase, existing: string[]): Promise<string[]> {
   const { rows } = await client.query<{ table: string; mode: string }>(
-    `select relation::regclass::text as "table", mode
+    `select coalesce(inhparent, relation)::regclass::text as "table", mode
      from pg_locks
      join pg_class on pg_class.oid = relation
+     left join pg_inherits on inhrelid = relation
      where pid = pg_backend_pid() and locktype = 'relation' and relation::regclass::text = any($1)`,
     [existing],
   );

@@ -8,6 +8,7 @@ import * as syncCursorQueries from '../../src/generated/crm_sync_cursors.js';
 import * as syncFailureQueries from '../../src/generated/crm_sync_failures.js';
 import * as syncLogQueries from '../../src/generated/crm_sync_log.js';
 import * as syncRunQueries from '../../src/generated/crm_sync_runs.js';
+import * as organisationQueries from '../../src/generated/organisations.js';
 import * as syncBatchQueries from '../../src/generated/sync_batches.js';
 import {
   type ConnectionKey,
@@ -39,6 +40,7 @@ const generated = {
   ...syncCursorQueries,
   ...syncFailureQueries,
   ...outboundChangeQueries,
+  ...organisationQueries,
 };
 
 export type QueryName = keyof typeof generated;
@@ -205,6 +207,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         credentials: [{ ...rewrapped }],
       },
     ],
+    organisationSet: [{ organisationId }],
     outboundChangeAnnounce: [{ limit: 1000 }],
     outboundChangeClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
     outboundChangeListWaiting: [{ ...healthy, contactIds }],

@@ -88,6 +88,7 @@ const expectations: Record<QueryName, Expectation> = {
   contactExternalIdRepoint: { indexes: mappings, buffers: 100 },
   contactExternalIdResolve: { indexes: ['contact_external_ids_pkey'], buffers: 10 },
   contactExternalIdUnlink: { indexes: mappings, buffers: 60 },
+  organisationSet: { indexes: [], buffers: 20 },
   outboundChangeAnnounce: {
     indexes: [
       'crm_outbound_changes_connection_id_new_idx',

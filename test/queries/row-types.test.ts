@@ -126,6 +126,7 @@ test('every query has a test of its behaviour, through the public function of it
     'queries/sync-failures',
     'queries/sync-log',
     'queries/sync-runs',
+    'access/organisations',
     'credentials/stored',
     'credentials/rotation',
   ];

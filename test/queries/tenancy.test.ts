@@ -26,13 +26,14 @@ async function belongings(organisationId: string): Promise<unknown> {
   return contents.map(({ rows }) => rows);
 }
 
-/** What an operator or the sync worker does for all organisations. */
+/** What an operator or the sync worker does for all organisations, and what touches no table. */
 const overAllTenants: QueryName[] = [
   'connectionListTotals',
   'connectionTotalWork',
   'credentialsCountByKey',
   'credentialsListByKey',
   'credentialsRewrap',
+  'organisationSet',
   'outboundChangeAnnounce',
   'syncRunClaim',
   'syncRunPurge',

@@ -1,0 +1,866 @@
+-- Up Migration
+--
+-- Purpose: who may read and write what? Three group roles, and row-level security on every table.
+-- Locks:   crm_connections ACCESS EXCLUSIVE, crm_sync_runs ACCESS EXCLUSIVE, crm_sync_cursors ACCESS
+--          EXCLUSIVE, crm_sync_failures ACCESS EXCLUSIVE, crm_outbound_changes ACCESS EXCLUSIVE,
+--          contact_external_ids ACCESS EXCLUSIVE and crm_sync_log ACCESS EXCLUSIVE with its partitions: reads
+--          and writes wait until the end of the transaction, which by default is that of all pending files.
+--          All are locked first; while one of them is busy, none is held for more than half a second.
+-- Scans:   nothing.
+-- Down:    drops the policies and takes the privileges away; loses no data. The roles stay, because they
+--          belong to the cluster.
+
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+-- The application locks the log and the connections in either order. Waiting for less than
+-- deadlock_timeout's default of one second, this migration gives way in a tie, never the application.
+do $$
+begin
+  for attempt in 1..20 loop
+    begin
+      set local lock_timeout = '500ms';
+      lock table
+        crm_connections,
+        crm_sync_runs,
+        crm_sync_cursors,
+        crm_sync_failures,
+        crm_outbound_changes,
+        contact_external_ids,
+        crm_sync_log
+      in access exclusive mode;
+      set local lock_timeout = '5s';
+      return;
+    exception
+      when lock_not_available then
+        if attempt = 20 then
+          raise;
+        end if;
+        -- What this attempt had locked is free again meanwhile.
+        perform pg_catalog.pg_sleep(0.3);
+    end;
+  end loop;
+end
+$$;
+
+-- Roles belong to the cluster: another database, or a DBA beforehand, may have made them.
+do $$
+declare
+  search_path constant text := current_setting('search_path'::text);
+  our_schema constant name := current_schema();
+  wanted record;
+begin
+  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  for wanted in
+    select
+      role_name,
+      purpose
+    from (
+      values
+        ('crm_app', 'The application of one organisation (tenant) at a time: see crm_set_organisation.'),
+        ('crm_worker', 'The sync worker: all organisations, and their encrypted credentials.'),
+        ('crm_reader', 'Monitoring and support: reads all organisations, and no credentials.')
+    ) as wanted (role_name, purpose)
+  loop
+    if not exists (select from pg_roles where rolname = wanted.role_name) then
+      begin
+        execute format('create role %I nologin', wanted.role_name);
+        execute format('comment on role %I is %L', wanted.role_name, wanted.purpose);
+      exception
+        when duplicate_object or unique_violation then
+          -- Another migration of this cluster was faster.
+          null;
+        when insufficient_privilege then
+          raise exception using
+            errcode = 'CRM01',
+            message = format('role %s is missing, and user %s may not create it', wanted.role_name, current_user),
+            hint = 'As a user with CREATEROLE, run: create role crm_app nologin; create role crm_worker nologin; create role crm_reader nologin;';
+      end;
+    end if;
+
+    if exists (select from pg_roles where rolname = wanted.role_name and (rolsuper or rolbypassrls)) then
+      raise exception using
+        errcode = 'CRM01',
+        message = format('role %s is a superuser or bypasses row-level security, so no policy would hold it', wanted.role_name),
+        hint = format('Run: alter role %I nosuperuser nobypassrls;', wanted.role_name);
+    end if;
+
+    if not has_schema_privilege(wanted.role_name, our_schema, 'usage') then
+      execute format('grant usage on schema %I to %I', our_schema, wanted.role_name);
+    end if;
+  end loop;
+
+  perform set_config('search_path', search_path, true);
+end
+$$;
+
+create function crm_organisation_id()
+returns uuid
+language sql
+stable
+parallel safe
+set search_path = ''
+as $$
+  -- Once a transaction that set it is over, the setting reads as empty, not as missing.
+  select nullif(current_setting('crm_schema.organisation_id', true), '')::uuid
+$$;
+
+comment on function crm_organisation_id() is
+  'The organisation (tenant) whose rows crm_app sees in this transaction; null if none was set, and then it sees none.';
+
+create function crm_set_organisation(organisation_id uuid)
+returns uuid
+language sql
+volatile
+set search_path = ''
+as $$
+  select nullif(set_config('crm_schema.organisation_id', coalesce(organisation_id::text, ''), true), '')::uuid
+$$;
+
+comment on function crm_set_organisation(uuid) is
+  'Sets the organisation (tenant) whose rows crm_app sees until the end of the transaction, and no longer: the next user of a pooled connection sees none. Outside a transaction it has no effect. It keeps an application from mistakes, not from itself: whoever may run any statement as crm_app may set any organisation.';
+
+-- As the application's, the worker's and the reader's queries need it, and no more. Only the worker reads
+-- credentials, and which key they are encrypted for; who connects a CRM may write them. The ids, the provider
+-- and the time of a connection never change; connections are history, and deleted by nobody.
+grant select (
+  organisation_id,
+  id,
+  provider,
+  status,
+  status_reason,
+  status_changed_at,
+  credentials_version,
+  credentials_expires_at,
+  last_synced_at,
+  connected_at,
+  disconnected_at,
+  next_sync_at,
+  not_before_at,
+  sync_interval_seconds,
+  sync_requested_at,
+  last_success_at,
+  first_failed_at,
+  failure_count
+)
+on crm_connections
+to crm_app, crm_reader;
+
+grant select
+on crm_connections
+to crm_worker;
+
+grant insert
+on crm_connections
+to crm_app;
+
+grant update (
+  status,
+  status_reason,
+  status_changed_at,
+  credentials,
+  credentials_version,
+  credentials_expires_at,
+  last_synced_at,
+  disconnected_at,
+  next_sync_at,
+  not_before_at,
+  sync_interval_seconds,
+  sync_requested_at,
+  last_success_at,
+  first_failed_at,
+  failure_count
+)
+on crm_connections
+to crm_app, crm_worker;
+
+-- A run is begun by the worker, which claims over all organisations, and goes on in either role.
+grant select, update
+on crm_sync_runs
+to crm_app;
+
+grant select, insert, update, delete
+on crm_sync_runs
+to crm_worker;
+
+grant select
+on crm_sync_runs
+to crm_reader;
+
+grant select, insert, update, delete
+on crm_sync_cursors
+to crm_app, crm_worker;
+
+grant select
+on crm_sync_cursors
+to crm_reader;
+
+grant select, insert, update, delete
+on crm_sync_failures
+to crm_app, crm_worker;
+
+grant select
+on crm_sync_failures
+to crm_reader;
+
+grant select, insert, update, delete
+on crm_outbound_changes
+to crm_app, crm_worker;
+
+grant select
+on crm_outbound_changes
+to crm_reader;
+
+grant select, insert, update, delete
+on contact_external_ids
+to crm_app, crm_worker;
+
+grant select
+on contact_external_ids
+to crm_reader;
+
+-- Only ever added to.
+grant select, insert
+on crm_sync_log
+to crm_app, crm_worker;
+
+grant select
+on crm_sync_log
+to crm_reader;
+
+-- The organisation is looked up once for a statement, so that the comparison can use an index.
+alter table crm_connections enable row level security;
+
+create policy crm_connections_tenant_policy
+  on crm_connections
+  to crm_app
+  using (organisation_id = (select crm_organisation_id()))
+  with check (organisation_id = (select crm_organisation_id()));
+
+create policy crm_connections_worker_policy
+  on crm_connections
+  to crm_worker
+  using (true)
+  with check (true);
+
+create policy crm_connections_reader_policy
+  on crm_connections
+  for select
+  to crm_reader
+  using (true);
+
+comment on policy crm_connections_tenant_policy on crm_connections is
+  'The application sees and writes the rows of the organisation that it has set for the transaction.';
+comment on policy crm_connections_worker_policy on crm_connections is
+  'The sync worker works for all organisations.';
+comment on policy crm_connections_reader_policy on crm_connections is
+  'Monitoring and support read all organisations.';
+
+alter table crm_sync_runs enable row level security;
+
+create policy crm_sync_runs_tenant_policy
+  on crm_sync_runs
+  to crm_app
+  using (organisation_id = (select crm_organisation_id()))
+  with check (organisation_id = (select crm_organisation_id()));
+
+create policy crm_sync_runs_worker_policy
+  on crm_sync_runs
+  to crm_worker
+  using (true)
+  with check (true);
+
+create policy crm_sync_runs_reader_policy
+  on crm_sync_runs
+  for select
+  to crm_reader
+  using (true);
+
+comment on policy crm_sync_runs_tenant_policy on crm_sync_runs is
+  'The application sees and writes the rows of the organisation that it has set for the transaction.';
+comment on policy crm_sync_runs_worker_policy on crm_sync_runs is
+  'The sync worker works for all organisations.';
+comment on policy crm_sync_runs_reader_policy on crm_sync_runs is
+  'Monitoring and support read all organisations.';
+
+alter table crm_sync_cursors enable row level security;
+
+create policy crm_sync_cursors_tenant_policy
+  on crm_sync_cursors
+  to crm_app
+  using (organisation_id = (select crm_organisation_id()))
+  with check (organisation_id = (select crm_organisation_id()));
+
+create policy crm_sync_cursors_worker_policy
+  on crm_sync_cursors
+  to crm_worker
+  using (true)
+  with check (true);
+
+create policy crm_sync_cursors_reader_policy
+  on crm_sync_cursors
+  for select
+  to crm_reader
+  using (true);
+
+comment on policy crm_sync_cursors_tenant_policy on crm_sync_cursors is
+  'The application sees and writes the rows of the organisation that it has set for the transaction.';
+comment on policy crm_sync_cursors_worker_policy on crm_sync_cursors is
+  'The sync worker works for all organisations.';
+comment on policy crm_sync_cursors_reader_policy on crm_sync_cursors is
+  'Monitoring and support read all organisations.';
+
+alter table crm_sync_failures enable row level security;
+
+create policy crm_sync_failures_tenant_policy
+  on crm_sync_failures
+  to crm_app
+  using (organisation_id = (select crm_organisation_id()))
+  with check (organisation_id = (select crm_organisation_id()));
+
+create policy crm_sync_failures_worker_policy
+  on crm_sync_failures
+  to crm_worker
+  using (true)
+  with check (true);
+
+create policy crm_sync_failures_reader_policy
+  on crm_sync_failures
+  for select
+  to crm_reader
+  using (true);
+
+comment on policy crm_sync_failures_tenant_policy on crm_sync_failures is
+  'The application sees and writes the rows of the organisation that it has set for the transaction.';
+comment on policy crm_sync_failures_worker_policy on crm_sync_failures is
+  'The sync worker works for all organisations.';
+comment on policy crm_sync_failures_reader_policy on crm_sync_failures is
+  'Monitoring and support read all organisations.';
+
+alter table crm_outbound_changes enable row level security;
+
+create policy crm_outbound_changes_tenant_policy
+  on crm_outbound_changes
+  to crm_app
+  using (organisation_id = (select crm_organisation_id()))
+  with check (organisation_id = (select crm_organisation_id()));
+
+create policy crm_outbound_changes_worker_policy
+  on crm_outbound_changes
+  to crm_worker
+  using (true)
+  with check (true);
+
+create policy crm_outbound_changes_reader_policy
+  on crm_outbound_changes
+  for select
+  to crm_reader
+  using (true);
+
+comment on policy crm_outbound_changes_tenant_policy on crm_outbound_changes is
+  'The application sees and writes the rows of the organisation that it has set for the transaction.';
+comment on policy crm_outbound_changes_worker_policy on crm_outbound_changes is
+  'The sync worker works for all organisations.';
+comment on policy crm_outbound_changes_reader_policy on crm_outbound_changes is
+  'Monitoring and support read all organisations.';
+
+alter table contact_external_ids enable row level security;
+
+create policy contact_external_ids_tenant_policy
+  on contact_external_ids
+  to crm_app
+  using (organisation_id = (select crm_organisation_id()))
+  with check (organisation_id = (select crm_organisation_id()));
+
+create policy contact_external_ids_worker_policy
+  on contact_external_ids
+  to crm_worker
+  using (true)
+  with check (true);
+
+create policy contact_external_ids_reader_policy
+  on contact_external_ids
+  for select
+  to crm_reader
+  using (true);
+
+comment on policy contact_external_ids_tenant_policy on contact_external_ids is
+  'The application sees and writes the rows of the organisation that it has set for the transaction.';
+comment on policy contact_external_ids_worker_policy on contact_external_ids is
+  'The sync worker works for all organisations.';
+comment on policy contact_external_ids_reader_policy on contact_external_ids is
+  'Monitoring and support read all organisations.';
+
+alter table crm_sync_log enable row level security;
+
+create policy crm_sync_log_tenant_policy
+  on crm_sync_log
+  to crm_app
+  using (organisation_id = (select crm_organisation_id()))
+  with check (organisation_id = (select crm_organisation_id()));
+
+create policy crm_sync_log_worker_policy
+  on crm_sync_log
+  to crm_worker
+  using (true)
+  with check (true);
+
+create policy crm_sync_log_reader_policy
+  on crm_sync_log
+  for select
+  to crm_reader
+  using (true);
+
+comment on policy crm_sync_log_tenant_policy on crm_sync_log is
+  'The application sees and writes the rows of the organisation that it has set for the transaction.';
+comment on policy crm_sync_log_worker_policy on crm_sync_log is
+  'The sync worker works for all organisations.';
+comment on policy crm_sync_log_reader_policy on crm_sync_log is
+  'Monitoring and support read all organisations.';
+
+create function crm_sync_log_finish_partition(partition regclass, log_table regclass default 'crm_sync_log')
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  log_schema constant name := (
+    select nspname
+    from pg_class
+    inner join pg_namespace
+      on pg_namespace.oid = relnamespace
+    where pg_class.oid = log_table
+  );
+  log_owner constant regrole := (select relowner from pg_class where oid = log_table);
+  stranger text;
+begin
+  execute format(
+    'create or replace trigger crm_sync_log_refuse_truncate before truncate on %s for each statement execute function %I.crm_sync_log_refuse_change()',
+    partition, log_schema
+  );
+  execute format(
+    'comment on trigger crm_sync_log_refuse_truncate on %s is %L',
+    partition, 'Keeps the log append-only.'
+  );
+  -- Whoever runs this, the log's owner has to be able to alter all of it.
+  execute format('alter table %s owner to %s', partition, log_owner);
+  -- The policies of the log hold for what goes through the log. Nobody but the owner goes past it, also where
+  -- default privileges would let somebody.
+  execute format('alter table %s enable row level security', partition);
+  for stranger in
+    select distinct case grantee when 0 then 'public' else grantee::regrole::text end
+    from pg_class
+    cross join aclexplode(relacl)
+    where pg_class.oid = partition
+      and grantee <> relowner
+  loop
+    execute format('revoke all on table %s from %s', partition, stranger);
+  end loop;
+end
+$$;
+
+comment on function crm_sync_log_finish_partition(regclass, regclass) is
+  'Gives a partition of the log what it does not inherit: the trigger that refuses TRUNCATE, the owner, row-level security without a policy, and no privileges. For the owner of the log to run.';
+
+revoke execute on function crm_sync_log_finish_partition(regclass, regclass) from public;
+
+create or replace function crm_sync_log_ensure_partitions(
+  months_ahead integer default 3,
+  log_table regclass default 'crm_sync_log'
+)
+returns setof text
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set client_min_messages = 'warning'
+-- Shorter than deadlock_timeout's default of one second: in a tie, this function gives way, never the
+-- application.
+set lock_timeout = '500ms'
+as $$
+declare
+  this_month constant timestamptz := date_trunc('month', now());
+  log_schema constant name := (
+    select nspname
+    from pg_class
+    inner join pg_namespace
+      on pg_namespace.oid = relnamespace
+    where pg_class.oid = log_table
+  );
+  catch_all constant text := format('%I.crm_sync_log_catch_all', log_schema);
+  emptied constant text := format('%I.crm_sync_log_emptied', log_schema);
+  log_columns constant text := 'organisation_id, connection_id, occurred_at, id, direction, entity_type, external_id, internal_id, status, error';
+  last_month timestamptz;
+  lower_bound text;
+  month_start timestamptz;
+  month_end timestamptz;
+  partition_name text;
+  made text[];
+  is_locked boolean;
+begin
+  if months_ahead is null or months_ahead not between 0 and 120 then
+    raise exception using
+      errcode = 'CRM04',
+      message = format('months_ahead must be 0 to 120, not %s', coalesce(months_ahead::text, 'null'));
+  end if;
+  last_month := this_month + make_interval(months => months_ahead);
+
+  for attempt in 1..20 loop
+    begin
+      -- Looks without a lock first, so that a call with nothing to make disturbs nobody; and again with
+      -- it, because another call may have been faster.
+      foreach is_locked in array array[false, true] loop
+        if is_locked then
+          -- What an earlier call emptied. Dropping it locks crm_connections, and is best not done while
+          -- the log is locked, too: that is why the call that empties it leaves it to the next.
+          execute format('drop table if exists %s', emptied);
+          execute format('lock table only %s in access exclusive mode', log_table);
+        end if;
+
+        -- The catch-all's lower bound is the end of the last month, so no other state is needed.
+        select substring(pg_get_expr(relpartbound, pg_class.oid) from 'FROM \((.*)\) TO')
+        into strict lower_bound
+        from pg_class
+        inner join pg_namespace
+          on pg_namespace.oid = relnamespace
+        where nspname = log_schema
+          and relname = 'crm_sync_log_catch_all';
+
+        month_start := case
+          when lower_bound = 'MINVALUE' then this_month
+          else trim(lower_bound, '''')::timestamptz
+        end;
+
+        if month_start > last_month then
+          if not is_locked then
+            execute format('drop table if exists %s', emptied);
+          end if;
+          return;
+        end if;
+      end loop;
+
+      -- Attaching the old catch-all again would lock crm_connections against readers: a new one does not.
+      execute format('alter table %s detach partition %s', log_table, catch_all);
+      execute format('alter table %s rename to crm_sync_log_emptied', catch_all);
+
+      made := '{}';
+      while month_start <= last_month loop
+        month_end := month_start + interval '1 month';
+        partition_name := format('%I.%I', log_schema, 'crm_sync_log_' || to_char(month_start, 'YYYY_MM'));
+        execute format(
+          'create table %s partition of %s for values from (%s) to (%L)',
+          partition_name, log_table, lower_bound, month_end
+        );
+        execute format(
+          'comment on table %s is %L',
+          partition_name,
+          format(
+            'Sync events of %s (UTC)%s.',
+            to_char(month_start, 'YYYY-MM'),
+            case when lower_bound = 'MINVALUE' then ' and before' else '' end
+          )
+        );
+        made := made || partition_name;
+        month_start := month_end;
+        lower_bound := quote_literal(month_end);
+      end loop;
+
+      execute format(
+        'create table %s partition of %s for values from (%s) to (maxvalue)',
+        catch_all, log_table, lower_bound
+      );
+      execute format(
+        'comment on table %s is %L',
+        catch_all, 'Sync events later than the last month that has a partition of its own. Normally empty.'
+      );
+
+      foreach partition_name in array made || catch_all loop
+        execute format(
+          'select %I.crm_sync_log_finish_partition(%L, %L)',
+          log_schema, partition_name, log_table
+        );
+      end loop;
+
+      execute format(
+        'with moved as (delete from %s returning %s) insert into %s (%s) overriding system value select %s from moved',
+        emptied, log_columns, log_table, log_columns, log_columns
+      );
+
+      return query select unnest(made);
+      return;
+    exception
+      when lock_not_available then
+        if attempt = 20 then
+          raise;
+        end if;
+        -- What this attempt had locked is free again meanwhile.
+        perform pg_sleep(0.2 + 0.3 * random());
+    end;
+  end loop;
+end
+$$;
+
+do $$
+declare
+  search_path constant text := current_setting('search_path'::text);
+  our_schema constant name := current_schema();
+  log_table constant regclass := to_regclass('crm_sync_log'::text);
+  partition regclass;
+begin
+  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  for partition in
+    select inhrelid
+    from pg_inherits
+    where inhparent = log_table
+  loop
+    execute format('select %I.crm_sync_log_finish_partition(%L, %L)', our_schema, partition, log_table);
+  end loop;
+
+  perform set_config('search_path', search_path, true);
+end
+$$;
+
+-- Down Migration
+
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+lock table
+  crm_connections,
+  crm_sync_runs,
+  crm_sync_cursors,
+  crm_sync_failures,
+  crm_outbound_changes,
+  contact_external_ids,
+  crm_sync_log
+in access exclusive mode;
+
+drop policy crm_connections_tenant_policy on crm_connections;
+drop policy crm_connections_worker_policy on crm_connections;
+drop policy crm_connections_reader_policy on crm_connections;
+alter table crm_connections disable row level security;
+revoke all on crm_connections from crm_app, crm_worker, crm_reader;
+
+drop policy crm_sync_runs_tenant_policy on crm_sync_runs;
+drop policy crm_sync_runs_worker_policy on crm_sync_runs;
+drop policy crm_sync_runs_reader_policy on crm_sync_runs;
+alter table crm_sync_runs disable row level security;
+revoke all on crm_sync_runs from crm_app, crm_worker, crm_reader;
+
+drop policy crm_sync_cursors_tenant_policy on crm_sync_cursors;
+drop policy crm_sync_cursors_worker_policy on crm_sync_cursors;
+drop policy crm_sync_cursors_reader_policy on crm_sync_cursors;
+alter table crm_sync_cursors disable row level security;
+revoke all on crm_sync_cursors from crm_app, crm_worker, crm_reader;
+
+drop policy crm_sync_failures_tenant_policy on crm_sync_failures;
+drop policy crm_sync_failures_worker_policy on crm_sync_failures;
+drop policy crm_sync_failures_reader_policy on crm_sync_failures;
+alter table crm_sync_failures disable row level security;
+revoke all on crm_sync_failures from crm_app, crm_worker, crm_reader;
+
+drop policy crm_outbound_changes_tenant_policy on crm_outbound_changes;
+drop policy crm_outbound_changes_worker_policy on crm_outbound_changes;
+drop policy crm_outbound_changes_reader_policy on crm_outbound_changes;
+alter table crm_outbound_changes disable row level security;
+revoke all on crm_outbound_changes from crm_app, crm_worker, crm_reader;
+
+drop policy contact_external_ids_tenant_policy on contact_external_ids;
+drop policy contact_external_ids_worker_policy on contact_external_ids;
+drop policy contact_external_ids_reader_policy on contact_external_ids;
+alter table contact_external_ids disable row level security;
+revoke all on contact_external_ids from crm_app, crm_worker, crm_reader;
+
+drop policy crm_sync_log_tenant_policy on crm_sync_log;
+drop policy crm_sync_log_worker_policy on crm_sync_log;
+drop policy crm_sync_log_reader_policy on crm_sync_log;
+alter table crm_sync_log disable row level security;
+revoke all on crm_sync_log from crm_app, crm_worker, crm_reader;
+
+do $$
+declare
+  search_path constant text := current_setting('search_path'::text);
+  our_schema constant name := current_schema();
+  log_table constant regclass := to_regclass('crm_sync_log'::text);
+  partition regclass;
+  grantee regrole;
+begin
+  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  for partition in
+    select inhrelid
+    from pg_inherits
+    where inhparent = log_table
+  loop
+    execute format('alter table %s disable row level security', partition);
+  end loop;
+
+  for grantee in
+    select item.grantee
+    from pg_namespace
+    cross join aclexplode(nspacl) as item
+    where nspname = our_schema
+      and item.grantee in (select oid from pg_roles where rolname in ('crm_app', 'crm_worker', 'crm_reader'))
+  loop
+    execute format('revoke usage on schema %I from %s', our_schema, grantee);
+  end loop;
+
+  perform set_config('search_path', search_path, true);
+end
+$$;
+
+create or replace function crm_sync_log_ensure_partitions(
+  months_ahead integer default 3,
+  log_table regclass default 'crm_sync_log'
+)
+returns setof text
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set client_min_messages = 'warning'
+-- Shorter than deadlock_timeout's default of one second: in a tie, this function gives way, never the
+-- application.
+set lock_timeout = '500ms'
+as $$
+declare
+  this_month constant timestamptz := date_trunc('month', now());
+  log_schema constant name := (
+    select nspname
+    from pg_class
+    inner join pg_namespace
+      on pg_namespace.oid = relnamespace
+    where pg_class.oid = log_table
+  );
+  catch_all constant text := format('%I.crm_sync_log_catch_all', log_schema);
+  emptied constant text := format('%I.crm_sync_log_emptied', log_schema);
+  log_columns constant text := 'organisation_id, connection_id, occurred_at, id, direction, entity_type, external_id, internal_id, status, error';
+  last_month timestamptz;
+  lower_bound text;
+  month_start timestamptz;
+  month_end timestamptz;
+  partition_name text;
+  made text[];
+  is_locked boolean;
+begin
+  if months_ahead is null or months_ahead not between 0 and 120 then
+    raise exception using
+      errcode = 'CRM04',
+      message = format('months_ahead must be 0 to 120, not %s', coalesce(months_ahead::text, 'null'));
+  end if;
+  last_month := this_month + make_interval(months => months_ahead);
+
+  for attempt in 1..20 loop
+    begin
+      -- Looks without a lock first, so that a call with nothing to make disturbs nobody; and again with
+      -- it, because another call may have been faster.
+      foreach is_locked in array array[false, true] loop
+        if is_locked then
+          -- What an earlier call emptied. Dropping it locks crm_connections, and is best not done while
+          -- the log is locked, too: that is why the call that empties it leaves it to the next.
+          execute format('drop table if exists %s', emptied);
+          execute format('lock table only %s in access exclusive mode', log_table);
+        end if;
+
+        -- The catch-all's lower bound is the end of the last month, so no other state is needed.
+        select substring(pg_get_expr(relpartbound, pg_class.oid) from 'FROM \((.*)\) TO')
+        into strict lower_bound
+        from pg_class
+        inner join pg_namespace
+          on pg_namespace.oid = relnamespace
+        where nspname = log_schema
+          and relname = 'crm_sync_log_catch_all';
+
+        month_start := case
+          when lower_bound = 'MINVALUE' then this_month
+          else trim(lower_bound, '''')::timestamptz
+        end;
+
+        if month_start > last_month then
+          if not is_locked then
+            execute format('drop table if exists %s', emptied);
+          end if;
+          return;
+        end if;
+      end loop;
+
+      -- Attaching the old catch-all again would lock crm_connections against readers: a new one does not.
+      execute format('alter table %s detach partition %s', log_table, catch_all);
+      execute format('alter table %s rename to crm_sync_log_emptied', catch_all);
+
+      made := '{}';
+      while month_start <= last_month loop
+        month_end := month_start + interval '1 month';
+        partition_name := format('%I.%I', log_schema, 'crm_sync_log_' || to_char(month_start, 'YYYY_MM'));
+        execute format(
+          'create table %s partition of %s for values from (%s) to (%L)',
+          partition_name, log_table, lower_bound, month_end
+        );
+        execute format(
+          'comment on table %s is %L',
+          partition_name,
+          format(
+            'Sync events of %s (UTC)%s.',
+            to_char(month_start, 'YYYY-MM'),
+            case when lower_bound = 'MINVALUE' then ' and before' else '' end
+          )
+        );
+        made := made || partition_name;
+        month_start := month_end;
+        lower_bound := quote_literal(month_end);
+      end loop;
+
+      execute format(
+        'create table %s partition of %s for values from (%s) to (maxvalue)',
+        catch_all, log_table, lower_bound
+      );
+      execute format(
+        'comment on table %s is %L',
+        catch_all, 'Sync events later than the last month that has a partition of its own. Normally empty.'
+      );
+
+      foreach partition_name in array made || catch_all loop
+        execute format(
+          'create trigger crm_sync_log_refuse_truncate before truncate on %s for each statement execute function %I.crm_sync_log_refuse_change()',
+          partition_name, log_schema
+        );
+        execute format(
+          'comment on trigger crm_sync_log_refuse_truncate on %s is %L',
+          partition_name, 'Keeps the log append-only.'
+        );
+        -- Whoever runs this, the log's owner has to be able to alter all of it.
+        execute format(
+          'alter table %s owner to %I',
+          partition_name, (select pg_get_userbyid(relowner) from pg_class where oid = log_table)
+        );
+      end loop;
+
+      execute format(
+        'with moved as (delete from %s returning %s) insert into %s (%s) overriding system value select %s from moved',
+        emptied, log_columns, log_table, log_columns, log_columns
+      );
+
+      return query select unnest(made);
+      return;
+    exception
+      when lock_not_available then
+        if attempt = 20 then
+          raise;
+        end if;
+        -- What this attempt had locked is free again meanwhile.
+        perform pg_sleep(0.2 + 0.3 * random());
+    end;
+  end loop;
+end
+$$;
+
+drop function crm_sync_log_finish_partition(regclass, regclass);
+
+drop function crm_set_organisation(uuid);
+
+drop function crm_organisation_id();

@@ -1,0 +1,148 @@
+import pg from 'pg';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { connectionGetLive, organisationSet, withOrganisation } from '../../src/index.js';
+import { connect } from '../support/connection.js';
+import { createTenant, useDatabase } from '../support/database.js';
+import { useMember } from '../support/roles.js';
+
+const database = useDatabase();
+const { pool } = database;
+/** One connection, so that whoever comes next gets the one that was used last. */
+const app = useMember(database, 'crm_app', 1);
+
+let ours: string;
+let theirs: string;
+beforeAll(async () => {
+  ours = (await createTenant(pool)).organisationId;
+  theirs = (await createTenant(pool)).organisationId;
+  await connect(pool, ours, 'reapit');
+  await connect(pool, theirs, 'reapit');
+});
+
+/** The organisations whose connections a client sees. */
+async function visible(client: pg.Pool | pg.ClientBase): Promise<string[]> {
+  const { rows } = await client.query('select organisation_id as id from crm_connections');
+  return rows.map(({ id }) => id);
+}
+
+/** Expects the pool's connection to be usable, and to see nothing. */
+async function expectClean(): Promise<void> {
+  expect(await visible(app)).toEqual([]);
+  const { rows } = await app.query('select crm_organisation_id() as id');
+  expect(rows).toEqual([{ id: null }]);
+}
+
+describe('organisationSet', () => {
+  test('lasts to the end of the transaction, whichever way it ends', async () => {
+    const client = await app.connect();
+    try {
+      for (const end of ['commit', 'rollback']) {
+        await client.query('begin');
+        await organisationSet(client, { organisationId: ours });
+        expect(await visible(client)).toEqual([ours]);
+        await client.query(end);
+        expect(await visible(client)).toEqual([]);
+      }
+    } finally {
+      client.release();
+    }
+  });
+
+  test('has no effect outside a transaction', async () => {
+    await organisationSet(app, { organisationId: ours });
+    await expectClean();
+  });
+
+  test('changes nothing for the owner, whom no policy holds', async () => {
+    await withOrganisation(pool, ours, async (client) => {
+      expect((await visible(client)).sort()).toEqual([ours, theirs].sort());
+    });
+  });
+
+  test.each(['x', '', null, undefined])('refuses %j', async (organisationId) => {
+    await expect(organisationSet(app, { organisationId: organisationId as string })).rejects.toMatchObject({
+      code: 'invalid_input',
+    });
+  });
+});
+
+describe('withOrganisation', () => {
+  test('shows one organisation, commits, and returns what the work returns', async () => {
+    const found = await withOrganisation(app, ours, async (client) => {
+      expect(await connectionGetLive(client, { organisationId: theirs, provider: 'reapit' })).toBeNull();
+      await client.query("update crm_connections set status = 'error', status_reason = 'No answer.'");
+      return connectionGetLive(client, { organisationId: ours, provider: 'reapit' });
+    });
+    expect(found).toMatchObject({ statusReason: 'No answer.' });
+    const { rows } = await pool.query(
+      "select organisation_id as id from crm_connections where status = 'error'",
+    );
+    expect(rows).toEqual([{ id: ours }]);
+    await expectClean();
+  });
+
+  test('undoes everything if the work throws, and throws the same', async () => {
+    const reason = new Error('changed my mind');
+    await expect(
+      withOrganisation(app, ours, async (client) => {
+        await client.query("update crm_connections set status_reason = 'Lost.'");
+        throw reason;
+      }),
+    ).rejects.toBe(reason);
+    const { rows } = await pool.query("select from crm_connections where status_reason = 'Lost.'");
+    expect(rows).toEqual([]);
+    await expectClean();
+  });
+
+  test('does not pass off as committed what the server has undone', async () => {
+    await expect(
+      withOrganisation(app, ours, async (client) => {
+        await client.query('select 1 / 0').catch(() => {});
+      }),
+    ).rejects.toThrow('The transaction was undone, because a statement in it had failed.');
+    await expectClean();
+  });
+
+  test('what the work leaves running sees nothing once the transaction is over', async () => {
+    let late: Promise<string[]> = Promise.resolve([]);
+    await withOrganisation(app, ours, async (client) => {
+      setImmediate(() => {
+        late = visible(client);
+      });
+    });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(await late).toEqual([]);
+    await expectClean();
+  });
+
+  test('does not give a lost connection back to the pool, nor end the process', async () => {
+    await expect(
+      withOrganisation(app, ours, async (client) => {
+        const { rows } = await client.query('select pg_backend_pid() as pid');
+        await pool.query('select pg_terminate_backend($1)', [rows[0].pid]);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        await visible(client);
+      }),
+    ).rejects.toThrow();
+    await expectClean();
+  });
+
+  test('keeps apart a hundred transactions of two organisations on three connections', async () => {
+    const busy = new pg.Pool({ ...app.options, max: 3 });
+    const found = await Promise.all(
+      Array.from({ length: 100 }, (_, index) => {
+        const organisationId = index % 2 === 0 ? ours : theirs;
+        return withOrganisation(busy, organisationId, async (client) => {
+          await client.query('select pg_sleep(0.001 * random())');
+          return [organisationId, await visible(client)] as const;
+        });
+      }),
+    );
+    await busy.end();
+    for (const [organisationId, seen] of found) expect(seen).toEqual([organisationId]);
+  });
+
+  test('refuses what is no UUID before it takes a connection', async () => {
+    await expect(withOrganisation(app, 'x', async () => {})).rejects.toMatchObject({ code: 'invalid_input' });
+  });
+});

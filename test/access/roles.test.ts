@@ -1,0 +1,349 @@
+import type pg from 'pg';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { organisationSet } from '../../src/index.js';
+import { createSamples, type QueryName, queries, queryNames, type Samples } from '../queries/every-query.js';
+import { createTenant, useDatabase } from '../support/database.js';
+import { type GroupRole, useMember } from '../support/roles.js';
+
+const database = useDatabase();
+const { pool } = database;
+const members = {
+  crm_app: useMember(database, 'crm_app'),
+  crm_worker: useMember(database, 'crm_worker'),
+  crm_reader: useMember(database, 'crm_reader'),
+};
+const stranger = useMember(database);
+
+/** What each role may do with each table; nobody else may do anything. */
+const privileges: Record<string, Record<GroupRole, string>> = {
+  crm_connections: { crm_app: 'insert', crm_worker: 'select', crm_reader: '' },
+  crm_sync_log: { crm_app: 'insert select', crm_worker: 'insert select', crm_reader: 'select' },
+  crm_sync_runs: {
+    crm_app: 'select update',
+    crm_worker: 'delete insert select update',
+    crm_reader: 'select',
+  },
+  crm_sync_cursors: everything(),
+  crm_sync_failures: everything(),
+  crm_outbound_changes: everything(),
+  contact_external_ids: everything(),
+};
+
+function everything(): Record<GroupRole, string> {
+  return {
+    crm_app: 'delete insert select update',
+    crm_worker: 'delete insert select update',
+    crm_reader: 'select',
+  };
+}
+
+/** The columns of crm_connections that only the worker reads. */
+const secret = ['credentials', 'credentials_key_id'];
+/** The columns of crm_connections that never change. */
+const fixed = ['connected_at', 'credentials_key_id', 'id', 'organisation_id', 'provider'];
+
+/** The queries that a role may not run, because it lacks a privilege. */
+const denied: Record<GroupRole, QueryName[]> = {
+  crm_app: [
+    'connectionGetCredentials',
+    'credentialsCountByKey',
+    'credentialsListByKey',
+    'credentialsRewrap',
+    'syncRunClaim',
+    'syncRunPurge',
+  ],
+  crm_worker: ['connectionConnect'],
+  crm_reader: [],
+};
+
+/** The queries that only read, without a lock and without credentials. */
+const reading: QueryName[] = [
+  'connectionGet',
+  'connectionGetLive',
+  'connectionListTotals',
+  'connectionListWithHealth',
+  'connectionTotalWork',
+  'contactExternalIdListByContacts',
+  'contactExternalIdResolve',
+  'organisationSet',
+  'outboundChangeListWaiting',
+  'syncCursorList',
+  'syncFailureCountByKind',
+  'syncFailureList',
+  'syncLogCountErrorsByKind',
+  'syncLogListByConnection',
+  'syncLogListByContact',
+  'syncLogListFailures',
+  'syncRunListByConnection',
+];
+/** The queries that take no organisation: the application sees less by them than the owner. */
+const overAllTenants: QueryName[] = [
+  'connectionListTotals',
+  'connectionTotalWork',
+  'outboundChangeAnnounce',
+  'syncRunSweep',
+];
+denied.crm_reader = queryNames.filter((name) => !reading.includes(name));
+
+const refused = { code: '42501' };
+
+/** Runs `work` as a role, in a transaction that is undone. */
+async function undone<Result>(
+  memberPool: pg.Pool,
+  organisationId: string | null,
+  work: (client: pg.PoolClient) => Promise<Result>,
+): Promise<Result> {
+  const client = await memberPool.connect();
+  try {
+    await client.query('begin');
+    if (organisationId !== null) await organisationSet(client, { organisationId });
+    return await work(client);
+  } finally {
+    await client.query('rollback');
+    client.release();
+  }
+}
+
+describe('privileges', () => {
+  test('are what this list says, on every table, for these three roles and nobody else', async () => {
+    const { rows } = await pool.query(`
+      select
+        relname,
+        case grantee when 0 then 'public' else grantee::regrole::text end as grantee,
+        string_agg(lower(privilege_type), ' ' order by lower(privilege_type)) as privileges
+      from pg_class
+      cross join aclexplode(relacl)
+      where relnamespace = 'public'::regnamespace
+        and relkind in ('r', 'p')
+        and relname ~ '^(crm_|contact_external_ids)'
+        and relname not in ('crm_retention', 'crm_schema_migrations')
+        and grantee <> relowner
+      group by relname, grantee`);
+    const found = new Set(rows.map((row) => `${row.relname} ${row.grantee}: ${row.privileges}`));
+    const wanted = Object.entries(privileges).flatMap(([table, roles]) =>
+      Object.entries(roles)
+        .filter(([, some]) => some !== '')
+        .map(([role, some]) => `${table} ${role}: ${some}`),
+    );
+    expect([...found].sort()).toEqual(wanted.sort());
+  });
+
+  test('are by column on crm_connections: all but the secret ones to read, all but the fixed ones to change', async () => {
+    const { rows } = await pool.query(`
+      select
+        grantee::regrole::text as role,
+        lower(privilege_type) as privilege,
+        array_agg(attname::text order by attname) as columns
+      from pg_attribute
+      cross join aclexplode(attacl)
+      where attrelid = 'crm_connections'::regclass
+      group by grantee, privilege_type
+      order by 1, 2`);
+    const { rows: all } = await pool.query(
+      "select attname::text as name from pg_attribute where attrelid = 'crm_connections'::regclass and attnum > 0 and not attisdropped order by attname",
+    );
+    const but = (columns: string[]) =>
+      all.map(({ name }) => name as string).filter((name) => !columns.includes(name));
+    expect(rows).toEqual([
+      { role: 'crm_app', privilege: 'select', columns: but(secret) },
+      { role: 'crm_app', privilege: 'update', columns: but(fixed) },
+      { role: 'crm_reader', privilege: 'select', columns: but(secret) },
+      { role: 'crm_worker', privilege: 'update', columns: but(fixed) },
+    ]);
+  });
+
+  test.each(Object.keys(privileges))('nobody without a role may read or write %s', async (table) => {
+    for (const statement of [
+      `select from ${table}`,
+      `insert into ${table} default values`,
+      `delete from ${table}`,
+      `truncate ${table}`,
+    ])
+      await expect(stranger.query(statement)).rejects.toMatchObject(refused);
+  });
+
+  test.each(['crm_app', 'crm_worker', 'crm_reader'] as const)(
+    '%s may neither empty nor alter a table, nor change or delete the log, nor reach a partition',
+    async (role) => {
+      const { rows } = await pool.query(
+        "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'crm_sync_log'::regclass",
+      );
+      const partitions = rows.map(({ name }) => name as string);
+      expect(partitions.length).toBeGreaterThan(2);
+      const statements = [
+        ...Object.keys(privileges).flatMap((table) => [
+          `truncate ${table} cascade`,
+          `alter table ${table} disable row level security`,
+          `drop table ${table}`,
+        ]),
+        'update crm_sync_log set status = status',
+        'delete from crm_sync_log',
+        'delete from crm_connections',
+        'select crm_sync_log_ensure_partitions()',
+        `select crm_sync_log_finish_partition('${partitions[0]}')`,
+        'create table public.mine ()',
+        ...partitions.flatMap((partition) => [
+          `select from ${partition}`,
+          `insert into ${partition} default values`,
+          `delete from ${partition}`,
+          `truncate ${partition}`,
+        ]),
+      ];
+      for (const statement of statements)
+        await expect(members[role].query(statement), statement).rejects.toMatchObject(refused);
+    },
+  );
+
+  test.each(['crm_app', 'crm_reader'] as const)(
+    '%s may not read credentials, however it asks',
+    async (role) => {
+      for (const statement of [
+        'select credentials from crm_connections',
+        'select credentials_key_id from crm_connections',
+        'select crm_connections from crm_connections',
+        'select to_jsonb(crm_connections) from crm_connections',
+        "select id from crm_connections where credentials ->> 'tag' > 'a'",
+        'update crm_connections set status_reason = credentials::text',
+        'update crm_connections set status = status returning credentials',
+      ])
+        await expect(members[role].query(statement), statement).rejects.toMatchObject(refused);
+    },
+  );
+});
+
+describe.each(['crm_app', 'crm_worker', 'crm_reader'] as const)('%s', (role) => {
+  let samples: Samples;
+  let organisationId: string;
+  beforeAll(async () => {
+    samples = await createSamples(pool);
+    ({ organisationId } = samples.connectionGetLive[0] as { organisationId: string });
+  });
+
+  const tenant = () => (role === 'crm_app' ? organisationId : null);
+
+  test.each(queryNames.filter((name) => !denied[role].includes(name)))(
+    'runs %s, with what the owner gets',
+    async (name) => {
+      for (const params of samples[name]) {
+        const found = await undone(members[role], tenant(), (client) =>
+          queries[name].run({ ...params }, client),
+        );
+        if (role === 'crm_app' && overAllTenants.includes(name)) continue;
+        const owners = await undone(pool, null, (client) => queries[name].run({ ...params }, client));
+        expect(found.length).toBe(owners.length);
+        expect(found.map((row) => Object.keys(row as object))).toEqual(
+          owners.map((row) => Object.keys(row as object)),
+        );
+        if (reading.includes(name)) expect(found).toEqual(owners);
+      }
+    },
+  );
+
+  test.each(denied[role])('is refused %s', async (name) => {
+    await expect(
+      undone(members[role], tenant(), (client) => queries[name].run({ ...samples[name][0] }, client)),
+    ).rejects.toMatchObject(refused);
+  });
+});
+
+describe('row-level security', () => {
+  /** What each table shows of an organisation. */
+  const counts = Object.keys(privileges).map(
+    (table) =>
+      `select '${table}' as name, count(*)::integer as rows from ${table} where organisation_id = $1`,
+  );
+  async function visible(client: pg.ClientBase, organisationId: string): Promise<Record<string, number>> {
+    const { rows } = await client.query(counts.join(' union all '), [organisationId]);
+    return Object.fromEntries(rows.map(({ name, rows: count }) => [name, count]));
+  }
+  const none = Object.fromEntries(Object.keys(privileges).map((table) => [table, 0]));
+  let organisationId: string;
+  let all: Record<string, number>;
+  beforeAll(async () => {
+    const samples = await createSamples(pool);
+    ({ organisationId } = samples.connectionGetLive[0] as { organisationId: string });
+    all = await undone(pool, null, (client) => visible(client, organisationId));
+    for (const [table, count] of Object.entries(all)) expect(count, table).toBeGreaterThan(0);
+  });
+
+  test('shows the application its own organisation, and nothing of others or without one', async () => {
+    const other = (await createTenant(pool)).organisationId;
+    const seen = (tenant: string | null) =>
+      undone(members.crm_app, tenant, (client) => visible(client, organisationId));
+    expect(await seen(organisationId)).toEqual(all);
+    expect(await seen(other)).toEqual(none);
+    expect(await seen(null)).toEqual(none);
+  });
+
+  test.each(['crm_worker', 'crm_reader'] as const)('shows %s every organisation', async (role) => {
+    expect(await undone(members[role], null, (client) => visible(client, organisationId))).toEqual(all);
+  });
+
+  test('holds also who has every privilege by the host’s hand, but no role', async () => {
+    const legacy = useLegacy();
+    await undone(pool, null, async (client) => {
+      await client.query(`create role ${legacy}; grant all on all tables in schema public to ${legacy}`);
+      await client.query(`set local role ${legacy}`);
+      expect(await visible(client, organisationId)).toEqual(none);
+      await expect(
+        client.query(
+          "insert into contact_external_ids values ($1, 'loop', 'contact', 'x', gen_random_uuid())",
+          [organisationId],
+        ),
+      ).rejects.toMatchObject(refused);
+    });
+  });
+  const useLegacy = () => `crm_test_legacy_${process.pid}`;
+
+  test('refuses the application to write a row of another organisation, or to give one away', async () => {
+    const other = (await createTenant(pool, 1)) as { organisationId: string; contactIds: string[] };
+    const statements = [
+      `insert into contact_external_ids (organisation_id, provider, entity_type, external_id, contact_id)
+       values ('${other.organisationId}', 'loop', 'contact', 'x', '${other.contactIds[0]}')`,
+      `insert into crm_sync_log (organisation_id, connection_id, direction, entity_type, status)
+       values ('${other.organisationId}', gen_random_uuid(), 'inbound', 'contact', 'success')`,
+      `update contact_external_ids set organisation_id = '${other.organisationId}'`,
+      `update crm_sync_cursors set organisation_id = '${other.organisationId}'`,
+      `update crm_sync_failures set organisation_id = '${other.organisationId}'`,
+      `update crm_outbound_changes set organisation_id = '${other.organisationId}'`,
+      `update crm_sync_runs set organisation_id = '${other.organisationId}'`,
+    ];
+    for (const statement of statements) {
+      await expect(
+        undone(members.crm_app, organisationId, (client) => client.query(statement)),
+        statement,
+      ).rejects.toMatchObject({ ...refused, message: expect.stringContaining('row-level security') });
+    }
+  });
+
+  test('changes and deletes nothing of others, even where a statement names no organisation', async () => {
+    const other = (await createTenant(pool)).organisationId;
+    await undone(members.crm_app, other, async (client) => {
+      for (const table of Object.keys(privileges)) {
+        if (table === 'crm_sync_log') continue;
+        const changed =
+          table === 'crm_connections'
+            ? await client.query('update crm_connections set status_reason = status_reason')
+            : table === 'crm_sync_runs'
+              ? await client.query('update crm_sync_runs set worker = worker')
+              : await client.query(`delete from ${table}`);
+        expect(changed.rowCount, table).toBe(0);
+      }
+    });
+    expect(await undone(pool, null, (client) => visible(client, organisationId))).toEqual(all);
+  });
+
+  test('fails on a setting that is no organisation, and shows nothing', async () => {
+    await undone(members.crm_app, null, async (client) => {
+      await client.query("set local crm_schema.organisation_id = 'x'");
+      await expect(client.query('select from crm_connections')).rejects.toMatchObject({ code: '22P02' });
+    });
+  });
+
+  test('does not hold the owner, who has to be able to dump', async () => {
+    const { rows } = await pool.query(
+      "select count(*)::integer as forced from pg_class where relforcerowsecurity and relnamespace = 'public'::regnamespace",
+    );
+    expect(rows).toEqual([{ forced: 0 }]);
+  });
+});

@@ -1,0 +1,33 @@
+import { randomBytes } from 'node:crypto';
+import pg from 'pg';
+import { afterAll, beforeAll } from 'vitest';
+import type { TestDatabase } from './database.js';
+
+/** The group roles that the migrations make. */
+export type GroupRole = 'crm_app' | 'crm_worker' | 'crm_reader';
+
+/**
+ * A pool of a user of its own that is a member of a group role and can do nothing else, as production has
+ * it. The host grants what is its own to grant: reading contacts.
+ *
+ * @param role none: somebody who is a member of nothing
+ */
+export function useMember({ url, pool }: TestDatabase, role?: GroupRole, max = 10): pg.Pool {
+  const name = `crm_test_${randomBytes(6).toString('hex')}`;
+  const memberUrl = new URL(url);
+  memberUrl.username = name;
+  memberUrl.password = 'test';
+  const members = new pg.Pool({ connectionString: memberUrl.href, max });
+  members.on('error', () => {});
+  beforeAll(async () => {
+    await pool.query(`create role ${name} login password 'test'`);
+    if (role === undefined) return;
+    await pool.query(`grant ${role} to ${name}`);
+    await pool.query(`grant select on contacts to ${role}`);
+  });
+  afterAll(async () => {
+    await members.end();
+    await pool.query(`drop role ${name}`);
+  });
+  return members;
+}
