@@ -1,9 +1,11 @@
 /**
  * A small two-way sync worker, to start a real engine from. Run any number of them, on any number of
- * machines: whichever dies, another goes on where it was, and nothing is lost or done twice.
+ * machines: whichever dies, another goes on where it was, and nothing is lost or done twice. Its user is a
+ * member of crm_worker, and may read and write contacts.
  *
- * It keeps a contact's name, of `contacts (id, organisation_id, name)`, the same here and at the CRMs. What differs between CRMs is in the adapters
- * (`crm.ts`); what differs between products is in `apply` and `push`; the rest is how to use the schema.
+ * It keeps a contact's name, of `contacts (id, organisation_id, name)`, the same here and at the CRMs. What
+ * differs between CRMs is in the adapters (`crm.ts`); what differs between products is in `apply` and
+ * `push`; the rest is how to use the schema.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -206,6 +208,7 @@ class Sync {
       await client.query('release savepoint record');
       return applied;
     } catch (error) {
+      if (!isOfData(error)) throw error;
       report(error);
       await client.query('rollback to savepoint record; release savepoint record');
       const message = 'The record could not be stored: see the log of the worker.';
@@ -449,6 +452,11 @@ function failure(error: CrmError) {
 /** Null if a CRM's reference is none of ours. */
 function uuidIn(reference: string | null | undefined): string | null {
   return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.exec(reference ?? '')?.[0] ?? null;
+}
+
+/** Whether the data is to blame: a deadlock or a lost connection says nothing of the record at hand. */
+function isOfData(error: unknown): boolean {
+  return error instanceof CrmSchemaError || /^(22|23|54)/.test((error as { code?: string }).code ?? '');
 }
 
 function isCode(error: unknown, code: CrmSchemaError['code']): boolean {

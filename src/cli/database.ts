@@ -38,8 +38,25 @@ export async function withDatabase<Result>(work: (client: pg.Client) => Promise<
     if (rows[0].default_transaction_isolation !== 'read committed') {
       await client.query('set session characteristics as transaction isolation level read committed');
     }
+    await checkSeesAll(client);
     return await work(client);
   } finally {
     await client.end().catch(() => {});
+  }
+}
+
+/** Row-level security hides rows without a word: what is shown must not look like all there is. */
+async function checkSeesAll(client: pg.Client): Promise<void> {
+  const { rows } = await client.query(
+    `select
+      row_security_active(to_regclass('crm_connections')::oid) as is_active,
+      exists (
+        select from pg_roles where rolname in ('crm_worker', 'crm_reader') and pg_has_role(oid, 'usage')
+      ) as is_member`,
+  );
+  if (rows[0].is_active && !rows[0].is_member) {
+    throw new Error(
+      'The user does not see all organisations: connect as a member of crm_worker, or of crm_reader to look on.',
+    );
   }
 }

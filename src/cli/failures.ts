@@ -21,7 +21,7 @@ const advice: Record<string, string> = {
   '42703': outdated,
   '42883': outdated,
   '42501':
-    'The user may not do this: it takes SELECT on the tables crm_*, and UPDATE to rotate keys or replay failures.',
+    'The user may not do this: connect as a member of crm_worker, or of crm_reader to look at health and failures.',
   '25006': 'The database is read-only, perhaps a replica: connect to the primary.',
   ECONNREFUSED:
     'Nothing answers at the database’s address: check DATABASE_URL, and whether the server is up.',

@@ -43,6 +43,12 @@ const audit = `
   end $$;
   create trigger audit after insert or update on contacts for each row execute function audit()`;
 
+/** Workers connect as production's do: as members of crm_worker, and with what the host grants of its own. */
+const asWorker = `
+  create role worker login password 'test' in role crm_worker;
+  grant select, insert, update, delete on contacts to worker;
+  grant insert on audit to worker`;
+
 /** A server, six CRMs of one agency, workers, and the means to make their life hard. */
 export class World {
   readonly pool: pg.Pool;
@@ -76,6 +82,7 @@ export class World {
     await createHostTables(client);
     await migrate(client);
     await client.query(audit);
+    await client.query(asWorker);
     await client.query("insert into organisations (id, name) values ($1, 'Test Agency')", [
       world.organisationId,
     ]);
@@ -114,7 +121,7 @@ export class World {
     const orders: Orders = {
       name: `worker-${this.#processes.length}`,
       workers,
-      databaseUrl: this.#server.url,
+      databaseUrl: Object.assign(new URL(this.#server.url), { username: 'worker', password: 'test' }).href,
       crmUrls: Object.fromEntries(this.lines.map(({ connectionId, crm }) => [connectionId, crm.url])),
       keys: this.#keys,
     };

@@ -13,6 +13,7 @@ import {
 import { type Run, runCli, startCli } from '../support/cli.js';
 import { connect } from '../support/connection.js';
 import { createTenant, type Tenant, type TestDatabase, useDatabase } from '../support/database.js';
+import { useMember } from '../support/roles.js';
 
 const database = useDatabase();
 const { pool } = database;
@@ -499,5 +500,53 @@ test('says what to do about a port that is none, and a server that never answers
     code: 1,
     stdout: '',
     stderr: 'The database does not answer in time: check DATABASE_URL and the network.\n',
+  });
+});
+
+describe('as a user who is not the owner', () => {
+  const database = useDatabase();
+  const users = {
+    crm_app: useMember(database, 'crm_app'),
+    crm_worker: useMember(database, 'crm_worker'),
+    crm_reader: useMember(database, 'crm_reader'),
+    nobody: useMember(database),
+  };
+  const urlOf = (user: keyof typeof users) => ({
+    DATABASE_URL: users[user].options.connectionString as string,
+  });
+
+  test.each(['crm_worker', 'crm_reader'] as const)('%s sees all organisations', async (user) => {
+    await connect(database.pool, (await createTenant(database.pool)).organisationId, 'alto');
+    const asOwner = await runCli(['health', '--json'], { DATABASE_URL: database.url });
+    const asMember = await runCli(['health', '--json'], urlOf(user));
+    expect(asMember).toMatchObject({ code: 0, stderr: '' });
+    const { connections } = JSON.parse(asOwner.stdout);
+    expect(connections.length).toBeGreaterThan(0);
+    expect(JSON.parse(asMember.stdout).connections).toEqual(connections);
+  });
+
+  test.each(['crm_app', 'nobody'] as const)('%s is not shown a part as if it were all', async (user) => {
+    expect(await runCli(['health'], urlOf(user))).toEqual({
+      code: 1,
+      stdout: '',
+      stderr:
+        'The user does not see all organisations: connect as a member of crm_worker, or of crm_reader to look on.\n',
+    });
+  });
+
+  test('a reader is refused to replay, and told who may', async () => {
+    const { organisationId } = await createTenant(database.pool);
+    const { connectionId } = await connect(database.pool, organisationId);
+    const key = ['--organisation', organisationId, '--connection', connectionId];
+    const window = ['--from', '2026-11-16T08:00Z', '--before', '2026-11-16T09:00Z'];
+    expect(await runCli(['failures', 'replay', ...key, ...window], urlOf('crm_reader'))).toEqual({
+      code: 1,
+      stdout: '',
+      stderr:
+        'The user may not do this: connect as a member of crm_worker, or of crm_reader to look at health and failures.\n',
+    });
+    expect(await runCli(['failures', 'replay', ...key, ...window], urlOf('crm_worker'))).toMatchObject({
+      code: 0,
+    });
   });
 });

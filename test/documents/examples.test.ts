@@ -135,6 +135,24 @@ describe('the worker, with a CRM that is not to be trusted,', () => {
     expect(run).toMatchObject({ outcome: 'success', successCount: '2', errorCount: '2' });
   });
 
+  test('blames no record for a deadlock, and does the page again', async () => {
+    await pool.query(`
+      create sequence inserts;
+      create function first_deadlocks() returns trigger language plpgsql as $$
+      begin
+        if nextval('inserts') = 1 then raise exception using errcode = '40P01'; end if;
+        return new;
+      end $$;
+      create trigger first_deadlocks before insert on contacts for each row execute function first_deadlocks()`);
+    onTestFinished(async () => {
+      await pool.query('drop function first_deadlocks cascade; drop sequence inserts');
+    });
+    const records = [named('1', 'Test Person 1'), named('2', 'Test Person 2')];
+    await sync([{ records, next: time('2026-11-16T09:00:00Z'), isLast: true }]);
+    expect(await people()).toEqual(['1 Test Person 1', '2 Test Person 2']);
+    expect(await syncFailureList(pool, key)).toEqual([]);
+  });
+
   test('lets no record change a contact that another record is', async () => {
     const next = time('2026-11-16T09:00:00Z');
     await sync([{ records: [named('1', 'Test Person 1')], next, isLast: true }]);
