@@ -33,12 +33,13 @@ export async function migrate(
   client: pg.ClientBase,
   direction: 'up' | 'down' = 'up',
   count?: number,
+  schema = ['public'],
 ): Promise<void> {
   await runner({
     dbClient: client,
     dir: projectPath('migrations'),
     migrationsTable: 'pgmigrations',
-    schema: ['public'],
+    schema,
     direction,
     verbose: false,
     // What its command does by default, and its programming interface does not.

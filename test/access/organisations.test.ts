@@ -129,6 +129,7 @@ describe('withOrganisation', () => {
 
   test('keeps apart a hundred transactions of two organisations on three connections', async () => {
     const busy = new pg.Pool({ ...app.options, max: 3 });
+    busy.on('error', () => {});
     const found = await Promise.all(
       Array.from({ length: 100 }, (_, index) => {
         const organisationId = index % 2 === 0 ? ours : theirs;

@@ -41,6 +41,10 @@ const objects = {
     select format('%s %s', name, tgname) as name, obj_description(pg_trigger.oid, 'pg_trigger') as comment
     from (${ours}) as ours
     join pg_trigger on tgrelid = ours.oid and not tgisinternal`,
+  policies: `
+    select format('%s %s', name, polname) as name, obj_description(pg_policy.oid, 'pg_policy') as comment
+    from (${ours}) as ours
+    join pg_policy on polrelid = ours.oid`,
   partitions: `
     select inhrelid::regclass::text as name, obj_description(inhrelid, 'pg_class') as comment
     from pg_inherits join pg_class on pg_class.oid = inhrelid and relkind = 'r'`,
@@ -344,4 +348,41 @@ test('every partition has the columns, constraints, indexes and triggers of its 
       expect.stringMatching(/^crm_sync_log_refuse_truncate /),
     ]),
   );
+});
+
+test('row-level security is on for every table and every partition, and a partition has no policy', async () => {
+  expect(
+    await offenders(`
+      select name from (${ours}) as ours where not relrowsecurity
+      union all
+      select oid::regclass::text from pg_class where relispartition and relkind = 'r' and not relrowsecurity
+      union all
+      select polname from pg_policy join pg_class on pg_class.oid = polrelid and relispartition`),
+  ).toEqual([]);
+});
+
+test('policies are called after their table and the role they are for', async () => {
+  const { rows } = await pool.query(`
+    select name, array_agg(format('%s for %s %s', replace(polname, name || '_', ''), polroles::regrole[], polcmd) order by polname) as policies
+    from (${ours}) as ours
+    join pg_policy on polrelid = ours.oid
+    where exists (select from pg_attribute where attrelid = ours.oid and attname = 'organisation_id')
+    group by name`);
+  expect(rows.length).toBeGreaterThan(6);
+  for (const { name, policies } of rows) {
+    expect(policies, name).toEqual([
+      'reader_policy for {crm_reader} r',
+      'tenant_policy for {crm_app} *',
+      'worker_policy for {crm_worker} *',
+    ]);
+  }
+});
+
+test('a policy looks the organisation up once for a statement, not once for a row', async () => {
+  expect(
+    await offenders(`
+      select polname as name from pg_policy
+      where concat(pg_get_expr(polqual, polrelid), ' ', pg_get_expr(polwithcheck, polrelid)) ~ 'crm_organisation_id'
+        and pg_get_expr(polqual, polrelid) !~ '^\\(organisation_id = \\( SELECT crm_organisation_id\\(\\) AS crm_organisation_id\\)\\)$'`),
+  ).toEqual([]);
 });
