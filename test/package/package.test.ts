@@ -26,7 +26,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(consumer, { recursive: true, force: true }));
 
-test('holds the code, its types, the migrations, the queries and the documents, and nothing else', async () => {
+test('holds the code, its types, the migrations, the queries, the schema and the documents, and nothing else', async () => {
   expect((await readdir(installed)).toSorted()).toEqual([
     'CHANGELOG.md',
     'CONVENTIONS.md',
@@ -40,6 +40,7 @@ test('holds the code, its types, the migrations, the queries and the documents, 
     'migrations.sha256',
     'package.json',
     'queries',
+    'schema.sql',
   ]);
   expect((await readdir(join(installed, 'migrations'))).length).toBe(
     (await readdir(projectPath('migrations'))).length,

@@ -1,0 +1,56 @@
+/**
+ * Writes schema.sql, docs/schema.md and docs/schema.svg from migrations/, so that the diff of a change shows
+ * what a migration does.
+ *
+ *   npm run snapshot          writes the files
+ *   npm run check:snapshot    changes nothing, and fails if they are stale
+ *
+ * Needs nothing but what npm installs, and gives the same on every machine and in every month.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { projectPath } from './database.js';
+import { readSchema } from './snapshot/catalog.js';
+import { type SnapshotDatabase, withSnapshotDatabase } from './snapshot/database.js';
+import { diagram } from './snapshot/diagram.js';
+import { dictionary } from './snapshot/dictionary.js';
+import { schemaSql } from './snapshot/schema-sql.js';
+
+/** The files that show a schema, by their paths in the project. */
+export async function snapshot(database: SnapshotDatabase): Promise<Map<string, string>> {
+  const schema = await readSchema(database);
+  return new Map([
+    ['schema.sql', await schemaSql(database)],
+    ['docs/schema.md', dictionary(schema)],
+    ['docs/schema.svg', await diagram(schema)],
+  ]);
+}
+
+/** The paths of those that are missing from a folder, or other there. */
+export async function staleFiles(fresh: Map<string, string>, folder: string): Promise<string[]> {
+  const stale: string[] = [];
+  for (const [path, text] of fresh) {
+    const committed = await readFile(join(folder, path), 'utf8').catch(() => undefined);
+    if (committed !== text) stale.push(path);
+  }
+  return stale;
+}
+
+async function main(checkOnly: boolean): Promise<void> {
+  const fresh = await withSnapshotDatabase(snapshot);
+  const stale = await staleFiles(fresh, projectPath('.'));
+  if (checkOnly) {
+    if (stale.length > 0) throw new Error(`Stale: ${stale.join(', ')}. Run: npm run snapshot`);
+    console.log(`The snapshot is fresh: ${[...fresh.keys()].join(', ')}.`);
+    return;
+  }
+  for (const path of stale) await writeFile(projectPath(path), fresh.get(path) as string);
+  console.log(stale.length > 0 ? `Written: ${stale.join(', ')}.` : 'The snapshot was fresh.');
+}
+
+if (process.argv[1] === projectPath('dev/snapshot.ts')) {
+  await main(process.argv.includes('--check')).catch((error) => {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 1;
+  });
+}

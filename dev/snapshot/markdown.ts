@@ -1,0 +1,31 @@
+import { printable } from './schema-sql.js';
+
+/** A Markdown table. */
+export function tableOf(heads: string[], rows: string[][]): string {
+  const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [line(heads), line(heads.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+/** Code on one line. */
+export function code(source: string): string {
+  const oneLine = printable(source).replace(/\s+/g, ' ');
+  return oneLine.includes('`') ? `\`\` ${oneLine} \`\`` : `\`${oneLine}\``;
+}
+
+/** Prose on one line that stays as it is, snake_case words too. */
+export function text(prose: string): string {
+  return prose
+    .replace(/\s+/g, ' ')
+    .replace(/[\\`*<>[\]]/g, '\\$&')
+    .trim();
+}
+
+/** A link to the heading of that name. */
+export function link(name: string): string {
+  return `[\`${name}\`](#${name})`;
+}
+
+/** A type in the words of the migrations, for what PostgreSQL prints in full. */
+export function shortType(type: string): string {
+  return type.replace('timestamp with time zone', 'timestamptz').replace('character varying', 'varchar');
+}
