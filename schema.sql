@@ -5,6 +5,8 @@
 -- monthly partitions of crm_sync_log, which are made like crm_sync_log_catch_all, shown here as it is before
 -- the first month.
 --
+-- Roles belong to the cluster, so that pg_dump names them and does not create them: crm_app, crm_reader, crm_worker.
+--
 -- Made by npm run snapshot. Do not edit.
 
 SET statement_timeout = 0;
@@ -108,6 +110,41 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_now() IS 'The time that schedules, leases and retries go by: when the statement began, or crm_schema.now, by which a test stops the clock.';
+
+--
+-- Name: crm_organisation_id(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_organisation_id() RETURNS uuid
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+  -- Once a transaction that set it is over, the setting reads as empty, not as missing.
+  select nullif(current_setting('crm_schema.organisation_id', true), '')::uuid
+$$;
+
+--
+-- Name: FUNCTION crm_organisation_id(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_organisation_id() IS 'The organisation (tenant) whose rows crm_app sees in this transaction; null if none was set, and then it sees none.';
+
+--
+-- Name: crm_set_organisation(uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_set_organisation(organisation_id uuid) RETURNS uuid
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$
+  select nullif(set_config('crm_schema.organisation_id', coalesce(organisation_id::text, ''), true), '')::uuid
+$$;
+
+--
+-- Name: FUNCTION crm_set_organisation(organisation_id uuid); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_set_organisation(organisation_id uuid) IS 'Sets the organisation (tenant) whose rows crm_app sees until the end of the transaction, and no longer: the next user of a pooled connection sees none. Outside a transaction it has no effect. It keeps an application from mistakes, not from itself: whoever may run any statement as crm_app may set any organisation.';
 
 --
 -- Name: crm_sync_backoff(integer, integer, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -460,17 +497,8 @@ begin
 
       foreach partition_name in array made || catch_all loop
         execute format(
-          'create trigger crm_sync_log_refuse_truncate before truncate on %s for each statement execute function %I.crm_sync_log_refuse_change()',
-          partition_name, log_schema
-        );
-        execute format(
-          'comment on trigger crm_sync_log_refuse_truncate on %s is %L',
-          partition_name, 'Keeps the log append-only.'
-        );
-        -- Whoever runs this, the log's owner has to be able to alter all of it.
-        execute format(
-          'alter table %s owner to %I',
-          partition_name, (select pg_get_userbyid(relowner) from pg_class where oid = log_table)
+          'select %I.crm_sync_log_finish_partition(%L, %L)',
+          log_schema, partition_name, log_table
         );
       end loop;
 
@@ -498,6 +526,56 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass) IS 'Makes sure that this month (UTC) and the given number of months after it have a partition, moves events that had fallen into the catch-all to their month with their ids kept, and returns the names of the partitions it made. For the owner of the log (or a superuser) to run, best daily. With nothing to make it only drops the table crm_sync_log_emptied, which a call that made something leaves behind. With something to make it takes ACCESS EXCLUSIVE on the log and SHARE ROW EXCLUSIVE on crm_connections until the end of the transaction: an instant, unless there are events to move out of the catch-all. It waits at most 500 ms for each lock, tries 20 times, and then fails with SQLSTATE 55P03. Raises CRM04 on months outside 0 to 120. The second parameter is the log itself, and best left out.';
+
+--
+-- Name: crm_sync_log_finish_partition(regclass, regclass); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_sync_log_finish_partition(partition regclass, log_table regclass DEFAULT 'public.crm_sync_log'::regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  log_schema constant name := (
+    select nspname
+    from pg_class
+    inner join pg_namespace
+      on pg_namespace.oid = relnamespace
+    where pg_class.oid = log_table
+  );
+  log_owner constant regrole := (select relowner from pg_class where oid = log_table);
+  stranger text;
+begin
+  execute format(
+    'create or replace trigger crm_sync_log_refuse_truncate before truncate on %s for each statement execute function %I.crm_sync_log_refuse_change()',
+    partition, log_schema
+  );
+  execute format(
+    'comment on trigger crm_sync_log_refuse_truncate on %s is %L',
+    partition, 'Keeps the log append-only.'
+  );
+  -- Whoever runs this, the log's owner has to be able to alter all of it.
+  execute format('alter table %s owner to %s', partition, log_owner);
+  -- The policies of the log hold for what goes through the log. Nobody but the owner goes past it, also where
+  -- default privileges would let somebody.
+  execute format('alter table %s enable row level security', partition);
+  for stranger in
+    select distinct case grantee when 0 then 'public' else grantee::regrole::text end
+    from pg_class
+    cross join aclexplode(relacl)
+    where pg_class.oid = partition
+      and grantee <> relowner
+  loop
+    execute format('revoke all on table %s from %s', partition, stranger);
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_sync_log_finish_partition(partition regclass, log_table regclass); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, log_table regclass) IS 'Gives a partition of the log what it does not inherit: the trigger that refuses TRUNCATE, the owner, row-level security without a policy, and no privileges. For the owner of the log to run.';
 
 --
 -- Name: crm_sync_log_refuse_change(); Type: FUNCTION; Schema: public; Owner: -
@@ -2000,7 +2078,515 @@ ALTER TABLE ONLY public.crm_sync_runs
 COMMENT ON CONSTRAINT crm_sync_runs_connection_id_fkey ON public.crm_sync_runs IS 'Composite, so that a run can never belong to another organisation''s connection. On delete restrict: a connection with runs goes through erasure.';
 
 --
+-- Name: contact_external_ids; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.contact_external_ids ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: contact_external_ids contact_external_ids_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_ids_reader_policy ON public.contact_external_ids FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY contact_external_ids_reader_policy ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_ids_reader_policy ON public.contact_external_ids IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: contact_external_ids contact_external_ids_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_ids_tenant_policy ON public.contact_external_ids TO crm_app USING ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id))) WITH CHECK ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
+
+--
+-- Name: POLICY contact_external_ids_tenant_policy ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_ids_tenant_policy ON public.contact_external_ids IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: contact_external_ids contact_external_ids_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_ids_worker_policy ON public.contact_external_ids TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY contact_external_ids_worker_policy ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_ids_worker_policy ON public.contact_external_ids IS 'The sync worker works for all organisations.';
+
+--
+-- Name: crm_connections; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_connections ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_connections crm_connections_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_connections_reader_policy ON public.crm_connections FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY crm_connections_reader_policy ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_connections_reader_policy ON public.crm_connections IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: crm_connections crm_connections_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_connections_tenant_policy ON public.crm_connections TO crm_app USING ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id))) WITH CHECK ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
+
+--
+-- Name: POLICY crm_connections_tenant_policy ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_connections_tenant_policy ON public.crm_connections IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: crm_connections crm_connections_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_connections_worker_policy ON public.crm_connections TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY crm_connections_worker_policy ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_connections_worker_policy ON public.crm_connections IS 'The sync worker works for all organisations.';
+
+--
+-- Name: crm_outbound_changes; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_outbound_changes ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_outbound_changes crm_outbound_changes_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_outbound_changes_reader_policy ON public.crm_outbound_changes FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY crm_outbound_changes_reader_policy ON crm_outbound_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_outbound_changes_reader_policy ON public.crm_outbound_changes IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: crm_outbound_changes crm_outbound_changes_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_outbound_changes_tenant_policy ON public.crm_outbound_changes TO crm_app USING ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id))) WITH CHECK ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
+
+--
+-- Name: POLICY crm_outbound_changes_tenant_policy ON crm_outbound_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_outbound_changes_tenant_policy ON public.crm_outbound_changes IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: crm_outbound_changes crm_outbound_changes_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_outbound_changes_worker_policy ON public.crm_outbound_changes TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY crm_outbound_changes_worker_policy ON crm_outbound_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_outbound_changes_worker_policy ON public.crm_outbound_changes IS 'The sync worker works for all organisations.';
+
+--
+-- Name: crm_sync_cursors; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_sync_cursors ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_sync_cursors crm_sync_cursors_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_cursors_reader_policy ON public.crm_sync_cursors FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY crm_sync_cursors_reader_policy ON crm_sync_cursors; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_cursors_reader_policy ON public.crm_sync_cursors IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: crm_sync_cursors crm_sync_cursors_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_cursors_tenant_policy ON public.crm_sync_cursors TO crm_app USING ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id))) WITH CHECK ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
+
+--
+-- Name: POLICY crm_sync_cursors_tenant_policy ON crm_sync_cursors; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_cursors_tenant_policy ON public.crm_sync_cursors IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: crm_sync_cursors crm_sync_cursors_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_cursors_worker_policy ON public.crm_sync_cursors TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY crm_sync_cursors_worker_policy ON crm_sync_cursors; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_cursors_worker_policy ON public.crm_sync_cursors IS 'The sync worker works for all organisations.';
+
+--
+-- Name: crm_sync_failures; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_sync_failures ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_sync_failures crm_sync_failures_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_failures_reader_policy ON public.crm_sync_failures FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY crm_sync_failures_reader_policy ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_failures_reader_policy ON public.crm_sync_failures IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: crm_sync_failures crm_sync_failures_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_failures_tenant_policy ON public.crm_sync_failures TO crm_app USING ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id))) WITH CHECK ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
+
+--
+-- Name: POLICY crm_sync_failures_tenant_policy ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_failures_tenant_policy ON public.crm_sync_failures IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: crm_sync_failures crm_sync_failures_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_failures_worker_policy ON public.crm_sync_failures TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY crm_sync_failures_worker_policy ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_failures_worker_policy ON public.crm_sync_failures IS 'The sync worker works for all organisations.';
+
+--
+-- Name: crm_sync_log; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_sync_log ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_sync_log_catch_all; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_sync_log_catch_all ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_sync_log crm_sync_log_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_log_reader_policy ON public.crm_sync_log FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY crm_sync_log_reader_policy ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_log_reader_policy ON public.crm_sync_log IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: crm_sync_log crm_sync_log_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_log_tenant_policy ON public.crm_sync_log TO crm_app USING ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id))) WITH CHECK ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
+
+--
+-- Name: POLICY crm_sync_log_tenant_policy ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_log_tenant_policy ON public.crm_sync_log IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: crm_sync_log crm_sync_log_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_log_worker_policy ON public.crm_sync_log TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY crm_sync_log_worker_policy ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_log_worker_policy ON public.crm_sync_log IS 'The sync worker works for all organisations.';
+
+--
+-- Name: crm_sync_runs; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_sync_runs ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_sync_runs crm_sync_runs_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_runs_reader_policy ON public.crm_sync_runs FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY crm_sync_runs_reader_policy ON crm_sync_runs; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_runs_reader_policy ON public.crm_sync_runs IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: crm_sync_runs crm_sync_runs_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_runs_tenant_policy ON public.crm_sync_runs TO crm_app USING ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id))) WITH CHECK ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
+
+--
+-- Name: POLICY crm_sync_runs_tenant_policy ON crm_sync_runs; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_runs_tenant_policy ON public.crm_sync_runs IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: crm_sync_runs crm_sync_runs_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_runs_worker_policy ON public.crm_sync_runs TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY crm_sync_runs_worker_policy ON crm_sync_runs; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_runs_worker_policy ON public.crm_sync_runs IS 'The sync worker works for all organisations.';
+
+--
+-- Name: TABLE crm_sync_log; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT ON TABLE public.crm_sync_log TO crm_app;
+GRANT SELECT,INSERT ON TABLE public.crm_sync_log TO crm_worker;
+GRANT SELECT ON TABLE public.crm_sync_log TO crm_reader;
+
+--
 -- Name: FUNCTION crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass); Type: ACL; Schema: public; Owner: -
 --
 
 REVOKE ALL ON FUNCTION public.crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_sync_log_finish_partition(partition regclass, log_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, log_table regclass) FROM PUBLIC;
+
+--
+-- Name: TABLE contact_external_ids; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_ids TO crm_reader;
+
+--
+-- Name: TABLE crm_connections; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.crm_connections TO crm_worker;
+GRANT INSERT ON TABLE public.crm_connections TO crm_app;
+
+--
+-- Name: COLUMN crm_connections.organisation_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(organisation_id) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(organisation_id) ON TABLE public.crm_connections TO crm_reader;
+
+--
+-- Name: COLUMN crm_connections.id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(id) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(id) ON TABLE public.crm_connections TO crm_reader;
+
+--
+-- Name: COLUMN crm_connections.provider; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(provider) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(provider) ON TABLE public.crm_connections TO crm_reader;
+
+--
+-- Name: COLUMN crm_connections.status; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(status),UPDATE(status) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(status) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(status) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.status_reason; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(status_reason),UPDATE(status_reason) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(status_reason) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(status_reason) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.status_changed_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(status_changed_at),UPDATE(status_changed_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(status_changed_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(status_changed_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.credentials; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(credentials) ON TABLE public.crm_connections TO crm_app;
+GRANT UPDATE(credentials) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.credentials_version; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(credentials_version),UPDATE(credentials_version) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(credentials_version) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(credentials_version) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.credentials_expires_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(credentials_expires_at),UPDATE(credentials_expires_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(credentials_expires_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(credentials_expires_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.last_synced_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(last_synced_at),UPDATE(last_synced_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(last_synced_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(last_synced_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.connected_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(connected_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(connected_at) ON TABLE public.crm_connections TO crm_reader;
+
+--
+-- Name: COLUMN crm_connections.disconnected_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(disconnected_at),UPDATE(disconnected_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(disconnected_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(disconnected_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.next_sync_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(next_sync_at),UPDATE(next_sync_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(next_sync_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(next_sync_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.not_before_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(not_before_at),UPDATE(not_before_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(not_before_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(not_before_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.sync_interval_seconds; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(sync_interval_seconds),UPDATE(sync_interval_seconds) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(sync_interval_seconds) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(sync_interval_seconds) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.sync_requested_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(sync_requested_at),UPDATE(sync_requested_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(sync_requested_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(sync_requested_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.last_success_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(last_success_at),UPDATE(last_success_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(last_success_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(last_success_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.first_failed_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(first_failed_at),UPDATE(first_failed_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(first_failed_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(first_failed_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.failure_count; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(failure_count),UPDATE(failure_count) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(failure_count) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(failure_count) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: TABLE crm_outbound_changes; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_outbound_changes TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_outbound_changes TO crm_worker;
+GRANT SELECT ON TABLE public.crm_outbound_changes TO crm_reader;
+
+--
+-- Name: TABLE crm_sync_cursors; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_sync_cursors TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_sync_cursors TO crm_worker;
+GRANT SELECT ON TABLE public.crm_sync_cursors TO crm_reader;
+
+--
+-- Name: TABLE crm_sync_failures; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_sync_failures TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_sync_failures TO crm_worker;
+GRANT SELECT ON TABLE public.crm_sync_failures TO crm_reader;
+
+--
+-- Name: TABLE crm_sync_runs; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,UPDATE ON TABLE public.crm_sync_runs TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_sync_runs TO crm_worker;
+GRANT SELECT ON TABLE public.crm_sync_runs TO crm_reader;
