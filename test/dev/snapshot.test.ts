@@ -38,7 +38,6 @@ const migration = `
   comment on column crm_test_notes.note is 'Two
 lines.';
   alter table crm_test_notes enable row level security;
-  alter table crm_sync_log_catch_all enable row level security;
   create policy crm_test_notes_tenant on crm_test_notes for select to crm_test_app using (note = 'a|b');
   comment on policy crm_test_notes_tenant on crm_test_notes is 'Its own alone.';
   grant select, insert on crm_test_notes to crm_test_app;
@@ -142,7 +141,6 @@ test('shows roles, privileges and policies', () => {
     'GRANT SELECT,INSERT ON TABLE public.crm_test_notes TO crm_test_app;',
     'GRANT UPDATE(note) ON TABLE public.crm_test_notes TO crm_test_app;',
     'ALTER TABLE public.crm_test_notes ENABLE ROW LEVEL SECURITY;',
-    'ALTER TABLE public.crm_sync_log_catch_all ENABLE ROW LEVEL SECURITY;',
     "CREATE POLICY crm_test_notes_tenant ON public.crm_test_notes FOR SELECT TO crm_test_app USING ((note = 'a|b'::text));",
   ]) {
     expect(now.sql).not.toContain(statement);
@@ -150,10 +148,10 @@ test('shows roles, privileges and policies', () => {
   }
   for (const line of [
     '- `crm_test_app`: Somebody for this test.',
-    '| on | everyone | `crm_test_app` |',
-    '| [`crm_test_notes`](#crm_test_notes) | – | insert, select, update of `note` |',
-    '| [`crm_connections`](#crm_connections) | – | select of `organisation_id`, `id`, `provider`, `status` |',
-    '| [`crm_sync_log_ensure_partitions`](#crm_sync_log_ensure_partitions) | – | execute |',
+    '| on | everyone | `crm_app` | `crm_reader` | `crm_test_app` | `crm_worker` |',
+    '| [`crm_test_notes`](#crm_test_notes) | – | – | – | insert, select, update of `note` | – |',
+    '| select of `organisation_id`, `id`, `provider`, `status` |',
+    '| [`crm_sync_log_ensure_partitions`](#crm_sync_log_ensure_partitions) | – | – | – | execute | – |',
     "- `crm_test_notes_tenant`: Its own alone.\\\n  `FOR SELECT TO crm_test_app USING (note = 'a|b'::text)`",
     '| `note` | `text` | null |  | Two lines. |',
     '| [`crm_test_notes`](#crm_test_notes) | A table with a \\| and a \\*star\\*. |',
