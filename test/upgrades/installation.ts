@@ -1,0 +1,96 @@
+import { randomBytes } from 'node:crypto';
+import type pg from 'pg';
+import { afterAll, beforeAll, inject } from 'vitest';
+import { migrate, withClient } from '../../dev/database.js';
+import { migrations } from '../migrations/support.js';
+import { type TestDatabase, useDatabase } from '../support/database.js';
+import { type Release, releases } from './releases.js';
+
+/** Who connects: the owner, as a deploy does, and what runs bound to its rights. */
+export interface Logins {
+  owner: string;
+  application: string;
+  worker: string;
+}
+
+/** Gives a test file logins of its own, and takes them away after its databases, which have to come after. */
+export function useLogins(): Logins {
+  const suffix = randomBytes(4).toString('hex');
+  const logins = {
+    owner: `crm_test_owner_${suffix}`,
+    application: `crm_test_application_${suffix}`,
+    worker: `crm_test_worker_${suffix}`,
+  };
+  beforeAll(() =>
+    withClient(inject('serverUrl'), (client) =>
+      client.query(
+        `create role ${logins.owner} createrole; create role ${logins.application}; create role ${logins.worker}`,
+      ),
+    ),
+  );
+  afterAll(() =>
+    withClient(inject('serverUrl'), (client) =>
+      client.query(`drop role ${logins.owner}, ${logins.application}, ${logins.worker}`),
+    ),
+  );
+  return logins;
+}
+
+/** A database in which the host's tables are an ordinary user's, who migrates. */
+export function useInstallation({ owner }: Logins): TestDatabase {
+  const database = useDatabase('host');
+  beforeAll(() =>
+    database.pool.query(
+      `grant create on schema public to ${owner};
+       alter table organisations owner to ${owner};
+       alter table contacts owner to ${owner}`,
+    ),
+  );
+  return database;
+}
+
+/** Migrates as the owner, up to a migration's number or down to it, in one transaction as a deploy does. */
+export async function migrateTo(
+  { url }: TestDatabase,
+  { owner }: Logins,
+  number = migrations.length,
+): Promise<void> {
+  await withClient(url, async (client) => {
+    await client.query(`set session authorization ${owner}`);
+    const { rows } = await client.query("select to_regclass('pgmigrations') is not null as is_there");
+    const applied = rows[0].is_there ? await client.query('select from pgmigrations') : { rowCount: 0 };
+    const steps = number - (applied.rowCount ?? 0);
+    if (steps !== 0) await migrate(client, steps > 0 ? 'up' : 'down', Math.abs(steps));
+  });
+}
+
+/** Installs a release, with its data and that of those before it. */
+export async function install(
+  database: TestDatabase,
+  logins: Logins,
+  { version, lastMigration }: Release,
+): Promise<void> {
+  await migrateTo(database, logins, lastMigration);
+  for (const release of releases) {
+    await database.pool.query(release.data);
+    if (release.version === version) return;
+  }
+}
+
+/**
+ * Lets the logins be what the schema has roles for, and read the host's tables.
+ *
+ * @returns whether the schema has roles
+ */
+export async function grantRoles(pool: pg.Pool, { application, worker }: Logins): Promise<boolean> {
+  const { rows } = await pool.query(
+    "select count(*)::integer as found from pg_roles where rolname in ('crm_app', 'crm_worker')",
+  );
+  if (rows[0].found < 2) return false;
+  await pool.query(
+    `grant crm_app to ${application};
+     grant crm_worker to ${worker};
+     grant select on organisations, contacts to ${application}, ${worker}`,
+  );
+  return true;
+}

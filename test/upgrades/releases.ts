@@ -1,0 +1,53 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { projectPath } from '../../dev/database.js';
+
+/** A release, as what it left behind: kept here as it was released, because a clone may lack the history. */
+export interface Release {
+  version: string;
+  /** The last migration it brought. */
+  lastMigration: number;
+  /** What an installation of it holds, beyond what one of the release before does. */
+  data: string;
+  queries: readonly ReleasedQuery[];
+}
+
+/** A statement that a release sends. */
+export interface ReleasedQuery {
+  name: string;
+  text: string;
+  /** In the order of their numbers. */
+  parameterNames: readonly string[];
+}
+
+/** All releases, in order. 1.0.5 brought queries, and left the database as it was. */
+export const releases: readonly Release[] = [release('1.0.4', 4), release('1.0.5', 4), release('1.1.0', 9)];
+
+/** The statements of a file of `queries/`, as they are sent: `:name` by number, and no hints for pgtyped. */
+export function readQueries(source: string): ReleasedQuery[] {
+  const [, ...sections] = source.split(/^\/\* @name /m);
+  return sections.map((section) => {
+    const [heading = '', ...lines] = section.split('\n');
+    const [name = ''] = heading.split(' ');
+    const body = lines
+      .filter((line) => !/^\s*--/.test(line))
+      .join('\n')
+      .trim();
+    const parameterNames: string[] = [];
+    const text = body
+      .replace(/(?<!:):([a-z]\w*)!?/gi, (_, parameter: string) => {
+        if (!parameterNames.includes(parameter)) parameterNames.push(parameter);
+        return `$${parameterNames.indexOf(parameter) + 1}`;
+      })
+      .replace(/ as "(\w+)[!?]"/g, ' as "$1"')
+      .replace(/;$/, '');
+    return { name, text, parameterNames };
+  });
+}
+
+function release(version: string, lastMigration: number): Release {
+  const folder = projectPath(`test/upgrades/releases/${version}`);
+  const queries = readdirSync(`${folder}/queries`).flatMap((file) =>
+    readQueries(readFileSync(`${folder}/queries/${file}`, 'utf8')),
+  );
+  return { version, lastMigration, data: readFileSync(`${folder}/data.sql`, 'utf8'), queries };
+}

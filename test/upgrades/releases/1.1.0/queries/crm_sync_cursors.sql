@@ -1,0 +1,82 @@
+/* @name syncCursorList */
+-- Where the streams of a connection stand: one row per stream, by primary key.
+select
+  direction,
+  entity_type as "entityType",
+  kind,
+  synced_to_at as "syncedTo",
+  token,
+  page,
+  version,
+  moved_at as "movedAt"
+from crm_sync_cursors
+where organisation_id = :organisationId!::uuid
+  and connection_id = :connectionId!::uuid
+order by
+  direction,
+  entity_type;
+
+/* @name syncCursorReset */
+-- Lets one stream of a live connection begin again, and with an inbound one the connection's own cursor.
+-- One row, or none if there is no such stream. By primary keys; locks the connection for the transaction,
+-- then the cursor.
+with connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+reset as (
+  update crm_sync_cursors as cursor
+  set
+    kind = null,
+    synced_to_at = null,
+    token = null,
+    page = null,
+    version = cursor.version + 1,
+    moved_at = crm_now()
+  from connection
+  where cursor.organisation_id = connection.organisation_id
+    and cursor.connection_id = connection.id
+    and cursor.direction = :direction!::text
+    and cursor.entity_type = :entityType!::text
+  returning
+    cursor.direction,
+    cursor.version
+),
+forgotten as (
+  update crm_connections
+  set last_synced_at = null
+  from connection
+  cross join reset
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and reset.direction = 'inbound'
+)
+select version
+from reset;
+
+/* @name syncCursorForget */
+-- Removes the cursor of a stream that is not synced any more, so that it holds up the connection's own
+-- cursor no longer. One row, or none if there is no such stream. By primary key; locks the connection for
+-- the transaction, then the cursor.
+with connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+  for no key update
+)
+delete from crm_sync_cursors as cursor
+using connection
+where cursor.organisation_id = connection.organisation_id
+  and cursor.connection_id = connection.id
+  and cursor.direction = :direction!::text
+  and cursor.entity_type = :entityType!::text
+returning cursor.version;

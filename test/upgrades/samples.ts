@@ -1,0 +1,224 @@
+/** Whose connection runs a query: the tenant-bound application's, or the sync worker's. */
+export type Runner = 'application' | 'worker';
+
+/** Calls of a query on what `releases/…/data.sql` put into the database. */
+export interface Samples {
+  runner: Runner;
+  calls: readonly Record<string, unknown>[];
+}
+
+/** The moment at which the calls are made, as far as the schema's own clock is asked. */
+export const calledAt = '2026-11-16T09:00:00Z';
+
+/** The tenant that the calls concern. */
+export const organisationId = '00000001-0000-4000-8000-000000000000';
+
+const [reapit, alto, street, agentos, , custom] = [1, 2, 3, 4, 5, 6].map((number) => ({
+  organisationId,
+  connectionId: `00000001-0000-4000-8000-0000000d000${number}`,
+}));
+const people = [1, 2, 3, 4, 5, 6, 7].map((number) => `00000001-0000-4000-8000-0000000c000${number}`);
+const [one, two, three, four, five] = people;
+const stranger = '00000002-0000-4000-8000-0000000c0001';
+const nobody = '00000000-0000-0000-0000-000000000000';
+
+const openRun = { ...reapit, runId: '3' };
+const newRun = { ...street, runId: '5' };
+const lostRun = { ...alto, runId: '4' };
+
+const error = { kind: 'validation', retryable: true, message: 'No name.' };
+const kinds = ['auth', 'validation', 'timeout', 'rate_limited', 'conflict'];
+const firstPage = { limit: 3, beforeOccurredAt: null, beforeId: null };
+const since = '2025-01-01T00:00:00Z';
+const stream = { ...reapit, direction: 'inbound', entityType: 'contact' };
+
+function record(externalId: string, provider = 'reapit') {
+  return { organisationId, providers: [provider], entityTypes: ['contact'], externalIds: [externalId] };
+}
+
+/** Something of the shape of a JWE, bound to a connection. */
+function credentials(connectionId: string | undefined, provider: string, kid = 'key-3') {
+  const aad = Buffer.from(`nurturehub-crm:${organisationId}:${connectionId}:${provider}`);
+  return {
+    protected: 'eyJhbGciOiJBMjU2S1ciLCJlbmMiOiJBMjU2R0NNIn0',
+    header: { kid },
+    encrypted_key: 'n'.repeat(54),
+    iv: 'n'.repeat(16),
+    ciphertext: 'n'.repeat(80),
+    tag: 'n'.repeat(22),
+    aad: aad.toString('base64url'),
+  };
+}
+
+const events = {
+  occurredAts: ['2026-11-16T08:59:30Z', null, null],
+  directions: ['inbound', 'inbound', 'outbound'],
+  entityTypes: ['contact', 'contact', 'contact'],
+  externalIds: ['due', 'OXF7', null],
+  internalIds: [null, people[6], one],
+  statuses: ['error', 'success', 'success'],
+  errors: [error, null, null],
+};
+
+function batch(run: typeof openRun, batchNumber: number) {
+  return {
+    ...run,
+    ...events,
+    batchNumber,
+    leaseSeconds: 300,
+    retryAfters: [60, null, null],
+    areLinks: [false, true, false],
+    changeVersions: [null, null, '1'],
+    cursorDirections: ['inbound'],
+    cursorEntityTypes: ['contact'],
+    cursorVersions: [run === openRun ? 3 : 0],
+    cursorKinds: ['timestamp'],
+    cursorSyncedTos: ['2026-11-16T08:59:00.654321Z'],
+    cursorTokens: [null],
+    cursorPages: [null],
+  };
+}
+
+function finish(run: typeof openRun, outcome: string, failure: object | null) {
+  const rest = { credentialsVersion: null, retryAfterSeconds: null, hasMore: false, reason: null };
+  return { ...rest, ...run, outcome, error: failure };
+}
+
+const application = (...calls: Samples['calls']): Samples => ({ runner: 'application', calls });
+const worker = (...calls: Samples['calls']): Samples => ({ runner: 'worker', calls });
+
+const newId = '00000001-0000-4000-8000-0000000d0009';
+
+/**
+ * Each query of each release. Where a query lost or won a parameter between releases, the calls have it,
+ * and each release takes what it knows.
+ */
+export const samples: Readonly<Record<string, Samples>> = {
+  connectionAdvanceLastSyncedAt: application(
+    { ...reapit, lastSyncedAt: '2026-11-16T08:59:59.999999Z' },
+    { ...reapit, lastSyncedAt: '2025-01-01T00:00:00Z' },
+    { ...agentos, lastSyncedAt: '2026-11-16T09:00:00Z' },
+  ),
+  connectionConnect: application(
+    {
+      organisationId,
+      connectionId: newId,
+      provider: 'loop',
+      credentials: credentials(newId, 'loop'),
+      credentialsExpiresAt: '2026-11-16T10:00:00Z',
+    },
+    {
+      organisationId,
+      connectionId: newId,
+      provider: 'reapit',
+      credentials: credentials(newId, 'reapit'),
+      credentialsExpiresAt: null,
+    },
+  ),
+  connectionDisconnect: application({ ...reapit, reason: 'Moved to Street.' }, { ...agentos, reason: null }),
+  connectionDropWork: application(agentos ?? {}, reapit ?? {}),
+  connectionGet: application(reapit ?? {}, alto ?? {}, agentos ?? {}),
+  connectionGetCredentials: worker(reapit ?? {}, street ?? {}, agentos ?? {}),
+  connectionGetLive: application(
+    { organisationId, provider: 'reapit' },
+    { organisationId, provider: 'agentos' },
+  ),
+  connectionListTotals: worker({}),
+  connectionListWithHealth: application({ organisationId, failuresSince: since }),
+  connectionRequestSync: application({
+    organisationId,
+    connectionIds: [alto?.connectionId, custom?.connectionId],
+    isUrgent: true,
+  }),
+  connectionResetLastSyncedAt: application(reapit ?? {}, agentos ?? {}),
+  connectionSetStatus: application(
+    { ...reapit, status: 'error', reason: 'Access was withdrawn.', credentialsVersion: 7 },
+    { ...alto, status: 'active', reason: null, credentialsVersion: null },
+    { ...agentos, status: 'active', reason: null, credentialsVersion: null },
+  ),
+  connectionSetSyncInterval: application({ ...street, syncIntervalSeconds: 600 }),
+  connectionTotalWork: worker({}),
+  contactExternalIdLink: application(
+    { ...record('OXF5'), contactIds: [five] },
+    { ...record('OXF1'), contactIds: [one] },
+    { ...record('OXF3'), contactIds: [five] },
+    { ...record('OXF6'), contactIds: [one] },
+    { ...record('OXF6'), contactIds: [stranger] },
+  ),
+  contactExternalIdListByContacts: application({ organisationId, contactIds: people }),
+  contactExternalIdRepoint: application({ ...record('OXF3'), fromContactIds: [three], toContactIds: [five] }),
+  contactExternalIdResolve: application({
+    organisationId,
+    provider: 'reapit',
+    entityType: 'contact',
+    externalIds: ['OXF1', 'oxf1', 'unknown'],
+  }),
+  contactExternalIdUnlink: application({ ...record('Ω 1', 'agentos'), contactIds: [four] }),
+  credentialsCountByKey: worker({}),
+  credentialsListByKey: worker({
+    keyId: 'key-1',
+    afterOrganisationId: nobody,
+    afterConnectionId: nobody,
+    limit: 10,
+  }),
+  credentialsReplace: worker(
+    {
+      ...reapit,
+      provider: 'reapit',
+      credentialsVersion: 7,
+      credentials: credentials(reapit?.connectionId, 'reapit', 'key-2'),
+      credentialsExpiresAt: '2026-11-16T11:00:00Z',
+    },
+    {
+      ...alto,
+      provider: 'alto',
+      credentialsVersion: 99,
+      credentials: credentials(alto?.connectionId, 'alto'),
+      credentialsExpiresAt: null,
+    },
+  ),
+  credentialsRewrap: worker({
+    keyId: 'key-1',
+    organisationIds: [organisationId],
+    connectionIds: [reapit?.connectionId],
+    credentialsVersions: [7],
+    credentials: [credentials(reapit?.connectionId, 'reapit', 'key-4')],
+  }),
+  outboundChangeAnnounce: worker({ limit: 10 }),
+  outboundChangeClaim: worker({ ...openRun, limit: 10 }, { ...lostRun, limit: 10 }),
+  outboundChangeListWaiting: application({ ...reapit, contactIds: people }),
+  outboundChangeRecord: application(
+    { organisationId, contactIds: [two, one], fromConnectionId: null },
+    { organisationId, contactIds: [stranger], fromConnectionId: reapit?.connectionId },
+  ),
+  syncBatchRecord: worker(batch(openRun, 2), batch(openRun, 1), batch(newRun, 1), batch(lostRun, 1)),
+  syncCursorForget: application({ ...stream, entityType: 'landlord' }),
+  syncCursorList: application(reapit ?? {}),
+  syncCursorReset: application(stream),
+  syncFailureClaim: worker({ ...openRun, limit: 10 }, { ...lostRun, limit: 10 }),
+  syncFailureCountByKind: application({ ...reapit, kinds }),
+  syncFailureList: application({ ...reapit, kinds, beforeLastFailedAt: null, beforeId: null, limit: 10 }),
+  syncFailureReplay: application({
+    ...reapit,
+    kinds,
+    failedFrom: since,
+    failedBefore: '2100-01-01T00:00:00Z',
+    limit: 10,
+  }),
+  syncLogCountErrorsByKind: application({ ...reapit, since }),
+  syncLogListByConnection: application({ ...reapit, ...firstPage }),
+  syncLogListByContact: application({ organisationId, contactId: one, ...firstPage }),
+  syncLogListFailures: application({ ...alto, ...firstPage }),
+  syncLogRecord: application({ ...reapit, ...events }),
+  syncRunClaim: worker({ worker: 'test:5', limit: 10, leaseSeconds: 300 }),
+  syncRunFinish: worker(
+    finish(openRun, 'success', null),
+    finish(openRun, 'failed', { ...error, kind: 'auth' }),
+    finish(newRun, 'cancelled', null),
+    finish(lostRun, 'success', null),
+  ),
+  syncRunHeartbeat: worker({ ...openRun, leaseSeconds: 600 }, { ...lostRun, leaseSeconds: 600 }),
+  syncRunListByConnection: application({ ...reapit, beforeId: null, limit: 2 }),
+  syncRunPurge: worker({ endedBefore: '2026-01-01T00:00:00Z', limit: 10 }),
+  syncRunSweep: worker({ limit: 10 }),
+};
