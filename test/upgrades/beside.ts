@@ -13,7 +13,7 @@ export interface Fared {
 }
 
 /**
- * Does `work` while clients of a release go on: three that call every query over and over, and one that
+ * Does `work` while clients of a release go on: two that call every query over and over, and one that
  * records events. All have called everything before, and their statements are prepared but once.
  */
 export async function beside(
@@ -23,7 +23,7 @@ export async function beside(
   work: () => Promise<void>,
 ): Promise<Fared> {
   const fared: Fared = { rounds: 0, failures: [], recorded: 0 };
-  const clients = Array.from({ length: 4 }, () => new pg.Client({ connectionString: url }));
+  const clients = Array.from({ length: 3 }, () => new pg.Client({ connectionString: url }));
   try {
     for (const client of clients) {
       await client.connect();

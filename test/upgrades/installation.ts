@@ -1,12 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import type pg from 'pg';
 import { afterAll, beforeAll, inject } from 'vitest';
 import { migrate, withClient } from '../../dev/database.js';
 import { migrations } from '../migrations/support.js';
 import { type TestDatabase, useDatabase } from '../support/database.js';
 import { type Release, releases } from './releases.js';
 
-/** Who connects: the owner, as a deploy does, and what runs bound to its rights. */
+/** Who connects: the owner, as a deploy does, and members of the roles that the schema has since 0010. */
 export interface Logins {
   owner: string;
   application: string;
@@ -24,7 +23,9 @@ export function useLogins(): Logins {
   beforeAll(() =>
     withClient(inject('serverUrl'), (client) =>
       client.query(
-        `create role ${logins.owner} createrole; create role ${logins.application}; create role ${logins.worker}`,
+        `create role ${logins.owner} createrole;
+         create role ${logins.application} in role crm_app;
+         create role ${logins.worker} in role crm_worker`,
       ),
     ),
   );
@@ -36,14 +37,15 @@ export function useLogins(): Logins {
   return logins;
 }
 
-/** A database in which the host's tables are an ordinary user's, who migrates. */
-export function useInstallation({ owner }: Logins): TestDatabase {
+/** A database in which the host's tables are an ordinary user's, who migrates, and are read by the others. */
+export function useInstallation({ owner, application, worker }: Logins): TestDatabase {
   const database = useDatabase('host');
   beforeAll(() =>
     database.pool.query(
       `grant create on schema public to ${owner};
        alter table organisations owner to ${owner};
-       alter table contacts owner to ${owner}`,
+       alter table contacts owner to ${owner};
+       grant select on organisations, contacts to ${application}, ${worker}`,
     ),
   );
   return database;
@@ -75,22 +77,4 @@ export async function install(
     await database.pool.query(release.data);
     if (release.version === version) return;
   }
-}
-
-/**
- * Lets the logins be what the schema has roles for, and read the host's tables.
- *
- * @returns whether the schema has roles
- */
-export async function grantRoles(pool: pg.Pool, { application, worker }: Logins): Promise<boolean> {
-  const { rows } = await pool.query(
-    "select count(*)::integer as found from pg_roles where rolname in ('crm_app', 'crm_worker')",
-  );
-  if (rows[0].found < 2) return false;
-  await pool.query(
-    `grant crm_app to ${application};
-     grant crm_worker to ${worker};
-     grant select on organisations, contacts to ${application}, ${worker}`,
-  );
-  return true;
 }

@@ -14,6 +14,9 @@ const logins = useLogins();
  */
 const releasedInWrongOrder = '0005_create_crm_outbound_changes.sql';
 
+/** Whether SQL waits for a lock for less than the second after which PostgreSQL looks for deadlocks. */
+const givesWay = (sql: string) => /lock_timeout = '\d{1,3}ms'/.test(sql);
+
 /** A query as the host runs it in the transaction that changes a contact: contacts come first. */
 function afterContact({ name, text, parameterNames }: ReleasedQuery) {
   const [params = {}] = samples[name]?.calls ?? [];
@@ -46,6 +49,7 @@ describe.each(upgraded)('queries of $version', (release) => {
 
   /** Which queries get into a deadlock with SQL that runs in one transaction, and over which tables. */
   async function deadlocksWith(sql: string): Promise<Record<string, string[]>> {
+    if (givesWay(sql)) return {};
     const order = await lockOrder(pool, (client) => client.query(sql));
     const found: Record<string, string[]> = {};
     for (const query of release.queries.filter(isNew)) {
