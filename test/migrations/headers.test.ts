@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
-import { type Migration, migrations } from './support.js';
+import { type Migration, migrations, rolledBack } from './support.js';
 
 const { pool } = useDatabase('host');
 
@@ -115,14 +115,20 @@ describe.each(migrations)('$file', (migration) => {
     expect(bareSql(migration.text)).not.toMatch(/select\s+\*/);
   });
 
-  test('locks the tables and scans the tables that its header says, and no others', async () => {
+  test('locks and scans the tables that its header says, makes wait whom that means, and nobody else', async () => {
     const earlier = migrations.slice(0, migrations.indexOf(migration));
     await migratedAlone(earlier, async (client) => {
       const existing = await tables(client);
       const readBefore = await rowsScanned(client, existing);
       await client.query('begin');
       await client.query(migration.up);
-      expect(await heldLocks(client, existing)).toEqual(namedLocks(header(migration, 'Locks')));
+      const locks = namedLocks(header(migration, 'Locks'));
+      expect(await heldLocks(client, existing)).toEqual(locks);
+      // Partitions follow the log.
+      for (const table of existing.filter((name) => !name.startsWith('crm_sync_log_'))) {
+        const lock = locks.find((named) => named.startsWith(`${table} `));
+        expect(await waiting(table), table).toEqual(whoWaits(lock?.slice(table.length + 1)));
+      }
       const read = await rowsScanned(client, existing);
       const scanned = header(migration, 'Scans');
       expect(existing.filter((table) => read.get(table) !== readBefore.get(table))).toEqual(
@@ -132,6 +138,45 @@ describe.each(migrations)('$file', (migration) => {
     });
   });
 });
+
+/** Statements of an application on a table, of which none finds a row. */
+const statements = {
+  reader: (table: string) => `select from ${table} where false`,
+  // As the check of a foreign key does.
+  referrer: (table: string) => `select from ${table} where false for key share`,
+  writer: (table: string) => `delete from ${table} where false`,
+};
+
+/** Who has to wait for a lock, by PostgreSQL's table of conflicts. */
+function whoWaits(mode: string | undefined): string[] {
+  switch (mode) {
+    case undefined:
+    case 'SHARE UPDATE EXCLUSIVE':
+      return [];
+    case 'SHARE':
+    case 'SHARE ROW EXCLUSIVE':
+      return ['writer'];
+    case 'EXCLUSIVE':
+      return ['referrer', 'writer'];
+    default:
+      return ['reader', 'referrer', 'writer'];
+  }
+}
+
+/** Who has to wait for a table at this moment: whoever goes on does so at once. */
+async function waiting(table: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const [name, statement] of Object.entries(statements)) {
+    await rolledBack(pool, async (client) => {
+      await client.query("set local lock_timeout = '1ms'");
+      await client.query(statement(table)).catch(({ code }) => {
+        expect(code).toBe('55P03');
+        found.push(name);
+      });
+    });
+  }
+  return found;
+}
 
 /** Runs `work` on tables that only the `earlier` migrations have touched, in committed transactions. */
 async function migratedAlone(

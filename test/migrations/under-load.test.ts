@@ -1,0 +1,48 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { fillHost, fillOwn } from '../../bench/installation.js';
+import { hostKinds, type Kind, ownKinds, Traffic } from '../../bench/traffic.js';
+import { withClient } from '../../dev/database.js';
+import { useDatabase } from '../support/database.js';
+import { migrations } from './support.js';
+
+const organisations = 400;
+
+describe.each([
+  ['from nothing', 0, hostKinds],
+  ['from 1.0.4', 4, [...hostKinds, ...ownKinds]],
+  ['from 1.1.0', 9, [...hostKinds, ...ownKinds]],
+] as const)('%s', (_, first, kinds) => {
+  const { url, pool } = useDatabase('host');
+  const pending = migrations.slice(first);
+
+  beforeAll(() =>
+    withClient(url, async (client) => {
+      await fillHost(client, organisations);
+      for (const { up } of migrations.slice(0, first)) await client.query(up);
+      if (first > 0) await fillOwn(client, organisations);
+    }),
+  );
+
+  test('no reader and no writer fails while migrations are applied, each in its transaction', async () => {
+    const { rows } = await pool.query('select count(*)::integer as contacts from contacts');
+    const traffic = await Traffic.start(url, kinds, organisations);
+    try {
+      await withClient(url, async (client) => {
+        for (const { file, up } of pending) {
+          traffic.begin(file);
+          await client.query(`begin; ${up} commit`);
+        }
+      });
+    } finally {
+      await traffic.stop();
+    }
+    const done = (kind: Kind) =>
+      traffic.waits.filter((wait) => wait.kind === kind).reduce((sum, { count }) => sum + count, 0);
+    expect(traffic.waits.filter(({ failures }) => failures.length > 0)).toEqual([]);
+    for (const kind of kinds) expect(done(kind)).toBeGreaterThan(0);
+    const inserts = kinds.find(({ table, access }) => table === 'contacts' && access === 'write') as Kind;
+    const after = await pool.query('select count(*)::integer as contacts from contacts');
+    // Each client runs its statement once before it is counted.
+    expect(after.rows[0].contacts).toBe(rows[0].contacts + 1 + done(inserts));
+  });
+});
