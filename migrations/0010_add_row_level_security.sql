@@ -5,7 +5,7 @@
 --          EXCLUSIVE, crm_sync_failures ACCESS EXCLUSIVE, crm_outbound_changes ACCESS EXCLUSIVE,
 --          contact_external_ids ACCESS EXCLUSIVE and crm_sync_log ACCESS EXCLUSIVE with its partitions: reads
 --          and writes wait until the end of the transaction, which by default is that of all pending files.
---          All are locked first; while one of them is busy, none is held for more than half a second.
+--          All are locked first, and all let go again where one of them stays busy for a tenth of a second.
 -- Scans:   nothing.
 -- Down:    drops the policies and takes the privileges away; loses no data. The roles stay, because they
 --          belong to the cluster.
@@ -17,9 +17,9 @@ set local statement_timeout = '1min';
 -- deadlock_timeout's default of one second, this migration gives way in a tie, never the application.
 do $$
 begin
-  for attempt in 1..20 loop
+  for attempt in 1..100 loop
     begin
-      set local lock_timeout = '500ms';
+      set local lock_timeout = '100ms';
       lock table
         crm_connections,
         crm_sync_runs,
@@ -33,11 +33,11 @@ begin
       return;
     exception
       when lock_not_available then
-        if attempt = 20 then
+        if attempt = 100 then
           raise;
         end if;
         -- What this attempt had locked is free again meanwhile.
-        perform pg_catalog.pg_sleep(0.3);
+        perform pg_catalog.pg_sleep(0.1);
     end;
   end loop;
 end
@@ -629,15 +629,34 @@ $$;
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-lock table
-  crm_connections,
-  crm_sync_runs,
-  crm_sync_cursors,
-  crm_sync_failures,
-  crm_outbound_changes,
-  contact_external_ids,
-  crm_sync_log
-in access exclusive mode;
+-- As on the way up.
+do $$
+begin
+  for attempt in 1..100 loop
+    begin
+      set local lock_timeout = '100ms';
+      lock table
+        crm_connections,
+        crm_sync_runs,
+        crm_sync_cursors,
+        crm_sync_failures,
+        crm_outbound_changes,
+        contact_external_ids,
+        crm_sync_log
+      in access exclusive mode;
+      set local lock_timeout = '5s';
+      return;
+    exception
+      when lock_not_available then
+        if attempt = 100 then
+          raise;
+        end if;
+        -- What this attempt had locked is free again meanwhile.
+        perform pg_catalog.pg_sleep(0.1);
+    end;
+  end loop;
+end
+$$;
 
 drop policy crm_connections_tenant_policy on crm_connections;
 drop policy crm_connections_worker_policy on crm_connections;
