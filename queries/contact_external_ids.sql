@@ -20,9 +20,14 @@ with wanted as (
     :externalIds!::text[],
     :contactIds!::uuid[]
   ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
-  left join contacts
-    on contacts.organisation_id = :organisationId!::uuid
-    and contacts.id = link.contact_id
+  left join lateral (
+    select id
+    from contacts
+    where organisation_id = :organisationId!::uuid
+      and id = link.contact_id
+    -- Keeps the planner from reading all contacts of the organisation.
+    limit 1
+  ) as contacts on true
 ),
 existing as (
   select
@@ -118,7 +123,8 @@ order by wanted.position;
 
 /* @name contactExternalIdListByContacts */
 -- All external ids of some contacts, by contact and provider. At most one row for each contact and
--- provider, by contact_external_ids_contact_id_provider_key.
+-- provider, by contact_external_ids_contact_id_provider_key («is true» keeps the planner from the primary key,
+-- through which it would read all mappings of the organisation).
 select
   contact_id as "contactId",
   provider,
@@ -127,7 +133,7 @@ select
   first_seen_at as "firstSeenAt",
   last_seen_at as "lastSeenAt"
 from contact_external_ids
-where organisation_id = :organisationId!::uuid
+where (organisation_id = :organisationId!::uuid) is true
   and contact_id = any(:contactIds!::uuid[])
 order by
   contact_id,
@@ -158,9 +164,14 @@ with wanted as (
     :fromContactIds!::uuid[],
     :toContactIds!::uuid[]
   ) with ordinality as move (provider, entity_type, external_id, from_contact_id, to_contact_id, position)
-  left join contacts
-    on contacts.organisation_id = :organisationId!::uuid
-    and contacts.id = move.to_contact_id
+  left join lateral (
+    select id
+    from contacts
+    where organisation_id = :organisationId!::uuid
+      and id = move.to_contact_id
+    -- Keeps the planner from reading all contacts of the organisation.
+    limit 1
+  ) as contacts on true
 ),
 held as (
   select

@@ -186,17 +186,21 @@ left join claimed on true;
 
 /* @name outboundChangeListWaiting */
 -- Which of some contacts are still to be pushed to a connection's CRM: those that wait, and those whose
--- push failed and is tried again. By primary keys.
+-- push failed and is tried again. By primary keys («is true» and the limits keep the planner from reading
+-- all that waits).
 select wanted.contact_id as "contactId!"
 from unnest(:contactIds!::uuid[]) as wanted (contact_id)
-where exists (
+cross join lateral (
+  (
     select
     from crm_outbound_changes as change
     where change.organisation_id = :organisationId!::uuid
       and change.contact_id = wanted.contact_id
-      and change.connection_id = :connectionId!::uuid
+      and (change.connection_id = :connectionId!::uuid) is true
+    limit 1
   )
-  or exists (
+  union all
+  (
     select
     from crm_sync_failures as failure
     where failure.organisation_id = :organisationId!::uuid
@@ -204,7 +208,10 @@ where exists (
       and failure.direction = 'outbound'
       and failure.record_id = wanted.contact_id::text
       and failure.next_attempt_at is not null
-  );
+    limit 1
+  )
+  limit 1
+) as waiting;
 
 /* @name outboundChangeRecord */
 -- Notes that contacts of an organisation changed: each is to be pushed to every live connection but the

@@ -117,10 +117,11 @@ cross join lateral (
   where failure.organisation_id = :organisationId!::uuid
     and failure.connection_id = :connectionId!::uuid
     and failure.kind = wanted.kind
-    and failure.last_failed_at <= coalesce(:beforeLastFailedAt::timestamptz, 'infinity')
+    -- Not coalesce: row-level security would keep such a comparison from the index.
+    and failure.last_failed_at <= least(:beforeLastFailedAt::timestamptz, 'infinity')
     and (failure.last_failed_at, failure.id) < (
-      coalesce(:beforeLastFailedAt::timestamptz, 'infinity'),
-      coalesce(:beforeId::bigint, 0)
+      least(:beforeLastFailedAt::timestamptz, 'infinity'),
+      least(:beforeId::bigint, 9223372036854775807)
     )
   order by
     failure.last_failed_at desc,

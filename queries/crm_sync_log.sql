@@ -33,10 +33,11 @@ select
 from crm_sync_log
 where organisation_id = :organisationId!::uuid
   and connection_id = :connectionId!::uuid
-  and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')
+  -- Not coalesce: row-level security would keep such a comparison from the index.
+  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
   and (occurred_at, id) < (
-    coalesce(:beforeOccurredAt::timestamptz, 'infinity'),
-    coalesce(:beforeId::bigint, 0)
+    least(:beforeOccurredAt::timestamptz, 'infinity'),
+    least(:beforeId::bigint, 9223372036854775807)
   )
 order by
   occurred_at desc,
@@ -59,21 +60,39 @@ select
   event.internal_id as "internalId",
   event.status,
   event.error
-from crm_sync_log as event
+from (
+  -- Limited here, so that the page is read by its index and no more than it.
+  select
+    organisation_id,
+    connection_id,
+    occurred_at,
+    id,
+    direction,
+    entity_type,
+    external_id,
+    internal_id,
+    status,
+    error
+  from crm_sync_log
+  where organisation_id = :organisationId!::uuid
+    and internal_id = :contactId!::uuid
+    -- Not coalesce: row-level security would keep such a comparison from the index.
+  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
+    and (occurred_at, id) < (
+      least(:beforeOccurredAt::timestamptz, 'infinity'),
+      least(:beforeId::bigint, 9223372036854775807)
+    )
+  order by
+    occurred_at desc,
+    id desc
+  limit :limit!::integer
+) as event
 inner join crm_connections as connection
   on connection.organisation_id = event.organisation_id
   and connection.id = event.connection_id
-where event.organisation_id = :organisationId!::uuid
-  and event.internal_id = :contactId!::uuid
-  and event.occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')
-  and (event.occurred_at, event.id) < (
-    coalesce(:beforeOccurredAt::timestamptz, 'infinity'),
-    coalesce(:beforeId::bigint, 0)
-  )
 order by
   event.occurred_at desc,
-  event.id desc
-limit :limit!::integer;
+  event.id desc;
 
 /* @name syncLogListFailures */
 -- The failures of a connection, newest first: the page of at most `limit` events before the given
@@ -94,10 +113,11 @@ from crm_sync_log
 where (organisation_id = :organisationId!::uuid) is true
   and connection_id = :connectionId!::uuid
   and status = 'error'
-  and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')
+  -- Not coalesce: row-level security would keep such a comparison from the index.
+  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
   and (occurred_at, id) < (
-    coalesce(:beforeOccurredAt::timestamptz, 'infinity'),
-    coalesce(:beforeId::bigint, 0)
+    least(:beforeOccurredAt::timestamptz, 'infinity'),
+    least(:beforeId::bigint, 9223372036854775807)
   )
 order by
   occurred_at desc,

@@ -147,7 +147,7 @@ ended as (
   from run, clock
   where crm_sync_runs.organisation_id = :organisationId!::uuid
     and crm_sync_runs.connection_id = :connectionId!::uuid
-    and crm_sync_runs.id = run.id
+    and crm_sync_runs.id = :runId!::bigint
     and run.is_held
 ),
 judged as (
@@ -292,31 +292,28 @@ select
 from crm_sync_runs
 where organisation_id = :organisationId!::uuid
   and connection_id = :connectionId!::uuid
-  and id < coalesce(:beforeId::bigint, 9223372036854775807)
+  -- Not coalesce: row-level security would keep such a comparison from the index.
+  and id < least(:beforeId::bigint, 9223372036854775807)
 order by id desc
 limit :limit!::integer;
 
 /* @name syncRunPurge */
 -- Deletes runs that ended before a time, over all organisations, oldest first; at most `limit` of them,
 -- and none that somebody has locked. One row: how many. By crm_sync_runs_ended_at_idx.
-with old as (
-  select
-    organisation_id,
-    connection_id,
-    id
-  from crm_sync_runs
-  where ended_at < :endedBefore!::timestamptz
-  order by ended_at
-  limit :limit!::integer
-  for update skip locked
-),
-purged as (
+with purged as (
   delete from crm_sync_runs
-  using old
-  where crm_sync_runs.organisation_id = old.organisation_id
-    and crm_sync_runs.connection_id = old.connection_id
-    and crm_sync_runs.id = old.id
-  returning crm_sync_runs.id
+  -- Not a join: not knowing how few they are, the planner would read the whole table for one.
+  where ctid = any(
+    array(
+      select ctid
+      from crm_sync_runs
+      where ended_at < :endedBefore!::timestamptz
+      order by ended_at
+      limit :limit!::integer
+      for update skip locked
+    )
+  )
+  returning id
 )
 select count(*)::integer as "purged!"
 from purged;

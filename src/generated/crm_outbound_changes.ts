@@ -269,23 +269,27 @@ export interface OutboundChangeListWaitingQuery {
   result: OutboundChangeListWaitingResult;
 }
 
-const outboundChangeListWaitingIR = {"usedParamSet":{"contactIds":true,"organisationId":true,"connectionId":true},"params":[{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":210,"b":221}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":356,"b":371},{"a":584,"b":599}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":460,"b":473},{"a":641,"b":654}]}],"statement":"-- Which of some contacts are still to be pushed to a connection's CRM: those that wait, and those whose\n-- push failed and is tried again. By primary keys.\nselect wanted.contact_id as \"contactId!\"\nfrom unnest(:contactIds!::uuid[]) as wanted (contact_id)\nwhere exists (\n    select\n    from crm_outbound_changes as change\n    where change.organisation_id = :organisationId!::uuid\n      and change.contact_id = wanted.contact_id\n      and change.connection_id = :connectionId!::uuid\n  )\n  or exists (\n    select\n    from crm_sync_failures as failure\n    where failure.organisation_id = :organisationId!::uuid\n      and failure.connection_id = :connectionId!::uuid\n      and failure.direction = 'outbound'\n      and failure.record_id = wanted.contact_id::text\n      and failure.next_attempt_at is not null\n  )"};
+const outboundChangeListWaitingIR = {"usedParamSet":{"contactIds":true,"organisationId":true,"connectionId":true},"params":[{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":285,"b":296}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":441,"b":456},{"a":693,"b":708}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":546,"b":559},{"a":750,"b":763}]}],"statement":"-- Which of some contacts are still to be pushed to a connection's CRM: those that wait, and those whose\n-- push failed and is tried again. By primary keys («is true» and the limits keep the planner from reading\n-- all that waits).\nselect wanted.contact_id as \"contactId!\"\nfrom unnest(:contactIds!::uuid[]) as wanted (contact_id)\ncross join lateral (\n  (\n    select\n    from crm_outbound_changes as change\n    where change.organisation_id = :organisationId!::uuid\n      and change.contact_id = wanted.contact_id\n      and (change.connection_id = :connectionId!::uuid) is true\n    limit 1\n  )\n  union all\n  (\n    select\n    from crm_sync_failures as failure\n    where failure.organisation_id = :organisationId!::uuid\n      and failure.connection_id = :connectionId!::uuid\n      and failure.direction = 'outbound'\n      and failure.record_id = wanted.contact_id::text\n      and failure.next_attempt_at is not null\n    limit 1\n  )\n  limit 1\n) as waiting"};
 
 /**
  * Query generated from SQL:
  * ```
  * -- Which of some contacts are still to be pushed to a connection's CRM: those that wait, and those whose
- * -- push failed and is tried again. By primary keys.
+ * -- push failed and is tried again. By primary keys («is true» and the limits keep the planner from reading
+ * -- all that waits).
  * select wanted.contact_id as "contactId!"
  * from unnest(:contactIds!::uuid[]) as wanted (contact_id)
- * where exists (
+ * cross join lateral (
+ *   (
  *     select
  *     from crm_outbound_changes as change
  *     where change.organisation_id = :organisationId!::uuid
  *       and change.contact_id = wanted.contact_id
- *       and change.connection_id = :connectionId!::uuid
+ *       and (change.connection_id = :connectionId!::uuid) is true
+ *     limit 1
  *   )
- *   or exists (
+ *   union all
+ *   (
  *     select
  *     from crm_sync_failures as failure
  *     where failure.organisation_id = :organisationId!::uuid
@@ -293,7 +297,10 @@ const outboundChangeListWaitingIR = {"usedParamSet":{"contactIds":true,"organisa
  *       and failure.direction = 'outbound'
  *       and failure.record_id = wanted.contact_id::text
  *       and failure.next_attempt_at is not null
+ *     limit 1
  *   )
+ *   limit 1
+ * ) as waiting
  * ```
  */
 export const outboundChangeListWaiting = new PreparedQuery<OutboundChangeListWaitingParams,OutboundChangeListWaitingResult>('outboundChangeListWaiting', outboundChangeListWaitingIR);

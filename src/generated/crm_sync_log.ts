@@ -98,7 +98,7 @@ export interface SyncLogListByConnectionQuery {
   result: SyncLogListByConnectionResult;
 }
 
-const syncLogListByConnectionIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":427,"b":442}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":472,"b":485}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":523,"b":539},{"a":608,"b":624}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":666,"b":674}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":737,"b":743}]}],"statement":"-- The timeline of a connection, newest first: the page of at most `limit` events before the given\n-- one. By the primary key, read backwards.\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  occurred_at as \"occurredAt\",\n  id,\n  direction,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  internal_id as \"internalId\",\n  status,\n  error\nfrom crm_sync_log\nwhere organisation_id = :organisationId!::uuid\n  and connection_id = :connectionId!::uuid\n  and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')\n  and (occurred_at, id) < (\n    coalesce(:beforeOccurredAt::timestamptz, 'infinity'),\n    coalesce(:beforeId::bigint, 0)\n  )\norder by\n  occurred_at desc,\n  id desc\nlimit :limit!::integer"};
+const syncLogListByConnectionIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":427,"b":442}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":472,"b":485}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":603,"b":619},{"a":685,"b":701}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":740,"b":748}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":829,"b":835}]}],"statement":"-- The timeline of a connection, newest first: the page of at most `limit` events before the given\n-- one. By the primary key, read backwards.\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  occurred_at as \"occurredAt\",\n  id,\n  direction,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  internal_id as \"internalId\",\n  status,\n  error\nfrom crm_sync_log\nwhere organisation_id = :organisationId!::uuid\n  and connection_id = :connectionId!::uuid\n  -- Not coalesce: row-level security would keep such a comparison from the index.\n  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')\n  and (occurred_at, id) < (\n    least(:beforeOccurredAt::timestamptz, 'infinity'),\n    least(:beforeId::bigint, 9223372036854775807)\n  )\norder by\n  occurred_at desc,\n  id desc\nlimit :limit!::integer"};
 
 /**
  * Query generated from SQL:
@@ -119,10 +119,11 @@ const syncLogListByConnectionIR = {"usedParamSet":{"organisationId":true,"connec
  * from crm_sync_log
  * where organisation_id = :organisationId!::uuid
  *   and connection_id = :connectionId!::uuid
- *   and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')
+ *   -- Not coalesce: row-level security would keep such a comparison from the index.
+ *   and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
  *   and (occurred_at, id) < (
- *     coalesce(:beforeOccurredAt::timestamptz, 'infinity'),
- *     coalesce(:beforeId::bigint, 0)
+ *     least(:beforeOccurredAt::timestamptz, 'infinity'),
+ *     least(:beforeId::bigint, 9223372036854775807)
  *   )
  * order by
  *   occurred_at desc,
@@ -174,7 +175,7 @@ export interface SyncLogListByContactQuery {
   result: SyncLogListByContactResult;
 }
 
-const syncLogListByContactIR = {"usedParamSet":{"organisationId":true,"contactId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":755,"b":770}]},{"name":"contactId","required":true,"transform":{"type":"scalar"},"locs":[{"a":804,"b":814}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":858,"b":874},{"a":955,"b":971}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":1013,"b":1021}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1096,"b":1102}]}],"statement":"-- The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before\n-- the given one, each with its connection's provider. By crm_sync_log_internal_id_idx, and\n-- crm_connections_pkey for each event.\nselect\n  event.organisation_id as \"organisationId\",\n  event.connection_id as \"connectionId\",\n  connection.provider,\n  event.occurred_at as \"occurredAt\",\n  event.id,\n  event.direction,\n  event.entity_type as \"entityType\",\n  event.external_id as \"externalId\",\n  event.internal_id as \"internalId\",\n  event.status,\n  event.error\nfrom crm_sync_log as event\ninner join crm_connections as connection\n  on connection.organisation_id = event.organisation_id\n  and connection.id = event.connection_id\nwhere event.organisation_id = :organisationId!::uuid\n  and event.internal_id = :contactId!::uuid\n  and event.occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')\n  and (event.occurred_at, event.id) < (\n    coalesce(:beforeOccurredAt::timestamptz, 'infinity'),\n    coalesce(:beforeId::bigint, 0)\n  )\norder by\n  event.occurred_at desc,\n  event.id desc\nlimit :limit!::integer"};
+const syncLogListByContactIR = {"usedParamSet":{"organisationId":true,"contactId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":852,"b":867}]},{"name":"contactId","required":true,"transform":{"type":"scalar"},"locs":[{"a":897,"b":907}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":1027,"b":1043},{"a":1113,"b":1129}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":1170,"b":1178}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1269,"b":1275}]}],"statement":"-- The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before\n-- the given one, each with its connection's provider. By crm_sync_log_internal_id_idx, and\n-- crm_connections_pkey for each event.\nselect\n  event.organisation_id as \"organisationId\",\n  event.connection_id as \"connectionId\",\n  connection.provider,\n  event.occurred_at as \"occurredAt\",\n  event.id,\n  event.direction,\n  event.entity_type as \"entityType\",\n  event.external_id as \"externalId\",\n  event.internal_id as \"internalId\",\n  event.status,\n  event.error\nfrom (\n  -- Limited here, so that the page is read by its index and no more than it.\n  select\n    organisation_id,\n    connection_id,\n    occurred_at,\n    id,\n    direction,\n    entity_type,\n    external_id,\n    internal_id,\n    status,\n    error\n  from crm_sync_log\n  where organisation_id = :organisationId!::uuid\n    and internal_id = :contactId!::uuid\n    -- Not coalesce: row-level security would keep such a comparison from the index.\n  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')\n    and (occurred_at, id) < (\n      least(:beforeOccurredAt::timestamptz, 'infinity'),\n      least(:beforeId::bigint, 9223372036854775807)\n    )\n  order by\n    occurred_at desc,\n    id desc\n  limit :limit!::integer\n) as event\ninner join crm_connections as connection\n  on connection.organisation_id = event.organisation_id\n  and connection.id = event.connection_id\norder by\n  event.occurred_at desc,\n  event.id desc"};
 
 /**
  * Query generated from SQL:
@@ -194,21 +195,39 @@ const syncLogListByContactIR = {"usedParamSet":{"organisationId":true,"contactId
  *   event.internal_id as "internalId",
  *   event.status,
  *   event.error
- * from crm_sync_log as event
+ * from (
+ *   -- Limited here, so that the page is read by its index and no more than it.
+ *   select
+ *     organisation_id,
+ *     connection_id,
+ *     occurred_at,
+ *     id,
+ *     direction,
+ *     entity_type,
+ *     external_id,
+ *     internal_id,
+ *     status,
+ *     error
+ *   from crm_sync_log
+ *   where organisation_id = :organisationId!::uuid
+ *     and internal_id = :contactId!::uuid
+ *     -- Not coalesce: row-level security would keep such a comparison from the index.
+ *   and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
+ *     and (occurred_at, id) < (
+ *       least(:beforeOccurredAt::timestamptz, 'infinity'),
+ *       least(:beforeId::bigint, 9223372036854775807)
+ *     )
+ *   order by
+ *     occurred_at desc,
+ *     id desc
+ *   limit :limit!::integer
+ * ) as event
  * inner join crm_connections as connection
  *   on connection.organisation_id = event.organisation_id
  *   and connection.id = event.connection_id
- * where event.organisation_id = :organisationId!::uuid
- *   and event.internal_id = :contactId!::uuid
- *   and event.occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')
- *   and (event.occurred_at, event.id) < (
- *     coalesce(:beforeOccurredAt::timestamptz, 'infinity'),
- *     coalesce(:beforeId::bigint, 0)
- *   )
  * order by
  *   event.occurred_at desc,
  *   event.id desc
- * limit :limit!::integer
  * ```
  */
 export const syncLogListByContact = new PreparedQuery<SyncLogListByContactParams,SyncLogListByContactResult>('syncLogListByContact', syncLogListByContactIR);
@@ -253,7 +272,7 @@ export interface SyncLogListFailuresQuery {
   result: SyncLogListFailuresResult;
 }
 
-const syncLogListFailuresIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":536,"b":551}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":590,"b":603}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":664,"b":680},{"a":749,"b":765}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":807,"b":815}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":878,"b":884}]}],"statement":"-- The failures of a connection, newest first: the page of at most `limit` events before the given\n-- one. By crm_sync_log_status_connection_id_idx; «is true» keeps the planner from the primary key,\n-- which would read the successes, too.\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  occurred_at as \"occurredAt\",\n  id,\n  direction,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  internal_id as \"internalId\",\n  status,\n  error as \"error!\"\nfrom crm_sync_log\nwhere (organisation_id = :organisationId!::uuid) is true\n  and connection_id = :connectionId!::uuid\n  and status = 'error'\n  and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')\n  and (occurred_at, id) < (\n    coalesce(:beforeOccurredAt::timestamptz, 'infinity'),\n    coalesce(:beforeId::bigint, 0)\n  )\norder by\n  occurred_at desc,\n  id desc\nlimit :limit!::integer"};
+const syncLogListFailuresIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":536,"b":551}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":590,"b":603}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":744,"b":760},{"a":826,"b":842}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":881,"b":889}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":970,"b":976}]}],"statement":"-- The failures of a connection, newest first: the page of at most `limit` events before the given\n-- one. By crm_sync_log_status_connection_id_idx; «is true» keeps the planner from the primary key,\n-- which would read the successes, too.\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  occurred_at as \"occurredAt\",\n  id,\n  direction,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  internal_id as \"internalId\",\n  status,\n  error as \"error!\"\nfrom crm_sync_log\nwhere (organisation_id = :organisationId!::uuid) is true\n  and connection_id = :connectionId!::uuid\n  and status = 'error'\n  -- Not coalesce: row-level security would keep such a comparison from the index.\n  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')\n  and (occurred_at, id) < (\n    least(:beforeOccurredAt::timestamptz, 'infinity'),\n    least(:beforeId::bigint, 9223372036854775807)\n  )\norder by\n  occurred_at desc,\n  id desc\nlimit :limit!::integer"};
 
 /**
  * Query generated from SQL:
@@ -276,10 +295,11 @@ const syncLogListFailuresIR = {"usedParamSet":{"organisationId":true,"connection
  * where (organisation_id = :organisationId!::uuid) is true
  *   and connection_id = :connectionId!::uuid
  *   and status = 'error'
- *   and occurred_at <= coalesce(:beforeOccurredAt::timestamptz, 'infinity')
+ *   -- Not coalesce: row-level security would keep such a comparison from the index.
+ *   and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
  *   and (occurred_at, id) < (
- *     coalesce(:beforeOccurredAt::timestamptz, 'infinity'),
- *     coalesce(:beforeId::bigint, 0)
+ *     least(:beforeOccurredAt::timestamptz, 'infinity'),
+ *     least(:beforeId::bigint, 9223372036854775807)
  *   )
  * order by
  *   occurred_at desc,
