@@ -1,0 +1,202 @@
+import pg from 'pg';
+import type { Size, Tenant } from '../../dev/busy-database/index.js';
+import { type QueryName, queries } from './every-query.js';
+import { expectations } from './plan-expectations.js';
+
+/** A node of a plan as PostgreSQL tells it, with what is looked at here. */
+export interface PlanNode {
+  'Node Type': string;
+  'Relation Name'?: string;
+  'Index Name'?: string;
+  'Shared Hit Blocks'?: number;
+  'Shared Read Blocks'?: number;
+  'Actual Rows'?: number;
+  'Actual Loops'?: number;
+  'Rows Removed by Filter'?: number;
+  'Rows Removed by Index Recheck'?: number;
+  Plans?: PlanNode[];
+}
+
+/** Whether the server plans for the values at hand or, as a prepared statement has it in the end, for any. */
+export type PlanMode = 'force_generic_plan' | 'force_custom_plan';
+
+/** As whom a query is run: the owner passes by row-level security, the others do not. */
+export type Role = 'owner' | 'crm_app' | 'crm_worker';
+
+/** All organisations', or with credentials to read: not for the application. */
+const workersAlone = new Set<QueryName>([
+  'connectionGetCredentials',
+  'connectionListTotals',
+  'connectionTotalWork',
+  'credentialsCountByKey',
+  'credentialsListByKey',
+  'credentialsRewrap',
+  'outboundChangeAnnounce',
+  'syncRunClaim',
+  'syncRunPurge',
+  'syncRunSweep',
+]);
+
+/**
+ * What the tenant policies slow down for the application: they bring a comparison of the organisation that an index
+ * can serve, where the query sees to it that there is none.
+ */
+const slowedByPolicies = new Set<QueryName>([
+  'connectionListWithHealth',
+  'contactExternalIdListByContacts',
+  'syncLogCountErrorsByKind',
+  'syncLogListFailures',
+]);
+
+/** Who runs a query: the application, for one organisation at a time, if it may; and the worker if it may. */
+export function rolesOf(name: QueryName): Role[] {
+  if (workersAlone.has(name) || slowedByPolicies.has(name)) return ['owner', 'crm_worker'];
+  // A worker connects nothing.
+  if (name === 'connectionConnect') return ['owner', 'crm_app'];
+  return ['owner', 'crm_app', 'crm_worker'];
+}
+
+/** How the server plans a query: with named statements for any values in the end, if it is ever prepared. */
+export function modesOf(name: QueryName): PlanMode[] {
+  return queries[name].isPreparable ? ['force_generic_plan', 'force_custom_plan'] : ['force_custom_plan'];
+}
+
+/** How a query is to be run. */
+export interface Run {
+  name: QueryName;
+  params: unknown[];
+  mode: PlanMode;
+  role: Role;
+  /** Whose rows `crm_app` sees. */
+  tenant: Tenant;
+}
+
+/** Runs a query under `explain`, undoes it, and returns its plan and how it went. */
+export async function explain(client: pg.ClientBase, run: Run): Promise<PlanNode> {
+  const [row] = await explained<[{ Plan: PlanNode }]>(client, run, 'analyze, buffers, format json');
+  return (row as { 'QUERY PLAN': [{ Plan: PlanNode }] })['QUERY PLAN'][0].Plan;
+}
+
+/** The same as text for people, without what differs from one time to the next. */
+export async function explainAsText(client: pg.ClientBase, run: Run): Promise<string> {
+  const rows = await explained<string>(
+    client,
+    run,
+    'analyze, buffers off, costs off, timing off, summary off',
+  );
+  return rows.map((row) => row['QUERY PLAN']).join('\n');
+}
+
+async function explained<Plan>(client: pg.ClientBase, run: Run, options: string) {
+  await client.query('begin');
+  try {
+    await client.query(`set local plan_cache_mode = '${run.mode}'`);
+    const { organisationId, connectionId } = run.tenant;
+    // Work is dropped from a connection that is disconnected.
+    if (run.name === 'connectionDropWork') {
+      await client.query(
+        `update crm_connections
+         set status = 'disconnected', disconnected_at = now(), credentials = null
+         where organisation_id = $1 and id = $2`,
+        [organisationId, connectionId],
+      );
+    }
+    if (run.role !== 'owner') {
+      await client.query("select set_config('crm_schema.organisation_id', $1, true)", [organisationId]);
+      await client.query(`set local role ${run.role}`);
+    }
+    // Only the plan of a prepared statement can be a generic one: `explain` with parameters always shows a plan
+    // for their values.
+    await client.query(`prepare examined as ${queries[run.name].text}`);
+    const params = run.params.length > 0 ? `(${run.params.map(literal).join(', ')})` : '';
+    const { rows } = await client.query<{ 'QUERY PLAN': Plan }>(
+      `explain (${options}) execute examined${params}`,
+    );
+    return rows;
+  } finally {
+    await client.query('rollback');
+    await client.query('deallocate all');
+  }
+}
+
+/** A value as `execute` takes it. */
+function literal(value: unknown): string {
+  return value === null ? 'null' : pg.escapeLiteral(textOf(value));
+}
+
+function textOf(value: unknown): string {
+  if (Array.isArray(value)) {
+    const elements = value.map((element) => (element === null ? 'null' : JSON.stringify(textOf(element))));
+    return `{${elements.join(',')}}`;
+  }
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
+
+/** The nodes of a plan that were executed. */
+export function executed(plan: PlanNode): PlanNode[] {
+  return [plan, ...(plan.Plans ?? []).flatMap(executed)].filter((node) => node['Actual Loops'] !== 0);
+}
+
+/** How many buffers a plan touched. What writes and is not read runs after its root, which does not count it. */
+export function pagesTouched(plan: PlanNode): number {
+  return Math.max(
+    ...executed(plan).map((node) => (node['Shared Hit Blocks'] ?? 0) + (node['Shared Read Blocks'] ?? 0)),
+  );
+}
+
+/** How many rows a plan read from tables, also those that it read in vain. */
+export function rowsRead(plan: PlanNode): number {
+  const scans = executed(plan).filter((node) => 'Relation Name' in node && /Scan$/.test(node['Node Type']));
+  const rows = scans.map(
+    (node) =>
+      ((node['Actual Rows'] ?? 0) +
+        (node['Rows Removed by Filter'] ?? 0) +
+        (node['Rows Removed by Index Recheck'] ?? 0)) *
+      (node['Actual Loops'] ?? 0),
+  );
+  return Math.round(rows.reduce((sum, count) => sum + count, 0));
+}
+
+/** The indexes that a plan went through; those of partitions by the name of the log's. */
+export async function indexesUsed(client: pg.ClientBase, plan: PlanNode): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `select distinct coalesce(parent.relname, index.relname) as name
+     from pg_class as index
+     left join pg_inherits on inhrelid = index.oid
+     left join pg_class as parent on parent.oid = inhparent
+     where index.relkind in ('i', 'I') and index.relname = any($1)
+     order by 1`,
+    [executed(plan).flatMap((node) => node['Index Name'] ?? [])],
+  );
+  return rows.map(({ name }) => name);
+}
+
+/** What is wrong with a plan, in a database of a size: nothing if it keeps to what is expected of its query. */
+export async function problemsOf(
+  client: pg.ClientBase,
+  name: QueryName,
+  plan: PlanNode,
+  size: Size,
+): Promise<string[]> {
+  const { indexes, buffers, scanned = [] } = expectations[name];
+  const { rows: filled } = await client.query<{ name: string }>(
+    'select relname as name from pg_class where relpages > 0',
+  );
+  const filledNames = filled.map((row) => row.name);
+  const sequential = executed(plan)
+    .filter((node) => node['Node Type'] === 'Seq Scan')
+    .map((node) => node['Relation Name'] ?? '')
+    // A partition with nothing in it has no page to go through.
+    .filter((relation) => filledNames.includes(relation) && !scanned.includes(relation));
+  const used = await indexesUsed(client, plan);
+  const strange = used.filter((index) => !indexes.includes(index));
+  const isWithout = used.length === 0 && indexes.length > 0 && scanned.length === 0;
+  const bound = typeof buffers === 'number' ? buffers : buffers(size);
+  const pages = pagesTouched(plan);
+  return [
+    ...sequential.map((relation) => `reads ${relation} from its beginning`),
+    ...strange.map((index) => `goes through ${index}`),
+    ...(isWithout ? ['goes through no index'] : []),
+    ...(pages > bound ? [`touches ${pages} pages, more than ${bound}`] : []),
+  ];
+}

@@ -1,0 +1,104 @@
+import { randomUUID } from 'node:crypto';
+import type { Tenant } from '../../dev/busy-database/index.js';
+import { type Provider, syncErrorKinds } from '../../src/index.js';
+import { encryptCredentials } from '../support/credentials.js';
+import { type QueryName, queries } from './every-query.js';
+
+/** Midnight so many days after the start of this month, which is when the events of a busy database begin. */
+export function dayOfThisMonth(daysLater: number): string {
+  const now = new Date();
+  return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), 1 + daysLater)).toISOString();
+}
+
+/** The values of a query's parameters, in their order. */
+export type Call = (name: QueryName) => unknown[];
+
+/** A call of each query that concerns a tenant: pages of 50, and batches of all the contacts that are given. */
+export async function callsOf(tenant: Tenant): Promise<Call> {
+  const { organisationId, connectionId, contacts } = tenant;
+  const provider = tenant.provider as Provider;
+  const each = <Value>(value: Value) => contacts.map(() => value);
+  const contactIds = contacts.map(({ contactId }) => contactId);
+  const credentials = await encryptCredentials({ organisationId, connectionId, provider });
+  const newId = randomUUID();
+  const nobody = '00000000-0000-0000-0000-000000000000';
+  const timeout = { kind: 'timeout', retryable: true, message: 'No answer.' };
+
+  /** By the names of the parameters. */
+  const values: Record<string, unknown> = {
+    organisationId,
+    connectionId,
+    provider,
+    runId: tenant.runId,
+    contactId: contactIds[0],
+    contactIds,
+    fromContactIds: contactIds,
+    toContactIds: contactIds,
+    internalIds: contactIds,
+    externalIds: contacts.map(({ externalId }) => externalId),
+    connectionIds: [connectionId],
+    fromConnectionId: null,
+    status: 'error',
+    reason: 'The API key was revoked.',
+    direction: 'inbound',
+    entityType: 'contact',
+    lastSyncedAt: dayOfThisMonth(70),
+    failuresSince: dayOfThisMonth(50),
+    since: dayOfThisMonth(50),
+    beforeOccurredAt: dayOfThisMonth(60),
+    beforeId: '1000000',
+    limit: 50,
+    kinds: syncErrorKinds,
+    // A day of the busy agency's failures, of which there is one every other minute.
+    failedFrom: dayOfThisMonth(10),
+    failedBefore: dayOfThisMonth(11),
+    beforeLastFailedAt: dayOfThisMonth(20),
+    credentials,
+    credentialsVersion: 1,
+    credentialsVersions: [1],
+    credentialsExpiresAt: null,
+    keyId: 'test-key-1',
+    afterOrganisationId: nobody,
+    afterConnectionId: nobody,
+    worker: 'test',
+    leaseSeconds: 60,
+    syncIntervalSeconds: 60,
+    isUrgent: false,
+    hasMore: false,
+    outcome: 'success',
+    error: null,
+    retryAfterSeconds: null,
+    endedBefore: dayOfThisMonth(-80),
+    // A batch, of which one record in ten fails.
+    providers: each(provider),
+    entityTypes: each('contact'),
+    directions: each('inbound'),
+    occurredAts: each(dayOfThisMonth(60)),
+    statuses: contacts.map((_, index) => (index % 10 === 9 ? 'error' : 'success')),
+    errors: contacts.map((_, index) => (index % 10 === 9 ? timeout : null)),
+    batchNumber: 1,
+    retryAfters: each(null),
+    areLinks: each(true),
+    changeVersions: each(null),
+    cursorDirections: ['inbound'],
+    cursorEntityTypes: ['contact'],
+    cursorVersions: [1],
+    cursorKinds: ['timestamp'],
+    cursorSyncedTos: [dayOfThisMonth(70)],
+    cursorTokens: [null],
+    cursorPages: [null],
+  };
+  /** What some queries take in place of the values above. */
+  const special: Partial<Record<QueryName, Record<string, unknown>>> = {
+    connectionConnect: {
+      connectionId: newId,
+      provider: 'custom',
+      credentials: await encryptCredentials({ organisationId, connectionId: newId, provider: 'custom' }),
+    },
+    credentialsRewrap: { organisationIds: [organisationId], credentials: [credentials] },
+  };
+  return (name) => {
+    const given: Record<string, unknown> = { ...values, ...special[name] };
+    return queries[name].parameterNames.map((parameter) => given[parameter]);
+  };
+}

@@ -1,0 +1,140 @@
+import type { Size } from '../../dev/busy-database/index.js';
+import type { QueryName } from './every-query.js';
+
+/** What a plan has to keep to. */
+export interface Expectation {
+  /** The indexes that the plan may go through. */
+  indexes: string[];
+  /** At most so many buffers are touched: a bound that a plan through the wrong index breaks. */
+  buffers: number | ((size: Size) => number);
+  /** What may be read from its beginning, where the query wants all of it or any rows of it. */
+  scanned?: string[];
+}
+
+const liveConnection = {
+  // An organisation has at most six live connections, so either key will do.
+  indexes: ['crm_connections_pkey', 'crm_connections_organisation_id_provider_live_key'],
+  buffers: 60,
+};
+/** A run that is open is found by either key. */
+const runs = ['crm_sync_runs_pkey', 'crm_sync_runs_connection_id_open_key'];
+/** The open run of a connection, found and locked by whoever holds it. */
+const heldRun = [...liveConnection.indexes, ...runs];
+const failures = [
+  'crm_sync_failures_pkey',
+  'crm_sync_failures_kind_idx',
+  'crm_sync_failures_next_attempt_at_idx',
+  'crm_sync_failures_gave_up_at_idx',
+];
+const changes = ['crm_outbound_changes_pkey', 'crm_outbound_changes_next_attempt_at_idx'];
+const mappings = [
+  'contact_external_ids_pkey',
+  'contact_external_ids_contact_id_provider_key',
+  'contacts_organisation_id_id_key',
+  'contacts_pkey',
+];
+
+/** What each query's comment says of its index, held against the planner. */
+export const expectations: Record<QueryName, Expectation> = {
+  connectionAdvanceLastSyncedAt: { indexes: ['crm_connections_pkey'], buffers: 60 },
+  connectionConnect: { indexes: [], buffers: 100 },
+  connectionDisconnect: { indexes: heldRun, buffers: 60 },
+  // 20,000 failures and as many changes, all deleted.
+  connectionDropWork: { indexes: ['crm_connections_pkey', ...failures, ...changes], buffers: 250_000 },
+  connectionGet: { indexes: ['crm_connections_pkey'], buffers: 10 },
+  connectionGetCredentials: liveConnection,
+  connectionGetLive: { indexes: ['crm_connections_organisation_id_provider_live_key'], buffers: 10 },
+  connectionListTotals: { indexes: [], buffers: (size) => size.agencies / 5, scanned: ['crm_connections'] },
+  connectionListWithHealth: {
+    indexes: [
+      'crm_connections_pkey',
+      'crm_sync_log_pkey',
+      'crm_sync_log_status_connection_id_idx',
+      ...runs,
+      ...failures,
+      ...changes,
+    ],
+    // A thousand failures, given-up records and changes each are counted.
+    buffers: 2500,
+  },
+  connectionRequestSync: { indexes: heldRun, buffers: 60 },
+  connectionResetLastSyncedAt: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 60 },
+  connectionSetStatus: liveConnection,
+  connectionSetSyncInterval: liveConnection,
+  connectionTotalWork: {
+    indexes: ['crm_sync_runs_expires_at_idx', ...failures, ...changes],
+    buffers: 3000,
+    scanned: ['crm_sync_failures', 'crm_outbound_changes'],
+  },
+  credentialsCountByKey: {
+    indexes: ['crm_connections_credentials_key_id_idx'],
+    buffers: (size) => 60 + size.agencies / 50,
+  },
+  credentialsListByKey: {
+    indexes: ['crm_connections_pkey', 'crm_connections_credentials_key_id_idx'],
+    buffers: 60,
+  },
+  credentialsReplace: liveConnection,
+  credentialsRewrap: liveConnection,
+  contactExternalIdLink: { indexes: mappings, buffers: 2500 },
+  contactExternalIdListByContacts: {
+    indexes: ['contact_external_ids_contact_id_provider_key'],
+    buffers: 600,
+  },
+  contactExternalIdRepoint: { indexes: mappings, buffers: 3000 },
+  contactExternalIdResolve: { indexes: ['contact_external_ids_pkey'], buffers: 700 },
+  contactExternalIdUnlink: { indexes: mappings, buffers: 1600 },
+  organisationSet: { indexes: [], buffers: 20 },
+  outboundChangeAnnounce: {
+    indexes: [
+      'crm_outbound_changes_connection_id_new_idx',
+      'crm_sync_runs_expires_at_idx',
+      ...changes,
+      ...heldRun,
+    ],
+    // A hundred changes of the busy agency are announced, each by itself.
+    buffers: 5000,
+  },
+  outboundChangeClaim: { indexes: [...changes, ...heldRun], buffers: 1500 },
+  outboundChangeListWaiting: { indexes: [...changes, ...failures], buffers: 1200 },
+  outboundChangeRecord: { indexes: liveConnection.indexes, buffers: 3000 },
+  syncBatchRecord: {
+    indexes: [...heldRun, ...mappings, ...failures, ...changes, 'crm_sync_cursors_pkey'],
+    buffers: 2000,
+  },
+  syncCursorForget: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 20 },
+  syncCursorList: { indexes: ['crm_sync_cursors_pkey'], buffers: 20 },
+  syncCursorReset: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 60 },
+  syncFailureClaim: { indexes: [...failures, ...heldRun], buffers: 1500 },
+  // Ten kinds, up to 1,000 of each.
+  syncFailureCountByKind: { indexes: ['crm_sync_failures_kind_idx'], buffers: 5000 },
+  syncFailureList: { indexes: ['crm_sync_failures_kind_idx'], buffers: 700 },
+  syncFailureReplay: { indexes: [...failures, ...heldRun], buffers: 1500 },
+  syncLogCountErrorsByKind: {
+    indexes: ['crm_sync_log_status_connection_id_idx'],
+    buffers: (size) => 300 + size.events / 400,
+  },
+  syncLogListByConnection: { indexes: ['crm_sync_log_pkey'], buffers: 200 },
+  syncLogListByContact: { indexes: ['crm_sync_log_internal_id_idx', 'crm_connections_pkey'], buffers: 300 },
+  syncLogListFailures: { indexes: ['crm_sync_log_status_connection_id_idx'], buffers: 80 },
+  syncLogRecord: { indexes: [], buffers: 1500 },
+  syncRunClaim: {
+    // The few open runs are found by any index that holds no others.
+    indexes: [
+      'crm_connections_next_sync_at_idx',
+      'crm_sync_runs_expires_at_idx',
+      'crm_connections_pkey',
+      ...runs,
+    ],
+    buffers: 1500,
+  },
+  syncRunFinish: { indexes: [...heldRun, 'crm_sync_cursors_pkey'], buffers: 200 },
+  syncRunHeartbeat: { indexes: heldRun, buffers: 60 },
+  // A page of 50 runs, which are on as many pages of the table.
+  syncRunListByConnection: { indexes: ['crm_sync_runs_pkey'], buffers: 80 },
+  syncRunPurge: { indexes: ['crm_sync_runs_ended_at_idx', 'crm_sync_runs_pkey'], buffers: 700 },
+  syncRunSweep: {
+    indexes: ['crm_sync_runs_expires_at_idx', 'crm_connections_pkey', ...runs],
+    buffers: 1500,
+  },
+};
