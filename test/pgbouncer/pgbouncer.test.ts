@@ -1,0 +1,219 @@
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  contactExternalIdResolve,
+  providers,
+  syncBatchRecord,
+  syncRunClaim,
+  withNamedStatements,
+  withOrganisation,
+} from '../../src/index.js';
+import { createSamples, queries, queryNames } from '../queries/every-query.js';
+import { connect } from '../support/connection.js';
+import { createTenant, useDatabase } from '../support/database.js';
+import { useMember } from '../support/roles.js';
+import { holdsStatements, noPgBouncer, type PgBouncer, startPgBouncer } from './support.js';
+
+describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
+  const database = useDatabase();
+  const member = useMember(database, 'crm_app');
+
+  const bouncers: PgBouncer[] = [];
+  const pools: pg.Pool[] = [];
+
+  /** Pools whose clients, however many, share so many connections to the server. */
+  async function share(
+    connections: number,
+    clients: readonly number[],
+    as = database.pool,
+  ): Promise<pg.Pool[]> {
+    const bouncer = await startPgBouncer(database.url, connections);
+    bouncers.push(bouncer);
+    const url = new URL(as.options.connectionString as string);
+    url.port = new URL(bouncer.url).port;
+    return clients.map((max) => {
+      const pool = new pg.Pool({ connectionString: url.href, max });
+      pool.on('error', () => {});
+      pools.push(pool);
+      return pool;
+    });
+  }
+
+  let many: pg.Pool;
+  beforeAll(async () => {
+    [many] = (await share(2, [20])) as [pg.Pool];
+  });
+  afterAll(async () => {
+    await Promise.all(pools.map((pool) => pool.end()));
+    await Promise.all(bouncers.map((bouncer) => bouncer.stop()));
+  });
+
+  test('twenty clients have two connections', async () => {
+    const pids = await Promise.all(
+      Array.from({ length: 100 }, async () => {
+        const { rows } = await many.query('select pg_backend_pid() as pid, pg_sleep(0.001)');
+        return rows[0].pid;
+      }),
+    );
+    expect(many.totalCount).toBe(20);
+    expect(new Set(pids).size).toBe(2);
+  });
+
+  test('every query runs, and those that only read answer twenty clients as the server answers one', async () => {
+    const samples = await createSamples(many);
+    for (const name of queryNames) {
+      for (const params of samples[name]) await queries[name].run(params, many);
+    }
+    // What looks at the clock may answer otherwise a moment later.
+    const reads = queryNames.filter(
+      (name) => !/\b(insert|update|delete|crm_set_\w+|crm_now)\b/.test(queries[name].text),
+    );
+    expect(reads.length).toBeGreaterThan(10);
+    const calls = reads.flatMap((name) => samples[name].map((params) => ({ name, params })));
+    const ask = (pool: pg.Pool) =>
+      Promise.all(calls.map(({ name, params }) => queries[name].run(params as never, pool)));
+    const direct = await ask(database.pool);
+    const rounds = await Promise.all(Array.from({ length: 10 }, () => ask(many)));
+    for (const answers of rounds) expect(answers).toEqual(direct);
+  });
+
+  test('batches of many runs, each with what the host writes, are recorded side by side', async () => {
+    const tenants = await Promise.all(Array.from({ length: 5 }, () => createTenant(many)));
+    for (const { organisationId } of tenants) {
+      await Promise.all(providers.map((provider) => connect(many, organisationId, provider)));
+    }
+    const ours = new Set(tenants.map(({ organisationId }) => organisationId));
+    const claimed = await syncRunClaim(many, { worker: 'test', limit: 1000 });
+    const runs = claimed.filter(({ organisationId }) => ours.has(organisationId));
+    expect(runs).toHaveLength(30);
+
+    await Promise.all(
+      runs.map(async (run) => {
+        for (const batchNumber of [1, 2, 3]) {
+          const client = await many.connect();
+          await client.query('begin');
+          const { rows } = await client.query(
+            "insert into contacts (id, organisation_id, name) values (gen_random_uuid(), $1, 'Test Person') returning id",
+            [run.organisationId],
+          );
+          const event = {
+            direction: 'inbound',
+            entityType: 'contact',
+            externalId: `${batchNumber}`,
+          } as const;
+          const result = await syncBatchRecord(client, {
+            ...run,
+            batchNumber,
+            events: [{ ...event, internalId: rows[0].id, status: 'success', linksContact: true }],
+          });
+          await client.query('commit');
+          client.release();
+          expect(result).toMatchObject({ outcome: 'recorded', conflicts: [] });
+        }
+      }),
+    );
+
+    for (const { organisationId, provider } of runs) {
+      const record = { organisationId, provider, entityType: 'contact' };
+      expect(await contactExternalIdResolve(many, { ...record, externalId: '3' })).not.toBeNull();
+    }
+    const { rows } = await many.query(
+      'select count(*)::integer as events from crm_sync_log where organisation_id = any ($1)',
+      [[...ours]],
+    );
+    expect(rows).toEqual([{ events: 90 }]);
+  });
+
+  describe('the organisation of a transaction', () => {
+    let ours: string;
+    let theirs: string;
+    beforeAll(async () => {
+      for (const _ of [1, 2]) {
+        const { organisationId } = await createTenant(database.pool);
+        await connect(database.pool, organisationId);
+        theirs = ours;
+        ours = organisationId;
+      }
+    });
+
+    /** On which connection to the server a client is, and whose rows it sees there. */
+    async function look(client: pg.Pool | pg.ClientBase): Promise<{ pid: number; sees: string[] }> {
+      const { rows } = await client.query(
+        'select pg_backend_pid() as pid, array(select organisation_id::text from crm_connections) as sees',
+      );
+      return rows[0];
+    }
+
+    test.each(['commit', 'rollback', 'select 1 / 0'])(
+      'ends with "%s", for whoever comes next',
+      async (end) => {
+        const [one, next] = (await share(1, [1, 1], member)) as [pg.Pool, pg.Pool];
+        const client = await one.connect();
+        await client.query('begin');
+        await client.query('select crm_set_organisation($1)', [ours]);
+        const during = await look(client);
+        expect(during.sees).toEqual([ours]);
+        await client.query(end).catch(() => client.query('rollback'));
+        expect(await look(next)).toEqual({ pid: during.pid, sees: [] });
+        const withTheirs = await withOrganisation(next, theirs, (other) => look(other));
+        expect(withTheirs).toEqual({ pid: during.pid, sees: [theirs] });
+        expect(await look(client)).toEqual({ pid: during.pid, sees: [] });
+        client.release();
+      },
+    );
+
+    test('ends with a client that vanishes', async () => {
+      const [one, next] = (await share(1, [1, 1], member)) as [pg.Pool, pg.Pool];
+      const client = await one.connect();
+      client.on('error', () => {});
+      await client.query('begin');
+      await client.query('select crm_set_organisation($1)', [ours]);
+      expect(await look(client)).toMatchObject({ sees: [ours] });
+      (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
+      expect(await look(next)).toMatchObject({ sees: [] });
+      client.release(true);
+    });
+
+    test('is kept apart in two hundred transactions of twenty clients on two connections', async () => {
+      const [busy] = (await share(2, [20], member)) as [pg.Pool];
+      const seen = await Promise.all(
+        Array.from({ length: 200 }, async (_, index) => {
+          const organisationId = index % 2 === 0 ? ours : theirs;
+          return withOrganisation(busy, organisationId, async (client) => {
+            await client.query('select pg_sleep(0.001 * random())');
+            const { pid, sees } = await look(client);
+            return { pid, asWanted: sees.join() === organisationId };
+          });
+        }),
+      );
+      expect(seen.every(({ asWanted }) => asWanted)).toBe(true);
+      expect(new Set(seen.map(({ pid }) => pid)).size).toBe(2);
+    });
+
+    test('would reach the next client if it were set for the session, which nothing here does', async () => {
+      const [one, next] = (await share(1, [1, 1], member)) as [pg.Pool, pg.Pool];
+      await one.query("select set_config('crm_schema.organisation_id', $1, false)", [ours]);
+      expect(await look(next)).toMatchObject({ sees: [ours] });
+    });
+  });
+
+  describe('named statements', () => {
+    test.runIf(holdsStatements)('are held by it', async () => {
+      const clients = await share(1, [1, 1]);
+      for (const client of [...clients, ...clients]) {
+        await queries.credentialsCountByKey.run(undefined, withNamedStatements(client));
+      }
+    });
+
+    test.skipIf(holdsStatements)('fail before 1.21, and plain ones do not', async () => {
+      const [one, next] = (await share(1, [1, 1])) as [pg.Pool, pg.Pool];
+      const { credentialsCountByKey } = queries;
+      await credentialsCountByKey.run(undefined, withNamedStatements(one));
+      // The server has the name already, from a client that it cannot tell from this one.
+      await expect(credentialsCountByKey.run(undefined, withNamedStatements(next))).rejects.toMatchObject({
+        code: '42P05',
+      });
+      await credentialsCountByKey.run(undefined, next);
+    });
+  });
+});
