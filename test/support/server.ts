@@ -9,6 +9,8 @@ declare module 'vitest' {
     serverUrl: string;
     /** Names the databases to clone: `<prefix>_host` has the host tables, `<prefix>_migrated` all. */
     databasePrefix: string;
+    /** The major version of the server under test. */
+    serverMajorVersion: number;
   }
 }
 
@@ -37,6 +39,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
 
   project.provide('serverUrl', server.url);
   project.provide('databasePrefix', prefix);
+  project.provide('serverMajorVersion', Number.parseInt(version, 10));
   return async () => {
     await withClient(server.url, async (client) => {
       await client.query(`drop database ${prefix}_host`);

@@ -1,0 +1,170 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type pg from 'pg';
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest';
+import { createHostTables, migrate, withClient } from '../../dev/database.js';
+import { syncLogListByConnection } from '../../src/index.js';
+import { catalog } from '../migrations/catalog.js';
+import { createSamples, queries, queryNames } from '../queries/every-query.js';
+import { type TestDatabase, useDatabase } from '../support/database.js';
+import { isMissing } from '../support/programs.js';
+import { findClients } from './clients.js';
+import { contents, fill } from './support.js';
+
+const major = inject('serverMajorVersion');
+const clients = findClients(major);
+const noClients = isMissing(`pg_dump of PostgreSQL ${major} or newer`, clients, 'TEST_REQUIRE_PG_DUMP');
+
+describe.skipIf(noClients)('a dump', () => {
+  const source = useDatabase();
+
+  let folder: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'crm-schema-dump-'));
+    await fill(source.pool);
+    // More months than a database has that is migrated today.
+    await source.pool.query('select crm_sync_log_ensure_partitions(5)');
+    await source.pool.query('select crm_sync_log_ensure_partitions(5)');
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  /** Runs one of PostgreSQL's programs, with nothing but its arguments to go by. */
+  async function run(program: string, ...args: string[]): Promise<void> {
+    const { stderr } = await promisify(execFile)(join(clients as string, program), args);
+    expect(stderr).toBe('');
+  }
+
+  /**
+   * The catalog, but for one mark: the key of a partition that a restore attaches is "no inherit", which
+   * means nothing where nothing inherits.
+   */
+  async function comparable(client: pg.ClientBase): Promise<string[]> {
+    const keyOfPartition = /^(constraint crm_sync_log_\S+ \S+_pkey\d* \["p", .*), (true|false), null\]$/;
+    return (await catalog(client)).map((line) => line.replace(keyOfPartition, '$1]'));
+  }
+
+  /** Expects the other database to be the same, object for object and row for row. */
+  async function expectSame(restored: TestDatabase, from = source): Promise<void> {
+    expect(await withClient(restored.url, comparable)).toEqual(await withClient(from.url, comparable));
+    expect(await contents(restored.pool)).toEqual(await contents(from.pool));
+  }
+
+  /** Expects a database to go on where the dumped one was. */
+  async function expectAlive({ pool, url }: TestDatabase): Promise<void> {
+    const { rows } = await pool.query('select max(id) as id from crm_sync_log');
+    const samples = await createSamples(pool);
+    for (const name of queryNames) {
+      for (const params of samples[name]) await queries[name].run(params, pool);
+    }
+    const [key] = samples.connectionGet as [{ organisationId: string; connectionId: string }];
+    const [latest] = await syncLogListByConnection(pool, { ...key, limit: 1 });
+    expect(BigInt(latest?.id ?? 0)).toBeGreaterThan(BigInt(rows[0].id));
+    await expect(pool.query('delete from crm_sync_log')).rejects.toMatchObject({ code: 'CRM02' });
+    await pool.query('select crm_sync_log_ensure_partitions(7)');
+    // Nothing is pending.
+    await withClient(url, (client) => migrate(client));
+  }
+
+  test('has something of every kind in it', async () => {
+    const filled = Object.values(await contents(source.pool)).filter((lines) => lines.length > 0);
+    expect(filled.length).toBeGreaterThanOrEqual(10);
+    const { rows } = await source.pool.query('select distinct tableoid from crm_sync_log');
+    expect(rows.length).toBeGreaterThanOrEqual(3);
+  });
+
+  describe('in custom format', () => {
+    const restored = useDatabase('empty');
+
+    test('comes back whole, and goes on where it was', async () => {
+      const file = join(folder, 'custom');
+      await run('pg_dump', '--format=custom', `--file=${file}`, source.url);
+      await run('pg_restore', '--exit-on-error', '--single-transaction', `--dbname=${restored.url}`, file);
+      await expectSame(restored);
+      await expectAlive(restored);
+    });
+  });
+
+  describe('in plain SQL', () => {
+    const restored = useDatabase('empty');
+
+    test('comes back whole through psql, and goes on where it was', async () => {
+      const file = join(folder, 'plain.sql');
+      await run('pg_dump', `--file=${file}`, source.url);
+      await run(
+        'psql',
+        '--no-psqlrc',
+        '--quiet',
+        '--output=/dev/null',
+        '--set=ON_ERROR_STOP=1',
+        `--file=${file}`,
+        restored.url,
+      );
+      await expectSame(restored);
+      await expectAlive(restored);
+    });
+  });
+
+  describe('of the data alone', () => {
+    const restored = useDatabase();
+
+    test('fills a database that was migrated, whatever months it has', async () => {
+      const file = join(folder, 'data');
+      const options = ['--data-only', '--load-via-partition-root', '--exclude-table=pgmigrations'];
+      await run('pg_dump', '--format=custom', ...options, `--file=${file}`, source.url);
+      await run('pg_restore', '--exit-on-error', '--single-transaction', `--dbname=${restored.url}`, file);
+      const withoutPlace = async (pool: pg.Pool) =>
+        Object.entries(await contents(pool)).map(([table, lines]) => [
+          table,
+          table === 'pgmigrations' ? [] : lines.map((line) => line.slice(line.indexOf(' '))).sort(),
+        ]);
+      expect(await withoutPlace(restored.pool)).toEqual(await withoutPlace(source.pool));
+      await expectAlive(restored);
+    });
+  });
+
+  describe('by an owner who is no superuser', () => {
+    const own = useDatabase('empty');
+    const restored = useDatabase('empty');
+
+    test('comes back whole, also as him', async () => {
+      const name = `crm_test_${randomBytes(6).toString('hex')}`;
+      await own.pool.query(`create role ${name} login password 'test'`);
+      onTestFinished(async () => {
+        for (const { pool } of [own, restored]) {
+          await pool.query(`reassign owned by ${name} to current_user`);
+          await pool.query(`drop owned by ${name}`);
+        }
+        await own.pool.query(`drop role ${name}`);
+      });
+      const asOwner = ({ url }: TestDatabase): string => {
+        const ownerUrl = new URL(url);
+        [ownerUrl.username, ownerUrl.password] = [name, 'test'];
+        return ownerUrl.href;
+      };
+      for (const { pool, url } of [own, restored]) {
+        await pool.query(`alter database ${new URL(url).pathname.slice(1)} owner to ${name}`);
+      }
+      await withClient(asOwner(own), async (client) => {
+        await createHostTables(client);
+        await migrate(client);
+      });
+      await fill(own.pool);
+
+      const file = join(folder, 'owner');
+      await run('pg_dump', '--format=custom', `--file=${file}`, asOwner(own));
+      await run(
+        'pg_restore',
+        '--exit-on-error',
+        '--single-transaction',
+        `--dbname=${asOwner(restored)}`,
+        file,
+      );
+      await expectSame(restored, own);
+      await expectAlive(restored);
+    });
+  });
+});

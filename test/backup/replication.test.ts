@@ -1,0 +1,216 @@
+import pg from 'pg';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { createHostTables, migrate } from '../../dev/database.js';
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
+import { syncLogRecord, syncRunClaim } from '../../src/index.js';
+import { createSamples, queries, queryNames } from '../queries/every-query.js';
+import { connect } from '../support/connection.js';
+import { createTenant } from '../support/database.js';
+import { contents, fill, tablesOf } from './support.js';
+
+/** A server with the schema, from which or to which changes go. */
+interface Side {
+  server: EmbeddedPostgres;
+  pool: pg.Pool;
+}
+
+let publisher: Side;
+let subscriber: Side;
+let subscriberLog = '';
+
+async function start(settings: Record<string, string>, onLog: (text: string) => void): Promise<Side> {
+  const server = await startEmbeddedPostgres(process.env.TEST_POSTGRES_VERSION, { settings, onLog });
+  const pool = new pg.Pool({ connectionString: server.url });
+  pool.on('error', () => {});
+  const client = await pool.connect();
+  await createHostTables(client);
+  await migrate(client);
+  client.release();
+  return { server, pool };
+}
+
+beforeAll(async () => {
+  publisher = await start({ wal_level: 'logical' }, () => {});
+  subscriber = await start({ wal_retrieve_retry_interval: '100ms' }, (text) => {
+    subscriberLog += text;
+  });
+  await fill(publisher.pool);
+}, 120_000);
+afterAll(async () => {
+  for (const { pool, server } of [publisher, subscriber]) {
+    await pool.end();
+    await server.stop();
+  }
+});
+
+/** What is replicated: everything but what each side has of its own, the count of migrations among it. */
+async function published(): Promise<string[]> {
+  return (await tablesOf(publisher.pool)).filter((table) => !/(migrations|_emptied)$/.test(table));
+}
+
+/** Waits until the subscriber has all that was committed, or until it has stopped. */
+async function caughtUp(): Promise<void> {
+  const { rows } = await publisher.pool.query('select pg_current_wal_insert_lsn() as position');
+  await vi.waitFor(
+    async () => {
+      const slot = await publisher.pool.query(
+        "select confirmed_flush_lsn >= $1 as reached from pg_replication_slots where slot_name = 'crm_schema'",
+        [rows[0].position],
+      );
+      const copied = await subscriber.pool.query(
+        "select bool_and(srsubstate = 'r') as all from pg_subscription_rel",
+      );
+      expect({ ...slot.rows[0], ...copied.rows[0] }).toEqual({ reached: true, all: true });
+    },
+    { timeout: 50_000, interval: 100 },
+  );
+}
+
+/** The rows of every table that is replicated, whatever partition holds them. */
+async function replicated({ pool }: Side): Promise<Record<string, string[]>> {
+  const tables = await published();
+  return Object.fromEntries(
+    Object.entries(await contents(pool))
+      .filter(([table]) => tables.includes(table))
+      .map(([table, lines]) => [table, lines.map((line) => line.slice(line.indexOf(' '))).sort()]),
+  );
+}
+
+async function expectSame(): Promise<void> {
+  await caughtUp();
+  expect(await replicated(subscriber)).toEqual(await replicated(publisher));
+}
+
+test('every table has a key that its changes can be told by', async () => {
+  const { rows } = await publisher.pool.query(
+    `select oid::regclass::text as name
+     from pg_class
+     where oid = any ($1::regclass[])
+       and not (relreplident = 'd' and exists (select from pg_index where indrelid = pg_class.oid and indisprimary))`,
+    [await published()],
+  );
+  expect(rows).toEqual([]);
+});
+
+test('what was there is copied', async () => {
+  const tables = await published();
+  // Row-level security would leave a copy empty, without a word.
+  await publisher.pool.query("create role crm_replication login replication bypassrls password 'test'");
+  await publisher.pool.query(`grant select on ${tables.join(', ')} to crm_replication`);
+  await publisher.pool.query(
+    `create publication crm_schema for table ${tables.join(', ')} with (publish_via_partition_root = true)`,
+  );
+  for (const [table, lines] of Object.entries(await replicated(subscriber))) {
+    // What the migrations put there comes again from the publisher.
+    if (lines.length > 0) await subscriber.pool.query(`delete from ${table}`);
+  }
+  const { hostname, port } = new URL(publisher.server.url);
+  await subscriber.pool.query(
+    `create subscription crm_schema
+     connection 'host=${hostname} port=${port} dbname=postgres user=crm_replication password=test options=-crow_security=off'
+     publication crm_schema
+     with (disable_on_error = true)`,
+  );
+  await expectSame();
+  const filled = Object.values(await replicated(subscriber)).filter((lines) => lines.length > 0);
+  expect(filled.length).toBeGreaterThanOrEqual(9);
+});
+
+test('what happens from then on follows: every statement, changes of keys, and deletions', async () => {
+  const { pool } = publisher;
+  const samples = await createSamples(pool);
+  for (const name of queryNames) {
+    for (const params of samples[name]) await queries[name].run(params, pool);
+  }
+  const { rows } = await pool.query(
+    `delete from contacts
+     where id in (select contact_id from contact_external_ids)
+     returning id`,
+  );
+  expect(rows.length).toBeGreaterThan(0);
+  await pool.query("update contact_external_ids set external_id = external_id || '-moved'");
+  await expectSame();
+});
+
+test('an erased event is erased there as well: what keeps the log append-only does not hold this up', async () => {
+  const client = await publisher.pool.connect();
+  await client.query("set session_replication_role = 'replica'");
+  const { rowCount } = await client.query(
+    // The second is in the catch-all, which is empty from now on, as it should be.
+    "delete from crm_sync_log where status = 'skipped' or occurred_at > '2099-01-01'",
+  );
+  client.release(true);
+  expect(rowCount).toBeGreaterThan(0);
+  await expectSame();
+});
+
+test('a month that is made on one side holds nothing up', async () => {
+  const made = await publisher.pool.query('select crm_sync_log_ensure_partitions(4)');
+  expect(made.rows.length).toBeGreaterThan(0);
+  const { organisationId } = await createTenant(publisher.pool);
+  const key = await connect(publisher.pool, organisationId);
+  const inFourMonths = new Date();
+  inFourMonths.setUTCMonth(inFourMonths.getUTCMonth() + 4, 1);
+  const event = { direction: 'inbound', entityType: 'contact', externalId: '1', status: 'success' } as const;
+  await syncLogRecord(publisher.pool, {
+    ...key,
+    events: [{ ...event, occurredAt: inFourMonths.toISOString() }],
+  });
+  await expectSame();
+});
+
+test('events that leave the catch-all come a second time: that transaction is to be skipped', async () => {
+  const { organisationId } = await createTenant(publisher.pool);
+  const key = await connect(publisher.pool, organisationId);
+  const inSixMonths = new Date();
+  inSixMonths.setUTCMonth(inSixMonths.getUTCMonth() + 6, 1);
+  const event = { direction: 'inbound', entityType: 'contact', externalId: '1', status: 'success' } as const;
+  await syncLogRecord(publisher.pool, {
+    ...key,
+    events: [{ ...event, occurredAt: inSixMonths.toISOString() }],
+  });
+  await expectSame();
+
+  await publisher.pool.query('select crm_sync_log_ensure_partitions(6)');
+  const finishedAt = /ERROR: .*(duplicate key|insert_exists)[\s\S]*?finished at ([0-9A-F]+\/[0-9A-F]+)/;
+  await vi.waitFor(() => expect(subscriberLog).toMatch(finishedAt), { timeout: 50_000, interval: 100 });
+  await vi.waitFor(
+    async () => {
+      const { rows } = await subscriber.pool.query('select subenabled from pg_subscription');
+      expect(rows).toEqual([{ subenabled: false }]);
+    },
+    { timeout: 50_000, interval: 100 },
+  );
+  const position = finishedAt.exec(subscriberLog)?.[2];
+  await subscriber.pool.query(`alter subscription crm_schema skip (lsn = '${position}')`);
+  await subscriber.pool.query('alter subscription crm_schema enable');
+  await expectSame();
+});
+
+test('the subscriber takes over once its sequences are set', async () => {
+  const { pool } = subscriber;
+  const last = await publisher.pool.query('select max(id) as id from crm_sync_runs');
+  await pool.query('drop subscription crm_schema');
+  const { rows } = await pool.query(
+    `select format(
+       'select setval(%L, coalesce(max(%I), 0) + 1000000) from %s',
+       pg_get_serial_sequence(attrelid::regclass::text, attname), attname, attrelid::regclass
+     ) as statement
+     from pg_attribute
+     join pg_class on pg_class.oid = attrelid
+     where relnamespace = 'public'::regnamespace
+       and relkind in ('r', 'p')
+       and not relispartition
+       and attidentity <> ''`,
+  );
+  expect(rows.length).toBeGreaterThanOrEqual(3);
+  for (const { statement } of rows) await pool.query(statement);
+  await pool.query('update crm_connections set next_sync_at = now() where next_sync_at is not null');
+  const [run] = await syncRunClaim(pool, { worker: 'test', limit: 1 });
+  expect(BigInt(run?.runId ?? 0)).toBeGreaterThan(BigInt(last.rows[0].id));
+  const samples = await createSamples(pool);
+  for (const name of queryNames) {
+    for (const params of samples[name]) await queries[name].run(params, pool);
+  }
+  await expect(pool.query('delete from crm_sync_log')).rejects.toMatchObject({ code: 'CRM02' });
+});

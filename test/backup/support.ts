@@ -1,0 +1,52 @@
+import type pg from 'pg';
+import { syncLogRecord } from '../../src/index.js';
+import { createSamples } from '../queries/every-query.js';
+import { connect } from '../support/connection.js';
+import { createTenant } from '../support/database.js';
+
+/** Puts something into every table, and into the first, a later and the last partition of the log. */
+export async function fill(pool: pg.Pool): Promise<void> {
+  await createSamples(pool);
+  const { organisationId, contactIds } = await createTenant(pool, 1);
+  const key = await connect(pool, organisationId, 'loop');
+  const event = { direction: 'inbound', entityType: 'contact', internalId: contactIds[0] } as const;
+  const nextMonth = new Date(Date.now() + 31 * 24 * 60 * 60 * 1000).toISOString();
+  await syncLogRecord(pool, {
+    ...key,
+    events: [
+      ...['1999-12-31T23:59:59.999999Z', nextMonth, '2100-01-01T00:00:00Z'].map(
+        (occurredAt) => ({ ...event, occurredAt, status: 'success' }) as const,
+      ),
+      {
+        ...event,
+        externalId: '\\N\t"Zoë"\\.',
+        status: 'error',
+        // What a dump in the form of text has to escape.
+        error: { kind: 'internal', retryable: true, message: "It said:\n\\.\n\t'€\\N'; --" },
+      },
+    ],
+  });
+}
+
+/** The tables of a database, partitions left out: ours, the host's and the one that counts migrations. */
+export async function tablesOf(client: pg.Pool | pg.ClientBase): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `select relname as name
+     from pg_class
+     where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition
+     order by 1`,
+  );
+  return rows.map(({ name }) => name);
+}
+
+/** Every row of each table as text, behind the name of the table or partition that holds it. */
+export async function contents(client: pg.Pool | pg.ClientBase): Promise<Record<string, string[]>> {
+  const found: Record<string, string[]> = {};
+  for (const table of await tablesOf(client)) {
+    const { rows } = await client.query<{ line: string }>(
+      `select tableoid::regclass || ' ' || "row"::text as line from ${table} as "row" order by 1`,
+    );
+    found[table] = rows.map(({ line }) => line);
+  }
+  return found;
+}
