@@ -298,8 +298,9 @@ order by id desc
 limit :limit!::integer;
 
 /* @name syncRunPurge */
--- Deletes runs that ended before a time, over all organisations, oldest first; at most `limit` of them,
--- and none that somebody has locked. One row: how many. By crm_sync_runs_ended_at_idx.
+-- Deletes runs that ended before a time, or longer ago than crm_retention says, over all organisations,
+-- oldest first; at most `limit` of them, and none that somebody has locked. One row: how many. By
+-- crm_sync_runs_ended_at_idx.
 with purged as (
   delete from crm_sync_runs
   -- Not a join: not knowing how few they are, the planner would read the whole table for one.
@@ -307,7 +308,14 @@ with purged as (
     array(
       select ctid
       from crm_sync_runs
-      where ended_at < :endedBefore!::timestamptz
+      where ended_at < coalesce(
+        :endedBefore::timestamptz,
+        (
+          select crm_now() - make_interval(hours => 24 * keep_days)
+          from crm_retention
+          where subject = 'crm_sync_runs'
+        )
+      )
       order by ended_at
       limit :limit!::integer
       for update skip locked

@@ -178,20 +178,22 @@ export async function syncRunSweep(
 }
 
 /**
- * Deletes runs that ended before a time, of all organisations, oldest first. Call it again while it
+ * Deletes runs that are past their time, of all organisations, oldest first. Call it again while it
  * deletes as many as it may.
  *
+ * @param params.endedBefore runs that ended before then; if not given, longer ago than `crm_retention` says
  * @param params.limit 1 to 1,000; 1,000 if not given
  * @returns how many were deleted
  * @throws CrmSchemaError `invalid_input`
  */
 export async function syncRunPurge(
   client: Queryable,
-  params: { endedBefore: TimestampInput; limit?: number | undefined },
+  params: { endedBefore?: TimestampInput | null | undefined; limit?: number | undefined } = {},
 ): Promise<{ purged: number }> {
   const { limit = 1000 } = params;
   checkLimit(limit);
-  const endedBefore = timestampParameter({ field: 'endedBefore' }, params.endedBefore);
+  const endedBefore =
+    params.endedBefore == null ? null : timestampParameter({ field: 'endedBefore' }, params.endedBefore);
   const [row] = await queries.syncRunPurge.run({ endedBefore, limit }, client);
   return row as queries.SyncRunPurgeResult;
 }

@@ -4,11 +4,28 @@ import pg from 'pg';
 const variables = ['PGHOST', 'PGPORT', 'PGDATABASE', 'PGUSER'];
 
 /**
- * Runs `work` with a connection to the database that the environment names.
+ * Runs `work` with a connection to the database that the environment names, as a user who sees the rows of
+ * all organisations.
  *
+ * @throws Error, which does not show the URL, if there is none or it is not one, or if the user does not
+ */
+export function withDatabase<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
+  return withConnection(async (client) => {
+    await checkSeesAll(client);
+    return work(client);
+  });
+}
+
+/**
+ * Runs `work` with a connection to the database that the environment names, whoever the user is.
+ *
+ * @param limits in milliseconds, for the whole session; a pooler may refuse them
  * @throws Error, which does not show the URL, if there is none or it is not one
  */
-export async function withDatabase<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
+export async function withConnection<Result>(
+  work: (client: pg.Client) => Promise<Result>,
+  limits: Pick<pg.ClientConfig, 'lock_timeout' | 'statement_timeout'> = {},
+): Promise<Result> {
   const url = process.env.DATABASE_URL ?? '';
   if (url === '' && !variables.some((name) => process.env[name])) {
     throw new Error('DATABASE_URL is not set: it has to be postgres://user:password@host:5432/database.');
@@ -28,6 +45,7 @@ export async function withDatabase<Result>(work: (client: pg.Client) => Promise<
   const client = new pg.Client({
     ...(url === '' ? {} : { connectionString: url, application_name: 'crm-schema' }),
     connectionTimeoutMillis: 10_000,
+    ...limits,
   });
   // The query that is under way says it, too; without a listener it would end the process.
   client.on('error', () => {});
@@ -38,7 +56,6 @@ export async function withDatabase<Result>(work: (client: pg.Client) => Promise<
     if (rows[0].default_transaction_isolation !== 'read committed') {
       await client.query('set session characteristics as transaction isolation level read committed');
     }
-    await checkSeesAll(client);
     return await work(client);
   } finally {
     await client.end().catch(() => {});

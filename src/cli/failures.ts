@@ -32,6 +32,8 @@ const advice: Record<string, string> = {
   '57P02': lost,
   ECONNRESET: lost,
   EPIPE: lost,
+  pooler:
+    'A pooler is between here and the database, and refuses a setting of the session: connect to the database itself.',
   '57P03': 'The database is starting up or shutting down: try again in a moment.',
 };
 
@@ -45,5 +47,6 @@ export function explain(error: unknown): string {
   // What pg says of it has no code.
   if (line === 'timeout expired') return advice.ETIMEDOUT as string;
   if (line.startsWith('Connection terminated')) return lost;
+  if (line.startsWith('unsupported startup parameter')) return advice.pooler as string;
   return code === undefined || line.includes(code) ? line : `${line} (${code})`;
 }

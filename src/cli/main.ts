@@ -5,6 +5,7 @@ import { credentialsCommand } from './credentials.js';
 import { failuresCommand } from './failing-records.js';
 import { exitCodes, explain, Lacking } from './failures.js';
 import { healthCommand } from './health.js';
+import { partitionsCommand } from './partitions.js';
 import { visible } from './text.js';
 
 const { version } = createRequire(import.meta.url)('../../package.json');
@@ -15,6 +16,7 @@ const program = new Command('crm-schema')
   .addCommand(healthCommand())
   .addCommand(failuresCommand())
   .addCommand(credentialsCommand())
+  .addCommand(partitionsCommand())
   .addHelpText(
     'afterAll',
     `

@@ -17,12 +17,16 @@ export function time(value: string): Timestamp {
 }
 
 /** The size of a page or a batch. */
-export function size(value: string): number {
-  const number = Number(value);
-  if (!Number.isInteger(number) || number < 1 || number > 1000) {
-    throw new InvalidArgumentError('It has to be a whole number from 1 to 1000.');
-  }
-  return number;
+export const size = wholeNumber(1, 1000);
+
+/** A number of something. */
+export function wholeNumber(least: number, most: number): (value: string) => number {
+  return (value) => {
+    if (!/^\d+$/.test(value) || Number(value) < least || Number(value) > most) {
+      throw new InvalidArgumentError(`It has to be a whole number from ${least} to ${most}.`);
+    }
+    return Number(value);
+  };
 }
 
 function refuse<Value>(message: string, check: () => Value): Value {

@@ -455,7 +455,7 @@ export const syncRunListByConnection = new PreparedQuery<SyncRunListByConnection
 
 /** 'SyncRunPurge' parameters type */
 export interface SyncRunPurgeParams {
-  endedBefore: TimestampInput;
+  endedBefore?: TimestampInput | null | void;
   limit: number;
 }
 
@@ -470,13 +470,14 @@ export interface SyncRunPurgeQuery {
   result: SyncRunPurgeResult;
 }
 
-const syncRunPurgeIR = {"usedParamSet":{"endedBefore":true,"limit":true},"params":[{"name":"endedBefore","required":true,"transform":{"type":"scalar"},"locs":[{"a":430,"b":442}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":493,"b":499}]}],"statement":"-- Deletes runs that ended before a time, over all organisations, oldest first; at most `limit` of them,\n-- and none that somebody has locked. One row: how many. By crm_sync_runs_ended_at_idx.\nwith purged as (\n  delete from crm_sync_runs\n  -- Not a join: not knowing how few they are, the planner would read the whole table for one.\n  where ctid = any(\n    array(\n      select ctid\n      from crm_sync_runs\n      where ended_at < :endedBefore!::timestamptz\n      order by ended_at\n      limit :limit!::integer\n      for update skip locked\n    )\n  )\n  returning id\n)\nselect count(*)::integer as \"purged!\"\nfrom purged"};
+const syncRunPurgeIR = {"usedParamSet":{"endedBefore":true,"limit":true},"params":[{"name":"endedBefore","required":false,"transform":{"type":"scalar"},"locs":[{"a":490,"b":501}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":720,"b":726}]}],"statement":"-- Deletes runs that ended before a time, or longer ago than crm_retention says, over all organisations,\n-- oldest first; at most `limit` of them, and none that somebody has locked. One row: how many. By\n-- crm_sync_runs_ended_at_idx.\nwith purged as (\n  delete from crm_sync_runs\n  -- Not a join: not knowing how few they are, the planner would read the whole table for one.\n  where ctid = any(\n    array(\n      select ctid\n      from crm_sync_runs\n      where ended_at < coalesce(\n        :endedBefore::timestamptz,\n        (\n          select crm_now() - make_interval(hours => 24 * keep_days)\n          from crm_retention\n          where subject = 'crm_sync_runs'\n        )\n      )\n      order by ended_at\n      limit :limit!::integer\n      for update skip locked\n    )\n  )\n  returning id\n)\nselect count(*)::integer as \"purged!\"\nfrom purged"};
 
 /**
  * Query generated from SQL:
  * ```
- * -- Deletes runs that ended before a time, over all organisations, oldest first; at most `limit` of them,
- * -- and none that somebody has locked. One row: how many. By crm_sync_runs_ended_at_idx.
+ * -- Deletes runs that ended before a time, or longer ago than crm_retention says, over all organisations,
+ * -- oldest first; at most `limit` of them, and none that somebody has locked. One row: how many. By
+ * -- crm_sync_runs_ended_at_idx.
  * with purged as (
  *   delete from crm_sync_runs
  *   -- Not a join: not knowing how few they are, the planner would read the whole table for one.
@@ -484,7 +485,14 @@ const syncRunPurgeIR = {"usedParamSet":{"endedBefore":true,"limit":true},"params
  *     array(
  *       select ctid
  *       from crm_sync_runs
- *       where ended_at < :endedBefore!::timestamptz
+ *       where ended_at < coalesce(
+ *         :endedBefore::timestamptz,
+ *         (
+ *           select crm_now() - make_interval(hours => 24 * keep_days)
+ *           from crm_retention
+ *           where subject = 'crm_sync_runs'
+ *         )
+ *       )
  *       order by ended_at
  *       limit :limit!::integer
  *       for update skip locked

@@ -23,7 +23,9 @@ function header({ up }: Migration, name: string): string {
 
 /** Tables and lock modes that a text names, as `table MODE`. */
 function namedLocks(text: string): string[] {
-  const pattern = new RegExp(`\\b([a-z_]+) (${modes.toReversed().join('|')})\\b`, 'g');
+  // The longest first: SHARE begins others.
+  const names = modes.toSorted((one, other) => other.length - one.length).join('|');
+  const pattern = new RegExp(`\\b([a-z_]+) (${names})\\b`, 'g');
   return [...text.matchAll(pattern)].map(([, table, mode]) => `${table} ${mode}`).sort();
 }
 

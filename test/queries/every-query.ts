@@ -239,7 +239,10 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     syncRunFinish: [{ ...runOf(failing), outcome: 'success', hasMore: false }],
     syncRunHeartbeat: [{ ...runOf(fresh), leaseSeconds: 60 }],
     syncRunListByConnection: [{ ...healthy, limit: 10 }],
-    syncRunPurge: [{ endedBefore: '2026-01-01T00:00:00Z', limit: 10 }],
+    syncRunPurge: [
+      { endedBefore: '2026-01-01T00:00:00Z', limit: 10 },
+      { endedBefore: null, limit: 10 },
+    ],
     syncRunSweep: [{ limit: 1000 }],
   };
 }

@@ -802,4 +802,24 @@ describe('syncRunPurge', () => {
       ]);
     });
   });
+
+  test('deletes by crm_retention what is past its time, to the second', async () => {
+    const key = await connectDue();
+    await atNine(async (client, clock) => {
+      for (let count = 0; count < 2; count += 1) {
+        await syncRunFinish(client, { ...(await claimOne(client)), outcome: 'cancelled' });
+        await clock.pass(1);
+      }
+      await clock.pass(30 * 86_400 - 1);
+      expect(await syncRunPurge(client)).toEqual({ purged: 1 });
+      expect(await syncRunPurge(client, {})).toEqual({ purged: 0 });
+      expect(await syncRunListByConnection(client, key)).toMatchObject([
+        { endedAt: '2026-11-16T09:00:01.000000Z' },
+      ]);
+      await client.query('begin');
+      await client.query("update crm_retention set keep_days = 29 where subject = 'crm_sync_runs'");
+      expect(await syncRunPurge(client, { endedBefore: null })).toEqual({ purged: 1 });
+      await client.query('rollback');
+    });
+  });
 });

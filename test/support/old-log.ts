@@ -1,0 +1,93 @@
+import type pg from 'pg';
+import { syncLogRecord } from '../../src/index.js';
+import { connect } from './connection.js';
+import { createTenant } from './database.js';
+
+/** The first moment of the month that is `ahead` months after this one, in UTC: `2026-11-01T00:00:00.000Z`. */
+export function monthStart(ahead: number): string {
+  const now = new Date();
+  return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + ahead)).toISOString();
+}
+
+/** `crm_sync_log_2026_11` */
+export function monthName(ahead: number): string {
+  return `crm_sync_log_${monthStart(ahead).slice(0, 7).replace('-', '_')}`;
+}
+
+/** `crm_sync_log_before_2026_11` */
+export function pastName(ahead: number): string {
+  return monthName(ahead).replace('log_', 'log_before_');
+}
+
+/** Lays the log out as if it had been begun so many months ago, with nothing in it. */
+export async function beginLog(client: pg.ClientBase, monthsAgo: number): Promise<void> {
+  const { rows } = await client.query(
+    "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'crm_sync_log'::regclass",
+  );
+  await client.query(`drop table ${rows.map(({ name }) => name).join(', ')}`);
+  const end = monthStart(1 - monthsAgo);
+  for (const [name, range] of [
+    [monthName(-monthsAgo), `from (minvalue) to ('${end}')`],
+    ['crm_sync_log_catch_all', `from ('${end}') to (maxvalue)`],
+  ] as const) {
+    await client.query(`create table ${name} partition of crm_sync_log for values ${range}`);
+    await client.query(`comment on table ${name} is 'Sync events of long ago (UTC).'`);
+    await client.query('select crm_sync_log_finish_partition($1)', [name]);
+  }
+  // The second call drops what the first one emptied.
+  await client.query('select crm_sync_log_ensure_partitions()');
+  await client.query('select crm_sync_log_ensure_partitions()');
+}
+
+/** The partitions of the log, in the order of time; throws if there is a gap between two. */
+export async function partitionNames(client: pg.Pool | pg.ClientBase): Promise<string[]> {
+  const { rows } = await client.query<{ name: string; from: string; to: string }>(
+    `select
+       inhrelid::regclass::text as name,
+       coalesce(substring(bound from 'FROM \\(''([^'']*)'), 'MINVALUE') as "from",
+       coalesce(substring(bound from 'TO \\(''([^'']*)'), 'MAXVALUE') as "to"
+     from pg_inherits
+     join pg_class on pg_class.oid = inhrelid
+     cross join pg_get_expr(relpartbound, inhrelid) as bound
+     where inhparent = 'crm_sync_log'::regclass`,
+  );
+  // MAXVALUE comes after years.
+  rows.sort((one, other) => (one.to < other.to ? -1 : 1));
+  const starts = ['MINVALUE', ...rows.map(({ to }) => to)];
+  const gap = rows.find(({ from }, position) => from !== starts[position]);
+  if (gap !== undefined) throw new Error(`There is a gap before ${gap.name}.`);
+  return rows.map(({ name }) => name);
+}
+
+/** Tables that were partitions, or look like it. */
+export async function detachedNames(client: pg.Pool | pg.ClientBase): Promise<string[]> {
+  const { rows } = await client.query(
+    `select relname as name from pg_class
+     where relname ~ '^crm_sync_log_' and relkind = 'r' and not relispartition order by 1`,
+  );
+  return rows.map(({ name }) => name);
+}
+
+/** A connection with an event in each of the months. */
+export async function connectWithEvents(client: pg.Pool | pg.ClientBase, months: readonly number[]) {
+  const { organisationId } = await createTenant(client);
+  const key = await connect(client as pg.Pool, organisationId);
+  const events = months.map((ahead) => ({
+    occurredAt: monthStart(ahead),
+    direction: 'inbound' as const,
+    entityType: 'contact',
+    externalId: `OXF${ahead}`,
+    status: 'success' as const,
+  }));
+  if (events.length > 0) await syncLogRecord(client as pg.Pool, { ...key, events });
+  return key;
+}
+
+/** The external ids of what the log holds of a connection, oldest first. */
+export async function eventsOf(client: pg.Pool | pg.ClientBase, connectionId: string): Promise<string[]> {
+  const { rows } = await client.query(
+    'select external_id as id from crm_sync_log where connection_id = $1 order by occurred_at, id',
+    [connectionId],
+  );
+  return rows.map(({ id }) => id);
+}
