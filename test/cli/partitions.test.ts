@@ -438,6 +438,32 @@ describe('partitions drop', () => {
     expect(await detachedNames(pool)).toEqual([]);
   });
 
+  test('takes the locks that its help states, and no others', async () => {
+    await pool.query(`
+      create table seen_locks (at text);
+      create function see_locks() returns event_trigger language plpgsql set search_path = public as $$
+      begin
+        insert into seen_locks
+        select format('%s %s', relation::regclass, mode) from pg_locks
+        where pid = pg_backend_pid() and mode not in ('AccessShareLock', 'RowShareLock')
+          and relation in ('crm_sync_log'::regclass, 'crm_connections'::regclass);
+      end $$;
+      create event trigger see_locks on ddl_command_end execute function see_locks()`);
+    onTestFinished(async () => {
+      await pool.query('drop event trigger see_locks; drop function see_locks; drop table seen_locks');
+    });
+    expect(await run(['drop'])).toMatchObject({ code: 0, stderr: '' });
+    const { rows } = await pool.query('select distinct at from seen_locks order by at');
+    expect(rows.map(({ at }) => at)).toEqual([
+      'crm_connections AccessExclusiveLock',
+      'crm_connections ShareRowExclusiveLock',
+      'crm_sync_log ShareUpdateExclusiveLock',
+    ]);
+    const help = (await run(['drop', '--help'])).stdout;
+    expect(help).toMatch(/crm_sync_log +SHARE UPDATE EXCLUSIVE/);
+    expect(help).toMatch(/crm_connections +SHARE ROW EXCLUSIVE.*\n +ACCESS EXCLUSIVE/);
+  });
+
   test('lets a sync go on beside it without an error, and two at once do not hurt each other', async () => {
     await besideSync(async () => {
       const both = await Promise.all([run(['drop']), run(['drop'])]);
