@@ -283,7 +283,7 @@ PARTITION BY RANGE (occurred_at);
 -- Name: TABLE crm_sync_log; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_sync_log IS 'What happened in every sync operation: one row per event, only ever added to. Partitioned by month of occurred_at (UTC); the first month also holds anything older, crm_sync_log_catch_all anything later than the last month. Detaching a month would leave a gap that refuses events of that time.';
+COMMENT ON TABLE public.crm_sync_log IS 'What happened in every sync operation: one row per event, only ever added to. Partitioned by month of occurred_at (UTC); the first partition also holds anything older, crm_sync_log_catch_all anything later than the last month. Months past their time (crm_retention) are dropped by crm-schema partitions drop.';
 
 --
 -- Name: COLUMN crm_sync_log.organisation_id; Type: COMMENT; Schema: public; Owner: -
@@ -526,6 +526,105 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass) IS 'Makes sure that this month (UTC) and the given number of months after it have a partition, moves events that had fallen into the catch-all to their month with their ids kept, and returns the names of the partitions it made. For the owner of the log (or a superuser) to run, best daily. With nothing to make it only drops the table crm_sync_log_emptied, which a call that made something leaves behind. With something to make it takes ACCESS EXCLUSIVE on the log and SHARE ROW EXCLUSIVE on crm_connections until the end of the transaction: an instant, unless there are events to move out of the catch-all. It waits at most 500 ms for each lock, tries 20 times, and then fails with SQLSTATE 55P03. Raises CRM04 on months outside 0 to 120. The second parameter is the log itself, and best left out.';
+
+--
+-- Name: crm_sync_log_ensure_past(regclass); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_sync_log_ensure_past(log_table regclass DEFAULT 'public.crm_sync_log'::regclass) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET "DateStyle" TO 'ISO'
+    SET client_min_messages TO 'warning'
+    SET lock_timeout TO '500ms'
+    AS $$
+declare
+  log_schema constant name := (
+    select nspname
+    from pg_class
+    inner join pg_namespace
+      on pg_namespace.oid = relnamespace
+    where pg_class.oid = log_table
+  );
+  first_start timestamptz;
+  partition_name text;
+  is_whole boolean;
+  is_locked boolean;
+begin
+  for attempt in 1..20 loop
+    begin
+      -- Looks without a lock first, so that a call with nothing to make disturbs nobody; and again with
+      -- it, because another call may have been faster.
+      foreach is_locked in array array[false, true] loop
+        if is_locked then
+          execute format('lock table only %s in share update exclusive mode', log_table);
+        end if;
+
+        -- While a partition is being detached its place is neither free nor taken.
+        select
+          bool_or(inhdetachpending or bound = 'MINVALUE'),
+          min(trim(nullif(bound, 'MINVALUE'), '''')::timestamptz)
+        into is_whole, first_start
+        from pg_inherits
+        inner join pg_class
+          on pg_class.oid = inhrelid
+        cross join substring(pg_get_expr(relpartbound, pg_class.oid) from 'FROM \((.*)\) TO') as bound
+        where inhparent = log_table;
+
+        if is_whole then
+          return null;
+        end if;
+      end loop;
+
+      -- One of that name may have been detached by a drop that was interrupted before it dropped it.
+      select format('%I.%I', log_schema, 'crm_sync_log_before_' || to_char(first_start, 'YYYY_MM') || suffix)
+      into strict partition_name
+      from generate_series(1, 1000) as number
+      cross join concat(case when number > 1 then '_' || number end) as suffix
+      where to_regclass(
+        format('%I.%I', log_schema, 'crm_sync_log_before_' || to_char(first_start, 'YYYY_MM') || suffix)
+      ) is null
+      order by number
+      limit 1;
+
+      -- Attached, not made as a partition, which would lock the log; and without the foreign key, which
+      -- it gets then: had it one already, attaching it would lock crm_connections against readers.
+      execute format(
+        'create table %s (like %s including constraints including defaults including storage including compression)',
+        partition_name, log_table
+      );
+      execute format(
+        'comment on table %s is %L',
+        partition_name,
+        format('Sync events from before %s (UTC). Normally empty.', to_char(first_start, 'YYYY-MM'))
+      );
+      execute format(
+        'select %I.crm_sync_log_finish_partition(%L, %L)',
+        log_schema, partition_name, log_table
+      );
+      execute format(
+        'alter table %s attach partition %s for values from (minvalue) to (%L)',
+        log_table, partition_name, first_start
+      );
+      return partition_name;
+    exception
+      when lock_not_available then
+        if attempt = 20 then
+          raise;
+        end if;
+        -- What this attempt had locked is free again meanwhile.
+        perform pg_sleep(0.2 + 0.3 * random());
+    end;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_sync_log_ensure_past(log_table regclass); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_sync_log_ensure_past(log_table regclass) IS 'Makes sure that events from before the first partition''s time have a partition, as they have none after the oldest month was detached, and returns its name, or null where there is nothing to make (or a partition is just being detached). For the owner of the log (or a superuser) to run; crm-schema partitions drop and ensure do. With something to make it takes SHARE UPDATE EXCLUSIVE on the log, which stops neither readers nor writers, and SHARE ROW EXCLUSIVE on crm_connections, for an instant. It waits at most 500 ms for each lock, tries 20 times, and then fails with SQLSTATE 55P03. The parameter is the log itself, and best left out.';
 
 --
 -- Name: crm_sync_log_finish_partition(regclass, regclass); Type: FUNCTION; Schema: public; Owner: -
@@ -1066,6 +1165,47 @@ ALTER TABLE public.crm_outbound_changes ALTER COLUMN version ADD GENERATED ALWAY
     NO MAXVALUE
     CACHE 1
 );
+
+--
+-- Name: crm_retention; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.crm_retention (
+    subject text NOT NULL,
+    keep_days integer NOT NULL,
+    CONSTRAINT crm_retention_keep_days_check CHECK ((((keep_days >= 1) AND (keep_days <= 36500)) AND ((keep_days >= 31) OR (subject <> 'crm_sync_log'::text)))),
+    CONSTRAINT crm_retention_subject_check CHECK ((subject = ANY (ARRAY['crm_sync_log'::text, 'crm_sync_runs'::text])))
+);
+
+--
+-- Name: TABLE crm_retention; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.crm_retention IS 'How long what is kept: the one place that says it. Of the whole installation, so it has no organisation. The owner changes it; crm-schema partitions drop and syncRunPurge go by it.';
+
+--
+-- Name: COLUMN crm_retention.subject; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_retention.subject IS 'The table whose rows are kept for so long.';
+
+--
+-- Name: COLUMN crm_retention.keep_days; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_retention.keep_days IS 'For how many days of 24 hours at least: of the log since the event, whose whole month is dropped once all of it is that old; of runs since their end.';
+
+--
+-- Name: CONSTRAINT crm_retention_keep_days_check ON crm_retention; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_retention_keep_days_check ON public.crm_retention IS 'A day to a hundred years; the log for 31 days at least.';
+
+--
+-- Name: CONSTRAINT crm_retention_subject_check ON crm_retention; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_retention_subject_check ON public.crm_retention IS 'The closed list of tables that grow with time and are cut by age.';
 
 --
 -- Name: crm_sync_cursors; Type: TABLE; Schema: public; Owner: -
@@ -1669,6 +1809,19 @@ ALTER TABLE ONLY public.crm_outbound_changes
 COMMENT ON CONSTRAINT crm_outbound_changes_pkey ON public.crm_outbound_changes IS 'Tenant first; one row per contact and connection. Serves the foreign key to contacts.';
 
 --
+-- Name: crm_retention crm_retention_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.crm_retention
+    ADD CONSTRAINT crm_retention_pkey PRIMARY KEY (subject);
+
+--
+-- Name: CONSTRAINT crm_retention_pkey ON crm_retention; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_retention_pkey ON public.crm_retention IS 'One period for each table.';
+
+--
 -- Name: crm_sync_cursors crm_sync_cursors_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -2204,6 +2357,36 @@ CREATE POLICY crm_outbound_changes_worker_policy ON public.crm_outbound_changes 
 COMMENT ON POLICY crm_outbound_changes_worker_policy ON public.crm_outbound_changes IS 'The sync worker works for all organisations.';
 
 --
+-- Name: crm_retention; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_retention ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_retention crm_retention_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_retention_reader_policy ON public.crm_retention FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY crm_retention_reader_policy ON crm_retention; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_retention_reader_policy ON public.crm_retention IS 'Monitoring and support see it.';
+
+--
+-- Name: crm_retention crm_retention_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_retention_worker_policy ON public.crm_retention FOR SELECT TO crm_worker USING (true);
+
+--
+-- Name: POLICY crm_retention_worker_policy ON crm_retention; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_retention_worker_policy ON public.crm_retention IS 'The sync worker purges by it.';
+
+--
 -- Name: crm_sync_cursors; Type: ROW SECURITY; Schema: public; Owner: -
 --
 
@@ -2392,6 +2575,12 @@ GRANT SELECT ON TABLE public.crm_sync_log TO crm_reader;
 REVOKE ALL ON FUNCTION public.crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass) FROM PUBLIC;
 
 --
+-- Name: FUNCTION crm_sync_log_ensure_past(log_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_sync_log_ensure_past(log_table regclass) FROM PUBLIC;
+
+--
 -- Name: FUNCTION crm_sync_log_finish_partition(partition regclass, log_table regclass); Type: ACL; Schema: public; Owner: -
 --
 
@@ -2566,6 +2755,13 @@ GRANT UPDATE(failure_count) ON TABLE public.crm_connections TO crm_worker;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_outbound_changes TO crm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_outbound_changes TO crm_worker;
 GRANT SELECT ON TABLE public.crm_outbound_changes TO crm_reader;
+
+--
+-- Name: TABLE crm_retention; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.crm_retention TO crm_worker;
+GRANT SELECT ON TABLE public.crm_retention TO crm_reader;
 
 --
 -- Name: TABLE crm_sync_cursors; Type: ACL; Schema: public; Owner: -
