@@ -192,7 +192,7 @@ where organisation_id = :organisationId!::uuid
 -- up to 1,000; and what the log says: the last event, the last failure, and the failures since a time, counted
 -- up to 1,000. A handful of rows by the primary key; for each, the log's primary key and
 -- crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from the primary key
--- where only failures are wanted), crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key,
+-- where only failures are wanted, and from all open runs where only one is), crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key,
 -- crm_sync_failures_next_attempt_at_idx, crm_sync_failures_gave_up_at_idx and
 -- crm_outbound_changes_next_attempt_at_idx.
 select
@@ -231,7 +231,7 @@ left join crm_sync_runs as run
   on run.organisation_id = connection.organisation_id
   and run.connection_id = connection.id
   and run.ended_at is null
-  and run.expires_at > crm_now()
+  and (run.expires_at > crm_now()) is true
 left join lateral (
   select
     outcome,
