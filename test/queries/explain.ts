@@ -2,6 +2,7 @@ import pg from 'pg';
 import type { Size, Tenant } from '../../dev/busy-database/index.js';
 import { type QueryName, queries } from './every-query.js';
 import { expectations } from './plan-expectations.js';
+import type { Role } from './plan-roles.js';
 
 /** A node of a plan as PostgreSQL tells it, with what is looked at here. */
 export interface PlanNode {
@@ -19,42 +20,6 @@ export interface PlanNode {
 
 /** Whether the server plans for the values at hand or, as a prepared statement has it in the end, for any. */
 export type PlanMode = 'force_generic_plan' | 'force_custom_plan';
-
-/** As whom a query is run: the owner passes by row-level security, the others do not. */
-export type Role = 'owner' | 'crm_app' | 'crm_worker';
-
-/** All organisations', or with credentials to read: not for the application. */
-const workersAlone = new Set<QueryName>([
-  'connectionGetCredentials',
-  'connectionListTotals',
-  'connectionTotalWork',
-  'credentialsCountByKey',
-  'credentialsListByKey',
-  'credentialsRewrap',
-  'outboundChangeAnnounce',
-  'syncRunClaim',
-  'syncRunPurge',
-  'syncRunSweep',
-]);
-
-/**
- * What the tenant policies slow down for the application: they bring a comparison of the organisation that an index
- * can serve, where the query sees to it that there is none.
- */
-const slowedByPolicies = new Set<QueryName>([
-  'connectionListWithHealth',
-  'contactExternalIdListByContacts',
-  'syncLogCountErrorsByKind',
-  'syncLogListFailures',
-]);
-
-/** Who runs a query: the application, for one organisation at a time, if it may; and the worker if it may. */
-export function rolesOf(name: QueryName): Role[] {
-  if (workersAlone.has(name) || slowedByPolicies.has(name)) return ['owner', 'crm_worker'];
-  // A worker connects nothing.
-  if (name === 'connectionConnect') return ['owner', 'crm_app'];
-  return ['owner', 'crm_app', 'crm_worker'];
-}
 
 /** How the server plans a query: with named statements for any values in the end, if it is ever prepared. */
 export function modesOf(name: QueryName): PlanMode[] {

@@ -11,9 +11,10 @@ import {
 import { encryptCredentials } from '../support/credentials.js';
 import { useDatabase } from '../support/database.js';
 import { queryNames } from './every-query.js';
-import { explain, modesOf, pagesTouched, problemsOf, rolesOf } from './explain.js';
+import { explain, modesOf, pagesTouched, problemsOf } from './explain.js';
 import { type Call, callsOf } from './plan-calls.js';
 import { expectations } from './plan-expectations.js';
+import { rolesOf } from './plan-roles.js';
 
 const { pool } = useDatabase();
 
