@@ -50,3 +50,10 @@ export async function contents(client: pg.Pool | pg.ClientBase): Promise<Record<
   }
   return found;
 }
+
+/** Deletes what the migrations put into a database whose rows are all to come from another. */
+export async function deleteWhatMigrationsWrote(pool: pg.Pool): Promise<void> {
+  for (const [table, lines] of Object.entries(await contents(pool))) {
+    if (lines.length > 0 && !table.endsWith('migrations')) await pool.query(`delete from ${table}`);
+  }
+}
