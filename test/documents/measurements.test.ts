@@ -4,8 +4,16 @@ import { growthDocument } from '../../bench/growth-document.js';
 import type { Growth } from '../../bench/growth-measure.js';
 import { growthPlot } from '../../bench/growth-plot.js';
 import { projectPath } from '../../dev/database.js';
+import { queries, queryNames } from '../queries/every-query.js';
 
 const read = (path: string) => readFile(projectPath(path), 'utf8');
+
+test('docs/plans.md has the plan of every query, and of no other', async () => {
+  const document = await read('docs/plans.md');
+  const named = [...document.matchAll(/^### (\w+)\n[\s\S]*?```text\n/gm)].map(([, name]) => name);
+  expect(named).toEqual(queryNames.map((name) => queries[name].name));
+  for (const name of queryNames) expect(document).toContain(`| [\`${name}\`](#${name.toLowerCase()}) |`);
+});
 
 test('docs/growth.md and its plot are made from the numbers in docs/growth.json', async () => {
   const growth = JSON.parse(await read('docs/growth.json')) as Growth;
