@@ -37,8 +37,9 @@ export interface QuerySource {
 const namesStatements = Symbol('namesStatements');
 
 /**
- * What is never prepared: each looks for a few rows among those of one connection, of which some have hundreds
- * of times as many as others. A plan for any connection reads all of them; one for the connection at hand does not.
+ * What is never prepared. Each looks for a few rows: among those of one connection, of which some have hundreds of
+ * times as many as others; or as many as a limit says. A plan for any connection and any limit may read all of them;
+ * one for those at hand does not.
  */
 const plannedEachTime: ReadonlySet<string> = new Set([
   'outboundChangeClaim',
@@ -46,6 +47,8 @@ const plannedEachTime: ReadonlySet<string> = new Set([
   'syncBatchRecord',
   'syncFailureClaim',
   'syncFailureReplay',
+  'syncRunClaim',
+  'syncRunSweep',
 ]);
 
 /**
