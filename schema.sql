@@ -2252,7 +2252,7 @@ COMMENT ON POLICY contact_external_ids_reader_policy ON public.contact_external_
 -- Name: contact_external_ids contact_external_ids_tenant_policy; Type: POLICY; Schema: public; Owner: -
 --
 
-CREATE POLICY contact_external_ids_tenant_policy ON public.contact_external_ids TO crm_app USING ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id))) WITH CHECK ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
+CREATE POLICY contact_external_ids_tenant_policy ON public.contact_external_ids TO crm_app USING (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false)) WITH CHECK (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false));
 
 --
 -- Name: POLICY contact_external_ids_tenant_policy ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
@@ -2498,7 +2498,7 @@ COMMENT ON POLICY crm_sync_log_reader_policy ON public.crm_sync_log IS 'Monitori
 -- Name: crm_sync_log crm_sync_log_tenant_policy; Type: POLICY; Schema: public; Owner: -
 --
 
-CREATE POLICY crm_sync_log_tenant_policy ON public.crm_sync_log TO crm_app USING ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id))) WITH CHECK ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
+CREATE POLICY crm_sync_log_tenant_policy ON public.crm_sync_log TO crm_app USING (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false)) WITH CHECK (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false));
 
 --
 -- Name: POLICY crm_sync_log_tenant_policy ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
