@@ -1,6 +1,14 @@
 import { defineConfig } from 'vitest/config';
+import { projectPath } from './dev/database.js';
 
 export default defineConfig({
+  resolve: {
+    // The examples import the package by its name, which would be whatever was built last, or nothing.
+    alias: {
+      '@nurturehub/crm-schema/credentials': projectPath('src/credentials/index.ts'),
+      '@nurturehub/crm-schema': projectPath('src/index.ts'),
+    },
+  },
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: 'test/support/server.ts',
