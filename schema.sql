@@ -1173,7 +1173,7 @@ ALTER TABLE public.crm_outbound_changes ALTER COLUMN version ADD GENERATED ALWAY
 CREATE TABLE public.crm_retention (
     subject text NOT NULL,
     keep_days integer NOT NULL,
-    CONSTRAINT crm_retention_keep_days_check CHECK ((((keep_days >= 1) AND (keep_days <= 36500)) AND ((keep_days >= 31) OR (subject <> 'crm_sync_log'::text)))),
+    CONSTRAINT crm_retention_keep_days_check CHECK (((keep_days >= 1) AND (keep_days <= 36500) AND ((keep_days >= 31) OR (subject <> 'crm_sync_log'::text)))),
     CONSTRAINT crm_retention_subject_check CHECK ((subject = ANY (ARRAY['crm_sync_log'::text, 'crm_sync_runs'::text])))
 );
 

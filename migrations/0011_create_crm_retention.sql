@@ -20,7 +20,8 @@ create table crm_retention (
     check (subject in ('crm_sync_log', 'crm_sync_runs')),
   constraint crm_retention_keep_days_check
     check (
-      keep_days between 1 and 36500
+      keep_days >= 1
+      and keep_days <= 36500
       -- So that the month that is written to is never old enough.
       and (keep_days >= 31 or subject <> 'crm_sync_log')
     )
