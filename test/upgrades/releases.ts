@@ -19,6 +19,8 @@ export interface ReleasedQuery {
   parameterNames: readonly string[];
 }
 
+const versions = ['1.0.4', '1.0.5', '1.1.0'];
+
 /** All releases, in order. 1.0.5 brought queries, and left the database as it was. */
 export const releases: readonly Release[] = [release('1.0.4', 4), release('1.0.5', 4), release('1.1.0', 9)];
 
@@ -46,8 +48,16 @@ export function readQueries(source: string): ReleasedQuery[] {
 
 function release(version: string, lastMigration: number): Release {
   const folder = projectPath(`test/upgrades/releases/${version}`);
-  const queries = readdirSync(`${folder}/queries`).flatMap((file) =>
-    readQueries(readFileSync(`${folder}/queries/${file}`, 'utf8')),
-  );
+  const queries = [...filesOf(version).values()].flatMap(readQueries);
   return { version, lastMigration, data: readFileSync(`${folder}/data.sql`, 'utf8'), queries };
+}
+
+/** The files of a release's `queries/`, by name: a folder has those that the release brought or changed. */
+function filesOf(version: string): Map<string, string> {
+  const files = new Map<string, string>();
+  for (const each of versions.slice(0, versions.indexOf(version) + 1)) {
+    const folder = projectPath(`test/upgrades/releases/${each}/queries`);
+    for (const file of readdirSync(folder)) files.set(file, readFileSync(`${folder}/${file}`, 'utf8'));
+  }
+  return files;
 }
