@@ -497,7 +497,8 @@ begin
 
       foreach partition_name in array made || catch_all loop
         execute format(
-          'select %I.crm_sync_log_finish_partition(%L, %L)',
+          -- All arguments, of exactly these types: nobody's function of the same name fits as well.
+          'select %I.crm_sync_log_finish_partition(%L::regclass, %L::regclass)',
           log_schema, partition_name, log_table
         );
       end loop;
@@ -600,7 +601,7 @@ begin
         format('Sync events from before %s (UTC). Normally empty.', to_char(first_start, 'YYYY-MM'))
       );
       execute format(
-        'select %I.crm_sync_log_finish_partition(%L, %L)',
+        'select %I.crm_sync_log_finish_partition(%L::regclass, %L::regclass)',
         log_schema, partition_name, log_table
       );
       execute format(
@@ -2537,16 +2538,28 @@ CREATE POLICY crm_sync_runs_reader_policy ON public.crm_sync_runs FOR SELECT TO 
 COMMENT ON POLICY crm_sync_runs_reader_policy ON public.crm_sync_runs IS 'Monitoring and support read all organisations.';
 
 --
+-- Name: crm_sync_runs crm_sync_runs_tenant_change_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_runs_tenant_change_policy ON public.crm_sync_runs FOR UPDATE TO crm_app USING (((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)) AND (ended_at IS NULL))) WITH CHECK ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
+
+--
+-- Name: POLICY crm_sync_runs_tenant_change_policy ON crm_sync_runs; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_runs_tenant_change_policy ON public.crm_sync_runs IS 'The application goes on with an open run and ends it, and opens none that has ended.';
+
+--
 -- Name: crm_sync_runs crm_sync_runs_tenant_policy; Type: POLICY; Schema: public; Owner: -
 --
 
-CREATE POLICY crm_sync_runs_tenant_policy ON public.crm_sync_runs TO crm_app USING ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id))) WITH CHECK ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
+CREATE POLICY crm_sync_runs_tenant_policy ON public.crm_sync_runs FOR SELECT TO crm_app USING ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
 
 --
 -- Name: POLICY crm_sync_runs_tenant_policy ON crm_sync_runs; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON POLICY crm_sync_runs_tenant_policy ON public.crm_sync_runs IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+COMMENT ON POLICY crm_sync_runs_tenant_policy ON public.crm_sync_runs IS 'The application sees the rows of the organisation that it has set for the transaction.';
 
 --
 -- Name: crm_sync_runs crm_sync_runs_worker_policy; Type: POLICY; Schema: public; Owner: -
@@ -2783,6 +2796,60 @@ GRANT SELECT ON TABLE public.crm_sync_failures TO crm_reader;
 -- Name: TABLE crm_sync_runs; Type: ACL; Schema: public; Owner: -
 --
 
-GRANT SELECT,UPDATE ON TABLE public.crm_sync_runs TO crm_app;
+GRANT SELECT ON TABLE public.crm_sync_runs TO crm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_sync_runs TO crm_worker;
 GRANT SELECT ON TABLE public.crm_sync_runs TO crm_reader;
+
+--
+-- Name: COLUMN crm_sync_runs.heartbeat_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(heartbeat_at) ON TABLE public.crm_sync_runs TO crm_app;
+
+--
+-- Name: COLUMN crm_sync_runs.expires_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(expires_at) ON TABLE public.crm_sync_runs TO crm_app;
+
+--
+-- Name: COLUMN crm_sync_runs.ended_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(ended_at) ON TABLE public.crm_sync_runs TO crm_app;
+
+--
+-- Name: COLUMN crm_sync_runs.outcome; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(outcome) ON TABLE public.crm_sync_runs TO crm_app;
+
+--
+-- Name: COLUMN crm_sync_runs.error; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(error) ON TABLE public.crm_sync_runs TO crm_app;
+
+--
+-- Name: COLUMN crm_sync_runs.batch_number; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(batch_number) ON TABLE public.crm_sync_runs TO crm_app;
+
+--
+-- Name: COLUMN crm_sync_runs.success_count; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(success_count) ON TABLE public.crm_sync_runs TO crm_app;
+
+--
+-- Name: COLUMN crm_sync_runs.skipped_count; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(skipped_count) ON TABLE public.crm_sync_runs TO crm_app;
+
+--
+-- Name: COLUMN crm_sync_runs.error_count; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(error_count) ON TABLE public.crm_sync_runs TO crm_app;

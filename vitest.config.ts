@@ -12,6 +12,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: 'test/support/server.ts',
+    // By default one core is left idle, which of two is half.
+    maxWorkers: '100%',
     // The first statement on a loaded machine may wait for a database to be cloned.
     testTimeout: 60_000,
     hookTimeout: 60_000,

@@ -176,7 +176,21 @@ on crm_connections
 to crm_app, crm_worker;
 
 -- A run is begun by the worker, which claims over all organisations, and goes on in either role.
-grant select, update
+grant select
+on crm_sync_runs
+to crm_app;
+
+grant update (
+  heartbeat_at,
+  expires_at,
+  ended_at,
+  outcome,
+  error,
+  batch_number,
+  success_count,
+  skipped_count,
+  error_count
+)
 on crm_sync_runs
 to crm_app;
 
@@ -261,8 +275,15 @@ alter table crm_sync_runs enable row level security;
 
 create policy crm_sync_runs_tenant_policy
   on crm_sync_runs
+  for select
   to crm_app
-  using (organisation_id = (select crm_organisation_id()))
+  using (organisation_id = (select crm_organisation_id()));
+
+create policy crm_sync_runs_tenant_change_policy
+  on crm_sync_runs
+  for update
+  to crm_app
+  using (organisation_id = (select crm_organisation_id()) and ended_at is null)
   with check (organisation_id = (select crm_organisation_id()));
 
 create policy crm_sync_runs_worker_policy
@@ -278,7 +299,9 @@ create policy crm_sync_runs_reader_policy
   using (true);
 
 comment on policy crm_sync_runs_tenant_policy on crm_sync_runs is
-  'The application sees and writes the rows of the organisation that it has set for the transaction.';
+  'The application sees the rows of the organisation that it has set for the transaction.';
+comment on policy crm_sync_runs_tenant_change_policy on crm_sync_runs is
+  'The application goes on with an open run and ends it, and opens none that has ended.';
 comment on policy crm_sync_runs_worker_policy on crm_sync_runs is
   'The sync worker works for all organisations.';
 comment on policy crm_sync_runs_reader_policy on crm_sync_runs is
@@ -582,7 +605,8 @@ begin
 
       foreach partition_name in array made || catch_all loop
         execute format(
-          'select %I.crm_sync_log_finish_partition(%L, %L)',
+          -- All arguments, of exactly these types: nobody's function of the same name fits as well.
+          'select %I.crm_sync_log_finish_partition(%L::regclass, %L::regclass)',
           log_schema, partition_name, log_table
         );
       end loop;
@@ -620,7 +644,10 @@ begin
     from pg_inherits
     where inhparent = log_table
   loop
-    execute format('select %I.crm_sync_log_finish_partition(%L, %L)', our_schema, partition, log_table);
+    execute format(
+      'select %I.crm_sync_log_finish_partition(%L::regclass, %L::regclass)',
+      our_schema, partition, log_table
+    );
   end loop;
 
   perform set_config('search_path', search_path, true);
@@ -668,6 +695,7 @@ alter table crm_connections disable row level security;
 revoke all on crm_connections from crm_app, crm_worker, crm_reader;
 
 drop policy crm_sync_runs_tenant_policy on crm_sync_runs;
+drop policy crm_sync_runs_tenant_change_policy on crm_sync_runs;
 drop policy crm_sync_runs_worker_policy on crm_sync_runs;
 drop policy crm_sync_runs_reader_policy on crm_sync_runs;
 alter table crm_sync_runs disable row level security;

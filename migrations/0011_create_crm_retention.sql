@@ -147,7 +147,7 @@ begin
         format('Sync events from before %s (UTC). Normally empty.', to_char(first_start, 'YYYY-MM'))
       );
       execute format(
-        'select %I.crm_sync_log_finish_partition(%L, %L)',
+        'select %I.crm_sync_log_finish_partition(%L::regclass, %L::regclass)',
         log_schema, partition_name, log_table
       );
       execute format(

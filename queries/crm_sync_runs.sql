@@ -157,18 +157,18 @@ judged as (
     connection.status,
     connection.sync_interval_seconds,
     connection.sync_requested_at,
-    connection.failure_count + 1 as failure_count,
+    least(connection.failure_count, 2147483646) + 1 as failure_count,
     coalesce(connection.first_failed_at, clock.at) as first_failed_at,
     connection.is_current and crm_sync_failure_is_alarming(
       :error::jsonb ->> 'kind',
-      connection.failure_count + 1,
+      least(connection.failure_count, 2147483646) + 1,
       clock.at - coalesce(connection.first_failed_at, clock.at)
     ) is true as is_alarming,
     -- What the CRM said of credentials that are gone says nothing of those that took their place.
     clock.at + case
       when not connection.is_current and :error::jsonb ->> 'kind' in ('auth', 'permission') then interval '0'
       else greatest(
-        crm_sync_backoff(connection.failure_count + 1, 60, 21600),
+        crm_sync_backoff(least(connection.failure_count, 2147483646) + 1, 60, 21600),
         make_interval(secs => coalesce(:retryAfterSeconds::integer, 0))
       )
     end as not_before_at,
@@ -340,7 +340,7 @@ expired as (
     run.connection_id,
     run.id,
     connection.status,
-    connection.failure_count + 1 as failure_count,
+    least(connection.failure_count, 2147483646) + 1 as failure_count,
     coalesce(connection.first_failed_at, (select at from clock)) as first_failed_at
   from crm_sync_runs as run
   inner join crm_connections as connection

@@ -45,7 +45,8 @@ export async function organisationSet(
  * What `work` throws undoes the transaction, and is thrown again.
  *
  * @param pool of `pg`, whose user is a member of `crm_app`
- * @param work gets the client; what it does after its promise has settled is outside the transaction
+ * @param work gets the client, to use until its promise has settled: a query after that, or giving the
+ *   client back, throws, because somebody else may have the connection by then
  * @returns what `work` returns, once that is committed
  * @throws CrmSchemaError `invalid_input`; Error if a statement failed and `work` did not pass that on
  */
@@ -59,11 +60,12 @@ export async function withOrganisation<Pool extends TransactionPool, Result>(
   // A connection that is lost between two statements says so here, too; the next statement throws.
   const ignore = () => {};
   client.on('error', ignore);
+  const lent = lend(client);
   let broken: Error | undefined;
   try {
     await client.query('begin');
     await organisationSet(client, { organisationId });
-    const result = await work(client as ClientOf<Pool>);
+    const result = await lent.to(work as (client: TransactionClient) => Promise<Result>);
     const { command } = await client.query('commit');
     // The server's answer to the commit of a transaction in which a statement had failed.
     if (command === 'ROLLBACK') {
@@ -80,4 +82,31 @@ export async function withOrganisation<Pool extends TransactionPool, Result>(
     client.removeListener('error', ignore);
     client.release(broken);
   }
+}
+
+/** A client as it is lent to some work, which can neither give it back nor use it once the work is over. */
+function lend(client: TransactionClient) {
+  let isOver = false;
+  const refuse = (problem: string) => () => {
+    throw new Error(problem);
+  };
+  const lent = new Proxy(client, {
+    get(target, key) {
+      if (key === 'release') return refuse('withOrganisation gives the client back by itself.');
+      if (isOver && key === 'query') {
+        return refuse('The transaction is over: await each query within withOrganisation.');
+      }
+      const value: unknown = Reflect.get(target, key);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+  return {
+    async to<Result>(work: (client: TransactionClient) => Promise<Result>): Promise<Result> {
+      try {
+        return await work(lent);
+      } finally {
+        isOver = true;
+      }
+    },
+  };
 }

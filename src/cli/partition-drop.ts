@@ -138,7 +138,7 @@ async function detach({ sqlName, name, oid }: LogPartition, run: Run, isWhole: b
 }
 
 async function coverPast(client: pg.Client): Promise<void> {
-  await client.query('select crm_sync_log_ensure_past()');
+  await client.query("select crm_sync_log_ensure_past('crm_sync_log'::regclass)");
 }
 
 async function drop(partition: LogPartition, run: Run): Promise<void> {

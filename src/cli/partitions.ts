@@ -85,9 +85,14 @@ A pooler in transaction mode does not do: connect to the database itself.`;
 
 async function ensure(options: EnsureOptions): Promise<void> {
   const { made, past } = await withOwner({}, async (client, waits) => ({
-    made: await called(client, waits, 'crm_sync_log_ensure_partitions($1)', [options.months]),
+    made: await called(
+      client,
+      waits,
+      "crm_sync_log_ensure_partitions($1::integer, 'crm_sync_log'::regclass)",
+      [options.months],
+    ),
     // An interrupted drop may have left it open.
-    past: await called(client, waits, 'crm_sync_log_ensure_past()', []),
+    past: await called(client, waits, "crm_sync_log_ensure_past('crm_sync_log'::regclass)", []),
   }));
   const all = [...past, ...made];
   const nothing = `Nothing to make: this month and the ${options.months} after it have their partitions.`;

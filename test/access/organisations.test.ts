@@ -103,15 +103,32 @@ describe('withOrganisation', () => {
     await expectClean();
   });
 
-  test('what the work leaves running sees nothing once the transaction is over', async () => {
-    let late: Promise<string[]> = Promise.resolve([]);
-    await withOrganisation(app, ours, async (client) => {
-      setImmediate(() => {
-        late = visible(client);
-      });
+  test('lets nothing run on in the transaction of whoever comes next', async () => {
+    let straggler: Promise<unknown> = Promise.resolve();
+    const failure = new Error('the other half failed');
+    await expect(
+      withOrganisation(app, ours, (client) => {
+        straggler = new Promise((resolve) => setTimeout(resolve, 100)).then(() => visible(client));
+        straggler.catch(() => {});
+        return Promise.all([Promise.reject(failure), straggler]);
+      }),
+    ).rejects.toBe(failure);
+    await withOrganisation(app, theirs, async (client) => {
+      await client.query('select pg_sleep(0.3)');
     });
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    expect(await late).toEqual([]);
+    await expect(straggler).rejects.toThrow(
+      'The transaction is over: await each query within withOrganisation.',
+    );
+    await expectClean();
+  });
+
+  test('keeps the client until the work is over, whatever the work does', async () => {
+    await withOrganisation(app, ours, async (client) => {
+      expect(() => client.release()).toThrow('withOrganisation gives the client back by itself.');
+      const next = visible(app);
+      expect(await visible(client)).toEqual([ours]);
+      next.then((seen) => expect(seen).toEqual([]));
+    });
     await expectClean();
   });
 

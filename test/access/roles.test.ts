@@ -19,7 +19,8 @@ const privileges: Record<string, Record<GroupRole, string>> = {
   crm_connections: { crm_app: 'insert', crm_worker: 'select', crm_reader: '' },
   crm_sync_log: { crm_app: 'insert select', crm_worker: 'insert select', crm_reader: 'select' },
   crm_sync_runs: {
-    crm_app: 'select update',
+    // And UPDATE of some columns.
+    crm_app: 'select',
     crm_worker: 'delete insert select update',
     crm_reader: 'select',
   },
@@ -149,6 +150,32 @@ describe('privileges', () => {
       { role: 'crm_app', privilege: 'update', columns: but(fixed) },
       { role: 'crm_reader', privilege: 'select', columns: but(secret) },
       { role: 'crm_worker', privilege: 'update', columns: but(fixed) },
+    ]);
+  });
+
+  test('are by column on crm_sync_runs, for the application: what goes on in a run, not whose it is', async () => {
+    const { rows } = await pool.query(`
+      select grantee::regrole::text as role, lower(privilege_type) as privilege, array_agg(attname::text order by attname) as columns
+      from pg_attribute
+      cross join aclexplode(attacl)
+      where attrelid = 'crm_sync_runs'::regclass
+      group by grantee, privilege_type`);
+    expect(rows).toEqual([
+      {
+        role: 'crm_app',
+        privilege: 'update',
+        columns: [
+          'batch_number',
+          'ended_at',
+          'error',
+          'error_count',
+          'expires_at',
+          'heartbeat_at',
+          'outcome',
+          'skipped_count',
+          'success_count',
+        ],
+      },
     ]);
   });
 
@@ -306,7 +333,6 @@ describe('row-level security', () => {
       `update crm_sync_cursors set organisation_id = '${other.organisationId}'`,
       `update crm_sync_failures set organisation_id = '${other.organisationId}'`,
       `update crm_outbound_changes set organisation_id = '${other.organisationId}'`,
-      `update crm_sync_runs set organisation_id = '${other.organisationId}'`,
     ];
     for (const statement of statements) {
       await expect(
@@ -325,12 +351,32 @@ describe('row-level security', () => {
           table === 'crm_connections'
             ? await client.query('update crm_connections set status_reason = status_reason')
             : table === 'crm_sync_runs'
-              ? await client.query('update crm_sync_runs set worker = worker')
+              ? await client.query('update crm_sync_runs set heartbeat_at = heartbeat_at')
               : await client.query(`delete from ${table}`);
         expect(changed.rowCount, table).toBe(0);
       }
     });
     expect(await undone(pool, null, (client) => visible(client, organisationId))).toEqual(all);
+  });
+
+  test('lets the application end a run, and open none', async () => {
+    const reopen = `update crm_sync_runs set ended_at = null, outcome = null, error = null, expires_at = '9998-01-01'`;
+    await undone(members.crm_app, organisationId, async (client) => {
+      await client.query(
+        "update crm_sync_runs set ended_at = now(), outcome = 'cancelled' where ended_at is null",
+      );
+      const { rows } = await client.query('select from crm_sync_runs');
+      expect(rows.length).toBeGreaterThan(0);
+      expect((await client.query(reopen)).rowCount).toBe(0);
+    });
+    for (const statement of [
+      'lock table crm_sync_runs in access exclusive mode',
+      'update crm_sync_runs set worker = worker',
+      'delete from crm_sync_runs',
+    ])
+      await expect(
+        undone(members.crm_app, organisationId, (client) => client.query(statement)),
+      ).rejects.toMatchObject(refused);
   });
 
   test('fails on a setting that is no organisation, and shows nothing', async () => {

@@ -40,7 +40,13 @@ test('a function that others plant in the schema is not run by whoever makes mon
     await client.query(`create function public.to_char(timestamptz, text) returns text ${planted}`);
     await client.query(`create function public.format(text, text, text) returns text ${planted}`);
     await client.query(`create function public.format(text, text, name) returns text ${planted}`);
-    const { rows } = await client.query('select crm_sync_log_ensure_partitions(6)');
+    await client.query(
+      `create function public.crm_sync_log_finish_partition(text, text) returns void ${planted}`,
+    );
+    await client.query(`create function public.crm_sync_log_ensure_partitions(text) returns void ${planted}`);
+    const { rows } = await client.query(
+      "select crm_sync_log_ensure_partitions(6::integer, 'crm_sync_log'::regclass)",
+    );
     expect(rows).toHaveLength(3);
   });
 });

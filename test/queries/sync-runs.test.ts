@@ -733,6 +733,20 @@ describe('syncRunSweep', () => {
     });
   });
 
+  test('one connection that has failed as often as can be counted stops no claim', async () => {
+    const key = await connectDue();
+    await atNine(async (client, clock) => {
+      await claimOne(client);
+      await pool.query(
+        'update crm_connections set failure_count = 2147483647, first_failed_at = $2 where id = $1',
+        [key.connectionId, start],
+      );
+      await clock.pass(301);
+      expect(await syncRunClaim(client, { worker: 'w' })).toEqual([]);
+      expect(await schedule(key)).toMatchObject({ failures: 2_147_483_647 });
+    });
+  });
+
   test('does not wait for a run that somebody has locked, with others in its hands', async () => {
     await connectDue();
     await atNine(async (client, clock) => {
