@@ -56,8 +56,14 @@ describe.each(agencies)('of %s', (_, number) => {
     try {
       for (const role of rolesOf(name)) {
         for (const mode of modesOf(name)) {
-          const plan = await explain(client, { name, params: call(name), mode, role, tenant });
-          const problems = await problemsOf(client, name, plan, size);
+          const look = async () => {
+            const plan = await explain(client, { name, params: call(name), mode, role, tenant });
+            return problemsOf(client, name, plan, size);
+          };
+          let problems = await look();
+          // What loading left behind is stumbled over once, and tidied up by that: a free space map that is
+          // out of date, dead entries of an index. A plan that is wrong is wrong each time.
+          if (problems.length > 0) problems = await look();
           expect({ role, mode, problems }).toEqual({ role, mode, problems: [] });
         }
       }
