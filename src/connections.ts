@@ -13,12 +13,12 @@ import type {
   TimestampInput,
 } from './types.js';
 import {
-  checkBatch,
   checkConnectionKey,
   checkOneOf,
   checkProvider,
   checkShortText,
   checkUuid,
+  checkUuids,
   checkVersion,
   checkWholeNumber,
 } from './validation.js';
@@ -211,8 +211,7 @@ export async function connectionRequestSync(
 ): Promise<{ connectionId: string }[]> {
   const { organisationId, isUrgent = false } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
-  const connectionIds = checkBatch('connectionIds', params.connectionIds);
-  for (const [rowIndex, id] of connectionIds.entries()) checkUuid({ field: 'connectionId', rowIndex }, id);
+  const connectionIds = checkUuids('connectionId', params.connectionIds);
   return queries.connectionRequestSync.run({ organisationId, connectionIds, isUrgent }, client);
 }
 

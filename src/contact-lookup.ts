@@ -4,7 +4,7 @@ import * as queries from './generated/contact_external_ids.js';
 import type { Queryable } from './prepared-query.js';
 import type { Refined } from './refined.js';
 import type { Provider } from './types.js';
-import { checkBatch, checkUuid } from './validation.js';
+import { checkBatch, checkUuid, checkUuids } from './validation.js';
 
 /** One of a contact's ids, and since when and until when a sync saw it. */
 export type ContactExternalId = Refined<
@@ -62,10 +62,7 @@ export async function contactExternalIdListByContacts(
 ): Promise<ContactExternalId[]> {
   const { organisationId } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
-  const contactIds = checkBatch('contactIds', params.contactIds);
-  contactIds.forEach((contactId, rowIndex) => {
-    checkUuid({ field: 'contactId', rowIndex }, contactId);
-  });
+  const contactIds = checkUuids('contactId', params.contactIds);
   const rows = await queries.contactExternalIdListByContacts.run({ organisationId, contactIds }, client);
   return rows as ContactExternalId[];
 }

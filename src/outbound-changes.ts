@@ -4,7 +4,7 @@ import * as queries from './generated/crm_outbound_changes.js';
 import type { Queryable } from './prepared-query.js';
 import type { RunKey } from './sync-runs.js';
 import type { Timestamp } from './types.js';
-import { checkBatch, checkConnectionKey, checkLimit, checkRunKey, checkUuid } from './validation.js';
+import { checkConnectionKey, checkLimit, checkRunKey, checkUuid, checkUuids } from './validation.js';
 
 /** A contact that is to be pushed now. */
 export interface ClaimedChange {
@@ -36,7 +36,7 @@ export async function outboundChangeRecord(
 ): Promise<{ contactId: string; connectionId: string }[]> {
   const { organisationId, fromConnectionId = null } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
-  const contactIds = checkContactIds(params.contactIds);
+  const contactIds = checkUuids('contactId', params.contactIds);
   if (fromConnectionId !== null) checkUuid({ field: 'fromConnectionId' }, fromConnectionId);
   return queries.outboundChangeRecord.run({ organisationId, contactIds, fromConnectionId }, client);
 }
@@ -75,7 +75,7 @@ export async function outboundChangeListWaiting(
 ): Promise<{ contactId: string }[]> {
   const { organisationId, connectionId } = params;
   checkConnectionKey(params);
-  const contactIds = checkContactIds(params.contactIds);
+  const contactIds = checkUuids('contactId', params.contactIds);
   return queries.outboundChangeListWaiting.run({ organisationId, connectionId, contactIds }, client);
 }
 
@@ -94,10 +94,4 @@ export async function outboundChangeAnnounce(
   checkLimit(limit);
   const [row] = await queries.outboundChangeAnnounce.run({ limit }, client);
   return row as queries.OutboundChangeAnnounceResult;
-}
-
-function checkContactIds(contactIds: readonly string[]): string[] {
-  const checked = checkBatch('contactIds', contactIds);
-  for (const [rowIndex, id] of checked.entries()) checkUuid({ field: 'contactId', rowIndex }, id);
-  return checked;
 }

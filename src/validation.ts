@@ -109,6 +109,13 @@ export function checkBatch<Element>(field: string, value: readonly Element[]): E
   return Array.from(value);
 }
 
+/** A batch of UUIDs; `field` names one of them. */
+export function checkUuids(field: string, value: readonly string[]): string[] {
+  const uuids = checkBatch(`${field}s`, value);
+  for (const [rowIndex, uuid] of uuids.entries()) checkUuid({ field, rowIndex }, uuid);
+  return uuids;
+}
+
 /** An element of a batch, or what a call is given as a whole. */
 export function checkObject(place: Place, value: unknown): asserts value is object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {

@@ -20,6 +20,7 @@ import {
 import { atNine as atNineOn, nine } from '../support/clock.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
+import { waitsForALock } from '../support/locks.js';
 
 const { pool, url } = useDatabase();
 const slow = useDatabase();
@@ -79,19 +80,6 @@ async function due(): Promise<string[]> {
     '2026-11-16T09:10:00Z',
   ]);
   return rows.map(({ id }) => id);
-}
-
-/** Until what the client is doing waits for somebody's lock. */
-async function waitsForALock(client: pg.ClientBase): Promise<void> {
-  const { processID } = client as unknown as { processID: number };
-  await withClient(url, async (watcher) => {
-    await expect
-      .poll(
-        async () =>
-          (await watcher.query('select from pg_locks where pid = $1 and not granted', [processID])).rowCount,
-      )
-      .toBeGreaterThan(0);
-  });
 }
 
 describe('outboundChangeRecord', () => {
@@ -176,8 +164,8 @@ describe('outboundChangeRecord', () => {
       await withClient(url, (one) =>
         withClient(url, async (other) => {
           const both = Promise.all([record(one, ...contactIds), record(other, ...contactIds.toReversed())]);
-          await waitsForALock(one);
-          await waitsForALock(other);
+          await waitsForALock(url, one);
+          await waitsForALock(url, other);
           await blocker.query('rollback');
           expect((await both).map((noted) => noted.length)).toEqual([10, 10]);
         }),
@@ -611,9 +599,9 @@ describe('connectionDisconnect', () => {
         withClient(url, async (person) => {
           await person.query("set lock_timeout = '5s'");
           const noted = record(host, ...contactIds);
-          await waitsForALock(host);
+          await waitsForALock(url, host);
           const ended = connectionDisconnect(person, key);
-          await waitsForALock(person);
+          await waitsForALock(url, person);
           await blocker.query('rollback');
           expect(await noted).toHaveLength(5);
           await ended;

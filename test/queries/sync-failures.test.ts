@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import { withClient } from '../../dev/database.js';
 import {
   type ClaimedRun,
   type ConnectionKey,
@@ -19,6 +18,7 @@ import {
 import { atNine as atNineOn, nine } from '../support/clock.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
+import { waitsForALock } from '../support/locks.js';
 
 const { pool, url } = useDatabase();
 
@@ -452,7 +452,7 @@ describe('syncFailureReplay', () => {
       await syncRunFinish(client, { ...run, outcome: 'success' });
       await atNine(async (person) => {
         const replay = syncFailureReplay(person, { ...key, ...window });
-        await waitsForALock(person);
+        await waitsForALock(url, person);
         await client.query('commit');
         expect(await replay).toEqual({ replayed: 1 });
       });
@@ -500,16 +500,3 @@ describe('connectionDisconnect', () => {
     expect(await syncFailureList(pool, other)).toHaveLength(1);
   });
 });
-
-/** Until what the client is doing waits for somebody's lock. */
-async function waitsForALock(client: pg.Client): Promise<void> {
-  const { processID } = client as unknown as { processID: number };
-  await withClient(url, async (watcher) => {
-    await expect
-      .poll(
-        async () =>
-          (await watcher.query('select from pg_locks where pid = $1 and not granted', [processID])).rowCount,
-      )
-      .toBeGreaterThan(0);
-  });
-}

@@ -1,0 +1,16 @@
+import type pg from 'pg';
+import { expect } from 'vitest';
+import { withClient } from '../../dev/database.js';
+
+/** Until what the client is doing waits for somebody's lock. */
+export async function waitsForALock(url: string, client: pg.ClientBase): Promise<void> {
+  const { processID } = client as unknown as { processID: number };
+  await withClient(url, async (watcher) => {
+    await expect
+      .poll(
+        async () =>
+          (await watcher.query('select from pg_locks where pid = $1 and not granted', [processID])).rowCount,
+      )
+      .toBeGreaterThan(0);
+  });
+}
