@@ -111,23 +111,340 @@ $$;
 
 COMMENT ON FUNCTION public.crm_now() IS 'The time that schedules, leases and retries go by: when the statement began, or crm_schema.now, by which a test stops the clock.';
 
+
+SET default_tablespace = '';
+
+SET default_table_access_method = heap;
+
+--
+-- Name: crm_connections; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.crm_connections (
+    organisation_id uuid NOT NULL,
+    id uuid NOT NULL,
+    provider text NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    status_reason text,
+    status_changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    credentials jsonb,
+    credentials_key_id text GENERATED ALWAYS AS ((credentials #>> '{header,kid}'::text[])) STORED,
+    credentials_version integer DEFAULT 1 NOT NULL,
+    credentials_expires_at timestamp with time zone,
+    last_synced_at timestamp with time zone,
+    connected_at timestamp with time zone DEFAULT now() NOT NULL,
+    disconnected_at timestamp with time zone,
+    next_sync_at timestamp with time zone DEFAULT public.crm_now() NOT NULL,
+    not_before_at timestamp with time zone,
+    sync_interval_seconds integer DEFAULT 900 NOT NULL,
+    sync_requested_at timestamp with time zone,
+    last_success_at timestamp with time zone,
+    first_failed_at timestamp with time zone,
+    failure_count integer DEFAULT 0 NOT NULL,
+    CONSTRAINT crm_connections_active_has_no_reason_check CHECK (((status <> 'active'::text) OR (status_reason IS NULL))),
+    CONSTRAINT crm_connections_credentials_bound_to_row_check CHECK (((credentials ->> 'aad'::text) = public.crm_credentials_aad(organisation_id, id, provider))),
+    CONSTRAINT crm_connections_credentials_is_jwe_check CHECK (public.crm_credentials_is_jwe(credentials)),
+    CONSTRAINT crm_connections_credentials_version_check CHECK ((credentials_version >= 1)),
+    CONSTRAINT crm_connections_disconnected_iff_disconnected_at_check CHECK (((status = 'disconnected'::text) = (disconnected_at IS NOT NULL))),
+    CONSTRAINT crm_connections_disconnected_iff_no_credentials_check CHECK (((status = 'disconnected'::text) = (credentials IS NULL))),
+    CONSTRAINT crm_connections_error_has_reason_check CHECK (((status <> 'error'::text) OR (status_reason IS NOT NULL))),
+    CONSTRAINT crm_connections_expiry_has_credentials_check CHECK (((credentials_expires_at IS NULL) OR (credentials IS NOT NULL))),
+    CONSTRAINT crm_connections_failure_count_check CHECK ((failure_count >= 0)),
+    CONSTRAINT crm_connections_first_failed_iff_failure_count_check CHECK (((first_failed_at IS NOT NULL) = (failure_count > 0))),
+    CONSTRAINT crm_connections_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
+    CONSTRAINT crm_connections_schedule_times_in_range_check CHECK (((LEAST(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_connections_status_check CHECK ((status = ANY (ARRAY['active'::text, 'error'::text, 'disconnected'::text]))),
+    CONSTRAINT crm_connections_status_reason_length_check CHECK (((btrim(status_reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(status_reason) <= 500))),
+    CONSTRAINT crm_connections_sync_interval_seconds_check CHECK (((sync_interval_seconds >= 60) AND (sync_interval_seconds <= 604800))),
+    CONSTRAINT crm_connections_times_in_range_check CHECK (((LEAST(status_changed_at, credentials_expires_at, last_synced_at, connected_at, disconnected_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(status_changed_at, credentials_expires_at, last_synced_at, connected_at, disconnected_at) < '9999-01-01 00:00:00+00'::timestamp with time zone)))
+);
+
+--
+-- Name: TABLE crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.crm_connections IS 'One row each time an organisation connects a CRM. At most one row per organisation and provider is live; disconnected rows stay as history, and no query brings one back to life.';
+
+--
+-- Name: COLUMN crm_connections.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.organisation_id IS 'The organisation (tenant) that owns the connection.';
+
+--
+-- Name: COLUMN crm_connections.id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.id IS 'The connection. The application makes it, because the encrypted credentials are bound to it before the row exists.';
+
+--
+-- Name: COLUMN crm_connections.provider; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.provider IS 'The CRM: agentos, reapit, alto, street, loop or custom.';
+
+--
+-- Name: COLUMN crm_connections.status; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.status IS 'active: syncing may go on. error: it needs attention, status_reason says which. disconnected: history.';
+
+--
+-- Name: COLUMN crm_connections.status_reason; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.status_reason IS 'Why the connection is in its status, in words an agent can act on; required for error, absent for active. Never a secret or personal data.';
+
+--
+-- Name: COLUMN crm_connections.status_changed_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.status_changed_at IS 'When status last became what it is.';
+
+--
+-- Name: COLUMN crm_connections.credentials; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.credentials IS 'Secret. The CRM''s credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null exactly when disconnected.';
+
+--
+-- Name: COLUMN crm_connections.credentials_key_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.credentials_key_id IS 'The id of the key that wraps the credentials (the JWE''s header.kid): the work list of a key rotation.';
+
+--
+-- Name: COLUMN crm_connections.credentials_version; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.credentials_version IS 'Counts the changes of credentials, so that a writer can tell whether they are still those it read.';
+
+--
+-- Name: COLUMN crm_connections.credentials_expires_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.credentials_expires_at IS 'When the access token inside the credentials expires, readable without decrypting. Null if it does not, or if that is not known.';
+
+--
+-- Name: COLUMN crm_connections.last_synced_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.last_synced_at IS 'The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM''s clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise.';
+
+--
+-- Name: COLUMN crm_connections.connected_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.connected_at IS 'When the organisation connected the CRM.';
+
+--
+-- Name: COLUMN crm_connections.disconnected_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.disconnected_at IS 'When the connection ended. Set exactly when status is disconnected.';
+
+--
+-- Name: COLUMN crm_connections.next_sync_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.next_sync_at IS 'When the connection is due: the oldest due is claimed first. Not before the end of a run that is open. Of no meaning once disconnected.';
+
+--
+-- Name: COLUMN crm_connections.not_before_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.not_before_at IS 'Until when the CRM is left alone after a failure, also if a webhook asks for a sync. Null after a success, or when a person asks.';
+
+--
+-- Name: COLUMN crm_connections.sync_interval_seconds; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.sync_interval_seconds IS 'How long after a successful sync the next one is due: one minute to a week.';
+
+--
+-- Name: COLUMN crm_connections.sync_requested_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.sync_requested_at IS 'Since when a sync is wanted out of turn, by a webhook or a person. Null if none is; the next claim clears it, so a storm of requests is one sync. A request that comes during a run is another sync after it.';
+
+--
+-- Name: COLUMN crm_connections.last_success_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.last_success_at IS 'When a sync last came to its end with success. Null before the first.';
+
+--
+-- Name: COLUMN crm_connections.first_failed_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.first_failed_at IS 'When the first of the failed syncs since the last success failed. Null if the last sync succeeded.';
+
+--
+-- Name: COLUMN crm_connections.failure_count; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.failure_count IS 'How many syncs have failed in a row, abandoned ones among them.';
+
+--
+-- Name: CONSTRAINT crm_connections_active_has_no_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_active_has_no_reason_check ON public.crm_connections IS 'A healthy connection carries no stale reason.';
+
+--
+-- Name: CONSTRAINT crm_connections_credentials_bound_to_row_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_credentials_bound_to_row_check ON public.crm_connections IS 'The ciphertext names this organisation, connection and provider: copied to another row it is refused.';
+
+--
+-- Name: CONSTRAINT crm_connections_credentials_is_jwe_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_credentials_is_jwe_check ON public.crm_connections IS 'Only ciphertext of the one agreed shape can be stored: plaintext is refused.';
+
+--
+-- Name: CONSTRAINT crm_connections_credentials_version_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_credentials_version_check ON public.crm_connections IS 'Versions count from 1.';
+
+--
+-- Name: CONSTRAINT crm_connections_disconnected_iff_disconnected_at_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_disconnected_iff_disconnected_at_check ON public.crm_connections IS 'A connection says when it ended if, and only if, it has ended.';
+
+--
+-- Name: CONSTRAINT crm_connections_disconnected_iff_no_credentials_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_disconnected_iff_no_credentials_check ON public.crm_connections IS 'Disconnecting wipes the credentials; a live connection always has some.';
+
+--
+-- Name: CONSTRAINT crm_connections_error_has_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_error_has_reason_check ON public.crm_connections IS 'A connection in error says why.';
+
+--
+-- Name: CONSTRAINT crm_connections_expiry_has_credentials_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_expiry_has_credentials_check ON public.crm_connections IS 'Nothing that is not there expires.';
+
+--
+-- Name: CONSTRAINT crm_connections_failure_count_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_failure_count_check ON public.crm_connections IS 'Counted from 0.';
+
+--
+-- Name: CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON public.crm_connections IS 'A connection that fails says since when, and no other does.';
+
+--
+-- Name: CONSTRAINT crm_connections_provider_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_provider_check ON public.crm_connections IS 'The CRMs NurtureHub can sync with.';
+
+--
+-- Name: CONSTRAINT crm_connections_schedule_times_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_schedule_times_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT crm_connections_status_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_status_check ON public.crm_connections IS 'The closed list of statuses.';
+
+--
+-- Name: CONSTRAINT crm_connections_status_reason_length_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_status_reason_length_check ON public.crm_connections IS 'A reason is 1 to 500 characters and not blank.';
+
+--
+-- Name: CONSTRAINT crm_connections_sync_interval_seconds_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_sync_interval_seconds_check ON public.crm_connections IS 'At least a minute, so that a mistake does not use up a CRM''s daily limit; at most a week.';
+
+--
+-- Name: CONSTRAINT crm_connections_times_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_times_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them, and a cursor at infinity would skip every later change.';
+
+--
+-- Name: crm_check_organisation(uuid, regclass); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass DEFAULT 'public.crm_connections'::regclass) RETURNS boolean
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if not row_security_active(connections_table::oid)
+    or pg_has_role('crm_worker', 'usage')
+    or pg_has_role('crm_reader', 'usage')
+  then
+    return true;
+  end if;
+  if not pg_has_role('crm_app', 'usage') then
+    raise exception using
+      errcode = 'CRM05',
+      message = format('user %s sees no organisation', current_user),
+      hint = format('Run: grant crm_app to %I;', current_user);
+  end if;
+  if nullif(current_setting('crm_schema.organisation_id', true), '')::uuid is distinct from organisation_id then
+    raise exception using
+      errcode = 'CRM05',
+      message = 'the organisation is not the one that is set in this transaction',
+      hint = 'Call crm_set_organisation first, in the same transaction (in TypeScript: withOrganisation, with the client that it lends).';
+  end if;
+  return true;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) IS 'True if the user sees the rows of this organisation (tenant); fails with SQLSTATE CRM05 otherwise. For statements that find nothing where there is nothing to do: what a policy hides must not look like that. The second parameter is best left out.';
+
 --
 -- Name: crm_organisation_id(); Type: FUNCTION; Schema: public; Owner: -
 --
 
 CREATE FUNCTION public.crm_organisation_id() RETURNS uuid
-    LANGUAGE sql STABLE PARALLEL SAFE
-    SET search_path TO ''
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+declare
   -- Once a transaction that set it is over, the setting reads as empty, not as missing.
-  select nullif(current_setting('crm_schema.organisation_id', true), '')::uuid
+  organisation_id constant text := nullif(current_setting('crm_schema.organisation_id', true), '');
+begin
+  if organisation_id is null then
+    raise exception using
+      errcode = 'CRM05',
+      message = 'no organisation is set in this transaction',
+      hint = 'Call crm_set_organisation first, in the same transaction (in TypeScript: withOrganisation, with the client that it lends).';
+  end if;
+  return organisation_id::uuid;
+end
 $$;
 
 --
 -- Name: FUNCTION crm_organisation_id(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_organisation_id() IS 'The organisation (tenant) whose rows crm_app sees in this transaction; null if none was set, and then it sees none.';
+COMMENT ON FUNCTION public.crm_organisation_id() IS 'The organisation (tenant) whose rows crm_app sees in this transaction. Fails with SQLSTATE CRM05 if none was set: rows that are hidden for that must not look like none.';
 
 --
 -- Name: crm_set_organisation(uuid); Type: FUNCTION; Schema: public; Owner: -
@@ -135,7 +452,7 @@ COMMENT ON FUNCTION public.crm_organisation_id() IS 'The organisation (tenant) w
 
 CREATE FUNCTION public.crm_set_organisation(organisation_id uuid) RETURNS uuid
     LANGUAGE sql
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   select nullif(set_config('crm_schema.organisation_id', coalesce(organisation_id::text, ''), true), '')::uuid
 $$;
@@ -250,9 +567,6 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) IS 'The one rule for when a failing record is given up: at once if its error cannot be retried; else after ten attempts and a day.';
-
-
-SET default_tablespace = '';
 
 --
 -- Name: crm_sync_log; Type: TABLE; Schema: public; Owner: -
@@ -699,9 +1013,6 @@ $$;
 
 COMMENT ON FUNCTION public.crm_sync_log_refuse_change() IS 'Refuses UPDATE, DELETE and TRUNCATE on the sync log. Raises SQLSTATE CRM02. The owner of the log could disable the triggers that call it, or detach a partition, and a superuser bypass them: applications connect as neither.';
 
-
-SET default_table_access_method = heap;
-
 --
 -- Name: contact_external_ids; Type: TABLE; Schema: public; Owner: -
 --
@@ -791,271 +1102,6 @@ COMMENT ON CONSTRAINT contact_external_ids_provider_check ON public.contact_exte
 --
 
 COMMENT ON CONSTRAINT contact_external_ids_seen_times_check ON public.contact_external_ids IS 'Times are in order and in the years 1900 to 9998: every client can read them.';
-
---
--- Name: crm_connections; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.crm_connections (
-    organisation_id uuid NOT NULL,
-    id uuid NOT NULL,
-    provider text NOT NULL,
-    status text DEFAULT 'active'::text NOT NULL,
-    status_reason text,
-    status_changed_at timestamp with time zone DEFAULT now() NOT NULL,
-    credentials jsonb,
-    credentials_key_id text GENERATED ALWAYS AS ((credentials #>> '{header,kid}'::text[])) STORED,
-    credentials_version integer DEFAULT 1 NOT NULL,
-    credentials_expires_at timestamp with time zone,
-    last_synced_at timestamp with time zone,
-    connected_at timestamp with time zone DEFAULT now() NOT NULL,
-    disconnected_at timestamp with time zone,
-    next_sync_at timestamp with time zone DEFAULT public.crm_now() NOT NULL,
-    not_before_at timestamp with time zone,
-    sync_interval_seconds integer DEFAULT 900 NOT NULL,
-    sync_requested_at timestamp with time zone,
-    last_success_at timestamp with time zone,
-    first_failed_at timestamp with time zone,
-    failure_count integer DEFAULT 0 NOT NULL,
-    CONSTRAINT crm_connections_active_has_no_reason_check CHECK (((status <> 'active'::text) OR (status_reason IS NULL))),
-    CONSTRAINT crm_connections_credentials_bound_to_row_check CHECK (((credentials ->> 'aad'::text) = public.crm_credentials_aad(organisation_id, id, provider))),
-    CONSTRAINT crm_connections_credentials_is_jwe_check CHECK (public.crm_credentials_is_jwe(credentials)),
-    CONSTRAINT crm_connections_credentials_version_check CHECK ((credentials_version >= 1)),
-    CONSTRAINT crm_connections_disconnected_iff_disconnected_at_check CHECK (((status = 'disconnected'::text) = (disconnected_at IS NOT NULL))),
-    CONSTRAINT crm_connections_disconnected_iff_no_credentials_check CHECK (((status = 'disconnected'::text) = (credentials IS NULL))),
-    CONSTRAINT crm_connections_error_has_reason_check CHECK (((status <> 'error'::text) OR (status_reason IS NOT NULL))),
-    CONSTRAINT crm_connections_expiry_has_credentials_check CHECK (((credentials_expires_at IS NULL) OR (credentials IS NOT NULL))),
-    CONSTRAINT crm_connections_failure_count_check CHECK ((failure_count >= 0)),
-    CONSTRAINT crm_connections_first_failed_iff_failure_count_check CHECK (((first_failed_at IS NOT NULL) = (failure_count > 0))),
-    CONSTRAINT crm_connections_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
-    CONSTRAINT crm_connections_schedule_times_in_range_check CHECK (((LEAST(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
-    CONSTRAINT crm_connections_status_check CHECK ((status = ANY (ARRAY['active'::text, 'error'::text, 'disconnected'::text]))),
-    CONSTRAINT crm_connections_status_reason_length_check CHECK (((btrim(status_reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(status_reason) <= 500))),
-    CONSTRAINT crm_connections_sync_interval_seconds_check CHECK (((sync_interval_seconds >= 60) AND (sync_interval_seconds <= 604800))),
-    CONSTRAINT crm_connections_times_in_range_check CHECK (((LEAST(status_changed_at, credentials_expires_at, last_synced_at, connected_at, disconnected_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(status_changed_at, credentials_expires_at, last_synced_at, connected_at, disconnected_at) < '9999-01-01 00:00:00+00'::timestamp with time zone)))
-);
-
---
--- Name: TABLE crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.crm_connections IS 'One row each time an organisation connects a CRM. At most one row per organisation and provider is live; disconnected rows stay as history, and no query brings one back to life.';
-
---
--- Name: COLUMN crm_connections.organisation_id; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.organisation_id IS 'The organisation (tenant) that owns the connection.';
-
---
--- Name: COLUMN crm_connections.id; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.id IS 'The connection. The application makes it, because the encrypted credentials are bound to it before the row exists.';
-
---
--- Name: COLUMN crm_connections.provider; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.provider IS 'The CRM: agentos, reapit, alto, street, loop or custom.';
-
---
--- Name: COLUMN crm_connections.status; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.status IS 'active: syncing may go on. error: it needs attention, status_reason says which. disconnected: history.';
-
---
--- Name: COLUMN crm_connections.status_reason; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.status_reason IS 'Why the connection is in its status, in words an agent can act on; required for error, absent for active. Never a secret or personal data.';
-
---
--- Name: COLUMN crm_connections.status_changed_at; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.status_changed_at IS 'When status last became what it is.';
-
---
--- Name: COLUMN crm_connections.credentials; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.credentials IS 'Secret. The CRM''s credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null exactly when disconnected.';
-
---
--- Name: COLUMN crm_connections.credentials_key_id; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.credentials_key_id IS 'The id of the key that wraps the credentials (the JWE''s header.kid): the work list of a key rotation.';
-
---
--- Name: COLUMN crm_connections.credentials_version; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.credentials_version IS 'Counts the changes of credentials, so that a writer can tell whether they are still those it read.';
-
---
--- Name: COLUMN crm_connections.credentials_expires_at; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.credentials_expires_at IS 'When the access token inside the credentials expires, readable without decrypting. Null if it does not, or if that is not known.';
-
---
--- Name: COLUMN crm_connections.last_synced_at; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.last_synced_at IS 'The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM''s clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise.';
-
---
--- Name: COLUMN crm_connections.connected_at; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.connected_at IS 'When the organisation connected the CRM.';
-
---
--- Name: COLUMN crm_connections.disconnected_at; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.disconnected_at IS 'When the connection ended. Set exactly when status is disconnected.';
-
---
--- Name: COLUMN crm_connections.next_sync_at; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.next_sync_at IS 'When the connection is due: the oldest due is claimed first. Not before the end of a run that is open. Of no meaning once disconnected.';
-
---
--- Name: COLUMN crm_connections.not_before_at; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.not_before_at IS 'Until when the CRM is left alone after a failure, also if a webhook asks for a sync. Null after a success, or when a person asks.';
-
---
--- Name: COLUMN crm_connections.sync_interval_seconds; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.sync_interval_seconds IS 'How long after a successful sync the next one is due: one minute to a week.';
-
---
--- Name: COLUMN crm_connections.sync_requested_at; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.sync_requested_at IS 'Since when a sync is wanted out of turn, by a webhook or a person. Null if none is; the next claim clears it, so a storm of requests is one sync. A request that comes during a run is another sync after it.';
-
---
--- Name: COLUMN crm_connections.last_success_at; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.last_success_at IS 'When a sync last came to its end with success. Null before the first.';
-
---
--- Name: COLUMN crm_connections.first_failed_at; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.first_failed_at IS 'When the first of the failed syncs since the last success failed. Null if the last sync succeeded.';
-
---
--- Name: COLUMN crm_connections.failure_count; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.failure_count IS 'How many syncs have failed in a row, abandoned ones among them.';
-
---
--- Name: CONSTRAINT crm_connections_active_has_no_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_active_has_no_reason_check ON public.crm_connections IS 'A healthy connection carries no stale reason.';
-
---
--- Name: CONSTRAINT crm_connections_credentials_bound_to_row_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_credentials_bound_to_row_check ON public.crm_connections IS 'The ciphertext names this organisation, connection and provider: copied to another row it is refused.';
-
---
--- Name: CONSTRAINT crm_connections_credentials_is_jwe_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_credentials_is_jwe_check ON public.crm_connections IS 'Only ciphertext of the one agreed shape can be stored: plaintext is refused.';
-
---
--- Name: CONSTRAINT crm_connections_credentials_version_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_credentials_version_check ON public.crm_connections IS 'Versions count from 1.';
-
---
--- Name: CONSTRAINT crm_connections_disconnected_iff_disconnected_at_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_disconnected_iff_disconnected_at_check ON public.crm_connections IS 'A connection says when it ended if, and only if, it has ended.';
-
---
--- Name: CONSTRAINT crm_connections_disconnected_iff_no_credentials_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_disconnected_iff_no_credentials_check ON public.crm_connections IS 'Disconnecting wipes the credentials; a live connection always has some.';
-
---
--- Name: CONSTRAINT crm_connections_error_has_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_error_has_reason_check ON public.crm_connections IS 'A connection in error says why.';
-
---
--- Name: CONSTRAINT crm_connections_expiry_has_credentials_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_expiry_has_credentials_check ON public.crm_connections IS 'Nothing that is not there expires.';
-
---
--- Name: CONSTRAINT crm_connections_failure_count_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_failure_count_check ON public.crm_connections IS 'Counted from 0.';
-
---
--- Name: CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON public.crm_connections IS 'A connection that fails says since when, and no other does.';
-
---
--- Name: CONSTRAINT crm_connections_provider_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_provider_check ON public.crm_connections IS 'The CRMs NurtureHub can sync with.';
-
---
--- Name: CONSTRAINT crm_connections_schedule_times_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_schedule_times_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
-
---
--- Name: CONSTRAINT crm_connections_status_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_status_check ON public.crm_connections IS 'The closed list of statuses.';
-
---
--- Name: CONSTRAINT crm_connections_status_reason_length_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_status_reason_length_check ON public.crm_connections IS 'A reason is 1 to 500 characters and not blank.';
-
---
--- Name: CONSTRAINT crm_connections_sync_interval_seconds_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_sync_interval_seconds_check ON public.crm_connections IS 'At least a minute, so that a mistake does not use up a CRM''s daily limit; at most a week.';
-
---
--- Name: CONSTRAINT crm_connections_times_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_times_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them, and a cursor at infinity would skip every later change.';
 
 --
 -- Name: crm_outbound_changes; Type: TABLE; Schema: public; Owner: -
@@ -2304,10 +2350,22 @@ CREATE POLICY crm_connections_tenant_policy ON public.crm_connections TO crm_app
 COMMENT ON POLICY crm_connections_tenant_policy ON public.crm_connections IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
 
 --
+-- Name: crm_connections crm_connections_worker_change_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_connections_worker_change_policy ON public.crm_connections FOR UPDATE TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY crm_connections_worker_change_policy ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_connections_worker_change_policy ON public.crm_connections IS 'The sync worker works for all organisations, and connects none: also who is a member of both roles connects the organisation that is set.';
+
+--
 -- Name: crm_connections crm_connections_worker_policy; Type: POLICY; Schema: public; Owner: -
 --
 
-CREATE POLICY crm_connections_worker_policy ON public.crm_connections TO crm_worker USING (true) WITH CHECK (true);
+CREATE POLICY crm_connections_worker_policy ON public.crm_connections FOR SELECT TO crm_worker USING (true);
 
 --
 -- Name: POLICY crm_connections_worker_policy ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -2574,38 +2632,28 @@ CREATE POLICY crm_sync_runs_worker_policy ON public.crm_sync_runs TO crm_worker 
 COMMENT ON POLICY crm_sync_runs_worker_policy ON public.crm_sync_runs IS 'The sync worker works for all organisations.';
 
 --
--- Name: TABLE crm_sync_log; Type: ACL; Schema: public; Owner: -
+-- Name: FUNCTION crm_credentials_aad(organisation_id uuid, connection_id uuid, provider text); Type: ACL; Schema: public; Owner: -
 --
 
-GRANT SELECT,INSERT ON TABLE public.crm_sync_log TO crm_app;
-GRANT SELECT,INSERT ON TABLE public.crm_sync_log TO crm_worker;
-GRANT SELECT ON TABLE public.crm_sync_log TO crm_reader;
+GRANT ALL ON FUNCTION public.crm_credentials_aad(organisation_id uuid, connection_id uuid, provider text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_credentials_aad(organisation_id uuid, connection_id uuid, provider text) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_credentials_aad(organisation_id uuid, connection_id uuid, provider text) TO crm_reader;
 
 --
--- Name: FUNCTION crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass); Type: ACL; Schema: public; Owner: -
+-- Name: FUNCTION crm_credentials_is_jwe(credentials jsonb); Type: ACL; Schema: public; Owner: -
 --
 
-REVOKE ALL ON FUNCTION public.crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_credentials_is_jwe(credentials jsonb) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_credentials_is_jwe(credentials jsonb) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_credentials_is_jwe(credentials jsonb) TO crm_reader;
 
 --
--- Name: FUNCTION crm_sync_log_ensure_past(log_table regclass); Type: ACL; Schema: public; Owner: -
+-- Name: FUNCTION crm_now(); Type: ACL; Schema: public; Owner: -
 --
 
-REVOKE ALL ON FUNCTION public.crm_sync_log_ensure_past(log_table regclass) FROM PUBLIC;
-
---
--- Name: FUNCTION crm_sync_log_finish_partition(partition regclass, log_table regclass); Type: ACL; Schema: public; Owner: -
---
-
-REVOKE ALL ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, log_table regclass) FROM PUBLIC;
-
---
--- Name: TABLE contact_external_ids; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_app;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_worker;
-GRANT SELECT ON TABLE public.contact_external_ids TO crm_reader;
+GRANT ALL ON FUNCTION public.crm_now() TO crm_app;
+GRANT ALL ON FUNCTION public.crm_now() TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_now() TO crm_reader;
 
 --
 -- Name: TABLE crm_connections; Type: ACL; Schema: public; Owner: -
@@ -2760,6 +2808,96 @@ GRANT UPDATE(first_failed_at) ON TABLE public.crm_connections TO crm_worker;
 GRANT SELECT(failure_count),UPDATE(failure_count) ON TABLE public.crm_connections TO crm_app;
 GRANT SELECT(failure_count) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(failure_count) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_organisation_id(); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_app;
+GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_reader;
+
+--
+-- Name: FUNCTION crm_set_organisation(organisation_id uuid); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_set_organisation(organisation_id uuid) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_set_organisation(organisation_id uuid) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_set_organisation(organisation_id uuid) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_sync_error_is_valid(error jsonb); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_sync_error_is_valid(error jsonb) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_sync_error_is_valid(error jsonb) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_sync_error_is_valid(error jsonb) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_sync_failure_is_alarming(kind text, failures integer, failing_for interval); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_sync_failure_is_alarming(kind text, failures integer, failing_for interval) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_sync_failure_is_alarming(kind text, failures integer, failing_for interval) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_sync_failure_is_alarming(kind text, failures integer, failing_for interval) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) TO crm_reader;
+
+--
+-- Name: TABLE crm_sync_log; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT ON TABLE public.crm_sync_log TO crm_app;
+GRANT SELECT,INSERT ON TABLE public.crm_sync_log TO crm_worker;
+GRANT SELECT ON TABLE public.crm_sync_log TO crm_reader;
+
+--
+-- Name: FUNCTION crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_sync_log_ensure_past(log_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_sync_log_ensure_past(log_table regclass) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_sync_log_finish_partition(partition regclass, log_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, log_table regclass) FROM PUBLIC;
+
+--
+-- Name: TABLE contact_external_ids; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_ids TO crm_reader;
 
 --
 -- Name: TABLE crm_outbound_changes; Type: ACL; Schema: public; Owner: -

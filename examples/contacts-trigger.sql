@@ -2,6 +2,9 @@
 -- outboundChangeRecord wherever contacts are written. For a migration of your own: name your columns, and
 -- the schema if it is not public.
 --
+-- A user who changes contacts is the owner, or a member of crm_worker, or one of crm_app who has set the
+-- contact's organisation: anybody else's change of a contact fails, because it could not be noted.
+--
 -- A worker that writes what came from a CRM names the connection, so that it is not pushed back to it:
 --   select set_config('crm_schema.from_connection_id', '<connection id>', true);
 
@@ -27,7 +30,9 @@ begin
     public.crm_now(),
     public.crm_now()
   from public.crm_connections as connection
-  where connection.organisation_id = new.organisation_id
+  -- Fails where the user does not see the organisation: the change would be lost.
+  where public.crm_check_organisation(new.organisation_id)
+    and connection.organisation_id = new.organisation_id
     and connection.status <> 'disconnected'
     and connection.id is distinct from nullif(current_setting('crm_schema.from_connection_id', true), '')::uuid
   order by connection.id

@@ -5,52 +5,41 @@
 --          EXCLUSIVE, crm_sync_failures ACCESS EXCLUSIVE, crm_outbound_changes ACCESS EXCLUSIVE,
 --          contact_external_ids ACCESS EXCLUSIVE and crm_sync_log ACCESS EXCLUSIVE with its partitions: reads
 --          and writes wait until the end of the transaction, which by default is that of all pending files.
---          All are locked first, and all let go again where one of them stays busy for a tenth of a second.
+--          All are locked at once, after the roles are seen to, and all let go again where one of them stays
+--          busy for a tenth of a second; before that, SHARE UPDATE EXCLUSIVE sees vacuum out.
 -- Scans:   nothing.
--- Down:    drops the policies and takes the privileges away; loses no data. The roles stay, because they
---          belong to the cluster.
+-- Down:    drops the policies and takes the privileges away; loses no data. An outage for whoever is not the
+--          owner, until it goes up again. The roles stay, because they belong to the cluster.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- The application locks the log and the connections in either order. Waiting for less than
--- deadlock_timeout's default of one second, this migration gives way in a tie, never the application.
-do $$
-begin
-  for attempt in 1..100 loop
-    begin
-      set local lock_timeout = '100ms';
-      lock table
-        crm_connections,
-        crm_sync_runs,
-        crm_sync_cursors,
-        crm_sync_failures,
-        crm_outbound_changes,
-        contact_external_ids,
-        crm_sync_log
-      in access exclusive mode;
-      set local lock_timeout = '5s';
-      return;
-    exception
-      when lock_not_available then
-        if attempt = 100 then
-          raise;
-        end if;
-        -- What this attempt had locked is free again meanwhile.
-        perform pg_catalog.pg_sleep(0.1);
-    end;
-  end loop;
-end
-$$;
-
--- Roles belong to the cluster: another database, or a DBA beforehand, may have made them.
+-- Roles belong to the cluster: another database, or a DBA beforehand, may have made them. Before any lock,
+-- because making one waits for whoever is just making it elsewhere.
 do $$
 declare
   search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
+  new_schema constant name := current_schema();
+  connections constant regclass := to_regclass('crm_connections'::text);
+  our_schema name;
   wanted record;
+  creation text;
+  problem text;
 begin
   perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  select nspname
+  into our_schema
+  from pg_class
+  inner join pg_namespace
+    on pg_namespace.oid = relnamespace
+  where pg_class.oid = connections;
+  if our_schema is distinct from new_schema then
+    raise exception using
+      errcode = 'CRM01',
+      message = format('crm_connections is in schema %s, and what is new would go into schema %s', our_schema, new_schema),
+      hint = format('Let search_path begin with %I, as it did for the migrations before.', our_schema);
+  end if;
 
   for wanted in
     select
@@ -67,6 +56,7 @@ begin
       begin
         execute format('create role %I nologin', wanted.role_name);
         execute format('comment on role %I is %L', wanted.role_name, wanted.purpose);
+        creation := concat(creation, format('create role %I nologin; ', wanted.role_name));
       exception
         when duplicate_object or unique_violation then
           -- Another migration of this cluster was faster.
@@ -86,40 +76,179 @@ begin
         hint = format('Run: alter role %I nosuperuser nobypassrls;', wanted.role_name);
     end if;
 
+    -- Without the right to, grant only warns.
     if not has_schema_privilege(wanted.role_name, our_schema, 'usage') then
       execute format('grant usage on schema %I to %I', our_schema, wanted.role_name);
     end if;
+    if not has_schema_privilege(wanted.role_name, our_schema, 'usage') then
+      problem := concat_ws(', ', problem, wanted.role_name);
+    end if;
   end loop;
+
+  if problem is not null then
+    raise exception using
+      errcode = 'CRM01',
+      message = format('user %s may not let %s use schema %s', current_user, problem, our_schema),
+      -- What was created here is gone again with this transaction.
+      hint = format('As the owner of the schema, run: %sgrant usage on schema %I to crm_app, crm_worker, crm_reader;', creation, our_schema);
+  end if;
+
+  -- A member may do what the role may, so one of ours in another would undo what keeps them apart.
+  select format('revoke %I from %I;', roleid::regrole, member::regrole)
+  into problem
+  from pg_auth_members
+  where roleid::regrole::text in ('crm_app', 'crm_worker', 'crm_reader')
+    and member::regrole::text in ('crm_app', 'crm_worker', 'crm_reader')
+  limit 1;
+  if problem is not null then
+    raise exception using
+      errcode = 'CRM01',
+      message = 'one of the roles crm_app, crm_worker and crm_reader is a member of another',
+      hint = format('Run: %s', problem);
+  end if;
 
   perform set_config('search_path', search_path, true);
 end
 $$;
 
+-- The application locks the log and the connections in either order. Waiting for less than
+-- deadlock_timeout's default of one second, this migration gives way in a tie, never the application.
+do $$
+begin
+  begin
+    -- Stops nobody but vacuum, index builds and the like. Autovacuum goes once somebody has waited for it for
+    -- deadlock_timeout, so this waits for longer.
+    lock table
+      crm_connections,
+      crm_sync_runs,
+      crm_sync_cursors,
+      crm_sync_failures,
+      crm_outbound_changes,
+      contact_external_ids,
+      crm_sync_log
+    in share update exclusive mode;
+  exception
+    when lock_not_available then
+      raise exception using
+        errcode = 'lock_not_available',
+        message = sqlerrm,
+        hint = 'A vacuum, an index build or another migration is at one of the tables: see pg_stat_progress_vacuum and pg_stat_activity, and run it again afterwards.';
+  end;
+
+  for attempt in 1..100 loop
+    begin
+      set local lock_timeout = '100ms';
+      lock table
+        crm_connections,
+        crm_sync_runs,
+        crm_sync_cursors,
+        crm_sync_failures,
+        crm_outbound_changes,
+        contact_external_ids,
+        crm_sync_log
+      in access exclusive mode;
+      set local lock_timeout = '5s';
+      return;
+    exception
+      when lock_not_available then
+        if attempt = 100 then
+          raise exception using
+            errcode = 'lock_not_available',
+            message = sqlerrm,
+            hint = 'A transaction stays open on one of the tables: see pg_stat_activity, and run it again once it has ended.';
+        end if;
+        -- What this attempt had locked is free again meanwhile.
+        perform pg_catalog.pg_sleep(0.1);
+    end;
+  end loop;
+end
+$$;
+
 create function crm_organisation_id()
 returns uuid
-language sql
+language plpgsql
 stable
 parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
+declare
   -- Once a transaction that set it is over, the setting reads as empty, not as missing.
-  select nullif(current_setting('crm_schema.organisation_id', true), '')::uuid
+  organisation_id constant text := nullif(current_setting('crm_schema.organisation_id', true), '');
+begin
+  if organisation_id is null then
+    raise exception using
+      errcode = 'CRM05',
+      message = 'no organisation is set in this transaction',
+      hint = 'Call crm_set_organisation first, in the same transaction (in TypeScript: withOrganisation, with the client that it lends).';
+  end if;
+  return organisation_id::uuid;
+end
 $$;
 
 comment on function crm_organisation_id() is
-  'The organisation (tenant) whose rows crm_app sees in this transaction; null if none was set, and then it sees none.';
+  'The organisation (tenant) whose rows crm_app sees in this transaction. Fails with SQLSTATE CRM05 if none was set: rows that are hidden for that must not look like none.';
 
 create function crm_set_organisation(organisation_id uuid)
 returns uuid
 language sql
 volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select nullif(set_config('crm_schema.organisation_id', coalesce(organisation_id::text, ''), true), '')::uuid
 $$;
 
 comment on function crm_set_organisation(uuid) is
   'Sets the organisation (tenant) whose rows crm_app sees until the end of the transaction, and no longer: the next user of a pooled connection sees none. Outside a transaction it has no effect. It keeps an application from mistakes, not from itself: whoever may run any statement as crm_app may set any organisation.';
+
+-- Searches pg_catalog alone, and finds the table by its parameter.
+create function crm_check_organisation(organisation_id uuid, connections_table regclass default 'crm_connections')
+returns boolean
+language plpgsql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not row_security_active(connections_table::oid)
+    or pg_has_role('crm_worker', 'usage')
+    or pg_has_role('crm_reader', 'usage')
+  then
+    return true;
+  end if;
+  if not pg_has_role('crm_app', 'usage') then
+    raise exception using
+      errcode = 'CRM05',
+      message = format('user %s sees no organisation', current_user),
+      hint = format('Run: grant crm_app to %I;', current_user);
+  end if;
+  if nullif(current_setting('crm_schema.organisation_id', true), '')::uuid is distinct from organisation_id then
+    raise exception using
+      errcode = 'CRM05',
+      message = 'the organisation is not the one that is set in this transaction',
+      hint = 'Call crm_set_organisation first, in the same transaction (in TypeScript: withOrganisation, with the client that it lends).';
+  end if;
+  return true;
+end
+$$;
+
+comment on function crm_check_organisation(uuid, regclass) is
+  'True if the user sees the rows of this organisation (tenant); fails with SQLSTATE CRM05 otherwise. For statements that find nothing where there is nothing to do: what a policy hides must not look like that. The second parameter is best left out.';
+
+-- Functions may be everybody's to run, or an installation's default privileges may say otherwise; this
+-- does not depend on it.
+grant execute
+on function
+  crm_credentials_is_jwe(jsonb),
+  crm_credentials_aad(uuid, uuid, text),
+  crm_sync_error_is_valid(jsonb),
+  crm_now(),
+  crm_sync_backoff(integer, integer, integer),
+  crm_sync_failure_is_alarming(text, integer, interval),
+  crm_sync_failure_is_final(jsonb, integer, interval),
+  crm_organisation_id(),
+  crm_set_organisation(uuid),
+  crm_check_organisation(uuid, regclass)
+to crm_app, crm_worker, crm_reader;
 
 -- As the application's, the worker's and the reader's queries need it, and no more. Only the worker reads
 -- credentials, and which key they are encrypted for; who connects a CRM may write them. The ids, the provider
@@ -254,6 +383,13 @@ create policy crm_connections_tenant_policy
 
 create policy crm_connections_worker_policy
   on crm_connections
+  for select
+  to crm_worker
+  using (true);
+
+create policy crm_connections_worker_change_policy
+  on crm_connections
+  for update
   to crm_worker
   using (true)
   with check (true);
@@ -268,6 +404,8 @@ comment on policy crm_connections_tenant_policy on crm_connections is
   'The application sees and writes the rows of the organisation that it has set for the transaction.';
 comment on policy crm_connections_worker_policy on crm_connections is
   'The sync worker works for all organisations.';
+comment on policy crm_connections_worker_change_policy on crm_connections is
+  'The sync worker works for all organisations, and connects none: also who is a member of both roles connects the organisation that is set.';
 comment on policy crm_connections_reader_policy on crm_connections is
   'Monitoring and support read all organisations.';
 
@@ -635,7 +773,9 @@ declare
   search_path constant text := current_setting('search_path'::text);
   our_schema constant name := current_schema();
   log_table constant regclass := to_regclass('crm_sync_log'::text);
+  log_owner regrole;
   partition regclass;
+  new_function text;
 begin
   perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
 
@@ -650,6 +790,20 @@ begin
     );
   end loop;
 
+  -- Whoever runs this, all of the schema has one owner, who makes months and goes on from here.
+  select relowner::regrole
+  into log_owner
+  from pg_class
+  where oid = log_table;
+  foreach new_function in array array[
+    'crm_organisation_id()',
+    'crm_set_organisation(uuid)',
+    'crm_check_organisation(uuid, regclass)',
+    'crm_sync_log_finish_partition(regclass, regclass)'
+  ] loop
+    execute format('alter function %I.%s owner to %s', our_schema, new_function, log_owner);
+  end loop;
+
   perform set_config('search_path', search_path, true);
 end
 $$;
@@ -662,6 +816,26 @@ set local statement_timeout = '1min';
 -- As on the way up.
 do $$
 begin
+  begin
+    -- Stops nobody but vacuum, index builds and the like. Autovacuum goes once somebody has waited for it for
+    -- deadlock_timeout, so this waits for longer.
+    lock table
+      crm_connections,
+      crm_sync_runs,
+      crm_sync_cursors,
+      crm_sync_failures,
+      crm_outbound_changes,
+      contact_external_ids,
+      crm_sync_log
+    in share update exclusive mode;
+  exception
+    when lock_not_available then
+      raise exception using
+        errcode = 'lock_not_available',
+        message = sqlerrm,
+        hint = 'A vacuum, an index build or another migration is at one of the tables: see pg_stat_progress_vacuum and pg_stat_activity, and run it again afterwards.';
+  end;
+
   for attempt in 1..100 loop
     begin
       set local lock_timeout = '100ms';
@@ -679,7 +853,10 @@ begin
     exception
       when lock_not_available then
         if attempt = 100 then
-          raise;
+          raise exception using
+            errcode = 'lock_not_available',
+            message = sqlerrm,
+            hint = 'A transaction stays open on one of the tables: see pg_stat_activity, and run it again once it has ended.';
         end if;
         -- What this attempt had locked is free again meanwhile.
         perform pg_catalog.pg_sleep(0.1);
@@ -690,46 +867,47 @@ $$;
 
 drop policy crm_connections_tenant_policy on crm_connections;
 drop policy crm_connections_worker_policy on crm_connections;
+drop policy crm_connections_worker_change_policy on crm_connections;
 drop policy crm_connections_reader_policy on crm_connections;
 alter table crm_connections disable row level security;
-revoke all on crm_connections from crm_app, crm_worker, crm_reader;
+revoke all on crm_connections from crm_app, crm_worker, crm_reader cascade;
 
 drop policy crm_sync_runs_tenant_policy on crm_sync_runs;
 drop policy crm_sync_runs_tenant_change_policy on crm_sync_runs;
 drop policy crm_sync_runs_worker_policy on crm_sync_runs;
 drop policy crm_sync_runs_reader_policy on crm_sync_runs;
 alter table crm_sync_runs disable row level security;
-revoke all on crm_sync_runs from crm_app, crm_worker, crm_reader;
+revoke all on crm_sync_runs from crm_app, crm_worker, crm_reader cascade;
 
 drop policy crm_sync_cursors_tenant_policy on crm_sync_cursors;
 drop policy crm_sync_cursors_worker_policy on crm_sync_cursors;
 drop policy crm_sync_cursors_reader_policy on crm_sync_cursors;
 alter table crm_sync_cursors disable row level security;
-revoke all on crm_sync_cursors from crm_app, crm_worker, crm_reader;
+revoke all on crm_sync_cursors from crm_app, crm_worker, crm_reader cascade;
 
 drop policy crm_sync_failures_tenant_policy on crm_sync_failures;
 drop policy crm_sync_failures_worker_policy on crm_sync_failures;
 drop policy crm_sync_failures_reader_policy on crm_sync_failures;
 alter table crm_sync_failures disable row level security;
-revoke all on crm_sync_failures from crm_app, crm_worker, crm_reader;
+revoke all on crm_sync_failures from crm_app, crm_worker, crm_reader cascade;
 
 drop policy crm_outbound_changes_tenant_policy on crm_outbound_changes;
 drop policy crm_outbound_changes_worker_policy on crm_outbound_changes;
 drop policy crm_outbound_changes_reader_policy on crm_outbound_changes;
 alter table crm_outbound_changes disable row level security;
-revoke all on crm_outbound_changes from crm_app, crm_worker, crm_reader;
+revoke all on crm_outbound_changes from crm_app, crm_worker, crm_reader cascade;
 
 drop policy contact_external_ids_tenant_policy on contact_external_ids;
 drop policy contact_external_ids_worker_policy on contact_external_ids;
 drop policy contact_external_ids_reader_policy on contact_external_ids;
 alter table contact_external_ids disable row level security;
-revoke all on contact_external_ids from crm_app, crm_worker, crm_reader;
+revoke all on contact_external_ids from crm_app, crm_worker, crm_reader cascade;
 
 drop policy crm_sync_log_tenant_policy on crm_sync_log;
 drop policy crm_sync_log_worker_policy on crm_sync_log;
 drop policy crm_sync_log_reader_policy on crm_sync_log;
 alter table crm_sync_log disable row level security;
-revoke all on crm_sync_log from crm_app, crm_worker, crm_reader;
+revoke all on crm_sync_log from crm_app, crm_worker, crm_reader cascade;
 
 do $$
 declare
@@ -756,7 +934,7 @@ begin
     where nspname = our_schema
       and item.grantee in (select oid from pg_roles where rolname in ('crm_app', 'crm_worker', 'crm_reader'))
   loop
-    execute format('revoke usage on schema %I from %s', our_schema, grantee);
+    execute format('revoke usage on schema %I from %s cascade', our_schema, grantee);
   end loop;
 
   perform set_config('search_path', search_path, true);
@@ -910,6 +1088,19 @@ end
 $$;
 
 drop function crm_sync_log_finish_partition(regclass, regclass);
+
+revoke execute
+on function
+  crm_credentials_is_jwe(jsonb),
+  crm_credentials_aad(uuid, uuid, text),
+  crm_sync_error_is_valid(jsonb),
+  crm_now(),
+  crm_sync_backoff(integer, integer, integer),
+  crm_sync_failure_is_alarming(text, integer, interval),
+  crm_sync_failure_is_final(jsonb, integer, interval)
+from crm_app, crm_worker, crm_reader cascade;
+
+drop function crm_check_organisation(uuid, regclass);
 
 drop function crm_set_organisation(uuid);
 

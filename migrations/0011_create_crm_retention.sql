@@ -9,6 +9,32 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
+do $$
+declare
+  search_path constant text := current_setting('search_path'::text);
+  new_schema constant name := current_schema();
+  log_table constant regclass := to_regclass('crm_sync_log'::text);
+  our_schema name;
+begin
+  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  select nspname
+  into our_schema
+  from pg_class
+  inner join pg_namespace
+    on pg_namespace.oid = relnamespace
+  where pg_class.oid = log_table;
+  if our_schema is distinct from new_schema then
+    raise exception using
+      errcode = 'CRM01',
+      message = format('crm_sync_log is in schema %s, and what is new would go into schema %s', our_schema, new_schema),
+      hint = format('Let search_path begin with %I, as it did for the migrations before.', our_schema);
+  end if;
+
+  perform set_config('search_path', search_path, true);
+end
+$$;
+
 create table crm_retention (
   subject text not null,
   -- A hundred years are not four billion days.
@@ -172,6 +198,27 @@ comment on function crm_sync_log_ensure_past(regclass) is
 
 revoke execute on function crm_sync_log_ensure_past(regclass) from public;
 
+-- Whoever runs this, all of the schema has one owner.
+do $$
+declare
+  search_path constant text := current_setting('search_path'::text);
+  our_schema constant name := current_schema();
+  log_table constant regclass := to_regclass('crm_sync_log'::text);
+  log_owner regrole;
+begin
+  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  select relowner::regrole
+  into log_owner
+  from pg_class
+  where oid = log_table;
+  execute format('alter table %I.crm_retention owner to %s', our_schema, log_owner);
+  execute format('alter function %I.crm_sync_log_ensure_past(regclass) owner to %s', our_schema, log_owner);
+
+  perform set_config('search_path', search_path, true);
+end
+$$;
+
 -- Down Migration
 
 set local lock_timeout = '5s';
@@ -183,10 +230,10 @@ lock table crm_retention in access exclusive mode;
 do $$
 begin
   if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
-    and exists (
-      select
+    and 2 <> (
+      select count(*)
       from crm_retention
-      where (subject, keep_days) not in (('crm_sync_log', 395), ('crm_sync_runs', 30))
+      where (subject, keep_days) in (('crm_sync_log', 395), ('crm_sync_runs', 30))
     )
   then
     raise exception using

@@ -346,8 +346,9 @@ order by
 /* @name connectionRequestSync */
 -- Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.
 -- During a run it is remembered, and is another sync after it: the claim passes over what is running.
--- Returns those for which something changed: a storm of requests is one write, and one sync. By primary
--- key; locks the rows for the transaction, in the order of their keys.
+-- Returns those for which something changed: a storm of requests is one write, and one sync. Fails with
+-- CRM05 if the user does not see the organisation. By primary key; locks the rows for the transaction, in
+-- the order of their keys.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -373,7 +374,8 @@ set
   next_sync_at = least(crm_connections.next_sync_at, wanted.at)
 from wanted
 cross join clock
-where crm_connections.organisation_id = :organisationId!::uuid
+where crm_check_organisation(:organisationId!::uuid)
+  and crm_connections.organisation_id = :organisationId!::uuid
   and crm_connections.id = wanted.id
   and (wanted.sync_requested_at is null or wanted.next_sync_at > wanted.at)
 returning crm_connections.id as "connectionId";

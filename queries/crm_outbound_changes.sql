@@ -186,8 +186,8 @@ left join claimed on true;
 
 /* @name outboundChangeListWaiting */
 -- Which of some contacts are still to be pushed to a connection's CRM: those that wait, and those whose
--- push failed and is tried again. By primary keys («is true» and the limits keep the planner from reading
--- all that waits).
+-- push failed and is tried again. Fails with CRM05 if the user does not see the organisation. By primary
+-- keys («is true» and the limits keep the planner from reading all that waits).
 select wanted.contact_id as "contactId!"
 from unnest(:contactIds!::uuid[]) as wanted (contact_id)
 cross join lateral (
@@ -211,13 +211,14 @@ cross join lateral (
     limit 1
   )
   limit 1
-) as waiting;
+) as waiting
+where crm_check_organisation(:organisationId!::uuid);
 
 /* @name outboundChangeRecord */
 -- Notes that contacts of an organisation changed: each is to be pushed to every live connection but the
 -- one the change came from, once, however often it changes before that. For the transaction that changes
 -- the contacts. Returns what is noted. Violates crm_outbound_changes_contact_id_fkey if the organisation
--- has no such contact. By an index of crm_connections that begins with the organisation, then by primary
+-- has no such contact; fails with CRM05 if the user does not see the organisation. By an index of crm_connections that begins with the organisation, then by primary
 -- key; locks the rows it writes, in the order of their keys, and their connections and contacts FOR KEY
 -- SHARE, which lets everything but a deletion go on.
 insert into crm_outbound_changes as change (
@@ -237,7 +238,8 @@ select distinct
   crm_now()
 from unnest(:contactIds!::uuid[]) as contact_id
 cross join crm_connections as connection
-where connection.organisation_id = :organisationId!::uuid
+where crm_check_organisation(:organisationId!::uuid)
+  and connection.organisation_id = :organisationId!::uuid
   and connection.status <> 'disconnected'
   and connection.id is distinct from :fromConnectionId::uuid
 order by

@@ -714,15 +714,16 @@ export interface ConnectionRequestSyncQuery {
   result: ConnectionRequestSyncResult;
 }
 
-const connectionRequestSyncIR = {"usedParamSet":{"isUrgent":true,"organisationId":true,"connectionIds":true},"params":[{"name":"isUrgent","required":true,"transform":{"type":"scalar"},"locs":[{"a":613,"b":622},{"a":1084,"b":1093}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":767,"b":782},{"a":1261,"b":1276}]},{"name":"connectionIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":818,"b":832}]}],"statement":"-- Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.\n-- During a run it is remembered, and is another sync after it: the claim passes over what is running.\n-- Returns those for which something changed: a storm of requests is one write, and one sync. By primary\n-- key; locks the rows for the transaction, in the order of their keys.\nwith clock as materialized (\n  select crm_now() as at\n),\nwanted as (\n  select\n    connection.id,\n    connection.next_sync_at,\n    connection.sync_requested_at,\n    -- Null does not count.\n    greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at\n  from crm_connections as connection\n  cross join clock\n  where connection.organisation_id = :organisationId!::uuid\n    and connection.id = any(:connectionIds!::uuid[])\n    and connection.status <> 'disconnected'\n  order by connection.id\n  for no key update of connection\n)\nupdate crm_connections\nset\n  sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),\n  not_before_at = case when not :isUrgent!::boolean then not_before_at end,\n  next_sync_at = least(crm_connections.next_sync_at, wanted.at)\nfrom wanted\ncross join clock\nwhere crm_connections.organisation_id = :organisationId!::uuid\n  and crm_connections.id = wanted.id\n  and (wanted.sync_requested_at is null or wanted.next_sync_at > wanted.at)\nreturning crm_connections.id as \"connectionId\""};
+const connectionRequestSyncIR = {"usedParamSet":{"isUrgent":true,"organisationId":true,"connectionIds":true},"params":[{"name":"isUrgent","required":true,"transform":{"type":"scalar"},"locs":[{"a":676,"b":685},{"a":1147,"b":1156}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":830,"b":845},{"a":1313,"b":1328},{"a":1377,"b":1392}]},{"name":"connectionIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":881,"b":895}]}],"statement":"-- Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.\n-- During a run it is remembered, and is another sync after it: the claim passes over what is running.\n-- Returns those for which something changed: a storm of requests is one write, and one sync. Fails with\n-- CRM05 if the user does not see the organisation. By primary key; locks the rows for the transaction, in\n-- the order of their keys.\nwith clock as materialized (\n  select crm_now() as at\n),\nwanted as (\n  select\n    connection.id,\n    connection.next_sync_at,\n    connection.sync_requested_at,\n    -- Null does not count.\n    greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at\n  from crm_connections as connection\n  cross join clock\n  where connection.organisation_id = :organisationId!::uuid\n    and connection.id = any(:connectionIds!::uuid[])\n    and connection.status <> 'disconnected'\n  order by connection.id\n  for no key update of connection\n)\nupdate crm_connections\nset\n  sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),\n  not_before_at = case when not :isUrgent!::boolean then not_before_at end,\n  next_sync_at = least(crm_connections.next_sync_at, wanted.at)\nfrom wanted\ncross join clock\nwhere crm_check_organisation(:organisationId!::uuid)\n  and crm_connections.organisation_id = :organisationId!::uuid\n  and crm_connections.id = wanted.id\n  and (wanted.sync_requested_at is null or wanted.next_sync_at > wanted.at)\nreturning crm_connections.id as \"connectionId\""};
 
 /**
  * Query generated from SQL:
  * ```
  * -- Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.
  * -- During a run it is remembered, and is another sync after it: the claim passes over what is running.
- * -- Returns those for which something changed: a storm of requests is one write, and one sync. By primary
- * -- key; locks the rows for the transaction, in the order of their keys.
+ * -- Returns those for which something changed: a storm of requests is one write, and one sync. Fails with
+ * -- CRM05 if the user does not see the organisation. By primary key; locks the rows for the transaction, in
+ * -- the order of their keys.
  * with clock as materialized (
  *   select crm_now() as at
  * ),
@@ -748,7 +749,8 @@ const connectionRequestSyncIR = {"usedParamSet":{"isUrgent":true,"organisationId
  *   next_sync_at = least(crm_connections.next_sync_at, wanted.at)
  * from wanted
  * cross join clock
- * where crm_connections.organisation_id = :organisationId!::uuid
+ * where crm_check_organisation(:organisationId!::uuid)
+ *   and crm_connections.organisation_id = :organisationId!::uuid
  *   and crm_connections.id = wanted.id
  *   and (wanted.sync_requested_at is null or wanted.next_sync_at > wanted.at)
  * returning crm_connections.id as "connectionId"

@@ -269,14 +269,14 @@ export interface OutboundChangeListWaitingQuery {
   result: OutboundChangeListWaitingResult;
 }
 
-const outboundChangeListWaitingIR = {"usedParamSet":{"contactIds":true,"organisationId":true,"connectionId":true},"params":[{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":285,"b":296}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":441,"b":456},{"a":693,"b":708}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":546,"b":559},{"a":750,"b":763}]}],"statement":"-- Which of some contacts are still to be pushed to a connection's CRM: those that wait, and those whose\n-- push failed and is tried again. By primary keys («is true» and the limits keep the planner from reading\n-- all that waits).\nselect wanted.contact_id as \"contactId!\"\nfrom unnest(:contactIds!::uuid[]) as wanted (contact_id)\ncross join lateral (\n  (\n    select\n    from crm_outbound_changes as change\n    where change.organisation_id = :organisationId!::uuid\n      and change.contact_id = wanted.contact_id\n      and (change.connection_id = :connectionId!::uuid) is true\n    limit 1\n  )\n  union all\n  (\n    select\n    from crm_sync_failures as failure\n    where failure.organisation_id = :organisationId!::uuid\n      and failure.connection_id = :connectionId!::uuid\n      and failure.direction = 'outbound'\n      and failure.record_id = wanted.contact_id::text\n      and failure.next_attempt_at is not null\n    limit 1\n  )\n  limit 1\n) as waiting"};
+const outboundChangeListWaitingIR = {"usedParamSet":{"contactIds":true,"organisationId":true,"connectionId":true},"params":[{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":345,"b":356}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":501,"b":516},{"a":753,"b":768},{"a":1040,"b":1055}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":606,"b":619},{"a":810,"b":823}]}],"statement":"-- Which of some contacts are still to be pushed to a connection's CRM: those that wait, and those whose\n-- push failed and is tried again. Fails with CRM05 if the user does not see the organisation. By primary\n-- keys («is true» and the limits keep the planner from reading all that waits).\nselect wanted.contact_id as \"contactId!\"\nfrom unnest(:contactIds!::uuid[]) as wanted (contact_id)\ncross join lateral (\n  (\n    select\n    from crm_outbound_changes as change\n    where change.organisation_id = :organisationId!::uuid\n      and change.contact_id = wanted.contact_id\n      and (change.connection_id = :connectionId!::uuid) is true\n    limit 1\n  )\n  union all\n  (\n    select\n    from crm_sync_failures as failure\n    where failure.organisation_id = :organisationId!::uuid\n      and failure.connection_id = :connectionId!::uuid\n      and failure.direction = 'outbound'\n      and failure.record_id = wanted.contact_id::text\n      and failure.next_attempt_at is not null\n    limit 1\n  )\n  limit 1\n) as waiting\nwhere crm_check_organisation(:organisationId!::uuid)"};
 
 /**
  * Query generated from SQL:
  * ```
  * -- Which of some contacts are still to be pushed to a connection's CRM: those that wait, and those whose
- * -- push failed and is tried again. By primary keys («is true» and the limits keep the planner from reading
- * -- all that waits).
+ * -- push failed and is tried again. Fails with CRM05 if the user does not see the organisation. By primary
+ * -- keys («is true» and the limits keep the planner from reading all that waits).
  * select wanted.contact_id as "contactId!"
  * from unnest(:contactIds!::uuid[]) as wanted (contact_id)
  * cross join lateral (
@@ -301,6 +301,7 @@ const outboundChangeListWaitingIR = {"usedParamSet":{"contactIds":true,"organisa
  *   )
  *   limit 1
  * ) as waiting
+ * where crm_check_organisation(:organisationId!::uuid)
  * ```
  */
 export const outboundChangeListWaiting = new PreparedQuery<OutboundChangeListWaitingParams,OutboundChangeListWaitingResult>('outboundChangeListWaiting', outboundChangeListWaitingIR);
@@ -327,7 +328,7 @@ export interface OutboundChangeRecordQuery {
   result: OutboundChangeRecordResult;
 }
 
-const outboundChangeRecordIR = {"usedParamSet":{"contactIds":true,"organisationId":true,"fromConnectionId":true},"params":[{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":863,"b":874}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":975,"b":990}]},{"name":"fromConnectionId","required":false,"transform":{"type":"scalar"},"locs":[{"a":1077,"b":1093}]}],"statement":"-- Notes that contacts of an organisation changed: each is to be pushed to every live connection but the\n-- one the change came from, once, however often it changes before that. For the transaction that changes\n-- the contacts. Returns what is noted. Violates crm_outbound_changes_contact_id_fkey if the organisation\n-- has no such contact. By an index of crm_connections that begins with the organisation, then by primary\n-- key; locks the rows it writes, in the order of their keys, and their connections and contacts FOR KEY\n-- SHARE, which lets everything but a deletion go on.\ninsert into crm_outbound_changes as change (\n  organisation_id,\n  contact_id,\n  connection_id,\n  first_changed_at,\n  last_changed_at,\n  next_attempt_at\n)\nselect distinct\n  connection.organisation_id,\n  contact_id,\n  connection.id,\n  crm_now(),\n  crm_now(),\n  crm_now()\nfrom unnest(:contactIds!::uuid[]) as contact_id\ncross join crm_connections as connection\nwhere connection.organisation_id = :organisationId!::uuid\n  and connection.status <> 'disconnected'\n  and connection.id is distinct from :fromConnectionId::uuid\norder by\n  connection.organisation_id,\n  contact_id,\n  connection.id\non conflict (organisation_id, contact_id, connection_id) do update\nset\n  version = default,\n  last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),\n  attempts = 0,\n  next_attempt_at = excluded.next_attempt_at,\n  is_announced = false\nreturning\n  contact_id as \"contactId\",\n  connection_id as \"connectionId\""};
+const outboundChangeRecordIR = {"usedParamSet":{"contactIds":true,"organisationId":true,"fromConnectionId":true},"params":[{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":923,"b":934}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1029,"b":1044},{"a":1088,"b":1103}]},{"name":"fromConnectionId","required":false,"transform":{"type":"scalar"},"locs":[{"a":1190,"b":1206}]}],"statement":"-- Notes that contacts of an organisation changed: each is to be pushed to every live connection but the\n-- one the change came from, once, however often it changes before that. For the transaction that changes\n-- the contacts. Returns what is noted. Violates crm_outbound_changes_contact_id_fkey if the organisation\n-- has no such contact; fails with CRM05 if the user does not see the organisation. By an index of crm_connections that begins with the organisation, then by primary\n-- key; locks the rows it writes, in the order of their keys, and their connections and contacts FOR KEY\n-- SHARE, which lets everything but a deletion go on.\ninsert into crm_outbound_changes as change (\n  organisation_id,\n  contact_id,\n  connection_id,\n  first_changed_at,\n  last_changed_at,\n  next_attempt_at\n)\nselect distinct\n  connection.organisation_id,\n  contact_id,\n  connection.id,\n  crm_now(),\n  crm_now(),\n  crm_now()\nfrom unnest(:contactIds!::uuid[]) as contact_id\ncross join crm_connections as connection\nwhere crm_check_organisation(:organisationId!::uuid)\n  and connection.organisation_id = :organisationId!::uuid\n  and connection.status <> 'disconnected'\n  and connection.id is distinct from :fromConnectionId::uuid\norder by\n  connection.organisation_id,\n  contact_id,\n  connection.id\non conflict (organisation_id, contact_id, connection_id) do update\nset\n  version = default,\n  last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),\n  attempts = 0,\n  next_attempt_at = excluded.next_attempt_at,\n  is_announced = false\nreturning\n  contact_id as \"contactId\",\n  connection_id as \"connectionId\""};
 
 /**
  * Query generated from SQL:
@@ -335,7 +336,7 @@ const outboundChangeRecordIR = {"usedParamSet":{"contactIds":true,"organisationI
  * -- Notes that contacts of an organisation changed: each is to be pushed to every live connection but the
  * -- one the change came from, once, however often it changes before that. For the transaction that changes
  * -- the contacts. Returns what is noted. Violates crm_outbound_changes_contact_id_fkey if the organisation
- * -- has no such contact. By an index of crm_connections that begins with the organisation, then by primary
+ * -- has no such contact; fails with CRM05 if the user does not see the organisation. By an index of crm_connections that begins with the organisation, then by primary
  * -- key; locks the rows it writes, in the order of their keys, and their connections and contacts FOR KEY
  * -- SHARE, which lets everything but a deletion go on.
  * insert into crm_outbound_changes as change (
@@ -355,7 +356,8 @@ const outboundChangeRecordIR = {"usedParamSet":{"contactIds":true,"organisationI
  *   crm_now()
  * from unnest(:contactIds!::uuid[]) as contact_id
  * cross join crm_connections as connection
- * where connection.organisation_id = :organisationId!::uuid
+ * where crm_check_organisation(:organisationId!::uuid)
+ *   and connection.organisation_id = :organisationId!::uuid
  *   and connection.status <> 'disconnected'
  *   and connection.id is distinct from :fromConnectionId::uuid
  * order by

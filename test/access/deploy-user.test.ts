@@ -4,6 +4,7 @@ import { createHostTables, databaseUrl, migrate, withClient } from '../../dev/da
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
 import { connectionGet, withOrganisation } from '../../src/index.js';
 import { catalog } from '../migrations/catalog.js';
+import { migrations } from '../migrations/support.js';
 import { connect } from '../support/connection.js';
 import { createTenant } from '../support/database.js';
 
@@ -162,3 +163,99 @@ test('what default privileges would give to others, no partition has', async () 
     await admin.query('drop role everybody');
   }
 });
+
+test("where functions are not everybody's to run, the roles may run the same as elsewhere", async () => {
+  await admin.query('alter role deployer createrole');
+  const runnable = async (client: pg.ClientBase) => {
+    const { rows } = await client.query(
+      `select pg_proc.oid::regprocedure::text as function, rolname as role
+       from pg_proc
+       join pg_roles on rolname = any($1) and has_function_privilege(pg_roles.oid, pg_proc.oid, 'execute')
+       where pronamespace = 'public'::regnamespace and prorettype <> 'trigger'::regtype
+       order by 1, 2`,
+      [ours],
+    );
+    return rows;
+  };
+  const usual = await withClient(await createDatabase('usual'), async (client) => {
+    await migrate(client);
+    return runnable(client);
+  });
+  expect(usual.length).toBeGreaterThan(20);
+  await withClient(await createDatabase('strict'), async (client) => {
+    await client.query('alter default privileges revoke execute on functions from public');
+    const before = await catalog(client);
+    await migrate(client);
+    expect(await runnable(client)).toEqual(usual);
+    await migrate(client, 'down', 1000);
+    expect(await catalog(client)).toEqual(before);
+  });
+});
+
+test('run by somebody else than before, it leaves everything to the owner of the log', async () => {
+  const url = await createDatabase('handed_over');
+  await withClient(url, (client) => migrate(client, 'up', 9));
+  await withClient(databaseUrl(server.url, 'handed_over'), (client) => migrate(client));
+  await withClient(url, async (client) => {
+    const { rows } = await client.query(
+      `select relname as name, relowner::regrole::text as owner from pg_class
+       where relnamespace = 'public'::regnamespace and relname ~ '^(crm_|contact_ext)' and relname <> 'crm_schema_migrations'
+       union all
+       select proname, proowner::regrole::text from pg_proc where pronamespace = 'public'::regnamespace`,
+    );
+    expect(rows.length).toBeGreaterThan(40);
+    expect(rows.filter(({ owner }) => owner !== 'deployer')).toEqual([]);
+    await client.query('select crm_sync_log_ensure_partitions(6)');
+    await client.query('select crm_sync_log_ensure_past()');
+  });
+});
+
+test("where the schema is somebody else's, it says what its owner has to run, and goes on after that", async () => {
+  await admin.query('alter role deployer createrole');
+  const url = await createDatabase('lodger');
+  await withClient(databaseUrl(server.url, 'lodger'), (client) =>
+    client.query(
+      'create schema crm; revoke all on schema crm from public; grant create, usage on schema crm to deployer',
+    ),
+  );
+  await withClient(url, async (client) => {
+    await client.query('set search_path = crm, public');
+    const refusal = await migrate(client, 'up', undefined, ['crm', 'public']).then(
+      () => expect.unreachable(),
+      (error: pg.DatabaseError) => error,
+    );
+    expect(refusal).toMatchObject({
+      code: 'CRM01',
+      message: 'user deployer may not let crm_app, crm_worker, crm_reader use schema crm',
+    });
+    const [, statement = ''] = /run: (.*)$/.exec(refusal.hint ?? '') ?? [];
+    await withClient(databaseUrl(server.url, 'lodger'), (dba) => dba.query(statement));
+    await migrate(client, 'up', undefined, ['crm', 'public']);
+  });
+});
+
+test('refuses one of the roles as a member of another, which would undo what keeps them apart', async () => {
+  await admin.query('create role crm_worker nologin; create role crm_app nologin in role crm_worker');
+  await admin.query('alter role deployer createrole');
+  await withClient(await createDatabase('entangled'), async (client) => {
+    await expect(migrate(client)).rejects.toMatchObject({
+      code: 'CRM01',
+      hint: 'Run: revoke crm_worker from crm_app;',
+    });
+  });
+});
+
+test.each([10, 11])(
+  'refuses to put what is new in %i into another schema than the tables',
+  async (position) => {
+    await admin.query('alter role deployer createrole');
+    await withClient(await createDatabase('astray'), async (client) => {
+      await migrate(client, 'up', position - 1);
+      await client.query('create schema other; set search_path = other, public');
+      await expect(client.query(migrations[position - 1]?.up ?? '')).rejects.toMatchObject({
+        code: 'CRM01',
+        hint: 'Let search_path begin with public, as it did for the migrations before.',
+      });
+    });
+  },
+);

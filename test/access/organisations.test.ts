@@ -25,11 +25,10 @@ async function visible(client: pg.Pool | pg.ClientBase): Promise<string[]> {
   return rows.map(({ id }) => id);
 }
 
-/** Expects the pool's connection to be usable, and to see nothing. */
-async function expectClean(): Promise<void> {
-  expect(await visible(app)).toEqual([]);
-  const { rows } = await app.query('select crm_organisation_id() as id');
-  expect(rows).toEqual([{ id: null }]);
+/** Expects a client to be usable, with no organisation set. */
+async function expectClean(client: pg.Pool | pg.ClientBase = app): Promise<void> {
+  await expect(visible(client)).rejects.toMatchObject({ code: 'CRM05' });
+  await expect(client.query('select crm_organisation_id()')).rejects.toMatchObject({ code: 'CRM05' });
 }
 
 describe('organisationSet', () => {
@@ -41,7 +40,7 @@ describe('organisationSet', () => {
         await organisationSet(client, { organisationId: ours });
         expect(await visible(client)).toEqual([ours]);
         await client.query(end);
-        expect(await visible(client)).toEqual([]);
+        await expectClean(client);
       }
     } finally {
       client.release();
@@ -123,13 +122,13 @@ describe('withOrganisation', () => {
   });
 
   test('keeps the client until the work is over, whatever the work does', async () => {
+    let next: Promise<void> | undefined;
     await withOrganisation(app, ours, async (client) => {
       expect(() => client.release()).toThrow('withOrganisation gives the client back by itself.');
-      const next = visible(app);
+      next = expectClean();
       expect(await visible(client)).toEqual([ours]);
-      next.then((seen) => expect(seen).toEqual([]));
     });
-    await expectClean();
+    await next;
   });
 
   test('does not give a lost connection back to the pool, nor end the process', async () => {

@@ -283,6 +283,15 @@ describe('row-level security', () => {
     const { rows } = await client.query(counts.join(' union all '), [organisationId]);
     return Object.fromEntries(rows.map(({ name, rows: count }) => [name, count]));
   }
+  /** A column of each table that the application may change. */
+  const changeable: Record<string, string> = {
+    crm_connections: 'status_reason',
+    crm_sync_runs: 'heartbeat_at',
+    crm_sync_cursors: 'moved_at',
+    crm_sync_failures: 'attempts',
+    crm_outbound_changes: 'attempts',
+    contact_external_ids: 'contact_id',
+  };
   const none = Object.fromEntries(Object.keys(privileges).map((table) => [table, 0]));
   let organisationId: string;
   let all: Record<string, number>;
@@ -293,14 +302,29 @@ describe('row-level security', () => {
     for (const [table, count] of Object.entries(all)) expect(count, table).toBeGreaterThan(0);
   });
 
-  test('shows the application its own organisation, and nothing of others or without one', async () => {
+  test('shows the application its own organisation, and nothing of others', async () => {
     const other = (await createTenant(pool)).organisationId;
     const seen = (tenant: string | null) =>
       undone(members.crm_app, tenant, (client) => visible(client, organisationId));
     expect(await seen(organisationId)).toEqual(all);
     expect(await seen(other)).toEqual(none);
-    expect(await seen(null)).toEqual(none);
   });
+
+  test.each(Object.keys(privileges))(
+    'fails on %s where the application has set no organisation, rather than show none',
+    async (table) => {
+      const statements = ['table only', 'table with its organisation', 'change'].map((what) =>
+        what === 'change' && table !== 'crm_sync_log'
+          ? `update ${table} set ${changeable[table]} = ${changeable[table]}`
+          : `select from ${table} ${what === 'table only' ? '' : `where organisation_id = '${organisationId}'`}`,
+      );
+      for (const statement of statements)
+        await expect(
+          undone(members.crm_app, null, (client) => client.query(statement)),
+          statement,
+        ).rejects.toMatchObject({ code: 'CRM05', hint: expect.stringContaining('crm_set_organisation') });
+    },
+  );
 
   test.each(['crm_worker', 'crm_reader'] as const)('shows %s every organisation', async (role) => {
     expect(await undone(members[role], null, (client) => visible(client, organisationId))).toEqual(all);
@@ -321,6 +345,57 @@ describe('row-level security', () => {
     });
   });
   const useLegacy = () => `crm_test_legacy_${process.pid}`;
+
+  const silent = {
+    outboundChangeRecord: () => ({ contactIds: [] as string[], fromConnectionId: null }),
+    outboundChangeListWaiting: () => ({ contactIds: [] as string[], connectionId: organisationId }),
+    connectionRequestSync: () => ({ connectionIds: [] as string[], isUrgent: false }),
+  };
+  test.each(Object.keys(silent) as (keyof typeof silent)[])(
+    'lets %s fail for another organisation than the one set, where nothing to do would look the same',
+    async (name) => {
+      const call = (pool: pg.Pool, tenant: string | null) =>
+        undone(pool, tenant, (client) => queries[name].run({ organisationId, ...silent[name]() }, client));
+      const other = (await createTenant(pool)).organisationId;
+      for (const tenant of [null, other])
+        await expect(call(members.crm_app, tenant)).rejects.toMatchObject({ code: 'CRM05' });
+      expect(await call(members.crm_app, organisationId)).toEqual([]);
+      for (const tenant of [null, other]) {
+        if (name === 'outboundChangeListWaiting') await call(members.crm_reader, tenant);
+        await call(members.crm_worker, tenant);
+        await call(pool, tenant);
+      }
+    },
+  );
+
+  test('tells who has every privilege, but no role, that a change cannot be noted', async () => {
+    const legacy = useLegacy();
+    await undone(pool, null, async (client) => {
+      await client.query(`create role ${legacy}; grant all on all tables in schema public to ${legacy}`);
+      await client.query(`set local role ${legacy}`);
+      await expect(client.query('select crm_check_organisation($1)', [organisationId])).rejects.toMatchObject(
+        {
+          code: 'CRM05',
+          hint: `Run: grant crm_app to ${legacy};`,
+        },
+      );
+    });
+  });
+
+  test('lets a member of both roles connect a CRM for the organisation that is set alone', async () => {
+    const other = (await createTenant(pool)).organisationId;
+    const insert = `insert into crm_connections (organisation_id, id, provider, credentials)
+      select $1::uuid, id, provider, credentials from crm_connections limit 1`;
+    await undone(pool, null, async (client) => {
+      const both = `crm_test_both_${process.pid}`;
+      await client.query(`create role ${both} in role crm_app, crm_worker; set local role ${both}`);
+      await organisationSet(client, { organisationId });
+      await expect(client.query(insert, [other])).rejects.toMatchObject({
+        ...refused,
+        message: expect.stringContaining('row-level security'),
+      });
+    });
+  });
 
   test('refuses the application to write a row of another organisation, or to give one away', async () => {
     const other = (await createTenant(pool, 1)) as { organisationId: string; contactIds: string[] };

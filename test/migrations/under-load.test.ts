@@ -3,7 +3,7 @@ import { fillHost, fillOwn } from '../../bench/installation.js';
 import { hostKinds, type Kind, ownKinds, Traffic } from '../../bench/traffic.js';
 import { withClient } from '../../dev/database.js';
 import { useDatabase } from '../support/database.js';
-import { migrations } from './support.js';
+import { migrations, rolledBack } from './support.js';
 
 const organisations = 400;
 
@@ -44,5 +44,41 @@ describe.each([
     const after = await pool.query('select count(*)::integer as contacts from contacts');
     // Each client runs its statement once before it is counted.
     expect(after.rows[0].contacts).toBe(rows[0].contacts + 1 + done(inserts));
+  });
+});
+
+describe('what may hold a migration up', () => {
+  const { pool } = useDatabase('host');
+  const position = migrations.findIndex(({ file }) => file === '0010_add_row_level_security.sql');
+  beforeAll(async () => {
+    for (const { up } of migrations.slice(0, position)) await pool.query(up);
+  });
+
+  test('a vacuum of one of the tables is named, after five seconds in which no application waits', async () => {
+    const vacuum = await pool.connect();
+    try {
+      // As VACUUM locks a table, for as long as it runs.
+      await vacuum.query('begin; lock table crm_sync_log_catch_all in share update exclusive mode');
+      const attempt = rolledBack(pool, (client) => client.query(migrations[position]?.up ?? ''));
+      let isOver = false;
+      attempt
+        .catch(() => {})
+        .finally(() => {
+          isOver = true;
+        });
+      while (!isOver) {
+        for (const { table } of ownKinds)
+          await rolledBack(pool, (client) =>
+            client.query(`lock table ${table} in row exclusive mode nowait`),
+          );
+      }
+      await expect(attempt).rejects.toMatchObject({
+        code: '55P03',
+        hint: expect.stringContaining('pg_stat_progress_vacuum'),
+      });
+    } finally {
+      await vacuum.query('rollback');
+      vacuum.release();
+    }
   });
 });
