@@ -81,13 +81,13 @@ ${growth.join('\n')}
 
 ## An example
 
-${count(connections)} connections, each synced every 15 minutes, with 50 changed records a day and 1,000 mapped contacts on average:
+${count(connections)} connections, each synced every 15 minutes, with 50 changed records a day and 1,000 mapped contacts on average. How long what is kept is said in \`crm_retention\`; these are its first values, and shorter ones are a line of SQL:
 
 | what | how many | on disk |
 |---|---|---:|
-| events | ${count(eventsADay)} a day | ${gigabytes(eventsADay * perRow('crm_sync_log'))} a day, ${gigabytes(eventsADay * 30 * perRow('crm_sync_log'))} a month |
+| events | ${count(eventsADay)} a day | ${gigabytes(eventsADay * perRow('crm_sync_log'))} a day, ${gigabytes(eventsADay * keptDays.crm_sync_log * perRow('crm_sync_log'))} in the ${keptDays.crm_sync_log} days they are kept |
 | write-ahead log of the events | | ${gigabytes(eventsADay * walBytesPerEvent)} a day |
-| runs, kept for a week (\`syncRunPurge\`) | ${count(runsADay)} a day | ${gigabytes(runsADay * 7 * perRow('crm_sync_runs'))} |
+| runs | ${count(runsADay)} a day | ${gigabytes(runsADay * keptDays.crm_sync_runs * perRow('crm_sync_runs'))} in the ${keptDays.crm_sync_runs} days they are kept |
 | mappings | ${count(connections * 1000)} | ${gigabytes(connections * 1000 * perRow('contact_external_ids'))} |
 | connections, with six cursors each | ${count(connections)} | ${gigabytes(connections * (perRow('crm_connections') + 6 * perRow('crm_sync_cursors')))} |
 | records that fail now, 5 of a connection | ${count(connections * 5)} | ${gigabytes(connections * 5 * perRow('crm_sync_failures'))} |
@@ -97,6 +97,9 @@ ${count(connections)} connections, each synced every 15 minutes, with 50 changed
 The data is made by \`dev/busy-database/\`: ${count(table('crm_connections').rows)} organisations with a connection each, of which one has 30 % of the events, another 20 %, and the rest is a long tail. Ids are as CRMs have them: like \`OXF18000001\`, or UUIDs at one connection in three. One event in 50 is an error with its error object (but none of the second agency), one in 20 was skipped, one in 33 has no contact. Events are inserted in the order in which they happen, ten of a connection at a time, by one \`insert … select\` of the shape that \`syncLogRecord\` has, so that the indexes fill as they do in production; foreign keys are not checked meanwhile, which changes nothing on disk. Runs are opened, record a batch and end, in three statements each; every connection is rescheduled twice. Each step ends with \`vacuum\`. Credentials are of the length that Reapit’s have under a symmetric key.
 `;
 }
+
+/** What `crm_retention` holds in a new installation. */
+export const keptDays = { crm_sync_log: 395, crm_sync_runs: 30 };
 
 const logIndexes = [
   'crm_sync_log_pkey',

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
+import { keptDays } from '../../bench/growth-document.js';
 import { withClient } from '../../dev/database.js';
 import { useDatabase } from '../support/database.js';
 import { beginLog, monthName, partitionNames, pastName } from '../support/old-log.js';
@@ -15,6 +16,8 @@ describe('crm_retention', () => {
       { subject: 'crm_sync_log', keep_days: 395 },
       { subject: 'crm_sync_runs', keep_days: 30 },
     ]);
+    // What docs/growth.md counts with.
+    expect(keptDays).toEqual(Object.fromEntries(rows.map((row) => [row.subject, row.keep_days])));
   });
 
   test.each([
@@ -57,6 +60,7 @@ describe('crm_retention', () => {
   test.each([
     "update crm_retention set keep_days = 400 where subject = 'crm_sync_log'",
     "update crm_retention set keep_days = 31 where subject = 'crm_sync_runs'",
+    "delete from crm_retention where subject = 'crm_sync_runs'",
   ])('is not dropped after: %s', async (change) => {
     await rolledBack(pool, async (client) => {
       await client.query(change);
