@@ -209,23 +209,21 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if not row_security_active(connections_table::oid)
-    or pg_has_role('crm_worker', 'usage')
-    or pg_has_role('crm_reader', 'usage')
-  then
+  if not row_security_active(connections_table::oid) or pg_has_role('crm_worker', 'usage') then
     return true;
   end if;
-  if not pg_has_role('crm_app', 'usage') then
+  if pg_has_role('crm_app', 'usage') then
+    if nullif(current_setting('crm_schema.organisation_id', true), '')::uuid is distinct from organisation_id then
+      raise exception using
+        errcode = 'CRM05',
+        message = 'the organisation is not the one that is set in this transaction',
+        hint = 'Call crm_set_organisation first, in the same transaction (in TypeScript: withOrganisation, with the client that it lends).';
+    end if;
+  elsif not pg_has_role('crm_reader', 'usage') then
     raise exception using
       errcode = 'CRM05',
       message = format('user %s sees no organisation', current_user),
       hint = format('Run: grant crm_app to %I;', current_user);
-  end if;
-  if nullif(current_setting('crm_schema.organisation_id', true), '')::uuid is distinct from organisation_id then
-    raise exception using
-      errcode = 'CRM05',
-      message = 'the organisation is not the one that is set in this transaction',
-      hint = 'Call crm_set_organisation first, in the same transaction (in TypeScript: withOrganisation, with the client that it lends).';
   end if;
   return true;
 end

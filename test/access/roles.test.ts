@@ -368,6 +368,17 @@ describe('row-level security', () => {
     },
   );
 
+  test('holds a member of crm_app that is one of crm_reader as well, who sees all and changes one', async () => {
+    const other = (await createTenant(pool)).organisationId;
+    await undone(pool, null, async (client) => {
+      const both = `crm_test_both_${process.pid}`;
+      await client.query(`create role ${both} in role crm_app, crm_reader; set local role ${both}`);
+      await organisationSet(client, { organisationId: other });
+      const call = { organisationId, ...silent.connectionRequestSync() };
+      await expect(queries.connectionRequestSync.run(call, client)).rejects.toMatchObject({ code: 'CRM05' });
+    });
+  });
+
   test('tells who has every privilege, but no role, that a change cannot be noted', async () => {
     const legacy = useLegacy();
     await undone(pool, null, async (client) => {
