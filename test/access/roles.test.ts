@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { organisationSet } from '../../src/index.js';
+import { organisationSet, withNamedStatements } from '../../src/index.js';
 import { createSamples, type QueryName, queries, queryNames, type Samples } from '../queries/every-query.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { type GroupRole, useMember } from '../support/roles.js';
@@ -354,11 +354,15 @@ describe('row-level security', () => {
   test.each(Object.keys(silent) as (keyof typeof silent)[])(
     'lets %s fail for another organisation than the one set, where nothing to do would look the same',
     async (name) => {
-      const call = (pool: pg.Pool, tenant: string | null) =>
-        undone(pool, tenant, (client) => queries[name].run({ organisationId, ...silent[name]() }, client));
+      const call = (pool: pg.Pool, tenant: string | null, mode = 'auto') =>
+        undone(pool, tenant, async (client) => {
+          await client.query(`set local plan_cache_mode = ${mode}`);
+          return queries[name].run({ organisationId, ...silent[name]() }, withNamedStatements(client));
+        });
       const other = (await createTenant(pool)).organisationId;
       for (const tenant of [null, other])
-        await expect(call(members.crm_app, tenant)).rejects.toMatchObject({ code: 'CRM05' });
+        for (const mode of ['auto', 'force_generic_plan'])
+          await expect(call(members.crm_app, tenant, mode)).rejects.toMatchObject({ code: 'CRM05' });
       expect(await call(members.crm_app, organisationId)).toEqual([]);
       for (const tenant of [null, other]) {
         if (name === 'outboundChangeListWaiting') await call(members.crm_reader, tenant);
