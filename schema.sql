@@ -27,7 +27,7 @@ SET row_security = off;
 
 CREATE FUNCTION public.crm_credentials_aad(organisation_id uuid, connection_id uuid, provider text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   -- decode() and not convert_to(), which is not immutable.
   -- base64url is base64 with - and _ for + and /, and without line breaks and padding.
@@ -56,7 +56,7 @@ COMMENT ON FUNCTION public.crm_credentials_aad(organisation_id uuid, connection_
 
 CREATE FUNCTION public.crm_credentials_is_jwe(credentials jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $_$
   -- case looks at one after the other, so that each condition can rely on those before it.
   select case
@@ -100,7 +100,7 @@ COMMENT ON FUNCTION public.crm_credentials_is_jwe(credentials jsonb) IS 'Whether
 
 CREATE FUNCTION public.crm_now() RETURNS timestamp with time zone
     LANGUAGE sql STABLE PARALLEL SAFE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   select coalesce(nullif(current_setting('crm_schema.now', true), '')::timestamptz, statement_timestamp())
 $$;
@@ -459,7 +459,7 @@ $$;
 -- Name: FUNCTION crm_set_organisation(organisation_id uuid); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_set_organisation(organisation_id uuid) IS 'Sets the organisation (tenant) whose rows crm_app sees until the end of the transaction, and no longer: the next user of a pooled connection sees none. Outside a transaction it has no effect. It keeps an application from mistakes, not from itself: whoever may run any statement as crm_app may set any organisation.';
+COMMENT ON FUNCTION public.crm_set_organisation(organisation_id uuid) IS 'Sets the organisation (tenant) whose rows crm_app sees until the end of the transaction, and no longer: the next user of a pooled connection has none. Outside a transaction it has no effect. It keeps an application from mistakes, not from itself: whoever may run any statement as crm_app may set any organisation.';
 
 --
 -- Name: crm_sync_backoff(integer, integer, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -467,7 +467,7 @@ COMMENT ON FUNCTION public.crm_set_organisation(organisation_id uuid) IS 'Sets t
 
 CREATE FUNCTION public.crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer) RETURNS interval
     LANGUAGE sql STRICT PARALLEL SAFE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   -- At most 2^20, so that nothing overflows; half of it is up to chance, so that what failed together
   -- does not come back together.
@@ -488,7 +488,7 @@ COMMENT ON FUNCTION public.crm_sync_backoff(attempts integer, base_seconds integ
 
 CREATE FUNCTION public.crm_sync_error_is_valid(error jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   select case
     when jsonb_typeof(error) <> 'object' then false
@@ -535,7 +535,7 @@ COMMENT ON FUNCTION public.crm_sync_error_is_valid(error jsonb) IS 'Whether a va
 
 CREATE FUNCTION public.crm_sync_failure_is_alarming(kind text, failures integer, failing_for interval) RETURNS boolean
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   -- What an agent has to mend never mends itself. The rest may: a burst alone says nothing, nor does time
   -- alone on a connection that is rarely synced.
@@ -554,7 +554,7 @@ COMMENT ON FUNCTION public.crm_sync_failure_is_alarming(kind text, failures inte
 
 CREATE FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) RETURNS boolean
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   -- Attempts alone can be used up by one bad hour, time alone by one attempt before a holiday.
   select error -> 'retryable' <> 'true' or (attempts >= 10 and failing_for >= interval '1 day')
@@ -978,7 +978,7 @@ begin
     where pg_class.oid = partition
       and grantee <> relowner
   loop
-    execute format('revoke all on table %s from %s', partition, stranger);
+    execute format('revoke all on table %s from %s cascade', partition, stranger);
   end loop;
 end
 $$;
@@ -995,7 +995,7 @@ COMMENT ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, log
 
 CREATE FUNCTION public.crm_sync_log_refuse_change() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
   raise exception using

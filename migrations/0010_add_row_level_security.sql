@@ -1,6 +1,7 @@
 -- Up Migration
 --
--- Purpose: who may read and write what? Three group roles, and row-level security on every table.
+-- Purpose: who may read and write what? Three group roles, and row-level security on every table. Privileges
+--          on a single month of the log are taken away, and no down brings them back.
 -- Locks:   crm_connections ACCESS EXCLUSIVE, crm_sync_runs ACCESS EXCLUSIVE, crm_sync_cursors ACCESS
 --          EXCLUSIVE, crm_sync_failures ACCESS EXCLUSIVE, crm_outbound_changes ACCESS EXCLUSIVE,
 --          contact_external_ids ACCESS EXCLUSIVE and crm_sync_log ACCESS EXCLUSIVE with its partitions: reads
@@ -8,8 +9,9 @@
 --          All are locked at once, after the roles are seen to, and all let go again where one of them stays
 --          busy for a tenth of a second; before that, SHARE UPDATE EXCLUSIVE sees vacuum out.
 -- Scans:   nothing.
--- Down:    drops the policies and takes the privileges away; loses no data. An outage for whoever is not the
---          owner, until it goes up again. The roles stay, because they belong to the cluster.
+-- Down:    drops the policies and takes the roles' privileges away, USAGE of the schema among them; loses no
+--          data. An outage for members of the roles, until it goes up again. The roles stay, because they
+--          belong to the cluster.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
@@ -34,11 +36,14 @@ begin
   inner join pg_namespace
     on pg_namespace.oid = relnamespace
   where pg_class.oid = connections;
-  if our_schema is distinct from new_schema then
+  if our_schema is null or our_schema is distinct from new_schema then
     raise exception using
       errcode = 'CRM01',
-      message = format('crm_connections is in schema %s, and what is new would go into schema %s', our_schema, new_schema),
-      hint = format('Let search_path begin with %I, as it did for the migrations before.', our_schema);
+      message = format(
+        'crm_connections is in schema %s, and what is new would go into schema %s',
+        coalesce(our_schema, '(none that is searched)'), coalesce(new_schema, '(none)')
+      ),
+      hint = 'Let search_path begin with the schema of crm_connections, as it did for the migrations before.';
   end if;
 
   for wanted in
@@ -94,17 +99,28 @@ begin
   end if;
 
   -- A member may do what the role may, so one of ours in another would undo what keeps them apart.
-  select format('revoke %I from %I;', roleid::regrole, member::regrole)
+  select format('%s is a member of %s, itself or by way of another role', member.rolname, role.rolname)
   into problem
-  from pg_auth_members
-  where roleid::regrole::text in ('crm_app', 'crm_worker', 'crm_reader')
-    and member::regrole::text in ('crm_app', 'crm_worker', 'crm_reader')
+  from pg_roles as member
+  inner join pg_roles as role
+    on role.rolname <> member.rolname
+  where member.rolname in ('crm_app', 'crm_worker', 'crm_reader')
+    and role.rolname in ('crm_app', 'crm_worker', 'crm_reader')
+    and pg_has_role(member.oid, role.oid, 'member')
   limit 1;
   if problem is not null then
     raise exception using
       errcode = 'CRM01',
-      message = 'one of the roles crm_app, crm_worker and crm_reader is a member of another',
-      hint = format('Run: %s', problem);
+      message = problem,
+      hint = 'Revoke what makes it so: select roleid::regrole, member::regrole, grantor::regrole from pg_auth_members;';
+  end if;
+
+  -- Who creates here can have functions and operators of his own run by the owner and the worker.
+  if has_schema_privilege('public', our_schema, 'create') then
+    raise exception using
+      errcode = 'CRM01',
+      message = format('everybody may create in schema %s', our_schema),
+      hint = format('As its owner, run: revoke create on schema %I from public;', our_schema);
   end if;
 
   perform set_config('search_path', search_path, true);
@@ -115,9 +131,37 @@ $$;
 -- deadlock_timeout's default of one second, this migration gives way in a tie, never the application.
 do $$
 begin
+  -- Whoever holds it builds an index, vacuums by hand or attaches a month, and would get into a deadlock with
+  -- whoever waits for him here: this does not. Autovacuum, which has no user, is waited for.
+  if exists (
+    select
+    from pg_catalog.pg_locks
+    inner join pg_catalog.pg_stat_activity
+      using (pid)
+    left join pg_catalog.pg_inherits
+      on inhrelid = relation
+    where mode = 'ShareUpdateExclusiveLock'
+      and pid <> pg_backend_pid()
+      and usesysid is not null
+      and coalesce(inhparent, relation) in (
+        'crm_connections'::regclass::oid,
+        'crm_sync_runs'::regclass::oid,
+        'crm_sync_cursors'::regclass::oid,
+        'crm_sync_failures'::regclass::oid,
+        'crm_outbound_changes'::regclass::oid,
+        'contact_external_ids'::regclass::oid,
+        'crm_sync_log'::regclass::oid
+      )
+  ) then
+    raise exception using
+      errcode = 'lock_not_available',
+      message = 'somebody vacuums, builds an index of or alters one of the tables',
+      hint = 'Look at pg_stat_progress_vacuum, pg_stat_progress_create_index and pg_stat_activity, and run it again afterwards.';
+  end if;
+
   begin
-    -- Stops nobody but vacuum, index builds and the like. Autovacuum goes once somebody has waited for it for
-    -- deadlock_timeout, so this waits for longer.
+    -- Stops no application. Autovacuum goes once somebody has waited for it for deadlock_timeout, so this waits
+    -- for longer.
     lock table
       crm_connections,
       crm_sync_runs,
@@ -132,7 +176,7 @@ begin
       raise exception using
         errcode = 'lock_not_available',
         message = sqlerrm,
-        hint = 'A vacuum, an index build or another migration is at one of the tables: see pg_stat_progress_vacuum and pg_stat_activity, and run it again afterwards.';
+        hint = 'A vacuum against wraparound, or one that deadlock_timeout keeps from giving way, is at one of the tables: see pg_stat_progress_vacuum, and run it again afterwards.';
   end;
 
   for attempt in 1..100 loop
@@ -198,7 +242,7 @@ as $$
 $$;
 
 comment on function crm_set_organisation(uuid) is
-  'Sets the organisation (tenant) whose rows crm_app sees until the end of the transaction, and no longer: the next user of a pooled connection sees none. Outside a transaction it has no effect. It keeps an application from mistakes, not from itself: whoever may run any statement as crm_app may set any organisation.';
+  'Sets the organisation (tenant) whose rows crm_app sees until the end of the transaction, and no longer: the next user of a pooled connection has none. Outside a transaction it has no effect. It keeps an application from mistakes, not from itself: whoever may run any statement as crm_app may set any organisation.';
 
 -- Searches pg_catalog alone, and finds the table by its parameter.
 create function crm_check_organisation(organisation_id uuid, connections_table regclass default 'crm_connections')
@@ -231,6 +275,17 @@ $$;
 
 comment on function crm_check_organisation(uuid, regclass) is
   'True if the user sees the rows of this organisation (tenant); fails with SQLSTATE CRM05 otherwise. For statements that find nothing where there is nothing to do: what a policy hides must not look like that. The second parameter is best left out.';
+
+-- With an empty search_path, types are looked for among the temporary ones first: whoever made a type "text"
+-- of his own could have the checks pass what they should refuse.
+alter function crm_credentials_is_jwe(jsonb) set search_path = pg_catalog, pg_temp;
+alter function crm_credentials_aad(uuid, uuid, text) set search_path = pg_catalog, pg_temp;
+alter function crm_sync_error_is_valid(jsonb) set search_path = pg_catalog, pg_temp;
+alter function crm_sync_log_refuse_change() set search_path = pg_catalog, pg_temp;
+alter function crm_now() set search_path = pg_catalog, pg_temp;
+alter function crm_sync_backoff(integer, integer, integer) set search_path = pg_catalog, pg_temp;
+alter function crm_sync_failure_is_alarming(text, integer, interval) set search_path = pg_catalog, pg_temp;
+alter function crm_sync_failure_is_final(jsonb, integer, interval) set search_path = pg_catalog, pg_temp;
 
 -- Functions may be everybody's to run, or an installation's default privileges may say otherwise; this
 -- does not depend on it.
@@ -618,7 +673,7 @@ begin
     where pg_class.oid = partition
       and grantee <> relowner
   loop
-    execute format('revoke all on table %s from %s', partition, stranger);
+    execute format('revoke all on table %s from %s cascade', partition, stranger);
   end loop;
 end
 $$;
@@ -811,12 +866,69 @@ $$;
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
+do $$
+declare
+  search_path constant text := current_setting('search_path'::text);
+  new_schema constant name := current_schema();
+  connections constant regclass := to_regclass('crm_connections'::text);
+  our_schema name;
+begin
+  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  select nspname
+  into our_schema
+  from pg_class
+  inner join pg_namespace
+    on pg_namespace.oid = relnamespace
+  where pg_class.oid = connections;
+  if our_schema is null or our_schema is distinct from new_schema then
+    raise exception using
+      errcode = 'CRM01',
+      message = format(
+        'crm_connections is in schema %s, and what is replaced would go into schema %s',
+        coalesce(our_schema, '(none that is searched)'), coalesce(new_schema, '(none)')
+      ),
+      hint = 'Let search_path begin with the schema of crm_connections, as it did for the migrations before.';
+  end if;
+
+  perform set_config('search_path', search_path, true);
+end
+$$;
+
 -- As on the way up.
 do $$
 begin
+  -- Whoever holds it builds an index, vacuums by hand or attaches a month, and would get into a deadlock with
+  -- whoever waits for him here: this does not. Autovacuum, which has no user, is waited for.
+  if exists (
+    select
+    from pg_catalog.pg_locks
+    inner join pg_catalog.pg_stat_activity
+      using (pid)
+    left join pg_catalog.pg_inherits
+      on inhrelid = relation
+    where mode = 'ShareUpdateExclusiveLock'
+      and pid <> pg_backend_pid()
+      and usesysid is not null
+      and coalesce(inhparent, relation) in (
+        'crm_connections'::regclass::oid,
+        'crm_sync_runs'::regclass::oid,
+        'crm_sync_cursors'::regclass::oid,
+        'crm_sync_failures'::regclass::oid,
+        'crm_outbound_changes'::regclass::oid,
+        'contact_external_ids'::regclass::oid,
+        'crm_sync_log'::regclass::oid
+      )
+  ) then
+    raise exception using
+      errcode = 'lock_not_available',
+      message = 'somebody vacuums, builds an index of or alters one of the tables',
+      hint = 'Look at pg_stat_progress_vacuum, pg_stat_progress_create_index and pg_stat_activity, and run it again afterwards.';
+  end if;
+
   begin
-    -- Stops nobody but vacuum, index builds and the like. Autovacuum goes once somebody has waited for it for
-    -- deadlock_timeout, so this waits for longer.
+    -- Stops no application. Autovacuum goes once somebody has waited for it for deadlock_timeout, so this waits
+    -- for longer.
     lock table
       crm_connections,
       crm_sync_runs,
@@ -831,7 +943,7 @@ begin
       raise exception using
         errcode = 'lock_not_available',
         message = sqlerrm,
-        hint = 'A vacuum, an index build or another migration is at one of the tables: see pg_stat_progress_vacuum and pg_stat_activity, and run it again afterwards.';
+        hint = 'A vacuum against wraparound, or one that deadlock_timeout keeps from giving way, is at one of the tables: see pg_stat_progress_vacuum, and run it again afterwards.';
   end;
 
   for attempt in 1..100 loop
@@ -1086,6 +1198,15 @@ end
 $$;
 
 drop function crm_sync_log_finish_partition(regclass, regclass);
+
+alter function crm_credentials_is_jwe(jsonb) set search_path = '';
+alter function crm_credentials_aad(uuid, uuid, text) set search_path = '';
+alter function crm_sync_error_is_valid(jsonb) set search_path = '';
+alter function crm_sync_log_refuse_change() set search_path = '';
+alter function crm_now() set search_path = '';
+alter function crm_sync_backoff(integer, integer, integer) set search_path = '';
+alter function crm_sync_failure_is_alarming(text, integer, interval) set search_path = '';
+alter function crm_sync_failure_is_final(jsonb, integer, interval) set search_path = '';
 
 revoke execute
 on function

@@ -24,11 +24,14 @@ begin
   inner join pg_namespace
     on pg_namespace.oid = relnamespace
   where pg_class.oid = log_table;
-  if our_schema is distinct from new_schema then
+  if our_schema is null or our_schema is distinct from new_schema then
     raise exception using
       errcode = 'CRM01',
-      message = format('crm_sync_log is in schema %s, and what is new would go into schema %s', our_schema, new_schema),
-      hint = format('Let search_path begin with %I, as it did for the migrations before.', our_schema);
+      message = format(
+        'crm_sync_log is in schema %s, and what is new would go into schema %s',
+        coalesce(our_schema, '(none that is searched)'), coalesce(new_schema, '(none)')
+      ),
+      hint = 'Let search_path begin with the schema of crm_sync_log, as it did for the migrations before.';
   end if;
 
   perform set_config('search_path', search_path, true);

@@ -234,28 +234,85 @@ test("where the schema is somebody else's, it says what its owner has to run, an
   });
 });
 
-test('refuses one of the roles as a member of another, which would undo what keeps them apart', async () => {
-  await admin.query('create role crm_worker nologin; create role crm_app nologin in role crm_worker');
+test.each([
+  ['itself', 'grant crm_worker to crm_app'],
+  ['by way of another', 'create role between nologin; grant crm_worker to between; grant between to crm_app'],
+])(
+  'refuses one of the roles as a member of another, %s, which would undo what keeps them apart',
+  async (_, entangle) => {
+    await admin.query(`create role crm_worker nologin; create role crm_app nologin; ${entangle}`);
+    await admin.query('alter role deployer createrole');
+    await withClient(await createDatabase('entangled'), async (client) => {
+      await expect(migrate(client)).rejects.toMatchObject({
+        code: 'CRM01',
+        message: 'crm_app is a member of crm_worker, itself or by way of another role',
+      });
+    });
+    await admin.query('drop role if exists between');
+  },
+);
+
+test('refuses a schema in which everybody may create, as those of before PostgreSQL 15', async () => {
   await admin.query('alter role deployer createrole');
-  await withClient(await createDatabase('entangled'), async (client) => {
-    await expect(migrate(client)).rejects.toMatchObject({
-      code: 'CRM01',
-      hint: 'Run: revoke crm_worker from crm_app;',
+  const url = await createDatabase('open');
+  await withClient(databaseUrl(server.url, 'open'), async (dba) => {
+    await dba.query('grant create on schema public to public');
+    await withClient(url, async (client) => {
+      const refusal = await migrate(client).then(
+        () => expect.unreachable(),
+        (error: pg.DatabaseError) => error,
+      );
+      expect(refusal).toMatchObject({ code: 'CRM01', message: 'everybody may create in schema public' });
+      const [, statement = ''] = /run: (.*)$/.exec(refusal.hint ?? '') ?? [];
+      await dba.query(`${statement} grant create on schema public to deployer`);
+      await migrate(client);
     });
   });
 });
 
-test.each([10, 11])(
-  'refuses to put what is new in %i into another schema than the tables',
-  async (position) => {
+test('takes away what was granted on a single month, passed on or not', async () => {
+  await admin.query('alter role deployer createrole');
+  const url = await createDatabase('months');
+  await admin.query('create role first nologin; create role second nologin');
+  try {
+    await withClient(url, (client) => migrate(client, 'up', 9));
+    await withClient(databaseUrl(server.url, 'months'), async (client) => {
+      await client.query(`
+        grant select on crm_sync_log_catch_all to first with grant option;
+        set role first;
+        grant select on crm_sync_log_catch_all to second;
+        reset role`);
+      await migrate(client);
+      const { rows } = await client.query(
+        "select from pg_class cross join aclexplode(relacl) where relname = 'crm_sync_log_catch_all' and grantee <> relowner",
+      );
+      expect(rows).toEqual([]);
+    });
+  } finally {
+    await admin.query('drop database months with (force)');
+    databases.length = 0;
+    await admin.query('drop role first; drop role second');
+  }
+});
+
+test.each([
+  [10, 'up'],
+  [10, 'down'],
+  [11, 'up'],
+] as const)(
+  'refuses to put what is new in %i (%s) into another schema than the tables',
+  async (position, half) => {
     await admin.query('alter role deployer createrole');
     await withClient(await createDatabase('astray'), async (client) => {
-      await migrate(client, 'up', position - 1);
-      await client.query('create schema other; set search_path = other, public');
-      await expect(client.query(migrations[position - 1]?.up ?? '')).rejects.toMatchObject({
-        code: 'CRM01',
-        hint: 'Let search_path begin with public, as it did for the migrations before.',
-      });
+      await migrate(client, 'up', half === 'up' ? position - 1 : position);
+      await client.query('create schema other');
+      for (const path of ['other, public', 'other', 'nowhere']) {
+        await client.query(`set search_path = ${path}`);
+        await expect(client.query(migrations[position - 1]?.[half] ?? ''), path).rejects.toMatchObject({
+          code: 'CRM01',
+          hint: expect.stringMatching(/^Let search_path begin with the schema of crm_\w+, as it did/),
+        });
+      }
     });
   },
 );

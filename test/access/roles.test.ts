@@ -449,6 +449,38 @@ describe('row-level security', () => {
     expect(await undone(pool, null, (client) => visible(client, organisationId))).toEqual(all);
   });
 
+  test.each([
+    [
+      'crm_sync_log_error_is_valid_check',
+      `'kind', 'retryable', 'message', 'code'`,
+      `insert into crm_sync_log (organisation_id, connection_id, direction, entity_type, status, error)
+       select organisation_id, id, 'inbound', 'contact', 'error',
+         '{"kind": "internal", "retryable": false, "message": "m", "extra": "in the clear"}'
+       from crm_connections limit 1`,
+    ],
+    [
+      'crm_connections_credentials_is_jwe_check',
+      `'protected', 'header', 'encrypted_key', 'iv', 'ciphertext', 'tag', 'aad'`,
+      `update crm_connections set credentials = jsonb_build_object(
+         'protected', 'eyJabc', 'header', '{"kid": "key1"}'::jsonb, 'encrypted_key', repeat('A', 43),
+         'iv', repeat('B', 16), 'ciphertext', 'SECRET', 'tag', repeat('C', 22), 'extra', 'in the clear',
+         'aad', crm_credentials_aad(organisation_id, id, provider)
+       ) where status <> 'disconnected'`,
+    ],
+  ])(
+    'lets nobody redefine what %s checks, by temporary types of his own',
+    async (constraint, labels, statement) => {
+      await undone(members.crm_app, organisationId, async (client) => {
+        await client.query(`
+        create type pg_temp.text as enum (${labels});
+        create function pg_temp.widen(pg_temp.text[]) returns pg_catalog.text[] language sql immutable
+          as $$ select array[${labels}, 'extra']::pg_catalog.text[] $$;
+        create cast (pg_temp.text[] as pg_catalog.text[]) with function pg_temp.widen(pg_temp.text[]) as implicit`);
+        await expect(client.query(statement)).rejects.toMatchObject({ code: '23514', constraint });
+      });
+    },
+  );
+
   test('lets the application end a run, and open none', async () => {
     const reopen = `update crm_sync_runs set ended_at = null, outcome = null, error = null, expires_at = '9998-01-01'`;
     await undone(members.crm_app, organisationId, async (client) => {
