@@ -454,8 +454,9 @@ function uuidIn(reference: string | null | undefined): string | null {
   return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.exec(reference ?? '')?.[0] ?? null;
 }
 
-/** Whether the data is to blame: a deadlock or a lost connection says nothing of the record at hand. */
+/** Whether the data is to blame: a deadlock, or a privilege that is missing, says nothing of the record at hand. */
 function isOfData(error: unknown): boolean {
+  if (isCode(error, 'not_permitted')) return false;
   return error instanceof CrmSchemaError || /^(22|23|54)/.test((error as { code?: string }).code ?? '');
 }
 

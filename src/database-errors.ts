@@ -32,9 +32,14 @@ const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
   contact_external_ids_provider_check: ['unknown_provider', 'The provider is not one that can be connected.'],
 };
 
-/** SQLSTATEs: class 23, and text that the server cannot store. */
+/** SQLSTATEs: class 23, text that the server cannot store, no organisation set, and a lack of privilege. */
 const integrityViolation = /^23/;
 const unstorableText = new Set(['22021', '22P05']);
+const organisationNotSet = 'CRM05';
+const insufficientPrivilege = '42501';
+
+/** Where the server refuses a row for a policy: unlike its message, this is in no language. */
+const policyRoutine = 'ExecWithCheckOptions';
 
 /** The fields of `pg`'s DatabaseError that are read here. */
 interface DatabaseError extends Error {
@@ -42,6 +47,9 @@ interface DatabaseError extends Error {
   constraint?: string;
   table?: string;
   column?: string;
+  /** The functions that it happened in; none if a statement was refused by itself. */
+  where?: string;
+  routine?: string;
 }
 
 function isDatabaseError(error: unknown): error is DatabaseError {
@@ -49,7 +57,9 @@ function isDatabaseError(error: unknown): error is DatabaseError {
 }
 
 /**
- * The typed error for a violated rule of this schema; anything else is returned untouched.
+ * The typed error for a violated rule of this schema, or a lack of privilege; anything else is returned untouched.
+ *
+ * @param error what a statement of this package failed with
  */
 export function fromDatabaseError(error: unknown): unknown {
   if (!isDatabaseError(error)) return error;
@@ -58,9 +68,32 @@ export function fromDatabaseError(error: unknown): unknown {
       cause: safeCause(error),
     });
   }
+  if (error.code === organisationNotSet || isPolicyViolation(error)) {
+    return new CrmSchemaError(
+      'organisation_not_set',
+      `The database refuses it: ${error.message}. Run it within withOrganisation, with the client that it lends, for the organisation that the call names.`,
+      { cause: safeCause(error) },
+    );
+  }
+  if (isRefusedStatement(error)) {
+    return new CrmSchemaError(
+      'not_permitted',
+      `The database refuses it: ${error.message}. The call needs a member of crm_app, within withOrganisation, or of crm_worker, or the owner of the tables.`,
+      { cause: safeCause(error) },
+    );
+  }
   if (!integrityViolation.test(error.code) || !isOurs(error.table)) return error;
   const [code, message] = meaning(error);
   return new CrmSchemaError(code, message, { cause: safeCause(error) });
+}
+
+/** Of a statement of ours: what a function of somebody else's refuses, in a trigger, is his to explain. */
+function isRefusedStatement({ code, where }: DatabaseError): boolean {
+  return code === insufficientPrivilege && where === undefined;
+}
+
+function isPolicyViolation(error: DatabaseError): boolean {
+  return isRefusedStatement(error) && error.routine === policyRoutine;
 }
 
 function isOurs(table = ''): boolean {

@@ -8,6 +8,12 @@ export type CrmSchemaErrorCode =
   | 'unknown_organisation'
   /** The organisation has no such connection or contact; another organisation may. */
   | 'wrong_tenant'
+  /** No organisation is set for the transaction, or another than the call names: see `withOrganisation`. */
+  | 'organisation_not_set'
+  /** The database's user may not do this: he is a member of another role than the call needs, or of none. */
+  | 'not_permitted'
+  /** `withOrganisation` did not commit: a statement had failed, or its work ended the transaction by itself. */
+  | 'transaction_undone'
   /** The organisation already has a live connection to this CRM. */
   | 'live_connection_exists'
   /** A connection with this id exists already. */
@@ -90,7 +96,10 @@ export function withoutRow(error: unknown): never {
 
 /** For calls about a connection that has to be live. */
 export function notLive(): never {
-  throw new CrmSchemaError('connection_not_live', 'The organisation has no such live connection.');
+  throw new CrmSchemaError(
+    'connection_not_live',
+    'The organisation has no such live connection, or is not the one that is set for the transaction.',
+  );
 }
 
 /** For what only the holder of a run's lease may do. */

@@ -3,7 +3,8 @@
  *
  * Every function takes a `pg` client or pool first, so that the caller owns the transaction, and is
  * named after the query in `queries/` that it runs. Broken rules throw `CrmSchemaError` with a stable
- * `code`; whatever else the database throws passes through.
+ * `code`; whatever else the database throws passes through. Each may throw `organisation_not_set` where a
+ * member of `crm_app` calls it outside `withOrganisation`, and `not_permitted`.
  *
  * @packageDocumentation
  */

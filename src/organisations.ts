@@ -1,3 +1,4 @@
+import { CrmSchemaError } from './errors.js';
 import * as queries from './generated/organisations.js';
 import type { Queryable } from './prepared-query.js';
 import { checkUuid } from './validation.js';
@@ -41,14 +42,21 @@ export async function organisationSet(
 
 /**
  * Runs `work` in a transaction in which a member of `crm_app` sees the rows of one organisation, and no
- * others. The setting ends with the transaction, so that the next user of the connection sees none.
- * What `work` throws undoes the transaction, and is thrown again.
+ * others. The setting ends with the transaction, so that the next user of the connection has none; also one
+ * that somebody made for the whole session is taken back. What `work` throws undoes the transaction, and is
+ * thrown again.
+ *
+ * The functions called within still take `organisationId`. Use the client that is lent, not the pool: that
+ * would take another connection, on which no organisation is set. So does a `withOrganisation` within: with
+ * a pool of one connection, it waits for ever. Leave `commit` and `rollback` to this function; savepoints
+ * are fine.
  *
  * @param pool of `pg`, whose user is a member of `crm_app`
  * @param work gets the client, to use until its promise has settled: a query after that, or giving the
  *   client back, throws, because somebody else may have the connection by then
  * @returns what `work` returns, once that is committed
- * @throws CrmSchemaError `invalid_input`; Error if a statement failed and `work` did not pass that on
+ * @throws CrmSchemaError `invalid_input`; `transaction_undone` if a statement failed and `work` did not pass
+ *   that on, or if `work` ended the transaction itself or set another organisation
  */
 export async function withOrganisation<Pool extends TransactionPool, Result>(
   pool: Pool,
@@ -63,18 +71,15 @@ export async function withOrganisation<Pool extends TransactionPool, Result>(
   const lent = lend(client);
   let broken: Error | undefined;
   try {
-    await client.query('begin');
-    await organisationSet(client, { organisationId });
+    // Two statements in one message, here and at the end, so that the second takes no time of its own.
+    await client.query(`begin; select crm_set_organisation('${organisationId}')`);
     const result = await lent.to(work as (client: TransactionClient) => Promise<Result>);
-    const { command } = await client.query('commit');
-    // The server's answer to the commit of a transaction in which a statement had failed.
-    if (command === 'ROLLBACK') {
-      throw new Error('The transaction was undone, because a statement in it had failed.');
-    }
+    await checkUnended(client, organisationId);
+    await client.query(`commit; ${forget}`);
     return result;
   } catch (error) {
     // A connection on which even this fails is not given back to the pool.
-    await client.query('rollback').catch((reason: Error) => {
+    await client.query(`rollback; ${forget}`).catch((reason: Error) => {
       broken = reason;
     });
     throw error;
@@ -83,6 +88,31 @@ export async function withOrganisation<Pool extends TransactionPool, Result>(
     client.release(broken);
   }
 }
+
+/** What is set for the whole session shows through once a transaction is over. */
+const forget = 'reset crm_schema.organisation_id';
+
+/** The setting ends with its transaction, which is how it is known again. */
+async function checkUnended(client: TransactionClient, organisationId: string): Promise<void> {
+  const { rows } = await client
+    .query("select current_setting('crm_schema.organisation_id', true) as id")
+    .catch((error: { code?: string }) => {
+      if (error.code !== inFailedTransaction) throw error;
+      throw new CrmSchemaError(
+        'transaction_undone',
+        'The transaction was undone, because a statement in it had failed.',
+        { cause: error },
+      );
+    });
+  if (rows[0].id === organisationId.toLowerCase()) return;
+  throw new CrmSchemaError(
+    'transaction_undone',
+    'The work within withOrganisation ended the transaction by itself, or set another organisation. What it has not committed was undone.',
+  );
+}
+
+/** The server's answer to whatever is asked after a statement has failed. */
+const inFailedTransaction = '25P02';
 
 /** A client as it is lent to some work, which can neither give it back nor use it once the work is over. */
 function lend(client: TransactionClient) {

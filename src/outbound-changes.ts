@@ -22,9 +22,12 @@ export interface ClaimedChange {
  * the organisation: each once, however often it changes before that. Contacts are pushed as they are then.
  * Change the contacts first: noting them before can deadlock with somebody who deletes one.
  *
- * @param params.fromConnectionId the connection that the change came from, which has it already
+ * @param params.fromConnectionId the connection that the change came from, which has it already. It is not
+ *   looked up: an id that is none of the organisation's live connections leaves none of them out, so that
+ *   the change is pushed back to where it came from, too
  * @returns what is noted
- * @throws CrmSchemaError `wrong_tenant` if the organisation has no such contact; `invalid_input`
+ * @throws CrmSchemaError `wrong_tenant` if the organisation has no such contact; `organisation_not_set`;
+ *   `invalid_input`
  */
 export async function outboundChangeRecord(
   client: Queryable,
@@ -67,7 +70,7 @@ export async function outboundChangeClaim(
  * among them. What the CRM says of those is older than what NurtureHub has: a worker that wrote it would
  * undo a change that was not pushed yet. Lock the contacts first.
  *
- * @throws CrmSchemaError `invalid_input`
+ * @throws CrmSchemaError `organisation_not_set`, `invalid_input`
  */
 export async function outboundChangeListWaiting(
   client: Queryable,

@@ -98,9 +98,51 @@ describe('withOrganisation', () => {
       withOrganisation(app, ours, async (client) => {
         await client.query('select 1 / 0').catch(() => {});
       }),
-    ).rejects.toThrow('The transaction was undone, because a statement in it had failed.');
+    ).rejects.toMatchObject({
+      name: 'CrmSchemaError',
+      code: 'transaction_undone',
+      message: 'The transaction was undone, because a statement in it had failed.',
+    });
     await expectClean();
   });
+
+  test.each([
+    ['commits', 'commit'],
+    ['rolls back', 'rollback'],
+    ['begins anew', 'commit; begin'],
+    ['sets another organisation', () => `select crm_set_organisation('${theirs}')`],
+    ['sets none', 'reset crm_schema.organisation_id'],
+  ])('notices work that %s by itself, and undoes what it has not committed', async (_, statement) => {
+    await expect(
+      withOrganisation(app, ours, async (client) => {
+        await client.query(typeof statement === 'string' ? statement : statement());
+      }),
+    ).rejects.toMatchObject({ code: 'transaction_undone' });
+    await expectClean();
+  });
+
+  test('lets the work set savepoints, and go back to them', async () => {
+    const found = await withOrganisation(app, ours.toUpperCase(), async (client) => {
+      await client.query('savepoint here');
+      await client.query('select 1 / 0').catch(() => {});
+      await client.query('rollback to savepoint here; release savepoint here');
+      return visible(client);
+    });
+    expect(found).toEqual([ours]);
+  });
+
+  test.each(['commits', 'rolls back'])(
+    'takes back what somebody set for the whole session, when it %s',
+    async (end) => {
+      await app.query(`set crm_schema.organisation_id = '${theirs}'`);
+      expect(await visible(app)).toEqual([theirs]);
+      await withOrganisation(app, ours, async (client) => {
+        expect(await visible(client)).toEqual([ours]);
+        if (end === 'rolls back') throw new Error('changed my mind');
+      }).catch(() => {});
+      await expectClean();
+    },
+  );
 
   test('lets nothing run on in the transaction of whoever comes next', async () => {
     let straggler: Promise<unknown> = Promise.resolve();

@@ -4,6 +4,7 @@ import { organisationSet, withNamedStatements } from '../../src/index.js';
 import { createSamples, type QueryName, queries, queryNames, type Samples } from '../queries/every-query.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { type GroupRole, useMember } from '../support/roles.js';
+import { denied, reading } from './permissions.js';
 
 const database = useDatabase();
 const { pool } = database;
@@ -43,40 +44,6 @@ const secret = ['credentials', 'credentials_key_id'];
 /** The columns of crm_connections that never change. */
 const fixed = ['connected_at', 'credentials_key_id', 'id', 'organisation_id', 'provider'];
 
-/** The queries that a role may not run, because it lacks a privilege. */
-const denied: Record<GroupRole, QueryName[]> = {
-  crm_app: [
-    'connectionGetCredentials',
-    'credentialsCountByKey',
-    'credentialsListByKey',
-    'credentialsRewrap',
-    'syncRunClaim',
-    'syncRunPurge',
-  ],
-  crm_worker: ['connectionConnect'],
-  crm_reader: [],
-};
-
-/** The queries that only read, without a lock and without credentials. */
-const reading: QueryName[] = [
-  'connectionGet',
-  'connectionGetLive',
-  'connectionListTotals',
-  'connectionListWithHealth',
-  'connectionTotalWork',
-  'contactExternalIdListByContacts',
-  'contactExternalIdResolve',
-  'organisationSet',
-  'outboundChangeListWaiting',
-  'syncCursorList',
-  'syncFailureCountByKind',
-  'syncFailureList',
-  'syncLogCountErrorsByKind',
-  'syncLogListByConnection',
-  'syncLogListByContact',
-  'syncLogListFailures',
-  'syncRunListByConnection',
-];
 /** The queries that take no organisation: the application sees less by them than the owner. */
 const overAllTenants: QueryName[] = [
   'connectionListTotals',
@@ -84,7 +51,6 @@ const overAllTenants: QueryName[] = [
   'outboundChangeAnnounce',
   'syncRunSweep',
 ];
-denied.crm_reader = queryNames.filter((name) => !reading.includes(name));
 
 const refused = { code: '42501' };
 
@@ -269,7 +235,7 @@ describe.each(['crm_app', 'crm_worker', 'crm_reader'] as const)('%s', (role) => 
   test.each(denied[role])('is refused %s', async (name) => {
     await expect(
       undone(members[role], tenant(), (client) => queries[name].run({ ...samples[name][0] }, client)),
-    ).rejects.toMatchObject(refused);
+    ).rejects.toMatchObject({ code: 'not_permitted', cause: refused });
   });
 });
 
@@ -362,7 +328,9 @@ describe('row-level security', () => {
       const other = (await createTenant(pool)).organisationId;
       for (const tenant of [null, other])
         for (const mode of ['auto', 'force_generic_plan'])
-          await expect(call(members.crm_app, tenant, mode)).rejects.toMatchObject({ code: 'CRM05' });
+          await expect(call(members.crm_app, tenant, mode)).rejects.toMatchObject({
+            code: 'organisation_not_set',
+          });
       expect(await call(members.crm_app, organisationId)).toEqual([]);
       for (const tenant of [null, other]) {
         if (name === 'outboundChangeListWaiting') await call(members.crm_reader, tenant);
@@ -379,7 +347,9 @@ describe('row-level security', () => {
       await client.query(`create role ${both} in role crm_app, crm_reader; set local role ${both}`);
       await organisationSet(client, { organisationId: other });
       const call = { organisationId, ...silent.connectionRequestSync() };
-      await expect(queries.connectionRequestSync.run(call, client)).rejects.toMatchObject({ code: 'CRM05' });
+      await expect(queries.connectionRequestSync.run(call, client)).rejects.toMatchObject({
+        code: 'organisation_not_set',
+      });
     });
   });
 

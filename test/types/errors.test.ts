@@ -1,11 +1,30 @@
 import { inspect } from 'node:util';
 import pg from 'pg';
-import { expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { fromDatabaseError } from '../../src/database-errors.js';
-import { CrmSchemaError } from '../../src/index.js';
-import { useDatabase } from '../support/database.js';
+import {
+  CrmSchemaError,
+  connectionGet,
+  connectionGetCredentials,
+  connectionRequestSync,
+  connectionSetStatus,
+  contactExternalIdLink,
+  organisationSet,
+  outboundChangeRecord,
+  type Queryable,
+  syncLogRecord,
+  syncRunClaim,
+  withOrganisation,
+} from '../../src/index.js';
+import { connect } from '../support/connection.js';
+import { createTenant, useDatabase } from '../support/database.js';
+import { useMember } from '../support/roles.js';
 
-const { pool } = useDatabase();
+const database = useDatabase();
+const { pool } = database;
+const app = useMember(database, 'crm_app');
+const worker = useMember(database, 'crm_worker');
+const reader = useMember(database, 'crm_reader');
 
 test('every constraint that can be violated has a code of its own or is invalid input', async () => {
   const { rows } = await pool.query(
@@ -84,4 +103,126 @@ test("errors of the host's own tables, of the server and of programs pass throug
   ];
   for (const error of foreign) expect(fromDatabaseError(error)).toBe(error);
   expect(foreign[0]).toBeInstanceOf(pg.DatabaseError);
+});
+
+describe('a lack of privilege', () => {
+  const refusal = (call: Promise<unknown>) =>
+    call.then(
+      () => expect.unreachable(),
+      (error: CrmSchemaError) => error,
+    );
+  const event = { direction: 'inbound', entityType: 'contact', status: 'success' } as const;
+
+  test('is organisation_not_set outside withOrganisation, and for another organisation than the one set', async () => {
+    const { organisationId, contactIds } = await createTenant(pool, 1);
+    const other = (await createTenant(pool)).organisationId;
+    const { connectionId } = await connect(pool, organisationId, 'reapit');
+    const key = { organisationId, connectionId };
+    const link = {
+      organisationId,
+      provider: 'reapit',
+      entityType: 'contact',
+      externalId: 'x',
+      contactId: contactIds[0] ?? '',
+    } as const;
+    const always: ((client: Queryable) => Promise<unknown>)[] = [
+      (client) => syncLogRecord(client, { ...key, events: [event] }),
+      (client) => outboundChangeRecord(client, { organisationId, contactIds }),
+      (client) => connectionRequestSync(client, { organisationId, connectionIds: [connectionId] }),
+    ];
+    const unset: typeof always = [
+      ...always,
+      (client) => connectionGet(client, key),
+      (client) => connectionSetStatus(client, { ...key, status: 'active' }),
+      (client) => contactExternalIdLink(client, link),
+    ];
+    const wanted = {
+      code: 'organisation_not_set',
+      message: expect.stringMatching(
+        /^The database refuses it: .+\. Run it within withOrganisation, with the client that it lends, for the organisation that the call names\.$/,
+      ),
+    };
+    for (const call of unset) expect(await refusal(call(app)), String(call)).toMatchObject(wanted);
+    for (const call of always) {
+      expect(
+        await refusal(withOrganisation(app, other, (client) => call(client))),
+        String(call),
+      ).toMatchObject(wanted);
+    }
+    const hidden = await refusal(
+      withOrganisation(app, other, (client) => connectionSetStatus(client, { ...key, status: 'active' })),
+    );
+    expect(hidden).toMatchObject({
+      code: 'connection_not_live',
+      message: expect.stringContaining('the one that is set for the transaction'),
+    });
+    for (const call of unset) await withOrganisation(app, organisationId, (client) => call(client));
+  });
+
+  test('is not_permitted for another role than the call needs, and names those there are', async () => {
+    const { organisationId } = await createTenant(pool);
+    const key = await connect(pool, organisationId, 'reapit');
+    const calls = [
+      () => withOrganisation(app, organisationId, (client) => connectionGetCredentials(client, key)),
+      () => withOrganisation(app, organisationId, (client) => syncRunClaim(client, { worker: 'test' })),
+      () => connect(worker, organisationId, 'alto'),
+      () => syncLogRecord(reader, { ...key, events: [event] }),
+    ];
+    for (const call of calls) {
+      const error = await refusal(call());
+      expect(error).toMatchObject({
+        name: 'CrmSchemaError',
+        code: 'not_permitted',
+        message: expect.stringMatching(/permission denied for table crm_.*crm_app.*crm_worker.*owner/),
+        cause: { code: '42501' },
+      });
+    }
+  });
+
+  test("of a host's function in a trigger passes through untouched, and so does its own refusal", async () => {
+    const { organisationId, contactIds } = await createTenant(pool, 1);
+    await connect(pool, organisationId, 'reapit');
+    onTestFinished(async () => {
+      await pool.query('drop function host_audit cascade; drop table if exists host_audit');
+    });
+    for (const body of [
+      'insert into host_audit default values',
+      "raise insufficient_privilege using message = 'The host says no'",
+    ]) {
+      await pool.query(`
+        create table if not exists host_audit ();
+        create or replace function host_audit() returns trigger language plpgsql as $$
+        begin ${body}; return new; end $$;
+        create or replace trigger host_audit before insert on crm_outbound_changes
+        for each row execute function host_audit()`);
+      const error = await refusal(
+        withOrganisation(app, organisationId, (client) =>
+          outboundChangeRecord(client, { organisationId, contactIds }),
+        ),
+      );
+      expect(error).toBeInstanceOf(pg.DatabaseError);
+      expect(error).toMatchObject({ code: '42501' });
+    }
+  });
+
+  test('is told apart in whatever language the server speaks', async () => {
+    const localised = (rest: object) =>
+      fromDatabaseError(Object.assign(new Error('Fehler'), { code: '42501', ...rest }));
+    expect(localised({ routine: 'ExecWithCheckOptions' })).toMatchObject({ code: 'organisation_not_set' });
+    expect(localised({ routine: 'aclcheck_error' })).toMatchObject({ code: 'not_permitted' });
+  });
+
+  test('does not hold the owner, nor a worker, whatever is set', async () => {
+    const { organisationId } = await createTenant(pool);
+    const other = (await createTenant(pool)).organisationId;
+    const key = await connect(pool, organisationId, 'reapit');
+    for (const members of [pool, worker]) {
+      const client = await members.connect();
+      await client.query('begin');
+      await organisationSet(client, { organisationId: other });
+      await syncLogRecord(client, { ...key, events: [event] });
+      await client.query('rollback');
+      client.release();
+    }
+  });
 });

@@ -1,0 +1,42 @@
+import { type QueryName, queryNames } from '../queries/every-query.js';
+import type { GroupRole } from '../support/roles.js';
+
+/** The queries that a role which may write may not run, because it lacks a privilege. */
+const deniedToWriters: Record<Exclude<GroupRole, 'crm_reader'>, QueryName[]> = {
+  crm_app: [
+    'connectionGetCredentials',
+    'credentialsCountByKey',
+    'credentialsListByKey',
+    'credentialsRewrap',
+    'syncRunClaim',
+    'syncRunPurge',
+  ],
+  crm_worker: ['connectionConnect'],
+};
+
+/** The queries that only read, without a lock and without credentials. */
+export const reading: QueryName[] = [
+  'connectionGet',
+  'connectionGetLive',
+  'connectionListTotals',
+  'connectionListWithHealth',
+  'connectionTotalWork',
+  'contactExternalIdListByContacts',
+  'contactExternalIdResolve',
+  'organisationSet',
+  'outboundChangeListWaiting',
+  'syncCursorList',
+  'syncFailureCountByKind',
+  'syncFailureList',
+  'syncLogCountErrorsByKind',
+  'syncLogListByConnection',
+  'syncLogListByContact',
+  'syncLogListFailures',
+  'syncRunListByConnection',
+];
+
+/** The queries that a role may not run. */
+export const denied: Record<GroupRole, QueryName[]> = {
+  ...deniedToWriters,
+  crm_reader: queryNames.filter((name) => !reading.includes(name)),
+};
