@@ -10,7 +10,12 @@ import { connections, count, duration, showProgress } from './progress.js';
 
 /** `crm-schema credentials …` */
 export function credentialsCommand(): Command {
-  const command = new Command('credentials').description('The keys that protect credentials.');
+  const command = new Command('credentials').description('The keys that protect credentials.').addHelpText(
+    'afterAll',
+    `
+Key ring:
+  CRM_SCHEMA_KEYS  the ring: as JSON, or the path of its file`,
+  );
   addKeyCommands(command);
   command
     .command('status')

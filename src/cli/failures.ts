@@ -24,8 +24,8 @@ const advice: Record<string, string> = {
     'The user may not do this: connect as a member of crm_worker, or of crm_reader to look at health and failures.',
   '25006': 'The database is read-only, perhaps a replica: connect to the primary.',
   ECONNREFUSED:
-    'Nothing answers at the database’s address: check DATABASE_URL, and whether the server is up.',
-  ENOTFOUND: 'The database’s host name is not known: check DATABASE_URL.',
+    "Nothing answers at the database's address: check DATABASE_URL, and whether the server is up.",
+  ENOTFOUND: "The database's host name is not known: check DATABASE_URL.",
   ETIMEDOUT: 'The database does not answer in time: check DATABASE_URL and the network.',
   // Ended by an administrator, by the crash of another session, or by a shutdown.
   '57P01': lost,

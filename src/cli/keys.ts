@@ -24,7 +24,7 @@ export function addKeyCommands(command: Command): void {
         .choices(keyAlgorithms)
         .default('A256KW'),
     )
-    .option('--kid <id>', 'the id of the key; one with today’s date if not given')
+    .option('--kid <id>', "the id of the key; one with today's date if not given")
     .option('--add', 'add it to the ring in CRM_SCHEMA_KEYS, where it encrypts nothing before use-key')
     .addOption(
       new Option(

@@ -6,7 +6,7 @@ import { failuresCommand } from './failing-records.js';
 import { exitCodes, explain, Lacking } from './failures.js';
 import { healthCommand } from './health.js';
 import { partitionsCommand } from './partitions.js';
-import { visible } from './text.js';
+import { forReader } from './text.js';
 
 const { version } = createRequire(import.meta.url)('../../package.json');
 
@@ -21,9 +21,8 @@ const program = new Command('crm-schema')
     'afterAll',
     `
 Environment:
-  DATABASE_URL     the database: postgres://user:password@host:5432/database;
-                   or PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD
-  CRM_SCHEMA_KEYS  the key ring: as JSON, or the path of its file
+  DATABASE_URL  the database: postgres://user:password@host:5432/database;
+                or PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD
 
 Exit codes: 0 done, 1 failed, 2 wrong call, 3 something is lacking.`,
   );
@@ -39,7 +38,7 @@ try {
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
   } else {
-    console.error(visible(explain(error)));
+    console.error(forReader(explain(error), process.stderr.isTTY === true));
     process.exitCode = error instanceof Lacking ? exitCodes.unmet : exitCodes.failed;
   }
 }

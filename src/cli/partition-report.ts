@@ -71,19 +71,20 @@ export function listReport(log: PartitionedLog, occupied: Occupied): string[] {
   const catchAll = partitions.some((each) => each.before === null && occupied.get(each.name));
   const words = (partition: LogPartition): string => {
     const of = state(partition, log);
-    if (of === 'kept') return `until ${day(end(partition, log))}`;
+    if (of === 'kept') return `kept to ${day(end(partition, log))}`;
     if (of === 'expired') return `past its time`;
     if (of === 'detaching') return 'detach pending';
     if (of === 'detached') return 'to be dropped';
     const has = occupied.get(partition.name) ?? null;
-    return has === null ? '-' : has ? 'has events' : 'empty';
+    return has === null ? 'not known' : has ? 'has events' : 'empty';
   };
+  const isUnknown = [...occupied.values()].includes(null);
   return [
     `crm_sync_log, ${minute(at)} UTC`,
     `Kept for ${count(keepDays)} days (crm_retention): since ${minute(keptFrom)}.`,
     '',
     ...table('lllrrl', [
-      ['crm_sync_log_…', 'From (UTC)', 'Before', 'Rows', 'Size', 'Kept'],
+      ['crm_sync_log_…', 'From (UTC)', 'Before', 'Rows', 'Size', 'State'],
       ...partitions.map((partition) => [
         partition.name.replace(/^crm_sync_log_/, ''),
         day(partition.from),
@@ -94,6 +95,14 @@ export function listReport(log: PartitionedLog, occupied: Occupied): string[] {
       ]),
     ]),
     ...(past > 0 || isLeft ? ['', 'To drop what is past its time: crm-schema partitions drop'] : []),
+    ...(isUnknown
+      ? [
+          '',
+          ...wrapped(
+            'Not known: whether events came too early or too late for their month. Only the owner of the log may look there.',
+          ),
+        ]
+      : []),
     ...(catchAll
       ? [
           '',

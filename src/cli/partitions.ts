@@ -84,7 +84,7 @@ an instant, events of that time are refused (SQLSTATE 23514). Later ones never.
 A pooler in transaction mode does not do: connect to the database itself.`;
 
 async function ensure(options: EnsureOptions): Promise<void> {
-  const { made, past } = await withOwner({}, async (client, waits) => ({
+  const { made, past } = await withOwner({}, '', async (client, waits) => ({
     made: await called(
       client,
       waits,
@@ -143,7 +143,9 @@ async function drop(options: DropOptions): Promise<void> {
     dropped.push(partition);
     if (!options.json) await print(`${options.dryRun ? 'Would drop' : 'Dropped'} ${said(partition)}.`);
   };
-  const before = await withOwner({ lock_timeout: 500, statement_timeout: 10_000 }, async (client, waits) => {
+  const limits = { lock_timeout: 500, statement_timeout: 10_000 };
+  const instead = options.dryRun ? ' To look only: crm-schema partitions list' : '';
+  const before = await withOwner(limits, instead, async (client, waits) => {
     const log = await readLog(client);
     if (options.dryRun) for (const partition of goners(log)) await say(partition);
     else await dropExpired(client, waits, options.wait, { onDropped: say });
@@ -172,9 +174,13 @@ function said({ name, rows, bytes }: LogPartition): string {
   return `${name}: ${rows === null ? '' : `about ${count(rows)} rows, `}${size(bytes)}`;
 }
 
-/** @throws Error that names the owner, if the user is not */
+/**
+ * @param instead what else there is to do for who is not the owner
+ * @throws Error that names the owner, if the user is not
+ */
 async function withOwner<Result>(
   limits: Parameters<typeof withConnection>[1],
+  instead: string,
   work: (client: pg.Client, waits: LockWaits) => Promise<Result>,
 ): Promise<Result> {
   return withConnection(async (client) => {
@@ -188,7 +194,9 @@ async function withOwner<Result>(
     );
     const { owner, user, isOwner } = rows[0];
     if (!isOwner)
-      throw new Error(`Run this as ${owner}, who owns crm_sync_log, or as a superuser, not as ${user}.`);
+      throw new Error(
+        `Run this as ${owner}, who owns crm_sync_log, or as a superuser, not as ${user}.${instead}`,
+      );
     return withConnection((watcher) => work(client, new LockWaits(watcher)));
   }, limits);
 }

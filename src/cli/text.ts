@@ -31,6 +31,17 @@ export function wrapped(text: string, before = ''): string[] {
   return lines.filter((line) => line !== '').map((line) => before + line);
 }
 
+/**
+ * A message in one line, so that a log has it whole; for a terminal, in lines between words. What is to be
+ * copied from it, after the last colon, stays in one line there, too.
+ */
+export function forReader(message: string, isTerminal: boolean): string {
+  if (!isTerminal || message.length <= width) return visible(message);
+  const [, words = message, copied = ''] =
+    /^(.*: )((?:select|alter|create|drop|grant|revoke) [^:]*)$/s.exec(message) ?? [];
+  return [...wrapped(words), ...(copied === '' ? [] : [visible(copied)])].join('\n');
+}
+
 function pieces(word: string, size: number): string[] {
   const characters = [...word];
   return Array.from({ length: Math.ceil(characters.length / size) }, (_, index) =>

@@ -240,3 +240,13 @@ describe('a wrong call', () => {
     },
   );
 });
+
+test('the key ring is spoken of in the help of those who need it alone', async () => {
+  for (const args of [['credentials'], ['credentials', 'rotate']])
+    expect((await runCli([...args, '--help'])).stdout, args.join(' ')).toContain('CRM_SCHEMA_KEYS');
+  for (const args of [[], ['health'], ['failures', 'replay'], ['partitions', 'drop']]) {
+    const { stdout } = await runCli([...args, '--help']);
+    expect(stdout, args.join(' ')).toContain('DATABASE_URL');
+    expect(stdout, args.join(' ')).not.toContain('CRM_SCHEMA_KEYS');
+  }
+});

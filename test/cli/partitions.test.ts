@@ -136,12 +136,19 @@ describe('partitions list', () => {
       row('crm_sync_log,', /[-\d]+ [:\d]+ UTC/),
       row(/Kept for 395 days \(crm_retention\): since [-\d]+ [:\d]+\./),
       '',
-      row('crm_sync_log_…', /From \(UTC\)/, 'Before', 'Rows', 'Size', 'Kept'),
+      row('crm_sync_log_…', /From \(UTC\)/, 'Before', 'Rows', 'Size', 'State'),
     ]);
     expect(lines.slice(4)).toEqual(
       expect.arrayContaining([
         row(short(monthName(-monthsAgo)), '-', day(1 - monthsAgo), '0', /\d+ kB/, 'past its time'),
-        row(short(monthName(firstKept)), day(firstKept), day(firstKept + 1), '2', /\d+ kB/, `until ${until}`),
+        row(
+          short(monthName(firstKept)),
+          day(firstKept),
+          day(firstKept + 1),
+          '2',
+          /\d+ kB/,
+          `kept to ${until}`,
+        ),
         row('catch_all', day(4), '-', '1', /\d+ kB/, 'has events'),
         'To drop what is past its time: crm-schema partitions drop',
       ]),
@@ -174,7 +181,14 @@ describe('partitions list', () => {
     const { code, stdout } = await run(['list'], { PGOPTIONS: `-c role=${reader}` });
     expect(code).toBe(0);
     expect(stdout).toMatch(/detach pending\n/);
-    expect(stdout).toMatch(/catch_all .* -\n/);
+    expect(stdout).toMatch(/catch_all .* not known\n/);
+    expect(stdout).toContain('Not known: whether events came too early');
+    for (const line of stdout.split('\n')) expect(line.length, line).toBeLessThanOrEqual(80);
+    const dry = await run(['drop', '--dry-run'], { PGOPTIONS: `-c role=${reader}` });
+    expect(dry).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^Run this as .*\. To look only: crm-schema partitions list\n$/),
+    });
   });
 });
 
