@@ -57,7 +57,7 @@ export function growthDocument({ postgres, walBytesPerEvent, steps }: Growth): s
   const eventsADay = connections * 50;
   return `# Growth
 
-What the tables and indexes take on disk, measured on PostgreSQL ${postgres} with up to ${count(last.events)} events. Written by \`npm run growth\` from [growth.json](growth.json), which it measures.
+What the tables and indexes take on disk, measured on PostgreSQL ${postgres} with up to ${count(last.events)} events. Written by \`npm run growth\` from \`growth.json\` beside it in the repository, which it measures.
 
 ![The size of the sync log by number of events: the rows and each of its three indexes grow in proportion.](growth.svg)
 

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
@@ -29,7 +29,6 @@ afterAll(() => rm(consumer, { recursive: true, force: true }));
 test('holds the code, its types, the migrations, the queries, the schema and the documents, and nothing else', async () => {
   expect((await readdir(installed)).toSorted()).toEqual([
     'CHANGELOG.md',
-    'CONVENTIONS.md',
     'LICENSE',
     'README.md',
     'SECURITY.md',
@@ -45,6 +44,20 @@ test('holds the code, its types, the migrations, the queries, the schema and the
   expect((await readdir(join(installed, 'migrations'))).length).toBe(
     (await readdir(projectPath('migrations'))).length,
   );
+});
+
+test('its documents link to nothing that it does not hold', async () => {
+  const documents = (await readdir(installed, { recursive: true })).filter((path) => path.endsWith('.md'));
+  expect(documents.length).toBeGreaterThan(10);
+  for (const document of documents) {
+    const text = await readFile(join(installed, document), 'utf8');
+    for (const [, path = ''] of text.matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)) {
+      await expect(
+        access(join(installed, dirname(document), path)),
+        `${document}: ${path}`,
+      ).resolves.toBeUndefined();
+    }
+  }
 });
 
 test.each([
