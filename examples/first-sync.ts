@@ -1,5 +1,5 @@
-// Connects a CRM and syncs a first page of contacts. On a migrated database, for an organisation there:
-//   npx crm-schema credentials generate-key --out keys.json
+// Connects a CRM and syncs a first page of contacts, as a member of crm_app. On a migrated database, for an
+// organisation there:
 //   CRM_SCHEMA_KEYS=keys.json DATABASE_URL=postgres://… \
 //     npx tsx first-sync.ts <organisation id> <contact id> <contact id>
 import {
@@ -11,6 +11,7 @@ import {
   contactExternalIdResolve,
   type SyncEvent,
   syncLogRecord,
+  withOrganisation,
 } from '@nurturehub/crm-schema';
 import { credentialsConnect, KeyRing } from '@nurturehub/crm-schema/credentials';
 import pg from 'pg';
@@ -24,26 +25,26 @@ const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
 
 // 1. Connect. The credentials are checked, and encrypted for this very connection, before anything is sent.
 const keys = await KeyRing.load();
-const { connectionId } = await credentialsConnect(pool, keys, {
-  organisationId,
-  provider: 'reapit',
-  credentials: { grant: 'client_credentials', customer: 'SBOX' },
-}).catch((error) => {
+const { connectionId } = await withOrganisation(pool, organisationId, (client) =>
+  credentialsConnect(client, keys, {
+    organisationId,
+    provider: 'reapit',
+    credentials: { grant: 'client_credentials', customer: 'SBOX' },
+  }),
+).catch((error) => {
   if (!(error instanceof CrmSchemaError) || error.code !== 'live_connection_exists') throw error;
   console.error('Reapit is connected already: disconnect it first.');
   process.exit(1);
 });
 const connection = { organisationId, connectionId };
 
-// 2. Sync a page. Mappings, log and cursor belong into one transaction, and it is yours.
+// 2. Sync a page. Mappings, log and cursor belong into one transaction.
 const page = [
   { id: 'OXF18000001', modified: '2026-11-16T09:00:00.1234567Z' },
   { id: 'OXF18000002', modified: '2026-11-16T09:05:00' },
 ];
 const record = { provider: 'reapit', entityType: 'contact' } as const;
-const client = await pool.connect();
-try {
-  await client.query('begin');
+await withOrganisation(pool, organisationId, async (client) => {
   const links = page.map(({ id }, index) => ({
     ...record,
     externalId: id,
@@ -63,26 +64,22 @@ try {
     .sort()
     .at(-1) as string;
   await connectionAdvanceLastSyncedAt(client, { ...connection, lastSyncedAt });
-  await client.query('commit');
-} catch (error) {
-  await client.query('rollback');
-  throw error;
-} finally {
-  client.release();
-}
+});
 
 // 3. Ask.
-const health = await connectionListWithHealth(pool, {
-  organisationId,
-  failuresSince: '2026-11-01T00:00:00Z',
+await withOrganisation(pool, organisationId, async (client) => {
+  const health = await connectionListWithHealth(client, {
+    organisationId,
+    failuresSince: '2026-11-01T00:00:00Z',
+  });
+  for (const { provider, status, lastSyncedAt, failureCount } of health) {
+    console.log(`${provider} is ${status}, synced up to ${lastSyncedAt}, failures: ${failureCount}`);
+  }
+  const contactId = await contactExternalIdResolve(client, {
+    organisationId,
+    ...record,
+    externalId: 'OXF18000002',
+  });
+  console.log(`OXF18000002 is ${contactId === contactIds[1] ? 'the second contact' : 'unknown'}`);
 });
-for (const { provider, status, lastSyncedAt, failureCount } of health) {
-  console.log(`${provider} is ${status}, synced up to ${lastSyncedAt}, failures: ${failureCount}`);
-}
-const contactId = await contactExternalIdResolve(pool, {
-  organisationId,
-  ...record,
-  externalId: 'OXF18000002',
-});
-console.log(`OXF18000002 is ${contactId === contactIds[1] ? 'the second contact' : 'unknown'}`);
 await pool.end();

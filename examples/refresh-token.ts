@@ -1,5 +1,5 @@
-// Signs in to Reapit for one connection, refreshing its token if that is due. Any number of workers
-// may do so at once, though a refresh token works only once. It wants a connection whose credentials have
+// Signs in to Reapit for one connection, refreshing its token if that is due, as a member of crm_worker. Any
+// number of workers may do so at once, though a refresh token works only once. It wants a connection whose credentials have
 // the grant authorization_code, and the URL of a token endpoint (RFC 6749, section 6).
 //   CRM_SCHEMA_KEYS=keys.json DATABASE_URL=postgres://… TOKEN_URL=https://… \
 //     npx tsx refresh-token.ts <organisation id> <connection id>

@@ -2,6 +2,9 @@
  * Credentials that nobody else can read: typed by CRM, encrypted before they leave the process, bound
  * to their connection. The root of the package does without this, and without the libraries it needs.
  *
+ * `credentialsConnect` is for a member of `crm_app`, within `withOrganisation`; `credentialsReplace` for that
+ * or a member of `crm_worker`; whatever reads credentials, or counts their keys, for the latter alone.
+ *
  * @packageDocumentation
  */
 export { decryptCredentials, encryptCredentials, type OwnerOf } from './encryption.js';

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
 import { type Crm, CrmError, type CrmPage, type CrmPosition, type CrmRecord } from '../../examples/crm.js';
 import { syncNext } from '../../examples/sync-worker.js';
@@ -10,11 +10,20 @@ import {
   connectionRequestSync,
   syncFailureList,
   syncRunListByConnection,
+  withOrganisation,
 } from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
+import { useMember } from '../support/roles.js';
 
-const { pool, url } = useDatabase();
+const database = useDatabase();
+const { pool } = database;
+const app = useMember(database, 'crm_app');
+const worker = useMember(database, 'crm_worker');
+// What the host grants of its own to those who write contacts.
+beforeAll(async () => {
+  await pool.query('grant select, insert, update on contacts to crm_app, crm_worker');
+});
 
 test('the trigger notes what changes, once, for each live connection but the one it came from', async () => {
   await pool.query(await readFile(projectPath('examples/contacts-trigger.sql'), 'utf8'));
@@ -35,10 +44,11 @@ test('the trigger notes what changes, once, for each live connection but the one
     );
     return new Map(rows.map(({ connection_id, version }) => [connection_id, version]));
   };
-  const rename = (name: string) =>
-    pool.query('update contacts set name = $2 where id = $1', [contactId, name]);
+  const asApp = (statement: string, values: string[]) =>
+    withOrganisation(app, organisationId, (client) => client.query(statement, values));
+  const rename = (name: string) => asApp('update contacts set name = $2 where id = $1', [contactId, name]);
 
-  await pool.query('insert into contacts (id, organisation_id, name) values ($1, $2, $3)', [
+  await asApp('insert into contacts (id, organisation_id, name) values ($1, $2, $3)', [
     contactId,
     organisationId,
     'Test Person',
@@ -49,7 +59,7 @@ test('the trigger notes what changes, once, for each live connection but the one
   await rename('Test Person');
   expect(await noted()).toEqual(first);
 
-  await withClient(url, async (client) => {
+  await withClient(worker.options.connectionString as string, async (client) => {
     await client.query('begin');
     await client.query("select set_config('crm_schema.from_connection_id', $1, true)", [reapit.connectionId]);
     await client.query("update contacts set name = 'Test Person 2' where id = $1", [contactId]);
@@ -97,7 +107,9 @@ describe('the worker, with a CRM that is not to be trusted,', () => {
       write: async () => null,
       ...rest,
     };
-    expect(await syncNext({ name: 'test', pool, openCrm: async () => crm, leaseSeconds: 60 })).toBe(true);
+    expect(await syncNext({ name: 'test', pool: worker, openCrm: async () => crm, leaseSeconds: 60 })).toBe(
+      true,
+    );
     return asked;
   }
 
@@ -138,6 +150,7 @@ describe('the worker, with a CRM that is not to be trusted,', () => {
   test('blames no record for a deadlock, and does the page again', async () => {
     await pool.query(`
       create sequence inserts;
+      grant usage on sequence inserts to crm_worker;
       create function first_deadlocks() returns trigger language plpgsql as $$
       begin
         if nextval('inserts') = 1 then raise exception using errcode = '40P01'; end if;

@@ -5,27 +5,39 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
+import type pg from 'pg';
 import { expect, onTestFinished, test } from 'vitest';
 import { migrate, projectPath, withClient } from '../../dev/database.js';
 import * as credentialsApi from '../../src/credentials/index.js';
 import * as api from '../../src/index.js';
+import { denied } from '../access/permissions.js';
+import { type QueryName, queryNames } from '../queries/every-query.js';
 import { connect } from '../support/connection.js';
 import { testRingKey } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';
+import { useMember } from '../support/roles.js';
 
 const run = promisify(execFile);
 const database = useDatabase();
 const empty = useDatabase('empty');
+const appUrl = urlOf(useMember(database, 'crm_app'));
+const workerUrl = urlOf(useMember(database, 'crm_worker'));
 
 const keyRing = JSON.stringify({ keys: [testRingKey()] });
 
-/** The code blocks of the README, each with its language. */
+function urlOf({ options }: pg.Pool): string {
+  return options.connectionString as string;
+}
+
+/** The code blocks of the README, each with its language, and less what it is indented by. */
 async function codeBlocks(): Promise<{ language: string; text: string }[]> {
   const readme = await readFile(projectPath('README.md'), 'utf8');
-  return [...readme.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)].map(([, language = '', text = '']) => ({
-    language,
-    text,
-  }));
+  return [...readme.matchAll(/^( *)```(\w+)\n([\s\S]*?)^\1```$/gm)].map(
+    ([, indent = '', language = '', text = '']) => ({
+      language,
+      text: text.replaceAll(new RegExp(`^${indent}`, 'gm'), ''),
+    }),
+  );
 }
 
 test('the README shows what the demo prints, which fits a terminal of 80 columns', async () => {
@@ -81,7 +93,7 @@ test("the README's program is the example, and prints what the README says", asy
   const start = () =>
     run(process.execPath, ['--import', 'tsx', 'examples/first-sync.ts', organisationId, ...contactIds], {
       cwd: projectPath('.'),
-      env: { ...process.env, DATABASE_URL: database.url, CRM_SCHEMA_KEYS: keyRing },
+      env: { ...process.env, DATABASE_URL: appUrl, CRM_SCHEMA_KEYS: keyRing },
     });
   expect((await start()).stdout).toBe(blocks[index + 1]?.text);
   await expect(start()).rejects.toMatchObject({
@@ -92,7 +104,7 @@ test("the README's program is the example, and prints what the README says", asy
 
 test('the README’s program for credentials prints what the README says', async () => {
   const blocks = await codeBlocks();
-  const index = blocks.findIndex(({ text }) => text.includes('credentialsGet(pool, keys, connection)'));
+  const index = blocks.findIndex(({ text }) => text.includes('credentialsGet(workerPool, keys, connection)'));
   const { organisationId } = await createTenant(database.pool);
   const path = projectPath(`.readme-test-${process.pid}.mts`);
   onTestFinished(() => rm(path));
@@ -100,13 +112,14 @@ test('the README’s program for credentials prints what the README says', async
     path,
     `import pg from 'pg';
 const organisationId = '${organisationId}';
-const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
+const appPool = new pg.Pool({ connectionString: process.env.APP_URL });
+const workerPool = new pg.Pool({ connectionString: process.env.WORKER_URL });
 ${blocks[index]?.text}
-await pool.end();`,
+await Promise.all([appPool.end(), workerPool.end()]);`,
   );
   const { stdout } = await run(process.execPath, ['--import', 'tsx', path], {
     cwd: projectPath('.'),
-    env: { ...process.env, DATABASE_URL: database.url, CRM_SCHEMA_KEYS: keyRing },
+    env: { ...process.env, APP_URL: appUrl, WORKER_URL: workerUrl, CRM_SCHEMA_KEYS: keyRing },
   });
   expect(stdout).toBe(blocks[index + 1]?.text);
 });
@@ -116,6 +129,9 @@ test('the README’s outline of a sync engine runs', async () => {
     (await codeBlocks()).find(({ text }) => text.includes('syncBatchRecord(pool, {'))?.text ?? '';
   const { organisationId, contactIds } = await createTenant(database.pool, 2);
   const { connectionId } = await connect(database.pool, organisationId, 'reapit');
+  await database.pool.query("update crm_connections set next_sync_at = '2000-01-01' where id = $1", [
+    connectionId,
+  ]);
   const path = projectPath(`.readme-test-${process.pid}-engine.mts`);
   onTestFinished(() => rm(path));
   const functions = Object.keys(api).filter((name) => new RegExp(`\\b${name}\\(`).test(outline));
@@ -125,14 +141,13 @@ test('the README’s outline of a sync engine runs', async () => {
 import { outboundChangeRecord, ${functions.join(', ')} } from '@nurturehub/crm-schema';
 const [contactId, contact] = ${JSON.stringify(contactIds)};
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
-await pool.query("update crm_connections set next_sync_at = '2000-01-01' where id = '${connectionId}'");
 await outboundChangeRecord(pool, { organisationId: '${organisationId}', contactIds: [contact] });
 ${outline}
 await pool.end();`,
   );
   await run(process.execPath, ['--import', 'tsx', path], {
     cwd: projectPath('.'),
-    env: { ...process.env, DATABASE_URL: database.url },
+    env: { ...process.env, DATABASE_URL: workerUrl },
   });
   const { rows } = await database.pool.query(
     `select outcome, success_count, last_synced_at, (select count(*) from crm_outbound_changes) as waiting
@@ -173,7 +188,7 @@ test('the example that refreshes a token does so once, however many run, and mar
       cwd: projectPath('.'),
       env: {
         ...process.env,
-        DATABASE_URL: database.url,
+        DATABASE_URL: workerUrl,
         CRM_SCHEMA_KEYS: keyRing,
         TOKEN_URL: `http://127.0.0.1:${port}/token`,
       },
@@ -195,14 +210,74 @@ test('the example that refreshes a token does so once, however many run, and mar
   expect(await api.connectionGet(database.pool, key)).toMatchObject({ status: 'error' });
 });
 
-test('the tables for a try are enough to migrate', async () => {
-  const block = (await codeBlocks()).find(({ language }) => language === 'sql');
+test('the steps from an empty database lead to what the program prints', async () => {
+  const blocks = await codeBlocks();
+  const [tables, users] = blocks.filter(({ language }) => language === 'sql').map(({ text }) => text);
+  const call = blocks.find(({ text }) => text.includes('npx tsx first-sync.ts'))?.text ?? '';
+  // Roles belong to the cluster, on which others test.
+  const names = ['web', 'worker'].map(
+    (name) => [`nurturehub_${name}`, `test_${name}_${process.pid}`] as const,
+  );
+  const ours = (text = '') => names.reduce((sum, [name, own]) => sum.replaceAll(name, own), text);
+  const url = new URL(empty.url);
+  const [, user = '', password = ''] = /postgres:\/\/(\w+):([\w-]+)@/.exec(ours(call)) ?? [];
+  Object.assign(url, { username: user, password });
   await withClient(empty.url, async (client) => {
-    await client.query(block?.text ?? '');
+    await client.query(tables ?? '');
     await migrate(client);
-    const { rows } = await client.query('select count(*)::integer as count from contacts');
-    expect(rows).toEqual([{ count: 2 }]);
+    await client.query(ours(users));
   });
+  onTestFinished(() =>
+    withClient(empty.url, async (client) => {
+      for (const [, own] of names) await client.query(`drop role ${own}`);
+    }),
+  );
+  const example = blocks.findIndex(({ language }) => language === 'ts');
+  const { stdout } = await run(
+    process.execPath,
+    ['--import', 'tsx', 'examples/first-sync.ts', ...(call.match(/[\da-f]{8}-[-\da-f]{27}/g) ?? [])],
+    {
+      cwd: projectPath('.'),
+      env: { ...process.env, DATABASE_URL: url.href, CRM_SCHEMA_KEYS: keyRing },
+    },
+  );
+  expect(stdout).toBe(blocks[example + 1]?.text);
+});
+
+/** What public functions run that are not named after their one query. */
+const queriesOf: Record<string, QueryName[]> = {
+  connectionDisconnect: ['connectionDisconnect', 'connectionDropWork'],
+  contactExternalIdListByContact: ['contactExternalIdListByContacts'],
+  contactExternalIdResolveMany: ['contactExternalIdResolve'],
+  credentialsCheckKeys: ['credentialsCountByKey'],
+  credentialsConnect: ['connectionConnect'],
+  credentialsGet: ['connectionGetCredentials'],
+  credentialsRefresh: ['connectionGetCredentials', 'credentialsReplace'],
+  credentialsRotate: ['credentialsCountByKey', 'credentialsListByKey', 'credentialsRewrap'],
+  syncRunClaim: ['syncRunClaim', 'syncRunSweep', 'outboundChangeAnnounce'],
+  withOrganisation: ['organisationSet'],
+};
+
+test('the README says as whom each function is called, which is as whom its queries may be run', async () => {
+  const readme = await readFile(projectPath('README.md'), 'utf8');
+  const [, table = ''] = /\| to do \| call \| as \|\n(.*?)\n\n/s.exec(readme) ?? [];
+  const rows = table.split('\n').map((line) => line.split('|').map((cell) => cell.trim()));
+  const calls = rows.flatMap(([, , functions = '', as = '']) =>
+    [...functions.matchAll(/`(\w+)`/g)].map(([, name = '']) => ({ name, as })),
+  );
+  expect(new Set(calls.map(({ name }) => name)).size).toBe(calls.length);
+  const isQuery = (name: string): name is QueryName => (queryNames as string[]).includes(name);
+  const words = ({ name }: { name: string }) => {
+    const run = queriesOf[name] ?? (isQuery(name) ? [name] : []);
+    if (run.length === 0) return '';
+    const may = (role: keyof typeof denied) => !run.some((query) => denied[role].includes(query));
+    if (may('crm_reader')) return 'any';
+    return [may('crm_app') && 'app', may('crm_worker') && 'worker'].filter(Boolean).join(', ');
+  };
+  expect(calls).toEqual(calls.map((call) => ({ name: call.name, as: words(call) })));
+  // None of the queries is left out, nor a function that runs one.
+  const run = new Set(calls.flatMap(({ name }) => queriesOf[name] ?? (isQuery(name) ? [name] : [])));
+  expect([...run].toSorted()).toEqual(queryNames.toSorted());
 });
 
 test('the README names every public function, and none that is not there', async () => {

@@ -23,7 +23,7 @@ export function useMember({ url, pool }: TestDatabase, role?: GroupRole, max = 1
     await pool.query(`create role ${name} login password 'test'`);
     if (role === undefined) return;
     await pool.query(`grant ${role} to ${name}`);
-    await pool.query(`grant select on contacts to ${role}`);
+    await pool.query(`grant select (id, organisation_id) on contacts to ${role}`);
   });
   afterAll(async () => {
     await members.end();
