@@ -117,17 +117,24 @@ const inFailedTransaction = '25P02';
 /** A client as it is lent to some work, which can neither give it back nor use it once the work is over. */
 function lend(client: TransactionClient) {
   let isOver = false;
-  const refuse = (problem: string) => () => {
-    throw new Error(problem);
-  };
-  const lent = new Proxy(client, {
+  const lent: TransactionClient = new Proxy(client, {
     get(target, key) {
-      if (key === 'release') return refuse('withOrganisation gives the client back by itself.');
-      if (isOver && key === 'query') {
-        return refuse('The transaction is over: await each query within withOrganisation.');
+      if (key === 'release') {
+        return () => {
+          throw new Error('withOrganisation gives the client back by itself.');
+        };
       }
       const value: unknown = Reflect.get(target, key);
-      return typeof value === 'function' ? value.bind(target) : value;
+      if (typeof value !== 'function') return value;
+      return (...args: unknown[]) => {
+        // Asked at each call: a method may have been taken from the client before.
+        if (isOver && key === 'query') {
+          throw new Error('The transaction is over: await each query within withOrganisation.');
+        }
+        const result: unknown = value.apply(target, args);
+        // What is chained, as after on(), is lent as well.
+        return result === target ? lent : result;
+      };
     },
   });
   return {

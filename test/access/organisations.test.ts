@@ -163,6 +163,21 @@ describe('withOrganisation', () => {
     await expectClean();
   });
 
+  test('lends no way around that: neither a method taken from the client, nor what chaining returns', async () => {
+    let query: pg.ClientBase['query'] | undefined;
+    let chained: pg.PoolClient | undefined;
+    await withOrganisation(app, ours, async (client) => {
+      query = client.query;
+      chained = client.on('notice', () => {});
+    });
+    await withOrganisation(app, theirs, async () => {
+      const over = 'The transaction is over: await each query within withOrganisation.';
+      expect(() => query?.('select 1')).toThrow(over);
+      expect(() => chained?.query('select 1')).toThrow(over);
+      expect(() => chained?.release()).toThrow('withOrganisation gives the client back by itself.');
+    });
+  });
+
   test('keeps the client until the work is over, whatever the work does', async () => {
     let next: Promise<void> | undefined;
     await withOrganisation(app, ours, async (client) => {
