@@ -85,7 +85,7 @@ ${count(connections)} connections, each synced every 15 minutes, with 50 changed
 
 | what | how many | on disk |
 |---|---|---:|
-| events | ${count(eventsADay)} a day | ${gigabytes(eventsADay * perRow('crm_sync_log'))} a day, ${gigabytes(eventsADay * keptDays.crm_sync_log * perRow('crm_sync_log'))} in the ${keptDays.crm_sync_log} days they are kept |
+| events | ${count(eventsADay)} a day | ${gigabytes(eventsADay * perRow('crm_sync_log'))} a day, ${gigabytes(eventsADay * (keptDays.crm_sync_log + 31) * perRow('crm_sync_log'))} at the end of a month, just before one goes: ${keptDays.crm_sync_log} days and up to 31 |
 | write-ahead log of the events | | ${gigabytes(eventsADay * walBytesPerEvent)} a day |
 | runs | ${count(runsADay)} a day | ${gigabytes(runsADay * keptDays.crm_sync_runs * perRow('crm_sync_runs'))} in the ${keptDays.crm_sync_runs} days they are kept |
 | mappings | ${count(connections * 1000)} | ${gigabytes(connections * 1000 * perRow('contact_external_ids'))} |
