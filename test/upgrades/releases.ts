@@ -19,10 +19,15 @@ export interface ReleasedQuery {
   parameterNames: readonly string[];
 }
 
-const versions = ['1.0.4', '1.0.5', '1.1.0'];
+const versions = ['1.0.4', '1.0.5', '1.1.0', '1.2.0'];
 
 /** All releases, in order. 1.0.5 brought queries, and left the database as it was. */
-export const releases: readonly Release[] = [release('1.0.4', 4), release('1.0.5', 4), release('1.1.0', 9)];
+export const releases: readonly Release[] = [
+  release('1.0.4', 4),
+  release('1.0.5', 4),
+  release('1.1.0', 9),
+  release('1.2.0', 11),
+];
 
 /** The statements of a file of `queries/`, as they are sent: `:name` by number, and no hints for pgtyped. */
 export function readQueries(source: string): ReleasedQuery[] {

@@ -184,6 +184,7 @@ export const samples: Readonly<Record<string, Samples>> = {
     credentialsVersions: [7],
     credentials: [credentials(reapit?.connectionId, 'reapit', 'key-4')],
   }),
+  organisationSet: application({ organisationId }),
   outboundChangeAnnounce: worker({ limit: 10 }),
   outboundChangeClaim: worker({ ...openRun, limit: 10 }, { ...lostRun, limit: 10 }),
   outboundChangeListWaiting: application({ ...reapit, contactIds: people }),

@@ -1,0 +1,311 @@
+/* @name contactExternalIdLink */
+-- Links contacts to external ids, one array element each, and refreshes lastSeenAt, if it is a day old,
+-- where the link was there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,
+-- `external_id_taken` (by `linkedContactId`), `contact_taken` (the contact has `linkedExternalId`, a
+-- `linkedEntityType`, at that provider), `wrong_tenant` (the organisation has no such contact: then no element
+-- is linked), or `retry` when a change of this very moment decides it and only the next statement can
+-- see which. By the primary key, contact_external_ids_contact_id_provider_key and the host's key of
+-- contacts; locks the mappings in key order and the contacts FOR KEY SHARE.
+with wanted as (
+  select
+    link.position,
+    link.provider,
+    link.entity_type,
+    link.external_id,
+    link.contact_id,
+    contacts.id is null as is_stranger
+  from unnest(
+    :providers!::text[],
+    :entityTypes!::text[],
+    :externalIds!::text[],
+    :contactIds!::uuid[]
+  ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
+  left join lateral (
+    select id
+    from contacts
+    where organisation_id = :organisationId!::uuid
+      and id = link.contact_id
+    -- Keeps the planner from reading all contacts of the organisation.
+    limit 1
+  ) as contacts on true
+),
+existing as (
+  select
+    wanted.position,
+    mapping.provider,
+    mapping.entity_type,
+    mapping.external_id,
+    mapping.contact_id,
+    mapping.contact_id = wanted.contact_id as is_same
+  from wanted
+  inner join contact_external_ids as mapping
+    on mapping.organisation_id = :organisationId!::uuid
+    and mapping.provider = wanted.provider
+    and mapping.entity_type = wanted.entity_type
+    and mapping.external_id = wanted.external_id
+  order by
+    mapping.provider,
+    mapping.entity_type,
+    mapping.external_id
+  for no key update of mapping
+),
+seen as (
+  update contact_external_ids as mapping
+  set last_seen_at = now()
+  from existing
+  where existing.is_same
+    and mapping.last_seen_at < now() - interval '1 day'
+    and mapping.organisation_id = :organisationId!::uuid
+    and mapping.provider = existing.provider
+    and mapping.entity_type = existing.entity_type
+    and mapping.external_id = existing.external_id
+    and not exists (select from wanted where is_stranger)
+),
+linked as (
+  insert into contact_external_ids (
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id
+  )
+  select
+    :organisationId!::uuid,
+    provider,
+    entity_type,
+    external_id,
+    contact_id
+  from wanted
+  where position not in (select position from existing)
+    and not exists (select from wanted where is_stranger)
+  order by
+    provider,
+    entity_type,
+    external_id,
+    position
+  on conflict do nothing
+  returning
+    provider,
+    entity_type,
+    external_id,
+    contact_id
+)
+select
+  wanted.position::integer as "position!",
+  case
+    when wanted.is_stranger then 'wrong_tenant'
+    when linked_id.contact_id = wanted.contact_id then 'linked'
+    when existing.is_same then 'already_linked'
+    when coalesce(linked_id.contact_id, existing.contact_id) is not null then 'external_id_taken'
+    when coalesce(linked_contact.external_id, other.external_id) is not null then 'contact_taken'
+    else 'retry'
+  end as "outcome!",
+  coalesce(linked_id.contact_id, existing.contact_id) as "linkedContactId?",
+  coalesce(linked_contact.entity_type, other.entity_type) as "linkedEntityType?",
+  coalesce(linked_contact.external_id, other.external_id) as "linkedExternalId?"
+from wanted
+left join existing
+  on existing.position = wanted.position
+left join linked as linked_id
+  on linked_id.provider = wanted.provider
+  and linked_id.entity_type = wanted.entity_type
+  and linked_id.external_id = wanted.external_id
+left join linked as linked_contact
+  on linked_contact.provider = wanted.provider
+  and linked_contact.contact_id = wanted.contact_id
+left join contact_external_ids as other
+  on other.organisation_id = :organisationId!::uuid
+  and other.provider = wanted.provider
+  and other.contact_id = wanted.contact_id
+  -- Seen here but not locked above, the wanted mapping itself has just been taken away.
+  and (other.entity_type, other.external_id) <> (wanted.entity_type, wanted.external_id)
+order by wanted.position;
+
+/* @name contactExternalIdListByContacts */
+-- All external ids of some contacts, by contact and provider. At most one row for each contact and
+-- provider, by contact_external_ids_contact_id_provider_key («is true» keeps the planner from the primary key,
+-- through which it would read all mappings of the organisation).
+select
+  contact_id as "contactId",
+  provider,
+  entity_type as "entityType",
+  external_id as "externalId",
+  first_seen_at as "firstSeenAt",
+  last_seen_at as "lastSeenAt"
+from contact_external_ids
+where (organisation_id = :organisationId!::uuid) is true
+  and contact_id = any(:contactIds!::uuid[])
+order by
+  contact_id,
+  provider;
+
+/* @name contactExternalIdRepoint */
+-- Moves external ids from one contact to another, one array element each, all or none; a swap is two
+-- elements. One row per element: `position` counts from 1; `outcome` is `moved` for all, or else for
+-- none: `mapping_changed` (the id is not mapped to the contact it should move from), `contact_taken`
+-- (its new contact would have two ids at that provider), `wrong_tenant` (the organisation has no such
+-- contact) or `held` (nothing is wrong with this one). By the primary key,
+-- contact_external_ids_contact_id_provider_key and the host's key of contacts; locks the mappings in
+-- key order and the contacts FOR KEY SHARE.
+with wanted as (
+  select
+    move.position,
+    move.provider,
+    move.entity_type,
+    move.external_id,
+    move.from_contact_id,
+    move.to_contact_id,
+    count(*) over (partition by move.provider, move.to_contact_id) > 1 as is_crowded,
+    contacts.id is null as is_stranger
+  from unnest(
+    :providers!::text[],
+    :entityTypes!::text[],
+    :externalIds!::text[],
+    :fromContactIds!::uuid[],
+    :toContactIds!::uuid[]
+  ) with ordinality as move (provider, entity_type, external_id, from_contact_id, to_contact_id, position)
+  left join lateral (
+    select id
+    from contacts
+    where organisation_id = :organisationId!::uuid
+      and id = move.to_contact_id
+    -- Keeps the planner from reading all contacts of the organisation.
+    limit 1
+  ) as contacts on true
+),
+held as (
+  select
+    wanted.position,
+    mapping.provider,
+    mapping.contact_id
+  from wanted
+  inner join contact_external_ids as mapping
+    on mapping.organisation_id = :organisationId!::uuid
+    and mapping.provider = wanted.provider
+    and mapping.entity_type = wanted.entity_type
+    and mapping.external_id = wanted.external_id
+    and mapping.contact_id = wanted.from_contact_id
+  order by
+    mapping.provider,
+    mapping.entity_type,
+    mapping.external_id
+  for update of mapping
+),
+decided as (
+  select
+    wanted.position,
+    case
+      when wanted.is_stranger then 'wrong_tenant'
+      when held.position is null then 'mapping_changed'
+      when wanted.is_crowded or occupant.contact_id is not null then 'contact_taken'
+      else 'held'
+    end as outcome
+  from wanted
+  left join held
+    on held.position = wanted.position
+  -- Who has an id at that provider already, and does not give it away in this very batch.
+  left join contact_external_ids as occupant
+    on occupant.organisation_id = :organisationId!::uuid
+    and occupant.provider = wanted.provider
+    and occupant.contact_id = wanted.to_contact_id
+    and not exists (
+      select
+      from held as leaving
+      where leaving.provider = occupant.provider
+        and leaving.contact_id = occupant.contact_id
+    )
+),
+-- Deleted and inserted anew, not updated: a unique index is checked row by row, so that an update
+-- would stumble over the first half of a swap.
+removed as (
+  delete from contact_external_ids as mapping
+  using wanted
+  where mapping.organisation_id = :organisationId!::uuid
+    and mapping.provider = wanted.provider
+    and mapping.entity_type = wanted.entity_type
+    and mapping.external_id = wanted.external_id
+    and (select bool_and(outcome = 'held') from decided)
+  returning mapping.external_id
+),
+moved as (
+  insert into contact_external_ids (
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id
+  )
+  select
+    :organisationId!::uuid,
+    provider,
+    entity_type,
+    external_id,
+    to_contact_id
+  from wanted
+  -- Counting what was removed makes sure that all of it is, before the first row goes in.
+  where (select count(*) from removed) > 0
+)
+select
+  position::integer as "position!",
+  case
+    when bool_and(outcome = 'held') over () then 'moved'
+    else outcome
+  end as "outcome!"
+from decided
+order by position;
+
+/* @name contactExternalIdResolve */
+-- Which contacts some external ids of one provider and entity type mean. At most one row for each
+-- id, none for an unknown one; by the primary key.
+select
+  external_id as "externalId",
+  contact_id as "contactId"
+from contact_external_ids
+where organisation_id = :organisationId!::uuid
+  and provider = :provider!::text
+  and entity_type = :entityType!::text
+  and external_id = any(:externalIds!::text[]);
+
+/* @name contactExternalIdUnlink */
+-- Unlinks contacts from external ids, one array element each. One row for each link that was there
+-- and is gone: its `position`, counted from 1. By the primary key; locks the mappings in key order.
+with unwanted as (
+  select
+    position,
+    provider,
+    entity_type,
+    external_id,
+    contact_id
+  from unnest(
+    :providers!::text[],
+    :entityTypes!::text[],
+    :externalIds!::text[],
+    :contactIds!::uuid[]
+  ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
+),
+held as (
+  select
+    unwanted.position,
+    mapping.provider,
+    mapping.entity_type,
+    mapping.external_id
+  from unwanted
+  inner join contact_external_ids as mapping
+    on mapping.organisation_id = :organisationId!::uuid
+    and mapping.provider = unwanted.provider
+    and mapping.entity_type = unwanted.entity_type
+    and mapping.external_id = unwanted.external_id
+    and mapping.contact_id = unwanted.contact_id
+  order by
+    mapping.provider,
+    mapping.entity_type,
+    mapping.external_id
+  for update of mapping
+)
+delete from contact_external_ids as mapping
+using held
+where mapping.organisation_id = :organisationId!::uuid
+  and mapping.provider = held.provider
+  and mapping.entity_type = held.entity_type
+  and mapping.external_id = held.external_id
+returning held.position::integer as "position!";

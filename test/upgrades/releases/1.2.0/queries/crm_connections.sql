@@ -1,0 +1,506 @@
+/* @name connectionAdvanceLastSyncedAt */
+-- Moves the cursor of a live connection forwards, never backwards. One row, or none if the
+-- organisation has no such connection: `outcome` says what happened (`advanced`, `moved_backwards`
+-- or `disconnected`), `lastSyncedAt` where the cursor stands now. Locks the row for the transaction;
+-- by primary key.
+with connection as (
+  select
+    organisation_id,
+    id,
+    status,
+    last_synced_at
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+  for no key update
+),
+advanced as (
+  update crm_connections
+  set last_synced_at = :lastSyncedAt!::timestamptz
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.status <> 'disconnected'
+    and (connection.last_synced_at is null or connection.last_synced_at < :lastSyncedAt!::timestamptz)
+  returning crm_connections.last_synced_at
+)
+select
+  case
+    when connection.status = 'disconnected' then 'disconnected'
+    when connection.last_synced_at > :lastSyncedAt!::timestamptz then 'moved_backwards'
+    else 'advanced'
+  end as "outcome!",
+  coalesce((select last_synced_at from advanced), connection.last_synced_at) as "lastSyncedAt"
+from connection;
+
+/* @name connectionConnect */
+-- Connects a CRM: one new, active connection. Violates
+-- crm_connections_organisation_id_provider_live_key if the organisation has a live one already.
+insert into crm_connections (
+  organisation_id,
+  id,
+  provider,
+  credentials,
+  credentials_expires_at
+)
+values (
+  :organisationId!::uuid,
+  :connectionId!::uuid,
+  :provider!::text,
+  :credentials!::jsonb,
+  :credentialsExpiresAt::timestamptz
+)
+returning connected_at as "connectedAt";
+
+/* @name connectionDisconnect */
+-- Ends a live connection, closes its open run and wipes its credentials; the row stays as history, with
+-- the given reason or else the one it had. One row, or none if the organisation has no such live
+-- connection. By primary keys; locks the connection for the transaction, then the run. (A run that is
+-- opened at the same moment stays, holds nothing, and is swept.)
+with ended as (
+  update crm_connections
+  set
+    status = 'disconnected',
+    status_reason = coalesce(:reason::text, status_reason),
+    status_changed_at = now(),
+    disconnected_at = now(),
+    credentials = null,
+    credentials_version = credentials_version + 1,
+    credentials_expires_at = null,
+    sync_requested_at = null
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  returning
+    organisation_id,
+    id,
+    disconnected_at
+),
+cancelled as (
+  update crm_sync_runs as run
+  set
+    ended_at = crm_now(),
+    outcome = 'cancelled'
+  from ended
+  where run.organisation_id = ended.organisation_id
+    and run.connection_id = ended.id
+    and run.ended_at is null
+)
+select disconnected_at as "disconnectedAt!"
+from ended;
+
+/* @name connectionDropWork */
+-- Drops what a disconnected connection still had to try again and to push. One row: how much. A statement
+-- of its own after connectionDisconnect, because that one does not see what was committed while it waited.
+-- By crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx; locks the rows, the changes
+-- in the order in which the host writes them («is true» keeps the planner from reading all of them for each).
+with ended as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status = 'disconnected'
+),
+failed as (
+  delete from crm_sync_failures as failure
+  using ended
+  where failure.organisation_id = ended.organisation_id
+    and failure.connection_id = ended.id
+  returning failure.id
+),
+waiting as (
+  select change.contact_id
+  from ended
+  inner join crm_outbound_changes as change
+    on change.organisation_id = ended.organisation_id
+    and change.connection_id = ended.id
+  order by change.contact_id
+  for update of change
+),
+dropped as (
+  delete from crm_outbound_changes as change
+  using ended
+  where change.organisation_id = ended.organisation_id
+    and (change.connection_id = ended.id) is true
+    and change.contact_id in (select contact_id from waiting)
+  returning change.contact_id
+)
+select
+  (select count(*)::integer from failed) as "failures!",
+  (select count(*)::integer from dropped) as "changes!"
+from ended;
+
+/* @name connectionGet */
+-- One connection, live or disconnected. At most one row, by primary key.
+select
+  organisation_id as "organisationId",
+  id as "connectionId",
+  provider,
+  status,
+  status_reason as "statusReason",
+  status_changed_at as "statusChangedAt",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt",
+  last_synced_at as "lastSyncedAt",
+  sync_interval_seconds as "syncIntervalSeconds",
+  connected_at as "connectedAt",
+  disconnected_at as "disconnectedAt"
+from crm_connections
+where organisation_id = :organisationId!::uuid
+  and id = :connectionId!::uuid;
+
+/* @name connectionGetCredentials */
+-- The encrypted credentials of a live connection, for the sync worker alone. At most one row, by
+-- primary key.
+select
+  provider,
+  credentials as "credentials!",
+  credentials_key_id as "credentialsKeyId!",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt"
+from crm_connections
+where organisation_id = :organisationId!::uuid
+  and id = :connectionId!::uuid
+  and status <> 'disconnected';
+
+/* @name connectionGetLive */
+-- The live connection of an organisation to one CRM. At most one row, by
+-- crm_connections_organisation_id_provider_live_key.
+select
+  organisation_id as "organisationId",
+  id as "connectionId",
+  provider,
+  status,
+  status_reason as "statusReason",
+  status_changed_at as "statusChangedAt",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt",
+  last_synced_at as "lastSyncedAt",
+  sync_interval_seconds as "syncIntervalSeconds",
+  connected_at as "connectedAt",
+  disconnected_at as "disconnectedAt"
+from crm_connections
+where organisation_id = :organisationId!::uuid
+  and provider = :provider!::text
+  and status <> 'disconnected';
+
+/* @name connectionListWithHealth */
+-- Every connection an organisation has or had, live ones first, then by provider and newest first,
+-- with its health: how its syncs have gone, what is running, what waits and what fails now, each counted
+-- up to 1,000; and what the log says: the last event, the last failure, and the failures since a time, counted
+-- up to 1,000. A handful of rows by the primary key; for each, the log's primary key and
+-- crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from the primary key
+-- where only failures are wanted, and from all open runs where only one is), crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key,
+-- crm_sync_failures_next_attempt_at_idx, crm_sync_failures_gave_up_at_idx and
+-- crm_outbound_changes_next_attempt_at_idx.
+select
+  connection.organisation_id as "organisationId",
+  connection.id as "connectionId",
+  connection.provider,
+  connection.status,
+  connection.status_reason as "statusReason",
+  connection.status_changed_at as "statusChangedAt",
+  connection.credentials_version as "credentialsVersion",
+  connection.credentials_expires_at as "credentialsExpiresAt",
+  connection.last_synced_at as "lastSyncedAt",
+  connection.connected_at as "connectedAt",
+  connection.disconnected_at as "disconnectedAt",
+  connection.next_sync_at as "nextSyncAt",
+  connection.last_success_at as "lastSuccessAt",
+  connection.first_failed_at as "failingSince",
+  connection.failure_count as "failedSyncs",
+  case
+    when connection.status <> 'disconnected'
+      then extract(epoch from crm_now() - connection.last_synced_at)::double precision
+  end as "lagSeconds",
+  last_run.outcome as "lastSyncOutcome?",
+  last_run.error as "lastSyncError?",
+  run.started_at as "runningSince?",
+  retried.count as "retriedRecords!",
+  given_up.count as "givenUpRecords!",
+  waiting.count as "waitingChanges!",
+  last_event.occurred_at as "lastEventAt?",
+  last_event.status as "lastEventStatus?",
+  last_failure.occurred_at as "lastFailureAt?",
+  last_failure.error as "lastError?",
+  failures.count as "failureCount!"
+from crm_connections as connection
+left join crm_sync_runs as run
+  on run.organisation_id = connection.organisation_id
+  and run.connection_id = connection.id
+  and run.ended_at is null
+  and (run.expires_at > crm_now()) is true
+left join lateral (
+  select
+    outcome,
+    error
+  from crm_sync_runs
+  where organisation_id = connection.organisation_id
+    and connection_id = connection.id
+    and ended_at is not null
+  order by id desc
+  limit 1
+) as last_run on true
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_failures
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and next_attempt_at is not null
+    order by next_attempt_at
+    limit 1000
+  ) as counted
+) as retried
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_failures
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and gave_up_at is not null
+    order by gave_up_at
+    limit 1000
+  ) as counted
+) as given_up
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_outbound_changes
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+    order by next_attempt_at
+    limit 1000
+  ) as counted
+) as waiting
+left join lateral (
+  select
+    occurred_at,
+    status
+  from crm_sync_log
+  where organisation_id = connection.organisation_id
+    and connection_id = connection.id
+  order by
+    occurred_at desc,
+    id desc
+  limit 1
+) as last_event on true
+left join lateral (
+  select
+    occurred_at,
+    error
+  from crm_sync_log
+  where (organisation_id = connection.organisation_id) is true
+    and connection_id = connection.id
+    and status = 'error'
+  order by
+    occurred_at desc,
+    id desc
+  limit 1
+) as last_failure on true
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_log
+    where (organisation_id = connection.organisation_id) is true
+      and connection_id = connection.id
+      and status = 'error'
+      and occurred_at >= :failuresSince!::timestamptz
+    limit 1000
+  ) as counted
+) as failures
+where connection.organisation_id = :organisationId!::uuid
+order by
+  connection.status = 'disconnected',
+  connection.provider,
+  connection.connected_at desc,
+  connection.id;
+
+/* @name connectionListTotals */
+-- How the live connections of all organisations fare: a row per CRM and status. For monitoring; reads each
+-- connection once.
+select
+  provider,
+  status,
+  count(*)::integer as "connections!",
+  count(*) filter (where last_success_at is null)::integer as "neverSynced!",
+  count(*) filter (where failure_count > 0)::integer as "failing!",
+  count(*) filter (where next_sync_at <= crm_now())::integer as "due!",
+  min(next_sync_at) as "nextSyncAt!",
+  min(last_success_at) as "oldestSuccessAt?"
+from crm_connections
+where status <> 'disconnected'
+group by
+  provider,
+  status
+order by
+  provider,
+  status;
+
+/* @name connectionRequestSync */
+-- Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.
+-- During a run it is remembered, and is another sync after it: the claim passes over what is running.
+-- Returns those for which something changed: a storm of requests is one write, and one sync. Fails with
+-- CRM05 if the user does not see the organisation. By primary key; locks the rows for the transaction, in
+-- the order of their keys.
+with clock as materialized (
+  select crm_now() as at
+),
+wanted as (
+  select
+    connection.id,
+    connection.next_sync_at,
+    connection.sync_requested_at,
+    -- Null does not count.
+    greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at
+  from crm_connections as connection
+  cross join clock
+  where connection.organisation_id = :organisationId!::uuid
+    and connection.id = any(:connectionIds!::uuid[])
+    and connection.status <> 'disconnected'
+  order by connection.id
+  for no key update of connection
+)
+update crm_connections
+set
+  sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),
+  not_before_at = case when not :isUrgent!::boolean then not_before_at end,
+  next_sync_at = least(crm_connections.next_sync_at, wanted.at)
+from wanted
+cross join clock
+where crm_check_organisation(:organisationId!::uuid)
+  and crm_connections.organisation_id = :organisationId!::uuid
+  and crm_connections.id = wanted.id
+  and (wanted.sync_requested_at is null or wanted.next_sync_at > wanted.at)
+returning crm_connections.id as "connectionId";
+
+/* @name connectionResetLastSyncedAt */
+-- Forgets the cursor of a live connection and those of its inbound streams, so that the next sync is a full
+-- one. One row, or none if the organisation has no such live connection. By primary keys; locks the
+-- connection for the transaction, then the cursors.
+with forgotten as (
+  update crm_connections
+  set last_synced_at = null
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  returning
+    organisation_id,
+    id
+),
+reset as (
+  update crm_sync_cursors as cursor
+  set
+    kind = null,
+    synced_to_at = null,
+    token = null,
+    page = null,
+    version = cursor.version + 1,
+    moved_at = crm_now()
+  from forgotten
+  where cursor.organisation_id = forgotten.organisation_id
+    and cursor.connection_id = forgotten.id
+    and cursor.direction = 'inbound'
+)
+select id as "connectionId"
+from forgotten;
+
+/* @name connectionSetStatus */
+-- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if
+-- its credentials are still those of that version. One row, or none if the organisation has no such
+-- connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt
+-- moves only when the status does. An active connection has no failures in a row. Writes nothing where
+-- nothing changes. By primary key; locks the row
+-- for the transaction. At READ COMMITTED: above it, a change meanwhile is 40001.
+with connection as (
+  select
+    organisation_id,
+    id,
+    status,
+    status_reason,
+    status_changed_at,
+    failure_count,
+    credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+  for no key update
+),
+changed as (
+  update crm_connections
+  set
+    status = :status!::text,
+    status_reason = :reason::text,
+    status_changed_at = case
+      when connection.status = :status!::text then connection.status_changed_at
+      else now()
+    end,
+    -- Mended, so that the next failure is the first one.
+    failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,
+    first_failed_at = case when :status!::text <> 'active' then first_failed_at end,
+    not_before_at = case when :status!::text <> 'active' then not_before_at end
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.status <> 'disconnected'
+    and connection.is_current
+    and (
+      (connection.status, connection.status_reason) is distinct from (:status!::text, :reason::text)
+      or (:status!::text = 'active' and connection.failure_count > 0)
+    )
+  returning crm_connections.status_changed_at
+)
+select
+  case
+    when connection.status = 'disconnected' then 'disconnected'
+    when connection.is_current then 'set'
+    else 'superseded'
+  end as "outcome!",
+  coalesce((select status_changed_at from changed), connection.status_changed_at) as "statusChangedAt!"
+from connection;
+
+/* @name connectionSetSyncInterval */
+-- Says how often a live connection is synced. A shorter interval counts from now on, also for the sync
+-- that is waiting, though not while the CRM is left alone. One row, or none if the organisation has no
+-- such live connection. By primary key; locks the row for the transaction.
+update crm_connections
+set
+  sync_interval_seconds = :syncIntervalSeconds!::integer,
+  -- Null does not count.
+  next_sync_at = least(
+    next_sync_at,
+    greatest(crm_now() + make_interval(secs => :syncIntervalSeconds!::integer), not_before_at)
+  )
+where organisation_id = :organisationId!::uuid
+  and id = :connectionId!::uuid
+  and status <> 'disconnected'
+returning next_sync_at as "nextSyncAt";
+
+/* @name connectionTotalWork */
+-- What goes on and what waits, over all organisations, each counted up to 10,000. One row, for monitoring;
+-- by crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and
+-- crm_sync_failures_gave_up_at_idx; of the changes it reads that many rows as they come.
+select
+  (
+    select count(*)::integer
+    from (select from crm_sync_runs where ended_at is null and expires_at > crm_now() limit 10000) as counted
+  ) as "running!",
+  (
+    select count(*)::integer
+    from (select from crm_sync_runs where ended_at is null and expires_at <= crm_now() limit 10000) as counted
+  ) as "expired!",
+  (
+    select count(*)::integer
+    from (select from crm_sync_failures where next_attempt_at is not null limit 10000) as counted
+  ) as "retriedRecords!",
+  (
+    select count(*)::integer
+    from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted
+  ) as "givenUpRecords!",
+  (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as "waitingChanges!";

@@ -1,0 +1,203 @@
+/* @name syncFailureClaim */
+-- Claims the failing records of a connection that are to be tried again, those due longest first, for the
+-- worker that holds its run: the claim itself puts off the next attempt, so that a record over which
+-- workers die does not hold up the others. At most `limit` rows; one row of nulls if there is nothing to
+-- claim; none if the run is lost. By crm_sync_failures_next_attempt_at_idx; locks the connection for the
+-- transaction, then the run and the failures. At READ COMMITTED.
+with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+run as (
+  select run.id
+  from connection
+  cross join crm_sync_runs as run
+  where run.organisation_id = :organisationId!::uuid
+    and run.connection_id = :connectionId!::uuid
+    and run.id = :runId!::bigint
+    and run.ended_at is null
+    and run.expires_at > (select at from clock)
+  for no key update of run
+),
+due as (
+  select
+    failure.direction,
+    failure.entity_type,
+    failure.record_id
+  from run
+  cross join crm_sync_failures as failure
+  where failure.organisation_id = :organisationId!::uuid
+    and failure.connection_id = :connectionId!::uuid
+    and failure.next_attempt_at <= (select at from clock)
+  order by failure.next_attempt_at
+  limit :limit!::integer
+  for no key update of failure
+),
+claimed as (
+  update crm_sync_failures as failure
+  set next_attempt_at = clock.at + crm_sync_backoff(failure.attempts + 1, 60, 21600)
+  from due
+  cross join clock
+  where failure.organisation_id = :organisationId!::uuid
+    and failure.connection_id = :connectionId!::uuid
+    and failure.direction = due.direction
+    and failure.entity_type = due.entity_type
+    and failure.record_id = due.record_id
+  returning
+    failure.direction,
+    failure.entity_type,
+    failure.record_id,
+    failure.attempts,
+    failure.error,
+    failure.first_failed_at
+)
+select
+  claimed.direction as "direction?",
+  claimed.entity_type as "entityType?",
+  claimed.record_id as "recordId?",
+  claimed.attempts as "attempts?",
+  claimed.error as "error?",
+  claimed.first_failed_at as "firstFailedAt?"
+from run
+left join claimed on true;
+
+/* @name syncFailureCountByKind */
+-- How many records of a connection fail, by the kind of their error, most first; each kind is counted up
+-- to 1,000. At most ten rows; by crm_sync_failures_kind_idx.
+select
+  wanted.kind as "kind!",
+  failures.count as "count!",
+  failures.given_up_count as "givenUpCount!"
+from unnest(:kinds!::text[]) as wanted (kind)
+cross join lateral (
+  select
+    count(*)::integer as count,
+    count(gave_up_at)::integer as given_up_count
+  from (
+    select failure.gave_up_at
+    from crm_sync_failures as failure
+    where failure.organisation_id = :organisationId!::uuid
+      and failure.connection_id = :connectionId!::uuid
+      and failure.kind = wanted.kind
+    limit 1000
+  ) as counted
+) as failures
+where failures.count > 0
+order by
+  failures.count desc,
+  wanted.kind;
+
+/* @name syncFailureList */
+-- The records of a connection that fail, of some kinds of error, newest failure first, a page at a time.
+-- At most `limit` rows; by crm_sync_failures_kind_idx, a page of each kind at most.
+select
+  failure.id,
+  failure.direction,
+  failure.entity_type as "entityType",
+  failure.record_id as "recordId",
+  failure.attempts,
+  failure.error,
+  failure.first_failed_at as "firstFailedAt",
+  failure.last_failed_at as "lastFailedAt",
+  failure.next_attempt_at as "nextAttemptAt",
+  failure.gave_up_at as "gaveUpAt"
+from unnest(:kinds!::text[]) as wanted (kind)
+cross join lateral (
+  select failure.*
+  from crm_sync_failures as failure
+  where failure.organisation_id = :organisationId!::uuid
+    and failure.connection_id = :connectionId!::uuid
+    and failure.kind = wanted.kind
+    -- Not coalesce: row-level security would keep such a comparison from the index.
+    and failure.last_failed_at <= least(:beforeLastFailedAt::timestamptz, 'infinity')
+    and (failure.last_failed_at, failure.id) < (
+      least(:beforeLastFailedAt::timestamptz, 'infinity'),
+      least(:beforeId::bigint, 9223372036854775807)
+    )
+  order by
+    failure.last_failed_at desc,
+    failure.id desc
+  limit :limit!::integer
+) as failure
+order by
+  failure.last_failed_at desc,
+  failure.id desc
+limit :limit!::integer;
+
+/* @name syncFailureReplay */
+-- Lets failing records of a live connection be tried again from now on, given-up ones among them, as if
+-- they had not failed before: those of some kinds whose last failure was in a window, oldest first, at
+-- most `limit`; those that are due already are left as they are. One row: how many. By
+-- crm_sync_failures_kind_idx; locks the connection for the transaction, then the failures.
+with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+wanted as (
+  select
+    failure.direction,
+    failure.entity_type,
+    failure.record_id
+  from connection
+  cross join crm_sync_failures as failure
+  where failure.organisation_id = :organisationId!::uuid
+    and failure.connection_id = :connectionId!::uuid
+    and failure.kind = any(:kinds!::text[])
+    and failure.last_failed_at >= :failedFrom!::timestamptz
+    and failure.last_failed_at < :failedBefore!::timestamptz
+    and (failure.next_attempt_at > (select at from clock) or failure.next_attempt_at is null)
+  order by
+    failure.last_failed_at,
+    failure.id
+  limit :limit!::integer
+  for no key update of failure
+),
+replayed as (
+  update crm_sync_failures as failure
+  set
+    attempts = 0,
+    next_attempt_at = clock.at,
+    gave_up_at = null
+  from wanted
+  cross join clock
+  where failure.organisation_id = :organisationId!::uuid
+    and failure.connection_id = :connectionId!::uuid
+    and failure.direction = wanted.direction
+    and failure.entity_type = wanted.entity_type
+    and failure.record_id = wanted.record_id
+  returning failure.id
+),
+requested as (
+  -- As connectionRequestSync does for a person.
+  update crm_connections
+  set
+    sync_requested_at = coalesce(sync_requested_at, clock.at),
+    not_before_at = null,
+    next_sync_at = least(next_sync_at, clock.at)
+  from connection
+  cross join clock
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and exists (select from replayed)
+)
+select
+  (select count(*) from replayed)::integer as "replayed!"
+from connection;

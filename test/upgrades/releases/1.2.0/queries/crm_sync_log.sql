@@ -1,0 +1,175 @@
+/* @name syncLogCountErrorsByKind */
+-- How often a connection failed since a time, by the error's kind, most frequent first. At most ten
+-- rows, one for each kind; by crm_sync_log_status_connection_id_idx, reading the failures of that
+-- time. «is true» keeps the planner from the primary key, which would read the successes, too.
+select
+  error ->> 'kind' as "kind!",
+  count(*)::integer as "count!",
+  max(occurred_at) as "lastAt!"
+from crm_sync_log
+where (organisation_id = :organisationId!::uuid) is true
+  and connection_id = :connectionId!::uuid
+  and status = 'error'
+  and occurred_at >= :since!::timestamptz
+group by error ->> 'kind'
+order by
+  count(*) desc,
+  error ->> 'kind';
+
+/* @name syncLogListByConnection */
+-- The timeline of a connection, newest first: the page of at most `limit` events before the given
+-- one. By the primary key, read backwards.
+select
+  organisation_id as "organisationId",
+  connection_id as "connectionId",
+  occurred_at as "occurredAt",
+  id,
+  direction,
+  entity_type as "entityType",
+  external_id as "externalId",
+  internal_id as "internalId",
+  status,
+  error
+from crm_sync_log
+where organisation_id = :organisationId!::uuid
+  and connection_id = :connectionId!::uuid
+  -- Not coalesce: row-level security would keep such a comparison from the index.
+  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
+  and (occurred_at, id) < (
+    least(:beforeOccurredAt::timestamptz, 'infinity'),
+    least(:beforeId::bigint, 9223372036854775807)
+  )
+order by
+  occurred_at desc,
+  id desc
+limit :limit!::integer;
+
+/* @name syncLogListByContact */
+-- The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before
+-- the given one, each with its connection's provider. By crm_sync_log_internal_id_idx, and
+-- crm_connections_pkey for each event.
+select
+  event.organisation_id as "organisationId",
+  event.connection_id as "connectionId",
+  connection.provider,
+  event.occurred_at as "occurredAt",
+  event.id,
+  event.direction,
+  event.entity_type as "entityType",
+  event.external_id as "externalId",
+  event.internal_id as "internalId",
+  event.status,
+  event.error
+from (
+  -- Limited here, so that the page is read by its index and no more than it.
+  select
+    organisation_id,
+    connection_id,
+    occurred_at,
+    id,
+    direction,
+    entity_type,
+    external_id,
+    internal_id,
+    status,
+    error
+  from crm_sync_log
+  where organisation_id = :organisationId!::uuid
+    and internal_id = :contactId!::uuid
+    -- Not coalesce: row-level security would keep such a comparison from the index.
+  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
+    and (occurred_at, id) < (
+      least(:beforeOccurredAt::timestamptz, 'infinity'),
+      least(:beforeId::bigint, 9223372036854775807)
+    )
+  order by
+    occurred_at desc,
+    id desc
+  limit :limit!::integer
+) as event
+inner join crm_connections as connection
+  on connection.organisation_id = event.organisation_id
+  and connection.id = event.connection_id
+order by
+  event.occurred_at desc,
+  event.id desc;
+
+/* @name syncLogListFailures */
+-- The failures of a connection, newest first: the page of at most `limit` events before the given
+-- one. By crm_sync_log_status_connection_id_idx; «is true» keeps the planner from the primary key,
+-- which would read the successes, too.
+select
+  organisation_id as "organisationId",
+  connection_id as "connectionId",
+  occurred_at as "occurredAt",
+  id,
+  direction,
+  entity_type as "entityType",
+  external_id as "externalId",
+  internal_id as "internalId",
+  status,
+  error as "error!"
+from crm_sync_log
+where (organisation_id = :organisationId!::uuid) is true
+  and connection_id = :connectionId!::uuid
+  and status = 'error'
+  -- Not coalesce: row-level security would keep such a comparison from the index.
+  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
+  and (occurred_at, id) < (
+    least(:beforeOccurredAt::timestamptz, 'infinity'),
+    least(:beforeId::bigint, 9223372036854775807)
+  )
+order by
+  occurred_at desc,
+  id desc
+limit :limit!::integer;
+
+/* @name syncLogRecord */
+-- Adds the events of one connection to the log, all or none, one array element each; an event
+-- without a time happened now. One row: how many were added. Locks the connection's row FOR KEY
+-- SHARE, which lets everything but its deletion go on.
+with recorded as (
+  insert into crm_sync_log (
+    organisation_id,
+    connection_id,
+    occurred_at,
+    direction,
+    entity_type,
+    external_id,
+    internal_id,
+    status,
+    error
+  )
+  select
+    :organisationId!::uuid,
+    :connectionId!::uuid,
+    coalesce(event.occurred_at, now()),
+    event.direction,
+    event.entity_type,
+    event.external_id,
+    event.internal_id,
+    event.status,
+    event.error
+  from unnest(
+    :occurredAts!::timestamptz[],
+    :directions!::text[],
+    :entityTypes!::text[],
+    :externalIds!::text[],
+    :internalIds!::uuid[],
+    :statuses!::text[],
+    :errors!::jsonb[]
+  ) with ordinality as event (
+    occurred_at,
+    direction,
+    entity_type,
+    external_id,
+    internal_id,
+    status,
+    error,
+    position
+  )
+  order by event.position
+  returning 1
+)
+select count(*)::integer as "recorded!"
+from recorded;
