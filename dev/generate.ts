@@ -76,9 +76,12 @@ function flaws(name: string, source: string, output: string): string[] {
   ];
 }
 
-/** pgtyped's runtime is replaced by our own small one, which also wants to know each query's name. */
+/**
+ * pgtyped's runtime is replaced by our own small one, which also wants to know each query's name; and what
+ * it writes for its own use by what the subpath `./queries` shows to others.
+ */
 function onOurRuntime(output: string): string {
-  return output
+  return withReadableComments(withoutAliases(output))
     .replace(
       /import \{ PreparedQuery \} from '@pgtyped\/runtime';/,
       "import { PreparedQuery } from '../prepared-query.js';",
@@ -86,6 +89,33 @@ function onOurRuntime(output: string): string {
     .replace(/from '[^']*src\/types\.js'/, "from '../types.js'")
     .replace(/^const (\w+)IR: any = /gm, 'const $1IR = ')
     .replace(/(new PreparedQuery<[^>]*>)\((\w+)IR\)/g, "$1('$2', $2IR)");
+}
+
+/** Each file has the same short names for the same types: spelled out, no two files export one name. */
+function withoutAliases(output: string): string {
+  let text = output.replace(/^export type Json = .*;$/m, "import type { Json } from '../types.js';");
+  const isAlias = /^export type (\w+)(?<!Params|Result) = \(?(.*?)\)?(\[\])?;\n\n/m;
+  for (let match = isAlias.exec(text); match !== null; match = isAlias.exec(text)) {
+    const [line, name, type = '', array = ''] = match;
+    const meaning = array !== '' && type.includes(' ') ? `(${type})[]` : type + array;
+    text = text.replace(line, '').replace(new RegExp(`\\b${name}\\b`, 'g'), meaning);
+  }
+  return text.replace(/^\/\*\* '\w+' query type \*\/\nexport interface \w+ \{[^}]*\}\n\n/gm, '');
+}
+
+/** The words of a query's own comment first, as documentation; then its statement. */
+function withReadableComments(output: string): string {
+  const lowered = (name: string) => name.replace(/^./, (letter) => letter.toLowerCase());
+  return output
+    .replace(
+      /^\/\*\* '(\w+)' parameters type \*\/$/gm,
+      (_, name) => `/** What {@link ${lowered(name)}} takes. */`,
+    )
+    .replace(/^\/\*\* '(\w+)' return type \*\/$/gm, (_, name) => `/** A row of {@link ${lowered(name)}}. */`)
+    .replace(
+      /^ \* Query generated from SQL:\n \* ```\n((?: \* -- .*\n)*)/gm,
+      (_, comment: string) => `${comment.replaceAll(' * -- ', ' * ')} *\n * @remarks\n * \`\`\`sql\n`,
+    );
 }
 
 async function main(checkOnly: boolean): Promise<void> {

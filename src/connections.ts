@@ -118,18 +118,19 @@ export async function connectionGetCredentials(
  * Marks a live connection `active`, which clears the reason and the count of failures, or `error`, with a reason that an agent
  * can act on (1 to 500 characters, no secret, no personal data).
  *
- * @param params.credentialsVersion which credentials this was found out with, if it has to do with them:
- *   a CRM that refuses a token says nothing of the token that another worker has put in its place
  * @returns since when the connection has had this status
  * @throws CrmSchemaError `credentials_superseded` if the credentials are of another version by now,
  *   and nothing was changed; `connection_not_live`, `invalid_input`
  */
 export async function connectionSetStatus(
   client: Queryable,
-  params: ConnectionKey & { credentialsVersion?: number | null | undefined } & (
-      | { status: 'active' }
-      | { status: 'error'; reason: string }
-    ),
+  params: ConnectionKey & {
+    /**
+     * Which credentials this was found out with, if it has to do with them: a CRM that refuses a token says
+     * nothing of the token that another worker has put in its place.
+     */
+    credentialsVersion?: number | null | undefined;
+  } & ({ status: 'active' } | { status: 'error'; reason: string }),
 ): Promise<{ statusChangedAt: Timestamp }> {
   checkConnectionKey(params);
   const credentialsVersion = params.credentialsVersion ?? null;

@@ -6,7 +6,11 @@ import type { Refined } from './refined.js';
 import type { Provider } from './types.js';
 import { checkBatch, checkUuid, checkUuids } from './validation.js';
 
-/** One of a contact's ids, and since when and until when a sync saw it. */
+/**
+ * One of a contact's ids, and since when and until when a sync saw it.
+ *
+ * @interface
+ */
 export type ContactExternalId = Refined<
   queries.ContactExternalIdListByContactsResult,
   { provider: Provider }

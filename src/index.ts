@@ -24,7 +24,7 @@ export {
   withOrganisation,
 } from './organisations.js';
 export * from './outbound-changes.js';
-export { type Queryable, withNamedStatements } from './prepared-query.js';
+export { type Queryable, type QueryConfig, type QueryField, withNamedStatements } from './prepared-query.js';
 export * from './sync-batches.js';
 export * from './sync-cursors.js';
 export type { SyncEvent } from './sync-events.js';

@@ -5,15 +5,20 @@ import { checkUuid } from './validation.js';
 
 /** The part of a pool's client that a transaction needs. */
 export interface TransactionClient extends Queryable {
+  /** Runs a query, or `begin`, `commit` and `rollback`. */
   // biome-ignore lint/suspicious/noExplicitAny: pg's own type of results.
   query(statement: any): Promise<any>;
+  /** Gives it back to its pool; with an error, to be closed. */
   release(error?: Error | boolean): void;
+  /** Listens for the loss of the connection. */
   on(event: 'error', listener: (error: Error) => void): unknown;
+  /** Stops listening. */
   removeListener(event: 'error', listener: (error: Error) => void): unknown;
 }
 
 /** The part of `pg`'s pool that is used. */
 export interface TransactionPool {
+  /** Gives a client that is nobody else's until it is released. */
   connect(): Promise<TransactionClient>;
 }
 

@@ -92,8 +92,9 @@ export async function outboundChangeListWaiting(
  */
 export async function outboundChangeAnnounce(
   client: Queryable,
-  { limit = 100 }: { limit?: number | undefined } = {},
+  params: { limit?: number | undefined } = {},
 ): Promise<{ announced: number }> {
+  const { limit = 100 } = params;
   checkLimit(limit);
   const [row] = await queries.outboundChangeAnnounce.run({ limit }, client);
   return row as queries.OutboundChangeAnnounceResult;

@@ -5,6 +5,7 @@ import { canonicalTimestamp } from './timestamps.js';
 
 /** What runs a query: a `pg` client, a pool, a pool's client, or anything that behaves like one. */
 export interface Queryable {
+  /** Runs one statement. */
   // biome-ignore lint/suspicious/noExplicitAny: pg's own type of rows, which come with any columns.
   query(config: QueryConfig): Promise<{ rows: any[]; fields: QueryField[] }>;
 }
@@ -14,7 +15,10 @@ export interface QueryConfig {
   name?: string;
   text: string;
   values: unknown[];
-  types: { getTypeParser(): (text: string) => unknown };
+  types: {
+    /** The same for all types: rows come as text. */
+    getTypeParser(): (text: string) => unknown;
+  };
 }
 
 /** The part of `pg`'s description of a result column that is used. */
@@ -69,12 +73,14 @@ export function withNamedStatements(client: Queryable): Queryable {
  * as string, timestamptz as {@link Timestamp}, jsonb as parsed JSON.
  */
 export class PreparedQuery<Params, Row> {
+  /** As in `queries/`. */
   readonly name: string;
   /** The statement as it is sent, with `$1`, `$2` … */
   readonly text: string;
   readonly #statementName: string;
   readonly #params: QuerySource['params'];
 
+  /** @internal */
   constructor(name: string, source: QuerySource) {
     this.name = name;
     this.text = `/* ${name} */ ${withoutTypeHints(withoutLeadingComments(numbered(source)))}`;

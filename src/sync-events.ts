@@ -1,6 +1,6 @@
-import type { Json } from './generated/crm_sync_log.js';
 import { timestampParameter } from './timestamps.js';
 import {
+  type Json,
   type SyncDirection,
   type SyncError,
   syncDirections,
@@ -19,6 +19,7 @@ import {
   refuse,
 } from './validation.js';
 
+/** @inline */
 interface SyncEventFields {
   direction: SyncDirection;
   /** What kind of record it was, in lower snake case: `contact`, `landlord`, `applicant` … */

@@ -23,7 +23,11 @@ import {
   refuse,
 } from './validation.js';
 
-/** A record that still fails. `id` is a bigint, as text. */
+/**
+ * A record that still fails. `id` is a bigint, as text.
+ *
+ * @interface
+ */
 export type SyncFailure = Refined<
   queries.SyncFailureListResult,
   { direction: SyncDirection; error: SyncError }
@@ -43,7 +47,11 @@ export interface ClaimedFailure {
   firstFailedAt: Timestamp;
 }
 
-/** How many records fail with a kind of error, up to 1,000, and how many of those that were counted were given up. */
+/**
+ * How many records fail with a kind of error, up to 1,000, and how many of those that were counted were given up.
+ *
+ * @interface
+ */
 export type SyncFailureCount = Refined<queries.SyncFailureCountByKindResult, { kind: SyncErrorKind }>;
 
 /**
@@ -121,7 +129,8 @@ export async function syncFailureCountByKind(
  * somebody has mended what made them fail. Asks for a sync of the connection. Call it again while it
  * replays as many as it may.
  *
- * @param params.failedFrom,failedBefore the window: whose last failure was from then on, and before then
+ * @param params.failedFrom the window: whose last failure was from then on,
+ * @param params.failedBefore and before then
  * @param params.kinds of error; all if not given
  * @param params.limit 1 to 1,000; 1,000 if not given
  * @returns how many are tried again

@@ -15,7 +15,11 @@ import type {
 } from './types.js';
 import { checkBatch, checkConnectionKey, checkLimit, checkUuid, refuse } from './validation.js';
 
-/** How a recorded operation ended: a failure says why, and nothing else does. */
+/**
+ * How a recorded operation ended: a failure says why, and nothing else does.
+ *
+ * @inline
+ */
 type Outcome = { status: 'error'; error: SyncError } | { status: Exclude<SyncStatus, 'error'>; error: null };
 
 /** One sync operation, as recorded. `id` is a bigint, as text. */
@@ -28,13 +32,21 @@ export type SyncLogEntry = Refined<
 /** One sync operation that concerned a contact, and the CRM that it was with. */
 export type ContactSyncLogEntry = SyncLogEntry & { provider: Provider };
 
-/** One failed sync operation, as recorded. */
+/**
+ * One failed sync operation, as recorded.
+ *
+ * @interface
+ */
 export type SyncLogFailure = Refined<
   queries.SyncLogListFailuresResult,
   { direction: SyncDirection; status: 'error'; error: SyncError }
 >;
 
-/** How often a kind of error happened, and when last. */
+/**
+ * How often a kind of error happened, and when last.
+ *
+ * @interface
+ */
 export type SyncErrorCount = Refined<queries.SyncLogCountErrorsByKindResult, { kind: SyncErrorKind }>;
 
 /** Which page of a timeline: the newest, or the one before an entry. */

@@ -5,7 +5,7 @@ import { outboundChangeAnnounce } from './outbound-changes.js';
 import type { Queryable } from './prepared-query.js';
 import type { Refined } from './refined.js';
 import { timestampParameter } from './timestamps.js';
-import type { Provider, SyncError, SyncRunOutcome, Timestamp, TimestampInput } from './types.js';
+import type { Json, Provider, SyncError, SyncRunOutcome, Timestamp, TimestampInput } from './types.js';
 import {
   checkConnectionKey,
   checkId,
@@ -25,13 +25,25 @@ export interface RunKey extends ConnectionKey {
   runId: string;
 }
 
-/** A claimed connection: the run is the lease. */
+/**
+ * A claimed connection: the run is the lease.
+ *
+ * @interface
+ */
 export type ClaimedRun = Refined<queries.SyncRunClaimResult, { provider: Provider }>;
 
-/** A run whose worker gave no sign of life until its lease ran out. */
+/**
+ * A run whose worker gave no sign of life until its lease ran out.
+ *
+ * @interface
+ */
 export type AbandonedRun = queries.SyncRunSweepResult;
 
-/** A run: what is syncing, or how it ended. Counts are bigints, as text. */
+/**
+ * A run: what is syncing, or how it ended. Counts are bigints, as text.
+ *
+ * @interface
+ */
 export type SyncRun = Refined<
   queries.SyncRunListByConnectionResult,
   { outcome: SyncRunOutcome | null; error: SyncError | null }
@@ -114,8 +126,7 @@ export async function syncRunFinish(client: Queryable, params: RunKey & RunEnd):
   checkRunKey(params);
   checkOneOf({ field: 'outcome' }, params.outcome, ['success', 'failed', 'cancelled']);
   const end = params.outcome === 'failed' ? params : undefined;
-  const error =
-    end === undefined ? null : (checkSyncError({ field: 'error' }, end.error) as unknown as queries.Json);
+  const error = end === undefined ? null : (checkSyncError({ field: 'error' }, end.error) as unknown as Json);
   const reason = end?.reason ?? null;
   const retryAfterSeconds = end?.retryAfterSeconds ?? null;
   const credentialsVersion = end?.credentialsVersion ?? null;
@@ -171,8 +182,9 @@ export async function syncRunListByConnection(
  */
 export async function syncRunSweep(
   client: Queryable,
-  { limit = 100 }: { limit?: number | undefined } = {},
+  params: { limit?: number | undefined } = {},
 ): Promise<AbandonedRun[]> {
+  const { limit = 100 } = params;
   checkLimit(limit);
   return queries.syncRunSweep.run({ limit }, client);
 }

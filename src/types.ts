@@ -4,26 +4,32 @@
 
 /** The CRMs that can be connected (`crm_connections_provider_check`). */
 export const providers = ['agentos', 'reapit', 'alto', 'street', 'loop', 'custom'] as const;
+/** One of {@link providers}. */
 export type Provider = (typeof providers)[number];
 
 /** What a connection can be (`crm_connections_status_check`). */
 export const connectionStatuses = ['active', 'error', 'disconnected'] as const;
+/** One of {@link connectionStatuses}. */
 export type ConnectionStatus = (typeof connectionStatuses)[number];
 
 /** Which way a record went (`crm_sync_log_direction_check`): `inbound` is from the CRM. */
 export const syncDirections = ['inbound', 'outbound'] as const;
+/** One of {@link syncDirections}. */
 export type SyncDirection = (typeof syncDirections)[number];
 
 /** How a sync operation ended (`crm_sync_log_status_check`). */
 export const syncStatuses = ['success', 'skipped', 'error'] as const;
+/** One of {@link syncStatuses}. */
 export type SyncStatus = (typeof syncStatuses)[number];
 
 /** How a run ended (`crm_sync_runs_outcome_check`). */
 export const syncRunOutcomes = ['success', 'failed', 'abandoned', 'cancelled'] as const;
+/** One of {@link syncRunOutcomes}. */
 export type SyncRunOutcome = (typeof syncRunOutcomes)[number];
 
 /** What a CRM takes to resume a stream (`crm_sync_cursors_kind_check`). */
 export const cursorKinds = ['timestamp', 'token', 'page'] as const;
+/** One of {@link cursorKinds}. */
 export type CursorKind = (typeof cursorKinds)[number];
 
 /** Why a sync operation failed (`crm_sync_error_is_valid`). */
@@ -39,6 +45,7 @@ export const syncErrorKinds = [
   'provider',
   'internal',
 ] as const;
+/** One of {@link syncErrorKinds}. */
 export type SyncErrorKind = (typeof syncErrorKinds)[number];
 
 /** Why a sync operation failed. Never put a payload, a secret or personal data in it. */
@@ -92,3 +99,6 @@ export type Timestamp = string;
  * (`2026-11-23T10:30+01:00`), or a `Date`; in the years 1900 to 9998.
  */
 export type TimestampInput = string | Date;
+
+/** What JSON can hold. */
+export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };

@@ -24,4 +24,5 @@ export {
   type ProviderCredentials,
   type ReplaceOutcome,
   type StoredCredentials,
+  type StoredCredentialsOf,
 } from './stored.js';

@@ -1,5 +1,4 @@
-/** What JSON can hold. */
-export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
+import type { Json } from '../types.js';
 
 /** Deeper than any credentials, and shallow enough for whoever reads them recursively. */
 const deepest = 32;

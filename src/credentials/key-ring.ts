@@ -109,6 +109,7 @@ export class KeyRing {
     return decryptBy(key, jwe);
   }
 
+  /** What may be shown of it: no key. */
   toJSON(): { current: string; keys: KeyInfo[] } {
     return { current: this.current, keys: this.keys };
   }

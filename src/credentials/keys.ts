@@ -10,6 +10,7 @@ import { keyIdPattern } from './jwe.js';
  * decrypts.
  */
 export const keyAlgorithms = ['A256KW', 'A256GCMKW', 'RSA-OAEP-256', 'ECDH-ES+A256KW'] as const;
+/** One of {@link keyAlgorithms}. */
 export type KeyAlgorithm = (typeof keyAlgorithms)[number];
 
 /** A JWK (RFC 7517) that names itself and its algorithm. */

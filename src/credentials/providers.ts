@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { CrmSchemaError } from '../errors.js';
-import type { Provider } from '../types.js';
+import type { Json, Provider } from '../types.js';
 import { checkProvider } from '../validation.js';
-import { isStorableJson, type Json } from './json.js';
+import { isStorableJson } from './json.js';
 
 /**
  * What each CRM wants to be signed in with. Facts from the vendors' documentation; where a vendor
@@ -151,7 +151,11 @@ function isSafeUrl(value: string): boolean {
 
 const schemas = { agentos, reapit, alto, street, loop, custom } satisfies Record<Provider, z.ZodType>;
 
-/** The credentials of each CRM, decrypted. */
+/**
+ * The credentials of each CRM, decrypted.
+ *
+ * @interface
+ */
 export type CredentialsByProvider = { [P in Provider]: z.infer<(typeof schemas)[P]> };
 
 /** The credentials of a CRM, decrypted; without a type argument, those of any. */

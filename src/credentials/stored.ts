@@ -16,8 +16,10 @@ import { jsonParameter } from './jwe.js';
 import type { KeyRing } from './key-ring.js';
 import type { Credentials } from './providers.js';
 
-interface StoredCredentialsOf<P extends Provider>
+/** What is stored of a connection to one CRM, decrypted. */
+export interface StoredCredentialsOf<P extends Provider>
   extends Omit<ConnectionCredentials, 'provider' | 'credentials'> {
+  /** Which CRM. */
   provider: P;
   /** Not shown by `console.log`, `util.inspect` and `JSON.stringify`; a copy by spread is. */
   credentials: Credentials<P>;

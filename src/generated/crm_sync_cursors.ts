@@ -3,13 +3,13 @@ import { PreparedQuery } from '../prepared-query.js';
 
 import type { Timestamp } from '../types.js';
 
-/** 'SyncCursorList' parameters type */
+/** What {@link syncCursorList} takes. */
 export interface SyncCursorListParams {
   connectionId: string;
   organisationId: string;
 }
 
-/** 'SyncCursorList' return type */
+/** A row of {@link syncCursorList}. */
 export interface SyncCursorListResult {
   /** inbound: from the CRM to NurtureHub. outbound: the other way. */
   direction: string;
@@ -29,18 +29,13 @@ export interface SyncCursorListResult {
   version: number;
 }
 
-/** 'SyncCursorList' query type */
-export interface SyncCursorListQuery {
-  params: SyncCursorListParams;
-  result: SyncCursorListResult;
-}
-
 const syncCursorListIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":267,"b":282}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":312,"b":325}]}],"statement":"-- Where the streams of a connection stand: one row per stream, by primary key.\nselect\n  direction,\n  entity_type as \"entityType\",\n  kind,\n  synced_to_at as \"syncedTo\",\n  token,\n  page,\n  version,\n  moved_at as \"movedAt\"\nfrom crm_sync_cursors\nwhere organisation_id = :organisationId!::uuid\n  and connection_id = :connectionId!::uuid\norder by\n  direction,\n  entity_type"};
 
 /**
- * Query generated from SQL:
- * ```
- * -- Where the streams of a connection stand: one row per stream, by primary key.
+ * Where the streams of a connection stand: one row per stream, by primary key.
+ *
+ * @remarks
+ * ```sql
  * select
  *   direction,
  *   entity_type as "entityType",
@@ -61,7 +56,7 @@ const syncCursorListIR = {"usedParamSet":{"organisationId":true,"connectionId":t
 export const syncCursorList = new PreparedQuery<SyncCursorListParams,SyncCursorListResult>('syncCursorList', syncCursorListIR);
 
 
-/** 'SyncCursorReset' parameters type */
+/** What {@link syncCursorReset} takes. */
 export interface SyncCursorResetParams {
   connectionId: string;
   direction: string;
@@ -69,26 +64,21 @@ export interface SyncCursorResetParams {
   organisationId: string;
 }
 
-/** 'SyncCursorReset' return type */
+/** A row of {@link syncCursorReset}. */
 export interface SyncCursorResetResult {
   /** Counts the moves, so that a writer can tell whether the cursor is still where it read it. */
   version: number;
 }
 
-/** 'SyncCursorReset' query type */
-export interface SyncCursorResetQuery {
-  params: SyncCursorResetParams;
-  result: SyncCursorResetResult;
-}
-
 const syncCursorResetIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"direction":true,"entityType":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":340,"b":355}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":376,"b":389}]},{"name":"direction","required":true,"transform":{"type":"scalar"},"locs":[{"a":792,"b":802}]},{"name":"entityType","required":true,"transform":{"type":"scalar"},"locs":[{"a":839,"b":850}]}],"statement":"-- Lets one stream of a live connection begin again, and with an inbound one the connection's own cursor.\n-- One row, or none if there is no such stream. By primary keys; locks the connection for the transaction,\n-- then the cursor.\nwith connection as (\n  select\n    organisation_id,\n    id\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  for no key update\n),\nreset as (\n  update crm_sync_cursors as cursor\n  set\n    kind = null,\n    synced_to_at = null,\n    token = null,\n    page = null,\n    version = cursor.version + 1,\n    moved_at = crm_now()\n  from connection\n  where cursor.organisation_id = connection.organisation_id\n    and cursor.connection_id = connection.id\n    and cursor.direction = :direction!::text\n    and cursor.entity_type = :entityType!::text\n  returning\n    cursor.direction,\n    cursor.version\n),\nforgotten as (\n  update crm_connections\n  set last_synced_at = null\n  from connection\n  cross join reset\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and reset.direction = 'inbound'\n)\nselect version\nfrom reset"};
 
 /**
- * Query generated from SQL:
- * ```
- * -- Lets one stream of a live connection begin again, and with an inbound one the connection's own cursor.
- * -- One row, or none if there is no such stream. By primary keys; locks the connection for the transaction,
- * -- then the cursor.
+ * Lets one stream of a live connection begin again, and with an inbound one the connection's own cursor.
+ * One row, or none if there is no such stream. By primary keys; locks the connection for the transaction,
+ * then the cursor.
+ *
+ * @remarks
+ * ```sql
  * with connection as (
  *   select
  *     organisation_id,
@@ -133,7 +123,7 @@ const syncCursorResetIR = {"usedParamSet":{"organisationId":true,"connectionId":
 export const syncCursorReset = new PreparedQuery<SyncCursorResetParams,SyncCursorResetResult>('syncCursorReset', syncCursorResetIR);
 
 
-/** 'SyncCursorForget' parameters type */
+/** What {@link syncCursorForget} takes. */
 export interface SyncCursorForgetParams {
   connectionId: string;
   direction: string;
@@ -141,26 +131,21 @@ export interface SyncCursorForgetParams {
   organisationId: string;
 }
 
-/** 'SyncCursorForget' return type */
+/** A row of {@link syncCursorForget}. */
 export interface SyncCursorForgetResult {
   /** Counts the moves, so that a writer can tell whether the cursor is still where it read it. */
   version: number;
 }
 
-/** 'SyncCursorForget' query type */
-export interface SyncCursorForgetQuery {
-  params: SyncCursorForgetParams;
-  result: SyncCursorForgetResult;
-}
-
 const syncCursorForgetIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"direction":true,"entityType":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":355,"b":370}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":391,"b":404}]},{"name":"direction","required":true,"transform":{"type":"scalar"},"locs":[{"a":616,"b":626}]},{"name":"entityType","required":true,"transform":{"type":"scalar"},"locs":[{"a":661,"b":672}]}],"statement":"-- Removes the cursor of a stream that is not synced any more, so that it holds up the connection's own\n-- cursor no longer. One row, or none if there is no such stream. By primary key; locks the connection for\n-- the transaction, then the cursor.\nwith connection as (\n  select\n    organisation_id,\n    id\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n)\ndelete from crm_sync_cursors as cursor\nusing connection\nwhere cursor.organisation_id = connection.organisation_id\n  and cursor.connection_id = connection.id\n  and cursor.direction = :direction!::text\n  and cursor.entity_type = :entityType!::text\nreturning cursor.version"};
 
 /**
- * Query generated from SQL:
- * ```
- * -- Removes the cursor of a stream that is not synced any more, so that it holds up the connection's own
- * -- cursor no longer. One row, or none if there is no such stream. By primary key; locks the connection for
- * -- the transaction, then the cursor.
+ * Removes the cursor of a stream that is not synced any more, so that it holds up the connection's own
+ * cursor no longer. One row, or none if there is no such stream. By primary key; locks the connection for
+ * the transaction, then the cursor.
+ *
+ * @remarks
+ * ```sql
  * with connection as (
  *   select
  *     organisation_id,

@@ -3,21 +3,17 @@ import { PreparedQuery } from '../prepared-query.js';
 
 import type { Timestamp, TimestampInput } from '../types.js';
 
-export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+import type { Json } from '../types.js';
 
-export type NumberOrString = number | string;
-
-export type stringArray = (string)[];
-
-/** 'SyncFailureClaim' parameters type */
+/** What {@link syncFailureClaim} takes. */
 export interface SyncFailureClaimParams {
   connectionId: string;
   limit: number;
   organisationId: string;
-  runId: NumberOrString;
+  runId: number | string;
 }
 
-/** 'SyncFailureClaim' return type */
+/** A row of {@link syncFailureClaim}. */
 export interface SyncFailureClaimResult {
   /** How many attempts have failed since it first failed, or since a person asked to try again. */
   attempts: number | null;
@@ -33,22 +29,17 @@ export interface SyncFailureClaimResult {
   recordId: string | null;
 }
 
-/** 'SyncFailureClaim' query type */
-export interface SyncFailureClaimQuery {
-  params: SyncFailureClaimParams;
-  result: SyncFailureClaimResult;
-}
-
 const syncFailureClaimIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"runId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":646,"b":661},{"a":866,"b":881},{"a":1253,"b":1268},{"a":1681,"b":1696}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":682,"b":695},{"a":917,"b":930},{"a":1308,"b":1321},{"a":1736,"b":1749}]},{"name":"runId","required":true,"transform":{"type":"scalar"},"locs":[{"a":955,"b":961}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1430,"b":1436}]}],"statement":"-- Claims the failing records of a connection that are to be tried again, those due longest first, for the\n-- worker that holds its run: the claim itself puts off the next attempt, so that a record over which\n-- workers die does not hold up the others. At most `limit` rows; one row of nulls if there is nothing to\n-- claim; none if the run is lost. By crm_sync_failures_next_attempt_at_idx; locks the connection for the\n-- transaction, then the run and the failures. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\nconnection as (\n  select\n    organisation_id,\n    id\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  for no key update\n),\nrun as (\n  select run.id\n  from connection\n  cross join crm_sync_runs as run\n  where run.organisation_id = :organisationId!::uuid\n    and run.connection_id = :connectionId!::uuid\n    and run.id = :runId!::bigint\n    and run.ended_at is null\n    and run.expires_at > (select at from clock)\n  for no key update of run\n),\ndue as (\n  select\n    failure.direction,\n    failure.entity_type,\n    failure.record_id\n  from run\n  cross join crm_sync_failures as failure\n  where failure.organisation_id = :organisationId!::uuid\n    and failure.connection_id = :connectionId!::uuid\n    and failure.next_attempt_at <= (select at from clock)\n  order by failure.next_attempt_at\n  limit :limit!::integer\n  for no key update of failure\n),\nclaimed as (\n  update crm_sync_failures as failure\n  set next_attempt_at = clock.at + crm_sync_backoff(failure.attempts + 1, 60, 21600)\n  from due\n  cross join clock\n  where failure.organisation_id = :organisationId!::uuid\n    and failure.connection_id = :connectionId!::uuid\n    and failure.direction = due.direction\n    and failure.entity_type = due.entity_type\n    and failure.record_id = due.record_id\n  returning\n    failure.direction,\n    failure.entity_type,\n    failure.record_id,\n    failure.attempts,\n    failure.error,\n    failure.first_failed_at\n)\nselect\n  claimed.direction as \"direction?\",\n  claimed.entity_type as \"entityType?\",\n  claimed.record_id as \"recordId?\",\n  claimed.attempts as \"attempts?\",\n  claimed.error as \"error?\",\n  claimed.first_failed_at as \"firstFailedAt?\"\nfrom run\nleft join claimed on true"};
 
 /**
- * Query generated from SQL:
- * ```
- * -- Claims the failing records of a connection that are to be tried again, those due longest first, for the
- * -- worker that holds its run: the claim itself puts off the next attempt, so that a record over which
- * -- workers die does not hold up the others. At most `limit` rows; one row of nulls if there is nothing to
- * -- claim; none if the run is lost. By crm_sync_failures_next_attempt_at_idx; locks the connection for the
- * -- transaction, then the run and the failures. At READ COMMITTED.
+ * Claims the failing records of a connection that are to be tried again, those due longest first, for the
+ * worker that holds its run: the claim itself puts off the next attempt, so that a record over which
+ * workers die does not hold up the others. At most `limit` rows; one row of nulls if there is nothing to
+ * claim; none if the run is lost. By crm_sync_failures_next_attempt_at_idx; locks the connection for the
+ * transaction, then the run and the failures. At READ COMMITTED.
+ *
+ * @remarks
+ * ```sql
  * with clock as materialized (
  *   select crm_now() as at
  * ),
@@ -119,33 +110,28 @@ const syncFailureClaimIR = {"usedParamSet":{"organisationId":true,"connectionId"
 export const syncFailureClaim = new PreparedQuery<SyncFailureClaimParams,SyncFailureClaimResult>('syncFailureClaim', syncFailureClaimIR);
 
 
-/** 'SyncFailureCountByKind' parameters type */
+/** What {@link syncFailureCountByKind} takes. */
 export interface SyncFailureCountByKindParams {
   connectionId: string;
-  kinds: stringArray;
+  kinds: string[];
   organisationId: string;
 }
 
-/** 'SyncFailureCountByKind' return type */
+/** A row of {@link syncFailureCountByKind}. */
 export interface SyncFailureCountByKindResult {
   count: number;
   givenUpCount: number;
   kind: string;
 }
 
-/** 'SyncFailureCountByKind' query type */
-export interface SyncFailureCountByKindQuery {
-  params: SyncFailureCountByKindParams;
-  result: SyncFailureCountByKindResult;
-}
-
 const syncFailureCountByKindIR = {"usedParamSet":{"kinds":true,"organisationId":true,"connectionId":true},"params":[{"name":"kinds","required":true,"transform":{"type":"scalar"},"locs":[{"a":288,"b":294}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":546,"b":561}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":603,"b":616}]}],"statement":"-- How many records of a connection fail, by the kind of their error, most first; each kind is counted up\n-- to 1,000. At most ten rows; by crm_sync_failures_kind_idx.\nselect\n  wanted.kind as \"kind!\",\n  failures.count as \"count!\",\n  failures.given_up_count as \"givenUpCount!\"\nfrom unnest(:kinds!::text[]) as wanted (kind)\ncross join lateral (\n  select\n    count(*)::integer as count,\n    count(gave_up_at)::integer as given_up_count\n  from (\n    select failure.gave_up_at\n    from crm_sync_failures as failure\n    where failure.organisation_id = :organisationId!::uuid\n      and failure.connection_id = :connectionId!::uuid\n      and failure.kind = wanted.kind\n    limit 1000\n  ) as counted\n) as failures\nwhere failures.count > 0\norder by\n  failures.count desc,\n  wanted.kind"};
 
 /**
- * Query generated from SQL:
- * ```
- * -- How many records of a connection fail, by the kind of their error, most first; each kind is counted up
- * -- to 1,000. At most ten rows; by crm_sync_failures_kind_idx.
+ * How many records of a connection fail, by the kind of their error, most first; each kind is counted up
+ * to 1,000. At most ten rows; by crm_sync_failures_kind_idx.
+ *
+ * @remarks
+ * ```sql
  * select
  *   wanted.kind as "kind!",
  *   failures.count as "count!",
@@ -173,17 +159,17 @@ const syncFailureCountByKindIR = {"usedParamSet":{"kinds":true,"organisationId":
 export const syncFailureCountByKind = new PreparedQuery<SyncFailureCountByKindParams,SyncFailureCountByKindResult>('syncFailureCountByKind', syncFailureCountByKindIR);
 
 
-/** 'SyncFailureList' parameters type */
+/** What {@link syncFailureList} takes. */
 export interface SyncFailureListParams {
-  beforeId?: NumberOrString | null | void;
+  beforeId?: number | string | null | void;
   beforeLastFailedAt?: TimestampInput | null | void;
   connectionId: string;
-  kinds: stringArray;
+  kinds: string[];
   limit: number;
   organisationId: string;
 }
 
-/** 'SyncFailureList' return type */
+/** A row of {@link syncFailureList}. */
 export interface SyncFailureListResult {
   /** How many attempts have failed since it first failed, or since a person asked to try again. */
   attempts: number;
@@ -207,19 +193,14 @@ export interface SyncFailureListResult {
   recordId: string;
 }
 
-/** 'SyncFailureList' query type */
-export interface SyncFailureListQuery {
-  params: SyncFailureListParams;
-  result: SyncFailureListResult;
-}
-
 const syncFailureListIR = {"usedParamSet":{"kinds":true,"organisationId":true,"connectionId":true,"beforeLastFailedAt":true,"beforeId":true,"limit":true},"params":[{"name":"kinds","required":true,"transform":{"type":"scalar"},"locs":[{"a":527,"b":533}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":671,"b":686}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":726,"b":739}]},{"name":"beforeLastFailedAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":907,"b":925},{"a":1014,"b":1032}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":1073,"b":1081}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1191,"b":1197},{"a":1285,"b":1291}]}],"statement":"-- The records of a connection that fail, of some kinds of error, newest failure first, a page at a time.\n-- At most `limit` rows; by crm_sync_failures_kind_idx, a page of each kind at most.\nselect\n  failure.id,\n  failure.direction,\n  failure.entity_type as \"entityType\",\n  failure.record_id as \"recordId\",\n  failure.attempts,\n  failure.error,\n  failure.first_failed_at as \"firstFailedAt\",\n  failure.last_failed_at as \"lastFailedAt\",\n  failure.next_attempt_at as \"nextAttemptAt\",\n  failure.gave_up_at as \"gaveUpAt\"\nfrom unnest(:kinds!::text[]) as wanted (kind)\ncross join lateral (\n  select failure.*\n  from crm_sync_failures as failure\n  where failure.organisation_id = :organisationId!::uuid\n    and failure.connection_id = :connectionId!::uuid\n    and failure.kind = wanted.kind\n    -- Not coalesce: row-level security would keep such a comparison from the index.\n    and failure.last_failed_at <= least(:beforeLastFailedAt::timestamptz, 'infinity')\n    and (failure.last_failed_at, failure.id) < (\n      least(:beforeLastFailedAt::timestamptz, 'infinity'),\n      least(:beforeId::bigint, 9223372036854775807)\n    )\n  order by\n    failure.last_failed_at desc,\n    failure.id desc\n  limit :limit!::integer\n) as failure\norder by\n  failure.last_failed_at desc,\n  failure.id desc\nlimit :limit!::integer"};
 
 /**
- * Query generated from SQL:
- * ```
- * -- The records of a connection that fail, of some kinds of error, newest failure first, a page at a time.
- * -- At most `limit` rows; by crm_sync_failures_kind_idx, a page of each kind at most.
+ * The records of a connection that fail, of some kinds of error, newest failure first, a page at a time.
+ * At most `limit` rows; by crm_sync_failures_kind_idx, a page of each kind at most.
+ *
+ * @remarks
+ * ```sql
  * select
  *   failure.id,
  *   failure.direction,
@@ -258,36 +239,31 @@ const syncFailureListIR = {"usedParamSet":{"kinds":true,"organisationId":true,"c
 export const syncFailureList = new PreparedQuery<SyncFailureListParams,SyncFailureListResult>('syncFailureList', syncFailureListIR);
 
 
-/** 'SyncFailureReplay' parameters type */
+/** What {@link syncFailureReplay} takes. */
 export interface SyncFailureReplayParams {
   connectionId: string;
   failedBefore: TimestampInput;
   failedFrom: TimestampInput;
-  kinds: stringArray;
+  kinds: string[];
   limit: number;
   organisationId: string;
 }
 
-/** 'SyncFailureReplay' return type */
+/** A row of {@link syncFailureReplay}. */
 export interface SyncFailureReplayResult {
   replayed: number;
-}
-
-/** 'SyncFailureReplay' query type */
-export interface SyncFailureReplayQuery {
-  params: SyncFailureReplayParams;
-  result: SyncFailureReplayResult;
 }
 
 const syncFailureReplayIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"kinds":true,"failedFrom":true,"failedBefore":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":548,"b":563},{"a":846,"b":861},{"a":1491,"b":1506}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":584,"b":597},{"a":901,"b":914},{"a":1546,"b":1559}]},{"name":"kinds","required":true,"transform":{"type":"scalar"},"locs":[{"a":949,"b":955}]},{"name":"failedFrom","required":true,"transform":{"type":"scalar"},"locs":[{"a":1000,"b":1011}]},{"name":"failedBefore","required":true,"transform":{"type":"scalar"},"locs":[{"a":1059,"b":1072}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1243,"b":1249}]}],"statement":"-- Lets failing records of a live connection be tried again from now on, given-up ones among them, as if\n-- they had not failed before: those of some kinds whose last failure was in a window, oldest first, at\n-- most `limit`; those that are due already are left as they are. One row: how many. By\n-- crm_sync_failures_kind_idx; locks the connection for the transaction, then the failures.\nwith clock as materialized (\n  select crm_now() as at\n),\nconnection as (\n  select\n    organisation_id,\n    id\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  for no key update\n),\nwanted as (\n  select\n    failure.direction,\n    failure.entity_type,\n    failure.record_id\n  from connection\n  cross join crm_sync_failures as failure\n  where failure.organisation_id = :organisationId!::uuid\n    and failure.connection_id = :connectionId!::uuid\n    and failure.kind = any(:kinds!::text[])\n    and failure.last_failed_at >= :failedFrom!::timestamptz\n    and failure.last_failed_at < :failedBefore!::timestamptz\n    and (failure.next_attempt_at > (select at from clock) or failure.next_attempt_at is null)\n  order by\n    failure.last_failed_at,\n    failure.id\n  limit :limit!::integer\n  for no key update of failure\n),\nreplayed as (\n  update crm_sync_failures as failure\n  set\n    attempts = 0,\n    next_attempt_at = clock.at,\n    gave_up_at = null\n  from wanted\n  cross join clock\n  where failure.organisation_id = :organisationId!::uuid\n    and failure.connection_id = :connectionId!::uuid\n    and failure.direction = wanted.direction\n    and failure.entity_type = wanted.entity_type\n    and failure.record_id = wanted.record_id\n  returning failure.id\n),\nrequested as (\n  -- As connectionRequestSync does for a person.\n  update crm_connections\n  set\n    sync_requested_at = coalesce(sync_requested_at, clock.at),\n    not_before_at = null,\n    next_sync_at = least(next_sync_at, clock.at)\n  from connection\n  cross join clock\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and exists (select from replayed)\n)\nselect\n  (select count(*) from replayed)::integer as \"replayed!\"\nfrom connection"};
 
 /**
- * Query generated from SQL:
- * ```
- * -- Lets failing records of a live connection be tried again from now on, given-up ones among them, as if
- * -- they had not failed before: those of some kinds whose last failure was in a window, oldest first, at
- * -- most `limit`; those that are due already are left as they are. One row: how many. By
- * -- crm_sync_failures_kind_idx; locks the connection for the transaction, then the failures.
+ * Lets failing records of a live connection be tried again from now on, given-up ones among them, as if
+ * they had not failed before: those of some kinds whose last failure was in a window, oldest first, at
+ * most `limit`; those that are due already are left as they are. One row: how many. By
+ * crm_sync_failures_kind_idx; locks the connection for the transaction, then the failures.
+ *
+ * @remarks
+ * ```sql
  * with clock as materialized (
  *   select crm_now() as at
  * ),

@@ -3,44 +3,31 @@ import { PreparedQuery } from '../prepared-query.js';
 
 import type { Timestamp, TimestampInput } from '../types.js';
 
-export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+import type { Json } from '../types.js';
 
-export type JsonArray = (Json)[];
-
-export type NumberOrString = number | string;
-
-export type TimestampInputArray = (TimestampInput)[];
-
-export type stringArray = (string)[];
-
-/** 'SyncLogCountErrorsByKind' parameters type */
+/** What {@link syncLogCountErrorsByKind} takes. */
 export interface SyncLogCountErrorsByKindParams {
   connectionId: string;
   organisationId: string;
   since: TimestampInput;
 }
 
-/** 'SyncLogCountErrorsByKind' return type */
+/** A row of {@link syncLogCountErrorsByKind}. */
 export interface SyncLogCountErrorsByKindResult {
   count: number;
   kind: string;
   lastAt: Timestamp;
 }
 
-/** 'SyncLogCountErrorsByKind' query type */
-export interface SyncLogCountErrorsByKindQuery {
-  params: SyncLogCountErrorsByKindParams;
-  result: SyncLogCountErrorsByKindResult;
-}
-
 const syncLogCountErrorsByKindIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"since":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":442,"b":457}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":496,"b":509}]},{"name":"since","required":true,"transform":{"type":"scalar"},"locs":[{"a":561,"b":567}]}],"statement":"-- How often a connection failed since a time, by the error's kind, most frequent first. At most ten\n-- rows, one for each kind; by crm_sync_log_status_connection_id_idx, reading the failures of that\n-- time. «is true» keeps the planner from the primary key, which would read the successes, too.\nselect\n  error ->> 'kind' as \"kind!\",\n  count(*)::integer as \"count!\",\n  max(occurred_at) as \"lastAt!\"\nfrom crm_sync_log\nwhere (organisation_id = :organisationId!::uuid) is true\n  and connection_id = :connectionId!::uuid\n  and status = 'error'\n  and occurred_at >= :since!::timestamptz\ngroup by error ->> 'kind'\norder by\n  count(*) desc,\n  error ->> 'kind'"};
 
 /**
- * Query generated from SQL:
- * ```
- * -- How often a connection failed since a time, by the error's kind, most frequent first. At most ten
- * -- rows, one for each kind; by crm_sync_log_status_connection_id_idx, reading the failures of that
- * -- time. «is true» keeps the planner from the primary key, which would read the successes, too.
+ * How often a connection failed since a time, by the error's kind, most frequent first. At most ten
+ * rows, one for each kind; by crm_sync_log_status_connection_id_idx, reading the failures of that
+ * time. «is true» keeps the planner from the primary key, which would read the successes, too.
+ *
+ * @remarks
+ * ```sql
  * select
  *   error ->> 'kind' as "kind!",
  *   count(*)::integer as "count!",
@@ -59,16 +46,16 @@ const syncLogCountErrorsByKindIR = {"usedParamSet":{"organisationId":true,"conne
 export const syncLogCountErrorsByKind = new PreparedQuery<SyncLogCountErrorsByKindParams,SyncLogCountErrorsByKindResult>('syncLogCountErrorsByKind', syncLogCountErrorsByKindIR);
 
 
-/** 'SyncLogListByConnection' parameters type */
+/** What {@link syncLogListByConnection} takes. */
 export interface SyncLogListByConnectionParams {
-  beforeId?: NumberOrString | null | void;
+  beforeId?: number | string | null | void;
   beforeOccurredAt?: TimestampInput | null | void;
   connectionId: string;
   limit: number;
   organisationId: string;
 }
 
-/** 'SyncLogListByConnection' return type */
+/** A row of {@link syncLogListByConnection}. */
 export interface SyncLogListByConnectionResult {
   /** The connection that was synced. */
   connectionId: string;
@@ -92,19 +79,14 @@ export interface SyncLogListByConnectionResult {
   status: string;
 }
 
-/** 'SyncLogListByConnection' query type */
-export interface SyncLogListByConnectionQuery {
-  params: SyncLogListByConnectionParams;
-  result: SyncLogListByConnectionResult;
-}
-
 const syncLogListByConnectionIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":427,"b":442}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":472,"b":485}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":603,"b":619},{"a":685,"b":701}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":740,"b":748}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":829,"b":835}]}],"statement":"-- The timeline of a connection, newest first: the page of at most `limit` events before the given\n-- one. By the primary key, read backwards.\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  occurred_at as \"occurredAt\",\n  id,\n  direction,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  internal_id as \"internalId\",\n  status,\n  error\nfrom crm_sync_log\nwhere organisation_id = :organisationId!::uuid\n  and connection_id = :connectionId!::uuid\n  -- Not coalesce: row-level security would keep such a comparison from the index.\n  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')\n  and (occurred_at, id) < (\n    least(:beforeOccurredAt::timestamptz, 'infinity'),\n    least(:beforeId::bigint, 9223372036854775807)\n  )\norder by\n  occurred_at desc,\n  id desc\nlimit :limit!::integer"};
 
 /**
- * Query generated from SQL:
- * ```
- * -- The timeline of a connection, newest first: the page of at most `limit` events before the given
- * -- one. By the primary key, read backwards.
+ * The timeline of a connection, newest first: the page of at most `limit` events before the given
+ * one. By the primary key, read backwards.
+ *
+ * @remarks
+ * ```sql
  * select
  *   organisation_id as "organisationId",
  *   connection_id as "connectionId",
@@ -134,16 +116,16 @@ const syncLogListByConnectionIR = {"usedParamSet":{"organisationId":true,"connec
 export const syncLogListByConnection = new PreparedQuery<SyncLogListByConnectionParams,SyncLogListByConnectionResult>('syncLogListByConnection', syncLogListByConnectionIR);
 
 
-/** 'SyncLogListByContact' parameters type */
+/** What {@link syncLogListByContact} takes. */
 export interface SyncLogListByContactParams {
-  beforeId?: NumberOrString | null | void;
+  beforeId?: number | string | null | void;
   beforeOccurredAt?: TimestampInput | null | void;
   contactId: string;
   limit: number;
   organisationId: string;
 }
 
-/** 'SyncLogListByContact' return type */
+/** A row of {@link syncLogListByContact}. */
 export interface SyncLogListByContactResult {
   /** The connection that was synced. */
   connectionId: string;
@@ -169,20 +151,15 @@ export interface SyncLogListByContactResult {
   status: string;
 }
 
-/** 'SyncLogListByContact' query type */
-export interface SyncLogListByContactQuery {
-  params: SyncLogListByContactParams;
-  result: SyncLogListByContactResult;
-}
-
 const syncLogListByContactIR = {"usedParamSet":{"organisationId":true,"contactId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":852,"b":867}]},{"name":"contactId","required":true,"transform":{"type":"scalar"},"locs":[{"a":897,"b":907}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":1027,"b":1043},{"a":1113,"b":1129}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":1170,"b":1178}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1269,"b":1275}]}],"statement":"-- The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before\n-- the given one, each with its connection's provider. By crm_sync_log_internal_id_idx, and\n-- crm_connections_pkey for each event.\nselect\n  event.organisation_id as \"organisationId\",\n  event.connection_id as \"connectionId\",\n  connection.provider,\n  event.occurred_at as \"occurredAt\",\n  event.id,\n  event.direction,\n  event.entity_type as \"entityType\",\n  event.external_id as \"externalId\",\n  event.internal_id as \"internalId\",\n  event.status,\n  event.error\nfrom (\n  -- Limited here, so that the page is read by its index and no more than it.\n  select\n    organisation_id,\n    connection_id,\n    occurred_at,\n    id,\n    direction,\n    entity_type,\n    external_id,\n    internal_id,\n    status,\n    error\n  from crm_sync_log\n  where organisation_id = :organisationId!::uuid\n    and internal_id = :contactId!::uuid\n    -- Not coalesce: row-level security would keep such a comparison from the index.\n  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')\n    and (occurred_at, id) < (\n      least(:beforeOccurredAt::timestamptz, 'infinity'),\n      least(:beforeId::bigint, 9223372036854775807)\n    )\n  order by\n    occurred_at desc,\n    id desc\n  limit :limit!::integer\n) as event\ninner join crm_connections as connection\n  on connection.organisation_id = event.organisation_id\n  and connection.id = event.connection_id\norder by\n  event.occurred_at desc,\n  event.id desc"};
 
 /**
- * Query generated from SQL:
- * ```
- * -- The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before
- * -- the given one, each with its connection's provider. By crm_sync_log_internal_id_idx, and
- * -- crm_connections_pkey for each event.
+ * The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before
+ * the given one, each with its connection's provider. By crm_sync_log_internal_id_idx, and
+ * crm_connections_pkey for each event.
+ *
+ * @remarks
+ * ```sql
  * select
  *   event.organisation_id as "organisationId",
  *   event.connection_id as "connectionId",
@@ -233,16 +210,16 @@ const syncLogListByContactIR = {"usedParamSet":{"organisationId":true,"contactId
 export const syncLogListByContact = new PreparedQuery<SyncLogListByContactParams,SyncLogListByContactResult>('syncLogListByContact', syncLogListByContactIR);
 
 
-/** 'SyncLogListFailures' parameters type */
+/** What {@link syncLogListFailures} takes. */
 export interface SyncLogListFailuresParams {
-  beforeId?: NumberOrString | null | void;
+  beforeId?: number | string | null | void;
   beforeOccurredAt?: TimestampInput | null | void;
   connectionId: string;
   limit: number;
   organisationId: string;
 }
 
-/** 'SyncLogListFailures' return type */
+/** A row of {@link syncLogListFailures}. */
 export interface SyncLogListFailuresResult {
   /** The connection that was synced. */
   connectionId: string;
@@ -266,20 +243,15 @@ export interface SyncLogListFailuresResult {
   status: string;
 }
 
-/** 'SyncLogListFailures' query type */
-export interface SyncLogListFailuresQuery {
-  params: SyncLogListFailuresParams;
-  result: SyncLogListFailuresResult;
-}
-
 const syncLogListFailuresIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":536,"b":551}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":590,"b":603}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":744,"b":760},{"a":826,"b":842}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":881,"b":889}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":970,"b":976}]}],"statement":"-- The failures of a connection, newest first: the page of at most `limit` events before the given\n-- one. By crm_sync_log_status_connection_id_idx; «is true» keeps the planner from the primary key,\n-- which would read the successes, too.\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  occurred_at as \"occurredAt\",\n  id,\n  direction,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  internal_id as \"internalId\",\n  status,\n  error as \"error!\"\nfrom crm_sync_log\nwhere (organisation_id = :organisationId!::uuid) is true\n  and connection_id = :connectionId!::uuid\n  and status = 'error'\n  -- Not coalesce: row-level security would keep such a comparison from the index.\n  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')\n  and (occurred_at, id) < (\n    least(:beforeOccurredAt::timestamptz, 'infinity'),\n    least(:beforeId::bigint, 9223372036854775807)\n  )\norder by\n  occurred_at desc,\n  id desc\nlimit :limit!::integer"};
 
 /**
- * Query generated from SQL:
- * ```
- * -- The failures of a connection, newest first: the page of at most `limit` events before the given
- * -- one. By crm_sync_log_status_connection_id_idx; «is true» keeps the planner from the primary key,
- * -- which would read the successes, too.
+ * The failures of a connection, newest first: the page of at most `limit` events before the given
+ * one. By crm_sync_log_status_connection_id_idx; «is true» keeps the planner from the primary key,
+ * which would read the successes, too.
+ *
+ * @remarks
+ * ```sql
  * select
  *   organisation_id as "organisationId",
  *   connection_id as "connectionId",
@@ -310,38 +282,33 @@ const syncLogListFailuresIR = {"usedParamSet":{"organisationId":true,"connection
 export const syncLogListFailures = new PreparedQuery<SyncLogListFailuresParams,SyncLogListFailuresResult>('syncLogListFailures', syncLogListFailuresIR);
 
 
-/** 'SyncLogRecord' parameters type */
+/** What {@link syncLogRecord} takes. */
 export interface SyncLogRecordParams {
   connectionId: string;
-  directions: stringArray;
-  entityTypes: stringArray;
-  errors: JsonArray;
-  externalIds: stringArray;
-  internalIds: stringArray;
-  occurredAts: TimestampInputArray;
+  directions: string[];
+  entityTypes: string[];
+  errors: Json[];
+  externalIds: string[];
+  internalIds: string[];
+  occurredAts: TimestampInput[];
   organisationId: string;
-  statuses: stringArray;
+  statuses: string[];
 }
 
-/** 'SyncLogRecord' return type */
+/** A row of {@link syncLogRecord}. */
 export interface SyncLogRecordResult {
   recorded: number;
-}
-
-/** 'SyncLogRecord' query type */
-export interface SyncLogRecordQuery {
-  params: SyncLogRecordParams;
-  result: SyncLogRecordResult;
 }
 
 const syncLogRecordIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"occurredAts":true,"directions":true,"entityTypes":true,"externalIds":true,"internalIds":true,"statuses":true,"errors":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":458,"b":473}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":486,"b":499}]},{"name":"occurredAts","required":true,"transform":{"type":"scalar"},"locs":[{"a":691,"b":703}]},{"name":"directions","required":true,"transform":{"type":"scalar"},"locs":[{"a":725,"b":736}]},{"name":"entityTypes","required":true,"transform":{"type":"scalar"},"locs":[{"a":751,"b":763}]},{"name":"externalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":778,"b":790}]},{"name":"internalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":805,"b":817}]},{"name":"statuses","required":true,"transform":{"type":"scalar"},"locs":[{"a":832,"b":841}]},{"name":"errors","required":true,"transform":{"type":"scalar"},"locs":[{"a":856,"b":863}]}],"statement":"-- Adds the events of one connection to the log, all or none, one array element each; an event\n-- without a time happened now. One row: how many were added. Locks the connection's row FOR KEY\n-- SHARE, which lets everything but its deletion go on.\nwith recorded as (\n  insert into crm_sync_log (\n    organisation_id,\n    connection_id,\n    occurred_at,\n    direction,\n    entity_type,\n    external_id,\n    internal_id,\n    status,\n    error\n  )\n  select\n    :organisationId!::uuid,\n    :connectionId!::uuid,\n    coalesce(event.occurred_at, now()),\n    event.direction,\n    event.entity_type,\n    event.external_id,\n    event.internal_id,\n    event.status,\n    event.error\n  from unnest(\n    :occurredAts!::timestamptz[],\n    :directions!::text[],\n    :entityTypes!::text[],\n    :externalIds!::text[],\n    :internalIds!::uuid[],\n    :statuses!::text[],\n    :errors!::jsonb[]\n  ) with ordinality as event (\n    occurred_at,\n    direction,\n    entity_type,\n    external_id,\n    internal_id,\n    status,\n    error,\n    position\n  )\n  order by event.position\n  returning 1\n)\nselect count(*)::integer as \"recorded!\"\nfrom recorded"};
 
 /**
- * Query generated from SQL:
- * ```
- * -- Adds the events of one connection to the log, all or none, one array element each; an event
- * -- without a time happened now. One row: how many were added. Locks the connection's row FOR KEY
- * -- SHARE, which lets everything but its deletion go on.
+ * Adds the events of one connection to the log, all or none, one array element each; an event
+ * without a time happened now. One row: how many were added. Locks the connection's row FOR KEY
+ * SHARE, which lets everything but its deletion go on.
+ *
+ * @remarks
+ * ```sql
  * with recorded as (
  *   insert into crm_sync_log (
  *     organisation_id,

@@ -1,29 +1,24 @@
 /** Types generated for queries found in "queries/organisations.sql" */
 import { PreparedQuery } from '../prepared-query.js';
 
-/** 'OrganisationSet' parameters type */
+/** What {@link organisationSet} takes. */
 export interface OrganisationSetParams {
   organisationId: string;
 }
 
-/** 'OrganisationSet' return type */
+/** A row of {@link organisationSet}. */
 export interface OrganisationSetResult {
   organisationId: string;
-}
-
-/** 'OrganisationSet' query type */
-export interface OrganisationSetQuery {
-  params: OrganisationSetParams;
-  result: OrganisationSetResult;
 }
 
 const organisationSetIR = {"usedParamSet":{"organisationId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":171,"b":186}]}],"statement":"-- Sets the organisation whose rows a member of crm_app sees until the end of the transaction. One row: the\n-- organisation. Touches no table.\nselect crm_set_organisation(:organisationId!::uuid) as \"organisationId!\""};
 
 /**
- * Query generated from SQL:
- * ```
- * -- Sets the organisation whose rows a member of crm_app sees until the end of the transaction. One row: the
- * -- organisation. Touches no table.
+ * Sets the organisation whose rows a member of crm_app sees until the end of the transaction. One row: the
+ * organisation. Touches no table.
+ *
+ * @remarks
+ * ```sql
  * select crm_set_organisation(:organisationId!::uuid) as "organisationId!"
  * ```
  */

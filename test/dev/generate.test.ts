@@ -1,8 +1,11 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { projectPath } from '../../dev/database.js';
 import { generate } from '../../dev/generate.js';
+import { PreparedQuery } from '../../src/prepared-query.js';
+import * as queries from '../../src/queries.js';
 import { useDatabase } from '../support/database.js';
 
 const database = useDatabase();
@@ -26,6 +29,32 @@ test('puts queries on our own runtime, by name', async () => {
   expect(output).toContain("export const one = new PreparedQuery<OneParams,OneResult>('one', oneIR);");
   expect(output).not.toContain('@pgtyped/runtime');
   expect(output).not.toContain('any');
+});
+
+test('documents a query by its comment, and names a type as TypeScript does', async () => {
+  const output = await generateOne(
+    '/* @name two */\n-- What it answers:\n-- two lines.\nselect count(*)::integer as "two!" from unnest(:ids!::text[]) as id;\n',
+  );
+  expect(output).toContain(
+    '/**\n * What it answers:\n * two lines.\n *\n * @remarks\n * ```sql\n * select count',
+  );
+  expect(output).toContain(
+    '/** What {@link two} takes. */\nexport interface TwoParams {\n  ids: string[];\n}',
+  );
+  expect(output).toContain('/** A row of {@link two}. */\nexport interface TwoResult {');
+  expect([...output.matchAll(/^export \w+ (\w+)/gm)].map(([, name]) => name)).toEqual([
+    'TwoParams',
+    'TwoResult',
+    'two',
+  ]);
+});
+
+test('the subpath ./queries has every query', async () => {
+  const files = (await readdir(projectPath('queries'))).map((name) => projectPath(`queries/${name}`));
+  const sources = await Promise.all(files.map((file) => readFile(file, 'utf8')));
+  const names = sources.flatMap((source) => [...source.matchAll(/@name (\w+)/g)].map(([, name]) => name));
+  const found = Object.entries(queries).filter(([, each]) => each instanceof PreparedQuery);
+  expect(found.map(([name]) => name).sort()).toEqual(names.sort());
 });
 
 // pgtyped exits 0 on every one of these.
