@@ -1,0 +1,169 @@
+/**
+ * Writes docs/api, the documentation of what the package exports, from the docstrings in src/: a page for
+ * each subpath.
+ *
+ *   npm run docs          writes the pages
+ *   npm run check:docs    changes nothing, and fails if they are stale
+ *
+ * Either way it fails on an export without a docstring, and on a link that leads nowhere.
+ */
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
+import { Application, Logger, LogLevel, OptionDefaults, TSConfigReader, type TypeDocOptions } from 'typedoc';
+import type { PluginOptions } from 'typedoc-plugin-markdown';
+import { projectPath } from './database.js';
+
+/** A package to be documented. */
+export interface PackageSources {
+  name: string;
+  /** The absolute paths of the modules that it exports. */
+  modules: readonly string[];
+  /** The absolute path of the tsconfig.json they are compiled by. */
+  tsconfig: string;
+  /** What typedoc need not complain of. */
+  exceptions?: TypeDocOptions;
+}
+
+const options: TypeDocOptions & Partial<PluginOptions> = {
+  plugin: ['typedoc-plugin-markdown'],
+  readme: 'none',
+  // A page says what is exported, not where it is in our source.
+  disableSources: true,
+  excludeInternal: true,
+  excludeExternals: true,
+  // The statement of a query: it is in queries/.
+  excludeTags: [...OptionDefaults.excludeTags, '@remarks'],
+  groupOrder: ['Functions', 'Classes', 'Variables', 'Interfaces', 'Type Aliases', '*'],
+  validation: { notExported: true, invalidLink: true, notDocumented: true },
+  requiredToBeDocumented: [
+    'Module',
+    'Variable',
+    'Function',
+    'Class',
+    'Method',
+    'Accessor',
+    'Interface',
+    'TypeAlias',
+  ],
+  outputFileStrategy: 'modules',
+  hidePageHeader: true,
+  hideBreadcrumbs: true,
+  parametersFormat: 'table',
+  interfacePropertiesFormat: 'table',
+  classPropertiesFormat: 'table',
+  typeAliasPropertiesFormat: 'table',
+  propertyMembersFormat: 'table',
+  tableColumnSettings: { hideInherited: true, hideOverrides: true },
+};
+
+/**
+ * The pages, by their names.
+ *
+ * @throws Error that names each export without a docstring, and each link that leads nowhere
+ */
+export async function apiPages({
+  name,
+  modules,
+  tsconfig,
+  exceptions,
+}: PackageSources): Promise<Map<string, string>> {
+  const folder = await mkdtemp(join(tmpdir(), 'crm-schema-docs-'));
+  try {
+    const imported = (module: string) => (module === 'index' ? name : `${name}/${module}`);
+    const own: TypeDocOptions & Partial<PluginOptions> = {
+      ...exceptions,
+      name,
+      entryPoints: [...modules],
+      tsconfig,
+      out: folder,
+      pageTitleTemplates: { module: ({ rawName }) => imported(rawName) },
+    };
+    const app = await Application.bootstrapWithPlugins({ ...options, ...own, logLevel: 'Warn' }, [
+      new TSConfigReader(),
+    ]);
+    const complaints = new Complaints();
+    app.logger = complaints;
+    const project = await app.convert();
+    if (project !== undefined) {
+      app.validate(project);
+      await app.generateOutputs(project);
+    }
+    if (complaints.lines.length > 0) throw new Error(complaints.lines.join('\n'));
+
+    const files = (await readdir(folder)).filter((file) => file !== 'README.md').sort();
+    const texts = await Promise.all(files.map((file) => readFile(join(folder, file), 'utf8')));
+    const pages = new Map(files.map((file, index) => [file, withoutAnchors(texts[index] as string, texts)]));
+    const list = files
+      .map((file) => [imported(file.replace(/\.md$/, '')), file] as const)
+      .sort(([left], [right]) => (left < right ? -1 : 1))
+      .map(([path, file]) => `- [\`${path}\`](${file})`);
+    return pages.set('README.md', `# What the package exports\n\n${list.join('\n')}\n`);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Keeps what typedoc complains of, and prints nothing. */
+class Complaints extends Logger {
+  readonly lines: string[] = [];
+
+  override log(message: string, level: LogLevel): void {
+    if (level >= LogLevel.Warn) this.lines.push(stripVTControlCharacters(message));
+  }
+}
+
+/** Each row of a table has an anchor, to most of which nothing links. */
+function withoutAnchors(page: string, pages: readonly string[]): string {
+  return page.replace(/<a id="([\w-]+)"><\/a> /g, (anchor, id) =>
+    pages.some((text) => text.includes(`#${id})`)) ? anchor : '',
+  );
+}
+
+/** This package: what its `exports` have types for. */
+async function thisPackage(): Promise<PackageSources> {
+  const { name, exports } = JSON.parse(await readFile(projectPath('package.json'), 'utf8'));
+  const types = Object.values<{ types?: string }>(exports).flatMap((target) => target.types ?? []);
+  const modules = types.map((path) =>
+    projectPath(path.replace('./dist/', 'src/').replace(/\.d\.ts$/, '.ts')),
+  );
+  return {
+    name,
+    modules,
+    tsconfig: projectPath('tsconfig.build.json'),
+    exceptions: {
+      intentionallyNotExported: ['Refined'],
+      // A condition on a type: nobody calls it.
+      intentionallyNotDocumented: ['index.ClientOf.__type.connect'],
+    },
+  };
+}
+
+async function main(checkOnly: boolean): Promise<void> {
+  const fresh = await apiPages(await thisPackage());
+  const folder = projectPath('docs/api');
+  const committed = new Map<string, string>();
+  for (const page of await readdir(folder).catch(() => [])) {
+    committed.set(page, await readFile(join(folder, page), 'utf8'));
+  }
+  const names = [...new Set([...fresh.keys(), ...committed.keys()])].sort();
+  const stale = names.filter((name) => fresh.get(name) !== committed.get(name));
+
+  if (checkOnly) {
+    if (stale.length > 0) throw new Error(`Stale in docs/api: ${stale.join(', ')}. Run: npm run docs`);
+    console.log(`docs/api is fresh: ${names.length} pages.`);
+    return;
+  }
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true });
+  for (const [name, text] of fresh) await writeFile(join(folder, name), text);
+  console.log(stale.length > 0 ? `Written to docs/api: ${stale.join(', ')}.` : 'docs/api was fresh.');
+}
+
+if (process.argv[1] === projectPath('dev/docs.ts')) {
+  await main(process.argv.includes('--check')).catch((error) => {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 1;
+  });
+}
