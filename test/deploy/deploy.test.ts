@@ -1,0 +1,147 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { validate as dockerfileProblems } from 'dockerfile-utils';
+import { expect, test } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import { projectPath } from '../../dev/database.js';
+import { runCli } from '../support/cli.js';
+import { useDatabase } from '../support/database.js';
+import { manifestProblems } from './manifests.js';
+import { workflowProblems } from './workflow.js';
+
+const database = useDatabase('empty');
+const folder = projectPath('examples/deploy');
+const { engines, bin } = JSON.parse(await readFile(projectPath('package.json'), 'utf8'));
+
+/** The release that is being made, or was made last. */
+const [, version] = /^## (\S+)$/m.exec(await readFile(projectPath('CHANGELOG.md'), 'utf8')) ?? [];
+
+function read(name: string): Promise<string> {
+  return readFile(`${folder}/${name}`, 'utf8');
+}
+
+/** The documents of a YAML file. */
+function documents(text: string) {
+  return parseAllDocuments(text, { merge: true, version: '1.1' }).map((document) => {
+    expect([...document.errors, ...document.warnings]).toEqual([]);
+    return document.toJS();
+  });
+}
+
+/** The commands `crm-schema …` of a job of the workflow, each as its arguments. */
+async function commandsOf(job: string): Promise<string[][]> {
+  const [{ jobs }] = documents(await read('github-actions.yml'));
+  const scripts = jobs[job].steps.flatMap(({ run = '' }: { run?: string }) => run.split('\n'));
+  return scripts
+    .filter((line: string) => line.startsWith('npx crm-schema '))
+    .map((line: string) =>
+      line
+        .replace(/ [>|] .*/, '')
+        .split(' ')
+        .slice(2),
+    );
+}
+
+test('the README lists the files', async () => {
+  const listed = [...(await read('README.md')).matchAll(/^\| \[([^\]]+)\]/gm)].map(([, name]) => name);
+  expect(['README.md', ...listed].sort()).toEqual((await readdir(folder)).sort());
+});
+
+test.each(['migrate-job.yaml', 'upkeep-cronjob.yaml'])('Kubernetes takes %s', async (name) => {
+  const manifests = documents(await read(name));
+  expect(manifests).toHaveLength(1);
+  for (const manifest of manifests) {
+    expect(manifestProblems(manifest)).toEqual([]);
+    const { template } = (manifest.spec.jobTemplate ?? manifest).spec;
+    expect(template.spec.restartPolicy).toBe('Never');
+    for (const container of [...(template.spec.initContainers ?? []), ...template.spec.containers]) {
+      expect(container.image).toBe(`registry.example.com/crm-schema:${version}`);
+      expect(container.securityContext).toMatchObject({ readOnlyRootFilesystem: true });
+    }
+  }
+});
+
+test('a manifest with a field that Kubernetes does not know would not pass', async () => {
+  const [job] = documents((await read('migrate-job.yaml')).replace('backoffLimit', 'backOffLimit'));
+  expect(manifestProblems(job).join()).toContain('backOffLimit');
+  const [other] = documents(
+    (await read('migrate-job.yaml')).replace('activeDeadlineSeconds: 3600', 'activeDeadlineSeconds: 1h'),
+  );
+  expect(manifestProblems(other).join()).toContain("'string' is not assignable to type 'number'");
+});
+
+test('GitHub takes the workflow', async () => {
+  const workflow = await read('github-actions.yml');
+  expect(documents(workflow)).toHaveLength(1);
+  expect(await workflowProblems(workflow)).toEqual([]);
+});
+
+test.each([
+  ['a key', 'timeout-minutes', 'timeout-minute', /timeout-minute/],
+  ['an expression', '${{ secrets.', '${{ secret.', /secret/],
+])('a workflow with %s that GitHub does not know would not pass', async (_, right, wrong, message) => {
+  const workflow = await read('github-actions.yml');
+  expect((await workflowProblems(workflow.replace(right, wrong))).join()).toMatch(message);
+});
+
+test('Docker takes the Dockerfile, which runs the command as another user than root', async () => {
+  const dockerfile = await read('Dockerfile');
+  expect(dockerfileProblems(dockerfile)).toEqual([]);
+  expect(dockerfileProblems(dockerfile.replace('COPY', 'COPPY'))).not.toEqual([]);
+  expect(dockerfile).toContain(
+    '\nUSER node\nENTRYPOINT ["node_modules/.bin/crm-schema"]\nCMD ["migrate", "up"]\n',
+  );
+  expect(Object.keys(bin)).toEqual(['crm-schema']);
+});
+
+test('image and workflow have one version of Node, which the package supports', async () => {
+  const [, image] = /^FROM node:(\d+)-slim$/m.exec(await read('Dockerfile')) ?? [];
+  const workflow = await read('github-actions.yml');
+  const installed = [...workflow.matchAll(/node-version: (\d+)$/gm)].map(([, node]) => node);
+  expect(new Set([image, ...installed]).size).toBe(1);
+  const [, oldest] = /^>=(\d+)\./.exec(engines.node) ?? [];
+  expect(Number(image)).toBeGreaterThan(Number(oldest));
+});
+
+test('what the workflow does with a pull request and then in production works, and the daily upkeep after it', async () => {
+  const [, tables = ''] = /<<'SQL'\n([\s\S]*?)^ *SQL$/m.exec(await read('github-actions.yml')) ?? [];
+  await database.pool.query(tables);
+  const [upkeep] = documents(await read('upkeep-cronjob.yaml'));
+  const { initContainers, containers } = upkeep.spec.jobTemplate.spec.template.spec;
+  const [job] = documents(await read('migrate-job.yaml'));
+
+  const calls: string[][] = [
+    ...(await commandsOf('try')),
+    ...(await commandsOf('plan')),
+    ...(await commandsOf('migrate')),
+    ...[...job.spec.template.spec.containers, ...initContainers, ...containers].map(({ args }) => args),
+  ];
+  expect(calls.map((args) => args.slice(0, 2).join(' '))).toEqual([
+    'migrate up',
+    'migrate down',
+    'migrate up',
+    'migrate status',
+    'verify',
+    'migrate plan',
+    'migrate up',
+    'migrate status',
+    'verify',
+    'migrate up',
+    'partitions ensure',
+    'partitions drop',
+    'verify',
+  ]);
+  for (const args of calls) {
+    const { code, stdout, stderr } = await runCli(args, { DATABASE_URL: database.url, NODE_ENV: 'test' });
+    expect(code, `${args.join(' ')}\n${stdout}${stderr}`).toBe(0);
+  }
+});
+
+test('the exit codes are those that the README tells', async () => {
+  const env = { DATABASE_URL: 'postgres://user@127.0.0.1:1/database' };
+  expect((await runCli(['migrate', 'up'], env)).code).toBe(1);
+  expect((await runCli(['migrate', 'upwards'], env)).code).toBe(2);
+  await database.pool.query(
+    'delete from crm_schema_migrations where id = (select max(id) from crm_schema_migrations)',
+  );
+  expect((await runCli(['migrate', 'status', '--check'], { DATABASE_URL: database.url })).code).toBe(3);
+});

@@ -1,0 +1,37 @@
+import ts from 'typescript';
+import { projectPath } from '../../dev/database.js';
+
+/** The types of those kinds of Kubernetes that are used: `kubernetes-types` has them from its API's own schema. */
+const typeOf: Record<string, string> = {
+  'batch/v1 Job': "import('kubernetes-types/batch/v1').Job",
+  'batch/v1 CronJob': "import('kubernetes-types/batch/v1').CronJob",
+};
+
+/**
+ * What is wrong with a Kubernetes manifest: fields that are unknown, missing or of another type.
+ *
+ * As a literal of its kind's type, each name in it has to be known.
+ */
+export function manifestProblems(manifest: { apiVersion: string; kind: string }): string[] {
+  const type = typeOf[`${manifest.apiVersion} ${manifest.kind}`];
+  if (type === undefined) return [`No known kind: ${manifest.apiVersion} ${manifest.kind}`];
+  const source = `const manifest: ${type} = ${JSON.stringify(manifest, null, 2)};\nexport default manifest;\n`;
+  const path = projectPath('test/deploy/manifest.ts');
+  const options: ts.CompilerOptions = {
+    strict: true,
+    noEmit: true,
+    types: [],
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.ESNext,
+    moduleResolution: ts.ModuleResolutionKind.Bundler,
+    skipLibCheck: true,
+  };
+  const host = ts.createCompilerHost(options);
+  const { getSourceFile, fileExists } = host;
+  host.fileExists = (name) => name === path || fileExists(name);
+  host.getSourceFile = (name, ...rest) =>
+    name === path ? ts.createSourceFile(name, source, ts.ScriptTarget.ES2022) : getSourceFile(name, ...rest);
+  return ts
+    .getPreEmitDiagnostics(ts.createProgram([path], options, host))
+    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'));
+}

@@ -1,0 +1,26 @@
+import { build } from 'esbuild';
+import { projectPath } from '../../dev/database.js';
+
+/** GitHub's own parser of workflows. It imports JSON in a way that bundlers take, and Node does not. */
+async function loadParser(): Promise<typeof import('@actions/workflow-parser')> {
+  const { outputFiles } = await build({
+    stdin: { contents: "export * from '@actions/workflow-parser';", resolveDir: projectPath('.') },
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    // What it requires is Node's own.
+    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire('file:///');" },
+    write: false,
+  });
+  const code = Buffer.from(outputFiles[0]?.contents ?? []).toString('base64');
+  return import(/* @vite-ignore */ `data:text/javascript;base64,${code}`);
+}
+
+const { convertWorkflowTemplate, NoOperationTraceWriter, parseWorkflow } = await loadParser();
+
+/** What is wrong with a GitHub workflow: its YAML, its keys, its expressions. */
+export async function workflowProblems(content: string): Promise<string[]> {
+  const { context, value } = parseWorkflow({ name: 'workflow.yml', content }, new NoOperationTraceWriter());
+  if (value !== undefined) await convertWorkflowTemplate(context, value);
+  return context.errors.getErrors().map(({ message }) => message);
+}
