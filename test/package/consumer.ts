@@ -1,0 +1,69 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { projectPath } from '../../dev/database.js';
+
+const run = promisify(execFile);
+
+export const packageJson = JSON.parse(await readFile(projectPath('package.json'), 'utf8'));
+
+/** The package managers that have to understand the package. pnpm hides what is not declared. */
+export const managers = ['npm', 'pnpm'] as const;
+export type Manager = (typeof managers)[number];
+
+/** A project outside of ours that has installed the package, as from a registry. */
+export interface Consumer {
+  folder: string;
+  /** Where the package is in it. */
+  installed: string;
+  /** Runs Node on a program, in the project. */
+  evaluate(type: 'module' | 'commonjs', program: string, env?: NodeJS.ProcessEnv): Promise<Output>;
+  /** Runs `crm-schema`. */
+  command(args: readonly string[], env?: NodeJS.ProcessEnv): Promise<Output>;
+}
+
+interface Output {
+  stdout: string;
+  stderr: string;
+}
+
+/** Packs the package into a folder; returns the path of the tarball. */
+export async function pack(folder: string): Promise<string> {
+  const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], {
+    cwd: projectPath('.'),
+  });
+  const [{ filename }] = JSON.parse(stdout.slice(stdout.indexOf('[')));
+  return join(folder, filename);
+}
+
+/** Makes an empty project, and installs a tarball of the package there, beside the `pg` that it asks for. */
+export async function install(manager: Manager, tarball: string): Promise<Consumer> {
+  const folder = await mkdtemp(join(tmpdir(), `crm-schema-${manager}-`));
+  await writeFile(join(folder, 'package.json'), '{ "name": "consumer", "private": true, "type": "module" }');
+  const { pg, '@types/pg': pgTypes, '@types/node': nodeTypes } = packageJson.devDependencies;
+  const wanted = [tarball, `pg@${pg}`, `@types/pg@${pgTypes}`, `@types/node@${nodeTypes}`];
+  const [program, ...args] = {
+    npm: ['npm', 'install', '--no-audit', '--no-fund', '--prefer-offline'],
+    pnpm: [
+      process.execPath,
+      projectPath('node_modules/pnpm/bin/pnpm.cjs'),
+      'add',
+      '--prefer-offline',
+      // Nothing is to be left behind.
+      `--store-dir=${join(folder, '.store')}`,
+      `--config.cache-dir=${join(folder, '.cache')}`,
+    ],
+  }[manager] as [string, ...string[]];
+  await run(program, [...args, ...wanted], { cwd: folder });
+
+  const start = (path: string, rest: readonly string[], env: NodeJS.ProcessEnv = {}) =>
+    run(path, rest, { cwd: folder, env: { ...process.env, ...env } });
+  return {
+    folder,
+    installed: join(folder, 'node_modules', packageJson.name),
+    evaluate: (type, text, env) => start(process.execPath, [`--input-type=${type}`, '--eval', text], env),
+    command: (rest, env) => start(join(folder, 'node_modules/.bin/crm-schema'), rest, env),
+  };
+}
