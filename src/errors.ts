@@ -51,7 +51,11 @@ export type CrmSchemaErrorCode =
   /** The contact has another external id at this provider. */
   | 'contact_taken'
   /** The mapping is not, or no longer, what the caller believed: look again. */
-  | 'mapping_changed';
+  | 'mapping_changed'
+  /** The database or the package is not as migrating needs it; nothing was changed. */
+  | 'migration_refused'
+  /** A migration failed, and nothing of it was done; those before it stay. `cause` says why. */
+  | 'migration_failed';
 
 /**
  * A rule of the schema is broken. `message` is for people and holds no secret; `code` is for programs.

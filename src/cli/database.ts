@@ -43,7 +43,7 @@ export async function withConnection<Result>(
     throw new Error('PGPORT is not a port: it has to be a number from 1 to 65535.');
   }
   const client = new pg.Client({
-    ...(url === '' ? {} : { connectionString: url, application_name: 'crm-schema' }),
+    ...(url === '' ? {} : { connectionString: checkedTls(url), application_name: 'crm-schema' }),
     connectionTimeoutMillis: 10_000,
     ...limits,
   });
@@ -60,6 +60,13 @@ export async function withConnection<Result>(
   } finally {
     await client.end().catch(() => {});
   }
+}
+
+/** `pg` takes these for `verify-full`, and has much to say about it. */
+function checkedTls(url: string): string {
+  return url.includes('uselibpqcompat')
+    ? url
+    : url.replace(/([?&]sslmode=)(prefer|require|verify-ca)(?=&|$)/, '$1verify-full');
 }
 
 /** Row-level security hides rows without a word: what is shown must not look like all there is. */

@@ -11,42 +11,92 @@ const lost = 'The connection to the database was lost. What was done stays; run 
 const outdated =
   'The schema is not there, or of an older version: run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".';
 
-/** What to do about the failures that are to be expected: by SQLSTATE, or by Node's code. */
-const advice: Record<string, string> = {
+const untrusted =
+  'The server’s certificate is not one that is trusted: name that of its authority in DATABASE_URL, sslrootcert=/path/to/ca.pem.';
+
+const refused =
+  'Nothing answers at the database’s address: check DATABASE_URL, and whether the server is up.';
+
+const unknownHost = 'The database’s host name is not known: check DATABASE_URL.';
+
+/** What to do about failures of the server, and on the way to it: by SQLSTATE, or by Node's code. */
+const serverAdvice: Record<string, string> = {
   '28P01': 'The database refuses the user or the password: check DATABASE_URL.',
   '28000': 'The database refuses the user: check DATABASE_URL, and whether the server wants TLS.',
   '3D000': 'There is no such database: check DATABASE_URL.',
-  // A table, a column or a function that there is not.
-  '42P01': outdated,
-  '42703': outdated,
-  '42883': outdated,
-  '42501':
-    'The user may not do this: connect as a member of crm_worker, or of crm_reader to look at health and failures.',
   '25006': 'The database is read-only, perhaps a replica: connect to the primary.',
-  ECONNREFUSED:
-    "Nothing answers at the database's address: check DATABASE_URL, and whether the server is up.",
-  ENOTFOUND: "The database's host name is not known: check DATABASE_URL.",
+  '53100': 'The server’s disk is full: make room there, and run it again.',
+  '53200': 'The server is out of memory: see to that, and run it again.',
+  '53300':
+    'The server takes no more connections: end some, or raise max_connections or the limit of the user or database.',
+  ECONNREFUSED: refused,
+  EHOSTUNREACH: refused,
+  ENETUNREACH: refused,
+  ENOTFOUND: unknownHost,
+  EAI_AGAIN: unknownHost,
   ETIMEDOUT: 'The database does not answer in time: check DATABASE_URL and the network.',
   // Ended by an administrator, by the crash of another session, or by a shutdown.
   '57P01': lost,
   '57P02': lost,
   ECONNRESET: lost,
   EPIPE: lost,
-  pooler:
-    'A pooler is between here and the database, and refuses a setting of the session: connect to the database itself.',
   '57P03': 'The database is starting up or shutting down: try again in a moment.',
+  DEPTH_ZERO_SELF_SIGNED_CERT: untrusted,
+  SELF_SIGNED_CERT_IN_CHAIN: untrusted,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: untrusted,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: untrusted,
+  CERT_HAS_EXPIRED: 'The server’s certificate has expired: its administrator has to renew it.',
+  ERR_TLS_CERT_ALTNAME_INVALID:
+    'The server’s certificate is for another host name: check the host in DATABASE_URL.',
 };
 
-/** One line for people: what happened and what to do. Never a stack, never a secret. */
+/** What to do where a command does not find what it expects in the database. */
+const schemaAdvice: Record<string, string> = {
+  // A table, a column or a function that there is not.
+  '42P01': outdated,
+  '42703': outdated,
+  '42883': outdated,
+  '42501':
+    'The user may not do this: connect as a member of crm_worker, or of crm_reader to look at health and failures.',
+};
+
+/** What has no code of its own, by how its message begins; or, among those of one code, by what it has in it. */
+const words: readonly (readonly [RegExp, string])[] = [
+  [
+    /no encryption$/,
+    'The server wants TLS, or does not let this user in from here: add ?sslmode=verify-full to DATABASE_URL, or ask its administrator.',
+  ],
+  [
+    /^The server does not support SSL/,
+    'The server does not speak TLS, which is asked for: take sslmode out of DATABASE_URL, if the way there is safe.',
+  ],
+  [/^SASL: .*password must be/, 'The database wants a password: add it to DATABASE_URL, or set PGPASSWORD.'],
+  [/^timeout expired$/, serverAdvice.ETIMEDOUT as string],
+  [/^Connection terminated/, lost],
+  [
+    /^unsupported startup parameter/,
+    'A pooler is between here and the database, and refuses a setting of the session: connect to the database itself.',
+  ],
+];
+
+/**
+ * For people: what happened and what to do, in a line; a migration's own hint is another. Never a stack,
+ * never a secret.
+ */
 export function explain(error: unknown): string {
-  if (error instanceof CrmSchemaError) return error.message;
-  const { code, message } = error as { code?: string; message?: string };
-  const known = advice[code ?? ''];
-  if (known !== undefined) return known;
+  if (!(error instanceof CrmSchemaError)) return explained(error, { ...serverAdvice, ...schemaAdvice });
+  const { message, code, cause } = error;
+  if (code !== 'migration_failed') return message;
+  return message.replace((cause as Error).message, () => explained(cause, serverAdvice));
+}
+
+function explained(error: unknown, advice: Record<string, string>): string {
+  const { code = '', message, hint } = error as { code?: string; message?: string; hint?: string };
   const line = (message || String(error)).split('\n', 1).join('');
-  // What pg says of it has no code.
-  if (line === 'timeout expired') return advice.ETIMEDOUT as string;
-  if (line.startsWith('Connection terminated')) return lost;
-  if (line.startsWith('unsupported startup parameter')) return advice.pooler as string;
-  return code === undefined || line.includes(code) ? line : `${line} (${code})`;
+  const known = words.find(([pattern]) => pattern.test(line))?.[1] ?? advice[code];
+  if (known !== undefined) return known;
+  if (code === '42501') return `${line}: connect as the owner of the tables.`;
+  // These are of our migrations and functions.
+  if (code.startsWith('CRM')) return [line, hint].filter(Boolean).join('\n');
+  return line.includes(code) ? line : `${line} (${code})`;
 }

@@ -83,6 +83,11 @@ const usingTransactions = `
       or (relation = any ($2::regclass[]) and mode not in ('AccessShareLock', 'RowShareLock'))
     )`;
 
+/** The server's processes in words: `process 4242 (psql, idle in transaction for 12 min)`. */
+export async function processes(client: pg.Client, pids: readonly number[]): Promise<string> {
+  return (await describe(client, 'pid = any ($1)', [pids])).join(' and ') || 'another session';
+}
+
 /** Sessions in words, without what they do: a query may hold what is nobody's business. */
 async function describe(client: pg.Client, condition: string, parameters: unknown[]): Promise<string[]> {
   const { rows } = await client.query(

@@ -5,14 +5,16 @@ import { credentialsCommand } from './credentials.js';
 import { failuresCommand } from './failing-records.js';
 import { exitCodes, explain, Lacking } from './failures.js';
 import { healthCommand } from './health.js';
+import { migrateCommand } from './migrate.js';
 import { partitionsCommand } from './partitions.js';
-import { forReader } from './text.js';
+import { visible } from './text.js';
 
 const { version } = createRequire(import.meta.url)('../../package.json');
 
 const program = new Command('crm-schema')
   .description("Looks after the database of NurtureHub's CRM integrations.")
   .version(version)
+  .addCommand(migrateCommand())
   .addCommand(healthCommand())
   .addCommand(failuresCommand())
   .addCommand(credentialsCommand())
@@ -21,8 +23,9 @@ const program = new Command('crm-schema')
     'afterAll',
     `
 Environment:
-  DATABASE_URL  the database: postgres://user:password@host:5432/database;
-                or PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD
+  DATABASE_URL     the database: postgres://user:password@host:5432/database;
+                   or PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD
+  CRM_SCHEMA_KEYS  the key ring: as JSON, or the path of its file
 
 Exit codes: 0 done, 1 failed, 2 wrong call, 3 something is lacking.`,
   );
@@ -38,7 +41,7 @@ try {
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
   } else {
-    console.error(forReader(explain(error), process.stderr.isTTY === true));
+    for (const line of explain(error).split('\n')) console.error(visible(line));
     process.exitCode = error instanceof Lacking ? exitCodes.unmet : exitCodes.failed;
   }
 }

@@ -9,11 +9,19 @@ export interface Run {
   stderr: string;
 }
 
-/** Starts `crm-schema` as its own process, with these variables and no others of its own. */
-export function startCli(args: readonly string[], env: Record<string, string | undefined> = {}) {
-  const { DATABASE_URL: _, CRM_SCHEMA_KEYS: __, ...inherited } = process.env;
+/**
+ * Starts `crm-schema` as its own process, with these variables and no others of its own.
+ *
+ * @param folder of another copy of the project
+ */
+export function startCli(
+  args: readonly string[],
+  env: Record<string, string | undefined> = {},
+  folder = projectPath('.'),
+) {
+  const { DATABASE_URL: _, CRM_SCHEMA_KEYS: __, NODE_ENV: ___, ...inherited } = process.env;
   const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', ...args], {
-    cwd: projectPath('.'),
+    cwd: folder,
     env: { ...inherited, ...env },
   });
   const ended = (async (): Promise<Run> => {
@@ -31,6 +39,6 @@ export function startCli(args: readonly string[], env: Record<string, string | u
 }
 
 /** Runs `crm-schema` to its end. */
-export function runCli(args: readonly string[], env: Record<string, string | undefined> = {}): Promise<Run> {
-  return startCli(args, env).ended;
+export function runCli(...call: Parameters<typeof startCli>): Promise<Run> {
+  return startCli(...call).ended;
 }

@@ -1,0 +1,106 @@
+import type pg from 'pg';
+import type { MigrationPlan, MigrationProgress, MigrationResult } from '../migrations/index.js';
+import { type LockWaits, processes } from './lock-waits.js';
+import { duration } from './progress.js';
+
+/** What is needed of standard error. */
+type Stream = Pick<NodeJS.WriteStream, 'write' | 'isTTY'>;
+
+/** Between two signs of life of a file that takes long, in milliseconds: on a terminal, and in a log. */
+const intervals = { terminal: 200, log: 10_000 };
+
+/** Says on standard error what happens while migrating, a line for each thing, and remembers it. */
+export class MigrationLog {
+  readonly done: MigrationResult['migrations'] = [];
+  readonly #verb: string;
+  readonly #stream: Stream;
+  readonly #start = Date.now();
+  #plan: MigrationPlan | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param verb what is said of each file that is done: `applied` */
+  constructor(verb: string, stream: Stream = process.stderr) {
+    this.#verb = verb;
+    this.#stream = stream;
+  }
+
+  /** `11 migrations in 0:03` */
+  get total(): string {
+    const { length } = this.done;
+    return `${length} migration${length === 1 ? '' : 's'} in ${duration(Date.now() - this.#start)}`;
+  }
+
+  /** `schema public is where it should be` */
+  get standing(): string {
+    return `schema ${this.#plan?.schema} is where it should be`;
+  }
+
+  /** Takes note of what happens; `watcher` has nothing else to do. */
+  async add(progress: MigrationProgress, watcher: pg.Client, waits: LockWaits): Promise<void> {
+    switch (progress.step) {
+      case 'waiting':
+        this.#line(
+          `Another migrator is at work: ${await processes(watcher, progress.pids)}. Waiting for it.`,
+        );
+        this.#since('Waiting for another migrator');
+        break;
+      case 'planned':
+        this.#plan = progress.plan;
+        this.end();
+        break;
+      case 'started':
+        this.#since(this.#label(progress.name));
+        break;
+      case 'retrying': {
+        const { name, attempt, attempts, pause, cause } = progress;
+        const { code, message } = cause as { code?: string; message: string };
+        const reason = code === '55P03' ? `no lock in time, because of ${waits.last}` : message;
+        const next = `attempt ${attempt + 1} of ${attempts} in ${seconds(pause)}`;
+        this.#line(`${this.#label(name)}: ${reason}; ${next}`);
+        this.#since(this.#label(name));
+        break;
+      }
+      case 'finished': {
+        const { name, milliseconds } = progress;
+        this.done.push({ name, milliseconds });
+        this.#line(`${this.#label(name)}: ${this.#verb} in ${seconds(milliseconds)}`);
+      }
+    }
+  }
+
+  /** Ends what is still being said. */
+  end(): void {
+    clearInterval(this.#timer);
+    if (this.#stream.isTTY) this.#stream.write('\r\x1b[K');
+  }
+
+  /** `[ 3/11] 0003_create_crm_sync_log` */
+  #label(name: string): string {
+    const names = this.#plan?.migrations.map((migration) => migration.name) ?? [];
+    const total = String(names.length);
+    return `[${String(names.indexOf(name) + 1).padStart(total.length)}/${total}] ${name}`;
+  }
+
+  /** From now on, says every now and then for how long. */
+  #since(what: string): void {
+    this.end();
+    const start = Date.now();
+    const { isTTY } = this.#stream;
+    const say = () => {
+      const text = `${what}: ${duration(Date.now() - start)}`;
+      this.#stream.write(isTTY ? `\r\x1b[K${text}` : `${text}\n`);
+    };
+    if (isTTY) say();
+    this.#timer = setInterval(say, isTTY ? intervals.terminal : intervals.log);
+  }
+
+  #line(text: string): void {
+    this.end();
+    this.#stream.write(`${text}\n`);
+  }
+}
+
+/** `0.21 s`, and from a minute on `1:23`. */
+function seconds(milliseconds: number): string {
+  return milliseconds < 60_000 ? `${(milliseconds / 1000).toFixed(2)} s` : duration(milliseconds);
+}

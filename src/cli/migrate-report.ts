@@ -1,0 +1,50 @@
+import type { MigrationPlan, MigrationState, MigrationStatus } from '../migrations/index.js';
+import { table } from './text.js';
+import { minute } from './times.js';
+
+/** What is applied, for people. */
+export function statusReport(status: MigrationStatus): string[] {
+  const { schema, migrationsTable, migrations } = status;
+  const applied = migrations.filter(({ standing }) => standing === 'applied').length;
+  const known = migrations.filter(({ standing }) => standing !== 'unknown').length;
+  return [
+    `Schema ${schema}, by ${migrationsTable}: ${applied} of ${known} applied`,
+    '',
+    ...table('lll', [
+      ['Migration', 'Standing', 'Applied (UTC)'],
+      ...migrations.map((migration) => [
+        migration.name,
+        migration.standing,
+        migration.appliedAt === null ? '' : minute(migration.appliedAt),
+      ]),
+    ]),
+    ...remarks(migrations),
+  ];
+}
+
+function remarks(migrations: readonly MigrationState[]): string[] {
+  const names = (condition: (state: MigrationState) => boolean) =>
+    migrations.filter(condition).map(({ name }) => name);
+  const remark = (found: string[], text: string) => (found.length === 0 ? [] : ['', text, ...found]);
+  return [
+    ...remark(
+      names(({ release }) => release === 'edited'),
+      'Edited since it was released: install the package again.',
+    ),
+    ...remark(
+      names(({ isOutOfOrder }) => isOutOfOrder),
+      'Pending, though one that comes after it is applied:',
+    ),
+    ...remark(
+      names(({ standing }) => standing === 'unknown'),
+      'Not in this version, so a newer one has migrated:',
+    ),
+  ];
+}
+
+/** What would run, as SQL that `psql` takes. */
+export function planText({ migrations }: MigrationPlan): string {
+  return migrations
+    .map(({ open, change, close }) => [...open, '', change.trim(), '', ...close].join('\n'))
+    .join('\n\n');
+}

@@ -1,0 +1,27 @@
+/**
+ * Migrating from a program: what `crm-schema migrate` is made of.
+ *
+ * @packageDocumentation
+ */
+export { type MigrationRelease, migrationsDirectory } from './files.js';
+export {
+  type MigrationDirection,
+  type MigrationPlan,
+  type MigrationTarget,
+  migrationPlan,
+  type PlannedMigration,
+} from './plan.js';
+export {
+  type MigrateOptions,
+  type MigrationProgress,
+  type MigrationResult,
+  migrateDown,
+  migrateUp,
+} from './run.js';
+export {
+  type MigrationClient,
+  type MigrationState,
+  type MigrationStatus,
+  type MigrationsTable,
+  migrationStatus,
+} from './status.js';

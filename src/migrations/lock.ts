@@ -1,0 +1,76 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PG_MIGRATE_LOCK_ID } from 'node-pg-migrate/runner';
+import { CrmSchemaError } from '../errors.js';
+import type { MigrationClient } from './status.js';
+
+/** How to wait for another migrator. */
+export interface LockOptions {
+  /** For how many seconds. */
+  wait: number;
+  signal?: AbortSignal | undefined;
+  /** Is told the server's processes of those that are waited for, when that begins. */
+  onWaiting(pids: number[]): unknown;
+}
+
+/**
+ * Does some work while no other migrator is at work in the database: under the lock of the session that
+ * stock node-pg-migrate takes, too.
+ *
+ * @throws CrmSchemaError `migration_refused` where such a lock would not hold, or if the other one takes too long
+ */
+export async function underMigrationLock<Result>(
+  client: MigrationClient,
+  options: LockOptions,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  await checkOwnSession(client);
+  await lock(client, options);
+  try {
+    return await work();
+  } finally {
+    // If the connection is lost, so is the lock.
+    await client.query(`select pg_advisory_unlock(${PG_MIGRATE_LOCK_ID})`).catch(() => {});
+  }
+}
+
+/** A pooler tells its clients another process than the one that serves them, which may change. */
+async function checkOwnSession(client: MigrationClient): Promise<void> {
+  const { processID: told } = client as { processID?: number | null };
+  const { rows } = await client.query('select pg_backend_pid() as pid');
+  if (typeof told === 'number' && told !== rows[0].pid) {
+    throw new CrmSchemaError(
+      'migration_refused',
+      'A pooler is between here and the database, where no lock keeps other migrators out: connect to the database itself.',
+    );
+  }
+}
+
+async function lock(client: MigrationClient, { wait, signal, onWaiting }: LockOptions): Promise<void> {
+  let isWaiting = false;
+  for (const end = Date.now() + 1000 * wait; ; ) {
+    const { rows } = await client.query(`select pg_try_advisory_lock(${PG_MIGRATE_LOCK_ID}) as "isOurs"`);
+    if (rows[0].isOurs) return;
+    if (!isWaiting) await onWaiting(await holders(client));
+    isWaiting = true;
+    if (Date.now() >= end) {
+      throw new CrmSchemaError(
+        'migration_refused',
+        `Another migrator has been at work for ${wait} s, as process ${(await holders(client)).join(', ')} of the server: wait for its end, and run this again.`,
+      );
+    }
+    await sleep(100 + 200 * Math.random(), undefined, { ...(signal && { signal }) });
+  }
+}
+
+async function holders(client: MigrationClient): Promise<number[]> {
+  const { rows } = await client.query(
+    `select pid
+     from pg_locks
+     where locktype = 'advisory'
+       and database = (select oid from pg_database where datname = current_database())
+       and (classid::bigint << 32) + objid::bigint = ${PG_MIGRATE_LOCK_ID}
+       and objsubid = 1
+       and granted`,
+  );
+  return rows.map(({ pid }) => pid);
+}

@@ -1,0 +1,180 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CrmSchemaError } from '../errors.js';
+import { underMigrationLock } from './lock.js';
+import {
+  type MigrationDirection,
+  type MigrationPlan,
+  type MigrationTarget,
+  type PlannedMigration,
+  planOf,
+} from './plan.js';
+import { type MigrationClient, recordedMigrations } from './status.js';
+
+/** How to migrate. */
+export interface MigrateOptions extends MigrationTarget {
+  /** For how many seconds to wait for another migrator; by default 600. */
+  wait?: number | undefined;
+  /** How often to try a migration that does not get its locks in time; by default 10 times. */
+  attempts?: number | undefined;
+  /**
+   * Stops between two statements, and rolls back the migration that is under way. Who wants the statement
+   * stopped as well cancels it: `pg_cancel_backend`.
+   */
+  signal?: AbortSignal | undefined;
+  /** Is told what happens, and awaited. */
+  onProgress?: ((progress: MigrationProgress) => unknown) | undefined;
+}
+
+/** What happens while migrating. */
+export type MigrationProgress =
+  /** Another migrator is at work: these processes of the server. */
+  | { step: 'waiting'; pids: number[] }
+  /** It is this migrator's turn, and this is to be done. */
+  | { step: 'planned'; plan: MigrationPlan }
+  | { step: 'started'; name: string }
+  /** It failed for a reason that may pass, and is tried again after a pause, in milliseconds. */
+  | { step: 'retrying'; name: string; attempt: number; attempts: number; pause: number; cause: unknown }
+  | { step: 'finished'; name: string; milliseconds: number };
+
+/** What was done. */
+export interface MigrationResult {
+  direction: MigrationDirection;
+  schema: string;
+  migrationsTable: string;
+  /** In the order in which they ran; without those that somebody else was quicker with. */
+  migrations: { name: string; milliseconds: number }[];
+}
+
+/**
+ * Applies what is pending, each migration in a transaction of its own. Waits for another migrator, and tries
+ * again where the application holds locks. What it has done stays, however it ends; called again, it goes on.
+ *
+ * @param client a connection of its own, and not by way of a pooler
+ * @throws CrmSchemaError `migration_refused`, `migration_failed`, `invalid_input`; the signal's reason
+ */
+export function migrateUp(client: MigrationClient, options: MigrateOptions = {}): Promise<MigrationResult> {
+  return migrate(client, 'up', options);
+}
+
+/**
+ * Reverts what comes after `to`, the newest first, in the same way. A migration refuses (SQLSTATE `CRM03`, as
+ * `cause`) while there are rows to lose, unless the session sets `crm_schema.allow_data_loss` to `on`.
+ *
+ * @param client a connection of its own, and not by way of a pooler
+ * @throws CrmSchemaError `migration_refused`, `migration_failed`, `invalid_input`; the signal's reason
+ */
+export function migrateDown(
+  client: MigrationClient,
+  options: MigrateOptions & { to: number },
+): Promise<MigrationResult> {
+  return migrate(client, 'down', options);
+}
+
+async function migrate(
+  client: MigrationClient,
+  direction: MigrationDirection,
+  options: MigrateOptions,
+): Promise<MigrationResult> {
+  const { wait = 600, signal, onProgress } = options;
+  const onWaiting = (pids: number[]) => onProgress?.({ step: 'waiting', pids });
+  return underMigrationLock(client, { wait, signal, onWaiting }, async () => {
+    const plan = await planOf(client, direction, options);
+    if (direction === 'up' && plan.migrations.length > 0) await checkMayCreate(client);
+    await onProgress?.({ step: 'planned', plan });
+    const { migrations, ...where } = plan;
+    const done: MigrationResult['migrations'] = [];
+    for (const migration of migrations) {
+      const { name } = migration;
+      const start = Date.now();
+      await onProgress?.({ step: 'started', name });
+      if (!(await persistently(client, migration, plan, options))) continue;
+      const milliseconds = Date.now() - start;
+      done.push({ name, milliseconds });
+      await onProgress?.({ step: 'finished', name, milliseconds });
+    }
+    return { ...where, migrations: done };
+  });
+}
+
+async function checkMayCreate(client: MigrationClient): Promise<void> {
+  const { rows } = await client.query(
+    `select
+       current_user as user,
+       current_schema() as schema,
+       format('grant create on schema %I to %I', current_schema(), current_user) as grant
+     where not has_schema_privilege(current_schema(), 'create')`,
+  );
+  for (const { user, schema, grant } of rows) {
+    throw new CrmSchemaError(
+      'migration_refused',
+      `User ${user} may not create in schema ${schema}: as its owner, run: ${grant};`,
+    );
+  }
+}
+
+/** Tries a migration until it is through, or hopeless. */
+async function persistently(
+  client: MigrationClient,
+  migration: PlannedMigration,
+  plan: MigrationPlan,
+  { attempts = 10, signal, onProgress }: MigrateOptions,
+): Promise<boolean> {
+  const { name } = migration;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await run(client, migration, plan, signal);
+    } catch (error) {
+      signal?.throwIfAborted();
+      const cause = safeCause(error);
+      if (attempt >= attempts || !maySucceed(cause)) {
+        throw new CrmSchemaError('migration_failed', `${name} failed: ${cause.message}`, { cause });
+      }
+      // Others that wait for the same do not come back all at once.
+      const pause = 1000 * Math.min(30, 2 ** (attempt - 1)) * (0.5 + Math.random());
+      await onProgress?.({ step: 'retrying', name, attempt, attempts, pause, cause });
+      await sleep(pause, undefined, { ...(signal && { signal }) });
+    }
+  }
+}
+
+/** @returns false if somebody else has done it meanwhile, which only happens where the session's lock does not hold */
+async function run(
+  client: MigrationClient,
+  { name, open, change, close }: PlannedMigration,
+  plan: MigrationPlan,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const send = async (statement: string) => {
+    signal?.throwIfAborted();
+    await client.query(statement);
+  };
+  try {
+    for (const statement of open) await send(statement);
+    const isApplied = (await recordedMigrations(client, plan)).has(name);
+    if (isApplied === (plan.direction === 'up')) {
+      await client.query('rollback');
+      return false;
+    }
+    for (const statement of [change, ...close]) await send(statement);
+    return true;
+  } catch (error) {
+    await client.query('rollback').catch(() => {});
+    throw error;
+  }
+}
+
+interface DatabaseError extends Error {
+  code?: string;
+  hint?: string;
+}
+
+/** The server's words without its detail, which may quote rows. */
+function safeCause(error: unknown): DatabaseError {
+  const { message, code, hint } = error as DatabaseError;
+  return Object.assign(new Error(message), { ...(code && { code }), ...(hint && { hint }) });
+}
+
+/** It waited too long for a lock, met a deadlock, or took too long; unless somebody cancelled it. */
+function maySucceed({ code, message }: DatabaseError): boolean {
+  return code === '55P03' || code === '40P01' || (code === '57014' && !message.endsWith('user request'));
+}

@@ -1,0 +1,387 @@
+import { appendFile, cp, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { runner } from 'node-pg-migrate';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { migrate, projectPath, withClient } from '../../dev/database.js';
+import { type MigrationClient, migrateUp, migrationPlan } from '../../src/migrations/index.js';
+import { catalog } from '../migrations/catalog.js';
+import { migrations } from '../migrations/support.js';
+import { runCli } from '../support/cli.js';
+import { connect } from '../support/connection.js';
+import { createTenant, useDatabase } from '../support/database.js';
+import { releases } from '../upgrades/releases.js';
+import { freshDatabase, recorded } from './migrations.js';
+
+const names = migrations.map(({ file }) => file.replace('.sql', ''));
+const last = names.at(-1) as string;
+
+/** As all migrations leave it when stock node-pg-migrate applies them. */
+const stock = useDatabase();
+let whole: string[];
+beforeAll(async () => {
+  whole = await catalog(stock.pool);
+});
+
+function migrateCli(url: string, args: string[], env: Record<string, string> = {}, folder?: string) {
+  return runCli(['migrate', ...args], { DATABASE_URL: url, ...env }, folder);
+}
+
+async function expectWhole(url: string): Promise<void> {
+  expect(await withClient(url, (client) => catalog(client))).toEqual(whole);
+}
+
+/** What stock node-pg-migrate does, each file in a transaction of its own. */
+async function runStock(url: string, direction: 'up' | 'down' = 'up', count = Number.POSITIVE_INFINITY) {
+  return withClient(url, (client) =>
+    runner({
+      dbClient: client,
+      dir: projectPath('migrations'),
+      migrationsTable: 'crm_schema_migrations',
+      direction,
+      count,
+      logger: { debug() {}, info() {}, warn() {}, error() {} },
+    }),
+  );
+}
+
+describe('up', () => {
+  test('brings a database with the host tables alone to what stock node-pg-migrate makes of it', async () => {
+    const url = await freshDatabase();
+    const { code, stdout, stderr } = await migrateCli(url, ['up']);
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout: expect.stringMatching(`^Applied ${names.length} migrations in \\d+:\\d\\d\\.\n$`),
+    });
+    const lines = names.map((name, index) => `[${String(index + 1).padStart(2)}/${names.length}] ${name}`);
+    expect(stderr.replaceAll(/: applied in [\d.]+ s$/gm, '')).toBe(`${lines.join('\n')}\n`);
+    await expectWhole(url);
+    expect(await recorded(url)).toEqual(names);
+
+    expect(await migrateCli(url, ['up'])).toEqual({
+      code: 0,
+      stdout: 'Nothing to apply: schema public is where it should be.\n',
+      stderr: '',
+    });
+  });
+
+  test.each(releases)('completes what stock node-pg-migrate did of $version', async ({ lastMigration }) => {
+    const url = await freshDatabase();
+    await withClient(url, (client) => migrate(client, 'up', lastMigration));
+    const { code, stdout } = await migrateCli(url, ['up', '--json', '--migrations-table', 'pgmigrations']);
+    expect({ code, ...JSON.parse(stdout) }).toEqual({
+      code: 0,
+      error: null,
+      migrations: names.slice(lastMigration).map((name) => ({ name, milliseconds: expect.any(Number) })),
+    });
+    expect(await recorded(url, 'pgmigrations')).toEqual(names);
+    await expectWhole(url);
+  });
+
+  test('goes as far as it is told, and stock node-pg-migrate goes on from there and back', async () => {
+    const url = await freshDatabase();
+    expect(await migrateCli(url, ['up', '--to', '0004'])).toMatchObject({ code: 0 });
+    expect((await runStock(url)).map(({ name }) => name)).toEqual(names.slice(4));
+    await expectWhole(url);
+    await runStock(url, 'down', 2);
+    const { stdout } = await migrateCli(url, ['up', '--json']);
+    expect(JSON.parse(stdout).migrations.map(({ name }: { name: string }) => name)).toEqual(names.slice(-2));
+    expect(await runStock(url)).toEqual([]);
+  });
+
+  test('makes the table of migrations that stock node-pg-migrate makes, and only with a migration', async () => {
+    const url = await freshDatabase();
+    await withClient(url, async (client) => {
+      await client.query('alter table contacts rename to elsewhere');
+      expect(await migrateCli(url, ['up'])).toMatchObject({ code: 1 });
+      expect((await client.query("select to_regclass('crm_schema_migrations') as it")).rows).toEqual([
+        { it: null },
+      ]);
+      await client.query('alter table elsewhere rename to contacts');
+      await migrateCli(url, ['up', '--to', '1', '--migrations-table', 'pgmigrations']);
+      const shape = (on: Pick<typeof client, 'query'>) =>
+        on.query(
+          `select column_name, data_type, character_maximum_length, is_nullable, column_default
+           from information_schema.columns where table_name = 'pgmigrations'
+           union all
+           select conname, pg_get_constraintdef(oid), null, null, null
+           from pg_constraint where conrelid = 'pgmigrations'::regclass
+           order by 1`,
+        );
+      expect((await shape(client)).rows).toEqual((await shape(stock.pool as never)).rows);
+    });
+  });
+
+  test('puts everything into the first schema of search_path, and nothing anywhere else if it is not there', async () => {
+    const url = await freshDatabase();
+    const env = { PGOPTIONS: '-c search_path=crm,public' };
+    expect(await migrateCli(url, ['up'], env)).toEqual({
+      code: 1,
+      stdout: '',
+      stderr:
+        'The schema that search_path (crm,public) names first is not there, or the user may not use it: create it, or grant usage on it.\n',
+    });
+    await withClient(url, (client) => client.query('create schema crm'));
+    expect(await migrateCli(url, ['up'], env)).toMatchObject({ code: 0 });
+    expect(await recorded(url, 'crm.crm_schema_migrations')).toEqual(names);
+    await withClient(url, async (client) => {
+      const { rows } = await client.query(
+        "select count(*)::integer as strays from pg_class where relname ~ '^crm_' and relnamespace = 'public'::regnamespace",
+      );
+      expect(rows).toEqual([{ strays: 0 }]);
+    });
+    expect(await migrateCli(url, ['status', '--check'], env)).toMatchObject({ code: 0 });
+  });
+
+  test('does not begin again where another table says what is applied', async () => {
+    for (const command of ['up', 'status', 'plan']) {
+      expect(await migrateCli(stock.url, [command])).toEqual({
+        code: 1,
+        stdout: '',
+        stderr:
+          'crm_connections is in schema public already, but crm_schema_migrations does not say so: name the table that does with --migrations-table (by default, node-pg-migrate’s is pgmigrations).\n',
+      });
+    }
+  });
+});
+
+describe('plan', () => {
+  test('prints SQL that brings a database to the same, and changes nothing itself', async () => {
+    const url = await freshDatabase();
+    await migrateCli(url, ['up', '--to', '1']);
+    const before = await withClient(url, (client) => catalog(client));
+    const { code, stdout, stderr } = await migrateCli(url, ['plan']);
+    expect({ code, stderr }).toEqual({
+      code: 0,
+      stderr: 'To run it by hand, in schema public: psql --set ON_ERROR_STOP=1\n',
+    });
+    expect(await withClient(url, (client) => catalog(client))).toEqual(before);
+    await withClient(url, (client) => client.query(stdout));
+    await expectWhole(url);
+    expect(await recorded(url)).toEqual(names);
+    expect(await migrateCli(url, ['plan'])).toEqual({ code: 0, stdout: '', stderr: 'Nothing to run.\n' });
+  });
+
+  test('prints SQL for an empty start and for the way down as well', async () => {
+    const url = await freshDatabase();
+    const before = await withClient(url, (client) => catalog(client));
+    const up = await migrateCli(url, ['plan']);
+    await withClient(url, (client) => client.query(up.stdout));
+    await expectWhole(url);
+    const down = await migrateCli(url, ['plan', '--to', '0']);
+    await withClient(url, (client) => client.query(down.stdout));
+    expect(await withClient(url, (client) => catalog(client))).toEqual(before);
+    expect(await recorded(url)).toEqual([]);
+  });
+
+  test('is what runs, and what stock node-pg-migrate would run', async () => {
+    const url = await freshDatabase();
+    await withClient(url, async (client) => {
+      const plan = await migrationPlan(client);
+      const printed: string[] = [];
+      const debug = (text: string) => void printed.push(text);
+      await client.query('begin');
+      await runner({
+        dbClient: client,
+        dir: projectPath('migrations'),
+        migrationsTable: plan.migrationsTable,
+        direction: 'up',
+        dryRun: true,
+        verbose: true,
+        logger: { debug, info() {}, warn() {}, error() {} },
+      });
+      await client.query('rollback');
+      expect(printed.map((text) => text.trim())).toEqual(
+        plan.migrations.map(({ change, close }) => ['BEGIN;', change, close[0], 'COMMIT;'].join('\n')),
+      );
+
+      const ran: string[] = [];
+      const recorder: MigrationClient = {
+        query(text, values) {
+          if (!text.trimStart().startsWith('select')) ran.push(text);
+          return client.query(text, values);
+        },
+      };
+      await migrateUp(recorder);
+      expect(ran).toEqual(plan.migrations.flatMap(({ open, change, close }) => [...open, change, ...close]));
+    });
+  });
+
+  test('is one document for programs', async () => {
+    const url = await freshDatabase();
+    const { stdout } = await migrateCli(url, ['plan', '--to', '2', '--json']);
+    expect(JSON.parse(stdout)).toEqual(await withClient(url, (client) => migrationPlan(client, { to: 2 })));
+  });
+});
+
+describe('status', () => {
+  test('shows what is applied and what is pending', async () => {
+    const url = await freshDatabase();
+    await migrateCli(url, ['up', '--to', '9']);
+    const { code, stdout } = await migrateCli(url, ['status']);
+    const lines = stdout.trimEnd().split('\n');
+    expect({ code, head: lines.slice(0, 2) }).toEqual({
+      code: 0,
+      head: [`Schema public, by crm_schema_migrations: 9 of ${names.length} applied`, ''],
+    });
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+    expect(lines.slice(3).map((line) => line.replace(/ +[-\d]+ [:\d]+$/, '').split(/ +/))).toEqual(
+      names.map((name, index) => [name, index < 9 ? 'applied' : 'pending']),
+    );
+    expect(await migrateCli(url, ['status', '--check'])).toEqual({ code: 3, stdout, stderr: '' });
+    await migrateCli(url, ['up']);
+    expect(await migrateCli(url, ['status', '--check'])).toMatchObject({ code: 0 });
+  });
+
+  test('says when, whatever the zone of the session that applied it', async () => {
+    const url = await freshDatabase();
+    const start = Date.now();
+    await withClient(url, (client) =>
+      client.query(`alter database ${new URL(url).pathname.slice(1)} set timezone = 'Asia/Tokyo'`),
+    );
+    await migrateCli(url, ['up', '--to', '1']);
+    const { stdout } = await migrateCli(url, ['status', '--json']);
+    const [first] = JSON.parse(stdout).migrations;
+    const at = Date.parse(first.appliedAt);
+    expect(at).toBeGreaterThan(start - 60_000);
+    expect(at).toBeLessThan(Date.now() + 60_000);
+  });
+
+  test('finds what a newer version applied, and down refuses beneath it', async () => {
+    const url = await freshDatabase();
+    await migrateCli(url, ['up']);
+    await withClient(url, (client) =>
+      client.query("insert into crm_schema_migrations (name, run_on) values ('9000_from_the_future', now())"),
+    );
+    const { code, stdout } = await migrateCli(url, ['status', '--check']);
+    expect(code).toBe(3);
+    expect(stdout).toContain('\nNot in this version, so a newer one has migrated:\n9000_from_the_future\n');
+    expect(await migrateCli(url, ['up'])).toMatchObject({ code: 0 });
+    expect(await migrateCli(url, ['down', '--to', '0', '--allow-production'])).toEqual({
+      code: 1,
+      stdout: '',
+      stderr:
+        'crm_schema_migrations of schema public has 9000_from_the_future, which this version does not know: go down with the one that does.\n',
+    });
+  });
+
+  test('finds what was left out, and up refuses to apply it late', async () => {
+    const url = await freshDatabase();
+    await migrateCli(url, ['up']);
+    await withClient(url, (client) => client.query("delete from crm_schema_migrations where name ~ '^0005'"));
+    const { code, stdout } = await migrateCli(url, ['status', '--check', '--json']);
+    expect(code).toBe(3);
+    const states: { name: string; isOutOfOrder: boolean }[] = JSON.parse(stdout).migrations;
+    expect(states.filter(({ isOutOfOrder }) => isOutOfOrder).map(({ name }) => name)).toEqual([names[4]]);
+    expect(await migrateCli(url, ['up'])).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: `${names[4]} is pending, but crm_schema_migrations of schema public has some that come after it: look into that first.\n`,
+    });
+  });
+});
+
+describe('a package that was edited since its release', () => {
+  async function editedPackage(): Promise<string> {
+    const folder = await mkdtemp(projectPath('.migrate-test-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    for (const path of ['src', 'migrations', 'migrations.sha256', 'package.json']) {
+      await cp(projectPath(path), `${folder}/${path}`, { recursive: true });
+    }
+    await symlink(projectPath('node_modules'), `${folder}/node_modules`);
+    await appendFile(`${folder}/migrations/${names[1]}.sql`, '\n-- A little change.\n');
+    return folder;
+  }
+
+  test('is found, and applies and reverts nothing', async () => {
+    const url = await freshDatabase();
+    const folder = await editedPackage();
+    const stderr = `This package is not as it was released: ${names[1]} was edited. Install it again, and change the schema by migrations of your own.\n`;
+    expect(await migrateCli(url, ['up'], {}, folder)).toEqual({ code: 1, stdout: '', stderr });
+    expect(await migrateCli(url, ['plan'], {}, folder)).toEqual({ code: 1, stdout: '', stderr });
+    await migrateCli(url, ['up']);
+    expect(await migrateCli(url, ['down', '--to', '0', '--allow-production'], {}, folder)).toEqual({
+      code: 1,
+      stdout: '',
+      stderr,
+    });
+    const { code, stdout } = await migrateCli(url, ['status', '--check'], {}, folder);
+    expect(code).toBe(3);
+    expect(stdout).toContain(`\nEdited since it was released: install the package again.\n${names[1]}\n`);
+  });
+});
+
+describe('down', () => {
+  test('restores the catalog, and has nothing to do when asked again', async () => {
+    const url = await freshDatabase();
+    const before = await withClient(url, (client) => catalog(client));
+    await migrateCli(url, ['up']);
+    const env = { NODE_ENV: 'development' };
+    const { code, stdout, stderr } = await migrateCli(url, ['down', '--to', '0'], env);
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout: expect.stringMatching(`^Reverted ${names.length} migrations in \\d+:\\d\\d\\.\n$`),
+    });
+    expect(stderr).toContain(`[ 1/${names.length}] ${last}: reverted in `);
+    expect(await withClient(url, (client) => catalog(client))).toEqual(before);
+    expect(await migrateCli(url, ['down', '--to', '0'], env)).toMatchObject({
+      code: 0,
+      stdout: 'Nothing to revert: schema public is where it should be.\n',
+    });
+  });
+
+  test.each([[{}], [{ NODE_ENV: 'staging' }]])('refuses where it may be production: %j', async (env) => {
+    const url = await freshDatabase();
+    await migrateCli(url, ['up', '--to', '2']);
+    expect(await migrateCli(url, ['down', '--to', '0'], env)).toEqual({
+      code: 2,
+      stdout: '',
+      stderr:
+        'error: this may be production, as NODE_ENV is not development or test: --allow-production to go down all the same\n',
+    });
+    expect(await recorded(url)).toEqual(names.slice(0, 2));
+    expect(await migrateCli(url, ['down', '--to', '1', '--allow-production'], env)).toMatchObject({
+      code: 0,
+    });
+    expect(await recorded(url)).toEqual(names.slice(0, 1));
+  });
+
+  test('refuses while there are rows to lose, with the hint that lets them go', async () => {
+    const url = await freshDatabase();
+    await migrateCli(url, ['up']);
+    await withClient(url, async (client) => {
+      await connect(client, (await createTenant(client)).organisationId);
+    });
+    const { code, stdout, stderr } = await migrateCli(url, ['down', '--to', '0', '--json'], {
+      NODE_ENV: 'test',
+    });
+    const error = [
+      `${names[1]} failed: crm_connections has rows, and going down would lose them`,
+      'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".',
+    ].join('\n');
+    const { migrations: reverted, ...rest } = JSON.parse(stdout);
+    expect({ code, rest }).toEqual({ code: 1, rest: { error } });
+    expect(stderr.endsWith(`\n${error}\n`)).toBe(true);
+    expect(await recorded(url)).toEqual(names.slice(0, names.length - reverted.length));
+    const env = { NODE_ENV: 'test', PGOPTIONS: '-c crm_schema.allow_data_loss=on' };
+    expect(await migrateCli(url, ['down', '--to', '0'], env)).toMatchObject({ code: 0 });
+    expect(await recorded(url)).toEqual([]);
+  });
+});
+
+describe('a wrong call', () => {
+  test.each([
+    ['no direction', ['migrate', 'sideways'], "unknown command 'sideways'"],
+    [
+      'no such migration',
+      ['migrate', 'up', '--to', '4711'],
+      `there is no migration 4711: the last is ${last}`,
+    ],
+    ['no number', ['migrate', 'up', '--to', 'x'], 'It has to be a whole number from 0 to 9999.'],
+    ['no target', ['migrate', 'down'], "required option '--to <number>' not specified"],
+    ['no attempts', ['migrate', 'up', '--attempts', '0'], 'It has to be a whole number from 1 to 100.'],
+  ])('%s', async (_, args, message) => {
+    const { code, stdout, stderr } = await runCli(args, { DATABASE_URL: stock.url, NODE_ENV: 'test' });
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(/^error: [^\n]+\n$/);
+    expect(stderr).toContain(message);
+  });
+});
