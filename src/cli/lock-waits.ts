@@ -23,16 +23,22 @@ export class LockWaits {
    * @param pid the server's process that does it
    */
   async during<Result>(pid: number, work: () => Promise<Result>): Promise<Result> {
+    let isOver = false;
     const look = async () => {
-      const found = await describe(this.#watcher, 'pid = any (pg_blocking_pids($1))', [pid]);
-      if (found.length > 0) this.#last = found;
+      while (!isOver) {
+        // What cannot be found out is not said.
+        const found = await describe(this.#watcher, 'pid = any (pg_blocking_pids($1))', [pid]).catch(
+          () => [],
+        );
+        if (found.length > 0) this.#last = found;
+        await sleep(100, undefined, { ref: false });
+      }
     };
-    // What cannot be found out is not said.
-    const timer = setInterval(() => look().catch(() => {}), 100);
+    void look();
     try {
       return await work();
     } finally {
-      clearInterval(timer);
+      isOver = true;
     }
   }
 }

@@ -1,15 +1,14 @@
-import { appendFile, cp, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { appendFile } from 'node:fs/promises';
 import { runner } from 'node-pg-migrate';
-import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { migrate, projectPath, withClient } from '../../dev/database.js';
 import { type MigrationClient, migrateUp, migrationPlan } from '../../src/migrations/index.js';
 import { catalog } from '../migrations/catalog.js';
 import { migrations } from '../migrations/support.js';
-import { runCli } from '../support/cli.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { releases } from '../upgrades/releases.js';
-import { freshDatabase, recorded } from './migrations.js';
+import { freshDatabase, recorded, useBuiltCli } from './migrations.js';
 
 const names = migrations.map(({ file }) => file.replace('.sql', ''));
 const last = names.at(-1) as string;
@@ -21,8 +20,10 @@ beforeAll(async () => {
   whole = await catalog(stock.pool);
 });
 
-function migrateCli(url: string, args: string[], env: Record<string, string> = {}, folder?: string) {
-  return runCli(['migrate', ...args], { DATABASE_URL: url, ...env }, folder);
+const cli = useBuiltCli();
+
+function migrateCli(url: string, args: string[], env: Record<string, string> = {}) {
+  return cli.run(url, ['migrate', ...args], env);
 }
 
 async function expectWhole(url: string): Promise<void> {
@@ -280,30 +281,22 @@ describe('status', () => {
 });
 
 describe('a package that was edited since its release', () => {
-  async function editedPackage(): Promise<string> {
-    const folder = await mkdtemp(projectPath('.migrate-test-'));
-    onTestFinished(() => rm(folder, { recursive: true }));
-    for (const path of ['src', 'migrations', 'migrations.sha256', 'package.json']) {
-      await cp(projectPath(path), `${folder}/${path}`, { recursive: true });
-    }
-    await symlink(projectPath('node_modules'), `${folder}/node_modules`);
-    await appendFile(`${folder}/migrations/${names[1]}.sql`, '\n-- A little change.\n');
-    return folder;
-  }
+  const copy = useBuiltCli();
+  const migrateEdited = (url: string, ...args: string[]) => copy.run(url, ['migrate', ...args]);
 
   test('is found, and applies and reverts nothing', async () => {
     const url = await freshDatabase();
-    const folder = await editedPackage();
+    await appendFile(`${copy.folder}/migrations/${names[1]}.sql`, '\n-- A little change.\n');
     const stderr = `This package is not as it was released: ${names[1]} was edited. Install it again, and change the schema by migrations of your own.\n`;
-    expect(await migrateCli(url, ['up'], {}, folder)).toEqual({ code: 1, stdout: '', stderr });
-    expect(await migrateCli(url, ['plan'], {}, folder)).toEqual({ code: 1, stdout: '', stderr });
+    expect(await migrateEdited(url, 'up')).toEqual({ code: 1, stdout: '', stderr });
+    expect(await migrateEdited(url, 'plan')).toEqual({ code: 1, stdout: '', stderr });
     await migrateCli(url, ['up']);
-    expect(await migrateCli(url, ['down', '--to', '0', '--allow-production'], {}, folder)).toEqual({
+    expect(await migrateEdited(url, 'down', '--to', '0', '--allow-production')).toEqual({
       code: 1,
       stdout: '',
       stderr,
     });
-    const { code, stdout } = await migrateCli(url, ['status', '--check'], {}, folder);
+    const { code, stdout } = await migrateEdited(url, 'status', '--check');
     expect(code).toBe(3);
     expect(stdout).toContain(`\nEdited since it was released: install the package again.\n${names[1]}\n`);
   });
@@ -379,7 +372,7 @@ describe('a wrong call', () => {
     ['no target', ['migrate', 'down'], "required option '--to <number>' not specified"],
     ['no attempts', ['migrate', 'up', '--attempts', '0'], 'It has to be a whole number from 1 to 100.'],
   ])('%s', async (_, args, message) => {
-    const { code, stdout, stderr } = await runCli(args, { DATABASE_URL: stock.url, NODE_ENV: 'test' });
+    const { code, stdout, stderr } = await cli.run(stock.url, args, { NODE_ENV: 'test' });
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toMatch(/^error: [^\n]+\n$/);
     expect(stderr).toContain(message);

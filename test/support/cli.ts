@@ -12,16 +12,16 @@ export interface Run {
 /**
  * Starts `crm-schema` as its own process, with these variables and no others of its own.
  *
- * @param folder of another copy of the project
+ * @param program another copy of it than the source, and how Node runs it
  */
 export function startCli(
   args: readonly string[],
   env: Record<string, string | undefined> = {},
-  folder = projectPath('.'),
+  program = ['--import', 'tsx', 'src/cli/main.ts'],
 ) {
   const { DATABASE_URL: _, CRM_SCHEMA_KEYS: __, NODE_ENV: ___, ...inherited } = process.env;
-  const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', ...args], {
-    cwd: folder,
+  const child = spawn(process.execPath, [...program, ...args], {
+    cwd: projectPath('.'),
     env: { ...inherited, ...env },
   });
   const ended = (async (): Promise<Run> => {

@@ -1,0 +1,270 @@
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PG_MIGRATE_LOCK_ID, runner } from 'node-pg-migrate';
+import type pg from 'pg';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { projectPath, withClient } from '../../dev/database.js';
+import { migrateUp } from '../../src/migrations/index.js';
+import { catalog } from '../migrations/catalog.js';
+import { migrations } from '../migrations/support.js';
+import { useDatabase } from '../support/database.js';
+import { freshDatabase, recorded, useBuiltCli } from './migrations.js';
+
+const names = migrations.map(({ file }) => file.replace('.sql', ''));
+const cli = useBuiltCli();
+const stock = useDatabase();
+let whole: string[];
+beforeAll(async () => {
+  whole = await catalog(stock.pool);
+});
+
+async function expectWhole(url: string): Promise<void> {
+  expect(await recorded(url)).toEqual(names);
+  expect(await withClient(url, (client) => catalog(client))).toEqual(whole);
+}
+
+function start(url: string, ...args: string[]) {
+  return cli.start(url, ['migrate', 'up', ...args]);
+}
+
+/** Until a condition, in SQL, holds in the database. */
+async function until(url: string, condition: string): Promise<void> {
+  await withClient(url, async (client) => {
+    await expect
+      .poll(async () => (await client.query(`select ${condition} as holds`)).rows[0].holds, {
+        timeout: 150_000,
+      })
+      .toBe(true);
+  });
+}
+
+/** Until a migrator is held up by somebody's lock on a table, which all but the first files take. */
+const isHeldUp = `exists (
+  select
+  from pg_stat_activity
+  where datname = current_database()
+    and application_name = 'crm-schema'
+    and wait_event_type = 'Lock'
+)`;
+
+/** Does some work while another session holds a table as nobody can alter it. */
+async function whileHeld(
+  url: string,
+  table: string,
+  work: (holder: pg.Client) => Promise<void>,
+): Promise<void> {
+  await withClient(url, async (holder) => {
+    await holder.query("set application_name = 'a report'");
+    await holder.query(`begin; lock table ${table} in access share mode`);
+    await work(holder);
+  });
+}
+
+describe('many at once', () => {
+  test('twenty pipelines apply each migration once', async () => {
+    const url = await freshDatabase();
+    await withClient(url, async (barrier) => {
+      await barrier.query(`select pg_advisory_lock(${PG_MIGRATE_LOCK_ID})`);
+      const pipelines = Array.from({ length: 20 }, () => start(url, '--json'));
+      // Two connections each: one migrates, one looks on.
+      await until(
+        url,
+        "(select count(*) = 40 from pg_stat_activity where datname = current_database() and application_name = 'crm-schema')",
+      );
+      await barrier.query(`select pg_advisory_unlock(${PG_MIGRATE_LOCK_ID})`);
+      const runs = await Promise.all(pipelines.map(({ ended }) => ended));
+      expect(runs.map(({ code }) => code)).toEqual(runs.map(() => 0));
+      const applied = runs.flatMap(({ stdout }) =>
+        JSON.parse(stdout).migrations.map(({ name }: { name: string }) => name),
+      );
+      expect(applied.toSorted()).toEqual(names);
+    });
+    await expectWhole(url);
+  }, 240_000);
+
+  test('waits for another migrator, and says for whom', async () => {
+    const url = await freshDatabase();
+    await withClient(url, async (other) => {
+      await other.query("set application_name = 'the other pipeline'");
+      const { rows } = await other.query(
+        `select pg_backend_pid() as pid from pg_advisory_lock(${PG_MIGRATE_LOCK_ID})`,
+      );
+      const { pid } = rows[0];
+      const impatient = await start(url, '--wait', '0').ended;
+      expect(impatient).toEqual({
+        code: 1,
+        stdout: '',
+        stderr: [
+          `Another migrator is at work: process ${pid} (the other pipeline, idle). Waiting for it.`,
+          `Another migrator has been at work for 0 s, as process ${pid} of the server: wait for its end, and run this again.\n`,
+        ].join('\n'),
+      });
+      const { child, ended } = start(url);
+      await once(child.stderr, 'data');
+      await other.query(`select pg_advisory_unlock(${PG_MIGRATE_LOCK_ID})`);
+      expect(await ended).toMatchObject({ code: 0 });
+    });
+    await expectWhole(url);
+  });
+
+  test('keeps stock node-pg-migrate out meanwhile', async () => {
+    const url = await freshDatabase();
+    await start(url, '--to', '5').ended;
+    await whileHeld(url, 'crm_connections', async (holder) => {
+      const { ended } = start(url);
+      await until(url, isHeldUp);
+      const attempt = withClient(url, (client) =>
+        runner({
+          dbClient: client,
+          dir: projectPath('migrations'),
+          migrationsTable: 'crm_schema_migrations',
+          direction: 'up',
+          logger: { debug() {}, info() {}, warn() {}, error() {} },
+        }),
+      );
+      await expect(attempt).rejects.toThrow('Another migration is already running');
+      await holder.query('commit');
+      expect(await ended).toMatchObject({ code: 0 });
+    });
+    await expectWhole(url);
+  });
+
+  test('applies each once even where the lock of a session does not hold', async () => {
+    const url = await freshDatabase();
+    await start(url, '--to', '4').ended;
+    /** As through a pooler that nobody noticed: whoever asks for the lock gets it. */
+    const unlocked = (client: pg.Client) => ({
+      query: (text: string, values?: unknown[]) =>
+        client.query(text.replace(/pg_try_advisory_lock\(\d+\)/, 'true'), values),
+    });
+    const results = await Promise.all(
+      Array.from({ length: 4 }, () => withClient(url, (client) => migrateUp(unlocked(client)))),
+    );
+    const applied = results.flatMap(({ migrations: done }) => done.map(({ name }) => name));
+    expect(applied.toSorted()).toEqual(names.slice(4));
+    await expectWhole(url);
+  });
+});
+
+describe('an application that holds its tables', () => {
+  test('is waited for, in attempts that each say because of whom', async () => {
+    const url = await freshDatabase();
+    await start(url, '--to', '5').ended;
+    await whileHeld(url, 'crm_connections', async (holder) => {
+      const { child, ended } = start(url);
+      let said = '';
+      child.stderr.on('data', (text) => {
+        said += text;
+      });
+      await expect.poll(() => said, { timeout: 50_000 }).toContain('; attempt 2 of 10 in ');
+      await holder.query('commit');
+      const { code, stderr } = await ended;
+      expect({ code, lines: stderr.split('\n') }).toEqual({
+        code: 0,
+        lines: expect.arrayContaining([
+          expect.stringMatching(
+            /^\[1\/\d\] 0006_add_sync_schedule: no lock in time, because of process \d+ \(a report, idle in transaction for \d+ s\); attempt 2 of 10 in \d\.\d\d s$/,
+          ),
+        ]),
+      });
+    });
+    await expectWhole(url);
+  });
+
+  test('is not waited for endlessly, and nothing is left half done', async () => {
+    const url = await freshDatabase();
+    await start(url, '--to', '5').ended;
+    await whileHeld(url, 'crm_connections', async () => {
+      const { code, stdout, stderr } = await start(url, '--attempts', '1').ended;
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      expect(stderr).toMatch(
+        /^Could not run 0006_add_sync_schedule in 1 attempts, because of process \d+ \(a report, idle in transaction for \d+ s\)\. What was done before stays: run it again when that has ended\.\n$/,
+      );
+      expect(await recorded(url)).toEqual(names.slice(0, 5));
+    });
+    expect(await start(url).ended).toMatchObject({ code: 0 });
+    await expectWhole(url);
+  });
+});
+
+describe('an interruption', () => {
+  test.each(['SIGINT', 'SIGTERM'] as const)(
+    'by %s rolls back what is under way, and says so',
+    async (signal) => {
+      const url = await freshDatabase();
+      await start(url, '--to', '5').ended;
+      await whileHeld(url, 'crm_connections', async () => {
+        const { child, ended } = start(url);
+        await until(url, isHeldUp);
+        child.kill(signal);
+        expect(await ended).toEqual({
+          code: 1,
+          stdout: '',
+          stderr: 'Interrupted: what was under way is rolled back. Run it again for the rest.\n',
+        });
+        // The server has let go as well.
+        await until(url, `not ${isHeldUp}`);
+      });
+      expect(await recorded(url)).toEqual(names.slice(0, 5));
+      expect(await start(url).ended).toMatchObject({ code: 0 });
+      await expectWhole(url);
+    },
+  );
+
+  test('by kill -9 while a statement runs leaves what the next one completes', async () => {
+    const url = await freshDatabase();
+    await start(url, '--to', '5').ended;
+    await whileHeld(url, 'crm_connections', async (holder) => {
+      const { child, ended } = start(url);
+      await until(url, isHeldUp);
+      child.kill('SIGKILL');
+      expect(await ended).toMatchObject({ code: null });
+      const next = start(url);
+      // The server has not noticed, and runs the statement of the dead one on, lock and all.
+      await once(next.child.stderr, 'data');
+      await holder.query('commit');
+      const { code, stderr } = await next.ended;
+      expect(code).toBe(0);
+      expect(stderr).toMatch(/^Another migrator is at work: process \d+ \(crm-schema, active for \d+ s\)\./);
+    });
+    await expectWhole(url);
+  });
+
+  test('by kill -9 at any moment leaves what the next one completes', async () => {
+    const url = await freshDatabase();
+    let kills = 0;
+    for (let applied = 0; applied < names.length; ) {
+      const { child, ended } = start(url);
+      const first = await Promise.race([once(child.stderr, 'data'), ended]);
+      if (Array.isArray(first)) {
+        await sleep(60 * Math.random());
+        child.kill('SIGKILL');
+      }
+      if ((await ended).code === null) kills += 1;
+      applied = (await recorded(url)).length;
+    }
+    expect(kills).toBeGreaterThan(0);
+    expect(await start(url).ended).toMatchObject({ code: 0 });
+    await expectWhole(url);
+  });
+
+  test('by the server keeps what was done, and says to run it again', async () => {
+    const url = await freshDatabase();
+    await start(url, '--to', '5').ended;
+    await whileHeld(url, 'crm_connections', async (holder) => {
+      const { ended } = start(url);
+      await until(url, isHeldUp);
+      await holder.query(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'crm-schema'",
+      );
+      expect(await ended).toEqual({
+        code: 1,
+        stdout: '',
+        stderr:
+          '0006_add_sync_schedule failed: The connection to the database was lost. What was done stays; run it again for the rest.\n',
+      });
+    });
+    expect(await start(url).ended).toMatchObject({ code: 0 });
+    await expectWhole(url);
+  });
+});
