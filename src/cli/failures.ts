@@ -71,6 +71,10 @@ const words: readonly (readonly [RegExp, string])[] = [
     'The server does not speak TLS, which is asked for: take sslmode out of DATABASE_URL, if the way there is safe.',
   ],
   [/^SASL: .*password must be/, 'The database wants a password: add it to DATABASE_URL, or set PGPASSWORD.'],
+  [
+    /^URI malformed$/,
+    'DATABASE_URL cannot be read: write what is special in its password as %…, @ as %40 and % as %25.',
+  ],
   [/^timeout expired$/, serverAdvice.ETIMEDOUT as string],
   [/^Connection terminated/, lost],
   [

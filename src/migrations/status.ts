@@ -44,8 +44,8 @@ export interface MigrationState {
 /**
  * Tells what is applied. Reads only.
  *
- * @throws CrmSchemaError `migration_refused` if there is no schema to look into, or if the tables are there
- * and the table of migrations does not know it
+ * @throws CrmSchemaError `migration_refused` if there is no schema to look into, if the table of migrations may
+ * not be read, or if it does not know of the tables that are there
  */
 export async function migrationStatus(
   client: MigrationClient,
@@ -107,6 +107,8 @@ async function look(
   const { rows } = await client.query(
     `select
        current_schema() as schema,
+       current_user as user,
+       has_table_privilege(to_regclass(format('%I.%I', current_schema(), $1::text)), 'select') as "mayRead",
        to_regclass(format('%I.%I', current_schema(), $1::text)) is not null as "hasTable",
        to_regclass(format('%I.crm_connections', current_schema())) is not null as "hasConnections",
        current_setting('search_path') as "searchPath",
@@ -119,12 +121,18 @@ async function look(
        ) as "lacksFirst"`,
     [migrationsTable],
   );
-  const [{ schema, hasTable, hasConnections, searchPath, lacksFirst }] = rows;
+  const [{ schema, user, hasTable, mayRead, hasConnections, searchPath, lacksFirst }] = rows;
   // Everything would go into the next one, without a word.
   if (schema === null || lacksFirst) {
     throw new CrmSchemaError(
       'migration_refused',
       `The schema that search_path (${searchPath}) names first is not there, or the user may not use it: create it, or grant usage on it.`,
+    );
+  }
+  if (hasTable && !mayRead) {
+    throw new CrmSchemaError(
+      'migration_refused',
+      `User ${user} may not read ${migrationsTable}: connect as its owner, who can also grant select on it.`,
     );
   }
   return { schema, hasTable, hasConnections };

@@ -1,0 +1,145 @@
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import { expect } from 'vitest';
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
+import { findProgram, isMissing } from '../support/programs.js';
+
+/** Whether there is no `openssl` to make a certificate with. */
+export const noOpenssl = isMissing('openssl', findProgram('openssl'), 'TEST_REQUIRE_OPENSSL');
+
+/**
+ * Starts a server that speaks TLS only, with a certificate that it signed itself.
+ *
+ * @returns it, and the path of that certificate
+ */
+export async function startTlsServer(): Promise<{
+  server: EmbeddedPostgres;
+  certificate: string;
+  stop(): Promise<void>;
+}> {
+  const folder = mkdtempSync(join(tmpdir(), 'crm-schema-tls-'));
+  const [certificate, key, rules] = ['server.crt', 'server.key', 'pg_hba.conf'].map((name) =>
+    join(folder, name),
+  ) as [string, string, string];
+  execFileSync(
+    findProgram('openssl') as string,
+    [
+      ...['req', '-new', '-x509', '-nodes', '-days', '2', '-newkey', 'rsa:2048'],
+      ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'],
+      ...['-keyout', key, '-out', certificate],
+    ],
+    { stdio: 'ignore' },
+  );
+  writeFileSync(rules, 'hostssl all all 127.0.0.1/32 scram-sha-256\n');
+  chmodSync(folder, 0o755);
+  // Run by root, the server is nobody's, who may own the key.
+  if (process.getuid?.() === 0) {
+    const id = (flag: string) => Number(execFileSync('id', [flag, 'nobody'], { encoding: 'utf8' }));
+    for (const path of [key, rules]) chownSync(path, id('-u'), id('-g'));
+  }
+  chmodSync(key, 0o600);
+  const settings = { ssl: 'on', ssl_cert_file: certificate, ssl_key_file: key, hba_file: rules };
+  const server = await startEmbeddedPostgres(process.env.TEST_POSTGRES_VERSION, { settings });
+  return {
+    server,
+    certificate,
+    async stop() {
+      await server.stop();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+/**
+ * Starts a server and makes a replica of it, that waits for what a primary would send and never comes.
+ *
+ * @param prepare fills it before
+ * @param answers whether it lets anybody read meanwhile; if not, it is starting up for ever
+ */
+export async function startReplica(
+  answers: boolean,
+  prepare: (client: pg.Client) => Promise<void>,
+): Promise<EmbeddedPostgres> {
+  const settings = { hot_standby: answers ? 'on' : 'off', restart_after_crash: 'on' };
+  const server = await startEmbeddedPostgres(process.env.TEST_POSTGRES_VERSION, { settings });
+  const client = new pg.Client({ connectionString: server.url });
+  client.on('error', () => {});
+  await client.connect();
+  await prepare(client);
+  await client.query('checkpoint');
+  const { rows } = await client.query(
+    "select pg_backend_pid() as pid, current_setting('data_directory') || '/standby.signal' as signal",
+  );
+  await client.query(`copy (select) to '${rows[0].signal}'`);
+  // After the crash of a session the server recovers, and finds that it is a replica.
+  process.kill(rows[0].pid, 'SIGKILL');
+  await expect
+    .poll(
+      async () => {
+        const probe = new pg.Client({ connectionString: server.url });
+        probe.on('error', () => {});
+        try {
+          await probe.connect();
+          const found = await probe.query('select pg_is_in_recovery() as is');
+          return found.rows[0].is ? 'replica' : 'primary';
+        } catch (error) {
+          return (error as { code?: string }).code;
+        } finally {
+          await probe.end().catch(() => {});
+        }
+      },
+      { timeout: 50_000 },
+    )
+    .toBe(answers ? 'replica' : '57P03');
+  return server;
+}
+
+/** What is between a client and a server, and has a hand in it. */
+export interface Meddler {
+  /** The URL given, by way of it. */
+  readonly url: string;
+  stop(): void;
+}
+
+/**
+ * Passes on what goes to a server and comes back.
+ *
+ * @param meddle is given each piece for the server, and says what arrives there; null cuts the connection
+ */
+export async function startMeddler(url: string, meddle: (sent: string) => string | null): Promise<Meddler> {
+  const { hostname, port } = new URL(url);
+  const sockets = new Set<Socket>();
+  const listener = createServer((client) => {
+    const server = connect(Number(port), hostname);
+    for (const socket of [client, server]) {
+      sockets.add(socket);
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        client.destroy();
+        server.destroy();
+      });
+    }
+    server.pipe(client);
+    client.on('data', (piece) => {
+      const passed = meddle(piece.toString('latin1'));
+      if (passed === null) client.destroy();
+      else server.write(passed, 'latin1');
+    });
+  });
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const by = new URL(url);
+  by.port = String((listener.address() as AddressInfo).port);
+  return {
+    url: by.href,
+    stop() {
+      listener.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
