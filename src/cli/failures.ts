@@ -9,7 +9,7 @@ export class Lacking extends Error {}
 const lost = 'The connection to the database was lost. What was done stays; run it again for the rest.';
 
 const outdated =
-  'The schema is not there, or of an older version: run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".';
+  'The schema is not there, or of an older version: run crm-schema migrate up first, or name its schema in PGOPTIONS="-c search_path=…".';
 
 const untrusted =
   'The server’s certificate is not one that is trusted: name that of its authority in DATABASE_URL, sslrootcert=/path/to/ca.pem.';

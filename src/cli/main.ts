@@ -27,7 +27,7 @@ Environment:
                    or PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD
   CRM_SCHEMA_KEYS  the key ring: as JSON, or the path of its file
 
-Exit codes: 0 done, 1 failed, 2 wrong call, 3 something is lacking.`,
+Exit codes: 0 done, 1 failed, 2 wrong call, 3 something is lacking or pending.`,
   );
 
 // Also for subcommands: a wrong call is another exit code than a failure.

@@ -477,7 +477,7 @@ describe('a database that was not migrated', () => {
       const { code, stdout, stderr } = await run(args, on);
       expect({ args, code, stdout }).toEqual({ args, code: 1, stdout: '' });
       expect(stderr).toBe(
-        'The schema is not there, or of an older version: run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".\n',
+        'The schema is not there, or of an older version: run crm-schema migrate up first, or name its schema in PGOPTIONS="-c search_path=…".\n',
       );
     }
   });
