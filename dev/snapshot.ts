@@ -1,6 +1,6 @@
 /**
- * Writes schema.sql, docs/schema.md and docs/schema.svg from migrations/, so that the diff of a change shows
- * what a migration does.
+ * Writes schema.sql, schema.json, docs/schema.md and docs/schema.svg from migrations/, so that the diff of a
+ * change shows what a migration does, and crm-schema verify knows what to expect.
  *
  *   npm run snapshot          writes the files
  *   npm run check:snapshot    changes nothing, and fails if they are stale
@@ -14,6 +14,7 @@ import { readSchema } from './snapshot/catalog.js';
 import { type SnapshotDatabase, withSnapshotDatabase } from './snapshot/database.js';
 import { diagram } from './snapshot/diagram.js';
 import { dictionary } from './snapshot/dictionary.js';
+import { expectedCatalog } from './snapshot/expected-catalog.js';
 import { schemaSql } from './snapshot/schema-sql.js';
 
 /** The files that show a schema, by their paths in the project. */
@@ -21,6 +22,7 @@ export async function snapshot(database: SnapshotDatabase): Promise<Map<string, 
   const schema = await readSchema(database);
   return new Map([
     ['schema.sql', await schemaSql(database)],
+    ['schema.json', await expectedCatalog(database)],
     ['docs/schema.md', dictionary(schema)],
     ['docs/schema.svg', await diagram(schema)],
   ]);

@@ -1,10 +1,8 @@
 import type pg from 'pg';
+import { farewell } from '../farewell.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
 import { Lacking } from './failures.js';
-
-/** Ends the comment of a partition that is to go: so its table is known as ours once it is detached. */
-export const farewell = 'To be dropped: crm-schema partitions drop.';
 
 /** A partition of the log, or a table that was one. */
 export interface LogPartition {

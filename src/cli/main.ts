@@ -8,6 +8,7 @@ import { healthCommand } from './health.js';
 import { migrateCommand } from './migrate.js';
 import { partitionsCommand } from './partitions.js';
 import { visible } from './text.js';
+import { verifyCommand } from './verify.js';
 
 const { version } = createRequire(import.meta.url)('../../package.json');
 
@@ -19,6 +20,7 @@ const program = new Command('crm-schema')
   .addCommand(failuresCommand())
   .addCommand(credentialsCommand())
   .addCommand(partitionsCommand())
+  .addCommand(verifyCommand(version))
   .addHelpText(
     'afterAll',
     `

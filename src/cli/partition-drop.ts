@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
+import { farewell } from '../farewell.js';
 import { type LockWaits, untilUnused } from './lock-waits.js';
-import { farewell, type LogPartition, type PartitionedLog, readLog } from './log-partitions.js';
+import { type LogPartition, type PartitionedLog, readLog } from './log-partitions.js';
 
 /** What may be told of a drop while it is under way. */
 export interface DropEvents {

@@ -8,6 +8,7 @@ import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest';
 import { createHostTables, migrate, withClient } from '../../dev/database.js';
 import { syncLogListByConnection } from '../../src/index.js';
+import { verify } from '../../src/verify/index.js';
 import { catalog } from '../migrations/catalog.js';
 import { createSamples, queries, queryNames } from '../queries/every-query.js';
 import { type TestDatabase, useDatabase } from '../support/database.js';
@@ -53,6 +54,7 @@ describe.skipIf(noClients)('a dump', () => {
   async function expectSame(restored: TestDatabase, from = source): Promise<void> {
     expect(await withClient(restored.url, comparable)).toEqual(await withClient(from.url, comparable));
     expect(await contents(restored.pool)).toEqual(await contents(from.pool));
+    expect(await withClient(restored.url, verify)).toEqual([]);
   }
 
   /** Expects a database to go on where the dumped one was. */

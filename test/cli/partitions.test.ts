@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
-import { farewell } from '../../src/cli/log-partitions.js';
+import { farewell } from '../../src/farewell.js';
 import { syncFailureList, syncLogRecord } from '../../src/index.js';
 import { backendPid, insert } from '../migrations/support.js';
 import { type Run, runCli, startCli } from '../support/cli.js';

@@ -12,7 +12,7 @@ import { useDatabase } from '../support/database.js';
 const migrated = useDatabase();
 const restored = useDatabase('host');
 
-type Files = Record<'sql' | 'markdown' | 'svg', string>;
+type Files = Record<'sql' | 'json' | 'markdown' | 'svg', string>;
 
 /** The snapshot of the migrations; of the same with more months; and after a migration of many kinds. */
 let now: Files;
@@ -50,10 +50,13 @@ beforeAll(async () => {
   await withSnapshotDatabase(async (database) => {
     const read = async (): Promise<Files> => {
       const files = await snapshot(database);
-      const [sql, markdown, svg] = ['schema.sql', 'docs/schema.md', 'docs/schema.svg'].map((path) =>
-        files.get(path),
-      );
-      return { sql, markdown, svg } as Files;
+      const [sql, json, markdown, svg] = [
+        'schema.sql',
+        'schema.json',
+        'docs/schema.md',
+        'docs/schema.svg',
+      ].map((path) => files.get(path));
+      return { sql, json, markdown, svg } as Files;
     };
     now = await read();
     // Once more than the migrations call it, and for other months.
@@ -72,7 +75,7 @@ beforeAll(async () => {
 
 test('gives the same in every month, however many months there are', () => {
   expect(later).toEqual(now);
-  expect(now.sql + now.markdown + now.svg).not.toMatch(/crm_sync_log_\d|20\d\d-\d\d/);
+  expect(now.sql + now.json + now.markdown + now.svg).not.toMatch(/crm_sync_log_\d|20\d\d-\d\d/);
 });
 
 test('schema.sql makes the database that the migrations make', async () => {

@@ -1,0 +1,170 @@
+import { catalogQuery } from './catalog-query.js';
+
+/** What runs statements: a `pg` client, or anything that behaves like one. */
+export interface CatalogClient {
+  // biome-ignore lint/suspicious/noExplicitAny: pg's own type of rows, which come with any columns.
+  query(text: string, values?: unknown[]): Promise<{ rows: any[] }>;
+}
+
+/** What an item is; those that are objects of their own first, and in the order in which they can be mended. */
+export const kinds = [
+  'migration',
+  'role',
+  'schema usage',
+  'membership',
+  'host index',
+  'function',
+  'type',
+  'table',
+  'sequence',
+  'column',
+  'default',
+  'constraint',
+  'index',
+  'trigger',
+  'rule',
+  'policy',
+  'row-level security',
+  'owner',
+  'privileges',
+  'comment',
+] as const;
+
+export type ItemKind = (typeof kinds)[number];
+
+/** A fact of the catalog: see catalog-query.ts. */
+export interface Item {
+  /** `table public.crm_connections`: what it is, or is part of. */
+  object: string;
+  kind: ItemKind;
+  /** Within the object; of a comment, the kind and the name of the item that it is on. */
+  name: string;
+  /** SQL mostly; lines of a function; or privileges. */
+  definition: string | string[];
+}
+
+/** Where an installation is; names are qualified, and quoted where they have to be. */
+export interface Place {
+  schema: string;
+  schemaId: string;
+  /** Null where crm_sync_log is gone. */
+  logId: string | null;
+  /** Of crm_sync_log, or of what else is there: whom all of it should belong to. */
+  owner: string;
+  ownerId: string;
+  organisations: string;
+  contacts: string;
+  contactsId: string | null;
+}
+
+/** The tables by which an installation is found, where search_path has it; any of them may be gone. */
+const landmarks = [
+  'crm_sync_log',
+  'crm_connections',
+  'contact_external_ids',
+  'crm_sync_runs',
+  'crm_outbound_changes',
+];
+
+/**
+ * Finds the installation that the session's search_path leads to, and then, until the end of the transaction,
+ * fixes every setting that what the catalog says depends on; search_path above all, so that nobody's function
+ * is run in place of PostgreSQL's.
+ *
+ * @returns null if there is none
+ */
+export async function findInstallation(client: CatalogClient): Promise<Place | null> {
+  const { rows: found } = await client.query(
+    `select pg_catalog.to_regclass(name)::pg_catalog.oid as oid
+     from pg_catalog.unnest($1::pg_catalog.text[]) with ordinality as landmark (name, position)
+     order by position`,
+    [[...landmarks, 'organisations', 'contacts']],
+  );
+  const ids: (string | null)[] = found.map(({ oid }) => (oid === null ? null : String(oid)));
+  const [logId = null] = ids;
+  const [organisationsId = null, contactsId = null] = ids.slice(landmarks.length);
+  const anyId = ids.slice(0, landmarks.length).find((id) => id !== null);
+  await client.query(`select
+    pg_catalog.set_config('search_path', 'pg_catalog', true),
+    -- To compile the query would take longer than to run it.
+    pg_catalog.set_config('jit', 'off', true),
+    pg_catalog.set_config('timezone', 'UTC', true),
+    pg_catalog.set_config('datestyle', 'ISO', true),
+    pg_catalog.set_config('intervalstyle', 'postgres', true),
+    pg_catalog.set_config('extra_float_digits', '1', true),
+    pg_catalog.set_config('bytea_output', 'hex', true),
+    pg_catalog.set_config('quote_all_identifiers', 'off', true),
+    pg_catalog.set_config('standard_conforming_strings', 'on', true)`);
+  if (anyId === undefined) return null;
+  const { rows } = await client.query(
+    `select
+       quote_ident(nspname) as schema,
+       relnamespace::text as "schemaId",
+       relowner::regrole::text as owner,
+       relowner::text as "ownerId",
+       coalesce($2::oid::regclass::text, 'organisations') as organisations,
+       coalesce($3::oid::regclass::text, 'contacts') as contacts
+     from pg_class
+     inner join pg_namespace
+       on pg_namespace.oid = relnamespace
+     where pg_class.oid = $1::oid`,
+    [anyId, organisationsId, contactsId],
+  );
+  return { ...rows[0], logId, contactsId };
+}
+
+/** Reads everything that is there, after `findInstallation` and in its transaction. */
+export async function readItems(client: CatalogClient, place: Place): Promise<Item[]> {
+  const { schemaId, logId, ownerId, contactsId } = place;
+  const counted = await readMigrations(client, place);
+  const { rows } = await client.query(catalogQuery, [
+    schemaId,
+    logId,
+    ownerId,
+    contactsId,
+    counted.map(({ oid }) => oid),
+  ]);
+  const migrations = counted.flatMap(({ names }) => names);
+  return [
+    ...rows,
+    ...migrations.map((name) => ({
+      object: `migration ${name}`,
+      kind: 'migration' as const,
+      name,
+      definition: 'applied',
+    })),
+  ];
+}
+
+/**
+ * The tables beside ours that node-pg-migrate, by their shape, counts migrations in, and what they count; that
+ * is nothing where the user may not look.
+ */
+async function readMigrations(
+  client: CatalogClient,
+  { schemaId }: Place,
+): Promise<{ oid: string; names: string[] }[]> {
+  const { rows } = await client.query(
+    `select
+       oid::text,
+       oid::regclass::text as name,
+       has_table_privilege(oid, 'select') as "isReadable"
+     from pg_class
+     where relnamespace = $1::oid
+       and relkind = 'r'
+       and '{id,name,run_on}' = (
+         select array_agg(attname::text order by attname)
+         from pg_attribute
+         where attrelid = pg_class.oid
+           and attnum > 0
+           and not attisdropped
+       )`,
+    [schemaId],
+  );
+  const found = [];
+  for (const { oid, name, isReadable } of rows) {
+    const { rows: applied } = isReadable ? await client.query(`select name from ${name}`) : { rows: [] };
+    found.push({ oid, names: applied.map((row) => String(row.name)) });
+  }
+  return found;
+}

@@ -1,0 +1,131 @@
+import { type Item, type ItemKind, kinds, type Place } from './catalog.js';
+import { type Change, type Difference, nameOf } from './difference.js';
+import { commented, mend } from './mend.js';
+import { privilegeDifferences } from './privileges.js';
+
+/** Those that are an object, and with which all its other items come and go. */
+const heads: readonly ItemKind[] = [
+  'migration',
+  'role',
+  'host index',
+  'function',
+  'type',
+  'table',
+  'sequence',
+];
+
+/** What differs between two lists of items, in the order in which it can be mended. */
+export function compare(place: Place, expected: readonly Item[], found: readonly Item[]): Difference[] {
+  const sides = { expected: new Side(expected), found: new Side(found) };
+  const items = new Map([...expected, ...found].map((item) => [keyOf(item), item]));
+  const changes = [...items.values()]
+    .map(({ object, kind, name }): Change => {
+      const key = { object, kind, name };
+      return { ...key, expected: sides.expected.definition(key), found: sides.found.definition(key) };
+    })
+    .filter((change) => JSON.stringify(change.expected) !== JSON.stringify(change.found))
+    .filter(({ object, kind, name }) => {
+      const whole = wholeOf(kind, name);
+      return [sides.expected, sides.found].every(
+        (side) => heads.includes(kind) || (side.has(object) && (whole === null || side.has(object, whole))),
+      );
+    });
+  return changes
+    .filter((change) => !isTold(change, changes, place))
+    .sort((one, other) => (rank(one) < rank(other) ? -1 : 1))
+    .flatMap((change) => {
+      if (change.kind === 'privileges') return privilegeDifferences(change as Change<string[]>, place);
+      const { object, kind } = change;
+      const beside = (of: ItemKind, name: string) =>
+        sides.expected.definition({ object, kind: of, name }) ?? undefined;
+      return [
+        {
+          kind,
+          name: said(change),
+          expected: text(change.expected),
+          found: text(change.found),
+          ...mend(change, place, beside),
+        },
+      ];
+    });
+}
+
+type Key = Pick<Item, 'object' | 'kind' | 'name'>;
+
+/** One of the two lists, to look things up in. */
+class Side {
+  readonly #definitions: Map<string, Item['definition']>;
+  readonly #present: Set<string>;
+
+  constructor(items: readonly Item[]) {
+    this.#definitions = new Map(items.map((item) => [keyOf(item), item.definition]));
+    this.#present = new Set(
+      items.flatMap(({ object, kind, name }) => [object, `${object}\n${kind} ${name}`]),
+    );
+  }
+
+  definition(key: Key): Item['definition'] | null {
+    return this.#definitions.get(keyOf(key)) ?? null;
+  }
+
+  /** Whether there is the object, or that of its items: `column status`. */
+  has(object: string, item?: string): boolean {
+    return this.#present.has(item === undefined ? object : `${object}\n${item}`);
+  }
+}
+
+function keyOf({ object, kind, name }: Key): string {
+  return JSON.stringify([object, kind, name]);
+}
+
+/** What an item is a part of, and is mended with, within its object. */
+function wholeOf(kind: ItemKind, name: string): string | null {
+  if (kind === 'comment') return name;
+  return kind === 'default' ? `column ${name}` : null;
+}
+
+/** Whether it is a partition's copy of what differs at the log, and is mended there. */
+function isTold(change: Change, changes: readonly Change[], { schema }: Place): boolean {
+  const log = `table ${schema}.crm_sync_log`;
+  const { object, kind, name } = change;
+  const isCopied =
+    kind === 'index' ||
+    kind === 'constraint' ||
+    (kind === 'trigger' && String(change.expected ?? change.found).includes(' FOR EACH ROW '));
+  return (
+    isCopied &&
+    object.startsWith(`${log}_`) &&
+    changes.some((other) => other.object === log && other.kind === kind && other.name === name)
+  );
+}
+
+/** By kind; foreign keys after the keys that they point at; the log before its partitions. */
+function rank({ object, kind, name, expected }: Change): string {
+  const isForeignKey = kind === 'constraint' && String(expected).startsWith('FOREIGN KEY');
+  return [String(kinds.indexOf(kind)).padStart(2, '0'), isForeignKey ? 1 : 0, object, name].join('\n');
+}
+
+function said({ object, kind, name }: Change): string {
+  switch (kind) {
+    case 'column':
+    case 'default':
+      return `${nameOf(object)}.${name}`;
+    case 'constraint':
+    case 'trigger':
+    case 'rule':
+    case 'policy':
+      return `${name} on ${nameOf(object)}`;
+    case 'index':
+      return `${name} on ${nameOf(object)}`;
+    case 'membership':
+      return `${nameOf(object)} in ${name}`;
+    case 'comment':
+      return commented(object, name);
+    default:
+      return name;
+  }
+}
+
+function text(definition: Item['definition'] | null): string | null {
+  return Array.isArray(definition) ? definition.join('\n') : definition;
+}

@@ -1,0 +1,54 @@
+import type { ItemKind } from './catalog.js';
+
+/** What differs: an item of the catalog, or the range of a partition of the log. */
+export type DifferenceKind = ItemKind | 'partition';
+
+/** Something that is not as the installed version has it. */
+export interface Difference {
+  kind: DifferenceKind;
+  /** As people say it, names qualified: `status on public.crm_connections`. */
+  name: string;
+  /** Null: it should not be there. */
+  expected: string | null;
+  /** Null: it is not there. */
+  found: string | null;
+  /**
+   * SQL that mends it without losing a row, to be run one after the other and, because of `concurrently`,
+   * outside a transaction; empty where there is none.
+   */
+  statements: readonly string[];
+  /** What to do where there is no such SQL. */
+  advice: string | null;
+}
+
+/** An item of which there is more, less or something else than expected. */
+export interface Change<Definition = string | string[]> {
+  object: string;
+  kind: ItemKind;
+  name: string;
+  expected: Definition | null;
+  found: Definition | null;
+}
+
+/** How a difference can be mended. */
+export type Mend = Pick<Difference, 'statements' | 'advice'>;
+
+/** By SQL alone. */
+export function bySql(...statements: (string | null)[]): Mend {
+  return { statements: statements.filter((statement) => statement !== null), advice: null };
+}
+
+/** By a person. */
+export function byHand(advice: string): Mend {
+  return { statements: [], advice };
+}
+
+/** The name of an object without what it is: `public.crm_connections`. */
+export function nameOf(object: string): string {
+  return object.replace(/^(materialized view|foreign table|\S+) /, '');
+}
+
+/** A text in SQL. */
+export function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}

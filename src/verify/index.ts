@@ -1,0 +1,109 @@
+/**
+ * Holds a database against what this version of the package expects of it.
+ *
+ * @packageDocumentation
+ */
+import { CrmSchemaError } from '../errors.js';
+import { farewell } from '../farewell.js';
+import { type CatalogClient, findInstallation, type Item, readItems } from './catalog.js';
+import { compare } from './compare.js';
+import { type Difference, nameOf } from './difference.js';
+import { expectedItems } from './expected.js';
+import { rangeDifferences, readRanges } from './partitions.js';
+
+export type { CatalogClient } from './catalog.js';
+export type { Difference, DifferenceKind } from './difference.js';
+
+/**
+ * Compares what the catalog has with what the migrations of this version make: tables, columns, defaults,
+ * constraints, indexes and whether they are valid, triggers and whether they are enabled, row-level security
+ * and policies, functions, owners, privileges and comments; that the log has no gap and a partition of its own
+ * for this month and the next, each with all that belongs to it; that no role can do what policies keep it
+ * from; and the index on contacts. Whatever else is the host's is none of its business, unless it is called
+ * `crm_…` or is on a table of this schema.
+ *
+ * Any user may ask, and nothing is written. All is read in one transaction of its own, which locks nothing.
+ *
+ * @param client finds the installation by its search_path, and has no transaction open
+ * @returns what differs, in the order in which it is best mended; nothing if all is as it should be
+ * @throws CrmSchemaError `schema_not_found`
+ */
+export async function verify(client: CatalogClient): Promise<Difference[]> {
+  await client.query('begin isolation level repeatable read read only');
+  try {
+    return await findDifferences(client);
+  } finally {
+    await client.query('rollback');
+  }
+}
+
+/** What `verify` does, in the client's own transaction, whose settings it changes. */
+export async function findDifferences(client: CatalogClient): Promise<Difference[]> {
+  const place = await findInstallation(client);
+  if (place === null) {
+    throw new CrmSchemaError(
+      'schema_not_found',
+      'The schema is not there: run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".',
+    );
+  }
+  const all = await readItems(client, place);
+  const partitions = all.filter(isPartition).map(({ name }) => name);
+  const [expected, found] = comparableMigrations(expectedItems(place, partitions), all);
+  const detached = detachedTables(found, place.schema);
+  const ranges =
+    place.logId === null
+      ? []
+      : rangeDifferences(await readRanges(client, place), place, new Set(detached.keys()));
+  const attachedAgain = new Set(ranges.map(({ name }) => name));
+  const isOnItsWay = ({ object }: Item) =>
+    detached.get(nameOf(object)) === 'to be dropped' ||
+    (detached.has(nameOf(object)) && attachedAgain.has(nameOf(object)));
+  return [
+    ...compare(
+      place,
+      expected,
+      found.filter((item) => !isOnItsWay(item)),
+    ),
+    ...ranges,
+  ];
+}
+
+/** Which migrations were applied cannot be told by who may not look; and some may be the host's. */
+function comparableMigrations(expected: readonly Item[], found: readonly Item[]): [Item[], Item[]] {
+  const ours = expected.filter(isMigration).map(({ name }) => name);
+  const isCounted = found.some((item) => isMigration(item) && ours.includes(item.name));
+  const isOurs = ({ name }: Item) =>
+    ours.includes(name) || (/^\d{4}_/.test(name) && ours.every((other) => other < name));
+  return [
+    expected.filter((item) => !isMigration(item) || isCounted),
+    found.filter((item) => !isMigration(item) || (isCounted && isOurs(item))),
+  ];
+}
+
+function isMigration({ kind }: Item): boolean {
+  return kind === 'migration';
+}
+
+function isPartition({ kind, definition }: Item): boolean {
+  return kind === 'table' && String(definition).endsWith(', a partition');
+}
+
+/** Tables that look like partitions of the log and are none, and whether they are known to be on their way out. */
+function detachedTables(found: readonly Item[], schema: string): Map<string, 'to be dropped' | 'forgotten'> {
+  const tables = found.filter(
+    ({ kind, name, definition }) =>
+      kind === 'table' &&
+      definition === 'table' &&
+      name.startsWith(`${schema}.`) &&
+      /\.crm_sync_log_(catch_all|\d{4}_\d\d|before_\d{4}_\d\d(_\d+)?)$/.test(name),
+  );
+  return new Map(
+    tables.map(({ object, name }) => {
+      const comment = found.find(
+        (item) => item.kind === 'comment' && item.object === object && item.name === object,
+      );
+      const isLeaving = String(comment?.definition ?? '').endsWith(farewell);
+      return [name, isLeaving ? 'to be dropped' : 'forgotten'];
+    }),
+  );
+}

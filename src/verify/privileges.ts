@@ -1,0 +1,79 @@
+import type { Place } from './catalog.js';
+import { bySql, type Change, type Difference, type Mend, nameOf } from './difference.js';
+
+const option = 'grant option for ';
+
+/** Privileges that a grantee lacks, and those that he has too many of: one difference each. */
+export function privilegeDifferences(change: Change<string[]>, place: Place): Difference[] {
+  const { object, kind, name: grantee } = change;
+  const expected = change.expected ?? [];
+  const found = change.found ?? [];
+  const missing = expected.filter((privilege) => !found.includes(privilege));
+  const extra = found
+    .filter((privilege) => !expected.includes(privilege))
+    // It goes with the privilege itself.
+    .filter((privilege, _, all) => !all.some((other) => privilege === option + other));
+  const name = `${grantee} on ${object}`;
+  const difference = (said: Pick<Difference, 'expected' | 'found'>, mend: Mend): Difference => ({
+    kind,
+    name,
+    ...said,
+    ...mend,
+  });
+  const to = grantee === 'the owner' ? place.owner : grantee;
+  return [
+    ...(missing.length === 0
+      ? []
+      : [difference({ expected: words(missing), found: null }, bySql(grant(missing, object, to)))]),
+    ...(extra.length === 0
+      ? []
+      : [difference({ expected: null, found: words(extra) }, bySql(...revoke(extra, expected, object, to)))]),
+  ];
+}
+
+/** `grant select (id, status), insert on … to …` */
+export function grant(privileges: readonly string[], object: string, grantee: string): string {
+  return `grant ${words(privileges)} on ${target(object)} to ${grantee}`;
+}
+
+/** To revoke a privilege on a table revokes it on each column, too, where it may have been granted. */
+function revoke(
+  extra: readonly string[],
+  expected: readonly string[],
+  object: string,
+  grantee: string,
+): string[] {
+  const options = extra.filter((privilege) => privilege.startsWith(option));
+  const plain = extra.filter((privilege) => !options.includes(privilege));
+  const columns = expected.filter((privilege) => plain.includes(privilege.replace(/ \(.*$/s, '')));
+  const statement = (kind: string, privileges: readonly string[]) =>
+    `revoke ${kind}${words(privileges)} on ${target(object)} from ${grantee}`;
+  return [
+    ...(plain.length > 0 ? [statement('', plain)] : []),
+    ...(columns.length > 0 ? [grant(columns, object, grantee)] : []),
+    ...(options.length > 0
+      ? [
+          statement(
+            option,
+            options.map((privilege) => privilege.slice(option.length)),
+          ),
+        ]
+      : []),
+  ];
+}
+
+/** `select (id, status), insert`: columns together. */
+function words(privileges: readonly string[]): string {
+  const columns = new Map<string, string[]>();
+  for (const privilege of privileges) {
+    const [, of = privilege, column] = /^([a-z ]+) \((.*)\)$/s.exec(privilege) ?? [];
+    columns.set(of, [...(columns.get(of) ?? []), ...(column === undefined ? [] : [column])]);
+  }
+  return [...columns]
+    .map(([privilege, named]) => (named.length === 0 ? privilege : `${privilege} (${named.join(', ')})`))
+    .join(', ');
+}
+
+function target(object: string): string {
+  return object.startsWith('table ') ? nameOf(object) : object;
+}

@@ -1,0 +1,744 @@
+import { expect, test } from 'vitest';
+import { withClient } from '../../dev/database.js';
+import { type Difference, verify } from '../../src/verify/index.js';
+import { rolledBack } from '../migrations/support.js';
+import { useDatabase } from '../support/database.js';
+import { monthName, monthStart } from '../support/old-log.js';
+import { differencesIn, isTransactional } from './support.js';
+
+const { url, pool } = useDatabase();
+
+/** Kind, name, expected and found of each difference; a text may be a part of it. */
+type Told = [Difference['kind'], string, string | null, string | null];
+
+interface Damage {
+  of: string;
+  sql: string;
+  told: Told[];
+  /** What there is to do by hand, where no SQL mends it. */
+  byHand?: RegExp;
+}
+
+const cursors = 'public.crm_sync_cursors';
+const runs = 'public.crm_sync_runs';
+const log = 'public.crm_sync_log';
+const connections = 'public.crm_connections';
+const catchAll = `${log}_catch_all`;
+const [thisMonth, nextMonth, thirdMonth, lastMonth] = [0, 1, 2, 3].map(
+  (ahead) => `public.${monthName(ahead)}`,
+);
+const [nextStart, thirdStart] = [1, 2, 4].map((ahead) => `${monthStart(ahead).slice(0, 10)} 00:00:00+00`);
+const append = 'crm_sync_log_refuse_change';
+const truncate = 'crm_sync_log_refuse_truncate';
+const invalid = (index: string) =>
+  `update pg_index set indisvalid = false where indexrelid = '${index}'::regclass`;
+
+const damages: Damage[] = [
+  // Indexes
+  {
+    of: 'an index that was dropped',
+    sql: 'drop index crm_sync_runs_expires_at_idx',
+    told: [['index', `${runs}_expires_at_idx on ${runs}`, 'btree (expires_at) WHERE ended_at IS NULL', null]],
+  },
+  {
+    of: 'a unique index that was dropped',
+    sql: 'drop index crm_connections_organisation_id_provider_live_key',
+    told: [
+      ['index', `${connections}_organisation_id_provider_live_key on ${connections}`, 'unique btree', null],
+    ],
+  },
+  {
+    of: 'an index on other columns',
+    sql: 'drop index crm_sync_runs_expires_at_idx; create index crm_sync_runs_expires_at_idx on crm_sync_runs (started_at)',
+    told: [
+      ['index', `${runs}_expires_at_idx on ${runs}`, 'btree (expires_at)', 'btree (started_at)'],
+      ['comment', `index ${runs}_expires_at_idx`, 'Finds the open runs', null],
+    ],
+  },
+  {
+    of: 'an invalid index',
+    sql: invalid('crm_sync_runs_expires_at_idx'),
+    told: [['index', `${runs}_expires_at_idx on ${runs}`, 'btree', `(invalid: ${runs}_expires_at_idx)`]],
+  },
+  {
+    of: 'an invalid index of a primary key',
+    sql: invalid('crm_sync_cursors_pkey'),
+    told: [
+      ['constraint', `crm_sync_cursors_pkey on ${cursors}`, 'PRIMARY KEY', `(invalid: ${cursors}_pkey)`],
+    ],
+  },
+  {
+    of: 'an index of the log that was dropped',
+    sql: 'drop index crm_sync_log_internal_id_idx',
+    told: [['index', `${log}_internal_id_idx on ${log}`, 'btree (organisation_id, internal_id', null]],
+  },
+  {
+    of: 'an index of the log that its months do not have',
+    sql: 'drop index crm_sync_log_internal_id_idx; create index crm_sync_log_internal_id_idx on only crm_sync_log (organisation_id, internal_id, occurred_at desc, id desc) where internal_id is not null',
+    told: [
+      ['index', `${log}_internal_id_idx on ${log}`, 'btree', `(invalid: ${log}_internal_id_idx)`],
+      ['comment', `index ${log}_internal_id_idx`, 'The timeline', null],
+    ],
+  },
+  {
+    of: 'an invalid index of a month',
+    sql: `update pg_index set indisvalid = false where indrelid = '${nextMonth}'::regclass and indisprimary`,
+    told: [['index', `${log}_pkey on ${nextMonth}`, 'attached', `attached (invalid: ${nextMonth}_pkey)`]],
+  },
+  {
+    of: 'an index that is not ours',
+    sql: 'create index crm_sync_runs_worker_idx on crm_sync_runs (worker)',
+    told: [['index', `${runs}_worker_idx on ${runs}`, null, 'btree (worker)']],
+  },
+  {
+    of: 'an index on the log that is not ours',
+    sql: 'create index "Theirs" on crm_sync_log (direction)',
+    told: [['index', `public."Theirs" on ${log}`, null, 'btree (direction)']],
+  },
+  {
+    of: 'an index on one month that is not ours',
+    sql: `create index theirs on ${nextMonth} (direction)`,
+    told: [['index', `public.theirs on ${nextMonth}`, null, 'btree (direction)']],
+  },
+  {
+    of: 'an invalid index on contacts',
+    sql: invalid('contacts_organisation_id_id_key'),
+    told: [
+      ['host index', 'contacts (organisation_id, id)', 'unique', 'unique (invalid: public.contacts_organ'],
+    ],
+  },
+  // Constraints
+  {
+    of: 'a CHECK that was changed',
+    sql: "alter table crm_sync_runs drop constraint crm_sync_runs_outcome_check, add constraint crm_sync_runs_outcome_check check (outcome in ('success', 'failed', 'abandoned', 'cancelled', 'x'))",
+    told: [
+      ['constraint', `crm_sync_runs_outcome_check on ${runs}`, "'cancelled'::text]", "'x'::text]"],
+      ['comment', `constraint crm_sync_runs_outcome_check on ${runs}`, 'The closed list', null],
+    ],
+  },
+  {
+    of: 'a CHECK whose parentheses mean something else',
+    sql: `alter table crm_retention drop constraint crm_retention_keep_days_check;
+      alter table crm_retention add constraint crm_retention_keep_days_check
+        check ((keep_days >= 1 and keep_days <= 36500 and keep_days >= 31) or subject <> 'crm_sync_log')`,
+    told: [
+      ['constraint', 'crm_retention_keep_days_check on public.crm_retention', 'CHECK', 'CHECK'],
+      ['comment', 'constraint crm_retention_keep_days_check on public.crm_retention', 'A day', null],
+    ],
+  },
+  {
+    of: 'a CHECK of blanks that was dropped',
+    sql: 'alter table crm_sync_runs drop constraint crm_sync_runs_worker_check',
+    told: [['constraint', `crm_sync_runs_worker_check on ${runs}`, 'CHECK (btrim(worker', null]],
+  },
+  {
+    of: 'a CHECK of the log that was dropped',
+    sql: 'alter table crm_sync_log drop constraint crm_sync_log_status_check',
+    told: [['constraint', `crm_sync_log_status_check on ${log}`, 'CHECK (status', null]],
+  },
+  {
+    of: 'a CHECK that was not validated',
+    sql: `alter table crm_sync_runs drop constraint crm_sync_runs_counts_check;
+      alter table crm_sync_runs add constraint crm_sync_runs_counts_check
+        check (least(batch_number, success_count, skipped_count, error_count) >= 0) not valid;
+      comment on constraint crm_sync_runs_counts_check on crm_sync_runs is 'Counted from 0.'`,
+    told: [['constraint', `crm_sync_runs_counts_check on ${runs}`, '>= 0)', '>= 0) NOT VALID']],
+  },
+  {
+    of: 'a CHECK that is not ours',
+    sql: 'alter table crm_sync_log add constraint theirs check (id > 0)',
+    told: [['constraint', `theirs on ${log}`, null, 'CHECK (id > 0)']],
+  },
+  {
+    of: 'a CHECK on one month that is not ours',
+    sql: `alter table ${nextMonth} add constraint theirs check (id > 0)`,
+    told: [['constraint', `theirs on ${nextMonth}`, null, 'CHECK (id > 0)']],
+  },
+  {
+    of: 'a foreign key that was dropped',
+    sql: 'alter table crm_sync_runs drop constraint crm_sync_runs_connection_id_fkey',
+    told: [['constraint', `crm_sync_runs_connection_id_fkey on ${runs}`, `REFERENCES ${connections}`, null]],
+  },
+  {
+    of: "a foreign key to the host's table that cascades no more",
+    sql: `alter table contact_external_ids drop constraint contact_external_ids_contact_id_fkey;
+      alter table contact_external_ids add constraint contact_external_ids_contact_id_fkey
+        foreign key (organisation_id, contact_id) references contacts (organisation_id, id)`,
+    told: [
+      [
+        'constraint',
+        'contact_external_ids_contact_id_fkey on public.contact_external_ids',
+        'REFERENCES public.contacts(organisation_id, id) ON DELETE CASCADE',
+        'REFERENCES public.contacts(organisation_id, id)',
+      ],
+      [
+        'comment',
+        'constraint contact_external_ids_contact_id_fkey on public.contact_external_ids',
+        'Composite',
+        null,
+      ],
+    ],
+  },
+  {
+    of: 'a foreign key of the log that was dropped',
+    sql: 'alter table crm_sync_log drop constraint crm_sync_log_connection_id_fkey',
+    told: [['constraint', `crm_sync_log_connection_id_fkey on ${log}`, 'FOREIGN KEY', null]],
+  },
+  {
+    of: 'a foreign key whose triggers are disabled',
+    sql: 'alter table crm_sync_runs disable trigger all',
+    told: [
+      ['constraint', `crm_sync_runs_connection_id_fkey on ${runs}`, '', `because of triggers of ${runs}`],
+    ],
+  },
+  {
+    of: "foreign keys whose triggers on the host's table are disabled",
+    sql: 'alter table organisations disable trigger all',
+    told: [
+      [
+        'constraint',
+        `crm_connections_organisation_id_fkey on ${connections}`,
+        'FOREIGN KEY',
+        'because of triggers of public.organisations',
+      ],
+    ],
+    byHand: /internal triggers of public\.organisations/,
+  },
+  {
+    of: 'a primary key and what points at it that were dropped',
+    sql: 'alter table crm_connections drop constraint crm_connections_pkey cascade',
+    told: [
+      ['constraint', `crm_connections_pkey on ${connections}`, 'PRIMARY KEY (organisation_id, id)', null],
+      ...['outbound_changes', 'sync_cursors', 'sync_failures', 'sync_log', 'sync_runs'].map(
+        (table): Told => [
+          'constraint',
+          `crm_${table}_connection_id_fkey on public.crm_${table}`,
+          'FOREIGN KEY',
+          null,
+        ],
+      ),
+    ],
+  },
+  // Columns
+  {
+    of: 'an extra column',
+    sql: "alter table crm_connections add column notes text not null default 'x'; comment on column crm_connections.notes is 'Theirs.'",
+    told: [['column', `${connections}.notes`, null, 'text not null']],
+    byHand: /drop it once nobody needs what is in it/,
+  },
+  {
+    of: 'a column that was dropped',
+    sql: 'alter table crm_sync_runs drop column outcome',
+    told: [
+      ['column', `${runs}.outcome`, 'text', null],
+      ['constraint', `crm_sync_runs_ended_iff_outcome_check on ${runs}`, '', null],
+      ['constraint', `crm_sync_runs_failed_iff_error_check on ${runs}`, '', null],
+      ['constraint', `crm_sync_runs_outcome_check on ${runs}`, '', null],
+      ['privileges', `crm_app on table ${runs}`, 'update (outcome)', null],
+    ],
+  },
+  {
+    of: 'a column with a default that was dropped',
+    sql: 'alter table crm_sync_runs drop column batch_number cascade',
+    told: [
+      ['column', `${runs}.batch_number`, 'integer not null', null],
+      ['constraint', `crm_sync_runs_counts_check on ${runs}`, '', null],
+      ['privileges', `crm_app on table ${runs}`, 'update (batch_number)', null],
+    ],
+  },
+  {
+    of: 'a column that was dropped and can be filled by nothing',
+    sql: 'alter table crm_sync_runs drop column started_at',
+    told: [
+      ['column', `${runs}.started_at`, 'timestamp with time zone not null', null],
+      ['constraint', `crm_sync_runs_times_in_range_check on ${runs}`, '', null],
+    ],
+    byHand: /restore it from a backup/,
+  },
+  {
+    of: 'a column of another type',
+    sql: 'alter table crm_sync_runs alter column success_count type numeric',
+    told: [
+      ['column', `${runs}.success_count`, 'bigint not null', 'numeric not null'],
+      ['constraint', `crm_sync_runs_counts_check on ${runs}`, '', ''],
+    ],
+    byHand: /rewrite the table/,
+  },
+  {
+    of: 'a column that may be null',
+    sql: 'alter table crm_sync_runs alter column started_at drop not null',
+    told: [['column', `${runs}.started_at`, 'zone not null', 'timestamp with time zone']],
+  },
+  {
+    of: 'a column that may not be null',
+    sql: 'alter table crm_sync_log alter column internal_id set not null',
+    told: [['column', `${log}.internal_id`, 'uuid', 'uuid not null']],
+  },
+  {
+    of: 'a default that was changed',
+    sql: "alter table crm_connections alter column status set default 'error'",
+    told: [['default', `${connections}.status`, "'active'::text", "'error'::text"]],
+  },
+  {
+    of: 'a default that was dropped',
+    sql: 'alter table crm_sync_log alter column occurred_at drop default',
+    told: [['default', `${log}.occurred_at`, 'now()', null]],
+  },
+  {
+    of: 'a default that is not ours',
+    sql: 'alter table crm_sync_log alter column external_id set default 1',
+    told: [['default', `${log}.external_id`, null, '1']],
+  },
+  {
+    of: 'a sequence that goes round',
+    sql: 'alter sequence crm_sync_runs_id_seq maxvalue 1000 cycle',
+    told: [['sequence', `${runs}_id_seq`, 'no cycle', 'maxvalue 1000 cycle']],
+  },
+  {
+    of: 'an identity that was dropped',
+    sql: 'alter table crm_sync_runs alter column id drop identity',
+    told: [
+      ['sequence', `${runs}_id_seq`, 'as bigint', null],
+      ['column', `${runs}.id`, 'bigint generated always as identity not null', 'bigint not null'],
+    ],
+    byHand: /an identity again/,
+  },
+  // Row-level security
+  {
+    of: 'row-level security that was disabled',
+    sql: 'alter table crm_connections disable row level security',
+    told: [['row-level security', connections, 'on', 'off']],
+  },
+  {
+    of: 'row-level security that was disabled on a month',
+    sql: `alter table ${nextMonth} disable row level security`,
+    told: [['row-level security', String(nextMonth), 'on', 'off']],
+  },
+  {
+    of: 'row-level security that is forced',
+    sql: 'alter table crm_sync_runs force row level security',
+    told: [['row-level security', runs, 'on', 'on, forced']],
+  },
+  {
+    of: 'a policy that was dropped',
+    sql: 'drop policy crm_connections_tenant_policy on crm_connections',
+    told: [['policy', `crm_connections_tenant_policy on ${connections}`, 'to crm_app', null]],
+  },
+  {
+    of: 'a policy that lets everything through',
+    sql: 'alter policy crm_connections_tenant_policy on crm_connections using (true)',
+    told: [
+      [
+        'policy',
+        `crm_connections_tenant_policy on ${connections}`,
+        'crm_organisation_id',
+        'using (true) with',
+      ],
+    ],
+  },
+  {
+    of: 'a policy for others',
+    sql: 'alter policy crm_sync_log_reader_policy on crm_sync_log to public',
+    told: [['policy', `crm_sync_log_reader_policy on ${log}`, 'to crm_reader', 'to public']],
+  },
+  {
+    of: 'a policy that restricts',
+    sql: `drop policy crm_sync_runs_worker_policy on crm_sync_runs;
+      create policy crm_sync_runs_worker_policy on crm_sync_runs as restrictive to crm_worker using (true) with check (true)`,
+    told: [
+      ['policy', `crm_sync_runs_worker_policy on ${runs}`, 'for all', 'as restrictive for all'],
+      ['comment', `policy crm_sync_runs_worker_policy on ${runs}`, 'The sync worker', null],
+    ],
+  },
+  {
+    of: 'a policy that is not ours',
+    sql: 'create policy "Theirs, too" on crm_connections using (true)',
+    told: [['policy', `"Theirs, too" on ${connections}`, null, 'for all to public using (true)']],
+  },
+  {
+    of: 'a policy on a month',
+    sql: `create policy theirs on ${nextMonth} for select to crm_reader using (true)`,
+    told: [['policy', `theirs on ${nextMonth}`, null, 'for select to crm_reader using (true)']],
+  },
+  // Privileges
+  {
+    of: 'privileges that were revoked',
+    sql: 'revoke insert, delete on crm_sync_cursors from crm_worker',
+    told: [['privileges', `crm_worker on table ${cursors}`, 'delete, insert', null]],
+  },
+  {
+    of: 'a privilege on columns that was revoked',
+    sql: 'revoke select (status, provider) on crm_connections from crm_reader',
+    told: [['privileges', `crm_reader on table ${connections}`, 'select (provider, status)', null]],
+  },
+  {
+    of: 'the credentials granted to an application that reads the other columns',
+    sql: 'grant select on crm_connections to crm_app',
+    told: [['privileges', `crm_app on table ${connections}`, null, 'select']],
+  },
+  {
+    of: 'a column that was granted',
+    sql: 'grant select (credentials) on crm_connections to crm_reader',
+    told: [['privileges', `crm_reader on table ${connections}`, null, 'select (credentials)']],
+  },
+  {
+    of: 'a table granted to everybody',
+    sql: 'grant select on crm_retention to public',
+    told: [['privileges', 'public on table public.crm_retention', null, 'select']],
+  },
+  {
+    of: 'a privilege that may be passed on',
+    sql: 'grant select on crm_sync_runs to crm_reader with grant option',
+    told: [['privileges', `crm_reader on table ${runs}`, null, 'grant option for select']],
+  },
+  {
+    of: 'a role that is none of ours and may do much, and pass it on',
+    sql: 'grant update, truncate on crm_sync_log to pg_monitor with grant option',
+    told: [['privileges', `pg_monitor on table ${log}`, null, 'truncate, update']],
+  },
+  {
+    of: 'a month that was granted',
+    sql: `grant select on ${nextMonth} to crm_reader`,
+    told: [['privileges', `crm_reader on table ${nextMonth}`, null, 'select']],
+  },
+  {
+    of: 'a privilege that the owner took from himself',
+    sql: 'do $$ begin execute format($x$revoke insert on crm_sync_log from %I$x$, current_user); end $$',
+    told: [['privileges', `the owner on table ${log}`, 'insert', null]],
+  },
+  {
+    of: 'a sequence that was granted',
+    sql: 'grant update on sequence crm_sync_runs_id_seq to crm_worker',
+    told: [['privileges', `crm_worker on sequence ${runs}_id_seq`, null, 'update']],
+  },
+  {
+    of: "a function of the owner's that everybody may run",
+    sql: 'grant execute on function crm_sync_log_ensure_past to public',
+    told: [['privileges', 'public on function public.crm_sync_log_ensure_past(regclass)', null, 'execute']],
+  },
+  {
+    of: 'a function that nobody may run any more',
+    sql: 'revoke execute on function crm_organisation_id from public',
+    told: [['privileges', 'public on function public.crm_organisation_id()', 'execute', null]],
+  },
+  {
+    of: 'a schema that roles may not use',
+    sql: 'revoke usage on schema public from public',
+    told: ['crm_app', 'crm_reader', 'crm_worker'].map(
+      (role): Told => ['schema usage', role, 'granted', null],
+    ),
+  },
+  // Functions
+  {
+    of: 'a function that was edited',
+    sql: "create or replace function crm_organisation_id() returns uuid language sql stable parallel safe set search_path = '' as $$ select null::uuid $$",
+    told: [['function', 'public.crm_organisation_id()', 'current_setting', 'select null::uuid']],
+  },
+  {
+    of: 'a function that is volatile',
+    sql: 'alter function crm_sync_error_is_valid volatile',
+    told: [['function', 'public.crm_sync_error_is_valid(jsonb)', 'IMMUTABLE', 'PARALLEL SAFE']],
+  },
+  {
+    of: 'a function with the rights of its owner',
+    sql: 'alter function crm_set_organisation security definer',
+    told: [['function', 'public.crm_set_organisation(uuid)', '', 'SECURITY DEFINER']],
+  },
+  {
+    of: 'a function that searches wherever it is called',
+    sql: 'alter function crm_sync_log_ensure_partitions reset search_path',
+    told: [['function', 'public.crm_sync_log_ensure_partitions(integer, regclass)', 'SET search_path', '']],
+  },
+  {
+    of: 'a function that was dropped',
+    sql: 'drop function crm_sync_log_ensure_past',
+    told: [['function', 'public.crm_sync_log_ensure_past(regclass)', 'CREATE OR REPLACE FUNCTION', null]],
+  },
+  {
+    of: 'a function of another result',
+    sql: 'drop function crm_sync_log_ensure_past; create function crm_sync_log_ensure_past(log_table regclass) returns integer language sql return 1',
+    told: [
+      ['function', 'public.crm_sync_log_ensure_past(regclass)', 'RETURNS text', 'RETURNS integer'],
+      ['privileges', 'public on function public.crm_sync_log_ensure_past(regclass)', null, 'execute'],
+      ['comment', 'function public.crm_sync_log_ensure_past(regclass)', 'Makes sure', null],
+    ],
+    byHand: /drop it with what depends on it/,
+  },
+  {
+    of: 'a function planted beside ours',
+    sql: "create function crm_sync_log_finish_partition(text, text) returns void language sql as ''",
+    told: [['function', 'public.crm_sync_log_finish_partition(text, text)', null, 'RETURNS void']],
+    byHand: /not of this schema/,
+  },
+  // Triggers
+  {
+    of: 'the trigger that keeps the log append-only, disabled',
+    sql: `alter table crm_sync_log disable trigger ${append}`,
+    told: [['trigger', `${append} on ${log}`, 'BEFORE DELETE OR UPDATE', '(disabled)']],
+  },
+  {
+    of: 'that trigger, disabled on a month alone',
+    sql: `alter table ${nextMonth} disable trigger ${append}`,
+    told: [['trigger', `${append} on ${nextMonth}`, 'BEFORE DELETE OR UPDATE', '(disabled)']],
+  },
+  {
+    of: 'all triggers of a month, disabled',
+    sql: `alter table ${nextMonth} disable trigger all`,
+    told: [
+      ['constraint', `crm_sync_log_connection_id_fkey on ${nextMonth}`, '', `triggers of ${nextMonth}`],
+      ['trigger', `${append} on ${nextMonth}`, 'BEFORE DELETE OR UPDATE', '(disabled)'],
+      ['trigger', `${truncate} on ${nextMonth}`, 'BEFORE TRUNCATE', '(disabled)'],
+    ],
+  },
+  {
+    of: 'that trigger, dropped',
+    sql: `drop trigger ${append} on crm_sync_log`,
+    told: [['trigger', `${append} on ${log}`, 'BEFORE DELETE OR UPDATE', null]],
+  },
+  {
+    of: 'that trigger, for replicas only',
+    sql: `alter table crm_sync_log enable replica trigger ${truncate}`,
+    told: [['trigger', `${truncate} on ${log}`, 'BEFORE TRUNCATE', '(on replicas only)']],
+  },
+  {
+    of: "a month's own trigger, dropped",
+    sql: `drop trigger ${truncate} on ${nextMonth}`,
+    told: [['trigger', `${truncate} on ${nextMonth}`, 'BEFORE TRUNCATE', null]],
+  },
+  {
+    of: 'that trigger, for deletes alone',
+    sql: `create or replace trigger ${append} before delete on crm_sync_log for each row execute function ${append}()`,
+    told: [['trigger', `${append} on ${log}`, 'BEFORE DELETE OR UPDATE', 'BEFORE DELETE ON']],
+  },
+  {
+    of: 'a trigger that is not ours',
+    sql: `create trigger "a TRIGGER b" before insert on crm_connections for each row execute function ${append}()`,
+    told: [['trigger', `"a TRIGGER b" on ${connections}`, null, 'BEFORE INSERT ON public.crm_connections']],
+  },
+  {
+    of: 'a rule',
+    sql: 'create rule theirs as on delete to crm_sync_runs do instead nothing',
+    told: [['rule', `theirs on ${runs}`, null, 'DO INSTEAD NOTHING']],
+  },
+  // Owners and comments
+  ...['table public.crm_retention', `table ${nextMonth}`, 'function public.crm_now()'].map(
+    (object): Damage => ({
+      of: `another owner of a ${object}`,
+      sql: `alter ${object} owner to pg_monitor`,
+      told: [['owner', object, 'the owner of crm_sync_log', 'pg_monitor']],
+    }),
+  ),
+  {
+    of: 'a comment that was changed',
+    sql: "comment on column crm_connections.status is 'x'",
+    told: [['comment', `column ${connections}.status`, 'syncing may go on', 'x']],
+  },
+  {
+    of: 'a comment that was dropped',
+    sql: 'comment on policy crm_sync_log_reader_policy on crm_sync_log is null',
+    told: [['comment', `policy crm_sync_log_reader_policy on ${log}`, 'Monitoring', null]],
+  },
+  {
+    of: 'a comment that is not ours',
+    sql: `comment on constraint crm_sync_log_connection_id_fkey on ${nextMonth} is 'x'`,
+    told: [['comment', `constraint crm_sync_log_connection_id_fkey on ${nextMonth}`, null, 'x']],
+  },
+  // Tables and such
+  {
+    of: 'a table that was dropped',
+    sql: 'drop table crm_retention',
+    told: [['table', 'public.crm_retention', 'table', null]],
+    byHand: /from a backup/,
+  },
+  {
+    of: 'a table that a crash would empty',
+    sql: 'alter table crm_retention set unlogged',
+    told: [['table', 'public.crm_retention', 'table', 'unlogged table']],
+  },
+  ...(
+    [
+      ['table', 'create table crm_notes (id integer primary key)', 'public.crm_notes', 'table'],
+      ['table', 'create view crm_notes as select 1', 'public.crm_notes', 'view'],
+      ['table', 'create materialized view crm_notes as select 1', 'public.crm_notes', 'materialized view'],
+      ['sequence', 'create sequence crm_notes', 'public.crm_notes', 'as bigint'],
+      ['type', "create type crm_notes as enum ('x')", 'public.crm_notes', 'an enum'],
+      ['type', 'create domain crm_notes as text', 'public.crm_notes', 'a domain'],
+      ['type', 'create type crm_notes as (id integer)', 'public.crm_notes', 'a type'],
+      ['table', 'create table theirs () inherits (crm_sync_runs)', 'public.theirs', 'table'],
+      [
+        'function',
+        'create aggregate crm_sum (integer) (sfunc = int4pl, stype = integer)',
+        'public.crm_sum(integer)',
+        'an aggregate',
+      ],
+    ] as const
+  ).map(
+    ([kind, sql, name, found]): Damage => ({
+      of: `what is not ours: ${sql}`,
+      sql,
+      told: [[kind, name, null, found]],
+      byHand: /not of this schema/,
+    }),
+  ),
+  // Roles
+  ...(['superuser', 'bypassrls', 'createrole'] as const).map(
+    (attribute): Damage => ({
+      of: `a role with ${attribute}`,
+      sql: `alter role crm_app ${attribute}`,
+      told: [['role', 'crm_app', `no${attribute}`, attribute]],
+    }),
+  ),
+  {
+    of: 'a role that is a member of another of the three',
+    sql: 'grant crm_worker to crm_app',
+    told: [['membership', 'crm_app in crm_worker', null, 'through crm_worker']],
+  },
+  {
+    of: 'a role that is so through a third',
+    sql: 'create role crm_test_between; grant crm_worker to crm_test_between; grant crm_test_between to crm_reader',
+    told: [['membership', 'crm_reader in crm_worker', null, 'through crm_test_between']],
+  },
+  {
+    of: 'a role that reads all tables',
+    sql: 'grant pg_read_all_data to crm_reader',
+    told: [['membership', 'crm_reader in pg_read_all_data', null, 'through pg_read_all_data']],
+  },
+  // Partitions
+  {
+    of: 'a missing partition of a coming month',
+    sql: `drop table ${nextMonth}, ${thirdMonth}, ${lastMonth}, ${catchAll};
+      create table crm_sync_log_catch_all partition of crm_sync_log for values from ('${nextStart}') to (maxvalue);
+      select crm_sync_log_finish_partition('crm_sync_log_catch_all')`,
+    told: [
+      ['partition', String(nextMonth), `from ${nextStart} to ${thirdStart}`, 'go to crm_sync_log_catch_all'],
+    ],
+  },
+  {
+    of: 'a month that was dropped',
+    sql: `drop table ${nextMonth}`,
+    told: [['partition', String(nextMonth), `from ${nextStart} to ${thirdStart}`, 'nothing']],
+  },
+  {
+    of: 'two months that were dropped',
+    sql: `drop table ${nextMonth}, ${thirdMonth}`,
+    told: [
+      ['partition', String(nextMonth), `from ${nextStart} to ${thirdStart}`, 'nothing'],
+      ['partition', String(thirdMonth), `from ${thirdStart}`, 'nothing'],
+    ],
+  },
+  {
+    of: 'a month that was detached',
+    sql: `alter table crm_sync_log detach partition ${nextMonth}`,
+    told: [['partition', String(nextMonth), `from ${nextStart} to ${thirdStart}`, 'nothing']],
+  },
+  {
+    of: 'the first month, dropped',
+    sql: `drop table ${thisMonth}`,
+    told: [
+      [
+        'partition',
+        `public.${monthName(1).replace('log_', 'log_before_')}`,
+        `from the beginning to ${nextStart}`,
+        'nothing',
+      ],
+    ],
+  },
+  {
+    of: 'the last partition, dropped',
+    sql: `drop table ${catchAll}`,
+    told: [['partition', catchAll, 'to the end', 'nothing']],
+  },
+  {
+    of: 'the last partition, detached',
+    sql: `alter table crm_sync_log detach partition ${catchAll}`,
+    told: [['partition', catchAll, 'to the end', 'nothing']],
+  },
+  {
+    of: 'a month that is being detached',
+    sql: `update pg_inherits set inhdetachpending = true where inhrelid = '${nextMonth}'::regclass`,
+    told: [
+      ['partition', String(nextMonth), `from ${nextStart} to ${thirdStart}`, 'its detaching was interrupted'],
+      [
+        'partition',
+        String(nextMonth),
+        `from ${nextStart} to ${thirdStart}`,
+        'events of that time are refused',
+      ],
+    ],
+  },
+  {
+    of: 'a month that crm-schema partitions drop is detaching',
+    sql: `update pg_inherits set inhdetachpending = true where inhrelid = '${thisMonth}'::regclass;
+      comment on table ${thisMonth} is 'x To be dropped: crm-schema partitions drop.'`,
+    told: [['partition', String(thisMonth), `from the beginning to ${nextStart}`, 'interrupted']],
+    byHand: /crm-schema partitions drop/,
+  },
+  {
+    of: 'no partitions at all',
+    sql: `drop table ${thisMonth}, ${nextMonth}, ${thirdMonth}, ${lastMonth}, ${catchAll}`,
+    told: [['partition', catchAll, 'from the beginning to the end', 'nothing']],
+  },
+  {
+    of: 'a default partition',
+    sql: `create table theirs partition of crm_sync_log default; select crm_sync_log_finish_partition('theirs')`,
+    told: [['partition', 'public.theirs', null, 'the default of the log']],
+    byHand: /drop it/,
+  },
+  {
+    of: 'a partition that nobody finished',
+    sql: `drop table ${nextMonth}; create table elsewhere partition of crm_sync_log for values from ('${nextStart}') to ('${thirdStart}');
+      grant select on elsewhere to public`,
+    told: [
+      ['trigger', `${truncate} on public.elsewhere`, 'BEFORE TRUNCATE ON public.elsewhere', null],
+      ['row-level security', 'public.elsewhere', 'on', 'off'],
+      ['privileges', 'public on table public.elsewhere', null, 'select'],
+    ],
+  },
+  // Migrations
+  {
+    of: 'a migration that was not applied',
+    sql: "delete from pgmigrations where name ~ '^0011_'",
+    told: [['migration', '0011_create_crm_retention', 'applied', null]],
+    byHand: /Run the migrations/,
+  },
+  {
+    of: 'a migration of a later version',
+    sql: "insert into pgmigrations (name, run_on) values ('9998_add_x', now())",
+    told: [['migration', '9998_add_x', null, 'applied']],
+    byHand: /.*/,
+  },
+];
+
+test.each(damages)('notices $of', async ({ sql, told, byHand }) => {
+  const found = await rolledBack(pool, async (client) => {
+    await client.query(sql);
+    const differences = await differencesIn(client);
+    expect(differences).toMatchObject(
+      told.map(([kind, name, wanted, is]) => ({
+        kind,
+        name,
+        expected: wanted === null ? null : expect.stringContaining(wanted),
+        found: is === null ? null : expect.stringContaining(is),
+      })),
+    );
+    expect(differences.some(({ advice }) => byHand?.test(advice ?? ''))).toBe(byHand !== undefined);
+    for (const { statements, advice } of differences)
+      expect([statements.length > 0, advice !== null]).toContainEqual(true);
+    if (byHand !== undefined || !differences.every(isTransactional)) return differences;
+    // Each by itself, as they are copied.
+    for (const statement of differences.flatMap(({ statements }) => statements))
+      await client.query(statement);
+    const left = await differencesIn(client);
+    // Months ahead come once there is somewhere to cut them from.
+    for (const statement of left.flatMap(({ statements }) => statements)) await client.query(statement);
+    expect(left.filter(({ kind }) => kind !== 'partition')).toEqual([]);
+    expect(await differencesIn(client)).toEqual([]);
+    return [];
+  });
+  if (byHand !== undefined || found.length === 0) return;
+  await withClient(url, async (client) => {
+    await client.query(sql);
+    for (const statement of found.flatMap(({ statements }) => statements)) await client.query(statement);
+    expect(await verify(client)).toEqual([]);
+  });
+});

@@ -1,0 +1,18 @@
+import type pg from 'pg';
+import type { Difference } from '../../src/verify/index.js';
+import { findDifferences } from '../../src/verify/index.js';
+
+/** What differs within the client's transaction, whose settings stay as they are. */
+export async function differencesIn(client: pg.ClientBase): Promise<Difference[]> {
+  await client.query('savepoint before_verify');
+  try {
+    return await findDifferences(client);
+  } finally {
+    await client.query('rollback to savepoint before_verify');
+  }
+}
+
+/** Whether a difference can be mended in a transaction, or not at all. */
+export function isTransactional({ statements }: Difference): boolean {
+  return !statements.some((statement) => / concurrently /.test(statement));
+}

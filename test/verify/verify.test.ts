@@ -1,0 +1,221 @@
+import { randomBytes } from 'node:crypto';
+import pg from 'pg';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { migrate, withClient } from '../../dev/database.js';
+import { verify } from '../../src/verify/index.js';
+import { catalog } from '../migrations/catalog.js';
+import { rolledBack } from '../migrations/support.js';
+import { useDatabase } from '../support/database.js';
+import { beginLog } from '../support/old-log.js';
+import { useMember } from '../support/roles.js';
+import { differencesIn } from './support.js';
+
+const database = useDatabase();
+const { url, pool } = database;
+const host = useDatabase('host');
+const reader = useMember(database, 'crm_reader', 1);
+const stranger = useMember(database, undefined, 1);
+
+/** What differs for a session that has these settings. */
+async function verifyWith(to: string, settings: string) {
+  return withClient(to, async (client) => {
+    await client.query(settings);
+    return verify(client);
+  });
+}
+
+test('finds nothing in a database that was just migrated', async () => {
+  expect(await withClient(url, verify)).toEqual([]);
+});
+
+test.each([
+  ['a member of crm_reader', reader],
+  ['somebody who may do nothing', stranger],
+])('shows %s what it shows the owner', async (_, users) => {
+  const client = await users.connect();
+  onTestFinished(() => client.release());
+  expect(await verify(client)).toEqual([]);
+  await pool.query('alter table crm_sync_runs disable row level security');
+  try {
+    const expected = await withClient(url, verify);
+    expect(expected).toHaveLength(1);
+    expect(await verify(client)).toEqual(expected);
+  } finally {
+    await pool.query('alter table crm_sync_runs enable row level security');
+  }
+});
+
+test('writes nothing, locks nothing, and leaves the session as it was', async () => {
+  await withClient(url, async (client) => {
+    const sent: string[] = [];
+    const observed = {
+      async query(text: string, values?: unknown[]) {
+        const answer = await client.query(text, values);
+        sent.push(text);
+        if (sent.length > 1 && text !== 'rollback') {
+          const { rows } = await client.query(
+            `select
+               pg_catalog.current_setting('transaction_read_only') as "isReadOnly",
+               pg_catalog.current_setting('transaction_isolation') as isolation,
+               exists (
+                 select from pg_catalog.pg_locks
+                 where pid = pg_catalog.pg_backend_pid() and locktype = 'relation' and mode <> 'AccessShareLock'
+               ) as "hasLocks"`,
+          );
+          expect(rows).toEqual([{ isReadOnly: 'on', isolation: 'repeatable read', hasLocks: false }]);
+        }
+        return answer;
+      },
+    };
+    const settings = async () => (await client.query('select name, setting from pg_settings')).rows;
+    const before = [await catalog(client), await settings()];
+    await verify(observed);
+    expect(sent.at(-1)).toBe('rollback');
+    expect([await catalog(client), await settings()]).toEqual(before);
+  });
+});
+
+test.each([
+  [
+    'prints times otherwise',
+    "set timezone = 'Asia/Tokyo'; set datestyle = 'German'; set intervalstyle = 'iso_8601'",
+  ],
+  ['quotes everything', 'set quote_all_identifiers = on; set standard_conforming_strings = off'],
+  ['searches other schemas first', 'create schema if not exists hers; set search_path = hers, public'],
+])('finds nothing in a session that %s', async (_, settings) => {
+  expect(await verifyWith(url, settings)).toEqual([]);
+});
+
+test('runs no function that others planted where the session searches', async () => {
+  const planted = "language plpgsql as $$ begin raise exception 'planted'; end $$";
+  await rolledBack(pool, async (client) => {
+    await client.query(
+      `create function public.to_regclass(text) returns regclass ${planted};
+       create function public.format(text, name, name) returns text ${planted};
+       create function public.quote_ident(name) returns text ${planted};
+       create function public.starts_with(name, text) returns boolean ${planted};
+       create operator public.^@ (leftarg = name, rightarg = text, function = public.starts_with);
+       set local search_path = public, pg_catalog`,
+    );
+    expect(await differencesIn(client)).toEqual([]);
+  });
+});
+
+test('tells what has a hostile name, and mends it', async () => {
+  await rolledBack(pool, async (client) => {
+    const name = `"x'; drop table crm_sync_log; -- "" on \n TRIGGER USING "`;
+    await client.query(
+      `create index ${name} on crm_sync_runs (worker);
+       create policy ${name} on crm_sync_runs using (true);
+       create trigger ${name} before insert on crm_sync_runs for each row execute function crm_sync_log_refuse_change();
+       alter table crm_sync_runs add constraint ${name} check (id > 0);
+       create role ${name};
+       grant select on crm_sync_runs to ${name}`,
+    );
+    const differences = await differencesIn(client);
+    expect(differences.map(({ kind }) => kind)).toEqual([
+      'constraint',
+      'index',
+      'trigger',
+      'policy',
+      'privileges',
+    ]);
+    for (const statement of differences.flatMap(({ statements }) => statements)) {
+      await client.query(statement.replace(' concurrently', ''));
+    }
+    expect(await differencesIn(client)).toEqual([]);
+  });
+});
+
+test('leaves alone what the host has beside it', async () => {
+  await rolledBack(pool, async (client) => {
+    await client.query(
+      `create table notes (id integer primary key);
+       create function notes_count() returns bigint language sql as 'select count(*) from public.notes';
+       create trigger theirs before update on contacts for each row execute function suppress_redundant_updates_trigger();
+       alter table contacts add column email text;
+       alter table organisations add column crm_plan text;
+       create role crm_test_host;
+       grant crm_test_host to crm_app;
+       grant select on contacts, notes to crm_app, crm_test_host;
+       alter table crm_sync_runs set (autovacuum_vacuum_scale_factor = 0.01);
+       alter table crm_sync_runs alter column worker set statistics 500;
+       update crm_retention set keep_days = 60`,
+    );
+    expect(await differencesIn(client)).toEqual([]);
+  });
+});
+
+test('says so where there is no schema', async () => {
+  await expect(withClient(host.url, verify)).rejects.toMatchObject({
+    code: 'schema_not_found',
+    message: expect.stringMatching(/^The schema is not there: run the migrations first/),
+  });
+});
+
+test('finds nothing while months come and go', async () => {
+  await rolledBack(pool, async (client) => {
+    await client.query('select crm_sync_log_ensure_partitions(7)');
+    expect(await differencesIn(client)).toEqual([]);
+    await beginLog(client, 16);
+    expect(await differencesIn(client)).toEqual([]);
+    // What a drop does to the oldest, and to the one after it once it was interrupted.
+    const { rows } = await client.query(
+      "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'crm_sync_log'::regclass order by 1",
+    );
+    const [oldest, next] = rows.map(({ name }) => name);
+    await client.query(`alter table crm_sync_log detach partition ${oldest}; drop table ${oldest}`);
+    await client.query(
+      `comment on table ${next} is 'x To be dropped: crm-schema partitions drop.';
+       alter table crm_sync_log detach partition ${next};
+       select crm_sync_log_ensure_past()`,
+    );
+    expect(await differencesIn(client)).toEqual([]);
+  });
+});
+
+describe('in another schema, of another owner', () => {
+  const other = useDatabase('host');
+
+  test('finds nothing, and its statements hold wherever they are run', async () => {
+    const owner = `crm_test_${randomBytes(6).toString('hex')} "x"`;
+    const quoted = pg.escapeIdentifier(owner);
+    await other.pool.query(`create role ${quoted} createrole`);
+    onTestFinished(async () => {
+      await other.pool.query(
+        `reassign owned by ${quoted} to current_user; drop owned by ${quoted}; drop role ${quoted}`,
+      );
+    });
+    const schema = 'CRM data';
+    const path = `set search_path = ${pg.escapeIdentifier(schema)}, public`;
+    await other.pool.query(
+      `create schema ${pg.escapeIdentifier(schema)} authorization ${quoted};
+       grant create on schema public to ${quoted};
+       alter table organisations owner to ${quoted};
+       alter table contacts owner to ${quoted}`,
+    );
+    await withClient(other.url, async (client) => {
+      await client.query(`set session authorization ${quoted}; ${path}`);
+      await migrate(client, 'up', undefined, [schema, 'public']);
+      expect(await verify(client)).toEqual([]);
+
+      await client.query(
+        `drop index crm_sync_runs_expires_at_idx;
+         drop function crm_sync_log_ensure_past;
+         alter table crm_sync_log disable trigger crm_sync_log_refuse_change;
+         alter table contact_external_ids drop constraint contact_external_ids_contact_id_fkey;
+         alter table crm_connections drop constraint crm_connections_error_has_reason_check;
+         drop policy crm_sync_log_tenant_policy on crm_sync_log;
+         comment on table crm_retention is null;
+         revoke select on crm_sync_runs from crm_reader`,
+      );
+      const differences = await verify(client);
+      expect(differences).toHaveLength(8);
+      await client.query('set search_path = pg_catalog');
+      for (const statement of differences.flatMap(({ statements }) => statements))
+        await client.query(statement);
+      await client.query(path);
+      expect(await verify(client)).toEqual([]);
+    });
+  });
+});
