@@ -3,6 +3,8 @@
  *
  * @packageDocumentation
  */
+
+export { type CatalogClient, type Difference, type DifferenceKind, verify } from '../verify/index.js';
 export { type MigrationRelease, migrationsDirectory } from './files.js';
 export {
   type MigrationDirection,

@@ -5,6 +5,7 @@ import { type MigrationRelease, readMigrations } from './files.js';
 
 /** A connection of its own, not a pool: a `pg` client, or anything that behaves like one. */
 export interface MigrationClient {
+  /** Runs one statement. */
   // biome-ignore lint/suspicious/noExplicitAny: pg's own type of rows, which come with any columns.
   query(text: string, values?: unknown[]): Promise<{ rows: any[] }>;
 }

@@ -2,6 +2,7 @@ import { catalogQuery } from './catalog-query.js';
 
 /** What runs statements: a `pg` client, or anything that behaves like one. */
 export interface CatalogClient {
+  /** Runs one statement. */
   // biome-ignore lint/suspicious/noExplicitAny: pg's own type of rows, which come with any columns.
   query(text: string, values?: unknown[]): Promise<{ rows: any[] }>;
 }

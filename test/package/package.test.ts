@@ -1,155 +1,217 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { access, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { publint } from 'publint';
+import { formatMessage } from 'publint/utils';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
 import { useDatabase } from '../support/database.js';
+import { type Consumer, install, managers, pack, packageJson } from './consumer.js';
 
 const run = promisify(execFile);
-const database = useDatabase('host');
 
-/** An empty project that has the package as npm would unpack it, and finds pg in ours. */
-let consumer: string;
-let installed: string;
-
+let folder: string;
+let tarball: string;
 beforeAll(async () => {
-  consumer = await mkdtemp(projectPath('.package-test-'));
-  installed = join(consumer, 'node_modules/@nurturehub/crm-schema');
-  await mkdir(installed, { recursive: true });
-  await writeFile(join(consumer, 'package.json'), '{ "name": "consumer", "type": "module" }');
-  const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', consumer], {
-    cwd: projectPath('.'),
-  });
-  const [{ filename }] = JSON.parse(stdout.slice(stdout.indexOf('[')));
-  await run('tar', ['-xzf', join(consumer, filename), '-C', installed, '--strip-components=1']);
+  folder = await mkdtemp(join(tmpdir(), 'crm-schema-package-'));
+  tarball = await pack(folder);
 });
-afterAll(() => rm(consumer, { recursive: true, force: true }));
+afterAll(() => rm(folder, { recursive: true, force: true }));
 
-test('holds the code, its types, the migrations, the queries, the schema and the documents, and nothing else', async () => {
-  expect((await readdir(installed)).toSorted()).toEqual([
-    'CHANGELOG.md',
-    'CONVENTIONS.md',
-    'LICENSE',
-    'README.md',
-    'SECURITY.md',
-    'dist',
-    'docs',
-    'examples',
-    'migrations',
-    'migrations.sha256',
-    'package.json',
-    'queries',
-    'schema.json',
-    'schema.sql',
-  ]);
-  expect((await readdir(join(installed, 'migrations'))).length).toBe(
-    (await readdir(projectPath('migrations'))).length,
-  );
+test('publint finds nothing to mend', async () => {
+  const { buffer } = await readFile(tarball);
+  const { messages, pkg } = await publint({ strict: true, pack: { tarball: buffer } });
+  expect(messages.map((message) => formatMessage(message, pkg, { color: false }))).toEqual([]);
 });
 
-test.each([
-  ['import', "import { providers, connectionGet } from '@nurturehub/crm-schema';", 'module'],
-  ['require', "const { providers, connectionGet } = require('@nurturehub/crm-schema');", 'commonjs'],
-])('can be used by %s', async (_, load, type) => {
-  const { stdout } = await run(
-    process.execPath,
-    [`--input-type=${type}`, '--eval', `${load} console.log(providers.length, typeof connectionGet);`],
-    { cwd: consumer },
-  );
-  expect(stdout).toBe('6 function\n');
+// `node16` leaves out TypeScript's oldest way of resolving, which knows no subpaths. That require() gets ES
+// modules is meant so: every Node that is supported can do it.
+test('the types are right, says Are the types wrong?', async () => {
+  const attw = projectPath('node_modules/@arethetypeswrong/cli/dist/index.js');
+  const options = [
+    '--profile',
+    'node16',
+    '--ignore-rules',
+    'cjs-resolves-to-esm',
+    '--no-color',
+    '--no-emoji',
+  ];
+  await run(process.execPath, [attw, tarball, ...options]).catch(({ stdout }) => expect.unreachable(stdout));
 });
 
-test.each([
-  ['import', "import { KeyRing, keyAlgorithms } from '@nurturehub/crm-schema/credentials';", 'module'],
-  [
-    'require',
-    "const { KeyRing, keyAlgorithms } = require('@nurturehub/crm-schema/credentials');",
-    'commonjs',
-  ],
-])('its credentials can be used by %s', async (_, load, type) => {
-  const { stdout } = await run(
-    process.execPath,
-    [`--input-type=${type}`, '--eval', `${load} console.log(keyAlgorithms.length, typeof KeyRing.load);`],
-    { cwd: consumer },
-  );
-  expect(stdout).toBe('4 function\n');
+test('CONVENTIONS.md says of each dependency what it is for', async () => {
+  const conventions = await readFile(projectPath('CONVENTIONS.md'), 'utf8');
+  const [, section = ''] = /^## Dependencies\n([\s\S]*?)^## /m.exec(conventions) ?? [];
+  const listed = [...section.matchAll(/^\| `([^`]+)` \|/gm)].map(([, name]) => name);
+  const { dependencies, peerDependencies } = packageJson;
+  expect(listed).toEqual([...Object.keys(dependencies), ...Object.keys(peerDependencies)]);
 });
 
-test.each([
-  ['nothing that handles keys', '@nurturehub/crm-schema', false],
-  ['that only with its credentials', '@nurturehub/crm-schema/credentials', true],
-])('its root loads %s', async (_, name, expected) => {
-  const { stderr } = await run(process.execPath, ['--input-type=module', '--eval', `import '${name}'`], {
-    cwd: consumer,
-    env: { ...process.env, NODE_DEBUG: 'esm' },
-  });
-  expect(stderr).toContain('crm-schema/dist/');
-  expect(/node_modules\/(jose|zod|commander)\//.test(stderr)).toBe(expected);
-});
+describe.each(managers)('installed by %s, the package', (manager) => {
+  const database = useDatabase('host');
+  let consumer: Consumer;
+  beforeAll(async () => {
+    consumer = await install(manager, tarball);
+  }, 300_000);
+  afterAll(() => rm(consumer.folder, { recursive: true, force: true }));
 
-test('brings the command crm-schema', async () => {
-  const { version, bin } = JSON.parse(await readFile(join(installed, 'package.json'), 'utf8'));
-  const { stdout } = await run(process.execPath, [join(installed, bin['crm-schema']), '--version']);
-  expect(stdout).toBe(`${version}\n`);
-  expect(await readFile(join(installed, bin['crm-schema']), 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/);
-});
-
-test.each(['nodenext', 'bundler'])(
-  'has types that hold under moduleResolution %s',
-  async (moduleResolution) => {
-    await writeFile(
-      join(consumer, 'consumer.ts'),
-      `import pg from 'pg';
-import { type Credentials, credentialsGet, KeyRing } from '@nurturehub/crm-schema/credentials';
-import { type Connection, connectionGet, syncLogListFailures, withNamedStatements } from '@nurturehub/crm-schema';
-
-const pool = new pg.Pool();
-const client: pg.PoolClient = await pool.connect();
-const key = { organisationId: 'o', connectionId: 'c' };
-export const connection: Connection | null = await connectionGet(pool, key);
-export const provider: 'agentos' | 'reapit' | 'alto' | 'street' | 'loop' | 'custom' | undefined = connection?.provider;
-export const kinds = (await syncLogListFailures(withNamedStatements(client), key)).map(({ error }) => error.kind);
-const keys = await KeyRing.load();
-const stored = await credentialsGet(pool, keys, { ...key, provider: 'street' });
-export const token: string | undefined = stored?.credentials.token;
-const any = await credentialsGet(pool, keys, key);
-export const customer: string | undefined = any?.provider === 'reapit' ? any.credentials.customer : undefined;
-// @ts-expect-error agentOS has no token
-export const wrongCredentials: Credentials<'agentos'> = { token: 't' };
-// @ts-expect-error a connection has no such provider
-export const wrong = connection?.provider === 'rightmove';
-// @ts-expect-error the organisation is missing
-await connectionGet(new pg.Client(), { connectionId: 'c' });
-`,
+  test('holds the code, its types, the migrations, the queries, the schema and the documents, and nothing else', async () => {
+    expect((await readdir(consumer.installed)).filter((name) => name !== 'node_modules').toSorted()).toEqual([
+      'CHANGELOG.md',
+      'LICENSE',
+      'README.md',
+      'SECURITY.md',
+      'dist',
+      'docs',
+      'examples',
+      'migrations',
+      'migrations.sha256',
+      'package.json',
+      'queries',
+      'schema.json',
+      'schema.sql',
+    ]);
+    expect((await readdir(join(consumer.installed, 'migrations'))).length).toBe(
+      (await readdir(projectPath('migrations'))).length,
     );
-    const options = ['--strict', '--noEmit', '--target', 'es2022', '--moduleResolution', moduleResolution];
-    const module = moduleResolution === 'nodenext' ? 'nodenext' : 'esnext';
-    await run(
-      process.execPath,
-      [projectPath('node_modules/typescript/bin/tsc'), ...options, '--module', module, 'consumer.ts'],
-      {
-        cwd: consumer,
-      },
-    ).catch(({ stdout }) => expect.unreachable(stdout));
-  },
-);
+  });
 
-test('has migrations that stock node-pg-migrate applies', async () => {
-  const command = projectPath('node_modules/.bin/node-pg-migrate');
-  const { stdout } = await run(
-    command,
-    ['up', '-m', join(installed, 'migrations'), '-t', 'crm_schema_migrations'],
-    {
-      cwd: consumer,
-      env: { ...process.env, DATABASE_URL: database.url },
+  test('has documents that link to nothing that it does not hold', async () => {
+    const files = await readdir(consumer.installed, { recursive: true });
+    const documents = files.filter((path) => path.endsWith('.md') && !path.startsWith('node_modules'));
+    expect(documents.length).toBeGreaterThan(10);
+    for (const document of documents) {
+      const text = await readFile(join(consumer.installed, document), 'utf8');
+      for (const [, path = ''] of text.matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)) {
+        await expect(
+          access(join(consumer.installed, dirname(document), path)),
+          `${document}: ${path}`,
+        ).resolves.toBeUndefined();
+      }
+    }
+  });
+
+  test('brings nothing of what it is developed with', async () => {
+    const lock = { npm: 'package-lock.json', pnpm: 'pnpm-lock.yaml' }[manager];
+    const locked = await readFile(join(consumer.folder, lock), 'utf8');
+    const names = [
+      ...locked.matchAll(/^ +["']?(?:node_modules\/)?((?:@[\w.-]+\/)?[\w.-]+)(?:@[^:]*)?["']?: *\{?$/gm),
+    ];
+    const brought = new Set(names.map(([, name]) => name));
+    expect([...brought]).toEqual(expect.arrayContaining(Object.keys(packageJson.dependencies)));
+    // These a consumer of its own asks for.
+    const { pg: _, '@types/pg': __, '@types/node': ___, ...others } = packageJson.devDependencies;
+    expect(Object.keys(others).filter((name) => brought.has(name))).toEqual([]);
+  });
+
+  test.each([
+    ['', '{ providers, connectionGet }', 'providers.length, typeof connectionGet', '6 function'],
+    [
+      '/queries',
+      '{ connectionGet }',
+      'connectionGet.name, connectionGet.parameterNames.length',
+      'connectionGet 2',
+    ],
+    ['/migrations', '{ migrateUp, verify }', 'typeof migrateUp, typeof verify', 'function function'],
+    ['/credentials', '{ KeyRing, keyAlgorithms }', 'keyAlgorithms.length, typeof KeyRing.load', '4 function'],
+  ])('can be imported and required: .%s', async (subpath, names, shown, expected) => {
+    const name = packageJson.name + subpath;
+    const imported = await consumer.evaluate(
+      'module',
+      `import ${names} from '${name}'; console.log(${shown});`,
+    );
+    expect(imported.stdout).toBe(`${expected}\n`);
+    const required = await consumer.evaluate(
+      'commonjs',
+      `const ${names} = require('${name}'); console.log(${shown});`,
+    );
+    expect(required.stdout).toBe(`${expected}\n`);
+  });
+
+  test.each([
+    ['nothing that handles keys', '', false],
+    ['nothing that handles keys, with its queries,', '/queries', false],
+    ['that only with its credentials', '/credentials', true],
+  ])('loads %s', async (_, subpath, expected) => {
+    const { stderr } = await consumer.evaluate('module', `import '${packageJson.name}${subpath}'`, {
+      NODE_DEBUG: 'esm',
+    });
+    expect(stderr).toContain('crm-schema/dist/');
+    expect(/node_modules\/(jose|zod|commander|node-pg-migrate)\//.test(stderr)).toBe(expected);
+  });
+
+  test.each([
+    ['nodenext', 'nodenext', 'ts'],
+    ['nodenext', 'nodenext', 'cts'],
+    ['bundler', 'esnext', 'ts'],
+  ])(
+    'has types that hold under moduleResolution %s, module %s, in .%s',
+    async (moduleResolution, module, kind) => {
+      const source = await readFile(projectPath(`test/package/consumer.${kind}.txt`), 'utf8');
+      await writeFile(join(consumer.folder, `consumer.${kind}`), source);
+      const options = ['--strict', '--exactOptionalPropertyTypes', '--skipLibCheck', 'false', '--noEmit'];
+      await run(
+        process.execPath,
+        [
+          projectPath('node_modules/typescript/bin/tsc'),
+          ...options,
+          ...[
+            '--target',
+            'es2023',
+            '--module',
+            module,
+            '--moduleResolution',
+            moduleResolution,
+            `consumer.${kind}`,
+          ],
+        ],
+        { cwd: consumer.folder },
+      ).catch(({ stdout }) => expect.unreachable(stdout));
     },
   );
-  expect(stdout).toContain('Migrations complete!');
-  await withClient(database.url, async (client) => {
-    const { rows } = await client.query('select name from crm_schema_migrations order by id');
-    expect(rows.map(({ name }) => `${name}.sql`)).toEqual(
-      (await readdir(projectPath('migrations'))).toSorted(),
+
+  test('brings the command crm-schema, which migrates, and what is asked of it then from ESM and CommonJS', async () => {
+    const env = { DATABASE_URL: database.url };
+    expect((await consumer.command(['--version'])).stdout).toBe(`${packageJson.version}\n`);
+    await consumer.command(['migrate', 'up'], env);
+    await consumer.command(['migrate', 'status', '--check'], env);
+    expect((await consumer.command(['verify'], env)).stderr).toBe('');
+    const program = `
+      const client = new pg.Client(process.env.DATABASE_URL);
+      client.connect()
+        .then(() => Promise.all([connectionListTotals(client), queries.connectionListTotals.run(undefined, client)]))
+        .then((found) => console.log(JSON.stringify(found)))
+        .finally(() => client.end());`;
+    const esm = `import pg from 'pg';
+      import { connectionListTotals } from '${packageJson.name}';
+      import * as queries from '${packageJson.name}/queries';`;
+    expect((await consumer.evaluate('module', esm + program, env)).stdout).toBe('[[],[]]\n');
+    const cjs = `const pg = require('pg');
+      const { connectionListTotals } = require('${packageJson.name}');
+      const queries = require('${packageJson.name}/queries');`;
+    expect((await consumer.evaluate('commonjs', cjs + program, env)).stdout).toBe('[[],[]]\n');
+  });
+});
+
+describe('its migrations', () => {
+  const database = useDatabase('host');
+
+  test('can be applied by stock node-pg-migrate', async () => {
+    await run('tar', ['-xzf', tarball, '-C', folder]);
+    const command = projectPath('node_modules/.bin/node-pg-migrate');
+    const { stdout } = await run(
+      command,
+      ['up', '-m', join(folder, 'package/migrations'), '-t', 'crm_schema_migrations'],
+      { cwd: projectPath('.'), env: { ...process.env, DATABASE_URL: database.url } },
     );
+    expect(stdout).toContain('Migrations complete!');
+    await withClient(database.url, async (client) => {
+      const { rows } = await client.query('select name from crm_schema_migrations order by id');
+      expect(rows.map(({ name }) => `${name}.sql`)).toEqual(
+        (await readdir(projectPath('migrations'))).toSorted(),
+      );
+    });
   });
 });
