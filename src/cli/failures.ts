@@ -12,12 +12,12 @@ const outdated =
   'The schema is not there, or of an older version: run crm-schema migrate up first, or name its schema in PGOPTIONS="-c search_path=…".';
 
 const untrusted =
-  'The server’s certificate is not one that is trusted: name that of its authority in DATABASE_URL, sslrootcert=/path/to/ca.pem.';
+  "The server's certificate is not one that is trusted: name that of its authority in DATABASE_URL, sslrootcert=/path/to/ca.pem.";
 
 const refused =
-  'Nothing answers at the database’s address: check DATABASE_URL, and whether the server is up.';
+  "Nothing answers at the database's address: check DATABASE_URL, and whether the server is up.";
 
-const unknownHost = 'The database’s host name is not known: check DATABASE_URL.';
+const unknownHost = "The database's host name is not known: check DATABASE_URL.";
 
 /** What to do about failures of the server, and on the way to it: by SQLSTATE, or by Node's code. */
 const serverAdvice: Record<string, string> = {
@@ -25,7 +25,7 @@ const serverAdvice: Record<string, string> = {
   '28000': 'The database refuses the user: check DATABASE_URL, and whether the server wants TLS.',
   '3D000': 'There is no such database: check DATABASE_URL.',
   '25006': 'The database is read-only, perhaps a replica: connect to the primary.',
-  '53100': 'The server’s disk is full: make room there, and run it again.',
+  '53100': "The server's disk is full: make room there, and run it again.",
   '53200': 'The server is out of memory: see to that, and run it again.',
   '53300':
     'The server takes no more connections: end some, or raise max_connections or the limit of the user or database.',
@@ -45,9 +45,9 @@ const serverAdvice: Record<string, string> = {
   SELF_SIGNED_CERT_IN_CHAIN: untrusted,
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: untrusted,
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: untrusted,
-  CERT_HAS_EXPIRED: 'The server’s certificate has expired: its administrator has to renew it.',
+  CERT_HAS_EXPIRED: "The server's certificate has expired: its administrator has to renew it.",
   ERR_TLS_CERT_ALTNAME_INVALID:
-    'The server’s certificate is for another host name: check the host in DATABASE_URL.',
+    "The server's certificate is for another host name: check the host in DATABASE_URL.",
 };
 
 /** What to do where a command does not find what it expects in the database. */
@@ -90,6 +90,8 @@ const words: readonly (readonly [RegExp, string])[] = [
 export function explain(error: unknown): string {
   if (!(error instanceof CrmSchemaError)) return explained(error, { ...serverAdvice, ...schemaAdvice });
   const { message, code, cause } = error;
+  // The library's own words are for programs that call it as one role or another.
+  if (code === 'not_permitted') return schemaAdvice['42501'] as string;
   if (code !== 'migration_failed') return message;
   return message.replace((cause as Error).message, () => explained(cause, serverAdvice));
 }

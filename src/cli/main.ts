@@ -7,7 +7,7 @@ import { exitCodes, explain, Lacking } from './failures.js';
 import { healthCommand } from './health.js';
 import { migrateCommand } from './migrate.js';
 import { partitionsCommand } from './partitions.js';
-import { visible } from './text.js';
+import { forReader } from './text.js';
 import { verifyCommand } from './verify.js';
 
 const { version } = createRequire(import.meta.url)('../../package.json');
@@ -25,9 +25,8 @@ const program = new Command('crm-schema')
     'afterAll',
     `
 Environment:
-  DATABASE_URL     the database: postgres://user:password@host:5432/database;
-                   or PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD
-  CRM_SCHEMA_KEYS  the key ring: as JSON, or the path of its file
+  DATABASE_URL  the database: postgres://user:password@host:5432/database;
+                or PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD
 
 Exit codes: 0 done, 1 failed, 2 wrong call, 3 something is lacking or pending.`,
   );
@@ -43,7 +42,9 @@ try {
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
   } else {
-    for (const line of explain(error).split('\n')) console.error(visible(line));
+    for (const line of explain(error).split('\n')) {
+      console.error(forReader(line, process.stderr.isTTY === true));
+    }
     process.exitCode = error instanceof Lacking ? exitCodes.unmet : exitCodes.failed;
   }
 }

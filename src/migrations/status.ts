@@ -58,7 +58,7 @@ export async function migrationStatus(
   if (hasConnections && !recorded.has('0002_create_crm_connections')) {
     throw new CrmSchemaError(
       'migration_refused',
-      `crm_connections is in schema ${schema} already, but ${migrationsTable} does not say so: name the table that does with --migrations-table (by default, node-pg-migrate’s is pgmigrations).`,
+      `crm_connections is in schema ${schema} already, but ${migrationsTable} does not say so: name the table that does with --migrations-table (by default, for node-pg-migrate it is pgmigrations).`,
     );
   }
   const known = new Map(files.map((file) => [file.name, file]));
