@@ -76,12 +76,12 @@ describe.each(commands.map((args) => [args.join(' '), args] as const))('%s', (_,
     [
       'a host that there is not',
       `postgres://user:${secret}@crm-database.invalid/x`,
-      'The database’s host name is not known: check DATABASE_URL.',
+      "The database's host name is not known: check DATABASE_URL.",
     ],
     [
       'a port where nobody listens',
       `postgres://user:${secret}@127.0.0.1:1/x`,
-      'Nothing answers at the database’s address: check DATABASE_URL, and whether the server is up.',
+      "Nothing answers at the database's address: check DATABASE_URL, and whether the server is up.",
     ],
   ])('says what to do about %s', async (_, url, line) => {
     await expectRefused(url, args, [line]);
@@ -125,7 +125,7 @@ describe('on the way to the server', () => {
       ],
     );
     const untrusted =
-      'The server’s certificate is not one that is trusted: name that of its authority in DATABASE_URL, sslrootcert=/path/to/ca.pem.';
+      "The server's certificate is not one that is trusted: name that of its authority in DATABASE_URL, sslrootcert=/path/to/ca.pem.";
     // pg takes it for verify-full, and would say so in many lines.
     for (const mode of ['require', 'verify-full']) {
       await expectRefused(`${strict.url}?sslmode=${mode}`, ['migrate', 'status'], [untrusted]);
@@ -236,7 +236,7 @@ describe('a server that is', () => {
     await expectRefused(
       url,
       ['migrate', 'up'],
-      ['0001_prepare_host_tables failed: The server’s disk is full: make room there, and run it again.'],
+      ["0001_prepare_host_tables failed: The server's disk is full: make room there, and run it again."],
     );
   });
 

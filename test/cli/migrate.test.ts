@@ -138,7 +138,7 @@ describe('up', () => {
         code: 1,
         stdout: '',
         stderr:
-          'crm_connections is in schema public already, but crm_schema_migrations does not say so: name the table that does with --migrations-table (by default, node-pg-migrate’s is pgmigrations).\n',
+          'crm_connections is in schema public already, but crm_schema_migrations does not say so: name the table that does with --migrations-table (by default, for node-pg-migrate it is pgmigrations).\n',
       });
     }
   });

@@ -269,7 +269,7 @@ describe('what can go wrong is said in one line, without a stack or a password',
     [
       'no schema',
       () => ({ ...environment(), DATABASE_URL: empty.url }),
-      'The schema is not there, or of an older version: run the migrations',
+      'The schema is not there, or of an older version: run crm-schema migrate up first',
     ],
   ])('%s', async (_, env, message) => {
     for (const command of ['status', 'rotate']) {
