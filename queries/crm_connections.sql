@@ -208,6 +208,7 @@ select
   connection.connected_at as "connectedAt",
   connection.disconnected_at as "disconnectedAt",
   connection.next_sync_at as "nextSyncAt",
+  connection.sync_interval_seconds as "syncIntervalSeconds",
   connection.last_success_at as "lastSuccessAt",
   connection.first_failed_at as "failingSince",
   connection.failure_count as "failedSyncs",

@@ -78,7 +78,7 @@ export function fromDatabaseError(error: unknown): unknown {
   if (isRefusedStatement(error)) {
     return new CrmSchemaError(
       'not_permitted',
-      `The database refuses it: ${error.message}. The call needs a member of crm_app, within withOrganisation, or of crm_worker, or the owner of the tables.`,
+      `The database refuses it: ${error.message}. Connect as a member of the role that the call needs: to connect a CRM crm_app; to claim runs, to purge them and to read credentials crm_worker; see "As whom" in the README.`,
       { cause: safeCause(error) },
     );
   }

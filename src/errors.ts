@@ -1,6 +1,6 @@
 /** What went wrong, for programs. Codes are part of the public contract: they never change meaning. */
 export type CrmSchemaErrorCode =
-  /** The session's search_path leads to no installation of the schema. */
+  /** `verify` finds no installation of the schema by the session's search_path. */
   | 'schema_not_found'
   /** The input breaks a rule of the schema; nothing was written. */
   | 'invalid_input'

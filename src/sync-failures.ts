@@ -80,6 +80,7 @@ export async function syncFailureClaim(
  *
  * @param params.kinds of error; all if not given
  * @param params.before the last failure of the page that was read last
+ * @param params.limit 1 to 1,000; 50 if not given
  * @throws CrmSchemaError `invalid_input`
  */
 export async function syncFailureList(

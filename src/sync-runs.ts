@@ -155,6 +155,7 @@ export async function syncRunFinish(client: Queryable, params: RunKey & RunEnd):
  * The runs of a connection, newest first.
  *
  * @param params.before the last run of the page that was read last
+ * @param params.limit 1 to 1,000; 50 if not given
  * @throws CrmSchemaError `invalid_input`
  */
 export async function syncRunListByConnection(

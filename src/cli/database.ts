@@ -28,7 +28,9 @@ export async function withConnection<Result>(
 ): Promise<Result> {
   const url = process.env.DATABASE_URL ?? '';
   if (url === '' && !variables.some((name) => process.env[name])) {
-    throw new Error('DATABASE_URL is not set: it has to be postgres://user:password@host:5432/database.');
+    throw new Error(
+      'DATABASE_URL is not set: it has to be postgres://user:password@host:5432/database (or set PGHOST and the like).',
+    );
   }
   // Ignored, they would lead to another database than psql.
   const ignored = ['PGSERVICE', 'PGHOSTADDR'].find((name) => process.env[name]);

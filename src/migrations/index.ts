@@ -4,7 +4,8 @@
  * @packageDocumentation
  */
 
-export { type CatalogClient, type Difference, type DifferenceKind, verify } from '../verify/index.js';
+export type { OwnConnection } from '../own-connection.js';
+export { type Difference, type DifferenceKind, verify } from '../verify/index.js';
 export { type MigrationRelease, migrationsDirectory } from './files.js';
 export {
   type MigrationDirection,
@@ -21,7 +22,6 @@ export {
   migrateUp,
 } from './run.js';
 export {
-  type MigrationClient,
   type MigrationState,
   type MigrationStatus,
   type MigrationsTable,

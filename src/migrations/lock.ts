@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PG_MIGRATE_LOCK_ID } from 'node-pg-migrate/runner';
 import { CrmSchemaError } from '../errors.js';
-import type { MigrationClient } from './status.js';
+import { checkOwnConnection, type OwnConnection } from '../own-connection.js';
 
 /** How to wait for another migrator. */
 export interface LockOptions {
@@ -19,10 +19,11 @@ export interface LockOptions {
  * @throws CrmSchemaError `migration_refused` where such a lock would not hold, or if the other one takes too long
  */
 export async function underMigrationLock<Result>(
-  client: MigrationClient,
+  client: OwnConnection,
   options: LockOptions,
   work: () => Promise<Result>,
 ): Promise<Result> {
+  await checkOwnConnection(client);
   await checkOwnSession(client);
   await lock(client, options);
   try {
@@ -34,7 +35,7 @@ export async function underMigrationLock<Result>(
 }
 
 /** A pooler tells its clients another process than the one that serves them, which may change. */
-async function checkOwnSession(client: MigrationClient): Promise<void> {
+async function checkOwnSession(client: OwnConnection): Promise<void> {
   const { processID: told } = client as { processID?: number | null };
   const { rows } = await client.query('select pg_backend_pid() as pid');
   if (typeof told === 'number' && told !== rows[0].pid) {
@@ -45,7 +46,7 @@ async function checkOwnSession(client: MigrationClient): Promise<void> {
   }
 }
 
-async function lock(client: MigrationClient, { wait, signal, onWaiting }: LockOptions): Promise<void> {
+async function lock(client: OwnConnection, { wait, signal, onWaiting }: LockOptions): Promise<void> {
   let isWaiting = false;
   for (const end = Date.now() + 1000 * wait; ; ) {
     const { rows } = await client.query(`select pg_try_advisory_lock(${PG_MIGRATE_LOCK_ID}) as "isOurs"`);
@@ -62,7 +63,7 @@ async function lock(client: MigrationClient, { wait, signal, onWaiting }: LockOp
   }
 }
 
-async function holders(client: MigrationClient): Promise<number[]> {
+async function holders(client: OwnConnection): Promise<number[]> {
   const { rows } = await client.query(
     `select pid
      from pg_locks

@@ -2,14 +2,9 @@ import { Migration } from 'node-pg-migrate/migration';
 import type { RunnerOption } from 'node-pg-migrate/runner';
 import { sqlMigration } from 'node-pg-migrate/sqlMigration';
 import { CrmSchemaError } from '../errors.js';
+import type { OwnConnection } from '../own-connection.js';
 import { type MigrationFile, readMigrations } from './files.js';
-import {
-  type MigrationClient,
-  type MigrationStatus,
-  type MigrationsTable,
-  migrationStatus,
-  sqlName,
-} from './status.js';
+import { type MigrationStatus, type MigrationsTable, migrationStatus, sqlName } from './status.js';
 
 /** Which way. */
 export type MigrationDirection = 'up' | 'down';
@@ -47,7 +42,7 @@ export interface PlannedMigration {
  * @throws CrmSchemaError `migration_refused` where they would refuse, `invalid_input` for a target that is none
  */
 export async function migrationPlan(
-  client: MigrationClient,
+  client: OwnConnection,
   options: MigrationTarget = {},
 ): Promise<MigrationPlan> {
   const down = await planOf(client, 'down', options);
@@ -56,7 +51,7 @@ export async function migrationPlan(
 
 /** The same, in one direction; without a target, down does nothing. */
 export async function planOf(
-  client: MigrationClient,
+  client: OwnConnection,
   direction: MigrationDirection,
   { to, migrationsTable }: MigrationTarget,
 ): Promise<MigrationPlan> {

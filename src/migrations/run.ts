@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrmSchemaError } from '../errors.js';
+import type { OwnConnection } from '../own-connection.js';
+import { checkWholeNumber } from '../validation.js';
 import { underMigrationLock } from './lock.js';
 import {
   type MigrationDirection,
@@ -8,13 +10,13 @@ import {
   type PlannedMigration,
   planOf,
 } from './plan.js';
-import { type MigrationClient, recordedMigrations } from './status.js';
+import { recordedMigrations } from './status.js';
 
 /** How to migrate. */
 export interface MigrateOptions extends MigrationTarget {
-  /** For how many seconds to wait for another migrator; by default 600. */
+  /** For how many seconds to wait for another migrator, up to a day; by default 600. */
   wait?: number | undefined;
-  /** How often to try a migration that does not get its locks in time; by default 10 times. */
+  /** How often to try a migration that does not get its locks in time, 1 to 1,000 times; by default 10. */
   attempts?: number | undefined;
   /**
    * Stops between two statements, and rolls back the migration that is under way. Who wants the statement
@@ -50,9 +52,10 @@ export interface MigrationResult {
  * again where the application holds locks. What it has done stays, however it ends; called again, it goes on.
  *
  * @param client a connection of its own, and not by way of a pooler
- * @throws CrmSchemaError `migration_refused`, `migration_failed`, `invalid_input`; the signal's reason
+ * @throws CrmSchemaError `migration_refused`, `migration_failed`, `invalid_input` (also for a pool, and where a
+ *   transaction is open); the signal's reason
  */
-export function migrateUp(client: MigrationClient, options: MigrateOptions = {}): Promise<MigrationResult> {
+export function migrateUp(client: OwnConnection, options: MigrateOptions = {}): Promise<MigrationResult> {
   return migrate(client, 'up', options);
 }
 
@@ -61,21 +64,24 @@ export function migrateUp(client: MigrationClient, options: MigrateOptions = {})
  * `cause`) while there are rows to lose, unless the session sets `crm_schema.allow_data_loss` to `on`.
  *
  * @param client a connection of its own, and not by way of a pooler
- * @throws CrmSchemaError `migration_refused`, `migration_failed`, `invalid_input`; the signal's reason
+ * @throws CrmSchemaError `migration_refused`, `migration_failed`, `invalid_input` (also for a pool, and where a
+ *   transaction is open); the signal's reason
  */
 export function migrateDown(
-  client: MigrationClient,
+  client: OwnConnection,
   options: MigrateOptions & { to: number },
 ): Promise<MigrationResult> {
   return migrate(client, 'down', options);
 }
 
 async function migrate(
-  client: MigrationClient,
+  client: OwnConnection,
   direction: MigrationDirection,
   options: MigrateOptions,
 ): Promise<MigrationResult> {
-  const { wait = 600, signal, onProgress } = options;
+  const { wait = 600, attempts = 10, signal, onProgress } = options;
+  checkWholeNumber({ field: 'wait' }, wait, 0, 86_400);
+  checkWholeNumber({ field: 'attempts' }, attempts, 1, 1000);
   const onWaiting = (pids: number[]) => onProgress?.({ step: 'waiting', pids });
   return underMigrationLock(client, { wait, signal, onWaiting }, async () => {
     const plan = await planOf(client, direction, options);
@@ -96,7 +102,7 @@ async function migrate(
   });
 }
 
-async function checkMayCreate(client: MigrationClient): Promise<void> {
+async function checkMayCreate(client: OwnConnection): Promise<void> {
   const { rows } = await client.query(
     `select
        current_user as user,
@@ -114,7 +120,7 @@ async function checkMayCreate(client: MigrationClient): Promise<void> {
 
 /** Tries a migration until it is through, or hopeless. */
 async function persistently(
-  client: MigrationClient,
+  client: OwnConnection,
   migration: PlannedMigration,
   plan: MigrationPlan,
   { attempts = 10, signal, onProgress }: MigrateOptions,
@@ -139,7 +145,7 @@ async function persistently(
 
 /** @returns false if somebody else has done it meanwhile, which only happens where the session's lock does not hold */
 async function run(
-  client: MigrationClient,
+  client: OwnConnection,
   { name, open, change, close }: PlannedMigration,
   plan: MigrationPlan,
   signal?: AbortSignal,

@@ -1,14 +1,8 @@
 import { CrmSchemaError } from '../errors.js';
+import type { OwnConnection } from '../own-connection.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
 import { type MigrationRelease, readMigrations } from './files.js';
-
-/** A connection of its own, not a pool: a `pg` client, or anything that behaves like one. */
-export interface MigrationClient {
-  /** Runs one statement. */
-  // biome-ignore lint/suspicious/noExplicitAny: pg's own type of rows, which come with any columns.
-  query(text: string, values?: unknown[]): Promise<{ rows: any[] }>;
-}
 
 /** Where it is recorded what is applied. */
 export interface MigrationsTable {
@@ -49,7 +43,7 @@ export interface MigrationState {
  * not be read, or if it does not know of the tables that are there
  */
 export async function migrationStatus(
-  client: MigrationClient,
+  client: OwnConnection,
   { migrationsTable = 'crm_schema_migrations' }: MigrationsTable = {},
 ): Promise<MigrationStatus> {
   const files = await readMigrations();
@@ -86,7 +80,7 @@ export async function migrationStatus(
 
 /** The names that are recorded, each with its time. */
 export async function recordedMigrations(
-  client: MigrationClient,
+  client: OwnConnection,
   table: { schema: string; migrationsTable: string },
 ): Promise<Map<string, Timestamp>> {
   // It is a time without a zone, and that of the session that wrote it.
@@ -102,7 +96,7 @@ export function sqlName({ schema, migrationsTable }: { schema: string; migration
 }
 
 async function look(
-  client: MigrationClient,
+  client: OwnConnection,
   migrationsTable: string,
 ): Promise<{ schema: string; hasTable: boolean; hasConnections: boolean }> {
   const { rows } = await client.query(

@@ -1,11 +1,5 @@
+import type { OwnConnection } from '../own-connection.js';
 import { catalogQuery } from './catalog-query.js';
-
-/** What runs statements: a `pg` client, or anything that behaves like one. */
-export interface CatalogClient {
-  /** Runs one statement. */
-  // biome-ignore lint/suspicious/noExplicitAny: pg's own type of rows, which come with any columns.
-  query(text: string, values?: unknown[]): Promise<{ rows: any[] }>;
-}
 
 /** What an item is; those that are objects of their own first, and in the order in which they can be mended. */
 export const kinds = [
@@ -74,7 +68,7 @@ const landmarks = [
  *
  * @returns null if there is none
  */
-export async function findInstallation(client: CatalogClient): Promise<Place | null> {
+export async function findInstallation(client: OwnConnection): Promise<Place | null> {
   const { rows: found } = await client.query(
     `select pg_catalog.to_regclass(name)::pg_catalog.oid as oid
      from pg_catalog.unnest($1::pg_catalog.text[]) with ordinality as landmark (name, position)
@@ -115,7 +109,7 @@ export async function findInstallation(client: CatalogClient): Promise<Place | n
 }
 
 /** Reads everything that is there, after `findInstallation` and in its transaction. */
-export async function readItems(client: CatalogClient, place: Place): Promise<Item[]> {
+export async function readItems(client: OwnConnection, place: Place): Promise<Item[]> {
   const { schemaId, logId, ownerId, contactsId } = place;
   const counted = await readMigrations(client, place);
   const { rows } = await client.query(catalogQuery, [
@@ -142,7 +136,7 @@ export async function readItems(client: CatalogClient, place: Place): Promise<It
  * is nothing where the user may not look.
  */
 async function readMigrations(
-  client: CatalogClient,
+  client: OwnConnection,
   { schemaId }: Place,
 ): Promise<{ oid: string; names: string[] }[]> {
   const { rows } = await client.query(

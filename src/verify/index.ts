@@ -5,13 +5,13 @@
  */
 import { CrmSchemaError } from '../errors.js';
 import { farewell } from '../farewell.js';
-import { type CatalogClient, findInstallation, type Item, readItems } from './catalog.js';
+import { checkOwnConnection, type OwnConnection } from '../own-connection.js';
+import { findInstallation, type Item, readItems } from './catalog.js';
 import { compare } from './compare.js';
 import { type Difference, nameOf } from './difference.js';
 import { expectedItems } from './expected.js';
 import { rangeDifferences, readRanges } from './partitions.js';
 
-export type { CatalogClient } from './catalog.js';
 export type { Difference, DifferenceKind } from './difference.js';
 
 /**
@@ -26,9 +26,10 @@ export type { Difference, DifferenceKind } from './difference.js';
  *
  * @param client finds the installation by its search_path, and has no transaction open
  * @returns what differs, in the order in which it is best mended; nothing if all is as it should be
- * @throws CrmSchemaError `schema_not_found`
+ * @throws CrmSchemaError `schema_not_found`; `invalid_input` for a pool, and where a transaction is open
  */
-export async function verify(client: CatalogClient): Promise<Difference[]> {
+export async function verify(client: OwnConnection): Promise<Difference[]> {
+  await checkOwnConnection(client);
   await client.query('begin isolation level repeatable read read only');
   try {
     return await findDifferences(client);
@@ -38,7 +39,7 @@ export async function verify(client: CatalogClient): Promise<Difference[]> {
 }
 
 /** What `verify` does, in the client's own transaction, whose settings it changes. */
-export async function findDifferences(client: CatalogClient): Promise<Difference[]> {
+export async function findDifferences(client: OwnConnection): Promise<Difference[]> {
   const place = await findInstallation(client);
   if (place === null) {
     throw new CrmSchemaError(

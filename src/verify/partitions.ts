@@ -1,5 +1,6 @@
 import { farewell } from '../farewell.js';
-import type { CatalogClient, Place } from './catalog.js';
+import type { OwnConnection } from '../own-connection.js';
+import type { Place } from './catalog.js';
 import { byHand, bySql, type Difference, literal, type Mend } from './difference.js';
 
 /** A partition of the log: its name, qualified, and its range, null where that has no end. */
@@ -20,7 +21,7 @@ export interface Ranges {
 }
 
 /** Reads them with the settings of `findInstallation`, by which times sort as texts. */
-export async function readRanges(client: CatalogClient, { logId }: Place): Promise<Ranges> {
+export async function readRanges(client: OwnConnection, { logId }: Place): Promise<Ranges> {
   const { rows: partitions } = await client.query(
     `select
        inhrelid::regclass::text as name,

@@ -62,7 +62,11 @@ const commands = [['migrate', 'up'], ['health'], ['partitions', 'list']];
 
 describe.each(commands.map((args) => [args.join(' '), args] as const))('%s', (_, args) => {
   test.each([
-    ['no URL', '', 'DATABASE_URL is not set: it has to be postgres://user:password@host:5432/database.'],
+    [
+      'no URL',
+      '',
+      'DATABASE_URL is not set: it has to be postgres://user:password@host:5432/database (or set PGHOST and the like).',
+    ],
     [
       'what is no URL',
       `user:${secret}@localhost/x`,

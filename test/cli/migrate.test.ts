@@ -1,8 +1,9 @@
 import { appendFile } from 'node:fs/promises';
 import { runner } from 'node-pg-migrate';
+import pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { migrate, projectPath, withClient } from '../../dev/database.js';
-import { type MigrationClient, migrateUp, migrationPlan } from '../../src/migrations/index.js';
+import { migrateUp, migrationPlan, type OwnConnection } from '../../src/migrations/index.js';
 import { catalog } from '../migrations/catalog.js';
 import { migrations } from '../migrations/support.js';
 import { connect } from '../support/connection.js';
@@ -195,7 +196,7 @@ describe('plan', () => {
       );
 
       const ran: string[] = [];
-      const recorder: MigrationClient = {
+      const recorder: OwnConnection = {
         query(text, values) {
           if (!text.trimStart().startsWith('select')) ran.push(text);
           return client.query(text, values);
@@ -211,6 +212,40 @@ describe('plan', () => {
     const { stdout } = await migrateCli(url, ['plan', '--to', '2', '--json']);
     expect(JSON.parse(stdout)).toEqual(await withClient(url, (client) => migrationPlan(client, { to: 2 })));
   });
+});
+
+describe('from a program', () => {
+  const busy = { code: 'invalid_input', message: expect.stringContaining('transaction open') };
+
+  test('refuses a pool, whose statements would go to any connection', async () => {
+    const pool = new pg.Pool({ connectionString: await freshDatabase() });
+    pool.on('error', () => {});
+    // The types refuse it, too.
+    const attempt = migrateUp(pool as unknown as OwnConnection);
+    await expect(attempt).rejects.toMatchObject({ code: 'invalid_input' });
+    expect((await pool.query("select to_regclass('crm_schema_migrations') as name")).rows).toEqual([
+      { name: null },
+    ]);
+    await pool.end();
+  });
+
+  test('refuses a client with a transaction open, and leaves that to its owner', async () => {
+    await withClient(await freshDatabase(), async (client) => {
+      await client.query('begin; create table mine ()');
+      await expect(migrateUp(client)).rejects.toMatchObject(busy);
+      await client.query('rollback');
+      expect((await client.query("select to_regclass('mine') as name")).rows).toEqual([{ name: null }]);
+    });
+  });
+
+  test.each([{ wait: -1 }, { wait: Number.NaN }, { attempts: 0 }, { attempts: Number.NaN }])(
+    'refuses %j',
+    async (options) => {
+      await withClient(await freshDatabase(), (client) =>
+        expect(migrateUp(client, options)).rejects.toMatchObject({ code: 'invalid_input' }),
+      );
+    },
+  );
 });
 
 describe('status', () => {

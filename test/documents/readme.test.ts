@@ -140,6 +140,7 @@ test('the README’s outline of a sync engine runs', async () => {
     `import pg from 'pg';
 import { outboundChangeRecord, ${functions.join(', ')} } from '@nurturehub/crm-schema';
 const [contactId, contact] = ${JSON.stringify(contactIds)};
+const externalIdOf = (_change: object) => 'OXF18000002';
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
 await outboundChangeRecord(pool, { organisationId: '${organisationId}', contactIds: [contact] });
 ${outline}

@@ -6,6 +6,7 @@ import {
   type ConnectionTotal,
   connectionAdvanceLastSyncedAt,
   connectionDisconnect,
+  connectionGet,
   connectionListTotals,
   connectionListWithHealth,
   connectionTotalWork,
@@ -83,6 +84,11 @@ describe('connectionListWithHealth', () => {
       givenUpRecords: 0,
       waitingChanges: 0,
     });
+  });
+
+  test('has everything of a connection', async () => {
+    const key = await connectDue();
+    expect(await healthOf(pool, key)).toMatchObject((await connectionGet(pool, key)) ?? {});
   });
 
   test('tells since when a sync has been running, as long as its lease lasts', async () => {

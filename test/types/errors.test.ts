@@ -173,7 +173,7 @@ describe('a lack of privilege', () => {
       expect(error).toMatchObject({
         name: 'CrmSchemaError',
         code: 'not_permitted',
-        message: expect.stringMatching(/permission denied for table crm_.*crm_app.*crm_worker.*owner/),
+        message: expect.stringMatching(/permission denied for table crm_.*crm_app.*crm_worker/),
         cause: { code: '42501' },
       });
     }

@@ -146,6 +146,16 @@ test('leaves alone what the host has beside it', async () => {
   });
 });
 
+test('refuses a pool, and a client with a transaction open, which stays as it is', async () => {
+  const refusal = { code: 'invalid_input' };
+  await expect(verify(pool as unknown as pg.Client)).rejects.toMatchObject(refusal);
+  await rolledBack(pool, async (client) => {
+    await client.query('create table mine ()');
+    await expect(verify(client)).rejects.toMatchObject(refusal);
+    await client.query('table mine');
+  });
+});
+
 test('says so where there is no schema', async () => {
   await expect(withClient(host.url, verify)).rejects.toMatchObject({
     code: 'schema_not_found',

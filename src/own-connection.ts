@@ -1,0 +1,31 @@
+import { CrmSchemaError } from './errors.js';
+
+/** A connection of its own, not a pool: a `pg` client that is connected, or anything that behaves like one. */
+export interface OwnConnection {
+  /** Runs one statement. */
+  // biome-ignore lint/suspicious/noExplicitAny: pg's own type of rows, which come with any columns.
+  query(text: string, values?: unknown[]): Promise<{ rows: any[] }>;
+  /** What only a pool has: each of its statements may run on another connection. */
+  readonly totalCount?: never;
+}
+
+/**
+ * For what begins and ends transactions itself.
+ *
+ * @throws CrmSchemaError `invalid_input` for a pool, and where a transaction is open, which would end with it
+ */
+export async function checkOwnConnection(client: OwnConnection): Promise<void> {
+  if ('totalCount' in client) {
+    throw new CrmSchemaError(
+      'invalid_input',
+      'client: has to be a connection of its own, not a pool: new pg.Client(…), or what pool.connect() gives.',
+    );
+  }
+  const { rows } = await client.query('select now() <> statement_timestamp() as "isOpen"');
+  if (rows[0].isOpen) {
+    throw new CrmSchemaError(
+      'invalid_input',
+      'client: has a transaction open; commit it or roll it back first.',
+    );
+  }
+}
