@@ -1,7 +1,8 @@
 -- Up Migration
 --
 -- Purpose: who may read and write what? Three group roles, and row-level security on every table. Privileges
---          on a single month of the log are taken away, and no down brings them back.
+--          on a single month of the log are taken away (on a column of it the policies hold them), and no down
+--          brings them back.
 -- Locks:   crm_connections ACCESS EXCLUSIVE, crm_sync_runs ACCESS EXCLUSIVE, crm_sync_cursors ACCESS
 --          EXCLUSIVE, crm_sync_failures ACCESS EXCLUSIVE, crm_outbound_changes ACCESS EXCLUSIVE,
 --          contact_external_ids ACCESS EXCLUSIVE and crm_sync_log ACCESS EXCLUSIVE with its partitions: reads
@@ -9,8 +10,8 @@
 --          All are locked at once, after the roles are seen to, and all let go again where one of them stays
 --          busy for a tenth of a second; before that, SHARE UPDATE EXCLUSIVE sees vacuum out.
 -- Scans:   nothing.
--- Down:    drops the policies and takes the roles' privileges away, USAGE of the schema among them; loses no
---          data. An outage for members of the roles, until it goes up again. The roles stay, because they
+-- Down:    drops the policies and takes the roles' privileges away, USAGE of the schema among them where
+--          the user had granted it; loses no data. An outage for members of the roles, until it goes up again. The roles stay, because they
 --          belong to the cluster.
 
 set local lock_timeout = '5s';
@@ -105,7 +106,11 @@ begin
   inner join pg_roles as role
     on role.rolname <> member.rolname
   where member.rolname in ('crm_app', 'crm_worker', 'crm_reader')
-    and role.rolname in ('crm_app', 'crm_worker', 'crm_reader')
+    and (
+      role.rolname in ('crm_app', 'crm_worker', 'crm_reader')
+      -- No policy holds the owner.
+      or role.oid = (select relowner from pg_class where pg_class.oid = connections)
+    )
     and pg_has_role(member.oid, role.oid, 'member')
   limit 1;
   if problem is not null then
@@ -140,7 +145,8 @@ begin
       using (pid)
     left join pg_catalog.pg_inherits
       on inhrelid = relation
-    where mode = 'ShareUpdateExclusiveLock'
+    where database = (select oid from pg_catalog.pg_database where datname = current_database())
+      and mode = 'ShareUpdateExclusiveLock'
       and pid <> pg_backend_pid()
       and usesysid is not null
       and coalesce(inhparent, relation) in (
@@ -176,7 +182,7 @@ begin
       raise exception using
         errcode = 'lock_not_available',
         message = sqlerrm,
-        hint = 'A vacuum against wraparound, or one that deadlock_timeout keeps from giving way, is at one of the tables: see pg_stat_progress_vacuum, and run it again afterwards.';
+        hint = 'A vacuum against wraparound, or one that deadlock_timeout keeps from giving way, or somebody else''s lock is at one of the tables: see pg_stat_progress_vacuum and pg_locks, and run it again afterwards.';
   end;
 
   for attempt in 1..100 loop
@@ -907,7 +913,8 @@ begin
       using (pid)
     left join pg_catalog.pg_inherits
       on inhrelid = relation
-    where mode = 'ShareUpdateExclusiveLock'
+    where database = (select oid from pg_catalog.pg_database where datname = current_database())
+      and mode = 'ShareUpdateExclusiveLock'
       and pid <> pg_backend_pid()
       and usesysid is not null
       and coalesce(inhparent, relation) in (
@@ -943,7 +950,7 @@ begin
       raise exception using
         errcode = 'lock_not_available',
         message = sqlerrm,
-        hint = 'A vacuum against wraparound, or one that deadlock_timeout keeps from giving way, is at one of the tables: see pg_stat_progress_vacuum, and run it again afterwards.';
+        hint = 'A vacuum against wraparound, or one that deadlock_timeout keeps from giving way, or somebody else''s lock is at one of the tables: see pg_stat_progress_vacuum and pg_locks, and run it again afterwards.';
   end;
 
   for attempt in 1..100 loop

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { fillHost, fillOwn } from '../../bench/installation.js';
 import { hostKinds, type Kind, ownKinds, Traffic } from '../../bench/traffic.js';
-import { withClient } from '../../dev/database.js';
+import { databaseUrl, withClient } from '../../dev/database.js';
 import { useDatabase } from '../support/database.js';
 import { migrations, rolledBack } from './support.js';
 
@@ -52,6 +52,26 @@ describe('what may hold a migration up', () => {
   const position = migrations.findIndex(({ file }) => file === '0010_add_row_level_security.sql');
   beforeAll(async () => {
     for (const { up } of migrations.slice(0, position)) await pool.query(up);
+  });
+
+  // Whose pool nobody uses: who is connected keeps a database from being cloned.
+  const original = useDatabase('host');
+
+  test('maintenance of another database, such as a clone of this one, does not', async () => {
+    await withClient(original.url, async (client) => {
+      for (const { up } of migrations.slice(0, position)) await client.query(up);
+    });
+    const name = new URL(original.url).pathname.slice(1);
+    const clone = databaseUrl(original.url, `${name}_clone`);
+    await pool.query(`create database ${name}_clone template ${name}`);
+    try {
+      await withClient(clone, async (maintenance) => {
+        await maintenance.query('begin; lock table crm_connections in share update exclusive mode');
+        await withClient(original.url, (client) => client.query(migrations[position]?.up ?? ''));
+      });
+    } finally {
+      await pool.query(`drop database ${name}_clone with (force)`);
+    }
   });
 
   test.each(['crm_connections', 'crm_sync_log', 'crm_sync_log_catch_all'])(
