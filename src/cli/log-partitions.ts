@@ -68,7 +68,7 @@ const period = `
   select
     now() as at,
     keep_days as "keepDays",
-    now() - make_interval(hours => 24 * keep_days) as "keptFrom"
+    now() - pg_catalog.make_interval(hours => 24 * keep_days) as "keptFrom"
   from crm_retention
   where subject = 'crm_sync_log'`;
 
@@ -84,17 +84,17 @@ const partitions = `
     end as standing,
     trim('''' from nullif(substring(bound from 'FROM \\((.*)\\) TO'), 'MINVALUE'))::timestamptz as "from",
     trim('''' from nullif(substring(bound from 'TO \\((.*)\\)'), 'MAXVALUE'))::timestamptz as before,
-    nullif(greatest(relation.reltuples, pg_stat_get_live_tuples(relation.oid)), -1)::float8 as rows,
-    coalesce(pg_total_relation_size(relation.oid), 0)::float8 as bytes,
-    has_table_privilege(relation.oid, 'select') as "isReadable"
-  from pg_class as log
-  cross join pg_class as relation
-  left join pg_inherits
+    nullif(greatest(relation.reltuples, pg_catalog.pg_stat_get_live_tuples(relation.oid)), -1)::float8 as rows,
+    coalesce(pg_catalog.pg_total_relation_size(relation.oid::regclass), 0)::float8 as bytes,
+    pg_catalog.has_table_privilege(relation.oid, 'select') as "isReadable"
+  from pg_catalog.pg_class as log
+  cross join pg_catalog.pg_class as relation
+  left join pg_catalog.pg_inherits
     on inhrelid = relation.oid
     and inhparent = log.oid
-  left join pg_get_expr(relation.relpartbound, relation.oid) as bound
+  left join pg_catalog.pg_get_expr(relation.relpartbound, relation.oid) as bound
     on true
-  where log.oid = 'crm_sync_log'::regclass
+  where log.oid = 'crm_sync_log'::regclass::oid
     and (
       inhrelid is not null
       or (
@@ -103,7 +103,7 @@ const partitions = `
         and relation.relkind = 'r'
         and not relation.relispartition
         and relation.relname ~ '^crm_sync_log_([0-9]{4}_[0-9]{2}|before_[0-9]{4}_[0-9]{2}(_[0-9]+)?)$'
-        and right(obj_description(relation.oid, 'pg_class'), length($1)) = $1
+        and pg_catalog.right(pg_catalog.obj_description(relation.oid, 'pg_class'), pg_catalog.length($1::text)) = $1::text
       )
     )`;
 

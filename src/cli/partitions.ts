@@ -186,11 +186,11 @@ async function withOwner<Result>(
   return withConnection(async (client) => {
     const { rows } = await client.query(
       `select
-         pg_get_userbyid(relowner) as owner,
+         pg_catalog.pg_get_userbyid(relowner) as owner,
          current_user as user,
-         pg_has_role(relowner, 'usage') as "isOwner"
-       from pg_class
-       where oid = 'crm_sync_log'::regclass`,
+         pg_catalog.pg_has_role(relowner, 'usage') as "isOwner"
+       from pg_catalog.pg_class
+       where oid = 'crm_sync_log'::regclass::oid`,
     );
     const { owner, user, isOwner } = rows[0];
     if (!isOwner)

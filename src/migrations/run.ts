@@ -106,9 +106,9 @@ async function checkMayCreate(client: OwnConnection): Promise<void> {
   const { rows } = await client.query(
     `select
        current_user as user,
-       current_schema() as schema,
-       format('grant create on schema %I to %I', current_schema(), current_user) as grant
-     where not has_schema_privilege(current_schema(), 'create')`,
+       pg_catalog.current_schema() as schema,
+       pg_catalog.format('grant create on schema %I to %I', pg_catalog.current_schema(), current_user) as grant
+     where not pg_catalog.has_schema_privilege(pg_catalog.current_schema()::text, 'create')`,
   );
   for (const { user, schema, grant } of rows) {
     throw new CrmSchemaError(

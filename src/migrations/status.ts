@@ -100,28 +100,49 @@ async function look(
   migrationsTable: string,
 ): Promise<{ schema: string; hasTable: boolean; hasConnections: boolean }> {
   const { rows } = await client.query(
+    // Qualified, and of the very types: no function in a schema that is searched fits better.
     `select
-       current_schema() as schema,
+       pg_catalog.current_schema() as schema,
        current_user as user,
-       has_table_privilege(to_regclass(format('%I.%I', current_schema(), $1::text)), 'select') as "mayRead",
-       to_regclass(format('%I.%I', current_schema(), $1::text)) is not null as "hasTable",
-       to_regclass(format('%I.crm_connections', current_schema())) is not null as "hasConnections",
-       current_setting('search_path') as "searchPath",
+       pg_catalog.has_table_privilege(
+         pg_catalog.to_regclass(pg_catalog.format('%I.%I', pg_catalog.current_schema(), $1::text))::oid, 'select'
+       ) as "mayRead",
+       pg_catalog.to_regclass(pg_catalog.format('%I.%I', pg_catalog.current_schema(), $1::text)) is not null as "hasTable",
+       pg_catalog.to_regclass(pg_catalog.format('%I.crm_connections', pg_catalog.current_schema())) is not null
+         as "hasConnections",
        (
-         select to_regnamespace(trim(entry)) is null
-         from unnest(string_to_array(current_setting('search_path'), ',')) with ordinality as list (entry, place)
-         where trim(entry) not in ('$user', '"$user"')
+         select nspname
+         from pg_catalog.pg_class
+         inner join pg_catalog.pg_namespace
+           on pg_namespace.oid = relnamespace
+         where pg_class.oid = pg_catalog.to_regclass('crm_connections')::oid
+           and nspname <> pg_catalog.current_schema()
+       ) as "otherSchema",
+       pg_catalog.current_setting('search_path') as "searchPath",
+       (
+         select pg_catalog.to_regnamespace(pg_catalog.btrim(entry)) is null
+         from pg_catalog.unnest(
+           pg_catalog.string_to_array(pg_catalog.current_setting('search_path'), ',')
+         ) with ordinality as list (entry, place)
+         where pg_catalog.btrim(entry) not in ('$user', '"$user"')
          order by place
          limit 1
        ) as "lacksFirst"`,
     [migrationsTable],
   );
-  const [{ schema, user, hasTable, mayRead, hasConnections, searchPath, lacksFirst }] = rows;
+  const [{ schema, user, hasTable, mayRead, hasConnections, otherSchema, searchPath, lacksFirst }] = rows;
   // Everything would go into the next one, without a word.
   if (schema === null || lacksFirst) {
     throw new CrmSchemaError(
       'migration_refused',
       `The schema that search_path (${searchPath}) names first is not there, or the user may not use it: create it, or grant usage on it.`,
+    );
+  }
+  // A schema that came before it would get a second one.
+  if (!hasConnections && otherSchema !== null) {
+    throw new CrmSchemaError(
+      'migration_refused',
+      `crm_connections is in schema ${otherSchema}, and search_path (${searchPath}) comes to schema ${schema} first: set PGOPTIONS="-c search_path=${otherSchema}".`,
     );
   }
   if (hasTable && !mayRead) {

@@ -137,7 +137,7 @@ export async function readItems(client: OwnConnection, place: Place): Promise<It
  */
 async function readMigrations(
   client: OwnConnection,
-  { schemaId }: Place,
+  { schemaId, ownerId }: Place,
 ): Promise<{ oid: string; names: string[] }[]> {
   const { rows } = await client.query(
     `select
@@ -147,6 +147,8 @@ async function readMigrations(
      from pg_class
      where relnamespace = $1::oid
        and relkind = 'r'
+       -- No policy of somebody else's is run.
+       and relowner = $2::oid
        and '{id,name,run_on}' = (
          select array_agg(attname::text order by attname)
          from pg_attribute
@@ -154,7 +156,7 @@ async function readMigrations(
            and attnum > 0
            and not attisdropped
        )`,
-    [schemaId],
+    [schemaId, ownerId],
   );
   const found = [];
   for (const { oid, name, isReadable } of rows) {

@@ -7,6 +7,9 @@ export type Beside = (kind: Item['kind'], name: string) => Item['definition'] | 
 
 const foreign = 'It is not of this schema: once you know whose it is, drop it or rename it.';
 
+const detachedMonth =
+  'A part of the log that is detached: look what is in it. Attach it again, or, to keep it apart, rename it.';
+
 /** How a change other than one of privileges can be mended, without a row being lost. */
 export function mend(change: Change, place: Place, beside: Beside): Mend {
   const { object, kind, name, expected, found } = change;
@@ -33,7 +36,7 @@ export function mend(change: Change, place: Place, beside: Beside): Mend {
     case 'type':
       return byHand(foreign);
     case 'table':
-      if (expected === null) return byHand(foreign);
+      if (expected === null) return byHand(/\.crm_sync_log_\w+$/.test(name) ? detachedMonth : foreign);
       if (found === `unlogged ${expected}`) return bySql(`alter table ${name} set logged`);
       return byHand(
         found === null

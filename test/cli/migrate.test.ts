@@ -214,6 +214,41 @@ describe('plan', () => {
   });
 });
 
+test('makes no second installation in a schema that came before the first in search_path', async () => {
+  const url = await freshDatabase();
+  await migrateCli(url, ['up']);
+  await withClient(url, async (client) => {
+    const { rows } = await client.query('select quote_ident(current_user) as name');
+    await client.query(`create schema ${rows[0].name}`);
+    for (const args of [['up'], ['status', '--check'], ['plan']]) {
+      const { code, stdout, stderr } = await migrateCli(url, args);
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      expect(stderr).toContain('crm_connections is in schema public, and search_path');
+    }
+    expect((await client.query("select from pg_class where relname = 'crm_connections'")).rows).toHaveLength(
+      1,
+    );
+  });
+});
+
+test('runs no function that somebody planted in a schema which is searched', async () => {
+  const url = await freshDatabase();
+  await withClient(url, async (client) => {
+    const planted = "language plpgsql as $$ begin raise exception 'planted'; end $$";
+    for (const name of [
+      'format(text, name, text)',
+      'format(text, name)',
+      'format(text, name, name)',
+      'unnest(text[])',
+    ])
+      await client.query(`create function public.${name} returns text ${planted}`);
+    await client.query(
+      `create function public.has_table_privilege(regclass, text) returns boolean ${planted}`,
+    );
+    for (const args of [['status'], ['plan']]) expect(await migrateCli(url, args)).toMatchObject({ code: 0 });
+  });
+});
+
 describe('from a program', () => {
   const busy = { code: 'invalid_input', message: expect.stringContaining('transaction open') };
 

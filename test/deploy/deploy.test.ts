@@ -32,12 +32,12 @@ async function commandsOf(job: string): Promise<string[][]> {
   const [{ jobs }] = documents(await read('github-actions.yml'));
   const scripts = jobs[job].steps.flatMap(({ run = '' }: { run?: string }) => run.split('\n'));
   return scripts
-    .filter((line: string) => line.startsWith('npx crm-schema '))
+    .filter((line: string) => line.startsWith('npx --no -- crm-schema '))
     .map((line: string) =>
       line
         .replace(/ [>|] .*/, '')
         .split(' ')
-        .slice(2),
+        .slice(4),
     );
 }
 
