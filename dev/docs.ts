@@ -7,12 +7,13 @@
  *
  * Either way it fails on an export without a docstring, and on a link that leads nowhere.
  */
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { Application, Logger, LogLevel, OptionDefaults, TSConfigReader, type TypeDocOptions } from 'typedoc';
 import type { PluginOptions } from 'typedoc-plugin-markdown';
+import { keepFresh } from './committed-folder.js';
 import { projectPath } from './database.js';
 
 /** A package to be documented. */
@@ -142,23 +143,7 @@ async function thisPackage(): Promise<PackageSources> {
 
 async function main(checkOnly: boolean): Promise<void> {
   const fresh = await apiPages(await thisPackage());
-  const folder = projectPath('docs/api');
-  const committed = new Map<string, string>();
-  for (const page of await readdir(folder).catch(() => [])) {
-    committed.set(page, await readFile(join(folder, page), 'utf8'));
-  }
-  const names = [...new Set([...fresh.keys(), ...committed.keys()])].sort();
-  const stale = names.filter((name) => fresh.get(name) !== committed.get(name));
-
-  if (checkOnly) {
-    if (stale.length > 0) throw new Error(`Stale in docs/api: ${stale.join(', ')}. Run: npm run docs`);
-    console.log(`docs/api is fresh: ${names.length} pages.`);
-    return;
-  }
-  await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { recursive: true });
-  for (const [name, text] of fresh) await writeFile(join(folder, name), text);
-  console.log(stale.length > 0 ? `Written to docs/api: ${stale.join(', ')}.` : 'docs/api was fresh.');
+  await keepFresh({ folder: 'docs/api', fresh, unit: 'pages', command: 'npm run docs', checkOnly });
 }
 
 if (process.argv[1] === projectPath('dev/docs.ts')) {

@@ -8,10 +8,11 @@
  * into an empty folder here, and nothing counts but what it wrote and what it said.
  */
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { keepFresh } from './committed-folder.js';
 import { createHostTables, migrate, projectPath, withClient } from './database.js';
 import { startEmbeddedPostgres } from './embedded-postgres.js';
 
@@ -131,26 +132,7 @@ async function main(checkOnly: boolean): Promise<void> {
     await server.stop();
   }
 
-  const folder = projectPath('src/generated');
-  const committed = new Map<string, string>();
-  for (const name of await readdir(folder).catch(() => [])) {
-    committed.set(name, await readFile(join(folder, name), 'utf8'));
-  }
-  const names = [...new Set([...fresh.keys(), ...committed.keys()])].sort();
-  const stale = names.filter((name) => fresh.get(name) !== committed.get(name));
-
-  if (checkOnly) {
-    if (stale.length > 0)
-      throw new Error(`Stale in src/generated: ${stale.join(', ')}. Run: npm run generate`);
-    console.log(`src/generated is fresh: ${names.length} files.`);
-    return;
-  }
-  await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { recursive: true });
-  for (const [name, text] of fresh) await writeFile(join(folder, name), text);
-  console.log(
-    stale.length > 0 ? `Written to src/generated: ${stale.join(', ')}.` : 'src/generated was fresh.',
-  );
+  await keepFresh({ folder: 'src/generated', fresh, unit: 'files', command: 'npm run generate', checkOnly });
 }
 
 if (process.argv[1] === projectPath('dev/generate.ts')) {
