@@ -1,4 +1,4 @@
-import { printable } from './schema-sql.js';
+import { printable } from '../../src/verify/difference.js';
 
 /** A Markdown table. */
 export function tableOf(heads: string[], rows: string[][]): string {

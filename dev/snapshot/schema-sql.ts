@@ -1,3 +1,4 @@
+import { printable } from '../../src/verify/difference.js';
 import { dump, type SnapshotDatabase } from './database.js';
 
 /**
@@ -42,20 +43,4 @@ function split(dumped: string): { preamble: string; objects: string[] } {
       ),
     ),
   };
-}
-
-/** Writes a literal that holds tabs and such, which a CHECK on blanks has, so that a reader can see them. */
-export function printable(sql: string): string {
-  const escapes: Record<string, string> = {
-    '\t': '\\t',
-    '\n': '\\n',
-    '\r': '\\r',
-    '\f': '\\f',
-    '\v': '\\x0b',
-  };
-  return sql.replace(
-    /'([^'\\]*[\t\r\f\v][^'\\]*)'/g,
-    (_, literal: string) =>
-      `E'${literal.replace(/[\t\n\r\f\v]/g, (character) => escapes[character] as string)}'`,
-  );
 }

@@ -2,15 +2,7 @@ import { Command } from 'commander';
 import type pg from 'pg';
 import { CrmSchemaError } from '../errors.js';
 import { readMigrations } from '../migrations/files.js';
-import {
-  type MigrateOptions,
-  type MigrationResult,
-  type MigrationTarget,
-  migrateDown,
-  migrateUp,
-  migrationPlan,
-  migrationStatus,
-} from '../migrations/index.js';
+import type { MigrateOptions, MigrationResult, MigrationTarget } from '../migrations/index.js';
 import { withConnection } from './database.js';
 import { exitCodes, explain } from './failures.js';
 import { LockWaits } from './lock-waits.js';
@@ -18,6 +10,9 @@ import { MigrationLog } from './migrate-log.js';
 import { planText, statusReport } from './migrate-report.js';
 import { wholeNumber } from './options.js';
 import { json, print } from './text.js';
+
+/** Loaded when it is asked for: it brings node-pg-migrate, which the other commands need not wait for. */
+const library = () => import('../migrations/index.js');
 
 interface TableOptions {
   migrationsTable: string;
@@ -83,6 +78,7 @@ A pooler does not do: connect to the database itself.`;
 
 async function up(options: RunOptions, command: Command): Promise<void> {
   await checkTarget(options, command);
+  const { migrateUp } = await library();
   await migrate(options, (client, how) => migrateUp(client, how), {
     nothing: 'Nothing to apply',
     done: 'Applied',
@@ -99,6 +95,7 @@ async function down(
     );
   }
   await checkTarget(options, command);
+  const { migrateDown } = await library();
   await migrate(options, (client, how) => migrateDown(client, { ...how, to: options.to }), {
     nothing: 'Nothing to revert',
     done: 'Reverted',
@@ -172,6 +169,7 @@ function withWhom(error: unknown, attempts: number, waits: LockWaits): unknown {
 }
 
 async function status(options: TableOptions & { check?: boolean }): Promise<void> {
+  const { migrationStatus } = await library();
   const found = await withConnection((client) => migrationStatus(client, options));
   await print(options.json ? json(found) : statusReport(found).join('\n'));
   if (options.check && !found.isCurrent) process.exitCode = exitCodes.unmet;
@@ -179,6 +177,7 @@ async function status(options: TableOptions & { check?: boolean }): Promise<void
 
 async function plan(options: TargetOptions, command: Command): Promise<void> {
   await checkTarget(options, command);
+  const { migrationPlan } = await library();
   const target: MigrationTarget = options;
   const found = await withConnection((client) => migrationPlan(client, target));
   if (options.json) return print(json(found));

@@ -114,7 +114,6 @@ function said({ object, kind, name }: Change): string {
     case 'trigger':
     case 'rule':
     case 'policy':
-      return `${name} on ${nameOf(object)}`;
     case 'index':
       return `${name} on ${nameOf(object)}`;
     case 'membership':

@@ -52,3 +52,18 @@ export function nameOf(object: string): string {
 export function literal(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
+
+/** SQL with a literal of blanks, as a CHECK has one, so that it survives being copied. */
+export function printable(sql: string): string {
+  const escapes: Record<string, string> = {
+    '\t': '\\t',
+    '\n': '\\n',
+    '\r': '\\r',
+    '\f': '\\f',
+    '\v': '\\x0b',
+  };
+  return sql.replace(
+    /'([^'\\]*[\t\r\f\v][^'\\]*)'/g,
+    (_, text: string) => `E'${text.replace(/[\t\n\r\f\v]/g, (blank) => escapes[blank] as string)}'`,
+  );
+}

@@ -1,5 +1,5 @@
 import type { Item, Place } from './catalog.js';
-import { byHand, bySql, type Change, literal, type Mend, nameOf } from './difference.js';
+import { byHand, bySql, type Change, literal, type Mend, nameOf, printable } from './difference.js';
 import { grant } from './privileges.js';
 
 /** Finds what is expected beside a change: in the same object, by kind and name. */
@@ -205,19 +205,4 @@ export function commented(object: string, target: string): string {
   const [kind = '', name = ''] = target.split(/ (.*)/s);
   if (kind === 'column') return `column ${nameOf(object)}.${name}`;
   return ['constraint', 'trigger', 'policy'].includes(kind) ? `${target} on ${nameOf(object)}` : target;
-}
-
-/** SQL with a literal of blanks, as a CHECK has one, so that it survives being copied. */
-function printable(sql: string): string {
-  const escapes: Record<string, string> = {
-    '\t': '\\t',
-    '\n': '\\n',
-    '\r': '\\r',
-    '\f': '\\f',
-    '\v': '\\x0b',
-  };
-  return sql.replace(
-    /'([^'\\]*[\t\r\f\v][^'\\]*)'/g,
-    (_, text: string) => `E'${text.replace(/[\t\n\r\f\v]/g, (blank) => escapes[blank] as string)}'`,
-  );
 }
