@@ -58,7 +58,10 @@ const relation = `
       )
   )`;
 
-/** The three roles, and what each is a member of, itself or through others. */
+/**
+ * The three roles, what each is a member of, itself or through others, and those whom policies hold: themselves
+ * and their members, but for the owner and superusers.
+ */
 const roles = `
   role as (
     select *
@@ -81,6 +84,14 @@ const roles = `
     from membership
     inner join pg_auth_members
       on member = reached
+  ),
+  held as (
+    select distinct pg_roles.oid
+    from pg_roles
+    inner join role
+      on pg_has_role(pg_roles.oid, role.oid, 'member')
+    where not pg_roles.rolsuper
+      and pg_roles.oid <> $3
   )`;
 
 const functions = `
@@ -214,6 +225,50 @@ const schemaUsage = `
   from role
   where has_schema_privilege(oid, $1::oid, 'usage')`;
 
+/** Who may create there can have what he creates run by the owner and by the worker. */
+const schemaCreation = `
+  select distinct
+    format('schema %I', nspname),
+    'schema creation',
+    case grantee when 0 then 'public' else grantee::regrole::text end,
+    to_jsonb(case grantee when nspowner then 'as its owner' else 'granted' end),
+    null::oid,
+    null::oid,
+    null::integer
+  from pg_namespace
+  cross join aclexplode(coalesce(nspacl, acldefault('n', nspowner)))
+  where pg_namespace.oid = $1
+    and privilege_type = 'CREATE'
+    and grantee <> $3
+    and (grantee = 0 or exists (select from held where pg_has_role(held.oid, grantee, 'member')))`;
+
+/**
+ * Of the database, or of a role that works in it: one of this schema's, which are for a transaction or a test,
+ * or the one that stops triggers, and foreign keys with them.
+ */
+const settings = `
+  select
+    case
+      when setrole = 0 and setdatabase = 0 then 'role all'
+      when setrole = 0 then format('database %I', current_database())
+      when setdatabase = 0 then format('role %s', setrole::regrole)
+      else format('role %s in database %I', setrole::regrole, current_database())
+    end,
+    'setting',
+    split_part(setting, '=', 1),
+    to_jsonb(substring(setting from '=(.*)$')),
+    null,
+    null,
+    null
+  from pg_db_role_setting
+  cross join unnest(setconfig) as setting
+  where setdatabase in (0, (select oid from pg_database where datname = current_database()))
+    and (setrole in (0, $3) or setrole in (select oid from held))
+    and (
+      lower(setting) ^@ 'crm_schema.'
+      or (setting ^@ 'session_replication_role=' and setting <> 'session_replication_role=origin')
+    )`;
+
 /** What our foreign keys to contacts need, under whatever name; a valid one, if there is one. */
 const hostIndex = `
   select
@@ -270,7 +325,7 @@ with recursive ${relation},
   ),
   ${roles},
   item (object, kind, name, definition, classoid, objoid, objsubid) as (
-    ${[...relationItems, functions, types, owners, privileges, roleAttributes, memberships, schemaUsage, hostIndex].join('\n    union all')}
+    ${[...relationItems, functions, types, owners, privileges, roleAttributes, memberships, schemaUsage, schemaCreation, settings, hostIndex].join('\n    union all')}
   )
 select object, kind, name, definition
 from item

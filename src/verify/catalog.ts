@@ -6,7 +6,9 @@ export const kinds = [
   'migration',
   'role',
   'schema usage',
+  'schema creation',
   'membership',
+  'setting',
   'host index',
   'function',
   'type',
@@ -23,6 +25,7 @@ export const kinds = [
   'owner',
   'privileges',
   'comment',
+  'period',
 ] as const;
 
 export type ItemKind = (typeof kinds)[number];
@@ -122,6 +125,7 @@ export async function readItems(client: OwnConnection, place: Place): Promise<It
   const migrations = counted.flatMap(({ names }) => names);
   return [
     ...rows,
+    ...(await readPeriods(client, place)),
     ...migrations.map((name) => ({
       object: `migration ${name}`,
       kind: 'migration' as const,
@@ -164,4 +168,45 @@ async function readMigrations(
     found.push({ oid, names: applied.map((row) => String(row.name)) });
   }
   return found;
+}
+
+/**
+ * Which periods `crm_retention` has, whatever they are: the owner may change them, and without one nothing is cut
+ * by age. Where the user may not look, all are taken to be there.
+ */
+async function readPeriods(client: OwnConnection, { schema, schemaId, ownerId }: Place): Promise<Item[]> {
+  const { rows: tables } = await client.query(
+    `select
+       -- No policy of somebody else's is run.
+       relowner = $2::oid
+         and exists (select from pg_attribute where attrelid = pg_class.oid and attname = 'subject')
+         and has_table_privilege(oid, 'select')
+         and (
+           not row_security_active(oid)
+           or exists (
+             select
+             from pg_roles
+             where rolname in ('crm_worker', 'crm_reader')
+               and pg_has_role(pg_roles.oid, 'usage')
+           )
+         ) as "isReadable"
+     from pg_class
+     where relnamespace = $1::oid
+       and relname = 'crm_retention'
+       and relkind = 'r'`,
+    [schemaId, ownerId],
+  );
+  const found: { subject: string }[] = [];
+  for (const { isReadable } of tables) {
+    const { rows } = isReadable
+      ? await client.query(`select subject::text from ${schema}.crm_retention`)
+      : { rows: [{ subject: 'crm_sync_log' }, { subject: 'crm_sync_runs' }] };
+    found.push(...rows);
+  }
+  return found.map(({ subject }) => ({
+    object: `table ${schema}.crm_retention`,
+    kind: 'period',
+    name: subject,
+    definition: 'set',
+  }));
 }

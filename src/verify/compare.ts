@@ -3,10 +3,12 @@ import { type Change, type Difference, nameOf } from './difference.js';
 import { commented, mend } from './mend.js';
 import { privilegeDifferences } from './privileges.js';
 
-/** Those that are an object, and with which all its other items come and go. */
+/** Those that stand by themselves, some of them an object with which all its other items come and go. */
 const heads: readonly ItemKind[] = [
   'migration',
   'role',
+  'schema creation',
+  'setting',
   'host index',
   'function',
   'type',
@@ -116,8 +118,14 @@ function said({ object, kind, name }: Change): string {
     case 'policy':
     case 'index':
       return `${name} on ${nameOf(object)}`;
+    case 'schema creation':
+      return `${name} on ${object}`;
+    case 'setting':
+      return `${name} of ${object}`;
     case 'membership':
       return `${nameOf(object)} in ${name}`;
+    case 'period':
+      return `${name} in ${nameOf(object)}`;
     case 'comment':
       return commented(object, name);
     default:

@@ -17,7 +17,7 @@ export interface Difference {
    * outside a transaction; empty where there is none.
    */
   statements: readonly string[];
-  /** What to do where there is no such SQL. */
+  /** What to do where there is no such SQL, or what it takes to run it. */
   advice: string | null;
 }
 

@@ -19,7 +19,9 @@ export type { Difference, DifferenceKind } from './difference.js';
  * constraints, indexes and whether they are valid, triggers and whether they are enabled, row-level security
  * and policies, functions, owners, privileges and comments; that the log has no gap and a partition of its own
  * for this month and the next, each with all that belongs to it; that no role can do what policies keep it
- * from; and the index on contacts. Whatever else is the host's is none of its business, unless it is called
+ * from, and nobody whom they hold can create in the schema; that no setting of the database or of a role stops
+ * its clock or its triggers, or sets an organisation; that what is cut by age has a period; and the index on
+ * contacts. Whatever else is the host's is none of its business, unless it is called
  * `crm_…` or is on a table of this schema.
  *
  * Any user may ask, and nothing is written. All is read in one transaction of its own, which locks nothing.

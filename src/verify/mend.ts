@@ -24,6 +24,18 @@ export function mend(change: Change, place: Place, beside: Beside): Mend {
         : bySql(`alter role ${name} ${expected}`);
     case 'schema usage':
       return bySql(`grant usage on schema ${place.schema} to ${name}`);
+    case 'schema creation':
+      return bySql(
+        found === 'granted'
+          ? `revoke create on ${object} from ${name} cascade`
+          : `alter ${object} owner to ${place.owner}`,
+      );
+    case 'setting':
+      return bySql(`alter ${object} reset ${name}`);
+    case 'period':
+      return byHand(
+        `Nothing of ${name} is dropped meanwhile. Say for how long it is kept: insert into ${table} (subject, keep_days) values (${literal(name)}, …)`,
+      );
     case 'membership':
       return bySql(`revoke ${String(found).replace(/^through /, '')} from ${nameOf(object)}`);
     case 'host index':
@@ -155,7 +167,7 @@ function mendConstraint(
   if (rebuild !== null) return bySql(rebuild);
   if (disabled !== undefined) {
     return disabled.startsWith(`${schema}.crm_`) || disabled === `${schema}.contact_external_ids`
-      ? bySql(`alter table ${disabled} enable trigger all`)
+      ? { ...bySql(`alter table ${disabled} enable trigger all`), advice: 'It takes a superuser:' }
       : byHand(`Enable the internal triggers of ${disabled}, which is the host's.`);
   }
   return bySql(`${alter} drop constraint ${name}, ${add}`, comment);

@@ -21,13 +21,20 @@ export function privilegeDifferences(change: Change<string[]>, place: Place): Di
     ...mend,
   });
   const to = grantee === 'the owner' ? place.owner : grantee;
+  // Who may pass on what he has may have done so.
+  const cascade = found.some((privilege) => privilege.startsWith(option)) ? ' cascade' : '';
   return [
     ...(missing.length === 0
       ? []
       : [difference({ expected: words(missing), found: null }, bySql(grant(missing, object, to)))]),
     ...(extra.length === 0
       ? []
-      : [difference({ expected: null, found: words(extra) }, bySql(...revoke(extra, expected, object, to)))]),
+      : [
+          difference(
+            { expected: null, found: words(extra) },
+            bySql(...revoke(extra, expected, object, to, cascade)),
+          ),
+        ]),
   ];
 }
 
@@ -42,12 +49,13 @@ function revoke(
   expected: readonly string[],
   object: string,
   grantee: string,
+  cascade: string,
 ): string[] {
   const options = extra.filter((privilege) => privilege.startsWith(option));
   const plain = extra.filter((privilege) => !options.includes(privilege));
   const columns = expected.filter((privilege) => plain.includes(privilege.replace(/ \(.*$/s, '')));
   const statement = (kind: string, privileges: readonly string[]) =>
-    `revoke ${kind}${words(privileges)} on ${target(object)} from ${grantee}`;
+    `revoke ${kind}${words(privileges)} on ${target(object)} from ${grantee}${cascade}`;
   return [
     ...(plain.length > 0 ? [statement('', plain)] : []),
     ...(columns.length > 0 ? [grant(columns, object, grantee)] : []),

@@ -7,6 +7,7 @@ import { monthName, monthStart } from '../support/old-log.js';
 import { differencesIn, isTransactional } from './support.js';
 
 const { url, pool } = useDatabase();
+const databaseName = new URL(url).pathname.slice(1);
 
 /** Kind, name, expected and found of each difference; a text may be a part of it. */
 type Told = [Difference['kind'], string, string | null, string | null];
@@ -397,6 +398,26 @@ const damages: Damage[] = [
     told: [['privileges', `pg_monitor on table ${log}`, null, 'truncate, update']],
   },
   {
+    of: 'privileges that were passed on',
+    sql: `create role crm_test_first; create role crm_test_second;
+      grant select on crm_sync_runs to crm_test_first with grant option;
+      set role crm_test_first; grant select on crm_sync_runs to crm_test_second; reset role`,
+    told: [
+      ['privileges', `crm_test_first on table ${runs}`, null, 'select'],
+      ['privileges', `crm_test_second on table ${runs}`, null, 'select'],
+    ],
+  },
+  {
+    of: 'the right to pass on, passed on',
+    sql: `create role crm_test_second;
+      grant select on crm_sync_runs to crm_reader with grant option;
+      set role crm_reader; grant select on crm_sync_runs to crm_test_second; reset role`,
+    told: [
+      ['privileges', `crm_reader on table ${runs}`, null, 'grant option for select'],
+      ['privileges', `crm_test_second on table ${runs}`, null, 'select'],
+    ],
+  },
+  {
     of: 'a month that was granted',
     sql: `grant select on ${nextMonth} to crm_reader`,
     told: [['privileges', `crm_reader on table ${nextMonth}`, null, 'select']],
@@ -427,6 +448,43 @@ const damages: Damage[] = [
     told: ['crm_app', 'crm_reader', 'crm_worker'].map(
       (role): Told => ['schema usage', role, 'granted', null],
     ),
+  },
+  ...['public', 'crm_worker'].map(
+    (grantee): Damage => ({
+      of: `a schema in which ${grantee} may create`,
+      sql: `grant create on schema public to ${grantee}`,
+      told: [['schema creation', `${grantee} on schema public`, null, 'granted']],
+    }),
+  ),
+  {
+    of: 'a schema in which a member of ours may create, because of another role',
+    sql: `create role crm_test_host; create role crm_test_web in role crm_app, crm_test_host;
+      grant create on schema public to crm_test_host`,
+    told: [['schema creation', 'crm_test_host on schema public', null, 'granted']],
+  },
+  {
+    of: 'a schema of a member of ours',
+    sql: 'create role crm_test_web in role crm_app; alter schema public owner to crm_test_web',
+    told: [['schema creation', 'crm_test_web on schema public', null, 'as its owner']],
+  },
+  // Settings
+  {
+    of: "a member of ours for whom the database's clock stands still",
+    sql: `create role "crm_test ""web" in role crm_app;
+      alter role "crm_test ""web" set crm_schema.now = '2026-01-01T00:00:00Z'`,
+    told: [['setting', 'crm_schema.now of role "crm_test ""web"', null, '2026-01-01T00:00:00Z']],
+  },
+  {
+    of: 'a database that loses data without a word',
+    sql: `alter database ${databaseName} set crm_schema.allow_data_loss = on`,
+    told: [['setting', `crm_schema.allow_data_loss of database ${databaseName}`, null, 'on']],
+  },
+  {
+    of: 'a role without triggers in this database',
+    sql: `alter role crm_worker in database ${databaseName} set session_replication_role = replica`,
+    told: [
+      ['setting', `session_replication_role of role crm_worker in database ${databaseName}`, null, 'replica'],
+    ],
   },
   // Functions
   {
@@ -693,6 +751,13 @@ const damages: Damage[] = [
       ['row-level security', 'public.elsewhere', 'on', 'off'],
       ['privileges', 'public on table public.elsewhere', null, 'select'],
     ],
+  },
+  // Periods
+  {
+    of: 'a table that nothing says of how long it is kept',
+    sql: "delete from crm_retention where subject = 'crm_sync_log'",
+    told: [['period', 'crm_sync_log in public.crm_retention', 'set', null]],
+    byHand: /insert into public\.crm_retention/,
   },
   // Migrations
   {

@@ -53,6 +53,8 @@ function removal({ object, kind, name, definition }: Item): string {
     }
     case 'comment':
       return `comment on ${commented(object, name)} is null`;
+    case 'period':
+      return `delete from ${table} where subject = '${name}'`;
     default:
       throw new Error(`How is a ${kind} removed?`);
   }
@@ -70,7 +72,7 @@ const removable = items.filter((item) => !isInherited(item));
 
 /** Whether the removal leaves something that it takes with it, and SQL alone cannot bring back. */
 const isLost = ({ object, kind, name }: Item) =>
-  ['migration', 'role', 'function', 'table', 'sequence', 'column'].includes(kind) ||
+  ['migration', 'role', 'function', 'table', 'sequence', 'column', 'period'].includes(kind) ||
   (kind === 'owner' && object === 'table public.crm_sync_log') ||
   name === 'the owner';
 

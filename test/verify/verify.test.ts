@@ -86,6 +86,23 @@ test.each([
   expect(await verifyWith(url, settings)).toEqual([]);
 });
 
+test('leaves to the host what concerns nobody whom policies hold', async () => {
+  await rolledBack(pool, async (client) => {
+    const name = new URL(url).pathname.slice(1);
+    await client.query(
+      `create role crm_test_deploy;
+       grant create on schema public to crm_test_deploy;
+       alter role crm_test_deploy set crm_schema.now = '2026-01-01T00:00:00Z';
+       alter role crm_test_deploy in database ${name} set session_replication_role = replica;
+       create role crm_test_loader superuser in role crm_worker;
+       alter role crm_test_loader set session_replication_role = replica;
+       alter role crm_worker set session_replication_role = origin;
+       alter database ${name} set statement_timeout = '1min'`,
+    );
+    expect(await differencesIn(client)).toEqual([]);
+  });
+});
+
 test('runs no function that others planted where the session searches', async () => {
   const planted = "language plpgsql as $$ begin raise exception 'planted'; end $$";
   await rolledBack(pool, async (client) => {
