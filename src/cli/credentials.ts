@@ -7,6 +7,7 @@ import { exitCodes } from './failures.js';
 import { addKeyCommands } from './keys.js';
 import { size } from './options.js';
 import { connections, count, duration, showProgress } from './progress.js';
+import { say } from './text.js';
 
 /** `crm-schema credentials …` */
 export function credentialsCommand(): Command {
@@ -97,14 +98,12 @@ async function rotate(options: { batchSize: number; json?: boolean }): Promise<v
       `Put ${connections(result.rotated)} under ${keys.current} in ${duration(Date.now() - start)}.`,
     );
   }
-  for (const line of leftovers(result)) console.error(line);
+  for (const line of leftovers(result)) say(line);
   const idle = usages.filter(({ standing, connections: number }) => standing === 'other' && number === 0);
   if (result.rotated + result.remaining === 0 && idle.length > 0) {
-    console.error(
-      `To encrypt with ${idle.map((usage) => usage.keyId).join(' or ')}, make it current first: use-key`,
-    );
+    say(`To encrypt with ${idle.map((usage) => usage.keyId).join(' or ')}, make it current first: use-key`);
   }
-  if (interruption.signal.aborted) console.error('Interrupted: run it again for the rest.');
+  if (interruption.signal.aborted) say('Interrupted: run it again for the rest.');
   const lacking = connectionsUnder(result.lacking);
   if (result.remaining > lacking) process.exitCode = exitCodes.failed;
   else if (lacking > 0) process.exitCode = exitCodes.unmet;

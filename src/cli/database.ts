@@ -44,7 +44,7 @@ export async function withConnection<Result>(
   if (url === '' && !(Number.isInteger(port) && port >= 1 && port <= 65_535)) {
     throw new Error('PGPORT is not a port: it has to be a number from 1 to 65535.');
   }
-  const client = new pg.Client({
+  const client = newClient({
     ...(url === '' ? {} : { connectionString: checkedTls(url), application_name: 'crm-schema' }),
     connectionTimeoutMillis: 10_000,
     ...limits,
@@ -61,6 +61,19 @@ export async function withConnection<Result>(
     return await work(client);
   } finally {
     await client.end().catch(() => {});
+  }
+}
+
+/** `pg` reads the files that the URL names before anything is connected to. */
+function newClient(config: pg.ClientConfig): pg.Client {
+  try {
+    return new pg.Client(config);
+  } catch (error) {
+    const { syscall, message } = error as NodeJS.ErrnoException;
+    if (syscall === undefined) throw error;
+    throw new Error(
+      `A file that DATABASE_URL names, as sslrootcert, sslcert or sslkey, cannot be read: ${message}`,
+    );
   }
 }
 

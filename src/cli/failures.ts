@@ -75,6 +75,12 @@ const words: readonly (readonly [RegExp, string])[] = [
     /^URI malformed$/,
     'DATABASE_URL cannot be read: write what is special in its password as %…, @ as %40 and % as %25.',
   ],
+  [
+    /^error:[0-9A-F]+:(PEM|asn1 encoding|x509 certificate) routines/,
+    'What DATABASE_URL names as sslcert or sslkey cannot be used: both have to be PEM, and belong together.',
+  ],
+  // By way of a socket in a folder.
+  [/^connect (ENOENT|EACCES)/, refused],
   [/^timeout expired$/, serverAdvice.ETIMEDOUT as string],
   [/^Connection terminated/, lost],
   [

@@ -6,6 +6,7 @@ import { CrmSchemaError } from '../errors.js';
 import { withDatabase } from './database.js';
 import { connections } from './progress.js';
 import { changeRing, create, openRing, printRing, type Ring } from './ring.js';
+import { say } from './text.js';
 
 interface GenerateOptions {
   alg: KeyAlgorithm;
@@ -61,14 +62,14 @@ async function generate({ alg, kid, add, out }: GenerateOptions): Promise<void> 
         throw ringError(`The key ring has a key ${key.kid} already: choose another --kid.`);
       return { ...ring.document, current: ring.keys.current, keys: [...ring.document.keys, key] };
     });
-    console.error(`Added ${key.kid}. ${current} stays current until: use-key ${key.kid}`);
+    say(`Added ${key.kid}. ${current} stays current until: use-key ${key.kid}`);
     return;
   }
   const document = { current: key.kid, keys: [key] };
   if (out === undefined) await printRing(document);
   else {
     await create(out, document);
-    console.error(`Made ${out} with the key ${key.kid}.`);
+    say(`Made ${out} with the key ${key.kid}.`);
   }
 }
 
@@ -77,7 +78,7 @@ async function useKey(id: string): Promise<void> {
     if (!has(ring, id)) throw unknownKey(ring);
     return { ...ring.document, current: id };
   });
-  console.error(`${id} is current. What is under other keys stays there until: rotate`);
+  say(`${id} is current. What is under other keys stays there until: rotate`);
 }
 
 async function dropKey(id: string, { evenIfNeeded }: { evenIfNeeded?: boolean }): Promise<void> {
@@ -97,7 +98,7 @@ async function dropKey(id: string, { evenIfNeeded }: { evenIfNeeded?: boolean })
     const others = ring.document.keys.filter(({ kid }) => kid !== id);
     return { ...ring.document, current: ring.keys.current, keys: others };
   });
-  console.error(`Dropped ${id}, with ${connections(needed)} under it. Backups may still need it.`);
+  say(`Dropped ${id}, with ${connections(needed)} under it. Backups may still need it.`);
 }
 
 async function printPublicRing(): Promise<void> {

@@ -7,7 +7,7 @@ import { exitCodes, explain, Lacking } from './failures.js';
 import { healthCommand } from './health.js';
 import { migrateCommand } from './migrate.js';
 import { partitionsCommand } from './partitions.js';
-import { forReader } from './text.js';
+import { say } from './text.js';
 import { verifyCommand } from './verify.js';
 
 const { version } = createRequire(import.meta.url)('../../package.json');
@@ -34,6 +34,11 @@ Exit codes: 0 done, 1 failed, 2 wrong call, 3 something is lacking or pending.`,
 // Also for subcommands: a wrong call is another exit code than a failure.
 for (const command of [program, ...program.commands, ...program.commands.flatMap((each) => each.commands)]) {
   command.exitOverride();
+  command.configureOutput({
+    outputError(text) {
+      for (const line of text.trimEnd().split('\n')) say(line);
+    },
+  });
 }
 
 try {
@@ -42,9 +47,7 @@ try {
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
   } else {
-    for (const line of explain(error).split('\n')) {
-      console.error(forReader(line, process.stderr.isTTY === true));
-    }
+    for (const line of explain(error).split('\n')) say(line);
     process.exitCode = error instanceof Lacking ? exitCodes.unmet : exitCodes.failed;
   }
 }

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import type { MigrationPlan, MigrationProgress, MigrationResult } from '../migrations/index.js';
 import { type LockWaits, processes } from './lock-waits.js';
 import { duration } from './progress.js';
+import { say } from './text.js';
 
 /** What is needed of standard error. */
 type Stream = Pick<NodeJS.WriteStream, 'write' | 'isTTY'>;
@@ -86,17 +87,17 @@ export class MigrationLog {
     this.end();
     const start = Date.now();
     const { isTTY } = this.#stream;
-    const say = () => {
+    const tick = () => {
       const text = `${what}: ${duration(Date.now() - start)}`;
       this.#stream.write(isTTY ? `\r\x1b[K${text}` : `${text}\n`);
     };
-    if (isTTY) say();
-    this.#timer = setInterval(say, isTTY ? intervals.terminal : intervals.log);
+    if (isTTY) tick();
+    this.#timer = setInterval(tick, isTTY ? intervals.terminal : intervals.log);
   }
 
   #line(text: string): void {
     this.end();
-    this.#stream.write(`${text}\n`);
+    say(text, this.#stream);
   }
 }
 

@@ -9,7 +9,7 @@ import { LockWaits } from './lock-waits.js';
 import { MigrationLog } from './migrate-log.js';
 import { planText, statusReport } from './migrate-report.js';
 import { wholeNumber } from './options.js';
-import { json, print } from './text.js';
+import { json, print, say } from './text.js';
 
 /** Loaded when it is asked for: it brings node-pg-migrate, which the other commands need not wait for. */
 const library = () => import('../migrations/index.js');
@@ -181,7 +181,7 @@ async function plan(options: TargetOptions, command: Command): Promise<void> {
   const target: MigrationTarget = options;
   const found = await withConnection((client) => migrationPlan(client, target));
   if (options.json) return print(json(found));
-  if (found.migrations.length === 0) return console.error('Nothing to run.');
+  if (found.migrations.length === 0) return say('Nothing to run.');
   await print(planText(found));
-  console.error(`To run it by hand, in schema ${found.schema}: psql --set ON_ERROR_STOP=1`);
+  say(`To run it by hand, in schema ${found.schema}: psql --set ON_ERROR_STOP=1`);
 }

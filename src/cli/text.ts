@@ -42,6 +42,14 @@ export function forReader(message: string, isTerminal: boolean): string {
   return [...wrapped(words), ...(copied === '' ? [] : [visible(copied)])].join('\n');
 }
 
+/** Says a line to people, on standard error, so that standard output is what was asked for. */
+export function say(
+  message: string,
+  stream: Pick<NodeJS.WriteStream, 'write' | 'isTTY'> = process.stderr,
+): void {
+  stream.write(`${forReader(message, stream.isTTY)}\n`);
+}
+
 function pieces(word: string, size: number): string[] {
   const characters = [...word];
   return Array.from({ length: Math.ceil(characters.length / size) }, (_, index) =>

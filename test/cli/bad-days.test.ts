@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { createHostTables, databaseUrl, withClient } from '../../dev/database.js';
@@ -87,6 +88,16 @@ describe.each(commands.map((args) => [args.join(' '), args] as const))('%s', (_,
       `postgres://user:${secret}@127.0.0.1:1/x`,
       "Nothing answers at the database's address: check DATABASE_URL, and whether the server is up.",
     ],
+    [
+      'a socket that there is not',
+      'postgres://user@%2Fno%2Fsuch%2Ffolder/x',
+      "Nothing answers at the database's address: check DATABASE_URL, and whether the server is up.",
+    ],
+    [
+      'a certificate that there is not',
+      `postgres://user:${secret}@127.0.0.1:1/x?sslmode=verify-full&sslrootcert=/no/such/file`,
+      "A file that DATABASE_URL names, as sslrootcert, sslcert or sslkey, cannot be read: ENOENT: no such file or directory, open '/no/such/file'",
+    ],
   ])('says what to do about %s', async (_, url, line) => {
     await expectRefused(url, args, [line]);
   });
@@ -135,6 +146,13 @@ describe('on the way to the server', () => {
       await expectRefused(`${strict.url}?sslmode=${mode}`, ['migrate', 'status'], [untrusted]);
     }
     const trusting = `${strict.url}?sslmode=verify-full&sslrootcert=${certificate}`;
+    await expectRefused(
+      `${trusting}&sslcert=${fileURLToPath(import.meta.url)}&sslkey=${certificate}`,
+      ['migrate', 'status'],
+      [
+        'What DATABASE_URL names as sslcert or sslkey cannot be used: both have to be PEM, and belong together.',
+      ],
+    );
     expect(await cli.run(trusting, ['migrate', 'status'])).toMatchObject({ code: 0, stderr: '' });
   });
 

@@ -1,4 +1,7 @@
+import type pg from 'pg';
 import { expect, test } from 'vitest';
+import type { LockWaits } from '../../src/cli/lock-waits.js';
+import { MigrationLog } from '../../src/cli/migrate-log.js';
 import { forReader } from '../../src/cli/text.js';
 
 const words =
@@ -23,4 +26,29 @@ test('a statement in a message stays in one line, to be copied', () => {
 test('nothing that a terminal would obey gets through', () => {
   expect(forReader('a\u001b[2Jb', true)).toBe('a\\u001b[2Jb');
   expect(forReader(`${words}\u001b[2J`, true)).toContain('\\u001b[2J');
+});
+
+test('what migrate says on the way keeps to the width of a terminal, and to one line in a log', async () => {
+  for (const isTTY of [true, false]) {
+    const said: string[] = [];
+    const stream = { isTTY, write: (text: string) => said.push(text) > 0 };
+    const log = new MigrationLog('applied', stream);
+    const session = {
+      pid: 4242,
+      name: 'a report that somebody made',
+      state: 'idle in transaction',
+      seconds: 720,
+    };
+    const watcher = { query: async () => ({ rows: [session] }) } as unknown as pg.Client;
+    const waits = { last: 'process 4242 (a report, idle in transaction for 12 min)' } as LockWaits;
+    const name = '0010_add_row_level_security';
+    const cause = Object.assign(new Error('lock'), { code: '55P03' });
+    await log.add({ step: 'waiting', pids: [4242] }, watcher, waits);
+    await log.add({ step: 'retrying', name, attempt: 1, attempts: 10, pause: 1234, cause }, watcher, waits);
+    log.end();
+    const lines = said.join('').split('\r\u001b[K').join('\n').split('\n');
+    expect(lines.join(' ')).toContain('idle in transaction for 12 min). Waiting for it.');
+    expect(lines.join(' ')).toMatch(/idle in transaction for 12 min\); attempt 2 of 10 in 1\.23 s/);
+    expect(Math.max(...lines.map((line) => line.length)) <= 80).toBe(isTTY);
+  }
 });
