@@ -49,6 +49,9 @@ export class MigrationLog {
         this.#plan = progress.plan;
         this.end();
         break;
+      case 'rehearsing':
+        this.#since('Trying whether all of it can be reverted');
+        break;
       case 'started':
         this.#since(this.#label(progress.name));
         break;

@@ -40,7 +40,9 @@ export function migrateCommand(): Command {
     .option('--to <number>', 'up to this one and no further', number)
     .action(up);
   running(command.command('down'))
-    .description('Reverts, newest first. Refuses while there are rows to lose, and in production.')
+    .description(
+      'Reverts, newest first. Refuses in production, and, before it reverts anything, while there are rows to lose.',
+    )
     .requiredOption('--to <number>', 'the last one that stays; 0 for none', number)
     .option('--allow-production', 'also where NODE_ENV is not development or test')
     .action(down);

@@ -10,7 +10,7 @@ import {
   type PlannedMigration,
   planOf,
 } from './plan.js';
-import { recordedMigrations } from './status.js';
+import { maySucceed, rehearse, runMigration, safeCause } from './transactions.js';
 
 /** How to migrate. */
 export interface MigrateOptions extends MigrationTarget {
@@ -33,6 +33,8 @@ export type MigrationProgress =
   | { step: 'waiting'; pids: number[] }
   /** It is this migrator's turn, and this is to be done. */
   | { step: 'planned'; plan: MigrationPlan }
+  /** Going down, all of it is tried in one transaction that is rolled back, so that a refusal comes before anything is done. */
+  | { step: 'rehearsing' }
   | { step: 'started'; name: string }
   /** It failed for a reason that may pass, and is tried again after a pause, in milliseconds. */
   | { step: 'retrying'; name: string; attempt: number; attempts: number; pause: number; cause: unknown }
@@ -61,7 +63,8 @@ export function migrateUp(client: OwnConnection, options: MigrateOptions = {}): 
 
 /**
  * Reverts what comes after `to`, the newest first, in the same way. A migration refuses (SQLSTATE `CRM03`, as
- * `cause`) while there are rows to lose, unless the session sets `crm_schema.allow_data_loss` to `on`.
+ * `cause`) while there are rows to lose, unless the session sets `crm_schema.allow_data_loss` to `on`; and before
+ * any is reverted, as all of it is tried beforehand in a transaction that is rolled back.
  *
  * @param client a connection of its own, and not by way of a pooler
  * @throws CrmSchemaError `migration_refused`, `migration_failed`, `invalid_input` (also for a pool, and where a
@@ -88,6 +91,10 @@ async function migrate(
     if (direction === 'up' && plan.migrations.length > 0) await checkMayCreate(client);
     await onProgress?.({ step: 'planned', plan });
     const { migrations, ...where } = plan;
+    if (direction === 'down' && migrations.length > 1) {
+      await onProgress?.({ step: 'rehearsing' });
+      await rehearse(client, migrations, signal);
+    }
     const done: MigrationResult['migrations'] = [];
     for (const migration of migrations) {
       const { name } = migration;
@@ -128,7 +135,7 @@ async function persistently(
   const { name } = migration;
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await run(client, migration, plan, signal);
+      return await runMigration(client, migration, plan, signal);
     } catch (error) {
       signal?.throwIfAborted();
       const cause = safeCause(error);
@@ -141,46 +148,4 @@ async function persistently(
       await sleep(pause, undefined, { ...(signal && { signal }) });
     }
   }
-}
-
-/** @returns false if somebody else has done it meanwhile, which only happens where the session's lock does not hold */
-async function run(
-  client: OwnConnection,
-  { name, open, change, close }: PlannedMigration,
-  plan: MigrationPlan,
-  signal?: AbortSignal,
-): Promise<boolean> {
-  const send = async (statement: string) => {
-    signal?.throwIfAborted();
-    await client.query(statement);
-  };
-  try {
-    for (const statement of open) await send(statement);
-    const isApplied = (await recordedMigrations(client, plan)).has(name);
-    if (isApplied === (plan.direction === 'up')) {
-      await client.query('rollback');
-      return false;
-    }
-    for (const statement of [change, ...close]) await send(statement);
-    return true;
-  } catch (error) {
-    await client.query('rollback').catch(() => {});
-    throw error;
-  }
-}
-
-interface DatabaseError extends Error {
-  code?: string;
-  hint?: string;
-}
-
-/** The server's words without its detail, which may quote rows. */
-function safeCause(error: unknown): DatabaseError {
-  const { message, code, hint } = error as DatabaseError;
-  return Object.assign(new Error(message), { ...(code && { code }), ...(hint && { hint }) });
-}
-
-/** It waited too long for a lock, met a deadlock, or took too long; unless somebody cancelled it. */
-function maySucceed({ code, message }: DatabaseError): boolean {
-  return code === '55P03' || code === '40P01' || (code === '57014' && !message.endsWith('user request'));
 }

@@ -1,0 +1,89 @@
+import { CrmSchemaError } from '../errors.js';
+import type { OwnConnection } from '../own-connection.js';
+import type { MigrationPlan, PlannedMigration } from './plan.js';
+import { recordedMigrations } from './status.js';
+
+/**
+ * Runs one migration, in its transaction.
+ *
+ * @returns false if somebody else has done it meanwhile, which only happens where the session's lock does not hold
+ */
+export async function runMigration(
+  client: OwnConnection,
+  { name, open, change, close }: PlannedMigration,
+  plan: MigrationPlan,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const send = sender(client, signal);
+  try {
+    for (const statement of open) await send(statement);
+    const isApplied = (await recordedMigrations(client, plan)).has(name);
+    if (isApplied === (plan.direction === 'up')) {
+      await client.query('rollback');
+      return false;
+    }
+    for (const statement of [change, ...close]) await send(statement);
+    return true;
+  } catch (error) {
+    await client.query('rollback').catch(() => {});
+    throw error;
+  }
+}
+
+export interface DatabaseError extends Error {
+  code?: string;
+  hint?: string;
+}
+
+/** The server's words without its detail, which may quote rows. */
+export function safeCause(error: unknown): DatabaseError {
+  const { message, code, hint } = error as DatabaseError;
+  return Object.assign(new Error(message), { ...(code && { code }), ...(hint && { hint }) });
+}
+
+/** It waited too long for a lock, met a deadlock, or took too long; unless somebody cancelled it. */
+export function maySucceed({ code, message }: DatabaseError): boolean {
+  return code === '55P03' || code === '40P01' || (code === '57014' && !message.endsWith('user request'));
+}
+
+/**
+ * Goes through all in one transaction, and takes it back: what refuses is to do so before others are reverted,
+ * for without 0010, say, the application is locked out.
+ *
+ * @throws CrmSchemaError `migration_failed`; the signal's reason
+ */
+export async function rehearse(
+  client: OwnConnection,
+  migrations: readonly PlannedMigration[],
+  signal?: AbortSignal,
+): Promise<void> {
+  const send = sender(client, signal);
+  let at = '';
+  try {
+    await send('begin');
+    for (const { name, change } of migrations) {
+      at = name;
+      await send(change);
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    const cause = safeCause(error);
+    // Whether that passes is seen when it is done.
+    if (maySucceed(cause)) return;
+    throw new CrmSchemaError(
+      'migration_failed',
+      `Nothing was reverted, because ${at} would fail: ${cause.message}`,
+      { cause },
+    );
+  } finally {
+    await client.query('rollback').catch(() => {});
+  }
+}
+
+/** Sends statements until the signal. */
+function sender(client: OwnConnection, signal?: AbortSignal): (statement: string) => Promise<void> {
+  return async (statement) => {
+    signal?.throwIfAborted();
+    await client.query(statement);
+  };
+}
