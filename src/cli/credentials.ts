@@ -7,7 +7,7 @@ import { exitCodes } from './failures.js';
 import { addKeyCommands } from './keys.js';
 import { size } from './options.js';
 import { connections, count, duration, showProgress } from './progress.js';
-import { say } from './text.js';
+import { json, print, say } from './text.js';
 
 /** `crm-schema credentials …` */
 export function credentialsCommand(): Command {
@@ -39,9 +39,7 @@ Key ring:
 async function status(options: { json?: boolean }): Promise<void> {
   const keys = await KeyRing.load();
   const usages = await withDatabase((client) => credentialsCountByKey(client, keys));
-  console.log(
-    options.json ? JSON.stringify({ current: keys.current, keys: usages }, null, 2) : report(usages),
-  );
+  await print(options.json ? json({ current: keys.current, keys: usages }) : report(usages));
   if (usages.some(isNeeded)) process.exitCode = exitCodes.unmet;
 }
 
@@ -90,11 +88,11 @@ async function rotate(options: { batchSize: number; json?: boolean }): Promise<v
     });
     return { result: ended, usages: await credentialsCountByKey(client, keys) };
   }).finally(() => progress.end());
-  if (options.json) console.log(JSON.stringify({ keyId: keys.current, ...result }, null, 2));
+  if (options.json) await print(json({ keyId: keys.current, ...result }));
   else if (result.rotated + result.remaining === 0) {
-    console.log(`Nothing to do: all connections are under ${keys.current}.`);
+    await print(`Nothing to do: all connections are under ${keys.current}.`);
   } else if (result.rotated > 0) {
-    console.log(
+    await print(
       `Put ${connections(result.rotated)} under ${keys.current} in ${duration(Date.now() - start)}.`,
     );
   }

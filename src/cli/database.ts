@@ -40,10 +40,6 @@ export async function withConnection<Result>(
   if (url !== '' && !(/^postgres(ql)?:\/\//.test(url) && URL.canParse(url))) {
     throw new Error('DATABASE_URL is not a URL: it has to be postgres://user:password@host:5432/database.');
   }
-  const port = Number(process.env.PGPORT ?? '5432');
-  if (url === '' && !(Number.isInteger(port) && port >= 1 && port <= 65_535)) {
-    throw new Error('PGPORT is not a port: it has to be a number from 1 to 65535.');
-  }
   const client = newClient({
     ...(url === '' ? {} : { connectionString: checkedTls(url), application_name: 'crm-schema' }),
     connectionTimeoutMillis: 10_000,
@@ -53,32 +49,50 @@ export async function withConnection<Result>(
   client.on('error', () => {});
   try {
     await client.connect();
-    // Above it, a row that was changed meanwhile would fail a whole batch.
-    const { rows } = await client.query('show default_transaction_isolation');
-    if (rows[0].default_transaction_isolation !== 'read committed') {
+    // Above read committed, a row that was changed meanwhile would fail a whole batch; and times are read as ISO.
+    const { rows } = await client.query(
+      "select current_setting('default_transaction_isolation') as isolation, current_setting('datestyle') as style",
+    );
+    if (rows[0].isolation !== 'read committed') {
       await client.query('set session characteristics as transaction isolation level read committed');
     }
+    if (!rows[0].style.startsWith('ISO')) await client.query("set datestyle = 'ISO'");
     return await work(client);
   } finally {
     await client.end().catch(() => {});
   }
 }
 
-/** `pg` reads the files that the URL names before anything is connected to. */
+/**
+ * A client, for which `pg` reads the files that the URL names before anything is connected to.
+ *
+ * @throws Error that does not say what is named: it may be a key in place of its file
+ */
 function newClient(config: pg.ClientConfig): pg.Client {
+  let client: pg.Client;
   try {
-    return new pg.Client(config);
+    client = new pg.Client(config);
   } catch (error) {
-    const { syscall, message } = error as NodeJS.ErrnoException;
-    if (syscall === undefined) throw error;
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (!/^(E[A-Z]+|ERR_INVALID_ARG_VALUE)$/.test(code)) throw error;
     throw new Error(
-      `A file that DATABASE_URL names, as sslrootcert, sslcert or sslkey, cannot be read: ${message}`,
+      `What DATABASE_URL names as sslrootcert, sslcert or sslkey has to be a file that can be read (${code}).`,
     );
   }
+  if (!(Number.isInteger(client.port) && client.port >= 1 && client.port <= 65_535)) {
+    const place = /^\d*$/.test(process.env.PGPORT ?? '') ? 'What DATABASE_URL has as one' : 'PGPORT';
+    throw new Error(`${place} is not a port: it has to be a number from 1 to 65535.`);
+  }
+  return client;
 }
 
-/** `pg` takes these for `verify-full`, and has much to say about it. */
+/** `pg` takes these for `verify-full`, and has much to say about it; and so any other word. */
 function checkedTls(url: string): string {
+  if (/[?&]sslmode=(?!(disable|allow|prefer|require|verify-ca|verify-full|no-verify)(&|$))/.test(url)) {
+    throw new Error(
+      'The sslmode in DATABASE_URL has to be verify-full, or disable if the way there is safe.',
+    );
+  }
   return url.includes('uselibpqcompat')
     ? url
     : url.replace(/([?&]sslmode=)(prefer|require|verify-ca)(?=&|$)/, '$1verify-full');

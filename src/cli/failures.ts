@@ -25,6 +25,8 @@ const serverAdvice: Record<string, string> = {
   '28000': 'The database refuses the user: check DATABASE_URL, and whether the server wants TLS.',
   '3D000': 'There is no such database: check DATABASE_URL.',
   '25006': 'The database is read-only, perhaps a replica: connect to the primary.',
+  '55P03':
+    'Somebody holds a lock that is in the way: see pg_locks for whom, and run it again when that has ended.',
   '53100': "The server's disk is full: make room there, and run it again.",
   '53200': 'The server is out of memory: see to that, and run it again.',
   '53300':
@@ -82,7 +84,7 @@ const words: readonly (readonly [RegExp, string])[] = [
   // By way of a socket in a folder.
   [/^connect (ENOENT|EACCES)/, refused],
   [/^timeout expired$/, serverAdvice.ETIMEDOUT as string],
-  [/^Connection terminated/, lost],
+  [/^Connection terminated|^Client has encountered a connection error/, lost],
   [
     /^unsupported startup parameter/,
     'A pooler is between here and the database, and refuses a setting of the session: connect to the database itself.',

@@ -1,13 +1,25 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
+import { withConnection } from './database.js';
 import { span } from './times.js';
+
+/**
+ * Runs `work` with a connection that has nothing else to do than to look on, and finds nothing but PostgreSQL's
+ * own: nobody's function is run in place of one of these.
+ */
+export function withWatcher<Result>(work: (watcher: pg.Client) => Promise<Result>): Promise<Result> {
+  return withConnection(async (watcher) => {
+    await watcher.query('set search_path = pg_catalog');
+    return work(watcher);
+  });
+}
 
 /** Sees for whom a session waits. */
 export class LockWaits {
   readonly #watcher: pg.Client;
   #last: string[] = [];
 
-  /** @param watcher a connection that has nothing else to do */
+  /** @param watcher of `withWatcher` */
   constructor(watcher: pg.Client) {
     this.#watcher = watcher;
   }
@@ -27,9 +39,9 @@ export class LockWaits {
     const look = async () => {
       while (!isOver) {
         // What cannot be found out is not said.
-        const found = await describe(this.#watcher, 'pid = any (pg_blocking_pids($1))', [pid]).catch(
-          () => [],
-        );
+        const found = await describe(this.#watcher, 'pid = any (pg_catalog.pg_blocking_pids($1::integer))', [
+          pid,
+        ]).catch(() => []);
         if (found.length > 0) this.#last = found;
         await sleep(100, undefined, { ref: false });
       }
@@ -109,8 +121,10 @@ async function describe(client: pg.Client, condition: string, parameters: unknow
   );
   return rows.map(({ pid, name, state, seconds }) => {
     const since = seconds === null ? '' : ` for ${span(seconds)}`;
-    // Of others' sessions only some may see more.
-    const known = [name, state && `${state}${since}`].filter(Boolean).join(', ');
+    // Of others' sessions only some may see more. Anybody may call his own anything, and is not to speak for us.
+    const known = [/^[\w ./:@-]*$/.test(name ?? '') && name, state && `${state}${since}`]
+      .filter(Boolean)
+      .join(', ');
     return `process ${pid}${known === '' ? '' : ` (${known})`}`;
   });
 }

@@ -7,7 +7,7 @@ import { exitCodes, explain, Lacking } from './failures.js';
 import { healthCommand } from './health.js';
 import { migrateCommand } from './migrate.js';
 import { partitionsCommand } from './partitions.js';
-import { say } from './text.js';
+import { hasPrinted, json, print, say } from './text.js';
 import { verifyCommand } from './verify.js';
 
 const { version } = createRequire(import.meta.url)('../../package.json');
@@ -41,13 +41,19 @@ for (const command of [program, ...program.commands, ...program.commands.flatMap
   });
 }
 
+// Who has stopped reading, as `head` does, stops nothing else: a migration is not left because of its log.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+
 try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
   } else {
-    for (const line of explain(error).split('\n')) say(line);
+    const message = explain(error);
+    // A program that asked for a document gets one.
+    if (process.argv.includes('--json') && !hasPrinted()) await print(json({ error: message }));
+    for (const line of message.split('\n')) say(line);
     process.exitCode = error instanceof Lacking ? exitCodes.unmet : exitCodes.failed;
   }
 }

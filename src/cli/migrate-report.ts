@@ -1,5 +1,5 @@
 import type { MigrationPlan, MigrationState, MigrationStatus } from '../migrations/index.js';
-import { table } from './text.js';
+import { table, visible } from './text.js';
 import { minute } from './times.js';
 
 /** What is applied, for people. */
@@ -8,7 +8,7 @@ export function statusReport(status: MigrationStatus): string[] {
   const applied = migrations.filter(({ standing }) => standing === 'applied').length;
   const known = migrations.filter(({ standing }) => standing !== 'unknown').length;
   return [
-    `Schema ${schema}, by ${migrationsTable}: ${applied} of ${known} applied`,
+    visible(`Schema ${schema}, by ${migrationsTable}: ${applied} of ${known} applied`),
     '',
     ...table('lll', [
       ['Migration', 'Standing', 'Applied (UTC)'],
@@ -25,7 +25,8 @@ export function statusReport(status: MigrationStatus): string[] {
 function remarks(migrations: readonly MigrationState[]): string[] {
   const names = (condition: (state: MigrationState) => boolean) =>
     migrations.filter(condition).map(({ name }) => name);
-  const remark = (found: string[], text: string) => (found.length === 0 ? [] : ['', text, ...found]);
+  const remark = (found: string[], text: string) =>
+    found.length === 0 ? [] : ['', text, ...found.map(visible)];
   return [
     ...remark(
       names(({ release }) => release === 'edited'),

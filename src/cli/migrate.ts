@@ -2,17 +2,22 @@ import { Command } from 'commander';
 import type pg from 'pg';
 import { CrmSchemaError } from '../errors.js';
 import { readMigrations } from '../migrations/files.js';
-import type { MigrateOptions, MigrationResult, MigrationTarget } from '../migrations/index.js';
+import {
+  type MigrateOptions,
+  type MigrationResult,
+  type MigrationTarget,
+  migrateDown,
+  migrateUp,
+  migrationPlan,
+  migrationStatus,
+} from '../migrations/index.js';
 import { withConnection } from './database.js';
 import { exitCodes, explain } from './failures.js';
-import { LockWaits } from './lock-waits.js';
+import { LockWaits, withWatcher } from './lock-waits.js';
 import { MigrationLog } from './migrate-log.js';
 import { planText, statusReport } from './migrate-report.js';
 import { wholeNumber } from './options.js';
 import { json, print, say } from './text.js';
-
-/** Loaded when it is asked for: it brings node-pg-migrate, which the other commands need not wait for. */
-const library = () => import('../migrations/index.js');
 
 interface TableOptions {
   migrationsTable: string;
@@ -80,7 +85,6 @@ A pooler does not do: connect to the database itself.`;
 
 async function up(options: RunOptions, command: Command): Promise<void> {
   await checkTarget(options, command);
-  const { migrateUp } = await library();
   await migrate(options, (client, how) => migrateUp(client, how), {
     nothing: 'Nothing to apply',
     done: 'Applied',
@@ -97,7 +101,6 @@ async function down(
     );
   }
   await checkTarget(options, command);
-  const { migrateDown } = await library();
   await migrate(options, (client, how) => migrateDown(client, { ...how, to: options.to }), {
     nothing: 'Nothing to revert',
     done: 'Reverted',
@@ -122,11 +125,11 @@ async function migrate(
   const log = new MigrationLog(words.done.toLowerCase());
   const { to, wait, attempts, migrationsTable } = options;
   const outcome = await withConnection((client) =>
-    withConnection(async (watcher) => {
+    withWatcher(async (watcher) => {
       const { rows } = await client.query('select pg_backend_pid() as pid');
       const [{ pid }] = rows;
       // Else the server would run the statement to its end, and keep its locks.
-      const cancel = () => watcher.query('select pg_cancel_backend($1)', [pid]).catch(() => {});
+      const cancel = () => watcher.query('select pg_cancel_backend($1::integer)', [pid]).catch(() => {});
       interruption.signal.addEventListener('abort', cancel);
       const waits = new LockWaits(watcher);
       return waits.during(pid, () =>
@@ -171,7 +174,6 @@ function withWhom(error: unknown, attempts: number, waits: LockWaits): unknown {
 }
 
 async function status(options: TableOptions & { check?: boolean }): Promise<void> {
-  const { migrationStatus } = await library();
   const found = await withConnection((client) => migrationStatus(client, options));
   await print(options.json ? json(found) : statusReport(found).join('\n'));
   if (options.check && !found.isCurrent) process.exitCode = exitCodes.unmet;
@@ -179,7 +181,6 @@ async function status(options: TableOptions & { check?: boolean }): Promise<void
 
 async function plan(options: TargetOptions, command: Command): Promise<void> {
   await checkTarget(options, command);
-  const { migrationPlan } = await library();
   const target: MigrationTarget = options;
   const found = await withConnection((client) => migrationPlan(client, target));
   if (options.json) return print(json(found));

@@ -128,7 +128,9 @@ async function detach({ sqlName, name, oid }: LogPartition, run: Run, isWhole: b
   if (isWhole) {
     await unused(run, `detach ${name}`, { used: ['crm_sync_log', sqlName], written: ['crm_connections'] });
   }
-  const { rows } = await client.query("select obj_description($1::oid, 'pg_class') as comment", [oid]);
+  const { rows } = await client.query("select pg_catalog.obj_description($1::oid, 'pg_class') as comment", [
+    oid,
+  ]);
   const comment: string = rows[0].comment ?? '';
   if (!comment.endsWith(farewell)) {
     const text = pg.escapeLiteral(`${comment} ${farewell}`.trim());
@@ -151,7 +153,7 @@ async function drop(partition: LogPartition, run: Run): Promise<void> {
     await client.query(`lock table ${partition.sqlName} in access exclusive mode`);
     // As it is now: somebody may have attached it again, or given its name to another.
     const { rows } = await client.query(
-      "select from pg_class where oid = $1 and oid = $2::regclass and not relispartition and right(obj_description(oid, 'pg_class'), length($3)) = $3",
+      "select from pg_class where oid = $1 and oid = $2::regclass and not relispartition and pg_catalog.right(pg_catalog.obj_description(oid, 'pg_class'), pg_catalog.length($3::text)) = $3::text",
       [partition.oid, partition.sqlName, farewell],
     );
     if (rows.length > 0) await client.query(`drop table ${partition.sqlName}`);

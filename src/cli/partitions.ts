@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import type pg from 'pg';
 import { withConnection } from './database.js';
-import { LockWaits } from './lock-waits.js';
+import { LockWaits, withWatcher } from './lock-waits.js';
 import { type LogPartition, type PartitionedLog, readLog } from './log-partitions.js';
 import { wholeNumber } from './options.js';
 import { dropExpired, expired, unfinished } from './partition-drop.js';
@@ -197,6 +197,6 @@ async function withOwner<Result>(
       throw new Error(
         `Run this as ${owner}, who owns crm_sync_log, or as a superuser, not as ${user}.${instead}`,
       );
-    return withConnection((watcher) => work(client, new LockWaits(watcher)));
+    return withWatcher((watcher) => work(client, new LockWaits(watcher)));
   }, limits);
 }

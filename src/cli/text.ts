@@ -58,11 +58,12 @@ function pieces(word: string, size: number): string[] {
 }
 
 /**
- * Cells under each other, headings among them.
+ * Cells under each other, headings among them, in which nothing is left that a terminal would obey.
  *
  * @param alignment a letter for each column: `l` for words, `r` for numbers
  */
-export function table(alignment: string, rows: readonly (readonly string[])[]): string[] {
+export function table(alignment: string, cells: readonly (readonly string[])[]): string[] {
+  const rows = cells.map((row) => row.map(visible));
   const widths = [...alignment].map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return rows.map((row) =>
     row
@@ -75,8 +76,16 @@ export function table(alignment: string, rows: readonly (readonly string[])[]): 
   );
 }
 
+let printed = false;
+
+/** Whether there is something on standard output. */
+export function hasPrinted(): boolean {
+  return printed;
+}
+
 /** Writes to standard output, and ends the line; whoever stops reading, as `head` does, has read enough. */
 export function print(text: string): Promise<void> {
+  printed = true;
   return new Promise((resolve, reject) => {
     const settle = (error?: NodeJS.ErrnoException | null) =>
       error == null || error.code === 'EPIPE' ? resolve() : reject(error);

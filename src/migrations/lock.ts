@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PG_MIGRATE_LOCK_ID } from 'node-pg-migrate/runner';
 import { CrmSchemaError } from '../errors.js';
 import { checkOwnConnection, type OwnConnection } from '../own-connection.js';
 
@@ -25,12 +24,14 @@ export async function underMigrationLock<Result>(
 ): Promise<Result> {
   await checkOwnConnection(client);
   await checkOwnSession(client);
-  await lock(client, options);
+  // Loaded when somebody migrates: it takes a while.
+  const { PG_MIGRATE_LOCK_ID: id } = await import('node-pg-migrate/runner');
+  await lock(client, id, options);
   try {
     return await work();
   } finally {
     // If the connection is lost, so is the lock.
-    await client.query(`select pg_advisory_unlock(${PG_MIGRATE_LOCK_ID})`).catch(() => {});
+    await client.query(`select pg_advisory_unlock(${id})`).catch(() => {});
   }
 }
 
@@ -38,7 +39,7 @@ export async function underMigrationLock<Result>(
 async function checkOwnSession(client: OwnConnection): Promise<void> {
   const { processID: told } = client as { processID?: number | null };
   const { rows } = await client.query('select pg_backend_pid() as pid');
-  if (typeof told === 'number' && told !== rows[0].pid) {
+  if (typeof told === 'number' && told !== Number(rows[0].pid)) {
     throw new CrmSchemaError(
       'migration_refused',
       'A pooler is between here and the database, where no lock keeps other migrators out: connect to the database itself.',
@@ -46,32 +47,36 @@ async function checkOwnSession(client: OwnConnection): Promise<void> {
   }
 }
 
-async function lock(client: OwnConnection, { wait, signal, onWaiting }: LockOptions): Promise<void> {
+async function lock(
+  client: OwnConnection,
+  id: number,
+  { wait, signal, onWaiting }: LockOptions,
+): Promise<void> {
   let isWaiting = false;
   for (const end = Date.now() + 1000 * wait; ; ) {
-    const { rows } = await client.query(`select pg_try_advisory_lock(${PG_MIGRATE_LOCK_ID}) as "isOurs"`);
+    const { rows } = await client.query(`select pg_try_advisory_lock(${id}) as "isOurs"`);
     if (rows[0].isOurs) return;
-    if (!isWaiting) await onWaiting(await holders(client));
+    if (!isWaiting) await onWaiting(await holders(client, id));
     isWaiting = true;
     if (Date.now() >= end) {
       throw new CrmSchemaError(
         'migration_refused',
-        `Another migrator has been at work for ${wait} s, as process ${(await holders(client)).join(', ')} of the server: wait for its end, and run this again.`,
+        `Another migrator has been at work for ${wait} s, as process ${(await holders(client, id)).join(', ')} of the server: wait for its end, and run this again.`,
       );
     }
     await sleep(100 + 200 * Math.random(), undefined, { ...(signal && { signal }) });
   }
 }
 
-async function holders(client: OwnConnection): Promise<number[]> {
+async function holders(client: OwnConnection, id: number): Promise<number[]> {
   const { rows } = await client.query(
     `select pid
      from pg_locks
      where locktype = 'advisory'
        and database = (select oid from pg_database where datname = current_database())
-       and (classid::bigint << 32) + objid::bigint = ${PG_MIGRATE_LOCK_ID}
+       and (classid::bigint << 32) + objid::bigint = ${id}
        and objsubid = 1
        and granted`,
   );
-  return rows.map(({ pid }) => pid);
+  return rows.map(({ pid }) => Number(pid));
 }

@@ -1,6 +1,5 @@
-import { Migration } from 'node-pg-migrate/migration';
+import type { Migration } from 'node-pg-migrate/migration';
 import type { RunnerOption } from 'node-pg-migrate/runner';
-import { sqlMigration } from 'node-pg-migrate/sqlMigration';
 import { CrmSchemaError } from '../errors.js';
 import type { OwnConnection } from '../own-connection.js';
 import { type MigrationFile, readMigrations } from './files.js';
@@ -68,14 +67,26 @@ export async function planOf(
           .filter(({ name, number }) => standingOf.get(name) === 'applied' && number > (to ?? number))
           .toReversed();
   if (toRun.length > 0) checkSafe(status, direction);
+  const searchPath = await schemasSearched(client);
   return {
     direction,
     schema: status.schema,
     migrationsTable: status.migrationsTable,
     migrations: await Promise.all(
-      toRun.map((file, position) => planned(file, direction, status, status.hasTable || position > 0)),
+      toRun.map((file, position) =>
+        planned(file, direction, { ...status, searchPath }, status.hasTable || position > 0),
+      ),
     ),
   };
+}
+
+/** The schemas that names are looked up in, as SQL: so that a plan goes where it was made for. */
+async function schemasSearched(client: OwnConnection): Promise<string> {
+  const { rows } = await client.query(
+    `select pg_catalog.string_agg(pg_catalog.quote_ident(schema), ', ' order by place) as path
+     from pg_catalog.unnest(pg_catalog.current_schemas(false)::text[]) with ordinality as searched (schema, place)`,
+  );
+  return rows[0].path;
 }
 
 /** @throws CrmSchemaError `migration_refused` */
@@ -107,9 +118,12 @@ function checkSafe(
 async function planned(
   file: MigrationFile,
   direction: MigrationDirection,
-  table: { schema: string; migrationsTable: string },
+  table: { schema: string; migrationsTable: string; searchPath: string },
   hasTable: boolean,
 ): Promise<PlannedMigration> {
+  // Loaded when there is something to run: it takes a while.
+  const { Migration } = await import('node-pg-migrate/migration');
+  const { sqlMigration } = await import('node-pg-migrate/sqlMigration');
   const made: string[] = [];
   const recorder = { query: async (sql: string) => void made.push(sql) };
   const options = {
@@ -135,6 +149,7 @@ async function planned(
     open: [
       'begin;',
       "set local lock_timeout = '5s';",
+      `set local search_path = ${table.searchPath};`,
       hasTable
         ? `lock table ${name} in share row exclusive mode;`
         : `create table ${name} (id serial primary key, name varchar(255) not null, run_on timestamp not null);`,

@@ -1,8 +1,9 @@
 import { CrmSchemaError } from '../errors.js';
-import type { OwnConnection } from '../own-connection.js';
+import { checkOwnConnection, type OwnConnection } from '../own-connection.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
-import { type MigrationRelease, readMigrations } from './files.js';
+import { type MigrationFile, type MigrationRelease, readMigrations } from './files.js';
+import { findTable } from './table.js';
 
 /** Where it is recorded what is applied. */
 export interface MigrationsTable {
@@ -37,24 +38,40 @@ export interface MigrationState {
 }
 
 /**
- * Tells what is applied. Reads only.
+ * Tells what is applied. Reads only, in a transaction of its own that waits five seconds for a lock.
  *
  * @throws CrmSchemaError `migration_refused` if there is no schema to look into, if the table of migrations may
- * not be read, or if it does not know of the tables that are there
+ * not be read or is not to be trusted, or if it does not know of the tables that are there; `invalid_input` for a
+ * pool, and where a transaction is open
  */
 export async function migrationStatus(
   client: OwnConnection,
   { migrationsTable = 'crm_schema_migrations' }: MigrationsTable = {},
 ): Promise<MigrationStatus> {
   const files = await readMigrations();
-  const { schema, hasTable, hasConnections } = await look(client, migrationsTable);
-  const recorded = hasTable ? await recordedMigrations(client, { schema, migrationsTable }) : new Map();
-  if (hasConnections && !recorded.has('0002_create_crm_connections')) {
-    throw new CrmSchemaError(
-      'migration_refused',
-      `crm_connections is in schema ${schema} already, but ${migrationsTable} does not say so: name the table that does with --migrations-table (by default, for node-pg-migrate it is pgmigrations).`,
-    );
+  await checkOwnConnection(client);
+  await client.query('begin read only');
+  try {
+    await client.query("set local lock_timeout = '5s'");
+    const { schema, hasTable, hasConnections } = await findTable(client, migrationsTable);
+    const recorded = hasTable ? await recordedMigrations(client, { schema, migrationsTable }) : new Map();
+    if (hasConnections && !recorded.has('0002_create_crm_connections')) {
+      throw new CrmSchemaError(
+        'migration_refused',
+        `crm_connections is in schema ${schema} already, but ${migrationsTable} does not say so: name the table that does with --migrations-table (by default, for node-pg-migrate it is pgmigrations).`,
+      );
+    }
+    return statusOf(files, recorded, { schema, migrationsTable, hasTable });
+  } finally {
+    await client.query('rollback').catch(() => {});
   }
+}
+
+function statusOf(
+  files: readonly MigrationFile[],
+  recorded: ReadonlyMap<string, Timestamp>,
+  where: Pick<MigrationStatus, 'schema' | 'migrationsTable' | 'hasTable'>,
+): MigrationStatus {
   const known = new Map(files.map((file) => [file.name, file]));
   const names = [...new Set([...known.keys(), ...recorded.keys()])].toSorted();
   const last = [...recorded.keys()].toSorted().at(-1) ?? '';
@@ -70,9 +87,7 @@ export async function migrationStatus(
     };
   });
   return {
-    schema,
-    migrationsTable,
-    hasTable,
+    ...where,
     migrations,
     isCurrent: migrations.every(({ standing, release }) => standing === 'applied' && release !== 'edited'),
   };
@@ -83,73 +98,18 @@ export async function recordedMigrations(
   client: OwnConnection,
   table: { schema: string; migrationsTable: string },
 ): Promise<Map<string, Timestamp>> {
-  // It is a time without a zone, and that of the session that wrote it.
+  // It is a time without a zone, and that of the session that wrote it; as text, whatever the session's settings.
   const { rows } = await client.query(
-    `select name, run_on::timestamptz as at from ${sqlName(table)} order by run_on, id`,
+    `select
+       name,
+       pg_catalog.to_char(run_on::timestamptz at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at
+     from ${sqlName(table)}
+     order by run_on, id`,
   );
-  return new Map(rows.map(({ name, at }) => [name, canonicalTimestamp(new Date(at).toISOString())]));
+  return new Map(rows.map(({ name, at }) => [name, canonicalTimestamp(at)]));
 }
 
 /** `"public"."crm_schema_migrations"` */
 export function sqlName({ schema, migrationsTable }: { schema: string; migrationsTable: string }): string {
   return [schema, migrationsTable].map((name) => `"${name.replaceAll('"', '""')}"`).join('.');
-}
-
-async function look(
-  client: OwnConnection,
-  migrationsTable: string,
-): Promise<{ schema: string; hasTable: boolean; hasConnections: boolean }> {
-  const { rows } = await client.query(
-    // Qualified, and of the very types: no function in a schema that is searched fits better.
-    `select
-       pg_catalog.current_schema() as schema,
-       current_user as user,
-       pg_catalog.has_table_privilege(
-         pg_catalog.to_regclass(pg_catalog.format('%I.%I', pg_catalog.current_schema(), $1::text))::oid, 'select'
-       ) as "mayRead",
-       pg_catalog.to_regclass(pg_catalog.format('%I.%I', pg_catalog.current_schema(), $1::text)) is not null as "hasTable",
-       pg_catalog.to_regclass(pg_catalog.format('%I.crm_connections', pg_catalog.current_schema())) is not null
-         as "hasConnections",
-       (
-         select nspname
-         from pg_catalog.pg_class
-         inner join pg_catalog.pg_namespace
-           on pg_namespace.oid = relnamespace
-         where pg_class.oid = pg_catalog.to_regclass('crm_connections')::oid
-           and nspname <> pg_catalog.current_schema()
-       ) as "otherSchema",
-       pg_catalog.current_setting('search_path') as "searchPath",
-       (
-         select pg_catalog.to_regnamespace(pg_catalog.btrim(entry)) is null
-         from pg_catalog.unnest(
-           pg_catalog.string_to_array(pg_catalog.current_setting('search_path'), ',')
-         ) with ordinality as list (entry, place)
-         where pg_catalog.btrim(entry) not in ('$user', '"$user"')
-         order by place
-         limit 1
-       ) as "lacksFirst"`,
-    [migrationsTable],
-  );
-  const [{ schema, user, hasTable, mayRead, hasConnections, otherSchema, searchPath, lacksFirst }] = rows;
-  // Everything would go into the next one, without a word.
-  if (schema === null || lacksFirst) {
-    throw new CrmSchemaError(
-      'migration_refused',
-      `The schema that search_path (${searchPath}) names first is not there, or the user may not use it: create it, or grant usage on it.`,
-    );
-  }
-  // A schema that came before it would get a second one.
-  if (!hasConnections && otherSchema !== null) {
-    throw new CrmSchemaError(
-      'migration_refused',
-      `crm_connections is in schema ${otherSchema}, and search_path (${searchPath}) comes to schema ${schema} first: set PGOPTIONS="-c search_path=${otherSchema}".`,
-    );
-  }
-  if (hasTable && !mayRead) {
-    throw new CrmSchemaError(
-      'migration_refused',
-      `User ${user} may not read ${migrationsTable}: connect as its owner, who can also grant select on it.`,
-    );
-  }
-  return { schema, hasTable, hasConnections };
 }

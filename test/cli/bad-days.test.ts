@@ -96,7 +96,27 @@ describe.each(commands.map((args) => [args.join(' '), args] as const))('%s', (_,
     [
       'a certificate that there is not',
       `postgres://user:${secret}@127.0.0.1:1/x?sslmode=verify-full&sslrootcert=/no/such/file`,
-      "A file that DATABASE_URL names, as sslrootcert, sslcert or sslkey, cannot be read: ENOENT: no such file or directory, open '/no/such/file'",
+      'What DATABASE_URL names as sslrootcert, sslcert or sslkey has to be a file that can be read (ENOENT).',
+    ],
+    [
+      'a key in place of its file',
+      `postgres://user@127.0.0.1:1/x?sslmode=verify-full&sslkey=${secret}%0A`,
+      'What DATABASE_URL names as sslrootcert, sslcert or sslkey has to be a file that can be read (ENOENT).',
+    ],
+    [
+      'a file that can have no such name',
+      `postgres://user@127.0.0.1:1/x?sslmode=verify-full&sslrootcert=%00${secret}`,
+      'What DATABASE_URL names as sslrootcert, sslcert or sslkey has to be a file that can be read (ERR_INVALID_ARG_VALUE).',
+    ],
+    [
+      'a port that is none',
+      `postgres://user:${secret}@127.0.0.1/x?port=abc`,
+      'What DATABASE_URL has as one is not a port: it has to be a number from 1 to 65535.',
+    ],
+    [
+      'a way of TLS that there is not',
+      `postgres://user:${secret}@127.0.0.1:1/x?sslmode=bogus`,
+      'The sslmode in DATABASE_URL has to be verify-full, or disable if the way there is safe.',
     ],
   ])('says what to do about %s', async (_, url, line) => {
     await expectRefused(url, args, [line]);
@@ -313,7 +333,7 @@ describe('a database', () => {
       ['migrate', 'up'],
       [
         '0001_prepare_host_tables failed: this database does not fit the CRM schema: table contacts is missing; table organisations is missing',
-        'Run these migrations in the database that holds both tables, with a search_path that finds them (now: "$user", public).',
+        'Run these migrations in the database that holds both tables, with a search_path that finds them (now: public).',
       ],
     );
     await withClient(url, async (client) => {

@@ -1,0 +1,121 @@
+import { CrmSchemaError } from '../errors.js';
+import type { OwnConnection } from '../own-connection.js';
+
+/** Where migrating would take place. */
+export interface FoundTable {
+  /** The first of search_path. */
+  schema: string;
+  hasTable: boolean;
+  /** Whether crm_connections is there. */
+  hasConnections: boolean;
+}
+
+/**
+ * Finds the table of migrations, and refuses one whose making may have been somebody else's: his functions would
+ * be run by whoever migrates.
+ *
+ * @throws CrmSchemaError `migration_refused`
+ */
+export async function findTable(client: OwnConnection, migrationsTable: string): Promise<FoundTable> {
+  const { schema, user, searchPath } = await findSchema(client);
+  if ([schema, migrationsTable].some((name) => /["\p{C}]/u.test(name))) {
+    refuse('A schema or a table of migrations with a double quote or a line break in its name does not do.');
+  }
+  const { rows } = await client.query(ofTable, [schema, migrationsTable]);
+  const [found] = rows;
+  // A schema that came before it would get a second one.
+  if (!found.hasConnections && found.otherSchema !== null) {
+    refuse(
+      `crm_connections is in schema ${found.otherSchema}, and search_path (${searchPath}) comes to schema ${schema} first: set PGOPTIONS="-c search_path=${found.otherSchema}".`,
+    );
+  }
+  if (found.hasTable && !found.isTrusted) {
+    refuse(
+      `${migrationsTable} in schema ${schema} belongs to ${found.owner}, who does not own crm_connections there: connect as ${found.owner}, or look who made it, and rename it.`,
+    );
+  }
+  if (found.hasTable && !found.mayRead) {
+    refuse(
+      `User ${user} may not read ${migrationsTable}: connect as its owner, who can also grant select on it.`,
+    );
+  }
+  if (found.hasTable && !found.isPlain) {
+    refuse(
+      `${migrationsTable} in schema ${schema} is no plain table of id, name and run_on, without triggers, rules and policies: look who made it, and rename it.`,
+    );
+  }
+  return { schema, hasTable: found.hasTable, hasConnections: found.hasConnections };
+}
+
+function refuse(message: string): never {
+  throw new CrmSchemaError('migration_refused', message);
+}
+
+/** The first of search_path, which has to be there: else everything would go into the next one, without a word. */
+async function findSchema(
+  client: OwnConnection,
+): Promise<{ schema: string; user: string; searchPath: string }> {
+  // Qualified, and of the very types: no function in a schema that is searched fits better.
+  const { rows } = await client.query(
+    `select
+       pg_catalog.current_schema()::text as schema,
+       current_user::text as user,
+       pg_catalog.current_setting('search_path') as "searchPath",
+       (
+         select pg_catalog.to_regnamespace(pg_catalog.btrim(entry)) is null
+         from pg_catalog.unnest(
+           pg_catalog.string_to_array(pg_catalog.current_setting('search_path'), ',')
+         ) with ordinality as list (entry, place)
+         where pg_catalog.btrim(entry) not in ('$user', '"$user"')
+         order by place
+         limit 1
+       ) as "lacksFirst"`,
+  );
+  const [{ schema, user, searchPath, lacksFirst }] = rows;
+  if (schema === null || lacksFirst) {
+    refuse(
+      `The schema that search_path (${searchPath}) names first is not there, or the user may not use it: create it, or grant usage on it.`,
+    );
+  }
+  return { schema, user, searchPath };
+}
+
+/** $1: the schema, $2: the table of migrations. */
+const ofTable = `
+  select
+    counter.oid is not null as "hasTable",
+    pg_catalog.pg_get_userbyid(counter.relowner)::text as owner,
+    counter.relowner = (select oid from pg_catalog.pg_roles where rolname = current_user)
+      or counter.relowner is not distinct from connections.relowner as "isTrusted",
+    pg_catalog.has_table_privilege(counter.oid, 'select') as "mayRead",
+    counter.relkind = 'r'
+      and 3 = (
+        select pg_catalog.count(*)
+        from pg_catalog.pg_attribute
+        where attrelid = counter.oid
+          and (attname, atttypid) in (
+            ('id', 'pg_catalog.int4'::pg_catalog.regtype::oid),
+            ('name', 'pg_catalog.varchar'::pg_catalog.regtype::oid),
+            ('run_on', 'pg_catalog.timestamp'::pg_catalog.regtype::oid)
+          )
+      )
+      and not exists (select from pg_catalog.pg_trigger where tgrelid = counter.oid)
+      and not exists (select from pg_catalog.pg_rewrite where ev_class = counter.oid)
+      and not exists (select from pg_catalog.pg_policy where polrelid = counter.oid) as "isPlain",
+    connections.oid is not null as "hasConnections",
+    (
+      select nspname::text
+      from pg_catalog.pg_class
+      inner join pg_catalog.pg_namespace
+        on pg_namespace.oid = relnamespace
+      where pg_class.oid = pg_catalog.to_regclass('crm_connections')::oid
+        and nspname <> $1::name
+    ) as "otherSchema"
+  from pg_catalog.pg_namespace as place
+  left join pg_catalog.pg_class as counter
+    on counter.relnamespace = place.oid
+    and counter.relname = $2::name
+  left join pg_catalog.pg_class as connections
+    on connections.relnamespace = place.oid
+    and connections.relname = 'crm_connections'
+  where place.nspname = $1::name`;

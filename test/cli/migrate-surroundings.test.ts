@@ -1,0 +1,191 @@
+import { randomBytes } from 'node:crypto';
+import pg from 'pg';
+import { describe, expect, inject, onTestFinished, test } from 'vitest';
+import { withClient } from '../../dev/database.js';
+import { freshDatabase, useBuiltCli } from './migrations.js';
+
+const cli = useBuiltCli();
+
+describe('what others have made', () => {
+  const statement = { up: ['migrate', 'up'], status: ['migrate', 'status'] };
+
+  /** The answer to each statement, where nothing is to be run. */
+  async function refused(url: string, env: Record<string, string> = {}) {
+    const answers = [];
+    for (const args of Object.values(statement)) {
+      const { code, stdout, stderr } = await cli.run(url, args, env);
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      answers.push(stderr);
+    }
+    expect(answers[0]).toBe(answers[1]);
+    return answers[0];
+  }
+
+  const planted = `
+    create function planted() returns timestamp language plpgsql as $$
+      begin raise exception 'planted'; end $$;
+    create function planted_trigger() returns trigger language plpgsql as $$
+      begin raise exception 'planted'; end $$;`;
+  const counter =
+    'create table crm_schema_migrations (id serial primary key, name varchar(255) not null, run_on timestamp not null)';
+
+  test.each([
+    [
+      'a view',
+      "create view crm_schema_migrations as select 1 as id, 'x'::varchar as name, planted() as run_on",
+    ],
+    [
+      'a table with a trigger',
+      `${counter}; create trigger t before insert on crm_schema_migrations for each row execute function planted_trigger()`,
+    ],
+    [
+      'a table with a policy',
+      `${counter}; alter table crm_schema_migrations enable row level security;
+       create policy p on crm_schema_migrations using (planted() is null)`,
+    ],
+    [
+      'a table with a rule',
+      `${counter}; create rule r as on insert to crm_schema_migrations do also select planted()`,
+    ],
+    [
+      'a table of other types',
+      'create domain moment as timestamp check (planted() is null); create table crm_schema_migrations (id integer, name varchar, run_on moment)',
+    ],
+  ])('is not taken for the table of migrations: %s', async (_, sql) => {
+    const url = await freshDatabase();
+    await withClient(url, (client) => client.query(`${planted} ${sql}`));
+    expect(await refused(url)).toMatch(
+      /^crm_schema_migrations in schema public is no plain table .* rename it\.\n$/,
+    );
+  });
+
+  test('is not taken for the table of migrations: a table of somebody else', async () => {
+    const url = await freshDatabase();
+    const stranger = `crm_test_${randomBytes(6).toString('hex')}`;
+    await withClient(url, (client) =>
+      client.query(
+        `create role ${stranger}; ${counter}; alter table crm_schema_migrations owner to ${stranger}`,
+      ),
+    );
+    onTestFinished(() =>
+      withClient(inject('serverUrl'), async (client) => void (await client.query(`drop role ${stranger}`))),
+    );
+    expect(await refused(url)).toContain(`belongs to ${stranger}, who does not own crm_connections there: `);
+    await withClient(url, (client) => client.query('drop table crm_schema_migrations'));
+    expect(await cli.run(url, ['migrate', 'up', '--to', '2'])).toMatchObject({ code: 0 });
+    // The owner of what is there already is trusted by whoever goes on.
+    await withClient(url, (client) =>
+      client.query(
+        `alter table crm_schema_migrations owner to ${stranger}; alter table crm_connections owner to ${stranger}`,
+      ),
+    );
+    expect(await cli.run(url, ['migrate', 'status'])).toMatchObject({ code: 0 });
+    await withClient(url, (client) => client.query(`reassign owned by ${stranger} to current_user`));
+  });
+
+  test.each(['a"; select pg_sleep(0); --', 'a\n\\! true'])(
+    'is no SQL, whatever the schema is called: %j',
+    async (schema) => {
+      const url = await freshDatabase();
+      const quoted = pg.escapeIdentifier(schema);
+      await withClient(url, (client) =>
+        client.query(
+          `create schema ${quoted}; alter database ${new URL(url).pathname.slice(1)} set search_path = ${quoted}, public`,
+        ),
+      );
+      const line =
+        'A schema or a table of migrations with a double quote or a line break in its name does not do.\n';
+      expect(await refused(url)).toBe(line);
+      expect((await cli.run(url, ['migrate', 'plan'])).stderr).toBe(line);
+    },
+  );
+
+  test('is not run while waiting for a lock: functions called like PostgreSQL’s own', async () => {
+    const url = await freshDatabase();
+    await withClient(url, async (client) => {
+      await client.query(`${planted}
+        create table ran (name text);
+        create function pg_blocking_pids(text) returns integer[] language sql as
+          $$ insert into public.ran values ('pg_blocking_pids'); select array[1] $$;
+        create function pg_cancel_backend(text) returns boolean language sql as
+          $$ insert into public.ran values ('pg_cancel_backend'); select true $$`);
+      expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({ code: 0 });
+      expect((await client.query('select name from ran')).rows).toEqual([]);
+    });
+  });
+});
+
+test.each(["search_path = 'nope'", "search_path = ''"])(
+  'refuses where there is no schema: %s',
+  async (path) => {
+    const url = await freshDatabase();
+    await withClient(url, (client) =>
+      client.query(`alter database ${new URL(url).pathname.slice(1)} set ${path}`),
+    );
+    for (const command of ['up', 'status', 'plan']) {
+      expect(await cli.run(url, ['migrate', command])).toEqual({
+        code: 1,
+        stdout: '',
+        stderr: expect.stringMatching(
+          /^The schema that search_path \((nope|"")\) names first is not there, or the user may not use it: create it, or grant usage on it\.\n$/,
+        ),
+      });
+    }
+  },
+);
+
+test('waits five seconds for who keeps the table of migrations to himself', async () => {
+  const url = await freshDatabase();
+  expect(await cli.run(url, ['migrate', 'up', '--to', '1'])).toMatchObject({ code: 0 });
+  await withClient(url, async (client) => {
+    await client.query('begin; lock table crm_schema_migrations in access exclusive mode');
+    for (const command of ['up', 'status']) {
+      expect(await cli.run(url, ['migrate', command])).toEqual({
+        code: 1,
+        stdout: '',
+        stderr:
+          'Somebody holds a lock that is in the way: see pg_locks for whom, and run it again when that has ended.\n',
+      });
+    }
+  });
+});
+
+test('tells times alike in whatever style the database has them', async () => {
+  const url = await freshDatabase();
+  expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({ code: 0 });
+  const asked = async () => JSON.parse((await cli.run(url, ['migrate', 'status', '--json'])).stdout);
+  const before = await asked();
+  expect(before.migrations[0].appliedAt).toMatch(/^20\d\d-/);
+  await withClient(url, (client) =>
+    client.query(`alter database ${new URL(url).pathname.slice(1)} set datestyle = 'SQL, DMY'`),
+  );
+  expect(await asked()).toEqual(before);
+  expect(await cli.run(url, ['health'])).toMatchObject({ code: 0, stderr: '' });
+  expect(await cli.run(url, ['partitions', 'list'])).toMatchObject({ code: 0, stderr: '' });
+});
+
+test('a plan lands where it was made for, whatever is searched where it is run', async () => {
+  const url = await freshDatabase();
+  await withClient(url, (client) => client.query('create schema elsewhere'));
+  const { stdout } = await cli.run(url, ['migrate', 'plan'], {
+    PGOPTIONS: '-c search_path=elsewhere,public',
+  });
+  await withClient(url, (client) => client.query(stdout));
+  expect(
+    await cli.run(url, ['migrate', 'status', '--check'], { PGOPTIONS: '-c search_path=elsewhere,public' }),
+  ).toMatchObject({ code: 0 });
+});
+
+test('gives programs a document on failure, too, and goes on where nobody reads what it says', async () => {
+  const url = await freshDatabase();
+  for (const args of [['verify'], ['health'], ['partitions', 'list']]) {
+    const { code, stdout, stderr } = await cli.run(url, [...args, '--json']);
+    expect({ code, document: JSON.parse(stdout) }).toEqual({
+      code: 1,
+      document: { error: stderr.trimEnd() },
+    });
+  }
+  const { child, ended } = cli.start(url, ['migrate', 'up']);
+  child.stderr.destroy();
+  expect(await ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Applied 11 /) });
+});
