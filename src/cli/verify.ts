@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { type Difference, verify } from '../verify/index.js';
+import { type Difference, type Verification, verify } from '../verify/index.js';
 import { withConnection } from './database.js';
 import { exitCodes, Lacking } from './failures.js';
 import { count } from './progress.js';
@@ -13,15 +13,15 @@ export function verifyCommand(version: string): Command {
     )
     .option('--json', 'for programs')
     .action(async (options: { json?: boolean }) => {
-      const differences = await withConnection(verify);
-      if (options.json) await print(json({ version, differences }));
-      else await print(report(differences, version).join('\n'));
-      if (differences.length > 0) process.exitCode = exitCodes.unmet;
+      const found = await withConnection(verify);
+      if (options.json) await print(json({ version, ...found }));
+      else await print(report(found, version).join('\n'));
+      if (found.differences.length > 0) process.exitCode = exitCodes.unmet;
     });
 }
 
 /** @throws Lacking if the database is of another version: all else follows from that */
-function report(differences: readonly Difference[], version: string): string[] {
+function report({ schema, owner, differences }: Verification, version: string): string[] {
   const migrations = differences.filter(({ kind }) => kind === 'migration');
   const pending = migrations.filter(({ found }) => found === null).map(({ name }) => name);
   if (pending.length > 0) {
@@ -32,10 +32,11 @@ function report(differences: readonly Difference[], version: string): string[] {
       `The schema is of a newer version than ${version}, with ${migrations[0]?.name}: use the package that brought it.`,
     );
   }
-  if (differences.length === 0) return [`The database is as version ${version} expects it.`];
+  const place = `Schema ${schema} of ${owner}`;
+  if (differences.length === 0) return wrapped(`${place} is as version ${version} expects it.`);
   const points = `${count(differences.length)} ${differences.length === 1 ? 'difference' : 'differences'}`;
   return [
-    `${points} from what version ${version} expects.`,
+    ...wrapped(`${place} has ${points} from what version ${version} expects.`),
     ...differences.flatMap((difference) => ['', ...section(difference)]),
   ];
 }

@@ -5,7 +5,7 @@
  */
 
 export type { OwnConnection } from '../own-connection.js';
-export { type Difference, type DifferenceKind, verify } from '../verify/index.js';
+export { type Difference, type DifferenceKind, type Verification, verify } from '../verify/index.js';
 export { type MigrationRelease, migrationsDirectory } from './files.js';
 export {
   type MigrationDirection,

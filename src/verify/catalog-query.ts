@@ -1,5 +1,6 @@
 import { relationItems } from './relation-items.js';
 import { roleItems, roleTables } from './role-items.js';
+import { settingItems } from './setting-items.js';
 
 /**
  * Tables and such that are this schema's, by their names; those that inherit from them, above all the months of
@@ -109,7 +110,6 @@ const hostIndex = `
     and indisunique
     and indimmediate
     and indpred is null
-    and indexprs is null
     and indnkeyatts = 2
     and '{id,organisation_id}' = (
       select array_agg(attname::text order by attname)
@@ -122,7 +122,7 @@ const hostIndex = `
 
 /**
  * What the catalog holds of this schema, one row an item: the object it is or belongs to, its kind, its name,
- * and its definition, a text or a list, as SQL where SQL can say it. With search_path pg_catalog, names are
+ * and its definition, a text or a list, as SQL where SQL can say it, in JSON. With search_path pg_catalog, names are
  * qualified.
  *
  * $1: the schema's oid, $2: that of crm_sync_log, $3: of its owner, $4: of contacts, $5: of the tables in which
@@ -147,16 +147,16 @@ with recursive ${relation},
   ),
   ${roleTables},
   item (object, kind, name, definition, classoid, objoid, objsubid) as (
-    ${[...relationItems, functions, types, hostIndex, ...roleItems].join('\n    union all')}
+    ${[...relationItems, functions, types, hostIndex, ...roleItems, ...settingItems].join('\n    union all')}
   )
-select object, kind, name, definition
+select object, kind, name, definition::text
 from item
 union all
 select
   object,
   'comment',
   format('%s %s', kind, name),
-  to_jsonb(description)
+  to_jsonb(description)::text
 from item
 inner join pg_description
   using (classoid, objoid, objsubid)`;

@@ -10,6 +10,7 @@ export const kinds = [
   'schema creation',
   'membership',
   'setting',
+  'parameter',
   'host index',
   'function',
   'type',
@@ -48,7 +49,7 @@ export interface Place {
   schemaId: string;
   /** Null where crm_sync_log is gone. */
   logId: string | null;
-  /** Of crm_sync_log, or of what else is there: whom all of it should belong to. */
+  /** Of most of the tables: whom all of it should belong to. */
   owner: string;
   ownerId: string;
   organisations: string;
@@ -73,18 +74,19 @@ const landmarks = [
  * @returns null if there is none
  */
 export async function findInstallation(client: OwnConnection): Promise<Place | null> {
-  const { rows: found } = await client.query(
+  const { rows: looked } = await client.query(
     `select pg_catalog.to_regclass(name)::pg_catalog.oid as oid
      from pg_catalog.unnest($1::pg_catalog.text[]) with ordinality as landmark (name, position)
      order by position`,
     [[...landmarks, 'organisations', 'contacts']],
   );
-  const ids: (string | null)[] = found.map(({ oid }) => (oid === null ? null : String(oid)));
+  const ids: (string | null)[] = looked.map(({ oid }) => (oid === null ? null : String(oid)));
   const [logId = null] = ids;
   const [organisationsId = null, contactsId = null] = ids.slice(landmarks.length);
-  const anyId = ids.slice(0, landmarks.length).find((id) => id !== null);
+  const found = ids.slice(0, landmarks.length).filter((id) => id !== null);
   await client.query(`select
     pg_catalog.set_config('search_path', 'pg_catalog', true),
+    pg_catalog.set_config('lock_timeout', '5s', true),
     -- To compile the query would take longer than to run it.
     pg_catalog.set_config('jit', 'off', true),
     pg_catalog.set_config('timezone', 'UTC', true),
@@ -94,22 +96,36 @@ export async function findInstallation(client: OwnConnection): Promise<Place | n
     pg_catalog.set_config('bytea_output', 'hex', true),
     pg_catalog.set_config('quote_all_identifiers', 'off', true),
     pg_catalog.set_config('standard_conforming_strings', 'on', true)`);
-  if (anyId === undefined) return null;
+  if (found.length === 0) return null;
   const { rows } = await client.query(
     `select
        quote_ident(nspname) as schema,
        relnamespace::text as "schemaId",
-       relowner::regrole::text as owner,
-       relowner::text as "ownerId",
-       coalesce($2::oid::regclass::text, 'organisations') as organisations,
-       coalesce($3::oid::regclass::text, 'contacts') as contacts
+       owner::regrole::text as owner,
+       owner::oid::text as "ownerId",
+       coalesce(host.organisations::regclass::text, 'organisations') as organisations,
+       coalesce(host.contacts::regclass::text, 'contacts') as contacts,
+       host.contacts::text as "contactsId"
      from pg_class
      inner join pg_namespace
        on pg_namespace.oid = relnamespace
-     where pg_class.oid = $1::oid`,
-    [anyId, organisationsId, contactsId],
+     cross join (
+       select mode() within group (order by relowner)
+       from pg_class
+       where pg_class.oid = any ($1::oid[])
+     ) as owners (owner)
+     -- Where search_path does not come by them, by the foreign keys that point at them.
+     cross join lateral (
+       select
+         coalesce($2::oid, min(confrelid) filter (where conname = 'crm_connections_organisation_id_fkey')),
+         coalesce($3::oid, min(confrelid) filter (where conname = 'contact_external_ids_contact_id_fkey'))
+       from pg_constraint
+       where connamespace = relnamespace
+     ) as host (organisations, contacts)
+     where pg_class.oid = ($1::oid[])[1]`,
+    [found, organisationsId, contactsId],
   );
-  return { ...rows[0], logId, contactsId };
+  return { ...rows[0], logId };
 }
 
 /** Reads everything that is there, after `findInstallation` and in its transaction. */
@@ -125,7 +141,7 @@ export async function readItems(client: OwnConnection, place: Place): Promise<It
   ]);
   const migrations = counted.flatMap(({ names }) => names);
   return [
-    ...rows,
+    ...rows.map((row) => ({ ...row, definition: JSON.parse(row.definition) })),
     ...(await readPeriods(client, place)),
     ...migrations.map((name) => ({
       object: `migration ${name}`,

@@ -1,7 +1,8 @@
 import { type Item, type ItemKind, kinds, type Place } from './catalog.js';
+import { commented } from './comments.js';
 import { type Change, type Difference, nameOf } from './difference.js';
-import { commented, mend } from './mend.js';
-import { privilegeDifferences } from './privileges.js';
+import { mend } from './mend.js';
+import { grantedBy, privilegeDifferences } from './privileges.js';
 
 /** Those that stand by themselves, some of them an object with which all its other items come and go. */
 const heads: readonly ItemKind[] = [
@@ -9,6 +10,7 @@ const heads: readonly ItemKind[] = [
   'role',
   'schema creation',
   'setting',
+  'parameter',
   'host index',
   'function',
   'type',
@@ -32,7 +34,7 @@ export function compare(place: Place, expected: readonly Item[], found: readonly
         (side) => heads.includes(kind) || (side.has(object) && (whole === null || side.has(object, whole))),
       );
     });
-  return changes
+  return withRenames(changes)
     .filter((change) => !isTold(change, changes, place))
     .sort((one, other) => (rank(one) < rank(other) ? -1 : 1))
     .flatMap((change) => {
@@ -45,7 +47,7 @@ export function compare(place: Place, expected: readonly Item[], found: readonly
           kind,
           name: said(change),
           expected: text(change.expected),
-          found: text(change.found),
+          found: change.renamed === undefined ? text(change.found) : `named ${change.renamed}`,
           ...mend(change, place, beside),
         },
       ];
@@ -56,11 +58,18 @@ type Key = Pick<Item, 'object' | 'kind' | 'name'>;
 
 /** One of the two lists, to look things up in. */
 class Side {
-  readonly #definitions: Map<string, Item['definition']>;
+  readonly #definitions = new Map<string, Item['definition']>();
   readonly #present: Set<string>;
 
   constructor(items: readonly Item[]) {
-    this.#definitions = new Map(items.map((item) => [keyOf(item), item.definition]));
+    for (const item of items) {
+      const before = this.#definitions.get(keyOf(item));
+      // A partition's own constraint may be called like one of the log's: neither is to hide the other.
+      this.#definitions.set(
+        keyOf(item),
+        before === undefined ? item.definition : `${before}; ${item.definition}`,
+      );
+    }
     this.#present = new Set(
       items.flatMap(({ object, kind, name }) => [object, `${object}\n${kind} ${name}`]),
     );
@@ -86,6 +95,28 @@ function wholeOf(kind: ItemKind, name: string): string | null {
   return kind === 'default' ? `column ${name}` : null;
 }
 
+/** What is only called otherwise is one change, not a thing that lacks and another that is too many. */
+function withRenames(changes: readonly Change[]): Change[] {
+  const renamable: readonly ItemKind[] = ['constraint', 'index', 'trigger', 'policy'];
+  const renames = new Map<Change, Change>();
+  for (const change of changes) {
+    const { object, kind, expected, found } = change;
+    if (found !== null || !renamable.includes(kind)) continue;
+    const other = changes.find(
+      (extra) =>
+        extra.object === object && extra.kind === kind && extra.found === expected && extra.expected === null,
+    );
+    if (other !== undefined && ![...renames.values()].includes(other)) renames.set(change, other);
+  }
+  const others = new Set(renames.values());
+  return changes
+    .filter((change) => !others.has(change))
+    .map((change) => {
+      const other = renames.get(change);
+      return other === undefined ? change : { ...change, found: other.found, renamed: other.name };
+    });
+}
+
 /** Whether it is a partition's copy of what differs at the log, and is mended there. */
 function isTold(change: Change, changes: readonly Change[], { schema }: Place): boolean {
   const log = `table ${schema}.crm_sync_log`;
@@ -101,10 +132,15 @@ function isTold(change: Change, changes: readonly Change[], { schema }: Place): 
   );
 }
 
-/** By kind; foreign keys after the keys that they point at; the log before its partitions. */
-function rank({ object, kind, name, expected }: Change): string {
-  const isForeignKey = kind === 'constraint' && String(expected).startsWith('FOREIGN KEY');
-  return [String(kinds.indexOf(kind)).padStart(2, '0'), isForeignKey ? 1 : 0, object, name].join('\n');
+/**
+ * By kind; foreign keys after the keys that they point at; privileges that were passed on before those who passed
+ * them on; the log before its partitions.
+ */
+function rank({ object, kind, name, expected, found }: Change): string {
+  const isLate =
+    (kind === 'constraint' && String(expected).startsWith('FOREIGN KEY')) ||
+    (kind === 'privileges' && !String(found).includes(grantedBy));
+  return [String(kinds.indexOf(kind)).padStart(2, '0'), isLate ? 1 : 0, object, name].join('\n');
 }
 
 function said({ object, kind, name }: Change): string {
@@ -122,6 +158,8 @@ function said({ object, kind, name }: Change): string {
       return `${name} on ${object}`;
     case 'setting':
       return `${name} of ${object}`;
+    case 'parameter':
+      return `${nameOf(object)} for ${name}`;
     case 'membership':
       return `${nameOf(object)} in ${name}`;
     case 'period':

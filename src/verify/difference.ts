@@ -28,6 +28,8 @@ export interface Change<Definition = string | string[]> {
   name: string;
   expected: Definition | null;
   found: Definition | null;
+  /** The name under which it was found, if that is all that differs. */
+  renamed?: string;
 }
 
 /** How a difference can be mended. */
@@ -36,6 +38,11 @@ export type Mend = Pick<Difference, 'statements' | 'advice'>;
 /** By SQL alone. */
 export function bySql(...statements: (string | null)[]): Mend {
   return { statements: statements.filter((statement) => statement !== null), advice: null };
+}
+
+/** By SQL that only a superuser may run. */
+export function asSuperuser(statement: string, isNeeded = true): Mend {
+  return { ...bySql(statement), advice: isNeeded ? 'It takes a superuser:' : null };
 }
 
 /** By a person. */

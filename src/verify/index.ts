@@ -6,13 +6,23 @@
 import { CrmSchemaError } from '../errors.js';
 import { farewell } from '../farewell.js';
 import { checkOwnConnection, type OwnConnection } from '../own-connection.js';
-import { findInstallation, type Item, readItems } from './catalog.js';
+import { findInstallation, type Item, type Place, readItems } from './catalog.js';
 import { compare } from './compare.js';
 import { type Difference, nameOf } from './difference.js';
 import { expectedItems } from './expected.js';
 import { rangeDifferences, readRanges } from './partitions.js';
 
 export type { Difference, DifferenceKind } from './difference.js';
+
+/** What was found, and where. */
+export interface Verification {
+  /** Quoted, where it has to be in SQL. */
+  schema: string;
+  /** Whom most of the tables belong to. */
+  owner: string;
+  /** In the order in which it is best mended; empty if all is as it should be. */
+  differences: Difference[];
+}
 
 /**
  * Compares what the catalog has with what the migrations of this version make: tables, columns, defaults,
@@ -24,24 +34,42 @@ export type { Difference, DifferenceKind } from './difference.js';
  * contacts. Whatever else is the host's is none of its business, unless it is called
  * `crm_…` or is on a table of this schema.
  *
- * Any user may ask, and nothing is written. All is read in one transaction of its own, which locks nothing.
+ * Any user may ask, and nothing is written. All is read in one transaction of its own, which locks nothing and
+ * waits five seconds for a lock; where something differs it is read again, and what is the same both times is told,
+ * for the catalog may have changed while it was read.
  *
  * @param client finds the installation by its search_path, and has no transaction open
- * @returns what differs, in the order in which it is best mended; nothing if all is as it should be
  * @throws CrmSchemaError `schema_not_found`; `invalid_input` for a pool, and where a transaction is open
  */
-export async function verify(client: OwnConnection): Promise<Difference[]> {
+export async function verify(client: OwnConnection): Promise<Verification> {
   await checkOwnConnection(client);
-  await client.query('begin isolation level repeatable read read only');
-  try {
-    return await findDifferences(client);
-  } finally {
-    await client.query('rollback');
+  const first = await read(client);
+  if (first.differences.length === 0) return first;
+  const second = await read(client);
+  const lasting = new Set(first.differences.map((difference) => JSON.stringify(difference)));
+  return {
+    ...second,
+    differences: second.differences.filter((difference) => lasting.has(JSON.stringify(difference))),
+  };
+}
+
+/** Reads it all once; anew where something that was to be read has just gone. */
+async function read(client: OwnConnection): Promise<Verification> {
+  for (let attempt = 1; ; attempt += 1) {
+    await client.query('begin isolation level repeatable read read only');
+    try {
+      return await verification(client);
+    } catch (error) {
+      // `cache lookup failed for relation …`
+      if ((error as { code?: string }).code !== 'XX000' || attempt === 5) throw error;
+    } finally {
+      await client.query('rollback').catch(() => {});
+    }
   }
 }
 
-/** What `verify` does, in the client's own transaction, whose settings it changes. */
-export async function findDifferences(client: OwnConnection): Promise<Difference[]> {
+/** What `verify` finds at one look, in the client's own transaction, whose settings it changes. */
+export async function verification(client: OwnConnection): Promise<Verification> {
   const place = await findInstallation(client);
   if (place === null) {
     throw new CrmSchemaError(
@@ -49,6 +77,10 @@ export async function findDifferences(client: OwnConnection): Promise<Difference
       'The schema is not there: run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".',
     );
   }
+  return { schema: place.schema, owner: place.owner, differences: await differencesAt(client, place) };
+}
+
+async function differencesAt(client: OwnConnection, place: Place): Promise<Difference[]> {
   const all = await readItems(client, place);
   const partitions = all.filter(isPartition).map(({ name }) => name);
   const [expected, found] = comparableMigrations(expectedItems(place, partitions), all);
@@ -102,10 +134,11 @@ function detachedTables(found: readonly Item[], schema: string): Map<string, 'to
   );
   return new Map(
     tables.map(({ object, name }) => {
-      const comment = found.find(
-        (item) => item.kind === 'comment' && item.object === object && item.name === object,
-      );
-      const isLeaving = String(comment?.definition ?? '').endsWith(farewell);
+      const of = (kind: Item['kind']) =>
+        found.find((item) => item.kind === kind && item.object === object && item.name === object)
+          ?.definition;
+      const isLeaving =
+        of('owner') === 'the owner of the tables' && String(of('comment') ?? '').endsWith(farewell);
       return [name, isLeaving ? 'to be dropped' : 'forgotten'];
     }),
   );

@@ -1,11 +1,12 @@
-import type { Item, Place } from './catalog.js';
-import { byHand, bySql, type Change, literal, type Mend, nameOf, printable } from './difference.js';
+import type { Place } from './catalog.js';
+import { type Beside, commented, commentOn } from './comments.js';
+import { asSuperuser, byHand, bySql, type Change, literal, type Mend, nameOf } from './difference.js';
+import { mendColumn, mendConstraint, mendIndex, reindex, rename, stateOf } from './mend-tables.js';
 import { grant } from './privileges.js';
 
-/** Finds what is expected beside a change: in the same object, by kind and name. */
-export type Beside = (kind: Item['kind'], name: string) => Item['definition'] | undefined;
-
 const foreign = 'It is not of this schema: once you know whose it is, drop it or rename it.';
+
+const inheriting = ', inheriting from ';
 
 const detachedMonth =
   'A part of the log that is detached: look what is in it. Attach it again, or, to keep it apart, rename it.';
@@ -15,29 +16,46 @@ export function mend(change: Change, place: Place, beside: Beside): Mend {
   const { object, kind, name, expected, found } = change;
   const table = nameOf(object);
   const comment = commentOn(change, beside);
+  if (change.renamed !== undefined) return rename(change, change.renamed);
   switch (kind) {
     case 'migration':
-      return byHand('Run the migrations first.');
+      return byHand(
+        expected === null ? 'Use the version of the package that brought it.' : 'Run the migrations first.',
+      );
     case 'role':
       return found === null
         ? bySql(`create role ${name} nologin`, `grant usage on schema ${place.schema} to ${name}`)
-        : bySql(`alter role ${name} ${expected}`);
+        : asSuperuser(
+            `alter role ${name} ${unlike(String(expected), String(found))}`,
+            /(^| )(superuser|bypassrls)/.test(String(found)),
+          );
     case 'schema usage':
       return bySql(`grant usage on schema ${place.schema} to ${name}`);
-    case 'schema creation':
-      return bySql(
-        found === 'granted'
-          ? `revoke create on ${object} from ${name} cascade`
-          : `alter ${object} owner to ${place.owner}`,
-      );
+    case 'schema creation': {
+      if (found === 'as its owner') return bySql(`alter ${object} owner to ${place.owner}`);
+      const [, grantor] = String(found).split('granted by ');
+      const revoke = `revoke create on ${object} from ${name} cascade`;
+      return bySql(...(grantor === undefined ? [revoke] : [`set role ${grantor}`, revoke, 'reset role']));
+    }
     case 'setting':
-      return bySql(`alter ${object} reset ${name}`);
+      return object === 'the server'
+        ? byHand(
+            `Take it out of the server's configuration, wherever it is (alter system reset ${name}, or its files), and reload: select pg_reload_conf()`,
+          )
+        : asSuperuser(`alter ${object} reset ${name}`, name === 'session_replication_role');
+    case 'parameter':
+      return asSuperuser(`revoke ${[found].flat().join(', ')} on ${object} from ${name}`);
     case 'period':
       return byHand(
         `Nothing of ${name} is dropped meanwhile. Say for how long it is kept: insert into ${table} (subject, keep_days) values (${literal(name)}, …)`,
       );
     case 'membership':
-      return bySql(`revoke ${String(found).replace(/^through /, '')} from ${nameOf(object)}`);
+      return bySql(
+        String(found).replace(
+          /^through (.*?)(, granted by .*)?$/s,
+          (_, role: string, grantor = '') => `revoke ${role} from ${nameOf(object)}${grantor.slice(1)}`,
+        ),
+      );
     case 'host index':
       return bySql(
         reindex(change) ??
@@ -50,6 +68,10 @@ export function mend(change: Change, place: Place, beside: Beside): Mend {
     case 'table':
       if (expected === null) return byHand(/\.crm_sync_log_\w+$/.test(name) ? detachedMonth : foreign);
       if (found === `unlogged ${expected}`) return bySql(`alter table ${name} set logged`);
+      if (stateOf(expected, found).startsWith(inheriting)) {
+        const parents = stateOf(expected, found).slice(inheriting.length).split(', ');
+        return bySql(...parents.map((parent) => `alter table ${name} no inherit ${parent}`));
+      }
       return byHand(
         found === null
           ? 'Its rows are gone with it: restore them from a backup.'
@@ -99,6 +121,15 @@ export function mend(change: Change, place: Place, beside: Beside): Mend {
   }
 }
 
+/** The words of a list that another has not. */
+function unlike(words: string, others: string): string {
+  const known = others.split(' ');
+  return words
+    .split(' ')
+    .filter((word) => !known.includes(word))
+    .join(' ');
+}
+
 function mendFunction({ object, name, expected, found }: Change, place: Place, beside: Beside): Mend {
   if (expected === null) return byHand(foreign);
   // As PostgreSQL writes it: the first line has the parameters, the second the result. Neither can be replaced.
@@ -122,99 +153,4 @@ function mendFunction({ object, name, expected, found }: Change, place: Place, b
     ...granted,
     commentOn({ object, kind: 'function', name }, beside),
   );
-}
-
-function mendColumn({ object, kind, name, expected, found }: Change, beside: Beside): Mend {
-  const table = nameOf(object);
-  if (expected === null) {
-    return byHand('It is not of this schema: drop it once nobody needs what is in it.');
-  }
-  const ofDefault = beside('default', name);
-  if (found === null) {
-    const isFilled = ofDefault !== undefined || String(expected).includes(' generated ');
-    if (String(expected).endsWith(' not null') && !isFilled) {
-      return byHand('What was in it is gone: restore it from a backup.');
-    }
-    const filling = ofDefault === undefined ? '' : ` default ${ofDefault}`;
-    return bySql(
-      `alter table ${table} add column ${name} ${expected}${filling}`,
-      commentOn({ object, kind, name }, beside),
-    );
-  }
-  if (found === `${expected} not null`) {
-    return bySql(`alter table ${table} alter column ${name} drop not null`);
-  }
-  if (`${found} not null` === expected || found === `${expected} (not valid)`) {
-    return bySql(`alter table ${table} alter column ${name} set not null`);
-  }
-  return byHand('To change it back may rewrite the table or lose what is in it: look at its values first.');
-}
-
-function mendConstraint(
-  { object, name, expected, found }: Change,
-  { schema }: Place,
-  comment: string | null,
-): Mend {
-  const table = nameOf(object);
-  const alter = `alter table ${table}`;
-  if (expected === null) return bySql(`${alter} drop constraint ${name}`);
-  const add = `add constraint ${name} ${printable(String(expected))}`;
-  if (found === null) return bySql(`${alter} ${add}`, comment);
-  const state = stateOf(expected, found);
-  const [, disabled] = /^ \(not enforced, because of triggers of (.*)\)$/s.exec(state) ?? [];
-  if (state === ' NOT VALID') return bySql(`${alter} validate constraint ${name}`);
-  const rebuild = reindex({ expected, found });
-  if (rebuild !== null) return bySql(rebuild);
-  if (disabled !== undefined) {
-    return disabled.startsWith(`${schema}.crm_`) || disabled === `${schema}.contact_external_ids`
-      ? { ...bySql(`alter table ${disabled} enable trigger all`), advice: 'It takes a superuser:' }
-      : byHand(`Enable the internal triggers of ${disabled}, which is the host's.`);
-  }
-  return bySql(`${alter} drop constraint ${name}, ${add}`, comment);
-}
-
-/** Of the log, an index can be neither made nor dropped concurrently: its writers wait meanwhile. */
-function mendIndex(change: Change, beside: Beside, comment: string | null): Mend {
-  const { object, name, expected, found } = change;
-  const table = nameOf(object);
-  const isPartitioned = String(beside('table', table)).includes(' partitioned ');
-  const concurrently = isPartitioned ? '' : 'concurrently ';
-  const drop = `drop index ${concurrently}${name}`;
-  if (expected === null) return bySql(drop);
-  if (expected === 'attached' && found === null) {
-    return byHand(`Make one on the partition, and attach it: alter index ${name} attach partition …`);
-  }
-  const rebuild = reindex(change);
-  if (rebuild !== null && !isPartitioned) return bySql(rebuild);
-  const [, unique = '', method = ''] = /^(unique )?(.*)$/s.exec(String(expected)) ?? [];
-  // Its name is qualified where it stands alone, and may not be where it is made.
-  const bare = name.slice(name.indexOf('.') + 1);
-  const create = `create ${unique}index ${concurrently}${bare} on ${table} using ${printable(method)}`;
-  return bySql(found === null ? null : drop, create, comment);
-}
-
-/** The statement that builds an index anew which is invalid, and otherwise as it should be. */
-function reindex({ expected, found }: Pick<Change, 'expected' | 'found'>): string | null {
-  const [, invalid] = /^ \(invalid: (.*)\)$/s.exec(stateOf(expected, found)) ?? [];
-  return invalid === undefined ? null : `reindex index concurrently ${invalid}`;
-}
-
-/** What is said of something that is otherwise as it should be: ` NOT VALID`. */
-function stateOf(expected: Change['expected'], found: Change['found']): string {
-  return String(found).startsWith(String(expected)) ? String(found).slice(String(expected).length) : '';
-}
-
-/** The statement that comments on something as it should be, if it should. */
-function commentOn({ object, kind, name }: Pick<Change, 'object' | 'kind' | 'name'>, beside: Beside) {
-  const text = beside('comment', `${kind} ${name}`);
-  return text === undefined
-    ? null
-    : `comment on ${commented(object, `${kind} ${name}`)} is ${literal(String(text))}`;
-}
-
-/** What a comment is on, in SQL: `column public.crm_connections.status`. */
-export function commented(object: string, target: string): string {
-  const [kind = '', name = ''] = target.split(/ (.*)/s);
-  if (kind === 'column') return `column ${nameOf(object)}.${name}`;
-  return ['constraint', 'trigger', 'policy'].includes(kind) ? `${target} on ${nameOf(object)}` : target;
 }

@@ -3,7 +3,10 @@ import { bySql, type Change, type Difference, type Mend, nameOf } from './differ
 
 const option = 'grant option for ';
 
-/** Privileges that a grantee lacks, and those that he has too many of: one difference each. */
+/** What follows a privilege that somebody else than the owner has granted. */
+export const grantedBy = ', granted by ';
+
+/** Privileges that a grantee lacks, and those that he has too many of, by who granted them: one difference each. */
 export function privilegeDifferences(change: Change<string[]>, place: Place): Difference[] {
   const { object, kind, name: grantee } = change;
   const expected = change.expected ?? [];
@@ -13,28 +16,35 @@ export function privilegeDifferences(change: Change<string[]>, place: Place): Di
     .filter((privilege) => !expected.includes(privilege))
     // It goes with the privilege itself.
     .filter((privilege, _, all) => !all.some((other) => privilege === option + other));
-  const name = `${grantee} on ${object}`;
-  const difference = (said: Pick<Difference, 'expected' | 'found'>, mend: Mend): Difference => ({
+  const difference = (said: Pick<Difference, 'expected' | 'found'>, how: Mend): Difference => ({
     kind,
-    name,
+    name: `${grantee} on ${object}`,
     ...said,
-    ...mend,
+    ...how,
   });
   const to = grantee === 'the owner' ? place.owner : grantee;
   // Who may pass on what he has may have done so.
   const cascade = found.some((privilege) => privilege.startsWith(option)) ? ' cascade' : '';
+  const grantors = [...new Set(extra.map((privilege) => privilege.split(grantedBy)[1] ?? ''))];
   return [
     ...(missing.length === 0
       ? []
       : [difference({ expected: words(missing), found: null }, bySql(grant(missing, object, to)))]),
-    ...(extra.length === 0
-      ? []
-      : [
-          difference(
-            { expected: null, found: words(extra) },
-            bySql(...revoke(extra, expected, object, to, cascade)),
-          ),
-        ]),
+    // First what was passed on: whoever did so has to have the right to it still.
+    ...grantors
+      .sort()
+      .reverse()
+      .map((grantor) => {
+        const suffix = grantor === '' ? '' : grantedBy + grantor;
+        const theirs = extra
+          .filter((privilege) => (privilege.split(grantedBy)[1] ?? '') === grantor)
+          .map((privilege) => privilege.slice(0, privilege.length - suffix.length));
+        const statements = revoke(theirs, suffix === '' ? expected : [], object, to, cascade);
+        return difference(
+          { expected: null, found: words(theirs) + suffix },
+          bySql(...(suffix === '' ? statements : [`set role ${grantor}`, ...statements, 'reset role'])),
+        );
+      }),
   ];
 }
 

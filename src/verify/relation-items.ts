@@ -9,7 +9,14 @@ const relations = `
       case relpersistence when 'u' then 'unlogged ' end,
       kind,
       case relkind when 'p' then ' partitioned by ' || pg_get_partkeydef(oid) end,
-      case when is_partition then ', a partition' end
+      case when is_partition then ', a partition' end,
+      -- Who may read a parent reads its children past their own policies.
+      (
+        select ', inheriting from ' || string_agg(inhparent::regclass::text, ', ' order by inhparent::regclass::text)
+        from pg_inherits
+        where inhrelid = relation.oid
+          and not is_partition
+      )
     )),
     'pg_class'::regclass,
     case when not is_partition then oid end,

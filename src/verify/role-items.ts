@@ -10,10 +10,11 @@ export const roleTables = `
     from pg_roles
     where rolname in ('crm_app', 'crm_worker', 'crm_reader')
   ),
-  membership (member_name, first, reached) as (
+  membership (member_name, first, grantor, reached) as (
     select
       rolname,
       roleid,
+      grantor,
       roleid
     from role
     inner join pg_auth_members
@@ -22,6 +23,7 @@ export const roleTables = `
     select
       member_name,
       first,
+      membership.grantor,
       roleid
     from membership
     inner join pg_auth_members
@@ -42,7 +44,7 @@ const owners = `
     object,
     'owner',
     object,
-    to_jsonb(case owner when $3 then 'the owner of crm_sync_log' else owner::regrole::text end),
+    to_jsonb(case owner when $3 then 'the owner of the tables' else owner::regrole::text end),
     null,
     null,
     null
@@ -61,7 +63,8 @@ const privileges = `
     jsonb_agg(distinct concat(
       case when option then 'grant option for ' end,
       lower(privilege_type),
-      ' (' || column_name || ')'
+      ' (' || column_name || ')',
+      ', granted by ' || case when grantor <> owner then grantor::regrole::text end
     )),
     null,
     null,
@@ -102,13 +105,23 @@ const roleAttributes = `
     null
   from role`;
 
-/** Those that let a role do what its policies do not: others are the host's to grant. */
+/**
+ * Those that let a role do what its policies do not: others are the host's to grant. Since PostgreSQL 16 it
+ * matters who has granted it, unless that was a superuser, for whom the first of them stands.
+ */
 const memberships = `
   select
     'role ' || member_name,
     'membership',
     quote_ident(rolname),
-    to_jsonb('through ' || min(first::regrole::text)),
+    to_jsonb(min(concat(
+      'through ',
+      first::regrole::text,
+      ', granted by ' || case
+        when current_setting('server_version_num')::integer >= 160000 and grantor <> 10
+          then grantor::regrole::text
+      end
+    ))),
     null,
     null,
     null
@@ -116,7 +129,7 @@ const memberships = `
   inner join pg_roles
     on oid = reached
   where rolname in ('crm_app', 'crm_worker', 'crm_reader')
-    or rolname in ('pg_read_all_data', 'pg_write_all_data')
+    or rolname in ('pg_read_all_data', 'pg_write_all_data', 'pg_maintain')
     or rolname in ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program')
     or oid = $3
     or rolsuper
@@ -137,55 +150,35 @@ const schemaUsage = `
 
 /** Who may create there can have what he creates run by the owner and by the worker. */
 const schemaCreation = `
-  select distinct
+  select
     format('schema %I', nspname),
     'schema creation',
-    case grantee when 0 then 'public' else grantee::regrole::text end,
-    to_jsonb(case grantee when nspowner then 'as its owner' else 'granted' end),
+    case creator when 0 then 'public' else creator::regrole::text end,
+    to_jsonb(min(concat(
+      case creator when nspowner then 'as its owner' else 'granted' end,
+      ' by ' || case when grantor <> nspowner then grantor::regrole::text end
+    ))),
     null::oid,
     null::oid,
     null::integer
   from pg_namespace
-  cross join aclexplode(coalesce(nspacl, acldefault('n', nspowner)))
+  cross join lateral (
+    select
+      grantee,
+      grantor
+    from aclexplode(nspacl)
+    where privilege_type = 'CREATE'
+      and grantee <> nspowner
+    union all
+    -- Who may always grant it to himself.
+    select
+      nspowner,
+      nspowner
+  ) as creators (creator, grantor)
   where pg_namespace.oid = $1
-    and privilege_type = 'CREATE'
-    and grantee <> $3
-    and (grantee = 0 or exists (select from held where pg_has_role(held.oid, grantee, 'usage')))`;
-
-/**
- * Of the database, or of a role that works in it: one of this schema's, which are for a transaction or a test,
- * or the one that stops triggers, and foreign keys with them.
- */
-const settings = `
-  select
-    case
-      when setrole = 0 and setdatabase = 0 then 'role all'
-      when setrole = 0 then format('database %I', current_database())
-      when setdatabase = 0 then format('role %s', setrole::regrole)
-      else format('role %s in database %I', setrole::regrole, current_database())
-    end,
-    'setting',
-    split_part(setting, '=', 1),
-    to_jsonb(substring(setting from '=(.*)$')),
-    null,
-    null,
-    null
-  from pg_db_role_setting
-  cross join unnest(setconfig) as setting
-  where setdatabase in (0, (select oid from pg_database where datname = current_database()))
-    and (setrole in (0, $3) or setrole in (select oid from held))
-    and (
-      lower(setting) ^@ 'crm_schema.'
-      or (setting ^@ 'session_replication_role=' and setting <> 'session_replication_role=origin')
-    )`;
+    and creator <> $3
+    and (creator = 0 or exists (select from held where pg_has_role(held.oid, creator, 'usage')))
+  group by nspname, creator`;
 
 /** All of who may do what, as selects to unite. */
-export const roleItems = [
-  owners,
-  privileges,
-  roleAttributes,
-  memberships,
-  schemaUsage,
-  schemaCreation,
-  settings,
-];
+export const roleItems = [owners, privileges, roleAttributes, memberships, schemaUsage, schemaCreation];

@@ -15,12 +15,11 @@ export async function readMigrations(
     `select
        oid::text,
        oid::regclass::text as name,
-       has_table_privilege(oid, 'select') as "isReadable"
+       -- No policy of somebody else's is run.
+       relowner = $2::oid and has_table_privilege(oid, 'select') as "isReadable"
      from pg_class
      where relnamespace = $1::oid
        and relkind = 'r'
-       -- No policy of somebody else's is run.
-       and relowner = $2::oid
        and '{id,name,run_on}' = (
          select array_agg(attname::text order by attname)
          from pg_attribute
@@ -69,15 +68,16 @@ export async function readPeriods(
   );
   const found: { subject: string }[] = [];
   for (const { isReadable } of tables) {
+    // Without a cast, which somebody may have made for a type of his own.
     const { rows } = isReadable
-      ? await client.query(`select subject::text from ${schema}.crm_retention`)
+      ? await client.query(`select subject from ${schema}.crm_retention`)
       : { rows: [{ subject: 'crm_sync_log' }, { subject: 'crm_sync_runs' }] };
     found.push(...rows);
   }
   return found.map(({ subject }) => ({
     object: `table ${schema}.crm_retention`,
     kind: 'period',
-    name: subject,
+    name: String(subject),
     definition: 'set',
   }));
 }

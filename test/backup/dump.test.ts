@@ -8,11 +8,11 @@ import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest';
 import { createHostTables, migrate, withClient } from '../../dev/database.js';
 import { syncLogListByConnection } from '../../src/index.js';
-import { verify } from '../../src/verify/index.js';
 import { catalog } from '../migrations/catalog.js';
 import { createSamples, queries, queryNames } from '../queries/every-query.js';
 import { type TestDatabase, useDatabase } from '../support/database.js';
 import { isMissing } from '../support/programs.js';
+import { differencesOf } from '../verify/support.js';
 import { findClients } from './clients.js';
 import { contents, deleteWhatMigrationsWrote, fill } from './support.js';
 
@@ -54,7 +54,7 @@ describe.skipIf(noClients)('a dump', () => {
   async function expectSame(restored: TestDatabase, from = source): Promise<void> {
     expect(await withClient(restored.url, comparable)).toEqual(await withClient(from.url, comparable));
     expect(await contents(restored.pool)).toEqual(await contents(from.pool));
-    expect(await withClient(restored.url, verify)).toEqual([]);
+    expect(await withClient(restored.url, differencesOf)).toEqual([]);
   }
 
   /** Expects a database to go on where the dumped one was. */

@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
-import { verify } from '../../src/verify/index.js';
 import { catalog } from '../migrations/catalog.js';
 import { expectRefused, migrations } from '../migrations/support.js';
+import { differencesOf } from '../verify/support.js';
 import { behaviourOf, contentsOf, type Shape, shapeOf } from './behaviour.js';
 import { install, migrateTo, useInstallation, useLogins } from './installation.js';
 import { releases } from './releases.js';
@@ -31,7 +31,7 @@ describe.each(releases)('from $version', (release) => {
     expect(await contentsOf(after.pool, shape)).toEqual(data);
     await migrateTo(after, logins);
     expect(await catalog(after.pool)).toEqual(await catalog(fresh.pool));
-    expect(await withClient(after.url, verify)).toEqual([]);
+    expect(await withClient(after.url, differencesOf)).toEqual([]);
     expect(await contentsOf(after.pool, shape)).toEqual(data);
   });
 

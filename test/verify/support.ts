@@ -1,12 +1,17 @@
 import type pg from 'pg';
 import type { Difference } from '../../src/verify/index.js';
-import { findDifferences } from '../../src/verify/index.js';
+import { verification, verify } from '../../src/verify/index.js';
+
+/** What differs, for a connection of its own. */
+export async function differencesOf(client: pg.ClientBase): Promise<Difference[]> {
+  return (await verify(client)).differences;
+}
 
 /** What differs within the client's transaction, whose settings stay as they are. */
 export async function differencesIn(client: pg.ClientBase): Promise<Difference[]> {
   await client.query('savepoint before_verify');
   try {
-    return await findDifferences(client);
+    return (await verification(client)).differences;
   } finally {
     await client.query('rollback to savepoint before_verify');
   }

@@ -1,14 +1,16 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { describe, expect, inject, onTestFinished, test } from 'vitest';
-import { migrate, withClient } from '../../dev/database.js';
+import { createHostTables, migrate, withClient } from '../../dev/database.js';
+import { startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
 import { verify } from '../../src/verify/index.js';
 import { catalog } from '../migrations/catalog.js';
 import { rolledBack } from '../migrations/support.js';
 import { useDatabase } from '../support/database.js';
 import { beginLog } from '../support/old-log.js';
 import { useMember } from '../support/roles.js';
-import { differencesIn } from './support.js';
+import { differencesIn, differencesOf } from './support.js';
 
 const database = useDatabase();
 const { url, pool } = database;
@@ -20,12 +22,16 @@ const stranger = useMember(database, undefined, 1);
 async function verifyWith(to: string, settings: string) {
   return withClient(to, async (client) => {
     await client.query(settings);
-    return verify(client);
+    return differencesOf(client);
   });
 }
 
 test('finds nothing in a database that was just migrated', async () => {
-  expect(await withClient(url, verify)).toEqual([]);
+  expect(await withClient(url, verify)).toEqual({
+    schema: 'public',
+    owner: expect.any(String),
+    differences: [],
+  });
 });
 
 test.each([
@@ -34,12 +40,12 @@ test.each([
 ])('shows %s what it shows the owner', async (_, users) => {
   const client = await users.connect();
   onTestFinished(() => client.release());
-  expect(await verify(client)).toEqual([]);
+  expect(await differencesOf(client)).toEqual([]);
   await pool.query('alter table crm_sync_runs disable row level security');
   try {
-    const expected = await withClient(url, verify);
+    const expected = await withClient(url, differencesOf);
     expect(expected).toHaveLength(1);
-    expect(await verify(client)).toEqual(expected);
+    expect(await differencesOf(client)).toEqual(expected);
   } finally {
     await pool.query('alter table crm_sync_runs enable row level security');
   }
@@ -108,6 +114,129 @@ test('leaves to the host what concerns nobody whom policies hold', async () => {
       );
     }
     expect(await differencesIn(client)).toEqual([]);
+  });
+});
+
+test('says nothing of what is just being made or dropped', async () => {
+  await withClient(url, async (client) => {
+    for (let months = 4; months < 24; months += 1) {
+      const made = pool.query('select crm_sync_log_ensure_partitions($1::integer)', [months]);
+      await sleep(60 * Math.random());
+      expect(await differencesOf(client)).toEqual([]);
+      await made;
+    }
+  });
+});
+
+test('looks again where something has gone while it was read', async () => {
+  await withClient(url, async (client) => {
+    let failures = 2;
+    const failing = {
+      query(text: string, values?: unknown[]) {
+        if (
+          text.startsWith('begin') ||
+          text === 'rollback' ||
+          failures === 0 ||
+          !text.includes('pg_inherits')
+        ) {
+          return client.query(text, values);
+        }
+        failures -= 1;
+        throw Object.assign(new Error('cache lookup failed for relation 1'), { code: 'XX000' });
+      },
+    };
+    expect((await verify(failing)).differences).toEqual([]);
+    expect(failures).toBe(0);
+    failures = 5;
+    await expect(verify(failing)).rejects.toMatchObject({ code: 'XX000' });
+  });
+});
+
+test('waits five seconds for who locks a table, and no longer', async () => {
+  const holder = await pool.connect();
+  try {
+    await holder.query('begin; lock table crm_sync_failures in access exclusive mode');
+    await expect(withClient(url, verify)).rejects.toMatchObject({ code: '55P03' });
+  } finally {
+    await holder.query('rollback');
+    holder.release();
+  }
+});
+
+test('tells what the server itself is set to', async () => {
+  const server = await startEmbeddedPostgres(String(inject('serverMajorVersion')), {
+    settings: { session_replication_role: 'replica' },
+  });
+  onTestFinished(() => server.stop());
+  await withClient(server.url, async (client) => {
+    await createHostTables(client);
+    await migrate(client);
+    expect(await differencesOf(client)).toMatchObject([
+      {
+        name: 'session_replication_role of the server',
+        found: 'replica',
+        advice: expect.stringContaining('alter system reset session_replication_role'),
+      },
+    ]);
+  });
+});
+
+test('runs no cast of a type that somebody put in place of a text', async () => {
+  await rolledBack(pool, async (client) => {
+    await client.query(
+      `create type subject as (value text);
+       create function planted(subject) returns text language plpgsql as $$ begin raise exception 'planted'; end $$;
+       create cast (subject as text) with function planted(subject) as implicit;
+       drop table crm_retention;
+       create table crm_retention (subject subject, keep_days integer);
+       insert into crm_retention values (row('x'), 1)`,
+    );
+    expect(await differencesIn(client)).toContainEqual(
+      expect.objectContaining({ kind: 'column', name: 'public.crm_retention.subject' }),
+    );
+  });
+});
+
+test('runs no policy of somebody else', async () => {
+  await rolledBack(pool, async (client) => {
+    const stranger = `crm_test_${randomBytes(6).toString('hex')}`;
+    await client.query(
+      `create role ${stranger};
+       create role ${stranger}_reader in role crm_reader;
+       grant create on schema public to ${stranger};
+       create function planted() returns boolean language plpgsql as $$ begin raise exception 'planted'; end $$;
+       drop policy crm_retention_reader_policy on crm_retention;
+       create policy planted on crm_retention using (planted());
+       alter table crm_retention owner to ${stranger};
+       create policy planted on pgmigrations using (planted());
+       alter table pgmigrations owner to ${stranger};
+       alter table pgmigrations enable row level security;
+       grant select on crm_retention, pgmigrations to ${stranger}_reader;
+       set local role ${stranger}_reader`,
+    );
+    const found = await differencesIn(client);
+    expect(found).toContainEqual(
+      expect.objectContaining({ kind: 'owner', name: 'table public.crm_retention' }),
+    );
+    expect(found.filter(({ name }) => name.includes('pgmigrations'))).toEqual([]);
+  });
+});
+
+test.each([
+  ['is of a part of the rows', 'unique (organisation_id, id) where name <> $x$y$x$'],
+  ['is of an expression', 'unique (organisation_id, (id::text))'],
+  ['may be broken for a while', null],
+])('takes no index on contacts for what the foreign keys need that %s', async (_, definition) => {
+  await rolledBack(pool, async (client) => {
+    await client.query('drop index contacts_organisation_id_id_key cascade');
+    await client.query(
+      definition === null
+        ? 'alter table contacts add constraint theirs unique (organisation_id, id) deferrable'
+        : `create ${definition.replace('unique ', 'unique index theirs on contacts ')}`,
+    );
+    expect(await differencesIn(client)).toContainEqual(
+      expect.objectContaining({ kind: 'host index', found: null }),
+    );
   });
 });
 
@@ -232,7 +361,10 @@ describe('in another schema, of another owner', () => {
     await withClient(other.url, async (client) => {
       await client.query(`set session authorization ${quoted}; ${path}`);
       await migrate(client, 'up', undefined, [schema, 'public']);
-      expect(await verify(client)).toEqual([]);
+      expect(await verify(client)).toEqual({ schema: '"CRM data"', owner: quoted, differences: [] });
+      await client.query(`set search_path = ${pg.escapeIdentifier(schema)}`);
+      expect(await differencesOf(client)).toEqual([]);
+      await client.query(path);
 
       await client.query(
         `drop index crm_sync_runs_expires_at_idx;
@@ -244,13 +376,13 @@ describe('in another schema, of another owner', () => {
          comment on table crm_retention is null;
          revoke select on crm_sync_runs from crm_reader`,
       );
-      const differences = await verify(client);
+      const differences = await differencesOf(client);
       expect(differences).toHaveLength(8);
       await client.query('set search_path = pg_catalog');
       for (const statement of differences.flatMap(({ statements }) => statements))
         await client.query(statement);
       await client.query(path);
-      expect(await verify(client)).toEqual([]);
+      expect(await differencesOf(client)).toEqual([]);
     });
   });
 });
