@@ -15,10 +15,10 @@ export interface OwnConnection {
  * @throws CrmSchemaError `invalid_input` for a pool, and where a transaction is open, which would end with it
  */
 export async function checkOwnConnection(client: OwnConnection): Promise<void> {
-  if ('totalCount' in client) {
+  if (typeof client?.query !== 'function' || 'totalCount' in client) {
     throw new CrmSchemaError(
       'invalid_input',
-      'client: has to be a connection of its own, not a pool: new pg.Client(…), or what pool.connect() gives.',
+      'client: has to be a connection of its own, not a pool: new pg.Client(…), connected, or what pool.connect() gives.',
     );
   }
   const { rows } = await client.query('select now() <> statement_timestamp() as "isOpen"');

@@ -41,7 +41,8 @@ export async function withConnection<Result>(
     throw new Error('DATABASE_URL is not a URL: it has to be postgres://user:password@host:5432/database.');
   }
   const client = newClient({
-    ...(url === '' ? {} : { connectionString: checkedTls(url), application_name: 'crm-schema' }),
+    ...(url === '' ? {} : { connectionString: checkedTls(url) }),
+    fallback_application_name: 'crm-schema',
     connectionTimeoutMillis: 10_000,
     ...limits,
   });

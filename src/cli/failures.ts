@@ -6,6 +6,9 @@ export const exitCodes = { done: 0, failed: 1, usage: 2, unmet: 3 } as const;
 /** What was asked about is not there, which is no failure: ends with the exit code `unmet`. */
 export class Lacking extends Error {}
 
+const timedOut =
+  'The server ended the session by a timeout of its own: raise what it names, at least for this user. What was done stays.';
+
 const lost = 'The connection to the database was lost. What was done stays; run it again for the rest.';
 
 const outdated =
@@ -40,6 +43,13 @@ const serverAdvice: Record<string, string> = {
   // Ended by an administrator, by the crash of another session, or by a shutdown.
   '57P01': lost,
   '57P02': lost,
+  // idle_in_transaction_session_timeout, transaction_timeout and idle_session_timeout.
+  '25P03': timedOut,
+  '25P04': timedOut,
+  '57P05': timedOut,
+  '57014':
+    'A statement was cancelled, or took longer than statement_timeout lets it: run it again, best in a quiet hour.',
+  '40P01': 'Another session was in the way, and each waited for the other: run it again.',
   ECONNRESET: lost,
   EPIPE: lost,
   '57P03': 'The database is starting up or shutting down: try again in a moment.',

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
+import { endlessIdling } from '../migrations/lock.js';
 import { withConnection } from './database.js';
 import { span } from './times.js';
 
@@ -9,7 +10,9 @@ import { span } from './times.js';
  */
 export function withWatcher<Result>(work: (watcher: pg.Client) => Promise<Result>): Promise<Result> {
   return withConnection(async (watcher) => {
-    await watcher.query('set search_path = pg_catalog');
+    // Nor as a role that the user takes on: only the user himself may cancel what his other session does.
+    await watcher.query('set role none; set search_path = pg_catalog');
+    await watcher.query(endlessIdling);
     return work(watcher);
   });
 }
@@ -103,7 +106,9 @@ const usingTransactions = `
 
 /** The server's processes in words: `process 4242 (psql, idle in transaction for 12 min)`. */
 export async function processes(client: pg.Client, pids: readonly number[]): Promise<string> {
-  return (await describe(client, 'pid = any ($1)', [pids])).join(' and ') || 'another session';
+  // What cannot be found out is not said.
+  const found = await describe(client, 'pid = any ($1)', [pids]).catch(() => []);
+  return found.join(' and ') || 'another session';
 }
 
 /** Sessions in words, without what they do: a query may hold what is nobody's business. */

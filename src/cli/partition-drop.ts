@@ -75,8 +75,11 @@ export async function dropExpired(
       if (Date.now() - failedSince >= 1000 * seconds) {
         // Whatever happens next, events of that time are not to be refused for longer than they must.
         if (run.hasDetached) await coverPast(client).catch(() => {});
+        const isOpen =
+          run.hasDetached &&
+          (await readLog(client)).partitions.some(({ standing }) => standing === 'detaching');
         const reason = error.code === '55P03' || error.code === '57014' ? waits.last : error.message;
-        throw new Error(givenUp(`${step.kind} ${step.target}`, seconds, reason));
+        throw new Error(givenUp(`${step.kind} ${step.target}`, seconds, reason, isOpen));
       }
       await sleep(200 + 300 * Math.random());
     }
@@ -116,17 +119,23 @@ function next(log: PartitionedLog, run: Run): Step | undefined {
   if (first !== undefined && first.from !== null && (past === undefined || !run.hasDetached)) {
     return step('cover the past of', first, () => coverPast(client));
   }
-  if (past !== undefined) return step('detach', past, () => detach(past, run, first?.from === null));
+  // From the first one on until the past is covered, events of that time are refused: so not while somebody is
+  // in the way of any. Once it has begun, it is best over soon.
+  const others = first?.from === null ? expired(log) : [];
+  if (past !== undefined) return step('detach', past, () => detach(past, run, others));
   const [detached] = left;
   return detached && step('drop', detached, () => drop(detached, run));
 }
 
-async function detach({ sqlName, name, oid }: LogPartition, run: Run, isWhole: boolean): Promise<void> {
+async function detach(
+  { sqlName, name, oid }: LogPartition,
+  run: Run,
+  unusedFirst: readonly LogPartition[],
+): Promise<void> {
   const { client } = run;
-  // From here until the past is covered, events of that time are refused: so not while somebody is in the
-  // way. Once it has begun, it is best over soon.
-  if (isWhole) {
-    await unused(run, `detach ${name}`, { used: ['crm_sync_log', sqlName], written: ['crm_connections'] });
+  if (unusedFirst.length > 0) {
+    const used = ['crm_sync_log', ...unusedFirst.map((partition) => partition.sqlName)];
+    await unused(run, `detach ${name}`, { used, written: ['crm_connections'] });
   }
   const { rows } = await client.query("select pg_catalog.obj_description($1::oid, 'pg_class') as comment", [
     oid,
@@ -170,6 +179,8 @@ async function unused({ client, seconds }: Run, purpose: string, tables: Paramet
   if (users.length > 0) throw new Error(givenUp(purpose, seconds, users.join(' and ')));
 }
 
-function givenUp(purpose: string, seconds: number, whom: string): string {
-  return `Could not ${purpose} within ${seconds} s, because of ${whom}. Nothing is lost: run it again when that has ended.`;
+/** @param isOpen whether events of the months that were begun are refused meanwhile */
+function givenUp(purpose: string, seconds: number, whom: string, isOpen = false): string {
+  const state = isOpen ? 'Until it is run again, events past their time are refused' : 'Nothing is lost';
+  return `Could not ${purpose} within ${seconds} s, because of ${whom}. ${state}: run it again when that has ended.`;
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { CrmSchemaError } from '../errors.js';
 
 /** The root of the package, from `src` as from `dist`. */
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -21,10 +22,15 @@ export interface MigrationFile {
   release: MigrationRelease;
 }
 
-/** The migrations of this package, in the order in which they go up. */
+/**
+ * The migrations of this package, in the order in which they go up.
+ *
+ * @throws CrmSchemaError `migration_refused` where the package is not whole, as when a bundler has left out what is
+ * no JavaScript
+ */
 export async function readMigrations(): Promise<MigrationFile[]> {
-  const checksums = await releasedChecksums();
-  const names = (await readdir(migrationsDirectory)).filter((file) => file.endsWith('.sql')).toSorted();
+  const [checksums, names] = await Promise.all([releasedChecksums(), fileNames()]).catch(() => incomplete());
+  if ([...checksums.keys()].some((path) => !names.includes(basename(path)))) incomplete();
   return Promise.all(
     names.map(async (file) => {
       const path = join(migrationsDirectory, file);
@@ -41,6 +47,17 @@ export async function readMigrations(): Promise<MigrationFile[]> {
       };
     }),
   );
+}
+
+function incomplete(): never {
+  throw new CrmSchemaError(
+    'migration_refused',
+    'Files of this package are missing: install it again, and let a bundler leave it outside.',
+  );
+}
+
+async function fileNames(): Promise<string[]> {
+  return (await readdir(migrationsDirectory)).filter((file) => file.endsWith('.sql')).toSorted();
 }
 
 /** By path, from the file that `sha256sum --check` reads. */

@@ -26,14 +26,27 @@ export async function underMigrationLock<Result>(
   await checkOwnSession(client);
   // Loaded when somebody migrates: it takes a while.
   const { PG_MIGRATE_LOCK_ID: id } = await import('node-pg-migrate/runner');
-  await lock(client, id, options);
+  const { rows } = await client.query(endlessIdling);
   try {
+    await lock(client, id, options);
     return await work();
   } finally {
     // If the connection is lost, so is the lock.
     await client.query(`select pg_advisory_unlock(${id})`).catch(() => {});
+    for (const { name, setting } of rows) {
+      await client.query('select set_config($1::text, $2::text, false)', [name, setting]).catch(() => {});
+    }
   }
 }
+
+/** For a session that waits, and pauses between attempts; returns what was set before. */
+export const endlessIdling = `
+  select
+    name,
+    setting,
+    set_config(name, '0', false)
+  from pg_catalog.pg_settings
+  where name = 'idle_session_timeout'`;
 
 /** A pooler tells its clients another process than the one that serves them, which may change. */
 async function checkOwnSession(client: OwnConnection): Promise<void> {

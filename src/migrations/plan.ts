@@ -2,6 +2,7 @@ import type { Migration } from 'node-pg-migrate/migration';
 import type { RunnerOption } from 'node-pg-migrate/runner';
 import { CrmSchemaError } from '../errors.js';
 import type { OwnConnection } from '../own-connection.js';
+import { checkWholeNumber } from '../validation.js';
 import { type MigrationFile, readMigrations } from './files.js';
 import { type MigrationStatus, type MigrationsTable, migrationStatus, sqlName } from './status.js';
 
@@ -55,8 +56,12 @@ export async function planOf(
   { to, migrationsTable }: MigrationTarget,
 ): Promise<MigrationPlan> {
   const files = await readMigrations();
+  if (to !== undefined) checkWholeNumber({ field: 'to' }, to, 0, 9999);
   if (to !== undefined && to !== 0 && !files.some(({ number }) => number === to)) {
-    throw new CrmSchemaError('invalid_input', `There is no migration ${to}: the last is ${files.length}.`);
+    throw new CrmSchemaError(
+      'invalid_input',
+      `to has to be the number of a migration, not ${to}: the last is ${files.at(-1)?.name}.`,
+    );
   }
   const status = await migrationStatus(client, { migrationsTable });
   const standingOf = new Map(status.migrations.map(({ name, standing }) => [name, standing]));

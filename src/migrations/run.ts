@@ -70,10 +70,11 @@ export function migrateUp(client: OwnConnection, options: MigrateOptions = {}): 
  * @throws CrmSchemaError `migration_refused`, `migration_failed`, `invalid_input` (also for a pool, and where a
  *   transaction is open); the signal's reason
  */
-export function migrateDown(
+export async function migrateDown(
   client: OwnConnection,
   options: MigrateOptions & { to: number },
 ): Promise<MigrationResult> {
+  checkWholeNumber({ field: 'to' }, options?.to, 0, 9999);
   return migrate(client, 'down', options);
 }
 

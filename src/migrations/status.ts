@@ -18,7 +18,7 @@ export interface MigrationStatus {
   migrationsTable: string;
   /** Whether that table is there: it comes with the first migration. */
   hasTable: boolean;
-  /** Those of this package and those that are recorded, in order. */
+  /** Those of this package and those of a newer one that are recorded, in order. */
   migrations: MigrationState[];
   /** Whether all of it is applied, and nothing is edited, unknown or out of order. */
   isCurrent: boolean;
@@ -73,8 +73,9 @@ function statusOf(
   where: Pick<MigrationStatus, 'schema' | 'migrationsTable' | 'hasTable'>,
 ): MigrationStatus {
   const known = new Map(files.map((file) => [file.name, file]));
-  const names = [...new Set([...known.keys(), ...recorded.keys()])].toSorted();
-  const last = [...recorded.keys()].toSorted().at(-1) ?? '';
+  const ofThisPackage = [...recorded.keys()].filter((name) => known.has(name) || isOfThisPackage(name));
+  const names = [...new Set([...known.keys(), ...ofThisPackage])].toSorted();
+  const last = ofThisPackage.toSorted().at(-1) ?? '';
   const migrations = names.map((name): MigrationState => {
     const file = known.get(name);
     const standing = file === undefined ? 'unknown' : recorded.has(name) ? 'applied' : 'pending';
@@ -91,6 +92,11 @@ function statusOf(
     migrations,
     isCurrent: migrations.every(({ standing, release }) => standing === 'applied' && release !== 'edited'),
   };
+}
+
+/** Whether a migration that is not known here is one of ours: the host may count its own in the same table. */
+export function isOfThisPackage(name: string): boolean {
+  return /^\d{4}_/.test(name);
 }
 
 /** The names that are recorded, each with its time. */

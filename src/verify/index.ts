@@ -5,6 +5,7 @@
  */
 import { CrmSchemaError } from '../errors.js';
 import { farewell } from '../farewell.js';
+import { isOfThisPackage } from '../migrations/status.js';
 import { checkOwnConnection, type OwnConnection } from '../own-connection.js';
 import { findInstallation, type Item, type Place, readItems } from './catalog.js';
 import { compare } from './compare.js';
@@ -108,7 +109,7 @@ function comparableMigrations(expected: readonly Item[], found: readonly Item[])
   const ours = expected.filter(isMigration).map(({ name }) => name);
   const isCounted = found.some((item) => isMigration(item) && ours.includes(item.name));
   const isOurs = ({ name }: Item) =>
-    ours.includes(name) || (/^\d{4}_/.test(name) && ours.every((other) => other < name));
+    ours.includes(name) || (isOfThisPackage(name) && ours.every((other) => other < name));
   return [
     expected.filter((item) => !isMigration(item) || isCounted),
     found.filter((item) => !isMigration(item) || (isCounted && isOurs(item))),

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PG_MIGRATE_LOCK_ID, runner } from 'node-pg-migrate';
@@ -258,6 +259,39 @@ describe('an interruption', () => {
     await expectWhole(url);
   });
 
+  test('by a signal stops the statement that is under way, also for who takes on another role', async () => {
+    const url = await freshDatabase();
+    const name = `crm_test_${randomBytes(6).toString('hex')}`;
+    await withClient(url, (client) =>
+      client.query(
+        `create role ${name}_owner;
+         create role ${name} login password 'test' in role ${name}_owner;
+         alter role ${name} set role = ${name}_owner;
+         grant create on schema public to ${name}_owner;
+         create function run_long() returns event_trigger language plpgsql as 'begin perform pg_sleep(50); end';
+         create event trigger long on ddl_command_start when tag in ('CREATE TABLE') execute function run_long()`,
+      ),
+    );
+    const his = new URL(url);
+    his.username = name;
+    his.password = 'test';
+    const { child, ended } = start(his.href);
+    await until(
+      url,
+      "exists (select from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep')",
+    );
+    child.kill('SIGTERM');
+    expect(await ended).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(
+        /Interrupted: what was under way is rolled back\. Run it again for the rest\.\n$/,
+      ),
+    });
+    await withClient(url, (client) =>
+      client.query(`drop owned by ${name}_owner; drop role ${name}; drop role ${name}_owner`),
+    );
+  }, 40_000);
+
   test('by the server keeps what was done, and says to run it again', async () => {
     const url = await freshDatabase();
     await start(url, '--to', '5').ended;
@@ -276,5 +310,30 @@ describe('an interruption', () => {
     });
     expect(await start(url).ended).toMatchObject({ code: 0 });
     await expectWhole(url);
+  });
+});
+
+test('waits and pauses for longer than a session may be idle, which is as before when it has ended', async () => {
+  const url = await freshDatabase();
+  await withClient(url, async (client) => {
+    await client.query("set idle_session_timeout = '250ms'");
+    await withClient(url, async (other) => {
+      await other.query(`select pg_advisory_lock(${PG_MIGRATE_LOCK_ID})`);
+      const migrated = migrateUp(client, {
+        to: 1,
+        onProgress: async ({ step }) => {
+          if (step !== 'waiting') return;
+          await sleep(1000);
+          await other.query(`select pg_advisory_unlock(${PG_MIGRATE_LOCK_ID})`);
+        },
+      });
+      expect((await migrated).migrations).toHaveLength(1);
+      // The lock is free again, though the session goes on.
+      const { rows } = await other.query(`select pg_try_advisory_lock(${PG_MIGRATE_LOCK_ID}) as "isFree"`);
+      expect(rows).toEqual([{ isFree: true }]);
+    });
+    expect((await client.query('show idle_session_timeout')).rows).toEqual([
+      { idle_session_timeout: '250ms' },
+    ]);
   });
 });

@@ -1,9 +1,9 @@
-import { appendFile } from 'node:fs/promises';
+import { appendFile, rename } from 'node:fs/promises';
 import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { migrate, projectPath, withClient } from '../../dev/database.js';
-import { migrateUp, migrationPlan, type OwnConnection } from '../../src/migrations/index.js';
+import { migrateDown, migrateUp, migrationPlan, type OwnConnection } from '../../src/migrations/index.js';
 import { catalog } from '../migrations/catalog.js';
 import { migrations } from '../migrations/support.js';
 import { connect } from '../support/connection.js';
@@ -354,6 +354,37 @@ describe('status', () => {
   });
 });
 
+test('goes by its own migrations alone where the host counts others in the same table', async () => {
+  const url = await freshDatabase();
+  const table = ['--migrations-table', 'pgmigrations'];
+  await migrateCli(url, ['up', '--to', '10', ...table]);
+  await withClient(url, (client) =>
+    client.query("insert into pgmigrations (name, run_on) values ('1700000000000_add_users', now())"),
+  );
+  expect(await migrateCli(url, ['up', ...table])).toMatchObject({ code: 0 });
+  expect(await migrateCli(url, ['status', '--check', ...table])).toMatchObject({ code: 0 });
+  expect(await migrateCli(url, ['down', '--to', '10', ...table], { NODE_ENV: 'test' })).toMatchObject({
+    code: 0,
+  });
+});
+
+describe('a package of which files are missing', () => {
+  const copy = useBuiltCli();
+
+  test.each([`migrations/${names.at(-1)}.sql`, 'migrations.sha256'])('migrates nothing: %s', async (path) => {
+    const url = await freshDatabase();
+    await rename(`${copy.folder}/${path}`, `${copy.folder}/elsewhere`);
+    for (const command of ['up', 'status', 'plan']) {
+      expect(await copy.run(url, ['migrate', command])).toEqual({
+        code: 1,
+        stdout: '',
+        stderr: 'Files of this package are missing: install it again, and let a bundler leave it outside.\n',
+      });
+    }
+    await rename(`${copy.folder}/elsewhere`, `${copy.folder}/${path}`);
+  });
+});
+
 describe('a package that was edited since its release', () => {
   const copy = useBuiltCli();
   const migrateEdited = (url: string, ...args: string[]) => copy.run(url, ['migrate', ...args]);
@@ -395,21 +426,24 @@ describe('down', () => {
     });
   });
 
-  test.each([[{}], [{ NODE_ENV: 'staging' }]])('refuses where it may be production: %j', async (env) => {
-    const url = await freshDatabase();
-    await migrateCli(url, ['up', '--to', '2']);
-    expect(await migrateCli(url, ['down', '--to', '0'], env)).toEqual({
-      code: 2,
-      stdout: '',
-      stderr:
-        'error: this may be production, as NODE_ENV is not development or test: --allow-production to go down all the same\n',
-    });
-    expect(await recorded(url)).toEqual(names.slice(0, 2));
-    expect(await migrateCli(url, ['down', '--to', '1', '--allow-production'], env)).toMatchObject({
-      code: 0,
-    });
-    expect(await recorded(url)).toEqual(names.slice(0, 1));
-  });
+  test.each([[{}], [{ NODE_ENV: 'staging' }], [{ NODE_ENV: 'latest' }]])(
+    'refuses where it may be production: %j',
+    async (env) => {
+      const url = await freshDatabase();
+      await migrateCli(url, ['up', '--to', '2']);
+      expect(await migrateCli(url, ['down', '--to', '0'], env)).toEqual({
+        code: 2,
+        stdout: '',
+        stderr:
+          'error: this may be production, as NODE_ENV is not development or test: --allow-production to go down all the same\n',
+      });
+      expect(await recorded(url)).toEqual(names.slice(0, 2));
+      expect(await migrateCli(url, ['down', '--to', '1', '--allow-production'], env)).toMatchObject({
+        code: 0,
+      });
+      expect(await recorded(url)).toEqual(names.slice(0, 1));
+    },
+  );
 
   test('refuses while there are rows to lose, before it reverts anything, with the hint that lets them go', async () => {
     const url = await freshDatabase();
@@ -454,4 +488,29 @@ describe('a wrong call', () => {
     expect(stderr).toMatch(/^error: [^\n]+\n$/);
     expect(stderr).toContain(message);
   });
+});
+
+test.each([
+  ['no number', { to: '3' }, /^to has to be a whole number from 0 to 9999/],
+  [
+    'no migration',
+    { to: 4711 },
+    new RegExp(`^to has to be the number of a migration, not 4711: the last is ${last}\\.$`),
+  ],
+])('a program that asks for what is %s is told so', async (_, options, message) => {
+  await withClient(stock.url, async (client) => {
+    const refusal = { code: 'invalid_input', message: expect.stringMatching(message) };
+    const target = { migrationsTable: 'pgmigrations', ...(options as { to: number }) };
+    await expect(migrateUp(client, target)).rejects.toMatchObject(refusal);
+    await expect(migrateDown(client, target)).rejects.toMatchObject(refusal);
+  });
+});
+
+test('a program that gives no client, or not where to go, is told so', async () => {
+  const code = 'invalid_input';
+  await expect(migrateUp(undefined as never)).rejects.toMatchObject({ code });
+  await expect(migrateUp({} as never)).rejects.toMatchObject({ code });
+  await expect(
+    withClient(stock.url, (client) => migrateDown(client, undefined as never)),
+  ).rejects.toMatchObject({ code });
 });

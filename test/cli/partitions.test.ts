@@ -424,6 +424,18 @@ describe('partitions drop', () => {
     });
   });
 
+  test('begins with none while somebody uses a later one that is past its time, too', async () => {
+    await withClient(url, async (idle) => {
+      await idle.query(`begin; select from ${monthName(past[1] ?? 0)} limit 1`);
+      const { code, stderr } = await run(['drop', '--wait', '2']);
+      expect({ code, stderr }).toEqual({
+        code: 1,
+        stderr: expect.stringMatching(/^Could not detach .* Nothing is lost: /),
+      });
+      expect(await partitionNames(pool)).toHaveLength(monthsAgo + 5);
+    });
+  });
+
   test('while a transaction uses the connections, detaches but does not drop, and nobody waits behind it', async () => {
     await withClient(url, async (idle) => {
       await idle.query('begin; select from crm_connections limit 1');

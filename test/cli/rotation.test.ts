@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { databaseUrl } from '../../dev/database.js';
 import { showProgress } from '../../src/cli/progress.js';
 import { credentialsGet, generateKey, KeyRing } from '../../src/credentials/index.js';
@@ -329,6 +329,15 @@ test('lacking keys alone end a rotation with exit code 3', async () => {
 
 test('rotates at READ COMMITTED, whatever the role has for a default', async () => {
   await connectMany(3);
+  await pool.query(
+    `create function refuse_level() returns trigger language plpgsql as $$
+       begin
+         if current_setting('transaction_isolation') <> 'read committed' then raise exception 'not at this level'; end if;
+         return new;
+       end $$;
+     create trigger refuse_level before update on crm_connections for each row execute function refuse_level()`,
+  );
+  onTestFinished(async () => void (await pool.query('drop function refuse_level cascade')));
   const env = { ...environment(), PGOPTIONS: '-c default_transaction_isolation=serializable' };
   const { ended } = startCli(['credentials', 'rotate', '--batch-size', '1'], env);
   expect(await ended).toMatchObject({ code: 0 });

@@ -1,5 +1,6 @@
 import type pg from 'pg';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { explain } from '../../src/cli/failures.js';
 import type { LockWaits } from '../../src/cli/lock-waits.js';
 import { MigrationLog } from '../../src/cli/migrate-log.js';
 import { forReader } from '../../src/cli/text.js';
@@ -51,4 +52,30 @@ test('what migrate says on the way keeps to the width of a terminal, and to one 
     expect(lines.join(' ')).toMatch(/idle in transaction for 12 min\); attempt 2 of 10 in 1\.23 s/);
     expect(Math.max(...lines.map((line) => line.length)) <= 80).toBe(isTTY);
   }
+});
+
+test('in a log, says every ten seconds for how long a migration has been running', async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const said: string[] = [];
+  const log = new MigrationLog('applied', { isTTY: false, write: (text) => said.push(String(text)) > 0 });
+  await log.add({ step: 'started', name: '0003_create_crm_sync_log' }, {} as pg.Client, {} as LockWaits);
+  vi.advanceTimersByTime(65_000);
+  log.end();
+  vi.advanceTimersByTime(65_000);
+  expect(said).toHaveLength(6);
+  expect(said.at(-1)).toMatch(/ 0003_create_crm_sync_log: 1:00\n$/);
+});
+
+const codes = '53200 57P02 57P05 25P03 25P04 57014 40P01 55P03 CERT_HAS_EXPIRED ERR_TLS_CERT_ALTNAME_INVALID';
+test.each(codes.split(' '))('says what to do about %s, not what the server says', (code) => {
+  const said = explain(Object.assign(new Error('the words of the server'), { code }));
+  expect(said).toMatch(/^[A-Z][^\n]+\.$/);
+  expect(said).not.toContain('the words of the server');
+});
+
+test('knows a connection that was lost before the next statement was sent', () => {
+  expect(explain(new Error('Client has encountered a connection error and is not queryable'))).toMatch(
+    /^The connection to the database was lost\. /,
+  );
 });

@@ -6,6 +6,7 @@ import { useDatabase } from '../support/database.js';
 
 const { url, pool } = useDatabase();
 const older = useDatabase('host');
+const owner = new URL(url).username;
 const { version } = JSON.parse(await readFile(projectPath('package.json'), 'utf8'));
 
 function run(args: readonly string[] = [], to = url, env: Record<string, string> = {}): Promise<Run> {
@@ -25,11 +26,14 @@ async function damaged(sql: string, mended: string, work: () => Promise<void>): 
 test('says in one line that nothing differs', async () => {
   expect(await run()).toEqual({
     code: 0,
-    stdout: `The database is as version ${version} expects it.\n`,
+    stdout: `Schema public of ${owner} is as version ${version} expects it.\n`,
     stderr: '',
   });
   const { code, stdout } = await run(['--json']);
-  expect({ code, document: JSON.parse(stdout) }).toEqual({ code: 0, document: { version, differences: [] } });
+  expect({ code, document: JSON.parse(stdout) }).toEqual({
+    code: 0,
+    document: { version, schema: 'public', owner, differences: [] },
+  });
 });
 
 test('says what differs, what was expected, and the SQL that mends it', async () => {
@@ -41,7 +45,7 @@ test('says what differs, what was expected, and the SQL that mends it', async ()
     async () => {
       const { code, stdout, stderr } = await run();
       expect({ code, stderr }).toEqual({ code: 3, stderr: '' });
-      expect(stdout).toBe(`3 differences from what version ${version} expects.
+      expect(stdout).toBe(`Schema public of ${owner} has 3 differences from what version ${version} expects.
 
 column public.crm_connections.notes
   expected  nothing
@@ -71,7 +75,7 @@ grant select on public.crm_sync_cursors to crm_reader;
       // As they are copied, they mend it.
       for (const [statement] of stdout.matchAll(/^(create|comment|grant) .*;$/gm))
         await pool.query(statement);
-      expect((await run()).stdout).toMatch(/^1 difference from what version .* expects\.\n\ncolumn /);
+      expect((await run()).stdout).toMatch(/ has 1 difference from what version .* expects\.\n\ncolumn /);
     },
   );
 });
@@ -148,7 +152,12 @@ test('prints what the README shows', async () => {
     'select',
     async () => {
       const { stdout } = await run();
-      expect(shown?.replace(/version \d+\.\d+\.\d+/, `version ${version}`)).toBe(stdout);
+      expect(
+        shown?.replace(
+          /^Schema public of \S+ (.*) version \d+\.\d+\.\d+/,
+          `Schema public of ${owner} $1 version ${version}`,
+        ),
+      ).toBe(stdout);
       for (const [statement] of stdout.matchAll(/^(create|comment|alter) .*;$/gm))
         await pool.query(statement);
     },
