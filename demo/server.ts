@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
-import { createHostTables, databaseUrl, migrate } from '../dev/database.js';
+import { createHostTables, databaseUrl } from '../dev/database.js';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../dev/embedded-postgres.js';
+import { migrateUp } from '../src/migrations/index.js';
 
 /** A migrated database of the demo's own. */
 export interface DemoDatabase {
@@ -38,7 +39,7 @@ export async function createDemoDatabase(serverUrl: string | undefined): Promise
     created = true;
     await client.connect();
     await createHostTables(client);
-    await migrate(client);
+    await migrateUp(client);
   } catch (error) {
     await remove();
     throw error;

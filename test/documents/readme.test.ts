@@ -16,6 +16,7 @@ import { connect } from '../support/connection.js';
 import { testRingKey } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';
+import { codeBlocks } from './blocks.js';
 
 const run = promisify(execFile);
 const database = useDatabase();
@@ -29,64 +30,9 @@ function urlOf({ options }: pg.Pool): string {
   return options.connectionString as string;
 }
 
-/** The code blocks of the README, each with its language, and less what it is indented by. */
-async function codeBlocks(): Promise<{ language: string; text: string }[]> {
-  const readme = await readFile(projectPath('README.md'), 'utf8');
-  return [...readme.matchAll(/^( *)```(\w+)\n([\s\S]*?)^\1```$/gm)].map(
-    ([, indent = '', language = '', text = '']) => ({
-      language,
-      text: text.replaceAll(new RegExp(`^${indent}`, 'gm'), ''),
-    }),
-  );
-}
-
-test('the README shows what the demo prints, which fits a terminal of 80 columns', async () => {
-  const { DATABASE_URL: _, ...env } = process.env;
-  const { stdout } = await run(process.execPath, ['--import', 'tsx', 'demo/run.ts'], {
-    cwd: projectPath('.'),
-    env,
-  });
-  const shown = (await codeBlocks()).find(({ text }) => text.includes('A first week of sync'));
-  expect(shown?.text).toBe(stdout);
-  for (const line of stdout.split('\n')) expect([...line].length, line).toBeLessThanOrEqual(80);
-});
-
-test('the demo uses a server that it is given, in a database of its own that it removes', async () => {
-  const databases = () =>
-    database.pool.query('select datname from pg_database order by 1').then(({ rows }) => rows);
-  const before = await databases();
-  const { stdout } = await run(process.execPath, ['--import', 'tsx', 'demo/run.ts'], {
-    cwd: projectPath('.'),
-    env: { ...process.env, DATABASE_URL: database.url },
-  });
-  expect(stdout).toContain('3. What is a contact');
-  const demoDatabases = (rows: { datname: string }[]) =>
-    rows.filter(({ datname }) => datname.startsWith('crm_schema_demo'));
-  expect(demoDatabases(await databases())).toEqual(demoDatabases(before));
-});
-
-test.each([
-  ['an unknown option', ['--nonsense'], {}, 2, /^Usage: npm run demo/],
-  [
-    'a server that is not there',
-    [],
-    { DATABASE_URL: 'postgres://u:topsecret@127.0.0.1:1/x' },
-    1,
-    /^The demo failed: .*\n$/,
-  ],
-])('the demo ends with one clear line on %s', async (_, options, env, exitCode, line) => {
-  const failure = await run(process.execPath, ['--import', 'tsx', 'demo/run.ts', ...options], {
-    cwd: projectPath('.'),
-    env: { ...process.env, ...env },
-  }).catch((error) => error);
-  expect(failure.code).toBe(exitCode);
-  expect(failure.stderr).toMatch(line);
-  expect(failure.stderr).not.toContain('topsecret');
-});
-
 test("the README's program is the example, and prints what the README says", async () => {
   const example = await readFile(projectPath('examples/first-sync.ts'), 'utf8');
-  const blocks = await codeBlocks();
+  const blocks = await codeBlocks('README.md');
   const index = blocks.findIndex(({ language }) => language === 'ts');
   expect(blocks[index]?.text).toBe(example);
   const { organisationId, contactIds } = await createTenant(database.pool, 2);
@@ -103,7 +49,7 @@ test("the README's program is the example, and prints what the README says", asy
 });
 
 test('the README’s program for credentials prints what the README says', async () => {
-  const blocks = await codeBlocks();
+  const blocks = await codeBlocks('README.md');
   const index = blocks.findIndex(({ text }) => text.includes('credentialsGet(workerPool, keys, connection)'));
   const { organisationId } = await createTenant(database.pool);
   const path = projectPath(`.readme-test-${process.pid}.mts`);
@@ -126,7 +72,7 @@ await Promise.all([appPool.end(), workerPool.end()]);`,
 
 test('the README’s outline of a sync engine runs', async () => {
   const outline =
-    (await codeBlocks()).find(({ text }) => text.includes('syncBatchRecord(pool, {'))?.text ?? '';
+    (await codeBlocks('README.md')).find(({ text }) => text.includes('syncBatchRecord(pool, {'))?.text ?? '';
   const { organisationId, contactIds } = await createTenant(database.pool, 2);
   const { connectionId } = await connect(database.pool, organisationId, 'reapit');
   await database.pool.query("update crm_connections set next_sync_at = '2000-01-01' where id = $1", [
@@ -212,7 +158,7 @@ test('the example that refreshes a token does so once, however many run, and mar
 });
 
 test('the steps from an empty database lead to what the program prints', async () => {
-  const blocks = await codeBlocks();
+  const blocks = await codeBlocks('README.md');
   const [tables, users] = blocks.filter(({ language }) => language === 'sql').map(({ text }) => text);
   const call = blocks.find(({ text }) => text.includes('npx tsx first-sync.ts'))?.text ?? '';
   // Roles belong to the cluster, on which others test.

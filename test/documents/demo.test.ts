@@ -1,0 +1,68 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { expect, onTestFinished, test } from 'vitest';
+import { databaseUrl, projectPath } from '../../dev/database.js';
+import { runCli } from '../support/cli.js';
+import { useDatabase } from '../support/database.js';
+import { codeBlocks } from './blocks.js';
+
+const run = promisify(execFile);
+const database = useDatabase();
+
+test('the README shows what the demo prints, which fits a terminal of 80 columns', async () => {
+  const { DATABASE_URL: _, ...env } = process.env;
+  const { stdout } = await run(process.execPath, ['--import', 'tsx', 'demo/run.ts'], {
+    cwd: projectPath('.'),
+    env,
+  });
+  const shown = (await codeBlocks('README.md')).find(({ text }) => text.includes('A first week of sync'));
+  expect(shown?.text).toBe(stdout);
+  for (const line of stdout.split('\n')) expect([...line].length, line).toBeLessThanOrEqual(80);
+});
+
+test('the demo uses a server that it is given, in a database of its own that it removes', async () => {
+  const databases = () =>
+    database.pool.query('select datname from pg_database order by 1').then(({ rows }) => rows);
+  const before = await databases();
+  const { stdout } = await run(process.execPath, ['--import', 'tsx', 'demo/run.ts'], {
+    cwd: projectPath('.'),
+    env: { ...process.env, DATABASE_URL: database.url },
+  });
+  expect(stdout).toContain('3. What is a contact');
+  const demoDatabases = (rows: { datname: string }[]) =>
+    rows.filter(({ datname }) => datname.startsWith('crm_schema_demo'));
+  expect(demoDatabases(await databases())).toEqual(demoDatabases(before));
+});
+
+test('the command finds its migrations in a database that the demo leaves', async () => {
+  const { stdout } = await run(process.execPath, ['--import', 'tsx', 'demo/run.ts', '--keep'], {
+    cwd: projectPath('.'),
+    env: { ...process.env, DATABASE_URL: database.url },
+  });
+  const [, name = ''] = /drop database (crm_schema_demo_\w+)/.exec(stdout) ?? [];
+  onTestFinished(async () => {
+    await database.pool.query(`drop database ${name}`);
+  });
+  const env = { DATABASE_URL: databaseUrl(database.url, name) };
+  expect(await runCli(['migrate', 'status', '--check'], env)).toMatchObject({ code: 0, stderr: '' });
+  expect(await runCli(['verify'], env)).toMatchObject({ code: 0, stderr: '' });
+});
+
+test.each([
+  ['an unknown option', ['--nonsense'], {}, 2, /^Usage: npm run demo/],
+  [
+    'a server that is not there',
+    [],
+    { DATABASE_URL: 'postgres://u:topsecret@127.0.0.1:1/x' },
+    1,
+    /^The demo failed: .*\n$/,
+  ],
+])('the demo ends with one clear line on %s', async (_, options, env, exitCode, line) => {
+  const failure = await run(process.execPath, ['--import', 'tsx', 'demo/run.ts', ...options], {
+    cwd: projectPath('.'),
+    env: { ...process.env, ...env },
+  }).catch((error) => error);
+  expect(failure.code).toBe(exitCode);
+  expect(failure.stderr).toMatch(line);
+  expect(failure.stderr).not.toContain('topsecret');
+});
