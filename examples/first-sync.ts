@@ -59,11 +59,16 @@ await withOrganisation(pool, organisationId, async (client) => {
     return { ...event, status: 'error', error };
   });
   await syncLogRecord(client, { ...connection, events });
-  const lastSyncedAt = page
+  // Only the log keeps what failed, so the cursor stops before it. (A worker's cursor may pass it.)
+  const failed = events.findIndex(({ status }) => status === 'error');
+  const [lastSyncedAt] = page
+    .slice(0, failed === -1 ? page.length : failed)
     .map(({ modified }) => canonicalTimestamp(modified))
     .sort()
-    .at(-1) as string;
-  await connectionAdvanceLastSyncedAt(client, { ...connection, lastSyncedAt });
+    .reverse();
+  if (lastSyncedAt !== undefined) {
+    await connectionAdvanceLastSyncedAt(client, { ...connection, lastSyncedAt });
+  }
 });
 
 // 3. Ask.

@@ -1,7 +1,9 @@
 /**
  * A small two-way sync worker, to start a real engine from. Run any number of them, on any number of
- * machines: whichever dies, another goes on where it was, and nothing is lost or done twice. Its user is a
- * member of crm_worker, and may read and write contacts.
+ * machines: whichever dies, another goes on where it was, and nothing is lost or done twice. run-worker.ts
+ * starts it with a CRM in memory. Its user is a member of crm_worker. What that needs besides, the owner of
+ * contacts grants:
+ *   grant select, insert, update on contacts to crm_worker;
  *
  * It keeps a contact's name, of `contacts (id, organisation_id, name)`, the same here and at the CRMs. What
  * differs between CRMs is in the adapters (`crm.ts`); what differs between products is in `apply` and

@@ -7,11 +7,13 @@ import type { AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
 import type pg from 'pg';
 import { expect, onTestFinished, test } from 'vitest';
-import { migrate, projectPath, withClient } from '../../dev/database.js';
+import { projectPath, withClient } from '../../dev/database.js';
 import * as credentialsApi from '../../src/credentials/index.js';
 import * as api from '../../src/index.js';
+import { migrateUp } from '../../src/migrations/index.js';
 import { denied } from '../access/permissions.js';
 import { type QueryName, queryNames } from '../queries/every-query.js';
+import { runCli } from '../support/cli.js';
 import { connect } from '../support/connection.js';
 import { testRingKey } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';
@@ -30,22 +32,36 @@ function urlOf({ options }: pg.Pool): string {
   return options.connectionString as string;
 }
 
-test("the README's program is the example, and prints what the README says", async () => {
-  const example = await readFile(projectPath('examples/first-sync.ts'), 'utf8');
-  const blocks = await codeBlocks('README.md');
-  const index = blocks.findIndex(({ language }) => language === 'ts');
-  expect(blocks[index]?.text).toBe(example);
+/** What the README says that its first program prints. */
+async function firstOutput(): Promise<string | undefined> {
+  return (await codeBlocks('README.md')).find(({ text }) => text.startsWith('reapit is active'))?.text;
+}
+
+/** Starts the README's first program. */
+function firstSync(args: readonly string[], url: string) {
+  return run(process.execPath, ['--import', 'tsx', 'examples/first-sync.ts', ...args], {
+    cwd: projectPath('.'),
+    env: { ...process.env, DATABASE_URL: url, CRM_SCHEMA_KEYS: keyRing },
+  });
+}
+
+test("the README's first program prints what the README says, and does not connect twice", async () => {
   const { organisationId, contactIds } = await createTenant(database.pool, 2);
-  const start = () =>
-    run(process.execPath, ['--import', 'tsx', 'examples/first-sync.ts', organisationId, ...contactIds], {
-      cwd: projectPath('.'),
-      env: { ...process.env, DATABASE_URL: appUrl, CRM_SCHEMA_KEYS: keyRing },
-    });
-  expect((await start()).stdout).toBe(blocks[index + 1]?.text);
+  const start = () => firstSync([organisationId, ...contactIds], appUrl);
+  expect((await start()).stdout).toBe(await firstOutput());
   await expect(start()).rejects.toMatchObject({
     code: 1,
     stderr: 'Reapit is connected already: disconnect it first.\n',
   });
+});
+
+test('the first program stops its cursor before a record that fails', async () => {
+  const { organisationId, contactIds } = await createTenant(database.pool, 1);
+  const [contactId = ''] = contactIds;
+  const { stdout } = await firstSync([organisationId, contactId, contactId], appUrl);
+  expect(stdout).toBe(
+    'reapit is active, synced up to 2026-11-16T09:00:00.123456Z, failures: 1\nOXF18000002 is unknown\n',
+  );
 });
 
 test('the README’s program for credentials prints what the README says', async () => {
@@ -68,48 +84,6 @@ await Promise.all([appPool.end(), workerPool.end()]);`,
     env: { ...process.env, APP_URL: appUrl, WORKER_URL: workerUrl, CRM_SCHEMA_KEYS: keyRing },
   });
   expect(stdout).toBe(blocks[index + 1]?.text);
-});
-
-test('the README’s outline of a sync engine runs', async () => {
-  const outline =
-    (await codeBlocks('README.md')).find(({ text }) => text.includes('syncBatchRecord(pool, {'))?.text ?? '';
-  const { organisationId, contactIds } = await createTenant(database.pool, 2);
-  const { connectionId } = await connect(database.pool, organisationId, 'reapit');
-  await database.pool.query("update crm_connections set next_sync_at = '2000-01-01' where id = $1", [
-    connectionId,
-  ]);
-  const path = projectPath(`.readme-test-${process.pid}-engine.mts`);
-  onTestFinished(() => rm(path));
-  const functions = Object.keys(api).filter((name) => new RegExp(`\\b${name}\\(`).test(outline));
-  await writeFile(
-    path,
-    `import pg from 'pg';
-import { outboundChangeRecord, ${functions.join(', ')} } from '@nurturehub/crm-schema';
-const [contactId, contact] = ${JSON.stringify(contactIds)};
-const externalIdOf = (_change: object) => 'OXF18000002';
-const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
-await outboundChangeRecord(pool, { organisationId: '${organisationId}', contactIds: [contact] });
-${outline}
-await pool.end();`,
-  );
-  await run(process.execPath, ['--import', 'tsx', path], {
-    cwd: projectPath('.'),
-    env: { ...process.env, DATABASE_URL: workerUrl },
-  });
-  const { rows } = await database.pool.query(
-    `select outcome, success_count, last_synced_at, (select count(*) from crm_outbound_changes) as waiting
-     from crm_sync_runs inner join crm_connections on crm_connections.id = connection_id
-     where connection_id = $1`,
-    [connectionId],
-  );
-  expect(rows).toEqual([
-    {
-      outcome: 'success',
-      success_count: '2',
-      last_synced_at: new Date('2026-11-16T09:05:00Z'),
-      waiting: '0',
-    },
-  ]);
 });
 
 test('the example that refreshes a token does so once, however many run, and marks what is refused', async () => {
@@ -157,21 +131,25 @@ test('the example that refreshes a token does so once, however many run, and mar
   expect(await api.connectionGet(database.pool, key)).toMatchObject({ status: 'error' });
 });
 
-test('the steps from an empty database lead to what the program prints', async () => {
+test('the steps from an empty database lead to what the programs print', async () => {
   const blocks = await codeBlocks('README.md');
   const [tables, users] = blocks.filter(({ language }) => language === 'sql').map(({ text }) => text);
   const call = blocks.find(({ text }) => text.includes('npx tsx first-sync.ts'))?.text ?? '';
+  const next = await codeBlocks('docs/sync-engine.md');
+  const worker = next.findIndex(({ text }) => text.includes('npx tsx run-worker.ts'));
+  const workerCalls = next[worker]?.text ?? '';
   // Roles belong to the cluster, on which others test.
   const names = ['web', 'worker'].map(
     (name) => [`nurturehub_${name}`, `test_${name}_${process.pid}`] as const,
   );
   const ours = (text = '') => names.reduce((sum, [name, own]) => sum.replaceAll(name, own), text);
-  const url = new URL(empty.url);
-  const [, user = '', password = ''] = /postgres:\/\/(\w+):([\w-]+)@/.exec(ours(call)) ?? [];
-  Object.assign(url, { username: user, password });
+  const urlIn = (text: string) => {
+    const [, username = '', password = ''] = /postgres:\/\/(\w+):([\w-]+)@/.exec(ours(text)) ?? [];
+    return Object.assign(new URL(empty.url), { username, password }).href;
+  };
   await withClient(empty.url, async (client) => {
     await client.query(tables ?? '');
-    await migrate(client);
+    await migrateUp(client);
     await client.query(ours(users));
   });
   onTestFinished(() =>
@@ -179,16 +157,23 @@ test('the steps from an empty database lead to what the program prints', async (
       for (const [, own] of names) await client.query(`drop role ${own}`);
     }),
   );
-  const example = blocks.findIndex(({ language }) => language === 'ts');
-  const { stdout } = await run(
-    process.execPath,
-    ['--import', 'tsx', 'examples/first-sync.ts', ...(call.match(/[\da-f]{8}-[-\da-f]{27}/g) ?? [])],
-    {
-      cwd: projectPath('.'),
-      env: { ...process.env, DATABASE_URL: url.href, CRM_SCHEMA_KEYS: keyRing },
-    },
-  );
-  expect(stdout).toBe(blocks[example + 1]?.text);
+  const ids = call.match(/[\da-f]{8}-[-\da-f]{27}/g) ?? [];
+  expect((await firstSync(ids, urlIn(call))).stdout).toBe(await firstOutput());
+
+  const health = async (args: string[], url: string) =>
+    JSON.parse((await runCli(['health', '--json', ...args], { DATABASE_URL: url })).stdout).connections;
+  expect(await health([], empty.url)).toMatchObject([{ due: 1, neverSynced: 1 }]);
+
+  const { stdout } = await run(process.execPath, ['--import', 'tsx', 'examples/run-worker.ts', '--once'], {
+    cwd: projectPath('.'),
+    env: { ...process.env, DATABASE_URL: urlIn(workerCalls) },
+  });
+  expect(stdout).toBe(next[worker + 1]?.text);
+  const [, organisation = ''] = /health --organisation (\S+)/.exec(workerCalls) ?? [];
+  const [found] = await health(['--organisation', organisation], urlIn(workerCalls));
+  expect(found).toMatchObject({ lastSuccessAt: expect.any(String), failedSyncs: 0 });
+  const { rows } = await empty.pool.query('select name from contacts order by name');
+  expect(rows.map(({ name }) => name)).toEqual(['Barnaby Quince', 'Ottoline Sprat', 'Winifred Plum']);
 });
 
 /** What public functions run that are not named after their one query. */

@@ -1,0 +1,90 @@
+// Runs the worker of sync-worker.ts with a CRM that is kept in memory and forgets all when the program ends:
+// to see one at work. On a database with a connection, such as first-sync.ts leaves:
+//   DATABASE_URL=postgres://… npx tsx run-worker.ts           until Ctrl-C
+//   DATABASE_URL=postgres://… npx tsx run-worker.ts --once    until nothing is due
+// Its user is a member of crm_worker. What that needs besides, the owner of contacts grants:
+//   grant select, insert, update on contacts to crm_worker;
+import { hostname } from 'node:os';
+import { canonicalTimestamp } from '@nurturehub/crm-schema';
+import pg from 'pg';
+import type { Crm, CrmContact, CrmPage, CrmPosition, CrmRecord, CrmRecordKey } from './crm.js';
+import { runWorker, syncNext, type Worker } from './sync-worker.js';
+
+/** The time by the clock of this CRM. */
+const now = () => canonicalTimestamp(new Date().toISOString());
+
+/** A CRM with three invented contacts. */
+class MemoryCrm implements Crm {
+  readonly entityTypes = ['contact'];
+  readonly #records = new Map<string, CrmRecord & { changedAt: string }>();
+
+  constructor() {
+    for (const name of ['Ottoline Sprat', 'Barnaby Quince', 'Winifred Plum']) this.#store({ name });
+  }
+
+  async readPage(_: string, from: CrmPosition | null): Promise<CrmPage> {
+    // Before the records: what changes while they are read comes with the next page.
+    const next = { kind: 'timestamp', syncedTo: now() } as const;
+    const since = from?.syncedTo ?? '';
+    const records = [...this.#records.values()].filter(({ changedAt }) => changedAt >= since);
+    console.log(`  ${records.length} read`);
+    return { records, next, isLast: true };
+  }
+
+  async read(_: string, externalId: string): Promise<CrmRecord | null> {
+    return this.#records.get(externalId) ?? null;
+  }
+
+  async write({ contactId, name }: CrmContact, linked: CrmRecordKey | null): Promise<CrmRecordKey | null> {
+    const known =
+      linked === null
+        ? [...this.#records.values()].find(({ reference }) => reference === contactId)
+        : this.#records.get(linked.externalId);
+    if (linked !== null && known === undefined) return null;
+    console.log(`  ${name} written`);
+    return this.#store({ ...known, name, reference: contactId });
+  }
+
+  #store(record: Partial<CrmRecord> & { name: string }): CrmRecordKey {
+    const externalId = record.externalId ?? `OXF1800000${this.#records.size + 1}`;
+    const key = { entityType: 'contact', externalId };
+    this.#records.set(externalId, { state: 'active', ...record, ...key, changedAt: now() });
+    return key;
+  }
+}
+
+const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
+// A connection that is lost while idle is noticed by the next query; unheard, it would end the process.
+pool.on('error', () => {});
+
+const crms = new Map<string, MemoryCrm>();
+const worker: Worker = {
+  name: `${hostname()} ${process.pid}`,
+  pool,
+  // A real one signs in to the CRM here: see refresh-token.ts.
+  async openCrm({ provider, organisationId, connectionId }) {
+    console.log(`Syncing ${provider} of organisation ${organisationId}`);
+    const crm = crms.get(connectionId) ?? new MemoryCrm();
+    crms.set(connectionId, crm);
+    return crm;
+  },
+};
+
+try {
+  if (process.argv.includes('--once')) {
+    let found = true;
+    while (found) found = await syncNext(worker);
+    console.log('Nothing is due.');
+  } else {
+    const ending = new AbortController();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort());
+    console.log('Syncing what is due, until Ctrl-C.');
+    await runWorker(worker, ending.signal);
+  }
+} catch (error) {
+  const { message, code } = error as { message: string; code?: string };
+  console.error(message || code);
+  process.exitCode = 1;
+} finally {
+  await pool.end();
+}
