@@ -6,6 +6,9 @@ import { createHostRows } from './people.js';
 import { wrapped } from './text.js';
 import { week } from './week.js';
 
+const without =
+  'Taken in without runs, which only workers need: the log alone keeps what failed, so the cursor stops before it.';
+
 /**
  * Plays a first week of sync and answers the three questions that the schema is for.
  *
@@ -17,6 +20,7 @@ import { week } from './week.js';
 export async function playDemo(client: ClientBase, print: (text: string) => void): Promise<void> {
   await createHostRows(client);
   print('A first week of sync: November 2026, times in UTC');
+  print(wrapped(without, '').join('\n'));
   print('');
   for (const { title, play } of week) {
     const indent = ' '.repeat(title.length + 2);

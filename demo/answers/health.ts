@@ -1,8 +1,11 @@
 import { type ConnectionHealth, connectionListWithHealth, type Queryable } from '../../src/index.js';
 import { providerNames } from '../connections.js';
 import { agencies } from '../people.js';
-import { moment, type Row, table } from '../text.js';
+import { moment, type Row, table, wrapped } from '../text.js';
 import { weekStart } from '../week.js';
+
+const legend =
+  "Synced up to: the CRM's time of the newest change taken in, before the first that failed; – if it gives no times. Failed: how often since Mon 16, mended or not.";
 
 /** Answers question 1: which CRMs is each organisation connected to, and are they healthy? */
 export async function answerHealth(client: Queryable, print: (text: string) => void): Promise<void> {
@@ -14,6 +17,7 @@ export async function answerHealth(client: Queryable, print: (text: string) => v
     rows.push(name, ...connections.map(healthRow));
   }
   print(table({ CRM: 10, Status: 14, 'Synced up to': 14, Failed: 8, 'What to know': 0 }, rows));
+  print(wrapped(legend, '   ').join('\n'));
 }
 
 function healthRow(connection: ConnectionHealth): Row {
