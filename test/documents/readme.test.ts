@@ -1,11 +1,6 @@
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import type pg from 'pg';
 import { expect, onTestFinished, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
 import * as credentialsApi from '../../src/credentials/index.js';
@@ -14,7 +9,6 @@ import { migrateUp } from '../../src/migrations/index.js';
 import { denied } from '../access/permissions.js';
 import { type QueryName, queryNames } from '../queries/every-query.js';
 import { runCli } from '../support/cli.js';
-import { connect } from '../support/connection.js';
 import { testRingKey } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';
@@ -23,14 +17,9 @@ import { codeBlocks } from './blocks.js';
 const run = promisify(execFile);
 const database = useDatabase();
 const empty = useDatabase('empty');
-const appUrl = urlOf(useMember(database, 'crm_app'));
-const workerUrl = urlOf(useMember(database, 'crm_worker'));
+const appUrl = useMember(database, 'crm_app').options.connectionString as string;
 
 const keyRing = JSON.stringify({ keys: [testRingKey()] });
-
-function urlOf({ options }: pg.Pool): string {
-  return options.connectionString as string;
-}
 
 /** What the README says that its first program prints. */
 async function firstOutput(): Promise<string | undefined> {
@@ -62,73 +51,6 @@ test('the first program stops its cursor before a record that fails', async () =
   expect(stdout).toBe(
     'reapit is active, synced up to 2026-11-16T09:00:00.123456Z, failures: 1\nOXF18000002 is unknown\n',
   );
-});
-
-test('the README’s program for credentials prints what the README says', async () => {
-  const blocks = await codeBlocks('README.md');
-  const index = blocks.findIndex(({ text }) => text.includes('credentialsGet(workerPool, keys, connection)'));
-  const { organisationId } = await createTenant(database.pool);
-  const path = projectPath(`.readme-test-${process.pid}.mts`);
-  onTestFinished(() => rm(path));
-  await writeFile(
-    path,
-    `import pg from 'pg';
-const organisationId = '${organisationId}';
-const appPool = new pg.Pool({ connectionString: process.env.APP_URL });
-const workerPool = new pg.Pool({ connectionString: process.env.WORKER_URL });
-${blocks[index]?.text}
-await Promise.all([appPool.end(), workerPool.end()]);`,
-  );
-  const { stdout } = await run(process.execPath, ['--import', 'tsx', path], {
-    cwd: projectPath('.'),
-    env: { ...process.env, APP_URL: appUrl, WORKER_URL: workerUrl, CRM_SCHEMA_KEYS: keyRing },
-  });
-  expect(stdout).toBe(blocks[index + 1]?.text);
-});
-
-test('the example that refreshes a token does so once, however many run, and marks what is refused', async () => {
-  const { organisationId } = await createTenant(database.pool);
-  const { connectionId } = await connect(database.pool, organisationId, 'reapit');
-  let valid = 'test-refresh-1';
-  let refreshes = 0;
-  const endpoint = createServer(async (request, response) => {
-    let body = '';
-    for await (const piece of request) body += piece;
-    const token = new URLSearchParams(body).get('refresh_token');
-    if (token !== valid) return response.writeHead(400).end();
-    refreshes += 1;
-    valid = `test-refresh-${refreshes + 1}`;
-    response.end(JSON.stringify({ access_token: 'test-access-2', refresh_token: valid, expires_in: 3600 }));
-  });
-  endpoint.listen(0, '127.0.0.1');
-  await once(endpoint, 'listening');
-  onTestFinished(() => void endpoint.close());
-  const { port } = endpoint.address() as AddressInfo;
-  const start = () =>
-    run(process.execPath, ['--import', 'tsx', 'examples/refresh-token.ts', organisationId, connectionId], {
-      cwd: projectPath('.'),
-      env: {
-        ...process.env,
-        DATABASE_URL: workerUrl,
-        CRM_SCHEMA_KEYS: keyRing,
-        TOKEN_URL: `http://127.0.0.1:${port}/token`,
-      },
-    });
-  const outputs = await Promise.all([start(), start(), start()]);
-  for (const { stdout } of outputs) expect(stdout).toMatch(/^Signed in until 20\d\d-.*Z\.\n$/);
-  expect(refreshes).toBe(1);
-  const key = { organisationId, connectionId };
-  expect(await api.connectionGet(database.pool, key)).toMatchObject({
-    status: 'active',
-    credentialsVersion: 2,
-  });
-
-  valid = 'nobody-has-this-one';
-  await database.pool.query('update crm_connections set credentials_expires_at = now() where id = $1', [
-    connectionId,
-  ]);
-  await expect(start()).rejects.toMatchObject({ code: 1, stdout: 'Not signed in.\n' });
-  expect(await api.connectionGet(database.pool, key)).toMatchObject({ status: 'error' });
 });
 
 test('the steps from an empty database lead to what the programs print', async () => {
@@ -212,7 +134,7 @@ test('the README says as whom each function is called, which is as whom its quer
   expect([...run].toSorted()).toEqual(queryNames.toSorted());
 });
 
-test('the README names every public function, and none that is not there', async () => {
+test('the README names every public function, and no document one that is not there', async () => {
   const readme = await readFile(projectPath('README.md'), 'utf8');
   const functions = Object.entries({ ...api, ...credentialsApi })
     .filter(([, value]) => typeof value === 'function')
@@ -221,23 +143,13 @@ test('the README names every public function, and none that is not there', async
     (name) => readme.includes(`\`${name.replace(/Many$/, '')}\``) || readme.includes(name),
   );
   expect(covered).toEqual(functions);
-  for (const [, name] of readme.matchAll(
-    /`((?:connection|credentials(?!Version|ExpiresAt)|syncLog|contactExternalId)[A-Z]\w+)`/g,
-  )) {
+  const others = ['docs/credentials.md', 'docs/demo.md', 'docs/sync-engine.md', 'docs/operations.md'];
+  const texts = await Promise.all(others.map((document) => readFile(projectPath(document), 'utf8')));
+  for (const [, name] of [readme, ...texts]
+    .join('\n')
+    .matchAll(
+      /`((?:connection|credentials(?!Version|ExpiresAt)|sync(?:Log|Run|Batch|Cursor|Failure)|outboundChange|contactExternalId)[A-Z]\w+)`/g,
+    )) {
     expect(functions).toContain(name);
   }
 });
-
-test.each(['README.md', 'CONVENTIONS.md', 'CHANGELOG.md', 'SECURITY.md'])(
-  '%s names no file that is not there',
-  async (document) => {
-    const text = await readFile(projectPath(document), 'utf8');
-    const links = [...text.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, path]) => path as string);
-    const paths = [
-      ...text.matchAll(/`((?:migrations|queries|src|test|dev|demo|docs|examples|bench|\.ci)\/[\w./-]*)`/g),
-    ];
-    for (const path of [...links, ...paths.map(([, path]) => path as string)]) {
-      expect(existsSync(projectPath(path)), path).toBe(true);
-    }
-  },
-);
