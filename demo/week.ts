@@ -127,8 +127,7 @@ async function thursday(client: ClientBase): Promise<string> {
   await connectionSetStatus(client, {
     ...puddlewickAgentos,
     status: 'error',
-    reason:
-      'agentOS refuses the API key: it has expired or been revoked. Make a new one in agentOS and enter it here.',
+    reason: 'agentOS refuses the API key: make a new one there.',
   });
   await log(client, thistleAlto, {
     occurredAt: '2026-11-19T10:00:00Z',
@@ -138,7 +137,7 @@ async function thursday(client: ClientBase): Promise<string> {
   });
   await connectionDisconnect(client, {
     ...thistleAlto,
-    reason: "Thistle & Quill took away NurtureHub's access in Alto.",
+    reason: 'Thistle & Quill took away the access in Alto.',
   });
   return (
     'agentOS refuses the API key: the connection is in error, and says what to do. ' +

@@ -5,7 +5,7 @@ import { moment, type Row, table, wrapped } from '../text.js';
 import { weekStart } from '../week.js';
 
 const legend =
-  "Synced up to: the CRM's time of the newest change taken in, before the first that failed; – if it gives no times. Failed: how often since Mon 16, mended or not.";
+  "Synced up to: the CRM's time of the newest change taken in, before the first that failed (–: it gives no times). Failed: since Mon 16, mended or not.";
 
 /** Answers question 1: which CRMs is each organisation connected to, and are they healthy? */
 export async function answerHealth(client: Queryable, print: (text: string) => void): Promise<void> {

@@ -45,7 +45,7 @@ test.each(documents)('%s links to nothing and names no file that is not there', 
   }
 });
 
-test.each(['docs/credentials.md', 'docs/demo.md', 'docs/operations.md', 'docs/sync-engine.md'])(
+test.each(['README.md', 'docs/credentials.md', 'docs/demo.md', 'docs/operations.md', 'docs/sync-engine.md'])(
   'the table of contents of %s lists its sections, in their order',
   (document) => {
     const text = texts.get(document) as string;

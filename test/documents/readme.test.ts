@@ -55,7 +55,8 @@ test('the first program stops its cursor before a record that fails', async () =
 
 test('the steps from an empty database lead to what the programs print', async () => {
   const blocks = await codeBlocks('README.md');
-  const [tables, users] = blocks.filter(({ language }) => language === 'sql').map(({ text }) => text);
+  const users = blocks.find(({ language }) => language === 'sql')?.text;
+  const tables = await readFile(projectPath('examples/host-tables.sql'), 'utf8');
   const call = blocks.find(({ text }) => text.includes('npx tsx first-sync.ts'))?.text ?? '';
   const next = await codeBlocks('docs/sync-engine.md');
   const worker = next.findIndex(({ text }) => text.includes('npx tsx run-worker.ts'));
@@ -70,7 +71,7 @@ test('the steps from an empty database lead to what the programs print', async (
     return Object.assign(new URL(empty.url), { username, password }).href;
   };
   await withClient(empty.url, async (client) => {
-    await client.query(tables ?? '');
+    await client.query(tables);
     await migrateUp(client);
     await client.query(ours(users));
   });
