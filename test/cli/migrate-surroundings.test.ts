@@ -2,6 +2,13 @@ import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { describe, expect, inject, onTestFinished, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
+import {
+  type MigrationStatus,
+  migrateUp,
+  migrationPlan,
+  migrationStatus,
+  verify,
+} from '../../src/migrations/index.js';
 import { freshDatabase, useBuiltCli } from './migrations.js';
 
 const cli = useBuiltCli();
@@ -188,4 +195,40 @@ test('gives programs a document on failure, too, and goes on where nobody reads 
   const { child, ended } = cli.start(url, ['migrate', 'up']);
   child.stderr.destroy();
   expect(await ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Applied 11 /) });
+});
+
+/** As applications have them: numbers as bigints, times as objects of a library's, documents as they came. */
+function parserOf(id: number): (text: string) => unknown {
+  if ([20, 21, 23, 26].includes(id)) return BigInt;
+  if ([1082, 1114, 1184].includes(id)) return (text) => ({ text });
+  return id === 114 || id === 3802 ? String : pg.types.getTypeParser(id);
+}
+
+test.each([
+  ['parsers of its own', { types: { getTypeParser: parserOf } }],
+  ['results in binary', { binary: true }],
+])('does for a program whose client has %s what it does for others', async (_, config) => {
+  const [url, other] = [await freshDatabase(), await freshDatabase()];
+  const client = new pg.Client({ connectionString: url, ...config } as pg.ClientConfig);
+  await client.connect();
+  onTestFinished(() => client.end());
+  await withClient(other, async (plain) => {
+    expect(await migrationPlan(client)).toEqual(await migrationPlan(plain));
+    await migrateUp(client, { to: 10 });
+    await migrateUp(plain, { to: 10 });
+    const undated = ({ migrations, ...rest }: MigrationStatus) => ({
+      ...rest,
+      migrations: migrations.map(({ appliedAt, ...state }) => ({
+        ...state,
+        isDated: appliedAt?.startsWith('20'),
+      })),
+    });
+    expect(undated(await migrationStatus(client))).toEqual(undated(await migrationStatus(plain)));
+    await migrateUp(client);
+    await migrateUp(plain);
+    expect(await verify(client)).toEqual({ ...(await verify(plain)), differences: [] });
+    await client.query('drop table crm_retention; drop index crm_sync_runs_expires_at_idx');
+    await plain.query('drop table crm_retention; drop index crm_sync_runs_expires_at_idx');
+    expect(await verify(client)).toEqual(await verify(plain));
+  });
 });
