@@ -23,7 +23,7 @@ Key ring:
     .description(
       'Counts the connections that each key protects. Exit code 3 if the ring lacks a key they need.',
     )
-    .option('--json', 'for programs')
+    .option('--json', 'prints JSON, for programs')
     .action(status);
   command
     .command('rotate')
@@ -31,7 +31,7 @@ Key ring:
       'Puts all credentials under the current key, in batches, beside live traffic. May be interrupted and run again.',
     )
     .option('--batch-size <rows>', '1 to 1,000 connections a statement', size, 100)
-    .option('--json', 'for programs')
+    .option('--json', 'prints JSON, for programs')
     .action(rotate);
   return command;
 }

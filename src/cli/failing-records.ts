@@ -54,7 +54,7 @@ function ofConnection(command: Command): Command {
     .requiredOption('--organisation <id>', 'the organisation', uuid)
     .requiredOption('--connection <id>', 'the connection, whose id health shows', uuid)
     .addOption(new Option('--kind <kinds...>', 'of these kinds alone').choices(syncErrorKinds))
-    .option('--json', 'for programs');
+    .option('--json', 'prints JSON, for programs');
 }
 
 async function list(options: ListOptions): Promise<void> {

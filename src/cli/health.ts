@@ -27,7 +27,7 @@ export function healthCommand(): Command {
       'Shows how all connections fare, or those of one organisation. Exit code 3 if the organisation has none.',
     )
     .option('--organisation <id>', 'this organisation alone, connection by connection', uuid)
-    .option('--json', 'for programs')
+    .option('--json', 'prints JSON, for programs')
     .action((options: HealthOptions) =>
       options.organisation === undefined
         ? fleetHealth(options)

@@ -28,7 +28,7 @@ Environment:
   DATABASE_URL  the database: postgres://user:password@host:5432/database;
                 or PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD
 
-Exit codes: 0 done, 1 failed, 2 wrong call, 3 something is lacking or pending.`,
+Exit codes: 0 done, 1 failed, 2 wrong call, 3 lacking, pending or different.`,
   );
 
 // Also for subcommands: a wrong call is another exit code than a failure.

@@ -67,7 +67,7 @@ const number = wholeNumber(0, 9999);
 function onTable(command: Command): Command {
   return command
     .option('--migrations-table <name>', 'where it is recorded what is applied', 'crm_schema_migrations')
-    .option('--json', 'for programs');
+    .option('--json', 'prints JSON, for programs');
 }
 
 function running(command: Command): Command {

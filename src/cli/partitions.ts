@@ -31,7 +31,7 @@ export function partitionsCommand(): Command {
       'Makes the partitions of this month and of those to come, and moves events there that came too early. For the owner of the log, best daily.',
     )
     .option('--months <number>', '0 to 120 months after this one', wholeNumber(0, 120), 3)
-    .option('--json', 'for programs')
+    .option('--json', 'prints JSON, for programs')
     .addHelpText('after', ensureLocks)
     .action(ensure);
   command
@@ -39,7 +39,7 @@ export function partitionsCommand(): Command {
     .description(
       'Shows each partition: its range, about how many rows, its size, and for how long it is kept.',
     )
-    .option('--json', 'for programs')
+    .option('--json', 'prints JSON, for programs')
     .addHelpText('after', listLocks)
     .action(list);
   command
@@ -49,7 +49,7 @@ export function partitionsCommand(): Command {
     )
     .option('--dry-run', 'changes nothing, and shows what it would drop')
     .option('--wait <seconds>', '1 to 3600 to wait for others, each time', wholeNumber(1, 3600), 30)
-    .option('--json', 'for programs')
+    .option('--json', 'prints JSON, for programs')
     .addHelpText('after', dropLocks)
     .action(drop);
   return command;
@@ -80,7 +80,8 @@ Before it takes one, it waits without a lock until whoever is in the way has
 ended (--wait). Then it waits half a second for the lock, lets others through,
 and tries again. Nobody waits behind it for longer than that.
 From when a month is detached until its time belongs to crm_sync_log_before_…,
-an instant, events of that time are refused (SQLSTATE 23514). Later ones never.
+an instant (interrupted, until it is run again), events of that time are refused
+(SQLSTATE 23514). Later ones never.
 A pooler in transaction mode does not do: connect to the database itself.`;
 
 async function ensure(options: EnsureOptions): Promise<void> {

@@ -11,7 +11,7 @@ export function verifyCommand(version: string): Command {
     .description(
       'Compares the database with what this version expects of it, and says how to mend what differs. Any user may run it; it writes nothing. Exit code 3 if something differs.',
     )
-    .option('--json', 'for programs')
+    .option('--json', 'prints JSON, for programs')
     .action(async (options: { json?: boolean }) => {
       const found = await withConnection(verify);
       if (options.json) await print(json({ version, ...found }));
