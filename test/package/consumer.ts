@@ -59,7 +59,7 @@ export async function install(manager: Manager, tarball: string): Promise<Consum
   await run(program, [...args, ...wanted], { cwd: folder });
 
   const start = (path: string, rest: readonly string[], env: NodeJS.ProcessEnv = {}) =>
-    run(path, rest, { cwd: folder, env: { ...process.env, ...env } });
+    run(path, rest, { cwd: folder, env: { ...process.env, ...env }, maxBuffer: 100_000_000 });
   return {
     folder,
     installed: join(folder, 'node_modules', packageJson.name),
