@@ -6,15 +6,9 @@ import type { Refined } from './refined.js';
 import type { Provider } from './types.js';
 import { checkBatch, checkUuid, checkUuids } from './validation.js';
 
-/**
- * One of a contact's ids, and since when and until when a sync saw it.
- *
- * @interface
- */
-export type ContactExternalId = Refined<
-  queries.ContactExternalIdListByContactsResult,
-  { provider: Provider }
->;
+/** One of a contact's ids, and since when and until when a sync saw it. */
+export interface ContactExternalId
+  extends Refined<queries.ContactExternalIdListByContactsResult, { provider: Provider }> {}
 
 /**
  * Whose are these external ids? Hundreds at a time cost about as much as a few.

@@ -23,15 +23,9 @@ import {
   refuse,
 } from './validation.js';
 
-/**
- * A record that still fails. `id` is a bigint, as text.
- *
- * @interface
- */
-export type SyncFailure = Refined<
-  queries.SyncFailureListResult,
-  { direction: SyncDirection; error: SyncError }
->;
+/** A record that still fails. `id` is a bigint, as text. */
+export interface SyncFailure
+  extends Refined<queries.SyncFailureListResult, { direction: SyncDirection; error: SyncError }> {}
 
 /** A failing record that is to be tried again now. */
 export interface ClaimedFailure {
@@ -47,12 +41,9 @@ export interface ClaimedFailure {
   firstFailedAt: Timestamp;
 }
 
-/**
- * How many records fail with a kind of error, up to 1,000, and how many of those that were counted were given up.
- *
- * @interface
- */
-export type SyncFailureCount = Refined<queries.SyncFailureCountByKindResult, { kind: SyncErrorKind }>;
+/** How many records fail with a kind of error, up to 1,000, and how many of those that were counted were given up. */
+export interface SyncFailureCount
+  extends Refined<queries.SyncFailureCountByKindResult, { kind: SyncErrorKind }> {}
 
 /**
  * Claims the failing records of a connection that are to be tried again, those due longest first, for the

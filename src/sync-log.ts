@@ -32,22 +32,16 @@ export type SyncLogEntry = Refined<
 /** One sync operation that concerned a contact, and the CRM that it was with. */
 export type ContactSyncLogEntry = SyncLogEntry & { provider: Provider };
 
-/**
- * One failed sync operation, as recorded.
- *
- * @interface
- */
-export type SyncLogFailure = Refined<
-  queries.SyncLogListFailuresResult,
-  { direction: SyncDirection; status: 'error'; error: SyncError }
->;
+/** One failed sync operation, as recorded. */
+export interface SyncLogFailure
+  extends Refined<
+    queries.SyncLogListFailuresResult,
+    { direction: SyncDirection; status: 'error'; error: SyncError }
+  > {}
 
-/**
- * How often a kind of error happened, and when last.
- *
- * @interface
- */
-export type SyncErrorCount = Refined<queries.SyncLogCountErrorsByKindResult, { kind: SyncErrorKind }>;
+/** How often a kind of error happened, and when last. */
+export interface SyncErrorCount
+  extends Refined<queries.SyncLogCountErrorsByKindResult, { kind: SyncErrorKind }> {}
 
 /** Which page of a timeline: the newest, or the one before an entry. */
 export interface Page {

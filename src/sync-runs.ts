@@ -25,29 +25,18 @@ export interface RunKey extends ConnectionKey {
   runId: string;
 }
 
-/**
- * A claimed connection: the run is the lease.
- *
- * @interface
- */
-export type ClaimedRun = Refined<queries.SyncRunClaimResult, { provider: Provider }>;
+/** A claimed connection: the run is the lease. */
+export interface ClaimedRun extends Refined<queries.SyncRunClaimResult, { provider: Provider }> {}
 
-/**
- * A run whose worker gave no sign of life until its lease ran out.
- *
- * @interface
- */
-export type AbandonedRun = queries.SyncRunSweepResult;
+/** A run whose worker gave no sign of life until its lease ran out. */
+export interface AbandonedRun extends queries.SyncRunSweepResult {}
 
-/**
- * A run: what is syncing, or how it ended. Counts are bigints, as text.
- *
- * @interface
- */
-export type SyncRun = Refined<
-  queries.SyncRunListByConnectionResult,
-  { outcome: SyncRunOutcome | null; error: SyncError | null }
->;
+/** A run: what is syncing, or how it ended. Counts are bigints, as text. */
+export interface SyncRun
+  extends Refined<
+    queries.SyncRunListByConnectionResult,
+    { outcome: SyncRunOutcome | null; error: SyncError | null }
+  > {}
 
 /** How a run ended: a failure says why. */
 export type RunEnd =
