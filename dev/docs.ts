@@ -134,7 +134,7 @@ async function thisPackage(): Promise<PackageSources> {
     modules,
     tsconfig: projectPath('tsconfig.build.json'),
     exceptions: {
-      intentionallyNotExported: ['Refined', 'ItemKind'],
+      intentionallyNotExported: ['ItemKind'],
       // A condition on a type: nobody calls it.
       intentionallyNotDocumented: ['index.ClientOf.__type.connect'],
     },

@@ -64,6 +64,7 @@ export interface ConnectionTotal
     queries.ConnectionListTotalsResult,
     { provider: Provider; status: Exclude<ConnectionStatus, 'disconnected'> }
   > {
+  /** How many there are. */
   connections: number;
   /** How many never had a sync that came to its end. */
   neverSynced: number;
@@ -97,12 +98,16 @@ export interface WorkTotal extends queries.ConnectionTotalWorkResult {
  * Every connection it has or had, live ones first, then by provider and newest first, with what runs,
  * waits and fails.
  *
- * @param params.failuresSince from when failures are counted, up to 1,000 for each connection
  * @throws CrmSchemaError `invalid_input`
  */
 export async function connectionListWithHealth(
   client: Queryable,
-  params: { organisationId: string; failuresSince: TimestampInput },
+  params: {
+    /** Whose they are: a UUID. */
+    organisationId: string;
+    /** From when failures are counted, up to 1,000 for each connection. */
+    failuresSince: TimestampInput;
+  },
 ): Promise<ConnectionHealth[]> {
   checkUuid({ field: 'organisationId' }, params.organisationId);
   const failuresSince = timestampParameter({ field: 'failuresSince' }, params.failuresSince);

@@ -25,7 +25,7 @@ import {
 
 /** Names one connection. */
 export interface ConnectionKey {
-  /** A UUID. */
+  /** Whose it is: a UUID. */
   organisationId: string;
   /** A UUID. */
   connectionId: string;
@@ -42,25 +42,32 @@ export interface ConnectionCredentials
     { provider: Provider; credentials: EncryptedCredentials }
   > {}
 
+/** What {@link connectionConnect} takes. */
+export interface ConnectionConnectParams extends ConnectionKey {
+  /** A UUID that the caller makes, because the credentials are bound to it. */
+  connectionId: string;
+  /** Which CRM. */
+  provider: Provider;
+  /** Encrypted for exactly this organisation, connection and provider; `credentialsConnect` encrypts them as well. */
+  credentials: FlattenedJwe;
+  /** When the access token inside expires; null, or not given, if it does not, or if that is not known. */
+  credentialsExpiresAt?: TimestampInput | null | undefined;
+}
+
 /**
  * Connects a CRM: one new, active connection.
  *
- * @param params.connectionId a UUID that the caller makes, because the credentials are bound to it
- * @param params.credentials encrypted for exactly this organisation, connection and provider; `credentialsConnect`
- *   encrypts them as well
- * @param params.credentialsExpiresAt when the access token inside expires, if that is known
  * @returns when the database made the connection
  * @throws CrmSchemaError `live_connection_exists`, `connection_exists`, `unknown_organisation`,
  *   `unknown_provider`, `malformed_credentials`, `credentials_bound_elsewhere`, `invalid_input`
  */
 export async function connectionConnect(
   client: Queryable,
-  params: ConnectionKey & {
-    provider: Provider;
-    credentials: FlattenedJwe;
-    credentialsExpiresAt?: TimestampInput | null | undefined;
-  },
-): Promise<{ connectedAt: Timestamp }> {
+  params: ConnectionConnectParams,
+): Promise<{
+  /** When the database made the connection. */
+  connectedAt: Timestamp;
+}> {
   const credentials = checkEncryptedCredentials(params, params.credentials);
   const credentialsExpiresAt = expiryParameter(params.credentialsExpiresAt);
   const [row] = await queries.connectionConnect.run(
@@ -92,7 +99,12 @@ export async function connectionGet(client: Queryable, key: ConnectionKey): Prom
  */
 export async function connectionGetLive(
   client: Queryable,
-  params: { organisationId: string; provider: Provider },
+  params: {
+    /** Whose it is: a UUID. */
+    organisationId: string;
+    /** Which CRM. */
+    provider: Provider;
+  },
 ): Promise<Connection | null> {
   checkUuid({ field: 'organisationId' }, params.organisationId);
   checkProvider({ field: 'provider' }, params.provider);
@@ -114,9 +126,31 @@ export async function connectionGetCredentials(
   return (row as ConnectionCredentials | undefined) ?? null;
 }
 
+/** What {@link connectionSetStatus} takes besides the status. */
+export interface ConnectionSetStatusParams extends ConnectionKey {
+  /**
+   * Which credentials this was found out with, if it has to do with them: a CRM that refuses a token says
+   * nothing of the token that another worker has put in its place. Null, or not given: whatever they are.
+   */
+  credentialsVersion?: number | null | undefined;
+}
+
+/** The status of a live connection. */
+export type NewStatus =
+  | {
+      /** Syncing may go on. */
+      status: 'active';
+    }
+  | {
+      /** It needs attention. */
+      status: 'error';
+      /** What an agent can act on: 1 to 500 characters, no secret, no personal data. */
+      reason: string;
+    };
+
 /**
- * Marks a live connection `active`, which clears the reason and the count of failures, or `error`, with a reason that an agent
- * can act on (1 to 500 characters, no secret, no personal data).
+ * Marks a live connection `active`, which clears the reason and the count of failures, or `error`, with a
+ * reason.
  *
  * @returns since when the connection has had this status
  * @throws CrmSchemaError `credentials_superseded` if the credentials are of another version by now,
@@ -124,14 +158,11 @@ export async function connectionGetCredentials(
  */
 export async function connectionSetStatus(
   client: Queryable,
-  params: ConnectionKey & {
-    /**
-     * Which credentials this was found out with, if it has to do with them: a CRM that refuses a token says
-     * nothing of the token that another worker has put in its place.
-     */
-    credentialsVersion?: number | null | undefined;
-  } & ({ status: 'active' } | { status: 'error'; reason: string }),
-): Promise<{ statusChangedAt: Timestamp }> {
+  params: ConnectionSetStatusParams & NewStatus,
+): Promise<{
+  /** Since when the connection has had this status. */
+  statusChangedAt: Timestamp;
+}> {
   checkConnectionKey(params);
   const credentialsVersion = params.credentialsVersion ?? null;
   if (credentialsVersion !== null) checkVersion(credentialsVersion);
@@ -152,17 +183,26 @@ export async function connectionSetStatus(
   return { statusChangedAt: row.statusChangedAt };
 }
 
+/** What {@link connectionDisconnect} takes. */
+export interface ConnectionDisconnectParams extends ConnectionKey {
+  /** Why: 1 to 500 characters. Null, or not given: the reason it already has stays. */
+  reason?: string | null | undefined;
+}
+
 /**
  * Ends a live connection and wipes its credentials, what was to be tried again and what was to be pushed.
  * The row and its log stay as history; connecting the same CRM again makes a new connection.
  *
- * @param params.reason why, if there is more to say than the reason it already has
+ * @returns when the connection ended
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`
  */
 export async function connectionDisconnect(
   client: Queryable,
-  params: ConnectionKey & { reason?: string | null | undefined },
-): Promise<{ disconnectedAt: Timestamp }> {
+  params: ConnectionDisconnectParams,
+): Promise<{
+  /** When the connection ended. */
+  disconnectedAt: Timestamp;
+}> {
   checkConnectionKey(params);
   if (params.reason != null) checkShortText({ field: 'reason' }, params.reason, 500);
   const [row] = await queries.connectionDisconnect.run({ ...params, reason: params.reason ?? null }, client);
@@ -171,18 +211,28 @@ export async function connectionDisconnect(
   return row ?? notLive();
 }
 
+/** What {@link connectionAdvanceLastSyncedAt} takes. */
+export interface ConnectionAdvanceLastSyncedAtParams extends ConnectionKey {
+  /**
+   * Up to when all changes have arrived, those of that very moment included, by the CRM's clock: see
+   * `canonicalTimestamp` for what a CRM sends.
+   */
+  lastSyncedAt: TimestampInput;
+}
+
 /**
  * Moves the cursor of incremental sync forwards. The same value again changes nothing.
  *
- * @param params.lastSyncedAt up to when all changes have arrived, by the CRM's clock: see
- *   `canonicalTimestamp` for what a CRM sends
  * @returns where the cursor stands now
  * @throws CrmSchemaError `cursor_moved_backwards`, `connection_not_live`, `invalid_input`
  */
 export async function connectionAdvanceLastSyncedAt(
   client: Queryable,
-  params: ConnectionKey & { lastSyncedAt: TimestampInput },
-): Promise<{ lastSyncedAt: Timestamp }> {
+  params: ConnectionAdvanceLastSyncedAtParams,
+): Promise<{
+  /** Where the cursor stands now. */
+  lastSyncedAt: Timestamp;
+}> {
   checkConnectionKey(params);
   const lastSyncedAt = timestampParameter({ field: 'lastSyncedAt' }, params.lastSyncedAt);
   const [row] = await queries.connectionAdvanceLastSyncedAt.run({ ...params, lastSyncedAt }, client);
@@ -196,20 +246,30 @@ export async function connectionAdvanceLastSyncedAt(
   return { lastSyncedAt: row.lastSyncedAt as Timestamp };
 }
 
+/** A connection that is to be synced, because somebody asked for it. */
+export interface RequestedSync extends queries.ConnectionRequestSyncResult {}
+
 /**
  * Asks for a sync of live connections, as a webhook does, or a person. Many requests before the next sync
  * are one; a request during a sync is another sync after it.
  *
- * @param params.connectionIds of the organisation; those that are not live are passed over
- * @param params.isUrgent also if the CRM is to be left alone for a while after a failure: for a person who
- *   has mended something; false if not given
  * @returns the connections for which that changed anything
  * @throws CrmSchemaError `invalid_input`
  */
 export async function connectionRequestSync(
   client: Queryable,
-  params: { organisationId: string; connectionIds: readonly string[]; isUrgent?: boolean | undefined },
-): Promise<{ connectionId: string }[]> {
+  params: {
+    /** Whose they are: a UUID. */
+    organisationId: string;
+    /** UUIDs, of the organisation; those that are not live are passed over. */
+    connectionIds: readonly string[];
+    /**
+     * Also if the CRM is to be left alone for a while after a failure: for a person who has mended something;
+     * false if not given.
+     */
+    isUrgent?: boolean | undefined;
+  },
+): Promise<RequestedSync[]> {
   const { organisationId, isUrgent = false } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
   const connectionIds = checkUuids('connectionId', params.connectionIds);
@@ -227,18 +287,26 @@ export async function connectionResetLastSyncedAt(client: Queryable, key: Connec
   if (row === undefined) notLive();
 }
 
+/** What {@link connectionSetSyncInterval} takes. */
+export interface ConnectionSetSyncIntervalParams extends ConnectionKey {
+  /** From the end of one successful sync to the next, in seconds: 60 to 604,800. */
+  syncIntervalSeconds: number;
+}
+
 /**
  * Says how often a live connection is synced; 15 minutes if nothing was said. A shorter interval counts
  * from now on, also for the sync that is waiting.
  *
- * @param params.syncIntervalSeconds from the end of one successful sync to the next: 60 to 604,800
  * @returns when the connection is due now
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`
  */
 export async function connectionSetSyncInterval(
   client: Queryable,
-  params: ConnectionKey & { syncIntervalSeconds: number },
-): Promise<{ nextSyncAt: Timestamp }> {
+  params: ConnectionSetSyncIntervalParams,
+): Promise<{
+  /** When the connection is due now. */
+  nextSyncAt: Timestamp;
+}> {
   checkConnectionKey(params);
   checkWholeNumber({ field: 'syncIntervalSeconds' }, params.syncIntervalSeconds, 60, 604_800);
   const [row] = await queries.connectionSetSyncInterval.run(params, client);

@@ -6,27 +6,38 @@ import { checkBatch, checkUuid, refuse } from './validation.js';
 
 /** A contact and a record that means it. */
 export interface ContactLink extends ExternalRecord {
+  /** NurtureHub's contact: a UUID. */
   contactId: string;
 }
 
 /** An external id that moves from one contact to another. */
 export interface ContactMove extends ExternalRecord {
+  /** The contact that has it now: a UUID. */
   fromContactId: string;
+  /** The contact that is to have it: a UUID. */
   toContactId: string;
 }
 
-/**
- * What became of a link. A conflict concerns that record alone.
- *
- * - `external_id_taken`: it means another contact, `linkedContactId`
- * - `contact_taken`: the contact has another id at that provider, `linkedExternalId`, whose kind is
- *   `linkedEntityType`; a contact has one id per provider, whatever the entity type
- * - `contested`: others were changing these links at this very moment; nothing is linked, try again
- */
+/** What became of a link. A conflict concerns that record alone. */
 export type LinkOutcome =
-  | { outcome: 'linked' | 'already_linked' | 'contested' }
-  | { outcome: 'external_id_taken'; linkedContactId: string }
-  | { outcome: 'contact_taken'; linkedEntityType: string; linkedExternalId: string };
+  | {
+      /** `contested`: others were changing these links at this very moment; nothing is linked, try again. */
+      outcome: 'linked' | 'already_linked' | 'contested';
+    }
+  | {
+      /** The external id means another contact. */
+      outcome: 'external_id_taken';
+      /** Which one. */
+      linkedContactId: string;
+    }
+  | {
+      /** The contact has another id at that provider: it has one for each, whatever the entity type. */
+      outcome: 'contact_taken';
+      /** What kind of record that id names. */
+      linkedEntityType: string;
+      /** That id. */
+      linkedExternalId: string;
+    };
 
 /** How often links that collide with others being made at that very moment are looked at again. */
 const maxAttempts = 5;
@@ -40,7 +51,12 @@ const maxAttempts = 5;
  */
 export async function contactExternalIdLinkMany(
   client: Queryable,
-  params: { organisationId: string; links: readonly ContactLink[] },
+  params: {
+    /** Whose the contacts are: a UUID. */
+    organisationId: string;
+    /** Up to some thousands. */
+    links: readonly ContactLink[];
+  },
 ): Promise<LinkOutcome[]> {
   const { organisationId } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
@@ -71,16 +87,26 @@ export async function contactExternalIdLinkMany(
   return outcomes;
 }
 
+/** A link of one organisation, for calls about one. */
+export interface ContactExternalIdLinkParams extends ContactLink {
+  /** Whose the contact is: a UUID. */
+  organisationId: string;
+}
+
 /**
  * Links one contact to an external id, or confirms the link.
  *
+ * @returns whether it is new
  * @throws CrmSchemaError `external_id_taken`, `contact_taken`, `mapping_changed` (others were changing
  *   it at this very moment: try again), `wrong_tenant`, `unknown_provider`, `invalid_input`
  */
 export async function contactExternalIdLink(
   client: Queryable,
-  params: { organisationId: string } & ContactLink,
-): Promise<{ outcome: 'linked' | 'already_linked' }> {
+  params: ContactExternalIdLinkParams,
+): Promise<{
+  /** Whether it is new. */
+  outcome: 'linked' | 'already_linked';
+}> {
   const { organisationId, ...link } = params;
   const [result] = await contactExternalIdLinkMany(client, { organisationId, links: [link] }).catch(
     withoutRow,
@@ -115,7 +141,12 @@ export async function contactExternalIdLink(
  */
 export async function contactExternalIdUnlinkMany(
   client: Queryable,
-  params: { organisationId: string; links: readonly ContactLink[] },
+  params: {
+    /** Whose the contacts are: a UUID. */
+    organisationId: string;
+    /** Up to some thousands. */
+    links: readonly ContactLink[];
+  },
 ): Promise<boolean[]> {
   const { organisationId } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
@@ -136,7 +167,7 @@ export async function contactExternalIdUnlinkMany(
  */
 export async function contactExternalIdUnlink(
   client: Queryable,
-  params: { organisationId: string } & ContactLink,
+  params: ContactExternalIdLinkParams,
 ): Promise<boolean> {
   const { organisationId, ...link } = params;
   const [wasThere = false] = await contactExternalIdUnlinkMany(client, {
@@ -155,7 +186,12 @@ export async function contactExternalIdUnlink(
  */
 export async function contactExternalIdRepointMany(
   client: Queryable,
-  params: { organisationId: string; moves: readonly ContactMove[] },
+  params: {
+    /** Whose the contacts are: a UUID. */
+    organisationId: string;
+    /** Up to some thousands, each of another external id. */
+    moves: readonly ContactMove[];
+  },
 ): Promise<void> {
   const { organisationId } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
@@ -198,6 +234,12 @@ export async function contactExternalIdRepointMany(
   }
 }
 
+/** What {@link contactExternalIdRepoint} takes. */
+export interface ContactExternalIdRepointParams extends ContactMove {
+  /** Whose the contacts are: a UUID. */
+  organisationId: string;
+}
+
 /**
  * Moves one external id from one contact to another.
  *
@@ -205,7 +247,7 @@ export async function contactExternalIdRepointMany(
  */
 export async function contactExternalIdRepoint(
   client: Queryable,
-  params: { organisationId: string } & ContactMove,
+  params: ContactExternalIdRepointParams,
 ): Promise<void> {
   const { organisationId, ...move } = params;
   await contactExternalIdRepointMany(client, { organisationId, moves: [move] }).catch(withoutRow);

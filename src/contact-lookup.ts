@@ -18,7 +18,16 @@ export interface ContactExternalId
  */
 export async function contactExternalIdResolveMany(
   client: Queryable,
-  params: { organisationId: string; provider: Provider; entityType: string; externalIds: readonly string[] },
+  params: {
+    /** Whose the contacts are: a UUID. */
+    organisationId: string;
+    /** Which CRM. */
+    provider: Provider;
+    /** What kind of records the ids name, in the provider's terms: lower snake case. */
+    entityType: string;
+    /** Case-sensitive text, whatever type the CRM sends: see `toExternalId`. */
+    externalIds: readonly string[];
+  },
 ): Promise<Map<string, string>> {
   const { organisationId, provider, entityType } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
@@ -33,6 +42,12 @@ export async function contactExternalIdResolveMany(
   return new Map(rows.map(({ externalId, contactId }) => [externalId, contactId]));
 }
 
+/** What {@link contactExternalIdResolve} takes. */
+export interface ContactExternalIdResolveParams extends ExternalRecord {
+  /** Whose the contact is: a UUID. */
+  organisationId: string;
+}
+
 /**
  * Whose is this external id? The contact's id, or null if nobody's.
  *
@@ -40,7 +55,7 @@ export async function contactExternalIdResolveMany(
  */
 export async function contactExternalIdResolve(
   client: Queryable,
-  params: { organisationId: string } & ExternalRecord,
+  params: ContactExternalIdResolveParams,
 ): Promise<string | null> {
   const { externalId, ...rest } = params;
   const contacts = await contactExternalIdResolveMany(client, { ...rest, externalIds: [externalId] }).catch(
@@ -56,7 +71,12 @@ export async function contactExternalIdResolve(
  */
 export async function contactExternalIdListByContacts(
   client: Queryable,
-  params: { organisationId: string; contactIds: readonly string[] },
+  params: {
+    /** Whose the contacts are: a UUID. */
+    organisationId: string;
+    /** UUIDs; of a contact that has none, or is another organisation's, nothing comes. */
+    contactIds: readonly string[];
+  },
 ): Promise<ContactExternalId[]> {
   const { organisationId } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
@@ -72,7 +92,12 @@ export async function contactExternalIdListByContacts(
  */
 export async function contactExternalIdListByContact(
   client: Queryable,
-  params: { organisationId: string; contactId: string },
+  params: {
+    /** Whose the contact is: a UUID. */
+    organisationId: string;
+    /** A UUID. */
+    contactId: string;
+  },
 ): Promise<ContactExternalId[]> {
   const { organisationId, contactId } = params;
   return contactExternalIdListByContacts(client, { organisationId, contactIds: [contactId] }).catch(

@@ -15,6 +15,7 @@ import {
 export interface CursorMove extends StreamKey {
   /** The version that was read; 0 if there was no such cursor. One more once it has moved. */
   version: number;
+  /** Where it is to stand. */
   position: CursorPosition;
 }
 

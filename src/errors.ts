@@ -66,6 +66,7 @@ export type CrmSchemaErrorCode =
  * detail, which quotes the refused row. Only then is a transaction that it happened in aborted.
  */
 export class CrmSchemaError extends Error {
+  /** Tells it apart, also where two copies of this package are loaded. */
   override readonly name = 'CrmSchemaError';
   /** What went wrong, for programs. */
   readonly code: CrmSchemaErrorCode;
@@ -75,7 +76,12 @@ export class CrmSchemaError extends Error {
   constructor(
     code: CrmSchemaErrorCode,
     message: string,
-    options: { cause?: unknown; rowIndex?: number | undefined } = {},
+    options: {
+      /** What the database found, without the row. */
+      cause?: unknown;
+      /** The element of a batch that is to blame, counted from 0. */
+      rowIndex?: number | undefined;
+    } = {},
   ) {
     const { rowIndex } = options;
     super(
@@ -87,7 +93,7 @@ export class CrmSchemaError extends Error {
   }
 
   /** What a log should have of it; `JSON.stringify` leaves out an error's message otherwise. */
-  toJSON(): { name: string; code: CrmSchemaErrorCode; message: string; rowIndex: number | undefined } {
+  toJSON(): Pick<CrmSchemaError, 'name' | 'code' | 'message' | 'rowIndex'> {
     const { name, code, message, rowIndex } = this;
     return { name, code, message, rowIndex };
   }

@@ -11,6 +11,7 @@ import {
 
 /** A record at a CRM. An external id means something only with its provider and entity type. */
 export interface ExternalRecord {
+  /** Which CRM. */
   provider: Provider;
   /** In the provider's terms, lower snake case: `contact`, `landlord`, `applicant` … */
   entityType: string;

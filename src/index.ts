@@ -24,10 +24,16 @@ export {
   withOrganisation,
 } from './organisations.js';
 export * from './outbound-changes.js';
-export { type Queryable, type QueryConfig, type QueryField, withNamedStatements } from './prepared-query.js';
+export {
+  type Queryable,
+  type QueryConfig,
+  type QueryField,
+  type QueryResult,
+  withNamedStatements,
+} from './prepared-query.js';
 export * from './sync-batches.js';
 export * from './sync-cursors.js';
-export type { SyncEvent } from './sync-events.js';
+export type { SyncEvent, SyncEventEnd, SyncEventFields } from './sync-events.js';
 export * from './sync-failures.js';
 export * from './sync-log.js';
 export * from './sync-runs.js';

@@ -39,8 +39,12 @@ export type ClientOf<Pool> = Pool extends {
  */
 export async function organisationSet(
   client: Queryable,
-  { organisationId }: { organisationId: string },
+  params: {
+    /** Whose rows are seen: a UUID. */
+    organisationId: string;
+  },
 ): Promise<void> {
+  const { organisationId } = params;
   checkUuid({ field: 'organisationId' }, organisationId);
   await queries.organisationSet.run({ organisationId }, client);
 }

@@ -6,25 +6,40 @@ import { canonicalTimestamp } from './timestamps.js';
 /** What runs a query: a `pg` client, a pool, a pool's client, or anything that behaves like one. */
 export interface Queryable {
   /** Runs one statement. */
-  // biome-ignore lint/suspicious/noExplicitAny: pg's own type of rows, which come with any columns.
-  query(config: QueryConfig): Promise<{ rows: any[]; fields: QueryField[] }>;
+  query(config: QueryConfig): Promise<QueryResult>;
 }
 
 /** The part of `pg`'s query configuration that is used. */
 export interface QueryConfig {
+  /** Of a statement that the server is to prepare; not given without {@link withNamedStatements}. */
   name?: string;
+  /** The statement, with `$1`, `$2` … */
   text: string;
+  /** The parameters, in that order. */
   values: unknown[];
+  /** How values are read. */
   types: {
     /** The same for all types: rows come as text. */
     getTypeParser(): (text: string) => unknown;
   };
 }
 
+/** The part of `pg`'s result that is used. */
+export interface QueryResult {
+  /** An object for each row, by the columns' names: text or null in each. */
+  // biome-ignore lint/suspicious/noExplicitAny: pg's own type of rows, which come with any columns.
+  rows: any[];
+  /** The columns. */
+  fields: QueryField[];
+}
+
 /** The part of `pg`'s description of a result column that is used. */
 export interface QueryField {
+  /** The column's name. */
   name: string;
+  /** The OID of its type. */
   dataTypeID: number;
+  /** `text` or `binary`. */
   format: string;
 }
 

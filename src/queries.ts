@@ -26,6 +26,7 @@ export {
   type Queryable,
   type QueryConfig,
   type QueryField,
+  type QueryResult,
   withNamedStatements,
 } from './prepared-query.js';
 export type { Json, Timestamp, TimestampInput } from './types.js';

@@ -29,14 +29,32 @@ export type BatchEvent = SyncEvent & {
 /** What became of a batch. */
 export type BatchResult =
   | {
+      /** All of it was written now. */
       outcome: 'recorded';
       /** When the run's lease runs out now. */
       expiresAt: Timestamp;
       /** The events, counted from 0, that were recorded as failures, because their contact could not be linked. */
       conflicts: number[];
     }
-  /** The batch had been recorded before: nothing was changed now. */
-  | { outcome: 'repeated' };
+  | {
+      /** The batch had been recorded before: nothing was changed now. */
+      outcome: 'repeated';
+    };
+
+/** What {@link syncBatchRecord} takes. */
+export interface SyncBatchRecordParams extends RunKey {
+  /**
+   * Names the batch, counted from 1 in its run: one whose number was recorded is `repeated`, whatever it
+   * holds now.
+   */
+  batchNumber: number;
+  /** What happened: up to some thousands; none if not given. */
+  events?: readonly BatchEvent[] | undefined;
+  /** Where streams go on: at most one move for each; none if not given. */
+  cursors?: readonly CursorMove[] | undefined;
+  /** How long the lease lasts from now on, in seconds: 1 to 86,400; 300 if not given. */
+  leaseSeconds?: number | undefined;
+}
 
 /**
  * Records a batch of a run, all or none, in one statement: the events go to the log; failures are opened,
@@ -48,11 +66,6 @@ export type BatchResult =
  * alone, with an error of kind `conflict`. A change is cleared also if its push failed: the failure takes
  * over. An event without the id of its record is logged, and opens no failure: do not move a cursor past it.
  *
- * @param params.batchNumber names the batch, counted from 1 in its run: one whose number was recorded is
- *   `repeated`, whatever it holds now
- * @param params.events up to some thousands
- * @param params.cursors at most one move for each stream
- * @param params.leaseSeconds 1 to 86,400; 300 if not given
  * @throws CrmSchemaError, and nothing was written: `lease_lost`: stop; `cursor_conflict`: the cursor was
  *   reset meanwhile: end the run and begin again; `cursor_moved_backwards`; `batch_out_of_order`;
  *   `wrong_tenant`: a contact was deleted at this very moment: look it up again; `invalid_input` with
@@ -60,12 +73,7 @@ export type BatchResult =
  */
 export async function syncBatchRecord(
   client: Queryable,
-  params: RunKey & {
-    batchNumber: number;
-    events?: readonly BatchEvent[] | undefined;
-    cursors?: readonly CursorMove[] | undefined;
-    leaseSeconds?: number | undefined;
-  },
+  params: SyncBatchRecordParams,
 ): Promise<BatchResult> {
   const { organisationId, connectionId, runId, batchNumber, leaseSeconds = 300 } = params;
   checkRunKey(params);

@@ -9,32 +9,75 @@ import { checkConnectionKey, checkWholeNumber } from './validation.js';
 
 /** Names one stream of a connection. */
 export interface StreamKey {
+  /** `inbound` is from the CRM, `outbound` to it. */
   direction: SyncDirection;
   /** What kind of record it holds, in the provider's terms: lower snake case. */
   entityType: string;
 }
 
-/**
- * Where a stream resumes, in what the CRM takes. `syncedTo` is up to when everything that the CRM changed
- * has arrived, by the CRM's clock.
- */
+/** Where a stream resumes, in what the CRM takes. */
 export type CursorPosition =
-  | { kind: 'timestamp'; syncedTo: TimestampInput }
-  /** `token` is opaque, 1 to 4,096 bytes; without `syncedTo`, what is known stays. */
-  | { kind: 'token'; token: string; syncedTo?: TimestampInput | null | undefined }
-  /** `page` is a page number or an offset; it may begin again when `syncedTo` moves on, and only then. */
-  | { kind: 'page'; page: number; syncedTo?: TimestampInput | null | undefined };
+  | {
+      /** By the time of the change. */
+      kind: 'timestamp';
+      /**
+       * Up to when everything that the CRM changed has arrived, by the CRM's clock: what it changed at that
+       * very moment has, too.
+       */
+      syncedTo: TimestampInput;
+    }
+  | {
+      /** By something that the CRM gave. */
+      kind: 'token';
+      /** That: opaque, 1 to 4,096 bytes. */
+      token: string;
+      /** As of a `timestamp`; null, or not given: what is known stays. */
+      syncedTo?: TimestampInput | null | undefined;
+    }
+  | {
+      /** By a page number or an offset. */
+      kind: 'page';
+      /** That: from 0. It may begin again when `syncedTo` moves on, and only then. */
+      page: number;
+      /** As of a `timestamp`; null, or not given: what is known stays. */
+      syncedTo?: TimestampInput | null | undefined;
+    };
+
+/** Where a stream stands, in what the CRM takes: a {@link CursorPosition} as it was recorded. */
+export type RecordedPosition =
+  | {
+      /** By the time of the change. */
+      kind: 'timestamp';
+      /**
+       * Up to when everything that the CRM changed has arrived, by the CRM's clock: what it changed at that
+       * very moment has, too.
+       */
+      syncedTo: Timestamp;
+    }
+  | {
+      /** By something that the CRM gave. */
+      kind: 'token';
+      /** That. */
+      token: string;
+      /** As of a `timestamp`; null while it is not known. */
+      syncedTo: Timestamp | null;
+    }
+  | {
+      /** By a page number or an offset. */
+      kind: 'page';
+      /** That. */
+      page: number;
+      /** As of a `timestamp`; null while it is not known. */
+      syncedTo: Timestamp | null;
+    };
 
 /** Where a stream stands. */
 export interface SyncCursor extends StreamKey {
   /** Null after a reset: from the beginning. */
-  position:
-    | { kind: 'timestamp'; syncedTo: Timestamp }
-    | { kind: 'token'; token: string; syncedTo: Timestamp | null }
-    | { kind: 'page'; page: number; syncedTo: Timestamp | null }
-    | null;
+  position: RecordedPosition | null;
   /** Counts the moves: whoever moves the cursor says from which version. */
   version: number;
+  /** When it last moved or was reset. */
   movedAt: Timestamp;
 }
 
@@ -95,14 +138,17 @@ export async function syncCursorForget(
  * harm; missing one does. Never rounds up.
  *
  * @param syncedTo the point that was reached, a {@link Timestamp}; null for everything
- * @param options.overlapSeconds how far to go back: 0 to 604,800; 300 if not given
- * @param options.fractionalDigits how many the CRM takes: 0 to 6; 6 if not given
  * @returns ISO 8601 in UTC, `2026-11-23T09:25:00.123456Z`; null for everything
  * @throws CrmSchemaError `invalid_input`
  */
 export function askFrom(
   syncedTo: Timestamp | null | undefined,
-  options: { overlapSeconds?: number | undefined; fractionalDigits?: number | undefined } = {},
+  options: {
+    /** How far to go back, in seconds: 0 to 604,800; 300 if not given. */
+    overlapSeconds?: number | undefined;
+    /** How many digits of a second the CRM takes: 0 to 6; 6 if not given. */
+    fractionalDigits?: number | undefined;
+  } = {},
 ): string | null {
   const { overlapSeconds = 300, fractionalDigits = 6 } = options;
   checkWholeNumber({ field: 'overlapSeconds' }, overlapSeconds, 0, 604_800);
@@ -120,7 +166,7 @@ function positionOf(
   syncedTo: Timestamp | null,
   token: string | null,
   page: number | null,
-): SyncCursor['position'] {
+): RecordedPosition | null {
   switch (kind) {
     case null:
       return null;

@@ -19,8 +19,9 @@ import {
   refuse,
 } from './validation.js';
 
-/** @inline */
-interface SyncEventFields {
+/** What is recorded of a sync operation, however it ended. */
+export interface SyncEventFields {
+  /** Which way the record went: `inbound` is from the CRM, `outbound` to it. */
   direction: SyncDirection;
   /** What kind of record it was, in lower snake case: `contact`, `landlord`, `applicant` … */
   entityType: string;
@@ -32,9 +33,23 @@ interface SyncEventFields {
   occurredAt?: TimestampInput | null | undefined;
 }
 
-/** One sync operation, to be recorded: a failure says why, and nothing else does. */
-export type SyncEvent = SyncEventFields &
-  ({ status: 'error'; error: SyncError } | { status: 'success' | 'skipped'; error?: null | undefined });
+/** How a sync operation ended: a failure says why, and nothing else does. */
+export type SyncEventEnd =
+  | {
+      /** It failed. */
+      status: 'error';
+      /** Why. */
+      error: SyncError;
+    }
+  | {
+      /** `success`: both sides agree. `skipped`: nothing had to change. */
+      status: 'success' | 'skipped';
+      /** None. */
+      error?: null | undefined;
+    };
+
+/** One sync operation, to be recorded. */
+export type SyncEvent = SyncEventFields & SyncEventEnd;
 
 /** Checks events and turns rows to columns, as `unnest` takes them. */
 export function eventColumns(events: readonly SyncEvent[]) {

@@ -29,6 +29,7 @@ export interface SyncFailure
 
 /** A failing record that is to be tried again now. */
 export interface ClaimedFailure {
+  /** Which way the record was to go: `inbound` is from the CRM, `outbound` to it. */
   direction: SyncDirection;
   /** What kind of record it is, in the provider's terms. */
   entityType: string;
@@ -38,12 +39,25 @@ export interface ClaimedFailure {
   attempts: number;
   /** Why the last one failed. */
   error: SyncError;
+  /** Since when the record has been failing, or since when a person asked to try again. */
   firstFailedAt: Timestamp;
 }
 
-/** How many records fail with a kind of error, up to 1,000, and how many of those that were counted were given up. */
-export interface SyncFailureCount
-  extends Refined<queries.SyncFailureCountByKindResult, { kind: SyncErrorKind }> {}
+/** How many records fail with a kind of error. */
+export interface SyncFailureCount extends queries.SyncFailureCountByKindResult {
+  /** The kind of the last error. */
+  kind: SyncErrorKind;
+  /** Up to 1,000, which means 1,000 or more. */
+  count: number;
+  /** How many of those that were counted were given up. */
+  givenUpCount: number;
+}
+
+/** What {@link syncFailureClaim} takes. */
+export interface SyncFailureClaimParams extends RunKey {
+  /** At most how many records: 1 to 1,000; 100 if not given. */
+  limit?: number | undefined;
+}
 
 /**
  * Claims the failing records of a connection that are to be tried again, those due longest first, for the
@@ -51,12 +65,11 @@ export interface SyncFailureCount
  * `syncBatchRecord`. When as many come as may, there may be more: end the run with `hasMore`, so that
  * other connections have their turn first.
  *
- * @param params.limit 1 to 1,000; 100 if not given
  * @throws CrmSchemaError `lease_lost`, `invalid_input`
  */
 export async function syncFailureClaim(
   client: Queryable,
-  params: RunKey & { limit?: number | undefined },
+  params: SyncFailureClaimParams,
 ): Promise<ClaimedFailure[]> {
   const { limit = 100 } = params;
   checkRunKey(params);
@@ -66,21 +79,24 @@ export async function syncFailureClaim(
   return rows.filter(({ recordId }) => recordId !== null) as unknown as ClaimedFailure[];
 }
 
+/** What {@link syncFailureList} takes. */
+export interface SyncFailureListParams extends ConnectionKey {
+  /** Kinds of error; all if not given. */
+  kinds?: readonly SyncErrorKind[] | undefined;
+  /** The last failure of the page that was read last; null, or not given, for the newest page. */
+  before?: Pick<SyncFailure, 'lastFailedAt' | 'id'> | null | undefined;
+  /** At most how many: 1 to 1,000; 50 if not given. */
+  limit?: number | undefined;
+}
+
 /**
  * The records of a connection that fail, newest failure first.
  *
- * @param params.kinds of error; all if not given
- * @param params.before the last failure of the page that was read last
- * @param params.limit 1 to 1,000; 50 if not given
  * @throws CrmSchemaError `invalid_input`
  */
 export async function syncFailureList(
   client: Queryable,
-  params: ConnectionKey & {
-    kinds?: readonly SyncErrorKind[] | undefined;
-    before?: { lastFailedAt: Timestamp; id: string } | null | undefined;
-    limit?: number | undefined;
-  },
+  params: SyncFailureListParams,
 ): Promise<SyncFailure[]> {
   const { organisationId, connectionId, before, limit = 50 } = params;
   checkConnectionKey(params);
@@ -116,27 +132,33 @@ export async function syncFailureCountByKind(
   return rows as SyncFailureCount[];
 }
 
+/** What {@link syncFailureReplay} takes. */
+export interface SyncFailureReplayParams extends ConnectionKey {
+  /** The records whose last failure was from then on, */
+  failedFrom: TimestampInput;
+  /** and before then. */
+  failedBefore: TimestampInput;
+  /** Kinds of error; all if not given. */
+  kinds?: readonly SyncErrorKind[] | undefined;
+  /** At most how many: 1 to 1,000; 1,000 if not given. */
+  limit?: number | undefined;
+}
+
 /**
  * Lets failing records be tried again at once, given-up ones among them, with all their attempts: when
  * somebody has mended what made them fail. Asks for a sync of the connection. Call it again while it
  * replays as many as it may.
  *
- * @param params.failedFrom the window: whose last failure was from then on,
- * @param params.failedBefore and before then
- * @param params.kinds of error; all if not given
- * @param params.limit 1 to 1,000; 1,000 if not given
  * @returns how many are tried again
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`
  */
 export async function syncFailureReplay(
   client: Queryable,
-  params: ConnectionKey & {
-    failedFrom: TimestampInput;
-    failedBefore: TimestampInput;
-    kinds?: readonly SyncErrorKind[] | undefined;
-    limit?: number | undefined;
-  },
-): Promise<{ replayed: number }> {
+  params: SyncFailureReplayParams,
+): Promise<{
+  /** How many are tried again. */
+  replayed: number;
+}> {
   const { organisationId, connectionId, limit = 1000 } = params;
   checkConnectionKey(params);
   checkLimit(limit);

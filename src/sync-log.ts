@@ -15,24 +15,23 @@ import type {
 } from './types.js';
 import { checkBatch, checkConnectionKey, checkLimit, checkUuid, refuse } from './validation.js';
 
-/**
- * How a recorded operation ended: a failure says why, and nothing else does.
- *
- * @inline
- */
-type Outcome = { status: 'error'; error: SyncError } | { status: Exclude<SyncStatus, 'error'>; error: null };
-
-/** One sync operation, as recorded. `id` is a bigint, as text. */
-export type SyncLogEntry = Refined<
-  Omit<queries.SyncLogListByConnectionResult, 'status' | 'error'>,
-  { direction: SyncDirection }
-> &
-  Outcome;
+/** One sync operation, as recorded: a failure says why, and nothing else does. */
+export type SyncLogEntry = SyncLogFailure | SyncLogSuccess;
 
 /** One sync operation that concerned a contact, and the CRM that it was with. */
-export type ContactSyncLogEntry = SyncLogEntry & { provider: Provider };
+export type ContactSyncLogEntry = SyncLogEntry & {
+  /** Which CRM. */
+  provider: Provider;
+};
 
-/** One failed sync operation, as recorded. */
+/** One sync operation that did not fail, as recorded. `id` is a bigint, as text. */
+export interface SyncLogSuccess
+  extends Refined<
+    queries.SyncLogListByConnectionResult,
+    { direction: SyncDirection; status: Exclude<SyncStatus, 'error'>; error: null }
+  > {}
+
+/** One failed sync operation, as recorded. `id` is a bigint, as text. */
 export interface SyncLogFailure
   extends Refined<
     queries.SyncLogListFailuresResult,
@@ -40,15 +39,27 @@ export interface SyncLogFailure
   > {}
 
 /** How often a kind of error happened, and when last. */
-export interface SyncErrorCount
-  extends Refined<queries.SyncLogCountErrorsByKindResult, { kind: SyncErrorKind }> {}
+export interface SyncErrorCount extends queries.SyncLogCountErrorsByKindResult {
+  /** The kind of error. */
+  kind: SyncErrorKind;
+  /** How often it happened. */
+  count: number;
+  /** When it happened last. */
+  lastAt: Timestamp;
+}
 
 /** Which page of a timeline: the newest, or the one before an entry. */
 export interface Page {
-  /** The last entry of the page that was read last; none for the newest page. */
-  before?: { occurredAt: Timestamp; id: string } | null | undefined;
-  /** 1 to 1,000; 50 if not given. */
+  /** The last entry of the page that was read last; null, or not given, for the newest page. */
+  before?: Pick<SyncLogEntry, 'occurredAt' | 'id'> | null | undefined;
+  /** At most how many entries: 1 to 1,000; 50 if not given. */
   limit?: number | undefined;
+}
+
+/** What {@link syncLogRecord} takes. */
+export interface SyncLogRecordParams extends ConnectionKey {
+  /** What happened: up to some thousands. */
+  events: readonly SyncEvent[];
 }
 
 /**
@@ -60,8 +71,11 @@ export interface Page {
  */
 export async function syncLogRecord(
   client: Queryable,
-  params: ConnectionKey & { events: readonly SyncEvent[] },
-): Promise<{ recorded: number }> {
+  params: SyncLogRecordParams,
+): Promise<{
+  /** How many were recorded. */
+  recorded: number;
+}> {
   const { organisationId, connectionId } = params;
   checkConnectionKey(params);
   const columns = eventColumns(checkBatch('events', params.events));
@@ -83,6 +97,14 @@ export async function syncLogListByConnection(
   return rows as unknown as SyncLogEntry[];
 }
 
+/** What {@link syncLogListByContact} takes. */
+export interface SyncLogListByContactParams extends Page {
+  /** Whose the contact is: a UUID. */
+  organisationId: string;
+  /** A UUID. */
+  contactId: string;
+}
+
 /**
  * The timeline of a contact across all CRMs, newest first.
  *
@@ -90,7 +112,7 @@ export async function syncLogListByConnection(
  */
 export async function syncLogListByContact(
   client: Queryable,
-  params: { organisationId: string; contactId: string } & Page,
+  params: SyncLogListByContactParams,
 ): Promise<ContactSyncLogEntry[]> {
   checkUuid({ field: 'contactId' }, params.contactId);
   const rows = await queries.syncLogListByContact.run({ ...params, ...page(params) }, client);
@@ -111,6 +133,12 @@ export async function syncLogListFailures(
   return rows as unknown as SyncLogFailure[];
 }
 
+/** What {@link syncLogCountErrorsByKind} takes. */
+export interface SyncLogCountErrorsByKindParams extends ConnectionKey {
+  /** From when errors are counted. */
+  since: TimestampInput;
+}
+
 /**
  * How often a connection failed since a time, by the error's kind, most frequent first.
  *
@@ -118,7 +146,7 @@ export async function syncLogListFailures(
  */
 export async function syncLogCountErrorsByKind(
   client: Queryable,
-  params: ConnectionKey & { since: TimestampInput },
+  params: SyncLogCountErrorsByKindParams,
 ): Promise<SyncErrorCount[]> {
   checkConnectionKey(params);
   const since = timestampParameter({ field: 'since' }, params.since);

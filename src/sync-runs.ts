@@ -41,19 +41,31 @@ export interface SyncRun
 /** How a run ended: a failure says why. */
 export type RunEnd =
   | {
+      /** All streams have been read as far as they go. */
       outcome: 'success';
       /** Whether more waits than this run could do, so that the connection is due at once; false if not given. */
       hasMore?: boolean | undefined;
     }
-  | { outcome: 'cancelled' }
   | {
+      /** The worker gives up its turn. */
+      outcome: 'cancelled';
+    }
+  | {
+      /** It could not come to its end. */
       outcome: 'failed';
-      /** Which credentials it failed with: those of the claim, unless the worker has read others since. */
+      /**
+       * Which credentials it failed with: those of the claim, unless the worker has read others since. Null,
+       * or not given: whatever they are.
+       */
       credentialsVersion?: number | null | undefined;
+      /** Why. */
       error: SyncError;
-      /** For the connection, should the failure put it in error: what an agent of the agency can do. */
+      /**
+       * For the connection, should the failure put it in error: what an agent of the agency can do, 1 to 500
+       * characters. Null, or not given: the error's message.
+       */
       reason?: string | null | undefined;
-      /** How long the CRM wants to be left alone, in seconds. */
+      /** How long the CRM wants to be left alone, in seconds: up to a week; null, or not given, if it did not say. */
       retryAfterSeconds?: number | null | undefined;
     };
 
@@ -63,14 +75,18 @@ export type RunEnd =
  * connections can be claimed again, after a moment, longer each time; and it makes connections due for
  * which there is something new to push (`outboundChangeAnnounce`, up to 100 connections).
  *
- * @param params.worker who claims, for people: a host and a process, 1 to 200 characters
- * @param params.limit 1 to 1,000; 10 if not given
- * @param params.leaseSeconds how long the lease lasts without a sign of life: 1 to 86,400; 300 if not given
  * @throws CrmSchemaError `invalid_input`
  */
 export async function syncRunClaim(
   client: Queryable,
-  params: { worker: string; limit?: number | undefined; leaseSeconds?: number | undefined },
+  params: {
+    /** Who claims, for people: a host and a process, 1 to 200 characters. */
+    worker: string;
+    /** At most how many connections: 1 to 1,000; 10 if not given. */
+    limit?: number | undefined;
+    /** How long the lease lasts without a sign of life, in seconds: 1 to 86,400; 300 if not given. */
+    leaseSeconds?: number | undefined;
+  },
 ): Promise<ClaimedRun[]> {
   const { worker, limit = 10, leaseSeconds = 300 } = params;
   checkShortText({ field: 'worker' }, worker, 200);
@@ -82,17 +98,26 @@ export async function syncRunClaim(
   return rows as ClaimedRun[];
 }
 
+/** What {@link syncRunHeartbeat} takes. */
+export interface SyncRunHeartbeatParams extends RunKey {
+  /** How long the lease lasts from now on, in seconds: 1 to 86,400; 300 if not given. */
+  leaseSeconds?: number | undefined;
+}
+
 /**
  * A sign of life: lets the lease of a run last from now on, never shorter than it did.
  *
- * @returns when it runs out now
+ * @returns when the lease runs out now
  * @throws CrmSchemaError `lease_lost` if the run has ended, or its lease has run out, or the connection is
  *   disconnected: stop, and write nothing more; `invalid_input`
  */
 export async function syncRunHeartbeat(
   client: Queryable,
-  params: RunKey & { leaseSeconds?: number | undefined },
-): Promise<{ expiresAt: Timestamp }> {
+  params: SyncRunHeartbeatParams,
+): Promise<{
+  /** When the lease runs out now. */
+  expiresAt: Timestamp;
+}> {
   const { leaseSeconds = 300 } = params;
   checkRunKey(params);
   checkLease(leaseSeconds);
@@ -140,16 +165,22 @@ export async function syncRunFinish(client: Queryable, params: RunKey & RunEnd):
   if (row?.outcome !== 'ended') leaseLost();
 }
 
+/** What {@link syncRunListByConnection} takes. */
+export interface SyncRunListByConnectionParams extends ConnectionKey {
+  /** The last run of the page that was read last; null, or not given, for the newest page. */
+  before?: Pick<SyncRun, 'runId'> | null | undefined;
+  /** At most how many: 1 to 1,000; 50 if not given. */
+  limit?: number | undefined;
+}
+
 /**
  * The runs of a connection, newest first.
  *
- * @param params.before the last run of the page that was read last
- * @param params.limit 1 to 1,000; 50 if not given
  * @throws CrmSchemaError `invalid_input`
  */
 export async function syncRunListByConnection(
   client: Queryable,
-  params: ConnectionKey & { before?: { runId: string } | null | undefined; limit?: number | undefined },
+  params: SyncRunListByConnectionParams,
 ): Promise<SyncRun[]> {
   const { organisationId, connectionId, before, limit = 50 } = params;
   checkConnectionKey(params);
@@ -167,12 +198,14 @@ export async function syncRunListByConnection(
  * Closes runs whose lease has run out, of all organisations. `syncRunClaim` does this by itself: call
  * it where nothing claims.
  *
- * @param params.limit 1 to 1,000; 100 if not given
  * @throws CrmSchemaError `invalid_input`
  */
 export async function syncRunSweep(
   client: Queryable,
-  params: { limit?: number | undefined } = {},
+  params: {
+    /** At most how many: 1 to 1,000; 100 if not given. */
+    limit?: number | undefined;
+  } = {},
 ): Promise<AbandonedRun[]> {
   const { limit = 100 } = params;
   checkLimit(limit);
@@ -183,15 +216,21 @@ export async function syncRunSweep(
  * Deletes runs that are past their time, of all organisations, oldest first. Call it again while it
  * deletes as many as it may.
  *
- * @param params.endedBefore runs that ended before then; if not given, longer ago than `crm_retention` says
- * @param params.limit 1 to 1,000; 1,000 if not given
  * @returns how many were deleted
  * @throws CrmSchemaError `invalid_input`
  */
 export async function syncRunPurge(
   client: Queryable,
-  params: { endedBefore?: TimestampInput | null | undefined; limit?: number | undefined } = {},
-): Promise<{ purged: number }> {
+  params: {
+    /** Runs that ended before then; null, or not given: longer ago than `crm_retention` says. */
+    endedBefore?: TimestampInput | null | undefined;
+    /** At most how many: 1 to 1,000; 1,000 if not given. */
+    limit?: number | undefined;
+  } = {},
+): Promise<{
+  /** How many were deleted. */
+  purged: number;
+}> {
   const { limit = 1000 } = params;
   checkLimit(limit);
   const endedBefore =

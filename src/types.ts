@@ -50,8 +50,9 @@ export type SyncErrorKind = (typeof syncErrorKinds)[number];
 
 /** Why a sync operation failed. Never put a payload, a secret or personal data in it. */
 export interface SyncError {
+  /** What kind of reason; `auth` and `permission` of a whole sync put the connection in error at once. */
   kind: SyncErrorKind;
-  /** Whether trying the same again can succeed. */
+  /** Whether trying the same again can succeed; a record that cannot is given up at once. */
   retryable: boolean;
   /** For people: 1 to 500 characters. */
   message: string;
@@ -68,7 +69,10 @@ export interface EncryptedCredentials {
   /** The protected header, `{"alg":…,"enc":"A256GCM"}`: at most 1,000 characters. */
   protected: string;
   /** The id of the key that wraps the content key: 1 to 200 of `A-Z a-z 0-9 . _ : -`. */
-  header: { kid: string };
+  header: {
+    /** The key's id. */
+    kid: string;
+  };
   /** 22 to 1,366 characters. */
   encrypted_key: string;
   /** 96 bits: 16 characters. */

@@ -9,7 +9,10 @@ import { type Credentials, checkCredentials } from './providers.js';
 const longestPlaintext = 12_288;
 
 /** Which row a set of credentials belongs to, with the provider's own type. */
-export type OwnerOf<P extends Provider> = CredentialsOwner & { provider: P };
+export interface OwnerOf<P extends Provider> extends CredentialsOwner {
+  /** Which CRM. */
+  provider: P;
+}
 
 /**
  * Checks credentials by their provider's type, and encrypts them for one connection under the ring's

@@ -7,21 +7,43 @@
  *
  * @packageDocumentation
  */
+export type {
+  AgentosCredentials,
+  AltoCredentials,
+  CredentialsByProvider,
+  CustomApiKeyCredentials,
+  CustomBearerCredentials,
+  LoopCredentials,
+  OAuthClient,
+  ReapitAuthorizationCode,
+  ReapitClientCredentials,
+  ReapitCommonCredentials,
+  StreetCredentials,
+} from './credential-types.js';
 export { decryptCredentials, encryptCredentials, type OwnerOf } from './encryption.js';
 export { type CredentialsOwner, credentialsAad } from './jwe.js';
 export { type KeyInfo, KeyRing } from './key-ring.js';
 export type { KeyRingDocument } from './key-ring-document.js';
 export { credentialsCheckKeys, credentialsCountByKey, type KeyStanding, type KeyUsage } from './key-usage.js';
 export { generateKey, type KeyAlgorithm, keyAlgorithms, publicHalf, type RingKey } from './keys.js';
-export { type Credentials, type CredentialsByProvider, checkCredentials } from './providers.js';
-export { credentialsRefresh } from './refresh.js';
-export { credentialsRotate, type RotationFailure, type RotationResult } from './rotation.js';
+export { type Credentials, checkCredentials } from './providers.js';
+export { type CredentialsRefreshParams, credentialsRefresh } from './refresh.js';
 export {
+  credentialsRotate,
+  type RotationFailure,
+  type RotationProgress,
+  type RotationResult,
+} from './rotation.js';
+export {
+  type CredentialsConnectParams,
+  type CredentialsReplaceParams,
   credentialsConnect,
   credentialsGet,
   credentialsReplace,
+  type NewConnection,
   type NewCredentials,
   type ProviderCredentials,
+  type ProviderCredentialsOf,
   type ReplaceOutcome,
   type StoredCredentials,
   type StoredCredentialsOf,

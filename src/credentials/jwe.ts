@@ -4,8 +4,11 @@ import { checkConnectionKey, checkProvider, refuse, shown } from '../validation.
 
 /** Which row a set of credentials belongs to. */
 export interface CredentialsOwner {
+  /** Whose they are: a UUID. */
   organisationId: string;
+  /** Of the connection that they are for: a UUID. */
   connectionId: string;
+  /** Which CRM. */
   provider: Provider;
 }
 

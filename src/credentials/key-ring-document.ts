@@ -6,6 +6,7 @@ import type { RingKey } from './keys.js';
 export interface KeyRingDocument {
   /** The `kid` of the key that encrypts; it may be left out where there is one key. */
   current?: string | undefined;
+  /** At least one; no two with the same `kid`. */
   keys: RingKey[];
 }
 

@@ -7,7 +7,9 @@ import { decryptBy, encryptFor, tryOut } from './sealing.js';
 
 /** What may be told of a key. */
 export interface KeyInfo {
+  /** Its `kid`. */
   keyId: string;
+  /** How it protects credentials. */
   algorithm: KeyAlgorithm;
   /** Whether it is the one that encrypts. */
   isCurrent: boolean;
@@ -110,7 +112,12 @@ export class KeyRing {
   }
 
   /** What may be shown of it: no key. */
-  toJSON(): { current: string; keys: KeyInfo[] } {
+  toJSON(): {
+    /** The id of the key that encrypts. */
+    current: string;
+    /** What may be told of each key. */
+    keys: KeyInfo[];
+  } {
     return { current: this.current, keys: this.keys };
   }
 

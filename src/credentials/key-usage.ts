@@ -8,7 +8,9 @@ export type KeyStanding = 'current' | 'other' | 'missing';
 
 /** A key, and how many connections it protects. */
 export interface KeyUsage {
+  /** Its `kid`. */
   keyId: string;
+  /** How it stands to the ring. */
   standing: KeyStanding;
   /** Whether the ring can read what the key protects. */
   canDecrypt: boolean;

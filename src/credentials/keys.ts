@@ -14,7 +14,14 @@ export const keyAlgorithms = ['A256KW', 'A256GCMKW', 'RSA-OAEP-256', 'ECDH-ES+A2
 export type KeyAlgorithm = (typeof keyAlgorithms)[number];
 
 /** A JWK (RFC 7517) that names itself and its algorithm. */
-export type RingKey = JWK & { kid: string; alg: KeyAlgorithm; kty: string };
+export interface RingKey extends JWK {
+  /** Its id: 1 to 200 of `A-Z a-z 0-9 . _ : -`, and no key. */
+  kid: string;
+  /** How it protects credentials. */
+  alg: KeyAlgorithm;
+  /** What kind of key it is: `oct`, `RSA`, `EC` or `OKP`. */
+  kty: string;
+}
 
 /** What an id has to be. A key in its place would be shown wherever the id is. */
 const keyIdRule = 'has to be 1 to 200 of A-Z a-z 0-9 . _ : -, and no key';
@@ -71,7 +78,8 @@ export async function generateKey(algorithm: KeyAlgorithm, keyId: string): Promi
 }
 
 /** The same key without what decrypts; undefined for a symmetric key, of which nothing is left. */
-export function publicHalf({ kid, alg, kty, ...members }: RingKey): RingKey | undefined {
+export function publicHalf(key: RingKey): RingKey | undefined {
+  const { kid, alg, kty, ...members } = key;
   if (kty === 'oct') return undefined;
   return { kid, alg, use: 'enc', kty, ...only(members, publicMembers[kty]) };
 }

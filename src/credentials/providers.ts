@@ -2,11 +2,12 @@ import { z } from 'zod';
 import { CrmSchemaError } from '../errors.js';
 import type { Json, Provider } from '../types.js';
 import { checkProvider } from '../validation.js';
+import type { CredentialsByProvider } from './credential-types.js';
 import { isStorableJson } from './json.js';
 
 /**
- * What each CRM wants to be signed in with. Facts from the vendors' documentation; where a vendor
- * publishes nothing, fields we do not know are let through.
+ * What each CRM wants to be signed in with, as `credential-types.ts` says it. Facts from the vendors'
+ * documentation; where a vendor publishes nothing, fields we do not know are let through.
  *
  * Each value has its own message, which says what it has to be: nothing that was given is repeated.
  */
@@ -38,21 +39,14 @@ const client = z.object(
 );
 
 const agentos = z.object({
-  /** Sent as the header `api_key`. */
   apiKey: token,
-  /** The segment of each URL's path that names the agency. */
   shortName: text(/^(?!\.{1,2}$)[\w.~-]+$/, 'one segment of a URL path'),
-  /** Narrows the connection to one branch. */
   branchOid: name.optional(),
 });
 
-/** What both of Reapit's grants share. */
 const reapitCommon = {
-  /** The agency's own OAuth client; without it NurtureHub's. */
   client: client.optional(),
-  /** The latest access token: an hour long. */
   accessToken: token.optional(),
-  /** Sent as the header `api-version`. */
   apiVersion: name.optional(),
 };
 
@@ -61,15 +55,12 @@ const reapit = z.discriminatedUnion(
   [
     z.object({
       grant: z.literal('client_credentials'),
-      /** Sent as the header `reapit-customer`: which agency; `SBOX` is the sandbox. */
       customer: name,
       ...reapitCommon,
     }),
     z.object({
       grant: z.literal('authorization_code'),
-      /** Single use: each refresh brings another. */
       refreshToken: token,
-      /** Sent as the header `reapit-customer`, where it is known. */
       customer: name.optional(),
       ...reapitCommon,
     }),
@@ -78,30 +69,20 @@ const reapit = z.discriminatedUnion(
 );
 
 const alto = z.object({
-  /** Sent as the header `AgencyRef`: which agency, as a GUID. */
   agencyRef: z.guid({ error: message('has to be a GUID') }),
-  /** The agency's own OAuth client; without it NurtureHub's. */
   client: client.optional(),
-  /** The latest access token. */
   accessToken: token.optional(),
 });
 
 const street = z.object({
-  /** The application's bearer token, which Street shows once. */
   token,
-  /** Whether it belongs to Street's sandbox, which has another base URL. */
   sandbox: flag.optional(),
 });
 
 /** Fields that we do not know; `checkCredentials` has seen to it that they are JSON. */
 const json = z.custom<Json>();
 
-const loop = z
-  .object({
-    /** Sent as the header `x-api-key`. */
-    apiKey: token,
-  })
-  .catchall(json);
+const loop = z.object({ apiKey: token }).catchall(json);
 
 const baseUrlError = message('has to be an https URL without user, password, query and fragment');
 const baseUrl = z.string({ error: baseUrlError }).refine(isSafeUrl, { error: baseUrlError });
@@ -116,26 +97,8 @@ const headerName = text(/^[a-z0-9][\w!#$%&'*+.^`|~-]{0,99}$/i, 'the name of an H
 const custom = z.discriminatedUnion(
   'scheme',
   [
-    z
-      .object({
-        /** Sends `Authorization: Bearer …`. */
-        scheme: z.literal('bearer'),
-        /** Where the CRM's API is: https, or http on this very machine. */
-        baseUrl,
-        token,
-      })
-      .catchall(json),
-    z
-      .object({
-        /** Sends the key as a header. */
-        scheme: z.literal('api_key'),
-        /** Where the CRM's API is: https, or http on this very machine. */
-        baseUrl,
-        /** The header's name: RFC 9110's token. */
-        header: headerName,
-        apiKey: token,
-      })
-      .catchall(json),
+    z.object({ scheme: z.literal('bearer'), baseUrl, token }).catchall(json),
+    z.object({ scheme: z.literal('api_key'), baseUrl, header: headerName, apiKey: token }).catchall(json),
   ],
   { error: 'has to be bearer or api_key' },
 );
@@ -149,14 +112,10 @@ function isSafeUrl(value: string): boolean {
   return protocol === 'https:' || isLoopback;
 }
 
-const schemas = { agentos, reapit, alto, street, loop, custom } satisfies Record<Provider, z.ZodType>;
-
-/**
- * The credentials of each CRM, decrypted.
- *
- * @interface
- */
-export type CredentialsByProvider = { [P in Provider]: z.infer<(typeof schemas)[P]> };
+/** What is checked; a test holds it against the types, field by field. */
+export const schemas = { agentos, reapit, alto, street, loop, custom } satisfies {
+  [P in Provider]: z.ZodType<CredentialsByProvider[P]>;
+};
 
 /** The credentials of a CRM, decrypted; without a type argument, those of any. */
 export type Credentials<P extends Provider = Provider> = CredentialsByProvider[P];

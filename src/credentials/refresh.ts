@@ -9,6 +9,16 @@ import type { KeyRing } from './key-ring.js';
 import { salvageCredentials } from './providers.js';
 import { credentialsGet, credentialsReplace, type NewCredentials, type StoredCredentials } from './stored.js';
 
+/** What {@link credentialsRefresh} takes. */
+export interface CredentialsRefreshParams<P extends Provider> extends OwnerOf<P> {
+  /** The version that needs refreshing. */
+  credentialsVersion: number;
+  /** Gets the credentials that are stored now, and asks the CRM for new ones. */
+  refresh: (current: StoredCredentials<P>) => Promise<NewCredentials<P>>;
+  /** How long to wait for the other worker, and for the database, in milliseconds: 10,000 if not given. */
+  patience?: number | undefined;
+}
+
 /**
  * Refreshes a token, also where the refresh token is single use and other workers do the same at the
  * same time: one of them wins, and all go on with what it got.
@@ -26,9 +36,6 @@ import { credentialsGet, credentialsReplace, type NewCredentials, type StoredCre
  * Not for use inside a longer transaction: others could neither see the new credentials nor, if it is
  * rolled back, ever get them again.
  *
- * @param params.credentialsVersion the version that needs refreshing
- * @param params.patience how long to wait for the other worker, and for the database, in milliseconds:
- *   10,000 if not given
  * @returns the credentials to go on with
  * @throws whatever `refresh` throws, if nobody else has refreshed meanwhile; then the connection may be
  *   marked by `connectionSetStatus` with this version
@@ -37,11 +44,7 @@ import { credentialsGet, credentialsReplace, type NewCredentials, type StoredCre
 export async function credentialsRefresh<P extends Provider>(
   client: Queryable,
   keys: KeyRing,
-  params: OwnerOf<P> & {
-    credentialsVersion: number;
-    refresh: (current: StoredCredentials<P>) => Promise<NewCredentials<P>>;
-    patience?: number | undefined;
-  },
+  params: CredentialsRefreshParams<P>,
 ): Promise<StoredCredentials<P>> {
   const { organisationId, connectionId, provider, credentialsVersion, refresh, patience = 10_000 } = params;
   checkVersion(credentialsVersion);

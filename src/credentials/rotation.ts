@@ -10,11 +10,22 @@ import { connectionsUnder, credentialsCountByKey, type KeyUsage } from './key-us
 
 /** A connection whose credentials could not be put under the current key. */
 export interface RotationFailure {
+  /** Whose it is. */
   organisationId: string;
+  /** The connection. */
   connectionId: string;
   /** The key that they are encrypted for. */
   keyId: string;
+  /** What is wrong. */
   code: CrmSchemaErrorCode;
+}
+
+/** How far a rotation is. */
+export interface RotationProgress {
+  /** How many connections' credentials are under the current key by now that were not before. */
+  rotated: number;
+  /** How many there are to do, those included. */
+  total: number;
 }
 
 /** How a rotation ended. */
@@ -44,9 +55,6 @@ const firstId = '00000000-0000-0000-0000-000000000000';
  * each connection is under one key or the other, and a new rotation goes on where this one stopped.
  *
  * @param client not in a transaction, so that each batch commits, and at READ COMMITTED
- * @param options.batchSize 1 to 1,000; 100 if not given
- * @param options.onProgress called after each batch
- * @param options.signal stops after the batch that is being written
  * @throws CrmSchemaError `invalid_input`; `key_cannot_decrypt` if the ring has only the public half of
  *   the current key: should the private half be lost, everything would be
  */
@@ -54,8 +62,11 @@ export async function credentialsRotate(
   client: Queryable,
   keys: KeyRing,
   options: {
+    /** How many connections at a time: 1 to 1,000; 100 if not given. */
     batchSize?: number | undefined;
-    onProgress?: ((progress: { rotated: number; total: number }) => void) | undefined;
+    /** Called after each batch. */
+    onProgress?: ((progress: RotationProgress) => void) | undefined;
+    /** Stops after the batch that is being written. */
     signal?: AbortSignal | undefined;
   } = {},
 ): Promise<RotationResult> {

@@ -11,7 +11,7 @@ import type { Queryable } from '../prepared-query.js';
 import { expiryParameter } from '../timestamps.js';
 import type { Provider, Timestamp, TimestampInput } from '../types.js';
 import { checkConnectionKey, checkProvider, checkVersion } from '../validation.js';
-import { decryptCredentials, encryptCredentials } from './encryption.js';
+import { decryptCredentials, encryptCredentials, type OwnerOf } from './encryption.js';
 import { jsonParameter } from './jwe.js';
 import type { KeyRing } from './key-ring.js';
 import type { Credentials } from './providers.js';
@@ -30,38 +30,61 @@ export type StoredCredentials<P extends Provider = Provider> = { [Each in P]: St
 
 /** New credentials. */
 export interface NewCredentials<P extends Provider> {
+  /** Not encrypted yet. */
   credentials: Credentials<P>;
-  /** When the access token in these credentials expires; if it is not given, nothing is known of it. */
+  /** When the access token in these credentials expires; null, or not given, if it does not, or if that is not known. */
   credentialsExpiresAt?: TimestampInput | null | undefined;
 }
 
-/** A CRM and credentials of its own: without a type argument, a union that is told apart by `provider`. */
+/** One CRM and new credentials of its own. */
+export interface ProviderCredentialsOf<P extends Provider> extends NewCredentials<P> {
+  /** Which CRM. */
+  provider: P;
+}
+
+/** A CRM and new credentials of its own; to be told apart by `provider`. */
 export type ProviderCredentials<P extends Provider = Provider> = {
-  [Each in P]: { provider: Each } & NewCredentials<Each>;
+  [Each in P]: ProviderCredentialsOf<Each>;
 }[P];
 
-/**
- * What became of new credentials. `superseded`: others were stored since the version that the caller
- * went by, and nothing was changed; read them and go on with them.
- */
+/** What became of new credentials. */
 export interface ReplaceOutcome {
+  /**
+   * `superseded`: others were stored since the version that the caller went by, and nothing was changed; read
+   * them and go on with them.
+   */
   outcome: 'replaced' | 'superseded';
   /** What the version is now. */
   credentialsVersion: number;
 }
 
+/** What {@link credentialsConnect} takes besides the CRM and its credentials. */
+export interface CredentialsConnectParams {
+  /** Who connects: a UUID. */
+  organisationId: string;
+  /** A UUID; a new one if not given. */
+  connectionId?: string | undefined;
+}
+
+/** A connection that was just made. */
+export interface NewConnection {
+  /** A UUID, in lower case. */
+  connectionId: string;
+  /** When the database made it. */
+  connectedAt: Timestamp;
+}
+
 /**
  * Connects a CRM: one new, active connection, its credentials encrypted under the ring's current key.
  *
- * @param params.connectionId a UUID; a new one if not given
  * @throws CrmSchemaError `invalid_credentials`, naming the field and never its value;
  *   `live_connection_exists`, `connection_exists`, `unknown_organisation`, `unknown_provider`, `invalid_input`
  */
 export async function credentialsConnect<P extends Provider>(
   client: Queryable,
   keys: KeyRing,
-  params: { organisationId: string; connectionId?: string | undefined } & ProviderCredentials<P>,
-): Promise<{ connectionId: string; connectedAt: Timestamp }> {
+  params: CredentialsConnectParams & ProviderCredentials<P>,
+): Promise<NewConnection> {
   const { organisationId, connectionId = randomUUID(), provider } = params;
   checkConnectionKey({ organisationId, connectionId });
   const owner = { organisationId, connectionId: connectionId.toLowerCase(), provider };
@@ -73,15 +96,15 @@ export async function credentialsConnect<P extends Provider>(
 
 /**
  * The decrypted credentials of a live connection; null if the organisation has no such live connection.
+ * With a `provider`, which CRM the caller takes it for, the type is precise, and others are refused.
  *
- * @param params.provider which CRM the caller takes it for: makes the type precise, and refuses others
  * @throws CrmSchemaError `credentials_bound_elsewhere` if the connection is to another CRM;
  *   `unknown_key`, `key_cannot_decrypt`, `credentials_not_authentic`, `invalid_credentials`, `invalid_input`
  */
 export async function credentialsGet<P extends Provider>(
   client: Queryable,
   keys: KeyRing,
-  params: ConnectionKey & { provider: P },
+  params: OwnerOf<P>,
 ): Promise<StoredCredentials<P> | null>;
 export async function credentialsGet(
   client: Queryable,
@@ -107,6 +130,12 @@ export async function credentialsGet(
   return { ...row, credentials } as StoredCredentials;
 }
 
+/** What {@link credentialsReplace} takes besides the CRM and its new credentials. */
+export interface CredentialsReplaceParams extends ConnectionKey {
+  /** The version that is replaced: of `credentialsGet`, or of `connectionGet` where nothing can be decrypted. */
+  credentialsVersion: number;
+}
+
 /**
  * Replaces the credentials of a live connection, if they are still those of the version that the
  * caller read: of several that replace the same version exactly one does. The status stays as it is;
@@ -114,14 +143,13 @@ export async function credentialsGet(
  *
  * The session has to be at READ COMMITTED, PostgreSQL's default: above it, a loser gets 40001.
  *
- * @param params.credentialsVersion of `credentialsGet`, or of `connectionGet` where nothing can be decrypted
  * @throws CrmSchemaError `connection_not_live`; `credentials_bound_elsewhere` if the connection is to
  *   another CRM; `invalid_credentials`, naming the field and never its value; `invalid_input`
  */
 export async function credentialsReplace<P extends Provider>(
   client: Queryable,
   keys: KeyRing,
-  params: ConnectionKey & { credentialsVersion: number } & ProviderCredentials<P>,
+  params: CredentialsReplaceParams & ProviderCredentials<P>,
 ): Promise<ReplaceOutcome> {
   const { organisationId, connectionId, provider, credentialsVersion } = params;
   checkConnectionKey(params);

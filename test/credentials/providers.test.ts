@@ -1,11 +1,13 @@
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, expectTypeOf, test } from 'vitest';
+import type { z } from 'zod';
 import {
   type Credentials,
   type CredentialsByProvider,
   checkCredentials,
 } from '../../src/credentials/index.js';
+import type { schemas } from '../../src/credentials/providers.js';
 import { type CrmSchemaError, type Provider, providers } from '../../src/index.js';
 import { sampleCredentials } from '../support/credentials.js';
 
@@ -261,6 +263,11 @@ describe('checkCredentials refuses', () => {
     );
     expect(refusals).toBeGreaterThan(1500);
   });
+});
+
+test('what is checked is exactly what the types say', () => {
+  type Checked = { [P in Provider]: z.infer<(typeof schemas)[P]> };
+  expectTypeOf<Checked>().branded.toEqualTypeOf<CredentialsByProvider>();
 });
 
 test('credentials have a precise type by provider', () => {
