@@ -7,7 +7,9 @@ const folder = projectPath('test/consumer');
 const installed = join(folder, 'node_modules/@nurturehub/crm-schema');
 
 /** The declarations of the package as `npm run build` makes them, by their paths once it is installed. */
-function builtDeclarations(): Map<string, string> {
+const declarations = builtDeclarations();
+
+function builtDeclarations(): ReadonlyMap<string, string> {
   const { config } = ts.readConfigFile(projectPath('tsconfig.build.json'), ts.sys.readFile);
   const { fileNames, options } = ts.parseJsonConfigFileContent(config, ts.sys, projectPath('.'));
   const files = new Map<string, string>();
@@ -27,7 +29,9 @@ function builtDeclarations(): Map<string, string> {
  */
 export function consumerProgram(source: string): { path: string; service: ts.LanguageService } {
   const path = join(folder, 'program.ts');
-  const files = builtDeclarations().set(path, source);
+  // A package of its own: within this one, its name would mean this one.
+  const manifest = JSON.stringify({ name: 'consumer', type: 'module' });
+  const files = new Map(declarations).set(path, source).set(join(folder, 'package.json'), manifest);
   const folders = new Set([...files.keys()].flatMap(ancestors));
   const readFile = (name: string) => files.get(name) ?? ts.sys.readFile(name);
   const service = ts.createLanguageService({

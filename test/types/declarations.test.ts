@@ -1,9 +1,17 @@
+import { readdir, readFile } from 'node:fs/promises';
 import ts from 'typescript';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { projectPath } from '../../dev/database.js';
 import * as credentials from '../../src/credentials/index.js';
 import * as crm from '../../src/index.js';
 import * as migrations from '../../src/migrations/index.js';
 import { consumerProgram } from '../support/consumer-program.js';
+
+const imports = `
+  import * as crm from '@nurturehub/crm-schema';
+  import * as credentials from '@nurturehub/crm-schema/credentials';
+  import * as migrations from '@nurturehub/crm-schema/migrations';
+  import * as queries from '@nurturehub/crm-schema/queries';`;
 
 /** The functions of the package, as `<module>.<name>`. */
 const functions = Object.entries({ crm, credentials, migrations }).flatMap(([module, exports]) =>
@@ -13,19 +21,173 @@ const functions = Object.entries({ crm, credentials, migrations }).flatMap(([mod
 );
 
 test('what a consumer builds on a function can be declared', () => {
-  const { path, service } = consumerProgram(`
-    import * as crm from '@nurturehub/crm-schema';
-    import * as credentials from '@nurturehub/crm-schema/credentials';
-    import * as migrations from '@nurturehub/crm-schema/migrations';
-    ${functions
-      .map((name) => {
-        const own = name.replace('.', '_');
-        return `export const ${own} = (...args: Parameters<typeof ${name}>) => ${name}(...args);`;
-      })
-      .join('\n')}`);
+  const wrappers = functions.map((name) => {
+    const own = name.replace('.', '_');
+    return `export const ${own} = (...args: Parameters<typeof ${name}>) => ${name}(...args);`;
+  });
+  const { path, service } = consumerProgram(`${imports}\n${wrappers.join('\n')}`);
   const program = service.getProgram() as ts.Program;
   const source = program.getSourceFile(path);
   const found = [...program.getSemanticDiagnostics(source), ...program.getDeclarationDiagnostics(source)];
   expect(found.map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))).toEqual([]);
   expect(functions).toEqual(expect.arrayContaining(['crm.syncRunClaim', 'migrations.migrateUp']));
 });
+
+describe('what a field means', () => {
+  test.each([
+    [
+      'of what a call takes',
+      'crm.syncRunHeartbeat(pool, { ...run, /**/leaseSeconds: 60 })',
+      /in seconds.*86,400; 300/,
+    ],
+    [
+      'in a batch',
+      `crm.syncBatchRecord(pool, { ...run, batchNumber: 1, events: [{ /**/status: 'error' }] })`,
+      /^It failed\./,
+    ],
+    [
+      'of a position',
+      `const move: crm.CursorPosition = { kind: 'timestamp', /**/syncedTo: new Date() }`,
+      /at that\s+very moment/,
+    ],
+    [
+      'of credentials',
+      `credentials.credentialsConnect(pool, keys, { organisationId, provider: 'reapit', credentials: { grant: 'client_credentials', /**/customer: 'SBOX' } })`,
+      /`SBOX` is the sandbox/,
+    ],
+    [
+      'of what comes back',
+      'crm.syncRunClaim(pool, { worker }).then(([run]) => run?./**/lastSyncedAt)',
+      /cursor of incremental sync/,
+    ],
+    [
+      'that was counted',
+      'crm.syncFailureCountByKind(pool, key).then(([kind]) => kind?./**/givenUpCount)',
+      /given up/,
+    ],
+  ])('%s is shown by an editor', (_, statement, text) => {
+    const names = ['pool', 'run', 'keys', 'key', 'organisationId', 'worker'];
+    const { path, service } = consumerProgram(
+      `${imports}\n${names.map((name) => `declare const ${name}: any;`).join('\n')}\n${statement};`,
+    );
+    const source = service.getProgram()?.getSourceFile(path)?.text ?? '';
+    const shown = service.getQuickInfoAtPosition(path, source.indexOf('/**/') + '/**/'.length);
+    expect(ts.displayPartsToString(shown?.documentation)).toMatch(text);
+  });
+
+  /** Those of `/migrations` that do not say it yet. */
+  const silent = new Set([
+    'OwnConnection.query.rows',
+    'Difference.kind',
+    'MigrationPlan.direction',
+    'MigrationPlan.schema',
+    'MigrationPlan.migrationsTable',
+    'MigrationPlan.migrations.name',
+    'MigrateOptions.onProgress.step',
+    'MigrateOptions.onProgress.pids',
+    'MigrateOptions.onProgress.plan',
+    'MigrateOptions.onProgress.name',
+    'MigrateOptions.onProgress.attempt',
+    'MigrateOptions.onProgress.attempts',
+    'MigrateOptions.onProgress.pause',
+    'MigrateOptions.onProgress.cause',
+    'MigrateOptions.onProgress.milliseconds',
+    'MigrationResult.direction',
+    'MigrationResult.schema',
+    'MigrationResult.migrationsTable',
+    'MigrationResult.migrations.name',
+    'MigrationResult.migrations.milliseconds',
+    'MigrationState.name',
+    'MigrationStatus.migrationsTable',
+  ]);
+
+  const { path, service } = consumerProgram(`${imports}\nexport { crm, credentials, migrations, queries };`);
+  const program = service.getProgram() as ts.Program;
+  const checker = program.getTypeChecker();
+
+  test.each(['crm', 'credentials', 'migrations', 'queries'])('is said of each in %s', async (module) => {
+    const fields = fieldsOf(module);
+    expect(fields.length).toBeGreaterThan(20);
+    expect(fields.filter(({ name, text }) => text === '' && !silent.has(name))).toEqual([]);
+    const pages = await apiPages();
+    expect(fields.filter(({ text }) => !pages.includes(plain(text)))).toEqual([]);
+  });
+
+  /**
+   * What is said of each field of what the functions of a module take and give, and of the types beside them,
+   * by a name that leads there. What pgtyped made of a statement has what the database says of its columns.
+   */
+  function fieldsOf(module: string): { name: string; text: string }[] {
+    const found: { name: string; text: string }[] = [];
+    const seen = new Set<ts.Type>();
+    const visit = (type: ts.Type, place: string): void => {
+      if (seen.has(type)) return;
+      seen.add(type);
+      const parts = [
+        ...(type.isUnion() ? type.types : []),
+        ...(type.aliasTypeArguments ?? []),
+        ...(type.flags & ts.TypeFlags.Object ? checker.getTypeArguments(type as ts.TypeReference) : []),
+        ...(type.flags & ts.TypeFlags.Instantiable ? [checker.getBaseConstraintOfType(type) ?? type] : []),
+        ...signaturesOf(type).flatMap((signature) => [
+          ...signature.getParameters().map((parameter) => checker.getTypeOfSymbol(parameter)),
+          signature.getReturnType(),
+        ]),
+      ];
+      for (const part of parts) visit(part, place);
+      if ((type.flags & ts.TypeFlags.StructuredType) === 0 || type.isUnion()) return;
+      for (const field of checker.getPropertiesOfType(type).filter((each) => isOurs(each, module))) {
+        const name = `${place}.${field.name}`;
+        found.push({ name, text: ts.displayPartsToString(field.getDocumentationComment(checker)) });
+        visit(checker.getTypeOfSymbol(field), name);
+      }
+    };
+    for (const symbol of exportsOf(module)) {
+      if (symbol.flags & ts.SymbolFlags.Value) visit(checker.getTypeOfSymbol(symbol), symbol.name);
+      if (symbol.flags & ts.SymbolFlags.Type) visit(checker.getDeclaredTypeOfSymbol(symbol), symbol.name);
+    }
+    return found;
+  }
+
+  function exportsOf(module: string): ts.Symbol[] {
+    const source = checker.getSymbolAtLocation(program.getSourceFile(path) as ts.SourceFile) as ts.Symbol;
+    const exported = checker.getExportsOfModule(source).find(({ name }) => name === module) as ts.Symbol;
+    return checker.getExportsOfModule(resolved(exported)).map(resolved);
+  }
+
+  function resolved(symbol: ts.Symbol): ts.Symbol {
+    return symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol;
+  }
+
+  function signaturesOf(type: ts.Type): ts.Signature[] {
+    return [...type.getCallSignatures(), ...type.getConstructSignatures()].filter(
+      (signature) => !signature.getJsDocTags().some(({ name }) => name === 'internal'),
+    );
+  }
+
+  /** Of this package and not private; among the queries, not what pgtyped made of columns that say nothing. */
+  function isOurs({ flags, name, declarations = [] }: ts.Symbol, module: string): boolean {
+    const folder = module === 'queries' ? /\/crm-schema\/dist\/(?!generated)/ : /\/crm-schema\/dist\//;
+    const isPrivate = (flags & ts.SymbolFlags.Prototype) !== 0 || /^(__)?#/.test(name);
+    return !isPrivate && declarations.some((each) => folder.test(each.getSourceFile().fileName));
+  }
+});
+
+/** All of docs/api, without what makes it Markdown. */
+async function apiPages(): Promise<string> {
+  const folder = projectPath('docs/api');
+  const pages = await Promise.all(
+    (await readdir(folder)).map((file) => readFile(`${folder}/${file}`, 'utf8')),
+  );
+  return plain(pages.join('\n'));
+}
+
+function plain(text: string): string {
+  return text
+    .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+    .replace(/\{@link (\w+)\}/g, '$1')
+    .replace(/<br ?\/>/g, ' ')
+    .replace(/[\\`]/g, '')
+    .replace(/\s+/g, ' ')
+    .replace(/\.$/, '')
+    .toLowerCase();
+}
