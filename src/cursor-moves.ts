@@ -1,12 +1,14 @@
-import type { CursorPosition, StreamKey } from './sync-cursors.js';
+import type { CursorPosition, StreamKey, SyncCursor } from './sync-cursors.js';
 import { timestampParameter } from './timestamps.js';
 import { cursorKinds, syncDirections, type Timestamp } from './types.js';
 import {
   checkEntityType,
+  checkFields,
   checkObject,
   checkOneOf,
   checkText,
   checkWholeNumber,
+  fieldsOf,
   type Place,
   refuse,
 } from './validation.js';
@@ -18,6 +20,10 @@ export interface CursorMove extends StreamKey {
   /** Where it is to stand. */
   position: CursorPosition;
 }
+
+const moveFields = fieldsOf<CursorMove>({ direction: true, entityType: true, version: true, position: true });
+/** Of all kinds: something may be left over where a position becomes one of another kind. */
+const positionFields = fieldsOf<CursorPosition>({ kind: true, syncedTo: true, token: true, page: true });
 
 /** Checks moves and turns rows to columns, as `unnest` takes them. */
 export function cursorColumns(moves: readonly CursorMove[]) {
@@ -47,11 +53,15 @@ export function cursorColumns(moves: readonly CursorMove[]) {
 
 function checkMove(move: CursorMove, rowIndex: number): void {
   const at = (field: string): Place => ({ field: `cursors.${field}`, rowIndex });
-  checkObject(at('cursor'), move);
+  checkObject({ field: 'cursor', rowIndex }, move);
+  // A cursor that was read may be spread.
+  const { movedAt: _, ...given } = move as Partial<SyncCursor>;
+  checkFields({ field: 'cursor', rowIndex }, given, moveFields);
   checkStream(move, at);
   checkWholeNumber(at('version'), move.version, 0, 2_147_483_646);
   const { position } = move;
   checkObject(at('position'), position);
+  checkFields(at('position'), position, positionFields);
   checkOneOf(at('kind'), position.kind, cursorKinds);
   if (position.kind === 'timestamp' && position.syncedTo == null) refuse(at('syncedTo'), 'is missing');
   if (position.kind === 'page') checkWholeNumber(at('page'), position.page, 0, 2_147_483_647);

@@ -12,6 +12,7 @@ import {
   checkRetryAfter,
   checkRunKey,
   checkWholeNumber,
+  fieldsOf,
   type Place,
   refuse,
 } from './validation.js';
@@ -25,6 +26,19 @@ export type BatchEvent = SyncEvent & {
   /** With a push: the version that `outboundChangeClaim` gave. */
   changeVersion?: string | null | undefined;
 };
+
+const eventFields = fieldsOf<BatchEvent>({
+  direction: true,
+  entityType: true,
+  externalId: true,
+  internalId: true,
+  occurredAt: true,
+  status: true,
+  error: true,
+  retryAfterSeconds: true,
+  linksContact: true,
+  changeVersion: true,
+});
 
 /** What became of a batch. */
 export type BatchResult =
@@ -81,7 +95,7 @@ export async function syncBatchRecord(
   checkLease(leaseSeconds);
   const events = checkBatch('events', params.events ?? []);
   const cursors = checkBatch('cursors', params.cursors ?? []);
-  const columns = { ...eventColumns(events), ...cursorColumns(cursors) };
+  const columns = { ...eventColumns(events, eventFields), ...cursorColumns(cursors) };
   events.forEach(checkBatchEvent);
   const record = () =>
     queries.syncBatchRecord.run(

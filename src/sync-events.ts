@@ -11,10 +11,12 @@ import {
 import {
   checkEntityType,
   checkExternalId,
+  checkFields,
   checkObject,
   checkOneOf,
   checkSyncError,
   checkUuid,
+  fieldsOf,
   type Place,
   refuse,
 } from './validation.js';
@@ -51,9 +53,23 @@ export type SyncEventEnd =
 /** One sync operation, to be recorded. */
 export type SyncEvent = SyncEventFields & SyncEventEnd;
 
-/** Checks events and turns rows to columns, as `unnest` takes them. */
-export function eventColumns(events: readonly SyncEvent[]) {
-  const errors = events.map(checkEvent);
+const eventFields = fieldsOf<SyncEvent>({
+  direction: true,
+  entityType: true,
+  externalId: true,
+  internalId: true,
+  occurredAt: true,
+  status: true,
+  error: true,
+});
+
+/**
+ * Checks events and turns rows to columns, as `unnest` takes them.
+ *
+ * @param fields that an event may have
+ */
+export function eventColumns(events: readonly SyncEvent[], fields = eventFields) {
+  const errors = events.map((event, rowIndex) => checkEvent(event, rowIndex, fields));
   // pgtyped types the elements of array parameters as never null.
   return {
     occurredAts: events.map(({ occurredAt }, rowIndex) =>
@@ -69,9 +85,14 @@ export function eventColumns(events: readonly SyncEvent[]) {
 }
 
 /** Returns the event's error, as a plain object. */
-function checkEvent(event: { [Field in keyof SyncEvent]?: unknown }, rowIndex: number): SyncError | null {
+function checkEvent(
+  event: { [Field in keyof SyncEvent]?: unknown },
+  rowIndex: number,
+  fields: ReadonlySet<string>,
+): SyncError | null {
   const at = (field: string): Place => ({ field, rowIndex });
   checkObject(at('event'), event);
+  checkFields(at('event'), event, fields);
   checkOneOf(at('direction'), event.direction, syncDirections);
   checkEntityType(at('entityType'), event.entityType);
   if (event.externalId != null) checkExternalId(at('externalId'), event.externalId);

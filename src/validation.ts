@@ -123,6 +123,26 @@ export function checkObject(place: Place, value: unknown): asserts value is obje
   }
 }
 
+/** The names of a row's fields, of each kind of row if there are several. */
+type FieldOf<Row> = Row extends unknown ? keyof Row & string : never;
+
+/** The fields that a row may have, for {@link checkFields}; the compiler sees to it that they are all there. */
+export function fieldsOf<Row>(fields: Record<FieldOf<Row>, true>): ReadonlySet<string> {
+  return new Set(Object.keys(fields));
+}
+
+/**
+ * Refuses a field that nobody would look at: for rows with fields that may be left out, of which a misspelt
+ * one would be missed by nobody. Where all have to be there, others do no harm, and whole records may be spread.
+ */
+export function checkFields(place: Place, row: object, fields: ReadonlySet<string>): void {
+  for (const name of Object.keys(row)) {
+    if (fields.has(name) || (row as Record<string, unknown>)[name] === undefined) continue;
+    const known = [...fields].join(', ');
+    refuse(place, `has a field that does not belong there: ${shown(name)}; these do: ${known}`);
+  }
+}
+
 /** A bigint that the database made, as text. */
 export function checkId(place: Place, value: unknown): void {
   if (typeof value !== 'string' || !/^\d{1,19}$/.test(value) || BigInt(value) > 9_223_372_036_854_775_807n) {

@@ -11,6 +11,7 @@ import {
   contactExternalIdLink,
   outboundChangeClaim,
   outboundChangeRecord,
+  type SyncCursor,
   type SyncError,
   syncBatchRecord,
   syncCursorList,
@@ -292,11 +293,61 @@ describe('syncBatchRecord', () => {
     ['a link without a contact', { linksContact: true }, 'takes an externalId and an internalId'],
     ['a pushed version of an inbound event', { changeVersion: '1' }, 'belongs to an outbound event'],
     ['an event with no status', { status: undefined as never }, 'status has to be one of'],
+    [
+      'the version of a change under the name that the claim has for it',
+      { direction: 'outbound', internalId: randomUUID(), version: '8' } as object,
+      'event has a field that does not belong there: "version"; these do: direction, entityType, externalId, internalId, occurredAt, status, error, retryAfterSeconds, linksContact, changeVersion.',
+    ],
   ])('refuses %s before anything is sent', async (_, rest, message) => {
     const events = [seen('1'), seen('2', rest)];
     const attempt = syncBatchRecord(pool, { ...run, batchNumber: 1, events });
     await expect(attempt).rejects.toMatchObject({ code: 'invalid_input', rowIndex: 1 });
     await expect(attempt).rejects.toThrow(message);
+  });
+});
+
+describe('the fields of a batch', () => {
+  const unsynced = { kind: 'token', token: 't' } as const;
+
+  test.each<[string, object, string]>([
+    [
+      'beside a position',
+      { position: unsynced, syncedTo: '2026-11-16T09:00:00Z' },
+      'cursor has a field that does not belong there: "syncedTo"; these do: direction, entityType, version, position.',
+    ],
+    [
+      'of a position',
+      { position: { ...unsynced, synced_to: '2026-11-16T09:00:00Z' } },
+      'cursors.position has a field that does not belong there: "synced_to"; these do: kind, syncedTo, token, page.',
+    ],
+  ])('are refused where they are unknown: %s', async (_, rest, message) => {
+    const cursors = [
+      { ...stream, version: 0, position: unsynced },
+      { ...stream, entityType: 'landlord', version: 0, ...rest },
+    ] as CursorMove[];
+    await expect(syncBatchRecord(pool, { ...run, batchNumber: 1, cursors })).rejects.toMatchObject({
+      code: 'invalid_input',
+      rowIndex: 1,
+      message: `row 1: ${message}`,
+    });
+    expect(await syncCursorList(pool, run)).toEqual([]);
+  });
+
+  test('may be undefined, those of a cursor that was read, and left over of a position of another kind', async () => {
+    await syncBatchRecord(pool, {
+      ...run,
+      batchNumber: 1,
+      events: [seen('1', { note: undefined } as object)],
+      cursors: [{ ...stream, version: 0, position: { kind: 'page', page: 3 } }],
+    });
+    const [cursor] = await syncCursorList(pool, run);
+    const position = { ...cursor?.position, kind: 'token', token: 't' } as CursorMove['position'];
+    await syncBatchRecord(pool, {
+      ...run,
+      batchNumber: 2,
+      cursors: [{ ...(cursor as SyncCursor), position }],
+    });
+    expect(await syncCursorList(pool, run)).toMatchObject([{ version: 2, position: unsynced }]);
   });
 });
 

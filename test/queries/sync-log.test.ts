@@ -185,6 +185,16 @@ describe('syncLogRecord', () => {
       'error has a member that does not belong there: "payload".',
     ],
     [
+      'a misspelt field',
+      { internalID: randomUUID() },
+      'event has a field that does not belong there: "internalID"; these do: direction, entityType, externalId, internalId, occurredAt, status, error.',
+    ],
+    [
+      'what a batch alone takes',
+      { linksContact: true },
+      'event has a field that does not belong there: "linksContact"; these do: direction, entityType, externalId, internalId, occurredAt, status, error.',
+    ],
+    [
       'an error with a long message',
       { status: 'error', error: { ...timeout, message: 'x'.repeat(501) } },
       'error.message is longer than 500 characters.',
