@@ -3,7 +3,11 @@ import { fromDatabaseError } from './database-errors.js';
 import { CrmSchemaError } from './errors.js';
 import { canonicalTimestamp } from './timestamps.js';
 
-/** What runs a query: a `pg` client, a pool, a pool's client, or anything that behaves like one. */
+/**
+ * What runs a query: a `pg` client, a pool, a pool's client, or anything that behaves like one. Whoever writes
+ * one passes on the whole configuration, `types` as well: without them `pg` makes a `Date` of a time, which
+ * loses its microseconds, and that is refused.
+ */
 export interface Queryable {
   /** Runs one statement. */
   query(config: QueryConfig): Promise<QueryResult>;
@@ -17,7 +21,7 @@ export interface QueryConfig {
   text: string;
   /** The parameters, in that order. */
   values: unknown[];
-  /** How values are read. */
+  /** How values are read; has to be honoured. */
   types: {
     /** The same for all types: rows come as text. */
     getTypeParser(): (text: string) => unknown;
@@ -204,10 +208,15 @@ function parseInPlace(rows: Record<string, unknown>[], fields: QueryField[]): vo
         `@nurturehub/crm-schema cannot read column ${name}, type ${dataTypeID} in ${format} format: use a pg client without the option "binary".`,
       );
     }
-    if (parser === null) continue;
     for (const row of rows) {
       const text = row[name];
-      if (typeof text === 'string') row[name] = parser(text);
+      if (text === null) continue;
+      if (typeof text !== 'string') {
+        throw new TypeError(
+          `@nurturehub/crm-schema cannot read column ${name}, which came as ${text?.constructor?.name}, not as text: the client has to honour the query's "types", as pg does.`,
+        );
+      }
+      if (parser !== null) row[name] = parser(text);
     }
   }
 }

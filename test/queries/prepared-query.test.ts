@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { describe, expect, test } from 'vitest';
-import { withNamedStatements } from '../../src/index.js';
+import { type QueryConfig, withNamedStatements } from '../../src/index.js';
 import { PreparedQuery, type QuerySource } from '../../src/prepared-query.js';
 import { useDatabase } from '../support/database.js';
 
@@ -106,6 +106,34 @@ describe('values', () => {
   test('of a type that no query returns are refused', async () => {
     await expect(query('money', "select '1'::money as money").run({}, pool)).rejects.toThrow(
       /cannot read column money, type 790/,
+    );
+  });
+
+  test.each([
+    ['at', 'Date', 'select now() as at'],
+    ['count', 'Number', 'select 1::int4 as count'],
+    ['json', 'Object', `select '{"a": 1}'::jsonb as json`],
+    ['last', 'Boolean', "select null::text as first, 'x' as second, true as last"],
+  ])('of a client that parses them itself are refused: %s, a %s', async (name, type, statement) => {
+    const client = { query: ({ text, values }: QueryConfig) => pool.query(text, values) };
+    await expect(query('parsed', statement).run({}, client)).rejects.toThrow(
+      new TypeError(
+        `@nurturehub/crm-schema cannot read column ${name}, which came as ${type}, not as text: the client has to honour the query's "types", as pg does.`,
+      ),
+    );
+  });
+
+  test('of a client that makes something else of text, or gives the columns other names, are refused', async () => {
+    const types = { getTypeParser: () => (text: string) => BigInt(text) };
+    const parsing = { query: (config: QueryConfig) => pool.query({ ...config, types } as never) };
+    await expect(query('one', 'select 1::int8 as one').run({}, parsing)).rejects.toThrow(
+      'cannot read column one, which came as BigInt',
+    );
+    const renaming = {
+      query: async (config: QueryConfig) => ({ ...(await pool.query(config)), rows: [{ ONE: '1' }] }),
+    };
+    await expect(query('one', 'select 1::int8 as one').run({}, renaming)).rejects.toThrow(
+      'cannot read column one, which came as undefined',
     );
   });
 
