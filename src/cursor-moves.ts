@@ -42,7 +42,9 @@ export function cursorColumns(moves: readonly CursorMove[]) {
     cursorVersions: moves.map(({ version }) => version),
     cursorKinds: positions.map(({ kind }) => kind as string),
     cursorSyncedTos: positions.map(({ syncedTo }, rowIndex) =>
-      syncedTo == null ? null : timestampParameter({ field: 'cursors.syncedTo', rowIndex }, syncedTo),
+      syncedTo == null
+        ? null
+        : timestampParameter({ field: 'cursors.position.syncedTo', rowIndex }, syncedTo),
     ) as Timestamp[],
     cursorTokens: positions.map((position) =>
       position.kind === 'token' ? position.token : null,
@@ -62,13 +64,14 @@ function checkMove(move: CursorMove, rowIndex: number): void {
   const { position } = move;
   checkObject(at('position'), position);
   checkFields(at('position'), position, positionFields);
-  checkOneOf(at('kind'), position.kind, cursorKinds);
-  if (position.kind === 'timestamp' && position.syncedTo == null) refuse(at('syncedTo'), 'is missing');
-  if (position.kind === 'page') checkWholeNumber(at('page'), position.page, 0, 2_147_483_647);
-  if (position.kind === 'token') {
-    checkText(at('token'), position.token);
+  const { kind, syncedTo } = position;
+  checkOneOf(at('position.kind'), kind, cursorKinds);
+  if (kind === 'timestamp' && syncedTo == null) refuse(at('position.syncedTo'), 'is missing');
+  if (kind === 'page') checkWholeNumber(at('position.page'), position.page, 0, 2_147_483_647);
+  if (kind === 'token') {
+    checkText(at('position.token'), position.token);
     const bytes = Buffer.byteLength(position.token);
-    if (bytes < 1 || bytes > 4096) refuse(at('token'), 'has to have 1 to 4,096 bytes');
+    if (bytes < 1 || bytes > 4096) refuse(at('position.token'), 'has to have 1 to 4,096 bytes');
   }
 }
 

@@ -333,6 +333,35 @@ describe('the fields of a batch', () => {
     expect(await syncCursorList(pool, run)).toEqual([]);
   });
 
+  test.each<[string, object, string]>([
+    ['a position', { position: null }, 'cursors.position has to be an object, not null.'],
+    ['a version', { position: unsynced, version: -1 }, 'cursors.version has to be a whole number from 0'],
+    [
+      'a kind',
+      { position: { kind: 'date' } },
+      'cursors.position.kind has to be one of timestamp, token, page, not "date".',
+    ],
+    ['a time', { position: { kind: 'timestamp' } }, 'cursors.position.syncedTo is missing.'],
+    [
+      'a zone',
+      { position: { ...unsynced, syncedTo: '2026-11-16T09:00:00' } },
+      'cursors.position.syncedTo has to be a Date, or ISO 8601 with a zone',
+    ],
+    ['a page', { position: { kind: 'page' } }, 'cursors.position.page has to be a whole number from 0'],
+    [
+      'a token',
+      { position: { kind: 'token', token: '' } },
+      'cursors.position.token has to have 1 to 4,096 bytes.',
+    ],
+  ])('are named by where they stand: a cursor without %s', async (_, rest, message) => {
+    const cursors = [{ ...stream, version: 0, ...rest }] as CursorMove[];
+    await expect(syncBatchRecord(pool, { ...run, batchNumber: 1, cursors })).rejects.toMatchObject({
+      code: 'invalid_input',
+      rowIndex: 0,
+      message: expect.stringContaining(`row 0: ${message}`),
+    });
+  });
+
   test('may be undefined, those of a cursor that was read, and left over of a position of another kind', async () => {
     await syncBatchRecord(pool, {
       ...run,
