@@ -1,7 +1,7 @@
 import { CrmSchemaError } from './errors.js';
 import * as queries from './generated/organisations.js';
 import type { Queryable } from './prepared-query.js';
-import { checkUuid } from './validation.js';
+import { checkUuid, refuse } from './validation.js';
 
 /** The part of a pool's client that a transaction needs. */
 export interface TransactionClient extends Queryable {
@@ -73,6 +73,7 @@ export async function withOrganisation<Pool extends TransactionPool, Result>(
   work: (client: ClientOf<Pool>) => Promise<Result>,
 ): Promise<Result> {
   checkUuid({ field: 'organisationId' }, organisationId);
+  checkPool(pool);
   const client = await pool.connect();
   // A connection that is lost between two statements says so here, too; the next statement throws.
   const ignore = () => {};
@@ -96,6 +97,15 @@ export async function withOrganisation<Pool extends TransactionPool, Result>(
     client.removeListener('error', ignore);
     client.release(broken);
   }
+}
+
+/** A client connects as well, but itself. */
+function checkPool(pool: TransactionPool): void {
+  if (typeof pool?.connect === 'function' && !('getTypeParser' in pool)) return;
+  refuse(
+    { field: 'pool' },
+    'has to be a pool, new pg.Pool(…), and not a client: the transaction gets its own',
+  );
 }
 
 /** What is set for the whole session shows through once a transaction is over. */

@@ -2,7 +2,7 @@ import { CrmSchemaError } from '../errors.js';
 import type { EncryptedCredentials, Provider } from '../types.js';
 import { hidden } from './hidden.js';
 import type { CredentialsOwner } from './jwe.js';
-import type { KeyRing } from './key-ring.js';
+import { checkKeyRing, type KeyRing } from './key-ring.js';
 import { type Credentials, checkCredentials } from './providers.js';
 
 /** What fits into the column's 16,384 characters of base64url. */
@@ -25,6 +25,7 @@ export async function encryptCredentials<P extends Provider>(
   owner: OwnerOf<P>,
   credentials: Credentials<P>,
 ): Promise<EncryptedCredentials> {
+  checkKeyRing(keys);
   const checked = checkCredentials(owner.provider, credentials);
   const plaintext = new TextEncoder().encode(JSON.stringify(checked));
   if (plaintext.length > longestPlaintext) {
@@ -41,13 +42,14 @@ export async function encryptCredentials<P extends Provider>(
  * do not show what comes back; its fields, and a copy by spread, do.
  *
  * @throws CrmSchemaError `credentials_bound_elsewhere`, `unknown_key`, `key_cannot_decrypt`,
- *   `credentials_not_authentic`, `malformed_credentials`, `invalid_credentials`
+ *   `credentials_not_authentic`, `malformed_credentials`, `invalid_credentials`, `invalid_input`
  */
 export async function decryptCredentials<P extends Provider>(
   keys: KeyRing,
   owner: OwnerOf<P>,
   encrypted: unknown,
 ): Promise<Credentials<P>> {
+  checkKeyRing(keys);
   const plaintext = await keys.decrypt(owner, encrypted);
   return hidden(checkCredentials(owner.provider, parsed(plaintext)));
 }

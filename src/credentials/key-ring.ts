@@ -1,5 +1,6 @@
 import { CrmSchemaError } from '../errors.js';
 import type { EncryptedCredentials } from '../types.js';
+import { refuse as refuseInput } from '../validation.js';
 import { type CredentialsOwner, checkEncryptedCredentials } from './jwe.js';
 import { checkDocument, type KeyRingDocument, parsed, readKeyRing, refuse } from './key-ring-document.js';
 import { type ImportedKey, importKey, type KeyAlgorithm } from './keys.js';
@@ -15,6 +16,17 @@ export interface KeyInfo {
   isCurrent: boolean;
   /** False where the ring has the public half alone. */
   canDecrypt: boolean;
+}
+
+/**
+ * Refuses what is no key ring, and shows nothing of it: it may be the keys themselves.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
+export function checkKeyRing(keys: KeyRing): void {
+  // Not by its class: another copy of this package may have made it.
+  if (typeof keys?.encrypt === 'function' && typeof keys.decrypt === 'function') return;
+  refuseInput({ field: 'keys' }, 'has to be a KeyRing: await KeyRing.load() or KeyRing.parse(…)');
 }
 
 /**

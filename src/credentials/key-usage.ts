@@ -1,7 +1,7 @@
 import { CrmSchemaError } from '../errors.js';
 import * as queries from '../generated/credentials.js';
 import type { Queryable } from '../prepared-query.js';
-import type { KeyRing } from './key-ring.js';
+import { checkKeyRing, type KeyRing } from './key-ring.js';
 
 /** How a key stands to a key ring: the one that encrypts, one that is there besides, or not in it. */
 export type KeyStanding = 'current' | 'other' | 'missing';
@@ -21,8 +21,11 @@ export interface KeyUsage {
 /**
  * How many connections each key protects: the keys of the ring, the current one first, then those that
  * the ring lacks. One that is not current and has no connections is new, or it can go, once no backup needs it.
+ *
+ * @throws CrmSchemaError `invalid_input`
  */
 export async function credentialsCountByKey(client: Queryable, keys: KeyRing): Promise<KeyUsage[]> {
+  checkKeyRing(keys);
   const rows = await queries.credentialsCountByKey.run(undefined, client);
   const counts = new Map(rows.map(({ keyId, connections }) => [keyId, connections]));
   const inRing = keys.keys
@@ -47,7 +50,8 @@ export function connectionsUnder(usages: readonly KeyUsage[]): number {
  * Makes sure that the ring can read the credentials of every connection. Meant for the start of a
  * program that reads them, so that a key that was dropped too early is noticed at once.
  *
- * @throws CrmSchemaError `key_still_needed`, saying which keys are lacking and how many connections need them
+ * @throws CrmSchemaError `key_still_needed`, saying which keys are lacking and how many connections need them;
+ *   `invalid_input`
  */
 export async function credentialsCheckKeys(client: Queryable, keys: KeyRing): Promise<void> {
   const needed = (await credentialsCountByKey(client, keys)).filter(

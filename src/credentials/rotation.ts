@@ -5,7 +5,7 @@ import type { Queryable } from '../prepared-query.js';
 import type { Provider } from '../types.js';
 import { checkLimit } from '../validation.js';
 import { checkEncryptedCredentials, jsonParameter } from './jwe.js';
-import type { KeyRing } from './key-ring.js';
+import { checkKeyRing, type KeyRing } from './key-ring.js';
 import { connectionsUnder, credentialsCountByKey, type KeyUsage } from './key-usage.js';
 
 /** A connection whose credentials could not be put under the current key. */
@@ -71,6 +71,7 @@ export async function credentialsRotate(
   } = {},
 ): Promise<RotationResult> {
   const { batchSize = 100, onProgress, signal } = options;
+  checkKeyRing(keys);
   checkLimit(batchSize, 'batchSize');
   if (!keys.keys.some(({ isCurrent, canDecrypt }) => isCurrent && canDecrypt)) {
     throw new CrmSchemaError(

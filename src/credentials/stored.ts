@@ -13,7 +13,7 @@ import type { Provider, Timestamp, TimestampInput } from '../types.js';
 import { checkConnectionKey, checkProvider, checkVersion } from '../validation.js';
 import { decryptCredentials, encryptCredentials, type OwnerOf } from './encryption.js';
 import { jsonParameter } from './jwe.js';
-import type { KeyRing } from './key-ring.js';
+import { checkKeyRing, type KeyRing } from './key-ring.js';
 import type { Credentials } from './providers.js';
 
 /** What is stored of a connection to one CRM, decrypted. */
@@ -117,6 +117,7 @@ export async function credentialsGet(
   params: ConnectionKey & { provider?: Provider },
 ): Promise<StoredCredentials | null> {
   const { organisationId, connectionId } = params;
+  checkKeyRing(keys);
   if (params.provider !== undefined) checkProvider({ field: 'provider' }, params.provider);
   const row = await connectionGetCredentials(client, { organisationId, connectionId });
   if (row === null) return null;

@@ -80,6 +80,22 @@ describe('withOrganisation', () => {
     await expectClean();
   });
 
+  test('takes a pool, and no client', async () => {
+    const lent = await app.connect();
+    const own = new pg.Client(app.options);
+    for (const wrong of [lent, own, undefined, null, {}]) {
+      await expect(withOrganisation(wrong as never, ours, () => expect.unreachable())).rejects.toMatchObject({
+        code: 'invalid_input',
+        message: 'pool has to be a pool, new pg.Pool(…), and not a client: the transaction gets its own.',
+      });
+    }
+    lent.release();
+    await expect(
+      withOrganisation(app, ours, (client) => withOrganisation(client as never, ours, async () => {})),
+    ).rejects.toMatchObject({ code: 'invalid_input' });
+    await expectClean();
+  });
+
   test('undoes everything if the work throws, and throws the same', async () => {
     const reason = new Error('changed my mind');
     await expect(

@@ -158,6 +158,8 @@ async function useEverything(): Promise<void> {
   note(KeyRing.parse({ keys: [{ ...oldKey, k: `${oldKey.k}=` }] }));
   note(KeyRing.parse(`{"keys": [{"k": "${oldKey.k}"`));
   note(KeyRing.load({ CRM_SCHEMA_KEYS: oldKey.k }));
+  for (const wrong of [oldKey.k, oldKey, { keys: [oldKey] }])
+    note(credentialsCountByKey(pool, wrong as never));
   await Promise.all(refusals);
 
   const [first] = await connectionListWithHealth(pool, { organisationId, failuresSince: new Date() });

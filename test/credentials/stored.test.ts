@@ -4,9 +4,15 @@ import { beforeAll, describe, expect, expectTypeOf, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
 import {
   type Credentials,
+  credentialsCheckKeys,
   credentialsConnect,
+  credentialsCountByKey,
   credentialsGet,
+  credentialsRefresh,
   credentialsReplace,
+  credentialsRotate,
+  decryptCredentials,
+  encryptCredentials,
   type KeyRing,
   type ProviderCredentials,
   type StoredCredentials,
@@ -305,6 +311,42 @@ describe('credentialsReplace', () => {
       }),
     ).rejects.toMatchObject({ code: 'invalid_input' });
   });
+});
+
+test.each<[string, (keys: KeyRing, connection: Awaited<ReturnType<typeof reapit>>) => Promise<unknown>]>([
+  [
+    'credentialsConnect',
+    (wrong, { organisationId }) =>
+      credentialsConnect(pool, wrong, { organisationId, provider: 'reapit', credentials: fresh }),
+  ],
+  ['credentialsGet', (wrong, connection) => credentialsGet(pool, wrong, connection)],
+  [
+    'credentialsReplace',
+    (wrong, connection) =>
+      credentialsReplace(pool, wrong, { ...connection, credentialsVersion: 1, credentials: fresh }),
+  ],
+  [
+    'credentialsRefresh',
+    (wrong, connection) =>
+      credentialsRefresh(pool, wrong, {
+        ...connection,
+        credentialsVersion: 1,
+        refresh: () => expect.unreachable(),
+      }),
+  ],
+  ['credentialsRotate', (wrong) => credentialsRotate(pool, wrong)],
+  ['credentialsCountByKey', (wrong) => credentialsCountByKey(pool, wrong)],
+  ['credentialsCheckKeys', (wrong) => credentialsCheckKeys(pool, wrong)],
+  ['encryptCredentials', (wrong, connection) => encryptCredentials(wrong, connection, fresh)],
+  ['decryptCredentials', (wrong, connection) => decryptCredentials(wrong, connection, {})],
+])('%s refuses what is no key ring, such as the promise of one', async (_, call) => {
+  const connection = await reapit();
+  for (const wrong of [undefined, null, testKeyRing(), { keys: [] }, '{"keys": []}']) {
+    await expect(call(wrong as never, connection)).rejects.toMatchObject({
+      code: 'invalid_input',
+      message: 'keys has to be a KeyRing: await KeyRing.load() or KeyRing.parse(…).',
+    });
+  }
 });
 
 test('code that does not know the CRM gets credentials that fit it', async () => {
