@@ -1,10 +1,16 @@
 import { CrmSchemaError } from './errors.js';
 
+/** What comes back from a statement. */
+export interface OwnConnectionResult {
+  /** One object a row, by its columns' names. */
+  // biome-ignore lint/suspicious/noExplicitAny: pg's own type of rows, which come with any columns.
+  rows: any[];
+}
+
 /** A connection of its own, not a pool: a `pg` client that is connected, or anything that behaves like one. */
 export interface OwnConnection {
   /** Runs one statement. */
-  // biome-ignore lint/suspicious/noExplicitAny: pg's own type of rows, which come with any columns.
-  query(text: string, values?: unknown[]): Promise<{ rows: any[] }>;
+  query(text: string, values?: unknown[]): Promise<OwnConnectionResult>;
   /** What only a pool has: each of its statements may run on another connection. */
   readonly totalCount?: never;
 }

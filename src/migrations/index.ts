@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 
-export type { OwnConnection } from '../own-connection.js';
+export type { OwnConnection, OwnConnectionResult } from '../own-connection.js';
 export { type Difference, type DifferenceKind, type Verification, verify } from '../verify/index.js';
 export { type MigrationRelease, migrationsDirectory } from './files.js';
 export {
@@ -15,6 +15,7 @@ export {
   type PlannedMigration,
 } from './plan.js';
 export {
+  type FinishedMigration,
   type MigrateOptions,
   type MigrationProgress,
   type MigrationResult,

@@ -17,8 +17,11 @@ export interface MigrationTarget extends MigrationsTable {
 
 /** What would be done. */
 export interface MigrationPlan {
+  /** Which way it would go. */
   direction: MigrationDirection;
+  /** Where everything is, or would be: the first schema of search_path. */
   schema: string;
+  /** Where it is recorded. */
   migrationsTable: string;
   /** In the order in which they would run. */
   migrations: PlannedMigration[];
@@ -26,6 +29,7 @@ export interface MigrationPlan {
 
 /** The statements of one migration, which is one transaction: those of the three parts, in their order. */
 export interface PlannedMigration {
+  /** `0001_prepare_host_tables` */
   name: string;
   /** Begins, and keeps others from the table of migrations; or makes it, if need be. */
   open: string[];

@@ -29,24 +29,72 @@ export interface MigrateOptions extends MigrationTarget {
 
 /** What happens while migrating. */
 export type MigrationProgress =
-  /** Another migrator is at work: these processes of the server. */
-  | { step: 'waiting'; pids: number[] }
-  /** It is this migrator's turn, and this is to be done. */
-  | { step: 'planned'; plan: MigrationPlan }
-  /** Going down, all of it is tried in one transaction that is rolled back, so that a refusal comes before anything is done. */
-  | { step: 'rehearsing' }
-  | { step: 'started'; name: string }
-  /** It failed for a reason that may pass, and is tried again after a pause, in milliseconds. */
-  | { step: 'retrying'; name: string; attempt: number; attempts: number; pause: number; cause: unknown }
-  | { step: 'finished'; name: string; milliseconds: number };
+  | {
+      /** Another migrator is at work, and is waited for. */
+      step: 'waiting';
+      /** The server's processes that hold the lock. */
+      pids: number[];
+    }
+  | {
+      /** It is this migrator's turn. */
+      step: 'planned';
+      /** What is to be done. */
+      plan: MigrationPlan;
+    }
+  | {
+      /**
+       * Going down, all of it is tried in one transaction that is rolled back, so that a refusal comes before
+       * anything is done.
+       */
+      step: 'rehearsing';
+    }
+  | {
+      /** A migration has begun. */
+      step: 'started';
+      /** Of the migration: `0001_prepare_host_tables`. */
+      name: string;
+    }
+  | {
+      /** A migration failed for a reason that may pass, and is tried again. */
+      step: 'retrying';
+      /** Of the migration. */
+      name: string;
+      /** Which attempt failed, from 1 on. */
+      attempt: number;
+      /** How many there are. */
+      attempts: number;
+      /** For how long it is left before the next, in milliseconds. */
+      pause: number;
+      /** Why it failed: an `Error` with the `code` (SQLSTATE) and the `hint` of the server. */
+      cause: unknown;
+    }
+  | {
+      /** A migration is committed. */
+      step: 'finished';
+      /** Of the migration. */
+      name: string;
+      /** How long it took, pauses and all. */
+      milliseconds: number;
+    };
+
+/** A migration that has run. */
+export interface FinishedMigration {
+  /** `0001_prepare_host_tables` */
+  name: string;
+  /** How long it took, pauses and all. */
+  milliseconds: number;
+}
 
 /** What was done. */
 export interface MigrationResult {
+  /** Which way it went. */
   direction: MigrationDirection;
+  /** Where everything is: the first schema of search_path. */
   schema: string;
+  /** Where it is recorded. */
   migrationsTable: string;
   /** In the order in which they ran; without those that somebody else was quicker with. */
-  migrations: { name: string; milliseconds: number }[];
+  migrations: FinishedMigration[];
 }
 
 /**

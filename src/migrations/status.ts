@@ -15,6 +15,7 @@ export interface MigrationsTable {
 export interface MigrationStatus {
   /** The schema that everything is in, or will be: the first of search_path. */
   schema: string;
+  /** Where it is recorded what is applied. */
   migrationsTable: string;
   /** Whether that table is there: it comes with the first migration. */
   hasTable: boolean;
@@ -26,6 +27,7 @@ export interface MigrationStatus {
 
 /** A migration, here and in the database. */
 export interface MigrationState {
+  /** `0001_prepare_host_tables` */
   name: string;
   /** `unknown`: recorded, but not in this package, as when a newer version of it has migrated. */
   standing: 'applied' | 'pending' | 'unknown';

@@ -5,6 +5,7 @@ export type DifferenceKind = ItemKind | 'partition';
 
 /** Something that is not as the installed version has it. */
 export interface Difference {
+  /** What it is about. */
   kind: DifferenceKind;
   /** As people say it, names qualified: `status on public.crm_connections`. */
   name: string;
