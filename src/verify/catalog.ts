@@ -139,11 +139,11 @@ export async function readItems(client: OwnConnection, place: Place): Promise<It
     contactsId,
     counted.map(({ oid }) => oid),
   ]);
-  const migrations = counted.flatMap(({ names }) => names);
+  const migrations = new Set(counted.flatMap(({ names }) => names));
   return [
     ...rows.map((row) => ({ ...row, definition: JSON.parse(row.definition) })),
     ...(await readPeriods(client, place)),
-    ...migrations.map((name) => ({
+    ...[...migrations].map((name) => ({
       object: `migration ${name}`,
       kind: 'migration' as const,
       name,

@@ -92,6 +92,13 @@ test.each([
   expect(await verifyWith(url, settings)).toEqual([]);
 });
 
+test('finds nothing where two tables count the same migrations', async () => {
+  await rolledBack(pool, async (client) => {
+    await client.query('create table crm_schema_migrations as select * from pgmigrations');
+    expect(await differencesIn(client)).toEqual([]);
+  });
+});
+
 test('leaves to the host what concerns nobody whom policies hold', async () => {
   await rolledBack(pool, async (client) => {
     const name = new URL(url).pathname.slice(1);
