@@ -75,12 +75,12 @@ const landmarks = [
  */
 export async function findInstallation(client: OwnConnection): Promise<Place | null> {
   const { rows: looked } = await client.query(
-    `select pg_catalog.to_regclass(name)::pg_catalog.oid as oid
+    `select pg_catalog.to_regclass(name)::pg_catalog.oid::pg_catalog.text as oid
      from pg_catalog.unnest($1::pg_catalog.text[]) with ordinality as landmark (name, position)
      order by position`,
     [[...landmarks, 'organisations', 'contacts']],
   );
-  const ids: (string | null)[] = looked.map(({ oid }) => (oid === null ? null : String(oid)));
+  const ids: (string | null)[] = looked.map(({ oid }) => oid);
   const [logId = null] = ids;
   const [organisationsId = null, contactsId = null] = ids.slice(landmarks.length);
   const found = ids.slice(0, landmarks.length).filter((id) => id !== null);
