@@ -51,7 +51,7 @@ export const endlessIdling = `
 /** A pooler tells its clients another process than the one that serves them, which may change. */
 async function checkOwnSession(client: OwnConnection): Promise<void> {
   const { processID: told } = client as { processID?: number | null };
-  const { rows } = await client.query('select pg_backend_pid() as pid');
+  const { rows } = await client.query('select pg_backend_pid()::text as pid');
   if (typeof told === 'number' && told !== Number(rows[0].pid)) {
     throw new CrmSchemaError(
       'migration_refused',
@@ -83,7 +83,7 @@ async function lock(
 
 async function holders(client: OwnConnection, id: number): Promise<number[]> {
   const { rows } = await client.query(
-    `select pid
+    `select pid::text
      from pg_locks
      where locktype = 'advisory'
        and database = (select oid from pg_database where datname = current_database())
