@@ -50,19 +50,29 @@ export async function withConnection<Result>(
   client.on('error', () => {});
   try {
     await client.connect();
-    // Above read committed, a row that was changed meanwhile would fail a whole batch; and times are read as ISO.
-    const { rows } = await client.query(
-      "select current_setting('default_transaction_isolation') as isolation, current_setting('datestyle') as style",
-    );
-    if (rows[0].isolation !== 'read committed') {
-      await client.query('set session characteristics as transaction isolation level read committed');
-    }
-    if (!rows[0].style.startsWith('ISO')) await client.query("set datestyle = 'ISO'");
+    await client.query(settings);
     return await work(client);
   } finally {
     await client.end().catch(() => {});
   }
 }
+
+/**
+ * What users or databases have otherwise: above read committed, a row that was changed meanwhile would fail a whole
+ * batch; times are read as ISO; and the rest is what the SQL of this package is written for. Only what differs is
+ * set, for a pooler may give the session to others.
+ */
+const settings = `
+  select pg_catalog.set_config(name, wanted, false)
+  from (
+    values
+      ('default_transaction_isolation'::text, 'read committed'::text),
+      ('datestyle', 'ISO'),
+      ('standard_conforming_strings', 'on'),
+      ('quote_all_identifiers', 'off'),
+      ('row_security', 'on')
+  ) as settings (name, wanted)
+  where not pg_catalog.starts_with(pg_catalog.current_setting(name), wanted)`;
 
 /**
  * A client, for which `pg` reads the files that the URL names before anything is connected to.

@@ -100,8 +100,8 @@ const usingTransactions = `
     and granted
     and pid is distinct from pg_backend_pid()
     and (
-      relation = any ($1::regclass[])
-      or (relation = any ($2::regclass[]) and mode not in ('AccessShareLock', 'RowShareLock'))
+      relation = any ($1::regclass[]::oid[])
+      or (relation = any ($2::regclass[]::oid[]) and mode not in ('AccessShareLock', 'RowShareLock'))
     )`;
 
 /** The server's processes in words: `process 4242 (psql, idle in transaction for 12 min)`. */

@@ -42,25 +42,49 @@ export interface PartitionedLog {
  * @throws Lacking if no period is known
  */
 export async function readLog(client: pg.Client): Promise<PartitionedLog> {
-  await client.query('begin read only');
-  try {
-    // Bounds are printed by the session's settings; sizes wait for whoever holds a partition.
-    await client.query(
-      "set local timezone = 'UTC'; set local datestyle = 'ISO'; set local lock_timeout = '5s'",
-    );
+  return looking(client, async () => {
     const { rows: periods } = await client.query(period);
     if (periods.length === 0) throw new Lacking('crm_retention does not say how long crm_sync_log is kept.');
-    const { rows } = await client.query(partitions, [farewell]);
     const { at, keepDays, keptFrom } = periods[0];
     return {
       at: timestamp(at),
       keepDays,
       keptFrom: timestamp(keptFrom),
-      partitions: rows.map(partition).sort(inTime),
+      partitions: await readPartitions(client),
     };
+  });
+}
+
+/** In a transaction, because bounds are printed by the session's settings; sizes wait for whoever holds a partition. */
+async function looking<Result>(client: pg.Client, work: () => Promise<Result>): Promise<Result> {
+  await client.query('begin read only');
+  try {
+    await client.query(
+      "set local timezone = 'UTC'; set local datestyle = 'ISO'; set local lock_timeout = '5s'",
+    );
+    return await work();
   } finally {
     await client.query('rollback');
   }
+}
+
+async function readPartitions(client: pg.Client): Promise<LogPartition[]> {
+  const { rows } = await client.query(partitions, [farewell]);
+  return rows.map(partition).sort(inTime);
+}
+
+/**
+ * The times of which events are refused, as no partition has them; null where they have no end. Without those of a
+ * partition that is being detached: who does that sees to it.
+ */
+export async function readGaps(client: pg.Client): Promise<Pick<LogPartition, 'from' | 'before'>[]> {
+  const all = await looking(client, () => readPartitions(client));
+  const attached = all.filter(({ standing }) => standing !== 'detached');
+  const ends = [null, ...attached.map(({ before }) => before)];
+  const starts = [...attached.map(({ from }) => from), null];
+  return ends
+    .map((end, index) => ({ from: end, before: starts[index] ?? null }))
+    .filter(({ from, before }) => from !== before);
 }
 
 /** Not by crm_now(): what is dropped goes by the real time. */
@@ -84,7 +108,7 @@ const partitions = `
     end as standing,
     trim('''' from nullif(substring(bound from 'FROM \\((.*)\\) TO'), 'MINVALUE'))::timestamptz as "from",
     trim('''' from nullif(substring(bound from 'TO \\((.*)\\)'), 'MAXVALUE'))::timestamptz as before,
-    nullif(greatest(relation.reltuples, pg_catalog.pg_stat_get_live_tuples(relation.oid)), -1)::float8 as rows,
+    nullif(greatest(relation.reltuples::float8, pg_catalog.pg_stat_get_live_tuples(relation.oid)::float8), -1::float8) as rows,
     coalesce(pg_catalog.pg_total_relation_size(relation.oid::regclass), 0)::float8 as bytes,
     pg_catalog.has_table_privilege(relation.oid, 'select') as "isReadable"
   from pg_catalog.pg_class as log
@@ -102,7 +126,7 @@ const partitions = `
         and relation.relowner = log.relowner
         and relation.relkind = 'r'
         and not relation.relispartition
-        and relation.relname ~ '^crm_sync_log_([0-9]{4}_[0-9]{2}|before_[0-9]{4}_[0-9]{2}(_[0-9]+)?)$'
+        and relation.relname::text ~ '^crm_sync_log_([0-9]{4}_[0-9]{2}|before_[0-9]{4}_[0-9]{2}(_[0-9]+)?)$'
         and pg_catalog.right(pg_catalog.obj_description(relation.oid, 'pg_class'), pg_catalog.length($1::text)) = $1::text
       )
     )`;

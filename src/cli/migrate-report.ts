@@ -44,8 +44,14 @@ function remarks(migrations: readonly MigrationState[]): string[] {
 }
 
 /** What would run, as SQL that `psql` takes. */
-export function planText({ migrations }: MigrationPlan): string {
-  return migrations
-    .map(({ open, change, close }) => [...open, '', change.trim(), '', ...close].join('\n'))
-    .join('\n\n');
+export function planText({ direction, schema, migrations }: MigrationPlan): string {
+  const names = migrations.map(({ name }) => name.slice(0, 4)).join(', ');
+  return [
+    visible(`-- crm-schema migrate ${direction}, in schema ${schema}: ${names}.`),
+    '-- By hand, as the owner: psql --set ON_ERROR_STOP=1 --file <this file> …',
+    '',
+    migrations
+      .map(({ open, change, close }) => [...open, '', change.trim(), '', ...close].join('\n'))
+      .join('\n\n'),
+  ].join('\n');
 }

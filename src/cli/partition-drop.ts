@@ -162,7 +162,7 @@ async function drop(partition: LogPartition, run: Run): Promise<void> {
     await client.query(`lock table ${partition.sqlName} in access exclusive mode`);
     // As it is now: somebody may have attached it again, or given its name to another.
     const { rows } = await client.query(
-      "select from pg_class where oid = $1 and oid = $2::regclass and not relispartition and pg_catalog.right(pg_catalog.obj_description(oid, 'pg_class'), pg_catalog.length($3::text)) = $3::text",
+      "select from pg_class where oid = $1::oid and oid = $2::regclass::oid and not relispartition and pg_catalog.right(pg_catalog.obj_description(oid, 'pg_class'), pg_catalog.length($3::text)) = $3::text",
       [partition.oid, partition.sqlName, farewell],
     );
     if (rows.length > 0) await client.query(`drop table ${partition.sqlName}`);

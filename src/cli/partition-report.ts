@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import type { Timestamp } from '../types.js';
 import type { LogPartition, PartitionedLog } from './log-partitions.js';
-import { expired, isOfThePast } from './partition-drop.js';
+import { expired, isOfThePast, unfinished } from './partition-drop.js';
 import { count } from './progress.js';
 import { table, wrapped } from './text.js';
 import { minute } from './times.js';
@@ -67,7 +67,8 @@ export function listReport(log: PartitionedLog, occupied: Occupied): string[] {
   const { at, keepDays, keptFrom, partitions } = log;
   const day = (time: Timestamp | null) => time?.slice(0, '2026-11-16'.length) ?? '-';
   const past = expired(log).length;
-  const isLeft = partitions.some(({ standing }) => standing !== 'attached');
+  const isLeft = unfinished(log).length > 0;
+  const isStuck = partitions.some((each) => each.standing === 'detaching' && !unfinished(log).includes(each));
   const catchAll = partitions.some((each) => each.before === null && occupied.get(each.name));
   const words = (partition: LogPartition): string => {
     const of = state(partition, log);
@@ -95,6 +96,9 @@ export function listReport(log: PartitionedLog, occupied: Occupied): string[] {
       ]),
     ]),
     ...(past > 0 || isLeft ? ['', 'To drop what is past its time: crm-schema partitions drop'] : []),
+    ...(isStuck
+      ? ['', ...wrapped('A detach was begun and not ended: crm-schema verify says how to end it.')]
+      : []),
     ...(isUnknown
       ? [
           '',

@@ -1,8 +1,9 @@
 import { Command } from 'commander';
 import type pg from 'pg';
 import { withConnection } from './database.js';
+import { Lacking } from './failures.js';
 import { LockWaits, withWatcher } from './lock-waits.js';
-import { type LogPartition, type PartitionedLog, readLog } from './log-partitions.js';
+import { type LogPartition, type PartitionedLog, readGaps, readLog } from './log-partitions.js';
 import { wholeNumber } from './options.js';
 import { dropExpired, expired, unfinished } from './partition-drop.js';
 import { holdsEvents, listed, listReport, size } from './partition-report.js';
@@ -85,7 +86,7 @@ an instant (interrupted, until it is run again), events of that time are refused
 A pooler in transaction mode does not do: connect to the database itself.`;
 
 async function ensure(options: EnsureOptions): Promise<void> {
-  const { made, past } = await withOwner({}, '', async (client, waits) => ({
+  const { made, past, gaps } = await withOwner({}, '', async (client, waits) => ({
     made: await called(
       client,
       waits,
@@ -94,15 +95,32 @@ async function ensure(options: EnsureOptions): Promise<void> {
     ),
     // An interrupted drop may have left it open.
     past: await called(client, waits, "crm_sync_log_ensure_past('crm_sync_log'::regclass)", []),
+    gaps: await readGaps(client),
   }));
   const all = [...past, ...made];
-  const nothing = `Nothing to make: this month and the ${options.months} after it have their partitions.`;
+  const nothing =
+    gaps.length > 0
+      ? 'Nothing was made.'
+      : `Nothing to make: this month and the ${options.months} after it have their partitions.`;
   await print(
     options.json
       ? json({ made: all })
       : all.length === 0
         ? nothing
         : all.map((name) => `Made ${name}.`).join('\n'),
+  );
+  refuseGaps(gaps);
+}
+
+/** A month that was dropped or detached by hand is not made again by the functions of the schema. */
+function refuseGaps(gaps: readonly Pick<LogPartition, 'from' | 'before'>[]): void {
+  const times = gaps.map(({ from, before }) => {
+    const [since, until] = [from, before].map((time) => time?.slice(0, '2026-11-16'.length));
+    return [since && `from ${since}`, until && `before ${until}`].filter(Boolean).join(' ');
+  });
+  if (times.length === 0) return;
+  throw new Lacking(
+    `No partition has events ${times.join(', nor ')}: they are refused. crm-schema verify says how to mend that.`,
   );
 }
 
@@ -123,7 +141,14 @@ async function called(
     return made.rows.flatMap(({ name }) => name ?? []);
   } catch (error) {
     await client.query('rollback').catch(() => {});
-    if ((error as { code?: string }).code !== '55P03') throw error;
+    const { code } = error as { code?: string };
+    // The functions look for the partition that has no end.
+    if (code === 'P0002') {
+      throw new Lacking(
+        'The log has no last partition, so later events are refused. crm-schema verify says how to mend that.',
+      );
+    }
+    if (code !== '55P03') throw error;
     throw new Error(
       `Gave up after twenty attempts, because of ${waits.last}. Nothing was changed: run it again when that has ended.`,
     );

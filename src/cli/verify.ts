@@ -11,9 +11,10 @@ export function verifyCommand(version: string): Command {
     .description(
       'Compares the database with what this version expects of it, and says how to mend what differs. Any user may run it; it writes nothing. Exit code 3 if something differs.',
     )
+    .option('--known-role <name...>', 'roles of yours that have privileges here on purpose')
     .option('--json', 'prints JSON, for programs')
-    .action(async (options: { json?: boolean }) => {
-      const found = await withConnection(verify);
+    .action(async (options: { knownRole?: string[]; json?: boolean }) => {
+      const found = await withConnection((client) => verify(client, { knownRoles: options.knownRole }));
       if (options.json) await print(json({ version, ...found }));
       else await print(report(found, version).join('\n'));
       if (found.differences.length > 0) process.exitCode = exitCodes.unmet;

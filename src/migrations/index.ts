@@ -5,7 +5,13 @@
  */
 
 export type { OwnConnection, OwnConnectionResult } from '../own-connection.js';
-export { type Difference, type DifferenceKind, type Verification, verify } from '../verify/index.js';
+export {
+  type Difference,
+  type DifferenceKind,
+  type Verification,
+  type VerifyOptions,
+  verify,
+} from '../verify/index.js';
 export { type MigrationRelease, migrationsDirectory } from './files.js';
 export {
   type MigrationDirection,

@@ -95,7 +95,14 @@ async function schemasSearched(client: OwnConnection): Promise<string> {
     `select pg_catalog.string_agg(pg_catalog.quote_ident(schema), ', ' order by place) as path
      from pg_catalog.unnest(pg_catalog.current_schemas(false)::text[]) with ordinality as searched (schema, place)`,
   );
-  return rows[0].path;
+  const { path } = rows[0];
+  if (/\p{C}/u.test(path)) {
+    throw new CrmSchemaError(
+      'migration_refused',
+      'A schema that search_path names has what a terminal would obey in its name: leave it out with PGOPTIONS="-c search_path=…".',
+    );
+  }
+  return path;
 }
 
 /** @throws CrmSchemaError `migration_refused` */
@@ -114,8 +121,10 @@ function checkSafe(
   }
   const where = `${migrationsTable} of schema ${schema}`;
   const skipped = migrations.find(({ isOutOfOrder }) => isOutOfOrder);
-  if (skipped !== undefined) {
-    refuse(`${skipped.name} is pending, but ${where} has some that come after it: look into that first.`);
+  if (direction === 'up' && skipped !== undefined) {
+    refuse(
+      `${skipped.name} is pending, but ${where} has some that come after it: go down to where it comes next first, crm-schema migrate down --to ${Number.parseInt(skipped.name, 10) - 1}.`,
+    );
   }
   const unknown = migrations.findLast(({ standing }) => standing === 'unknown');
   if (direction === 'down' && unknown !== undefined) {

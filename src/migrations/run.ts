@@ -137,7 +137,7 @@ async function migrate(
   const onWaiting = (pids: number[]) => onProgress?.({ step: 'waiting', pids });
   return underMigrationLock(client, { wait, signal, onWaiting }, async () => {
     const plan = await planOf(client, direction, options);
-    if (direction === 'up' && plan.migrations.length > 0) await checkMayCreate(client);
+    if (direction === 'up' && plan.migrations.length > 0) await checkPrivileges(client, plan);
     await onProgress?.({ step: 'planned', plan });
     const { migrations, ...where } = plan;
     if (direction === 'down' && migrations.length > 1) {
@@ -158,7 +158,8 @@ async function migrate(
   });
 }
 
-async function checkMayCreate(client: OwnConnection): Promise<void> {
+/** What would fail half way is told before it begins. */
+async function checkPrivileges(client: OwnConnection, { migrations }: MigrationPlan): Promise<void> {
   const { rows } = await client.query(
     `select
        current_user as user,
@@ -170,6 +171,28 @@ async function checkMayCreate(client: OwnConnection): Promise<void> {
     throw new CrmSchemaError(
       'migration_refused',
       `User ${user} may not create in schema ${schema}: as its owner, run: ${grant};`,
+    );
+  }
+  if (!migrations.some(({ name }) => name === '0010_add_row_level_security')) return;
+  const { rows: lacking } = await client.query(
+    `select
+       pg_catalog.string_agg(role, ', ' order by place) as roles,
+       pg_catalog.string_agg('create role ' || role || ' nologin;', ' ' order by place) as statements,
+       current_user::text as user
+     from pg_catalog.unnest(array['crm_app', 'crm_worker', 'crm_reader']::text[]) with ordinality as list (role, place)
+     where pg_catalog.to_regrole(role) is null
+       and not exists (
+         select
+         from pg_catalog.pg_roles
+         where rolname = current_user
+           and (rolsuper or rolcreaterole)
+       )
+     having pg_catalog.count(*) > 0`,
+  );
+  for (const { roles, user, statements } of lacking) {
+    throw new CrmSchemaError(
+      'migration_refused',
+      `Missing are the roles ${roles}, and user ${user} may not create any: as a user with CREATEROLE, run: ${statements}`,
     );
   }
 }

@@ -23,6 +23,12 @@ export async function findTable(client: OwnConnection, migrationsTable: string):
   }
   const { rows } = await client.query(ofTable, [schema, migrationsTable]);
   const [found] = rows;
+  // Anybody who may create schemas can make one that is called like a user, and comes before ours for him.
+  if (found.hasConnections && found.beside !== null && schema === user && /^\W*\$user/.test(searchPath)) {
+    refuse(
+      `Schema ${schema} is searched for being called like the user, and crm_connections is in schema ${found.beside} as well: set PGOPTIONS="-c search_path=…" to the one that is meant.`,
+    );
+  }
   // A schema that came before it would get a second one.
   if (!found.hasConnections && found.otherSchema !== null) {
     refuse(
@@ -41,7 +47,7 @@ export async function findTable(client: OwnConnection, migrationsTable: string):
   }
   if (found.hasTable && !found.isPlain) {
     refuse(
-      `${migrationsTable} in schema ${schema} is no plain table of id, name and run_on, without triggers, rules and policies: look who made it, and rename it.`,
+      `${migrationsTable} in schema ${schema} is no plain table of id, name and run_on, without constraints, triggers, rules and policies: look who made it, and rename it.`,
     );
   }
   return { schema, hasTable: found.hasTable, hasConnections: found.hasConnections };
@@ -99,10 +105,40 @@ const ofTable = `
             ('run_on', 'pg_catalog.timestamp'::pg_catalog.regtype::oid)
           )
       )
+      and 3 = (
+        select pg_catalog.count(*)
+        from pg_catalog.pg_attribute
+        where attrelid = counter.oid
+          and attnum > 0
+          and not attisdropped
+      )
+      -- That of id is its sequence's.
+      and not exists (
+        select
+        from pg_catalog.pg_attrdef
+        where adrelid = counter.oid
+          and pg_catalog.pg_get_expr(adbin, adrelid) !~ '^nextval\\(''[^()]*''::regclass\\)$'
+      )
+      and not exists (select from pg_catalog.pg_constraint where conrelid = counter.oid and contype not in ('p', 'u', 'n'))
+      and not exists (
+        select
+        from pg_catalog.pg_index
+        where indrelid = counter.oid
+          and (indexprs is not null or indpred is not null)
+      )
       and not exists (select from pg_catalog.pg_trigger where tgrelid = counter.oid)
       and not exists (select from pg_catalog.pg_rewrite where ev_class = counter.oid)
       and not exists (select from pg_catalog.pg_policy where polrelid = counter.oid) as "isPlain",
     connections.oid is not null as "hasConnections",
+    (
+      select pg_catalog.min(nspname::text)
+      from pg_catalog.pg_class
+      inner join pg_catalog.pg_namespace
+        on pg_namespace.oid = relnamespace
+      where relname = 'crm_connections'
+        and nspname = any (pg_catalog.current_schemas(false))
+        and nspname <> $1::name
+    ) as beside,
     (
       select nspname::text
       from pg_catalog.pg_class

@@ -15,7 +15,7 @@ const relation = `
       and (relname ^@ 'crm_' or relname = 'contact_external_ids')
       and relkind in ('r', 'p', 'v', 'm', 'f', 'S')
       -- What crm_sync_log_ensure_partitions leaves behind for its next call to drop.
-      and relname <> 'crm_sync_log_emptied'
+      and not (relname = 'crm_sync_log_emptied' and relowner = $3)
       and oid <> all ($5::oid[])
       -- And its sequence.
       and not exists (

@@ -87,6 +87,7 @@ export async function findInstallation(client: OwnConnection): Promise<Place | n
   await client.query(`select
     pg_catalog.set_config('search_path', 'pg_catalog', true),
     pg_catalog.set_config('lock_timeout', '5s', true),
+    pg_catalog.set_config('row_security', 'on', true),
     -- To compile the query would take longer than to run it.
     pg_catalog.set_config('jit', 'off', true),
     pg_catalog.set_config('timezone', 'UTC', true),

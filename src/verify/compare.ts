@@ -2,7 +2,7 @@ import { type Item, type ItemKind, kinds, type Place } from './catalog.js';
 import { commented } from './comments.js';
 import { type Change, type Difference, nameOf } from './difference.js';
 import { mend } from './mend.js';
-import { grantedBy, privilegeDifferences } from './privileges.js';
+import { partGrantor, privilegeDifferences } from './privileges.js';
 
 /** Those that stand by themselves, some of them an object with which all its other items come and go. */
 const heads: readonly ItemKind[] = [
@@ -139,7 +139,8 @@ function isTold(change: Change, changes: readonly Change[], { schema }: Place): 
 function rank({ object, kind, name, expected, found }: Change): string {
   const isLate =
     (kind === 'constraint' && String(expected).startsWith('FOREIGN KEY')) ||
-    (kind === 'privileges' && !String(found).includes(grantedBy));
+    (kind === 'privileges' &&
+      [found ?? []].flat().every((privilege) => partGrantor(privilege)[1] === undefined));
   return [String(kinds.indexOf(kind)).padStart(2, '0'), isLate ? 1 : 0, object, name].join('\n');
 }
 

@@ -41,10 +41,16 @@ export function bySql(...statements: (string | null)[]): Mend {
   return { statements: statements.filter((statement) => statement !== null), advice: null };
 }
 
-/** By SQL that only a superuser may run. */
-export function asSuperuser(statement: string, isNeeded = true): Mend {
-  return { ...bySql(statement), advice: isNeeded ? 'It takes a superuser:' : null };
+/** By SQL that is not for everybody to run, or not without a thought: says which. */
+export function bySqlIf(advice: string | null, ...statements: (string | null)[]): Mend {
+  return { ...bySql(...statements), advice };
 }
+
+/** For SQL that the owner may not run. */
+export const superuser = 'It takes a superuser:';
+
+/** What is not of this schema is somebody's, and may be of use to him. */
+export const unlessNeeded = 'Once you know that nobody needs it:';
 
 /** By a person. */
 export function byHand(advice: string): Mend {
@@ -55,6 +61,9 @@ export function byHand(advice: string): Mend {
 export function nameOf(object: string): string {
   return object.replace(/^(materialized view|foreign table|\S+) /, '');
 }
+
+/** A name as PostgreSQL writes it in SQL, in a regular expression. */
+export const identifier = '"(?:[^"]|"")*"|[^", .]+';
 
 /** A text in SQL. */
 export function literal(text: string): string {

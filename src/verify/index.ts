@@ -25,6 +25,12 @@ export interface Verification {
   differences: Difference[];
 }
 
+/** What is meant to be as it is. */
+export interface VerifyOptions {
+  /** Roles of the host that were given privileges here on purpose, such as one that replicates; none by default. */
+  knownRoles?: readonly string[] | undefined;
+}
+
 /**
  * Compares what the catalog has with what the migrations of this version make: tables, columns, defaults,
  * constraints, indexes and whether they are valid, triggers and whether they are enabled, row-level security
@@ -36,30 +42,29 @@ export interface Verification {
  * `crm_…` or is on a table of this schema.
  *
  * Any user may ask, and nothing is written. All is read in one transaction of its own, which locks nothing and
- * waits five seconds for a lock; where something differs it is read again, and what is the same both times is told,
- * for the catalog may have changed while it was read.
+ * waits five seconds for a lock; where something differs it is read again until it is the same twice (five times at
+ * most), for the catalog may have changed while it was read.
  *
  * @param client finds the installation by its search_path, and has no transaction open
  * @throws CrmSchemaError `schema_not_found`; `invalid_input` for a pool, and where a transaction is open
  */
-export async function verify(client: OwnConnection): Promise<Verification> {
+export async function verify(client: OwnConnection, options: VerifyOptions = {}): Promise<Verification> {
   await checkOwnConnection(client);
-  const first = await read(client);
-  if (first.differences.length === 0) return first;
-  const second = await read(client);
-  const lasting = new Set(first.differences.map((difference) => JSON.stringify(difference)));
-  return {
-    ...second,
-    differences: second.differences.filter((difference) => lasting.has(JSON.stringify(difference))),
-  };
+  let found = await read(client, options);
+  for (let look = 2; look <= 5 && found.differences.length > 0; look += 1) {
+    const before = JSON.stringify(found);
+    found = await read(client, options);
+    if (JSON.stringify(found) === before) break;
+  }
+  return found;
 }
 
 /** Reads it all once; anew where something that was to be read has just gone. */
-async function read(client: OwnConnection): Promise<Verification> {
+async function read(client: OwnConnection, options: VerifyOptions): Promise<Verification> {
   for (let attempt = 1; ; attempt += 1) {
     await client.query('begin isolation level repeatable read read only');
     try {
-      return await verification(client);
+      return await verification(client, options);
     } catch (error) {
       // `cache lookup failed for relation …`
       if ((error as { code?: string }).code !== 'XX000' || attempt === 5) throw error;
@@ -70,7 +75,10 @@ async function read(client: OwnConnection): Promise<Verification> {
 }
 
 /** What `verify` finds at one look, in the client's own transaction, whose settings it changes. */
-export async function verification(client: OwnConnection): Promise<Verification> {
+export async function verification(
+  client: OwnConnection,
+  { knownRoles = [] }: VerifyOptions = {},
+): Promise<Verification> {
   const place = await findInstallation(client);
   if (place === null) {
     throw new CrmSchemaError(
@@ -78,10 +86,18 @@ export async function verification(client: OwnConnection): Promise<Verification>
       'The schema is not there: run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".',
     );
   }
-  return { schema: place.schema, owner: place.owner, differences: await differencesAt(client, place) };
+  return {
+    schema: place.schema,
+    owner: place.owner,
+    differences: await differencesAt(client, place, knownRoles),
+  };
 }
 
-async function differencesAt(client: OwnConnection, place: Place): Promise<Difference[]> {
+async function differencesAt(
+  client: OwnConnection,
+  place: Place,
+  knownRoles: readonly string[],
+): Promise<Difference[]> {
   const all = await readItems(client, place);
   const partitions = all.filter(isPartition).map(({ name }) => name);
   const [expected, found] = comparableMigrations(expectedItems(place, partitions), all);
@@ -98,7 +114,7 @@ async function differencesAt(client: OwnConnection, place: Place): Promise<Diffe
     ...compare(
       place,
       expected,
-      found.filter((item) => !isOnItsWay(item)),
+      found.filter((item) => !isOnItsWay(item) && !isMeant(item, knownRoles)),
     ),
     ...ranges,
   ];
@@ -118,6 +134,15 @@ function comparableMigrations(expected: readonly Item[], found: readonly Item[])
 
 function isMigration({ kind }: Item): boolean {
   return kind === 'migration';
+}
+
+/** Of the three roles and of everybody, nothing else is meant than what is expected. */
+function isMeant({ kind, name }: Item, knownRoles: readonly string[]): boolean {
+  return (
+    kind === 'privileges' &&
+    !['public', 'the owner', 'crm_app', 'crm_worker', 'crm_reader'].includes(name) &&
+    knownRoles.some((role) => name === role || name === `"${role.replaceAll('"', '""')}"`)
+  );
 }
 
 function isPartition({ kind, definition }: Item): boolean {

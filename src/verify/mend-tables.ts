@@ -2,7 +2,17 @@
 
 import type { Place } from './catalog.js';
 import { type Beside, commentOn } from './comments.js';
-import { asSuperuser, byHand, bySql, type Change, type Mend, nameOf, printable } from './difference.js';
+import {
+  byHand,
+  bySql,
+  bySqlIf,
+  type Change,
+  type Mend,
+  nameOf,
+  printable,
+  superuser,
+  unlessNeeded,
+} from './difference.js';
 
 /** Gives something its name back. */
 export function rename({ object, kind, name }: Change, from: string): Mend {
@@ -31,7 +41,9 @@ export function mendColumn({ object, kind, name, expected, found }: Change, besi
   if (found === null) {
     const isFilled = ofDefault !== undefined || String(expected).includes(' generated ');
     if (String(expected).endsWith(' not null') && !isFilled) {
-      return byHand('What was in it is gone: restore it from a backup.');
+      return byHand(
+        'Look whether it was only renamed; else what was in it is gone: restore it from a backup.',
+      );
     }
     const filling = ofDefault === undefined ? '' : ` default ${ofDefault}`;
     return bySql(
@@ -54,13 +66,17 @@ export function mendColumn({ object, kind, name, expected, found }: Change, besi
 export function mendConstraint(
   { object, name, expected, found }: Change,
   { schema }: Place,
+  beside: Beside,
   comment: string | null,
 ): Mend {
   const table = nameOf(object);
   const alter = `alter table ${table}`;
-  if (expected === null) return bySql(`${alter} drop constraint ${name}`);
-  const add = `add constraint ${name} ${printable(String(expected))}`;
-  if (found === null) return bySql(`${alter} ${add}`, comment);
+  if (expected === null) return bySqlIf(unlessNeeded, `${alter} drop constraint ${name}`);
+  // What is in the table is read without a lock that writers wait for; of the log, only CHECKs could be.
+  const isApart = /^(FOREIGN KEY|CHECK)/.test(String(expected)) && !isPartitioned(table, beside);
+  const add = `add constraint ${name} ${printable(String(expected))}${isApart ? ' not valid' : ''}`;
+  const validate = isApart ? `${alter} validate constraint ${name}` : null;
+  if (found === null) return bySql(`${alter} ${add}`, validate, comment);
   // There the log's goes by another name.
   const isBeside = [`${expected}; `, `; ${expected}`].some((both) => String(found).includes(both));
   if (isBeside) return bySql(`${alter} drop constraint ${name}`);
@@ -71,28 +87,31 @@ export function mendConstraint(
   if (rebuild !== null) return bySql(rebuild);
   if (disabled !== undefined) {
     return disabled.startsWith(`${schema}.crm_`) || disabled === `${schema}.contact_external_ids`
-      ? asSuperuser(`alter table ${disabled} enable trigger all`)
+      ? bySqlIf(superuser, `alter table ${disabled} enable trigger all`)
       : byHand(`Enable the internal triggers of ${disabled}, which is the host's.`);
   }
-  return bySql(`${alter} drop constraint ${name}, ${add}`, comment);
+  return bySql(`${alter} drop constraint ${name}, ${add}`, validate, comment);
 }
 
 /** Of the log, an index can be neither made nor dropped concurrently: its writers wait meanwhile. */
 export function mendIndex(change: Change, beside: Beside, comment: string | null): Mend {
   const { object, name, expected, found } = change;
   const table = nameOf(object);
-  const isPartitioned = String(beside('table', table)).includes(' partitioned ');
-  const concurrently = isPartitioned ? '' : 'concurrently ';
+  const concurrently = isPartitioned(table, beside) ? '' : 'concurrently ';
   const drop = `drop index ${concurrently}${name}`;
-  if (expected === null) return bySql(drop);
+  if (expected === null) return bySqlIf(unlessNeeded, drop);
   if (expected === 'attached' && found === null) {
     return byHand(`Make one on the partition, and attach it: alter index ${name} attach partition …`);
   }
   const rebuild = reindex(change);
-  if (rebuild !== null && !isPartitioned) return bySql(rebuild);
+  if (rebuild !== null && !isPartitioned(table, beside)) return bySql(rebuild);
   const [, unique = '', method = ''] = /^(unique )?(.*)$/s.exec(String(expected)) ?? [];
   const create = `create ${unique}index ${concurrently}${bareName(name)} on ${table} using ${printable(method)}`;
   return bySql(found === null ? null : drop, create, comment);
+}
+
+function isPartitioned(table: string, beside: Beside): boolean {
+  return String(beside('table', table)).includes(' partitioned ');
 }
 
 /** The statement that builds an index anew which is invalid, and otherwise as it should be. */

@@ -1,8 +1,21 @@
 import type { Place } from './catalog.js';
 import { type Beside, commented, commentOn } from './comments.js';
-import { asSuperuser, byHand, bySql, type Change, literal, type Mend, nameOf } from './difference.js';
+import {
+  byHand,
+  bySql,
+  bySqlIf,
+  type Change,
+  identifier,
+  literal,
+  type Mend,
+  nameOf,
+  superuser,
+  unlessNeeded,
+} from './difference.js';
 import { mendColumn, mendConstraint, mendIndex, reindex, rename, stateOf } from './mend-tables.js';
-import { grant } from './privileges.js';
+import { grant, partGrantor } from './privileges.js';
+
+const ofOwners = 'It takes a superuser, or a member of both owners:';
 
 const foreign = 'It is not of this schema: once you know whose it is, drop it or rename it.';
 
@@ -25,15 +38,17 @@ export function mend(change: Change, place: Place, beside: Beside): Mend {
     case 'role':
       return found === null
         ? bySql(`create role ${name} nologin`, `grant usage on schema ${place.schema} to ${name}`)
-        : asSuperuser(
+        : bySqlIf(
+            /(^| )(superuser|bypassrls)/.test(String(found))
+              ? superuser
+              : 'It takes a superuser, or who may alter it:',
             `alter role ${name} ${unlike(String(expected), String(found))}`,
-            /(^| )(superuser|bypassrls)/.test(String(found)),
           );
     case 'schema usage':
       return bySql(`grant usage on schema ${place.schema} to ${name}`);
     case 'schema creation': {
-      if (found === 'as its owner') return bySql(`alter ${object} owner to ${place.owner}`);
-      const [, grantor] = String(found).split('granted by ');
+      if (found === 'as its owner') return bySqlIf(ofOwners, `alter ${object} owner to ${place.owner}`);
+      const [, grantor] = partGrantor(String(found));
       const revoke = `revoke create on ${object} from ${name} cascade`;
       return bySql(...(grantor === undefined ? [revoke] : [`set role ${grantor}`, revoke, 'reset role']));
     }
@@ -42,20 +57,25 @@ export function mend(change: Change, place: Place, beside: Beside): Mend {
         ? byHand(
             `Take it out of the server's configuration, wherever it is (alter system reset ${name}, or its files), and reload: select pg_reload_conf()`,
           )
-        : asSuperuser(`alter ${object} reset ${name}`, name === 'session_replication_role');
+        : bySqlIf(
+            name === 'session_replication_role'
+              ? superuser
+              : `It takes a superuser, or who may alter ${object}:`,
+            `alter ${object} reset ${name}`,
+          );
     case 'parameter':
-      return asSuperuser(`revoke ${[found].flat().join(', ')} on ${object} from ${name}`);
+      return bySqlIf(superuser, `revoke ${[found].flat().join(', ')} on ${object} from ${name}`);
     case 'period':
       return byHand(
         `Nothing of ${name} is dropped meanwhile. Say for how long it is kept: insert into ${table} (subject, keep_days) values (${literal(name)}, …)`,
       );
-    case 'membership':
-      return bySql(
-        String(found).replace(
-          /^through (.*?)(, granted by .*)?$/s,
-          (_, role: string, grantor = '') => `revoke ${role} from ${nameOf(object)}${grantor.slice(1)}`,
-        ),
+    case 'membership': {
+      const [granted, grantor] = partGrantor(String(found));
+      return bySqlIf(
+        'It takes a superuser, or who may grant it:',
+        `revoke ${granted.replace(/^through /, '')} from ${nameOf(object)}${grantor === undefined ? '' : ` granted by ${grantor}`}`,
       );
+    }
     case 'host index':
       return bySql(
         reindex(change) ??
@@ -66,15 +86,22 @@ export function mend(change: Change, place: Place, beside: Beside): Mend {
     case 'type':
       return byHand(foreign);
     case 'table':
+      if (expected === null && name === `${place.schema}.crm_schema_migrations`) {
+        return bySqlIf(
+          'If it is the one in which migrations are counted:',
+          `alter table ${name} owner to ${place.owner}`,
+        );
+      }
       if (expected === null) return byHand(/\.crm_sync_log_\w+$/.test(name) ? detachedMonth : foreign);
       if (found === `unlogged ${expected}`) return bySql(`alter table ${name} set logged`);
       if (stateOf(expected, found).startsWith(inheriting)) {
-        const parents = stateOf(expected, found).slice(inheriting.length).split(', ');
+        const qualified = new RegExp(`(?:(?:${identifier})\\.)?(?:${identifier})`, 'gs');
+        const parents = stateOf(expected, found).slice(inheriting.length).match(qualified) ?? [];
         return bySql(...parents.map((parent) => `alter table ${name} no inherit ${parent}`));
       }
       return byHand(
         found === null
-          ? 'Its rows are gone with it: restore them from a backup.'
+          ? 'Look whether it was only renamed; else its rows are gone with it: restore them from a backup.'
           : 'Nothing short makes it what it was: make it anew beside this one, and move its rows.',
       );
     case 'sequence':
@@ -89,21 +116,21 @@ export function mend(change: Change, place: Place, beside: Beside): Mend {
       return bySql(`alter table ${table} alter column ${name} ${action}`);
     }
     case 'constraint':
-      return mendConstraint(change, place, comment);
+      return mendConstraint(change, place, beside, comment);
     case 'index':
       return mendIndex(change, beside, comment);
     case 'trigger': {
-      if (expected === null) return bySql(`drop trigger ${name} on ${table}`);
+      if (expected === null) return bySqlIf(unlessNeeded, `drop trigger ${name} on ${table}`);
       return stateOf(expected, found).startsWith(' (')
         ? bySql(`alter table ${table} enable trigger ${name}`)
         : bySql(`create or replace trigger ${name} ${expected}`, comment);
     }
     case 'rule':
-      return bySql(`drop rule ${name} on ${table}`);
+      return bySqlIf(unlessNeeded, `drop rule ${name} on ${table}`);
     case 'policy': {
       const drop = found === null ? null : `drop policy ${name} on ${table}`;
       return expected === null
-        ? bySql(drop)
+        ? bySqlIf(unlessNeeded, drop)
         : bySql(drop, `create policy ${name} on ${table} ${expected}`, comment);
     }
     case 'row-level security': {
@@ -111,7 +138,7 @@ export function mend(change: Change, place: Place, beside: Beside): Mend {
       return bySql(`alter table ${table} ${actions}`);
     }
     case 'owner':
-      return bySql(`alter ${object} owner to ${place.owner}`);
+      return bySqlIf(ofOwners, `alter ${object} owner to ${place.owner}`);
     case 'comment':
       return bySql(
         `comment on ${commented(object, name)} is ${expected === null ? 'null' : literal(String(expected))}`,

@@ -1,10 +1,13 @@
 import type { Place } from './catalog.js';
-import { bySql, type Change, type Difference, type Mend, nameOf } from './difference.js';
+import { bySql, type Change, type Difference, identifier, type Mend, nameOf } from './difference.js';
 
 const option = 'grant option for ';
 
-/** What follows a privilege that somebody else than the owner has granted. */
-export const grantedBy = ', granted by ';
+/** Parts what was granted from the one who granted it, if that is told: `select, granted by "a, b"`. */
+export function partGrantor(text: string): [granted: string, grantor: string | undefined] {
+  const [, granted = text, grantor] = new RegExp(`^(.*), granted by (${identifier})$`, 's').exec(text) ?? [];
+  return [granted, grantor];
+}
 
 /** Privileges that a grantee lacks, and those that he has too many of, by who granted them: one difference each. */
 export function privilegeDifferences(change: Change<string[]>, place: Place): Difference[] {
@@ -25,26 +28,31 @@ export function privilegeDifferences(change: Change<string[]>, place: Place): Di
   const to = grantee === 'the owner' ? place.owner : grantee;
   // Who may pass on what he has may have done so.
   const cascade = found.some((privilege) => privilege.startsWith(option)) ? ' cascade' : '';
-  const grantors = [...new Set(extra.map((privilege) => privilege.split(grantedBy)[1] ?? ''))];
+  const byGrantor = new Map<string | undefined, string[]>();
+  for (const [privilege, grantor] of extra.map(partGrantor)) {
+    byGrantor.set(grantor, [...(byGrantor.get(grantor) ?? []), privilege]);
+  }
+  const own = byGrantor.get(undefined) ?? [];
+  byGrantor.delete(undefined);
   return [
     ...(missing.length === 0
       ? []
       : [difference({ expected: words(missing), found: null }, bySql(grant(missing, object, to)))]),
     // First what was passed on: whoever did so has to have the right to it still.
-    ...grantors
-      .sort()
-      .reverse()
-      .map((grantor) => {
-        const suffix = grantor === '' ? '' : grantedBy + grantor;
-        const theirs = extra
-          .filter((privilege) => (privilege.split(grantedBy)[1] ?? '') === grantor)
-          .map((privilege) => privilege.slice(0, privilege.length - suffix.length));
-        const statements = revoke(theirs, suffix === '' ? expected : [], object, to, cascade);
-        return difference(
-          { expected: null, found: words(theirs) + suffix },
-          bySql(...(suffix === '' ? statements : [`set role ${grantor}`, ...statements, 'reset role'])),
-        );
-      }),
+    ...[...byGrantor].map(([grantor, privileges]) =>
+      difference(
+        { expected: null, found: `${words(privileges)}, granted by ${grantor}` },
+        bySql(`set role ${grantor}`, ...revoke(privileges, [], object, to, cascade), 'reset role'),
+      ),
+    ),
+    ...(own.length === 0
+      ? []
+      : [
+          difference(
+            { expected: null, found: words(own) },
+            bySql(...revoke(own, expected, object, to, cascade)),
+          ),
+        ]),
   ];
 }
 

@@ -1,5 +1,17 @@
 // The items that say who may do what: see catalog-query.ts.
 
+/** Whether a role has what another may do, or may take it on. */
+export function has(member: string, role: string): string {
+  return `(
+    pg_has_role(${member}, ${role}, 'usage')
+    or pg_has_role(
+      ${member},
+      ${role},
+      case when current_setting('server_version_num')::integer >= 160000 then 'set' else 'member' end
+    )
+  )`;
+}
+
 /**
  * What they are read from: the three roles; what each is a member of, itself or through others; and those whom
  * policies hold, themselves and their members, but for the owner, superusers, and who may only make others members.
@@ -33,7 +45,7 @@ export const roleTables = `
     select distinct pg_roles.oid
     from pg_roles
     inner join role
-      on pg_has_role(pg_roles.oid, role.oid, 'usage')
+      on ${has('pg_roles.oid', 'role.oid')}
     where not pg_roles.rolsuper
       and pg_roles.oid <> $3
   )`;
@@ -156,7 +168,7 @@ const schemaCreation = `
     case creator when 0 then 'public' else creator::regrole::text end,
     to_jsonb(min(concat(
       case creator when nspowner then 'as its owner' else 'granted' end,
-      ' by ' || case when grantor <> nspowner then grantor::regrole::text end
+      ', granted by ' || case when grantor <> nspowner then grantor::regrole::text end
     ))),
     null::oid,
     null::oid,
@@ -177,7 +189,7 @@ const schemaCreation = `
   ) as creators (creator, grantor)
   where pg_namespace.oid = $1
     and creator <> $3
-    and (creator = 0 or exists (select from held where pg_has_role(held.oid, creator, 'usage')))
+    and (creator = 0 or exists (select from held where ${has('held.oid', 'creator')}))
   group by nspname, creator`;
 
 /** All of who may do what, as selects to unite. */

@@ -15,11 +15,12 @@ export async function readMigrations(
     `select
        oid::text,
        oid::regclass::text as name,
-       -- No policy of somebody else's is run.
-       relowner = $2::oid and has_table_privilege(oid, 'select') as "isReadable"
+       has_table_privilege(oid, 'select') as "isReadable"
      from pg_class
      where relnamespace = $1::oid
        and relkind = 'r'
+       -- No policy of somebody else's is run.
+       and relowner = $2::oid
        and '{id,name,run_on}' = (
          select array_agg(attname::text order by attname)
          from pg_attribute

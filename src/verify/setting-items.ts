@@ -1,5 +1,7 @@
 // The items of settings that would undo what the schema promises: see catalog-query.ts.
 
+import { has } from './role-items.js';
+
 /**
  * Of the server, the database, or a role that works in it: one of this schema's, which are for a transaction or a
  * test, or the one that stops triggers, and foreign keys with them.
@@ -56,7 +58,7 @@ const parameters = `
   from pg_parameter_acl
   cross join aclexplode(paracl)
   where parname = 'session_replication_role'
-    and (grantee = 0 or exists (select from held where pg_has_role(held.oid, grantee, 'usage')))
+    and (grantee = 0 or exists (select from held where ${has('held.oid', 'grantee')}))
   group by parname, grantee`;
 
 /** All of settings, as selects to unite. */

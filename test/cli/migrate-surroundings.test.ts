@@ -54,6 +54,17 @@ describe('what others have made', () => {
       'a table with a rule',
       `${counter}; create rule r as on insert to crm_schema_migrations do also select planted()`,
     ],
+    ['a table with a CHECK', `${counter}; alter table crm_schema_migrations add check (planted() is null)`],
+    [
+      'a table with a default',
+      `${counter}; alter table crm_schema_migrations alter run_on set default planted()`,
+    ],
+    ['a table with one more column', `${counter}; alter table crm_schema_migrations add x integer`],
+    [
+      'a table with an index of an expression',
+      `create function planted_index(text) returns text language sql immutable as 'select $1'; ${counter};
+       create index on crm_schema_migrations (planted_index(name))`,
+    ],
     [
       'a table of other types',
       'create domain moment as timestamp check (planted() is null); create table crm_schema_migrations (id integer, name varchar, run_on moment)',
@@ -90,6 +101,21 @@ describe('what others have made', () => {
     await withClient(url, (client) => client.query(`reassign owned by ${stranger} to current_user`));
   });
 
+  test('is not found in a schema that is called like the user, beside ours', async () => {
+    const url = await freshDatabase();
+    expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({ code: 0 });
+    const user = new URL(url).username;
+    await withClient(url, (client) =>
+      client.query(`create schema ${user}; create table ${user}.crm_connections (id uuid)`),
+    );
+    expect(await refused(url)).toBe(
+      `Schema ${user} is searched for being called like the user, and crm_connections is in schema public as well: set PGOPTIONS="-c search_path=…" to the one that is meant.\n`,
+    );
+    expect(
+      await cli.run(url, ['migrate', 'status', '--check'], { PGOPTIONS: '-c search_path=public' }),
+    ).toMatchObject({ code: 0 });
+  });
+
   test.each(['a"; select pg_sleep(0); --', 'a\n\\! true'])(
     'is no SQL, whatever the schema is called: %j',
     async (schema) => {
@@ -107,17 +133,38 @@ describe('what others have made', () => {
     },
   );
 
-  test('is not run while waiting for a lock: functions called like PostgreSQL’s own', async () => {
+  test('is not run: functions and operators called like PostgreSQL’s own', async () => {
     const url = await freshDatabase();
     await withClient(url, async (client) => {
       await client.query(`${planted}
         create table ran (name text);
         create function pg_blocking_pids(text) returns integer[] language sql as
           $$ insert into public.ran values ('pg_blocking_pids'); select array[1] $$;
+        create function planted_operator(regclass, oid) returns boolean language sql as
+          $$ insert into public.ran values ('='); select true $$;
+        create operator public.= (leftarg = regclass, rightarg = oid, function = planted_operator);
+        create function planted_operator(oid, regclass) returns boolean language sql as
+          $$ insert into public.ran values ('='); select true $$;
+        create operator public.= (leftarg = oid, rightarg = regclass, function = planted_operator);
+        create function planted_operator(real, integer) returns boolean language sql as
+          $$ insert into public.ran values ('= real'); select true $$;
+        create operator public.= (leftarg = real, rightarg = integer, function = planted_operator);
+        create function planted_operator(name, name) returns boolean language sql as
+          $$ insert into public.ran values ('~'); select true $$;
+        create operator public.~ (leftarg = name, rightarg = name, function = planted_operator);
         create function pg_cancel_backend(text) returns boolean language sql as
           $$ insert into public.ran values ('pg_cancel_backend'); select true $$`);
-      expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({ code: 0 });
-      expect((await client.query('select name from ran')).rows).toEqual([]);
+      for (const args of [
+        ['migrate', 'up'],
+        ['migrate', 'status'],
+        ['partitions', 'ensure'],
+        ['partitions', 'list'],
+        ['partitions', 'drop', '--wait', '1'],
+        ['verify'],
+      ]) {
+        expect(await cli.run(url, args), args.join(' ')).toMatchObject({ code: 0 });
+      }
+      expect((await client.query('select distinct name from ran')).rows).toEqual([]);
     });
   });
 });
@@ -140,6 +187,45 @@ test.each(["search_path = 'nope'", "search_path = ''"])(
     }
   },
 );
+
+test('does not depend on how the user has SQL read and written', async () => {
+  const url = await freshDatabase();
+  const settings = [
+    'standard_conforming_strings=off',
+    'quote_all_identifiers=on',
+    'row_security=off',
+    'datestyle=German',
+  ];
+  const env = { PGOPTIONS: settings.map((setting) => `-c ${setting}`).join(' ') };
+  for (const args of [
+    ['migrate', 'up'],
+    ['verify'],
+    ['partitions', 'ensure'],
+    ['partitions', 'list'],
+    ['health'],
+  ]) {
+    expect(await cli.run(url, args, env), args.join(' ')).toMatchObject({ code: 0 });
+  }
+});
+
+test('goes down from what was applied out of order, and up again', async () => {
+  const url = await freshDatabase();
+  expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({ code: 0 });
+  const { stdout } = await cli.run(url, ['migrate', 'plan', '--to', '9'], { NODE_ENV: 'test' });
+  // As somebody leaves it who runs a plan by hand and passes over what fails.
+  const [, ofTenth = ''] = /reverts|(begin;[\s\S]*)/.exec(stdout.slice(stdout.lastIndexOf('begin;'))) ?? [];
+  await withClient(url, (client) => client.query(ofTenth));
+  expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('crm-schema migrate down --to 9.'),
+  });
+  expect(await cli.run(url, ['migrate', 'down', '--to', '9'], { NODE_ENV: 'test' })).toMatchObject({
+    code: 0,
+  });
+  expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({ code: 0 });
+  expect(await cli.run(url, ['migrate', 'status', '--check'])).toMatchObject({ code: 0 });
+  expect(await cli.run(url, ['verify'])).toMatchObject({ code: 0 });
+});
 
 test('waits five seconds for who keeps the table of migrations to himself', async () => {
   const url = await freshDatabase();

@@ -349,7 +349,7 @@ describe('status', () => {
     expect(await migrateCli(url, ['up'])).toEqual({
       code: 1,
       stdout: '',
-      stderr: `${names[4]} is pending, but crm_schema_migrations of schema public has some that come after it: look into that first.\n`,
+      stderr: `${names[4]} is pending, but crm_schema_migrations of schema public has some that come after it: go down to where it comes next first, crm-schema migrate down --to 4.\n`,
     });
   });
 });

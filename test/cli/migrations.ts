@@ -31,7 +31,7 @@ export function useBuiltCli(): BuiltCli {
       platform: 'node',
       logLevel: 'error',
     });
-    for (const path of ['migrations', 'migrations.sha256', 'package.json']) {
+    for (const path of ['migrations', 'migrations.sha256', 'package.json', 'schema.json']) {
       await cp(projectPath(path), `${folder}/${path}`, { recursive: true });
     }
   });

@@ -105,6 +105,19 @@ describe('partitions ensure', () => {
     expect((await partitionNames(pool))[0]).toBe(pastName(1 - monthsAgo));
   });
 
+  test('says which months it cannot make, because somebody took them out of the middle', async () => {
+    await pool.query(`alter table crm_sync_log detach partition ${monthName(3)}`);
+    const [later, end] = [3, 4].map((ahead) => monthStart(ahead).slice(0, 10));
+    expect((await run(['ensure'])).stderr).toContain(` before ${before}, nor from ${later} before ${end}: `);
+    await pool.query('drop table crm_sync_log_catch_all');
+    expect(await run(['ensure'])).toEqual({
+      code: 3,
+      stdout: '',
+      stderr:
+        'The log has no last partition, so later events are refused. crm-schema verify says how to mend that.\n',
+    });
+  });
+
   test('beside a partition that is being detached, works all the same', async () => {
     await leaveDetaching(monthName(-monthsAgo));
     expect(await run(['ensure', '--months', '4'])).toMatchObject({
@@ -190,6 +203,13 @@ describe('partitions list', () => {
       stderr: expect.stringMatching(/^Run this as .*\. To look only: crm-schema partitions list\n$/),
     });
   });
+});
+
+test('a list with a month that is stuck half detached before its time says where to look', async () => {
+  await leaveDetaching(monthName(1));
+  const { stdout } = await run(['list']);
+  expect(stdout).toContain('A detach was begun and not ended: crm-schema verify says how to end it.');
+  expect(stdout).toContain('crm-schema partitions drop\n');
 });
 
 describe('partitions drop', () => {

@@ -80,6 +80,17 @@ grant select on public.crm_sync_cursors to crm_reader;
   );
 });
 
+test('leaves out what a role of yours has on purpose', async () => {
+  await damaged(
+    'create role crm_test_replica; grant select on crm_sync_log to crm_test_replica',
+    'drop owned by crm_test_replica; drop role crm_test_replica',
+    async () => {
+      expect((await run()).code).toBe(3);
+      expect((await run(['--known-role', 'somebody', 'crm_test_replica'])).code).toBe(0);
+    },
+  );
+});
+
 test('of a function, shows the first line that differs, and the whole to copy', async () => {
   const { rows } = await pool.query(
     "select pg_get_functiondef('crm_sync_backoff'::regproc) as definition, prosrc from pg_proc where proname = 'crm_sync_backoff'",
@@ -106,7 +117,7 @@ test('keeps to 80 columns, but for SQL, and shows nothing that a terminal would 
       const { stdout } = await run();
       expect(stdout).not.toContain('\u001b');
       const statements = stdout.split('\n').filter((line) => /^(alter|comment) .*;$/.test(line));
-      expect(statements).toHaveLength(3);
+      expect(statements).toHaveLength(4);
       for (const line of stdout.split('\n'))
         if (!statements.includes(line)) expect(line.length, line).toBeLessThanOrEqual(80);
       for (const statement of statements) await pool.query(statement);

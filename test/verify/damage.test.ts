@@ -452,6 +452,22 @@ const damages: Damage[] = [
     ],
   },
   {
+    of: 'privileges passed on by somebody with a hostile name',
+    sql: `create role "z, granted by ;drop table crm_sync_log;--"; create role "y, granted by crm_app";
+      grant select on crm_sync_runs to "z, granted by ;drop table crm_sync_log;--" with grant option;
+      set role "z, granted by ;drop table crm_sync_log;--";
+      grant select on crm_sync_runs to "y, granted by crm_app"; reset role`,
+    told: [
+      [
+        'privileges',
+        `"y, granted by crm_app" on table ${runs}`,
+        null,
+        'select, granted by "z, granted by ;drop table crm_sync_log;--"',
+      ],
+      ['privileges', `"z, granted by ;drop table crm_sync_log;--" on table ${runs}`, null, 'select'],
+    ],
+  },
+  {
     of: 'a month that was granted',
     sql: `grant select on ${nextMonth} to crm_reader`,
     told: [['privileges', `crm_reader on table ${nextMonth}`, null, 'select']],
@@ -501,7 +517,21 @@ const damages: Damage[] = [
     sql: `create role crm_test_host; create role crm_test_web in role crm_app;
       grant create on schema public to crm_test_host with grant option;
       set role crm_test_host; grant create on schema public to crm_test_web; reset role`,
-    told: [['schema creation', 'crm_test_web on schema public', null, 'granted by crm_test_host']],
+    told: [['schema creation', 'crm_test_web on schema public', null, 'granted, granted by crm_test_host']],
+  },
+  {
+    of: 'a schema in which a member may create that takes the role on',
+    sql: `create role crm_test_web noinherit in role crm_app; grant create on schema public to crm_test_web`,
+    told: [['schema creation', 'crm_test_web on schema public', null, 'granted']],
+  },
+  {
+    of: 'a schema in which a member of ours may create, because somebody with a hostile name passed it on',
+    sql: `create role "q, granted by w"; create role crm_test_web in role crm_app;
+      grant create on schema public to "q, granted by w" with grant option;
+      set role "q, granted by w"; grant create on schema public to crm_test_web; reset role`,
+    told: [
+      ['schema creation', 'crm_test_web on schema public', null, 'granted, granted by "q, granted by w"'],
+    ],
   },
   {
     of: 'a schema of a member of ours, who does not grant it to himself',
@@ -635,6 +665,18 @@ const damages: Damage[] = [
     sql: 'create rule theirs as on delete to crm_sync_runs do instead nothing',
     told: [['rule', `theirs on ${runs}`, null, 'DO INSTEAD NOTHING']],
   },
+  {
+    of: 'a rule that is called like that of a view',
+    sql: 'create rule theirs as on delete to crm_sync_runs do instead nothing; alter rule theirs on crm_sync_runs rename to "_RETURN"',
+    told: [['rule', `"_RETURN" on ${runs}`, null, 'DO INSTEAD NOTHING']],
+  },
+  {
+    of: 'a collation that is called like another',
+    sql: `create collation "C" (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+      alter table crm_sync_runs alter worker type text collate public."C"`,
+    told: [['column', `${runs}.worker`, 'text not null', 'text collate public."C" not null']],
+    byHand: /rewrite the table/,
+  },
   // Names
   {
     of: 'a primary key that was renamed',
@@ -697,6 +739,26 @@ const damages: Damage[] = [
     of: 'a table that another is a parent of',
     sql: 'create table theirs (subject text not null, keep_days integer not null); alter table crm_retention inherit theirs',
     told: [['table', 'public.crm_retention', 'table', 'table, inheriting from public.theirs']],
+  },
+  {
+    of: 'a table that two others are parents of, by hostile names',
+    sql: `create table "a, b.c" (subject text not null); create table "d""e" (keep_days integer not null);
+      alter table crm_retention inherit "a, b.c"; alter table crm_retention inherit "d""e"`,
+    told: [
+      ['table', 'public.crm_retention', 'table', 'table, inheriting from public."a, b.c", public."d""e"'],
+    ],
+  },
+  {
+    of: "somebody else's table that is called like what is left by making a month",
+    sql: 'create table crm_sync_log_emptied (id integer); alter table crm_sync_log_emptied owner to pg_monitor',
+    told: [['table', 'public.crm_sync_log_emptied', null, 'table']],
+    byHand: /look what is in it/,
+  },
+  {
+    of: "the table of migrations, if it is somebody else's",
+    sql: `create table crm_schema_migrations (id integer, name text, run_on timestamp);
+      alter table crm_schema_migrations owner to pg_monitor`,
+    told: [['table', 'public.crm_schema_migrations', null, 'table']],
   },
   {
     of: "a partition's own foreign key that is called like the log's",

@@ -4,7 +4,7 @@ import pg from 'pg';
 import { describe, expect, inject, onTestFinished, test } from 'vitest';
 import { createHostTables, migrate, withClient } from '../../dev/database.js';
 import { startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
-import { verify } from '../../src/verify/index.js';
+import { verification, verify } from '../../src/verify/index.js';
 import { catalog } from '../migrations/catalog.js';
 import { rolledBack } from '../migrations/support.js';
 import { useDatabase } from '../support/database.js';
@@ -92,6 +92,33 @@ test.each([
   expect(await verifyWith(url, settings)).toEqual([]);
 });
 
+test('lets roles be known that have privileges on purpose, but neither everybody nor the three', async () => {
+  await rolledBack(pool, async (client) => {
+    await client.query(
+      `create role "crm_test Replica";
+       grant select on crm_connections, crm_sync_log to "crm_test Replica";
+       grant select on crm_connections to public;
+       grant select on crm_connections to crm_app;
+       revoke select on crm_sync_runs from crm_reader`,
+    );
+    const names = async (knownRoles: string[]) => {
+      await client.query('savepoint before_verify');
+      const { differences } = await verification(client, { knownRoles });
+      await client.query('rollback to savepoint before_verify');
+      return differences.map(({ name }) => name.replace(/ on .*/, ''));
+    };
+    const others = ['crm_app', 'public', 'crm_reader'];
+    expect(await names([])).toEqual([
+      '"crm_test Replica"',
+      ...others.slice(0, 2),
+      '"crm_test Replica"',
+      'crm_reader',
+    ]);
+    expect(await names(['crm_test Replica'])).toEqual(others);
+    expect(await names(['crm_test Replica', 'public', 'crm_app', 'crm_reader'])).toEqual(others);
+  });
+});
+
 test('finds nothing where two tables count the same migrations', async () => {
   await rolledBack(pool, async (client) => {
     await client.query('create table crm_schema_migrations as select * from pgmigrations');
@@ -133,6 +160,27 @@ test('says nothing of what is just being made or dropped', async () => {
       await made;
     }
   });
+});
+
+test('tells what lasts, though something else keeps changing', async () => {
+  const toggled = `crm_test_${randomBytes(6).toString('hex')}`;
+  await pool.query(`create role ${toggled}; grant update on crm_sync_runs to ${toggled}`);
+  await withClient(url, async (client) => {
+    let looks = 0;
+    const changing = {
+      async query(text: string, values?: unknown[]) {
+        if (text.startsWith('begin')) {
+          looks += 1;
+          const [from, to] = looks % 2 === 1 ? [toggled, `${toggled}_2`] : [`${toggled}_2`, toggled];
+          await pool.query(`alter role ${from} rename to ${to}`);
+        }
+        return client.query(text, values);
+      },
+    };
+    expect((await verify(changing)).differences).toMatchObject([{ kind: 'privileges', found: 'update' }]);
+    expect(looks).toBe(5);
+  });
+  await pool.query(`drop owned by ${toggled}_2; drop role ${toggled}_2`);
 });
 
 test('looks again where something has gone while it was read', async () => {
