@@ -45,4 +45,16 @@ describe('docs/operations.md', () => {
       expect((await client.query(grants)).rows).toMatchObject([{ relname: 'crm_sync_runs' }]);
     });
   });
+
+  test('does not take a table that is detached for the next month', async () => {
+    const [query = ''] = /select exists \([\s\S]*?as next_month_is_there[\s\S]*?;/.exec(text) ?? [];
+    await rolledBack(pool, async (client) => {
+      expect((await client.query(query)).rows).toMatchObject([{ next_month_is_there: true }]);
+      const { rows } = await client.query(
+        "select 'crm_sync_log_' || to_char(now() at time zone 'utc' + interval '1 month', 'YYYY_MM') as name",
+      );
+      await client.query(`alter table crm_sync_log detach partition ${rows[0].name}`);
+      expect((await client.query(query)).rows).toMatchObject([{ next_month_is_there: false }]);
+    });
+  });
 });
