@@ -149,22 +149,21 @@ function isPartition({ kind, definition }: Item): boolean {
   return kind === 'table' && String(definition).endsWith(', a partition');
 }
 
-/** Tables that look like partitions of the log and are none, and whether they are known to be on their way out. */
+/** The owner's tables that look like partitions of the log and are none, and whether they are on their way out. */
 function detachedTables(found: readonly Item[], schema: string): Map<string, 'to be dropped' | 'forgotten'> {
+  const of = (object: string, kind: Item['kind']) =>
+    found.find((item) => item.kind === kind && item.object === object && item.name === object)?.definition;
   const tables = found.filter(
-    ({ kind, name, definition }) =>
+    ({ object, kind, name, definition }) =>
       kind === 'table' &&
       definition === 'table' &&
       name.startsWith(`${schema}.`) &&
-      /\.crm_sync_log_(catch_all|\d{4}_\d\d|before_\d{4}_\d\d(_\d+)?)$/.test(name),
+      /\.crm_sync_log_(catch_all|\d{4}_\d\d|before_\d{4}_\d\d(_\d+)?)$/.test(name) &&
+      of(object, 'owner') === 'the owner of the tables',
   );
   return new Map(
     tables.map(({ object, name }) => {
-      const of = (kind: Item['kind']) =>
-        found.find((item) => item.kind === kind && item.object === object && item.name === object)
-          ?.definition;
-      const isLeaving =
-        of('owner') === 'the owner of the tables' && String(of('comment') ?? '').endsWith(farewell);
+      const isLeaving = String(of(object, 'comment') ?? '').endsWith(farewell);
       return [name, isLeaving ? 'to be dropped' : 'forgotten'];
     }),
   );

@@ -864,6 +864,15 @@ const damages: Damage[] = [
     told: [['partition', String(nextMonth), `from ${nextStart} to ${thirdStart}`, 'nothing']],
   },
   {
+    of: "a month that was dropped, in whose place there is somebody else's table",
+    sql: `drop table ${nextMonth}; create table ${nextMonth} (like crm_sync_log); alter table ${nextMonth} owner to pg_monitor`,
+    told: [
+      ['table', String(nextMonth), null, 'table'],
+      ['partition', String(nextMonth), `from ${nextStart} to ${thirdStart}`, 'nothing'],
+    ],
+    byHand: /look what is in it/,
+  },
+  {
     of: 'the first month, dropped',
     sql: `drop table ${thisMonth}`,
     told: [
