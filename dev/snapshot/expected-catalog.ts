@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
-import { findInstallation, type Item, readItems } from '../../src/verify/catalog.js';
+import { findInstallation, readItems } from '../../src/verify/catalog.js';
 import { itemFile } from '../../src/verify/expected.js';
+import type { Item } from '../../src/verify/items.js';
 import { projectPath } from '../database.js';
 import type { SnapshotDatabase } from './database.js';
 

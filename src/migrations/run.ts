@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CrmSchemaError } from '../errors.js';
 import type { OwnConnection } from '../own-connection.js';
 import { checkWholeNumber } from '../validation.js';
+import { checkPrivileges } from './checks.js';
 import { underMigrationLock } from './lock.js';
 import {
   type MigrationDirection,
@@ -156,45 +157,6 @@ async function migrate(
     }
     return { ...where, migrations: done };
   });
-}
-
-/** What would fail half way is told before it begins. */
-async function checkPrivileges(client: OwnConnection, { migrations }: MigrationPlan): Promise<void> {
-  const { rows } = await client.query(
-    `select
-       current_user as user,
-       pg_catalog.current_schema() as schema,
-       pg_catalog.format('grant create on schema %I to %I', pg_catalog.current_schema(), current_user) as grant
-     where not pg_catalog.has_schema_privilege(pg_catalog.current_schema()::text, 'create')`,
-  );
-  for (const { user, schema, grant } of rows) {
-    throw new CrmSchemaError(
-      'migration_refused',
-      `User ${user} may not create in schema ${schema}: as its owner, run: ${grant};`,
-    );
-  }
-  if (!migrations.some(({ name }) => name === '0010_add_row_level_security')) return;
-  const { rows: lacking } = await client.query(
-    `select
-       pg_catalog.string_agg(role, ', ' order by place) as roles,
-       pg_catalog.string_agg('create role ' || role || ' nologin;', ' ' order by place) as statements,
-       current_user::text as user
-     from pg_catalog.unnest(array['crm_app', 'crm_worker', 'crm_reader']::text[]) with ordinality as list (role, place)
-     where pg_catalog.to_regrole(role) is null
-       and not exists (
-         select
-         from pg_catalog.pg_roles
-         where rolname = current_user
-           and (rolsuper or rolcreaterole)
-       )
-     having pg_catalog.count(*) > 0`,
-  );
-  for (const { roles, user, statements } of lacking) {
-    throw new CrmSchemaError(
-      'migration_refused',
-      `Missing are the roles ${roles}, and user ${user} may not create any: as a user with CREATEROLE, run: ${statements}`,
-    );
-  }
 }
 
 /** Tries a migration until it is through, or hopeless. */

@@ -1,5 +1,5 @@
-import type { Item } from './catalog.js';
 import { type Change, literal, nameOf } from './difference.js';
+import type { Item } from './items.js';
 
 /** Finds what is expected beside a change: in the same object, by kind and name. */
 export type Beside = (kind: Item['kind'], name: string) => Item['definition'] | undefined;

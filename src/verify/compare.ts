@@ -1,6 +1,6 @@
-import { type Item, type ItemKind, kinds, type Place } from './catalog.js';
 import { commented } from './comments.js';
 import { type Change, type Difference, nameOf } from './difference.js';
+import { type Item, type ItemKind, kinds, type Place } from './items.js';
 import { mend } from './mend.js';
 import { partGrantor, privilegeDifferences } from './privileges.js';
 

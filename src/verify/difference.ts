@@ -1,4 +1,4 @@
-import type { ItemKind } from './catalog.js';
+import type { ItemKind } from './items.js';
 
 /** What differs: an item of the catalog, or the range of a partition of the log. */
 export type DifferenceKind = ItemKind | 'partition';

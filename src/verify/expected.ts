@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { type Item, type ItemKind, kinds, type Place } from './catalog.js';
+import { type Item, type ItemKind, kinds, type Place } from './items.js';
 
 /** Items by object, kind and name: the form of `schema.json`, in which a change shows as a line. */
 export type ItemFile = Record<string, Partial<Record<ItemKind, Record<string, Item['definition']>>>>;

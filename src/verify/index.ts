@@ -7,10 +7,11 @@ import { CrmSchemaError } from '../errors.js';
 import { farewell } from '../farewell.js';
 import { isOfThisPackage } from '../migrations/status.js';
 import { checkOwnConnection, type OwnConnection } from '../own-connection.js';
-import { findInstallation, type Item, type Place, readItems } from './catalog.js';
+import { findInstallation, readItems } from './catalog.js';
 import { compare } from './compare.js';
 import { type Difference, nameOf } from './difference.js';
 import { expectedItems } from './expected.js';
+import type { Item, Place } from './items.js';
 import { rangeDifferences, readRanges } from './partitions.js';
 
 export type { Difference, DifferenceKind } from './difference.js';

@@ -1,6 +1,5 @@
 // How what tables consist of can be mended: see mend.ts.
 
-import type { Place } from './catalog.js';
 import { type Beside, commentOn } from './comments.js';
 import {
   byHand,
@@ -13,6 +12,7 @@ import {
   superuser,
   unlessNeeded,
 } from './difference.js';
+import type { Place } from './items.js';
 
 /** Gives something its name back. */
 export function rename({ object, kind, name }: Change, from: string): Mend {

@@ -1,4 +1,3 @@
-import type { Place } from './catalog.js';
 import { type Beside, commented, commentOn } from './comments.js';
 import {
   byHand,
@@ -12,6 +11,7 @@ import {
   superuser,
   unlessNeeded,
 } from './difference.js';
+import type { Place } from './items.js';
 import { mendColumn, mendConstraint, mendIndex, reindex, rename, stateOf } from './mend-tables.js';
 import { grant, partGrantor } from './privileges.js';
 

@@ -1,7 +1,7 @@
 import { farewell } from '../farewell.js';
 import type { OwnConnection } from '../own-connection.js';
-import type { Place } from './catalog.js';
 import { byHand, bySql, type Difference, literal, type Mend } from './difference.js';
+import type { Place } from './items.js';
 
 /** A partition of the log: its name, qualified, and its range, null where that has no end. */
 interface Partition {

@@ -1,5 +1,5 @@
-import type { Place } from './catalog.js';
 import { bySql, type Change, type Difference, identifier, type Mend, nameOf } from './difference.js';
+import type { Place } from './items.js';
 
 const option = 'grant option for ';
 

@@ -1,7 +1,7 @@
 // What is told by rows of tables, and not by the catalog.
 
 import type { OwnConnection } from '../own-connection.js';
-import type { Item, Place } from './catalog.js';
+import type { Item, Place } from './items.js';
 
 /**
  * The tables beside ours that node-pg-migrate, by their shape, counts migrations in, and what they count; that

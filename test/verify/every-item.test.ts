@@ -1,9 +1,9 @@
 import type pg from 'pg';
 import { expect, test } from 'vitest';
-import type { Item } from '../../src/verify/catalog.js';
 import { commented } from '../../src/verify/comments.js';
 import { nameOf } from '../../src/verify/difference.js';
 import { shippedItems } from '../../src/verify/expected.js';
+import type { Item } from '../../src/verify/items.js';
 import { rolledBack } from '../migrations/support.js';
 import { useDatabase } from '../support/database.js';
 import { differencesIn, isTransactional } from './support.js';

@@ -1,0 +1,46 @@
+import { CrmSchemaError } from '../errors.js';
+import type { OwnConnection } from '../own-connection.js';
+import type { MigrationPlan } from './plan.js';
+
+/**
+ * Checks what would fail half way before it begins: whether the user may create in the schema, and the roles.
+ *
+ * @throws CrmSchemaError `migration_refused`, with the statement that helps
+ */
+export async function checkPrivileges(client: OwnConnection, { migrations }: MigrationPlan): Promise<void> {
+  const { rows } = await client.query(
+    `select
+       current_user as user,
+       pg_catalog.current_schema() as schema,
+       pg_catalog.format('grant create on schema %I to %I', pg_catalog.current_schema(), current_user) as grant
+     where not pg_catalog.has_schema_privilege(pg_catalog.current_schema()::text, 'create')`,
+  );
+  for (const { user, schema, grant } of rows) {
+    throw new CrmSchemaError(
+      'migration_refused',
+      `User ${user} may not create in schema ${schema}: as its owner, run: ${grant};`,
+    );
+  }
+  if (!migrations.some(({ name }) => name === '0010_add_row_level_security')) return;
+  const { rows: lacking } = await client.query(
+    `select
+       pg_catalog.string_agg(role, ', ' order by place) as roles,
+       pg_catalog.string_agg('create role ' || role || ' nologin;', ' ' order by place) as statements,
+       current_user::text as user
+     from pg_catalog.unnest(array['crm_app', 'crm_worker', 'crm_reader']::text[]) with ordinality as list (role, place)
+     where pg_catalog.to_regrole(role) is null
+       and not exists (
+         select
+         from pg_catalog.pg_roles
+         where rolname = current_user
+           and (rolsuper or rolcreaterole)
+       )
+     having pg_catalog.count(*) > 0`,
+  );
+  for (const { roles, user, statements } of lacking) {
+    throw new CrmSchemaError(
+      'migration_refused',
+      `Missing are the roles ${roles}, and user ${user} may not create any: as a user with CREATEROLE, run: ${statements}`,
+    );
+  }
+}
