@@ -123,7 +123,7 @@ function checkSafe(
   const skipped = migrations.find(({ isOutOfOrder }) => isOutOfOrder);
   if (direction === 'up' && skipped !== undefined) {
     refuse(
-      `${skipped.name} is pending, but ${where} has some that come after it: go down to where it comes next first, crm-schema migrate down --to ${Number.parseInt(skipped.name, 10) - 1}.`,
+      `${skipped.name} is pending, but ${where} has some that come after it: if it was applied, put its line back; else go down to where it comes next, crm-schema migrate down --to ${Number.parseInt(skipped.name, 10) - 1}.`,
     );
   }
   const unknown = migrations.findLast(({ standing }) => standing === 'unknown');

@@ -60,7 +60,7 @@ export async function migrationStatus(
     if (hasConnections && !recorded.has('0002_create_crm_connections')) {
       throw new CrmSchemaError(
         'migration_refused',
-        `crm_connections is in schema ${schema} already, but ${migrationsTable} does not say so: name the table that does with --migrations-table (by default, for node-pg-migrate it is pgmigrations).`,
+        `crm_connections is in schema ${schema} already, but ${migrationsTable} does not say so: name the table that does with --migrations-table (by default, for node-pg-migrate it is pgmigrations); if it is lost, put its lines back.`,
       );
     }
     return statusOf(files, recorded, { schema, migrationsTable, hasTable });

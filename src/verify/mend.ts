@@ -39,7 +39,7 @@ export function mend(change: Change, place: Place, beside: Beside): Mend {
       return found === null
         ? bySql(`create role ${name} nologin`, `grant usage on schema ${place.schema} to ${name}`)
         : bySqlIf(
-            /(^| )(superuser|bypassrls)/.test(String(found))
+            /(^| )(superuser|bypassrls|replication)/.test(String(found))
               ? superuser
               : 'It takes a superuser, or who may alter it:',
             `alter role ${name} ${unlike(String(expected), String(found))}`,

@@ -157,7 +157,22 @@ const indexes = `
   left join pg_inherits
     on inhrelid = indexrelid
   where inhparent is not null
-    or not exists (select from pg_constraint where conindid = indexrelid and contype in ('p', 'u', 'x'))`;
+    or (
+      not exists (select from pg_constraint where conindid = indexrelid and contype in ('p', 'u', 'x'))
+      -- Nor what is there while another is being rebuilt beside it.
+      and not (
+        not indisvalid
+        and indexrelid::regclass::text ~ '_cc(new|old)[0-9]*"?$'
+        and exists (
+          select
+          from pg_locks
+          where database = (select oid from pg_database where datname = current_database())
+            and relation = indexrelid
+            and mode = 'ShareUpdateExclusiveLock'
+            and granted
+        )
+      )
+    )`;
 
 const triggers = `
   select

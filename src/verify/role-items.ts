@@ -110,7 +110,8 @@ const roleAttributes = `
       ' ',
       case when rolsuper then 'superuser' else 'nosuperuser' end,
       case when rolbypassrls then 'bypassrls' else 'nobypassrls' end,
-      case when rolcreaterole then 'createrole' else 'nocreaterole' end
+      case when rolcreaterole then 'createrole' else 'nocreaterole' end,
+      case when rolreplication then 'replication' else 'noreplication' end
     )),
     null,
     null,

@@ -139,7 +139,7 @@ describe('up', () => {
         code: 1,
         stdout: '',
         stderr:
-          'crm_connections is in schema public already, but crm_schema_migrations does not say so: name the table that does with --migrations-table (by default, for node-pg-migrate it is pgmigrations).\n',
+          'crm_connections is in schema public already, but crm_schema_migrations does not say so: name the table that does with --migrations-table (by default, for node-pg-migrate it is pgmigrations); if it is lost, put its lines back.\n',
       });
     }
   });
@@ -349,7 +349,7 @@ describe('status', () => {
     expect(await migrateCli(url, ['up'])).toEqual({
       code: 1,
       stdout: '',
-      stderr: `${names[4]} is pending, but crm_schema_migrations of schema public has some that come after it: go down to where it comes next first, crm-schema migrate down --to 4.\n`,
+      stderr: `${names[4]} is pending, but crm_schema_migrations of schema public has some that come after it: if it was applied, put its line back; else go down to where it comes next, crm-schema migrate down --to 4.\n`,
     });
   });
 });

@@ -813,7 +813,7 @@ const damages: Damage[] = [
     }),
   ),
   // Roles
-  ...(['superuser', 'bypassrls', 'createrole'] as const).map(
+  ...(['superuser', 'bypassrls', 'createrole', 'replication'] as const).map(
     (attribute): Damage => ({
       of: `a role with ${attribute}`,
       sql: `alter role crm_app ${attribute}`,
@@ -951,8 +951,8 @@ const damages: Damage[] = [
   },
   // Migrations
   {
-    of: 'a migration that was not applied',
-    sql: "delete from pgmigrations where name ~ '^0011_'",
+    of: 'a migration that was not applied, and nothing that follows from it',
+    sql: "delete from pgmigrations where name ~ '^0011_'; drop table crm_retention; drop function crm_sync_log_ensure_past",
     told: [['migration', '0011_create_crm_retention', 'applied', null]],
     byHand: /Run the migrations/,
   },

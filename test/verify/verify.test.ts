@@ -162,6 +162,32 @@ test('says nothing of what is just being made or dropped', async () => {
   });
 });
 
+test('says nothing of an index that is being rebuilt, and of what that leaves when it fails', async () => {
+  const holder = await pool.connect();
+  const other = await pool.connect();
+  try {
+    await holder.query('begin isolation level repeatable read; select from crm_sync_runs limit 1');
+    const rebuilt = other.query('reindex index concurrently crm_sync_runs_expires_at_idx').catch(() => {});
+    await expect
+      .poll(async () => (await pool.query("select from pg_class where relname ~ '_ccnew'")).rowCount)
+      .toBe(1);
+    expect(await withClient(url, differencesOf)).toEqual([]);
+    const { rows } = await pool.query(
+      "select pg_cancel_backend(pid) from pg_stat_activity where query ~ '^reindex' and datname = current_database()",
+    );
+    expect(rows).toHaveLength(1);
+    await rebuilt;
+    expect(await withClient(url, differencesOf)).toMatchObject([
+      { kind: 'index', found: expect.stringContaining('invalid') },
+    ]);
+  } finally {
+    await holder.query('rollback');
+    holder.release();
+    other.release();
+    await pool.query('drop index if exists crm_sync_runs_expires_at_idx_ccnew');
+  }
+});
+
 test('tells what lasts, though something else keeps changing', async () => {
   const toggled = `crm_test_${randomBytes(6).toString('hex')}`;
   await pool.query(`create role ${toggled}; grant update on crm_sync_runs to ${toggled}`);
