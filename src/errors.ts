@@ -1,63 +1,67 @@
-/** What went wrong, for programs. Codes are part of the public contract: they never change meaning. */
-export type CrmSchemaErrorCode =
+/** What each code means. They are part of the public contract, and never change meaning. */
+export interface CrmSchemaErrorCodes {
   /** `verify` finds no installation of the schema by the session's search_path. */
-  | 'schema_not_found'
+  schema_not_found: true;
   /** The input breaks a rule of the schema; nothing was written. */
-  | 'invalid_input'
+  invalid_input: true;
   /** The provider is none of `providers`. */
-  | 'unknown_provider'
+  unknown_provider: true;
   /** There is no such organisation. */
-  | 'unknown_organisation'
+  unknown_organisation: true;
   /** The organisation has no such connection or contact; another organisation may. */
-  | 'wrong_tenant'
+  wrong_tenant: true;
   /** No organisation is set for the transaction, or another than the call names: see `withOrganisation`. */
-  | 'organisation_not_set'
+  organisation_not_set: true;
   /** The database's user may not do this: he is a member of another role than the call needs, or of none. */
-  | 'not_permitted'
+  not_permitted: true;
   /** `withOrganisation` did not commit: a statement had failed, or its work ended the transaction by itself. */
-  | 'transaction_undone'
+  transaction_undone: true;
   /** The organisation already has a live connection to this CRM. */
-  | 'live_connection_exists'
+  live_connection_exists: true;
   /** A connection with this id exists already. */
-  | 'connection_exists'
+  connection_exists: true;
   /** The organisation has no such connection, or it is disconnected. */
-  | 'connection_not_live'
+  connection_not_live: true;
   /** The run has ended, or its lease has run out: another worker may be at it. */
-  | 'lease_lost'
+  lease_lost: true;
   /** The batch is not the next one of its run: one before it was not recorded. */
-  | 'batch_out_of_order'
+  batch_out_of_order: true;
   /** The cursor is not, or no longer, where the caller believed: read it again. */
-  | 'cursor_conflict'
+  cursor_conflict: true;
   /** The cursor is already past this point. */
-  | 'cursor_moved_backwards'
+  cursor_moved_backwards: true;
   /** The credentials are not a JWE of the agreed shape. */
-  | 'malformed_credentials'
+  malformed_credentials: true;
   /** The credentials were encrypted for another organisation, connection or provider. */
-  | 'credentials_bound_elsewhere'
+  credentials_bound_elsewhere: true;
   /** The credentials are not what the provider's type says. */
-  | 'invalid_credentials'
+  invalid_credentials: true;
   /** The credentials are not those of the version that the caller goes by: read them again. */
-  | 'credentials_superseded'
+  credentials_superseded: true;
   /** The credentials cannot be decrypted: tampered with, or encrypted by another key of the same id. */
-  | 'credentials_not_authentic'
+  credentials_not_authentic: true;
   /** The key ring is missing or malformed. */
-  | 'invalid_key_ring'
+  invalid_key_ring: true;
   /** The key ring does not have the key that the credentials are encrypted for. */
-  | 'unknown_key'
+  unknown_key: true;
   /** The key ring has only the public half of the key that the credentials are encrypted for. */
-  | 'key_cannot_decrypt'
+  key_cannot_decrypt: true;
   /** The key ring lacks keys that connections still need. */
-  | 'key_still_needed'
+  key_still_needed: true;
   /** The external id is mapped to another contact. */
-  | 'external_id_taken'
+  external_id_taken: true;
   /** The contact has another external id at this provider. */
-  | 'contact_taken'
+  contact_taken: true;
   /** The mapping is not, or no longer, what the caller believed: look again. */
-  | 'mapping_changed'
+  mapping_changed: true;
   /** The database or the package is not as migrating needs it; nothing was changed. */
-  | 'migration_refused'
+  migration_refused: true;
   /** A migration failed, and nothing of it was done; those before it stay. `cause` says why. */
-  | 'migration_failed';
+  migration_failed: true;
+}
+
+/** What went wrong, for programs: one of {@link CrmSchemaErrorCodes}. */
+export type CrmSchemaErrorCode = keyof CrmSchemaErrorCodes;
 
 /**
  * A rule of the schema is broken. `message` is for people and holds no secret; `code` is for programs.

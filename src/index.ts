@@ -14,7 +14,7 @@ export * from './contact-links.js';
 export * from './contact-lookup.js';
 export { type CredentialsOwner, credentialsAad } from './credentials/jwe.js';
 export type { CursorMove } from './cursor-moves.js';
-export { CrmSchemaError, type CrmSchemaErrorCode } from './errors.js';
+export { CrmSchemaError, type CrmSchemaErrorCode, type CrmSchemaErrorCodes } from './errors.js';
 export { type ExternalRecord, toExternalId } from './external-records.js';
 export {
   type ClientOf,

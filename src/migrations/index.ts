@@ -22,6 +22,7 @@ export {
 } from './plan.js';
 export {
   type FinishedMigration,
+  type MigrateDownOptions,
   type MigrateOptions,
   type MigrationProgress,
   type MigrationResult,

@@ -28,6 +28,12 @@ export interface MigrateOptions extends MigrationTarget {
   onProgress?: ((progress: MigrationProgress) => unknown) | undefined;
 }
 
+/** How to go down. */
+export interface MigrateDownOptions extends MigrateOptions {
+  /** The number of the last migration that is applied afterwards; 0 for none. */
+  to: number;
+}
+
 /** What happens while migrating. */
 export type MigrationProgress =
   | {
@@ -121,7 +127,7 @@ export function migrateUp(client: OwnConnection, options: MigrateOptions = {}): 
  */
 export async function migrateDown(
   client: OwnConnection,
-  options: MigrateOptions & { to: number },
+  options: MigrateDownOptions,
 ): Promise<MigrationResult> {
   checkWholeNumber({ field: 'to' }, options?.to, 0, 9999);
   return migrate(client, 'down', options);

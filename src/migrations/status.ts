@@ -31,7 +31,7 @@ export interface MigrationState {
   name: string;
   /** `unknown`: recorded, but not in this package, as when a newer version of it has migrated. */
   standing: 'applied' | 'pending' | 'unknown';
-  /** Null unless it is recorded. */
+  /** Null unless it is recorded. Its zone is not: that of this session is taken for that of the one that wrote it. */
   appliedAt: Timestamp | null;
   /** Null if it is unknown. */
   release: MigrationRelease | null;
@@ -48,8 +48,9 @@ export interface MigrationState {
  */
 export async function migrationStatus(
   client: OwnConnection,
-  { migrationsTable = 'crm_schema_migrations' }: MigrationsTable = {},
+  options: MigrationsTable = {},
 ): Promise<MigrationStatus> {
+  const { migrationsTable = 'crm_schema_migrations' } = options;
   const files = await readMigrations();
   await checkOwnConnection(client);
   await client.query('begin read only');

@@ -7,6 +7,7 @@ import { CrmSchemaError } from '../errors.js';
 import { farewell } from '../farewell.js';
 import { isOfThisPackage } from '../migrations/status.js';
 import { checkOwnConnection, type OwnConnection } from '../own-connection.js';
+import { refuse } from '../validation.js';
 import { findInstallation, readItems } from './catalog.js';
 import { compare } from './compare.js';
 import { type Difference, nameOf } from './difference.js';
@@ -51,6 +52,8 @@ export interface VerifyOptions {
  */
 export async function verify(client: OwnConnection, options: VerifyOptions = {}): Promise<Verification> {
   await checkOwnConnection(client);
+  const { knownRoles = [] } = options;
+  if (!Array.isArray(knownRoles)) refuse({ field: 'knownRoles' }, 'has to be an array of names');
   let found = await read(client, options);
   for (let look = 2; look <= 5 && found.differences.length > 0; look += 1) {
     const before = JSON.stringify(found);

@@ -9,6 +9,7 @@ import { manifestProblems } from './manifests.js';
 import { workflowProblems } from './workflow.js';
 
 const database = useDatabase('empty');
+const other = useDatabase('host');
 const folder = projectPath('examples/deploy');
 const { engines, bin } = JSON.parse(await readFile(projectPath('package.json'), 'utf8'));
 
@@ -144,4 +145,19 @@ test('the exit codes are those that the README tells', async () => {
     'delete from crm_schema_migrations where id = (select max(id) from crm_schema_migrations)',
   );
   expect((await runCli(['migrate', 'status', '--check'], { DATABASE_URL: database.url })).code).toBe(3);
+});
+
+test('the program migrates and verifies, and fails where something differs', async () => {
+  const run = () =>
+    runCli([], { DATABASE_URL: other.url }, ['--import', 'tsx', 'examples/deploy/migrate.ts']);
+  const first = await run();
+  expect(first).toMatchObject({ code: 0, stderr: '' });
+  expect(first.stdout).toMatch(/^0001_prepare_host_tables: \d+ ms\n/);
+  expect(first.stdout).toMatch(/\n11 migrations in schema public, 0 differences\n$/);
+  await other.pool.query('drop index crm_sync_runs_expires_at_idx');
+  expect(await run()).toEqual({
+    code: 3,
+    stdout: '0 migrations in schema public, 1 differences\n',
+    stderr: '',
+  });
 });
