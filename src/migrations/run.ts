@@ -11,7 +11,7 @@ import {
   type PlannedMigration,
   planOf,
 } from './plan.js';
-import { maySucceed, rehearse, runMigration, safeCause } from './transactions.js';
+import { maySucceed, pauseAfter, rehearse, runMigration, safeCause } from './transactions.js';
 
 /** How to migrate. */
 export interface MigrateOptions extends MigrationTarget {
@@ -182,8 +182,7 @@ async function persistently(
       if (attempt >= attempts || !maySucceed(cause)) {
         throw new CrmSchemaError('migration_failed', `${name} failed: ${cause.message}`, { cause });
       }
-      // Others that wait for the same do not come back all at once.
-      const pause = 1000 * Math.min(30, 2 ** (attempt - 1)) * (0.5 + Math.random());
+      const pause = pauseAfter(attempt);
       await onProgress?.({ step: 'retrying', name, attempt, attempts, pause, cause });
       await sleep(pause, undefined, { ...(signal && { signal }) });
     }

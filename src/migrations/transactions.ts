@@ -47,6 +47,16 @@ export function maySucceed({ code, message }: DatabaseError): boolean {
 }
 
 /**
+ * For how long to leave what failed, in milliseconds: about a second at first, twice as long each time, half a
+ * minute at most; and at random, so that others who wait for the same do not come back all at once.
+ *
+ * @param attempt which one failed, from 1 on
+ */
+export function pauseAfter(attempt: number): number {
+  return 1000 * Math.min(30, 2 ** (attempt - 1)) * (0.5 + Math.random());
+}
+
+/**
  * Goes through all in one transaction, and takes it back: what refuses is to do so before others are reverted,
  * for without 0010, say, the application is locked out.
  *

@@ -4,6 +4,7 @@ import pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { migrate, projectPath, withClient } from '../../dev/database.js';
 import { migrateDown, migrateUp, migrationPlan, type OwnConnection } from '../../src/migrations/index.js';
+import { maySucceed, pauseAfter } from '../../src/migrations/transactions.js';
 import { catalog } from '../migrations/catalog.js';
 import { migrations } from '../migrations/support.js';
 import { connect } from '../support/connection.js';
@@ -513,4 +514,29 @@ test('a program that gives no client, or not where to go, is told so', async () 
   await expect(
     withClient(stock.url, (client) => migrateDown(client, undefined as never)),
   ).rejects.toMatchObject({ code });
+});
+
+test('pauses grow to half a minute, and no two are alike', () => {
+  for (const [attempt, seconds] of [
+    [1, 1],
+    [2, 2],
+    [5, 16],
+    [6, 30],
+    [100, 30],
+  ] as const) {
+    const pauses = Array.from({ length: 200 }, () => pauseAfter(attempt));
+    expect(new Set(pauses).size).toBeGreaterThan(190);
+    expect(Math.min(...pauses)).toBeGreaterThanOrEqual(500 * seconds);
+    expect(Math.max(...pauses)).toBeLessThanOrEqual(1500 * seconds);
+  }
+});
+
+test.each([
+  ['55P03', 'canceling statement due to lock timeout', true],
+  ['40P01', 'deadlock detected', true],
+  ['57014', 'canceling statement due to statement timeout', true],
+  ['57014', 'canceling statement due to user request', false],
+  ['CRM01', 'this database does not fit', false],
+])('what failed with %s, %s, is tried again: %s', (code, message, expected) => {
+  expect(maySucceed(Object.assign(new Error(message), { code }))).toBe(expected);
 });
