@@ -2,7 +2,7 @@ import { type CursorMove, cursorColumns } from './cursor-moves.js';
 import { CrmSchemaError, leaseLost } from './errors.js';
 import * as queries from './generated/sync_batches.js';
 import type { Queryable } from './prepared-query.js';
-import { eventColumns, type SyncEvent } from './sync-events.js';
+import { eventColumns, eventFieldNames, type SyncEvent } from './sync-events.js';
 import type { RunKey } from './sync-runs.js';
 import type { Timestamp } from './types.js';
 import {
@@ -28,13 +28,7 @@ export type BatchEvent = SyncEvent & {
 };
 
 const eventFields = fieldsOf<BatchEvent>({
-  direction: true,
-  entityType: true,
-  externalId: true,
-  internalId: true,
-  occurredAt: true,
-  status: true,
-  error: true,
+  ...eventFieldNames,
   retryAfterSeconds: true,
   linksContact: true,
   changeVersion: true,

@@ -53,7 +53,8 @@ export type SyncEventEnd =
 /** One sync operation, to be recorded. */
 export type SyncEvent = SyncEventFields & SyncEventEnd;
 
-const eventFields = fieldsOf<SyncEvent>({
+/** The fields of an event, for {@link fieldsOf}. */
+export const eventFieldNames = {
   direction: true,
   entityType: true,
   externalId: true,
@@ -61,7 +62,9 @@ const eventFields = fieldsOf<SyncEvent>({
   occurredAt: true,
   status: true,
   error: true,
-});
+} as const;
+
+const eventFields = fieldsOf<SyncEvent>(eventFieldNames);
 
 /**
  * Checks events and turns rows to columns, as `unnest` takes them.

@@ -94,7 +94,8 @@ interface Run extends DropEvents {
 
 function next(log: PartitionedLog, run: Run): Step | undefined {
   const { client } = run;
-  const [past] = expired(log);
+  const all = expired(log);
+  const [past] = all;
   const left = unfinished(log);
   const detaching = log.partitions.find(({ standing }) => standing === 'detaching');
   const first = log.partitions.find(({ standing }) => standing === 'attached');
@@ -121,8 +122,8 @@ function next(log: PartitionedLog, run: Run): Step | undefined {
   }
   // From the first one on until the past is covered, events of that time are refused: so not while somebody is
   // in the way of any. Once it has begun, it is best over soon.
-  const others = first?.from === null ? expired(log) : [];
-  if (past !== undefined) return step('detach', past, () => detach(past, run, others));
+  const unusedFirst = first?.from === null ? all : [];
+  if (past !== undefined) return step('detach', past, () => detach(past, run, unusedFirst));
   const [detached] = left;
   return detached && step('drop', detached, () => drop(detached, run));
 }

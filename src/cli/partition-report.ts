@@ -67,8 +67,8 @@ export function listReport(log: PartitionedLog, occupied: Occupied): string[] {
   const { at, keepDays, keptFrom, partitions } = log;
   const day = (time: Timestamp | null) => time?.slice(0, '2026-11-16'.length) ?? '-';
   const past = expired(log).length;
-  const isLeft = unfinished(log).length > 0;
-  const isStuck = partitions.some((each) => each.standing === 'detaching' && !unfinished(log).includes(each));
+  const left = unfinished(log);
+  const isStuck = partitions.some((each) => each.standing === 'detaching' && !left.includes(each));
   const catchAll = partitions.some((each) => each.before === null && occupied.get(each.name));
   const words = (partition: LogPartition): string => {
     const of = state(partition, log);
@@ -95,7 +95,7 @@ export function listReport(log: PartitionedLog, occupied: Occupied): string[] {
         words(partition),
       ]),
     ]),
-    ...(past > 0 || isLeft ? ['', 'To drop what is past its time: crm-schema partitions drop'] : []),
+    ...(past > 0 || left.length > 0 ? ['', 'To drop what is past its time: crm-schema partitions drop'] : []),
     ...(isStuck
       ? ['', ...wrapped('A detach was begun and not ended: crm-schema verify says how to end it.')]
       : []),

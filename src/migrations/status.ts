@@ -120,5 +120,10 @@ export async function recordedMigrations(
 
 /** `"public"."crm_schema_migrations"` */
 export function sqlName({ schema, migrationsTable }: { schema: string; migrationsTable: string }): string {
-  return [schema, migrationsTable].map((name) => `"${name.replaceAll('"', '""')}"`).join('.');
+  return [schema, migrationsTable].map(quoted).join('.');
+}
+
+/** A name between quotes, as SQL has it. */
+export function quoted(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
 }

@@ -5,7 +5,7 @@
  */
 import { CrmSchemaError } from '../errors.js';
 import { farewell } from '../farewell.js';
-import { isOfThisPackage } from '../migrations/status.js';
+import { isOfThisPackage, quoted } from '../migrations/status.js';
 import { checkOwnConnection, type OwnConnection } from '../own-connection.js';
 import { refuse } from '../validation.js';
 import { findInstallation, readItems } from './catalog.js';
@@ -145,7 +145,7 @@ function isMeant({ kind, name }: Item, knownRoles: readonly string[]): boolean {
   return (
     kind === 'privileges' &&
     !['public', 'the owner', 'crm_app', 'crm_worker', 'crm_reader'].includes(name) &&
-    knownRoles.some((role) => name === role || name === `"${role.replaceAll('"', '""')}"`)
+    knownRoles.some((role) => name === role || name === quoted(role))
   );
 }
 
