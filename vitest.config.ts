@@ -5,8 +5,8 @@ export default defineConfig({
   resolve: {
     // The examples import the package by its name, which would be whatever was built last, or nothing.
     alias: {
-      '@nurturehub/crm-schema/credentials': projectPath('src/credentials/index.ts'),
-      '@nurturehub/crm-schema/migrations': projectPath('src/migrations/index.ts'),
+      '@nurturehub/crm-schema/credentials': projectPath('src/credentials.ts'),
+      '@nurturehub/crm-schema/migrations': projectPath('src/migrations.ts'),
       '@nurturehub/crm-schema/queries': projectPath('src/queries.ts'),
       '@nurturehub/crm-schema': projectPath('src/index.ts'),
     },

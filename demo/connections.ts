@@ -4,7 +4,7 @@ import {
   generateKey,
   KeyRing,
   type ProviderCredentials,
-} from '../src/credentials/index.js';
+} from '../src/credentials.js';
 import type { Provider, Queryable } from '../src/index.js';
 import { type Agency, gullhaven, puddlewick, thistle } from './people.js';
 

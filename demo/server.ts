@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { createHostTables, databaseUrl } from '../dev/database.js';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../dev/embedded-postgres.js';
-import { migrateUp } from '../src/migrations/index.js';
+import { migrateUp } from '../src/migrations.js';
 
 /** A migrated database of the demo's own. */
 export interface DemoDatabase {

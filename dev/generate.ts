@@ -85,7 +85,7 @@ function onOurRuntime(output: string): string {
   return withReadableComments(withoutAliases(output))
     .replace(
       /import \{ PreparedQuery \} from '@pgtyped\/runtime';/,
-      "import { PreparedQuery } from '../prepared-query.js';",
+      "import { PreparedQuery } from '../statements/prepared-query.js';",
     )
     .replace(/from '[^']*src\/types\.js'/, "from '../types.js'")
     .replace(/^const (\w+)IR: any = /gm, 'const $1IR = ')

@@ -8,34 +8,36 @@
  *
  * @packageDocumentation
  */
-export * from './connection-health.js';
-export * from './connections.js';
-export * from './contact-links.js';
-export * from './contact-lookup.js';
-export { type CredentialsOwner, credentialsAad } from './credentials/jwe.js';
-export type { CursorMove } from './cursor-moves.js';
+
+export * from './connections/connections.js';
+export { type CredentialsOwner, credentialsAad } from './connections/encrypted-credentials.js';
+export * from './connections/health.js';
+export { type ExternalRecord, toExternalId } from './contacts/external-records.js';
+export * from './contacts/links.js';
+export * from './contacts/lookup.js';
 export { CrmSchemaError, type CrmSchemaErrorCode, type CrmSchemaErrorCodes } from './errors.js';
-export { type ExternalRecord, toExternalId } from './external-records.js';
-export {
-  type ClientOf,
-  organisationSet,
-  type TransactionClient,
-  type TransactionPool,
-  withOrganisation,
-} from './organisations.js';
-export * from './outbound-changes.js';
+export type { ConnectionKey, RunKey, StreamKey } from './keys.js';
 export {
   type Queryable,
   type QueryConfig,
   type QueryField,
   type QueryResult,
   withNamedStatements,
-} from './prepared-query.js';
-export * from './sync-batches.js';
-export * from './sync-cursors.js';
-export type { SyncEvent, SyncEventEnd, SyncEventFields } from './sync-events.js';
-export * from './sync-failures.js';
-export * from './sync-log.js';
-export * from './sync-runs.js';
+} from './statements/prepared-query.js';
+export * from './sync/batches.js';
+export type { CursorMove } from './sync/cursor-moves.js';
+export * from './sync/cursors.js';
+export type { SyncEvent, SyncEventEnd, SyncEventFields } from './sync/events.js';
+export * from './sync/failures.js';
+export * from './sync/log.js';
+export * from './sync/outbound-changes.js';
+export * from './sync/runs.js';
+export {
+  type ClientOf,
+  organisationSet,
+  type TransactionClient,
+  type TransactionPool,
+  withOrganisation,
+} from './tenancy/organisations.js';
 export { canonicalTimestamp } from './timestamps.js';
 export * from './types.js';

@@ -28,5 +28,5 @@ export {
   type QueryField,
   type QueryResult,
   withNamedStatements,
-} from './prepared-query.js';
+} from './statements/prepared-query.js';
 export type { Json, Timestamp, TimestampInput } from './types.js';

@@ -1,5 +1,5 @@
 import type { Timestamp, TimestampInput } from './types.js';
-import { type Place, refuse, shown } from './validation.js';
+import { describeValue, type InputLocation, refuse } from './validation.js';
 
 const isoPattern =
   /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d+))?)?)?(Z|[+-]\d\d(?::?[0-5]\d(?::?[0-5]\d)?)?)?$/i;
@@ -21,7 +21,7 @@ export function canonicalTimestamp(text: string): Timestamp {
     utcTimestamp(text)?.utc ??
     refuse(
       { field: 'timestamp' },
-      `has to be ISO 8601 in the years ${firstYear} to ${lastYear}, not ${shown(text)}`,
+      `has to be ISO 8601 in the years ${firstYear} to ${lastYear}, not ${describeValue(text)}`,
     )
   );
 }
@@ -34,7 +34,7 @@ export function canonicalTimestamp(text: string): Timestamp {
  *
  * @throws CrmSchemaError `invalid_input`
  */
-export function timestampParameter(place: Place, value: TimestampInput): Timestamp {
+export function timestampParameter(place: InputLocation, value: TimestampInput): Timestamp {
   const isValidDate = value instanceof Date && !Number.isNaN(value.getTime());
   const found = utcTimestamp(isValidDate ? value.toISOString() : value);
   const utc = found?.isZoned ? found.utc : undefined;
@@ -42,7 +42,7 @@ export function timestampParameter(place: Place, value: TimestampInput): Timesta
     utc ??
     refuse(
       place,
-      `has to be a Date, or ISO 8601 with a zone, in the years ${firstYear} to ${lastYear}${place.isSensitive ? '' : `, not ${shown(value)}`}`,
+      `has to be a Date, or ISO 8601 with a zone, in the years ${firstYear} to ${lastYear}${place.isSensitive ? '' : `, not ${describeValue(value)}`}`,
     )
   );
 }

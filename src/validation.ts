@@ -7,7 +7,7 @@ import { type Provider, providers, type SyncError, syncErrorKinds } from './type
  */
 
 /** Where a value stands, for error messages. */
-export interface Place {
+export interface InputLocation {
   field: string;
   /** The element of a batch, counted from 0. */
   rowIndex?: number | undefined;
@@ -16,7 +16,11 @@ export interface Place {
 }
 
 /** @throws CrmSchemaError `invalid_input` (or `unknown_provider`), naming the place and never the value of free text */
-export function refuse(place: Place, problem: string, code: CrmSchemaErrorCode = 'invalid_input'): never {
+export function refuse(
+  place: InputLocation,
+  problem: string,
+  code: CrmSchemaErrorCode = 'invalid_input',
+): never {
   throw new CrmSchemaError(code, `${place.field} ${problem}.`, { rowIndex: place.rowIndex });
 }
 
@@ -25,21 +29,9 @@ const blankPattern = /^[ \t\n\r\f\v]*$/;
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
-export function checkUuid(place: Place, value: unknown): void {
+export function checkUuid(place: InputLocation, value: unknown): void {
   if (typeof value !== 'string' || !uuidPattern.test(value))
-    refuse(place, `has to be a UUID, not ${shown(value)}`);
-}
-
-/** The two ids that name a connection, for calls about one. */
-export function checkConnectionKey(key: { organisationId: unknown; connectionId: unknown }): void {
-  checkUuid({ field: 'organisationId' }, key.organisationId);
-  checkUuid({ field: 'connectionId' }, key.connectionId);
-}
-
-/** Names one run of a connection. */
-export function checkRunKey(key: { organisationId: unknown; connectionId: unknown; runId: unknown }): void {
-  checkConnectionKey(key);
-  checkId({ field: 'runId' }, key.runId);
+    refuse(place, `has to be a UUID, not ${describeValue(value)}`);
 }
 
 /** How long a lease lasts without a sign of life, in seconds: up to a day. */
@@ -48,34 +40,39 @@ export function checkLease(leaseSeconds: unknown): void {
 }
 
 /** How long a CRM wants to be left alone, in seconds: up to a week. */
-export function checkRetryAfter(place: Place, retryAfterSeconds: unknown): void {
+export function checkRetryAfter(place: InputLocation, retryAfterSeconds: unknown): void {
   checkWholeNumber(place, retryAfterSeconds, 0, 604_800);
 }
 
-export function checkProvider(place: Place, value: unknown): asserts value is Provider {
+export function checkProvider(place: InputLocation, value: unknown): asserts value is Provider {
   if (!isOneOf(value, providers)) {
-    refuse(place, `has to be one of ${providers.join(', ')}, not ${shown(value)}`, 'unknown_provider');
+    refuse(
+      place,
+      `has to be one of ${providers.join(', ')}, not ${describeValue(value)}`,
+      'unknown_provider',
+    );
   }
 }
 
-export function checkOneOf(place: Place, value: unknown, allowed: readonly string[]): void {
-  if (!isOneOf(value, allowed)) refuse(place, `has to be one of ${allowed.join(', ')}, not ${shown(value)}`);
+export function checkOneOf(place: InputLocation, value: unknown, allowed: readonly string[]): void {
+  if (!isOneOf(value, allowed))
+    refuse(place, `has to be one of ${allowed.join(', ')}, not ${describeValue(value)}`);
 }
 
-export function checkEntityType(place: Place, value: unknown): void {
+export function checkEntityType(place: InputLocation, value: unknown): void {
   if (typeof value !== 'string' || !/^[a-z][a-z0-9_]{0,62}$/.test(value)) {
     refuse(place, 'has to be lower snake case of 1 to 63 characters');
   }
 }
 
-export function checkExternalId(place: Place, value: unknown): void {
+export function checkExternalId(place: InputLocation, value: unknown): void {
   checkText(place, value);
   if (blankPattern.test(value)) refuse(place, 'is blank');
   if (Buffer.byteLength(value) > 512) refuse(place, 'is longer than 512 bytes');
 }
 
 /** Free text: neither blank nor longer than `limit` characters. */
-export function checkShortText(place: Place, value: unknown, limit: number): void {
+export function checkShortText(place: InputLocation, value: unknown, limit: number): void {
   checkText(place, value);
   if (blankPattern.test(value)) refuse(place, 'is blank');
   // PostgreSQL counts code points, as the string's iterator does.
@@ -83,11 +80,11 @@ export function checkShortText(place: Place, value: unknown, limit: number): voi
 }
 
 /** A sync error, exactly as `crm_sync_error_is_valid` accepts it; returned as a plain object. */
-export function checkSyncError({ field, rowIndex }: Place, value: unknown): SyncError {
+export function checkSyncError({ field, rowIndex }: InputLocation, value: unknown): SyncError {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     refuse({ field, rowIndex }, 'has to be an object with kind, retryable and message');
   }
-  const at = (member: string): Place => ({ field: `${field}.${member}`, rowIndex });
+  const at = (member: string): InputLocation => ({ field: `${field}.${member}`, rowIndex });
   const { kind, retryable, message, code, ...others } = value as Record<string, unknown>;
   checkOneOf(at('kind'), kind, syncErrorKinds);
   if (typeof retryable !== 'boolean') refuse(at('retryable'), 'has to be true or false');
@@ -95,7 +92,7 @@ export function checkSyncError({ field, rowIndex }: Place, value: unknown): Sync
   if (code !== undefined) checkShortText(at('code'), code, 100);
   const [other] = Object.keys(others);
   if (other !== undefined)
-    refuse({ field, rowIndex }, `has a member that does not belong there: ${shown(other)}`);
+    refuse({ field, rowIndex }, `has a member that does not belong there: ${describeValue(other)}`);
   return { kind, retryable, message, ...(code === undefined ? {} : { code }) } as SyncError;
 }
 
@@ -105,7 +102,7 @@ export function checkSyncError({ field, rowIndex }: Place, value: unknown): Sync
  * @throws CrmSchemaError `invalid_input` if it is no array
  */
 export function checkBatch<Element>(field: string, value: readonly Element[]): Element[] {
-  if (!Array.isArray(value)) refuse({ field }, `has to be an array, not ${shown(value)}`);
+  if (!Array.isArray(value)) refuse({ field }, `has to be an array, not ${describeValue(value)}`);
   return Array.from(value);
 }
 
@@ -117,9 +114,9 @@ export function checkUuids(field: string, value: readonly string[]): string[] {
 }
 
 /** An element of a batch, or what a call is given as a whole. */
-export function checkObject(place: Place, value: unknown): asserts value is object {
+export function checkObject(place: InputLocation, value: unknown): asserts value is object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    refuse(place, `has to be an object, not ${shown(value)}`);
+    refuse(place, `has to be an object, not ${describeValue(value)}`);
   }
 }
 
@@ -135,24 +132,24 @@ export function fieldsOf<Row>(fields: Record<FieldOf<Row>, true>): ReadonlySet<s
  * Refuses a field that nobody would look at: for rows with fields that may be left out, of which a misspelt
  * one would be missed by nobody. Where all have to be there, others do no harm, and whole records may be spread.
  */
-export function checkFields(place: Place, row: object, fields: ReadonlySet<string>): void {
+export function checkFields(place: InputLocation, row: object, fields: ReadonlySet<string>): void {
   for (const name of Object.keys(row)) {
     if (fields.has(name) || (row as Record<string, unknown>)[name] === undefined) continue;
     const known = [...fields].join(', ');
-    refuse(place, `has a field that does not belong there: ${shown(name)}; these do: ${known}`);
+    refuse(place, `has a field that does not belong there: ${describeValue(name)}; these do: ${known}`);
   }
 }
 
 /** A bigint that the database made, as text. */
-export function checkId(place: Place, value: unknown): void {
+export function checkId(place: InputLocation, value: unknown): void {
   if (typeof value !== 'string' || !/^\d{1,19}$/.test(value) || BigInt(value) > 9_223_372_036_854_775_807n) {
-    refuse(place, `has to be an id as text, not ${shown(value)}`);
+    refuse(place, `has to be an id as text, not ${describeValue(value)}`);
   }
 }
 
-export function checkWholeNumber(place: Place, value: unknown, least: number, most: number): void {
+export function checkWholeNumber(place: InputLocation, value: unknown, least: number, most: number): void {
   if (!Number.isInteger(value) || (value as number) < least || (value as number) > most) {
-    refuse(place, `has to be a whole number from ${least} to ${most}, not ${shown(value)}`);
+    refuse(place, `has to be a whole number from ${least} to ${most}, not ${describeValue(value)}`);
   }
 }
 
@@ -166,13 +163,13 @@ export function checkVersion(value: unknown): void {
 /** The size of a page or a batch. */
 export function checkLimit(value: number, field = 'limit'): void {
   if (!Number.isInteger(value) || value < 1 || value > 1000) {
-    refuse({ field }, `has to be a whole number from 1 to 1000, not ${shown(value)}`);
+    refuse({ field }, `has to be a whole number from 1 to 1000, not ${describeValue(value)}`);
   }
 }
 
 /** Text that PostgreSQL can store and hands back the same. */
-export function checkText(place: Place, value: unknown): asserts value is string {
-  if (typeof value !== 'string') refuse(place, `has to be text, not ${shown(value)}`);
+export function checkText(place: InputLocation, value: unknown): asserts value is string {
+  if (typeof value !== 'string') refuse(place, `has to be text, not ${describeValue(value)}`);
   if (value.includes('\0')) refuse(place, 'contains a NUL character');
   // Otherwise a lone surrogate becomes U+FFFD on the way, and two different ids could become one.
   if (/\p{Surrogate}/u.test(value)) refuse(place, 'contains half of a surrogate pair');
@@ -183,7 +180,7 @@ function isOneOf(value: unknown, allowed: readonly string[]): boolean {
 }
 
 /** Short and on one line, whatever it is; only for values that are no secrets and no personal data. */
-export function shown(value: unknown): string {
+export function describeValue(value: unknown): string {
   if (typeof value === 'string') {
     return value.length > 50 ? `${JSON.stringify(value.slice(0, 50))}…` : JSON.stringify(value);
   }

@@ -1,13 +1,14 @@
 import { Command, Option } from 'commander';
-import { type Connection, type ConnectionKey, connectionGet } from '../connections.js';
-import type { Queryable } from '../prepared-query.js';
+import { type Connection, connectionGet } from '../connections/connections.js';
+import type { ConnectionKey } from '../keys.js';
+import type { Queryable } from '../statements/prepared-query.js';
 import {
   type SyncFailure,
   type SyncFailureCount,
   syncFailureCountByKind,
   syncFailureList,
   syncFailureReplay,
-} from '../sync-failures.js';
+} from '../sync/failures.js';
 import { type SyncErrorKind, syncErrorKinds, type Timestamp } from '../types.js';
 import { withDatabase } from './database.js';
 import { Lacking } from './failures.js';

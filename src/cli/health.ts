@@ -5,7 +5,7 @@ import {
   connectionListWithHealth,
   connectionTotalWork,
   type WorkTotal,
-} from '../connection-health.js';
+} from '../connections/health.js';
 import type { Timestamp } from '../types.js';
 import { withDatabase } from './database.js';
 import { Lacking } from './failures.js';

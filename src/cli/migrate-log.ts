@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import type { MigrationPlan, MigrationProgress, MigrationResult } from '../migrations/index.js';
+import type { MigrationPlan, MigrationProgress, MigrationResult } from '../migrations.js';
 import { type LockWaits, processes } from './lock-waits.js';
 import { duration } from './progress.js';
 import { say } from './text.js';

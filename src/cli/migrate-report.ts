@@ -1,4 +1,4 @@
-import type { MigrationPlan, MigrationState, MigrationStatus } from '../migrations/index.js';
+import type { MigrationPlan, MigrationState, MigrationStatus } from '../migrations.js';
 import { table, visible } from './text.js';
 import { minute } from './times.js';
 

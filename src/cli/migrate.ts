@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import type pg from 'pg';
 import { CrmSchemaError } from '../errors.js';
-import { readMigrations } from '../migrations/files.js';
+import { readMigrationFiles } from '../migrations/files.js';
 import {
   type MigrateOptions,
   type MigrationResult,
@@ -10,7 +10,7 @@ import {
   migrateUp,
   migrationPlan,
   migrationStatus,
-} from '../migrations/index.js';
+} from '../migrations.js';
 import { withConnection } from './database.js';
 import { exitCodes, explain } from './failures.js';
 import { LockWaits, withWatcher } from './lock-waits.js';
@@ -109,7 +109,7 @@ async function down(
 
 /** Before anything is connected to: a number that is none is a wrong call. */
 async function checkTarget({ to }: TargetOptions, command: Command): Promise<void> {
-  const files = await readMigrations();
+  const files = await readMigrationFiles();
   if (to === undefined || to === 0 || files.some((file) => file.number === to)) return;
   command.error(`error: there is no migration ${to}: the last is ${files.at(-1)?.name}`);
 }
@@ -141,7 +141,7 @@ async function migrate(
           signal: interruption.signal,
           onProgress: (progress) => log.add(progress, watcher, waits),
         }).catch((error: unknown) => {
-          throw interruption.signal.aborted ? interrupted() : withWhom(error, attempts, waits);
+          throw interruption.signal.aborted ? interrupted() : withBlockingSession(error, attempts, waits);
         }),
       );
     }),
@@ -164,7 +164,7 @@ function interrupted(): Error {
 }
 
 /** What a lock was not had in time for, says the server; because of whom, the watcher has seen. */
-function withWhom(error: unknown, attempts: number, waits: LockWaits): unknown {
+function withBlockingSession(error: unknown, attempts: number, waits: LockWaits): unknown {
   const { cause } = error as { cause?: { code?: string } };
   if (!(error instanceof CrmSchemaError) || cause?.code !== '55P03') return error;
   const name = error.message.slice(0, error.message.indexOf(' '));

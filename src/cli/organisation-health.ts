@@ -1,4 +1,4 @@
-import type { ConnectionHealth } from '../connection-health.js';
+import type { ConnectionHealth } from '../connections/health.js';
 import type { Timestamp } from '../types.js';
 import { countUpTo } from './progress.js';
 import { table, wrapped } from './text.js';

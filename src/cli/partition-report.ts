@@ -1,7 +1,7 @@
 import type pg from 'pg';
+import { expired, isOfThePast, unfinished } from '../partitions/drop.js';
+import type { LogPartition, PartitionedLog } from '../partitions/log-partitions.js';
 import type { Timestamp } from '../types.js';
-import type { LogPartition, PartitionedLog } from './log-partitions.js';
-import { expired, isOfThePast, unfinished } from './partition-drop.js';
 import { count } from './progress.js';
 import { table, wrapped } from './text.js';
 import { minute } from './times.js';

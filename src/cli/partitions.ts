@@ -1,11 +1,11 @@
 import { Command } from 'commander';
 import type pg from 'pg';
+import { dropExpired, expired, unfinished } from '../partitions/drop.js';
+import { type LogPartition, type PartitionedLog, readGaps, readLog } from '../partitions/log-partitions.js';
 import { withConnection } from './database.js';
 import { Lacking } from './failures.js';
 import { LockWaits, withWatcher } from './lock-waits.js';
-import { type LogPartition, type PartitionedLog, readGaps, readLog } from './log-partitions.js';
 import { wholeNumber } from './options.js';
-import { dropExpired, expired, unfinished } from './partition-drop.js';
 import { holdsEvents, listed, listReport, size } from './partition-report.js';
 import { count } from './progress.js';
 import { json, print } from './text.js';

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { type Difference, type Verification, verify } from '../verify/index.js';
+import { type Difference, type Verification, verify } from '../verify/verify.js';
 import { withConnection } from './database.js';
 import { exitCodes, Lacking } from './failures.js';
 import { count } from './progress.js';

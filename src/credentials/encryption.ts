@@ -1,7 +1,7 @@
+import type { CredentialsOwner } from '../connections/encrypted-credentials.js';
 import { CrmSchemaError } from '../errors.js';
 import type { EncryptedCredentials, Provider } from '../types.js';
 import { hidden } from './hidden.js';
-import type { CredentialsOwner } from './jwe.js';
 import { checkKeyRing, type KeyRing } from './key-ring.js';
 import { type Credentials, checkCredentials } from './providers.js';
 

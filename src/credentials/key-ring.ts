@@ -1,7 +1,7 @@
+import { type CredentialsOwner, checkEncryptedCredentials } from '../connections/encrypted-credentials.js';
 import { CrmSchemaError } from '../errors.js';
 import type { EncryptedCredentials } from '../types.js';
 import { refuse as refuseInput } from '../validation.js';
-import { type CredentialsOwner, checkEncryptedCredentials } from './jwe.js';
 import { checkDocument, type KeyRingDocument, parsed, readKeyRing, refuse } from './key-ring-document.js';
 import { type ImportedKey, importKey, type KeyAlgorithm } from './keys.js';
 import { decryptBy, encryptFor, tryOut } from './sealing.js';

@@ -1,6 +1,6 @@
 import { CrmSchemaError } from '../errors.js';
 import * as queries from '../generated/credentials.js';
-import type { Queryable } from '../prepared-query.js';
+import type { Queryable } from '../statements/prepared-query.js';
 import { checkKeyRing, type KeyRing } from './key-ring.js';
 
 /** How a key stands to a key ring: the one that encrypts, one that is there besides, or not in it. */

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { type CryptoKey, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose';
+import { keyIdPattern } from '../connections/encrypted-credentials.js';
 import { CrmSchemaError } from '../errors.js';
 import { checkOneOf } from '../validation.js';
-import { keyIdPattern } from './jwe.js';
 
 /**
  * How a key protects credentials (RFC 7518, section 4). `A256KW` and `A256GCMKW`: one symmetric key

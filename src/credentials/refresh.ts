@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrmSchemaError, notLive } from '../errors.js';
-import type { Queryable } from '../prepared-query.js';
+import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
 import type { Provider } from '../types.js';
-import { checkVersion, refuse, shown } from '../validation.js';
+import { checkVersion, describeValue, refuse } from '../validation.js';
 import type { OwnerOf } from './encryption.js';
 import type { KeyRing } from './key-ring.js';
 import { salvageCredentials } from './providers.js';
@@ -49,7 +49,7 @@ export async function credentialsRefresh<P extends Provider>(
   const { organisationId, connectionId, provider, credentialsVersion, refresh, patience = 10_000 } = params;
   checkVersion(credentialsVersion);
   if (!Number.isFinite(patience) || patience < 0) {
-    refuse({ field: 'patience' }, `has to be milliseconds from 0, not ${shown(patience)}`);
+    refuse({ field: 'patience' }, `has to be milliseconds from 0, not ${describeValue(patience)}`);
   }
   const owner = { organisationId, connectionId, provider };
   const stored = async () => (await credentialsGet(client, keys, owner)) ?? notLive();

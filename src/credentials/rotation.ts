@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { checkEncryptedCredentials, jsonParameter } from '../connections/encrypted-credentials.js';
 import { CrmSchemaError, type CrmSchemaErrorCode } from '../errors.js';
 import * as queries from '../generated/credentials.js';
-import type { Queryable } from '../prepared-query.js';
+import type { Queryable } from '../statements/prepared-query.js';
 import type { Provider } from '../types.js';
 import { checkLimit } from '../validation.js';
-import { checkEncryptedCredentials, jsonParameter } from './jwe.js';
 import { checkKeyRing, type KeyRing } from './key-ring.js';
 import { connectionsUnder, credentialsCountByKey, type KeyUsage } from './key-usage.js';
 

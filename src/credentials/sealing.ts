@@ -1,12 +1,12 @@
 import { FlattenedEncrypt, flattenedDecrypt } from 'jose';
-import { CrmSchemaError } from '../errors.js';
-import type { EncryptedCredentials } from '../types.js';
 import {
   type CredentialsOwner,
   checkEncryptedCredentials,
   contentEncryption,
   credentialsAad,
-} from './jwe.js';
+} from '../connections/encrypted-credentials.js';
+import { CrmSchemaError } from '../errors.js';
+import type { EncryptedCredentials } from '../types.js';
 import { refuse } from './key-ring-document.js';
 import type { ImportedKey } from './keys.js';
 

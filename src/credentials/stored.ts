@@ -1,18 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import {
   type ConnectionCredentials,
-  type ConnectionKey,
   connectionConnect,
   connectionGetCredentials,
-} from '../connections.js';
+} from '../connections/connections.js';
+import { jsonParameter } from '../connections/encrypted-credentials.js';
 import { CrmSchemaError, notLive } from '../errors.js';
 import * as queries from '../generated/credentials.js';
-import type { Queryable } from '../prepared-query.js';
+import { type ConnectionKey, checkConnectionKey } from '../keys.js';
+import type { Queryable } from '../statements/prepared-query.js';
 import { expiryParameter } from '../timestamps.js';
 import type { Provider, Timestamp, TimestampInput } from '../types.js';
-import { checkConnectionKey, checkProvider, checkVersion } from '../validation.js';
+import { checkProvider, checkVersion } from '../validation.js';
 import { decryptCredentials, encryptCredentials, type OwnerOf } from './encryption.js';
-import { jsonParameter } from './jwe.js';
 import { checkKeyRing, type KeyRing } from './key-ring.js';
 import type { Credentials } from './providers.js';
 

@@ -1,5 +1,5 @@
 /** Types generated for queries found in "queries/credentials.sql" */
-import { PreparedQuery } from '../prepared-query.js';
+import { PreparedQuery } from '../statements/prepared-query.js';
 
 import type { TimestampInput } from '../types.js';
 

@@ -1,5 +1,5 @@
 /** Types generated for queries found in "queries/crm_sync_cursors.sql" */
-import { PreparedQuery } from '../prepared-query.js';
+import { PreparedQuery } from '../statements/prepared-query.js';
 
 import type { Timestamp } from '../types.js';
 

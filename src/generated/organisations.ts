@@ -1,5 +1,5 @@
 /** Types generated for queries found in "queries/organisations.sql" */
-import { PreparedQuery } from '../prepared-query.js';
+import { PreparedQuery } from '../statements/prepared-query.js';
 
 /** What {@link organisationSet} takes. */
 export interface OrganisationSetParams {

@@ -1,5 +1,5 @@
 import { CrmSchemaError } from '../errors.js';
-import type { OwnConnection } from '../own-connection.js';
+import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import type { MigrationPlan } from './plan.js';
 
 /**
@@ -7,7 +7,10 @@ import type { MigrationPlan } from './plan.js';
  *
  * @throws CrmSchemaError `migration_refused`, with the statement that helps
  */
-export async function checkPrivileges(client: OwnConnection, { migrations }: MigrationPlan): Promise<void> {
+export async function checkPrivileges(
+  client: DedicatedConnection,
+  { migrations }: MigrationPlan,
+): Promise<void> {
   const { rows } = await client.query(
     `select
        current_user as user,

@@ -28,7 +28,7 @@ export interface MigrationFile {
  * @throws CrmSchemaError `migration_refused` where the package is not whole, as when a bundler has left out what is
  * no JavaScript
  */
-export async function readMigrations(): Promise<MigrationFile[]> {
+export async function readMigrationFiles(): Promise<MigrationFile[]> {
   const [checksums, names] = await Promise.all([releasedChecksums(), fileNames()]).catch(() => incomplete());
   if ([...checksums.keys()].some((path) => !names.includes(basename(path)))) incomplete();
   return Promise.all(

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrmSchemaError } from '../errors.js';
-import { checkOwnConnection, type OwnConnection } from '../own-connection.js';
+import { checkDedicatedConnection, type DedicatedConnection } from '../statements/dedicated-connection.js';
 
 /** How to wait for another migrator. */
 export interface LockOptions {
@@ -18,11 +18,11 @@ export interface LockOptions {
  * @throws CrmSchemaError `migration_refused` where such a lock would not hold, or if the other one takes too long
  */
 export async function underMigrationLock<Result>(
-  client: OwnConnection,
+  client: DedicatedConnection,
   options: LockOptions,
   work: () => Promise<Result>,
 ): Promise<Result> {
-  await checkOwnConnection(client);
+  await checkDedicatedConnection(client);
   await checkOwnSession(client);
   // Loaded when somebody migrates: it takes a while.
   const { PG_MIGRATE_LOCK_ID: id } = await import('node-pg-migrate/runner');
@@ -49,7 +49,7 @@ export const endlessIdling = `
   where name = 'idle_session_timeout'`;
 
 /** A pooler tells its clients another process than the one that serves them, which may change. */
-async function checkOwnSession(client: OwnConnection): Promise<void> {
+async function checkOwnSession(client: DedicatedConnection): Promise<void> {
   const { processID: told } = client as { processID?: number | null };
   const { rows } = await client.query('select pg_backend_pid()::text as pid');
   if (typeof told === 'number' && told !== Number(rows[0].pid)) {
@@ -61,7 +61,7 @@ async function checkOwnSession(client: OwnConnection): Promise<void> {
 }
 
 async function lock(
-  client: OwnConnection,
+  client: DedicatedConnection,
   id: number,
   { wait, signal, onWaiting }: LockOptions,
 ): Promise<void> {
@@ -81,7 +81,7 @@ async function lock(
   }
 }
 
-async function holders(client: OwnConnection, id: number): Promise<number[]> {
+async function holders(client: DedicatedConnection, id: number): Promise<number[]> {
   const { rows } = await client.query(
     `select pid::text
      from pg_locks

@@ -1,9 +1,9 @@
 import type { Migration } from 'node-pg-migrate/migration';
 import type { RunnerOption } from 'node-pg-migrate/runner';
 import { CrmSchemaError } from '../errors.js';
-import type { OwnConnection } from '../own-connection.js';
+import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { checkWholeNumber } from '../validation.js';
-import { type MigrationFile, readMigrations } from './files.js';
+import { type MigrationFile, readMigrationFiles } from './files.js';
 import { type MigrationStatus, type MigrationsTable, migrationStatus, sqlName } from './status.js';
 
 /** Which way. */
@@ -46,7 +46,7 @@ export interface PlannedMigration {
  * @throws CrmSchemaError `migration_refused` where they would refuse, `invalid_input` for a target that is none
  */
 export async function migrationPlan(
-  client: OwnConnection,
+  client: DedicatedConnection,
   options: MigrationTarget = {},
 ): Promise<MigrationPlan> {
   const down = await planOf(client, 'down', options);
@@ -55,11 +55,11 @@ export async function migrationPlan(
 
 /** The same, in one direction; without a target, down does nothing. */
 export async function planOf(
-  client: OwnConnection,
+  client: DedicatedConnection,
   direction: MigrationDirection,
   { to, migrationsTable }: MigrationTarget,
 ): Promise<MigrationPlan> {
-  const files = await readMigrations();
+  const files = await readMigrationFiles();
   if (to !== undefined) checkWholeNumber({ field: 'to' }, to, 0, 9999);
   if (to !== undefined && to !== 0 && !files.some(({ number }) => number === to)) {
     throw new CrmSchemaError(
@@ -90,7 +90,7 @@ export async function planOf(
 }
 
 /** The schemas that names are looked up in, as SQL: so that a plan goes where it was made for. */
-async function schemasSearched(client: OwnConnection): Promise<string> {
+async function schemasSearched(client: DedicatedConnection): Promise<string> {
   const { rows } = await client.query(
     `select pg_catalog.string_agg(pg_catalog.quote_ident(schema), ', ' order by place) as path
      from pg_catalog.unnest(pg_catalog.current_schemas(false)::text[]) with ordinality as searched (schema, place)`,

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrmSchemaError } from '../errors.js';
-import type { OwnConnection } from '../own-connection.js';
+import { safeCause } from '../statements/database-errors.js';
+import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { checkWholeNumber } from '../validation.js';
 import { checkPrivileges } from './checks.js';
 import { underMigrationLock } from './lock.js';
@@ -11,7 +12,7 @@ import {
   type PlannedMigration,
   planOf,
 } from './plan.js';
-import { maySucceed, pauseAfter, rehearse, runMigration, safeCause } from './transactions.js';
+import { maySucceed, pauseAfter, rehearse, runMigration } from './transactions.js';
 
 /** How to migrate. */
 export interface MigrateOptions extends MigrationTarget {
@@ -112,7 +113,10 @@ export interface MigrationResult {
  * @throws CrmSchemaError `migration_refused`, `migration_failed`, `invalid_input` (also for a pool, and where a
  *   transaction is open); the signal's reason
  */
-export function migrateUp(client: OwnConnection, options: MigrateOptions = {}): Promise<MigrationResult> {
+export function migrateUp(
+  client: DedicatedConnection,
+  options: MigrateOptions = {},
+): Promise<MigrationResult> {
   return migrate(client, 'up', options);
 }
 
@@ -126,7 +130,7 @@ export function migrateUp(client: OwnConnection, options: MigrateOptions = {}): 
  *   transaction is open); the signal's reason
  */
 export async function migrateDown(
-  client: OwnConnection,
+  client: DedicatedConnection,
   options: MigrateDownOptions,
 ): Promise<MigrationResult> {
   checkWholeNumber({ field: 'to' }, options?.to, 0, 9999);
@@ -134,7 +138,7 @@ export async function migrateDown(
 }
 
 async function migrate(
-  client: OwnConnection,
+  client: DedicatedConnection,
   direction: MigrationDirection,
   options: MigrateOptions,
 ): Promise<MigrationResult> {
@@ -156,7 +160,7 @@ async function migrate(
       const { name } = migration;
       const start = Date.now();
       await onProgress?.({ step: 'started', name });
-      if (!(await persistently(client, migration, plan, options))) continue;
+      if (!(await runWithRetries(client, migration, plan, options))) continue;
       const milliseconds = Date.now() - start;
       done.push({ name, milliseconds });
       await onProgress?.({ step: 'finished', name, milliseconds });
@@ -166,8 +170,8 @@ async function migrate(
 }
 
 /** Tries a migration until it is through, or hopeless. */
-async function persistently(
-  client: OwnConnection,
+async function runWithRetries(
+  client: DedicatedConnection,
   migration: PlannedMigration,
   plan: MigrationPlan,
   { attempts = 10, signal, onProgress }: MigrateOptions,

@@ -1,8 +1,9 @@
 import { CrmSchemaError } from '../errors.js';
-import { checkOwnConnection, type OwnConnection } from '../own-connection.js';
+import { checkDedicatedConnection, type DedicatedConnection } from '../statements/dedicated-connection.js';
+import { quoted } from '../statements/quoting.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
-import { type MigrationFile, type MigrationRelease, readMigrations } from './files.js';
+import { type MigrationFile, type MigrationRelease, readMigrationFiles } from './files.js';
 import { findTable } from './table.js';
 
 /** Where it is recorded what is applied. */
@@ -47,12 +48,12 @@ export interface MigrationState {
  * pool, and where a transaction is open
  */
 export async function migrationStatus(
-  client: OwnConnection,
+  client: DedicatedConnection,
   options: MigrationsTable = {},
 ): Promise<MigrationStatus> {
   const { migrationsTable = 'crm_schema_migrations' } = options;
-  const files = await readMigrations();
-  await checkOwnConnection(client);
+  const files = await readMigrationFiles();
+  await checkDedicatedConnection(client);
   await client.query('begin read only');
   try {
     await client.query("set local lock_timeout = '5s'");
@@ -104,7 +105,7 @@ export function isOfThisPackage(name: string): boolean {
 
 /** The names that are recorded, each with its time. */
 export async function recordedMigrations(
-  client: OwnConnection,
+  client: DedicatedConnection,
   table: { schema: string; migrationsTable: string },
 ): Promise<Map<string, Timestamp>> {
   // It is a time without a zone, and that of the session that wrote it; as text, whatever the session's settings.
@@ -121,9 +122,4 @@ export async function recordedMigrations(
 /** `"public"."crm_schema_migrations"` */
 export function sqlName({ schema, migrationsTable }: { schema: string; migrationsTable: string }): string {
   return [schema, migrationsTable].map(quoted).join('.');
-}
-
-/** A name between quotes, as SQL has it. */
-export function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
 }

@@ -1,5 +1,5 @@
 import { CrmSchemaError } from '../errors.js';
-import type { OwnConnection } from '../own-connection.js';
+import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 
 /** Where migrating would take place. */
 export interface FoundTable {
@@ -16,7 +16,7 @@ export interface FoundTable {
  *
  * @throws CrmSchemaError `migration_refused`
  */
-export async function findTable(client: OwnConnection, migrationsTable: string): Promise<FoundTable> {
+export async function findTable(client: DedicatedConnection, migrationsTable: string): Promise<FoundTable> {
   const { schema, user, searchPath } = await findSchema(client);
   if ([schema, migrationsTable].some((name) => /["\p{C}]/u.test(name))) {
     refuse('A schema or a table of migrations with a double quote or a line break in its name does not do.');
@@ -59,7 +59,7 @@ function refuse(message: string): never {
 
 /** The first of search_path, which has to be there: else everything would go into the next one, without a word. */
 async function findSchema(
-  client: OwnConnection,
+  client: DedicatedConnection,
 ): Promise<{ schema: string; user: string; searchPath: string }> {
   // Qualified, and of the very types: no function in a schema that is searched fits better.
   const { rows } = await client.query(

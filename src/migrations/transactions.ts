@@ -1,5 +1,6 @@
 import { CrmSchemaError } from '../errors.js';
-import type { OwnConnection } from '../own-connection.js';
+import { type DatabaseError, safeCause } from '../statements/database-errors.js';
+import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import type { MigrationPlan, PlannedMigration } from './plan.js';
 import { recordedMigrations } from './status.js';
 
@@ -9,7 +10,7 @@ import { recordedMigrations } from './status.js';
  * @returns false if somebody else has done it meanwhile, which only happens where the session's lock does not hold
  */
 export async function runMigration(
-  client: OwnConnection,
+  client: DedicatedConnection,
   { name, open, change, close }: PlannedMigration,
   plan: MigrationPlan,
   signal?: AbortSignal,
@@ -30,19 +31,8 @@ export async function runMigration(
   }
 }
 
-export interface DatabaseError extends Error {
-  code?: string;
-  hint?: string;
-}
-
-/** The server's words without its detail, which may quote rows. */
-export function safeCause(error: unknown): DatabaseError {
-  const { message, code, hint } = error as DatabaseError;
-  return Object.assign(new Error(message), { ...(code && { code }), ...(hint && { hint }) });
-}
-
 /** It waited too long for a lock, met a deadlock, or took too long; unless somebody cancelled it. */
-export function maySucceed({ code, message }: DatabaseError): boolean {
+export function maySucceed({ code, message }: Pick<Partial<DatabaseError>, 'code'> & Error): boolean {
   return code === '55P03' || code === '40P01' || (code === '57014' && !message.endsWith('user request'));
 }
 
@@ -63,7 +53,7 @@ export function pauseAfter(attempt: number): number {
  * @throws CrmSchemaError `migration_failed`; the signal's reason
  */
 export async function rehearse(
-  client: OwnConnection,
+  client: DedicatedConnection,
   migrations: readonly PlannedMigration[],
   signal?: AbortSignal,
 ): Promise<void> {
@@ -91,7 +81,7 @@ export async function rehearse(
 }
 
 /** Sends statements until the signal. */
-function sender(client: OwnConnection, signal?: AbortSignal): (statement: string) => Promise<void> {
+function sender(client: DedicatedConnection, signal?: AbortSignal): (statement: string) => Promise<void> {
   return async (statement) => {
     signal?.throwIfAborted();
     await client.query(statement);

@@ -1,7 +1,7 @@
-import type { OwnConnection } from '../own-connection.js';
+import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { catalogQuery } from './catalog-query.js';
-import type { Item, Place } from './items.js';
-import { readMigrations, readPeriods } from './rows.js';
+import type { Installation, Item } from './items.js';
+import { readAppliedMigrations, readPeriods } from './rows.js';
 
 /** The tables by which an installation is found, where search_path has it; any of them may be gone. */
 const landmarks = [
@@ -19,7 +19,7 @@ const landmarks = [
  *
  * @returns null if there is none
  */
-export async function findInstallation(client: OwnConnection): Promise<Place | null> {
+export async function findInstallation(client: DedicatedConnection): Promise<Installation | null> {
   const { rows: looked } = await client.query(
     `select pg_catalog.to_regclass(name)::pg_catalog.oid::pg_catalog.text as oid
      from pg_catalog.unnest($1::pg_catalog.text[]) with ordinality as landmark (name, position)
@@ -76,9 +76,9 @@ export async function findInstallation(client: OwnConnection): Promise<Place | n
 }
 
 /** Reads everything that is there, after `findInstallation` and in its transaction. */
-export async function readItems(client: OwnConnection, place: Place): Promise<Item[]> {
+export async function readItems(client: DedicatedConnection, place: Installation): Promise<Item[]> {
   const { schemaId, logId, ownerId, contactsId } = place;
-  const counted = await readMigrations(client, place);
+  const counted = await readAppliedMigrations(client, place);
   const { rows } = await client.query(catalogQuery, [
     schemaId,
     logId,

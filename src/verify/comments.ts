@@ -1,4 +1,5 @@
-import { type Change, literal, nameOf } from './difference.js';
+import { literal } from '../statements/quoting.js';
+import { type Change, nameOf } from './difference.js';
 import type { Item } from './items.js';
 
 /** Finds what is expected beside a change: in the same object, by kind and name. */

@@ -1,8 +1,8 @@
 import { commented } from './comments.js';
 import { type Change, type Difference, nameOf } from './difference.js';
-import { type Item, type ItemKind, kinds, type Place } from './items.js';
-import { mend } from './mend.js';
+import { type Installation, type Item, type ItemKind, kinds } from './items.js';
 import { partGrantor, privilegeDifferences } from './privileges.js';
+import { repair } from './repair.js';
 
 /** Those that stand by themselves, some of them an object with which all its other items come and go. */
 const heads: readonly ItemKind[] = [
@@ -19,7 +19,11 @@ const heads: readonly ItemKind[] = [
 ];
 
 /** What differs between two lists of items, in the order in which it can be mended. */
-export function compare(place: Place, expected: readonly Item[], found: readonly Item[]): Difference[] {
+export function compare(
+  place: Installation,
+  expected: readonly Item[],
+  found: readonly Item[],
+): Difference[] {
   const sides = { expected: new Side(expected), found: new Side(found) };
   const items = new Map([...expected, ...found].map((item) => [keyOf(item), item]));
   const changes = [...items.values()]
@@ -48,7 +52,7 @@ export function compare(place: Place, expected: readonly Item[], found: readonly
           name: said(change),
           expected: text(change.expected),
           found: change.renamed === undefined ? text(change.found) : `named ${change.renamed}`,
-          ...mend(change, place, beside),
+          ...repair(change, place, beside),
         },
       ];
     });
@@ -118,7 +122,7 @@ function withRenames(changes: readonly Change[]): Change[] {
 }
 
 /** Whether it is a partition's copy of what differs at the log, and is mended there. */
-function isTold(change: Change, changes: readonly Change[], { schema }: Place): boolean {
+function isTold(change: Change, changes: readonly Change[], { schema }: Installation): boolean {
   const log = `table ${schema}.crm_sync_log`;
   const { object, kind, name } = change;
   const isCopied =

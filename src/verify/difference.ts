@@ -34,15 +34,15 @@ export interface Change<Definition = string | string[]> {
 }
 
 /** How a difference can be mended. */
-export type Mend = Pick<Difference, 'statements' | 'advice'>;
+export type Repair = Pick<Difference, 'statements' | 'advice'>;
 
 /** By SQL alone. */
-export function bySql(...statements: (string | null)[]): Mend {
+export function bySql(...statements: (string | null)[]): Repair {
   return { statements: statements.filter((statement) => statement !== null), advice: null };
 }
 
 /** By SQL that is not for everybody to run, or not without a thought: says which. */
-export function bySqlIf(advice: string | null, ...statements: (string | null)[]): Mend {
+export function bySqlIf(advice: string | null, ...statements: (string | null)[]): Repair {
   return { ...bySql(...statements), advice };
 }
 
@@ -53,7 +53,7 @@ export const superuser = 'It takes a superuser:';
 export const unlessNeeded = 'Once you know that nobody needs it:';
 
 /** By a person. */
-export function byHand(advice: string): Mend {
+export function byHand(advice: string): Repair {
   return { statements: [], advice };
 }
 
@@ -64,11 +64,6 @@ export function nameOf(object: string): string {
 
 /** A name as PostgreSQL writes it in SQL, in a regular expression. */
 export const identifier = '"(?:[^"]|"")*"|[^", .]+';
-
-/** A text in SQL. */
-export function literal(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
-}
 
 /** SQL with a literal of blanks, as a CHECK has one, so that it survives being copied. */
 export function printable(sql: string): string {

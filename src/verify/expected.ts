@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { type Item, type ItemKind, kinds, type Place } from './items.js';
+import { type Installation, type Item, type ItemKind, kinds } from './items.js';
 
 /** Items by object, kind and name: the form of `schema.json`, in which a change shows as a line. */
 export type ItemFile = Record<string, Partial<Record<ItemKind, Record<string, Item['definition']>>>>;
@@ -42,7 +42,7 @@ export function shippedItems(): Item[] {
  *
  * @param partitions qualified names
  */
-export function expectedItems(place: Place, partitions: readonly string[]): Item[] {
+export function expectedItems(place: Installation, partitions: readonly string[]): Item[] {
   const shipped = shippedItems();
   const ofModel = ({ object }: Item) => object === `table ${model}`;
   return [
@@ -55,7 +55,7 @@ export function expectedItems(place: Place, partitions: readonly string[]): Item
 }
 
 /** SQL that names things in `public`, as it is where the installation is. */
-function moved(sql: string, { schema, organisations, contacts }: Place): string {
+function moved(sql: string, { schema, organisations, contacts }: Installation): string {
   return sql.replace(/\bpublic\.(organisations\b|contacts\b)?/g, (_, host: string | undefined) =>
     host === undefined ? `${schema}.` : host === 'contacts' ? contacts : organisations,
   );

@@ -40,7 +40,7 @@ export interface Item {
 }
 
 /** Where an installation is; names are qualified, and quoted where they have to be. */
-export interface Place {
+export interface Installation {
   schema: string;
   schemaId: string;
   /** Null where crm_sync_log is gone. */

@@ -1,5 +1,5 @@
-import { bySql, type Change, type Difference, identifier, type Mend, nameOf } from './difference.js';
-import type { Place } from './items.js';
+import { bySql, type Change, type Difference, identifier, nameOf, type Repair } from './difference.js';
+import type { Installation } from './items.js';
 
 const option = 'grant option for ';
 
@@ -10,7 +10,7 @@ export function partGrantor(text: string): [granted: string, grantor: string | u
 }
 
 /** Privileges that a grantee lacks, and those that he has too many of, by who granted them: one difference each. */
-export function privilegeDifferences(change: Change<string[]>, place: Place): Difference[] {
+export function privilegeDifferences(change: Change<string[]>, place: Installation): Difference[] {
   const { object, kind, name: grantee } = change;
   const expected = change.expected ?? [];
   const found = change.found ?? [];
@@ -19,7 +19,7 @@ export function privilegeDifferences(change: Change<string[]>, place: Place): Di
     .filter((privilege) => !expected.includes(privilege))
     // It goes with the privilege itself.
     .filter((privilege, _, all) => !all.some((other) => privilege === option + other));
-  const difference = (said: Pick<Difference, 'expected' | 'found'>, how: Mend): Difference => ({
+  const difference = (said: Pick<Difference, 'expected' | 'found'>, how: Repair): Difference => ({
     kind,
     name: `${grantee} on ${object}`,
     ...said,

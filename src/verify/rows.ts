@@ -1,15 +1,15 @@
 // What is told by rows of tables, and not by the catalog.
 
-import type { OwnConnection } from '../own-connection.js';
-import type { Item, Place } from './items.js';
+import type { DedicatedConnection } from '../statements/dedicated-connection.js';
+import type { Installation, Item } from './items.js';
 
 /**
  * The tables beside ours that node-pg-migrate, by their shape, counts migrations in, and what they count; that
  * is nothing where the user may not look.
  */
-export async function readMigrations(
-  client: OwnConnection,
-  { schemaId, ownerId }: Place,
+export async function readAppliedMigrations(
+  client: DedicatedConnection,
+  { schemaId, ownerId }: Installation,
 ): Promise<{ oid: string; names: string[] }[]> {
   const { rows } = await client.query(
     `select
@@ -43,8 +43,8 @@ export async function readMigrations(
  * by age. Where the user may not look, all are taken to be there.
  */
 export async function readPeriods(
-  client: OwnConnection,
-  { schema, schemaId, ownerId }: Place,
+  client: DedicatedConnection,
+  { schema, schemaId, ownerId }: Installation,
 ): Promise<Item[]> {
   const { rows: tables } = await client.query(
     `select

@@ -23,7 +23,7 @@ beforeAll(async () => {
     format: 'esm',
     packages: 'external',
     alias: {
-      '@nurturehub/crm-schema/credentials': projectPath('src/credentials/index.ts'),
+      '@nurturehub/crm-schema/credentials': projectPath('src/credentials.ts'),
       '@nurturehub/crm-schema': projectPath('src/index.ts'),
     },
     logLevel: 'error',

@@ -2,12 +2,7 @@
 import pg from 'pg';
 import { type Crm, CrmError } from '../../examples/crm.js';
 import { runWorker, type Worker } from '../../examples/sync-worker.js';
-import {
-  credentialsGet,
-  credentialsRefresh,
-  KeyRing,
-  type KeyRingDocument,
-} from '../../src/credentials/index.js';
+import { credentialsGet, credentialsRefresh, KeyRing, type KeyRingDocument } from '../../src/credentials.js';
 import type { ClaimedRun } from '../../src/index.js';
 import { refreshAccessToken, simulatedCrmClient } from '../simulated-crm/client.js';
 

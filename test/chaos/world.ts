@@ -11,7 +11,7 @@ import {
   KeyRing,
   type KeyRingDocument,
   type ProviderCredentials,
-} from '../../src/credentials/index.js';
+} from '../../src/credentials.js';
 import {
   type ConnectionKey,
   connectionRequestSync,

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
-import { KeyRing, keyAlgorithms } from '../../src/credentials/index.js';
+import { KeyRing, keyAlgorithms } from '../../src/credentials.js';
 import { runCli } from '../support/cli.js';
 import { testRingKey } from '../support/credentials.js';
 

@@ -8,7 +8,7 @@ import {
   migrationPlan,
   migrationStatus,
   verify,
-} from '../../src/migrations/index.js';
+} from '../../src/migrations.js';
 import { freshDatabase, useBuiltCli } from './migrations.js';
 
 const cli = useBuiltCli();

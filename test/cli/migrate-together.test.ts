@@ -5,7 +5,7 @@ import { PG_MIGRATE_LOCK_ID, runner } from 'node-pg-migrate';
 import type pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
-import { migrateUp } from '../../src/migrations/index.js';
+import { migrateUp } from '../../src/migrations.js';
 import { catalog } from '../migrations/catalog.js';
 import { migrations } from '../migrations/support.js';
 import { useDatabase } from '../support/database.js';

@@ -3,8 +3,8 @@ import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { migrate, projectPath, withClient } from '../../dev/database.js';
-import { migrateDown, migrateUp, migrationPlan, type OwnConnection } from '../../src/migrations/index.js';
 import { maySucceed, pauseAfter } from '../../src/migrations/transactions.js';
+import { type DedicatedConnection, migrateDown, migrateUp, migrationPlan } from '../../src/migrations.js';
 import { catalog } from '../migrations/catalog.js';
 import { migrations } from '../migrations/support.js';
 import { connect } from '../support/connection.js';
@@ -197,7 +197,7 @@ describe('plan', () => {
       );
 
       const ran: string[] = [];
-      const recorder: OwnConnection = {
+      const recorder: DedicatedConnection = {
         query(text, values) {
           if (!text.trimStart().startsWith('select')) ran.push(text);
           return client.query(text, values);
@@ -261,7 +261,7 @@ describe('from a program', () => {
     const pool = new pg.Pool({ connectionString: await freshDatabase() });
     pool.on('error', () => {});
     // The types refuse it, too.
-    const attempt = migrateUp(pool as unknown as OwnConnection);
+    const attempt = migrateUp(pool as unknown as DedicatedConnection);
     await expect(attempt).rejects.toMatchObject({ code: 'invalid_input' });
     expect((await pool.query("select to_regclass('crm_schema_migrations') as name")).rows).toEqual([
       { name: null },

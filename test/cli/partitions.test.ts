@@ -5,8 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
-import { farewell } from '../../src/farewell.js';
 import { syncFailureList, syncLogRecord } from '../../src/index.js';
+import { dropMarker } from '../../src/partitions/drop-marker.js';
 import { backendPid, insert } from '../migrations/support.js';
 import { type Run, runCli, startCli } from '../support/cli.js';
 import { useDatabase } from '../support/database.js';
@@ -58,7 +58,7 @@ async function leaveDetaching(name: string): Promise<void> {
   await withClient(url, async (user) => {
     await user.query('begin; select from crm_sync_log limit 1');
     await withClient(url, async (client) => {
-      await client.query(`comment on table ${name} is 'Sync events of long ago (UTC). ${farewell}'`);
+      await client.query(`comment on table ${name} is 'Sync events of long ago (UTC). ${dropMarker}'`);
       await client.query("set lock_timeout = '50ms'");
       await expect(
         client.query(`alter table crm_sync_log detach partition ${name} concurrently`),
@@ -382,7 +382,7 @@ describe('partitions drop', () => {
   });
 
   test('touches no table that somebody else detached, copied, or called alike', async () => {
-    const text = `Sync events of long ago (UTC). ${farewell}`;
+    const text = `Sync events of long ago (UTC). ${dropMarker}`;
     // Detached by hand, to be kept.
     await pool.query(`alter table crm_sync_log detach partition ${monthName(-monthsAgo)}`);
     const role = `crm_other_${randomBytes(4).toString('hex')}`;

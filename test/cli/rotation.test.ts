@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { databaseUrl } from '../../dev/database.js';
 import { showProgress } from '../../src/cli/progress.js';
-import { credentialsGet, generateKey, KeyRing } from '../../src/credentials/index.js';
+import { credentialsGet, generateKey, KeyRing } from '../../src/credentials.js';
 import type { ConnectionKey } from '../../src/index.js';
 import { runCli, startCli } from '../support/cli.js';
 import { connect } from '../support/connection.js';

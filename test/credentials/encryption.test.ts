@@ -12,7 +12,7 @@ import {
   keyAlgorithms,
   publicHalf,
   type RingKey,
-} from '../../src/credentials/index.js';
+} from '../../src/credentials.js';
 import { type CredentialsOwner, credentialsAad, providers } from '../../src/index.js';
 import {
   encryptCredentials as encryptByJose,

@@ -12,7 +12,7 @@ import {
   type KeyRingDocument,
   keyAlgorithms,
   publicHalf,
-} from '../../src/credentials/index.js';
+} from '../../src/credentials.js';
 import { testRingKey } from '../support/credentials.js';
 
 const key = testRingKey('key-1');

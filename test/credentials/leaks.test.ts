@@ -21,7 +21,7 @@ import {
   generateKey,
   KeyRing,
   type ProviderCredentials,
-} from '../../src/credentials/index.js';
+} from '../../src/credentials.js';
 import {
   connectionConnect,
   connectionListWithHealth,

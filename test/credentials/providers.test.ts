@@ -2,12 +2,8 @@ import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import type { z } from 'zod';
-import {
-  type Credentials,
-  type CredentialsByProvider,
-  checkCredentials,
-} from '../../src/credentials/index.js';
 import type { schemas } from '../../src/credentials/providers.js';
+import { type Credentials, type CredentialsByProvider, checkCredentials } from '../../src/credentials.js';
 import { type CrmSchemaError, type Provider, providers } from '../../src/index.js';
 import { sampleCredentials } from '../support/credentials.js';
 

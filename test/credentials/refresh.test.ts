@@ -6,7 +6,7 @@ import {
   credentialsRefresh,
   credentialsReplace,
   type KeyRing,
-} from '../../src/credentials/index.js';
+} from '../../src/credentials.js';
 import { connectionDisconnect, connectionGet, connectionSetStatus, type Queryable } from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { testKeyRing } from '../support/credentials.js';

@@ -13,7 +13,7 @@ import {
   KeyRing,
   publicHalf,
   type RingKey,
-} from '../../src/credentials/index.js';
+} from '../../src/credentials.js';
 import { connectionConnect, connectionDisconnect, credentialsAad, type Queryable } from '../../src/index.js';
 import { encryptCredentials, testKeyRing, testRingKey } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';

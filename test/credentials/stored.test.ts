@@ -16,7 +16,7 @@ import {
   type KeyRing,
   type ProviderCredentials,
   type StoredCredentials,
-} from '../../src/credentials/index.js';
+} from '../../src/credentials.js';
 import {
   type ConnectionKey,
   connectionDisconnect,

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 import { generate } from '../../dev/generate.js';
-import { PreparedQuery } from '../../src/prepared-query.js';
 import * as queries from '../../src/queries.js';
+import { PreparedQuery } from '../../src/statements/prepared-query.js';
 import { useDatabase } from '../support/database.js';
 
 const database = useDatabase();

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { FlattenedEncrypt, type FlattenedJWE, GeneralEncrypt, generateKeyPair } from 'jose';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
-import { checkEncryptedCredentials } from '../../src/credentials/jwe.js';
+import { checkEncryptedCredentials } from '../../src/connections/encrypted-credentials.js';
 import {
   type ConnectionStatus,
   connectionStatuses,

@@ -15,7 +15,7 @@ import {
   type LinkOutcome,
   toExternalId,
 } from '../../src/index.js';
-import type { QueryConfig } from '../../src/prepared-query.js';
+import type { QueryConfig } from '../../src/statements/prepared-query.js';
 import { createTenant, useDatabase } from '../support/database.js';
 
 const { pool } = useDatabase();

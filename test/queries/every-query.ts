@@ -25,7 +25,7 @@ import {
   syncRunClaim,
   syncRunFinish,
 } from '../../src/index.js';
-import type { PreparedQuery } from '../../src/prepared-query.js';
+import type { PreparedQuery } from '../../src/statements/prepared-query.js';
 import { connect } from '../support/connection.js';
 import { encryptCredentials } from '../support/credentials.js';
 import { createTenant } from '../support/database.js';

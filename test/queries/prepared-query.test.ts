@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import { type QueryConfig, withNamedStatements } from '../../src/index.js';
-import { PreparedQuery, type QuerySource } from '../../src/prepared-query.js';
+import { PreparedQuery, type QuerySource } from '../../src/statements/prepared-query.js';
 import { useDatabase } from '../support/database.js';
 
 const database = useDatabase();

@@ -3,7 +3,7 @@ import pg from 'pg';
 import ts from 'typescript';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
-import * as credentialsApi from '../../src/credentials/index.js';
+import * as credentialsApi from '../../src/credentials.js';
 import * as rootApi from '../../src/index.js';
 import { type Queryable, withNamedStatements } from '../../src/index.js';
 import { useDatabase } from '../support/database.js';

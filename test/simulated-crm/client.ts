@@ -1,5 +1,5 @@
 import { type Crm, CrmError } from '../../examples/crm.js';
-import type { Credentials, CredentialsByProvider } from '../../src/credentials/index.js';
+import type { Credentials, CredentialsByProvider } from '../../src/credentials.js';
 import type { Provider } from '../../src/index.js';
 import { agentosCrm } from './adapters/agentos.js';
 import { altoCrm } from './adapters/alto.js';

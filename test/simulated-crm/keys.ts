@@ -1,4 +1,4 @@
-import type { Credentials } from '../../src/credentials/index.js';
+import type { Credentials } from '../../src/credentials.js';
 import type { Provider } from '../../src/index.js';
 import { type Random, randomText, randomUuid } from './random.js';
 

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Credentials } from '../../src/credentials/index.js';
+import type { Credentials } from '../../src/credentials.js';
 import type { Provider } from '../../src/index.js';
 import { agentos } from './dialects/agentos.js';
 import { alto } from './dialects/alto.js';

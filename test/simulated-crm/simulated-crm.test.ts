@@ -7,7 +7,7 @@ import {
   type CrmRecord,
   type CrmRecordKey,
 } from '../../examples/crm.js';
-import { checkCredentials } from '../../src/credentials/index.js';
+import { checkCredentials } from '../../src/credentials.js';
 import { type Provider, providers, type Timestamp } from '../../src/index.js';
 import { refreshAccessToken, simulatedCrmClient } from './client.js';
 import { chaoticHabits, type Habits } from './habits.js';

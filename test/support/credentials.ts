@@ -1,10 +1,5 @@
 import { FlattenedEncrypt } from 'jose';
-import {
-  type CredentialsByProvider,
-  generateKey,
-  KeyRing,
-  type RingKey,
-} from '../../src/credentials/index.js';
+import { type CredentialsByProvider, generateKey, KeyRing, type RingKey } from '../../src/credentials.js';
 import {
   type CredentialsOwner,
   credentialsAad,

@@ -2,9 +2,9 @@ import { readdir, readFile } from 'node:fs/promises';
 import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
-import * as credentials from '../../src/credentials/index.js';
+import * as credentials from '../../src/credentials.js';
 import * as crm from '../../src/index.js';
-import * as migrations from '../../src/migrations/index.js';
+import * as migrations from '../../src/migrations.js';
 import { consumerProgram } from '../support/consumer-program.js';
 
 const imports = `

@@ -1,7 +1,6 @@
 import { inspect } from 'node:util';
 import pg from 'pg';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { fromDatabaseError } from '../../src/database-errors.js';
 import {
   CrmSchemaError,
   connectionGet,
@@ -16,6 +15,7 @@ import {
   syncRunClaim,
   withOrganisation,
 } from '../../src/index.js';
+import { fromDatabaseError } from '../../src/statements/database-errors.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
-import type { Difference } from '../../src/verify/index.js';
+import type { Difference } from '../../src/verify/verify.js';
 import { rolledBack } from '../migrations/support.js';
 import { useDatabase } from '../support/database.js';
 import { monthName, monthStart } from '../support/old-log.js';

@@ -1,6 +1,6 @@
 import type pg from 'pg';
-import type { Difference } from '../../src/verify/index.js';
-import { verification, verify } from '../../src/verify/index.js';
+import type { Difference } from '../../src/verify/verify.js';
+import { verification, verify } from '../../src/verify/verify.js';
 
 /** What differs, for a connection of its own. */
 export async function differencesOf(client: pg.ClientBase): Promise<Difference[]> {

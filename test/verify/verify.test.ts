@@ -4,7 +4,7 @@ import pg from 'pg';
 import { describe, expect, inject, onTestFinished, test } from 'vitest';
 import { createHostTables, migrate, withClient } from '../../dev/database.js';
 import { startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
-import { verification, verify } from '../../src/verify/index.js';
+import { verification, verify } from '../../src/verify/verify.js';
 import { catalog } from '../migrations/catalog.js';
 import { rolledBack } from '../migrations/support.js';
 import { useDatabase } from '../support/database.js';

@@ -1,2 +1,0 @@
-/** Ends the comment of a partition that is to go: so its table is known as ours once it is detached. */
-export const farewell = 'To be dropped: crm-schema partitions drop.';
