@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import type { z } from 'zod';
-import type { schemas } from '../../src/credentials/providers.js';
+import type { schemas } from '../../src/credentials/credential-schemas.js';
 import { type Credentials, type CredentialsByProvider, checkCredentials } from '../../src/credentials.js';
 import { type CrmSchemaError, type Provider, providers } from '../../src/index.js';
 import { sampleCredentials } from '../support/credentials.js';
