@@ -7,7 +7,7 @@ import { exitCodes } from './failures.js';
 import { addKeyCommands } from './keys.js';
 import { size } from './options.js';
 import { connections, count, duration, showProgress } from './progress.js';
-import { json, print, say } from './text.js';
+import { json, print, say, wrapped } from './text.js';
 
 /** `crm-schema credentials …` */
 export function credentialsCommand(): Command {
@@ -56,19 +56,18 @@ function report(usages: readonly KeyUsage[]): string {
     `${id.padEnd(width)}  ${standing.padEnd(8)}  ${number.padStart(11)}`;
   const waiting = usages.filter(({ standing, canDecrypt }) => standing !== 'current' && canDecrypt);
   const total = connectionsUnder(waiting);
-  return [
-    row('Key', 'Standing', 'Connections'),
-    ...usages.map((usage) => row(usage.keyId, usage.standing, count(usage.connections))),
+  const idle = waiting.filter((usage) => usage.connections === 0);
+  const advice = [
     ...usages.filter(isNeeded).map(unreadable),
-    ...(total > 0
-      ? [`To re-encrypt ${connections(total)} under the current key: crm-schema credentials rotate`]
-      : []),
-    ...waiting
-      .filter((usage) => usage.connections === 0)
-      .map(
-        (usage) =>
-          `${usage.keyId} protects no connections: make it current with use-key, or drop it with drop-key.`,
-      ),
+    ...(total > 0 ? [`To re-encrypt ${connections(total)}: crm-schema credentials rotate`] : []),
+    ...idle.map(
+      ({ keyId: id }) => `${id} protects no connections: make it current (use-key) or drop it (drop-key).`,
+    ),
+  ];
+  return [
+    row('Key', 'Status', 'Connections'),
+    ...usages.map((usage) => row(usage.keyId, usage.standing, count(usage.connections))),
+    ...advice.flatMap((text) => wrapped(text)),
   ].join('\n');
 }
 

@@ -87,7 +87,7 @@ async function replay(options: ReplayOptions, command: Command): Promise<void> {
   });
   const message =
     replayed === 0
-      ? 'Nothing to replay: no matching record failed in that period, or all are already due.'
+      ? 'Nothing to replay: no matching failures in that period, or all already due.'
       : `${count(replayed)} record${replayed === 1 ? '' : 's'} will be retried: a sync was requested.`;
   await print(options.json ? json({ ...key, replayed }) : message);
 }

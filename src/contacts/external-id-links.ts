@@ -115,7 +115,7 @@ export async function contactExternalIdLink(
     case 'contact_taken':
       throw new CrmSchemaError(
         found.outcome,
-        `The contact already has another external id at this provider: ${found.linkedEntityType} ${found.linkedExternalId}.`,
+        `The contact has another external id at this provider: ${found.linkedEntityType} ${found.linkedExternalId}.`,
       );
     case 'contested':
       throw new CrmSchemaError('mapping_changed', 'Another transaction is changing this mapping: try again.');

@@ -280,7 +280,7 @@ describe('connectionSetStatus', () => {
     [
       'a healthy connection with a reason',
       { status: 'active', reason: 'Fine.' },
-      'reason: an active connection has none.',
+      'reason must be null or omitted if status is active.',
     ],
   ])('refuses %s', async (_, change, message) => {
     const key = await connect(pool, await tenantId());
