@@ -60,9 +60,7 @@ function report(usages: readonly KeyUsage[]): string {
   const advice = [
     ...usages.filter(isNeeded).map(unreadable),
     ...(total > 0 ? [`To re-encrypt ${connections(total)}: crm-schema credentials rotate`] : []),
-    ...idle.map(
-      ({ keyId: id }) => `${id} protects no connections: make it current (use-key) or drop it (drop-key).`,
-    ),
+    ...idle.map(({ keyId: id }) => `${id} protects no connections: run use-key to use it, or drop-key.`),
   ];
   return [
     row('Key', 'Status', 'Connections'),
@@ -75,7 +73,7 @@ function unreadable({ keyId: id, standing, connections: number }: KeyUsage): str
   const reason =
     standing === 'missing'
       ? `key ${id} is not in the key ring`
-      : `the key ring has only the public half of key ${id}`;
+      : `the key ring has only the public half of ${id}`;
   return `${connections(number)} cannot be decrypted: ${reason}.`;
 }
 

@@ -69,7 +69,7 @@ next        current             1
 idle        other               0
 test-key-1  missing             2
 2 connections cannot be decrypted: key test-key-1 is not in the key ring.
-idle protects no connections: make it current (use-key) or drop it (drop-key).
+idle protects no connections: run use-key to use it, or drop-key.
 `,
     });
     const json = await runCli(['credentials', 'status', '--json'], env);
@@ -311,7 +311,7 @@ test('a key ring with only the public half cannot rotate, and status says what i
   expect(await runCli(['credentials', 'status'], env)).toMatchObject({
     code: 3,
     stdout: expect.stringContaining(
-      '2 connections cannot be decrypted: the key ring has only the public half of key next.',
+      '2 connections cannot be decrypted: the key ring has only the public half of next.',
     ),
   });
 });
