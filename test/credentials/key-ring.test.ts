@@ -193,7 +193,7 @@ describe('KeyRing.load', () => {
   });
 
   test.each([
-    ['is not set', {}, 'CRM_SCHEMA_KEYS is not set: it has to hold a key ring'],
+    ['is not set', {}, 'CRM_SCHEMA_KEYS is not set: set it to a key ring'],
     ['is empty', { CRM_SCHEMA_KEYS: ' ' }, 'CRM_SCHEMA_KEYS is not set'],
     [
       'names a missing file',
