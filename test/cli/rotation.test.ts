@@ -311,7 +311,7 @@ test('a key ring with only the public half cannot rotate, and status says what i
   expect(await runCli(['credentials', 'status'], env)).toMatchObject({
     code: 3,
     stdout: expect.stringContaining(
-      '2 connections cannot be decrypted: the key ring has only the public half of next.',
+      '2 connections cannot be decrypted: the key ring has only the public half of\nnext.',
     ),
   });
 });

@@ -171,7 +171,7 @@ describe('credentialsRotate', () => {
     await expectTokens(keys, owners);
   });
 
-  test('does not make a concurrent refresh of a token lose', async () => {
+  test('keeps the version, so a concurrent token refresh succeeds', async () => {
     const [owner] = (await connectMany(1)) as [Owner];
     const keys = await testKeyRing('new');
     const read = await credentialsGet(pool, keys, owner);
