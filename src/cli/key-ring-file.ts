@@ -48,7 +48,7 @@ export async function printRing(document: KeyRingDocument): Promise<void> {
  * @throws CrmSchemaError `invalid_key_ring`, and whatever `change` throws; nothing is changed then
  */
 export async function changeRing(change: (ring: Ring) => KeyRingDocument): Promise<KeyRing> {
-  // First of all, because the value may be a key instead of a path.
+  // Read it before using it as a path: the value may be a key by mistake.
   const found = await openRing();
   const file = keyRingFile(process.env);
   if (file === undefined) {

@@ -34,7 +34,7 @@ export interface ConnectionConnectParams extends ConnectionKey {
   provider: Provider;
   /** Encrypted for this organisation, connection and provider; `credentialsConnect` also encrypts them. */
   credentials: FlattenedJwe;
-  /** When the access token inside expires; null or omitted if it never does or this is unknown. */
+  /** When the access token inside expires; null or omitted if it does not expire or the time is unknown. */
   credentialsExpiresAt?: TimestampInput | null | undefined;
 }
 

@@ -12,7 +12,7 @@ import {
 } from './key-ring-document.js';
 import { type ImportedKey, importKey, type KeyAlgorithm } from './wrapping-keys.js';
 
-/** What may be shown of a wrapping key. */
+/** The details of a wrapping key, without the key itself. */
 export interface KeyInfo {
   /** The key's `kid`. */
   keyId: string;
@@ -93,7 +93,7 @@ export class KeyRing {
     return this.#current.keyId;
   }
 
-  /** What may be shown of each key, in the key ring's order. */
+  /** The details of each key, in the key ring's order. */
   get keys(): KeyInfo[] {
     return [...this.#keys.values()].map(({ keyId, algorithm, decryption }) => ({
       keyId,
@@ -130,11 +130,11 @@ export class KeyRing {
     return decryptJwe(key, jwe);
   }
 
-  /** What may be shown of the key ring: no key. */
+  /** The details of the key ring, without the keys themselves. */
   toJSON(): {
     /** The id of the key that encrypts. */
     current: string;
-    /** What may be shown of each key. */
+    /** The details of each key. */
     keys: KeyInfo[];
   } {
     return { current: this.current, keys: this.keys };

@@ -61,7 +61,7 @@ const firstId = '00000000-0000-0000-0000-000000000000';
  *
  * @param client not in a transaction, because each batch must commit; at READ COMMITTED
  * @throws CrmSchemaError `invalid_input`; `key_cannot_decrypt` if the key ring has only the public half of
- *   the current key: if the private half were lost, so would be all credentials
+ *   the current key, because losing the private half would lose all credentials
  */
 export async function credentialsRotate(
   client: Queryable,
@@ -103,7 +103,7 @@ export async function credentialsRotate(
       return { rotated, failures, lacking, remaining: connectionsUnder(others) };
     }
     const total = rotated + waiting;
-    // A concurrent rotation to another key would otherwise keep both rotations running for ever.
+    // Without a limit, two concurrent rotations to different keys would never end.
     if (maxRotated === Number.POSITIVE_INFINITY) maxRotated = 3 * total + 1000;
     const before = rotated;
     failures = [];

@@ -35,7 +35,8 @@ export interface NewCredentials<P extends Provider> {
   /** In clear text. */
   credentials: Credentials<P>;
   /**
-   * When the access token in these credentials expires; null or omitted if it never does or this is unknown.
+   * When the access token in these credentials expires; null or omitted if it does not expire or the time
+   * is unknown.
    */
   credentialsExpiresAt?: TimestampInput | null | undefined;
 }
