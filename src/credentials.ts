@@ -1,14 +1,16 @@
 /**
- * Credentials that nobody else can read: typed by CRM, encrypted before they leave the process, bound
- * to their connection. The root of the package does without this, and without the libraries it needs.
+ * Encrypted credentials: typed by CRM, encrypted before they leave the process, and bound to their
+ * connection. The root of the package works without this entry point and the libraries it needs.
  *
- * `credentialsConnect` is for a member of `crm_app`, within `withOrganisation`; `credentialsReplace` for that
- * or a member of `crm_worker`; whatever reads credentials, or counts their keys, for the latter alone.
+ * Members of `crm_app` call `credentialsConnect` inside `withOrganisation`. Members of `crm_app`, inside
+ * `withOrganisation`, and of `crm_worker` call `credentialsReplace`. Only members of `crm_worker` may read
+ * credentials, rotate keys or count connections by key.
  *
  * @packageDocumentation
  */
 
 export { type CredentialsOwner, credentialsAad } from './connections/encrypted-credentials.js';
+export { type Credentials, checkCredentials } from './credentials/credential-checks.js';
 export type {
   AgentosCredentials,
   AltoCredentials,
@@ -30,15 +32,7 @@ export {
   credentialsCountByKey,
   type KeyStanding,
   type KeyUsage,
-} from './credentials/key-usage.js';
-export {
-  generateKey,
-  type KeyAlgorithm,
-  keyAlgorithms,
-  publicHalf,
-  type RingKey,
-} from './credentials/keys.js';
-export { type Credentials, checkCredentials } from './credentials/providers.js';
+} from './credentials/keys-in-use.js';
 export { type CredentialsRefreshParams, credentialsRefresh } from './credentials/refresh.js';
 export {
   credentialsRotate,
@@ -59,4 +53,11 @@ export {
   type ReplaceOutcome,
   type StoredCredentials,
   type StoredCredentialsOf,
-} from './credentials/stored.js';
+} from './credentials/stored-credentials.js';
+export {
+  generateKey,
+  type KeyAlgorithm,
+  keyAlgorithms,
+  publicHalf,
+  type RingKey,
+} from './credentials/wrapping-keys.js';

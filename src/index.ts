@@ -12,9 +12,11 @@
 export * from './connections/connections.js';
 export { type CredentialsOwner, credentialsAad } from './connections/encrypted-credentials.js';
 export * from './connections/health.js';
+export * from './connections/sync-schedule.js';
+export * from './contacts/external-id-links.js';
+export * from './contacts/external-id-lookup.js';
+export * from './contacts/external-id-moves.js';
 export { type ExternalRecord, toExternalId } from './contacts/external-records.js';
-export * from './contacts/links.js';
-export * from './contacts/lookup.js';
 export { CrmSchemaError, type CrmSchemaErrorCode, type CrmSchemaErrorCodes } from './errors.js';
 export type { ConnectionKey, RunKey, StreamKey } from './keys.js';
 export {

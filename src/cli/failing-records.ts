@@ -36,33 +36,35 @@ interface ReplayOptions extends FailuresOptions {
 /** `crm-schema failures …` */
 export function failuresCommand(): Command {
   const command = new Command('failures').description(
-    'The records of a connection that fail. Exit code 3 if there is no such connection.',
+    'Lists and replays the failing records of a connection. Exit code 3 if there is no such connection.',
   );
   ofConnection(command.command('list', { isDefault: true }))
-    .description('Counts them by the kind of their error, and shows the newest; also without the word list.')
-    .option('--limit <records>', '1 to 1,000 to show', size, 20)
+    .description(
+      'Counts failing records by kind of error, and shows the newest. This is the default command.',
+    )
+    .option('--limit <records>', 'how many to show, from 1 to 1,000', size, 20)
     .action(list);
   ofConnection(command.command('replay'))
-    .description('Lets all whose last failure was in a time be tried again at once, given-up ones as well.')
-    .requiredOption('--from <time>', 'from then on: 2026-11-16T09:00Z', time)
-    .requiredOption('--before <time>', 'and before then', time)
+    .description('Makes all records that last failed in a period due at once, including those given up on.')
+    .requiredOption('--from <time>', 'start of the period, inclusive: 2026-11-16T09:00Z', time)
+    .requiredOption('--before <time>', 'end of the period, exclusive', time)
     .action(replay);
   return command;
 }
 
 function ofConnection(command: Command): Command {
   return command
-    .requiredOption('--organisation <id>', 'the organisation', uuid)
-    .requiredOption('--connection <id>', 'the connection, whose id health shows', uuid)
-    .addOption(new Option('--kind <kinds...>', 'of these kinds alone').choices(syncErrorKinds))
-    .option('--json', 'prints JSON, for programs');
+    .requiredOption('--organisation <id>', "the organisation's id", uuid)
+    .requiredOption('--connection <id>', "the connection's id, which health shows", uuid)
+    .addOption(new Option('--kind <kinds...>', 'only these kinds of error').choices(syncErrorKinds))
+    .option('--json', 'print JSON, for programs');
 }
 
 async function list(options: ListOptions): Promise<void> {
   const key = { organisationId: options.organisation, connectionId: options.connection };
   const { connection, ...found } = await withDatabase(async (client) => ({
     at: await databaseTime(client),
-    connection: await connectionFound(client, key),
+    connection: await getConnection(client, key),
     ...key,
     counts: await syncFailureCountByKind(client, key),
     failures: await syncFailureList(client, { ...key, kinds: options.kind, limit: options.limit }),
@@ -71,26 +73,26 @@ async function list(options: ListOptions): Promise<void> {
 }
 
 async function replay(options: ReplayOptions, command: Command): Promise<void> {
-  if (options.from >= options.before) command.error('error: --from has to be earlier than --before');
+  if (options.from >= options.before) command.error('error: --from must be earlier than --before');
   const key = { organisationId: options.organisation, connectionId: options.connection };
   const window = { failedFrom: options.from, failedBefore: options.before, kinds: options.kind };
   const limit = 1000;
   const replayed = await withDatabase(async (client) => {
-    await connectionFound(client, key);
+    await getConnection(client, key);
     for (let total = 0; ; ) {
       const page = await syncFailureReplay(client, { ...key, ...window, limit });
       total += page.replayed;
       if (page.replayed < limit) return total;
     }
   });
-  const said =
+  const message =
     replayed === 0
-      ? 'Nothing to replay: no such record failed in that time, or they are due already.'
-      : `${count(replayed)} record${replayed === 1 ? '' : 's'} will be tried again: a sync was asked for.`;
-  await print(options.json ? json({ ...key, replayed }) : said);
+      ? 'Nothing to replay: no matching failures in that period, or all already due.'
+      : `${count(replayed)} record${replayed === 1 ? '' : 's'} will be retried: a sync was requested.`;
+  await print(options.json ? json({ ...key, replayed }) : message);
 }
 
-async function connectionFound(client: Queryable, key: ConnectionKey): Promise<Connection> {
+async function getConnection(client: Queryable, key: ConnectionKey): Promise<Connection> {
   const connection = await connectionGet(client, key);
   if (connection === null) {
     throw new Lacking(`Organisation ${key.organisationId} has no connection ${key.connectionId}.`);
@@ -108,12 +110,12 @@ function report(
     `Connection ${found.connectionId}`,
     `${provider}, ${status}, ${minute(at)} UTC`,
     '',
-    ...(counts.length === 0 ? ['No record fails.'] : countsTable(counts)),
-    ...(counts.length > 0 && failures.length === 0 ? ['', 'None of the kinds asked for.'] : []),
+    ...(counts.length === 0 ? ['No failing records.'] : countsTable(counts)),
+    ...(counts.length > 0 && failures.length === 0 ? ['', 'None of the requested kinds.'] : []),
     ...failures.flatMap((failure) => ['', ...details(failure, at)]),
     ...(failures.length < limit
       ? []
-      : ['', `The newest ${count(limit)}; there may be more: --limit, up to 1000.`]),
+      : ['', `These are the newest ${count(limit)}; there may be more: --limit takes up to 1000.`]),
   ];
 }
 
@@ -135,14 +137,17 @@ function details(failure: SyncFailure, now: Timestamp): string[] {
   return [
     ...wrapped(`${direction} ${entityType} ${recordId}`),
     ...wrapped(`${error.kind}${code}: ${error.message}`, '  '),
-    ...wrapped(standing(failure, now), '  '),
+    ...wrapped(retryState(failure, now), '  '),
   ];
 }
 
-function standing({ attempts, lastFailedAt, nextAttemptAt, gaveUpAt }: SyncFailure, now: Timestamp): string {
+function retryState(
+  { attempts, lastFailedAt, nextAttemptAt, gaveUpAt }: SyncFailure,
+  now: Timestamp,
+): string {
   const tries = `${attempts} attempt${attempts === 1 ? '' : 's'}`;
   if (nextAttemptAt === null) return `${tries}, gave up ${moment(gaveUpAt as Timestamp, now)}`;
-  const tried = attempts === 0 ? 'replayed' : `${tries}, the last ${relative(lastFailedAt, now)}`;
+  const tried = attempts === 0 ? 'replayed' : `${tries}, the latest ${relative(lastFailedAt, now)}`;
   const when = secondsSince(nextAttemptAt, now) < 0 ? 'next' : 'due since';
   return `${tried}, ${when} ${moment(nextAttemptAt, now)}`;
 }

@@ -24,10 +24,10 @@ interface HealthOptions {
 export function healthCommand(): Command {
   return new Command('health')
     .description(
-      'Shows how all connections fare, or those of one organisation. Exit code 3 if the organisation has none.',
+      'Shows the health of all connections, or of one organisation. Exit code 3 if the organisation has none.',
     )
-    .option('--organisation <id>', 'this organisation alone, connection by connection', uuid)
-    .option('--json', 'prints JSON, for programs')
+    .option('--organisation <id>', 'show each connection of this organisation', uuid)
+    .option('--json', 'print JSON, for programs')
     .action((options: HealthOptions) =>
       options.organisation === undefined
         ? fleetHealth(options)
@@ -52,7 +52,7 @@ async function organisationHealth(organisationId: string, options: HealthOptions
     return { at, organisationId, failuresSince, connections };
   });
   if (found.connections.length === 0) {
-    throw new Lacking(`There is no organisation ${organisationId}, or it never connected a CRM.`);
+    throw new Lacking(`Organisation ${organisationId} does not exist, or has never connected a CRM.`);
   }
   await print(options.json ? json(found) : organisationReport(found).join('\n'));
 }
@@ -63,13 +63,13 @@ function fleetReport(found: { at: Timestamp; connections: ConnectionTotal[]; wor
   return [
     `All organisations, ${minute(at)} UTC`,
     '',
-    ...(connections.length === 0 ? ['Nobody is connected to a CRM.'] : totals(connections, at)),
+    ...(connections.length === 0 ? ['No organisation is connected to a CRM.'] : totals(connections, at)),
     '',
     ...table('lr', [
       ['Syncs running', upTo(work.running)],
-      ['Syncs whose worker is gone', upTo(work.expired)],
-      ['Records that fail and are tried again', upTo(work.retriedRecords)],
-      ['Records given up', upTo(work.givenUpRecords)],
+      ['Syncs with an expired lease', upTo(work.expired)],
+      ['Failing records to be retried', upTo(work.retriedRecords)],
+      ['Records given up on', upTo(work.givenUpRecords)],
       ['Contacts waiting to be pushed', upTo(work.waitingChanges)],
     ]),
   ];
@@ -97,6 +97,6 @@ function totals(connections: readonly ConnectionTotal[], now: Timestamp): string
     ]),
     ...(waiting === undefined
       ? []
-      : ['', ...wrapped(`Due for longest: ${waiting.provider}, since ${moment(waiting.nextSyncAt, now)}.`)]),
+      : ['', ...wrapped(`Longest due: ${waiting.provider}, since ${moment(waiting.nextSyncAt, now)}.`)]),
   ];
 }

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { type Command, Option } from 'commander';
-import { credentialsCountByKey } from '../credentials/key-usage.js';
-import { generateKey, type KeyAlgorithm, keyAlgorithms, publicHalf } from '../credentials/keys.js';
+import { credentialsCountByKey } from '../credentials/keys-in-use.js';
+import { generateKey, type KeyAlgorithm, keyAlgorithms, publicHalf } from '../credentials/wrapping-keys.js';
 import { CrmSchemaError } from '../errors.js';
 import { withDatabase } from './database.js';
+import { changeRing, createRingFile, openRing, printRing, type Ring } from './key-ring-file.js';
 import { connections } from './progress.js';
-import { changeRing, create, openRing, printRing, type Ring } from './ring.js';
 import { say } from './text.js';
 
 interface GenerateOptions {
@@ -15,40 +15,40 @@ interface GenerateOptions {
   out?: string;
 }
 
-/** The commands that make key rings and change them. */
+/** Adds the commands that create and change key rings. */
 export function addKeyCommands(command: Command): void {
   command
     .command('generate-key')
-    .description('Makes a key ring with one new key; with --add, adds a new key to the ring there is.')
+    .description('Creates a key ring with one new key. With --add, adds a new key to the existing key ring.')
     .addOption(
-      new Option('--alg <algorithm>', 'symmetric, or with a public half')
+      new Option('--alg <algorithm>', 'how the key encrypts: symmetric, or with a public half')
         .choices(keyAlgorithms)
         .default('A256KW'),
     )
-    .option('--kid <id>', "the id of the key; one with today's date if not given")
-    .option('--add', 'add it to the ring in CRM_SCHEMA_KEYS, where it encrypts nothing before use-key')
+    .option('--kid <id>', "the key's id; defaults to one with today's date")
+    .option('--add', 'add the key to the ring in CRM_SCHEMA_KEYS; it encrypts nothing until use-key')
     .addOption(
       new Option(
         '--out <file>',
-        'write the new ring to a file that only you can read, in place of printing it',
+        'write the new ring to a file that only you can read, instead of printing it',
       ).conflicts('add'),
     )
     .action(generate);
   command
     .command('use-key')
-    .description('Makes a key of the ring the current one, which encrypts from now on.')
-    .argument('<id>', 'the id of the key')
+    .description('Makes a key current: it encrypts from now on.')
+    .argument('<id>', "the key's id")
     .action(useKey);
   command
     .command('drop-key')
-    .description('Takes a key out of the ring. Refuses while connections need it, and says how many.')
-    .argument('<id>', 'the id of the key')
-    .option('--even-if-needed', 'drop it all the same: what it protects cannot be read any more')
+    .description('Removes a key from the key ring. Refuses while connections need it, and says how many.')
+    .argument('<id>', "the key's id")
+    .option('--even-if-needed', 'drop it anyway: what it protects can no longer be decrypted')
     .action(dropKey);
   command
     .command('public-ring')
     .description(
-      'Prints the ring for services that encrypt and cannot decrypt: the public half of the current key.',
+      'Prints a key ring for services that encrypt but cannot decrypt: the public half of the current key.',
     )
     .action(printPublicRing);
 }
@@ -59,17 +59,19 @@ async function generate({ alg, kid, add, out }: GenerateOptions): Promise<void> 
   if (add) {
     const { current } = await changeRing((ring) => {
       if (has(ring, key.kid))
-        throw ringError(`The key ring has a key ${key.kid} already: choose another --kid.`);
+        throw ringError(`The key ring already has a key ${key.kid}: choose another --kid.`);
       return { ...ring.document, current: ring.keys.current, keys: [...ring.document.keys, key] };
     });
-    say(`Added ${key.kid}. ${current} stays current until: use-key ${key.kid}`);
+    say(
+      `Added ${key.kid}. To make it current instead of ${current}: crm-schema credentials use-key ${key.kid}`,
+    );
     return;
   }
   const document = { current: key.kid, keys: [key] };
   if (out === undefined) await printRing(document);
   else {
-    await create(out, document);
-    say(`Made ${out} with the key ${key.kid}.`);
+    await createRingFile(out, document);
+    say(`Created ${out} with key ${key.kid}.`);
   }
 }
 
@@ -78,7 +80,7 @@ async function useKey(id: string): Promise<void> {
     if (!has(ring, id)) throw unknownKey(ring);
     return { ...ring.document, current: id };
   });
-  say(`${id} is current. What is under other keys stays there until: rotate`);
+  say(`${id} is now current. To re-encrypt credentials under other keys: crm-schema credentials rotate`);
 }
 
 async function dropKey(id: string, { evenIfNeeded }: { evenIfNeeded?: boolean }): Promise<void> {
@@ -88,11 +90,11 @@ async function dropKey(id: string, { evenIfNeeded }: { evenIfNeeded?: boolean })
   await changeRing((ring) => {
     if (!has(ring, id)) throw unknownKey(ring);
     if (id === ring.keys.current)
-      throw ringError(`${id} is the current key: make another one current first.`);
+      throw ringError(`${id} is the current key: make another key current first.`);
     if (needed > 0 && !evenIfNeeded) {
       throw new CrmSchemaError(
         'key_still_needed',
-        `${connections(needed)} still under ${id}: rotate first. It was not dropped.`,
+        `${id} was not dropped: ${connections(needed)} still under it. Rotate first.`,
       );
     }
     const others = ring.document.keys.filter(({ kid }) => kid !== id);
@@ -107,7 +109,7 @@ async function printPublicRing(): Promise<void> {
   const half = key && publicHalf(key);
   if (half === undefined) {
     throw ringError(
-      `The current key ${keys.current} is symmetric: who encrypts with it can decrypt. Make one with --alg ECDH-ES+A256KW.`,
+      `The current key ${keys.current} is symmetric: anyone who encrypts with it can also decrypt. Create a key with --alg ECDH-ES+A256KW.`,
     );
   }
   await printRing({ current: keys.current, keys: [half] });
@@ -117,9 +119,11 @@ function has({ document }: Ring, id: string): boolean {
   return document.keys.some(({ kid }) => kid === id);
 }
 
-/** What was asked for is not repeated: it may be a key in the place of its id. */
+/** Does not repeat the argument: it may be a key instead of its id. */
 function unknownKey({ document }: Ring): CrmSchemaError {
-  return ringError(`The key ring has no such key; it has ${document.keys.map(({ kid }) => kid).join(', ')}.`);
+  return ringError(
+    `The key ring has no such key. Its keys are ${document.keys.map(({ kid }) => kid).join(', ')}.`,
+  );
 }
 
 function ringError(message: string): CrmSchemaError {

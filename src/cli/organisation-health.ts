@@ -4,7 +4,7 @@ import { countUpTo } from './progress.js';
 import { table, wrapped } from './text.js';
 import { minute, moment, relative, secondsSince, span } from './times.js';
 
-/** For people: the connections of one organisation at a glance, and below each what is to know about it. */
+/** The report for people: an overview of one organisation's connections, then the details of each. */
 export function organisationReport(found: {
   at: Timestamp;
   organisationId: string;
@@ -16,7 +16,7 @@ export function organisationReport(found: {
   return [
     `Organisation ${organisationId}, ${minute(at)} UTC`,
     '',
-    ...(live.length === 0 ? ['It is connected to no CRM now.'] : overview(live, at)),
+    ...(live.length === 0 ? ['No live connections.'] : overview(live, at)),
     ...live.flatMap((connection) => ['', ...details(connection, at)]),
     ...ended.flatMap((connection) => ['', ...history(connection, at)]),
   ];
@@ -52,12 +52,12 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
     ...(failingSince === null
       ? []
       : lines(
-          `${syncs(failedSyncs)} failed in a row since ${moment(failingSince, now)}${lastSyncError === null ? '.' : `, the last by ${lastSyncError.kind}: ${lastSyncError.message}`}`,
+          `${syncs(failedSyncs)} failed in a row since ${moment(failingSince, now)}${lastSyncError === null ? '.' : `, the last with ${lastSyncError.kind}: ${lastSyncError.message}`}`,
         )),
     ...(failureCount === 0 || lastFailureAt === null || lastError === null
       ? []
       : lines(
-          `Failures logged in 24 h: ${number(failureCount)}, the last ${moment(lastFailureAt, now)}: ${lastError.kind}: ${lastError.message}`,
+          `Failures logged in the last 24 h: ${number(failureCount)}, the latest ${moment(lastFailureAt, now)}: ${lastError.kind}: ${lastError.message}`,
         )),
     ...lines(schedule(connection, now)),
   ];
@@ -67,7 +67,7 @@ function schedule({ runningSince, nextSyncAt }: ConnectionHealth, now: Timestamp
   if (runningSince !== null) return `Syncing since ${moment(runningSince, now)}.`;
   return secondsSince(nextSyncAt, now) < 0
     ? `Next sync ${moment(nextSyncAt, now)}.`
-    : `Due since ${moment(nextSyncAt, now)}, waits for a worker.`;
+    : `Due since ${moment(nextSyncAt, now)}, waiting for a worker.`;
 }
 
 function history(connection: ConnectionHealth, now: Timestamp): string[] {
@@ -84,7 +84,7 @@ function lines(text: string): string[] {
   return wrapped(text, '  ');
 }
 
-/** A cursor ahead of our clock by more than clocks differ is a mistake, and passes what is changed until then. */
+/** A cursor further ahead than clocks can differ is an error: changes made before then will be missed. */
 function lag(seconds: number | null): string {
   if (seconds === null) return '-';
   return seconds < -3600 ? 'ahead!' : span(seconds);

@@ -1,17 +1,17 @@
-/** Says how far a long work is. */
+/** Shows the progress of a long task. */
 export interface Progress {
   update(done: number, total: number): void;
-  /** Ends the line, if one is open. */
+  /** Clears the progress bar, if there is one. */
   end(): void;
 }
 
-/** What is needed of standard error. */
+/** The part of standard error that progress needs. */
 type Stream = Pick<NodeJS.WriteStream, 'write' | 'isTTY' | 'columns'>;
 
 /** Between plain lines, in milliseconds. */
 const interval = 2000;
 
-/** A bar that is drawn anew on a terminal; elsewhere a line now and then, for a log. */
+/** Redraws a bar on a terminal; elsewhere, writes a line every two seconds, for a log. */
 export function showProgress(label: string, stream: Stream = process.stderr): Progress {
   const start = Date.now();
   let lastLineAt = start;
@@ -34,11 +34,11 @@ export function showProgress(label: string, stream: Stream = process.stderr): Pr
 function bar(label: string, done: number, total: number, start: number, columns = 80): string {
   const share = total === 0 ? 1 : done / total;
   const percent = `${Math.floor(share * 100)}`.padStart(3);
-  const words = ` ${percent} %  ${count(done)} of ${count(total)}  ${duration(Date.now() - start)}`;
-  const width = Math.min(columns, 80) - label.length - words.length - 4;
-  if (width < 5) return words.trim();
+  const numbers = ` ${percent} %  ${count(done)} of ${count(total)}  ${duration(Date.now() - start)}`;
+  const width = Math.min(columns, 80) - label.length - numbers.length - 4;
+  if (width < 5) return numbers.trim();
   const full = Math.floor(share * width);
-  return `${label} [${'#'.repeat(full)}${'·'.repeat(width - full)}]${words}`;
+  return `${label} [${'#'.repeat(full)}${'·'.repeat(width - full)}]${numbers}`;
 }
 
 /** `0:12`, from milliseconds. */

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
 
-/** What time it is for the database, by which everything in it goes. */
+/** The database's current time, on which all stored times are based. */
 export async function databaseTime(client: pg.Client): Promise<Timestamp> {
   const { rows } = await client.query('select crm_now() as now');
   return canonicalTimestamp(rows[0].now.toISOString());
@@ -18,12 +18,12 @@ export function minute(at: Timestamp): string {
   return at.slice(0, '2026-11-16T09:05'.length).replace('T', ' ');
 }
 
-/** How many seconds have passed since then; less than 0 if it is still to come. */
+/** The number of seconds since then; negative if it is in the future. */
 export function secondsSince(at: Timestamp, now: Timestamp): number {
   return (Date.parse(now) - Date.parse(at)) / 1000;
 }
 
-/** `45 s`, `3 min`, `5 h` or `12 d`, rounded down: the smallest unit of which there are less than 100. */
+/** `45 s`, `3 min`, `5 h` or `12 d`, rounded down: the smallest unit that gives less than 100. */
 export function span(seconds: number): string {
   const units = [
     [1, 's'],

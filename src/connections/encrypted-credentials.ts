@@ -3,22 +3,23 @@ import { checkConnectionKey } from '../keys.js';
 import type { EncryptedCredentials, Provider } from '../types.js';
 import { checkProvider, describeValue, refuse } from '../validation.js';
 
-/** Which row a set of credentials belongs to. */
+/** The row that a set of credentials belongs to. */
 export interface CredentialsOwner {
-  /** Whose they are: a UUID. */
+  /** The organisation's UUID. */
   organisationId: string;
-  /** Of the connection that they are for: a UUID. */
+  /** The connection's UUID. */
   connectionId: string;
-  /** Which CRM. */
+  /** The CRM. */
   provider: Provider;
 }
 
 /**
- * The additional authenticated data to encrypt credentials with, as bytes. `encryptCredentials` sees to
- * it; for `jose` alone, `new FlattenedEncrypt(plaintext).setAdditionalAuthenticatedData(credentialsAad(owner))`.
+ * Returns the additional authenticated data (AAD) that binds credentials to their row, as bytes.
+ * `encryptCredentials` sets it for you; if you use `jose` directly, call
+ * `new FlattenedEncrypt(plaintext).setAdditionalAuthenticatedData(credentialsAad(owner))`.
  *
- * The database holds a ciphertext's `aad` against the row that it stands in
- * (`crm_credentials_aad`), and decryption compares it again: copied to another row it is refused.
+ * The database compares a ciphertext's `aad` with its row (`crm_credentials_aad`), and decryption compares it
+ * again, so credentials copied to another row are refused.
  *
  * @throws CrmSchemaError `invalid_input`, `unknown_provider`
  */
@@ -30,13 +31,13 @@ export function credentialsAad(owner: CredentialsOwner): Uint8Array {
   return new TextEncoder().encode(`nurturehub-crm:${ids}:${owner.provider}`);
 }
 
-/** The one content encryption: RFC 7518, section 5.3. */
+/** The only content encryption allowed: RFC 7518, section 5.3. */
 export const contentEncryption = 'A256GCM';
 
-/** The id of a key. */
+/** The id of a wrapping key. */
 export const keyIdPattern = /^[\w.:-]{1,200}$/;
 
-/** What each member has to look like besides `header`: as in `crm_credentials_is_jwe`. */
+/** The rule for each member except `header`, as in `crm_credentials_is_jwe`. */
 const members: Record<Exclude<keyof EncryptedCredentials, 'header'>, { pattern: RegExp; longest: number }> = {
   protected: { pattern: /^eyJ[\w-]+$/, longest: 1000 },
   encrypted_key: { pattern: /^[\w-]{22,}$/, longest: 1366 },
@@ -47,10 +48,10 @@ const members: Record<Exclude<keyof EncryptedCredentials, 'header'>, { pattern: 
 };
 
 /**
- * Encrypted credentials, as the database accepts them for this owner, as a plain object.
+ * Checks encrypted credentials as the database does for this owner, and returns them as a plain object.
  *
- * Checked before they are sent, because the server logs a row that it refuses: plaintext that is passed
- * by mistake does not leave the process.
+ * Checks before sending, because the server logs a row that it refuses: plaintext passed by mistake does not
+ * leave the process.
  *
  * @throws CrmSchemaError `malformed_credentials`, naming the member and never its value;
  *   `credentials_bound_elsewhere`; and as {@link credentialsAad} on the owner
@@ -58,23 +59,24 @@ const members: Record<Exclude<keyof EncryptedCredentials, 'header'>, { pattern: 
 export function checkEncryptedCredentials(owner: CredentialsOwner, value: unknown): EncryptedCredentials {
   const aad = Buffer.from(credentialsAad(owner)).toString('base64url');
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    refuse({ field: 'credentials' }, 'has to be a JWE, as an object', 'malformed_credentials');
+    refuse({ field: 'credentials' }, 'must be a JWE, as an object', 'malformed_credentials');
   }
   const { header, ...others } = value as Record<string, unknown>;
   const checked: Record<string, string> = {};
   for (const [member, { pattern, longest }] of Object.entries(members)) {
     const text = others[member];
     delete others[member];
-    if (typeof text !== 'string') malformed(member, 'is missing, or is not text');
+    if (typeof text !== 'string') malformed(member, 'is missing or not text');
     if (text.length > longest) malformed(member, `is longer than ${longest} characters`);
-    if (!pattern.test(text) || !isCanonical(text)) malformed(member, 'is not base64url of the right size');
+    if (!pattern.test(text) || !isCanonical(text))
+      malformed(member, 'is not base64url of the expected length');
     checked[member] = text;
   }
   const [other] = Object.keys(others);
-  if (other !== undefined) malformed(describeValue(other), 'does not belong there');
+  if (other !== undefined) malformed(describeValue(other), 'is not allowed');
   const { kid, ...parameters } = (header ?? {}) as Record<string, unknown>;
   if (typeof kid !== 'string' || !keyIdPattern.test(kid) || Object.keys(parameters).length > 0) {
-    malformed('header', 'has to have kid, 1 to 200 of A-Z a-z 0-9 . _ : -, and nothing else');
+    malformed('header', 'must have only kid, 1 to 200 characters of A-Z a-z 0-9 . _ : -');
   }
   checkProtectedHeader(checked.protected as string);
   if (checked.aad !== aad) {
@@ -86,12 +88,15 @@ export function checkEncryptedCredentials(owner: CredentialsOwner, value: unknow
   return { ...checked, header: { kid } } as EncryptedCredentials;
 }
 
-/** Encrypted credentials, as a query takes JSON. */
-export function jsonParameter({ header, ...members }: EncryptedCredentials) {
+/** Converts encrypted credentials into a query's JSON parameter. */
+export function encryptedCredentialsParameter({ header, ...members }: EncryptedCredentials) {
   return { ...members, header: { ...header } };
 }
 
-/** What a protected header may have: what the key algorithms need. Above all no `zip`, which makes a little a lot. */
+/**
+ * The parameters that the key algorithms need. `zip` is left out because compression allows decompression
+ * bombs.
+ */
 const headerParameters = new Set(['alg', 'enc', 'epk', 'apu', 'apv', 'iv', 'tag']);
 
 function checkProtectedHeader(text: string): void {
@@ -102,14 +107,13 @@ function checkProtectedHeader(text: string): void {
     malformed('protected', 'is not a JSON object in base64url');
   }
   const parameters = header as Record<string, unknown>;
-  if (parameters.enc !== contentEncryption)
-    malformed('protected', `does not say that enc is ${contentEncryption}`);
+  if (parameters.enc !== contentEncryption) malformed('protected', `must have enc ${contentEncryption}`);
   if (Object.keys(parameters).some((name) => !headerParameters.has(name))) {
     malformed('protected', `has parameters other than ${[...headerParameters].join(', ')}`);
   }
 }
 
-/** Whether these characters, and no others, stand for the bytes: the last one may have bits to spare. */
+/** Whether this is the only encoding of these bytes: the last character may have unused bits. */
 function isCanonical(text: string): boolean {
   return Buffer.from(text, 'base64url').toString('base64url') === text;
 }

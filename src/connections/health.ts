@@ -14,98 +14,98 @@ import type {
 import { checkUuid } from '../validation.js';
 import type { Connection } from './connections.js';
 
-/** A connection, how its syncs fare, and what the sync log says. Counts stop at 1,000, which means 1,000 or more. */
+/** A connection with the health of its syncs and its log. Counts stop at 1,000, which means 1,000 or more. */
 export interface ConnectionHealth
   extends Connection,
     Omit<
       queries.ConnectionListWithHealthResult,
       keyof Connection | 'lastEventStatus' | 'lastError' | 'lastSyncOutcome' | 'lastSyncError'
     > {
-  /** When it is due; past, if it waits for a worker. Of no meaning once disconnected. */
+  /** When the connection is due; in the past if it is waiting for a worker. Meaningless once disconnected. */
   nextSyncAt: Timestamp;
-  /** When a sync last came to its end with success. */
+  /** When a sync last finished successfully. */
   lastSuccessAt: Timestamp | null;
-  /** Since when its syncs have been failing; null if the last one succeeded. */
+  /** When its syncs began to fail; null if the last one succeeded. */
   failingSince: Timestamp | null;
-  /** How many syncs have failed in a row. */
+  /** The number of consecutive failed syncs. */
   failedSyncs: number;
   /**
-   * How long ago the point was up to which everything has arrived, in seconds: now less `lastSyncedAt`.
-   * Grows while a CRM has no changes, unless its adapter moves the point on.
+   * How far the cursor lags behind, in seconds: now minus `lastSyncedAt`. Grows while a CRM has no changes,
+   * unless its adapter advances the cursor anyway.
    */
   lagSeconds: number | null;
-  /** How the last sync that is over ended; null if there is none, or it was too long ago to be kept. */
+  /**
+   * The outcome of the last finished sync; null if there is none, or its run is past the retention period.
+   */
   lastSyncOutcome: SyncRunOutcome | null;
-  /** Why, if it failed. */
+  /** The error of that sync, if it failed. */
   lastSyncError: SyncError | null;
-  /** When the sync that is running now began; null if none is. */
+  /** When the running sync started; null if none is running. */
   runningSince: Timestamp | null;
-  /** How many records fail and are tried again. */
+  /** The number of failing records that will be retried. */
   retriedRecords: number;
-  /** How many records were given up: somebody has to mend them. */
+  /** The number of records that sync has given up on, which someone must fix. */
   givenUpRecords: number;
-  /** How many contacts wait to be pushed. */
+  /** The number of outbound changes waiting to be pushed. */
   waitingChanges: number;
-  /** When the latest event was, however it ended; null if there is none. */
+  /** When the latest event occurred, whatever its status; null if there is none. */
   lastEventAt: Timestamp | null;
-  /** How the latest event ended. */
+  /** The status of the latest event. */
   lastEventStatus: SyncStatus | null;
-  /** When the latest failure was, also one that is over, and also before `failuresSince`. */
+  /** When the latest failure occurred, including resolved failures and those before `failuresSince`. */
   lastFailureAt: Timestamp | null;
-  /** Why the latest failure of a record happened; of a sync as a whole, see `lastSyncError`. */
+  /** The last error of a record; for the error of a whole sync, see `lastSyncError`. */
   lastError: SyncError | null;
-  /** How many failures the log has since `failuresSince`. */
+  /** The number of failures in the log since `failuresSince`. */
   failureCount: number;
 }
 
-/** How the live connections to one CRM fare that are in one status. */
+/** The health of the live connections to one CRM that have one status. */
 export interface ConnectionTotal
   extends NarrowedRow<
     queries.ConnectionListTotalsResult,
     { provider: Provider; status: Exclude<ConnectionStatus, 'disconnected'> }
   > {
-  /** How many there are. */
+  /** The number of connections. */
   connections: number;
-  /** How many never had a sync that came to its end. */
+  /** How many have never finished a sync successfully. */
   neverSynced: number;
-  /** How many failed the last time. */
+  /** How many failed their last sync. */
   failing: number;
-  /** How many wait for a worker. */
+  /** How many are due, waiting for a worker. */
   due: number;
-  /** When the one that has waited longest was due, or else the next one will be. */
+  /** When the longest-waiting connection became due; if none is due, when the next one will be. */
   nextSyncAt: Timestamp;
-  /** The longest ago that one of them last succeeded. */
+  /** The oldest of their last successes. */
   oldestSuccessAt: Timestamp | null;
 }
 
-/** What goes on and what waits, everywhere. Counts stop at 10,000, which means 10,000 or more. */
+/** Running and waiting work across all organisations. Counts stop at 10,000, which means 10,000 or more. */
 export interface WorkTotal extends queries.ConnectionTotalWorkResult {
-  /** How many syncs are running. */
+  /** The number of running syncs. */
   running: number;
-  /** How many have stopped without a word and are not closed yet. */
+  /** The number of runs whose lease has expired and that are not closed yet. */
   expired: number;
-  /** How many records fail and are tried again. */
+  /** The number of failing records that will be retried. */
   retriedRecords: number;
-  /** How many records were given up. */
+  /** The number of records that sync has given up on. */
   givenUpRecords: number;
-  /** How many pushes wait. */
+  /** The number of outbound changes waiting. */
   waitingChanges: number;
 }
 
 /**
- * Which CRMs is this organisation connected to, and are they healthy?
- *
- * Every connection it has or had, live ones first, then by provider and newest first, with what runs,
- * waits and fails.
+ * Lists every connection that an organisation has or had, with its running, waiting and failing work: live
+ * connections first, then by provider, newest first.
  *
  * @throws CrmSchemaError `invalid_input`
  */
 export async function connectionListWithHealth(
   client: Queryable,
   params: {
-    /** Whose they are: a UUID. */
+    /** The organisation's UUID. */
     organisationId: string;
-    /** From when failures are counted, up to 1,000 for each connection. */
+    /** Counts failures from this time, up to 1,000 per connection. */
     failuresSince: TimestampInput;
   },
 ): Promise<ConnectionHealth[]> {
@@ -116,7 +116,7 @@ export async function connectionListWithHealth(
 }
 
 /**
- * How the live connections of all organisations fare, by CRM and status, for monitoring.
+ * Summarises the health of all organisations' live connections by CRM and status, for monitoring.
  */
 export async function connectionListTotals(client: Queryable): Promise<ConnectionTotal[]> {
   const rows = await queries.connectionListTotals.run(undefined, client);
@@ -124,7 +124,7 @@ export async function connectionListTotals(client: Queryable): Promise<Connectio
 }
 
 /**
- * What goes on and what waits, over all organisations, for monitoring.
+ * Counts the running and waiting work of all organisations, for monitoring.
  */
 export async function connectionTotalWork(client: Queryable): Promise<WorkTotal> {
   const [row] = await queries.connectionTotalWork.run(undefined, client);

@@ -1,3 +1,4 @@
+import { CrmSchemaError } from '../errors.js';
 import type { Provider } from '../types.js';
 import {
   checkEntityType,
@@ -9,9 +10,9 @@ import {
   refuse,
 } from '../validation.js';
 
-/** A record at a CRM. An external id means something only with its provider and entity type. */
+/** A record at a CRM. An external id is only meaningful with its provider and entity type. */
 export interface ExternalRecord {
-  /** Which CRM. */
+  /** The CRM. */
   provider: Provider;
   /** In the provider's terms, lower snake case: `contact`, `landlord`, `applicant` … */
   entityType: string;
@@ -20,26 +21,45 @@ export interface ExternalRecord {
 }
 
 /**
- * An external id as this schema keeps it: `123` and `"123"` are the same.
+ * Converts a CRM's id to the text that this schema stores: `123` and `"123"` are the same.
  *
- * @throws CrmSchemaError `invalid_input` on a number too large to be exact, a blank or an over-long id
+ * @throws CrmSchemaError `invalid_input` for a number that is not a safe integer, and for a blank or overlong
+ *   id
  */
 export function toExternalId(id: string | number | bigint): string {
   const place = { field: 'externalId' };
-  // A record without an id must not become the record "undefined".
+  // A missing id must not become the id "undefined".
   if (typeof id !== 'string' && typeof id !== 'bigint' && !Number.isSafeInteger(id)) {
-    refuse(place, `has to be text or a whole number that JavaScript holds exactly, not ${describeValue(id)}`);
+    refuse(place, `must be text or a safe integer, not ${describeValue(id)}`);
   }
   const text = String(id);
   checkExternalId(place, text);
   return text;
 }
 
-/** @throws CrmSchemaError naming the field and the element of the batch */
+/**
+ * Checks one record of a batch.
+ *
+ * @throws CrmSchemaError naming the field and the element of the batch
+ */
 export function checkRecord(record: ExternalRecord, rowIndex: number): void {
   const at = (field: string): InputLocation => ({ field, rowIndex });
   checkObject(at('element'), record);
   checkProvider(at('provider'), record.provider);
   checkEntityType(at('entityType'), record.entityType);
   checkExternalId(at('externalId'), record.externalId);
+}
+
+/** Converts records to columns, for `unnest`. */
+export function recordColumns(records: readonly ExternalRecord[]) {
+  return {
+    providers: records.map(({ provider }) => provider),
+    entityTypes: records.map(({ entityType }) => entityType),
+    externalIds: records.map(({ externalId }) => externalId),
+  };
+}
+
+/** The error for a contact that the organisation does not have. */
+export function noSuchContact(contactId: string | undefined, rowIndex: number): CrmSchemaError {
+  return new CrmSchemaError('wrong_tenant', `The organisation has no contact ${contactId}.`, { rowIndex });
 }

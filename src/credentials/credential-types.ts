@@ -2,9 +2,9 @@ import type { Json } from '../types.js';
 
 /** An OAuth client. */
 export interface OAuthClient {
-  /** Its id. */
+  /** The client id. */
   id: string;
-  /** Its secret. */
+  /** The client secret. */
   secret: string;
 }
 
@@ -12,45 +12,45 @@ export interface OAuthClient {
 export interface AgentosCredentials {
   /** Sent as the header `api_key`. */
   apiKey: string;
-  /** The segment of each URL's path that names the agency. */
+  /** The URL path segment that names the agency. */
   shortName: string;
-  /** Narrows the connection to one branch. */
+  /** Limits the connection to one branch. */
   branchOid?: string | undefined;
 }
 
-/** What both of Reapit's grants share. */
+/** Fields shared by both Reapit grants. */
 export interface ReapitCommonCredentials {
-  /** The agency's own OAuth client; without it NurtureHub's. */
+  /** The agency's own OAuth client; defaults to NurtureHub's. */
   client?: OAuthClient | undefined;
-  /** The latest access token: an hour long. */
+  /** The latest access token, valid for one hour. */
   accessToken?: string | undefined;
   /** Sent as the header `api-version`. */
   apiVersion?: string | undefined;
 }
 
-/** Reapit, by the grant for a client alone. */
+/** Reapit with the client credentials grant. */
 export interface ReapitClientCredentials extends ReapitCommonCredentials {
-  /** OAuth's name of it. */
+  /** The OAuth grant type. */
   grant: 'client_credentials';
-  /** Sent as the header `reapit-customer`: which agency; `SBOX` is the sandbox. */
+  /** Sent as the header `reapit-customer`: names the agency; `SBOX` is the sandbox. */
   customer: string;
 }
 
-/** Reapit, by the grant for which a person of the agency has signed in. */
+/** Reapit with the authorization code grant, for which someone at the agency has signed in. */
 export interface ReapitAuthorizationCode extends ReapitCommonCredentials {
-  /** OAuth's name of it. */
+  /** The OAuth grant type. */
   grant: 'authorization_code';
-  /** Single use: each refresh brings another. */
+  /** Single use: each refresh returns a new one. */
   refreshToken: string;
-  /** Sent as the header `reapit-customer`, where it is known. */
+  /** Sent as the header `reapit-customer`, if known. */
   customer?: string | undefined;
 }
 
-/** Alto: which agency, and the client that gets its tokens. */
+/** Alto: the agency, and the OAuth client that gets its tokens. */
 export interface AltoCredentials {
-  /** Sent as the header `AgencyRef`: which agency, as a GUID. */
+  /** Sent as the header `AgencyRef`: the agency's GUID. */
   agencyRef: string;
-  /** The agency's own OAuth client; without it NurtureHub's. */
+  /** The agency's own OAuth client; defaults to NurtureHub's. */
   client?: OAuthClient | undefined;
   /** The latest access token. */
   accessToken?: string | undefined;
@@ -60,49 +60,49 @@ export interface AltoCredentials {
 export interface StreetCredentials {
   /** The application's bearer token, which Street shows once. */
   token: string;
-  /** Whether it belongs to Street's sandbox, which has another base URL; false if not given. */
+  /** Whether the token belongs to Street's sandbox, which has another base URL; defaults to false. */
   sandbox?: boolean | undefined;
 }
 
-/** Loop: an API key, and whatever else. */
+/** Loop: an API key, and any other fields. */
 export interface LoopCredentials {
   /** Sent as the header `x-api-key`. */
   apiKey: string;
-  /** What we do not know. */
+  /** Fields unknown to this package. */
   [field: string]: Json;
 }
 
-/** A CRM of the agency's own that takes a bearer token, and whatever else. */
+/** An agency's own CRM that takes a bearer token, and any other fields. */
 export interface CustomBearerCredentials {
   /** Sends `Authorization: Bearer …`. */
   scheme: 'bearer';
-  /** Where the CRM's API is: https, or http on this very machine. */
+  /** The base URL of the CRM's API: https, or http on loopback. */
   baseUrl: string;
   /** The bearer token. */
   token: string;
-  /** What we do not know. */
+  /** Fields unknown to this package. */
   [field: string]: Json;
 }
 
-/** A CRM of the agency's own that takes a key as a header, and whatever else. */
+/** An agency's own CRM that takes an API key in a header, and any other fields. */
 export interface CustomApiKeyCredentials {
-  /** Sends the key as a header. */
+  /** Sends the API key in a header. */
   scheme: 'api_key';
-  /** Where the CRM's API is: https, or http on this very machine. */
+  /** The base URL of the CRM's API: https, or http on loopback. */
   baseUrl: string;
-  /** The header's name: RFC 9110's token. */
+  /** The header's name: a token as in RFC 9110. */
   header: string;
-  /** The key. */
+  /** The API key. */
   apiKey: string;
-  /** What we do not know. */
+  /** Fields unknown to this package. */
   [field: string]: Json;
 }
 
-/** The credentials of each CRM, decrypted. */
+/** The decrypted credentials of each CRM. */
 export interface CredentialsByProvider {
   /** agentOS. */
   agentos: AgentosCredentials;
-  /** Reapit; to be told apart by `grant`. */
+  /** Reapit, discriminated by `grant`. */
   reapit: ReapitClientCredentials | ReapitAuthorizationCode;
   /** Alto. */
   alto: AltoCredentials;
@@ -110,6 +110,6 @@ export interface CredentialsByProvider {
   street: StreetCredentials;
   /** Loop. */
   loop: LoopCredentials;
-  /** A CRM of the agency's own; to be told apart by `scheme`. */
+  /** An agency's own CRM, discriminated by `scheme`. */
   custom: CustomBearerCredentials | CustomApiKeyCredentials;
 }

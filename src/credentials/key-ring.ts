@@ -1,37 +1,43 @@
 import { type CredentialsOwner, checkEncryptedCredentials } from '../connections/encrypted-credentials.js';
 import { CrmSchemaError } from '../errors.js';
 import type { EncryptedCredentials } from '../types.js';
-import { refuse as refuseInput } from '../validation.js';
-import { checkDocument, type KeyRingDocument, parsed, readKeyRing, refuse } from './key-ring-document.js';
-import { type ImportedKey, importKey, type KeyAlgorithm } from './keys.js';
-import { decryptBy, encryptFor, tryOut } from './sealing.js';
+import { refuse } from '../validation.js';
+import { checkKeyWorks, decryptJwe, encryptJwe } from './jwe.js';
+import {
+  checkDocument,
+  type KeyRingDocument,
+  parseKeyRingJson,
+  readKeyRing,
+  refuseKeyRing,
+} from './key-ring-document.js';
+import { type ImportedKey, importKey, type KeyAlgorithm } from './wrapping-keys.js';
 
-/** What may be told of a key. */
+/** The details of a wrapping key, without the key itself. */
 export interface KeyInfo {
-  /** Its `kid`. */
+  /** The key's `kid`. */
   keyId: string;
-  /** How it protects credentials. */
+  /** How the key protects credentials. */
   algorithm: KeyAlgorithm;
-  /** Whether it is the one that encrypts. */
+  /** Whether this is the key that encrypts. */
   isCurrent: boolean;
-  /** False where the ring has the public half alone. */
+  /** False if the key ring has only the public half. */
   canDecrypt: boolean;
 }
 
 /**
- * Refuses what is no key ring, and shows nothing of it: it may be the keys themselves.
+ * Refuses a value that is not a key ring, without showing it: it may be the keys themselves.
  *
  * @throws CrmSchemaError `invalid_input`
  */
 export function checkKeyRing(keys: KeyRing): void {
-  // Not by its class: another copy of this package may have made it.
+  // No instanceof: the key ring may come from another copy of this package.
   if (typeof keys?.encrypt === 'function' && typeof keys.decrypt === 'function') return;
-  refuseInput({ field: 'keys' }, 'has to be a KeyRing: await KeyRing.load() or KeyRing.parse(…)');
+  refuse({ field: 'keys' }, 'must be a KeyRing: use await KeyRing.load() or KeyRing.parse(…)');
 }
 
 /**
- * The keys that protect credentials: the current one encrypts, all of them decrypt. Never shows a key,
- * however it is printed.
+ * The wrapping keys that protect credentials: the current one encrypts, all of them decrypt. Printing a
+ * key ring never shows a key.
  */
 export class KeyRing {
   readonly #keys: ReadonlyMap<string, ImportedKey>;
@@ -43,9 +49,9 @@ export class KeyRing {
   }
 
   /**
-   * The key ring that `CRM_SCHEMA_KEYS` holds as JSON, or names as a file. Meant for a program's start.
+   * Loads the key ring that `CRM_SCHEMA_KEYS` holds as JSON or names as a file. Call it at program start.
    *
-   * @throws CrmSchemaError `invalid_key_ring`, naming what is wrong and never a value
+   * @throws CrmSchemaError `invalid_key_ring`, naming the problem and never a value
    */
   static async load(
     environment: Readonly<Record<string, string | undefined>> = process.env,
@@ -54,27 +60,29 @@ export class KeyRing {
   }
 
   /**
-   * The key ring of a document, as text or parsed. Each key is tried once, so that one that does not
-   * work is found here and not at first use.
+   * Makes a key ring from a document, as text or parsed. Tries each key once, so a key that does not work
+   * is found here and not at first use.
    *
-   * @throws CrmSchemaError `invalid_key_ring`, naming what is wrong and never a value
+   * @throws CrmSchemaError `invalid_key_ring`, naming the problem and never a value
    */
   static async parse(document: string | KeyRingDocument): Promise<KeyRing> {
-    const { current, keys } = checkDocument(typeof document === 'string' ? parsed(document) : document);
+    const { current, keys } = checkDocument(
+      typeof document === 'string' ? parseKeyRingJson(document) : document,
+    );
     const ring = new Map<string, ImportedKey>();
     for (const [index, jwk] of keys.entries()) {
       const key = await importKey(`keys[${index}]`, jwk);
-      if (ring.has(key.keyId)) refuse(`has two keys with the id ${key.keyId}`);
-      await tryOut(key);
+      if (ring.has(key.keyId)) refuseKeyRing(`has two keys with the id ${key.keyId}`);
+      await checkKeyWorks(key);
       ring.set(key.keyId, key);
     }
     const [only] = ring.values();
     const found = current === undefined && ring.size === 1 ? only : ring.get(current ?? '');
     if (found === undefined) {
-      refuse(
+      refuseKeyRing(
         current === undefined
-          ? 'has several keys: current has to say which one encrypts'
-          : `has no key with the id that current names; it has ${[...ring.keys()].join(', ')}`,
+          ? 'has several keys: current must name the one that encrypts'
+          : `has no key with the id in current; its keys are ${[...ring.keys()].join(', ')}`,
       );
     }
     return new KeyRing(ring, found);
@@ -85,7 +93,7 @@ export class KeyRing {
     return this.#current.keyId;
   }
 
-  /** What may be told of each key, in the ring's order. */
+  /** The details of each key, in the key ring's order. */
   get keys(): KeyInfo[] {
     return [...this.#keys.values()].map(({ keyId, algorithm, decryption }) => ({
       keyId,
@@ -96,17 +104,16 @@ export class KeyRing {
   }
 
   /**
-   * Encrypts bytes for one connection under the current key; `encryptCredentials` is what an
-   * application wants.
+   * Encrypts bytes for one connection under the current key. Applications call `encryptCredentials`.
    *
    * @throws CrmSchemaError as `credentialsAad`
    */
   async encrypt(owner: CredentialsOwner, plaintext: Uint8Array): Promise<EncryptedCredentials> {
-    return encryptFor(owner, plaintext, this.#current);
+    return encryptJwe(owner, plaintext, this.#current);
   }
 
   /**
-   * Decrypts what was encrypted for one connection; `decryptCredentials` is what an application wants.
+   * Decrypts bytes that were encrypted for one connection. Applications call `decryptCredentials`.
    *
    * @throws CrmSchemaError `credentials_bound_elsewhere`, `unknown_key`, `key_cannot_decrypt`,
    *   `credentials_not_authentic`, `malformed_credentials`
@@ -117,17 +124,17 @@ export class KeyRing {
     if (key === undefined) {
       throw new CrmSchemaError(
         'unknown_key',
-        `The credentials are encrypted for the key ${jwe.header.kid}, which the key ring does not have.`,
+        `The credentials are encrypted under key ${jwe.header.kid}, which is not in the key ring.`,
       );
     }
-    return decryptBy(key, jwe);
+    return decryptJwe(key, jwe);
   }
 
-  /** What may be shown of it: no key. */
+  /** The details of the key ring, without the keys themselves. */
   toJSON(): {
     /** The id of the key that encrypts. */
     current: string;
-    /** What may be told of each key. */
+    /** The details of each key. */
     keys: KeyInfo[];
   } {
     return { current: this.current, keys: this.keys };

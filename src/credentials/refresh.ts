@@ -4,42 +4,48 @@ import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
 import type { Provider } from '../types.js';
 import { checkVersion, describeValue, refuse } from '../validation.js';
+import { salvageCredentials } from './credential-checks.js';
 import type { OwnerOf } from './encryption.js';
 import type { KeyRing } from './key-ring.js';
-import { salvageCredentials } from './providers.js';
-import { credentialsGet, credentialsReplace, type NewCredentials, type StoredCredentials } from './stored.js';
+import {
+  credentialsGet,
+  credentialsReplace,
+  type NewCredentials,
+  type StoredCredentials,
+} from './stored-credentials.js';
 
-/** What {@link credentialsRefresh} takes. */
+/** The parameters of {@link credentialsRefresh}. */
 export interface CredentialsRefreshParams<P extends Provider> extends OwnerOf<P> {
-  /** The version that needs refreshing. */
+  /** The version to refresh. */
   credentialsVersion: number;
-  /** Gets the credentials that are stored now, and asks the CRM for new ones. */
+  /** Receives the stored credentials, and asks the CRM for new ones. */
   refresh: (current: StoredCredentials<P>) => Promise<NewCredentials<P>>;
-  /** How long to wait for the other worker, and for the database, in milliseconds: 10,000 if not given. */
+  /** How long to wait for another worker, and for the database, in milliseconds; defaults to 10,000. */
   patience?: number | undefined;
 }
 
 /**
- * Refreshes a token, also where the refresh token is single use and other workers do the same at the
- * same time: one of them wins, and all go on with what it got.
+ * Refreshes a token, even if the refresh token is single use and several workers refresh it at the same
+ * time: one worker wins, and all of them continue with its result.
  *
- * `refresh` gets the credentials that are stored now and asks the CRM for new ones. It is not called if
- * they are of another version than the caller's already. If it throws, perhaps because another worker
- * has just used up the refresh token, that worker's credentials are waited for; so a refusal that is
- * meant takes as long as `patience`. Workers are not kept from asking the CRM at the same time: where it
- * punishes that, hold a lock of yours around the call.
+ * `refresh` receives the stored credentials and asks the CRM for new ones. It is not called if the stored
+ * version already differs from the caller's. If it throws, another worker may have used up the refresh
+ * token, so this function waits up to `patience` for that worker's credentials; a genuine refusal therefore
+ * takes that long. Several workers may ask the CRM at the same time: if it penalises that, hold your own lock
+ * around the call.
  *
- * What `refresh` returns exists nowhere else, so as much of it as possible is kept: fields that do not
- * belong there and optional ones that are wrong are left out, an expiry that is no time is taken for
- * unknown, and a database that cannot be reached is tried again for as long as `patience`.
+ * The result of `refresh` exists nowhere else, so as much of it as possible is stored: unknown fields and
+ * invalid optional ones are dropped, an invalid expiry is stored as unknown, and storing is retried for up
+ * to `patience` while the database cannot be reached.
  *
- * Not for use inside a longer transaction: others could neither see the new credentials nor, if it is
- * rolled back, ever get them again.
+ * Do not call this inside a longer transaction: other workers could not see the new credentials, and a
+ * rollback would lose them for good.
  *
- * @returns the credentials to go on with
- * @throws whatever `refresh` throws, if nobody else has refreshed meanwhile; then the connection may be
- *   marked by `connectionSetStatus` with this version
- * @throws CrmSchemaError `connection_not_live`, `invalid_input`, and as `credentialsGet` and `credentialsReplace`
+ * @returns the credentials to continue with
+ * @throws whatever `refresh` throws, if no other worker has refreshed in the meantime; you may then mark the
+ *   connection with `connectionSetStatus` and this version
+ * @throws CrmSchemaError `connection_not_live`, `invalid_input`, and as `credentialsGet` and
+ *   `credentialsReplace`
  */
 export async function credentialsRefresh<P extends Provider>(
   client: Queryable,
@@ -49,29 +55,29 @@ export async function credentialsRefresh<P extends Provider>(
   const { organisationId, connectionId, provider, credentialsVersion, refresh, patience = 10_000 } = params;
   checkVersion(credentialsVersion);
   if (!Number.isFinite(patience) || patience < 0) {
-    refuse({ field: 'patience' }, `has to be milliseconds from 0, not ${describeValue(patience)}`);
+    refuse({ field: 'patience' }, `must be a number of milliseconds from 0, not ${describeValue(patience)}`);
   }
   const owner = { organisationId, connectionId, provider };
   const stored = async () => (await credentialsGet(client, keys, owner)) ?? notLive();
-  const isOther = (some: StoredCredentials<P>) => some.credentialsVersion !== credentialsVersion;
+  const isOtherVersion = (some: StoredCredentials<P>) => some.credentialsVersion !== credentialsVersion;
 
   const current = await stored();
-  if (isOther(current)) return current;
+  if (isOtherVersion(current)) return current;
   let fresh: NewCredentials<P>;
   try {
     fresh = await refresh(current);
   } catch (error) {
-    const found = await waited(patience, async () => {
-      // Whatever is wrong here, what the CRM said is what matters.
+    const found = await retryUntil(patience, async () => {
+      // Ignore errors here: the CRM's error is the one to report.
       const some = await stored().catch(() => current);
-      return isOther(some) ? some : undefined;
+      return isOtherVersion(some) ? some : undefined;
     });
     if (found === undefined) throw error;
     return found;
   }
-  const replacement = { ...owner, credentialsVersion, ...salvaged(provider, fresh) };
+  const replacement = { ...owner, credentialsVersion, ...salvage(provider, fresh) };
   let failure: unknown;
-  const outcome = await waited(patience, async () => {
+  const outcome = await retryUntil(patience, async () => {
     try {
       return await credentialsReplace(client, keys, replacement);
     } catch (error) {
@@ -81,12 +87,12 @@ export async function credentialsRefresh<P extends Provider>(
     }
   });
   if (outcome === undefined) throw failure;
-  // Ours, or another worker's; ours too if the answer to a first attempt was lost.
+  // Ours or another worker's. If the reply to a first attempt was lost, superseded may mean ours.
   return stored();
 }
 
-/** What can be kept of new credentials that cannot be got again. */
-function salvaged<P extends Provider>(provider: P, fresh: NewCredentials<P>): NewCredentials<P> {
+/** Keeps as much as possible of new credentials, which cannot be fetched again. */
+function salvage<P extends Provider>(provider: P, fresh: NewCredentials<P>): NewCredentials<P> {
   const credentials = salvageCredentials(provider, fresh.credentials);
   const expiresAt = fresh.credentialsExpiresAt ?? null;
   if (expiresAt === null) return { credentials };
@@ -100,8 +106,8 @@ function salvaged<P extends Provider>(provider: P, fresh: NewCredentials<P>): Ne
   }
 }
 
-/** Tries until there is a result, again after 50, 100, 200 … up to 1,000 ms; undefined when time is up. */
-async function waited<Result>(
+/** Retries after 50, 100, 200 … up to 1,000 ms until there is a result; undefined when time is up. */
+async function retryUntil<Result>(
   milliseconds: number,
   attempt: () => Promise<Result | undefined>,
 ): Promise<Result | undefined> {

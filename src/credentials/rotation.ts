@@ -1,72 +1,77 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { checkEncryptedCredentials, jsonParameter } from '../connections/encrypted-credentials.js';
+import {
+  checkEncryptedCredentials,
+  encryptedCredentialsParameter,
+} from '../connections/encrypted-credentials.js';
 import { CrmSchemaError, type CrmSchemaErrorCode } from '../errors.js';
 import * as queries from '../generated/credentials.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import type { Provider } from '../types.js';
 import { checkLimit } from '../validation.js';
 import { checkKeyRing, type KeyRing } from './key-ring.js';
-import { connectionsUnder, credentialsCountByKey, type KeyUsage } from './key-usage.js';
+import { connectionsUnder, credentialsCountByKey, type KeyUsage } from './keys-in-use.js';
 
-/** A connection whose credentials could not be put under the current key. */
+/** A connection whose credentials could not be re-encrypted. */
 export interface RotationFailure {
-  /** Whose it is. */
+  /** The organisation's UUID. */
   organisationId: string;
-  /** The connection. */
+  /** The connection's UUID. */
   connectionId: string;
-  /** The key that they are encrypted for. */
+  /** The key that its credentials are encrypted under. */
   keyId: string;
-  /** What is wrong. */
+  /** The reason. */
   code: CrmSchemaErrorCode;
 }
 
-/** How far a rotation is. */
+/** The progress of a rotation. */
 export interface RotationProgress {
-  /** How many connections' credentials are under the current key by now that were not before. */
+  /** The number of connections re-encrypted under the current key so far. */
   rotated: number;
-  /** How many there are to do, those included. */
+  /** The number of connections to re-encrypt, including those already done. */
   total: number;
 }
 
-/** How a rotation ended. */
+/** The result of a rotation. */
 export interface RotationResult {
-  /** How many connections' credentials are now under the current key that were not before. */
+  /** The number of connections re-encrypted under the current key. */
   rotated: number;
-  /** Those whose key is there and that could not be put under the current one; they are as they were. */
+  /** Connections whose key is in the key ring but that could not be re-encrypted; they are unchanged. */
   failures: RotationFailure[];
-  /** The keys that the ring cannot decrypt with, and how many connections are left under each. */
+  /** Keys that the key ring cannot decrypt with, and the number of connections still under each. */
   lacking: KeyUsage[];
-  /** How many are left under other keys, for whatever reason. */
+  /** The number of connections still under other keys, for any reason. */
   remaining: number;
 }
 
-/** One row of the work list. */
-type Work = queries.CredentialsListByKeyResult;
+/** One connection to re-encrypt. */
+type WorkItem = queries.CredentialsListByKeyResult;
 
-/** A locked row is waited for so often, half a second each, before it is left for the next rotation. */
-const patience = 10;
+/**
+ * How many passes without progress, half a second apart, before locked rows are left for the next rotation.
+ */
+const maxIdlePasses = 10;
 
 const firstId = '00000000-0000-0000-0000-000000000000';
 
 /**
- * Puts the credentials of all organisations under the ring's current key, a batch at a time: one short
- * statement each, which skips rows that somebody has locked and comes back to them. What is inside and
- * its version stay, so nobody who is just replacing credentials notices. However it is interrupted,
- * each connection is under one key or the other, and a new rotation goes on where this one stopped.
+ * Re-encrypts the credentials of all organisations under the key ring's current key, in batches. Each batch
+ * is one short statement, which skips locked rows; later passes return to them. The content and version of
+ * the credentials stay the same, so a concurrent replacement is not disturbed. However a rotation is
+ * interrupted, each connection is wholly under one key, and the next rotation continues from there.
  *
- * @param client not in a transaction, so that each batch commits, and at READ COMMITTED
- * @throws CrmSchemaError `invalid_input`; `key_cannot_decrypt` if the ring has only the public half of
- *   the current key: should the private half be lost, everything would be
+ * @param client not in a transaction, because each batch must commit; at READ COMMITTED
+ * @throws CrmSchemaError `invalid_input`; `key_cannot_decrypt` if the key ring has only the public half of
+ *   the current key, because losing the private half would lose all credentials
  */
 export async function credentialsRotate(
   client: Queryable,
   keys: KeyRing,
   options: {
-    /** How many connections at a time: 1 to 1,000; 100 if not given. */
+    /** Connections per batch: 1 to 1,000; defaults to 100. */
     batchSize?: number | undefined;
     /** Called after each batch. */
     onProgress?: ((progress: RotationProgress) => void) | undefined;
-    /** Stops after the batch that is being written. */
+    /** Stops the rotation after the current batch. */
     signal?: AbortSignal | undefined;
   } = {},
 ): Promise<RotationResult> {
@@ -76,11 +81,11 @@ export async function credentialsRotate(
   if (!keys.keys.some(({ isCurrent, canDecrypt }) => isCurrent && canDecrypt)) {
     throw new CrmSchemaError(
       'key_cannot_decrypt',
-      `The key ring has only the public half of ${keys.current}: rotate with the ring of a service that decrypts.`,
+      `The key ring has only the public half of ${keys.current}: rotate with the key ring of a service that can decrypt.`,
     );
   }
   let rotated = 0;
-  let most = Number.POSITIVE_INFINITY;
+  let maxRotated = Number.POSITIVE_INFINITY;
   let failures: RotationFailure[] = [];
   for (let idlePasses = 0; ; ) {
     const others = (await credentialsCountByKey(client, keys)).filter(
@@ -88,32 +93,37 @@ export async function credentialsRotate(
     );
     const work = others.filter(({ canDecrypt }) => canDecrypt);
     const waiting = connectionsUnder(work);
-    if (waiting === failures.length || idlePasses === patience || rotated >= most || signal?.aborted) {
+    if (
+      waiting === failures.length ||
+      idlePasses === maxIdlePasses ||
+      rotated >= maxRotated ||
+      signal?.aborted
+    ) {
       const lacking = others.filter(({ canDecrypt }) => !canDecrypt);
       return { rotated, failures, lacking, remaining: connectionsUnder(others) };
     }
     const total = rotated + waiting;
-    // A rotation towards another key, at the same time, would otherwise never end, nor would this one.
-    if (most === Number.POSITIVE_INFINITY) most = 3 * total + 1000;
+    // Without a limit, two concurrent rotations to different keys would never end.
+    if (maxRotated === Number.POSITIVE_INFINITY) maxRotated = 3 * total + 1000;
     const before = rotated;
     failures = [];
     for (const { keyId } of work) {
       for await (const batch of batches(client, keyId, batchSize)) {
         if (signal?.aborted) break;
-        rotated += await rewrap(client, keys, keyId, batch, failures);
+        rotated += await reEncrypt(client, keys, keyId, batch, failures);
         onProgress?.({ rotated, total });
       }
     }
     if (rotated > before) idlePasses = 0;
     else if (failures.length < waiting) {
-      // The rest is locked: a busy worker's rows are soon free.
+      // The rest is locked, usually by a worker that will soon release it.
       idlePasses += 1;
       await sleep(500);
     }
   }
 }
 
-async function* batches(client: Queryable, keyId: string, limit: number): AsyncGenerator<Work[]> {
+async function* batches(client: Queryable, keyId: string, limit: number): AsyncGenerator<WorkItem[]> {
   let after = { organisationId: firstId, connectionId: firstId };
   for (;;) {
     const batch = await queries.credentialsListByKey.run(
@@ -128,16 +138,16 @@ async function* batches(client: Queryable, keyId: string, limit: number): AsyncG
 }
 
 /**
- * Puts one batch under the current key.
+ * Re-encrypts one batch under the current key.
  *
- * @param failures takes what cannot be decrypted
- * @returns how many rows were changed: those still as they had been read, and not locked
+ * @param failures collects the connections that cannot be decrypted
+ * @returns the number of rows changed: those unchanged since they were read, and not locked
  */
-async function rewrap(
+async function reEncrypt(
   client: Queryable,
   keys: KeyRing,
   keyId: string,
-  batch: readonly Work[],
+  batch: readonly WorkItem[],
   failures: RotationFailure[],
 ): Promise<number> {
   const attempts = await Promise.all(
@@ -146,8 +156,8 @@ async function rewrap(
       const owner = { organisationId, connectionId, provider: row.provider as Provider };
       try {
         const jwe = await keys.encrypt(owner, await keys.decrypt(owner, row.credentials));
-        // One row that the database refuses must not stop the others.
-        return { row, credentials: jsonParameter(checkEncryptedCredentials(owner, jwe)) };
+        // Checked here, because one row that the database refuses would fail the whole batch.
+        return { row, credentials: encryptedCredentialsParameter(checkEncryptedCredentials(owner, jwe)) };
       } catch (error) {
         if (!(error instanceof CrmSchemaError)) throw error;
         failures.push({ organisationId, connectionId, keyId, code: error.code });
@@ -155,15 +165,15 @@ async function rewrap(
       }
     }),
   );
-  const rewrapped = attempts.flat();
-  if (rewrapped.length === 0) return 0;
+  const reEncrypted = attempts.flat();
+  if (reEncrypted.length === 0) return 0;
   const stored = await queries.credentialsRewrap.run(
     {
       keyId,
-      organisationIds: rewrapped.map(({ row }) => row.organisationId),
-      connectionIds: rewrapped.map(({ row }) => row.connectionId),
-      credentialsVersions: rewrapped.map(({ row }) => row.credentialsVersion),
-      credentials: rewrapped.map(({ credentials }) => credentials),
+      organisationIds: reEncrypted.map(({ row }) => row.organisationId),
+      connectionIds: reEncrypted.map(({ row }) => row.connectionId),
+      credentialsVersions: reEncrypted.map(({ row }) => row.credentialsVersion),
+      credentials: reEncrypted.map(({ credentials }) => credentials),
     },
     client,
   );

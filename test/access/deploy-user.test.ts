@@ -8,13 +8,13 @@ import { migrations } from '../migrations/support.js';
 import { connect } from '../support/connection.js';
 import { createTenant } from '../support/database.js';
 
-// Roles belong to the cluster, so this needs one of its own, in which nobody has made them.
+// Roles belong to the cluster, so these tests need their own cluster, without the roles.
 let server: EmbeddedPostgres;
 let admin: pg.Pool;
 beforeAll(async () => {
   server = await startEmbeddedPostgres(process.env.TEST_POSTGRES_VERSION);
   admin = new pg.Pool({ connectionString: server.url });
-  // Stopping the server may end a connection that is just closing.
+  // Stopping the server may terminate a connection that is closing.
   admin.on('error', () => {});
   await admin.query("create role deployer login nosuperuser nocreaterole password 'test'");
 });
@@ -23,15 +23,15 @@ afterAll(async () => {
   await server.stop();
 });
 
-const ours = ['crm_app', 'crm_reader', 'crm_worker'];
+const groupRoles = ['crm_app', 'crm_reader', 'crm_worker'];
 const databases: string[] = [];
 afterEach(async () => {
   for (const name of databases.splice(0)) await admin.query(`drop database ${name} with (force)`);
-  for (const role of ours) await admin.query(`drop role if exists ${role}`);
+  for (const role of groupRoles) await admin.query(`drop role if exists ${role}`);
   await admin.query('alter role deployer nocreaterole');
 });
 
-/** A database of the deploy user's, with the host tables. */
+/** Creates a database that the deploy user owns, with the host tables. */
 async function createDatabase(name: string): Promise<string> {
   databases.push(name);
   await admin.query(`create database ${name} owner deployer`);
@@ -46,11 +46,11 @@ async function rolesFound(): Promise<unknown[]> {
   const { rows } = await admin.query(
     `select rolname as name, rolcanlogin, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb
      from pg_roles where rolname = any($1) order by 1`,
-    [ours],
+    [groupRoles],
   );
   return rows;
 }
-const plain = ours.map((name) => ({
+const plain = groupRoles.map((name) => ({
   name,
   rolcanlogin: false,
   rolsuper: false,
@@ -59,7 +59,7 @@ const plain = ours.map((name) => ({
   rolcreatedb: false,
 }));
 
-test('a deploy user who may not create roles is told what a DBA has to run, and nothing is changed', async () => {
+test('up by a deploy user who may not create roles changes nothing and says what a DBA must run', async () => {
   await withClient(await createDatabase('refused'), async (client) => {
     const before = await catalog(client);
     const refusal = await migrate(client).then(
@@ -78,7 +78,7 @@ test('a deploy user who may not create roles is told what a DBA has to run, and 
   });
 });
 
-test('without being a superuser, it migrates up and down, makes months, and the members get to work', async () => {
+test('a deploy user with CREATEROLE migrates up and down and makes partitions, and members can work', async () => {
   await admin.query('alter role deployer createrole');
   const url = await createDatabase('whole');
   await withClient(url, async (client) => {
@@ -108,7 +108,7 @@ test('without being a superuser, it migrates up and down, makes months, and the 
   });
 });
 
-test('many databases of a cluster are migrated at once, whoever is first to make the roles', async () => {
+test('concurrent migrations of several databases in a cluster all succeed, whichever creates the roles', async () => {
   await admin.query('alter role deployer createrole');
   const urls: string[] = [];
   for (let count = 1; count <= 8; count += 1) urls.push(await createDatabase(`many_${count}`));
@@ -116,7 +116,7 @@ test('many databases of a cluster are migrated at once, whoever is first to make
   expect(await rolesFound()).toEqual(plain);
 });
 
-test.each(['superuser', 'bypassrls'])('a role that is there with %s is refused', async (attribute) => {
+test.each(['superuser', 'bypassrls'])('up refuses an existing role with %s', async (attribute) => {
   await admin.query(`create role crm_app nologin; create role crm_worker nologin ${attribute}`);
   await admin.query('alter role deployer createrole');
   await withClient(await createDatabase('mighty'), async (client) => {
@@ -128,19 +128,19 @@ test.each(['superuser', 'bypassrls'])('a role that is there with %s is refused',
   });
 });
 
-test('in a schema of its own, the roles may use it', async () => {
+test('up grants usage of a schema other than public to the roles', async () => {
   await admin.query('alter role deployer createrole');
   await withClient(await createDatabase('own_schema'), async (client) => {
     await client.query('create schema crm; set search_path = crm, public');
     await migrate(client, 'up', undefined, ['crm', 'public']);
-    for (const role of ours) {
+    for (const role of groupRoles) {
       const { rows } = await client.query("select has_schema_privilege($1, 'crm', 'usage') as may", [role]);
       expect(rows).toEqual([{ may: true }]);
     }
   });
 });
 
-test('what default privileges would give to others, no partition has', async () => {
+test('partitions have none of the privileges that default privileges give to others', async () => {
   await admin.query('alter role deployer createrole');
   await admin.query('create role everybody nologin');
   try {
@@ -164,7 +164,7 @@ test('what default privileges would give to others, no partition has', async () 
   }
 });
 
-test("where functions are not everybody's to run, the roles may run the same as elsewhere", async () => {
+test('the roles may execute the same functions if default privileges revoke execute from public', async () => {
   await admin.query('alter role deployer createrole');
   const runnable = async (client: pg.ClientBase) => {
     const { rows } = await client.query(
@@ -173,7 +173,7 @@ test("where functions are not everybody's to run, the roles may run the same as 
        join pg_roles on rolname = any($1) and has_function_privilege(pg_roles.oid, pg_proc.oid, 'execute')
        where pronamespace = 'public'::regnamespace and prorettype <> 'trigger'::regtype
        order by 1, 2`,
-      [ours],
+      [groupRoles],
     );
     return rows;
   };
@@ -192,7 +192,7 @@ test("where functions are not everybody's to run, the roles may run the same as 
   });
 });
 
-test('run by somebody else than before, it leaves everything to the owner of the log', async () => {
+test('up by another user than before leaves the owner of the log owning everything', async () => {
   const url = await createDatabase('handed_over');
   await withClient(url, (client) => migrate(client, 'up', 9));
   await withClient(databaseUrl(server.url, 'handed_over'), (client) => migrate(client));
@@ -210,7 +210,7 @@ test('run by somebody else than before, it leaves everything to the owner of the
   });
 });
 
-test("where the schema is somebody else's, it says what its owner has to run, and goes on after that", async () => {
+test("up in another user's schema says what its owner must run, and then succeeds", async () => {
   await admin.query('alter role deployer createrole');
   const url = await createDatabase('lodger');
   await withClient(databaseUrl(server.url, 'lodger'), (client) =>
@@ -235,27 +235,27 @@ test("where the schema is somebody else's, it says what its owner has to run, an
 });
 
 test.each([
-  ['itself', 'grant crm_worker to crm_app'],
-  ['by way of another', 'create role between nologin; grant crm_worker to between; grant between to crm_app'],
-  ['of the owner', 'grant deployer to crm_app'],
-])(
-  'refuses one of the roles as a member of another, %s, which would undo what keeps them apart',
-  async (_, entangle) => {
-    await admin.query(`create role crm_worker nologin; create role crm_app nologin; ${entangle}`);
-    await admin.query('alter role deployer createrole');
-    await withClient(await createDatabase('entangled'), async (client) => {
-      await expect(migrate(client)).rejects.toMatchObject({
-        code: 'CRM01',
-        message: expect.stringMatching(
-          /^crm_app is a member of (crm_worker|deployer), itself or by way of another role$/,
-        ),
-      });
+  ['directly', 'grant crm_worker to crm_app'],
+  [
+    'through another role',
+    'create role between nologin; grant crm_worker to between; grant between to crm_app',
+  ],
+  ['as a member of the owner', 'grant deployer to crm_app'],
+])('up refuses roles that are members of each other or of the owner: %s', async (_, entangle) => {
+  await admin.query(`create role crm_worker nologin; create role crm_app nologin; ${entangle}`);
+  await admin.query('alter role deployer createrole');
+  await withClient(await createDatabase('entangled'), async (client) => {
+    await expect(migrate(client)).rejects.toMatchObject({
+      code: 'CRM01',
+      message: expect.stringMatching(
+        /^crm_app is a member of (crm_worker|deployer), itself or by way of another role$/,
+      ),
     });
-    await admin.query('drop role if exists between');
-  },
-);
+  });
+  await admin.query('drop role if exists between');
+});
 
-test('refuses a schema in which everybody may create, as those of before PostgreSQL 15', async () => {
+test('up refuses a schema in which everybody may create, as by default before PostgreSQL 15', async () => {
   await admin.query('alter role deployer createrole');
   const url = await createDatabase('open');
   await withClient(databaseUrl(server.url, 'open'), async (dba) => {
@@ -273,7 +273,7 @@ test('refuses a schema in which everybody may create, as those of before Postgre
   });
 });
 
-test('takes away what was granted on a single month, passed on or not', async () => {
+test('up revokes what was granted on a single partition, including grants passed on', async () => {
   await admin.query('alter role deployer createrole');
   const url = await createDatabase('months');
   await admin.query('create role first nologin; create role second nologin');
@@ -302,20 +302,17 @@ test.each([
   [10, 'up'],
   [10, 'down'],
   [11, 'up'],
-] as const)(
-  'refuses to put what is new in %i (%s) into another schema than the tables',
-  async (position, half) => {
-    await admin.query('alter role deployer createrole');
-    await withClient(await createDatabase('astray'), async (client) => {
-      await migrate(client, 'up', half === 'up' ? position - 1 : position);
-      await client.query('create schema other');
-      for (const path of ['other, public', 'other', 'nowhere']) {
-        await client.query(`set search_path = ${path}`);
-        await expect(client.query(migrations[position - 1]?.[half] ?? ''), path).rejects.toMatchObject({
-          code: 'CRM01',
-          hint: expect.stringMatching(/^Let search_path begin with the schema of crm_\w+, as it did/),
-        });
-      }
-    });
-  },
-);
+] as const)('migration %i (%s) refuses a schema other than that of the tables', async (position, half) => {
+  await admin.query('alter role deployer createrole');
+  await withClient(await createDatabase('astray'), async (client) => {
+    await migrate(client, 'up', half === 'up' ? position - 1 : position);
+    await client.query('create schema other');
+    for (const path of ['other, public', 'other', 'nowhere']) {
+      await client.query(`set search_path = ${path}`);
+      await expect(client.query(migrations[position - 1]?.[half] ?? ''), path).rejects.toMatchObject({
+        code: 'CRM01',
+        hint: expect.stringMatching(/^Let search_path begin with the schema of crm_\w+, as it did/),
+      });
+    }
+  });
+});

@@ -7,7 +7,7 @@ import { useMember } from '../support/roles.js';
 
 const database = useDatabase();
 const { pool } = database;
-/** One connection, so that whoever comes next gets the one that was used last. */
+/** With one connection, so the next user gets the one that was used last. */
 const app = useMember(database, 'crm_app', 1);
 
 let ours: string;
@@ -19,20 +19,20 @@ beforeAll(async () => {
   await connect(pool, theirs, 'reapit');
 });
 
-/** The organisations whose connections a client sees. */
+/** The organisations whose rows a client sees in crm_connections. */
 async function visible(client: pg.Pool | pg.ClientBase): Promise<string[]> {
   const { rows } = await client.query('select organisation_id as id from crm_connections');
   return rows.map(({ id }) => id);
 }
 
-/** Expects a client to be usable, with no organisation set. */
+/** Expects a working client without an organisation set. */
 async function expectClean(client: pg.Pool | pg.ClientBase = app): Promise<void> {
   await expect(visible(client)).rejects.toMatchObject({ code: 'CRM05' });
   await expect(client.query('select crm_organisation_id()')).rejects.toMatchObject({ code: 'CRM05' });
 }
 
 describe('organisationSet', () => {
-  test('lasts to the end of the transaction, whichever way it ends', async () => {
+  test('lasts until the transaction is committed or rolled back', async () => {
     const client = await app.connect();
     try {
       for (const end of ['commit', 'rollback']) {
@@ -52,7 +52,7 @@ describe('organisationSet', () => {
     await expectClean();
   });
 
-  test('changes nothing for the owner, whom no policy holds', async () => {
+  test('changes nothing for the owner, to whom no policy applies', async () => {
     await withOrganisation(pool, ours, async (client) => {
       expect((await visible(client)).sort()).toEqual([ours, theirs].sort());
     });
@@ -66,7 +66,7 @@ describe('organisationSet', () => {
 });
 
 describe('withOrganisation', () => {
-  test('shows one organisation, commits, and returns what the work returns', async () => {
+  test('sees one organisation, commits, and returns the result of the work', async () => {
     const found = await withOrganisation(app, ours, async (client) => {
       expect(await connectionGetLive(client, { organisationId: theirs, provider: 'reapit' })).toBeNull();
       await client.query("update crm_connections set status = 'error', status_reason = 'No answer.'");
@@ -80,13 +80,14 @@ describe('withOrganisation', () => {
     await expectClean();
   });
 
-  test('takes a pool, and no client', async () => {
+  test('refuses a client instead of a pool', async () => {
     const lent = await app.connect();
     const own = new pg.Client(app.options);
     for (const wrong of [lent, own, undefined, null, {}]) {
       await expect(withOrganisation(wrong as never, ours, () => expect.unreachable())).rejects.toMatchObject({
         code: 'invalid_input',
-        message: 'pool has to be a pool, new pg.Pool(…), and not a client: the transaction gets its own.',
+        message:
+          'pool must be a pool, new pg.Pool(…), not a client: the transaction checks out its own client.',
       });
     }
     lent.release();
@@ -96,7 +97,7 @@ describe('withOrganisation', () => {
     await expectClean();
   });
 
-  test('undoes everything if the work throws, and throws the same', async () => {
+  test('rolls back if the work throws, and rethrows its error', async () => {
     const reason = new Error('changed my mind');
     await expect(
       withOrganisation(app, ours, async (client) => {
@@ -109,7 +110,7 @@ describe('withOrganisation', () => {
     await expectClean();
   });
 
-  test('does not pass off as committed what the server has undone', async () => {
+  test('throws if a statement failed, even if the work caught its error', async () => {
     await expect(
       withOrganisation(app, ours, async (client) => {
         await client.query('select 1 / 0').catch(() => {});
@@ -117,7 +118,7 @@ describe('withOrganisation', () => {
     ).rejects.toMatchObject({
       name: 'CrmSchemaError',
       code: 'transaction_undone',
-      message: 'The transaction was undone, because a statement in it had failed.',
+      message: 'The transaction was rolled back because a statement in it failed.',
     });
     await expectClean();
   });
@@ -125,10 +126,10 @@ describe('withOrganisation', () => {
   test.each([
     ['commits', 'commit'],
     ['rolls back', 'rollback'],
-    ['begins anew', 'commit; begin'],
+    ['begins another transaction', 'commit; begin'],
     ['sets another organisation', () => `select crm_set_organisation('${theirs}')`],
-    ['sets none', 'reset crm_schema.organisation_id'],
-  ])('notices work that %s by itself, and undoes what it has not committed', async (_, statement) => {
+    ['resets the organisation', 'reset crm_schema.organisation_id'],
+  ])('throws if the work %s, and rolls back what is uncommitted', async (_, statement) => {
     await expect(
       withOrganisation(app, ours, async (client) => {
         await client.query(typeof statement === 'string' ? statement : statement());
@@ -137,7 +138,7 @@ describe('withOrganisation', () => {
     await expectClean();
   });
 
-  test('lets the work set savepoints, and go back to them', async () => {
+  test('lets the work use savepoints', async () => {
     const found = await withOrganisation(app, ours.toUpperCase(), async (client) => {
       await client.query('savepoint here');
       await client.query('select 1 / 0').catch(() => {});
@@ -148,7 +149,7 @@ describe('withOrganisation', () => {
   });
 
   test.each(['commits', 'rolls back'])(
-    'takes back what somebody set for the whole session, when it %s',
+    'resets an organisation set for the whole session when it %s',
     async (end) => {
       await app.query(`set crm_schema.organisation_id = '${theirs}'`);
       expect(await visible(app)).toEqual([theirs]);
@@ -160,7 +161,7 @@ describe('withOrganisation', () => {
     },
   );
 
-  test('lets nothing run on in the transaction of whoever comes next', async () => {
+  test('refuses a late query, which would run in the next transaction', async () => {
     let straggler: Promise<unknown> = Promise.resolve();
     const failure = new Error('the other half failed');
     await expect(
@@ -174,12 +175,12 @@ describe('withOrganisation', () => {
       await client.query('select pg_sleep(0.3)');
     });
     await expect(straggler).rejects.toThrow(
-      'The transaction is over: await each query within withOrganisation.',
+      'The transaction is over: await each query inside withOrganisation.',
     );
     await expectClean();
   });
 
-  test('lends no way around that: neither a method taken from the client, nor what chaining returns', async () => {
+  test('refuses late queries also by a method read earlier, and by a client that a method returned', async () => {
     let query: pg.ClientBase['query'] | undefined;
     let chained: pg.PoolClient | undefined;
     await withOrganisation(app, ours, async (client) => {
@@ -187,24 +188,24 @@ describe('withOrganisation', () => {
       chained = client.on('notice', () => {});
     });
     await withOrganisation(app, theirs, async () => {
-      const over = 'The transaction is over: await each query within withOrganisation.';
+      const over = 'The transaction is over: await each query inside withOrganisation.';
       expect(() => query?.('select 1')).toThrow(over);
       expect(() => chained?.query('select 1')).toThrow(over);
-      expect(() => chained?.release()).toThrow('withOrganisation gives the client back by itself.');
+      expect(() => chained?.release()).toThrow('withOrganisation releases the client itself.');
     });
   });
 
-  test('keeps the client until the work is over, whatever the work does', async () => {
+  test('does not let the work release the client', async () => {
     let next: Promise<void> | undefined;
     await withOrganisation(app, ours, async (client) => {
-      expect(() => client.release()).toThrow('withOrganisation gives the client back by itself.');
+      expect(() => client.release()).toThrow('withOrganisation releases the client itself.');
       next = expectClean();
       expect(await visible(client)).toEqual([ours]);
     });
     await next;
   });
 
-  test('does not give a lost connection back to the pool, nor end the process', async () => {
+  test('keeps a lost connection out of the pool, and does not crash the process', async () => {
     await expect(
       withOrganisation(app, ours, async (client) => {
         const { rows } = await client.query('select pg_backend_pid() as pid');
@@ -216,7 +217,7 @@ describe('withOrganisation', () => {
     await expectClean();
   });
 
-  test('keeps apart a hundred transactions of two organisations on three connections', async () => {
+  test('isolates a hundred transactions of two organisations on three connections', async () => {
     const busy = new pg.Pool({ ...app.options, max: 3 });
     busy.on('error', () => {});
     const found = await Promise.all(
@@ -232,7 +233,7 @@ describe('withOrganisation', () => {
     for (const [organisationId, seen] of found) expect(seen).toEqual([organisationId]);
   });
 
-  test('refuses what is no UUID before it takes a connection', async () => {
+  test('refuses an invalid UUID before it takes a connection', async () => {
     await expect(withOrganisation(app, 'x', async () => {})).rejects.toMatchObject({ code: 'invalid_input' });
   });
 });

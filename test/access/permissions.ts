@@ -1,7 +1,7 @@
 import { type QueryName, queryNames } from '../queries/every-query.js';
 import type { GroupRole } from '../support/roles.js';
 
-/** The queries that a role which may write may not run, because it lacks a privilege. */
+/** The queries for which a role that may write has no privilege. */
 const deniedToWriters: Record<Exclude<GroupRole, 'crm_reader'>, QueryName[]> = {
   crm_app: [
     'connectionGetCredentials',
@@ -14,8 +14,8 @@ const deniedToWriters: Record<Exclude<GroupRole, 'crm_reader'>, QueryName[]> = {
   crm_worker: ['connectionConnect'],
 };
 
-/** The queries that only read, without a lock and without credentials. */
-export const reading: QueryName[] = [
+/** The queries that only read, without locks and without credentials. */
+export const readOnly: QueryName[] = [
   'connectionGet',
   'connectionGetLive',
   'connectionListTotals',
@@ -38,5 +38,5 @@ export const reading: QueryName[] = [
 /** The queries that a role may not run. */
 export const denied: Record<GroupRole, QueryName[]> = {
   ...deniedToWriters,
-  crm_reader: queryNames.filter((name) => !reading.includes(name)),
+  crm_reader: queryNames.filter((name) => !readOnly.includes(name)),
 };

@@ -4,7 +4,7 @@ import { organisationSet, withNamedStatements } from '../../src/index.js';
 import { createSamples, type QueryName, queries, queryNames, type Samples } from '../queries/every-query.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { type GroupRole, useMember } from '../support/roles.js';
-import { denied, reading } from './permissions.js';
+import { denied, readOnly } from './permissions.js';
 
 const database = useDatabase();
 const { pool } = database;
@@ -13,25 +13,25 @@ const members = {
   crm_worker: useMember(database, 'crm_worker'),
   crm_reader: useMember(database, 'crm_reader'),
 };
-const stranger = useMember(database);
+const nobody = useMember(database);
 
-/** What each role may do with each table; nobody else may do anything. */
+/** The privileges of each role on each table; nobody else has any. */
 const privileges: Record<string, Record<GroupRole, string>> = {
   crm_connections: { crm_app: 'insert', crm_worker: 'select', crm_reader: '' },
   crm_sync_log: { crm_app: 'insert select', crm_worker: 'insert select', crm_reader: 'select' },
   crm_sync_runs: {
-    // And UPDATE of some columns.
+    // And update on some columns.
     crm_app: 'select',
     crm_worker: 'delete insert select update',
     crm_reader: 'select',
   },
-  crm_sync_cursors: everything(),
-  crm_sync_failures: everything(),
-  crm_outbound_changes: everything(),
-  contact_external_ids: everything(),
+  crm_sync_cursors: fullAccess(),
+  crm_sync_failures: fullAccess(),
+  crm_outbound_changes: fullAccess(),
+  contact_external_ids: fullAccess(),
 };
 
-function everything(): Record<GroupRole, string> {
+function fullAccess(): Record<GroupRole, string> {
   return {
     crm_app: 'delete insert select update',
     crm_worker: 'delete insert select update',
@@ -39,12 +39,12 @@ function everything(): Record<GroupRole, string> {
   };
 }
 
-/** The columns of crm_connections that only the worker reads. */
-const secret = ['credentials', 'credentials_key_id'];
+/** The columns of crm_connections that only the worker may read. */
+const secretColumns = ['credentials', 'credentials_key_id'];
 /** The columns of crm_connections that never change. */
-const fixed = ['connected_at', 'credentials_key_id', 'id', 'organisation_id', 'provider'];
+const fixedColumns = ['connected_at', 'credentials_key_id', 'id', 'organisation_id', 'provider'];
 
-/** The queries that take no organisation: the application sees less by them than the owner. */
+/** The queries across all organisations, of which the application sees less than the owner. */
 const overAllTenants: QueryName[] = [
   'connectionListTotals',
   'connectionTotalWork',
@@ -52,10 +52,10 @@ const overAllTenants: QueryName[] = [
   'syncRunSweep',
 ];
 
-const refused = { code: '42501' };
+const insufficientPrivilege = { code: '42501' };
 
-/** Runs `work` as a role, in a transaction that is undone. */
-async function undone<Result>(
+/** Runs `work` as a role, in a transaction that is rolled back. */
+async function rolledBack<Result>(
   memberPool: pg.Pool,
   organisationId: string | null,
   work: (client: pg.PoolClient) => Promise<Result>,
@@ -72,7 +72,7 @@ async function undone<Result>(
 }
 
 describe('privileges', () => {
-  test('are what this list says, on every table, for these three roles and nobody else', async () => {
+  test('on every table are exactly those listed, for these three roles only', async () => {
     const { rows } = await pool.query(`
       select
         relname,
@@ -95,7 +95,7 @@ describe('privileges', () => {
     expect([...found].sort()).toEqual(wanted.sort());
   });
 
-  test('are by column on crm_connections: all but the secret ones to read, all but the fixed ones to change', async () => {
+  test('on crm_connections are by column: select on all but the secret ones, update on all but the fixed ones', async () => {
     const { rows } = await pool.query(`
       select
         grantee::regrole::text as role,
@@ -109,17 +109,17 @@ describe('privileges', () => {
     const { rows: all } = await pool.query(
       "select attname::text as name from pg_attribute where attrelid = 'crm_connections'::regclass and attnum > 0 and not attisdropped order by attname",
     );
-    const but = (columns: string[]) =>
+    const allExcept = (columns: string[]) =>
       all.map(({ name }) => name as string).filter((name) => !columns.includes(name));
     expect(rows).toEqual([
-      { role: 'crm_app', privilege: 'select', columns: but(secret) },
-      { role: 'crm_app', privilege: 'update', columns: but(fixed) },
-      { role: 'crm_reader', privilege: 'select', columns: but(secret) },
-      { role: 'crm_worker', privilege: 'update', columns: but(fixed) },
+      { role: 'crm_app', privilege: 'select', columns: allExcept(secretColumns) },
+      { role: 'crm_app', privilege: 'update', columns: allExcept(fixedColumns) },
+      { role: 'crm_reader', privilege: 'select', columns: allExcept(secretColumns) },
+      { role: 'crm_worker', privilege: 'update', columns: allExcept(fixedColumns) },
     ]);
   });
 
-  test('are by column on crm_sync_runs, for the application: what goes on in a run, not whose it is', async () => {
+  test('on crm_sync_runs let the application update the columns of a run’s progress only', async () => {
     const { rows } = await pool.query(`
       select grantee::regrole::text as role, lower(privilege_type) as privilege, array_agg(attname::text order by attname) as columns
       from pg_attribute
@@ -145,18 +145,18 @@ describe('privileges', () => {
     ]);
   });
 
-  test.each(Object.keys(privileges))('nobody without a role may read or write %s', async (table) => {
+  test.each(Object.keys(privileges))('a user without a role may neither read nor write %s', async (table) => {
     for (const statement of [
       `select from ${table}`,
       `insert into ${table} default values`,
       `delete from ${table}`,
       `truncate ${table}`,
     ])
-      await expect(stranger.query(statement)).rejects.toMatchObject(refused);
+      await expect(nobody.query(statement)).rejects.toMatchObject(insufficientPrivilege);
   });
 
   test.each(['crm_app', 'crm_worker', 'crm_reader'] as const)(
-    '%s may neither empty nor alter a table, nor change or delete the log, nor reach a partition',
+    '%s may not truncate or alter a table, update or delete the log, or access a partition',
     async (role) => {
       const { rows } = await pool.query(
         "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'crm_sync_log'::regclass",
@@ -183,25 +183,22 @@ describe('privileges', () => {
         ]),
       ];
       for (const statement of statements)
-        await expect(members[role].query(statement), statement).rejects.toMatchObject(refused);
+        await expect(members[role].query(statement), statement).rejects.toMatchObject(insufficientPrivilege);
     },
   );
 
-  test.each(['crm_app', 'crm_reader'] as const)(
-    '%s may not read credentials, however it asks',
-    async (role) => {
-      for (const statement of [
-        'select credentials from crm_connections',
-        'select credentials_key_id from crm_connections',
-        'select crm_connections from crm_connections',
-        'select to_jsonb(crm_connections) from crm_connections',
-        "select id from crm_connections where credentials ->> 'tag' > 'a'",
-        'update crm_connections set status_reason = credentials::text',
-        'update crm_connections set status = status returning credentials',
-      ])
-        await expect(members[role].query(statement), statement).rejects.toMatchObject(refused);
-    },
-  );
+  test.each(['crm_app', 'crm_reader'] as const)('%s may not read credentials in any way', async (role) => {
+    for (const statement of [
+      'select credentials from crm_connections',
+      'select credentials_key_id from crm_connections',
+      'select crm_connections from crm_connections',
+      'select to_jsonb(crm_connections) from crm_connections',
+      "select id from crm_connections where credentials ->> 'tag' > 'a'",
+      'update crm_connections set status_reason = credentials::text',
+      'update crm_connections set status = status returning credentials',
+    ])
+      await expect(members[role].query(statement), statement).rejects.toMatchObject(insufficientPrivilege);
+  });
 });
 
 describe.each(['crm_app', 'crm_worker', 'crm_reader'] as const)('%s', (role) => {
@@ -215,32 +212,32 @@ describe.each(['crm_app', 'crm_worker', 'crm_reader'] as const)('%s', (role) => 
   const tenant = () => (role === 'crm_app' ? organisationId : null);
 
   test.each(queryNames.filter((name) => !denied[role].includes(name)))(
-    'runs %s, with what the owner gets',
+    'runs %s with the owner’s result',
     async (name) => {
       for (const params of samples[name]) {
-        const found = await undone(members[role], tenant(), (client) =>
+        const found = await rolledBack(members[role], tenant(), (client) =>
           queries[name].run({ ...params }, client),
         );
         if (role === 'crm_app' && overAllTenants.includes(name)) continue;
-        const owners = await undone(pool, null, (client) => queries[name].run({ ...params }, client));
+        const owners = await rolledBack(pool, null, (client) => queries[name].run({ ...params }, client));
         expect(found.length).toBe(owners.length);
         expect(found.map((row) => Object.keys(row as object))).toEqual(
           owners.map((row) => Object.keys(row as object)),
         );
-        if (reading.includes(name)) expect(found).toEqual(owners);
+        if (readOnly.includes(name)) expect(found).toEqual(owners);
       }
     },
   );
 
-  test.each(denied[role])('is refused %s', async (name) => {
+  test.each(denied[role])('may not run %s', async (name) => {
     await expect(
-      undone(members[role], tenant(), (client) => queries[name].run({ ...samples[name][0] }, client)),
-    ).rejects.toMatchObject({ code: 'not_permitted', cause: refused });
+      rolledBack(members[role], tenant(), (client) => queries[name].run({ ...samples[name][0] }, client)),
+    ).rejects.toMatchObject({ code: 'not_permitted', cause: insufficientPrivilege });
   });
 });
 
 describe('row-level security', () => {
-  /** What each table shows of an organisation. */
+  /** Counts the rows of an organisation in each table. */
   const counts = Object.keys(privileges).map(
     (table) =>
       `select '${table}' as name, count(*)::integer as rows from ${table} where organisation_id = $1`,
@@ -264,20 +261,20 @@ describe('row-level security', () => {
   beforeAll(async () => {
     const samples = await createSamples(pool);
     ({ organisationId } = samples.connectionGetLive[0] as { organisationId: string });
-    all = await undone(pool, null, (client) => visible(client, organisationId));
+    all = await rolledBack(pool, null, (client) => visible(client, organisationId));
     for (const [table, count] of Object.entries(all)) expect(count, table).toBeGreaterThan(0);
   });
 
-  test('shows the application its own organisation, and nothing of others', async () => {
+  test('shows the application only the rows of its own organisation', async () => {
     const other = (await createTenant(pool)).organisationId;
     const seen = (tenant: string | null) =>
-      undone(members.crm_app, tenant, (client) => visible(client, organisationId));
+      rolledBack(members.crm_app, tenant, (client) => visible(client, organisationId));
     expect(await seen(organisationId)).toEqual(all);
     expect(await seen(other)).toEqual(none);
   });
 
   test.each(Object.keys(privileges))(
-    'fails on %s where the application has set no organisation, rather than show none',
+    'fails on %s if the application has set no organisation, instead of returning no rows',
     async (table) => {
       const statements = ['table only', 'table with its organisation', 'change'].map((what) =>
         what === 'change' && table !== 'crm_sync_log'
@@ -286,19 +283,19 @@ describe('row-level security', () => {
       );
       for (const statement of statements)
         await expect(
-          undone(members.crm_app, null, (client) => client.query(statement)),
+          rolledBack(members.crm_app, null, (client) => client.query(statement)),
           statement,
         ).rejects.toMatchObject({ code: 'CRM05', hint: expect.stringContaining('crm_set_organisation') });
     },
   );
 
   test.each(['crm_worker', 'crm_reader'] as const)('shows %s every organisation', async (role) => {
-    expect(await undone(members[role], null, (client) => visible(client, organisationId))).toEqual(all);
+    expect(await rolledBack(members[role], null, (client) => visible(client, organisationId))).toEqual(all);
   });
 
-  test('holds also who has every privilege by the host’s hand, but no role', async () => {
-    const legacy = useLegacy();
-    await undone(pool, null, async (client) => {
+  test('also applies to a user with every privilege but no role', async () => {
+    const legacy = legacyRole();
+    await rolledBack(pool, null, async (client) => {
       await client.query(`create role ${legacy}; grant all on all tables in schema public to ${legacy}`);
       await client.query(`set local role ${legacy}`);
       expect(await visible(client, organisationId)).toEqual(none);
@@ -307,23 +304,24 @@ describe('row-level security', () => {
           "insert into contact_external_ids values ($1, 'loop', 'contact', 'x', gen_random_uuid())",
           [organisationId],
         ),
-      ).rejects.toMatchObject(refused);
+      ).rejects.toMatchObject(insufficientPrivilege);
     });
   });
-  const useLegacy = () => `crm_test_legacy_${process.pid}`;
+  const legacyRole = () => `crm_test_legacy_${process.pid}`;
 
-  const silent = {
+  /** Parameters with which these queries have nothing to do. */
+  const nothingToDo = {
     outboundChangeRecord: () => ({ contactIds: [] as string[], fromConnectionId: null }),
     outboundChangeListWaiting: () => ({ contactIds: [] as string[], connectionId: organisationId }),
     connectionRequestSync: () => ({ connectionIds: [] as string[], isUrgent: false }),
   };
-  test.each(Object.keys(silent) as (keyof typeof silent)[])(
-    'lets %s fail for another organisation than the one set, where nothing to do would look the same',
+  test.each(Object.keys(nothingToDo) as (keyof typeof nothingToDo)[])(
+    'makes %s fail for an organisation other than the one set, instead of returning no rows',
     async (name) => {
       const call = (pool: pg.Pool, tenant: string | null, mode = 'auto') =>
-        undone(pool, tenant, async (client) => {
+        rolledBack(pool, tenant, async (client) => {
           await client.query(`set local plan_cache_mode = ${mode}`);
-          return queries[name].run({ organisationId, ...silent[name]() }, withNamedStatements(client));
+          return queries[name].run({ organisationId, ...nothingToDo[name]() }, withNamedStatements(client));
         });
       const other = (await createTenant(pool)).organisationId;
       for (const tenant of [null, other])
@@ -340,22 +338,22 @@ describe('row-level security', () => {
     },
   );
 
-  test('holds a member of crm_app that is one of crm_reader as well, who sees all and changes one', async () => {
+  test('limits the changes of a member of both crm_app and crm_reader, who sees all organisations', async () => {
     const other = (await createTenant(pool)).organisationId;
-    await undone(pool, null, async (client) => {
+    await rolledBack(pool, null, async (client) => {
       const both = `crm_test_both_${process.pid}`;
       await client.query(`create role ${both} in role crm_app, crm_reader; set local role ${both}`);
       await organisationSet(client, { organisationId: other });
-      const call = { organisationId, ...silent.connectionRequestSync() };
+      const call = { organisationId, ...nothingToDo.connectionRequestSync() };
       await expect(queries.connectionRequestSync.run(call, client)).rejects.toMatchObject({
         code: 'organisation_not_set',
       });
     });
   });
 
-  test('tells who has every privilege, but no role, that a change cannot be noted', async () => {
-    const legacy = useLegacy();
-    await undone(pool, null, async (client) => {
+  test('tells a user with every privilege but no role which role to be granted', async () => {
+    const legacy = legacyRole();
+    await rolledBack(pool, null, async (client) => {
       await client.query(`create role ${legacy}; grant all on all tables in schema public to ${legacy}`);
       await client.query(`set local role ${legacy}`);
       await expect(client.query('select crm_check_organisation($1)', [organisationId])).rejects.toMatchObject(
@@ -367,22 +365,22 @@ describe('row-level security', () => {
     });
   });
 
-  test('lets a member of both roles connect a CRM for the organisation that is set alone', async () => {
+  test('lets a member of crm_app and crm_worker connect a CRM only for the organisation set', async () => {
     const other = (await createTenant(pool)).organisationId;
     const insert = `insert into crm_connections (organisation_id, id, provider, credentials)
       select $1::uuid, id, provider, credentials from crm_connections limit 1`;
-    await undone(pool, null, async (client) => {
+    await rolledBack(pool, null, async (client) => {
       const both = `crm_test_both_${process.pid}`;
       await client.query(`create role ${both} in role crm_app, crm_worker; set local role ${both}`);
       await organisationSet(client, { organisationId });
       await expect(client.query(insert, [other])).rejects.toMatchObject({
-        ...refused,
+        ...insufficientPrivilege,
         message: expect.stringContaining('row-level security'),
       });
     });
   });
 
-  test('refuses the application to write a row of another organisation, or to give one away', async () => {
+  test('refuses to let the application write rows of another organisation, or move rows to it', async () => {
     const other = (await createTenant(pool, 1)) as { organisationId: string; contactIds: string[] };
     const statements = [
       `insert into contact_external_ids (organisation_id, provider, entity_type, external_id, contact_id)
@@ -396,15 +394,18 @@ describe('row-level security', () => {
     ];
     for (const statement of statements) {
       await expect(
-        undone(members.crm_app, organisationId, (client) => client.query(statement)),
+        rolledBack(members.crm_app, organisationId, (client) => client.query(statement)),
         statement,
-      ).rejects.toMatchObject({ ...refused, message: expect.stringContaining('row-level security') });
+      ).rejects.toMatchObject({
+        ...insufficientPrivilege,
+        message: expect.stringContaining('row-level security'),
+      });
     }
   });
 
-  test('changes and deletes nothing of others, even where a statement names no organisation', async () => {
+  test('leaves other organisations’ rows unchanged, even if a statement names no organisation', async () => {
     const other = (await createTenant(pool)).organisationId;
-    await undone(members.crm_app, other, async (client) => {
+    await rolledBack(members.crm_app, other, async (client) => {
       for (const table of Object.keys(privileges)) {
         if (table === 'crm_sync_log') continue;
         const changed =
@@ -416,7 +417,7 @@ describe('row-level security', () => {
         expect(changed.rowCount, table).toBe(0);
       }
     });
-    expect(await undone(pool, null, (client) => visible(client, organisationId))).toEqual(all);
+    expect(await rolledBack(pool, null, (client) => visible(client, organisationId))).toEqual(all);
   });
 
   test.each([
@@ -437,23 +438,20 @@ describe('row-level security', () => {
          'aad', crm_credentials_aad(organisation_id, id, provider)
        ) where status <> 'disconnected'`,
     ],
-  ])(
-    'lets nobody redefine what %s checks, by temporary types of his own',
-    async (constraint, labels, statement) => {
-      await undone(members.crm_app, organisationId, async (client) => {
-        await client.query(`
+  ])('keeps temporary types from redefining what %s checks', async (constraint, labels, statement) => {
+    await rolledBack(members.crm_app, organisationId, async (client) => {
+      await client.query(`
         create type pg_temp.text as enum (${labels});
         create function pg_temp.widen(pg_temp.text[]) returns pg_catalog.text[] language sql immutable
           as $$ select array[${labels}, 'extra']::pg_catalog.text[] $$;
         create cast (pg_temp.text[] as pg_catalog.text[]) with function pg_temp.widen(pg_temp.text[]) as implicit`);
-        await expect(client.query(statement)).rejects.toMatchObject({ code: '23514', constraint });
-      });
-    },
-  );
+      await expect(client.query(statement)).rejects.toMatchObject({ code: '23514', constraint });
+    });
+  });
 
-  test('lets the application end a run, and open none', async () => {
+  test('lets the application end a run, but not open one', async () => {
     const reopen = `update crm_sync_runs set ended_at = null, outcome = null, error = null, expires_at = '9998-01-01'`;
-    await undone(members.crm_app, organisationId, async (client) => {
+    await rolledBack(members.crm_app, organisationId, async (client) => {
       await client.query(
         "update crm_sync_runs set ended_at = now(), outcome = 'cancelled' where ended_at is null",
       );
@@ -467,18 +465,18 @@ describe('row-level security', () => {
       'delete from crm_sync_runs',
     ])
       await expect(
-        undone(members.crm_app, organisationId, (client) => client.query(statement)),
-      ).rejects.toMatchObject(refused);
+        rolledBack(members.crm_app, organisationId, (client) => client.query(statement)),
+      ).rejects.toMatchObject(insufficientPrivilege);
   });
 
-  test('fails on a setting that is no organisation, and shows nothing', async () => {
-    await undone(members.crm_app, null, async (client) => {
+  test('fails on an organisation setting that is not a UUID, and returns no rows', async () => {
+    await rolledBack(members.crm_app, null, async (client) => {
       await client.query("set local crm_schema.organisation_id = 'x'");
       await expect(client.query('select from crm_connections')).rejects.toMatchObject({ code: '22P02' });
     });
   });
 
-  test('does not hold the owner, who has to be able to dump', async () => {
+  test('does not apply to the owner, who must be able to dump', async () => {
     const { rows } = await pool.query(
       "select count(*)::integer as forced from pg_class where relforcerowsecurity and relnamespace = 'public'::regnamespace",
     );

@@ -3,10 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
-import { damage, unrest } from './checks.js';
+import { unfinishedWork, violations } from './checks.js';
 import { World } from './world.js';
 
-/** A few seeds each time; a long run takes `CHAOS_SEEDS=200`, and `CHAOS_FIRST_SEED` to go on elsewhere. */
+/** A few seeds by default; `CHAOS_SEEDS=200` makes a long run, which starts at `CHAOS_FIRST_SEED`. */
 const seeds = Number(process.env.CHAOS_SEEDS ?? 2);
 const firstSeed = Number(process.env.CHAOS_FIRST_SEED ?? 1);
 const [processes, workersEach] = [5, 4];
@@ -14,7 +14,7 @@ const [processes, workersEach] = [5, 4];
 const workerFile = projectPath(`node_modules/.cache/chaos-worker-${process.pid}.mjs`);
 
 beforeAll(async () => {
-  // In one file, so that a worker that takes another's place is there at once.
+  // Bundled into one file, so replacement workers start quickly.
   await build({
     entryPoints: [projectPath('test/chaos/worker.ts')],
     outfile: workerFile,
@@ -32,7 +32,7 @@ beforeAll(async () => {
 afterAll(() => rm(workerFile, { force: true }));
 
 describe.each(Array.from({ length: seeds }, (_, index) => firstSeed + index))('seed %i', (seed) => {
-  test('twenty workers, six CRMs on a bad day, kill -9 of workers and server: in the end all agree', {
+  test('twenty workers and six misbehaving CRMs agree in the end, despite kill -9 of workers and server', {
     timeout: 240_000,
   }, async () => {
     const world = await World.create(seed, workerFile);
@@ -43,18 +43,18 @@ describe.each(Array.from({ length: seeds }, (_, index) => firstSeed + index))('s
         if (step % 7 === 0) world.killWorkers(workersEach);
         if (step % 11 === 0) await world.cutConnections();
         if (step === 25 || step === 50) await world.crashServer();
-        if (step % 5 === 0) await world.mendConnections();
+        if (step % 5 === 0) await world.signInAgain();
         await sleep(100);
       }
       world.calm();
-      let problems = ['not looked at'];
+      let problems = ['not checked yet'];
       for (let round = 1; problems.length > 0 && round <= 10; round += 1) {
-        await world.tryAgain();
+        await world.retryEverything();
         await world.untilQuiet();
-        problems = await unrest(world);
+        problems = await unfinishedWork(world);
       }
       expect(problems).toEqual([]);
-      expect(await damage(world)).toEqual([]);
+      expect(await violations(world)).toEqual([]);
     } finally {
       await world.stop();
     }

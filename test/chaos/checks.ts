@@ -1,26 +1,26 @@
 import type { World } from './world.js';
 
-/** What is still on its way: nothing is, once everything has come to rest. */
-export async function unrest({ pool, lines }: World): Promise<string[]> {
+/** Work that is still unfinished; empty once all syncs have settled. */
+export async function unfinishedWork({ pool, connectedCrms }: World): Promise<string[]> {
   const { rows } = await pool.query(`
     select 'run of ' || provider || ' is open' as problem
     from crm_sync_runs inner join crm_connections on crm_connections.id = connection_id where ended_at is null
     union all
-    select 'contact ' || contact_id || ' waits to be pushed to ' || provider
+    select 'contact ' || contact_id || ' is waiting to be pushed to ' || provider
     from crm_outbound_changes inner join crm_connections on crm_connections.id = connection_id
     union all
-    select direction || ' ' || record_id || ' of ' || provider || ' is still tried: ' || error
+    select direction || ' ' || record_id || ' of ' || provider || ' is still retried: ' || error
     from crm_sync_failures inner join crm_connections on crm_connections.id = connection_id
     where gave_up_at is null
     union all
     select provider || ' is ' || status || ', ' || failure_count || ' failed: ' || coalesce(status_reason, '')
     from crm_connections
     where status <> 'active' or failure_count > 0 or last_success_at is null or last_synced_at is null`);
-  return [...rows.map(({ problem }) => problem), ...(await differences({ pool, lines } as World))];
+  return [...rows.map(({ problem }) => problem), ...(await differences({ pool, connectedCrms } as World))];
 }
 
-/** Where a CRM and NurtureHub do not agree. */
-async function differences({ pool, lines }: World): Promise<string[]> {
+/** The differences between each CRM and NurtureHub. */
+async function differences({ pool, connectedCrms }: World): Promise<string[]> {
   const { rows: links } = await pool.query(`
     select provider, entity_type, external_id, contact_id, name
     from contact_external_ids inner join contacts on contacts.id = contact_id`);
@@ -38,18 +38,18 @@ async function differences({ pool, lines }: World): Promise<string[]> {
       (each) => each.provider === provider && each.direction === direction && each.record_id === id,
     );
   const problems: string[] = [];
-  for (const { provider, crm } of lines) {
+  for (const { provider, crm } of connectedCrms) {
     for (const { entityType, externalId, name, state } of crm.records()) {
       const place = `${provider} ${entityType} ${externalId}`;
       const link = links.find((each) => each.provider === provider && each.external_id === externalId);
       if (state === 'active') {
-        if (link === undefined) problems.push(`${place} (${name}) is nobody's`);
+        if (link === undefined) problems.push(`${place} (${name}) is not linked`);
         else if (link.name !== name) problems.push(`${place} is ${name} there and ${link.name} here`);
       } else if (link !== undefined && ['street', 'custom'].includes(provider)) {
-        problems.push(`${place} is ${state}, and still linked`);
+        problems.push(`${place} is ${state} but still linked`);
       }
     }
-    // Street takes no new records: that is given up, and seen to be.
+    // Street refuses new records, so sync must give up on them and record that.
     for (const { id, name } of contacts) {
       const isLinked = links.some((each) => each.provider === provider && each.contact_id === id);
       const wasThere = crm
@@ -59,15 +59,15 @@ async function differences({ pool, lines }: World): Promise<string[]> {
             state !== 'active' && (reference === id || known.has(`${provider} ${externalId} ${id}`)),
         );
       if (!isLinked && !wasThere && !isGivenUp(provider, 'outbound', id)) {
-        problems.push(`${name} is neither at ${provider} nor given up`);
+        problems.push(`${name} is not at ${provider}, and sync has not given up on it`);
       }
     }
   }
   return problems;
 }
 
-/** What must never be, whatever happened. */
-export async function damage({ pool, lines }: World): Promise<string[]> {
+/** Broken invariants, which must be empty at all times. */
+export async function violations({ pool, connectedCrms }: World): Promise<string[]> {
   const problems: string[] = [];
   const { rows: unlogged } = await pool.query(`
     select contact_id from audit
@@ -81,7 +81,7 @@ export async function damage({ pool, lines }: World): Promise<string[]> {
   const { rows: pushes } = await pool.query(
     "select internal_id, external_id from crm_sync_log where direction = 'outbound'",
   );
-  for (const { provider, crm } of lines) {
+  for (const { provider, crm } of connectedCrms) {
     const made = new Map<string, string>();
     for (const { kind, reference, externalId } of crm.writes) {
       if (!pushes.some(({ internal_id }) => internal_id === reference)) {

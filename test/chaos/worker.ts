@@ -1,4 +1,4 @@
-// A process of sync workers, to be killed: as many as are asked for.
+// A process that runs some sync workers, for the test to kill.
 import pg from 'pg';
 import { type Crm, CrmError } from '../../examples/crm.js';
 import { runWorker, type Worker } from '../../examples/sync-worker.js';
@@ -6,37 +6,38 @@ import { credentialsGet, credentialsRefresh, KeyRing, type KeyRingDocument } fro
 import type { ClaimedRun } from '../../src/index.js';
 import { refreshAccessToken, simulatedCrmClient } from '../simulated-crm/client.js';
 
-/** What the process is told, as JSON in its first argument. */
-export interface Orders {
+/** The settings of the process, as JSON in its first argument. */
+export interface WorkerSettings {
   name: string;
   workers: number;
   databaseUrl: string;
-  /** Of the simulated CRMs, by connection. */
+  /** The URLs of the simulated CRMs, by connection. */
   crmUrls: Record<string, string>;
   keys: KeyRingDocument;
 }
 
-const orders: Orders = JSON.parse(process.argv[2] ?? '{}');
-const keys = await KeyRing.parse(orders.keys);
+const settings: WorkerSettings = JSON.parse(process.argv[2] ?? '{}');
+const keys = await KeyRing.parse(settings.keys);
 const pool = new pg.Pool({
-  connectionString: orders.databaseUrl,
-  max: orders.workers * 2,
+  connectionString: settings.databaseUrl,
+  max: settings.workers * 2,
   application_name: 'worker',
   connectionTimeoutMillis: 5_000,
   query_timeout: 10_000,
 });
-// The server may go at any moment: whoever asks it next hears of that.
+// The server may stop at any moment; the next query reports it.
 pool.on('error', () => {});
 
 const timeoutMilliseconds = 1_000;
 
-/** Signs in with what is stored, and again where the CRM does not take it any more. */
+/** Signs in with the stored credentials, and refreshes them if the CRM no longer accepts them. */
 async function openCrm(run: ClaimedRun): Promise<Crm> {
-  const url = orders.crmUrls[run.connectionId] as string;
+  const url = settings.crmUrls[run.connectionId] as string;
   const { provider } = run;
   if (provider !== 'reapit') {
     const stored = await credentialsGet(pool, keys, { ...run, provider });
-    if (stored === null) throw new CrmError('auth', 'There are no credentials.', { retryable: false });
+    if (stored === null)
+      throw new CrmError('auth', 'The connection has no credentials.', { retryable: false });
     return simulatedCrmClient(provider, {
       url,
       credentials: stored.credentials as never,
@@ -45,12 +46,12 @@ async function openCrm(run: ClaimedRun): Promise<Crm> {
   }
   const owner = { ...run, provider } as const;
   let stored = await credentialsGet(pool, keys, owner);
-  if (stored === null) throw new CrmError('auth', 'There are no credentials.', { retryable: false });
+  if (stored === null) throw new CrmError('auth', 'The connection has no credentials.', { retryable: false });
   const refresh = async () => {
     stored = await credentialsRefresh(pool, keys, {
       ...owner,
       credentialsVersion: stored?.credentialsVersion ?? 0,
-      // Less than the lease, else a token that was lost would never be seen to be.
+      // Shorter than the lease; otherwise a lost token would never be noticed.
       patience: 500,
       refresh: ({ credentials }) => refreshAccessToken(url, credentials, timeoutMilliseconds),
     });
@@ -63,8 +64,8 @@ async function openCrm(run: ClaimedRun): Promise<Crm> {
       credentials: (stored as NonNullable<typeof stored>).credentials,
       timeoutMilliseconds,
     });
-  /** A token may run out in the middle. */
-  const signedIn = async <Answer>(ask: (crm: Crm) => Promise<Answer>): Promise<Answer> => {
+  /** Refreshes the token if it expires during a run. */
+  const withRefresh = async <Answer>(ask: (crm: Crm) => Promise<Answer>): Promise<Answer> => {
     try {
       return await ask(open());
     } catch (error) {
@@ -75,20 +76,20 @@ async function openCrm(run: ClaimedRun): Promise<Crm> {
   };
   return {
     entityTypes: open().entityTypes,
-    readPage: (...args) => signedIn((crm) => crm.readPage(...args)),
-    read: (...args) => signedIn((crm) => crm.read(...args)),
-    write: (...args) => signedIn((crm) => crm.write(...args)),
+    readPage: (...args) => withRefresh((crm) => crm.readPage(...args)),
+    read: (...args) => withRefresh((crm) => crm.read(...args)),
+    write: (...args) => withRefresh((crm) => crm.write(...args)),
   };
 }
 
-// However the test ends, this ends too.
+// Exits with the test, however that ends.
 process.stdin.resume().once('close', () => process.exit());
 
 const never = new AbortController().signal;
 await Promise.all(
-  Array.from({ length: orders.workers }, (_, index) => {
+  Array.from({ length: settings.workers }, (_, index) => {
     const worker: Worker = {
-      name: `${orders.name}/${index}`,
+      name: `${settings.name}/${index}`,
       pool,
       openCrm,
       leaseSeconds: 5,

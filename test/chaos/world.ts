@@ -25,15 +25,15 @@ import { chaoticHabits } from '../simulated-crm/habits.js';
 import { type Random, seededRandom } from '../simulated-crm/random.js';
 import { type SimulatedCrm, startSimulatedCrm } from '../simulated-crm/server.js';
 import { testRingKey } from '../support/credentials.js';
-import type { Orders } from './worker.js';
+import type { WorkerSettings } from './worker.js';
 
-/** One agency's CRM, and the connection to it. */
-export interface Line extends ConnectionKey {
+/** One of the agency's CRMs, and the connection to it. */
+export interface ConnectedCrm extends ConnectionKey {
   provider: Provider;
   crm: SimulatedCrm;
 }
 
-/** Notes each change of a contact, and the transaction that made it. */
+/** Records each change of a contact, with its transaction. */
 const audit = `
   create table audit (contact_id uuid not null, organisation_id uuid not null, xid xid not null, by text not null);
   create function audit() returns trigger language plpgsql as $$
@@ -43,16 +43,16 @@ const audit = `
   end $$;
   create trigger audit after insert or update on contacts for each row execute function audit()`;
 
-/** Workers connect as production's do: as members of crm_worker, and with what the host grants of its own. */
+/** Workers connect as in production: as members of crm_worker, with the host's own grants. */
 const asWorker = `
   create role worker login password 'test' in role crm_worker;
   grant select, insert, update, delete on contacts to worker;
   grant insert on audit to worker`;
 
-/** A server, six CRMs of one agency, workers, and the means to make their life hard. */
+/** A server, six CRMs of one agency, workers, and ways to disturb them. */
 export class World {
   readonly pool: pg.Pool;
-  readonly lines: Line[] = [];
+  readonly connectedCrms: ConnectedCrm[] = [];
   readonly organisationId = randomUUID();
   readonly #random: Random;
   readonly #server: EmbeddedPostgres;
@@ -74,7 +74,7 @@ export class World {
 
   static async create(seed: number, workerFile: string): Promise<World> {
     const server = await startEmbeddedPostgres(process.env.TEST_POSTGRES_VERSION, {
-      // What was committed has to survive a crash here.
+      // Committed transactions must survive a crash.
       settings: { synchronous_commit: 'on' },
     });
     const world = new World(server, seed, workerFile);
@@ -101,7 +101,7 @@ export class World {
     });
     const own = { organisationId, provider, credentials: crm.credentials } as unknown as ProviderCredentials;
     const { connectionId } = await credentialsConnect(this.pool, this.#ring, { organisationId, ...own });
-    this.lines.push({ organisationId, connectionId, provider, crm });
+    this.connectedCrms.push({ organisationId, connectionId, provider, crm });
     for (let count = 0; count < 5; count += 1) crm.create(this.#name());
   }
 
@@ -116,22 +116,22 @@ export class World {
 
   // --- Workers
 
-  /** Starts a process of so many workers. */
+  /** Starts a process with this number of workers. */
   startWorkers(workers: number): void {
-    const orders: Orders = {
+    const settings: WorkerSettings = {
       name: `worker-${this.#processes.length}`,
       workers,
       databaseUrl: Object.assign(new URL(this.#server.url), { username: 'worker', password: 'test' }).href,
-      crmUrls: Object.fromEntries(this.lines.map(({ connectionId, crm }) => [connectionId, crm.url])),
+      crmUrls: Object.fromEntries(this.connectedCrms.map(({ connectionId, crm }) => [connectionId, crm.url])),
       keys: this.#keys,
     };
-    const child = spawn(process.execPath, [this.#workerFile, JSON.stringify(orders)], {
+    const child = spawn(process.execPath, [this.#workerFile, JSON.stringify(settings)], {
       stdio: ['pipe', 'ignore', process.env.CHAOS_VERBOSE ? 'inherit' : 'ignore'],
     });
     this.#processes.push(child);
   }
 
-  /** kill -9, and another takes its place. */
+  /** Kills one worker process with SIGKILL, and starts another. */
   killWorkers(workers: number): void {
     const living = this.#processes.filter(
       ({ exitCode, signalCode }) => exitCode === null && signalCode === null,
@@ -140,9 +140,9 @@ export class World {
     this.startWorkers(workers);
   }
 
-  // --- Troubles
+  // --- Disturbances
 
-  /** kill -9 of one of the server's processes, upon which all of it crashes, recovers and comes back. */
+  /** Kills one of the server's processes with SIGKILL, which makes the whole server crash and recover. */
   async crashServer(): Promise<void> {
     await this.pool
       .query('select pg_backend_pid() as pid')
@@ -162,17 +162,17 @@ export class World {
         return;
       await sleep(50);
     }
-    throw new Error('The server did not come back.');
+    throw new Error('The server did not recover.');
   }
 
-  /** Cuts the network between the workers and the server. */
+  /** Closes all connections between the workers and the server. */
   async cutConnections(): Promise<void> {
     await this.pool.query(
       "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'worker'",
     );
   }
 
-  /** As if a day had passed: what was put off is due. */
+  /** Moves all waiting work one day earlier, as if a day had passed. */
   async letTimePass(): Promise<void> {
     await this.pool.query(`
       update crm_connections set not_before_at = not_before_at - interval '1 day', next_sync_at = next_sync_at - interval '1 day'
@@ -185,56 +185,60 @@ export class World {
     );
   }
 
-  // --- People
+  // --- Users
 
-  /** An agent signs in again wherever a connection asks for it. */
-  async mendConnections(): Promise<void> {
+  /** Signs in again to each connection in error, as an agent would. */
+  async signInAgain(): Promise<void> {
     const { rows } = await this.pool.query("select id from crm_connections where status = 'error'");
     for (const { id } of rows) {
-      const line = this.lines.find(({ connectionId }) => connectionId === id) as Line;
+      const connected = this.connectedCrms.find(({ connectionId }) => connectionId === id) as ConnectedCrm;
       const { rows: current } = await this.pool.query(
         'select credentials_version from crm_connections where id = $1',
         [id],
       );
-      const own = { ...line, credentials: line.crm.signIn() } as never;
+      const own = { ...connected, credentials: connected.crm.signIn() } as never;
       await credentialsReplace(this.pool, this.#ring, {
         ...(own as object),
         credentialsVersion: current[0].credentials_version,
       } as never);
-      await connectionSetStatus(this.pool, { ...line, status: 'active' });
-      await this.request(line);
+      await connectionSetStatus(this.pool, { ...connected, status: 'active' });
+      await this.request(connected);
     }
   }
 
-  request(line: Line): Promise<unknown> {
-    return connectionRequestSync(this.pool, { ...line, connectionIds: [line.connectionId], isUrgent: true });
+  request(connected: ConnectedCrm): Promise<unknown> {
+    return connectionRequestSync(this.pool, {
+      ...connected,
+      connectionIds: [connected.connectionId],
+      isUrgent: true,
+    });
   }
 
-  /** Somebody at the agency, or somewhere in the network, does something. */
+  /** Performs a random action of the agency, the host or the network. */
   async act(): Promise<void> {
-    const line = this.#pick(this.lines) as Line;
-    const { crm } = line;
+    const connected = this.#pick(this.connectedCrms) as ConnectedCrm;
+    const { crm } = connected;
     const active = crm.records().filter(({ state }) => state === 'active');
     const record = this.#pick(active);
     const dice = this.#random();
     if (dice < 0.3 && record) crm.edit(record.externalId, this.#name());
     else if (dice < 0.4) crm.create(this.#name());
     else if (dice < 0.44 && record && active.length > 3) crm.delete(record.externalId);
-    else if (dice < 0.48 && line.provider === 'custom') {
+    else if (dice < 0.48 && connected.provider === 'custom') {
       const into = this.#pick(active.filter(({ externalId }) => externalId !== record?.externalId));
       if (record && into) crm.merge(record.externalId, into.externalId);
     } else if (dice < 0.75) await this.editContact();
     else if (dice < 0.85) await this.letTimePass();
     else if (dice < 0.87) crm.revokeTokens();
-    else await this.request(line);
+    else await this.request(connected);
   }
 
-  /** The host changes a contact; its transaction may take a while, and may be undone. */
+  /** The host changes a contact, in a transaction that may take a while and may be rolled back. */
   async editContact(): Promise<void> {
     const { organisationId } = this;
     const { rows } = await this.pool.query('select id from contacts order by id');
     const contactId: string = this.#pick(rows)?.id ?? randomUUID();
-    const [name, pause, isUndone] = [this.#name(), this.#random() * 100, this.#random() < 0.2];
+    const [name, pause, isRolledBack] = [this.#name(), this.#random() * 100, this.#random() < 0.2];
     const client = await this.pool.connect();
     const ignore = () => {};
     client.on('error', ignore);
@@ -246,7 +250,7 @@ export class World {
       );
       await outboundChangeRecord(client, { organisationId, contactIds: [contactId] });
       await sleep(pause);
-      await client.query(isUndone ? 'rollback' : 'commit');
+      await client.query(isRolledBack ? 'rollback' : 'commit');
       client.off('error', ignore).release();
     } catch (error) {
       client.release(true);
@@ -254,21 +258,21 @@ export class World {
     }
   }
 
-  /** What was put off, failed or given up is tried again, and every connection synced. */
-  async tryAgain(): Promise<void> {
-    await this.mendConnections();
+  /** Retries everything that is delayed, failed or given up on, and syncs every connection. */
+  async retryEverything(): Promise<void> {
+    await this.signInAgain();
     await this.letTimePass();
-    for (const line of this.lines) {
+    for (const connected of this.connectedCrms) {
       await syncFailureReplay(this.pool, {
-        ...line,
+        ...connected,
         failedFrom: '2020-01-01T00:00:00Z',
         failedBefore: new Date(Date.now() + 60_000),
       });
-      await this.request(line);
+      await this.request(connected);
     }
   }
 
-  /** Until no sync is due or running; half a minute at most. */
+  /** Waits until no sync is due or running, for half a minute at most. */
   async untilQuiet(): Promise<void> {
     for (let attempt = 0; attempt < 150; attempt += 1) {
       await sleep(200);
@@ -283,7 +287,7 @@ export class World {
   }
 
   calm(): void {
-    for (const { crm } of this.lines) crm.calm();
+    for (const { crm } of this.connectedCrms) crm.calm();
   }
 
   async stop(): Promise<void> {
@@ -297,7 +301,7 @@ export class World {
         return exited;
       }),
     );
-    await Promise.all(this.lines.map(({ crm }) => crm.stop()));
+    await Promise.all(this.connectedCrms.map(({ crm }) => crm.stop()));
     await this.pool.end();
     await this.#server.stop();
   }

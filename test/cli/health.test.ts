@@ -23,7 +23,7 @@ beforeEach(async () => {
   tenant = await createTenant(pool, 3);
 });
 
-/** Runs the command; the database's clock stands still. */
+/** Runs the command with the database's clock stopped, and checks the width of its output. */
 async function run(args: readonly string[], { url } = database as Pick<TestDatabase, 'url'>): Promise<Run> {
   const env = { DATABASE_URL: url, PGOPTIONS: '-c crm_schema.now=2026-11-16T09:30:00Z' };
   const ended = await runCli(args, env);
@@ -37,8 +37,8 @@ function succeeded(stdout: string): Run {
   return { code: 0, stdout, stderr: '' };
 }
 
-/** Connects a CRM, with these columns in its row. */
-async function connected(provider: Provider, columns = '', on = pool): Promise<ConnectionKey> {
+/** Connects a CRM, and sets these columns in its row. */
+async function connectWith(provider: Provider, columns = '', on = pool): Promise<ConnectionKey> {
   const { organisationId } = on === pool ? tenant : await createTenant(on);
   const key = await connect(on, organisationId, provider);
   const set = (text: string) =>
@@ -53,7 +53,7 @@ const inError =
 const failing = "first_failed_at = '2026-11-16 07:25Z', failure_count = 6";
 const healthy = "last_success_at = '2026-11-16 09:27Z', last_synced_at = '2026-11-16 09:26Z'";
 
-async function running(key: ConnectionKey, expiresAt: string, on = pool): Promise<void> {
+async function startRun(key: ConnectionKey, expiresAt: string, on = pool): Promise<void> {
   await on.query(
     `insert into crm_sync_runs (organisation_id, connection_id, worker, started_at, heartbeat_at, expires_at)
      values ($1, $2, 'test', '2026-11-16 09:00Z', '2026-11-16 09:00Z', $3)`,
@@ -61,7 +61,7 @@ async function running(key: ConnectionKey, expiresAt: string, on = pool): Promis
   );
 }
 
-async function waiting(key: ConnectionKey): Promise<void> {
+async function addOutboundChanges(key: ConnectionKey): Promise<void> {
   await pool.query(
     `insert into crm_outbound_changes (organisation_id, contact_id, connection_id, first_changed_at, last_changed_at, next_attempt_at)
      select $1, id, $2, now(), now(), now() from unnest($3::uuid[]) as id`,
@@ -73,12 +73,12 @@ const noEmail: SyncError = {
   kind: 'validation',
   retryable: false,
   code: 'E-17',
-  message: 'The e-mail address is none, and without one the CRM takes no contact that is a landlord.',
+  message: 'The e-mail address is invalid, and the CRM requires one for each contact that is a landlord.',
 };
 const noAnswer: SyncError = { kind: 'timeout', retryable: true, message: 'No answer within 30 seconds.' };
 
-/** Lets records fail: by their ids; given up if there is no next attempt. */
-async function fails(
+/** Records failures of these records; sync has given up on them if there is no next attempt. */
+async function recordFailures(
   key: ConnectionKey,
   recordIds: readonly string[],
   failure: { error: SyncError; lastFailedAt: string; nextAttemptAt?: string; attempts?: number },
@@ -100,23 +100,23 @@ describe('health', () => {
   const fleet = useDatabase();
   const fresh = useDatabase();
 
-  test('shows how all connections fare, and what waits', async () => {
+  test('shows the health of all connections, and the waiting work', async () => {
     const on = fleet.pool;
-    await connected('reapit', `${inError}, ${failing}, last_success_at = '2026-11-14 06:30Z'`, on);
-    await connected('reapit', healthy, on);
-    await connected('reapit', `${healthy}, next_sync_at = '2026-11-16 09:05Z'`, on);
-    const alto = await connected('alto', "next_sync_at = '2026-11-16 09:10Z'", on);
-    const street = await connected('street', healthy, on);
-    await running(street, '2026-11-16 09:31Z', on);
-    await running(alto, '2026-11-16 09:05Z', on);
+    await connectWith('reapit', `${inError}, ${failing}, last_success_at = '2026-11-14 06:30Z'`, on);
+    await connectWith('reapit', healthy, on);
+    await connectWith('reapit', `${healthy}, next_sync_at = '2026-11-16 09:05Z'`, on);
+    const alto = await connectWith('alto', "next_sync_at = '2026-11-16 09:10Z'", on);
+    const street = await connectWith('street', healthy, on);
+    await startRun(street, '2026-11-16 09:31Z', on);
+    await startRun(alto, '2026-11-16 09:05Z', on);
     const many = Array.from({ length: 10_000 }, (_, index) => `R-${index}`);
-    await fails(street, many, { error: noEmail, lastFailedAt: '2026-11-16 09:00Z' }, on);
+    await recordFailures(street, many, { error: noEmail, lastFailedAt: '2026-11-16 09:00Z' }, on);
     const retried = {
       error: noAnswer,
       lastFailedAt: '2026-11-16 09:00Z',
       nextAttemptAt: '2026-11-16 09:40Z',
     };
-    await fails(street, ['C-1', 'C-2'], retried, on);
+    await recordFailures(street, ['C-1', 'C-2'], retried, on);
     expect(await run(['health'], fleet)).toEqual(
       succeeded(`All organisations, 2026-11-16 09:30 UTC
 
@@ -127,13 +127,13 @@ reapit  active     2        0    1       0  2026-11-16 09:27, 3 min ago
 reapit  error      1        1    0       0  2026-11-14 06:30, 51 h ago
 street  active     1        0    0       0  2026-11-16 09:27, 3 min ago
 
-Due for longest: reapit, since 2026-11-16 09:05 UTC (25 min ago).
+Longest due: reapit, since 2026-11-16 09:05 UTC (25 min ago).
 
-Syncs running                                1
-Syncs whose worker is gone                   1
-Records that fail and are tried again        2
-Records given up                       10,000+
-Contacts waiting to be pushed                0
+Syncs running                        1
+Syncs with an expired lease          1
+Failing records to be retried        2
+Records given up on            10,000+
+Contacts waiting to be pushed        0
 `),
     );
     const { code, stdout, stderr } = await run(['health', '--json'], fleet);
@@ -156,36 +156,39 @@ Contacts waiting to be pushed                0
     });
   });
 
-  test('says that nobody is connected', async () => {
+  test('says so if no organisation is connected', async () => {
     expect(await run(['health'], fresh)).toEqual(
       succeeded(`All organisations, 2026-11-16 09:30 UTC
 
-Nobody is connected to a CRM.
+No organisation is connected to a CRM.
 
-Syncs running                          0
-Syncs whose worker is gone             0
-Records that fail and are tried again  0
-Records given up                       0
-Contacts waiting to be pushed          0
+Syncs running                  0
+Syncs with an expired lease    0
+Failing records to be retried  0
+Records given up on            0
+Contacts waiting to be pushed  0
 `),
     );
   });
 });
 
 describe('health --organisation', () => {
-  test('shows its connections, and the reasons of those in error', async () => {
-    const reapit = await connected('reapit', `${inError}, ${failing}, last_success_at = '2026-11-16 06:30Z'`);
-    const alto = await connected('alto', healthy);
-    const custom = await connected('custom', "next_sync_at = '2026-11-16 09:10Z'");
-    const loop = await connected('loop');
+  test('shows its connections, with the reason of each in error', async () => {
+    const reapit = await connectWith(
+      'reapit',
+      `${inError}, ${failing}, last_success_at = '2026-11-16 06:30Z'`,
+    );
+    const alto = await connectWith('alto', healthy);
+    const custom = await connectWith('custom', "next_sync_at = '2026-11-16 09:10Z'");
+    const loop = await connectWith('loop');
     await connectionDisconnect(pool, { ...loop, reason: 'The agency moved to Reapit.' });
     await pool.query(
       "update crm_connections set disconnected_at = '2026-10-01 12:00Z', status_changed_at = '2026-10-01 12:00Z' where id = $1",
       [loop.connectionId],
     );
-    await running(alto, '2026-11-16 09:31Z');
-    await waiting(alto);
-    await fails(
+    await startRun(alto, '2026-11-16 09:31Z');
+    await addOutboundChanges(alto);
+    await recordFailures(
       reapit,
       Array.from({ length: 1000 }, (_, index) => `R-${index}`),
       {
@@ -193,7 +196,7 @@ describe('health --organisation', () => {
         lastFailedAt: '2026-11-16 07:00Z',
       },
     );
-    await fails(reapit, ['C-1', 'C-2'], {
+    await recordFailures(reapit, ['C-1', 'C-2'], {
       error: noAnswer,
       lastFailedAt: '2026-11-16 07:00Z',
       nextAttemptAt: '2026-11-16 09:40Z',
@@ -223,14 +226,14 @@ alto ${alto.connectionId}
   Syncing since 2026-11-16 09:00 UTC (30 min ago).
 
 custom ${custom.connectionId}
-  Due since 2026-11-16 09:10 UTC (20 min ago), waits for a worker.
+  Due since 2026-11-16 09:10 UTC (20 min ago), waiting for a worker.
 
 reapit ${reapit.connectionId}
   In error since 2026-11-16 07:25 UTC (2 h ago): The token was revoked: sign in
   at Reapit again, as a user who may read contacts.
   6 syncs failed in a row since 2026-11-16 07:25 UTC (2 h ago).
-  Failures logged in 24 h: 1, the last 2026-11-16 07:00 UTC (2 h ago): timeout:
-  No answer within 30 seconds.
+  Failures logged in the last 24 h: 1, the latest 2026-11-16 07:00 UTC (2 h
+  ago): timeout: No answer within 30 seconds.
   Next sync 2026-11-16 09:45 UTC (in 15 min).
 
 loop ${loop.connectionId}
@@ -254,11 +257,11 @@ loop ${loop.connectionId}
     expect(stdout).not.toContain('credentials"');
   });
 
-  test('says that there is none, and ends with exit code 3', async () => {
+  test('exits with 3 if the organisation has no connections', async () => {
     expect(await run(['health', '--organisation', tenant.organisationId])).toEqual({
       code: 3,
       stdout: '',
-      stderr: `There is no organisation ${tenant.organisationId}, or it never connected a CRM.\n`,
+      stderr: `Organisation ${tenant.organisationId} does not exist, or has never connected a CRM.\n`,
     });
   });
 });
@@ -269,17 +272,17 @@ describe('failures', () => {
     ...['--connection', connectionId],
   ];
 
-  test('counts by kind and shows the newest', async () => {
-    const key = await connected('reapit');
+  test('counts failures by kind and shows the newest', async () => {
+    const key = await connectWith('reapit');
     const uuid = '5f0e8a1c-3f0b-4e52-9d7e-0a4f3f1f2b6d';
-    await fails(key, [uuid], { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
-    await fails(key, ['CNT-1'], {
+    await recordFailures(key, [uuid], { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
+    await recordFailures(key, ['CNT-1'], {
       error: noAnswer,
       lastFailedAt: '2026-11-16 09:20Z',
       nextAttemptAt: '2026-11-16 10:55Z',
       attempts: 3,
     });
-    await fails(key, ['CNT-2'], {
+    await recordFailures(key, ['CNT-2'], {
       error: noAnswer,
       lastFailedAt: '2026-11-10 09:20Z',
       nextAttemptAt: '2026-11-16 09:29Z',
@@ -295,11 +298,11 @@ validation        1         1
 
 inbound contact CNT-1
   timeout: No answer within 30 seconds.
-  3 attempts, the last 10 min ago, next 2026-11-16 10:55 UTC (in 85 min)
+  3 attempts, the latest 10 min ago, next 2026-11-16 10:55 UTC (in 85 min)
 
 inbound contact ${uuid}
-  validation E-17: The e-mail address is none, and without one the CRM takes no
-  contact that is a landlord.
+  validation E-17: The e-mail address is invalid, and the CRM requires one for
+  each contact that is a landlord.
   1 attempt, gave up 2026-11-16 09:05 UTC (25 min ago)
 
 inbound contact CNT-2
@@ -311,7 +314,9 @@ inbound contact CNT-2
     expect(limited).toMatchObject({ code: 0, stderr: '' });
     expect(limited.stdout).toContain('CNT-1');
     expect(limited.stdout).not.toMatch(/CNT-2|E-17/);
-    expect(limited.stdout).toMatch(/\nThe newest 1; there may be more: --limit, up to 1000.\n$/);
+    expect(limited.stdout).toMatch(
+      /\nThese are the newest 1; there may be more: --limit takes up to 1000.\n$/,
+    );
     const { stdout } = await run(['failures', 'list', ...args(key), '--kind', 'timeout', '--json']);
     expect(JSON.parse(stdout)).toEqual({
       at: '2026-11-16T09:30:00.000000Z',
@@ -324,28 +329,28 @@ inbound contact CNT-2
     });
   });
 
-  test('counts no further than the database does', async () => {
-    const key = await connected('reapit');
+  test('marks counts at which the database stops counting', async () => {
+    const key = await connectWith('reapit');
     const many = Array.from({ length: 1000 }, (_, index) => `R-${index}`);
-    await fails(key, many, { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
+    await recordFailures(key, many, { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
     const { stdout } = await run(['failures', ...args(key), '--limit', '1']);
     expect(stdout).toContain('\nvalidation   1,000+    1,000+\n');
   });
 
-  test('says that none fails, or none of a kind', async () => {
-    const key = await connected('reapit');
+  test('says so if no record fails, or none of the requested kinds', async () => {
+    const key = await connectWith('reapit');
     const start = `Connection ${key.connectionId}\nreapit, active, 2026-11-16 09:30 UTC\n\n`;
-    expect(await run(['failures', ...args(key)])).toEqual(succeeded(`${start}No record fails.\n`));
-    await fails(key, ['CNT-1'], { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
+    expect(await run(['failures', ...args(key)])).toEqual(succeeded(`${start}No failing records.\n`));
+    await recordFailures(key, ['CNT-1'], { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
     expect(await run(['failures', ...args(key), '--kind', 'auth'])).toEqual(
       succeeded(
-        `${start}Kind        Records  Given up\nvalidation        1         1\n\nNone of the kinds asked for.\n`,
+        `${start}Kind        Records  Given up\nvalidation        1         1\n\nNone of the requested kinds.\n`,
       ),
     );
   });
 
-  test('ends with exit code 3 where the organisation has no such connection', async () => {
-    const { connectionId } = await connected('reapit');
+  test('exits with 3 if the organisation has no such connection', async () => {
+    const { connectionId } = await connectWith('reapit');
     const { organisationId } = await createTenant(pool);
     const window = ['--from', '2026-11-16T00:00Z', '--before', '2026-11-17T00:00Z'];
     for (const command of [['failures'], ['failures', 'replay', ...window]]) {
@@ -357,28 +362,29 @@ inbound contact CNT-2
     }
   });
 
-  test('replay lets all of a time be tried again, page by page', async () => {
-    const key = await connected('reapit');
+  test('replay makes all failures of a period due, page by page', async () => {
+    const key = await connectWith('reapit');
     const many = Array.from({ length: 1001 }, (_, index) => `R-${index}`);
-    await fails(key, many, { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
-    await fails(key, ['later'], { error: noEmail, lastFailedAt: '2026-11-16 09:10Z' });
-    await fails(key, ['other'], { error: { ...noEmail, kind: 'auth' }, lastFailedAt: '2026-11-16 09:05Z' });
+    await recordFailures(key, many, { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
+    await recordFailures(key, ['later'], { error: noEmail, lastFailedAt: '2026-11-16 09:10Z' });
+    await recordFailures(key, ['other'], {
+      error: { ...noEmail, kind: 'auth' },
+      lastFailedAt: '2026-11-16 09:05Z',
+    });
     const command = [
       'failures',
       'replay',
       ...args(key),
       ...['--from', '2026-11-16T10:00+01:00', '--before', '2026-11-16T09:10Z', '--kind', 'validation'],
     ];
-    expect(await run(command)).toEqual(
-      succeeded('1,001 records will be tried again: a sync was asked for.\n'),
-    );
+    expect(await run(command)).toEqual(succeeded('1,001 records will be retried: a sync was requested.\n'));
     const left = await syncFailureList(pool, { ...key, limit: 1000 });
     expect(left.filter(({ gaveUpAt }) => gaveUpAt !== null).map(({ recordId }) => recordId)).toEqual([
       'later',
       'other',
     ]);
     expect(await run(command)).toEqual(
-      succeeded('Nothing to replay: no such record failed in that time, or they are due already.\n'),
+      succeeded('Nothing to replay: no matching failures in that period, or all already due.\n'),
     );
     const again = await run([...command, '--json']);
     expect(JSON.parse(again.stdout)).toEqual({ ...key, replayed: 0 });
@@ -392,13 +398,13 @@ inbound contact CNT-2
   });
 });
 
-test('no control character of a CRM gets to the terminal', async () => {
-  const key = await connected(
+test('control characters from a CRM never reach the terminal', async () => {
+  const key = await connectWith(
     'reapit',
     `status = 'error', status_reason = E'Red \\u001b[31m, C1 \\u009b31m,\\nbackwards \\u202e.', status_changed_at = '2026-11-16 07:25Z'`,
   );
   const message = 'Bell \u0007, title \u001b]0;owned\u0007, a\r\nline, \u{e0001}.';
-  await fails(key, ['R\u001b[2J\u007f'], {
+  await recordFailures(key, ['R\u001b[2J\u007f'], {
     error: { ...noEmail, code: '\u009b1m', message },
     lastFailedAt: '2026-11-16 09:05Z',
   });
@@ -417,40 +423,44 @@ test('no control character of a CRM gets to the terminal', async () => {
   expect(JSON.parse(documents[1]?.stdout ?? '').failures[0].error.message).toBe(message);
 });
 
-test('a text without spaces is broken', async () => {
-  const key = await connected('reapit');
-  await fails(key, ['x'.repeat(512)], { error: noAnswer, lastFailedAt: '2026-11-16 09:05Z' });
+test('a long text without spaces is broken at the line width', async () => {
+  const key = await connectWith('reapit');
+  await recordFailures(key, ['x'.repeat(512)], { error: noAnswer, lastFailedAt: '2026-11-16 09:05Z' });
   const { organisationId, connectionId } = key;
   const { stdout } = await run(['failures', '--organisation', organisationId, '--connection', connectionId]);
   expect(stdout).toContain(`inbound contact\n${'x'.repeat(80)}\n`);
 });
 
-test('ends quietly where nobody reads on', async () => {
+test('exits quietly if the reader closes standard output', async () => {
   const { child, ended } = startCli(['health'], { DATABASE_URL: database.url });
   child.stdout.destroy();
   expect(await ended).toEqual(succeeded(''));
 });
 
-describe('a wrong call ends with exit code 2 and one line', () => {
+describe('a usage error exits with 2 and one line', () => {
   const id = '00000000-0000-4000-8000-000000000001';
   const failures = ['failures', '--organisation', id, '--connection', id];
   const window = ['--from', '2026-11-16T09:00Z', '--before', '2026-11-16T09:00Z'];
   test.each([
-    ['an id', ['health', '--organisation', '1'], 'It has to be a UUID.'],
+    ['an invalid id', ['health', '--organisation', '1'], 'It has to be a UUID.'],
     [
-      'no connection',
+      'a missing --connection',
       ['failures', '--organisation', id],
       "required option '--connection <id>' not specified",
     ],
-    ['a kind', [...failures, '--kind', 'auth', 'odd'], 'Allowed choices are auth, permission,'],
-    ['a limit', [...failures, '--limit', '1001'], 'It has to be a whole number from 1 to 1000.'],
+    ['an unknown kind', [...failures, '--kind', 'auth', 'odd'], 'Allowed choices are auth, permission,'],
+    ['a limit out of range', [...failures, '--limit', '1001'], 'It has to be a whole number from 1 to 1000.'],
     [
-      'a time',
+      'a time without a zone',
       ['failures', 'replay', '--from', '2026-11-16T09:00'],
       'It has to be a time with its zone: 2026-',
     ],
-    ['a command', ['failures', 'forget', ...failures.slice(1)], 'too many arguments'],
-    ['a window', ['failures', 'replay', ...failures.slice(1), ...window], '--from has to be earlier than'],
+    ['an unknown command', ['failures', 'forget', ...failures.slice(1)], 'too many arguments'],
+    [
+      'an empty period',
+      ['failures', 'replay', ...failures.slice(1), ...window],
+      '--from must be earlier than',
+    ],
   ])('%s', async (_, args, message) => {
     const { code, stdout, stderr } = await run(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
@@ -459,16 +469,16 @@ describe('a wrong call ends with exit code 2 and one line', () => {
   });
 });
 
-describe('a database that was not migrated', () => {
+describe('a database without the installed schema', () => {
   const empty = useDatabase('empty');
   const older = useDatabase('host');
   const id = '00000000-0000-4000-8000-000000000001';
 
   test.each([
-    ['at all', empty],
-    ['far enough', older],
-  ])('%s', async (_, on) => {
-    // To version 1.0.
+    ['never migrated', empty],
+    ['of an older version', older],
+  ])('%s: each command says to migrate first', async (_, on) => {
+    // Version 1.0 of the schema.
     if (on === older) await withClient(older.url, (client) => migrate(client, 'up', 4));
     for (const args of [
       ['health'],
@@ -484,7 +494,7 @@ describe('a database that was not migrated', () => {
   });
 });
 
-test('says what to do about a port that is none, and a server that never answers', async () => {
+test('says what to do about an invalid port, and a server that never answers', async () => {
   const noPort = await runCli(['health'], { PGHOST: '127.0.0.1', PGPORT: 'abc' });
   expect(noPort).toEqual({
     code: 1,
@@ -504,7 +514,7 @@ test('says what to do about a port that is none, and a server that never answers
   });
 });
 
-describe('as a user who is not the owner', () => {
+describe('as a user other than the owner', () => {
   const database = useDatabase();
   const users = {
     crm_app: useMember(database, 'crm_app'),
@@ -526,16 +536,19 @@ describe('as a user who is not the owner', () => {
     expect(JSON.parse(asMember.stdout).connections).toEqual(connections);
   });
 
-  test.each(['crm_app', 'nobody'] as const)('%s is not shown a part as if it were all', async (user) => {
-    expect(await runCli(['health'], urlOf(user))).toEqual({
-      code: 1,
-      stdout: '',
-      stderr:
-        'The user does not see all organisations: connect as a member of crm_worker, or of crm_reader to look on.\n',
-    });
-  });
+  test.each(['crm_app', 'nobody'] as const)(
+    '%s is refused, because it would see only a part',
+    async (user) => {
+      expect(await runCli(['health'], urlOf(user))).toEqual({
+        code: 1,
+        stdout: '',
+        stderr:
+          'The user does not see all organisations: connect as a member of crm_worker, or of crm_reader to look on.\n',
+      });
+    },
+  );
 
-  test('a reader is refused to replay, and told who may', async () => {
+  test('crm_reader may not replay, and is told who may', async () => {
     const { organisationId } = await createTenant(database.pool);
     const { connectionId } = await connect(database.pool, organisationId);
     const key = ['--organisation', organisationId, '--connection', connectionId];

@@ -17,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 describe('credentials generate-key', () => {
-  test.each(keyAlgorithms)('prints a key ring with a key for %s', async (algorithm) => {
+  test.each(keyAlgorithms)('prints a key ring with a %s key', async (algorithm) => {
     const { code, stdout, stderr } = await runCli(['credentials', 'generate-key', '--alg', algorithm]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const keys = await KeyRing.parse(stdout);
@@ -25,22 +25,22 @@ describe('credentials generate-key', () => {
     expect(keys.current).toMatch(/^key-\d{4}-\d\d-\d\d-[0-9a-f]{4}$/);
   });
 
-  test('never makes the same key twice', async () => {
+  test('never generates the same key twice', async () => {
     const [one, other] = await Promise.all(
       [1, 2].map(() => runCli(['credentials', 'generate-key', '--kid', 'k'])),
     );
     expect(one?.stdout).not.toBe(other?.stdout);
   });
 
-  test('refuses an id that is none', async () => {
+  test('refuses an invalid id', async () => {
     expect(await runCli(['credentials', 'generate-key', '--kid', 'a b'])).toEqual({
       code: 1,
       stdout: '',
-      stderr: 'keyId has to be 1 to 200 of A-Z a-z 0-9 . _ : -, and no key.\n',
+      stderr: 'keyId must be 1 to 200 characters of A-Z a-z 0-9 . _ : -, and not a key itself.\n',
     });
   });
 
-  test('does not say that it has made a key that nobody got', async () => {
+  test('does not report a key as added if it could not be printed', async () => {
     const { code, stderr } = await new Promise<{ code: number | undefined; stderr: string }>((resolve) => {
       execFile(
         process.execPath,
@@ -53,13 +53,13 @@ describe('credentials generate-key', () => {
     expect(stderr).not.toContain('Added');
   });
 
-  test('adds a key to the ring, which is current only when its owner says so', async () => {
+  test('--add adds a key to the key ring without making it current', async () => {
     const { code, stdout, stderr } = await runCli(['credentials', 'generate-key', '--add', '--kid', 'next'], {
       CRM_SCHEMA_KEYS: ring,
     });
     expect({ code, stderr }).toEqual({
       code: 0,
-      stderr: 'Added next. test-key-1 stays current until: use-key next\n',
+      stderr: 'Added next. To make it current instead of test-key-1: crm-schema credentials use-key next\n',
     });
     expect(JSON.parse(stdout)).toMatchObject({
       comment: 'ours',
@@ -68,7 +68,7 @@ describe('credentials generate-key', () => {
     });
   });
 
-  test('refuses to add a key of the same id', async () => {
+  test('refuses to add a key with an id that the key ring already has', async () => {
     expect(
       await runCli(['credentials', 'generate-key', '--add', '--kid', 'test-key-1'], {
         CRM_SCHEMA_KEYS: ring,
@@ -76,28 +76,28 @@ describe('credentials generate-key', () => {
     ).toEqual({
       code: 1,
       stdout: '',
-      stderr: 'The key ring has a key test-key-1 already: choose another --kid.\n',
+      stderr: 'The key ring already has a key test-key-1: choose another --kid.\n',
     });
   });
 
-  test('writes a file that only its owner can read, and never over keys', async () => {
+  test('--out writes a file that only its owner can read, and never overwrites one', async () => {
     const out = join(folder, 'new.json');
     const command = ['credentials', 'generate-key', '--kid', 'k', '--out', out];
-    expect(await runCli(command)).toEqual({ code: 0, stdout: '', stderr: `Made ${out} with the key k.\n` });
+    expect(await runCli(command)).toEqual({ code: 0, stdout: '', stderr: `Created ${out} with key k.\n` });
     expect((await stat(out)).mode & 0o777).toBe(0o600);
     const written = await readFile(out, 'utf8');
     await KeyRing.parse(written);
     expect(await runCli(command, { CRM_SCHEMA_KEYS: out })).toEqual({
       code: 1,
       stdout: '',
-      stderr: `${out} exists already, and keys in it may be needed. To add one to it: generate-key --add\n`,
+      stderr: `${out} already exists, and its keys may be in use. To add a key to it: generate-key --add\n`,
     });
     expect(await readFile(out, 'utf8')).toBe(written);
   });
 });
 
 describe('a key ring in a file', () => {
-  test('is changed where it is, through a link, for the same users as before', async () => {
+  test('is replaced through a symbolic link, which stays, with the same owner and permissions', async () => {
     const path = join(folder, 'ring.json');
     const link = join(folder, 'link.json');
     await writeFile(path, ring, { mode: 0o640 });
@@ -110,7 +110,8 @@ describe('a key ring in a file', () => {
     expect(used).toEqual({
       code: 0,
       stdout: '',
-      stderr: 'next is current. What is under other keys stays there until: rotate\n',
+      stderr:
+        'next is now current. To re-encrypt credentials under other keys: crm-schema credentials rotate\n',
     });
     expect((await lstat(link)).isSymbolicLink()).toBe(true);
     const { mode, uid, gid } = await stat(path);
@@ -124,7 +125,7 @@ describe('a key ring in a file', () => {
     expect((await readdir(folder)).filter((name) => !name.endsWith('.json'))).toEqual([]);
   });
 
-  test('loses no key to others that change it at the same time', async () => {
+  test('loses no key when several processes change it at the same time', async () => {
     const path = join(folder, 'busy.json');
     await writeFile(path, ring);
     const names = Array.from({ length: 6 }, (_, index) => `add-${index}`);
@@ -136,13 +137,13 @@ describe('a key ring in a file', () => {
     const added = names.filter((_, index) => runs[index]?.code === 0);
     expect(added.length).toBeGreaterThan(0);
     for (const { code, stderr } of runs) {
-      if (code !== 0) expect(stderr).toMatch(/^process \d+ on .* is changing the ring\./);
+      if (code !== 0) expect(stderr).toMatch(/^process \d+ on .* is changing the key ring\./);
     }
     const keys = await KeyRing.parse(await readFile(path, 'utf8'));
     expect(keys.keys.map(({ keyId }) => keyId).toSorted()).toEqual([...added, 'test-key-1'].toSorted());
   });
 
-  test('stays as it was where it cannot be changed, and nothing else is left', async () => {
+  test('is unchanged if a change is refused, and no temporary file is left', async () => {
     const path = join(folder, 'kept.json');
     await writeFile(path, ring);
     const { code } = await runCli(['credentials', 'use-key', 'nobody'], { CRM_SCHEMA_KEYS: path });
@@ -151,14 +152,14 @@ describe('a key ring in a file', () => {
     expect((await readdir(folder)).filter((name) => !name.endsWith('.json'))).toEqual([]);
   });
 
-  test('stays as it was where another process has it, which is named', async () => {
+  test('is unchanged while another process holds its lock, which the message names', async () => {
     const path = join(folder, 'locked.json');
     await writeFile(path, ring);
     await writeFile(`${path}.lock`, 'process 1 on elsewhere');
     expect(await runCli(['credentials', 'generate-key', '--add'], { CRM_SCHEMA_KEYS: path })).toEqual({
       code: 1,
       stdout: '',
-      stderr: `process 1 on elsewhere is changing the ring. If it is not running any more, remove ${path}.lock\n`,
+      stderr: `process 1 on elsewhere is changing the key ring. If it is no longer running, remove ${path}.lock\n`,
     });
     expect(await readFile(`${path}.lock`, 'utf8')).toBe('process 1 on elsewhere');
     expect(await readFile(path, 'utf8')).toBe(ring);
@@ -166,31 +167,33 @@ describe('a key ring in a file', () => {
   });
 
   test.each([
-    ['a ring in quotes too many', `'${ring}'`],
+    ['a key ring in extra quotes', `'${ring}'`],
     ['a bare key', testRingKey().k as string],
     ['a bare key with a slash', `a/${testRingKey().k}`],
-  ])('is not what %s is taken for, which nobody sees', async (_, value) => {
+  ])('is not assumed if CRM_SCHEMA_KEYS is %s, which the message does not show', async (_, value) => {
     for (const command of [['generate-key', '--add'], ['use-key', 'x'], ['status'], ['public-ring']]) {
       const { code, stdout, stderr } = await runCli(['credentials', ...command], { CRM_SCHEMA_KEYS: value });
       expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
-      expect(stderr).toMatch(/^CRM_SCHEMA_KEYS is neither a key ring as JSON nor the path of a file/);
+      expect(stderr).toMatch(
+        /^CRM_SCHEMA_KEYS is neither a key ring as JSON nor the path of a readable file/,
+      );
       expect(stderr).not.toContain((testRingKey().k as string).slice(3, 20));
     }
   });
 });
 
 describe('credentials use-key', () => {
-  test('refuses a key that the ring does not have', async () => {
+  test('refuses a key that the key ring does not have', async () => {
     expect(await runCli(['credentials', 'use-key', 'nobody'], { CRM_SCHEMA_KEYS: ring })).toEqual({
       code: 1,
       stdout: '',
-      stderr: 'The key ring has no such key; it has test-key-1.\n',
+      stderr: 'The key ring has no such key. Its keys are test-key-1.\n',
     });
   });
 });
 
 describe('credentials public-ring', () => {
-  test('prints what encrypts and cannot decrypt', async () => {
+  test('prints a key ring that encrypts but cannot decrypt', async () => {
     const made = await runCli(['credentials', 'generate-key', '--alg', 'ECDH-ES+A256KW', '--kid', 'pair']);
     const { code, stdout } = await runCli(['credentials', 'public-ring'], { CRM_SCHEMA_KEYS: made.stdout });
     expect(code).toBe(0);
@@ -201,38 +204,34 @@ describe('credentials public-ring', () => {
     expect(stdout).not.toContain(JSON.parse(made.stdout).keys[0].d);
   });
 
-  test('says that a symmetric key has no such half', async () => {
+  test('refuses a symmetric key, which has no public half', async () => {
     const { code, stdout, stderr } = await runCli(['credentials', 'public-ring'], { CRM_SCHEMA_KEYS: ring });
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
     expect(stderr).toContain('The current key test-key-1 is symmetric');
   });
 });
 
-describe('a wrong call', () => {
+describe('a usage error', () => {
   test.each([
     ['no command', [], /^Usage: crm-schema/],
-    ['no command of credentials', ['credentials'], /^Usage: crm-schema credentials/],
+    ['no subcommand of credentials', ['credentials'], /^Usage: crm-schema credentials/],
     [
       'an unknown command',
       ['credentials', 'rotat'],
       /^error: unknown command 'rotat'\n\(Did you mean rotate\?\)\n$/,
     ],
     ['an unknown option', ['credentials', 'status', '--nonsense'], /^error: unknown option '--nonsense'\n$/],
-    ['an argument too many', ['credentials', 'status', 'all'], /^error: too many arguments/],
-    [
-      'a batch of nothing',
-      ['credentials', 'rotate', '--batch-size', '0'],
-      /whole number from 1 to 1000\.\n$/,
-    ],
+    ['an extra argument', ['credentials', 'status', 'all'], /^error: too many arguments/],
+    ['an empty batch', ['credentials', 'rotate', '--batch-size', '0'], /whole number from 1 to 1000\.\n$/],
     ['an unknown algorithm', ['credentials', 'generate-key', '--alg', 'dir'], /Allowed choices are A256KW/],
-  ])('ends with exit code 2: %s', async (_, args, message) => {
+  ])('%s exits with 2', async (_, args, message) => {
     const { code, stdout, stderr } = await runCli(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toMatch(message);
   });
 
   test.each([[['--help']], [['credentials', '--help']], [['credentials', 'rotate', '--help']]])(
-    'is helped by %j, in 80 columns',
+    'the help of %j fits in 80 columns',
     async (args) => {
       const { code, stdout, stderr } = await runCli(args);
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
@@ -241,7 +240,7 @@ describe('a wrong call', () => {
   );
 });
 
-test('the key ring is spoken of in the help of those who need it alone', async () => {
+test('help mentions the key ring only for commands that need it', async () => {
   for (const args of [['credentials'], ['credentials', 'rotate']])
     expect((await runCli([...args, '--help'])).stdout, args.join(' ')).toContain('CRM_SCHEMA_KEYS');
   for (const args of [[], ['health'], ['failures', 'replay'], ['partitions', 'drop']]) {

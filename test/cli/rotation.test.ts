@@ -44,32 +44,32 @@ async function connectMany(count: number, kid = 'test-key-1'): Promise<void> {
 }
 
 describe('credentials status', () => {
-  test('shows each key and what to do about it', async () => {
+  test('shows each key and what to do next', async () => {
     await connectMany(3);
     expect(await runCli(['credentials', 'status'], environment())).toEqual({
       code: 0,
       stderr: '',
-      stdout: `Key         Standing  Connections
+      stdout: `Key         Status    Connections
 next        current             0
 test-key-1  other               3
-To put 3 connections under the current key: crm-schema credentials rotate
+To re-encrypt 3 connections: crm-schema credentials rotate
 `,
     });
   });
 
-  test('says how many connections need a key that was dropped, and ends with exit code 3', async () => {
+  test('exits with 3 and counts the connections if they need a missing key', async () => {
     await connectMany(2);
     await connectMany(1, 'next');
     const env = { ...environment(), CRM_SCHEMA_KEYS: ring(next, testRingKey('idle')) };
     expect(await runCli(['credentials', 'status'], env)).toEqual({
       code: 3,
       stderr: '',
-      stdout: `Key         Standing  Connections
+      stdout: `Key         Status    Connections
 next        current             1
 idle        other               0
 test-key-1  missing             2
-2 connections cannot be read: under the key test-key-1, which the key ring does not have.
-idle protects no connection: it waits for use-key, or can be dropped.
+2 connections cannot be decrypted: key test-key-1 is not in the key ring.
+idle protects no connections: run use-key to use it, or drop-key.
 `,
     });
     const json = await runCli(['credentials', 'status', '--json'], env);
@@ -86,19 +86,19 @@ idle protects no connection: it waits for use-key, or can be dropped.
 });
 
 describe('credentials rotate', () => {
-  test('puts everything under the current key, and says so in plain lines', async () => {
+  test('re-encrypts everything under the current key, and reports it in plain lines', async () => {
     await connectMany(5);
     const first = await runCli(['credentials', 'rotate', '--batch-size', '2'], environment());
     expect(first).toMatchObject({ code: 0, stderr: '' });
-    expect(first.stdout).toMatch(/^Put 5 connections under next in \d:\d\d\.\n$/);
+    expect(first.stdout).toMatch(/^Re-encrypted 5 connections under next in \d:\d\d\.\n$/);
     expect(await runCli(['credentials', 'rotate'], environment())).toEqual({
       code: 0,
-      stdout: 'Nothing to do: all connections are under next.\n',
-      stderr: 'To encrypt with test-key-1, make it current first: use-key\n',
+      stdout: 'Nothing to do: all connections are already under next.\n',
+      stderr: 'To encrypt with test-key-1, first make it current: crm-schema credentials use-key <id>\n',
     });
   });
 
-  test('names what it had to leave, and ends with exit code 1', async () => {
+  test('exits with 1 and names each connection that it could not re-encrypt', async () => {
     await connectMany(2, 'lost-key');
     const { organisationId, connectionId } = await connect(pool, (await createTenant(pool)).organisationId);
     await pool.query(
@@ -108,11 +108,9 @@ describe('credentials rotate', () => {
     await connectMany(1);
     const { code, stdout, stderr } = await runCli(['credentials', 'rotate'], environment());
     expect(code).toBe(1);
-    expect(stdout).toMatch(/^Put 1 connection under next/);
-    expect(
-      stderr,
-    ).toBe(`2 connections cannot be read: under the key lost-key, which the key ring does not have.
-Not done: connection ${connectionId} of organisation ${organisationId}, key test-key-1: credentials_not_authentic.
+    expect(stdout).toMatch(/^Re-encrypted 1 connection under next/);
+    expect(stderr).toBe(`2 connections cannot be decrypted: key lost-key is not in the key ring.
+Not re-encrypted: connection ${connectionId} of organisation ${organisationId}, key test-key-1: credentials_not_authentic.
 `);
     const json = await runCli(['credentials', 'rotate', '--json'], environment());
     expect(json.code).toBe(1);
@@ -126,7 +124,7 @@ Not done: connection ${connectionId} of organisation ${organisationId}, key test
   });
 
   test.each(['SIGKILL', 'SIGTERM', 'SIGINT'] as const)(
-    'ended by %s at any point, leaves each connection whole, and is finished by the next run',
+    'interrupted by %s at any point, leaves each connection readable, and the next run finishes',
     async (signal) => {
       const count = 400;
       await connectMany(count);
@@ -147,7 +145,7 @@ Not done: connection ${connectionId} of organisation ${organisationId}, key test
         interruptions += 1;
         if (signal !== 'SIGKILL') {
           expect(code).toBe(1);
-          expect(stderr).toContain('Interrupted: run it again for the rest.');
+          expect(stderr).toContain('Interrupted: run it again to re-encrypt the rest.');
         }
       }
       expect(interruptions).toBeGreaterThan(0);
@@ -169,7 +167,7 @@ Not done: connection ${connectionId} of organisation ${organisationId}, key test
     },
   );
 
-  test('draws a bar on a terminal, within its width', () => {
+  test('draws a progress bar within the width of the terminal', () => {
     const written: string[] = [];
     const stream = { isTTY: true, columns: 80, write: (text: string) => written.push(text) > 0 };
     const progress = showProgress('Re-encrypting', stream);
@@ -185,7 +183,7 @@ Not done: connection ${connectionId} of organisation ${organisationId}, key test
     for (const text of written) expect(text.startsWith('\r\x1b[K')).toBe(true);
   });
 
-  test('uses few words on a narrow terminal', () => {
+  test('shows only the numbers on a narrow terminal', () => {
     const written: string[] = [];
     const stream = { isTTY: true, columns: 30, write: (text: string) => written.push(text) > 0 };
     showProgress('Re-encrypting', stream).update(1, 2);
@@ -194,16 +192,16 @@ Not done: connection ${connectionId} of organisation ${organisationId}, key test
 });
 
 describe('credentials drop-key', () => {
-  test('refuses while connections need the key, and says how many', async () => {
+  test('refuses a key that connections need, and says how many', async () => {
     await connectMany(2);
     expect(await runCli(['credentials', 'drop-key', 'test-key-1'], environment())).toEqual({
       code: 1,
       stdout: '',
-      stderr: '2 connections still under test-key-1: rotate first. It was not dropped.\n',
+      stderr: 'test-key-1 was not dropped: 2 connections still under it. Rotate first.\n',
     });
   });
 
-  test('takes a key out that nothing needs, or that its owner gives up', async () => {
+  test('drops a key that no connection needs, or any with --even-if-needed', async () => {
     const dropped = await runCli(['credentials', 'drop-key', 'test-key-1'], environment());
     expect(dropped).toMatchObject({
       code: 0,
@@ -220,9 +218,9 @@ describe('credentials drop-key', () => {
   });
 
   test.each([
-    ['next', 'next is the current key: make another one current first.\n'],
-    ['nobody', 'The key ring has no such key; it has next, test-key-1.\n'],
-  ])('refuses %s', async (id, stderr) => {
+    ['the current key', 'next', 'next is the current key: make another key current first.\n'],
+    ['an unknown key', 'nobody', 'The key ring has no such key. Its keys are next, test-key-1.\n'],
+  ])('refuses %s', async (_, id, stderr) => {
     expect(await runCli(['credentials', 'drop-key', id], environment())).toEqual({
       code: 1,
       stdout: '',
@@ -231,13 +229,13 @@ describe('credentials drop-key', () => {
   });
 });
 
-describe('what can go wrong is said in one line, without a stack or a password', () => {
+describe('an error is one line, without a stack or a password', () => {
   const nobody = 'postgres://u:topsecret@';
   test.each<[string, () => Record<string, string>, string]>([
     [
       'no key ring',
       () => ({ DATABASE_URL: database.url }),
-      'CRM_SCHEMA_KEYS is not set: it has to hold a key ring',
+      'CRM_SCHEMA_KEYS is not set: set it to a key ring',
     ],
     [
       'a malformed key ring',
@@ -246,11 +244,11 @@ describe('what can go wrong is said in one line, without a stack or a password',
     ],
     ['no database', () => ({ CRM_SCHEMA_KEYS: ring(next) }), 'DATABASE_URL is not set'],
     [
-      'a service file, which is not read',
+      'a service file, which is not supported',
       () => ({ CRM_SCHEMA_KEYS: ring(next), PGUSER: 'u', PGSERVICE: 'elsewhere' }),
       'PGSERVICE is not understood here',
     ],
-    ['what is no URL', () => ({ ...environment(), DATABASE_URL: 'topsecret' }), 'DATABASE_URL is not a URL'],
+    ['an invalid URL', () => ({ ...environment(), DATABASE_URL: 'topsecret' }), 'DATABASE_URL is not a URL'],
     [
       'a closed port',
       () => ({ ...environment(), DATABASE_URL: `${nobody}127.0.0.1:1/x` }),
@@ -281,7 +279,7 @@ describe('what can go wrong is said in one line, without a stack or a password',
     }
   });
 
-  test('a connection that is lost in the middle', async () => {
+  test('a connection lost during a rotation', async () => {
     await connectMany(400);
     const { child, ended } = startCli(['credentials', 'rotate', '--batch-size', '1'], environment());
     for (;;) {
@@ -298,7 +296,7 @@ describe('what can go wrong is said in one line, without a stack or a password',
   });
 });
 
-test('the ring of a service that only encrypts is told what it cannot do', async () => {
+test('a key ring with only the public half cannot rotate, and status says what it cannot decrypt', async () => {
   await connectMany(1);
   const { d: _, ...half } = await generateKey('ECDH-ES+A256KW', 'next');
   const env = { DATABASE_URL: database.url, CRM_SCHEMA_KEYS: ring(half, testRingKey()) };
@@ -306,28 +304,28 @@ test('the ring of a service that only encrypts is told what it cannot do', async
     code: 1,
     stdout: '',
     stderr:
-      'The key ring has only the public half of next: rotate with the ring of a service that decrypts.\n',
+      'The key ring has only the public half of next: rotate with the key ring of a service that can decrypt.\n',
   });
   await pool.query('delete from crm_connections');
   await connectMany(2, 'next');
   expect(await runCli(['credentials', 'status'], env)).toMatchObject({
     code: 3,
     stdout: expect.stringContaining(
-      '2 connections cannot be read: under the key next, of which there is the public half only.',
+      '2 connections cannot be decrypted: the key ring has only the public half of\nnext.',
     ),
   });
 });
 
-test('lacking keys alone end a rotation with exit code 3', async () => {
+test('a rotation that only missing keys keep from finishing exits with 3', async () => {
   await connectMany(1, 'lost-key');
   expect(await runCli(['credentials', 'rotate'], environment())).toEqual({
     code: 3,
     stdout: '',
-    stderr: '1 connection cannot be read: under the key lost-key, which the key ring does not have.\n',
+    stderr: '1 connection cannot be decrypted: key lost-key is not in the key ring.\n',
   });
 });
 
-test('rotates at READ COMMITTED, whatever the role has for a default', async () => {
+test("rotates at READ COMMITTED, whatever the role's default isolation level", async () => {
   await connectMany(3);
   await pool.query(
     `create function refuse_level() returns trigger language plpgsql as $$

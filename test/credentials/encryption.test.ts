@@ -41,7 +41,7 @@ describe.each(keyAlgorithms)('with %s', (algorithm) => {
     keys = await KeyRing.parse({ keys: [jwk] });
   });
 
-  test.each(providers)('%s credentials come back as they were', async (provider) => {
+  test.each(providers)('%s credentials survive encryption and decryption', async (provider) => {
     const encrypted = await encryptCredentials(keys, { ...owner, provider }, sampleCredentials[provider]);
     expect(Object.keys(encrypted).toSorted()).toEqual([
       'aad',
@@ -58,7 +58,7 @@ describe.each(keyAlgorithms)('with %s', (algorithm) => {
     );
   });
 
-  test('jose alone reads what we wrote, and we read what it wrote', async () => {
+  test('jose decrypts what we encrypt, and we decrypt what jose encrypts', async () => {
     const key = await importJWK(jwk, algorithm);
     const ours = await encryptCredentials(keys, owner, credentials);
     const { plaintext, protectedHeader, additionalAuthenticatedData } = await flattenedDecrypt(ours, key);
@@ -75,14 +75,14 @@ describe.each(keyAlgorithms)('with %s', (algorithm) => {
     expect(await decryptCredentials(keys, owner, theirs)).toEqual(credentials);
   });
 
-  test('the same credentials never encrypt to the same', async () => {
+  test('encrypting the same credentials twice gives different ciphertexts', async () => {
     const [one, other] = await Promise.all([1, 2].map(() => encryptCredentials(keys, owner, credentials)));
     for (const member of ['encrypted_key', 'iv', 'ciphertext', 'tag'] as const) {
       expect(one?.[member]).not.toBe(other?.[member]);
     }
   });
 
-  test('whatever is changed in it, nothing comes out', async () => {
+  test('any changed bit makes decryption fail', async () => {
     const encrypted = await encryptCredentials(keys, owner, credentials);
     const members = ['protected', 'encrypted_key', 'iv', 'ciphertext', 'tag'] as const;
     await fc.assert(
@@ -102,7 +102,7 @@ describe.each(keyAlgorithms)('with %s', (algorithm) => {
 });
 
 describe('published vectors', () => {
-  // RFC 7516, appendix A.1: RSAES-OAEP and AES GCM, the one example with the content encryption used here.
+  // RFC 7516, appendix A.1: RSAES-OAEP and AES GCM, the only example with the content encryption used here.
   const rfc7516 = {
     key: {
       kty: 'RSA',
@@ -119,14 +119,14 @@ describe('published vectors', () => {
     plaintext: 'The true sign of intelligence is not knowledge but imagination.',
   };
 
-  test('the library reads RFC 7516, appendix A.1', async () => {
+  test('jose decrypts RFC 7516, appendix A.1', async () => {
     const { plaintext } = await compactDecrypt(rfc7516.jwe, await importJWK(rfc7516.key, 'RSA-OAEP'), {
       contentEncryptionAlgorithms: ['A256GCM'],
     });
     expect(Buffer.from(plaintext).toString()).toBe(rfc7516.plaintext);
   });
 
-  test('a key ring reads a content key that RFC 3394, section 4.6, wrapped, and what Node encrypted with it', async () => {
+  test('a key ring decrypts what Node encrypted with the content key that RFC 3394, section 4.6, wraps', async () => {
     const bytes = (length: number, start = 0) =>
       Buffer.from(Array.from({ length }, (_, index) => start + index));
     const contentKey = Buffer.from('00112233445566778899aabbccddeeff000102030405060708090a0b0c0d0e0f', 'hex');
@@ -154,7 +154,7 @@ describe('published vectors', () => {
   });
 });
 
-describe('decryption fails closed', () => {
+describe('decryption fails', () => {
   const elsewhere: [string, CredentialsOwner][] = [
     ['another organisation', { ...owner, organisationId: owner.connectionId }],
     ['another connection', { ...owner, connectionId: owner.organisationId }],
@@ -168,7 +168,7 @@ describe('decryption fails closed', () => {
     });
   });
 
-  test.each(elsewhere)('for %s whose name was written over its own', async (_, other) => {
+  test.each(elsewhere)('for %s, even if the aad was changed to match', async (_, other) => {
     const encrypted = await encryptCredentials(testKeys, owner, credentials);
     const forged = { ...encrypted, aad: Buffer.from(credentialsAad(other)).toString('base64url') };
     await expect(decryptCredentials(testKeys, other, forged)).rejects.toMatchObject({
@@ -176,23 +176,22 @@ describe('decryption fails closed', () => {
     });
   });
 
-  test('for a key that the ring does not have', async () => {
+  test('for a key that is missing from the key ring', async () => {
     const encrypted = await encryptByJose(owner, credentials, 'key-of-last-year');
     await expect(decryptCredentials(testKeys, owner, encrypted)).rejects.toMatchObject({
       code: 'unknown_key',
-      message:
-        'The credentials are encrypted for the key key-of-last-year, which the key ring does not have.',
+      message: 'The credentials are encrypted under key key-of-last-year, which is not in the key ring.',
     });
   });
 
-  test('for another key of the same id', async () => {
+  test('for another key with the same id', async () => {
     const keys = await KeyRing.parse({ keys: [await generateKey('A256KW', 'test-key-1')] });
     await expect(decryptCredentials(keys, owner, await encryptByJose(owner))).rejects.toMatchObject({
       code: 'credentials_not_authentic',
     });
   });
 
-  test('for a ring that has the public half alone', async () => {
+  test('for a key ring with only the public half', async () => {
     const jwk = await generateKey('ECDH-ES+A256KW', 'key-1');
     const writer = await KeyRing.parse({ keys: [publicHalf(jwk) as RingKey] });
     const reader = await KeyRing.parse({ keys: [jwk] });
@@ -204,19 +203,23 @@ describe('decryption fails closed', () => {
   });
 
   test.each([
-    ['another algorithm than its key’s', { alg: 'A256GCMKW', enc: 'A256GCM' }, 'credentials_not_authentic'],
+    [
+      'a different algorithm from its key’s',
+      { alg: 'A256GCMKW', enc: 'A256GCM' },
+      'credentials_not_authentic',
+    ],
     ['no algorithm', { enc: 'A256GCM' }, 'credentials_not_authentic'],
     ['another content encryption', { alg: 'A256KW', enc: 'A256CBC-HS512' }, 'malformed_credentials'],
     ['critical extensions', { alg: 'A256KW', enc: 'A256GCM', crit: ['x'], x: 1 }, 'malformed_credentials'],
     ['compression', { alg: 'A256KW', enc: 'A256GCM', zip: 'DEF' }, 'malformed_credentials'],
-    ['a key of its own', { alg: 'A256KW', enc: 'A256GCM', jwk: { kty: 'oct' } }, 'malformed_credentials'],
+    ['an embedded key', { alg: 'A256KW', enc: 'A256GCM', jwk: { kty: 'oct' } }, 'malformed_credentials'],
   ])('for a header with %s', async (_, header, code) => {
     const encrypted = await encryptByJose(owner);
     const forged = { ...encrypted, protected: Buffer.from(JSON.stringify(header)).toString('base64url') };
     await expect(decryptCredentials(testKeys, owner, forged)).rejects.toMatchObject({ code });
   });
 
-  test('for what the right key protects by another algorithm than its own', async () => {
+  test('for the right key used with an algorithm other than its own', async () => {
     const key = Buffer.from(testRingKey().k as string, 'base64url');
     const sound = await new FlattenedEncrypt(Buffer.from(JSON.stringify(credentials)))
       .setProtectedHeader({ alg: 'A256GCMKW', enc: 'A256GCM' })
@@ -230,8 +233,8 @@ describe('decryption fails closed', () => {
   });
 
   test.each([
-    ['what is not of its provider’s shape', { apiKey: 'plain-secret' }],
-    ['what is no object', 'plain-secret'],
+    ['content that does not fit the provider’s type', { apiKey: 'plain-secret' }],
+    ['content that is not an object', 'plain-secret'],
   ])('for %s', async (_, content) => {
     const error = await decryptCredentials(testKeys, owner, await encryptByJose(owner, content)).catch(
       (e) => e,
@@ -240,16 +243,16 @@ describe('decryption fails closed', () => {
     expect(inspect(error)).not.toContain('plain-secret');
   });
 
-  test('for what is not JSON, without quoting it', async () => {
+  test('for content that is not JSON, without quoting it', async () => {
     const encrypted = await testKeys.encrypt(owner, Buffer.from('plain-secret'));
     const error = await decryptCredentials(testKeys, owner, encrypted).catch((refusal) => refusal);
     expect(error).toMatchObject({ code: 'invalid_credentials' });
     expect(inspect(error)).not.toContain('plain-secret');
   });
 
-  test('for another spelling of the same bytes', async () => {
+  test('for another base64url encoding of the same bytes', async () => {
     const encrypted = await encryptCredentials(testKeys, owner, credentials);
-    // The last character of 16 bytes has four bits to spare.
+    // The last character of 16 bytes has four unused bits.
     const last = encrypted.tag.slice(-1);
     const spelling = String.fromCharCode(last.charCodeAt(0) + 1);
     expect(Buffer.from(`${encrypted.tag.slice(0, -1)}${spelling}`, 'base64url')).toEqual(
@@ -268,7 +271,7 @@ describe('decryption fails closed', () => {
 });
 
 describe('encryption', () => {
-  test('takes what fits into the column, and refuses more before it is sent', async () => {
+  test('accepts the largest plaintext that fits into the column, and refuses more before sending', async () => {
     const loop = { ...owner, provider: 'loop' } as const;
     const empty = JSON.stringify({ apiKey: 'k', filler: '' }).length;
     const fitting = { apiKey: 'k', filler: 'x'.repeat(12_288 - empty) };
@@ -280,7 +283,7 @@ describe('encryption', () => {
     ).rejects.toMatchObject({ code: 'invalid_credentials' });
   });
 
-  test('what was read, hidden from logs as it is, encrypts again as it was', async () => {
+  test('decrypted credentials, though hidden from logs, encrypt again unchanged', async () => {
     const loop = { ...owner, provider: 'loop' } as const;
     const read = await decryptCredentials(testKeys, loop, await encryptByJose(loop));
     const again = await encryptCredentials(testKeys, loop, read);
@@ -292,14 +295,14 @@ describe('encryption', () => {
     });
   });
 
-  test('does not touch what it is given', async () => {
+  test('does not modify its input', async () => {
     const given = structuredClone(sampleCredentials.loop);
     await encryptCredentials(testKeys, { ...owner, provider: 'loop' }, given);
     expect(JSON.stringify(given)).toBe(JSON.stringify(sampleCredentials.loop));
   });
 });
 
-test('decrypted credentials are not shown by inspection or JSON, alone or within another value', async () => {
+test('inspect and JSON.stringify do not show decrypted credentials, alone or nested', async () => {
   const loop = { ...owner, provider: 'loop' } as const;
   const read = await decryptCredentials(testKeys, loop, await encryptByJose(loop));
   expect(inspect(read)).toBe('[hidden]');

@@ -18,18 +18,18 @@ import { testRingKey } from '../support/credentials.js';
 const key = testRingKey('key-1');
 const secret = key.k as string;
 
-/** A key ring's document with parts that its type would not let through. */
+/** Parses a key ring document, even one that its type does not allow. */
 const ring = (document: unknown) => KeyRing.parse(document as KeyRingDocument);
 
 describe('KeyRing.parse', () => {
-  test.each(keyAlgorithms)('takes what generateKey makes for %s', async (algorithm) => {
+  test.each(keyAlgorithms)('accepts a %s key from generateKey', async (algorithm) => {
     const keys = await ring({ keys: [await generateKey(algorithm, 'key-1')] });
     expect(keys.current).toBe('key-1');
     expect(keys.keys).toEqual([{ keyId: 'key-1', algorithm, isCurrent: true, canDecrypt: true }]);
   });
 
   test.each(['RSA-OAEP-256', 'ECDH-ES+A256KW'] as const)(
-    'takes the public half for %s',
+    'accepts the public half of a %s key',
     async (algorithm) => {
       const half = publicHalf(await generateKey(algorithm, 'key-1'));
       expect(Object.keys(half as object)).not.toContain('d');
@@ -38,19 +38,19 @@ describe('KeyRing.parse', () => {
     },
   );
 
-  test.each(['P-384', 'P-521'])('takes ECDH on %s', async (namedCurve) => {
+  test.each(['P-384', 'P-521'])('accepts ECDH on %s', async (namedCurve) => {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve });
     const jwk = { ...privateKey.export({ format: 'jwk' }), kid: 'k', alg: 'ECDH-ES+A256KW' };
     expect((await ring({ keys: [jwk] })).current).toBe('k');
   });
 
-  test('takes X25519', async () => {
+  test('accepts X25519', async () => {
     const { privateKey } = generateKeyPairSync('x25519');
     const jwk = { ...privateKey.export({ format: 'jwk' }), kid: 'k', alg: 'ECDH-ES+A256KW' };
     expect((await ring({ keys: [jwk] })).current).toBe('k');
   });
 
-  test('goes by current, wherever that key stands', async () => {
+  test('uses the key named by current, at any position', async () => {
     const keys = await ring({ current: 'b', keys: [key, testRingKey('b'), testRingKey('c')] });
     expect(keys.keys.map(({ keyId, isCurrent }) => [keyId, isCurrent])).toEqual([
       ['key-1', false],
@@ -59,12 +59,12 @@ describe('KeyRing.parse', () => {
     ]);
   });
 
-  test('takes a thumbprint (RFC 7638) for an id', async () => {
+  test('accepts a thumbprint (RFC 7638) as an id', async () => {
     const kid = await calculateJwkThumbprint(key);
     expect((await ring({ keys: [{ ...key, kid }] })).current).toBe(kid);
   });
 
-  test('ignores members that a JWK Set may have besides', async () => {
+  test('ignores other members of a JWK Set', async () => {
     expect(
       (await ring({ comment: 'ours', keys: [{ ...key, use: 'enc', key_ops: ['x'], x5t: 'y' }] })).current,
     ).toBe('key-1');
@@ -75,48 +75,56 @@ describe('KeyRing.parse', () => {
 
   test.each<[string, unknown, string]>([
     ['text that is not JSON', `{"keys": [{"k": "${secret}"`, 'The key ring is not JSON.'],
-    ['null', 'null', 'The key ring has to be a JWK Set'],
+    ['null', 'null', 'The key ring must be a JWK Set'],
     ['no keys', { keys: [] }, 'with at least one key'],
-    ['a bare JWK', key, 'The key ring has to be a JWK Set'],
-    ['a current that is no text', { current: 1, keys: [key] }, 'has a current that is not text'],
+    ['a bare JWK', key, 'The key ring must be a JWK Set'],
+    ['a current that is not text', { current: 1, keys: [key] }, 'has a value for current that is not text'],
     [
-      'a current that is not there',
+      'a current key that is missing',
       { current: secret, keys: [key] },
-      'no key with the id that current names; it has key-1.',
+      'no key with the id in current; its keys are key-1.',
     ],
     [
       'several keys without current',
       { keys: [key, testRingKey('b')] },
-      'several keys: current has to say which',
+      'several keys: current must name the one',
     ],
     ['the same id twice', { current: 'key-1', keys: [key, key] }, 'two keys with the id key-1'],
-    ['a key that is no object', { keys: [secret] }, 'keys[0] has to be a JWK'],
-    ['no id', { keys: [{ ...key, kid: undefined }] }, 'keys[0].kid has to be 1 to 200 of'],
-    ['an id with a space', { keys: [{ ...key, kid: `${secret} ` }] }, 'keys[0].kid has to be 1 to 200 of'],
-    ['no algorithm', { keys: [{ ...key, alg: undefined }] }, 'keys[0] (key-1).alg has to be one of A256KW'],
+    ['a key that is not an object', { keys: [secret] }, 'keys[0] must be a JWK'],
+    ['no id', { keys: [{ ...key, kid: undefined }] }, 'keys[0].kid must be 1 to 200 characters'],
+    [
+      'an id with a space',
+      { keys: [{ ...key, kid: `${secret} ` }] },
+      'keys[0].kid must be 1 to 200 characters',
+    ],
+    ['no algorithm', { keys: [{ ...key, alg: undefined }] }, 'keys[0] (key-1).alg must be one of A256KW'],
     [
       'a weaker algorithm',
       { keys: [{ ...key, alg: 'A128KW' }] },
-      'keys[0] (key-1).alg has to be one of A256KW',
+      'keys[0] (key-1).alg must be one of A256KW',
     ],
-    ['direct encryption', { keys: [{ ...key, alg: 'dir' }] }, '.alg has to be one of'],
+    ['direct encryption', { keys: [{ ...key, alg: 'dir' }] }, '.alg must be one of'],
     [
-      'another type of key',
+      'a key type that does not fit the algorithm',
       { keys: [{ ...key, alg: 'RSA-OAEP-256' }] },
-      '.kty has to be RSA for RSA-OAEP-256',
+      '.kty must be RSA for RSA-OAEP-256',
     ],
-    ['a signing key', { keys: [{ ...key, use: 'sig' }] }, '.use has to be enc'],
-    ['a short key', { keys: [{ ...key, k: secret.slice(1) }] }, '.k has to be 256 bits in base64url'],
-    ['a padded key', { keys: [{ ...key, k: `${secret}=` }] }, '.k has to be 256 bits in base64url'],
-    ['no key in the key', { keys: [{ ...key, k: undefined }] }, '.k has to be 256 bits in base64url'],
+    ['a signing key', { keys: [{ ...key, use: 'sig' }] }, '.use must be enc'],
+    ['a short key', { keys: [{ ...key, k: secret.slice(1) }] }, '.k must be 256 bits in base64url'],
+    ['a padded key', { keys: [{ ...key, k: `${secret}=` }] }, '.k must be 256 bits in base64url'],
+    ['a key without key material', { keys: [{ ...key, k: undefined }] }, '.k must be 256 bits in base64url'],
     [
-      'a key where its id should be',
+      'an id swapped with its key',
       { keys: [{ ...key, kid: secret, k: 'key-1' }] },
-      'keys[0].k has to be 256 bits',
+      'keys[0].k must be 256 bits',
     ],
-    ['a key that is its own id', { keys: [{ ...key, kid: secret }] }, 'keys[0].kid has to be 1 to 200 of'],
     [
-      'RSA with more bits than the database has room for',
+      'a key that is its own id',
+      { keys: [{ ...key, kid: secret }] },
+      'keys[0].kid must be 1 to 200 characters',
+    ],
+    [
+      'an RSA key too large for the database',
       { keys: [{ kty: 'RSA', kid: 'key-1', alg: 'RSA-OAEP-256', e: 'AQAB', n: oddNumber(8256) }] },
       'has a key that does not work: key-1',
     ],
@@ -128,7 +136,7 @@ describe('KeyRing.parse', () => {
     [
       'a point that is not on the curve',
       { keys: [{ ...ec, kid: 'key-1', alg: 'ECDH-ES+A256KW', x: secret }] },
-      'keys[0] (key-1) is not a sound key for ECDH-ES+A256KW',
+      'keys[0] (key-1) is not a valid key for ECDH-ES+A256KW',
     ],
   ])('refuses %s, and shows no key', async (_, document, message) => {
     const error = await ring(document).catch((refusal) => refusal);
@@ -136,7 +144,7 @@ describe('KeyRing.parse', () => {
     expect(inspect(error)).not.toContain(secret.slice(5, 20));
   });
 
-  test('refuses RSA whose halves do not belong together', async () => {
+  test('refuses an RSA key whose halves do not match', async () => {
     const [one, other] = [1, 2].map(() =>
       generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' }),
     );
@@ -145,7 +153,7 @@ describe('KeyRing.parse', () => {
     ).rejects.toMatchObject({ code: 'invalid_key_ring' });
   });
 
-  test('refuses a private half that does not belong to the public one', async () => {
+  test('refuses an EC key whose halves do not match', async () => {
     const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' });
     await expect(
       ring({ keys: [{ ...ec, d: other.d, kid: 'key-1', alg: 'ECDH-ES+A256KW' }] }),
@@ -153,7 +161,7 @@ describe('KeyRing.parse', () => {
   });
 });
 
-/** As good a modulus as any for one who only encrypts. */
+/** Good enough as a modulus for encryption. */
 function oddNumber(bits: number): string {
   const bytes = Buffer.alloc(bits / 8, 0xff);
   return bytes.toString('base64url');
@@ -162,7 +170,7 @@ function oddNumber(bits: number): string {
 describe('generateKey', () => {
   test.each([
     ['an id with a space', 'A256KW', 'a b'],
-    ['an algorithm in the place of the id', 'key-1', 'A256KW'],
+    ['an id and algorithm that are swapped', 'key-1', 'A256KW'],
   ])('refuses %s', async (_, algorithm, keyId) => {
     await expect(generateKey(algorithm as KeyAlgorithm, keyId)).rejects.toMatchObject({
       code: 'invalid_input',
@@ -171,12 +179,12 @@ describe('generateKey', () => {
 });
 
 describe('KeyRing.load', () => {
-  test('takes JSON from CRM_SCHEMA_KEYS', async () => {
+  test('reads JSON from CRM_SCHEMA_KEYS', async () => {
     const keys = await KeyRing.load({ CRM_SCHEMA_KEYS: `\n ${JSON.stringify({ keys: [key] })}\n` });
     expect(keys.current).toBe('key-1');
   });
 
-  test('takes the file that CRM_SCHEMA_KEYS names', async () => {
+  test('reads the file that CRM_SCHEMA_KEYS names', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'crm-schema-keys-'));
     onTestFinished(() => rm(folder, { recursive: true }));
     await writeFile(join(folder, 'keys.json'), JSON.stringify({ keys: [key] }));
@@ -185,25 +193,25 @@ describe('KeyRing.load', () => {
   });
 
   test.each([
-    ['is not set', {}, 'CRM_SCHEMA_KEYS is not set: it has to hold a key ring'],
+    ['is not set', {}, 'CRM_SCHEMA_KEYS is not set: set it to a key ring'],
     ['is empty', { CRM_SCHEMA_KEYS: ' ' }, 'CRM_SCHEMA_KEYS is not set'],
     [
-      'names no file',
+      'names a missing file',
       { CRM_SCHEMA_KEYS: `/nowhere/${secret}` },
-      'nor the path of a file that can be read (ENOENT).',
+      'nor the path of a readable file (ENOENT).',
     ],
-    ['names a folder', { CRM_SCHEMA_KEYS: tmpdir() }, 'nor the path of a file that can be read (EISDIR).'],
+    ['names a folder', { CRM_SCHEMA_KEYS: tmpdir() }, 'nor the path of a readable file (EISDIR).'],
     ['is cut short', { CRM_SCHEMA_KEYS: `{"keys":[{"k":"${secret}"` }, 'The key ring is not JSON.'],
-    ['is a list', { CRM_SCHEMA_KEYS: '[]' }, 'The key ring has to be a JWK Set'],
-    ['is a bare key', { CRM_SCHEMA_KEYS: secret }, 'nor the path of a file that can be read (ENOENT).'],
-  ])('says what to do where it %s', async (_, environment, message) => {
+    ['is a list', { CRM_SCHEMA_KEYS: '[]' }, 'The key ring must be a JWK Set'],
+    ['is a bare key', { CRM_SCHEMA_KEYS: secret }, 'nor the path of a readable file (ENOENT).'],
+  ])('says what is wrong if CRM_SCHEMA_KEYS %s', async (_, environment, message) => {
     const error = await KeyRing.load(environment).catch((refusal) => refusal);
     expect(error).toMatchObject({ code: 'invalid_key_ring', message: expect.stringContaining(message) });
     expect(inspect(error)).not.toContain(secret.slice(5, 20));
   });
 });
 
-test('a key ring shows its keys’ names and nothing else, however it is printed', async () => {
+test('a key ring shows only the ids of its keys, however it is printed', async () => {
   const made = await Promise.all(
     keyAlgorithms.map((algorithm, index) => generateKey(algorithm, `key-${index}`)),
   );

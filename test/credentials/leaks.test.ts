@@ -32,10 +32,10 @@ import { createTenant } from '../support/database.js';
 
 const run = promisify(execFile);
 
-/** Found wherever it should be found, so that the search is known to search. */
+/** A harmless text that must be found, to prove that each search works. */
 const marker = `marker${randomBytes(8).toString('hex')}`;
 
-/** A secret that is noted down, to be searched for. */
+/** All secrets made so far, to search for. */
 const secrets: string[] = [];
 function secret(): string {
   const text = `zq${randomBytes(12).toString('hex')}`;
@@ -43,7 +43,7 @@ function secret(): string {
   return text;
 }
 
-/** Credentials with a secret in each place that takes one. */
+/** Credentials with a secret in every field that can hold one. */
 function freshCredentials(): CredentialsByProvider {
   const client = { id: secret(), secret: secret() };
   return {
@@ -59,7 +59,7 @@ function freshCredentials(): CredentialsByProvider {
 let server: EmbeddedPostgres;
 let pool: pg.Pool;
 let log = '';
-/** Everything that the public functions and the CLI gave back, as it is printed. */
+/** All results and errors of the public functions and output of the CLI, as printed. */
 let printed = '';
 
 function print(value: unknown): void {
@@ -83,7 +83,7 @@ beforeAll(async () => {
     },
   });
   pool = new pg.Pool({ connectionString: server.url });
-  // pool.end() does not wait for its connections to close: the server's end may still reach one.
+  // pool.end() does not wait for its connections to close, so stopping the server may still hit one.
   pool.on('error', () => {});
   const client = await pool.connect();
   await createHostTables(client);
@@ -98,7 +98,9 @@ afterAll(async () => {
   await server.stop();
 });
 
-/** Passes secrets through every public function that takes any, rightly and wrongly, and prints what comes back. */
+/**
+ * Passes secrets to every public function that takes any, in valid and invalid calls, and prints the results.
+ */
 async function useEverything(): Promise<void> {
   const oldKey = await generateKey('A256KW', 'key-old');
   const newKey = await generateKey('ECDH-ES+A256KW', 'key-new');
@@ -137,7 +139,7 @@ async function useEverything(): Promise<void> {
         credentialsVersion: 1,
       }),
     );
-    // A value in the wrong place, a wrong value, and a field that does not belong there.
+    // A value in the wrong place, an invalid value, and an unknown field.
     const text = secret();
     for (const wrong of [text, [text], { [text]: text }, { ...credentials[provider], apiKey: `${text}\n` }]) {
       const given = { ...connection, connectionId: undefined, credentials: wrong as never };
@@ -147,7 +149,7 @@ async function useEverything(): Promise<void> {
       );
       note(connectionConnect(pool, { ...connection, credentials: wrong as never }));
     }
-    // Encrypted for another row, and the same again: the database refuses, and its detail shows the row.
+    // Encrypted for a connection that already exists: the database refuses it, and its detail shows the row.
     const encrypted = await encryptCredentials(keys, connection, credentials[provider]);
     print(encrypted);
     note(connectionConnect(pool, { ...connection, credentials: encrypted }));
@@ -194,18 +196,18 @@ async function useEverything(): Promise<void> {
   print(await credentialsRotate(pool, keys));
 }
 
-/** The secrets that a text holds, in the clear or in hexadecimal digits as the server shows bytes. */
+/** The secrets that a text contains, in clear text or in hexadecimal as the server shows bytes. */
 function found(text: string): string[] {
   return secrets.filter((each) => text.includes(each) || text.includes(Buffer.from(each).toString('hex')));
 }
 
-test('the secrets were there to be found', () => {
+test('the search finds a secret', () => {
   expect(secrets.length).toBeGreaterThan(30);
   expect(found(`x${secrets[3]}y`)).toEqual([secrets[3]]);
 });
 
-test('no table holds a secret, nor do the statistics of statements', async () => {
-  // The planner's statistics hold samples of values.
+test('no table and no statement statistics contain a secret', async () => {
+  // The planner's statistics contain samples of values.
   await pool.query('analyze');
   const { rows: tables } = await pool.query(
     `select oid::regclass::text as name from pg_class
@@ -223,7 +225,7 @@ test('no table holds a secret, nor do the statistics of statements', async () =>
   for (const [name, text] of contents) expect(found(text), name).toEqual([]);
 });
 
-test('no file of the server holds a secret: neither tables nor indexes, nor the write-ahead log', async () => {
+test('no file of the server contains a secret, in tables, indexes or the write-ahead log', async () => {
   await pool.query('checkpoint');
   const { rows } = await pool.query('show data_directory');
   const files = await readdir(rows[0].data_directory, { recursive: true, withFileTypes: true });
@@ -233,22 +235,22 @@ test('no file of the server holds a secret: neither tables nor indexes, nor the 
     if (text.includes(marker)) markers += 1;
     expect(found(text), file.name).toEqual([]);
   }
-  // At least the table and the write-ahead log.
+  // At least in the table and the write-ahead log.
   expect(markers).toBeGreaterThanOrEqual(2);
 });
 
-test('the server’s log, with all statements and their parameters, holds no secret', () => {
+test('the server’s log of all statements and parameters contains no secret', () => {
   expect(log).toContain('credentialsReplace');
   expect(log).toMatch(/encrypted_key/);
   expect(log).toContain(marker);
   expect(found(log)).toEqual([]);
 });
 
-test('no error, no result and no output of the command line holds a secret', () => {
+test('no error, result or CLI output contains a secret', () => {
   expect(printed).toContain('live_connection_exists');
   expect(printed).toContain('invalid_key_ring');
   expect(printed).toContain('[hidden]');
-  expect(printed).toContain('Not done: connection');
+  expect(printed).toContain('Not re-encrypted: connection');
   expect(printed).toContain('under key-new');
   expect(found(printed)).toEqual([]);
 });

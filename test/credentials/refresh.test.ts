@@ -19,13 +19,13 @@ beforeAll(async () => {
   keys = await testKeyRing();
 });
 
-/** A token endpoint like Reapit's: each refresh token works once. */
+/** A token endpoint like Reapit's, whose refresh tokens are single use. */
 class TokenEndpoint {
   #valid = 'test-refresh-1';
   calls = 0;
   refusals = 0;
 
-  /** @param milliseconds how long an answer takes */
+  /** @param milliseconds the delay of each answer */
   constructor(readonly milliseconds = 0) {}
 
   async refresh(refreshToken: string): Promise<Credentials<'reapit'>> {
@@ -48,7 +48,7 @@ async function connectReapit() {
 
 type Connection = Awaited<ReturnType<typeof connectReapit>>;
 
-/** What a worker does when its access token has expired. */
+/** Refreshes as a worker does when its access token has expired. */
 function refresh(client: Queryable, connection: Connection, endpoint: TokenEndpoint, credentialsVersion = 1) {
   return credentialsRefresh(client, keys, {
     ...connection,
@@ -65,7 +65,7 @@ function refresh(client: Queryable, connection: Connection, endpoint: TokenEndpo
 }
 
 describe('credentialsRefresh', () => {
-  test('stores what the CRM gave, and returns it', async () => {
+  test('stores and returns the credentials from the CRM', async () => {
     const connection = await connectReapit();
     const refreshed = await refresh(pool, connection, new TokenEndpoint());
     expect(refreshed).toMatchObject({
@@ -77,7 +77,7 @@ describe('credentialsRefresh', () => {
   });
 
   test.each([0, 100])(
-    'of ten workers with one single-use token one wins, and all go on with what it got (an answer takes %i ms)',
+    'of ten workers with one single-use token, one wins and all continue with its result (answers take %i ms)',
     async (milliseconds) => {
       const connection = await connectReapit();
       const endpoint = new TokenEndpoint(milliseconds);
@@ -97,7 +97,7 @@ describe('credentialsRefresh', () => {
     },
   );
 
-  test('does not use up a token for a worker that is late', async () => {
+  test('does not use up a token for a worker with an old version', async () => {
     const connection = await connectReapit();
     const endpoint = new TokenEndpoint();
     const first = await refresh(pool, connection, endpoint);
@@ -106,7 +106,7 @@ describe('credentialsRefresh', () => {
     expect(await refresh(pool, connection, endpoint, 2)).toMatchObject({ credentialsVersion: 3 });
   });
 
-  test('throws what the CRM says where nobody else has refreshed, and then the connection may be marked', async () => {
+  test('throws the CRM’s error if no other worker refreshed, and the connection can then be marked', async () => {
     const connection = await connectReapit();
     await expect(
       credentialsRefresh(pool, keys, {
@@ -125,7 +125,7 @@ describe('credentialsRefresh', () => {
     expect(await connectionGet(pool, connection)).toMatchObject({ status: 'error' });
   });
 
-  test('a worker that lost cannot mark the connection', async () => {
+  test('a worker whose version is superseded cannot mark the connection', async () => {
     const connection = await connectReapit();
     await refresh(pool, connection, new TokenEndpoint());
     await expect(
@@ -139,7 +139,7 @@ describe('credentialsRefresh', () => {
     expect(await connectionGet(pool, connection)).toMatchObject({ status: 'active' });
   });
 
-  test('does not lose new credentials to a database that is away for a moment', async () => {
+  test('retries until the new credentials are stored while the database is unavailable', async () => {
     const connection = await connectReapit();
     let failures = 2;
     const flaky: Queryable = {
@@ -156,7 +156,7 @@ describe('credentialsRefresh', () => {
     expect(refreshed.credentials).toMatchObject({ refreshToken: 'test-refresh-2' });
   });
 
-  test('does not mind that the answer to its own success is lost', async () => {
+  test('continues if the reply to its own success is lost', async () => {
     const connection = await connectReapit();
     let lost = false;
     const flaky: Queryable = {
@@ -177,7 +177,7 @@ describe('credentialsRefresh', () => {
     });
   });
 
-  test('keeps a token that nobody can get again, though what came with it is not right', async () => {
+  test('keeps a token that cannot be fetched again, even if the fields with it are invalid', async () => {
     const connection = await connectReapit();
     const refreshed = await credentialsRefresh(pool, keys, {
       ...connection,
@@ -187,7 +187,7 @@ describe('credentialsRefresh', () => {
         const fresh = {
           credentials: { ...credentials, ...answer } as Credentials<'reapit'>,
           credentialsExpiresAt: new Date(Number.NaN),
-          // None of its business.
+          // Fields that refresh has no say in.
           connectionId: 'elsewhere',
           credentialsVersion: 99,
         };
@@ -203,18 +203,14 @@ describe('credentialsRefresh', () => {
   });
 
   test.each<[string, Record<string, unknown>, unknown]>([
-    ['an expiry of no length', {}, ''],
+    ['an empty expiry', {}, ''],
     ['an expiry of 0', {}, 0],
-    [
-      'white space that was pasted',
-      { refreshToken: ' test-refresh-2\n', accessToken: 'test-access-2\n' },
-      null,
-    ],
+    ['pasted white space', { refreshToken: ' test-refresh-2\n', accessToken: 'test-access-2\n' }, null],
     ['an optional field that is null', { customer: null, apiVersion: '' }, null],
-    ['a Date that does not belong there', { received: new Date() }, null],
-    ['a function that does not belong there', { log: () => 1 }, null],
-    ['a client with more than it should have', { client: { id: 'i', secret: 's', more: 1 } }, null],
-  ])('keeps it though there is %s', async (_, extra, credentialsExpiresAt) => {
+    ['an unknown field with a Date', { received: new Date() }, null],
+    ['an unknown field with a function', { log: () => 1 }, null],
+    ['a client with an unknown field', { client: { id: 'i', secret: 's', more: 1 } }, null],
+  ])('keeps it despite %s', async (_, extra, credentialsExpiresAt) => {
     const connection = await connectReapit();
     const refreshed = await credentialsRefresh(pool, keys, {
       ...connection,
@@ -232,11 +228,11 @@ describe('credentialsRefresh', () => {
     expect(Object.keys(refreshed.credentials)).not.toContain('received');
   });
 
-  test('says what the CRM said, even if the database is away meanwhile', async () => {
+  test('throws the CRM’s error, even if the database is unavailable', async () => {
     const connection = await connectReapit();
     let refused = false;
     const flaky: Queryable = {
-      query: (config) => (refused ? Promise.reject(new Error('database away')) : pool.query(config)),
+      query: (config) => (refused ? Promise.reject(new Error('database unavailable')) : pool.query(config)),
     };
     await expect(
       credentialsRefresh(flaky, keys, {
@@ -262,12 +258,12 @@ describe('credentialsRefresh', () => {
     ).rejects.toMatchObject({ code: 'invalid_input' });
   });
 
-  test('gives up with the database’s error when it stays away', async () => {
+  test('throws the database’s error once patience runs out', async () => {
     const connection = await connectReapit();
     const away: Queryable = {
       query: (config) =>
         config.text.includes('credentialsReplace')
-          ? Promise.reject(new Error('database away'))
+          ? Promise.reject(new Error('database unavailable'))
           : pool.query(config),
     };
     await expect(
@@ -277,10 +273,10 @@ describe('credentialsRefresh', () => {
         patience: 200,
         refresh: async ({ credentials }) => ({ credentials }),
       }),
-    ).rejects.toThrow('database away');
+    ).rejects.toThrow('database unavailable');
   });
 
-  test('does not store credentials of the wrong shape', async () => {
+  test('does not store credentials that are not enough to sign in', async () => {
     const connection = await connectReapit();
     await expect(
       credentialsRefresh(pool, keys, {
@@ -300,7 +296,7 @@ describe('credentialsRefresh', () => {
     });
   });
 
-  test('gives way to an agent who enters new credentials meanwhile', async () => {
+  test('yields to credentials that an agent enters in the meantime', async () => {
     const connection = await connectReapit();
     const entered: Credentials<'reapit'> = { grant: 'client_credentials', customer: 'SBOX' };
     const result = await credentialsRefresh(pool, keys, {

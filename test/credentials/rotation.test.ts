@@ -30,7 +30,7 @@ interface Owner {
   provider: 'street';
 }
 
-/** Connections of as many organisations, under one key. */
+/** Makes connections under one key, each of another organisation. */
 async function connectMany(count: number, kid = 'test-key-1'): Promise<Owner[]> {
   return Promise.all(
     Array.from({ length: count }, async (_, index) => {
@@ -55,7 +55,7 @@ async function keyIds(): Promise<Record<string, number>> {
   return Object.fromEntries(usages.map(({ keyId, connections }) => [keyId, connections]));
 }
 
-/** A client that does something before a query of this name is sent, once. */
+/** A client that runs `work` once, before it sends the first query of this name. */
 function justBefore(name: string, work: () => Promise<unknown>): Queryable {
   let done = false;
   return {
@@ -70,7 +70,7 @@ function justBefore(name: string, work: () => Promise<unknown>): Queryable {
 }
 
 describe('credentialsCountByKey', () => {
-  test('counts what each key protects, and says how it stands to the ring', async () => {
+  test('counts the connections under each key, with its place in the key ring', async () => {
     await connectMany(3);
     const [gone] = await connectMany(2, 'test-key-0');
     await connectionDisconnect(pool, gone as Owner);
@@ -89,22 +89,22 @@ describe('credentialsCountByKey', () => {
 });
 
 describe('credentialsCheckKeys', () => {
-  test('lets a ring be that can read everything', async () => {
+  test('accepts a key ring that can decrypt every connection', async () => {
     await connectMany(2);
     await credentialsCheckKeys(pool, await testKeyRing('new'));
   });
 
-  test('says how many connections need a key that was dropped', async () => {
+  test('names missing keys and how many connections need each', async () => {
     await connectMany(3);
     await connectMany(1, 'test-key-0');
     const keys = await KeyRing.parse({ keys: [await generateKey('A256KW', 'new')] });
     await expect(credentialsCheckKeys(pool, keys)).rejects.toMatchObject({
       code: 'key_still_needed',
-      message: expect.stringContaining('with their number: test-key-0 (1), test-key-1 (3).'),
+      message: expect.stringContaining('with their number of connections: test-key-0 (1), test-key-1 (3).'),
     });
   });
 
-  test('takes a public half for a lack', async () => {
+  test('refuses a key ring with only the public half of a needed key', async () => {
     const jwk = await generateKey('ECDH-ES+A256KW', 'pair');
     const writer = await KeyRing.parse({ keys: [publicHalf(jwk) as RingKey] });
     const { organisationId } = await createTenant(pool);
@@ -119,31 +119,34 @@ describe('credentialsCheckKeys', () => {
 });
 
 describe('credentialsRotate', () => {
-  test.each([1, 7, 100])('puts everything under the current key, %i at a time', async (batchSize) => {
-    const owners = await connectMany(20);
-    const keys = await testKeyRing('new');
-    const progress: number[] = [];
-    const result = await credentialsRotate(pool, keys, {
-      batchSize,
-      onProgress: ({ rotated, total }) => {
-        expect(total).toBe(20);
-        progress.push(rotated);
-      },
-    });
-    expect(result).toEqual({ rotated: 20, failures: [], lacking: [], remaining: 0 });
-    expect(progress).toHaveLength(Math.ceil(20 / batchSize));
-    expect(progress.at(-1)).toBe(20);
-    expect(await keyIds()).toEqual({ 'test-key-1': 0, new: 20 });
-    await expectTokens(keys, owners);
-    expect(await credentialsRotate(pool, keys)).toEqual({
-      rotated: 0,
-      failures: [],
-      lacking: [],
-      remaining: 0,
-    });
-  });
+  test.each([1, 7, 100])(
+    're-encrypts everything under the current key, in batches of %i',
+    async (batchSize) => {
+      const owners = await connectMany(20);
+      const keys = await testKeyRing('new');
+      const progress: number[] = [];
+      const result = await credentialsRotate(pool, keys, {
+        batchSize,
+        onProgress: ({ rotated, total }) => {
+          expect(total).toBe(20);
+          progress.push(rotated);
+        },
+      });
+      expect(result).toEqual({ rotated: 20, failures: [], lacking: [], remaining: 0 });
+      expect(progress).toHaveLength(Math.ceil(20 / batchSize));
+      expect(progress.at(-1)).toBe(20);
+      expect(await keyIds()).toEqual({ 'test-key-1': 0, new: 20 });
+      await expectTokens(keys, owners);
+      expect(await credentialsRotate(pool, keys)).toEqual({
+        rotated: 0,
+        failures: [],
+        lacking: [],
+        remaining: 0,
+      });
+    },
+  );
 
-  test('changes nothing else of a row: version, expiry and status stay', async () => {
+  test('keeps the version, expiry and status of a row', async () => {
     const [owner] = (await connectMany(1)) as [Owner];
     const row = () =>
       pool.query(
@@ -157,7 +160,7 @@ describe('credentialsRotate', () => {
     );
   });
 
-  test('takes from several keys, and from symmetric to a pair', async () => {
+  test('re-encrypts from several keys, and from a symmetric key to a key pair', async () => {
     const owners = await connectMany(3);
     await connectMany(2, 'test-key-0');
     const keys = await KeyRing.parse({
@@ -168,7 +171,7 @@ describe('credentialsRotate', () => {
     await expectTokens(keys, owners);
   });
 
-  test('a worker that is just refreshing a token does not lose', async () => {
+  test('keeps the version, so a concurrent token refresh succeeds', async () => {
     const [owner] = (await connectMany(1)) as [Owner];
     const keys = await testKeyRing('new');
     const read = await credentialsGet(pool, keys, owner);
@@ -183,9 +186,9 @@ describe('credentialsRotate', () => {
   });
 
   test.each([
-    ['with the new ring', 'new'],
-    ['with the old ring', undefined],
-  ])('does not undo what is replaced %s between reading and writing', async (_, current) => {
+    ['with the new key ring', 'new'],
+    ['with the old key ring', undefined],
+  ])('does not undo a replacement %s between its read and its write', async (_, current) => {
     const owners = await connectMany(3);
     const [owner] = owners as [Owner];
     const keys = await testKeyRing('new');
@@ -200,7 +203,7 @@ describe('credentialsRotate', () => {
     });
   });
 
-  test('does not bring back credentials that are wiped between reading and writing', async () => {
+  test('does not restore credentials wiped between its read and its write', async () => {
     const [owner] = (await connectMany(2)) as [Owner, Owner];
     const client = justBefore('credentialsRewrap', () => connectionDisconnect(pool, owner));
     expect(await credentialsRotate(client, await testKeyRing('new'))).toMatchObject({
@@ -213,7 +216,7 @@ describe('credentialsRotate', () => {
     expect(rows).toEqual([{ credentials: null }]);
   });
 
-  test('does not wait for a locked row with others in its hands, and comes back to it', async () => {
+  test('skips a locked row without holding other locks, and returns to it', async () => {
     const owners = await connectMany(10);
     const keys = await testKeyRing('new');
     const busy = await pool.connect();
@@ -233,7 +236,7 @@ describe('credentialsRotate', () => {
     await expectTokens(keys, owners);
   });
 
-  test('leaves a row that stays locked, and says so', async () => {
+  test('counts a row that stays locked as remaining', async () => {
     const owners = await connectMany(2);
     const busy = await pool.connect();
     try {
@@ -251,7 +254,7 @@ describe('credentialsRotate', () => {
     }
   });
 
-  test('names what it cannot decrypt, leaves it as it was, and does the rest', async () => {
+  test('reports credentials that it cannot decrypt, leaves them unchanged, and re-encrypts the rest', async () => {
     const owners = await connectMany(5);
     const [{ organisationId, connectionId }] = owners as [Owner];
     await pool.query(
@@ -269,11 +272,11 @@ describe('credentialsRotate', () => {
     expect((await row()).rows).toEqual(rowsBefore);
   });
 
-  test('one row that the database would refuse under the new key does not stop the others', async () => {
+  test('a row that the database would refuse under the new key does not stop the others', async () => {
     const owners = await connectMany(4);
     const [big, ...others] = owners as [Owner, ...Owner[]];
     const keys = await testKeyRing('new');
-    // Accepted as it is, by a CHECK that cannot look inside; longer than the column under any key.
+    // The CHECK accepts it because it cannot look inside; re-encrypted, it is too long for the column.
     const content = `{"token": "t"${' '.repeat(12_300)}}`;
     const inflated = await new FlattenedEncrypt(Buffer.from(content))
       .setProtectedHeader({ alg: 'A256KW', enc: 'A256GCM', zip: 'DEF' })
@@ -292,7 +295,7 @@ describe('credentialsRotate', () => {
     for (const owner of others) expect(await credentialsGet(pool, keys, owner)).not.toBeNull();
   });
 
-  test('does not put anything under a key that the ring cannot decrypt with', async () => {
+  test('refuses a current key that the key ring cannot decrypt with', async () => {
     await connectMany(1);
     const half = publicHalf(await generateKey('ECDH-ES+A256KW', 'pair')) as RingKey;
     const keys = await KeyRing.parse({ current: 'pair', keys: [half, testRingKey()] });
@@ -300,7 +303,7 @@ describe('credentialsRotate', () => {
     expect(await keyIds()).toEqual({ 'test-key-1': 1 });
   });
 
-  test('leaves what is under a key that the ring does not have', async () => {
+  test('leaves credentials under a missing key', async () => {
     await connectMany(2, 'lost-key');
     await connectMany(1);
     expect(await credentialsRotate(pool, await testKeyRing('new'))).toEqual({
@@ -312,7 +315,7 @@ describe('credentialsRotate', () => {
     expect(await keyIds()).toEqual({ 'test-key-1': 0, 'lost-key': 2, new: 1 });
   });
 
-  test('several at once do each connection once', async () => {
+  test('concurrent rotations re-encrypt each connection once', async () => {
     const owners = await connectMany(60);
     const keys = await testKeyRing('new');
     const results = await Promise.all(
@@ -323,7 +326,7 @@ describe('credentialsRotate', () => {
     await expectTokens(keys, owners);
   });
 
-  test('does not give up while it gets on, however often a writer with the old ring puts a row back', async () => {
+  test('continues while it makes progress, however often a writer with the old key ring puts a row back', async () => {
     const [owner] = (await connectMany(1)) as [Owner];
     const keys = await testKeyRing('new');
     const oldRing = await testKeyRing();
@@ -347,7 +350,7 @@ describe('credentialsRotate', () => {
     });
   });
 
-  test('two that disagree on which key is current come to an end', async () => {
+  test('concurrent rotations to different keys both end', async () => {
     await connectMany(20);
     const [one, other] = await Promise.all(['one', 'other'].map((kid) => generateKey('A256KW', kid)));
     const keys = [one as RingKey, other as RingKey, testRingKey()];
@@ -356,7 +359,7 @@ describe('credentialsRotate', () => {
     for (const { rotated } of results) expect(rotated).toBeLessThan(2000);
   });
 
-  test('stops when it is told to, after the batch that is being written', async () => {
+  test('stops after the current batch when its signal is aborted', async () => {
     await connectMany(10);
     const stop = new AbortController();
     const result = await credentialsRotate(pool, await testKeyRing('new'), {
@@ -367,11 +370,11 @@ describe('credentialsRotate', () => {
     expect(result).toEqual({ rotated: 3, failures: [], lacking: [], remaining: 7 });
   });
 
-  test('beside workers that read and replace all the time, no change is lost and nobody is refused', async () => {
+  test('loses no change and refuses no worker while workers read and replace constantly', async () => {
     const owners = await connectMany(40);
     const ring = await testKeyRing('new');
     const oldRing = await KeyRing.parse({
-      // What a service has that knows the new key and does not encrypt with it yet.
+      // The key ring of a service that knows the new key but does not encrypt with it yet.
       current: 'test-key-1',
       keys: [testRingKey(), testRingKey('other')],
     });

@@ -19,7 +19,7 @@ const appUrl = useMember(database, 'crm_app').options.connectionString as string
 const workerUrl = useMember(database, 'crm_worker').options.connectionString as string;
 const keyRing = JSON.stringify({ keys: [testRingKey()] });
 
-test('the program of docs/credentials.md prints what it says', async () => {
+test('the program in docs/credentials.md prints the documented output', async () => {
   const blocks = await codeBlocks('docs/credentials.md');
   const index = blocks.findIndex(({ text }) => text.includes('credentialsGet(workerPool, keys, connection)'));
   const { organisationId } = await createTenant(database.pool);
@@ -41,7 +41,7 @@ await Promise.all([appPool.end(), workerPool.end()]);`,
   expect(stdout).toBe(blocks[index + 1]?.text);
 });
 
-test('the example that refreshes a token does so once, however many run, and marks what is refused', async () => {
+test('examples/refresh-token.ts refreshes once for concurrent runs, and marks a connection whose token is refused', async () => {
   const { organisationId } = await createTenant(database.pool);
   const { connectionId } = await connect(database.pool, organisationId, 'reapit');
   let valid = 'test-refresh-1';

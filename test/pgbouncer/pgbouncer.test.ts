@@ -12,7 +12,7 @@ import { createSamples, queries, queryNames } from '../queries/every-query.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';
-import { holdsStatements, noPgBouncer, type PgBouncer, startPgBouncer } from './support.js';
+import { noPgBouncer, type PgBouncer, startPgBouncer, supportsNamedStatements } from './support.js';
 
 describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
   const database = useDatabase();
@@ -21,8 +21,8 @@ describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
   const bouncers: PgBouncer[] = [];
   const pools: pg.Pool[] = [];
 
-  /** Pools whose clients, however many, share so many connections to the server. */
-  async function share(
+  /** Pools whose clients share this many connections to the server. */
+  async function sharedPools(
     connections: number,
     clients: readonly number[],
     as = database.pool,
@@ -41,14 +41,14 @@ describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
 
   let many: pg.Pool;
   beforeAll(async () => {
-    [many] = (await share(2, [20])) as [pg.Pool];
+    [many] = (await sharedPools(2, [20])) as [pg.Pool];
   });
   afterAll(async () => {
     await Promise.all(pools.map((pool) => pool.end()));
     await Promise.all(bouncers.map((bouncer) => bouncer.stop()));
   });
 
-  test('twenty clients have two connections', async () => {
+  test('twenty clients share two connections', async () => {
     const pids = await Promise.all(
       Array.from({ length: 100 }, async () => {
         const { rows } = await many.query('select pg_backend_pid() as pid, pg_sleep(0.001)');
@@ -59,12 +59,12 @@ describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
     expect(new Set(pids).size).toBe(2);
   });
 
-  test('every query runs, and those that only read answer twenty clients as the server answers one', async () => {
+  test('every query runs, and read-only queries give twenty clients the same answers as the server gives one', async () => {
     const samples = await createSamples(many);
     for (const name of queryNames) {
       for (const params of samples[name]) await queries[name].run(params, many);
     }
-    // What looks at the clock may answer otherwise a moment later.
+    // Queries that read the clock may give another answer a moment later.
     const reads = queryNames.filter(
       (name) => !/\b(insert|update|delete|crm_set_\w+|crm_now)\b/.test(queries[name].text),
     );
@@ -77,7 +77,7 @@ describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
     for (const answers of rounds) expect(answers).toEqual(direct);
   });
 
-  test('batches of many runs, each with what the host writes, are recorded side by side', async () => {
+  test('concurrent batches of many runs, each with rows of the host, are all recorded', async () => {
     const tenants = await Promise.all(Array.from({ length: 5 }, () => createTenant(many)));
     for (const { organisationId } of tenants) {
       await Promise.all(providers.map((provider) => connect(many, organisationId, provider)));
@@ -136,7 +136,7 @@ describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
       }
     });
 
-    /** On which connection to the server a client is, and whose rows it sees there, or why none. */
+    /** The server process of a client, and the organisations whose rows it sees, or the error code. */
     async function look(client: pg.ClientBase): Promise<{ pid: number; sees: string[] | string }> {
       const { rows } = await client.query('select pg_backend_pid() as pid');
       const sees = await client.query('select organisation_id as id from crm_connections').then(
@@ -146,7 +146,7 @@ describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
       return { pid: rows[0].pid, sees };
     }
     const unset = 'CRM05';
-    /** The same for a pool; its own way of querying gives up a connection on which a statement has failed. */
+    /** The same for a pool, whose own `query` would close the connection after a failed statement. */
     async function lookFrom(pool: pg.Pool) {
       const client = await pool.connect();
       try {
@@ -157,9 +157,9 @@ describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
     }
 
     test.each(['commit', 'rollback', 'select 1 / 0'])(
-      'ends with "%s", for whoever comes next',
+      'ends with "%s", before the next client',
       async (end) => {
-        const [one, next] = (await share(1, [1, 1], member)) as [pg.Pool, pg.Pool];
+        const [one, next] = (await sharedPools(1, [1, 1], member)) as [pg.Pool, pg.Pool];
         const client = await one.connect();
         await client.query('begin');
         await client.query('select crm_set_organisation($1)', [ours]);
@@ -174,8 +174,8 @@ describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
       },
     );
 
-    test('ends with a client that vanishes', async () => {
-      const [one, next] = (await share(1, [1, 1], member)) as [pg.Pool, pg.Pool];
+    test('ends when its client disappears', async () => {
+      const [one, next] = (await sharedPools(1, [1, 1], member)) as [pg.Pool, pg.Pool];
       const client = await one.connect();
       client.on('error', () => {});
       await client.query('begin');
@@ -186,42 +186,42 @@ describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
       client.release(true);
     });
 
-    test('is kept apart in two hundred transactions of twenty clients on two connections', async () => {
-      const [busy] = (await share(2, [20], member)) as [pg.Pool];
+    test('is isolated in two hundred transactions of twenty clients on two connections', async () => {
+      const [busy] = (await sharedPools(2, [20], member)) as [pg.Pool];
       const seen = await Promise.all(
         Array.from({ length: 200 }, async (_, index) => {
           const organisationId = index % 2 === 0 ? ours : theirs;
           return withOrganisation(busy, organisationId, async (client) => {
             await client.query('select pg_sleep(0.001 * random())');
             const { pid, sees } = await look(client);
-            return { pid, asWanted: String(sees) === organisationId };
+            return { pid, isExpected: String(sees) === organisationId };
           });
         }),
       );
-      expect(seen.every(({ asWanted }) => asWanted)).toBe(true);
+      expect(seen.every(({ isExpected }) => isExpected)).toBe(true);
       expect(new Set(seen.map(({ pid }) => pid)).size).toBe(2);
     });
 
-    test('would reach the next client if it were set for the session, which nothing here does', async () => {
-      const [one, next] = (await share(1, [1, 1], member)) as [pg.Pool, pg.Pool];
+    test('would leak to the next client if set for the session, which this package never does', async () => {
+      const [one, next] = (await sharedPools(1, [1, 1], member)) as [pg.Pool, pg.Pool];
       await one.query("select set_config('crm_schema.organisation_id', $1, false)", [ours]);
       expect(await lookFrom(next)).toMatchObject({ sees: [ours] });
     });
   });
 
   describe('named statements', () => {
-    test.runIf(holdsStatements)('are held by it', async () => {
-      const clients = await share(1, [1, 1]);
+    test.runIf(supportsNamedStatements)('work from 1.21', async () => {
+      const clients = await sharedPools(1, [1, 1]);
       for (const client of [...clients, ...clients]) {
         await queries.credentialsCountByKey.run(undefined, withNamedStatements(client));
       }
     });
 
-    test.skipIf(holdsStatements)('fail before 1.21, and plain ones do not', async () => {
-      const [one, next] = (await share(1, [1, 1])) as [pg.Pool, pg.Pool];
+    test.skipIf(supportsNamedStatements)('fail before 1.21, and unnamed ones do not', async () => {
+      const [one, next] = (await sharedPools(1, [1, 1])) as [pg.Pool, pg.Pool];
       const { credentialsCountByKey } = queries;
       await credentialsCountByKey.run(undefined, withNamedStatements(one));
-      // The server has the name already, from a client that it cannot tell from this one.
+      // Another client has already prepared the name on this connection to the server.
       await expect(credentialsCountByKey.run(undefined, withNamedStatements(next))).rejects.toMatchObject({
         code: '42P05',
       });

@@ -9,14 +9,14 @@ import { findProgram, isMissing } from '../support/programs.js';
 
 const program = findProgram('pgbouncer');
 
-/** Whether there is no PgBouncer to test with: Debian has it in its package `pgbouncer`. */
+/** Whether PgBouncer is not installed; Debian's package is `pgbouncer`. */
 export const noPgBouncer = isMissing('pgbouncer', program, 'TEST_REQUIRE_PGBOUNCER');
 
-/** Whether it can hold named statements in transaction mode, as it can from 1.21 on. */
-export const holdsStatements = !noPgBouncer && minorVersion() >= 21;
+/** Whether PgBouncer supports named statements in transaction mode, as it does from 1.21. */
+export const supportsNamedStatements = !noPgBouncer && minorVersion() >= 21;
 
 export interface PgBouncer {
-  /** The URL given, by way of PgBouncer; the server's other users can come that way as well. */
+  /** The database's URL through PgBouncer; other users of the server can connect through it too. */
   readonly url: string;
   stop(): Promise<void>;
 }
@@ -24,8 +24,8 @@ export interface PgBouncer {
 /**
  * Starts PgBouncer in transaction mode on loopback.
  *
- * @param databaseUrl of a superuser, as whom it looks up how others log in
- * @param connections how many it opens to the server, for each user and database
+ * @param databaseUrl of a superuser, as which PgBouncer looks up the passwords of other users
+ * @param connections to the server, for each user and database
  */
 export async function startPgBouncer(databaseUrl: string, connections: number): Promise<PgBouncer> {
   const { hostname, port, username, password } = new URL(databaseUrl);
@@ -41,7 +41,7 @@ export async function startPgBouncer(databaseUrl: string, connections: number): 
     auth_type: 'scram-sha-256',
     auth_file: join(folder, 'users'),
     auth_user: user,
-    ...(holdsStatements ? { max_prepared_statements: 200 } : {}),
+    ...(supportsNamedStatements ? { max_prepared_statements: 200 } : {}),
   };
   const lines = Object.entries(settings).map(([name, value]) => `${name} = ${value}`);
   const configuration = join(folder, 'pgbouncer.ini');
@@ -51,20 +51,20 @@ export async function startPgBouncer(databaseUrl: string, connections: number): 
     `[databases]\n* = host=${hostname} port=${port || 5432}\n[pgbouncer]\n${lines.join('\n')}\n`,
   );
 
-  // It refuses to run as root; it reads its files before it becomes somebody else.
+  // PgBouncer refuses to run as root; it reads its files before it changes user.
   const asNobody = process.getuid?.() === 0 ? ['-u', 'nobody'] : [];
   const child = spawn(program as string, [...asNobody, configuration], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const kill = () => child.kill('SIGKILL');
   process.once('exit', kill);
-  const said: string[] = [];
+  const output: string[] = [];
   await new Promise<void>((resolve, reject) => {
     createInterface(child.stderr).on('line', (line) => {
-      said.push(line);
+      output.push(line);
       if (line.includes('process up')) resolve();
     });
-    child.once('exit', () => reject(new Error(`PgBouncer did not start.\n${said.join('\n')}`)));
+    child.once('exit', () => reject(new Error(`PgBouncer did not start.\n${output.join('\n')}`)));
   });
 
   const url = new URL(databaseUrl);
@@ -88,7 +88,7 @@ function minorVersion(): number {
   return Number(/PgBouncer 1\.(\d+)/.exec(version)?.[1] ?? Number.NaN);
 }
 
-/** A port that nobody listens on now. */
+/** A free port. */
 function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();

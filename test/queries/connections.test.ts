@@ -280,7 +280,7 @@ describe('connectionSetStatus', () => {
     [
       'a healthy connection with a reason',
       { status: 'active', reason: 'Fine.' },
-      'reason: an active connection has none.',
+      'reason must be null or omitted if status is active.',
     ],
   ])('refuses %s', async (_, change, message) => {
     const key = await connect(pool, await tenantId());
@@ -311,7 +311,7 @@ describe('connectionSetStatus', () => {
     const refused = { ...key, status: 'error', reason: 'The token was refused.' } as const;
     await expect(connectionSetStatus(pool, { ...refused, credentialsVersion: 2 })).rejects.toMatchObject({
       code: 'credentials_superseded',
-      message: 'The credentials are not those of version 2 any more: read them again.',
+      message: 'The credentials are no longer version 2: read them again.',
     });
     expect(await connectionGet(pool, key)).toMatchObject({ status: 'active', credentialsVersion: 1 });
     await connectionSetStatus(pool, { ...refused, credentialsVersion: 1 });

@@ -127,7 +127,7 @@ test('every query has a test of its behaviour, through the public function of it
     'queries/sync-log',
     'queries/sync-runs',
     'access/organisations',
-    'credentials/stored',
+    'credentials/stored-credentials',
     'credentials/rotation',
   ];
   const tests = files.map((name) => readFileSync(projectPath(`test/${name}.test.ts`), 'utf8')).join('');

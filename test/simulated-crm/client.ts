@@ -9,17 +9,17 @@ import { reapitCrm } from './adapters/reapit.js';
 import { streetCrm } from './adapters/street.js';
 import { type Send, sender } from './requests.js';
 
-/** Where a simulated CRM is, and how to sign in to it. */
+/** The address of a simulated CRM, and how to sign in to it. */
 export interface ClientOptions<P extends Provider = Provider> {
   url: string;
   credentials: Credentials<P>;
-  /** Instead of that in the credentials (Reapit, Alto). */
+  /** Used instead of the one in the credentials (Reapit, Alto). */
   accessToken?: string | undefined;
-  /** How long to wait for one answer. */
+  /** The timeout of one request. */
   timeoutMilliseconds: number;
 }
 
-/** The adapter of a CRM. All that it throws is a `CrmError`. */
+/** The adapter of a CRM. It throws only `CrmError`. */
 export function simulatedCrmClient<P extends Provider>(provider: P, options: ClientOptions<P>): Crm {
   const connect = connectors[provider] as (options: ClientOptions<P>) => Crm;
   return connect(options);
@@ -54,7 +54,7 @@ const connectors: { [P in Provider]: (options: ClientOptions<P>) => Crm } = {
       try {
         return await send(request);
       } catch (error) {
-        // Tokens run out: with a new one, the same request goes on.
+        // The token may have expired: repeat the request with a new one.
         if (client === undefined || !(error instanceof CrmError) || error.kind !== 'auth') throw error;
         accessToken = undefined;
         return await send(request);
@@ -79,11 +79,11 @@ const connectors: { [P in Provider]: (options: ClientOptions<P>) => Crm } = {
 };
 
 /**
- * Exchanges Reapit's refresh token, which works once. Store what is returned before it is used.
+ * Exchanges Reapit's single-use refresh token. Store the result before you use it.
  *
- * @returns the credentials with the next refresh token and an access token, and when that runs out
- * @throws CrmError `auth`, not retryable, if the token was used before: a person has to sign in again;
- *   after a `network` or `timeout` error it may have been used, too
+ * @returns the credentials with the next refresh token and an access token, and when the latter expires
+ * @throws CrmError `auth`, not retryable, if the token was already used: a user must sign in again; after a
+ *   `network` or `timeout` error it may also have been used
  */
 export async function refreshAccessToken(
   url: string,
@@ -121,16 +121,16 @@ async function altoAccessToken(
 interface TokenBody {
   access_token: string;
   refresh_token?: string;
-  /** Seconds. */
+  /** In seconds. */
   expires_in: number;
 }
 
 async function requestToken(send: Send, form: Record<string, string>): Promise<TokenBody> {
   const body = new URLSearchParams(form);
   const answer = await send({ method: 'POST', path: '/token', body, accept: [400] });
-  // RFC 6749 answers 400 to a grant that is not good: signing in is what failed.
+  // RFC 6749 answers 400 to an invalid grant, which is a failure to sign in.
   if (answer.status === 400) {
-    throw new CrmError('auth', 'The grant is not good.', { retryable: false, code: 'invalid_grant' });
+    throw new CrmError('auth', 'The grant is invalid.', { retryable: false, code: 'invalid_grant' });
   }
   return answer.body;
 }
@@ -143,7 +143,7 @@ function bearer(token: string): { authorization: string } {
   return { authorization: `Bearer ${token}` };
 }
 
-/** Loop says 200, whatever is wrong. */
+/** Loop answers 200 to every request, including failed ones. */
 function loopError(body: unknown): number | undefined {
   const { statusCode, errorCode } = (body ?? {}) as { statusCode?: unknown; errorCode?: unknown };
   return statusCode === 'error' ? Number(errorCode ?? 500) : undefined;

@@ -1,23 +1,26 @@
 import type { Random } from './random.js';
 
-/** How a simulated CRM behaves. Misbehaviour has a probability, 0 to 1, each drawn for each request. */
+/**
+ * How a simulated CRM behaves. Each kind of misbehaviour has a probability from 0 to 1, drawn for each
+ * request.
+ */
 export interface Habits {
-  /** The connection is cut before anything is done. */
+  /** The CRM closes the connection before it does anything. */
   cut: number;
-  /** A write is done, and the connection is cut without an answer. */
+  /** The CRM writes, then closes the connection without an answer. */
   lostAnswer: number;
-  /** A refresh token is used up, and the connection is cut without an answer: its successor is lost. */
+  /** The CRM uses up a refresh token, then closes the connection without an answer: its successor is lost. */
   lostToken: number;
-  /** What was asked is done, and no answer comes until the client gives up. */
+  /** The CRM handles the request, but does not answer until the client times out. */
   silence: number;
-  /** 429, and nothing is done. */
+  /** The CRM answers 429 and does nothing. */
   rateLimited: number;
-  /** 500 or 503, and nothing is done; or 502, which a gateway may say after it was done. */
+  /** The CRM answers 500 or 503 and does nothing; or answers 502, as a gateway may after the work is done. */
   serverError: number;
-  /** The answer comes late, by up to `slowMilliseconds`: what it says may be old by then. */
+  /** The answer is delayed by up to `slowMilliseconds`, so it may be out of date. */
   slow: number;
   slowMilliseconds: number;
-  /** A change shows in lists late, by up to `lateCommitMilliseconds` after its modified time. */
+  /** A change appears in lists up to `lateCommitMilliseconds` after its modified time. */
   lateCommit: number;
   lateCommitMilliseconds: number;
   /** How far the CRM's clock is ahead of ours; negative if it is behind. */
@@ -25,11 +28,11 @@ export interface Habits {
   /** More requests than this within `requestWindowMilliseconds` get a 429. */
   requestLimit: number;
   requestWindowMilliseconds: number;
-  /** What a 429 asks for: whole seconds. */
+  /** The Retry-After of a 429, in whole seconds. */
   retryAfterSeconds: number;
-  /** How long access tokens live (Reapit, Alto). */
+  /** The lifetime of access tokens (Reapit, Alto). */
   accessTokenMilliseconds: number;
-  /** The most records on a page. */
+  /** The maximum number of records on a page. */
   pageSize: number;
 }
 
@@ -53,7 +56,7 @@ export const calmHabits: Habits = {
   pageSize: 20,
 };
 
-/** A bad day: every kind of misbehaviour that a sync gets over without a person. */
+/** A bad day: every kind of misbehaviour that a sync recovers from on its own. */
 export const chaoticHabits: Habits = {
   ...calmHabits,
   cut: 0.05,
@@ -67,13 +70,13 @@ export const chaoticHabits: Habits = {
   pageSize: 7,
 };
 
-/** The same CRM when it does nothing wrong any more: its clock and its sizes stay. */
+/** The same CRM without misbehaviour; keeps its clock, token lifetime and page size. */
 export function calmed(habits: Habits): Habits {
   const { skewMilliseconds, accessTokenMilliseconds, pageSize } = habits;
   return { ...calmHabits, skewMilliseconds, accessTokenMilliseconds, pageSize };
 }
 
-/** What will go wrong with one request. */
+/** The misbehaviour for one request. */
 export interface Fate {
   isCut: boolean;
   losesAnswer: boolean;
@@ -85,8 +88,8 @@ export interface Fate {
 }
 
 /**
- * Draws the fate of the next request. Always as many numbers, so that the fate of the n-th request is the
- * same for the same seed, whatever the request is.
+ * Draws the fate of the next request. Always draws the same number of random numbers, so with the same seed
+ * the n-th request always has the same fate, whatever it is.
  */
 export function drawFate(random: Random, habits: Habits): Fate {
   const happens = (probability: number) => random() < probability;

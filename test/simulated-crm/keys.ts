@@ -2,19 +2,19 @@ import type { Credentials } from '../../src/credentials.js';
 import type { Provider } from '../../src/index.js';
 import { type Random, randomText, randomUuid } from './random.js';
 
-/** The keys and tokens that a simulated CRM takes. */
+/** The keys and tokens that a simulated CRM accepts. */
 export class Keys {
   readonly #random: Random;
   readonly #keys = new Set<string>();
   readonly #refreshTokens = new Set<string>();
-  /** When each runs out: milliseconds since 1970. */
+  /** When each token expires, in milliseconds since 1970. */
   readonly #accessTokens = new Map<string, number>();
 
   constructor(random: Random) {
     this.#random = random;
   }
 
-  /** New credentials, as if a person had signed in: those of before go on working. */
+  /** Makes new credentials, as if a user had signed in; earlier ones remain valid. */
   signIn<P extends Provider>(provider: P, url: string): Credentials<P> {
     return this.#signIn(provider, url) as Credentials<P>;
   }
@@ -39,7 +39,7 @@ export class Keys {
     }
   }
 
-  /** Nothing that was given out works any more. */
+  /** Revokes all keys and tokens. */
   revoke(): void {
     this.#keys.clear();
     this.#refreshTokens.clear();
@@ -60,7 +60,7 @@ export class Keys {
     return token;
   }
 
-  /** The next refresh token for this one, which works no more; undefined if it has not worked before. */
+  /** Uses up a refresh token and returns its successor; undefined if the token is invalid. */
   useRefreshToken(token: string): string | undefined {
     return this.#refreshTokens.delete(token) ? this.#newRefreshToken() : undefined;
   }

@@ -1,4 +1,4 @@
-/** Numbers from 0 to just under 1, the same for the same seed: mulberry32. */
+/** Returns numbers from 0 to just under 1, the same for the same seed: mulberry32. */
 export type Random = () => number;
 
 export function seededRandom(seed: number): Random {
@@ -11,7 +11,7 @@ export function seededRandom(seed: number): Random {
   };
 }
 
-/** A text of that many characters of the alphabet. */
+/** A text of `length` characters of the alphabet. */
 export function randomText(random: Random, length: number, alphabet = '0123456789abcdef'): string {
   return Array.from({ length }, () => alphabet[Math.floor(random() * alphabet.length)]).join('');
 }

@@ -4,24 +4,24 @@ import { canonicalTimestamp, type SyncErrorKind, type Timestamp } from '../../sr
 /** A request to a CRM. */
 export interface Request {
   method?: 'GET' | 'POST' | 'PUT' | 'PATCH';
-  /** With its slash. */
+  /** With a leading slash. */
   path: string;
-  /** What is null or undefined is left out. */
+  /** Null and undefined values are omitted. */
   query?: Record<string, string | number | null | undefined>;
   headers?: Record<string, string>;
   /** Sent as JSON, or as a form. */
   body?: object | URLSearchParams;
-  /** Statuses that are answers and no errors, beside 2xx. */
+  /** Statuses to accept as answers, besides 2xx. */
   accept?: readonly number[];
 }
 
 export interface Answer {
   status: number;
   headers: Headers;
-  /** Parsed JSON; null if nothing was sent. */
+  /** Parsed JSON; null if the body is empty. */
   // biome-ignore lint/suspicious/noExplicitAny: each adapter knows what its CRM sends.
   body: any;
-  /** The CRM's own time, cut to a second. */
+  /** The CRM's own time, truncated to seconds. */
   date: Timestamp;
 }
 
@@ -30,9 +30,9 @@ export type Send = (request: Request) => Promise<Answer>;
 /**
  * Sends requests with the same headers to one CRM.
  *
- * @param options.headers asked for each request
- * @param options.errorIn reads an error from a body whose HTTP status says nothing of it
- * @returns a function that throws a `CrmError` for all that is no answer
+ * @param options.headers called for each request
+ * @param options.errorIn reads an error status from a body, if the HTTP status does not show errors
+ * @returns a function that throws a `CrmError` unless it receives an accepted answer
  */
 export function sender(options: {
   url: string;
@@ -61,7 +61,7 @@ export function sender(options: {
     }
     const date = Date.parse(response.headers.get('date') ?? '');
     if (parsed === undefined || Number.isNaN(date)) {
-      throw new CrmError('provider', 'The answer is no JSON, or has no date.', { retryable: true });
+      throw new CrmError('provider', 'The answer is not JSON, or has no date.', { retryable: true });
     }
     return {
       status,
@@ -78,13 +78,13 @@ async function exchange(url: URL, timeoutMilliseconds: number, init: RequestInit
     return { response, text: await response.text() };
   } catch (error) {
     if (error instanceof Error && error.name === 'TimeoutError') {
-      throw new CrmError('timeout', `No answer in ${timeoutMilliseconds} ms.`, { retryable: true });
+      throw new CrmError('timeout', `No answer within ${timeoutMilliseconds} ms.`, { retryable: true });
     }
     throw new CrmError('network', 'The connection failed.', { retryable: true });
   }
 }
 
-/** Undefined if it is no JSON. */
+/** Parses JSON; undefined if the text is not JSON. */
 function parse(text: string): unknown {
   try {
     return text === '' ? null : JSON.parse(text);
@@ -107,19 +107,19 @@ const kinds: Partial<Record<number, SyncErrorKind>> = {
 };
 const retryableStatuses = [408, 412, 429];
 
-/** The CRM's words stay out of it: there may be personal data in them. */
+/** Leaves out the CRM's own message, which may contain personal data. */
 function refused(status: number, headers: Headers, body: unknown): CrmError {
   const kind = kinds[status] ?? 'provider';
   const retryable = retryableStatuses.includes(status) || status >= 500;
   const retryAfterSeconds = status === 429 ? Number(headers.get('retry-after') ?? 60) : undefined;
-  return new CrmError(kind, `The CRM answers ${status}.`, {
+  return new CrmError(kind, `The CRM answered ${status}.`, {
     retryable,
     code: codeIn(body) ?? String(status),
     ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
   });
 }
 
-/** The code in the shapes that CRMs give their errors: at the top, or in the first of `errors`. */
+/** The code of an error, in the shapes that CRMs use: at the top level, or in the first of `errors`. */
 function codeIn(body: unknown): string | undefined {
   if (typeof body !== 'object' || body === null) return undefined;
   const { code, errors } = body as { code?: unknown; errors?: unknown };

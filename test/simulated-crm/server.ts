@@ -15,47 +15,47 @@ import { Keys } from './keys.js';
 import { seededRandom } from './random.js';
 import { type SimulatedRecord, type SimulatedWrite, Store } from './store.js';
 
-/** A CRM that runs in this process and is reached over HTTP, with hands for a test to move it by. */
+/** A CRM that runs in this process and serves HTTP, with methods for a test to control it. */
 export interface SimulatedCrm<P extends Provider = Provider> {
   readonly provider: P;
   /** `http://127.0.0.1:<port>` */
   readonly url: string;
   /** The first credentials. */
   readonly credentials: Credentials<P>;
-  /** Other credentials, as if a person had signed in again. */
+  /** Makes new credentials, as if a user had signed in again. */
   signIn(): Credentials<P>;
-  /** Somebody at the agency makes a record: a contact, if nothing else is said. */
+  /** Creates a record as if at the agency; a contact by default. */
   create(name: string, reference?: string | null, entityType?: string): SimulatedRecord;
-  /** Somebody at the agency edits an active record. */
+  /** Edits an active record as if at the agency. */
   edit(externalId: string, name: string): SimulatedRecord;
-  /** Somebody at the agency deletes an active record. */
+  /** Deletes an active record as if at the agency. */
   delete(externalId: string): SimulatedRecord;
-  /** Somebody at the agency merges a record into another, which takes its reference if it has none. */
+  /** Merges a record into another as if at the agency; the other takes its reference if it has none. */
   merge(from: string, into: string): SimulatedRecord;
-  /** Each record as it is now, also those that are not active any more. */
+  /** The current state of each record, including deleted and merged ones. */
   records(): SimulatedRecord[];
-  /** The writes through the API that took effect, in their order. */
+  /** The writes through the API that took effect, in order. */
   readonly writes: readonly SimulatedWrite[];
-  /** How many requests there were, refused ones too. */
+  /** The number of requests, including refused ones. */
   readonly requests: number;
-  /** Ends all misbehaviour. Changes that are late by then still show late. */
+  /** Ends all misbehaviour. Changes that are already delayed still appear late. */
   calm(): void;
-  /** Changes some habits, from the next request on. */
+  /** Changes some habits from the next request. */
   setHabits(habits: Partial<Habits>): void;
-  /** No key or token that was given out works any more; `signIn` gives new ones. */
+  /** Revokes all keys and tokens; `signIn` makes new ones. */
   revokeTokens(): void;
-  /** Cuts all connections and frees the port. */
+  /** Closes all connections and frees the port. */
   stop(): Promise<void>;
 }
 
 const dialects: Record<Provider, Dialect> = { agentos, reapit, alto, street, loop, custom };
 
 /**
- * Starts a simulated CRM on the loopback, calm unless `habits` say otherwise.
+ * Starts a simulated CRM on loopback, without misbehaviour unless `habits` say otherwise.
  *
- * The same seed gives the same ids, keys and fates: that of the n-th request is always the same.
+ * The same seed gives the same ids, keys and fates: the n-th request always has the same fate.
  *
- * @param options.port a free one if not given
+ * @param options.port defaults to a free one
  */
 export async function startSimulatedCrm<P extends Provider>(options: {
   provider: P;
@@ -66,7 +66,7 @@ export async function startSimulatedCrm<P extends Provider>(options: {
   const { provider, seed, port = 0 } = options;
   const dialect = dialects[provider];
   let habits: Habits = { ...calmHabits, ...options.habits };
-  // One source for each purpose, so that an edit by the test does not change the fate of a request.
+  // One random source per purpose, so an edit by the test does not change the fate of a request.
   const [fates, identities, changes, wording] = [1, 2, 3, 4].map((purpose) =>
     seededRandom(seed * 4 + purpose),
   ) as [() => number, () => number, () => number, () => number];
@@ -86,7 +86,7 @@ export async function startSimulatedCrm<P extends Provider>(options: {
     return recent.push(now) > habits.requestLimit;
   }
 
-  /** What is said, in the dialect. All that is done is done here, at once. */
+  /** Handles a call in the dialect. All work is done here, synchronously. */
   function reply(call: Call): Reply {
     try {
       return dialect.answer(call, { store, keys, random: wording, habits });
@@ -121,7 +121,7 @@ export async function startSimulatedCrm<P extends Provider>(options: {
     send(response, answer);
   }
 
-  /** `Date` is by the CRM's own clock, too. */
+  /** Sends a reply. `Date` is also by the CRM's own clock. */
   function send(response: ServerResponse, { status, headers = {}, body }: Reply): void {
     const date = new Date(store.now()).toUTCString();
     const type = body === undefined ? {} : { 'content-type': 'application/json' };
@@ -130,7 +130,7 @@ export async function startSimulatedCrm<P extends Provider>(options: {
   }
 
   const server = createServer((request, response) => {
-    // A client that was killed is nothing to mind.
+    // A killed client is not an error.
     serve(request, response).catch((error) => {
       if (request.destroyed && !request.complete) return;
       console.error('The simulated CRM is broken:', error);

@@ -14,13 +14,13 @@ import { chaoticHabits, type Habits } from './habits.js';
 import { type SimulatedCrm, startSimulatedCrm } from './server.js';
 import type { SimulatedRecord } from './store.js';
 
-/** More than the longest that a change shows late. */
+/** Longer than the longest delay of a change. */
 const overlapMilliseconds = 150;
 
 const started: SimulatedCrm[] = [];
 afterAll(() => Promise.all(started.map((crm) => crm.stop())));
 
-/** A CRM for one test, and a client that is signed in. */
+/** Starts a CRM for one test, with a signed-in client. */
 async function start<P extends Provider>(provider: P, habits: Partial<Habits> = {}, seed = 1) {
   const crm = await startSimulatedCrm({ provider, seed, habits });
   started.push(crm);
@@ -35,14 +35,14 @@ async function signedIn<P extends Provider>(crm: {
   const { provider, url } = crm;
   let credentials: typeof crm.credentials = crm.credentials;
   if ('grant' in credentials) {
-    const refreshed = await patiently(() => refreshAccessToken(url, credentials as never));
+    const refreshed = await withRetries(() => refreshAccessToken(url, credentials as never));
     credentials = refreshed.credentials as typeof credentials;
   }
   return simulatedCrmClient(provider, { url, credentials, timeoutMilliseconds: 600 });
 }
 
-/** Tries again while that may help. */
-async function patiently<Result>(attempt: () => Promise<Result>): Promise<Result> {
+/** Retries while the error is retryable. */
+async function withRetries<Result>(attempt: () => Promise<Result>): Promise<Result> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await attempt();
@@ -52,32 +52,32 @@ async function patiently<Result>(attempt: () => Promise<Result>): Promise<Result
   }
 }
 
-/** What a caller does when a new sync begins. */
+/** Goes back by the overlap, as a caller does at the start of a sync. */
 function withOverlap(position: CrmPosition | null): CrmPosition | null {
   if (position?.kind !== 'timestamp') return position;
   const milliseconds = Date.parse(position.syncedTo) - overlapMilliseconds;
   return { kind: 'timestamp', syncedTo: new Date(milliseconds).toISOString() };
 }
 
-/** Reads all pages from a position on into `known`, and says from where to go on. */
-async function pass(
+/** Reads all pages from a position into `known`, and returns the next position. */
+async function readAll(
   client: Crm,
   known: Map<string, CrmRecord>,
   from: CrmPosition | null = null,
   entityType = 'contact',
 ): Promise<CrmPosition> {
   for (let position = from, pages = 1; ; pages += 1) {
-    const { records, next, isLast } = await patiently(() => client.readPage(entityType, position));
+    const { records, next, isLast } = await withRetries(() => client.readPage(entityType, position));
     for (const record of records) known.set(record.externalId, record);
     if (isLast) return next;
-    if (pages > 500) throw new Error('A pass without end.');
+    if (pages > 500) throw new Error('The pass does not end.');
     position = next;
   }
 }
 
 function failure(attempt: Promise<unknown>): Promise<CrmError> {
   return attempt.then(
-    () => Promise.reject(new Error('It should have failed.')),
+    () => Promise.reject(new Error('The attempt should have failed.')),
     (error) => (error instanceof CrmError ? error : Promise.reject(error)),
   );
 }
@@ -85,15 +85,15 @@ function failure(attempt: Promise<unknown>): Promise<CrmError> {
 const creators = providers.filter((provider) => provider !== 'street');
 
 describe.concurrent('reading', () => {
-  test.for(providers)('%s: no change is missed, whatever happens meanwhile', async (provider) => {
+  test.for(providers)('%s: no change is missed during edits on a bad day', async (provider) => {
     const { crm, client } = await start(provider, { ...chaoticHabits, lateCommitMilliseconds: 100 }, 7);
     const ids = Array.from({ length: 45 }, (_, n) => crm.create(`Test Person ${n}`).externalId);
-    // So long ago that only the first pass reads them: it reaches to when it began, cut to a second.
+    // Long enough ago that only the first pass reads them, whose position is its start truncated to seconds.
     await pause(overlapMilliseconds + 1_050);
     const known = new Map<string, CrmRecord>();
     let isOver = false;
     const edits = (async () => {
-      // Half of the records are never edited: what the first pass skips of them, no other finds.
+      // Half of the records are never edited, so no later pass finds those that the first one skips.
       for (let n = 0; n < 150; n += 1) {
         crm.edit(ids[((n * 7) % 22) * 2] as string, `Test Person ${(n * 7919) % 1000} edited`);
         if (n % 10 === 0) crm.create(`Test Person new ${n}`);
@@ -103,11 +103,11 @@ describe.concurrent('reading', () => {
       isOver = true;
     })();
     let position: CrmPosition | null = null;
-    while (!isOver) position = await pass(client, known, withOverlap(position));
+    while (!isOver) position = await readAll(client, known, withOverlap(position));
     await edits;
     crm.calm();
-    await pause(120); // until late changes show
-    position = await pass(client, known, withOverlap(position));
+    await pause(120); // until late changes appear
+    position = await readAll(client, known, withOverlap(position));
 
     const active = crm.records().filter(({ state }) => state === 'active');
     expect(active).toHaveLength(59);
@@ -118,74 +118,77 @@ describe.concurrent('reading', () => {
   });
 
   test.for(['reapit', 'alto', 'street'] as const)(
-    '%s: a change that shows late is found thanks to the overlap',
+    '%s: the overlap finds a change that appears late',
     async (provider) => {
       const { crm, client } = await start(provider, { lateCommit: 1, lateCommitMilliseconds: 1_500 }, 3);
       const late = crm.create('Test Person late');
       crm.setHabits({ lateCommit: 0 });
       const prompt = crm.create('Test Person prompt');
       const known = new Map<string, CrmRecord>();
-      const position = await pass(client, known);
-      expect([...known.keys()], 'with this seed it is late enough').toEqual([prompt.externalId]);
+      const position = await readAll(client, known);
+      expect([...known.keys()], 'late enough with this seed').toEqual([prompt.externalId]);
 
       await pause(1_500);
-      await pass(client, known, position);
+      await readAll(client, known, position);
       expect([...known.keys()]).toEqual([prompt.externalId]);
-      await pass(client, known, withOverlap(position));
+      await readAll(client, known, withOverlap(position));
       expect([...known.keys()]).toContain(late.externalId);
     },
   );
 
-  test.for(['reapit', 'alto', 'street'] as const)('%s: positions are of its own clock', async (provider) => {
-    const { crm, client } = await start(provider, { skewMilliseconds: -3_600_000 });
-    const empty = await pass(client, new Map());
-    expect(Math.abs(agoInSeconds(empty.syncedTo) - 3600)).toBeLessThan(10);
-    crm.create('Test Person 1');
-    const { modifiedAt, externalId } = crm.create('Test Person 2');
-    const position = await pass(client, new Map(), empty);
-    expect(position).toEqual({ kind: 'timestamp', syncedTo: modifiedAt });
-    const again = new Map<string, CrmRecord>();
-    expect(await pass(client, again, position)).toEqual(position);
-    expect([...again.keys()], 'inclusive').toEqual([externalId]);
-  });
+  test.for(['reapit', 'alto', 'street'] as const)(
+    '%s: positions are times of the CRM’s own clock',
+    async (provider) => {
+      const { crm, client } = await start(provider, { skewMilliseconds: -3_600_000 });
+      const empty = await readAll(client, new Map());
+      expect(Math.abs(agoInSeconds(empty.syncedTo) - 3600)).toBeLessThan(10);
+      crm.create('Test Person 1');
+      const { modifiedAt, externalId } = crm.create('Test Person 2');
+      const position = await readAll(client, new Map(), empty);
+      expect(position).toEqual({ kind: 'timestamp', syncedTo: modifiedAt });
+      const again = new Map<string, CrmRecord>();
+      expect(await readAll(client, again, position)).toEqual(position);
+      expect([...again.keys()], 'inclusive').toEqual([externalId]);
+    },
+  );
 
-  test.for(providers)('%s: another process goes on in the middle of a pass', async (provider) => {
+  test.for(providers)('%s: another process continues in the middle of a pass', async (provider) => {
     const { crm, client } = await start(provider, { pageSize: 4 });
     for (let n = 0; n < 10; n += 1) crm.create(`Test Person ${n}`);
     const first = await client.readPage('contact', null);
     expect(first).toMatchObject({ isLast: false });
     const known = new Map(first.records.map((record) => [record.externalId, record]));
     const other = await signedIn({ ...crm, credentials: crm.signIn() });
-    await pass(other, known, JSON.parse(JSON.stringify(first.next)));
+    await readAll(other, known, JSON.parse(JSON.stringify(first.next)));
     expect(known.size).toBe(10);
   });
 
-  test.for(['reapit', 'street'] as const)('%s: landlords are a stream', async (provider) => {
+  test.for(['reapit', 'street'] as const)('%s: landlords are a stream of their own', async (provider) => {
     const { crm, client } = await start(provider);
     crm.create('Test Person 1');
     const { externalId } = crm.create('Test Person 2', null, 'landlord');
     const known = new Map<string, CrmRecord>();
-    await pass(client, known, null, 'landlord');
+    await readAll(client, known, null, 'landlord');
     const landlord = { entityType: 'landlord', externalId, name: 'Test Person 2' };
     expect([...known.values()]).toMatchObject([landlord]);
     expect(await client.read('landlord', externalId)).toMatchObject(landlord);
     expect(await client.read('contact', externalId)).toBeNull();
   });
 
-  test.for(providers)('%s: what is deleted and merged', async (provider) => {
+  test.for(providers)('%s: deletions and merges appear as the CRM reports them', async (provider) => {
     const { crm, client } = await start(provider);
     const [deleted, merged, kept] = ['a', 'b', 'c'].map((name) => crm.create(`Test Person ${name}`)) as [
       SimulatedRecord,
       SimulatedRecord,
       SimulatedRecord,
     ];
-    const position = await pass(client, new Map());
+    const position = await readAll(client, new Map());
     crm.delete(deleted.externalId);
     crm.merge(merged.externalId, kept.externalId);
     expect(crm.records().map(({ state }) => state)).toEqual(['deleted', 'merged', 'active']);
 
     const known = new Map<string, CrmRecord>();
-    await pass(client, known, position);
+    await readAll(client, known, position);
     const states = (record: CrmRecord | null | undefined) => record && [record.state, record.mergedInto];
     const listed = [deleted, merged].map(({ externalId }) => states(known.get(externalId)));
     const read = await Promise.all(
@@ -198,7 +201,7 @@ describe.concurrent('reading', () => {
       ]);
       expect(read).toEqual(listed);
     } else if (provider === 'street') {
-      // It does not say that a record was merged.
+      // Street does not report merges.
       expect(listed).toEqual([
         ['deleted', null],
         ['deleted', null],
@@ -220,7 +223,7 @@ describe.concurrent('reading', () => {
 describe.concurrent('writing', () => {
   const contact = { contactId: 'test-contact', name: 'Test Person 1' };
 
-  test.for(creators)('%s: a create is done once, though its answer is lost', async (provider) => {
+  test.for(creators)('%s: a create whose answer is lost is done once', async (provider) => {
     const { crm, client } = await start(provider, { lostAnswer: 1, lateCommit: 1 });
     const lost = await failure(client.write(contact, null));
     expect(lost).toMatchObject({ kind: 'network', retryable: true });
@@ -236,14 +239,14 @@ describe.concurrent('writing', () => {
     expect(crm.writes[0]).toMatchObject({ externalId, reference: 'test-contact', name: 'Test Person 1' });
   });
 
-  test('street: makes no records', async () => {
+  test('street: refuses to create records', async () => {
     const { crm, client } = await start('street');
     const refused = await failure(client.write(contact, null));
     expect(refused).toMatchObject({ kind: 'validation', retryable: false, code: '405' });
     expect(crm.writes).toEqual([]);
   });
 
-  test.for(providers)('%s: an update', async (provider) => {
+  test.for(providers)('%s: updates a record, and refuses a blank name', async (provider) => {
     const { crm, client } = await start(provider);
     const { externalId } = crm.create('Test Person 0');
     const key: CrmRecordKey = { entityType: 'contact', externalId };
@@ -256,12 +259,12 @@ describe.concurrent('writing', () => {
     });
   });
 
-  test('reapit: an update beside edits, by an ETag with its quotes', async () => {
+  test('reapit: updates a record despite concurrent edits, with a quoted ETag', async () => {
     const { crm, client } = await start('reapit');
     const { externalId } = crm.create('Test Person 0');
     const edits = setInterval(() => crm.edit(externalId, 'Test Person edited'), 15);
     const key: CrmRecordKey = { entityType: 'contact', externalId };
-    for (let n = 0; n < 10; n += 1) expect(await patiently(() => client.write(contact, key))).toEqual(key);
+    for (let n = 0; n < 10; n += 1) expect(await withRetries(() => client.write(contact, key))).toEqual(key);
     clearInterval(edits);
 
     expect(crm.records()[0]?.version).toMatch(/^"\w+"$/);
@@ -279,8 +282,8 @@ describe.concurrent('writing', () => {
   });
 });
 
-describe.concurrent('what goes wrong', () => {
-  test.for(providers)('%s: each kind of error', async (provider) => {
+describe.concurrent('errors', () => {
+  test.for(providers)('%s: each kind of failure becomes its kind of error', async (provider) => {
     const { crm, client } = await start(provider);
     crm.create('Test Person 1');
     await client.readPage('contact', null);
@@ -310,14 +313,14 @@ describe.concurrent('what goes wrong', () => {
     expect((await again.readPage('contact', null)).records).toHaveLength(1);
   });
 
-  test('loop says 200 all the same', async () => {
+  test('loop: answers 200 to a refused request', async () => {
     const { crm } = await start('loop');
     const response = await fetch(`${crm.url}/contacts`);
     expect(response.status).toBe(200);
     expect(await response.json()).toMatchObject({ statusCode: 'error', errorCode: 401 });
   });
 
-  test('reapit: a refresh token works once', async () => {
+  test('reapit: a refresh token is single use', async () => {
     const { crm } = await start('reapit', { accessTokenMilliseconds: 500 });
     const signIn = crm.signIn();
     const { credentials, credentialsExpiresAt } = await refreshAccessToken(crm.url, signIn);
@@ -345,7 +348,7 @@ describe.concurrent('what goes wrong', () => {
     expect(await failure(refreshAccessToken(crm.url, next.credentials))).toMatchObject({ kind: 'auth' });
   });
 
-  test('alto: a token that runs out is renewed', async () => {
+  test('alto: an expired token is renewed', async () => {
     const { client } = await start('alto', { accessTokenMilliseconds: 200 });
     for (let n = 0; n < 3; n += 1) {
       await client.readPage('contact', null);
@@ -353,7 +356,7 @@ describe.concurrent('what goes wrong', () => {
     }
   });
 
-  test('a limit of requests ends by itself', async () => {
+  test('agentos: a request limit ends after its window', async () => {
     const { client } = await start('agentos', { requestLimit: 2, requestWindowMilliseconds: 400 });
     await client.readPage('contact', null);
     await client.readPage('contact', null);
@@ -362,7 +365,7 @@ describe.concurrent('what goes wrong', () => {
     await client.readPage('contact', null);
   });
 
-  test.for(providers)('%s: the same seed, the same day', async (provider) => {
+  test.for(providers)('%s: the same seed gives the same outcomes', async (provider) => {
     const [first, second, other] = await Promise.all(
       [42, 42, 43].map(async (seed) => {
         const { crm, client } = await start(provider, {}, seed);
@@ -386,7 +389,7 @@ describe.concurrent('what goes wrong', () => {
     expect(new Set(first).size).toBeGreaterThan(4);
   });
 
-  test('credentials are such as can be stored', async () => {
+  test('the credentials of each CRM can be stored', async () => {
     for (const provider of providers) {
       const { crm } = await start(provider);
       expect(checkCredentials(provider, crm.credentials)).toEqual(crm.credentials);

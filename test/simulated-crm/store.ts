@@ -5,9 +5,9 @@ import type { Random } from './random.js';
 
 /** A record at the simulated CRM. */
 export interface SimulatedRecord extends CrmRecord {
-  /** Our contact's id, if we created or updated it; null if it was made at the CRM alone. */
+  /** Our contact's id if we created or updated the record; null if it was only changed at the CRM. */
   reference: string | null;
-  /** The ETag, with its quotes; null where the CRM has none. */
+  /** The ETag, with its quotes; null if the CRM has none. */
   version: string | null;
   /** By the CRM's own clock. */
   modifiedAt: Timestamp;
@@ -24,15 +24,15 @@ export interface SimulatedWrite {
   at: Date;
 }
 
-/** One state of a record, and from when lists show it. */
+/** One state of a record, and when lists begin to show it. */
 interface Snapshot extends SimulatedRecord {
-  /** Counts changes, over all records. */
+  /** The number of the change, across all records. */
   sequence: number;
   /** Milliseconds since 1970, by our clock. */
   visibleAt: number;
 }
 
-/** The records of a simulated CRM: what is so now, and what its lists show by now. */
+/** The records of a simulated CRM: their current state, and the state that its lists show. */
 export class Store {
   readonly writes: SimulatedWrite[] = [];
   readonly #history = new Map<string, Snapshot[]>();
@@ -60,7 +60,7 @@ export class Store {
     return Date.now() + this.#habits().skewMilliseconds;
   }
 
-  /** Each record as it is now. */
+  /** The current state of each record. */
   records(): SimulatedRecord[] {
     return [...this.#history.values()].map((history) => plain(history.at(-1) as Snapshot));
   }
@@ -70,12 +70,12 @@ export class Store {
     return snapshot && plain(snapshot);
   }
 
-  /** The record that is active with this reference. Not late, unlike lists. */
+  /** The active record with this reference. Never late, unlike lists. */
   findByReference(reference: string): SimulatedRecord | undefined {
     return this.records().find((record) => record.reference === reference && record.state === 'active');
   }
 
-  /** What lists show of a kind of record by now, in the order in which it came to be shown. */
+  /** The records of a type that lists show now, in the order in which their changes appeared. */
   shown(entityType: string): Snapshot[] {
     const now = Date.now();
     return [...this.#history.values()]
@@ -90,14 +90,14 @@ export class Store {
     return this.#keep({ entityType, externalId, name, reference, state: 'active', mergedInto: null });
   }
 
-  /** @throws Error if there is no such record, or it is not active any more: a mistake of the test's */
+  /** @throws Error if there is no such record or it is no longer active, which is a bug in the test */
   change(externalId: string, change: Partial<SimulatedRecord>): SimulatedRecord {
     const record = this.get(externalId);
     if (record?.state !== 'active') throw new Error(`No active record: ${externalId}`);
     return this.#keep({ ...record, ...change });
   }
 
-  /** Notes a write that came through the API. */
+  /** Records a write through the API. */
   journal(kind: SimulatedWrite['kind'], { externalId, name, reference }: SimulatedRecord): void {
     this.writes.push({ kind, reference, externalId, name, at: new Date() });
   }
@@ -106,7 +106,7 @@ export class Store {
     const { lateCommit, lateCommitMilliseconds } = this.#habits();
     const [isLate, lateness] = [this.#random() < lateCommit, this.#random() * lateCommitMilliseconds];
     const sequence = ++this.#changes;
-    // Microseconds. No two changes share one, so that a page by time always gets on.
+    // In microseconds. No two changes share a time, so paging by time always advances.
     this.#lastModified = Math.max(this.#lastModified + 1, this.now() * 1000);
     const history = this.#history.get(record.externalId) ?? [];
     const snapshot = {
@@ -114,7 +114,7 @@ export class Store {
       version: this.#hasEtag ? `"${sequence.toString(16).padStart(8, '0')}"` : null,
       modifiedAt: timestamp(this.#lastModified),
       sequence,
-      // A later change of a record never shows before an earlier one.
+      // A later change of a record never appears before an earlier one.
       visibleAt: Math.max(history.at(-1)?.visibleAt ?? 0, Date.now() + (isLate ? lateness : 0)),
     };
     this.#history.set(record.externalId, [...history, snapshot]);

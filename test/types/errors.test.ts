@@ -26,7 +26,7 @@ const app = useMember(database, 'crm_app');
 const worker = useMember(database, 'crm_worker');
 const reader = useMember(database, 'crm_reader');
 
-test('every constraint that can be violated has a code of its own or is invalid input', async () => {
+test('every constraint that can be violated maps to its own code or to invalid_input', async () => {
   const { rows } = await pool.query(
     `select conname as name, conrelid::regclass::text as table
      from pg_constraint
@@ -74,7 +74,7 @@ test('every constraint that can be violated has a code of its own or is invalid 
   ).toEqual([]);
 });
 
-test('a refused row is quoted neither by the error nor by its cause', async () => {
+test('neither the error nor its cause quotes a refused row', async () => {
   const refusal = await pool
     .query(
       `insert into crm_connections (organisation_id, id, provider, credentials)
@@ -92,7 +92,7 @@ test('a refused row is quoted neither by the error nor by its cause', async () =
   expect(JSON.stringify(typed)).not.toContain('secret-plaintext');
 });
 
-test("errors of the host's own tables, of the server and of programs pass through untouched", async () => {
+test("errors of the host's tables, the server and the program pass through unchanged", async () => {
   const foreign = [
     await pool
       .query('insert into organisations (id, name) values (gen_random_uuid(), null)')
@@ -105,7 +105,7 @@ test("errors of the host's own tables, of the server and of programs pass throug
   expect(foreign[0]).toBeInstanceOf(pg.DatabaseError);
 });
 
-describe('a lack of privilege', () => {
+describe('a missing privilege', () => {
   const refusal = (call: Promise<unknown>) =>
     call.then(
       () => expect.unreachable(),
@@ -113,7 +113,7 @@ describe('a lack of privilege', () => {
     );
   const event = { direction: 'inbound', entityType: 'contact', status: 'success' } as const;
 
-  test('is organisation_not_set outside withOrganisation, and for another organisation than the one set', async () => {
+  test('is organisation_not_set outside withOrganisation, and for an organisation other than the one set', async () => {
     const { organisationId, contactIds } = await createTenant(pool, 1);
     const other = (await createTenant(pool)).organisationId;
     const { connectionId } = await connect(pool, organisationId, 'reapit');
@@ -159,7 +159,7 @@ describe('a lack of privilege', () => {
     for (const call of unset) await withOrganisation(app, organisationId, (client) => call(client));
   });
 
-  test('is not_permitted for another role than the call needs, and names those there are', async () => {
+  test('is not_permitted for the wrong role, and names the roles that exist', async () => {
     const { organisationId } = await createTenant(pool);
     const key = await connect(pool, organisationId, 'reapit');
     const calls = [
@@ -179,7 +179,7 @@ describe('a lack of privilege', () => {
     }
   });
 
-  test("of a host's function in a trigger passes through untouched, and so does its own refusal", async () => {
+  test("in a host's trigger function passes through unchanged, and so does an error that it raises", async () => {
     const { organisationId, contactIds } = await createTenant(pool, 1);
     await connect(pool, organisationId, 'reapit');
     onTestFinished(async () => {
@@ -205,14 +205,14 @@ describe('a lack of privilege', () => {
     }
   });
 
-  test('is told apart in whatever language the server speaks', async () => {
+  test('is recognised in any language of the server', async () => {
     const localised = (rest: object) =>
       fromDatabaseError(Object.assign(new Error('Fehler'), { code: '42501', ...rest }));
     expect(localised({ routine: 'ExecWithCheckOptions' })).toMatchObject({ code: 'organisation_not_set' });
     expect(localised({ routine: 'aclcheck_error' })).toMatchObject({ code: 'not_permitted' });
   });
 
-  test('does not hold the owner, nor a worker, whatever is set', async () => {
+  test('never affects the owner or a worker, whichever organisation is set', async () => {
     const { organisationId } = await createTenant(pool);
     const other = (await createTenant(pool)).organisationId;
     const key = await connect(pool, organisationId, 'reapit');

@@ -8,7 +8,7 @@ import { useDatabase } from '../support/database.js';
 
 const { pool } = useDatabase();
 
-/** The values that each column with a closed list accepts, by `<table oid>.<column number>`. */
+/** The values that each column with a closed list of values accepts, by `<table oid>.<column number>`. */
 async function closedLists(): Promise<Map<string, { constraint: string; values: string[] }>> {
   const { rows } = await pool.query(
     `select conname, conrelid || '.' || conkey[1] as column, pg_get_constraintdef(oid) as definition
@@ -41,7 +41,7 @@ test.each([
   ['crm_sync_cursors_direction_check', crm.syncDirections],
   ['crm_sync_cursors_kind_check', crm.cursorKinds],
   ['crm_sync_failures_direction_check', crm.syncDirections],
-])('%s accepts exactly what its public type says', async (constraint, list) => {
+])('%s accepts exactly the values of its public type', async (constraint, list) => {
   const found = [...(await closedLists()).values()].find((entry) => entry.constraint === constraint);
   expect(found?.values).toEqual([...list]);
 });
@@ -50,7 +50,7 @@ test('no other column has a closed list', async () => {
   expect((await closedLists()).size).toBe(9);
 });
 
-test('crm_sync_error_is_valid accepts exactly the kinds that the public type says', async () => {
+test('crm_sync_error_is_valid accepts exactly the kinds of the public type', async () => {
   const { rows } = await pool.query(
     "select pg_get_functiondef('crm_sync_error_is_valid'::regproc) as source",
   );
@@ -74,7 +74,7 @@ function publicProgram() {
   return { checker, source, functions };
 }
 
-/** The literals of a public function's result field (the row's, if it returns rows), null left out. */
+/** The literals of a field of a public function's result, or of its rows, without null. */
 function literals(
   { checker, source, functions }: ReturnType<typeof publicProgram>,
   name: string,
@@ -94,13 +94,13 @@ function literals(
   return members.map((member) => (member.isStringLiteral() ? member.value : checker.typeToString(member)));
 }
 
-/** What a query returns that asks for some values only. */
-const askedFor: Record<string, string[]> = {
+/** The values of queries that select only some of them. */
+const selectedValues: Record<string, string[]> = {
   'connectionListTotals.status': ['active', 'error'],
   'syncLogListFailures.status': ['error'],
 };
 
-test('each result column with a closed list has it as its public type', async () => {
+test('each result column with a closed list has that list as its public type', async () => {
   const lists = await closedLists();
   const program = publicProgram();
   const samples = await createSamples(pool);
@@ -120,7 +120,7 @@ test('each result column with a closed list has it as its public type', async ()
       const list = lists.get(`${field.tableID}.${field.columnID}`);
       const found = literals(program, name, field.name);
       if (list === undefined || found === undefined) continue;
-      const expected = askedFor[`${name}.${field.name}`] ?? list.values;
+      const expected = selectedValues[`${name}.${field.name}`] ?? list.values;
       expect(found.toSorted(), `${name}.${field.name}`).toEqual(expected.toSorted());
       checked.push(`${name}.${field.name}`);
     }

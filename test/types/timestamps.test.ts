@@ -7,8 +7,8 @@ test.each([
   ['seven digits, as Reapit sends them', '2019-05-12T17:05:19.1234569Z', '2019-05-12T17:05:19.123456Z'],
   ['no zone, as Reapit also sends them', '2019-05-12T17:05:19', '2019-05-12T17:05:19.000000Z'],
   ['no seconds', '2026-11-16T10:00Z', '2026-11-16T10:00:00.000000Z'],
-  ['a small z', '2026-11-16t10:00:00z', '2026-11-16T10:00:00.000000Z'],
-  ['a date alone', '2026-11-16', '2026-11-16T00:00:00.000000Z'],
+  ['lower-case t and z', '2026-11-16t10:00:00z', '2026-11-16T10:00:00.000000Z'],
+  ['a date without a time', '2026-11-16', '2026-11-16T00:00:00.000000Z'],
   ['an offset', '2026-11-16T00:30:00.5+01:00', '2026-11-15T23:30:00.500000Z'],
   ['an offset without a colon', '2026-11-16T00:30:00-0330', '2026-11-16T04:00:00.000000Z'],
   ["PostgreSQL's own form", '2026-11-16 10:00:00.000001+00', '2026-11-16T10:00:00.000001Z'],
@@ -36,7 +36,7 @@ test.each([
   expect(() => canonicalTimestamp(text)).toThrow(expect.objectContaining({ code: 'invalid_input' }));
 });
 
-test('never rounds up, whatever the digits and the offset', () => {
+test('never rounds up, for any number of digits', () => {
   const moment = fc.record({
     date: fc.date({ min: new Date('1900-01-02'), max: new Date('9998-12-29'), noInvalidDate: true }),
     fraction: fc.string({ unit: fc.constantFrom(...'0123456789'), minLength: 1, maxLength: 9 }),
@@ -51,7 +51,7 @@ test('never rounds up, whatever the digits and the offset', () => {
   );
 });
 
-test('sorts as text in the order of time', () => {
+test('sorts as text in chronological order', () => {
   const times = fc.date({ min: new Date('1900-01-02'), max: new Date('9998-12-29'), noInvalidDate: true });
   fc.assert(
     fc.property(times, times, (left, right) => {
@@ -61,7 +61,7 @@ test('sorts as text in the order of time', () => {
   );
 });
 
-test('takes a Date or a text with a zone from application code, and nothing vaguer', () => {
+test('timestampParameter accepts a Date or text with a zone, and nothing less exact', () => {
   const place = { field: 'since' };
   expect(timestampParameter(place, new Date('2026-11-16T09:00:00.5Z'))).toBe('2026-11-16T09:00:00.500000Z');
   expect(timestampParameter(place, '2026-11-16T10:00:00+01:00')).toBe('2026-11-16T09:00:00.000000Z');

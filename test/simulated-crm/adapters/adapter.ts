@@ -8,25 +8,26 @@ import {
 } from '../../../examples/crm.js';
 import { canonicalTimestamp, type Timestamp } from '../../../src/index.js';
 
-// One adapter for each CRM. Where one reads by time, `from` is taken to the letter and inclusive, and the
-// next position is a time of the CRM's own that never says more than was read, but for changes that show
-// late: for those the caller goes back a little whenever a new sync begins. It needs not go back by as long
-// as a pass may take: what shows behind a reader in the middle of a pass is later than when the pass began.
+// One adapter per CRM. Adapters that read by time take `from` exactly and inclusively, and return a time of
+// the CRM's own clock as the next position, which never goes beyond what was read. Changes that appear late
+// are the exception: for those, the caller goes back a little at the start of each sync. It need not go back
+// by the duration of a pass: a change that appears behind the reader during a pass is later than the pass's
+// start.
 
-/** How an update ended. */
+/** The result of an update. */
 export type Updated = { status: number };
 
-/** What `Crm.write` is made of. */
+/** The operations that make up `Crm.write`. */
 export interface Writes {
-  /** With status 404 if the record is gone. */
+  /** Updates a record; status 404 if it no longer exists. */
   update(externalId: string, contact: CrmContact): Promise<Updated>;
-  /** The record with our reference, where the CRM would create a second one. */
+  /** Finds the record with our reference, if the CRM would otherwise create a second one. */
   find?(contact: CrmContact): Promise<string | undefined>;
-  /** The new record's id, or that of the record that was there. */
+  /** Creates a record; returns its id, or that of an existing one. */
   create(contact: CrmContact): Promise<string | { existing: string }>;
 }
 
-/** A create may be the repetition of one whose answer was lost: the record that is there is updated. */
+/** A create may repeat one whose answer was lost, in which case it updates the existing record. */
 export function writer({ update, find, create }: Writes): Crm['write'] {
   return async (contact, linked) => {
     const known = linked?.externalId ?? (await find?.(contact));
@@ -53,29 +54,32 @@ export function page(records: CrmRecord[], next: CrmPosition, isLast: boolean): 
 export function pathOf(paths: Record<string, string>, entityType: string): string {
   const path = paths[entityType];
   if (path !== undefined) return path;
-  throw new CrmError('validation', 'The CRM has no such kind of record.', { retryable: false });
+  throw new CrmError('validation', 'The CRM does not have this type of record.', { retryable: false });
 }
 
-/** A record's own time as it is kept: cut, never rounded up. */
+/** A record's modified time as we store it: truncated, never rounded up. */
 export function modifiedIn(found: { modified?: string; attributes?: { updated_at: string } }): Timestamp {
   return canonicalTimestamp(found.modified ?? found.attributes?.updated_at ?? '');
 }
 
-/** A pass over pages, oldest change first: it travels in the token from page to page. */
+/** A pass over pages, oldest change first. The token carries it from page to page. */
 export interface Pass {
-  /** From where it reads: as `from` said, null for everything. */
+  /** Where the pass starts, as given in `from`; null for everything. */
   since: Timestamp | null;
-  /** When it began, by the CRM's clock: `Date` of its first page, which is cut to a second, or the latest there. */
+  /**
+   * When the pass began, by the CRM's clock: the `Date` of its first page, truncated to seconds, or its
+   * latest change.
+   */
   begun: Timestamp;
 }
 
-/** Up to when all is read: the latest change that was seen, but not later than when the pass began. */
+/** The time up to which everything is read: the latest change seen, but not later than the pass's start. */
 export function reached({ since, begun }: Pass, times: readonly (string | null)[]): Timestamp {
   const [earlier] = [greatest(times) ?? begun, begun].sort();
   return greatest([since, earlier]) as Timestamp;
 }
 
-/** The latest of some times, of which some may be none. */
+/** The latest of some times, ignoring missing ones. */
 export function greatest(times: readonly (string | null | undefined)[]): Timestamp | undefined {
   return times
     .filter((time) => time != null)
@@ -84,9 +88,9 @@ export function greatest(times: readonly (string | null | undefined)[]): Timesta
     .at(-1);
 }
 
-/** The id at the end of `Location`: all that tells which record it is. */
+/** The id at the end of `Location`, the only place where the CRM names the record. */
 export function idIn(headers: Headers): string {
   const id = headers.get('location')?.split('/').at(-1);
   if (id) return decodeURIComponent(id);
-  throw new CrmError('provider', 'The CRM does not say which record it is.', { retryable: true });
+  throw new CrmError('provider', 'The CRM does not name the record.', { retryable: true });
 }

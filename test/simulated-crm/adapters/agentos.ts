@@ -3,7 +3,7 @@ import type { Timestamp } from '../../../src/index.js';
 import type { Send } from '../requests.js';
 import { active, page, writer } from './adapter.js';
 
-/** Each pass reads everything: what moves past a page while it is read is found by the next. */
+/** Each pass reads everything: the next pass finds records that moved between pages. */
 export function agentosCrm(send: Send, shortName: string): Crm {
   interface Person {
     OID: string;

@@ -3,7 +3,7 @@ import { type Timestamp, toExternalId } from '../../../src/index.js';
 import type { Send } from '../requests.js';
 import { active, greatest, idIn, modifiedIn, type Pass, page, reached, writer } from './adapter.js';
 
-/** The CRM's token says where the next page begins; what was read by then travels as `syncedTo`. */
+/** The CRM's token says where the next page begins; `syncedTo` carries the time read so far. */
 export function altoCrm(send: Send): Crm {
   interface Contact {
     id: number | string;
@@ -22,7 +22,7 @@ export function altoCrm(send: Send): Crm {
       const { body, date } = await send({ path: '/contacts', query });
       const times = body.data.map(modifiedIn);
       const { since, begun = greatest([date, ...times]) ?? date } = pass;
-      // What was read on earlier pages is earlier than what is on this one, which may be empty.
+      // Changes on earlier pages are earlier than those on this one, which may be empty.
       const read = from?.kind === 'token' ? (from.syncedTo ?? null) : null;
       const syncedTo = reached({ since, begun }, [read, ...times]);
       const token = JSON.stringify({ since, begun, next: body.nextToken });

@@ -2,7 +2,7 @@ import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
 import type { Send } from '../requests.js';
 import { active, page, writer } from './adapter.js';
 
-/** A feed of changes, with what was deleted and merged: its cursor is all there is to know. */
+/** A feed of changes, including deletions and merges: its cursor is the whole position. */
 export function customCrm(send: Send): Crm {
   type Change = Omit<CrmRecord, 'entityType' | 'externalId'> & { id: string };
   const record = ({ id, name, reference = null, state, mergedInto = null }: Change): CrmRecord => ({

@@ -2,7 +2,7 @@ import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
 import type { Send } from '../requests.js';
 import { active, page, writer } from './adapter.js';
 
-/** As agentOS, by page number; `syncedTo` says when the pass began, and is carried to its end. */
+/** Reads by page number, like agentOS; `syncedTo` carries the pass's start to its end. */
 export function loopCrm(send: Send): Crm {
   interface Contact {
     id: string;

@@ -20,7 +20,7 @@ interface Found {
   metadata: { reference: string | null };
 }
 
-/** Reads by moving the time on: a page by number would skip a record whenever one before it is edited. */
+/** Pages by time: paging by number would skip a record whenever an earlier one is edited. */
 export function reapitCrm(send: Send): Crm {
   const paths: Record<string, string> = { contact: '/contacts', landlord: '/landlords' };
   const record = (entityType: string, { id, name, metadata }: Found): CrmRecord =>
@@ -28,7 +28,7 @@ export function reapitCrm(send: Send): Crm {
 
   async function update(externalId: string, body: object): Promise<Updated> {
     const path = `/contacts/${encodeURIComponent(externalId)}`;
-    // Somebody may edit the record between the two requests.
+    // The record may be edited between the two requests.
     for (let attempt = 1; ; attempt += 1) {
       const found = await send({ path, accept: [404] });
       if (found.status === 404) return found;
@@ -42,7 +42,7 @@ export function reapitCrm(send: Send): Crm {
   return {
     entityTypes: ['contact', 'landlord'],
     async readPage(entityType, from) {
-      // `at` is where this page begins.
+      // This page begins at `at`.
       const pass: Partial<Pass> & { since: Timestamp | null; at: Timestamp | null } =
         from?.kind === 'token'
           ? JSON.parse(from.token)
@@ -56,7 +56,7 @@ export function reapitCrm(send: Send): Crm {
         return page(records, { kind: 'timestamp', syncedTo: reached({ since, begun }, [at]) }, true);
       }
       if (at === pass.at) {
-        const problem = 'More records share one time than fit on a page.';
+        const problem = 'More records share one modified time than fit on a page.';
         throw new CrmError('provider', problem, { retryable: false });
       }
       const token = JSON.stringify({ since, begun, at });

@@ -3,7 +3,7 @@ import type { Timestamp } from '../../../src/index.js';
 import type { Send } from '../requests.js';
 import { active, greatest, modifiedIn, page, pathOf, writer } from './adapter.js';
 
-/** Newest first: an edit pushes records to later pages, where they are read again. */
+/** Reads newest first: an edit moves records to later pages, where they are read again. */
 export function streetCrm(send: Send): Crm {
   interface Resource {
     id: string;
@@ -22,7 +22,8 @@ export function streetCrm(send: Send): Crm {
   return {
     entityTypes: ['contact', 'landlord'],
     async readPage(entityType, from) {
-      // The newest comes first, and counts only when the oldest has been read: until then it is in the token.
+      // The newest change comes first, but counts only once the oldest is read; until then the token carries
+      // it.
       const pass: { since: Timestamp | null; newest: Timestamp | null; number: number } =
         from?.kind === 'token'
           ? JSON.parse(from.token)

@@ -12,7 +12,10 @@ import {
   update,
 } from './dialect.js';
 
-/** A key; offset and count over everything, with no filter for changes; what is not shown may yet be there. */
+/**
+ * An API key; offset and count over everything, without a filter for changes; unlisted records may still
+ * exist.
+ */
 export const agentos: Dialect = {
   hasEtag: true,
   newId: (_, __, random) =>
@@ -37,7 +40,7 @@ export const agentos: Dialect = {
       return { status: 201, body: shown(create(store, 'contact', body.Name, body.Reference)) };
     const reference = query.get('reference');
     const count = Math.min(habits.pageSize, Number(query.get('count') ?? 1000));
-    // By name, so that an edit moves a record to anywhere: only another pass finds all.
+    // Sorted by name, so an edit can move a record anywhere, and only another pass finds everything.
     const matches =
       reference === null
         ? store

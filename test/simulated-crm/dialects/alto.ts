@@ -15,11 +15,14 @@ import {
   update,
 } from './dialect.js';
 
-/** OAuth with client credentials; an opaque token leads to the next page; refuses a second record with one reference. */
+/**
+ * OAuth client credentials; an opaque token leads to the next page; refuses a second record with the same
+ * reference.
+ */
 export const alto: Dialect = {
   hasEtag: false,
   newId: (_, count) => String(700_000 + count),
-  // Two shapes, both seen.
+  // Two shapes, both observed.
   error: (status, message) => ({
     status,
     body: status < 500 ? { error: message } : { errors: [{ code: `ALTO-${status}`, message }] },
@@ -49,12 +52,12 @@ export const alto: Dialect = {
     if (method === 'POST') {
       const same = store.findByReference(String(body.reference));
       if (same !== undefined) {
-        throw new Refusal(409, 'It exists.', { location: `/contacts/${same.externalId}` });
+        throw new Refusal(409, 'The record already exists.', { location: `/contacts/${same.externalId}` });
       }
       const record = create(store, 'contact', body.displayName, body.reference);
       return { status: 201, body: { id: shown(record).id } };
     }
-    // The token says after which time to read on: a page by time does not shift.
+    // The token says after which time to continue, because pages by time do not shift.
     const token = query.get('next-token');
     const after = token === null ? '' : decode(token);
     const rest = store

@@ -11,7 +11,7 @@ import {
   update,
 } from './dialect.js';
 
-/** A token; a feed of changes behind an opaque cursor, with what was deleted and merged. */
+/** A bearer token; a feed of changes with an opaque cursor, including deletions and merges. */
 export const custom: Dialect = {
   hasEtag: false,
   newId: (_, count) => `person:${count}`,
@@ -28,7 +28,7 @@ export const custom: Dialect = {
       mergedInto,
     });
     if (collection === 'changes') {
-      // In the order in which changes came to show, so that a late one is behind every cursor there is.
+      // In the order in which changes appeared, so a late change comes after every existing cursor.
       const given = query.get('cursor') ?? encode('0/0');
       const [time = 0, sequence = 0] = decode(given).split('/').map(Number);
       const rest = store
@@ -50,7 +50,7 @@ export const custom: Dialect = {
       const record = activeRecord(store, 'contact', externalId);
       return { status: 200, body: shown(update(store, record, body.name, body.reference)) };
     }
-    // A create with a reference that is there already answers with what is there.
+    // A create with an existing reference answers with the existing record.
     const same = store.findByReference(String(body.reference));
     if (same !== undefined) return { status: 200, body: shown(same) };
     return { status: 201, body: shown(create(store, 'contact', body.name, body.reference)) };

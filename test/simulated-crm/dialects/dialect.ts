@@ -7,22 +7,22 @@ import type { SimulatedRecord, Store } from '../store.js';
 /** A request as a dialect reads it. */
 export interface Call {
   method: string;
-  /** Of the path, decoded. */
+  /** The segments of the path, decoded. */
   segments: string[];
   query: URLSearchParams;
   headers: Record<string, string | string[] | undefined>;
-  /** An object of JSON's or a form's; empty without a body. */
+  /** The fields of a JSON object or a form; empty without a body. */
   body: Record<string, unknown>;
 }
 
 export interface Reply {
   status: number;
   headers?: Record<string, string>;
-  /** Sent as JSON; nothing is sent without one. */
+  /** Sent as JSON; the body is empty if omitted. */
   body?: unknown;
 }
 
-/** What a dialect works on. */
+/** The state that a dialect works on. */
 export interface World {
   store: Store;
   keys: Keys;
@@ -30,7 +30,7 @@ export interface World {
   habits: Habits;
 }
 
-/** How one CRM speaks. A refusal is thrown, and worded by `error`. */
+/** The API of one CRM. It throws a `Refusal`, which `error` turns into a reply. */
 export interface Dialect {
   hasEtag: boolean;
   newId(entityType: string, count: number, random: Random): string;
@@ -38,7 +38,7 @@ export interface Dialect {
   error(status: number, message: string): Reply;
 }
 
-/** A request that is refused. */
+/** The error for a refused request. */
 export class Refusal extends Error {
   readonly status: number;
   readonly headers: Record<string, string>;
@@ -89,7 +89,7 @@ export function create(store: Store, entityType: string, name: unknown, referenc
   return record;
 }
 
-/** A reference that is not given stays. */
+/** Updates a record; keeps its reference if none is given. */
 export function update(
   store: Store,
   record: SimulatedRecord,
@@ -103,7 +103,7 @@ export function update(
 }
 
 export function checkedName(name: unknown): string {
-  check(typeof name === 'string' && name.trim() !== '', 422, 'A name is needed.');
+  check(typeof name === 'string' && name.trim() !== '', 422, 'A name is required.');
   return name;
 }
 
@@ -119,7 +119,7 @@ export function isActive({ state }: SimulatedRecord): boolean {
   return state === 'active';
 }
 
-/** Modified then or later; all, without a time. */
+/** Whether a record was modified at or after this time; always true without a time. */
 export function since(from: string | null): (record: SimulatedRecord) => boolean {
   const least = from === null ? '' : canonicalTimestamp(from);
   return ({ modifiedAt }) => modifiedAt >= least;

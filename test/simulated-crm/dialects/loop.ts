@@ -13,11 +13,11 @@ import {
   update,
 } from './dialect.js';
 
-/** A key; pages by number over everything; errors under HTTP 200. */
+/** An API key; numbered pages over everything; errors with HTTP 200. */
 export const loop: Dialect = {
   hasEtag: false,
   newId: (_, __, random) => `lp_${randomText(random, 12)}`,
-  // Whatever is wrong, HTTP says 200.
+  // Errors also have HTTP status 200.
   error: (status, message) => ({ status: 200, body: { statusCode: 'error', errorCode: status, message } }),
   answer({ method, segments, query, headers, body }, { store, keys, habits }) {
     const [collection, externalId] = segments;

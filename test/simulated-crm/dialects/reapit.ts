@@ -18,10 +18,12 @@ import {
   update,
 } from './dialect.js';
 
-/** OAuth with refresh tokens that work once; ETags; pages by number, oldest change first; shows nothing that was deleted. */
+/**
+ * OAuth with single-use refresh tokens; ETags; numbered pages, oldest change first; hides deleted records.
+ */
 export const reapit: Dialect = {
   hasEtag: true,
-  // The shapes that were seen; a landlord's has fewer digits.
+  // The observed shapes; a landlord's id has fewer digits.
   newId: (entityType, count) =>
     entityType === 'landlord' ? `RPT${pad(count, 6)}` : `OXF${pad(18_000_000 + count, 8)}`,
   error: (statusCode, description) => ({
@@ -42,7 +44,7 @@ export const reapit: Dialect = {
     const shown = (record: SimulatedRecord) => ({
       id: record.externalId,
       name: record.name,
-      // 100 nanoseconds, and now and then no zone.
+      // A precision of 100 nanoseconds, and sometimes no zone.
       modified: record.modifiedAt.replace('Z', random() < 0.3 ? '7' : '7Z'),
       _eTag: record.version,
       metadata: { reference: record.reference },

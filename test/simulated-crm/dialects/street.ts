@@ -15,7 +15,7 @@ import {
   update,
 } from './dialect.js';
 
-/** One token; JSON:API; pages by number, newest change first, deleted records among them; no creates. */
+/** A bearer token; JSON:API; numbered pages, newest change first, including deleted records; no creates. */
 export const street: Dialect = {
   hasEtag: false,
   newId: (_, __, random) => randomUuid(random),
@@ -25,7 +25,7 @@ export const street: Dialect = {
     const [collection = '', externalId] = segments;
     check(keys.hasKey(bearer(call)), 401, 'The token is not valid.');
     const entityType = entityTypeOf(collection, { people: 'contact', landlords: 'landlord' });
-    check(method !== 'POST', 405, 'People are made in Street alone.');
+    check(method !== 'POST', 405, 'People can only be created in Street.');
     const shown = (record: SimulatedRecord) => ({
       type: collection,
       id: record.externalId,

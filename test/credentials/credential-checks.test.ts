@@ -2,12 +2,12 @@ import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import type { z } from 'zod';
-import type { schemas } from '../../src/credentials/providers.js';
+import type { schemas } from '../../src/credentials/credential-schemas.js';
 import { type Credentials, type CredentialsByProvider, checkCredentials } from '../../src/credentials.js';
 import { type CrmSchemaError, type Provider, providers } from '../../src/index.js';
 import { sampleCredentials } from '../support/credentials.js';
 
-/** Undefined if it is accepted. */
+/** The error that checkCredentials throws; undefined if it accepts the value. */
 function refusal(provider: Provider, value: unknown): CrmSchemaError | undefined {
   try {
     checkCredentials(provider, value);
@@ -28,7 +28,7 @@ describe('checkCredentials accepts', () => {
     ['reapit', 'client credentials', { grant: 'client_credentials', customer: 'SBOX' }],
     [
       'reapit',
-      'client credentials of the agency’s own',
+      'the agency’s own client credentials',
       {
         grant: 'client_credentials',
         customer: 'SBOX',
@@ -37,7 +37,11 @@ describe('checkCredentials accepts', () => {
         accessToken: 'a.b.c',
       },
     ],
-    ['reapit', 'an authorisation code’s refresh token', { grant: 'authorization_code', refreshToken: 'r' }],
+    [
+      'reapit',
+      'the refresh token of an authorisation code grant',
+      { grant: 'authorization_code', refreshToken: 'r' },
+    ],
     ['alto', 'an upper-case GUID', { agencyRef: 'AB000000-0000-0000-0000-00000000000F' }],
     ['street', 'no sandbox', { token: 't' }],
     ['loop', 'unknown fields', { apiKey: 'k', anything: [null, { at: 1.5 }, 'all'] }],
@@ -56,42 +60,42 @@ describe('checkCredentials accepts', () => {
 
 describe('checkCredentials refuses', () => {
   const refused: [Provider, string, unknown, string][] = [
-    ['agentos', 'null', null, 'credentials have to be an object.'],
-    ['agentos', 'an array', [], 'credentials have to be an object.'],
+    ['agentos', 'null', null, 'credentials must be an object.'],
+    ['agentos', 'an array', [], 'credentials must be an object.'],
     ['agentos', 'a missing field', { apiKey: 'k' }, 'credentials.shortName is missing (agentos).'],
     [
       'agentos',
-      'a path for a segment',
+      'a path instead of a segment',
       { apiKey: 'k', shortName: '../other' },
-      'credentials.shortName has to be one segment of a URL path (agentos).',
+      'credentials.shortName must be one segment of a URL path (agentos).',
     ],
     [
       'agentos',
       'a pasted line break',
       { apiKey: 'secret\n', shortName: 'a' },
-      'credentials.apiKey has to be printable ASCII without white space around it (agentos).',
+      'credentials.apiKey must be printable ASCII without white space around it (agentos).',
     ],
     [
       'agentos',
-      'a field that is not known, unnamed',
+      'an unknown field, without naming it',
       { apiKey: 'k', shortName: 'a', secret_slipped_here: 1 },
-      'credentials of agentos: a field does not belong there; these do: apiKey, shortName, branchOid.',
+      'credentials has an unknown field; the known ones are apiKey, shortName, branchOid (agentos).',
     ],
     [
       'reapit',
       'no grant',
       { customer: 'SBOX' },
-      'credentials.grant has to be client_credentials or authorization_code (reapit).',
+      'credentials.grant must be client_credentials or authorization_code (reapit).',
     ],
     [
       'reapit',
-      'a grant it does not have',
+      'an unknown grant',
       { grant: 'password', customer: 'SBOX' },
-      'credentials.grant has to be client_credentials or authorization_code (reapit).',
+      'credentials.grant must be client_credentials or authorization_code (reapit).',
     ],
     [
       'reapit',
-      'one grant’s fields under the other',
+      'the fields of the other grant',
       { grant: 'client_credentials', refreshToken: 'r' },
       'credentials.customer is missing (reapit).',
     ],
@@ -103,87 +107,87 @@ describe('checkCredentials refuses', () => {
     ],
     [
       'reapit',
-      'a client with more',
+      'an unknown field of the client',
       { grant: 'client_credentials', customer: 'SBOX', client: { id: 'i', secret: 's', secret_slip: 1 } },
-      'credentials.client of reapit: a field does not belong there; these do: id, secret.',
+      'credentials.client has an unknown field; the known ones are id, secret (reapit).',
     ],
     [
       'alto',
-      'a reference that is no GUID',
+      'an agencyRef that is not a GUID',
       { agencyRef: '7' },
-      'credentials.agencyRef has to be a GUID (alto).',
+      'credentials.agencyRef must be a GUID (alto).',
     ],
     [
       'street',
-      'text for a flag',
+      'text instead of a boolean',
       { token: 't', sandbox: 'yes' },
-      'credentials.sandbox has to be true or false (street).',
+      'credentials.sandbox must be true or false (street).',
     ],
     [
       'loop',
-      'what JSON cannot hold',
+      'a value that JSON cannot hold',
       { apiKey: 'k', secret_slip: () => 1 },
-      'credentials of loop hold what JSON cannot, a field called __proto__ or toJSON, or more than 32 levels.',
+      'credentials contains a value that JSON cannot hold, a field named __proto__ or toJSON, or more than 32 levels (loop).',
     ],
     [
       'custom',
-      'an unencrypted connection',
+      'an http URL',
       { scheme: 'bearer', baseUrl: 'http://crm.example.com', token: 't' },
-      'credentials.baseUrl has to be an https URL without user, password, query and fragment (custom).',
+      'credentials.baseUrl must be an https URL without user, password, query and fragment (custom).',
     ],
     [
       'custom',
       'a password in the URL',
       { scheme: 'bearer', baseUrl: 'https://u:secret@crm.example.com', token: 't' },
-      'credentials.baseUrl has to be an https URL without user, password, query and fragment (custom).',
+      'credentials.baseUrl must be an https URL without user, password, query and fragment (custom).',
     ],
     [
       'custom',
-      'a header that is none',
+      'an invalid header name',
       { scheme: 'api_key', baseUrl: 'https://crm.example.com', header: 'x: y', apiKey: 'k' },
-      'credentials.header has to be the name of an HTTP header (custom).',
+      'credentials.header must be the name of an HTTP header (custom).',
     ],
     [
       'agentos',
-      'a field with a name that every object knows',
+      'an unknown field named like a property of every object',
       { apiKey: 'k', shortName: 'a', constructor: 'secret_slipped_here' },
-      'credentials of agentos: a field does not belong there; these do: apiKey, shortName, branchOid.',
+      'credentials has an unknown field; the known ones are apiKey, shortName, branchOid (agentos).',
     ],
     [
       'agentos',
-      'several wrong fields, all of them named',
+      'several invalid fields, naming all of them',
       { apiKey: 5, branchOid: null },
-      'credentials.apiKey has to be printable ASCII without white space around it; credentials.shortName is missing; credentials.branchOid has to be printable ASCII without white space (agentos).',
+      'credentials.apiKey must be printable ASCII without white space around it; credentials.shortName is missing; credentials.branchOid must be printable ASCII without white space (agentos).',
     ],
     [
       'agentos',
-      'a segment that leads elsewhere',
+      'a segment that leads to another path',
       { apiKey: 'k', shortName: '..' },
-      'credentials.shortName has to be one segment of a URL path (agentos).',
+      'credentials.shortName must be one segment of a URL path (agentos).',
     ],
     [
       'reapit',
-      'the other grant’s field, and lists this grant’s',
+      'a field of the other grant, and lists the fields of this one',
       { grant: 'client_credentials', customer: 'SBOX', refreshToken: 'r' },
-      'credentials of reapit: a field does not belong there; these do: grant, customer, client, accessToken, apiVersion.',
+      'credentials has an unknown field; the known ones are grant, customer, client, accessToken, apiVersion (reapit).',
     ],
     [
       'custom',
-      'white space that URL would take off',
+      'white space that URL would remove',
       { scheme: 'bearer', baseUrl: 'https://crm.exa\nmple.com', token: 't' },
-      'credentials.baseUrl has to be an https URL without user, password, query and fragment (custom).',
+      'credentials.baseUrl must be an https URL without user, password, query and fragment (custom).',
     ],
     [
       'custom',
-      'a header that says where a request goes',
+      'a header that decides where a request goes',
       { scheme: 'api_key', baseUrl: 'https://crm.example.com', header: 'Host', apiKey: 'k' },
-      'credentials.header has to be a header that may carry a key (custom).',
+      'credentials.header must be a header that can carry a key (custom).',
     ],
     [
       'custom',
       'no scheme',
       { baseUrl: 'https://crm.example.com', token: 't' },
-      'credentials.scheme has to be bearer or api_key (custom).',
+      'credentials.scheme must be bearer or api_key (custom).',
     ],
   ];
 
@@ -204,27 +208,27 @@ describe('checkCredentials refuses', () => {
   cyclic.secret_slip = cyclic;
 
   test.each<[string, unknown]>([
-    ['a name that would switch off what hides them', { apiKey: 'k', toJSON: 'x' }],
-    ['the same deep inside', { apiKey: 'k', other: [{ toJSON: 'x' }] }],
+    ['a name that would override what hides credentials', { apiKey: 'k', toJSON: 'x' }],
+    ['the same name in a nested value', { apiKey: 'k', other: [{ toJSON: 'x' }] }],
     ['a name that a copy would lose', JSON.parse('{"apiKey": "k", "other": {"__proto__": {"a": 1}}}')],
     ['a cycle', cyclic],
-    ['more levels than whoever reads them can go down', { apiKey: 'k', other: nested(100_000) }],
+    ['more levels than recursion can handle', { apiKey: 'k', other: nested(100_000) }],
     ['33 levels', { apiKey: 'k', other: nested(32) }],
     ['a number that JSON cannot hold', { apiKey: 'k', other: Number.NaN }],
     ['a Date', { apiKey: 'k', other: new Date() }],
     ['a Map', { apiKey: 'k', other: new Map([['secret_slip', 1]]) }],
-  ])('what would not come back as it is: %s', (_, value) => {
+  ])('a value that JSON would change: %s', (_, value) => {
     const error = refusal('loop', value);
     expect(error).toMatchObject({ name: 'CrmSchemaError', code: 'invalid_credentials' });
     expect(inspect(error)).not.toContain('secret_slip');
     expect(refusal('loop', { apiKey: 'k', other: nested(31) })).toBeUndefined();
   });
 
-  test('a provider that there is not', () => {
+  test('an unknown provider', () => {
     expect(refusal('rightmove' as Provider, {})).toMatchObject({ code: 'unknown_provider' });
   });
 
-  test('wrong values of every kind, in words that never hold them', () => {
+  test('invalid values of every kind, without repeating them', () => {
     const secret = fc.stringMatching(/^[a-z0-9]{16,24}$/).map((text) => `zq${text}`);
     const fields = ['apiKey', 'shortName', 'grant', 'customer', 'client', 'refreshToken', 'accessToken'];
     const more = ['agencyRef', 'token', 'sandbox', 'scheme', 'baseUrl', 'header', 'branchOid', 'apiVersion'];
@@ -261,7 +265,7 @@ describe('checkCredentials refuses', () => {
   });
 });
 
-test('what is checked is exactly what the types say', () => {
+test('the schemas check exactly what the types declare', () => {
   type Checked = { [P in Provider]: z.infer<(typeof schemas)[P]> };
   expectTypeOf<Checked>().branded.toEqualTypeOf<CredentialsByProvider>();
 });
@@ -275,7 +279,7 @@ test('credentials have a precise type by provider', () => {
   >().toBeString();
   expectTypeOf<Credentials<'loop'>['apiKey']>().toBeString();
   expectTypeOf<Credentials<'loop'>>().toHaveProperty('anything');
-  // @ts-expect-error an access token alone says not which agency
+  // @ts-expect-error an access token alone does not name the agency
   const _alto: Credentials<'alto'> = { accessToken: 'a' };
   // @ts-expect-error the refresh token belongs to the other grant
   const _reapit: Credentials<'reapit'> = { grant: 'client_credentials', customer: 'SBOX', refreshToken: 'r' };

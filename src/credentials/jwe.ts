@@ -7,11 +7,11 @@ import {
 } from '../connections/encrypted-credentials.js';
 import { CrmSchemaError } from '../errors.js';
 import type { EncryptedCredentials } from '../types.js';
-import { refuse } from './key-ring-document.js';
-import type { ImportedKey } from './keys.js';
+import { refuseKeyRing } from './key-ring-document.js';
+import type { ImportedKey } from './wrapping-keys.js';
 
-/** A JWE for one connection: its content key wrapped by the given key. */
-export async function encryptFor(
+/** Encrypts bytes for one connection as a JWE, whose content key the given key wraps. */
+export async function encryptJwe(
   owner: CredentialsOwner,
   plaintext: Uint8Array,
   { keyId, algorithm, encryption }: ImportedKey,
@@ -25,14 +25,14 @@ export async function encryptFor(
 }
 
 /** @throws CrmSchemaError `key_cannot_decrypt`, `credentials_not_authentic` */
-export async function decryptBy(
+export async function decryptJwe(
   { keyId, algorithm, decryption }: ImportedKey,
   jwe: EncryptedCredentials,
 ): Promise<Uint8Array> {
   if (decryption === undefined) {
     throw new CrmSchemaError(
       'key_cannot_decrypt',
-      `The key ring has only the public half of the key ${keyId}: this service can write credentials, not read them.`,
+      `The key ring has only the public half of key ${keyId}: this service can write credentials but not read them.`,
     );
   }
   try {
@@ -44,25 +44,25 @@ export async function decryptBy(
   } catch {
     throw new CrmSchemaError(
       'credentials_not_authentic',
-      `The credentials cannot be decrypted by the key ${keyId}: they were tampered with, or encrypted by another key of that id.`,
+      `Key ${keyId} cannot decrypt the credentials: they were tampered with, or encrypted under another key with that id.`,
     );
   }
 }
 
 /**
- * Encrypts with a key and, if it can, decrypts again.
+ * Tries a key: encrypts with it and, if it can decrypt, decrypts the result.
  *
  * @throws CrmSchemaError `invalid_key_ring`
  */
-export async function tryOut(key: ImportedKey): Promise<void> {
+export async function checkKeyWorks(key: ImportedKey): Promise<void> {
   const nobody = '00000000-0000-4000-8000-000000000000';
   const owner = { organisationId: nobody, connectionId: nobody, provider: 'custom' } as const;
   try {
-    const jwe = await encryptFor(owner, new Uint8Array(1), key);
-    // A key of more bits than the database has room for shows here.
+    const jwe = await encryptJwe(owner, new Uint8Array(1), key);
+    // Catches a key that is too large for the database's columns.
     checkEncryptedCredentials(owner, jwe);
-    if (key.decryption !== undefined) await decryptBy(key, jwe);
+    if (key.decryption !== undefined) await decryptJwe(key, jwe);
   } catch {
-    refuse(`has a key that does not work: ${key.keyId}`);
+    refuseKeyRing(`has a key that does not work: ${key.keyId}`);
   }
 }

@@ -6,24 +6,24 @@ import type { Provider } from '../types.js';
 import { checkBatch, checkUuid, checkUuids } from '../validation.js';
 import { checkRecord, type ExternalRecord } from './external-records.js';
 
-/** One of a contact's ids, and since when and until when a sync saw it. */
+/** One of a contact's external ids, and when a sync first and last saw it. */
 export interface ContactExternalId
   extends NarrowedRow<queries.ContactExternalIdListByContactsResult, { provider: Provider }> {}
 
 /**
- * Whose are these external ids? Hundreds at a time cost about as much as a few.
+ * Finds the contacts that external ids are mapped to. Hundreds at a time cost about as much as a few.
  *
- * @returns contact ids by external id; unknown ones are absent
+ * @returns contact ids by external id; unmapped external ids are absent
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`, with `rowIndex`
  */
 export async function contactExternalIdResolveMany(
   client: Queryable,
   params: {
-    /** Whose the contacts are: a UUID. */
+    /** The UUID of the contacts' organisation. */
     organisationId: string;
-    /** Which CRM. */
+    /** The CRM. */
     provider: Provider;
-    /** What kind of records the ids name, in the provider's terms: lower snake case. */
+    /** The entity type of the records, in the provider's terms: lower snake case. */
     entityType: string;
     /** Case-sensitive text, whatever type the CRM sends: see `toExternalId`. */
     externalIds: readonly string[];
@@ -42,14 +42,14 @@ export async function contactExternalIdResolveMany(
   return new Map(rows.map(({ externalId, contactId }) => [externalId, contactId]));
 }
 
-/** What {@link contactExternalIdResolve} takes. */
+/** The parameters of {@link contactExternalIdResolve}. */
 export interface ContactExternalIdResolveParams extends ExternalRecord {
-  /** Whose the contact is: a UUID. */
+  /** The UUID of the contact's organisation. */
   organisationId: string;
 }
 
 /**
- * Whose is this external id? The contact's id, or null if nobody's.
+ * Finds the contact that an external id is mapped to; null if there is none.
  *
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`
  */
@@ -65,16 +65,16 @@ export async function contactExternalIdResolve(
 }
 
 /**
- * All external ids of some contacts, by contact and provider.
+ * Lists all external ids of some contacts, ordered by contact and provider.
  *
  * @throws CrmSchemaError `invalid_input` with `rowIndex`
  */
 export async function contactExternalIdListByContacts(
   client: Queryable,
   params: {
-    /** Whose the contacts are: a UUID. */
+    /** The UUID of the contacts' organisation. */
     organisationId: string;
-    /** UUIDs; of a contact that has none, or is another organisation's, nothing comes. */
+    /** UUIDs. Contacts without external ids, or of another organisation, return nothing. */
     contactIds: readonly string[];
   },
 ): Promise<ContactExternalId[]> {
@@ -86,16 +86,16 @@ export async function contactExternalIdListByContacts(
 }
 
 /**
- * All external ids of one contact, by provider.
+ * Lists all external ids of one contact, ordered by provider.
  *
  * @throws CrmSchemaError `invalid_input`
  */
 export async function contactExternalIdListByContact(
   client: Queryable,
   params: {
-    /** Whose the contact is: a UUID. */
+    /** The UUID of the contact's organisation. */
     organisationId: string;
-    /** A UUID. */
+    /** The contact's UUID. */
     contactId: string;
   },
 ): Promise<ContactExternalId[]> {

@@ -4,7 +4,7 @@ import {
   connectionConnect,
   connectionGetCredentials,
 } from '../connections/connections.js';
-import { jsonParameter } from '../connections/encrypted-credentials.js';
+import { encryptedCredentialsParameter } from '../connections/encrypted-credentials.js';
 import { CrmSchemaError, notLive } from '../errors.js';
 import * as queries from '../generated/credentials.js';
 import { type ConnectionKey, checkConnectionKey } from '../keys.js';
@@ -12,73 +12,79 @@ import type { Queryable } from '../statements/prepared-query.js';
 import { expiryParameter } from '../timestamps.js';
 import type { Provider, Timestamp, TimestampInput } from '../types.js';
 import { checkProvider, checkVersion } from '../validation.js';
+import type { Credentials } from './credential-checks.js';
 import { decryptCredentials, encryptCredentials, type OwnerOf } from './encryption.js';
 import { checkKeyRing, type KeyRing } from './key-ring.js';
-import type { Credentials } from './providers.js';
 
-/** What is stored of a connection to one CRM, decrypted. */
+/** The decrypted credentials of a connection to one CRM, with their version and expiry. */
 export interface StoredCredentialsOf<P extends Provider>
   extends Omit<ConnectionCredentials, 'provider' | 'credentials'> {
-  /** Which CRM. */
+  /** The CRM. */
   provider: P;
-  /** Not shown by `console.log`, `util.inspect` and `JSON.stringify`; a copy by spread is. */
+  /** Hidden from `console.log`, `util.inspect` and `JSON.stringify`; a copy made with spread is not. */
   credentials: Credentials<P>;
 }
 
-/** The decrypted credentials of one connection, and what is known of them; to be told apart by `provider`. */
+/**
+ * The decrypted credentials of one connection, with their version and expiry; discriminated by `provider`.
+ */
 export type StoredCredentials<P extends Provider = Provider> = { [Each in P]: StoredCredentialsOf<Each> }[P];
 
 /** New credentials. */
 export interface NewCredentials<P extends Provider> {
-  /** Not encrypted yet. */
+  /** In clear text. */
   credentials: Credentials<P>;
-  /** When the access token in these credentials expires; null, or not given, if it does not, or if that is not known. */
+  /**
+   * When the access token in these credentials expires; null or omitted if it does not expire or the time
+   * is unknown.
+   */
   credentialsExpiresAt?: TimestampInput | null | undefined;
 }
 
-/** One CRM and new credentials of its own. */
+/** New credentials for one CRM. */
 export interface ProviderCredentialsOf<P extends Provider> extends NewCredentials<P> {
-  /** Which CRM. */
+  /** The CRM. */
   provider: P;
 }
 
-/** A CRM and new credentials of its own; to be told apart by `provider`. */
+/** New credentials for a CRM; discriminated by `provider`. */
 export type ProviderCredentials<P extends Provider = Provider> = {
   [Each in P]: ProviderCredentialsOf<Each>;
 }[P];
 
-/** What became of new credentials. */
+/** The outcome of a replacement. */
 export interface ReplaceOutcome {
   /**
-   * `superseded`: others were stored since the version that the caller went by, and nothing was changed; read
-   * them and go on with them.
+   * `superseded`: a newer version than the caller's was already stored, and nothing was changed; read it and
+   * continue with it.
    */
   outcome: 'replaced' | 'superseded';
-  /** What the version is now. */
+  /** The version now stored. */
   credentialsVersion: number;
 }
 
-/** What {@link credentialsConnect} takes besides the CRM and its credentials. */
+/** The parameters of {@link credentialsConnect}, besides the CRM and its credentials. */
 export interface CredentialsConnectParams {
-  /** Who connects: a UUID. */
+  /** The organisation's UUID. */
   organisationId: string;
-  /** A UUID; a new one if not given. */
+  /** The connection's UUID; defaults to a new one. */
   connectionId?: string | undefined;
 }
 
-/** A connection that was just made. */
+/** A new connection. */
 export interface NewConnection {
-  /** A UUID, in lower case. */
+  /** The connection's UUID, in lower case. */
   connectionId: string;
-  /** When the database made it. */
+  /** When the database created it. */
   connectedAt: Timestamp;
 }
 
 /**
- * Connects a CRM: one new, active connection, its credentials encrypted under the ring's current key.
+ * Connects a CRM: creates an active connection, with its credentials encrypted under the current key.
  *
  * @throws CrmSchemaError `invalid_credentials`, naming the field and never its value;
- *   `live_connection_exists`, `connection_exists`, `unknown_organisation`, `unknown_provider`, `invalid_input`
+ *   `live_connection_exists`, `connection_exists`, `unknown_organisation`, `unknown_provider`,
+ *   `invalid_input`
  */
 export async function credentialsConnect<P extends Provider>(
   client: Queryable,
@@ -95,8 +101,8 @@ export async function credentialsConnect<P extends Provider>(
 }
 
 /**
- * The decrypted credentials of a live connection; null if the organisation has no such live connection.
- * With a `provider`, which CRM the caller takes it for, the type is precise, and others are refused.
+ * Decrypts the credentials of a live connection; null if the organisation has no such live connection.
+ * If the caller names the `provider`, the result has its type, and a connection to another CRM is refused.
  *
  * @throws CrmSchemaError `credentials_bound_elsewhere` if the connection is to another CRM;
  *   `unknown_key`, `key_cannot_decrypt`, `credentials_not_authentic`, `invalid_credentials`, `invalid_input`
@@ -122,7 +128,7 @@ export async function credentialsGet(
   const row = await connectionGetCredentials(client, { organisationId, connectionId });
   if (row === null) return null;
   const { provider } = row;
-  if (params.provider !== undefined && params.provider !== provider) otherProvider(params.provider);
+  if (params.provider !== undefined && params.provider !== provider) refuseOtherProvider(params.provider);
   const credentials = await decryptCredentials(
     keys,
     { organisationId, connectionId, provider },
@@ -131,18 +137,18 @@ export async function credentialsGet(
   return { ...row, credentials } as StoredCredentials;
 }
 
-/** What {@link credentialsReplace} takes besides the CRM and its new credentials. */
+/** The parameters of {@link credentialsReplace}, besides the CRM and its new credentials. */
 export interface CredentialsReplaceParams extends ConnectionKey {
-  /** The version that is replaced: of `credentialsGet`, or of `connectionGet` where nothing can be decrypted. */
+  /** The version to replace, from `credentialsGet`, or from `connectionGet` if you cannot decrypt. */
   credentialsVersion: number;
 }
 
 /**
- * Replaces the credentials of a live connection, if they are still those of the version that the
- * caller read: of several that replace the same version exactly one does. The status stays as it is;
- * once the CRM has taken the new ones, `connectionSetStatus` makes the connection `active`.
+ * Replaces the credentials of a live connection if they are still the version that the caller read: of
+ * several callers that replace the same version, exactly one succeeds. The status does not change; once the
+ * CRM has accepted the new credentials, call `connectionSetStatus` to make the connection `active`.
  *
- * The session has to be at READ COMMITTED, PostgreSQL's default: above it, a loser gets 40001.
+ * The session must use READ COMMITTED, PostgreSQL's default: at a stricter level, the losers fail with 40001.
  *
  * @throws CrmSchemaError `connection_not_live`; `credentials_bound_elsewhere` if the connection is to
  *   another CRM; `invalid_credentials`, naming the field and never its value; `invalid_input`
@@ -159,17 +165,22 @@ export async function credentialsReplace<P extends Provider>(
   const owner = { organisationId, connectionId, provider };
   const encrypted = await encryptCredentials(keys, owner, params.credentials);
   const [row] = await queries.credentialsReplace.run(
-    { ...owner, credentialsVersion, credentials: jsonParameter(encrypted), credentialsExpiresAt },
+    {
+      ...owner,
+      credentialsVersion,
+      credentials: encryptedCredentialsParameter(encrypted),
+      credentialsExpiresAt,
+    },
     client,
   );
   if (row === undefined || row.outcome === 'disconnected') return notLive();
-  if (row.outcome === 'other_provider') otherProvider(provider);
+  if (row.outcome === 'other_provider') refuseOtherProvider(provider);
   return row as ReplaceOutcome;
 }
 
-function otherProvider(provider: Provider): never {
+function refuseOtherProvider(provider: Provider): never {
   throw new CrmSchemaError(
     'credentials_bound_elsewhere',
-    `The connection is to another CRM than ${provider}.`,
+    `The connection is to another CRM, not ${provider}.`,
   );
 }

@@ -48,7 +48,7 @@ async function reapit() {
 const fresh: Credentials<'reapit'> = { grant: 'authorization_code', refreshToken: 'test-refresh-2' };
 
 describe('credentialsConnect', () => {
-  test.each(providers)('connects %s, and its credentials can be read back', async (provider) => {
+  test.each(providers)('connects %s with credentials that can be read back', async (provider) => {
     const organisationId = await tenantId();
     const credentials = sampleCredentials[provider];
     const { connectionId, connectedAt } = await credentialsConnect(pool, keys, {
@@ -66,7 +66,7 @@ describe('credentialsConnect', () => {
     expect(await connectionGet(pool, { organisationId, connectionId })).toMatchObject({ connectedAt });
   });
 
-  test('takes the id that the caller made', async () => {
+  test('uses a connectionId from the caller', async () => {
     const connectionId = randomUUID();
     const made = await credentialsConnect(pool, keys, {
       organisationId: await tenantId(),
@@ -77,7 +77,7 @@ describe('credentialsConnect', () => {
     expect(made.connectionId).toBe(connectionId);
   });
 
-  test('refuses wrong credentials before anything is sent', async () => {
+  test('refuses invalid credentials before sending anything', async () => {
     const client = { query: () => expect.unreachable('something was sent') };
     await expect(
       credentialsConnect(client, keys, {
@@ -87,7 +87,7 @@ describe('credentialsConnect', () => {
       }),
     ).rejects.toMatchObject({
       code: 'invalid_credentials',
-      message: 'credentials.token has to be printable ASCII without white space around it (street).',
+      message: 'credentials.token must be printable ASCII without white space around it (street).',
     });
   });
 
@@ -102,7 +102,7 @@ describe('credentialsConnect', () => {
     ).rejects.toMatchObject({ code: 'live_connection_exists' });
   });
 
-  test('does not repeat a token that slipped into the place of its expiry', async () => {
+  test('does not repeat a token passed as its expiry by mistake', async () => {
     const error = await credentialsConnect(pool, keys, {
       organisationId: randomUUID(),
       provider: 'street',
@@ -113,20 +113,20 @@ describe('credentialsConnect', () => {
     expect(inspect(error)).not.toContain('slipped-secret');
   });
 
-  test('asks for the credentials of the CRM that is connected', () => {
+  test('requires the credentials type of the given provider', () => {
     type Params<P extends Provider> = Parameters<typeof credentialsConnect<P>>[2];
     expectTypeOf<Params<'street'>['credentials']>().toEqualTypeOf<Credentials<'street'>>();
     // @ts-expect-error a token is Street's, not agentOS's
     const _wrong: Params<'agentos'>['credentials'] = { token: 't' };
     const either = 'street' as 'street' | 'agentos';
     type Either = Params<'street' | 'agentos'>;
-    // @ts-expect-error for one of the two it would be wrong
+    // @ts-expect-error wrong for one of the two
     const _mixed: Either = { organisationId: '', provider: either, credentials: { token: 't' } };
   });
 });
 
 describe('credentialsGet', () => {
-  test('gives a precise type for a provider, and for any one that can be told apart', async () => {
+  test('returns the provider’s own type, or a union discriminated by provider', async () => {
     const connection = await reapit();
     const stored = await credentialsGet(pool, keys, connection);
     expectTypeOf(stored).toEqualTypeOf<StoredCredentials<'reapit'> | null>();
@@ -135,14 +135,14 @@ describe('credentialsGet', () => {
       organisationId: connection.organisationId,
       connectionId: connection.connectionId,
     });
-    // @ts-expect-error without a provider, nobody knows which it is
+    // @ts-expect-error without a provider, the type is a union
     const _wrong: StoredCredentials<'agentos'> | null = any;
     if (any?.provider !== 'reapit') return expect.unreachable('another provider');
     expectTypeOf(any.credentials).toEqualTypeOf<Credentials<'reapit'>>();
     expect(any.credentials.grant).toBe('authorization_code');
   });
 
-  test('gives nothing of another organisation, of what is not there, and once disconnected', async () => {
+  test('returns null for another organisation’s, an unknown and a disconnected connection', async () => {
     const connection = await reapit();
     const { connectionId, organisationId } = connection;
     expect(await credentialsGet(pool, keys, { connectionId, organisationId: await tenantId() })).toBeNull();
@@ -151,19 +151,19 @@ describe('credentialsGet', () => {
     expect(await credentialsGet(pool, keys, connection)).toBeNull();
   });
 
-  test('refuses a CRM that there is not', async () => {
+  test('refuses an unknown provider', async () => {
     await expect(
       credentialsGet(pool, keys, { ...(await reapit()), provider: 'rightmove' as Provider }),
     ).rejects.toMatchObject({ code: 'unknown_provider' });
   });
 
-  test('refuses to take one CRM’s credentials for another’s', async () => {
+  test('refuses a provider other than the connection’s', async () => {
     await expect(credentialsGet(pool, keys, { ...(await reapit()), provider: 'alto' })).rejects.toMatchObject(
       { code: 'credentials_bound_elsewhere' },
     );
   });
 
-  test('refuses a ciphertext that was copied to another row behind the database’s back', async () => {
+  test('refuses a ciphertext copied to another row, even without the database’s check', async () => {
     const [from, to] = [await reapit(), await reapit()];
     const client = await pool.connect();
     try {
@@ -178,7 +178,7 @@ describe('credentialsGet', () => {
       await expect(credentialsGet(client, keys, to)).rejects.toMatchObject({
         code: 'credentials_bound_elsewhere',
       });
-      // Now with the row's own name written over the other's.
+      // Now also with the aad changed to match the row.
       await client.query(
         `update crm_connections
          set credentials = credentials || jsonb_build_object('aad', crm_credentials_aad(organisation_id, id, provider))
@@ -196,7 +196,7 @@ describe('credentialsGet', () => {
 });
 
 describe('credentialsReplace', () => {
-  test('replaces what was read, expiry and all, and leaves everything else', async () => {
+  test('replaces the credentials and their expiry, and nothing else', async () => {
     const connection = await reapit();
     const before = await connectionGet(pool, connection);
     expect(
@@ -213,12 +213,12 @@ describe('credentialsReplace', () => {
       credentialsVersion: 2,
       credentialsExpiresAt: '2026-11-23T10:00:00.000000Z',
     });
-    // The expiry belonged to the credentials that are gone.
+    // The expiry belonged to the replaced credentials.
     await credentialsReplace(pool, keys, { ...connection, credentialsVersion: 2, credentials: fresh });
     expect(await connectionGet(pool, connection)).toMatchObject({ credentialsExpiresAt: null });
   });
 
-  test('changes nothing for one who goes by an old version, and says which it is now', async () => {
+  test('changes nothing for an old version, and returns the current one', async () => {
     const connection = await reapit();
     await credentialsReplace(pool, keys, { ...connection, credentialsVersion: 1, credentials: fresh });
     const late = { grant: 'authorization_code', refreshToken: 'too-late' } as const;
@@ -230,7 +230,7 @@ describe('credentialsReplace', () => {
     expect(await credentialsGet(pool, keys, connection)).toMatchObject({ credentials: fresh });
   });
 
-  test('lets exactly one of twenty win that replace the same version at once', async () => {
+  test('lets exactly one of twenty concurrent replacements of a version win', async () => {
     const connection = await reapit();
     const outcomes = await Promise.all(
       Array.from({ length: 20 }, (_, worker) =>
@@ -254,7 +254,7 @@ describe('credentialsReplace', () => {
     });
   });
 
-  test('waits for one who is just replacing, and then has lost', async () => {
+  test('waits for an open replacement of the same version, then loses', async () => {
     const connection = await reapit();
     const first = await pool.connect();
     try {
@@ -272,7 +272,7 @@ describe('credentialsReplace', () => {
     }
   });
 
-  test('refuses a connection that is not live, is another’s, or is to another CRM', async () => {
+  test('refuses a connection that is not live, or is another organisation’s, or is to another CRM', async () => {
     const connection = await reapit();
     const change = { credentialsVersion: 1, credentials: fresh } as const;
     await expect(
@@ -287,9 +287,9 @@ describe('credentialsReplace', () => {
       }),
     ).rejects.toMatchObject({
       code: 'credentials_bound_elsewhere',
-      message: 'The connection is to another CRM than street.',
+      message: 'The connection is to another CRM, not street.',
     });
-    // Found out without breaking a constraint, which would have ended a transaction.
+    // Detected without violating a constraint, which would have aborted a transaction.
     await withClient(url, async (client) => {
       await client.query('begin');
       const wrong = { ...connection, provider: 'street', credentials: sampleCredentials.street } as const;
@@ -302,7 +302,7 @@ describe('credentialsReplace', () => {
     });
   });
 
-  test.each([0, -1, 1.5, Number.NaN, '1', null, undefined])('refuses %j for a version', async (version) => {
+  test.each([0, -1, 1.5, Number.NaN, '1', null, undefined])('refuses the version %j', async (version) => {
     await expect(
       credentialsReplace(pool, keys, {
         ...(await reapit()),
@@ -339,17 +339,17 @@ test.each<[string, (keys: KeyRing, connection: Awaited<ReturnType<typeof reapit>
   ['credentialsCheckKeys', (wrong) => credentialsCheckKeys(pool, wrong)],
   ['encryptCredentials', (wrong, connection) => encryptCredentials(wrong, connection, fresh)],
   ['decryptCredentials', (wrong, connection) => decryptCredentials(wrong, connection, {})],
-])('%s refuses what is no key ring, such as the promise of one', async (_, call) => {
+])('%s refuses a value that is not a key ring, such as a promise of one', async (_, call) => {
   const connection = await reapit();
   for (const wrong of [undefined, null, testKeyRing(), { keys: [] }, '{"keys": []}']) {
     await expect(call(wrong as never, connection)).rejects.toMatchObject({
       code: 'invalid_input',
-      message: 'keys has to be a KeyRing: await KeyRing.load() or KeyRing.parse(…).',
+      message: 'keys must be a KeyRing: use await KeyRing.load() or KeyRing.parse(…).',
     });
   }
 });
 
-test('code that does not know the CRM gets credentials that fit it', async () => {
+test('code that is generic in the provider gets matching credential types', async () => {
   async function read<P extends Provider>(
     key: ConnectionKey,
     provider: P,
@@ -366,7 +366,7 @@ test('code that does not know the CRM gets credentials that fit it', async () =>
   await store({ provider: 'street', credentials: sampleCredentials.street });
 });
 
-test('the clear text of credentials is nowhere in their row', async () => {
+test('no column of a row contains its credentials in clear text', async () => {
   const { organisationId } = await reapit();
   await withClient(url, async (client) => {
     const { rows } = await client.query(

@@ -4,21 +4,34 @@ import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KeyRing } from '../credentials/key-ring.js';
-import { type KeyRingDocument, keyRingFile, parsed, readKeyRing } from '../credentials/key-ring-document.js';
+import {
+  type KeyRingDocument,
+  keyRingFile,
+  parseKeyRingJson,
+  readKeyRing,
+} from '../credentials/key-ring-document.js';
 
-/** The key ring of the environment: ready for use, and as it is written down. */
+/** The key ring of the environment: ready for use, and in its written form. */
 export interface Ring {
   keys: KeyRing;
   document: KeyRingDocument;
 }
 
-/** @throws CrmSchemaError `invalid_key_ring` */
+/**
+ * Reads the key ring of the environment.
+ *
+ * @throws CrmSchemaError `invalid_key_ring`
+ */
 export async function openRing(): Promise<Ring> {
   const text = await readKeyRing(process.env);
-  return { keys: await KeyRing.parse(text), document: parsed(text) as KeyRingDocument };
+  return { keys: await KeyRing.parse(text), document: parseKeyRingJson(text) as KeyRingDocument };
 }
 
-/** @throws Error if it could not be written: a key that nobody has is worth nothing */
+/**
+ * Prints a key ring to standard output.
+ *
+ * @throws Error if it could not be written, because a new key that nobody received is lost
+ */
 export async function printRing(document: KeyRingDocument): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     process.stdout.once('error', reject);
@@ -27,15 +40,15 @@ export async function printRing(document: KeyRingDocument): Promise<void> {
 }
 
 /**
- * Changes the key ring of the environment: rewrites the file that it is in, or prints it where the
- * environment itself holds it.
+ * Changes the key ring of the environment: rewrites its file, or prints the new key ring if the environment
+ * holds the key ring itself.
  *
- * @param change takes no time: others wait
- * @returns the ring as it is now
- * @throws CrmSchemaError `invalid_key_ring`, and whatever `change` throws; then nothing is changed
+ * @param change must be quick, because other processes wait for it
+ * @returns the new key ring
+ * @throws CrmSchemaError `invalid_key_ring`, and whatever `change` throws; nothing is changed then
  */
 export async function changeRing(change: (ring: Ring) => KeyRingDocument): Promise<KeyRing> {
-  // Before anything is done with what may be no path but a key.
+  // Read it before using it as a path: the value may be a key by mistake.
   const found = await openRing();
   const file = keyRingFile(process.env);
   if (file === undefined) {
@@ -44,22 +57,22 @@ export async function changeRing(change: (ring: Ring) => KeyRingDocument): Promi
     await printRing(document);
     return keys;
   }
-  // Through a link, which stays.
+  // Follows a symbolic link, to keep it.
   const path = await realpath(file);
-  return locked(path, async () => {
+  return withLockFile(path, async () => {
     const document = change(await openRing());
     const keys = await KeyRing.parse(document);
-    await replace(path, document);
+    await replaceFile(path, document);
     return keys;
   });
 }
 
-/** A new file that only its owner can read. */
-export async function create(path: string, document: KeyRingDocument): Promise<void> {
+/** Writes a key ring to a new file that only its owner can read. */
+export async function createRingFile(path: string, document: KeyRingDocument): Promise<void> {
   const file = await open(path, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EEXIST') throw error;
     throw new Error(
-      `${path} exists already, and keys in it may be needed. To add one to it: generate-key --add`,
+      `${path} already exists, and its keys may be in use. To add a key to it: generate-key --add`,
     );
   });
   try {
@@ -72,8 +85,8 @@ export async function create(path: string, document: KeyRingDocument): Promise<v
   }
 }
 
-/** Puts another ring in a file's place in one step, for the same users as before. */
-async function replace(path: string, document: KeyRingDocument): Promise<void> {
+/** Replaces a key ring's file atomically, keeping its owner and permissions. */
+async function replaceFile(path: string, document: KeyRingDocument): Promise<void> {
   const { mode, uid, gid } = await stat(path);
   const name = `${path}.${randomBytes(6).toString('hex')}`;
   const draft = await open(name, 'wx', 0o600);
@@ -94,11 +107,11 @@ async function replace(path: string, document: KeyRingDocument): Promise<void> {
 }
 
 function cannotKeepOwner(): never {
-  throw new Error('The key ring belongs to another user or group: change it as that user.');
+  throw new Error('The key ring file belongs to another user or group: change it as that user.');
 }
 
-/** Of two that change a ring at once, one would lose the other's key. Waits five seconds for its turn. */
-async function locked<Result>(path: string, work: () => Promise<Result>): Promise<Result> {
+/** Prevents two concurrent changes from losing one of the keys. Waits up to five seconds for its turn. */
+async function withLockFile<Result>(path: string, work: () => Promise<Result>): Promise<Result> {
   const lock = `${path}.lock`;
   const holder = `process ${process.pid} on ${hostname()}`;
   for (let attempt = 1; ; attempt += 1) {
@@ -111,19 +124,19 @@ async function locked<Result>(path: string, work: () => Promise<Result>): Promis
     }
     if (attempt === 50) {
       const other = await readFile(lock, 'utf8').catch(() => 'another process');
-      throw new Error(`${other} is changing the ring. If it is not running any more, remove ${lock}`);
+      throw new Error(`${other} is changing the key ring. If it is no longer running, remove ${lock}`);
     }
     await sleep(100);
   }
   try {
     return await work();
   } finally {
-    // Not another's, should somebody have removed ours.
+    // Only if the lock file is still ours: someone may have removed it.
     if ((await readFile(lock, 'utf8').catch(() => '')) === holder) await rm(lock, { force: true });
   }
 }
 
-/** On the disk when this returns: after a power cut, half a ring would be none. */
+/** Writes to disk before it returns: after a power cut, half a key ring would be useless. */
 async function write(file: FileHandle, document: KeyRingDocument): Promise<void> {
   await file.writeFile(text(document));
   await file.sync();

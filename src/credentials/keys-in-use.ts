@@ -3,24 +3,25 @@ import * as queries from '../generated/credentials.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { checkKeyRing, type KeyRing } from './key-ring.js';
 
-/** How a key stands to a key ring: the one that encrypts, one that is there besides, or not in it. */
+/** A key's place in a key ring: the one that encrypts, another one, or missing from it. */
 export type KeyStanding = 'current' | 'other' | 'missing';
 
-/** A key, and how many connections it protects. */
+/** A wrapping key, and the number of connections it protects. */
 export interface KeyUsage {
-  /** Its `kid`. */
+  /** The key's `kid`. */
   keyId: string;
-  /** How it stands to the ring. */
+  /** Its place in the key ring. */
   standing: KeyStanding;
-  /** Whether the ring can read what the key protects. */
+  /** Whether the key ring can decrypt with this key. */
   canDecrypt: boolean;
-  /** How many connections' credentials are encrypted for it, over all organisations. */
+  /** The number of connections whose credentials are encrypted under it, across all organisations. */
   connections: number;
 }
 
 /**
- * How many connections each key protects: the keys of the ring, the current one first, then those that
- * the ring lacks. One that is not current and has no connections is new, or it can go, once no backup needs it.
+ * Counts the connections that each key protects: the key ring's keys first, starting with the current one,
+ * then keys missing from it. A key that is not current and protects no connections is either new, or can be
+ * dropped once no backup needs it.
  *
  * @throws CrmSchemaError `invalid_input`
  */
@@ -41,16 +42,16 @@ export async function credentialsCountByKey(client: Queryable, keys: KeyRing): P
   return [...inRing, ...missing];
 }
 
-/** How many connections are under some keys together. */
+/** The total number of connections under these keys. */
 export function connectionsUnder(usages: readonly KeyUsage[]): number {
   return usages.reduce((sum, { connections }) => sum + connections, 0);
 }
 
 /**
- * Makes sure that the ring can read the credentials of every connection. Meant for the start of a
- * program that reads them, so that a key that was dropped too early is noticed at once.
+ * Checks that the key ring can decrypt the credentials of every connection. Call it at the start of a program
+ * that reads credentials, to notice at once if a key was dropped too early.
  *
- * @throws CrmSchemaError `key_still_needed`, saying which keys are lacking and how many connections need them;
+ * @throws CrmSchemaError `key_still_needed`, naming the missing keys and how many connections need each;
  *   `invalid_input`
  */
 export async function credentialsCheckKeys(client: Queryable, keys: KeyRing): Promise<void> {
@@ -61,6 +62,6 @@ export async function credentialsCheckKeys(client: Queryable, keys: KeyRing): Pr
   const list = needed.map(({ keyId, connections }) => `${keyId} (${connections})`).join(', ');
   throw new CrmSchemaError(
     'key_still_needed',
-    `The key ring cannot decrypt for keys that connections still need, with their number: ${list}. Put them back, rotate, and drop them only when none is left.`,
+    `The key ring cannot decrypt all credentials. Keys still needed, with their number of connections: ${list}. Put them back and rotate; drop a key only when no connection needs it.`,
   );
 }

@@ -1,6 +1,6 @@
 const placeholder = '[hidden]';
 
-/** What `console.log` and `util.inspect` look for, and `JSON.stringify`. A spread does not copy them. */
+/** The hooks of `console.log`, `util.inspect` and `JSON.stringify`. Spread does not copy them. */
 const hiding: PropertyDescriptorMap = {
   [Symbol.for('nodejs.util.inspect.custom')]: { value: () => placeholder },
   toJSON: { value: () => placeholder },
@@ -9,11 +9,11 @@ const hiddenObject = Object.create(Object.prototype, hiding);
 const hiddenArray = Object.create(Array.prototype, hiding);
 
 /**
- * Keeps a JSON value out of logs: whoever prints or serialises it, or an object that it is in, gets
- * `[hidden]`. Its fields read as ever, and `{ ...value }` is a copy that shows them.
+ * Keeps a JSON value out of logs: printing or serialising it, or an object that contains it, shows
+ * `[hidden]`. Its fields can still be read, and `{ ...value }` makes a copy that shows them.
  */
-export function hidden<Value>(value: Value): Value {
+export function hideFromLogs<Value>(value: Value): Value {
   if (typeof value !== 'object' || value === null) return value;
-  for (const inner of Object.values(value)) hidden(inner);
+  for (const inner of Object.values(value)) hideFromLogs(inner);
   return Object.setPrototypeOf(value, Array.isArray(value) ? hiddenArray : hiddenObject);
 }
