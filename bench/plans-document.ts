@@ -46,7 +46,7 @@ The plan of every query in [queries/](../queries/) on PostgreSQL ${version}, wit
 
 The tenants are skewed: the **busy** agency has 30 % of the events and mappings and 20,000 failing records and changes; another, **healthy** one has 20 % and never failed; the rest is a long tail, from which an **average** one is taken. Numbers with strokes are of these three. Pages of a list are of 50 rows; batches are of 100 contacts, or of as many as the agency has.
 
-Each query ran as whoever runs it, under row-level security: the application as \`crm_app\` with its organisation set, the worker as \`crm_worker\`. Expected of the owner and of every role that may run it is the same. A query is planned as a named prepared statement is in the end, for any values; the few that are never prepared (\`src/statements/prepared-query.ts\`) for the values at hand. Each was rolled back.
+Each query ran as whoever runs it, under row-level security: the application as \`crm_app\` with its organisation set, the worker as \`crm_worker\`. Expected of the owner and of every role that may run it is the same. A query is planned as a named prepared statement is in the end, for any values; the few that are never prepared (\`dev/query-definition.ts\`) for the values at hand. Each was rolled back.
 
 *Rows read* counts what scans of tables read, also in vain; *pages* of 8 kB those that the statement touched, cached or not, and \`at most\` how many it may. They do not grow with the tables: where they hang on more than the size of a page or a batch (a connection's work, all connections), the query's comment says so.
 

@@ -15,6 +15,7 @@ import { promisify } from 'node:util';
 import { keepFresh } from './committed-folder.js';
 import { createHostTables, migrate, projectPath, withClient } from './database.js';
 import { startEmbeddedPostgres } from './embedded-postgres.js';
+import { definitionSource, type ParsedQuery, queryDefinition } from './query-definition.js';
 
 const run = promisify(execFile);
 
@@ -82,14 +83,22 @@ function flaws(name: string, source: string, output: string): string[] {
  * it writes for its own use by what the subpath `./queries` shows to others.
  */
 function onOurRuntime(output: string): string {
+  const parsed = new Map<string, ParsedQuery>();
+  for (const [, name = '', query = ''] of output.matchAll(/^const (\w+)IR: any = (.*);$/gm)) {
+    parsed.set(name, JSON.parse(query));
+  }
   return withReadableComments(withoutAliases(output))
     .replace(
       /import \{ PreparedQuery \} from '@pgtyped\/runtime';/,
       "import { PreparedQuery } from '../statements/prepared-query.js';",
     )
     .replace(/from '[^']*src\/types\.js'/, "from '../types.js'")
-    .replace(/^const (\w+)IR: any = /gm, 'const $1IR = ')
-    .replace(/(new PreparedQuery<[^>]*>)\((\w+)IR\)/g, "$1('$2', $2IR)");
+    .replace(/^const \w+IR: any = .*;\n\n/gm, '')
+    .replace(
+      /(new PreparedQuery<[^>]*>)\((\w+)IR\)/g,
+      (_, creation: string, name: string) =>
+        `${creation}(${definitionSource(queryDefinition(name, parsed.get(name) as ParsedQuery))})`,
+    );
 }
 
 /** Each file has the same short names for the same types: spelled out, no two files export one name. */

@@ -11,8 +11,6 @@ export interface OrganisationSetResult {
   organisationId: string;
 }
 
-const organisationSetIR = {"usedParamSet":{"organisationId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":171,"b":186}]}],"statement":"-- Sets the organisation whose rows a member of crm_app sees until the end of the transaction. One row: the\n-- organisation. Touches no table.\nselect crm_set_organisation(:organisationId!::uuid) as \"organisationId!\""};
-
 /**
  * Sets the organisation whose rows a member of crm_app sees until the end of the transaction. One row: the
  * organisation. Touches no table.
@@ -22,6 +20,14 @@ const organisationSetIR = {"usedParamSet":{"organisationId":true},"params":[{"na
  * select crm_set_organisation(:organisationId!::uuid) as "organisationId!"
  * ```
  */
-export const organisationSet = new PreparedQuery<OrganisationSetParams,OrganisationSetResult>('organisationSet', organisationSetIR);
+export const organisationSet = new PreparedQuery<OrganisationSetParams,OrganisationSetResult>({
+  name: 'organisationSet',
+  statementName: 'organisationSet_12c6b17a',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+  ],
+  text: `/* organisationSet */ select crm_set_organisation($1::uuid) as "organisationId"`,
+});
 
 

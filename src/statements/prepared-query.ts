@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { CrmSchemaError } from '../errors.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import { fromDatabaseError } from './database-errors.js';
@@ -47,32 +46,21 @@ export interface QueryField {
   format: string;
 }
 
-/** A query as pgtyped writes it: a statement and the places of its parameters in it. */
-export interface QuerySource {
-  readonly statement: string;
-  readonly params: readonly {
-    readonly name: string;
-    readonly required: boolean;
-    readonly locs: readonly { readonly a: number; readonly b: number }[];
-  }[];
+/** A query as the generator writes it: everything that is sent, ready to send. */
+export interface QueryDefinition {
+  /** As in `queries/`. */
+  readonly name: string;
+  /** The name under which the server prepares it. */
+  readonly statementName: string;
+  /** Whether the server may keep one plan of it for all values. */
+  readonly isPreparable: boolean;
+  /** In the order of their numbers. */
+  readonly params: readonly { readonly name: string; readonly required: boolean }[];
+  /** The statement, with `$1`, `$2` … */
+  readonly text: string;
 }
 
 const namesStatements = Symbol('namesStatements');
-
-/**
- * What is never prepared. Each looks for a few rows: among those of one connection, of which some have hundreds of
- * times as many as others; or as many as a limit says. A plan for any connection and any limit may read all of them;
- * one for those at hand does not.
- */
-const plannedEachTime: ReadonlySet<string> = new Set([
-  'outboundChangeClaim',
-  'outboundChangeListWaiting',
-  'syncBatchRecord',
-  'syncFailureClaim',
-  'syncFailureReplay',
-  'syncRunClaim',
-  'syncRunSweep',
-]);
 
 /**
  * Lets the server parse and plan each statement once for each connection, but for a few that are better off with
@@ -86,26 +74,28 @@ export function withNamedStatements(client: Queryable): Queryable {
 }
 
 /**
- * A query whose text and parameter order are prepared once, when the module loads.
+ * A query of `queries/`, ready to run.
  *
  * Rows have exactly the keys and types of `Row`, whatever type parsers the client or pool has: int8
  * as string, timestamptz as {@link Timestamp}, jsonb as parsed JSON.
  */
 export class PreparedQuery<Params, Row> {
-  /** As in `queries/`. */
+  /** The query's name in `queries/`. */
   readonly name: string;
   /** The statement as it is sent, with `$1`, `$2` … */
   readonly text: string;
+  /** Whether `withNamedStatements` prepares the query on the server, which may then keep one plan for all values. */
+  readonly isPreparable: boolean;
   readonly #statementName: string;
-  readonly #params: QuerySource['params'];
+  readonly #params: QueryDefinition['params'];
 
   /** @internal */
-  constructor(name: string, source: QuerySource) {
+  constructor({ name, statementName, isPreparable, params, text }: QueryDefinition) {
     this.name = name;
-    this.text = `/* ${name} */ ${withoutTypeHints(withoutLeadingComments(numbered(source)))}`;
-    this.#params = source.params;
-    // The same name must never mean two texts on one connection, so the text is in it.
-    this.#statementName = `${name.slice(0, 50)}_${createHash('sha256').update(this.text).digest('hex').slice(0, 8)}`;
+    this.text = text;
+    this.isPreparable = isPreparable;
+    this.#statementName = statementName;
+    this.#params = params;
   }
 
   /**
@@ -131,11 +121,6 @@ export class PreparedQuery<Params, Row> {
     return this.#params.map(({ name }) => name);
   }
 
-  /** Whether the server may keep one plan of it for all values: then the plan tests look at that one. */
-  get isPreparable(): boolean {
-    return !plannedEachTime.has(this.name);
-  }
-
   #values(params: Params): unknown[] {
     const given = params as Record<string, unknown>;
     return this.#params.map(({ name, required }) => {
@@ -146,29 +131,6 @@ export class PreparedQuery<Params, Row> {
       return value;
     });
   }
-}
-
-/** Replaces each `:name`, which stands from `a` to `b` inclusive, by its number. */
-function numbered({ statement, params }: QuerySource): string {
-  const places = params.flatMap(({ locs }, index) => locs.map(({ a, b }) => ({ a, b, index })));
-  places.sort((left, right) => left.a - right.a);
-  let text = '';
-  let end = 0;
-  for (const { a, b, index } of places) {
-    text += `${statement.slice(end, a)}$${index + 1}`;
-    end = b + 1;
-  }
-  return text + statement.slice(end);
-}
-
-/** The comments are for readers of the source; the server needs the name alone. */
-function withoutLeadingComments(text: string): string {
-  return text.replace(/^(\s*--[^\n]*\n)+/, '');
-}
-
-/** `as "error!"` tells pgtyped that a column is never null (`?`: may be); its rows' key is `error`. */
-function withoutTypeHints(text: string): string {
-  return text.replace(/ as "(\w+)[!?]"/g, ' as "$1"');
 }
 
 /**

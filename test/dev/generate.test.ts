@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 import { generate } from '../../dev/generate.js';
+import { plannedOnEachCall } from '../../dev/query-definition.js';
 import * as queries from '../../src/queries.js';
 import { PreparedQuery } from '../../src/statements/prepared-query.js';
 import { useDatabase } from '../support/database.js';
@@ -23,10 +24,14 @@ async function generateOne(source: string): Promise<string> {
   return files.get('example.ts') as string;
 }
 
-test('puts queries on our own runtime, by name', async () => {
-  const output = await generateOne('/* @name one */\n-- What it answers.\nselect 1 as "one!";\n');
-  expect(output).toContain("import { PreparedQuery } from '../prepared-query.js';");
-  expect(output).toContain("export const one = new PreparedQuery<OneParams,OneResult>('one', oneIR);");
+test('writes queries for our own runtime, with everything that is sent', async () => {
+  const output = await generateOne(
+    '/* @name one */\n-- What it answers.\nselect\n  -- Why.\n  :x!::text as "one!",\n  :y::text as two;\n',
+  );
+  expect(output).toContain("import { PreparedQuery } from '../statements/prepared-query.js';");
+  expect(output).toMatch(
+    /export const one = new PreparedQuery<OneParams,OneResult>\(\{\n {2}name: 'one',\n {2}statementName: 'one_[0-9a-f]{8}',\n {2}isPreparable: true,\n {2}params: \[\n {4}\{ name: 'x', required: true \},\n {4}\{ name: 'y', required: false \},\n {2}\],\n {2}text: `\/\* one \*\/ select\n {2}\$1::text as "one",\n {2}\$2::text as two`,\n\}\);/,
+  );
   expect(output).not.toContain('@pgtyped/runtime');
   expect(output).not.toContain('any');
 });
@@ -55,6 +60,8 @@ test('the subpath ./queries has every query', async () => {
   const names = sources.flatMap((source) => [...source.matchAll(/@name (\w+)/g)].map(([, name]) => name));
   const found = Object.entries(queries).filter(([, each]) => each instanceof PreparedQuery);
   expect(found.map(([name]) => name).sort()).toEqual(names.sort());
+  const unprepared = found.filter(([, each]) => !(each as PreparedQuery<unknown, unknown>).isPreparable);
+  expect(unprepared.map(([name]) => name).sort()).toEqual([...plannedOnEachCall].sort());
 });
 
 // pgtyped exits 0 on every one of these.

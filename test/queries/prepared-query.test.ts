@@ -1,36 +1,25 @@
 import pg from 'pg';
 import { describe, expect, test } from 'vitest';
+import { queryDefinition } from '../../dev/query-definition.js';
 import { type QueryConfig, withNamedStatements } from '../../src/index.js';
-import { PreparedQuery, type QuerySource } from '../../src/statements/prepared-query.js';
+import { PreparedQuery } from '../../src/statements/prepared-query.js';
 import { useDatabase } from '../support/database.js';
+import { parsedQuery } from '../support/parsed-query.js';
 
 const database = useDatabase();
 const { pool } = database;
 
-/** A query as pgtyped would write it. */
 function query(
   name: string,
   statement: string,
 ): PreparedQuery<Record<string, unknown>, Record<string, unknown>> {
-  const params = new Map<string, { name: string; required: boolean; locs: { a: number; b: number }[] }>();
-  for (const match of statement.matchAll(/(?<!:):(\w+)(!?)/g)) {
-    const [text, paramName = '', mark] = match;
-    const param = params.get(paramName) ?? { name: paramName, required: mark === '!', locs: [] };
-    param.locs.push({ a: match.index, b: match.index + text.length - 1 });
-    params.set(paramName, param);
-  }
-  return new PreparedQuery(name, { statement, params: [...params.values()] } satisfies QuerySource);
+  return new PreparedQuery(queryDefinition(name, parsedQuery(statement)));
 }
 
-test('numbers parameters, one that is used twice but once', async () => {
-  const sum = query('sum', 'select :a!::int4 + :b!::int4 + :a!::int4 as "sum!"');
-  expect(sum.text).toBe('/* sum */ select $1::int4 + $2::int4 + $1::int4 as "sum"');
-  expect(await sum.run({ a: 1, b: 10 }, pool)).toEqual([{ sum: 12 }]);
-});
-
-test('leaves the comments for readers out, and the name in', () => {
-  const commented = query('commented', '-- What it answers.\n-- By which index.\nselect 1 as one');
-  expect(commented.text).toBe('/* commented */ select 1 as one');
+test('sends values in the order of their numbers', async () => {
+  const difference = query('difference', 'select :a!::int4 - :b!::int4 - :a!::int4 as "difference!"');
+  expect(difference.parameterNames).toEqual(['a', 'b']);
+  expect(await difference.run({ b: 10, a: 1 }, pool)).toEqual([{ difference: -10 }]);
 });
 
 test('refuses a missing parameter by name, and takes null where null is meant', async () => {
