@@ -387,7 +387,7 @@ inbound contact CNT-2
       code: 1,
       stdout: '',
       stderr:
-        'The organisation has no such live connection, or is not the one that is set for the transaction.\n',
+        'The organisation has no such live connection, or is not the one set for this transaction.\n',
     });
   });
 });

@@ -133,7 +133,7 @@ describe('connectionConnect', () => {
       connectionConnect(pool, { organisationId, connectionId, provider: 'Reapit' as Provider, credentials }),
     ).rejects.toMatchObject({
       code: 'unknown_provider',
-      message: 'provider has to be one of agentos, reapit, alto, street, loop, custom, not "Reapit".',
+      message: 'provider must be one of agentos, reapit, alto, street, loop, custom, not "Reapit".',
     });
   });
 
@@ -202,7 +202,7 @@ describe('connectionGet', () => {
       connectionGet(pool, { organisationId: '1', connectionId: randomUUID() }),
     ).rejects.toMatchObject({
       code: 'invalid_input',
-      message: 'organisationId has to be a UUID, not "1".',
+      message: 'organisationId must be a UUID, not "1".',
     });
   });
 });
@@ -264,13 +264,13 @@ describe('connectionSetStatus', () => {
   });
 
   test.each([
-    ['an unknown status', { status: 'broken' }, 'status has to be one of active, error, not "broken".'],
+    ['an unknown status', { status: 'broken' }, 'status must be one of active, error, not "broken".'],
     [
       'disconnecting in passing',
       { status: 'disconnected' },
-      'status has to be one of active, error, not "disconnected".',
+      'status must be one of active, error, not "disconnected".',
     ],
-    ['an error without a reason', { status: 'error' }, 'reason has to be text, not undefined.'],
+    ['an error without a reason', { status: 'error' }, 'reason must be text, not undefined.'],
     ['a blank reason', { status: 'error', reason: ' ' }, 'reason is blank.'],
     [
       'an over-long reason',
@@ -411,7 +411,7 @@ describe('connectionAdvanceLastSyncedAt', () => {
       await expect(connectionAdvanceLastSyncedAt(pool, { ...key, lastSyncedAt: bad })).rejects.toMatchObject({
         code: 'invalid_input',
         message: expect.stringMatching(
-          /^lastSyncedAt has to be a Date, or ISO 8601 with a zone, in the years 1900 to 9998, not /,
+          /^lastSyncedAt must be a Date, or ISO 8601 with a zone, in the years 1900 to 9998, not /,
         ),
       });
     }

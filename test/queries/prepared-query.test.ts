@@ -88,7 +88,7 @@ describe('values', () => {
     const client = new pg.Client({ connectionString: database.url });
     await client.connect();
     await client.query("set datestyle = 'SQL, DMY'");
-    await expect(everything.run({ at }, client)).rejects.toThrow(/the session's DateStyle has to be ISO/);
+    await expect(everything.run({ at }, client)).rejects.toThrow(/the session's DateStyle must be ISO/);
     await client.end();
   });
 
@@ -107,7 +107,7 @@ describe('values', () => {
     const client = { query: ({ text, values }: QueryConfig) => pool.query(text, values) };
     await expect(query('parsed', statement).run({}, client)).rejects.toThrow(
       new TypeError(
-        `@nurturehub/crm-schema cannot read column ${name}, which came as ${type}, not as text: the client has to honour the query's "types", as pg does.`,
+        `@nurturehub/crm-schema cannot read column ${name}, which arrived as ${type}, not as text: the client must honour the query's "types", as pg does.`,
       ),
     );
   });
@@ -116,13 +116,13 @@ describe('values', () => {
     const types = { getTypeParser: () => (text: string) => BigInt(text) };
     const parsing = { query: (config: QueryConfig) => pool.query({ ...config, types } as never) };
     await expect(query('one', 'select 1::int8 as one').run({}, parsing)).rejects.toThrow(
-      'cannot read column one, which came as BigInt',
+      'cannot read column one, which arrived as BigInt',
     );
     const renaming = {
       query: async (config: QueryConfig) => ({ ...(await pool.query(config)), rows: [{ ONE: '1' }] }),
     };
     await expect(query('one', 'select 1::int8 as one').run({}, renaming)).rejects.toThrow(
-      'cannot read column one, which came as undefined',
+      'cannot read column one, which arrived as undefined',
     );
   });
 

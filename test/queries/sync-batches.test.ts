@@ -284,19 +284,27 @@ describe('syncBatchRecord', () => {
   });
 
   test.each<[string, Partial<BatchEvent>, string]>([
-    ['a wait without a failure', { retryAfterSeconds: 5 }, 'retryAfterSeconds belongs to a failure alone'],
+    [
+      'a wait without a failure',
+      { retryAfterSeconds: 5 },
+      'retryAfterSeconds is only allowed with status error',
+    ],
     [
       'a wait of no number',
       { status: 'error', error: noAnswer, retryAfterSeconds: 0.5 },
       'retryAfterSeconds',
     ],
-    ['a link without a contact', { linksContact: true }, 'takes an externalId and an internalId'],
-    ['a pushed version of an inbound event', { changeVersion: '1' }, 'belongs to an outbound event'],
-    ['an event with no status', { status: undefined as never }, 'status has to be one of'],
+    ['a link without a contact', { linksContact: true }, 'needs both externalId and internalId'],
+    [
+      'a pushed version of an inbound event',
+      { changeVersion: '1' },
+      'is only allowed with direction outbound',
+    ],
+    ['an event with no status', { status: undefined as never }, 'status must be one of'],
     [
       'the version of a change under the name that the claim has for it',
       { direction: 'outbound', internalId: randomUUID(), version: '8' } as object,
-      'event has a field that does not belong there: "version"; these do: direction, entityType, externalId, internalId, occurredAt, status, error, retryAfterSeconds, linksContact, changeVersion.',
+      'event has an unknown field: "version"; known fields: direction, entityType, externalId, internalId, occurredAt, status, error, retryAfterSeconds, linksContact, changeVersion.',
     ],
   ])('refuses %s before anything is sent', async (_, rest, message) => {
     const events = [seen('1'), seen('2', rest)];
@@ -313,12 +321,12 @@ describe('the fields of a batch', () => {
     [
       'beside a position',
       { position: unsynced, syncedTo: '2026-11-16T09:00:00Z' },
-      'cursor has a field that does not belong there: "syncedTo"; these do: direction, entityType, version, position.',
+      'cursor has an unknown field: "syncedTo"; known fields: direction, entityType, version, position.',
     ],
     [
       'of a position',
       { position: { ...unsynced, synced_to: '2026-11-16T09:00:00Z' } },
-      'cursors.position has a field that does not belong there: "synced_to"; these do: kind, syncedTo, token, page.',
+      'cursors.position has an unknown field: "synced_to"; known fields: kind, syncedTo, token, page.',
     ],
   ])('are refused where they are unknown: %s', async (_, rest, message) => {
     const cursors = [
@@ -334,24 +342,24 @@ describe('the fields of a batch', () => {
   });
 
   test.each<[string, object, string]>([
-    ['a position', { position: null }, 'cursors.position has to be an object, not null.'],
-    ['a version', { position: unsynced, version: -1 }, 'cursors.version has to be a whole number from 0'],
+    ['a position', { position: null }, 'cursors.position must be an object, not null.'],
+    ['a version', { position: unsynced, version: -1 }, 'cursors.version must be a whole number from 0'],
     [
       'a kind',
       { position: { kind: 'date' } },
-      'cursors.position.kind has to be one of timestamp, token, page, not "date".',
+      'cursors.position.kind must be one of timestamp, token, page, not "date".',
     ],
     ['a time', { position: { kind: 'timestamp' } }, 'cursors.position.syncedTo is missing.'],
     [
       'a zone',
       { position: { ...unsynced, syncedTo: '2026-11-16T09:00:00' } },
-      'cursors.position.syncedTo has to be a Date, or ISO 8601 with a zone',
+      'cursors.position.syncedTo must be a Date, or ISO 8601 with a zone',
     ],
-    ['a page', { position: { kind: 'page' } }, 'cursors.position.page has to be a whole number from 0'],
+    ['a page', { position: { kind: 'page' } }, 'cursors.position.page must be a whole number from 0'],
     [
       'a token',
       { position: { kind: 'token', token: '' } },
-      'cursors.position.token has to have 1 to 4,096 bytes.',
+      'cursors.position.token must have 1 to 4,096 bytes.',
     ],
   ])('are named by where they stand: a cursor without %s', async (_, rest, message) => {
     const cursors = [{ ...stream, version: 0, ...rest }] as CursorMove[];

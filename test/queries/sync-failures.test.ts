@@ -356,7 +356,7 @@ describe('syncFailureReplay', () => {
     const reversed = { failedFrom: window.failedBefore, failedBefore: window.failedFrom };
     await expect(syncFailureReplay(pool, { ...key, ...reversed })).rejects.toMatchObject({
       code: 'invalid_input',
-      message: 'failedBefore has to be later than failedFrom.',
+      message: 'failedBefore must be later than failedFrom.',
     });
   });
 
