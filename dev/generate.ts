@@ -123,7 +123,7 @@ function withReadableComments(output: string): string {
     )
     .replace(/^\/\*\* '(\w+)' return type \*\/$/gm, (_, name) => `/** A row of {@link ${lowered(name)}}. */`)
     .replace(
-      /^ \* Query generated from SQL:\n \* ```\n((?: \* -- .*\n)*)/gm,
+      /^ \* Query generated from SQL:\n \* ```\n((?: \* -- .*\n)*)(?: \*\s*\n)?/gm,
       (_, comment: string) => `${comment.replaceAll(' * -- ', ' * ')} *\n * @remarks\n * \`\`\`sql\n`,
     );
 }

@@ -19,10 +19,9 @@ export interface ConnectionAdvanceLastSyncedAtResult {
 }
 
 /**
- * Moves the cursor of a live connection forwards, never backwards. One row, or none if the
- * organisation has no such connection: `outcome` says what happened (`advanced`, `moved_backwards`
- * or `disconnected`), `lastSyncedAt` where the cursor stands now. Locks the row for the transaction;
- * by primary key.
+ * Moves the cursor of a live connection forwards, never backwards. Returns one row, or none if the
+ * organisation has no such connection: `outcome` (`advanced`, `moved_backwards` or `disconnected`) and
+ * `lastSyncedAt`, the cursor now. Uses the primary key. Locks the row for the transaction.
  *
  * @remarks
  * ```sql
@@ -114,8 +113,9 @@ export interface ConnectionConnectResult {
 }
 
 /**
- * Connects a CRM: one new, active connection. Violates
- * crm_connections_organisation_id_provider_live_key if the organisation has a live one already.
+ * Connects a CRM: inserts a new, active connection. Returns one row: connectedAt. Violates
+ * crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
+ * the CRM.
  *
  * @remarks
  * ```sql
@@ -179,10 +179,10 @@ export interface ConnectionDisconnectResult {
 }
 
 /**
- * Ends a live connection, closes its open run and wipes its credentials; the row stays as history, with
- * the given reason or else the one it had. One row, or none if the organisation has no such live
- * connection. By primary keys; locks the connection for the transaction, then the run. (A run that is
- * opened at the same moment stays, holds nothing, and is swept.)
+ * Ends a live connection, closes its open run and wipes its credentials. The row stays as history, with
+ * the given reason or otherwise the previous one. Returns one row, or none if the organisation has no such
+ * live connection. Uses primary keys. Locks the connection for the transaction, then the run. A run that
+ * opens at the same moment stays open but holds no lease, and is swept later.
  *
  * @remarks
  * ```sql
@@ -275,10 +275,11 @@ export interface ConnectionDropWorkResult {
 }
 
 /**
- * Drops what a disconnected connection still had to try again and to push. One row: how much. A statement
- * of its own after connectionDisconnect, because that one does not see what was committed while it waited.
- * By crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx; locks the rows, the changes
- * in the order in which the host writes them («is true» keeps the planner from reading all of them for each).
+ * Deletes the failures and outbound changes of a disconnected connection. Returns one row with their
+ * numbers. This is a separate statement because connectionDisconnect does not see what was committed while
+ * it waited. Uses crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx. Locks the rows,
+ * and the changes in the order in which the host writes them. «is true» keeps the planner from reading all
+ * changes for each one.
  *
  * @remarks
  * ```sql
@@ -404,7 +405,7 @@ export interface ConnectionGetResult {
 }
 
 /**
- * One connection, live or disconnected. At most one row, by primary key.
+ * Returns one connection, live or disconnected: at most one row. Uses the primary key.
  *
  * @remarks
  * ```sql
@@ -474,7 +475,7 @@ export interface ConnectionGetCredentialsResult {
 }
 
 /**
- * The encrypted credentials of a live connection, for the sync worker alone. At most one row, by
+ * Returns the encrypted credentials of a live connection: at most one row. Only for sync workers. Uses the
  * primary key.
  *
  * @remarks
@@ -547,7 +548,7 @@ export interface ConnectionGetLiveResult {
 }
 
 /**
- * The live connection of an organisation to one CRM. At most one row, by
+ * Returns the live connection of an organisation to one CRM: at most one row. Uses
  * crm_connections_organisation_id_provider_live_key.
  *
  * @remarks
@@ -661,14 +662,14 @@ export interface ConnectionListWithHealthResult {
 }
 
 /**
- * Every connection an organisation has or had, live ones first, then by provider and newest first,
- * with its health: how its syncs have gone, what is running, what waits and what fails now, each counted
- * up to 1,000; and what the log says: the last event, the last failure, and the failures since a time, counted
- * up to 1,000. A handful of rows by the primary key; for each, the log's primary key and
- * crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from the primary key
- * where only failures are wanted, and from all open runs where only one is), crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key,
- * crm_sync_failures_next_attempt_at_idx, crm_sync_failures_gave_up_at_idx and
- * crm_outbound_changes_next_attempt_at_idx.
+ * Lists every connection that an organisation has or had, live ones first, then by provider and newest
+ * first, with its health: the state of its syncs, its open run, and its waiting and failing work, each
+ * counted up to 1,000; from the log, the last event, the last failure, and the failures since a time,
+ * counted up to 1,000. Returns a handful of rows. Uses the primary key. Per connection it uses the primary
+ * key of the log and crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from
+ * the primary key where only failures are wanted, and from all open runs where only one is),
+ * crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
+ * crm_sync_failures_gave_up_at_idx and crm_outbound_changes_next_attempt_at_idx.
  *
  * @remarks
  * ```sql
@@ -957,8 +958,8 @@ export interface ConnectionListTotalsResult {
 }
 
 /**
- * How the live connections of all organisations fare: a row per CRM and status. For monitoring; reads each
- * connection once.
+ * Summarises the live connections of all organisations: one row per CRM and status. For monitoring. Reads
+ * every connection once.
  *
  * @remarks
  * ```sql
@@ -1020,11 +1021,11 @@ export interface ConnectionRequestSyncResult {
 }
 
 /**
- * Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.
- * During a run it is remembered, and is another sync after it: the claim passes over what is running.
- * Returns those for which something changed: a storm of requests is one write, and one sync. Fails with
- * CRM05 if the user does not see the organisation. By primary key; locks the rows for the transaction, in
- * the order of their keys.
+ * Requests a sync of live connections as soon as the CRM may be asked again, or at once if urgent. A
+ * request during a run is kept and leads to another sync after it, because claims skip connections with an
+ * open run. Returns the connections that changed: many requests make one write and one sync. Fails with
+ * CRM05 if row-level security hides the organisation. Uses the primary key. Locks the rows for the
+ * transaction, in key order.
  *
  * @remarks
  * ```sql
@@ -1036,7 +1037,7 @@ export interface ConnectionRequestSyncResult {
  *     connection.id,
  *     connection.next_sync_at,
  *     connection.sync_requested_at,
- *     -- Null does not count.
+ *     -- greatest ignores null.
  *     greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at
  *   from crm_connections as connection
  *   cross join clock
@@ -1114,9 +1115,9 @@ export interface ConnectionResetLastSyncedAtResult {
 }
 
 /**
- * Forgets the cursor of a live connection and those of its inbound streams, so that the next sync is a full
- * one. One row, or none if the organisation has no such live connection. By primary keys; locks the
- * connection for the transaction, then the cursors.
+ * Clears the cursor of a live connection and those of its inbound streams, so that the next sync is a full
+ * one. Returns one row, or none if the organisation has no such live connection. Uses primary keys. Locks
+ * the connection for the transaction, then the cursors.
  *
  * @remarks
  * ```sql
@@ -1201,12 +1202,12 @@ export interface ConnectionSetStatusResult {
 }
 
 /**
- * Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if
- * its credentials are still those of that version. One row, or none if the organisation has no such
- * connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt
- * moves only when the status does. An active connection has no failures in a row. Writes nothing where
- * nothing changes. By primary key; locks the row
- * for the transaction. At READ COMMITTED: above it, a change meanwhile is 40001.
+ * Sets a live connection to active (without a reason) or error (with one). If credentialsVersion is given,
+ * only if its credentials are still of that version. Returns one row, or none if the organisation has no
+ * such connection: `outcome` (`set`, `superseded` or `disconnected`) and statusChangedAt, which only
+ * changes with the status. Activating a connection clears its count of failed syncs. Writes nothing if
+ * nothing changes. Uses the primary key. Locks the row for the transaction. Needs READ COMMITTED: at a
+ * higher level, a concurrent change fails with 40001.
  *
  * @remarks
  * ```sql
@@ -1233,7 +1234,7 @@ export interface ConnectionSetStatusResult {
  *       when connection.status = :status!::text then connection.status_changed_at
  *       else now()
  *     end,
- *     -- Mended, so that the next failure is the first one.
+ *     -- Once active, the next failure is the first.
  *     failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,
  *     first_failed_at = case when :status!::text <> 'active' then first_failed_at end,
  *     not_before_at = case when :status!::text <> 'active' then not_before_at end
@@ -1331,16 +1332,16 @@ export interface ConnectionSetSyncIntervalResult {
 }
 
 /**
- * Says how often a live connection is synced. A shorter interval counts from now on, also for the sync
- * that is waiting, though not while the CRM is left alone. One row, or none if the organisation has no
- * such live connection. By primary key; locks the row for the transaction.
+ * Sets the sync interval of a live connection. A shorter interval counts from now, also for the next due
+ * sync, but not before the CRM may be asked again. Returns one row, or none if the organisation has no
+ * such live connection. Uses the primary key. Locks the row for the transaction.
  *
  * @remarks
  * ```sql
  * update crm_connections
  * set
  *   sync_interval_seconds = :syncIntervalSeconds!::integer,
- *   -- Null does not count.
+ *   -- greatest ignores null.
  *   next_sync_at = least(
  *     next_sync_at,
  *     greatest(crm_now() + make_interval(secs => :syncIntervalSeconds!::integer), not_before_at)
@@ -1387,9 +1388,9 @@ export interface ConnectionTotalWorkResult {
 }
 
 /**
- * What goes on and what waits, over all organisations, each counted up to 10,000. One row, for monitoring;
- * by crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and
- * crm_sync_failures_gave_up_at_idx; of the changes it reads that many rows as they come.
+ * Counts the work in progress and the work waiting across all organisations, each up to 10,000. Returns
+ * one row. For monitoring. Uses crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and
+ * crm_sync_failures_gave_up_at_idx. Of the outbound changes it reads up to 10,000 rows in table order.
  *
  * @remarks
  * ```sql

@@ -12,8 +12,8 @@ export interface OrganisationSetResult {
 }
 
 /**
- * Sets the organisation whose rows a member of crm_app sees until the end of the transaction. One row: the
- * organisation. Touches no table.
+ * Sets the organisation whose rows a member of crm_app can see until the end of the transaction. Returns
+ * one row: the organisation. Reads no table.
  *
  * @remarks
  * ```sql
