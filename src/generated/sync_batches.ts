@@ -165,8 +165,8 @@ export interface SyncBatchRecordResult {
  *   from run
  * ),
  * -- 3. Link -------------------------------------------------------------------------------------------------
- * -- The events of a recorded batch. Events that link a contact make or confirm its mapping. If a link is refused,
- * -- its event becomes a failure of kind conflict: settled lists the events after that.
+ * -- The events of a recorded batch. Events that link a contact make or confirm its mapping. If a link is
+ * -- refused, its event becomes a failure of kind conflict: settled lists the events after that.
  * event as (
  *   select event.*
  *   from decision
@@ -512,8 +512,8 @@ export interface SyncBatchRecordResult {
  *     moved_at = excluded.moved_at
  * ),
  * -- 8. Lease ------------------------------------------------------------------------------------------------
- * -- Adds the events to the counts of the run, extends its lease, and keeps the connection from becoming due before
- * -- the lease expires.
+ * -- Adds the events to the counts of the run, extends its lease, and keeps the connection from becoming due
+ * -- before the lease expires.
  * extended as (
  *   update crm_sync_runs as run
  *   set

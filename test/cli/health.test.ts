@@ -386,8 +386,7 @@ inbound contact CNT-2
     expect(await run(command)).toEqual({
       code: 1,
       stdout: '',
-      stderr:
-        'The organisation has no such live connection, or is not the one set for this transaction.\n',
+      stderr: 'The organisation has no such live connection, or is not the one set for this transaction.\n',
     });
   });
 });

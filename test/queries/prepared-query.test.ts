@@ -22,7 +22,7 @@ test('sends values in the order of their numbers', async () => {
   expect(await difference.run({ b: 10, a: 1 }, pool)).toEqual([{ difference: -10 }]);
 });
 
-test('refuses a missing parameter by name, and takes null where null is meant', async () => {
+test('refuses a missing required parameter by name, and sends null for an optional one', async () => {
   const echo = query('echo', 'select :needed!::text as needed, :optional::text as optional');
   await expect(echo.run({ needed: null }, pool)).rejects.toMatchObject({
     code: 'invalid_input',
@@ -31,7 +31,7 @@ test('refuses a missing parameter by name, and takes null where null is meant', 
   expect(await echo.run({ needed: 'x' }, pool)).toEqual([{ needed: 'x', optional: null }]);
 });
 
-test('leaves errors that are not about the schema as they are', async () => {
+test('passes on errors that are not about the schema', async () => {
   await expect(query('broken', 'select 1/0 as one').run({}, pool)).rejects.toBeInstanceOf(pg.DatabaseError);
   const lost = new Error('connection lost');
   const client = { query: () => Promise.reject(lost) };
@@ -76,7 +76,7 @@ describe('values', () => {
       await client.connect();
       await client.query(`set timezone = '${zone}'`);
       expect(await everything.run({ at }, client)).toEqual([row]);
-      // The first and the last moments that the schema lets in; in 1900, offsets still had seconds.
+      // The first and last times that the schema accepts. In 1900, offsets still had seconds.
       for (const extreme of ['1900-01-01T00:00:00.000000Z', '9998-12-31T23:59:59.999999Z']) {
         expect(await everything.run({ at: extreme }, client)).toMatchObject([{ at: extreme }]);
       }
@@ -84,7 +84,7 @@ describe('values', () => {
     },
   );
 
-  test('are refused rather than misread under another DateStyle', async () => {
+  test('are refused, not misread, under another DateStyle', async () => {
     const client = new pg.Client({ connectionString: database.url });
     await client.connect();
     await client.query("set datestyle = 'SQL, DMY'");
@@ -112,7 +112,7 @@ describe('values', () => {
     );
   });
 
-  test('of a client that makes something else of text, or gives the columns other names, are refused', async () => {
+  test('of a client that transforms text, or renames columns, are refused', async () => {
     const types = { getTypeParser: () => (text: string) => BigInt(text) };
     const parsing = { query: (config: QueryConfig) => pool.query({ ...config, types } as never) };
     await expect(query('one', 'select 1::int8 as one').run({}, parsing)).rejects.toThrow(
@@ -137,7 +137,7 @@ describe('values', () => {
 });
 
 describe('withNamedStatements', () => {
-  test('prepares a statement once on the server', async () => {
+  test('prepares a statement once per connection', async () => {
     const client = new pg.Client({ connectionString: database.url });
     await client.connect();
     const one = query('one', 'select :x!::int4 as one');
