@@ -1,11 +1,11 @@
 /**
  * Typed functions for NurtureHub's CRM integration schema: connections, contact mappings and sync.
  *
- * Each function has the name of the query in `queries/` that it runs. Its first parameter is a `pg` client or
- * pool, so the caller owns the transaction.
+ * A function that runs a query has the query's name in `queries/`. Its first parameter is a `pg` client or pool,
+ * so the caller owns the transaction.
  *
  * A broken rule throws {@link CrmSchemaError} with a stable `code`; any other database error passes through
- * unchanged. Beyond the codes that it documents, every function may throw `not_permitted`, and
+ * unchanged. Beyond the codes that it documents, each may throw `not_permitted`, and
  * `organisation_not_set` if a member of `crm_app` calls it outside {@link withOrganisation}.
  *
  * @packageDocumentation

@@ -3,7 +3,7 @@ import { PreparedQuery } from '../statements/prepared-query.js';
 
 import type { Timestamp } from '../types.js';
 
-/** What {@link contactExternalIdLink} takes. */
+/** The parameters of {@link contactExternalIdLink}. */
 export interface ContactExternalIdLinkParams {
   contactIds: string[];
   entityTypes: string[];
@@ -274,7 +274,7 @@ order by wanted.position`,
 });
 
 
-/** What {@link contactExternalIdListByContacts} takes. */
+/** The parameters of {@link contactExternalIdListByContacts}. */
 export interface ContactExternalIdListByContactsParams {
   contactIds: string[];
   organisationId: string;
@@ -342,7 +342,7 @@ order by
 });
 
 
-/** What {@link contactExternalIdRepoint} takes. */
+/** The parameters of {@link contactExternalIdRepoint}. */
 export interface ContactExternalIdRepointParams {
   entityTypes: string[];
   externalIds: string[];
@@ -593,7 +593,7 @@ order by position`,
 });
 
 
-/** What {@link contactExternalIdResolve} takes. */
+/** The parameters of {@link contactExternalIdResolve}. */
 export interface ContactExternalIdResolveParams {
   entityType: string;
   externalIds: string[];
@@ -646,7 +646,7 @@ where organisation_id = $1::uuid
 });
 
 
-/** What {@link contactExternalIdUnlink} takes. */
+/** The parameters of {@link contactExternalIdUnlink}. */
 export interface ContactExternalIdUnlinkParams {
   contactIds: string[];
   entityTypes: string[];

@@ -5,7 +5,7 @@ import type { TimestampInput } from '../types.js';
 
 import type { Json } from '../types.js';
 
-/** What {@link credentialsCountByKey} takes. */
+/** The parameters of {@link credentialsCountByKey}. */
 export type CredentialsCountByKeyParams = void;
 
 /** A row of {@link credentialsCountByKey}. */
@@ -46,7 +46,7 @@ order by credentials_key_id`,
 });
 
 
-/** What {@link credentialsListByKey} takes. */
+/** The parameters of {@link credentialsListByKey}. */
 export interface CredentialsListByKeyParams {
   afterConnectionId: string;
   afterOrganisationId: string;
@@ -117,7 +117,7 @@ limit $4::integer`,
 });
 
 
-/** What {@link credentialsReplace} takes. */
+/** The parameters of {@link credentialsReplace}. */
 export interface CredentialsReplaceParams {
   connectionId: string;
   credentials: Json;
@@ -228,7 +228,7 @@ from connection`,
 });
 
 
-/** What {@link credentialsRewrap} takes. */
+/** The parameters of {@link credentialsRewrap}. */
 export interface CredentialsRewrapParams {
   connectionIds: string[];
   credentials: Json[];

@@ -5,7 +5,7 @@ import type { Timestamp, TimestampInput } from '../types.js';
 
 import type { Json } from '../types.js';
 
-/** What {@link connectionAdvanceLastSyncedAt} takes. */
+/** The parameters of {@link connectionAdvanceLastSyncedAt}. */
 export interface ConnectionAdvanceLastSyncedAtParams {
   connectionId: string;
   lastSyncedAt: TimestampInput;
@@ -97,7 +97,7 @@ from connection`,
 });
 
 
-/** What {@link connectionConnect} takes. */
+/** The parameters of {@link connectionConnect}. */
 export interface ConnectionConnectParams {
   connectionId: string;
   credentials: Json;
@@ -165,7 +165,7 @@ returning connected_at as "connectedAt"`,
 });
 
 
-/** What {@link connectionDisconnect} takes. */
+/** The parameters of {@link connectionDisconnect}. */
 export interface ConnectionDisconnectParams {
   connectionId: string;
   organisationId: string;
@@ -262,7 +262,7 @@ from ended`,
 });
 
 
-/** What {@link connectionDropWork} takes. */
+/** The parameters of {@link connectionDropWork}. */
 export interface ConnectionDropWorkParams {
   connectionId: string;
   organisationId: string;
@@ -370,7 +370,7 @@ from ended`,
 });
 
 
-/** What {@link connectionGet} takes. */
+/** The parameters of {@link connectionGet}. */
 export interface ConnectionGetParams {
   connectionId: string;
   organisationId: string;
@@ -454,7 +454,7 @@ where organisation_id = $1::uuid
 });
 
 
-/** What {@link connectionGetCredentials} takes. */
+/** The parameters of {@link connectionGetCredentials}. */
 export interface ConnectionGetCredentialsParams {
   connectionId: string;
   organisationId: string;
@@ -513,7 +513,7 @@ where organisation_id = $1::uuid
 });
 
 
-/** What {@link connectionGetLive} takes. */
+/** The parameters of {@link connectionGetLive}. */
 export interface ConnectionGetLiveParams {
   organisationId: string;
   provider: string;
@@ -600,7 +600,7 @@ where organisation_id = $1::uuid
 });
 
 
-/** What {@link connectionListWithHealth} takes. */
+/** The parameters of {@link connectionListWithHealth}. */
 export interface ConnectionListWithHealthParams {
   failuresSince: TimestampInput;
   organisationId: string;
@@ -940,7 +940,7 @@ order by
 });
 
 
-/** What {@link connectionListTotals} takes. */
+/** The parameters of {@link connectionListTotals}. */
 export type ConnectionListTotalsParams = void;
 
 /** A row of {@link connectionListTotals}. */
@@ -1007,7 +1007,7 @@ order by
 });
 
 
-/** What {@link connectionRequestSync} takes. */
+/** The parameters of {@link connectionRequestSync}. */
 export interface ConnectionRequestSyncParams {
   connectionIds: string[];
   isUrgent: boolean;
@@ -1102,7 +1102,7 @@ returning crm_connections.id as "connectionId"`,
 });
 
 
-/** What {@link connectionResetLastSyncedAt} takes. */
+/** The parameters of {@link connectionResetLastSyncedAt}. */
 export interface ConnectionResetLastSyncedAtParams {
   connectionId: string;
   organisationId: string;
@@ -1186,7 +1186,7 @@ from forgotten`,
 });
 
 
-/** What {@link connectionSetStatus} takes. */
+/** The parameters of {@link connectionSetStatus}. */
 export interface ConnectionSetStatusParams {
   connectionId: string;
   credentialsVersion?: number | null | void;
@@ -1318,7 +1318,7 @@ from connection`,
 });
 
 
-/** What {@link connectionSetSyncInterval} takes. */
+/** The parameters of {@link connectionSetSyncInterval}. */
 export interface ConnectionSetSyncIntervalParams {
   connectionId: string;
   organisationId: string;
@@ -1375,7 +1375,7 @@ returning next_sync_at as "nextSyncAt"`,
 });
 
 
-/** What {@link connectionTotalWork} takes. */
+/** The parameters of {@link connectionTotalWork}. */
 export type ConnectionTotalWorkParams = void;
 
 /** A row of {@link connectionTotalWork}. */

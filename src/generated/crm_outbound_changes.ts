@@ -3,7 +3,7 @@ import { PreparedQuery } from '../statements/prepared-query.js';
 
 import type { Timestamp } from '../types.js';
 
-/** What {@link outboundChangeAnnounce} takes. */
+/** The parameters of {@link outboundChangeAnnounce}. */
 export interface OutboundChangeAnnounceParams {
   limit: number;
 }
@@ -255,7 +255,7 @@ from fresh`,
 });
 
 
-/** What {@link outboundChangeClaim} takes. */
+/** The parameters of {@link outboundChangeClaim}. */
 export interface OutboundChangeClaimParams {
   connectionId: string;
   limit: number;
@@ -417,7 +417,7 @@ left join claimed on true`,
 });
 
 
-/** What {@link outboundChangeListWaiting} takes. */
+/** The parameters of {@link outboundChangeListWaiting}. */
 export interface OutboundChangeListWaitingParams {
   connectionId: string;
   contactIds: string[];
@@ -500,7 +500,7 @@ where crm_check_organisation($2::uuid)`,
 });
 
 
-/** What {@link outboundChangeRecord} takes. */
+/** The parameters of {@link outboundChangeRecord}. */
 export interface OutboundChangeRecordParams {
   contactIds: string[];
   fromConnectionId?: string | null | void;

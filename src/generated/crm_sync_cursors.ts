@@ -3,7 +3,7 @@ import { PreparedQuery } from '../statements/prepared-query.js';
 
 import type { Timestamp } from '../types.js';
 
-/** What {@link syncCursorList} takes. */
+/** The parameters of {@link syncCursorList}. */
 export interface SyncCursorListParams {
   connectionId: string;
   organisationId: string;
@@ -77,7 +77,7 @@ order by
 });
 
 
-/** What {@link syncCursorReset} takes. */
+/** The parameters of {@link syncCursorReset}. */
 export interface SyncCursorResetParams {
   connectionId: string;
   direction: string;
@@ -191,7 +191,7 @@ from reset`,
 });
 
 
-/** What {@link syncCursorForget} takes. */
+/** The parameters of {@link syncCursorForget}. */
 export interface SyncCursorForgetParams {
   connectionId: string;
   direction: string;

@@ -5,7 +5,7 @@ import type { Timestamp, TimestampInput } from '../types.js';
 
 import type { Json } from '../types.js';
 
-/** What {@link syncFailureClaim} takes. */
+/** The parameters of {@link syncFailureClaim}. */
 export interface SyncFailureClaimParams {
   connectionId: string;
   limit: number;
@@ -183,7 +183,7 @@ left join claimed on true`,
 });
 
 
-/** What {@link syncFailureCountByKind} takes. */
+/** The parameters of {@link syncFailureCountByKind}. */
 export interface SyncFailureCountByKindParams {
   connectionId: string;
   kinds: string[];
@@ -261,7 +261,7 @@ order by
 });
 
 
-/** What {@link syncFailureList} takes. */
+/** The parameters of {@link syncFailureList}. */
 export interface SyncFailureListParams {
   beforeId?: number | string | null | void;
   beforeLastFailedAt?: TimestampInput | null | void;
@@ -384,7 +384,7 @@ limit $6::integer`,
 });
 
 
-/** What {@link syncFailureReplay} takes. */
+/** The parameters of {@link syncFailureReplay}. */
 export interface SyncFailureReplayParams {
   connectionId: string;
   failedBefore: TimestampInput;

@@ -5,7 +5,7 @@ import type { Timestamp, TimestampInput } from '../types.js';
 
 import type { Json } from '../types.js';
 
-/** What {@link syncLogCountErrorsByKind} takes. */
+/** The parameters of {@link syncLogCountErrorsByKind}. */
 export interface SyncLogCountErrorsByKindParams {
   connectionId: string;
   organisationId: string;
@@ -67,7 +67,7 @@ order by
 });
 
 
-/** What {@link syncLogListByConnection} takes. */
+/** The parameters of {@link syncLogListByConnection}. */
 export interface SyncLogListByConnectionParams {
   beforeId?: number | string | null | void;
   beforeOccurredAt?: TimestampInput | null | void;
@@ -169,7 +169,7 @@ limit $5::integer`,
 });
 
 
-/** What {@link syncLogListByContact} takes. */
+/** The parameters of {@link syncLogListByContact}. */
 export interface SyncLogListByContactParams {
   beforeId?: number | string | null | void;
   beforeOccurredAt?: TimestampInput | null | void;
@@ -315,7 +315,7 @@ order by
 });
 
 
-/** What {@link syncLogListFailures} takes. */
+/** The parameters of {@link syncLogListFailures}. */
 export interface SyncLogListFailuresParams {
   beforeId?: number | string | null | void;
   beforeOccurredAt?: TimestampInput | null | void;
@@ -420,7 +420,7 @@ limit $5::integer`,
 });
 
 
-/** What {@link syncLogRecord} takes. */
+/** The parameters of {@link syncLogRecord}. */
 export interface SyncLogRecordParams {
   connectionId: string;
   directions: string[];

@@ -5,7 +5,7 @@ import type { Timestamp, TimestampInput } from '../types.js';
 
 import type { Json } from '../types.js';
 
-/** What {@link syncRunClaim} takes. */
+/** The parameters of {@link syncRunClaim}. */
 export interface SyncRunClaimParams {
   leaseSeconds: number;
   limit: number;
@@ -218,7 +218,7 @@ order by started.id`,
 });
 
 
-/** What {@link syncRunFinish} takes. */
+/** The parameters of {@link syncRunFinish}. */
 export interface SyncRunFinishParams {
   connectionId: string;
   credentialsVersion?: number | null | void;
@@ -530,7 +530,7 @@ from run`,
 });
 
 
-/** What {@link syncRunHeartbeat} takes. */
+/** The parameters of {@link syncRunHeartbeat}. */
 export interface SyncRunHeartbeatParams {
   connectionId: string;
   leaseSeconds: number;
@@ -645,7 +645,7 @@ from extended`,
 });
 
 
-/** What {@link syncRunListByConnection} takes. */
+/** The parameters of {@link syncRunListByConnection}. */
 export interface SyncRunListByConnectionParams {
   beforeId?: number | string | null | void;
   connectionId: string;
@@ -737,7 +737,7 @@ limit $4::integer`,
 });
 
 
-/** What {@link syncRunPurge} takes. */
+/** The parameters of {@link syncRunPurge}. */
 export interface SyncRunPurgeParams {
   endedBefore?: TimestampInput | null | void;
   limit: number;
@@ -815,7 +815,7 @@ from purged`,
 });
 
 
-/** What {@link syncRunSweep} takes. */
+/** The parameters of {@link syncRunSweep}. */
 export interface SyncRunSweepParams {
   limit: number;
 }

@@ -1,7 +1,7 @@
 /** Types generated for queries found in "queries/organisations.sql" */
 import { PreparedQuery } from '../statements/prepared-query.js';
 
-/** What {@link organisationSet} takes. */
+/** The parameters of {@link organisationSet}. */
 export interface OrganisationSetParams {
   organisationId: string;
 }

@@ -5,7 +5,7 @@ import type { Timestamp, TimestampInput } from '../types.js';
 
 import type { Json } from '../types.js';
 
-/** What {@link syncBatchRecord} takes. */
+/** The parameters of {@link syncBatchRecord}. */
 export interface SyncBatchRecordParams {
   areLinks: boolean[];
   batchNumber: number;

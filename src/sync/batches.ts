@@ -79,6 +79,8 @@ export interface SyncBatchRecordParams extends RunKey {
  * with an error of kind `conflict`. A change is also cleared if its push failed: the failure replaces it. An
  * event without the id of its record is logged but opens no failure, so do not move a cursor past it.
  *
+ * Retry a deadlock (SQLSTATE 40P01), which can occur while the host deletes many contacts.
+ *
  * @throws CrmSchemaError, and nothing was written:
  *   - `lease_lost`: stop
  *   - `cursor_conflict`: the cursor was reset in the meantime: finish the run and start again
@@ -86,8 +88,6 @@ export interface SyncBatchRecordParams extends RunKey {
  *   - `batch_out_of_order`
  *   - `wrong_tenant`: a contact was deleted at the same time: look it up again
  *   - `invalid_input` with `rowIndex`, which counts cursors if the message names one
- *
- *   Retry a deadlock (SQLSTATE 40P01). One can occur while the host deletes many contacts
  */
 export async function syncBatchRecord(
   client: Queryable,

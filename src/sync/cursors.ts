@@ -64,7 +64,7 @@ export type RecordedPosition =
 export interface SyncCursor extends StreamKey {
   /** Null after a reset: the stream starts from the beginning. */
   position: RecordedPosition | null;
-  /** Incremented by each move and reset. A {@link CursorMove} must name the version that it starts from. */
+  /** Incremented by each move and reset. A `CursorMove` must name the version that it starts from. */
   version: number;
   /** When the cursor last moved or was reset. */
   movedAt: Timestamp;

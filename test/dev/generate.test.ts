@@ -17,7 +17,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-/** Types one file of queries; returns its output. */
+/** Types one file of queries, and returns the generated file. */
 async function generateOne(source: string): Promise<string> {
   await writeFile(join(folder, 'example.sql'), source);
   const files = await generate(folder, database.url);
@@ -36,7 +36,7 @@ test('writes queries for our own runtime, with everything that is sent', async (
   expect(output).not.toContain('any');
 });
 
-test('documents a query by its comment, and names a type as TypeScript does', async () => {
+test('documents a query by its comment, and names types as TypeScript does', async () => {
   const output = await generateOne(
     '/* @name two */\n-- What it answers:\n-- two lines.\nselect count(*)::integer as "two!" from unnest(:ids!::text[]) as id;\n',
   );
@@ -44,7 +44,7 @@ test('documents a query by its comment, and names a type as TypeScript does', as
     '/**\n * What it answers:\n * two lines.\n *\n * @remarks\n * ```sql\n * select count',
   );
   expect(output).toContain(
-    '/** What {@link two} takes. */\nexport interface TwoParams {\n  ids: string[];\n}',
+    '/** The parameters of {@link two}. */\nexport interface TwoParams {\n  ids: string[];\n}',
   );
   expect(output).toContain('/** A row of {@link two}. */\nexport interface TwoResult {');
   expect([...output.matchAll(/^export \w+ (\w+)/gm)].map(([, name]) => name)).toEqual([
@@ -54,7 +54,7 @@ test('documents a query by its comment, and names a type as TypeScript does', as
   ]);
 });
 
-test('the subpath ./queries has every query', async () => {
+test('the subpath ./queries exports every query, and marks those that are planned on each call', async () => {
   const files = (await readdir(projectPath('queries'))).map((name) => projectPath(`queries/${name}`));
   const sources = await Promise.all(files.map((file) => readFile(file, 'utf8')));
   const names = sources.flatMap((source) => [...source.matchAll(/@name (\w+)/g)].map(([, name]) => name));
@@ -73,7 +73,7 @@ test.each([
   ],
   ['an unnamed column', '/* @name one */\nselect 1;\n', /Query 'One' is invalid/],
   ['an unmapped type', "/* @name one */\nselect '(1,2)'::circle as one;\n", /circle|unknown/],
-  ['a column that is not there', '/* @name one */\nselect nonsense from crm_connections;\n', /nonsense/],
+  ['a column that does not exist', '/* @name one */\nselect nonsense from crm_connections;\n', /nonsense/],
   ['a syntax error', '/* @name one */\nselect from where;\n', /syntax error/],
   ['no query at all', '-- Nothing.\n', /no query found/],
 ])('fails on %s', async (_, source, message) => {
