@@ -16,8 +16,9 @@ export interface ParsedQuery {
 /**
  * Queries that the server must plan on each call, so they are never sent as named statements (decision 16).
  *
- * Each looks for a few rows among those of one connection, and some connections have hundreds of times as
- * many as others. A generic plan may read all of them; a plan for the given values does not.
+ * Each looks for a few rows among those of one connection, or for as many as a limit allows. Some connections
+ * have hundreds of times as many rows as others. A generic plan may read all of them; a plan for the given
+ * values does not.
  */
 export const plannedOnEachCall: ReadonlySet<string> = new Set([
   'outboundChangeClaim',
