@@ -6,18 +6,18 @@ import type { PlanMode } from '../test/queries/explain.js';
 import { expectations } from '../test/queries/plan-expectations.js';
 import type { Role } from '../test/queries/plan-roles.js';
 
-/** What a query's plan was, and how much it did for each agency. */
+/** The plan of a query, and its work for each agency. */
 export interface Measurement {
   name: QueryName;
   role: Role;
   mode: PlanMode;
   indexes: string[];
   text: string;
-  /** Of the busy agency, of the one without failures, and of the average one. */
+  /** For the busy agency, the healthy one and the average one. */
   sizes: { returned: number; read: number; pages: number }[];
 }
 
-/** docs/plans.md. */
+/** The text of docs/plans.md. */
 export async function plansDocument(
   measurements: readonly Measurement[],
   size: Size,
@@ -38,17 +38,17 @@ export async function plansDocument(
   );
   const plans = measurements.map(
     ({ name, mode, text }) =>
-      `### ${name}\n\n${comments.get(name)}\n\n<details><summary>Its plan for ${mode === 'force_generic_plan' ? 'any values' : 'these values'}</summary>\n\n\`\`\`text\n${shortened(text)}\n\`\`\`\n\n</details>\n`,
+      `### ${name}\n\n${comments.get(name)}\n\n<details><summary>${mode === 'force_generic_plan' ? 'Generic plan' : 'Plan for the given values'}</summary>\n\n\`\`\`text\n${shortened(text)}\n\`\`\`\n\n</details>\n`,
   );
   return `# Query plans
 
-The plan of every query in [queries/](../queries/) on PostgreSQL ${version}, with ${count(size.events)} events in three months, ${count(size.mappings)} mappings, ${count(size.agencies)} organisations with a connection each, ${count(size.runs)} runs, ${count(size.failures)} failing records and ${count(size.changes)} changes to push. Written by \`npm run plans\`, which makes that data, and fails if a query reads a table from its beginning, goes through another index than is expected of it, or touches more pages than are stated here (\`test/queries/plan-expectations.ts\`). The suite holds the same expectations against a hundredth of the data.
+The plan of every query in [queries/](../queries/) on PostgreSQL ${version}, with ${count(size.events)} events in three months, ${count(size.mappings)} mappings, ${count(size.agencies)} organisations with a connection each, ${count(size.runs)} runs, ${count(size.failures)} failing records and ${count(size.changes)} changes to push. Written by \`npm run plans\`, which generates that data. It fails if a query scans a table sequentially, uses an unexpected index, or touches more pages than the limit stated here (\`test/queries/plan-expectations.ts\`). The test suite checks the same expectations on a hundredth of the data.
 
-The tenants are skewed: the **busy** agency has 30 % of the events and mappings and 20,000 failing records and changes; another, **healthy** one has 20 % and never failed; the rest is a long tail, from which an **average** one is taken. Numbers with strokes are of these three. Pages of a list are of 50 rows; batches are of 100 contacts, or of as many as the agency has.
+The tenants are skewed. The **busy** agency has 30 % of the events and mappings, and 20,000 failing records and changes. The **healthy** agency has 20 % and never failed. The rest is a long tail, represented by an **average** agency. Numbers separated by slashes are for these three. A page of a list has 50 rows; a batch has 100 contacts, or as many as the agency has.
 
-Each query ran as whoever runs it, under row-level security: the application as \`crm_app\` with its organisation set, the worker as \`crm_worker\`. Expected of the owner and of every role that may run it is the same. A query is planned as a named prepared statement is in the end, for any values; the few that are never prepared (\`src/statements/prepared-query.ts\`) for the values at hand. Each was rolled back.
+Each query ran under row-level security as the role that runs it in production: the application as \`crm_app\` with its organisation set, the worker as \`crm_worker\`. The expectations are the same for the owner and every role that may run the query. A query has the generic plan that a named prepared statement gets in the end; the few that are never prepared (\`dev/query-definition.ts\`) have a plan for the given values. Each query was rolled back.
 
-*Rows read* counts what scans of tables read, also in vain; *pages* of 8 kB those that the statement touched, cached or not, and \`at most\` how many it may. They do not grow with the tables: where they hang on more than the size of a page or a batch (a connection's work, all connections), the query's comment says so.
+*Rows read* counts all rows that table scans read, including those that they discarded. *Pages* counts the 8 kB pages that the statement touched, cached or not; *at most* is the limit. Neither grows with the tables. Where they depend on more than the size of a page or a batch (a connection's work, all connections), the query's comment says so.
 
 | query | run by | rows returned | rows read | pages | at most | indexes |
 |---|---|---:|---:|---:|---:|---|
@@ -56,12 +56,12 @@ ${summary.join('\n')}
 
 ## The plans
 
-Of the busy agency. A partition that is \`never executed\` was not looked into.
+The plans are those of the busy agency. A partition marked \`never executed\` was not read.
 
 ${plans.join('\n')}`;
 }
 
-/** What stands below the name of each query. */
+/** The comment below the name of each query. */
 async function queryComments(): Promise<Map<string, string>> {
   const comments = new Map<string, string>();
   for (const file of await readdir(projectPath('queries'))) {
@@ -73,7 +73,7 @@ async function queryComments(): Promise<Map<string, string>> {
   return comments;
 }
 
-/** Without the long lists of values that a plan for the values at hand has. */
+/** Without the long lists of values in a plan for the given values. */
 function shortened(plan: string): string {
   return plan.replace(/'\{[^}']{40,}\}'/g, "'{…}'").replace(/'\[?\{.{200,}?\}\]?'/g, "'{…}'");
 }

@@ -1,9 +1,9 @@
 /**
- * The plan of every query on 5 million events and a million mappings of skewed tenants: held against what
- * test/queries/plan-expectations.ts expects of it, for three agencies and whoever runs it, and written down.
+ * Plans every query on 5 million events and a million mappings of skewed tenants, for three agencies and every role
+ * that runs the query, and checks each plan against test/queries/plan-expectations.ts.
  *
- *   npm run plans              writes docs/plans.md; fails, naming the query, if a plan is not as expected
- *   npm run plans -- --small   the same on a hundredth of the data, and writes nothing
+ *   npm run plans              writes docs/plans.md; fails and names the query if a plan is not as expected
+ *   npm run plans -- --small   does the same on a hundredth of the data, and writes nothing
  */
 import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
@@ -51,7 +51,7 @@ try {
   await withClient(server.url, async (client) => {
     await createHostTables(client);
     await migrate(client);
-    // What the foreign keys of this data point at is there; checking it row by row takes most of the time.
+    // The foreign keys of this data are valid, and checking them row by row takes most of the time.
     await client.query("set session_replication_role = 'replica'");
     const nobody = '00000000-0000-4000-8000-000000000000';
     const owner = { organisationId: nobody, connectionId: nobody, provider: 'reapit' } as const;
@@ -69,7 +69,7 @@ try {
   await server.stop();
 }
 
-/** Each query with each agency. Says what is wrong with a plan, and lets the program fail then. */
+/** Measures each query for each agency. Prints what is wrong with a plan, and makes the program fail. */
 async function measureAll(client: pg.ClientBase): Promise<Measurement[]> {
   const tenants = [];
   for (const number of [busyAgency, healthyAgency, averageAgency]) {
@@ -84,7 +84,7 @@ async function measureAll(client: pg.ClientBase): Promise<Measurement[]> {
       for (const role of rolesOf(name)) {
         for (const mode of modesOf(name)) {
           const run = { name, params: call(name), mode, role, tenant };
-          // The first time reads the catalog, too.
+          // The first execution also reads the catalog.
           const text = await explainAsText(client, run);
           const plan = await explain(client, run);
           for (const problem of await problemsOf(client, name, plan, size)) {

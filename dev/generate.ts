@@ -1,11 +1,12 @@
 /**
- * Writes src/generated from queries/, by pgtyped against a freshly migrated PostgreSQL.
+ * Generates src/generated from queries/: pgtyped types the queries on a freshly migrated PostgreSQL, and the
+ * rest of each query is written in its final form.
  *
  *   npm run generate           writes the files
  *   npm run check:generated    changes nothing, and fails if they are stale
  *
- * pgtyped exits 0 on queries it cannot read or type and leaves old output in place, so it writes
- * into an empty folder here, and nothing counts but what it wrote and what it said.
+ * pgtyped exits 0 on queries that it cannot read or type, and leaves old output in place. So here it writes
+ * into an empty folder, and its output and messages are checked.
  */
 import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -15,6 +16,7 @@ import { promisify } from 'node:util';
 import { keepFresh } from './committed-folder.js';
 import { createHostTables, migrate, projectPath, withClient } from './database.js';
 import { startEmbeddedPostgres } from './embedded-postgres.js';
+import { definitionSource, type ParsedQuery, queryDefinition } from './query-definition.js';
 
 const run = promisify(execFile);
 
@@ -48,7 +50,7 @@ export async function generate(queriesFolder: string, databaseUrl: string): Prom
       const source = await readFile(join(queriesFolder, name), 'utf8');
       const output = await readFile(join(folder, name.replace(/\.sql$/, '.ts')), 'utf8').catch(() => '');
       problems.push(...flaws(name, source, output));
-      files.set(name.replace(/\.sql$/, '.ts'), onOurRuntime(output));
+      files.set(name.replace(/\.sql$/, '.ts'), withOurRuntime(output));
     }
     if (problems.length > 0)
       throw new Error(`pgtyped could not type every query:\n  ${problems.join('\n  ')}`);
@@ -58,13 +60,13 @@ export async function generate(queriesFolder: string, databaseUrl: string): Prom
   }
 }
 
-/** What pgtyped said beyond its usual progress. */
+/** The lines of pgtyped's output that are not its usual progress. */
 function complaints(output: string): string[] {
   const progress = /^(Using a pool of \d+ threads\.|Processing .*|Saved \d+ query types from .*|)$/;
   return output.split('\n').filter((line) => !progress.test(line));
 }
 
-/** Queries that are missing from the output, and types in it that say nothing. */
+/** Queries that are missing from the output, and types in it that are too vague. */
 function flaws(name: string, source: string, output: string): string[] {
   const queries = [...source.matchAll(/@name\s+(\w+)/g)].map(([, query]) => query as string);
   const missing = queries.filter((query) => !output.includes(`export const ${query} = new PreparedQuery<`));
@@ -78,21 +80,29 @@ function flaws(name: string, source: string, output: string): string[] {
 }
 
 /**
- * pgtyped's runtime is replaced by our own small one, which also wants to know each query's name; and what
- * it writes for its own use by what the subpath `./queries` shows to others.
+ * Replaces pgtyped's runtime with our own, which takes a query in its final form, and pgtyped's internal
+ * types and comments with what users of the subpath `./queries` should see.
  */
-function onOurRuntime(output: string): string {
+function withOurRuntime(output: string): string {
+  const parsed = new Map<string, ParsedQuery>();
+  for (const [, name = '', query = ''] of output.matchAll(/^const (\w+)IR: any = (.*);$/gm)) {
+    parsed.set(name, JSON.parse(query));
+  }
   return withReadableComments(withoutAliases(output))
     .replace(
       /import \{ PreparedQuery \} from '@pgtyped\/runtime';/,
       "import { PreparedQuery } from '../statements/prepared-query.js';",
     )
     .replace(/from '[^']*src\/types\.js'/, "from '../types.js'")
-    .replace(/^const (\w+)IR: any = /gm, 'const $1IR = ')
-    .replace(/(new PreparedQuery<[^>]*>)\((\w+)IR\)/g, "$1('$2', $2IR)");
+    .replace(/^const \w+IR: any = .*;\n\n/gm, '')
+    .replace(
+      /(new PreparedQuery<[^>]*>)\((\w+)IR\)/g,
+      (_, creation: string, name: string) =>
+        `${creation}(${definitionSource(queryDefinition(name, parsed.get(name) as ParsedQuery))})`,
+    );
 }
 
-/** Each file has the same short names for the same types: spelled out, no two files export one name. */
+/** Inlines pgtyped's type aliases. Each file defines the same ones, so two files would export one name. */
 function withoutAliases(output: string): string {
   let text = output.replace(/^export type Json = .*;$/m, "import type { Json } from '../types.js';");
   const isAlias = /^export type (\w+)(?<!Params|Result) = \(?(.*?)\)?(\[\])?;\n\n/m;
@@ -104,17 +114,17 @@ function withoutAliases(output: string): string {
   return text.replace(/^\/\*\* '\w+' query type \*\/\nexport interface \w+ \{[^}]*\}\n\n/gm, '');
 }
 
-/** The words of a query's own comment first, as documentation; then its statement. */
+/** Turns a query's own comment into its documentation, followed by its statement. */
 function withReadableComments(output: string): string {
   const lowered = (name: string) => name.replace(/^./, (letter) => letter.toLowerCase());
   return output
     .replace(
       /^\/\*\* '(\w+)' parameters type \*\/$/gm,
-      (_, name) => `/** What {@link ${lowered(name)}} takes. */`,
+      (_, name) => `/** The parameters of {@link ${lowered(name)}}. */`,
     )
     .replace(/^\/\*\* '(\w+)' return type \*\/$/gm, (_, name) => `/** A row of {@link ${lowered(name)}}. */`)
     .replace(
-      /^ \* Query generated from SQL:\n \* ```\n((?: \* -- .*\n)*)/gm,
+      /^ \* Query generated from SQL:\n \* ```\n((?: \* -- .*\n)*)(?: \*\s*\n)?/gm,
       (_, comment: string) => `${comment.replaceAll(' * -- ', ' * ')} *\n * @remarks\n * \`\`\`sql\n`,
     );
 }

@@ -1,11 +1,11 @@
 /* @name contactExternalIdLink */
--- Links contacts to external ids, one array element each, and refreshes lastSeenAt, if it is a day old,
--- where the link was there. One row per element: `position` counts from 1; `outcome` is `linked`, `already_linked`,
--- `external_id_taken` (by `linkedContactId`), `contact_taken` (the contact has `linkedExternalId`, a
--- `linkedEntityType`, at that provider), `wrong_tenant` (the organisation has no such contact: then no element
--- is linked), or `retry` when a change of this very moment decides it and only the next statement can
--- see which. By the primary key, contact_external_ids_contact_id_provider_key and the host's key of
--- contacts; locks the mappings in key order and the contacts FOR KEY SHARE.
+-- Links contacts to external ids, one array element each. Refreshes lastSeenAt of an existing link if it
+-- is at least a day old. Returns one row per element: `position`, counted from 1, and `outcome`: `linked`,
+-- `already_linked`, `external_id_taken` (by `linkedContactId`), `contact_taken` (the contact has
+-- `linkedExternalId`, a `linkedEntityType`, at that provider), `wrong_tenant` (the organisation has no
+-- such contact; then nothing is linked), or `retry` (a concurrent change decides, and only the next
+-- statement can see it). Uses the primary key, contact_external_ids_contact_id_provider_key and the host's
+-- key of contacts. Locks the mappings in key order and the contacts FOR KEY SHARE.
 with wanted as (
   select
     link.position,
@@ -25,7 +25,7 @@ with wanted as (
     from contacts
     where organisation_id = :organisationId!::uuid
       and id = link.contact_id
-    -- Keeps the planner from reading all contacts of the organisation.
+    -- Keeps the planner from reading every contact of the organisation.
     limit 1
   ) as contacts on true
 ),
@@ -117,14 +117,14 @@ left join contact_external_ids as other
   on other.organisation_id = :organisationId!::uuid
   and other.provider = wanted.provider
   and other.contact_id = wanted.contact_id
-  -- Seen here but not locked above, the wanted mapping itself has just been taken away.
+  -- If the wanted mapping is visible here but was not locked above, it was deleted in between.
   and (other.entity_type, other.external_id) <> (wanted.entity_type, wanted.external_id)
 order by wanted.position;
 
 /* @name contactExternalIdListByContacts */
--- All external ids of some contacts, by contact and provider. At most one row for each contact and
--- provider, by contact_external_ids_contact_id_provider_key («is true» keeps the planner from the primary key,
--- through which it would read all mappings of the organisation).
+-- Lists the external ids of the given contacts, by contact and provider. Returns at most one row per
+-- contact and provider. Uses contact_external_ids_contact_id_provider_key. «is true» keeps the planner
+-- from the primary key, through which it would read every mapping of the organisation.
 select
   contact_id as "contactId",
   provider,
@@ -140,13 +140,13 @@ order by
   provider;
 
 /* @name contactExternalIdRepoint */
--- Moves external ids from one contact to another, one array element each, all or none; a swap is two
--- elements. One row per element: `position` counts from 1; `outcome` is `moved` for all, or else for
--- none: `mapping_changed` (the id is not mapped to the contact it should move from), `contact_taken`
--- (its new contact would have two ids at that provider), `wrong_tenant` (the organisation has no such
--- contact) or `held` (nothing is wrong with this one). By the primary key,
--- contact_external_ids_contact_id_provider_key and the host's key of contacts; locks the mappings in
--- key order and the contacts FOR KEY SHARE.
+-- Moves external ids from one contact to another, one array element each, all or nothing. A swap is two
+-- elements. Returns one row per element: `position`, counted from 1, and `outcome`. If all are `moved`,
+-- they were moved. Otherwise nothing was, and `outcome` says why: `mapping_changed` (the id is not mapped
+-- to the contact from which it should move), `contact_taken` (the new contact would have two ids at that
+-- provider), `wrong_tenant` (the organisation has no such contact) or `held` (nothing is wrong with this
+-- element). Uses the primary key, contact_external_ids_contact_id_provider_key and the host's key of
+-- contacts. Locks the mappings in key order and the contacts FOR KEY SHARE.
 with wanted as (
   select
     move.position,
@@ -169,7 +169,7 @@ with wanted as (
     from contacts
     where organisation_id = :organisationId!::uuid
       and id = move.to_contact_id
-    -- Keeps the planner from reading all contacts of the organisation.
+    -- Keeps the planner from reading every contact of the organisation.
     limit 1
   ) as contacts on true
 ),
@@ -203,7 +203,7 @@ decided as (
   from wanted
   left join held
     on held.position = wanted.position
-  -- Who has an id at that provider already, and does not give it away in this very batch.
+  -- A contact that already has an id at that provider, and does not lose it in this batch.
   left join contact_external_ids as occupant
     on occupant.organisation_id = :organisationId!::uuid
     and occupant.provider = wanted.provider
@@ -215,8 +215,8 @@ decided as (
         and leaving.contact_id = occupant.contact_id
     )
 ),
--- Deleted and inserted anew, not updated: a unique index is checked row by row, so that an update
--- would stumble over the first half of a swap.
+-- Deleted and inserted again instead of updated: a unique index is checked row by row, so an update
+-- would fail on the first half of a swap.
 removed as (
   delete from contact_external_ids as mapping
   using wanted
@@ -242,7 +242,7 @@ moved as (
     external_id,
     to_contact_id
   from wanted
-  -- Counting what was removed makes sure that all of it is, before the first row goes in.
+  -- The count forces all deletions before the first insertion.
   where (select count(*) from removed) > 0
 )
 select
@@ -255,8 +255,8 @@ from decided
 order by position;
 
 /* @name contactExternalIdResolve */
--- Which contacts some external ids of one provider and entity type mean. At most one row for each
--- id, none for an unknown one; by the primary key.
+-- Finds the contacts of external ids of one provider and entity type. Returns at most one row per id, and
+-- none for an unknown id. Uses the primary key.
 select
   external_id as "externalId",
   contact_id as "contactId"
@@ -267,8 +267,8 @@ where organisation_id = :organisationId!::uuid
   and external_id = any(:externalIds!::text[]);
 
 /* @name contactExternalIdUnlink */
--- Unlinks contacts from external ids, one array element each. One row for each link that was there
--- and is gone: its `position`, counted from 1. By the primary key; locks the mappings in key order.
+-- Unlinks contacts from external ids, one array element each. Returns one row per removed link: its
+-- `position`, counted from 1. Uses the primary key. Locks the mappings in key order.
 with unwanted as (
   select
     position,

@@ -1,7 +1,7 @@
 /* @name credentialsCountByKey */
--- How many connections each key protects, over all organisations. One row for each key that is in
--- use; reads crm_connections_credentials_key_id_idx as a whole, and the table besides where it was not
--- vacuumed lately. Rows of transactions that are still open are not counted.
+-- Counts the connections that each key protects, across all organisations. Returns one row per key in use.
+-- Does not count rows of open transactions. Reads all of crm_connections_credentials_key_id_idx, and parts
+-- of the table that were not vacuumed lately.
 select
   credentials_key_id as "keyId!",
   count(*)::integer as "connections!"
@@ -11,10 +11,10 @@ group by credentials_key_id
 order by credentials_key_id;
 
 /* @name credentialsListByKey */
--- The connections that one key protects, over all organisations, a page at a time: the work list of a
--- key rotation. At most `limit` rows, by crm_connections_credentials_key_id_idx where the key protects
--- few and else along the primary key, so that all pages together read the table about once; for that
--- the planner has to know the key: analyze the table first.
+-- Lists the connections that one key protects, across all organisations, a page at a time: the work list
+-- of a key rotation. Returns at most `limit` rows. Uses crm_connections_credentials_key_id_idx if the key
+-- protects few connections, and otherwise the primary key, so that all pages together read the table about
+-- once. The planner needs statistics on the key to choose: analyze the table first.
 select
   organisation_id as "organisationId",
   id as "connectionId",
@@ -30,10 +30,10 @@ order by
 limit :limit!::integer;
 
 /* @name credentialsReplace */
--- Replaces the credentials of a live connection, if they are still those of a version. One row, or
--- none if the organisation has no such connection: `outcome` says what happened (`replaced`,
--- `superseded`, `disconnected` or `other_provider`), `credentialsVersion` what the version is now. By
--- primary key; locks the row for the transaction. At READ COMMITTED: above it, a loser gets 40001.
+-- Replaces the credentials of a live connection if they are still of the given version. Returns one row,
+-- or none if the organisation has no such connection: `outcome` (`replaced`, `superseded`, `disconnected`
+-- or `other_provider`) and `credentialsVersion`, the version now. Uses the primary key. Locks the row for
+-- the transaction. Needs READ COMMITTED: at a higher level, the loser of a race fails with 40001.
 with connection as (
   select
     organisation_id,
@@ -71,11 +71,11 @@ select
 from connection;
 
 /* @name credentialsRewrap */
--- Puts the same credentials of many connections under another key. Returns the connections that were
--- changed: those whose credentials are still what was read, by version and key, and whose row nobody
--- else has locked. The version stays: it counts changes of what is inside, and a worker that is just
--- refreshing a token must not lose. By primary key; locks the rows for the transaction. No connection
--- twice. At READ COMMITTED: above it, a row that was changed meanwhile fails the batch with 40001.
+-- Stores the same credentials of many connections, encrypted for another key. Returns the changed
+-- connections: those whose credentials still have the version and key that were read, and whose row is not
+-- locked. The version does not change: it counts changes of the content, and a worker that is refreshing a
+-- token must not lose. Uses the primary key. Locks the rows for the transaction. Pass each connection
+-- once. Needs READ COMMITTED: at a higher level, a concurrent change fails the batch with 40001.
 with given as (
   select
     organisation_id,

@@ -1,8 +1,7 @@
 /* @name connectionAdvanceLastSyncedAt */
--- Moves the cursor of a live connection forwards, never backwards. One row, or none if the
--- organisation has no such connection: `outcome` says what happened (`advanced`, `moved_backwards`
--- or `disconnected`), `lastSyncedAt` where the cursor stands now. Locks the row for the transaction;
--- by primary key.
+-- Moves the cursor of a live connection forwards, never backwards. Returns one row, or none if the
+-- organisation has no such connection: `outcome` (`advanced`, `moved_backwards` or `disconnected`) and
+-- `lastSyncedAt`, the cursor now. Uses the primary key. Locks the row for the transaction.
 with connection as (
   select
     organisation_id,
@@ -34,8 +33,9 @@ select
 from connection;
 
 /* @name connectionConnect */
--- Connects a CRM: one new, active connection. Violates
--- crm_connections_organisation_id_provider_live_key if the organisation has a live one already.
+-- Connects a CRM: inserts a new, active connection. Returns one row: connectedAt. Violates
+-- crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
+-- the CRM.
 insert into crm_connections (
   organisation_id,
   id,
@@ -53,10 +53,10 @@ values (
 returning connected_at as "connectedAt";
 
 /* @name connectionDisconnect */
--- Ends a live connection, closes its open run and wipes its credentials; the row stays as history, with
--- the given reason or else the one it had. One row, or none if the organisation has no such live
--- connection. By primary keys; locks the connection for the transaction, then the run. (A run that is
--- opened at the same moment stays, holds nothing, and is swept.)
+-- Ends a live connection, closes its open run and wipes its credentials. The row stays as history, with
+-- the given reason or otherwise the previous one. Returns one row, or none if the organisation has no such
+-- live connection. Uses primary keys. Locks the connection for the transaction, then the run. A run that
+-- opens at the same moment stays open but holds no lease, and is swept later.
 with ended as (
   update crm_connections
   set
@@ -90,10 +90,11 @@ select disconnected_at as "disconnectedAt!"
 from ended;
 
 /* @name connectionDropWork */
--- Drops what a disconnected connection still had to try again and to push. One row: how much. A statement
--- of its own after connectionDisconnect, because that one does not see what was committed while it waited.
--- By crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx; locks the rows, the changes
--- in the order in which the host writes them («is true» keeps the planner from reading all of them for each).
+-- Deletes the failures and outbound changes of a disconnected connection. Returns one row with their
+-- numbers. This is a separate statement because connectionDisconnect does not see what was committed while
+-- it waited. Uses crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx. Locks the rows,
+-- and the changes in the order in which the host writes them. «is true» keeps the planner from reading all
+-- changes for each one.
 with ended as (
   select
     organisation_id,
@@ -133,7 +134,7 @@ select
 from ended;
 
 /* @name connectionGet */
--- One connection, live or disconnected. At most one row, by primary key.
+-- Returns one connection, live or disconnected: at most one row. Uses the primary key.
 select
   organisation_id as "organisationId",
   id as "connectionId",
@@ -152,7 +153,7 @@ where organisation_id = :organisationId!::uuid
   and id = :connectionId!::uuid;
 
 /* @name connectionGetCredentials */
--- The encrypted credentials of a live connection, for the sync worker alone. At most one row, by
+-- Returns the encrypted credentials of a live connection: at most one row. Only for sync workers. Uses the
 -- primary key.
 select
   provider,
@@ -166,7 +167,7 @@ where organisation_id = :organisationId!::uuid
   and status <> 'disconnected';
 
 /* @name connectionGetLive */
--- The live connection of an organisation to one CRM. At most one row, by
+-- Returns the live connection of an organisation to one CRM: at most one row. Uses
 -- crm_connections_organisation_id_provider_live_key.
 select
   organisation_id as "organisationId",
@@ -187,14 +188,14 @@ where organisation_id = :organisationId!::uuid
   and status <> 'disconnected';
 
 /* @name connectionListWithHealth */
--- Every connection an organisation has or had, live ones first, then by provider and newest first,
--- with its health: how its syncs have gone, what is running, what waits and what fails now, each counted
--- up to 1,000; and what the log says: the last event, the last failure, and the failures since a time, counted
--- up to 1,000. A handful of rows by the primary key; for each, the log's primary key and
--- crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from the primary key
--- where only failures are wanted, and from all open runs where only one is), crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key,
--- crm_sync_failures_next_attempt_at_idx, crm_sync_failures_gave_up_at_idx and
--- crm_outbound_changes_next_attempt_at_idx.
+-- Lists every connection that an organisation has or had, live ones first, then by provider and newest
+-- first, with its health: the state of its syncs, its open run, and its waiting and failing work, each
+-- counted up to 1,000; from the log, the last event, the last failure, and the failures since a time,
+-- counted up to 1,000. Returns a handful of rows. Uses the primary key. Per connection it uses the primary
+-- key of the log and crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from
+-- the primary key where only failures are wanted, and from all open runs where only one is),
+-- crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
+-- crm_sync_failures_gave_up_at_idx and crm_outbound_changes_next_attempt_at_idx.
 select
   connection.organisation_id as "organisationId",
   connection.id as "connectionId",
@@ -324,8 +325,8 @@ order by
   connection.id;
 
 /* @name connectionListTotals */
--- How the live connections of all organisations fare: a row per CRM and status. For monitoring; reads each
--- connection once.
+-- Summarises the live connections of all organisations: one row per CRM and status. For monitoring. Reads
+-- every connection once.
 select
   provider,
   status,
@@ -345,11 +346,11 @@ order by
   status;
 
 /* @name connectionRequestSync */
--- Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.
--- During a run it is remembered, and is another sync after it: the claim passes over what is running.
--- Returns those for which something changed: a storm of requests is one write, and one sync. Fails with
--- CRM05 if the user does not see the organisation. By primary key; locks the rows for the transaction, in
--- the order of their keys.
+-- Requests a sync of live connections as soon as the CRM may be asked again, or at once if urgent. A
+-- request during a run is kept and leads to another sync after it, because claims skip connections with an
+-- open run. Returns the connections that changed: many requests make one write and one sync. Fails with
+-- CRM05 if row-level security hides the organisation. Uses the primary key. Locks the rows for the
+-- transaction, in key order.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -358,7 +359,7 @@ wanted as (
     connection.id,
     connection.next_sync_at,
     connection.sync_requested_at,
-    -- Null does not count.
+    -- greatest ignores null.
     greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at
   from crm_connections as connection
   cross join clock
@@ -382,9 +383,9 @@ where crm_check_organisation(:organisationId!::uuid)
 returning crm_connections.id as "connectionId";
 
 /* @name connectionResetLastSyncedAt */
--- Forgets the cursor of a live connection and those of its inbound streams, so that the next sync is a full
--- one. One row, or none if the organisation has no such live connection. By primary keys; locks the
--- connection for the transaction, then the cursors.
+-- Clears the cursor of a live connection and those of its inbound streams, so that the next sync is a full
+-- one. Returns one row, or none if the organisation has no such live connection. Uses primary keys. Locks
+-- the connection for the transaction, then the cursors.
 with forgotten as (
   update crm_connections
   set last_synced_at = null
@@ -413,12 +414,12 @@ select id as "connectionId"
 from forgotten;
 
 /* @name connectionSetStatus */
--- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if
--- its credentials are still those of that version. One row, or none if the organisation has no such
--- connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt
--- moves only when the status does. An active connection has no failures in a row. Writes nothing where
--- nothing changes. By primary key; locks the row
--- for the transaction. At READ COMMITTED: above it, a change meanwhile is 40001.
+-- Sets a live connection to active (without a reason) or error (with one). If credentialsVersion is given,
+-- only if its credentials are still of that version. Returns one row, or none if the organisation has no
+-- such connection: `outcome` (`set`, `superseded` or `disconnected`) and statusChangedAt, which only
+-- changes with the status. Activating a connection clears its count of failed syncs. Writes nothing if
+-- nothing changes. Uses the primary key. Locks the row for the transaction. Needs READ COMMITTED: at a
+-- higher level, a concurrent change fails with 40001.
 with connection as (
   select
     organisation_id,
@@ -442,7 +443,7 @@ changed as (
       when connection.status = :status!::text then connection.status_changed_at
       else now()
     end,
-    -- Mended, so that the next failure is the first one.
+    -- Once active, the next failure is the first.
     failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,
     first_failed_at = case when :status!::text <> 'active' then first_failed_at end,
     not_before_at = case when :status!::text <> 'active' then not_before_at end
@@ -467,13 +468,13 @@ select
 from connection;
 
 /* @name connectionSetSyncInterval */
--- Says how often a live connection is synced. A shorter interval counts from now on, also for the sync
--- that is waiting, though not while the CRM is left alone. One row, or none if the organisation has no
--- such live connection. By primary key; locks the row for the transaction.
+-- Sets the sync interval of a live connection. A shorter interval counts from now, also for the next due
+-- sync, but not before the CRM may be asked again. Returns one row, or none if the organisation has no
+-- such live connection. Uses the primary key. Locks the row for the transaction.
 update crm_connections
 set
   sync_interval_seconds = :syncIntervalSeconds!::integer,
-  -- Null does not count.
+  -- greatest ignores null.
   next_sync_at = least(
     next_sync_at,
     greatest(crm_now() + make_interval(secs => :syncIntervalSeconds!::integer), not_before_at)
@@ -484,9 +485,9 @@ where organisation_id = :organisationId!::uuid
 returning next_sync_at as "nextSyncAt";
 
 /* @name connectionTotalWork */
--- What goes on and what waits, over all organisations, each counted up to 10,000. One row, for monitoring;
--- by crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and
--- crm_sync_failures_gave_up_at_idx; of the changes it reads that many rows as they come.
+-- Counts the work in progress and the work waiting across all organisations, each up to 10,000. Returns
+-- one row. For monitoring. Uses crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and
+-- crm_sync_failures_gave_up_at_idx. Of the outbound changes it reads up to 10,000 rows in table order.
 select
   (
     select count(*)::integer

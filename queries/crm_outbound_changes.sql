@@ -1,11 +1,11 @@
 /* @name outboundChangeAnnounce */
--- Asks for a sync of the connections for which the host has recorded changes, as a webhook does
--- (connectionRequestSync), over all organisations, at most `limit` connections; drops changes that came
--- while their connection was disconnected. One row: how many changes it went through, at most 100 of a
--- connection, so that many of one do not keep the others waiting; connections and changes that somebody
--- has locked are left for the next time. By crm_outbound_changes_connection_id_new_idx, then by primary
--- keys («is true» keeps the planner from reading all changes of a connection for each); locks the
--- connections for the transaction, then the changes, and waits for neither. At READ COMMITTED.
+-- Requests a sync of the connections with new outbound changes, as a webhook does with
+-- connectionRequestSync, across all organisations, for at most `limit` connections. Drops changes that
+-- were recorded while their connection was disconnected. Returns one row: the number of processed changes,
+-- at most 100 per connection, so that one with many does not delay the others. Skips locked connections
+-- and changes: a later call processes them. Uses crm_outbound_changes_connection_id_new_idx, then primary
+-- keys («is true» keeps the planner from reading all changes of a connection for each one). Locks the
+-- connections for the transaction, then the changes, and waits for neither. Needs READ COMMITTED.
 with recursive clock as materialized (
   select crm_now() as at
 ),
@@ -44,7 +44,7 @@ connection as (
     found.organisation_id,
     found.id,
     found.status <> 'disconnected' as is_live,
-    -- Null does not count.
+    -- greatest ignores null.
     greatest(clock.at, found.not_before_at) as wanted_at
   from (
     select
@@ -118,12 +118,11 @@ select count(*)::integer as "announced!"
 from fresh;
 
 /* @name outboundChangeClaim */
--- Claims the contacts that are to be pushed to a connection's CRM, those waiting longest first, for the
--- worker that holds its run: the claim itself puts off the next attempt, so that a contact over which
--- workers die does not hold up the others. At most `limit` rows; one row of nulls if there is nothing to
--- claim; none if the run is lost. By crm_outbound_changes_next_attempt_at_idx; locks the connection for
--- the transaction, then the run and the changes, of which it passes over those that somebody has locked:
--- they are changing. At READ COMMITTED.
+-- Claims contacts to push to a connection's CRM, longest waiting first, for the worker that holds its run.
+-- The claim itself postpones the next attempt, so a contact that crashes its workers does not block the
+-- others. Returns at most `limit` rows, one row of nulls if there is nothing to claim, and none if the
+-- lease is lost. Uses crm_outbound_changes_next_attempt_at_idx. Locks the connection for the transaction,
+-- then the run and the changes. Skips locked changes: they are being changed. Needs READ COMMITTED.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -185,9 +184,9 @@ from run
 left join claimed on true;
 
 /* @name outboundChangeListWaiting */
--- Which of some contacts are still to be pushed to a connection's CRM: those that wait, and those whose
--- push failed and is tried again. Fails with CRM05 if the user does not see the organisation. By primary
--- keys («is true» and the limits keep the planner from reading all that waits).
+-- Lists which of the given contacts are not pushed yet to a connection's CRM: those that wait, and those
+-- whose push failed and will be retried. Fails with CRM05 if row-level security hides the organisation.
+-- Uses primary keys («is true» and the limits keep the planner from reading everything that waits).
 select wanted.contact_id as "contactId!"
 from unnest(:contactIds!::uuid[]) as wanted (contact_id)
 cross join lateral (
@@ -215,12 +214,13 @@ cross join lateral (
 where crm_check_organisation(:organisationId!::uuid);
 
 /* @name outboundChangeRecord */
--- Notes that contacts of an organisation changed: each is to be pushed to every live connection but the
--- one the change came from, once, however often it changes before that. For the transaction that changes
--- the contacts. Returns what is noted. Violates crm_outbound_changes_contact_id_fkey if the organisation
--- has no such contact; fails with CRM05 if the user does not see the organisation. By an index of crm_connections that begins with the organisation, then by primary
--- key; locks the rows it writes, in the order of their keys, and their connections and contacts FOR KEY
--- SHARE, which lets everything but a deletion go on.
+-- Records that contacts of an organisation changed. Each will be pushed once to every live connection
+-- except the one that the change came from, however often it changes before that. Run it in the
+-- transaction that changes the contacts. Returns the recorded changes. Violates
+-- crm_outbound_changes_contact_id_fkey if the organisation has no such contact. Fails with CRM05 if
+-- row-level security hides the organisation. Uses an index of crm_connections that begins with the
+-- organisation, then the primary key. Locks the rows that it writes, in key order, and their connections
+-- and contacts FOR KEY SHARE, which only blocks their deletion.
 insert into crm_outbound_changes as change (
   organisation_id,
   contact_id,

@@ -1,5 +1,5 @@
 /* @name syncCursorList */
--- Where the streams of a connection stand: one row per stream, by primary key.
+-- Lists the cursors of a connection's streams: one row per stream. Uses the primary key.
 select
   direction,
   entity_type as "entityType",
@@ -17,9 +17,9 @@ order by
   entity_type;
 
 /* @name syncCursorReset */
--- Lets one stream of a live connection begin again, and with an inbound one the connection's own cursor.
--- One row, or none if there is no such stream. By primary keys; locks the connection for the transaction,
--- then the cursor.
+-- Resets the cursor of one stream of a live connection; for an inbound stream, also clears the
+-- connection's own cursor. Returns one row, or none if there is no such stream. Uses primary keys. Locks
+-- the connection for the transaction, then the cursor.
 with connection as (
   select
     organisation_id,
@@ -61,9 +61,9 @@ select version
 from reset;
 
 /* @name syncCursorForget */
--- Removes the cursor of a stream that is not synced any more, so that it holds up the connection's own
--- cursor no longer. One row, or none if there is no such stream. By primary key; locks the connection for
--- the transaction, then the cursor.
+-- Removes the cursor of a stream that is no longer synced, so that it no longer holds back the
+-- connection's own cursor. Returns one row, or none if there is no such stream. Uses the primary key.
+-- Locks the connection for the transaction, then the cursor.
 with connection as (
   select
     organisation_id,

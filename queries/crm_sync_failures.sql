@@ -1,9 +1,9 @@
 /* @name syncFailureClaim */
--- Claims the failing records of a connection that are to be tried again, those due longest first, for the
--- worker that holds its run: the claim itself puts off the next attempt, so that a record over which
--- workers die does not hold up the others. At most `limit` rows; one row of nulls if there is nothing to
--- claim; none if the run is lost. By crm_sync_failures_next_attempt_at_idx; locks the connection for the
--- transaction, then the run and the failures. At READ COMMITTED.
+-- Claims failing records of a connection that are due for a retry, longest due first, for the worker that
+-- holds its run. The claim itself postpones the next attempt, so a record that crashes its workers does
+-- not block the others. Returns at most `limit` rows, one row of nulls if there is nothing to claim, and
+-- none if the lease is lost. Uses crm_sync_failures_next_attempt_at_idx. Locks the connection for the
+-- transaction, then the run and the failures. Needs READ COMMITTED.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -71,8 +71,8 @@ from run
 left join claimed on true;
 
 /* @name syncFailureCountByKind */
--- How many records of a connection fail, by the kind of their error, most first; each kind is counted up
--- to 1,000. At most ten rows; by crm_sync_failures_kind_idx.
+-- Counts the failing records of a connection by the kind of their error, most frequent first, each kind up
+-- to 1,000. Returns at most ten rows. Uses crm_sync_failures_kind_idx.
 select
   wanted.kind as "kind!",
   failures.count as "count!",
@@ -97,8 +97,9 @@ order by
   wanted.kind;
 
 /* @name syncFailureList */
--- The records of a connection that fail, of some kinds of error, newest failure first, a page at a time.
--- At most `limit` rows; by crm_sync_failures_kind_idx, a page of each kind at most.
+-- Lists the failing records of a connection with the given kinds of error, newest failure first, a page at
+-- a time. Returns at most `limit` rows. Uses crm_sync_failures_kind_idx, and reads at most a page per
+-- kind.
 select
   failure.id,
   failure.direction,
@@ -117,7 +118,7 @@ cross join lateral (
   where failure.organisation_id = :organisationId!::uuid
     and failure.connection_id = :connectionId!::uuid
     and failure.kind = wanted.kind
-    -- Not coalesce: row-level security would keep such a comparison from the index.
+    -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
     and failure.last_failed_at <= least(:beforeLastFailedAt::timestamptz, 'infinity')
     and (failure.last_failed_at, failure.id) < (
       least(:beforeLastFailedAt::timestamptz, 'infinity'),
@@ -134,10 +135,10 @@ order by
 limit :limit!::integer;
 
 /* @name syncFailureReplay */
--- Lets failing records of a live connection be tried again from now on, given-up ones among them, as if
--- they had not failed before: those of some kinds whose last failure was in a window, oldest first, at
--- most `limit`; those that are due already are left as they are. One row: how many. By
--- crm_sync_failures_kind_idx; locks the connection for the transaction, then the failures.
+-- Makes failing records of a live connection due for a retry now, as if they had never failed, including
+-- those that sync has given up on: records of the given kinds whose last failure was in a window, oldest
+-- first, at most `limit`. Skips records that are already due. Returns one row with their number. Uses
+-- crm_sync_failures_kind_idx. Locks the connection for the transaction, then the failures.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -186,7 +187,7 @@ replayed as (
   returning failure.id
 ),
 requested as (
-  -- As connectionRequestSync does for a person.
+  -- As connectionRequestSync does for an urgent request.
   update crm_connections
   set
     sync_requested_at = coalesce(sync_requested_at, clock.at),

@@ -1,7 +1,8 @@
 /* @name syncLogCountErrorsByKind */
--- How often a connection failed since a time, by the error's kind, most frequent first. At most ten
--- rows, one for each kind; by crm_sync_log_status_connection_id_idx, reading the failures of that
--- time. «is true» keeps the planner from the primary key, which would read the successes, too.
+-- Counts the failed events of a connection since a time by the kind of error, most frequent first. Returns
+-- at most ten rows, one per kind. Uses crm_sync_log_status_connection_id_idx, and reads the failures of
+-- that time. «is true» keeps the planner from the primary key, through which it would also read the
+-- successes.
 select
   error ->> 'kind' as "kind!",
   count(*)::integer as "count!",
@@ -17,8 +18,8 @@ order by
   error ->> 'kind';
 
 /* @name syncLogListByConnection */
--- The timeline of a connection, newest first: the page of at most `limit` events before the given
--- one. By the primary key, read backwards.
+-- Lists the events of a connection, newest first: the page of at most `limit` events before the given one.
+-- Uses the primary key, read backwards.
 select
   organisation_id as "organisationId",
   connection_id as "connectionId",
@@ -33,7 +34,7 @@ select
 from crm_sync_log
 where organisation_id = :organisationId!::uuid
   and connection_id = :connectionId!::uuid
-  -- Not coalesce: row-level security would keep such a comparison from the index.
+  -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
   and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
   and (occurred_at, id) < (
     least(:beforeOccurredAt::timestamptz, 'infinity'),
@@ -45,8 +46,8 @@ order by
 limit :limit!::integer;
 
 /* @name syncLogListByContact */
--- The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before
--- the given one, each with its connection's provider. By crm_sync_log_internal_id_idx, and
+-- Lists the events of a contact across all CRMs, newest first: the page of at most `limit` events before
+-- the given one, each with the provider of its connection. Uses crm_sync_log_internal_id_idx, and
 -- crm_connections_pkey for each event.
 select
   event.organisation_id as "organisationId",
@@ -61,7 +62,7 @@ select
   event.status,
   event.error
 from (
-  -- Limited here, so that the page is read by its index and no more than it.
+  -- Limited here, so that only the page is read, through its index.
   select
     organisation_id,
     connection_id,
@@ -76,7 +77,7 @@ from (
   from crm_sync_log
   where organisation_id = :organisationId!::uuid
     and internal_id = :contactId!::uuid
-    -- Not coalesce: row-level security would keep such a comparison from the index.
+    -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
   and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
     and (occurred_at, id) < (
       least(:beforeOccurredAt::timestamptz, 'infinity'),
@@ -95,9 +96,9 @@ order by
   event.id desc;
 
 /* @name syncLogListFailures */
--- The failures of a connection, newest first: the page of at most `limit` events before the given
--- one. By crm_sync_log_status_connection_id_idx; «is true» keeps the planner from the primary key,
--- which would read the successes, too.
+-- Lists the failed events of a connection, newest first: the page of at most `limit` events before the
+-- given one. Uses crm_sync_log_status_connection_id_idx. «is true» keeps the planner from the primary key,
+-- through which it would also read the successes.
 select
   organisation_id as "organisationId",
   connection_id as "connectionId",
@@ -113,7 +114,7 @@ from crm_sync_log
 where (organisation_id = :organisationId!::uuid) is true
   and connection_id = :connectionId!::uuid
   and status = 'error'
-  -- Not coalesce: row-level security would keep such a comparison from the index.
+  -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
   and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
   and (occurred_at, id) < (
     least(:beforeOccurredAt::timestamptz, 'infinity'),
@@ -125,9 +126,9 @@ order by
 limit :limit!::integer;
 
 /* @name syncLogRecord */
--- Adds the events of one connection to the log, all or none, one array element each; an event
--- without a time happened now. One row: how many were added. Locks the connection's row FOR KEY
--- SHARE, which lets everything but its deletion go on.
+-- Adds events of one connection to the log, one array element each, all or nothing. An event without a
+-- time gets the current time. Returns one row: the number of added events. Locks the connection's row FOR
+-- KEY SHARE, which only blocks its deletion.
 with recorded as (
   insert into crm_sync_log (
     organisation_id,

@@ -1,9 +1,9 @@
 /* @name syncRunClaim */
--- Claims due connections over all organisations, oldest due first: opens a run for each, and moves the
--- time at which it is due next, to the end of the lease or later. Returns the runs, at most `limit`.
--- Connections that still have an open run are passed over, and so are those that somebody has locked, as
--- another claim does. By crm_connections_next_sync_at_idx, then by primary key; locks the connections for
--- the transaction. At READ COMMITTED.
+-- Claims due connections across all organisations, longest due first: opens a run for each and postpones
+-- its next sync to the end of the lease or later. Returns at most `limit` runs. Skips connections with an
+-- open run, and locked connections, such as those that another claim is taking. Uses
+-- crm_connections_next_sync_at_idx, then the primary key. Locks the connections for the transaction. Needs
+-- READ COMMITTED.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -50,7 +50,7 @@ started as (
     clock.at + make_interval(secs => :leaseSeconds!::integer)
   from due
   cross join clock
-  -- Claimed and asked for again since this statement began: it is due, and its run was not seen above.
+  -- Claimed and requested again since this statement began: due, with a run that was not visible above.
   on conflict (organisation_id, connection_id) where ended_at is null do nothing
   returning
     organisation_id,
@@ -89,14 +89,14 @@ inner join due
 order by started.id;
 
 /* @name syncRunFinish */
--- Ends a run, and draws from it when the connection is due next and how it fares: success heals, and moves
--- the connection's cursor to the point that all its inbound streams have passed; a
--- failure counts, puts off the next sync, and may put the connection in error
--- (crm_sync_failure_is_alarming), unless its credentials are of another version than the worker's by now;
--- a worker that gives up its turn leaves the connection due. One row, or
--- none if the organisation has no such run: `outcome` says what happened (`ended`, or `lost` if it had
--- ended or its lease had run out, and nothing was changed). By primary keys; locks the connection for the
--- transaction, then the run. At READ COMMITTED.
+-- Finishes a run, and schedules the next sync of its connection. A success returns it to active, resets
+-- its failure count and advances the connection's cursor to the point that all its inbound streams have
+-- passed. A failure is counted, delays the next sync, and may put the connection in error
+-- (crm_sync_failure_is_alarming), unless its credentials are no longer of the worker's version. A
+-- cancelled run leaves the connection due. Returns one row, or none if the organisation has no such run:
+-- `outcome` is `ended`, or `lost` if the run had ended or its lease had expired, and then nothing was
+-- changed. Uses primary keys. Locks the connection for the transaction, then the run. Needs READ
+-- COMMITTED.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -135,7 +135,7 @@ stream as (
   where cursor.organisation_id = :organisationId!::uuid
     and cursor.connection_id = :connectionId!::uuid
     and cursor.direction = 'inbound'
-  -- Locked, to be seen as it is now: a reset may have come while the connection was waited for.
+  -- Locked to read the current row: a reset may have happened while this waited for the connection.
   for no key update of cursor
 ),
 ended as (
@@ -164,7 +164,7 @@ judged as (
       least(connection.failure_count, 2147483646) + 1,
       clock.at - coalesce(connection.first_failed_at, clock.at)
     ) is true as is_alarming,
-    -- What the CRM said of credentials that are gone says nothing of those that took their place.
+    -- An error with replaced credentials says nothing about the current ones.
     clock.at + case
       when not connection.is_current and :error::jsonb ->> 'kind' in ('auth', 'permission') then interval '0'
       else greatest(
@@ -231,10 +231,10 @@ select case when is_held then 'ended' else 'lost' end as "outcome!"
 from run;
 
 /* @name syncRunHeartbeat */
--- Lets the lease of a run last from now on, never shorter than it did, and sees to it that the connection
--- is not due before its end. One row, or none if the organisation has no such open run whose lease still
--- lasts, of a live connection: then it is lost. By primary keys; locks the connection for the transaction,
--- then the run. At READ COMMITTED.
+-- Extends the lease of a run from now, never shortens it, and makes sure that the connection is not due
+-- before the lease expires. Returns one row, or none if the lease is lost: the run has ended, its lease
+-- has expired or its connection is not live. Uses primary keys. Locks the connection for the transaction,
+-- then the run. Needs READ COMMITTED.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -276,7 +276,8 @@ select expires_at as "expiresAt"
 from extended;
 
 /* @name syncRunListByConnection */
--- The runs of a connection, newest first, a page at a time. At most `limit` rows, by primary key.
+-- Lists the runs of a connection, newest first, a page at a time. Returns at most `limit` rows. Uses the
+-- primary key.
 select
   id as "runId",
   worker,
@@ -292,18 +293,18 @@ select
 from crm_sync_runs
 where organisation_id = :organisationId!::uuid
   and connection_id = :connectionId!::uuid
-  -- Not coalesce: row-level security would keep such a comparison from the index.
+  -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
   and id < least(:beforeId::bigint, 9223372036854775807)
 order by id desc
 limit :limit!::integer;
 
 /* @name syncRunPurge */
--- Deletes runs that ended before a time, or longer ago than crm_retention says, over all organisations,
--- oldest first; at most `limit` of them, and none that somebody has locked. One row: how many. By
+-- Deletes runs that ended before a time, or longer ago than crm_retention allows, across all
+-- organisations, oldest first: at most `limit`. Skips locked runs. Returns one row with their number. Uses
 -- crm_sync_runs_ended_at_idx.
 with purged as (
   delete from crm_sync_runs
-  -- Not a join: not knowing how few they are, the planner would read the whole table for one.
+  -- An array, not a join: for a join, the planner would read the whole table, unaware how few rows match.
   where ctid = any(
     array(
       select ctid
@@ -327,10 +328,10 @@ select count(*)::integer as "purged!"
 from purged;
 
 /* @name syncRunSweep */
--- Closes runs whose lease has run out, over all organisations, oldest first: each counts as a failure of
--- its connection, which is due again after a while. Returns them, at most `limit`. By
--- crm_sync_runs_expires_at_idx, then by primary keys; locks the connections for the transaction, then the
--- runs; passes over those that somebody has locked: that is a sign of life. At READ COMMITTED.
+-- Closes runs whose lease has expired, across all organisations, oldest first. Each counts as a failure of
+-- its connection, which becomes due again after a delay. Returns at most `limit` runs. Uses
+-- crm_sync_runs_expires_at_idx, then primary keys. Locks the connections for the transaction, then the
+-- runs. Skips locked ones: a lock means that the worker is alive. Needs READ COMMITTED.
 with clock as materialized (
   select crm_now() as at
 ),

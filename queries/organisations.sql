@@ -1,4 +1,4 @@
 /* @name organisationSet */
--- Sets the organisation whose rows a member of crm_app sees until the end of the transaction. One row: the
--- organisation. Touches no table.
+-- Sets the organisation whose rows a member of crm_app can see until the end of the transaction. Returns
+-- one row: the organisation. Reads no table.
 select crm_set_organisation(:organisationId!::uuid) as "organisationId!";

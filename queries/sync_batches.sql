@@ -1,12 +1,28 @@
 /* @name syncBatchRecord */
--- Records a batch of a run, all or none: events, the failures they open, update or close, the mappings
--- they make, the changes they push, the moves of cursors, and a sign of life. One row, or none if the
--- organisation has no such run: `outcome` says what happened (`recorded`; or, and nothing was changed,
--- `repeated`, `lost`, `stale`, `out_of_order`, `cursor_conflict` or `cursor_moved_backwards`), `conflicts`
--- which events, counted from 1, were recorded as failures because the mapping they wanted could not be
--- made. First everything is decided under locks, and all else hangs on that decision. By primary keys,
--- contact_external_ids_contact_id_provider_key and the host's key of contacts; locks the connection for
--- the transaction, then the run and its cursors, then the rest. At READ COMMITTED.
+-- Records a batch of a run, all or nothing: its events, the failures that they open, update or close, the
+-- mappings that they make, the changes that they push, cursor moves and a heartbeat. Returns one row, or
+-- none if the organisation has no such run. `outcome` is `recorded`; otherwise nothing was changed:
+-- `repeated`, `lost`, `stale`, `out_of_order`, `cursor_conflict` or `cursor_moved_backwards`. `conflicts`
+-- lists the events, counted from 1, that were recorded as failures because their mapping could not be
+-- made. Uses primary keys, contact_external_ids_contact_id_provider_key and the host's key of contacts.
+-- Locks the connection for the transaction, then the run and its cursors, then the rest. Needs READ
+-- COMMITTED.
+
+-- The eight steps, and the CTEs of each:
+--   1. Lock      clock, connection, run, cursor_move, cursor
+--   2. Decide    judged_move, decision
+--   3. Link      event, wanted, existing, seen, linked, refused, settled
+--   4. Log       logged
+--   5. Failures  last_outcome, closed, failed
+--   6. Outbound  pushed, cleared
+--   7. Cursors   moved
+--   8. Lease     extended, postponed
+-- There is one decision for the whole batch. Steps 3 to 8 have rows only if it is recorded: they read event,
+-- which depends on it, or decision itself.
+
+-- 1. Lock -------------------------------------------------------------------------------------------------
+-- The connection first, as everywhere, then the run and the cursors. The decision reads locked rows, because
+-- after waiting for a lock a statement sees only the rows that it locks in their current state.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -68,10 +84,12 @@ cursor as (
     cursor.entity_type
   for no key update of cursor
 ),
+-- 2. Decide -----------------------------------------------------------------------------------------------
+-- One outcome for the batch. It is materialized, so that no step can decide differently.
 judged_move as (
   select
     coalesce(cursor.version, 0) = cursor_move.version as is_current,
-    -- Pages begin again when synced_to_at moves on, and only then.
+    -- A page may only go back when synced_to_at advances.
     cursor_move.synced_to_at < cursor.synced_to_at
       or (
         cursor_move.kind = 'page'
@@ -89,7 +107,7 @@ decision as materialized (
     case
       when :batchNumber!::integer <= run.batch_number then 'repeated'
       when not run.is_held then 'lost'
-      -- Another batch was recorded while this one waited for the connection: what it wrote is not seen here.
+      -- Another batch was recorded while this one waited for the connection, and is not visible here.
       when run.batch_number <> (
         select seen.batch_number
         from crm_sync_runs as seen
@@ -104,6 +122,9 @@ decision as materialized (
     end as outcome
   from run
 ),
+-- 3. Link -------------------------------------------------------------------------------------------------
+-- The events of a recorded batch. Events that link a contact make or confirm its mapping. If a link is
+-- refused, its event becomes a failure of kind conflict: settled lists the events after that.
 event as (
   select event.*
   from decision
@@ -195,7 +216,7 @@ linked as (
   from wanted
   cross join connection
   where wanted.position not in (select position from existing)
-    -- Deleted since the worker looked: that record alone fails.
+    -- The contact may have been deleted since the worker looked it up. Then only this record fails.
     and exists (
       select
       from contacts
@@ -261,6 +282,7 @@ settled as (
   left join refused
     on refused.position = event.position
 ),
+-- 4. Log --------------------------------------------------------------------------------------------------
 logged as (
   insert into crm_sync_log (
     organisation_id,
@@ -287,6 +309,8 @@ logged as (
   cross join clock
   order by settled.position
 ),
+-- 5. Failures ---------------------------------------------------------------------------------------------
+-- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it.
 last_outcome as (
   select distinct on (direction, entity_type, record_id)
     direction,
@@ -311,7 +335,7 @@ closed as (
     and failure.connection_id = :connectionId!::uuid
     and failure.direction = last_outcome.direction
     and failure.record_id = last_outcome.record_id
-    -- A push is of our contact, whatever the CRM calls the record.
+    -- A push is about our contact, whatever the entity type at the CRM.
     and (failure.entity_type = last_outcome.entity_type or failure.direction = 'outbound')
 ),
 failed as (
@@ -356,7 +380,7 @@ failed as (
   set
     attempts = failure.attempts + 1,
     error = excluded.error,
-    -- A clock may have been set back.
+    -- The clock may have been set back.
     first_failed_at = least(failure.first_failed_at, excluded.last_failed_at),
     last_failed_at = excluded.last_failed_at,
     next_attempt_at = case
@@ -366,7 +390,7 @@ failed as (
         excluded.last_failed_at - failure.first_failed_at
       ) then excluded.last_failed_at + greatest(
         crm_sync_backoff(failure.attempts + 1, 60, 21600),
-        -- As long as the CRM asks; else shorter than the other.
+        -- The delay that the CRM asked for. If it asked for none, this is shorter than the backoff above.
         excluded.next_attempt_at - excluded.last_failed_at
       )
     end,
@@ -378,6 +402,9 @@ failed as (
       ) then excluded.last_failed_at
     end
 ),
+-- 6. Outbound ---------------------------------------------------------------------------------------------
+-- Clears changes that were pushed at their current version; newer changes stay. A failed push is also cleared:
+-- its failure replaces it.
 pushed as (
   select
     change.contact_id,
@@ -393,7 +420,7 @@ pushed as (
       and (change.connection_id = :connectionId!::uuid) is true
       and change.version = settled.change_version
     limit 1
-    -- What somebody is changing at this moment stays to be pushed.
+    -- Skips locked changes: they are being changed, and must be pushed again.
     for update skip locked
   ) as change
   where settled.change_version is not null
@@ -406,6 +433,7 @@ cleared as (
     and (change.connection_id = :connectionId!::uuid) is true
     and change.version = pushed.version
 ),
+-- 7. Cursors ----------------------------------------------------------------------------------------------
 moved as (
   insert into crm_sync_cursors as cursor (
     organisation_id,
@@ -441,6 +469,9 @@ moved as (
     version = cursor.version + 1,
     moved_at = excluded.moved_at
 ),
+-- 8. Lease ------------------------------------------------------------------------------------------------
+-- Adds the events to the counts of the run, extends its lease, and keeps the connection from becoming due
+-- before the lease expires.
 extended as (
   update crm_sync_runs as run
   set

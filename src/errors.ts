@@ -1,89 +1,92 @@
-/** What each code means. They are part of the public contract, and never change meaning. */
+/** What each error code means. The codes are part of the public contract: none ever changes its meaning. */
 export interface CrmSchemaErrorCodes {
-  /** `verify` finds no installation of the schema by the session's search_path. */
+  /** `verify` finds no installation of the schema through the session's `search_path`. */
   schema_not_found: true;
-  /** The input breaks a rule of the schema; nothing was written. */
+  /** The input breaks a rule of the schema. Nothing was written. */
   invalid_input: true;
-  /** The provider is none of `providers`. */
+  /** The provider is not one of `providers`. */
   unknown_provider: true;
-  /** There is no such organisation. */
+  /** The organisation does not exist. */
   unknown_organisation: true;
-  /** The organisation has no such connection or contact; another organisation may. */
+  /** The connection or contact does not belong to this organisation, or does not exist. */
   wrong_tenant: true;
-  /** No organisation is set for the transaction, or another than the call names: see `withOrganisation`. */
+  /** The transaction has no organisation set, or a different one from the call's: see `withOrganisation`. */
   organisation_not_set: true;
-  /** The database's user may not do this: he is a member of another role than the call needs, or of none. */
+  /** The database user may not do this: it is not a member of the role that the call needs. */
   not_permitted: true;
-  /** `withOrganisation` did not commit: a statement had failed, or its work ended the transaction by itself. */
+  /** `withOrganisation` did not commit: a statement had failed, or its callback ended the transaction. */
   transaction_undone: true;
   /** The organisation already has a live connection to this CRM. */
   live_connection_exists: true;
-  /** A connection with this id exists already. */
+  /** A connection with this id already exists. */
   connection_exists: true;
-  /** The organisation has no such connection, or it is disconnected. */
+  /** The connection is disconnected, or does not belong to this organisation. */
   connection_not_live: true;
-  /** The run has ended, or its lease has run out: another worker may be at it. */
+  /** The run has ended or its lease has expired. Another worker may already have the connection: stop. */
   lease_lost: true;
-  /** The batch is not the next one of its run: one before it was not recorded. */
+  /** The batch is not the next one of its run: an earlier batch was not recorded. */
   batch_out_of_order: true;
-  /** The cursor is not, or no longer, where the caller believed: read it again. */
+  /** The cursor has moved or was reset since the caller read it: read it again. */
   cursor_conflict: true;
-  /** The cursor is already past this point. */
+  /** The cursor is already past this point. Cursors never move backwards; to start again, reset it. */
   cursor_moved_backwards: true;
-  /** The credentials are not a JWE of the agreed shape. */
+  /** The credentials are not a JWE of the required shape. */
   malformed_credentials: true;
   /** The credentials were encrypted for another organisation, connection or provider. */
   credentials_bound_elsewhere: true;
-  /** The credentials are not what the provider's type says. */
+  /** The credentials do not match the provider's type. */
   invalid_credentials: true;
-  /** The credentials are not those of the version that the caller goes by: read them again. */
+  /** The credentials have changed since the version that the caller has: read them again. */
   credentials_superseded: true;
-  /** The credentials cannot be decrypted: tampered with, or encrypted by another key of the same id. */
+  /**
+   * The credentials cannot be decrypted: they were tampered with, or encrypted with another key of the same
+   * id.
+   */
   credentials_not_authentic: true;
   /** The key ring is missing or malformed. */
   invalid_key_ring: true;
-  /** The key ring does not have the key that the credentials are encrypted for. */
+  /** The key ring does not contain the key with which the credentials were encrypted. */
   unknown_key: true;
-  /** The key ring has only the public half of the key that the credentials are encrypted for. */
+  /** The key ring contains only the public half of the key with which the credentials were encrypted. */
   key_cannot_decrypt: true;
-  /** The key ring lacks keys that connections still need. */
+  /** The key ring is missing keys that connections still need. */
   key_still_needed: true;
   /** The external id is mapped to another contact. */
   external_id_taken: true;
-  /** The contact has another external id at this provider. */
+  /** The contact is mapped to another external id at this provider. */
   contact_taken: true;
-  /** The mapping is not, or no longer, what the caller believed: look again. */
+  /** The mapping has changed since the caller read it: read it again. */
   mapping_changed: true;
-  /** The database or the package is not as migrating needs it; nothing was changed. */
+  /** The database or the package is not in a state that can be migrated. Nothing was changed. */
   migration_refused: true;
-  /** A migration failed, and nothing of it was done; those before it stay. `cause` says why. */
+  /** A migration failed and was rolled back; the migrations before it stay. `cause` says why. */
   migration_failed: true;
 }
 
-/** What went wrong, for programs: one of {@link CrmSchemaErrorCodes}. */
+/** One of the codes of {@link CrmSchemaErrorCodes}. */
 export type CrmSchemaErrorCode = keyof CrmSchemaErrorCodes;
 
 /**
- * A rule of the schema is broken. `message` is for people and holds no secret; `code` is for programs.
+ * A rule of the schema was broken. `message` is for people and contains no secret; `code` is for programs.
  *
- * `cause`, where the database found it, has the server's SQLSTATE, message and constraint, but not its
- * detail, which quotes the refused row. Only then is a transaction that it happened in aborted.
+ * If the database raised the error, `cause` has the server's SQLSTATE, message and constraint, but not its
+ * detail, which quotes the refused row. Only then is the caller's transaction aborted.
  */
 export class CrmSchemaError extends Error {
-  /** Tells it apart, also where two copies of this package are loaded. */
+  /** Identifies the error even where two copies of this package are loaded. */
   override readonly name = 'CrmSchemaError';
-  /** What went wrong, for programs. */
+  /** What went wrong: stable, for programs. */
   readonly code: CrmSchemaErrorCode;
-  /** The element of a batch that is to blame, counted from 0. */
+  /** The element of the batch that caused the error, counted from 0. */
   readonly rowIndex: number | undefined;
 
   constructor(
     code: CrmSchemaErrorCode,
     message: string,
     options: {
-      /** What the database found, without the row. */
+      /** The database's error, without the row. */
       cause?: unknown;
-      /** The element of a batch that is to blame, counted from 0. */
+      /** The element of the batch that caused the error, counted from 0. */
       rowIndex?: number | undefined;
     } = {},
   ) {
@@ -96,32 +99,32 @@ export class CrmSchemaError extends Error {
     this.rowIndex = rowIndex;
   }
 
-  /** What a log should have of it; `JSON.stringify` leaves out an error's message otherwise. */
+  /** What to log. Without this, `JSON.stringify` leaves out an error's message. */
   toJSON(): Pick<CrmSchemaError, 'name' | 'code' | 'message' | 'rowIndex'> {
     const { name, code, message, rowIndex } = this;
     return { name, code, message, rowIndex };
   }
 }
 
-/** For calls about a single record, which run as a batch of one: the same error, less the row. */
+/** For calls about a single record, which run as a batch of one: throws the same error without the row. */
 export function withoutRow(error: unknown): never {
   if (!(error instanceof CrmSchemaError) || error.rowIndex === undefined) throw error;
   const message = error.message.slice(`row ${error.rowIndex}: `.length);
   throw new CrmSchemaError(error.code, message, error.cause === undefined ? {} : { cause: error.cause });
 }
 
-/** For calls about a connection that has to be live. */
+/** For calls that need a live connection. */
 export function notLive(): never {
   throw new CrmSchemaError(
     'connection_not_live',
-    'The organisation has no such live connection, or is not the one that is set for the transaction.',
+    'The organisation has no such live connection, or is not the one set for this transaction.',
   );
 }
 
-/** For what only the holder of a run's lease may do. */
+/** For calls that only the holder of a run's lease may make. */
 export function leaseLost(): never {
   throw new CrmSchemaError(
     'lease_lost',
-    'The run has ended, or its lease has run out, or the connection is disconnected: nothing was written.',
+    'The run has ended, its lease has expired or its connection is disconnected. Nothing was written.',
   );
 }

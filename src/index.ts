@@ -1,10 +1,12 @@
 /**
- * The typed face of NurtureHub's CRM integration schema.
+ * Typed functions for NurtureHub's CRM integration schema: connections, contact mappings and sync.
  *
- * Every function takes a `pg` client or pool first, so that the caller owns the transaction, and is
- * named after the query in `queries/` that it runs. Broken rules throw `CrmSchemaError` with a stable
- * `code`; whatever else the database throws passes through. Each may throw `organisation_not_set` where a
- * member of `crm_app` calls it outside `withOrganisation`, and `not_permitted`.
+ * A function that runs a query has the query's name in `queries/`. Its first parameter is a `pg` client or pool,
+ * so the caller owns the transaction.
+ *
+ * A broken rule throws {@link CrmSchemaError} with a stable `code`; any other database error passes through
+ * unchanged. Beyond the codes that it documents, each may throw `not_permitted`, and
+ * `organisation_not_set` if a member of `crm_app` calls it outside {@link withOrganisation}.
  *
  * @packageDocumentation
  */

@@ -1,7 +1,8 @@
 /**
- * The statements of `queries/` themselves, typed by pgtyped: for whoever runs one on its own, or reads its
- * text. The functions of the package's root check what they are given and give rows their precise types;
- * these pass it on as it is.
+ * The statements of `queries/`, typed by pgtyped: to run one directly, or to read its text.
+ *
+ * The functions of the package's root check their input and return rows with precise types. These queries do
+ * neither: parameters are sent as given, and rows have the types that PostgreSQL reports.
  *
  * ```ts
  * import { connectionGet } from '@nurturehub/crm-schema/queries';

@@ -3,34 +3,36 @@ import { describeValue, type InputLocation, refuse } from './validation.js';
 
 const isoPattern =
   /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d+))?)?)?(Z|[+-]\d\d(?::?[0-5]\d(?::?[0-5]\d)?)?)?$/i;
-/** What the database takes: every client can read it in every time zone, and infinity is not in it. */
+/**
+ * The range that the database accepts: every client can read it in every time zone, and it excludes infinity.
+ */
 const firstYear = '1900';
 const lastYear = '9998';
 
 /**
- * The one form in which this package hands out moments: `2026-11-23T09:30:00.123456Z`.
+ * Converts a time to the one format that this package returns: `2026-11-23T09:30:00.123456Z`.
  *
- * Reads ISO 8601's extended format as the CRMs and PostgreSQL write it: a space for the T, no seconds,
- * any number of fractional digits, any offset; a missing zone means UTC and a missing time midnight.
- * Digits beyond the sixth are cut off, never rounded: a cursor that is rounded up loses records for good.
+ * Accepts ISO 8601's extended format with the variations of CRMs and PostgreSQL: a space instead of the T, no
+ * seconds, any number of fractional digits, any offset. A missing zone means UTC; a missing time means
+ * midnight. Digits beyond the sixth are cut off, never rounded: a cursor that is rounded up loses records for
+ * good.
  *
- * @throws CrmSchemaError `invalid_input` on anything else, and on years outside 1900 to 9998
+ * @throws CrmSchemaError `invalid_input` on any other text, and on years outside 1900 to 9998
  */
 export function canonicalTimestamp(text: string): Timestamp {
   return (
     utcTimestamp(text)?.utc ??
     refuse(
       { field: 'timestamp' },
-      `has to be ISO 8601 in the years ${firstYear} to ${lastYear}, not ${describeValue(text)}`,
+      `must be ISO 8601 in the years ${firstYear} to ${lastYear}, not ${describeValue(text)}`,
     )
   );
 }
 
 /**
- * What is sent to the database for a moment that application code gives.
+ * Converts a time that application code passes in to the format that is sent to the database.
  *
- * Stricter than {@link canonicalTimestamp}: a text without a zone is refused, because here nobody
- * knows which was meant.
+ * Stricter than {@link canonicalTimestamp}: refuses text without a zone, because the caller could mean any.
  *
  * @throws CrmSchemaError `invalid_input`
  */
@@ -42,14 +44,14 @@ export function timestampParameter(place: InputLocation, value: TimestampInput):
     utc ??
     refuse(
       place,
-      `has to be a Date, or ISO 8601 with a zone, in the years ${firstYear} to ${lastYear}${place.isSensitive ? '' : `, not ${describeValue(value)}`}`,
+      `must be a Date, or ISO 8601 with a zone, in the years ${firstYear} to ${lastYear}${place.isSensitive ? '' : `, not ${describeValue(value)}`}`,
     )
   );
 }
 
 /**
- * What is sent for when credentials expire. The token may have slipped into the place of its expiry, so
- * the value is not repeated.
+ * Converts the expiry time of credentials. The error does not repeat the value, which could be a misplaced
+ * token.
  *
  * @throws CrmSchemaError `invalid_input`
  */
@@ -67,9 +69,9 @@ function utcTimestamp(text: unknown): { utc: Timestamp; isZoned: boolean } | und
   const local = `${date}T${minutes}:${seconds}`;
   const milliseconds = Date.parse(`${local}Z`);
   const offset = offsetMilliseconds(zone);
-  // Date.parse takes 30 February for 2 March; only what reads back the same was a real date.
+  // Date.parse reads 30 February as 2 March; only a real date reads back the same.
   if (Number.isNaN(milliseconds) || !new Date(milliseconds).toISOString().startsWith(local)) return undefined;
-  // PostgreSQL's limit; the world's is 14 hours.
+  // PostgreSQL's limit; no real offset exceeds 14 hours.
   if (Math.abs(offset) >= 16 * 3_600_000) return undefined;
   const utc = new Date(milliseconds - offset).toISOString().slice(0, -'.000Z'.length);
   if (utc < firstYear || utc > `${lastYear}-12-31T23:59:59`) return undefined;

@@ -1,13 +1,13 @@
 /**
- * The words of the schema: each list is held against its CHECK constraint by a test.
+ * The closed lists of the schema. A test compares each list with its CHECK constraint.
  */
 
-/** The CRMs that can be connected (`crm_connections_provider_check`). */
+/** The supported CRMs (`crm_connections_provider_check`). */
 export const providers = ['agentos', 'reapit', 'alto', 'street', 'loop', 'custom'] as const;
 /** One of {@link providers}. */
 export type Provider = (typeof providers)[number];
 
-/** What a connection can be (`crm_connections_status_check`). */
+/** The states of a connection (`crm_connections_status_check`). */
 export const connectionStatuses = ['active', 'error', 'disconnected'] as const;
 /** One of {@link connectionStatuses}. */
 export type ConnectionStatus = (typeof connectionStatuses)[number];
@@ -27,7 +27,7 @@ export const syncRunOutcomes = ['success', 'failed', 'abandoned', 'cancelled'] a
 /** One of {@link syncRunOutcomes}. */
 export type SyncRunOutcome = (typeof syncRunOutcomes)[number];
 
-/** What a CRM takes to resume a stream (`crm_sync_cursors_kind_check`). */
+/** How a CRM resumes a stream (`crm_sync_cursors_kind_check`). */
 export const cursorKinds = ['timestamp', 'token', 'page'] as const;
 /** One of {@link cursorKinds}. */
 export type CursorKind = (typeof cursorKinds)[number];
@@ -50,9 +50,12 @@ export type SyncErrorKind = (typeof syncErrorKinds)[number];
 
 /** Why a sync operation failed. Never put a payload, a secret or personal data in it. */
 export interface SyncError {
-  /** What kind of reason; `auth` and `permission` of a whole sync put the connection in error at once. */
+  /**
+   * The kind of error. If a whole run fails with `auth` or `permission`, its connection goes to `error` at
+   * once.
+   */
   kind: SyncErrorKind;
-  /** Whether trying the same again can succeed; a record that cannot is given up at once. */
+  /** Whether a retry can succeed. If not, sync gives up on the record at once. */
   retryable: boolean;
   /** For people: 1 to 500 characters. */
   message: string;
@@ -61,14 +64,14 @@ export interface SyncError {
 }
 
 /**
- * Encrypted credentials: a JWE in flattened JSON serialisation (RFC 7516, section 7.2.2), every value
- * but `header` in base64url, with the sizes of A256GCM content. The database checks the shape; that the
- * ciphertext is sound shows when it is decrypted.
+ * Encrypted credentials: a JWE in flattened JSON serialisation (RFC 7516, section 7.2.2) with A256GCM
+ * content. Every value but `header` is in base64url. The database checks the shape; only decryption shows
+ * whether the ciphertext is authentic.
  */
 export interface EncryptedCredentials {
   /** The protected header, `{"alg":…,"enc":"A256GCM"}`: at most 1,000 characters. */
   protected: string;
-  /** The id of the key that wraps the content key: 1 to 200 of `A-Z a-z 0-9 . _ : -`. */
+  /** Identifies the key that wraps the content key: 1 to 200 of `A-Z a-z 0-9 . _ : -`. */
   header: {
     /** The key's id. */
     kid: string;
@@ -85,24 +88,24 @@ export interface EncryptedCredentials {
   aad: string;
 }
 
-/** What a JOSE library returns for a JWE in flattened serialisation; all members are checked when it is used. */
+/** What a JOSE library returns for a JWE in flattened serialisation. All members are checked on use. */
 export type FlattenedJwe = {
   [Member in keyof EncryptedCredentials]?: Member extends 'header' ? object : string;
 };
 
 /**
- * A moment from the database: ISO 8601 in UTC with microseconds, `2026-11-23T09:30:00.123456Z`.
+ * A time from the database: ISO 8601 in UTC with microseconds, `2026-11-23T09:30:00.123456Z`.
  *
- * A string, because a `Date` keeps milliseconds only, and a cursor that is rounded up loses records
- * for good. `new Date(timestamp)` gives a `Date`, rounded down.
+ * A string, because a `Date` has only milliseconds, and a cursor that is rounded up loses records for good.
+ * `new Date(timestamp)` returns a `Date`, rounded down.
  */
 export type Timestamp = string;
 
 /**
- * A moment for the database: a {@link Timestamp}, or any text in ISO 8601's extended format with a zone
- * (`2026-11-23T10:30+01:00`), or a `Date`; in the years 1900 to 9998.
+ * A time for the database, in the years 1900 to 9998: a {@link Timestamp}, any other text in ISO 8601's
+ * extended format with a zone (`2026-11-23T10:30+01:00`), or a `Date`.
  */
 export type TimestampInput = string | Date;
 
-/** What JSON can hold. */
+/** Any JSON value. */
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };

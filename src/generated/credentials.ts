@@ -5,7 +5,7 @@ import type { TimestampInput } from '../types.js';
 
 import type { Json } from '../types.js';
 
-/** What {@link credentialsCountByKey} takes. */
+/** The parameters of {@link credentialsCountByKey}. */
 export type CredentialsCountByKeyParams = void;
 
 /** A row of {@link credentialsCountByKey}. */
@@ -15,12 +15,10 @@ export interface CredentialsCountByKeyResult {
   keyId: string;
 }
 
-const credentialsCountByKeyIR = {"usedParamSet":{},"params":[],"statement":"-- How many connections each key protects, over all organisations. One row for each key that is in\n-- use; reads crm_connections_credentials_key_id_idx as a whole, and the table besides where it was not\n-- vacuumed lately. Rows of transactions that are still open are not counted.\nselect\n  credentials_key_id as \"keyId!\",\n  count(*)::integer as \"connections!\"\nfrom crm_connections\nwhere credentials_key_id is not null\ngroup by credentials_key_id\norder by credentials_key_id"};
-
 /**
- * How many connections each key protects, over all organisations. One row for each key that is in
- * use; reads crm_connections_credentials_key_id_idx as a whole, and the table besides where it was not
- * vacuumed lately. Rows of transactions that are still open are not counted.
+ * Counts the connections that each key protects, across all organisations. Returns one row per key in use.
+ * Does not count rows of open transactions. Reads all of crm_connections_credentials_key_id_idx, and parts
+ * of the table that were not vacuumed lately.
  *
  * @remarks
  * ```sql
@@ -33,10 +31,22 @@ const credentialsCountByKeyIR = {"usedParamSet":{},"params":[],"statement":"-- H
  * order by credentials_key_id
  * ```
  */
-export const credentialsCountByKey = new PreparedQuery<CredentialsCountByKeyParams,CredentialsCountByKeyResult>('credentialsCountByKey', credentialsCountByKeyIR);
+export const credentialsCountByKey = new PreparedQuery<CredentialsCountByKeyParams,CredentialsCountByKeyResult>({
+  name: 'credentialsCountByKey',
+  statementName: 'credentialsCountByKey_0db05a7f',
+  isPreparable: true,
+  params: [],
+  text: `/* credentialsCountByKey */ select
+  credentials_key_id as "keyId",
+  count(*)::integer as "connections"
+from crm_connections
+where credentials_key_id is not null
+group by credentials_key_id
+order by credentials_key_id`,
+});
 
 
-/** What {@link credentialsListByKey} takes. */
+/** The parameters of {@link credentialsListByKey}. */
 export interface CredentialsListByKeyParams {
   afterConnectionId: string;
   afterOrganisationId: string;
@@ -58,13 +68,11 @@ export interface CredentialsListByKeyResult {
   provider: string;
 }
 
-const credentialsListByKeyIR = {"usedParamSet":{"keyId":true,"afterOrganisationId":true,"afterConnectionId":true,"limit":true},"params":[{"name":"keyId","required":true,"transform":{"type":"scalar"},"locs":[{"a":579,"b":585}]},{"name":"afterOrganisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":624,"b":644}]},{"name":"afterConnectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":653,"b":671}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":719,"b":725}]}],"statement":"-- The connections that one key protects, over all organisations, a page at a time: the work list of a\n-- key rotation. At most `limit` rows, by crm_connections_credentials_key_id_idx where the key protects\n-- few and else along the primary key, so that all pages together read the table about once; for that\n-- the planner has to know the key: analyze the table first.\nselect\n  organisation_id as \"organisationId\",\n  id as \"connectionId\",\n  provider,\n  credentials as \"credentials!\",\n  credentials_version as \"credentialsVersion\"\nfrom crm_connections\nwhere credentials_key_id = :keyId!::text\n  and (organisation_id, id) > (:afterOrganisationId!::uuid, :afterConnectionId!::uuid)\norder by\n  organisation_id,\n  id\nlimit :limit!::integer"};
-
 /**
- * The connections that one key protects, over all organisations, a page at a time: the work list of a
- * key rotation. At most `limit` rows, by crm_connections_credentials_key_id_idx where the key protects
- * few and else along the primary key, so that all pages together read the table about once; for that
- * the planner has to know the key: analyze the table first.
+ * Lists the connections that one key protects, across all organisations, a page at a time: the work list
+ * of a key rotation. Returns at most `limit` rows. Uses crm_connections_credentials_key_id_idx if the key
+ * protects few connections, and otherwise the primary key, so that all pages together read the table about
+ * once. The planner needs statistics on the key to choose: analyze the table first.
  *
  * @remarks
  * ```sql
@@ -83,10 +91,33 @@ const credentialsListByKeyIR = {"usedParamSet":{"keyId":true,"afterOrganisationI
  * limit :limit!::integer
  * ```
  */
-export const credentialsListByKey = new PreparedQuery<CredentialsListByKeyParams,CredentialsListByKeyResult>('credentialsListByKey', credentialsListByKeyIR);
+export const credentialsListByKey = new PreparedQuery<CredentialsListByKeyParams,CredentialsListByKeyResult>({
+  name: 'credentialsListByKey',
+  statementName: 'credentialsListByKey_49a235e4',
+  isPreparable: true,
+  params: [
+    { name: 'keyId', required: true },
+    { name: 'afterOrganisationId', required: true },
+    { name: 'afterConnectionId', required: true },
+    { name: 'limit', required: true },
+  ],
+  text: `/* credentialsListByKey */ select
+  organisation_id as "organisationId",
+  id as "connectionId",
+  provider,
+  credentials as "credentials",
+  credentials_version as "credentialsVersion"
+from crm_connections
+where credentials_key_id = $1::text
+  and (organisation_id, id) > ($2::uuid, $3::uuid)
+order by
+  organisation_id,
+  id
+limit $4::integer`,
+});
 
 
-/** What {@link credentialsReplace} takes. */
+/** The parameters of {@link credentialsReplace}. */
 export interface CredentialsReplaceParams {
   connectionId: string;
   credentials: Json;
@@ -102,13 +133,11 @@ export interface CredentialsReplaceResult {
   outcome: string;
 }
 
-const credentialsReplaceIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"credentials":true,"credentialsExpiresAt":true,"provider":true,"credentialsVersion":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":555,"b":570}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":591,"b":604}]},{"name":"credentials","required":true,"transform":{"type":"scalar"},"locs":[{"a":698,"b":710}]},{"name":"credentialsExpiresAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":811,"b":831}]},{"name":"provider","required":true,"transform":{"type":"scalar"},"locs":[{"a":1050,"b":1059},{"a":1298,"b":1307}]},{"name":"credentialsVersion","required":true,"transform":{"type":"scalar"},"locs":[{"a":1108,"b":1127}]}],"statement":"-- Replaces the credentials of a live connection, if they are still those of a version. One row, or\n-- none if the organisation has no such connection: `outcome` says what happened (`replaced`,\n-- `superseded`, `disconnected` or `other_provider`), `credentialsVersion` what the version is now. By\n-- primary key; locks the row for the transaction. At READ COMMITTED: above it, a loser gets 40001.\nwith connection as (\n  select\n    organisation_id,\n    id,\n    provider,\n    status,\n    credentials_version\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nreplaced as (\n  update crm_connections\n  set\n    credentials = :credentials!::jsonb,\n    credentials_version = connection.credentials_version + 1,\n    credentials_expires_at = :credentialsExpiresAt::timestamptz\n  from connection\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and connection.status <> 'disconnected'\n    and connection.provider = :provider!::text\n    and connection.credentials_version = :credentialsVersion!::integer\n  returning crm_connections.credentials_version\n)\nselect\n  case\n    when connection.status = 'disconnected' then 'disconnected'\n    when connection.provider <> :provider!::text then 'other_provider'\n    when exists (select from replaced) then 'replaced'\n    else 'superseded'\n  end as \"outcome!\",\n  coalesce((select credentials_version from replaced), connection.credentials_version) as \"credentialsVersion!\"\nfrom connection"};
-
 /**
- * Replaces the credentials of a live connection, if they are still those of a version. One row, or
- * none if the organisation has no such connection: `outcome` says what happened (`replaced`,
- * `superseded`, `disconnected` or `other_provider`), `credentialsVersion` what the version is now. By
- * primary key; locks the row for the transaction. At READ COMMITTED: above it, a loser gets 40001.
+ * Replaces the credentials of a live connection if they are still of the given version. Returns one row,
+ * or none if the organisation has no such connection: `outcome` (`replaced`, `superseded`, `disconnected`
+ * or `other_provider`) and `credentialsVersion`, the version now. Uses the primary key. Locks the row for
+ * the transaction. Needs READ COMMITTED: at a higher level, the loser of a race fails with 40001.
  *
  * @remarks
  * ```sql
@@ -149,10 +178,57 @@ const credentialsReplaceIR = {"usedParamSet":{"organisationId":true,"connectionI
  * from connection
  * ```
  */
-export const credentialsReplace = new PreparedQuery<CredentialsReplaceParams,CredentialsReplaceResult>('credentialsReplace', credentialsReplaceIR);
+export const credentialsReplace = new PreparedQuery<CredentialsReplaceParams,CredentialsReplaceResult>({
+  name: 'credentialsReplace',
+  statementName: 'credentialsReplace_3eaa1387',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'credentials', required: true },
+    { name: 'credentialsExpiresAt', required: false },
+    { name: 'provider', required: true },
+    { name: 'credentialsVersion', required: true },
+  ],
+  text: `/* credentialsReplace */ with connection as (
+  select
+    organisation_id,
+    id,
+    provider,
+    status,
+    credentials_version
+  from crm_connections
+  where organisation_id = $1::uuid
+    and id = $2::uuid
+  for no key update
+),
+replaced as (
+  update crm_connections
+  set
+    credentials = $3::jsonb,
+    credentials_version = connection.credentials_version + 1,
+    credentials_expires_at = $4::timestamptz
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.status <> 'disconnected'
+    and connection.provider = $5::text
+    and connection.credentials_version = $6::integer
+  returning crm_connections.credentials_version
+)
+select
+  case
+    when connection.status = 'disconnected' then 'disconnected'
+    when connection.provider <> $5::text then 'other_provider'
+    when exists (select from replaced) then 'replaced'
+    else 'superseded'
+  end as "outcome",
+  coalesce((select credentials_version from replaced), connection.credentials_version) as "credentialsVersion"
+from connection`,
+});
 
 
-/** What {@link credentialsRewrap} takes. */
+/** The parameters of {@link credentialsRewrap}. */
 export interface CredentialsRewrapParams {
   connectionIds: string[];
   credentials: Json[];
@@ -169,14 +245,12 @@ export interface CredentialsRewrapResult {
   organisationId: string;
 }
 
-const credentialsRewrapIR = {"usedParamSet":{"organisationIds":true,"connectionIds":true,"credentialsVersions":true,"credentials":true,"keyId":true},"params":[{"name":"organisationIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":634,"b":650}]},{"name":"connectionIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":665,"b":679}]},{"name":"credentialsVersions","required":true,"transform":{"type":"scalar"},"locs":[{"a":694,"b":714}]},{"name":"credentials","required":true,"transform":{"type":"scalar"},"locs":[{"a":732,"b":744}]},{"name":"keyId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1200,"b":1206}]}],"statement":"-- Puts the same credentials of many connections under another key. Returns the connections that were\n-- changed: those whose credentials are still what was read, by version and key, and whose row nobody\n-- else has locked. The version stays: it counts changes of what is inside, and a worker that is just\n-- refreshing a token must not lose. By primary key; locks the rows for the transaction. No connection\n-- twice. At READ COMMITTED: above it, a row that was changed meanwhile fails the batch with 40001.\nwith given as (\n  select\n    organisation_id,\n    connection_id,\n    credentials_version,\n    credentials\n  from unnest(\n    :organisationIds!::uuid[],\n    :connectionIds!::uuid[],\n    :credentialsVersions!::integer[],\n    :credentials!::jsonb[]\n  ) as given (organisation_id, connection_id, credentials_version, credentials)\n),\nunchanged as (\n  select\n    connection.organisation_id,\n    connection.id,\n    given.credentials\n  from given\n  inner join crm_connections as connection\n    on connection.organisation_id = given.organisation_id\n    and connection.id = given.connection_id\n    and connection.credentials_version = given.credentials_version\n    and connection.credentials_key_id = :keyId!::text\n  order by\n    connection.organisation_id,\n    connection.id\n  for no key update of connection skip locked\n)\nupdate crm_connections\nset credentials = unchanged.credentials\nfrom unchanged\nwhere crm_connections.organisation_id = unchanged.organisation_id\n  and crm_connections.id = unchanged.id\nreturning\n  crm_connections.organisation_id as \"organisationId\",\n  crm_connections.id as \"connectionId\""};
-
 /**
- * Puts the same credentials of many connections under another key. Returns the connections that were
- * changed: those whose credentials are still what was read, by version and key, and whose row nobody
- * else has locked. The version stays: it counts changes of what is inside, and a worker that is just
- * refreshing a token must not lose. By primary key; locks the rows for the transaction. No connection
- * twice. At READ COMMITTED: above it, a row that was changed meanwhile fails the batch with 40001.
+ * Stores the same credentials of many connections, encrypted for another key. Returns the changed
+ * connections: those whose credentials still have the version and key that were read, and whose row is not
+ * locked. The version does not change: it counts changes of the content, and a worker that is refreshing a
+ * token must not lose. Uses the primary key. Locks the rows for the transaction. Pass each connection
+ * once. Needs READ COMMITTED: at a higher level, a concurrent change fails the batch with 40001.
  *
  * @remarks
  * ```sql
@@ -219,6 +293,54 @@ const credentialsRewrapIR = {"usedParamSet":{"organisationIds":true,"connectionI
  *   crm_connections.id as "connectionId"
  * ```
  */
-export const credentialsRewrap = new PreparedQuery<CredentialsRewrapParams,CredentialsRewrapResult>('credentialsRewrap', credentialsRewrapIR);
+export const credentialsRewrap = new PreparedQuery<CredentialsRewrapParams,CredentialsRewrapResult>({
+  name: 'credentialsRewrap',
+  statementName: 'credentialsRewrap_ed895eb8',
+  isPreparable: true,
+  params: [
+    { name: 'organisationIds', required: true },
+    { name: 'connectionIds', required: true },
+    { name: 'credentialsVersions', required: true },
+    { name: 'credentials', required: true },
+    { name: 'keyId', required: true },
+  ],
+  text: `/* credentialsRewrap */ with given as (
+  select
+    organisation_id,
+    connection_id,
+    credentials_version,
+    credentials
+  from unnest(
+    $1::uuid[],
+    $2::uuid[],
+    $3::integer[],
+    $4::jsonb[]
+  ) as given (organisation_id, connection_id, credentials_version, credentials)
+),
+unchanged as (
+  select
+    connection.organisation_id,
+    connection.id,
+    given.credentials
+  from given
+  inner join crm_connections as connection
+    on connection.organisation_id = given.organisation_id
+    and connection.id = given.connection_id
+    and connection.credentials_version = given.credentials_version
+    and connection.credentials_key_id = $5::text
+  order by
+    connection.organisation_id,
+    connection.id
+  for no key update of connection skip locked
+)
+update crm_connections
+set credentials = unchanged.credentials
+from unchanged
+where crm_connections.organisation_id = unchanged.organisation_id
+  and crm_connections.id = unchanged.id
+returning
+  crm_connections.organisation_id as "organisationId",
+  crm_connections.id as "connectionId"`,
+});
 
 

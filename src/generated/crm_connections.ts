@@ -5,7 +5,7 @@ import type { Timestamp, TimestampInput } from '../types.js';
 
 import type { Json } from '../types.js';
 
-/** What {@link connectionAdvanceLastSyncedAt} takes. */
+/** The parameters of {@link connectionAdvanceLastSyncedAt}. */
 export interface ConnectionAdvanceLastSyncedAtParams {
   connectionId: string;
   lastSyncedAt: TimestampInput;
@@ -18,13 +18,10 @@ export interface ConnectionAdvanceLastSyncedAtResult {
   outcome: string;
 }
 
-const connectionAdvanceLastSyncedAtIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"lastSyncedAt":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":452,"b":467}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":488,"b":501}]},{"name":"lastSyncedAt","required":true,"transform":{"type":"scalar"},"locs":[{"a":594,"b":607},{"a":870,"b":883},{"a":1059,"b":1072}]}],"statement":"-- Moves the cursor of a live connection forwards, never backwards. One row, or none if the\n-- organisation has no such connection: `outcome` says what happened (`advanced`, `moved_backwards`\n-- or `disconnected`), `lastSyncedAt` where the cursor stands now. Locks the row for the transaction;\n-- by primary key.\nwith connection as (\n  select\n    organisation_id,\n    id,\n    status,\n    last_synced_at\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nadvanced as (\n  update crm_connections\n  set last_synced_at = :lastSyncedAt!::timestamptz\n  from connection\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and connection.status <> 'disconnected'\n    and (connection.last_synced_at is null or connection.last_synced_at < :lastSyncedAt!::timestamptz)\n  returning crm_connections.last_synced_at\n)\nselect\n  case\n    when connection.status = 'disconnected' then 'disconnected'\n    when connection.last_synced_at > :lastSyncedAt!::timestamptz then 'moved_backwards'\n    else 'advanced'\n  end as \"outcome!\",\n  coalesce((select last_synced_at from advanced), connection.last_synced_at) as \"lastSyncedAt\"\nfrom connection"};
-
 /**
- * Moves the cursor of a live connection forwards, never backwards. One row, or none if the
- * organisation has no such connection: `outcome` says what happened (`advanced`, `moved_backwards`
- * or `disconnected`), `lastSyncedAt` where the cursor stands now. Locks the row for the transaction;
- * by primary key.
+ * Moves the cursor of a live connection forwards, never backwards. Returns one row, or none if the
+ * organisation has no such connection: `outcome` (`advanced`, `moved_backwards` or `disconnected`) and
+ * `lastSyncedAt`, the cursor now. Uses the primary key. Locks the row for the transaction.
  *
  * @remarks
  * ```sql
@@ -59,10 +56,48 @@ const connectionAdvanceLastSyncedAtIR = {"usedParamSet":{"organisationId":true,"
  * from connection
  * ```
  */
-export const connectionAdvanceLastSyncedAt = new PreparedQuery<ConnectionAdvanceLastSyncedAtParams,ConnectionAdvanceLastSyncedAtResult>('connectionAdvanceLastSyncedAt', connectionAdvanceLastSyncedAtIR);
+export const connectionAdvanceLastSyncedAt = new PreparedQuery<ConnectionAdvanceLastSyncedAtParams,ConnectionAdvanceLastSyncedAtResult>({
+  name: 'connectionAdvanceLastSyncedAt',
+  statementName: 'connectionAdvanceLastSyncedAt_ff3323a1',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'lastSyncedAt', required: true },
+  ],
+  text: `/* connectionAdvanceLastSyncedAt */ with connection as (
+  select
+    organisation_id,
+    id,
+    status,
+    last_synced_at
+  from crm_connections
+  where organisation_id = $1::uuid
+    and id = $2::uuid
+  for no key update
+),
+advanced as (
+  update crm_connections
+  set last_synced_at = $3::timestamptz
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.status <> 'disconnected'
+    and (connection.last_synced_at is null or connection.last_synced_at < $3::timestamptz)
+  returning crm_connections.last_synced_at
+)
+select
+  case
+    when connection.status = 'disconnected' then 'disconnected'
+    when connection.last_synced_at > $3::timestamptz then 'moved_backwards'
+    else 'advanced'
+  end as "outcome",
+  coalesce((select last_synced_at from advanced), connection.last_synced_at) as "lastSyncedAt"
+from connection`,
+});
 
 
-/** What {@link connectionConnect} takes. */
+/** The parameters of {@link connectionConnect}. */
 export interface ConnectionConnectParams {
   connectionId: string;
   credentials: Json;
@@ -77,11 +112,10 @@ export interface ConnectionConnectResult {
   connectedAt: Timestamp;
 }
 
-const connectionConnectIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"provider":true,"credentials":true,"credentialsExpiresAt":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":273,"b":288}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":299,"b":312}]},{"name":"provider","required":true,"transform":{"type":"scalar"},"locs":[{"a":323,"b":332}]},{"name":"credentials","required":true,"transform":{"type":"scalar"},"locs":[{"a":343,"b":355}]},{"name":"credentialsExpiresAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":367,"b":387}]}],"statement":"-- Connects a CRM: one new, active connection. Violates\n-- crm_connections_organisation_id_provider_live_key if the organisation has a live one already.\ninsert into crm_connections (\n  organisation_id,\n  id,\n  provider,\n  credentials,\n  credentials_expires_at\n)\nvalues (\n  :organisationId!::uuid,\n  :connectionId!::uuid,\n  :provider!::text,\n  :credentials!::jsonb,\n  :credentialsExpiresAt::timestamptz\n)\nreturning connected_at as \"connectedAt\""};
-
 /**
- * Connects a CRM: one new, active connection. Violates
- * crm_connections_organisation_id_provider_live_key if the organisation has a live one already.
+ * Connects a CRM: inserts a new, active connection. Returns one row: connectedAt. Violates
+ * crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
+ * the CRM.
  *
  * @remarks
  * ```sql
@@ -102,10 +136,36 @@ const connectionConnectIR = {"usedParamSet":{"organisationId":true,"connectionId
  * returning connected_at as "connectedAt"
  * ```
  */
-export const connectionConnect = new PreparedQuery<ConnectionConnectParams,ConnectionConnectResult>('connectionConnect', connectionConnectIR);
+export const connectionConnect = new PreparedQuery<ConnectionConnectParams,ConnectionConnectResult>({
+  name: 'connectionConnect',
+  statementName: 'connectionConnect_8c207978',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'provider', required: true },
+    { name: 'credentials', required: true },
+    { name: 'credentialsExpiresAt', required: false },
+  ],
+  text: `/* connectionConnect */ insert into crm_connections (
+  organisation_id,
+  id,
+  provider,
+  credentials,
+  credentials_expires_at
+)
+values (
+  $1::uuid,
+  $2::uuid,
+  $3::text,
+  $4::jsonb,
+  $5::timestamptz
+)
+returning connected_at as "connectedAt"`,
+});
 
 
-/** What {@link connectionDisconnect} takes. */
+/** The parameters of {@link connectionDisconnect}. */
 export interface ConnectionDisconnectParams {
   connectionId: string;
   organisationId: string;
@@ -118,13 +178,11 @@ export interface ConnectionDisconnectResult {
   disconnectedAt: Timestamp;
 }
 
-const connectionDisconnectIR = {"usedParamSet":{"reason":true,"organisationId":true,"connectionId":true},"params":[{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":477,"b":483}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":733,"b":748}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":769,"b":782}]}],"statement":"-- Ends a live connection, closes its open run and wipes its credentials; the row stays as history, with\n-- the given reason or else the one it had. One row, or none if the organisation has no such live\n-- connection. By primary keys; locks the connection for the transaction, then the run. (A run that is\n-- opened at the same moment stays, holds nothing, and is swept.)\nwith ended as (\n  update crm_connections\n  set\n    status = 'disconnected',\n    status_reason = coalesce(:reason::text, status_reason),\n    status_changed_at = now(),\n    disconnected_at = now(),\n    credentials = null,\n    credentials_version = credentials_version + 1,\n    credentials_expires_at = null,\n    sync_requested_at = null\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  returning\n    organisation_id,\n    id,\n    disconnected_at\n),\ncancelled as (\n  update crm_sync_runs as run\n  set\n    ended_at = crm_now(),\n    outcome = 'cancelled'\n  from ended\n  where run.organisation_id = ended.organisation_id\n    and run.connection_id = ended.id\n    and run.ended_at is null\n)\nselect disconnected_at as \"disconnectedAt!\"\nfrom ended"};
-
 /**
- * Ends a live connection, closes its open run and wipes its credentials; the row stays as history, with
- * the given reason or else the one it had. One row, or none if the organisation has no such live
- * connection. By primary keys; locks the connection for the transaction, then the run. (A run that is
- * opened at the same moment stays, holds nothing, and is swept.)
+ * Ends a live connection, closes its open run and wipes its credentials. The row stays as history, with
+ * the given reason or otherwise the previous one. Returns one row, or none if the organisation has no such
+ * live connection. Uses primary keys. Locks the connection for the transaction, then the run. A run that
+ * opens at the same moment stays open but holds no lease, and is swept later.
  *
  * @remarks
  * ```sql
@@ -161,10 +219,50 @@ const connectionDisconnectIR = {"usedParamSet":{"reason":true,"organisationId":t
  * from ended
  * ```
  */
-export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams,ConnectionDisconnectResult>('connectionDisconnect', connectionDisconnectIR);
+export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams,ConnectionDisconnectResult>({
+  name: 'connectionDisconnect',
+  statementName: 'connectionDisconnect_8bc2131d',
+  isPreparable: true,
+  params: [
+    { name: 'reason', required: false },
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+  ],
+  text: `/* connectionDisconnect */ with ended as (
+  update crm_connections
+  set
+    status = 'disconnected',
+    status_reason = coalesce($1::text, status_reason),
+    status_changed_at = now(),
+    disconnected_at = now(),
+    credentials = null,
+    credentials_version = credentials_version + 1,
+    credentials_expires_at = null,
+    sync_requested_at = null
+  where organisation_id = $2::uuid
+    and id = $3::uuid
+    and status <> 'disconnected'
+  returning
+    organisation_id,
+    id,
+    disconnected_at
+),
+cancelled as (
+  update crm_sync_runs as run
+  set
+    ended_at = crm_now(),
+    outcome = 'cancelled'
+  from ended
+  where run.organisation_id = ended.organisation_id
+    and run.connection_id = ended.id
+    and run.ended_at is null
+)
+select disconnected_at as "disconnectedAt"
+from ended`,
+});
 
 
-/** What {@link connectionDropWork} takes. */
+/** The parameters of {@link connectionDropWork}. */
 export interface ConnectionDropWorkParams {
   connectionId: string;
   organisationId: string;
@@ -176,13 +274,12 @@ export interface ConnectionDropWorkResult {
   failures: number;
 }
 
-const connectionDropWorkIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":535,"b":550}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":571,"b":584}]}],"statement":"-- Drops what a disconnected connection still had to try again and to push. One row: how much. A statement\n-- of its own after connectionDisconnect, because that one does not see what was committed while it waited.\n-- By crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx; locks the rows, the changes\n-- in the order in which the host writes them («is true» keeps the planner from reading all of them for each).\nwith ended as (\n  select\n    organisation_id,\n    id\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status = 'disconnected'\n),\nfailed as (\n  delete from crm_sync_failures as failure\n  using ended\n  where failure.organisation_id = ended.organisation_id\n    and failure.connection_id = ended.id\n  returning failure.id\n),\nwaiting as (\n  select change.contact_id\n  from ended\n  inner join crm_outbound_changes as change\n    on change.organisation_id = ended.organisation_id\n    and change.connection_id = ended.id\n  order by change.contact_id\n  for update of change\n),\ndropped as (\n  delete from crm_outbound_changes as change\n  using ended\n  where change.organisation_id = ended.organisation_id\n    and (change.connection_id = ended.id) is true\n    and change.contact_id in (select contact_id from waiting)\n  returning change.contact_id\n)\nselect\n  (select count(*)::integer from failed) as \"failures!\",\n  (select count(*)::integer from dropped) as \"changes!\"\nfrom ended"};
-
 /**
- * Drops what a disconnected connection still had to try again and to push. One row: how much. A statement
- * of its own after connectionDisconnect, because that one does not see what was committed while it waited.
- * By crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx; locks the rows, the changes
- * in the order in which the host writes them («is true» keeps the planner from reading all of them for each).
+ * Deletes the failures and outbound changes of a disconnected connection. Returns one row with their
+ * numbers. This is a separate statement because connectionDisconnect does not see what was committed while
+ * it waited. Uses crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx. Locks the rows,
+ * and the changes in the order in which the host writes them. «is true» keeps the planner from reading all
+ * changes for each one.
  *
  * @remarks
  * ```sql
@@ -225,10 +322,55 @@ const connectionDropWorkIR = {"usedParamSet":{"organisationId":true,"connectionI
  * from ended
  * ```
  */
-export const connectionDropWork = new PreparedQuery<ConnectionDropWorkParams,ConnectionDropWorkResult>('connectionDropWork', connectionDropWorkIR);
+export const connectionDropWork = new PreparedQuery<ConnectionDropWorkParams,ConnectionDropWorkResult>({
+  name: 'connectionDropWork',
+  statementName: 'connectionDropWork_5480e7f5',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+  ],
+  text: `/* connectionDropWork */ with ended as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = $1::uuid
+    and id = $2::uuid
+    and status = 'disconnected'
+),
+failed as (
+  delete from crm_sync_failures as failure
+  using ended
+  where failure.organisation_id = ended.organisation_id
+    and failure.connection_id = ended.id
+  returning failure.id
+),
+waiting as (
+  select change.contact_id
+  from ended
+  inner join crm_outbound_changes as change
+    on change.organisation_id = ended.organisation_id
+    and change.connection_id = ended.id
+  order by change.contact_id
+  for update of change
+),
+dropped as (
+  delete from crm_outbound_changes as change
+  using ended
+  where change.organisation_id = ended.organisation_id
+    and (change.connection_id = ended.id) is true
+    and change.contact_id in (select contact_id from waiting)
+  returning change.contact_id
+)
+select
+  (select count(*)::integer from failed) as "failures",
+  (select count(*)::integer from dropped) as "changes"
+from ended`,
+});
 
 
-/** What {@link connectionGet} takes. */
+/** The parameters of {@link connectionGet}. */
 export interface ConnectionGetParams {
   connectionId: string;
   organisationId: string;
@@ -262,10 +404,8 @@ export interface ConnectionGetResult {
   syncIntervalSeconds: number;
 }
 
-const connectionGetIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":544,"b":559}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":578,"b":591}]}],"statement":"-- One connection, live or disconnected. At most one row, by primary key.\nselect\n  organisation_id as \"organisationId\",\n  id as \"connectionId\",\n  provider,\n  status,\n  status_reason as \"statusReason\",\n  status_changed_at as \"statusChangedAt\",\n  credentials_version as \"credentialsVersion\",\n  credentials_expires_at as \"credentialsExpiresAt\",\n  last_synced_at as \"lastSyncedAt\",\n  sync_interval_seconds as \"syncIntervalSeconds\",\n  connected_at as \"connectedAt\",\n  disconnected_at as \"disconnectedAt\"\nfrom crm_connections\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid"};
-
 /**
- * One connection, live or disconnected. At most one row, by primary key.
+ * Returns one connection, live or disconnected: at most one row. Uses the primary key.
  *
  * @remarks
  * ```sql
@@ -287,10 +427,34 @@ const connectionGetIR = {"usedParamSet":{"organisationId":true,"connectionId":tr
  *   and id = :connectionId!::uuid
  * ```
  */
-export const connectionGet = new PreparedQuery<ConnectionGetParams,ConnectionGetResult>('connectionGet', connectionGetIR);
+export const connectionGet = new PreparedQuery<ConnectionGetParams,ConnectionGetResult>({
+  name: 'connectionGet',
+  statementName: 'connectionGet_c73d99b5',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+  ],
+  text: `/* connectionGet */ select
+  organisation_id as "organisationId",
+  id as "connectionId",
+  provider,
+  status,
+  status_reason as "statusReason",
+  status_changed_at as "statusChangedAt",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt",
+  last_synced_at as "lastSyncedAt",
+  sync_interval_seconds as "syncIntervalSeconds",
+  connected_at as "connectedAt",
+  disconnected_at as "disconnectedAt"
+from crm_connections
+where organisation_id = $1::uuid
+  and id = $2::uuid`,
+});
 
 
-/** What {@link connectionGetCredentials} takes. */
+/** The parameters of {@link connectionGetCredentials}. */
 export interface ConnectionGetCredentialsParams {
   connectionId: string;
   organisationId: string;
@@ -310,10 +474,8 @@ export interface ConnectionGetCredentialsResult {
   provider: string;
 }
 
-const connectionGetCredentialsIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":354,"b":369}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":388,"b":401}]}],"statement":"-- The encrypted credentials of a live connection, for the sync worker alone. At most one row, by\n-- primary key.\nselect\n  provider,\n  credentials as \"credentials!\",\n  credentials_key_id as \"credentialsKeyId!\",\n  credentials_version as \"credentialsVersion\",\n  credentials_expires_at as \"credentialsExpiresAt\"\nfrom crm_connections\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid\n  and status <> 'disconnected'"};
-
 /**
- * The encrypted credentials of a live connection, for the sync worker alone. At most one row, by
+ * Returns the encrypted credentials of a live connection: at most one row. Only for sync workers. Uses the
  * primary key.
  *
  * @remarks
@@ -330,10 +492,28 @@ const connectionGetCredentialsIR = {"usedParamSet":{"organisationId":true,"conne
  *   and status <> 'disconnected'
  * ```
  */
-export const connectionGetCredentials = new PreparedQuery<ConnectionGetCredentialsParams,ConnectionGetCredentialsResult>('connectionGetCredentials', connectionGetCredentialsIR);
+export const connectionGetCredentials = new PreparedQuery<ConnectionGetCredentialsParams,ConnectionGetCredentialsResult>({
+  name: 'connectionGetCredentials',
+  statementName: 'connectionGetCredentials_1161ea07',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+  ],
+  text: `/* connectionGetCredentials */ select
+  provider,
+  credentials as "credentials",
+  credentials_key_id as "credentialsKeyId",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt"
+from crm_connections
+where organisation_id = $1::uuid
+  and id = $2::uuid
+  and status <> 'disconnected'`,
+});
 
 
-/** What {@link connectionGetLive} takes. */
+/** The parameters of {@link connectionGetLive}. */
 export interface ConnectionGetLiveParams {
   organisationId: string;
   provider: string;
@@ -367,10 +547,8 @@ export interface ConnectionGetLiveResult {
   syncIntervalSeconds: number;
 }
 
-const connectionGetLiveIR = {"usedParamSet":{"organisationId":true,"provider":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":598,"b":613}]},{"name":"provider","required":true,"transform":{"type":"scalar"},"locs":[{"a":638,"b":647}]}],"statement":"-- The live connection of an organisation to one CRM. At most one row, by\n-- crm_connections_organisation_id_provider_live_key.\nselect\n  organisation_id as \"organisationId\",\n  id as \"connectionId\",\n  provider,\n  status,\n  status_reason as \"statusReason\",\n  status_changed_at as \"statusChangedAt\",\n  credentials_version as \"credentialsVersion\",\n  credentials_expires_at as \"credentialsExpiresAt\",\n  last_synced_at as \"lastSyncedAt\",\n  sync_interval_seconds as \"syncIntervalSeconds\",\n  connected_at as \"connectedAt\",\n  disconnected_at as \"disconnectedAt\"\nfrom crm_connections\nwhere organisation_id = :organisationId!::uuid\n  and provider = :provider!::text\n  and status <> 'disconnected'"};
-
 /**
- * The live connection of an organisation to one CRM. At most one row, by
+ * Returns the live connection of an organisation to one CRM: at most one row. Uses
  * crm_connections_organisation_id_provider_live_key.
  *
  * @remarks
@@ -394,10 +572,35 @@ const connectionGetLiveIR = {"usedParamSet":{"organisationId":true,"provider":tr
  *   and status <> 'disconnected'
  * ```
  */
-export const connectionGetLive = new PreparedQuery<ConnectionGetLiveParams,ConnectionGetLiveResult>('connectionGetLive', connectionGetLiveIR);
+export const connectionGetLive = new PreparedQuery<ConnectionGetLiveParams,ConnectionGetLiveResult>({
+  name: 'connectionGetLive',
+  statementName: 'connectionGetLive_d8a61ed6',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'provider', required: true },
+  ],
+  text: `/* connectionGetLive */ select
+  organisation_id as "organisationId",
+  id as "connectionId",
+  provider,
+  status,
+  status_reason as "statusReason",
+  status_changed_at as "statusChangedAt",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt",
+  last_synced_at as "lastSyncedAt",
+  sync_interval_seconds as "syncIntervalSeconds",
+  connected_at as "connectedAt",
+  disconnected_at as "disconnectedAt"
+from crm_connections
+where organisation_id = $1::uuid
+  and provider = $2::text
+  and status <> 'disconnected'`,
+});
 
 
-/** What {@link connectionListWithHealth} takes. */
+/** The parameters of {@link connectionListWithHealth}. */
 export interface ConnectionListWithHealthParams {
   failuresSince: TimestampInput;
   organisationId: string;
@@ -458,17 +661,15 @@ export interface ConnectionListWithHealthResult {
   waitingChanges: number;
 }
 
-const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organisationId":true},"params":[{"name":"failuresSince","required":true,"transform":{"type":"scalar"},"locs":[{"a":4262,"b":4276}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":4370,"b":4385}]}],"statement":"-- Every connection an organisation has or had, live ones first, then by provider and newest first,\n-- with its health: how its syncs have gone, what is running, what waits and what fails now, each counted\n-- up to 1,000; and what the log says: the last event, the last failure, and the failures since a time, counted\n-- up to 1,000. A handful of rows by the primary key; for each, the log's primary key and\n-- crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from the primary key\n-- where only failures are wanted, and from all open runs where only one is), crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key,\n-- crm_sync_failures_next_attempt_at_idx, crm_sync_failures_gave_up_at_idx and\n-- crm_outbound_changes_next_attempt_at_idx.\nselect\n  connection.organisation_id as \"organisationId\",\n  connection.id as \"connectionId\",\n  connection.provider,\n  connection.status,\n  connection.status_reason as \"statusReason\",\n  connection.status_changed_at as \"statusChangedAt\",\n  connection.credentials_version as \"credentialsVersion\",\n  connection.credentials_expires_at as \"credentialsExpiresAt\",\n  connection.last_synced_at as \"lastSyncedAt\",\n  connection.connected_at as \"connectedAt\",\n  connection.disconnected_at as \"disconnectedAt\",\n  connection.next_sync_at as \"nextSyncAt\",\n  connection.sync_interval_seconds as \"syncIntervalSeconds\",\n  connection.last_success_at as \"lastSuccessAt\",\n  connection.first_failed_at as \"failingSince\",\n  connection.failure_count as \"failedSyncs\",\n  case\n    when connection.status <> 'disconnected'\n      then extract(epoch from crm_now() - connection.last_synced_at)::double precision\n  end as \"lagSeconds\",\n  last_run.outcome as \"lastSyncOutcome?\",\n  last_run.error as \"lastSyncError?\",\n  run.started_at as \"runningSince?\",\n  retried.count as \"retriedRecords!\",\n  given_up.count as \"givenUpRecords!\",\n  waiting.count as \"waitingChanges!\",\n  last_event.occurred_at as \"lastEventAt?\",\n  last_event.status as \"lastEventStatus?\",\n  last_failure.occurred_at as \"lastFailureAt?\",\n  last_failure.error as \"lastError?\",\n  failures.count as \"failureCount!\"\nfrom crm_connections as connection\nleft join crm_sync_runs as run\n  on run.organisation_id = connection.organisation_id\n  and run.connection_id = connection.id\n  and run.ended_at is null\n  and (run.expires_at > crm_now()) is true\nleft join lateral (\n  select\n    outcome,\n    error\n  from crm_sync_runs\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n    and ended_at is not null\n  order by id desc\n  limit 1\n) as last_run on true\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_failures\n    where organisation_id = connection.organisation_id\n      and connection_id = connection.id\n      and next_attempt_at is not null\n    order by next_attempt_at\n    limit 1000\n  ) as counted\n) as retried\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_failures\n    where organisation_id = connection.organisation_id\n      and connection_id = connection.id\n      and gave_up_at is not null\n    order by gave_up_at\n    limit 1000\n  ) as counted\n) as given_up\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_outbound_changes\n    where organisation_id = connection.organisation_id\n      and connection_id = connection.id\n    order by next_attempt_at\n    limit 1000\n  ) as counted\n) as waiting\nleft join lateral (\n  select\n    occurred_at,\n    status\n  from crm_sync_log\n  where organisation_id = connection.organisation_id\n    and connection_id = connection.id\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_event on true\nleft join lateral (\n  select\n    occurred_at,\n    error\n  from crm_sync_log\n  where (organisation_id = connection.organisation_id) is true\n    and connection_id = connection.id\n    and status = 'error'\n  order by\n    occurred_at desc,\n    id desc\n  limit 1\n) as last_failure on true\ncross join lateral (\n  select count(*)::integer as count\n  from (\n    select\n    from crm_sync_log\n    where (organisation_id = connection.organisation_id) is true\n      and connection_id = connection.id\n      and status = 'error'\n      and occurred_at >= :failuresSince!::timestamptz\n    limit 1000\n  ) as counted\n) as failures\nwhere connection.organisation_id = :organisationId!::uuid\norder by\n  connection.status = 'disconnected',\n  connection.provider,\n  connection.connected_at desc,\n  connection.id"};
-
 /**
- * Every connection an organisation has or had, live ones first, then by provider and newest first,
- * with its health: how its syncs have gone, what is running, what waits and what fails now, each counted
- * up to 1,000; and what the log says: the last event, the last failure, and the failures since a time, counted
- * up to 1,000. A handful of rows by the primary key; for each, the log's primary key and
- * crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from the primary key
- * where only failures are wanted, and from all open runs where only one is), crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key,
- * crm_sync_failures_next_attempt_at_idx, crm_sync_failures_gave_up_at_idx and
- * crm_outbound_changes_next_attempt_at_idx.
+ * Lists every connection that an organisation has or had, live ones first, then by provider and newest
+ * first, with its health: the state of its syncs, its open run, and its waiting and failing work, each
+ * counted up to 1,000; from the log, the last event, the last failure, and the failures since a time,
+ * counted up to 1,000. Returns a handful of rows. Uses the primary key. Per connection it uses the primary
+ * key of the log and crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from
+ * the primary key where only failures are wanted, and from all open runs where only one is),
+ * crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
+ * crm_sync_failures_gave_up_at_idx and crm_outbound_changes_next_attempt_at_idx.
  *
  * @remarks
  * ```sql
@@ -601,10 +802,145 @@ const connectionListWithHealthIR = {"usedParamSet":{"failuresSince":true,"organi
  *   connection.id
  * ```
  */
-export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>('connectionListWithHealth', connectionListWithHealthIR);
+export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>({
+  name: 'connectionListWithHealth',
+  statementName: 'connectionListWithHealth_87c5f5b6',
+  isPreparable: true,
+  params: [
+    { name: 'failuresSince', required: true },
+    { name: 'organisationId', required: true },
+  ],
+  text: `/* connectionListWithHealth */ select
+  connection.organisation_id as "organisationId",
+  connection.id as "connectionId",
+  connection.provider,
+  connection.status,
+  connection.status_reason as "statusReason",
+  connection.status_changed_at as "statusChangedAt",
+  connection.credentials_version as "credentialsVersion",
+  connection.credentials_expires_at as "credentialsExpiresAt",
+  connection.last_synced_at as "lastSyncedAt",
+  connection.connected_at as "connectedAt",
+  connection.disconnected_at as "disconnectedAt",
+  connection.next_sync_at as "nextSyncAt",
+  connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.last_success_at as "lastSuccessAt",
+  connection.first_failed_at as "failingSince",
+  connection.failure_count as "failedSyncs",
+  case
+    when connection.status <> 'disconnected'
+      then extract(epoch from crm_now() - connection.last_synced_at)::double precision
+  end as "lagSeconds",
+  last_run.outcome as "lastSyncOutcome",
+  last_run.error as "lastSyncError",
+  run.started_at as "runningSince",
+  retried.count as "retriedRecords",
+  given_up.count as "givenUpRecords",
+  waiting.count as "waitingChanges",
+  last_event.occurred_at as "lastEventAt",
+  last_event.status as "lastEventStatus",
+  last_failure.occurred_at as "lastFailureAt",
+  last_failure.error as "lastError",
+  failures.count as "failureCount"
+from crm_connections as connection
+left join crm_sync_runs as run
+  on run.organisation_id = connection.organisation_id
+  and run.connection_id = connection.id
+  and run.ended_at is null
+  and (run.expires_at > crm_now()) is true
+left join lateral (
+  select
+    outcome,
+    error
+  from crm_sync_runs
+  where organisation_id = connection.organisation_id
+    and connection_id = connection.id
+    and ended_at is not null
+  order by id desc
+  limit 1
+) as last_run on true
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_failures
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and next_attempt_at is not null
+    order by next_attempt_at
+    limit 1000
+  ) as counted
+) as retried
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_failures
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and gave_up_at is not null
+    order by gave_up_at
+    limit 1000
+  ) as counted
+) as given_up
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_outbound_changes
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+    order by next_attempt_at
+    limit 1000
+  ) as counted
+) as waiting
+left join lateral (
+  select
+    occurred_at,
+    status
+  from crm_sync_log
+  where organisation_id = connection.organisation_id
+    and connection_id = connection.id
+  order by
+    occurred_at desc,
+    id desc
+  limit 1
+) as last_event on true
+left join lateral (
+  select
+    occurred_at,
+    error
+  from crm_sync_log
+  where (organisation_id = connection.organisation_id) is true
+    and connection_id = connection.id
+    and status = 'error'
+  order by
+    occurred_at desc,
+    id desc
+  limit 1
+) as last_failure on true
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_log
+    where (organisation_id = connection.organisation_id) is true
+      and connection_id = connection.id
+      and status = 'error'
+      and occurred_at >= $1::timestamptz
+    limit 1000
+  ) as counted
+) as failures
+where connection.organisation_id = $2::uuid
+order by
+  connection.status = 'disconnected',
+  connection.provider,
+  connection.connected_at desc,
+  connection.id`,
+});
 
 
-/** What {@link connectionListTotals} takes. */
+/** The parameters of {@link connectionListTotals}. */
 export type ConnectionListTotalsParams = void;
 
 /** A row of {@link connectionListTotals}. */
@@ -621,11 +957,9 @@ export interface ConnectionListTotalsResult {
   status: string;
 }
 
-const connectionListTotalsIR = {"usedParamSet":{},"params":[],"statement":"-- How the live connections of all organisations fare: a row per CRM and status. For monitoring; reads each\n-- connection once.\nselect\n  provider,\n  status,\n  count(*)::integer as \"connections!\",\n  count(*) filter (where last_success_at is null)::integer as \"neverSynced!\",\n  count(*) filter (where failure_count > 0)::integer as \"failing!\",\n  count(*) filter (where next_sync_at <= crm_now())::integer as \"due!\",\n  min(next_sync_at) as \"nextSyncAt!\",\n  min(last_success_at) as \"oldestSuccessAt?\"\nfrom crm_connections\nwhere status <> 'disconnected'\ngroup by\n  provider,\n  status\norder by\n  provider,\n  status"};
-
 /**
- * How the live connections of all organisations fare: a row per CRM and status. For monitoring; reads each
- * connection once.
+ * Summarises the live connections of all organisations: one row per CRM and status. For monitoring. Reads
+ * every connection once.
  *
  * @remarks
  * ```sql
@@ -648,10 +982,32 @@ const connectionListTotalsIR = {"usedParamSet":{},"params":[],"statement":"-- Ho
  *   status
  * ```
  */
-export const connectionListTotals = new PreparedQuery<ConnectionListTotalsParams,ConnectionListTotalsResult>('connectionListTotals', connectionListTotalsIR);
+export const connectionListTotals = new PreparedQuery<ConnectionListTotalsParams,ConnectionListTotalsResult>({
+  name: 'connectionListTotals',
+  statementName: 'connectionListTotals_3ffa8a5e',
+  isPreparable: true,
+  params: [],
+  text: `/* connectionListTotals */ select
+  provider,
+  status,
+  count(*)::integer as "connections",
+  count(*) filter (where last_success_at is null)::integer as "neverSynced",
+  count(*) filter (where failure_count > 0)::integer as "failing",
+  count(*) filter (where next_sync_at <= crm_now())::integer as "due",
+  min(next_sync_at) as "nextSyncAt",
+  min(last_success_at) as "oldestSuccessAt"
+from crm_connections
+where status <> 'disconnected'
+group by
+  provider,
+  status
+order by
+  provider,
+  status`,
+});
 
 
-/** What {@link connectionRequestSync} takes. */
+/** The parameters of {@link connectionRequestSync}. */
 export interface ConnectionRequestSyncParams {
   connectionIds: string[];
   isUrgent: boolean;
@@ -664,14 +1020,12 @@ export interface ConnectionRequestSyncResult {
   connectionId: string;
 }
 
-const connectionRequestSyncIR = {"usedParamSet":{"isUrgent":true,"organisationId":true,"connectionIds":true},"params":[{"name":"isUrgent","required":true,"transform":{"type":"scalar"},"locs":[{"a":676,"b":685},{"a":1147,"b":1156}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":830,"b":845},{"a":1313,"b":1328},{"a":1377,"b":1392}]},{"name":"connectionIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":881,"b":895}]}],"statement":"-- Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.\n-- During a run it is remembered, and is another sync after it: the claim passes over what is running.\n-- Returns those for which something changed: a storm of requests is one write, and one sync. Fails with\n-- CRM05 if the user does not see the organisation. By primary key; locks the rows for the transaction, in\n-- the order of their keys.\nwith clock as materialized (\n  select crm_now() as at\n),\nwanted as (\n  select\n    connection.id,\n    connection.next_sync_at,\n    connection.sync_requested_at,\n    -- Null does not count.\n    greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at\n  from crm_connections as connection\n  cross join clock\n  where connection.organisation_id = :organisationId!::uuid\n    and connection.id = any(:connectionIds!::uuid[])\n    and connection.status <> 'disconnected'\n  order by connection.id\n  for no key update of connection\n)\nupdate crm_connections\nset\n  sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),\n  not_before_at = case when not :isUrgent!::boolean then not_before_at end,\n  next_sync_at = least(crm_connections.next_sync_at, wanted.at)\nfrom wanted\ncross join clock\nwhere crm_check_organisation(:organisationId!::uuid)\n  and crm_connections.organisation_id = :organisationId!::uuid\n  and crm_connections.id = wanted.id\n  and (wanted.sync_requested_at is null or wanted.next_sync_at > wanted.at)\nreturning crm_connections.id as \"connectionId\""};
-
 /**
- * Asks for a sync of live connections, as soon as the CRM may be asked again; where it is urgent, at once.
- * During a run it is remembered, and is another sync after it: the claim passes over what is running.
- * Returns those for which something changed: a storm of requests is one write, and one sync. Fails with
- * CRM05 if the user does not see the organisation. By primary key; locks the rows for the transaction, in
- * the order of their keys.
+ * Requests a sync of live connections as soon as the CRM may be asked again, or at once if urgent. A
+ * request during a run is kept and leads to another sync after it, because claims skip connections with an
+ * open run. Returns the connections that changed: many requests make one write and one sync. Fails with
+ * CRM05 if row-level security hides the organisation. Uses the primary key. Locks the rows for the
+ * transaction, in key order.
  *
  * @remarks
  * ```sql
@@ -683,7 +1037,7 @@ const connectionRequestSyncIR = {"usedParamSet":{"isUrgent":true,"organisationId
  *     connection.id,
  *     connection.next_sync_at,
  *     connection.sync_requested_at,
- *     -- Null does not count.
+ *     -- greatest ignores null.
  *     greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at
  *   from crm_connections as connection
  *   cross join clock
@@ -707,10 +1061,48 @@ const connectionRequestSyncIR = {"usedParamSet":{"isUrgent":true,"organisationId
  * returning crm_connections.id as "connectionId"
  * ```
  */
-export const connectionRequestSync = new PreparedQuery<ConnectionRequestSyncParams,ConnectionRequestSyncResult>('connectionRequestSync', connectionRequestSyncIR);
+export const connectionRequestSync = new PreparedQuery<ConnectionRequestSyncParams,ConnectionRequestSyncResult>({
+  name: 'connectionRequestSync',
+  statementName: 'connectionRequestSync_05d56f94',
+  isPreparable: true,
+  params: [
+    { name: 'isUrgent', required: true },
+    { name: 'organisationId', required: true },
+    { name: 'connectionIds', required: true },
+  ],
+  text: `/* connectionRequestSync */ with clock as materialized (
+  select crm_now() as at
+),
+wanted as (
+  select
+    connection.id,
+    connection.next_sync_at,
+    connection.sync_requested_at,
+    greatest(clock.at, case when not $1::boolean then connection.not_before_at end) as at
+  from crm_connections as connection
+  cross join clock
+  where connection.organisation_id = $2::uuid
+    and connection.id = any($3::uuid[])
+    and connection.status <> 'disconnected'
+  order by connection.id
+  for no key update of connection
+)
+update crm_connections
+set
+  sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),
+  not_before_at = case when not $1::boolean then not_before_at end,
+  next_sync_at = least(crm_connections.next_sync_at, wanted.at)
+from wanted
+cross join clock
+where crm_check_organisation($2::uuid)
+  and crm_connections.organisation_id = $2::uuid
+  and crm_connections.id = wanted.id
+  and (wanted.sync_requested_at is null or wanted.next_sync_at > wanted.at)
+returning crm_connections.id as "connectionId"`,
+});
 
 
-/** What {@link connectionResetLastSyncedAt} takes. */
+/** The parameters of {@link connectionResetLastSyncedAt}. */
 export interface ConnectionResetLastSyncedAtParams {
   connectionId: string;
   organisationId: string;
@@ -722,12 +1114,10 @@ export interface ConnectionResetLastSyncedAtResult {
   connectionId: string;
 }
 
-const connectionResetLastSyncedAtIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":362,"b":377}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":398,"b":411}]}],"statement":"-- Forgets the cursor of a live connection and those of its inbound streams, so that the next sync is a full\n-- one. One row, or none if the organisation has no such live connection. By primary keys; locks the\n-- connection for the transaction, then the cursors.\nwith forgotten as (\n  update crm_connections\n  set last_synced_at = null\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  returning\n    organisation_id,\n    id\n),\nreset as (\n  update crm_sync_cursors as cursor\n  set\n    kind = null,\n    synced_to_at = null,\n    token = null,\n    page = null,\n    version = cursor.version + 1,\n    moved_at = crm_now()\n  from forgotten\n  where cursor.organisation_id = forgotten.organisation_id\n    and cursor.connection_id = forgotten.id\n    and cursor.direction = 'inbound'\n)\nselect id as \"connectionId\"\nfrom forgotten"};
-
 /**
- * Forgets the cursor of a live connection and those of its inbound streams, so that the next sync is a full
- * one. One row, or none if the organisation has no such live connection. By primary keys; locks the
- * connection for the transaction, then the cursors.
+ * Clears the cursor of a live connection and those of its inbound streams, so that the next sync is a full
+ * one. Returns one row, or none if the organisation has no such live connection. Uses primary keys. Locks
+ * the connection for the transaction, then the cursors.
  *
  * @remarks
  * ```sql
@@ -759,10 +1149,44 @@ const connectionResetLastSyncedAtIR = {"usedParamSet":{"organisationId":true,"co
  * from forgotten
  * ```
  */
-export const connectionResetLastSyncedAt = new PreparedQuery<ConnectionResetLastSyncedAtParams,ConnectionResetLastSyncedAtResult>('connectionResetLastSyncedAt', connectionResetLastSyncedAtIR);
+export const connectionResetLastSyncedAt = new PreparedQuery<ConnectionResetLastSyncedAtParams,ConnectionResetLastSyncedAtResult>({
+  name: 'connectionResetLastSyncedAt',
+  statementName: 'connectionResetLastSyncedAt_e7667017',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+  ],
+  text: `/* connectionResetLastSyncedAt */ with forgotten as (
+  update crm_connections
+  set last_synced_at = null
+  where organisation_id = $1::uuid
+    and id = $2::uuid
+    and status <> 'disconnected'
+  returning
+    organisation_id,
+    id
+),
+reset as (
+  update crm_sync_cursors as cursor
+  set
+    kind = null,
+    synced_to_at = null,
+    token = null,
+    page = null,
+    version = cursor.version + 1,
+    moved_at = crm_now()
+  from forgotten
+  where cursor.organisation_id = forgotten.organisation_id
+    and cursor.connection_id = forgotten.id
+    and cursor.direction = 'inbound'
+)
+select id as "connectionId"
+from forgotten`,
+});
 
 
-/** What {@link connectionSetStatus} takes. */
+/** The parameters of {@link connectionSetStatus}. */
 export interface ConnectionSetStatusParams {
   connectionId: string;
   credentialsVersion?: number | null | void;
@@ -777,15 +1201,13 @@ export interface ConnectionSetStatusResult {
   statusChangedAt: Timestamp;
 }
 
-const connectionSetStatusIR = {"usedParamSet":{"credentialsVersion":true,"organisationId":true,"connectionId":true,"status":true,"reason":true},"params":[{"name":"credentialsVersion","required":false,"transform":{"type":"scalar"},"locs":[{"a":708,"b":726}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":822,"b":837}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":858,"b":871}]},{"name":"status","required":true,"transform":{"type":"scalar"},"locs":[{"a":959,"b":966},{"a":1070,"b":1077},{"a":1233,"b":1240},{"a":1333,"b":1340},{"a":1416,"b":1423},{"a":1750,"b":1757},{"a":1791,"b":1798}]},{"name":"reason","required":false,"transform":{"type":"scalar"},"locs":[{"a":995,"b":1001},{"a":1766,"b":1772}]}],"statement":"-- Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if\n-- its credentials are still those of that version. One row, or none if the organisation has no such\n-- connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt\n-- moves only when the status does. An active connection has no failures in a row. Writes nothing where\n-- nothing changes. By primary key; locks the row\n-- for the transaction. At READ COMMITTED: above it, a change meanwhile is 40001.\nwith connection as (\n  select\n    organisation_id,\n    id,\n    status,\n    status_reason,\n    status_changed_at,\n    failure_count,\n    credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n),\nchanged as (\n  update crm_connections\n  set\n    status = :status!::text,\n    status_reason = :reason::text,\n    status_changed_at = case\n      when connection.status = :status!::text then connection.status_changed_at\n      else now()\n    end,\n    -- Mended, so that the next failure is the first one.\n    failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,\n    first_failed_at = case when :status!::text <> 'active' then first_failed_at end,\n    not_before_at = case when :status!::text <> 'active' then not_before_at end\n  from connection\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and connection.status <> 'disconnected'\n    and connection.is_current\n    and (\n      (connection.status, connection.status_reason) is distinct from (:status!::text, :reason::text)\n      or (:status!::text = 'active' and connection.failure_count > 0)\n    )\n  returning crm_connections.status_changed_at\n)\nselect\n  case\n    when connection.status = 'disconnected' then 'disconnected'\n    when connection.is_current then 'set'\n    else 'superseded'\n  end as \"outcome!\",\n  coalesce((select status_changed_at from changed), connection.status_changed_at) as \"statusChangedAt!\"\nfrom connection"};
-
 /**
- * Sets a live connection to active (no reason) or error (with one); with a credentialsVersion only if
- * its credentials are still those of that version. One row, or none if the organisation has no such
- * connection: `outcome` says what happened (`set`, `superseded` or `disconnected`); statusChangedAt
- * moves only when the status does. An active connection has no failures in a row. Writes nothing where
- * nothing changes. By primary key; locks the row
- * for the transaction. At READ COMMITTED: above it, a change meanwhile is 40001.
+ * Sets a live connection to active (without a reason) or error (with one). If credentialsVersion is given,
+ * only if its credentials are still of that version. Returns one row, or none if the organisation has no
+ * such connection: `outcome` (`set`, `superseded` or `disconnected`) and statusChangedAt, which only
+ * changes with the status. Activating a connection clears its count of failed syncs. Writes nothing if
+ * nothing changes. Uses the primary key. Locks the row for the transaction. Needs READ COMMITTED: at a
+ * higher level, a concurrent change fails with 40001.
  *
  * @remarks
  * ```sql
@@ -812,7 +1234,7 @@ const connectionSetStatusIR = {"usedParamSet":{"credentialsVersion":true,"organi
  *       when connection.status = :status!::text then connection.status_changed_at
  *       else now()
  *     end,
- *     -- Mended, so that the next failure is the first one.
+ *     -- Once active, the next failure is the first.
  *     failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,
  *     first_failed_at = case when :status!::text <> 'active' then first_failed_at end,
  *     not_before_at = case when :status!::text <> 'active' then not_before_at end
@@ -837,10 +1259,66 @@ const connectionSetStatusIR = {"usedParamSet":{"credentialsVersion":true,"organi
  * from connection
  * ```
  */
-export const connectionSetStatus = new PreparedQuery<ConnectionSetStatusParams,ConnectionSetStatusResult>('connectionSetStatus', connectionSetStatusIR);
+export const connectionSetStatus = new PreparedQuery<ConnectionSetStatusParams,ConnectionSetStatusResult>({
+  name: 'connectionSetStatus',
+  statementName: 'connectionSetStatus_39c677f4',
+  isPreparable: true,
+  params: [
+    { name: 'credentialsVersion', required: false },
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'status', required: true },
+    { name: 'reason', required: false },
+  ],
+  text: `/* connectionSetStatus */ with connection as (
+  select
+    organisation_id,
+    id,
+    status,
+    status_reason,
+    status_changed_at,
+    failure_count,
+    credentials_version = coalesce($1::integer, credentials_version) as is_current
+  from crm_connections
+  where organisation_id = $2::uuid
+    and id = $3::uuid
+  for no key update
+),
+changed as (
+  update crm_connections
+  set
+    status = $4::text,
+    status_reason = $5::text,
+    status_changed_at = case
+      when connection.status = $4::text then connection.status_changed_at
+      else now()
+    end,
+    failure_count = case when $4::text = 'active' then 0 else connection.failure_count end,
+    first_failed_at = case when $4::text <> 'active' then first_failed_at end,
+    not_before_at = case when $4::text <> 'active' then not_before_at end
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.status <> 'disconnected'
+    and connection.is_current
+    and (
+      (connection.status, connection.status_reason) is distinct from ($4::text, $5::text)
+      or ($4::text = 'active' and connection.failure_count > 0)
+    )
+  returning crm_connections.status_changed_at
+)
+select
+  case
+    when connection.status = 'disconnected' then 'disconnected'
+    when connection.is_current then 'set'
+    else 'superseded'
+  end as "outcome",
+  coalesce((select status_changed_at from changed), connection.status_changed_at) as "statusChangedAt"
+from connection`,
+});
 
 
-/** What {@link connectionSetSyncInterval} takes. */
+/** The parameters of {@link connectionSetSyncInterval}. */
 export interface ConnectionSetSyncIntervalParams {
   connectionId: string;
   organisationId: string;
@@ -853,19 +1331,17 @@ export interface ConnectionSetSyncIntervalResult {
   nextSyncAt: Timestamp;
 }
 
-const connectionSetSyncIntervalIR = {"usedParamSet":{"syncIntervalSeconds":true,"organisationId":true,"connectionId":true},"params":[{"name":"syncIntervalSeconds","required":true,"transform":{"type":"scalar"},"locs":[{"a":337,"b":357},{"a":484,"b":504}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":560,"b":575}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":594,"b":607}]}],"statement":"-- Says how often a live connection is synced. A shorter interval counts from now on, also for the sync\n-- that is waiting, though not while the CRM is left alone. One row, or none if the organisation has no\n-- such live connection. By primary key; locks the row for the transaction.\nupdate crm_connections\nset\n  sync_interval_seconds = :syncIntervalSeconds!::integer,\n  -- Null does not count.\n  next_sync_at = least(\n    next_sync_at,\n    greatest(crm_now() + make_interval(secs => :syncIntervalSeconds!::integer), not_before_at)\n  )\nwhere organisation_id = :organisationId!::uuid\n  and id = :connectionId!::uuid\n  and status <> 'disconnected'\nreturning next_sync_at as \"nextSyncAt\""};
-
 /**
- * Says how often a live connection is synced. A shorter interval counts from now on, also for the sync
- * that is waiting, though not while the CRM is left alone. One row, or none if the organisation has no
- * such live connection. By primary key; locks the row for the transaction.
+ * Sets the sync interval of a live connection. A shorter interval counts from now, also for the next due
+ * sync, but not before the CRM may be asked again. Returns one row, or none if the organisation has no
+ * such live connection. Uses the primary key. Locks the row for the transaction.
  *
  * @remarks
  * ```sql
  * update crm_connections
  * set
  *   sync_interval_seconds = :syncIntervalSeconds!::integer,
- *   -- Null does not count.
+ *   -- greatest ignores null.
  *   next_sync_at = least(
  *     next_sync_at,
  *     greatest(crm_now() + make_interval(secs => :syncIntervalSeconds!::integer), not_before_at)
@@ -876,10 +1352,30 @@ const connectionSetSyncIntervalIR = {"usedParamSet":{"syncIntervalSeconds":true,
  * returning next_sync_at as "nextSyncAt"
  * ```
  */
-export const connectionSetSyncInterval = new PreparedQuery<ConnectionSetSyncIntervalParams,ConnectionSetSyncIntervalResult>('connectionSetSyncInterval', connectionSetSyncIntervalIR);
+export const connectionSetSyncInterval = new PreparedQuery<ConnectionSetSyncIntervalParams,ConnectionSetSyncIntervalResult>({
+  name: 'connectionSetSyncInterval',
+  statementName: 'connectionSetSyncInterval_1a90e51f',
+  isPreparable: true,
+  params: [
+    { name: 'syncIntervalSeconds', required: true },
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+  ],
+  text: `/* connectionSetSyncInterval */ update crm_connections
+set
+  sync_interval_seconds = $1::integer,
+  next_sync_at = least(
+    next_sync_at,
+    greatest(crm_now() + make_interval(secs => $1::integer), not_before_at)
+  )
+where organisation_id = $2::uuid
+  and id = $3::uuid
+  and status <> 'disconnected'
+returning next_sync_at as "nextSyncAt"`,
+});
 
 
-/** What {@link connectionTotalWork} takes. */
+/** The parameters of {@link connectionTotalWork}. */
 export type ConnectionTotalWorkParams = void;
 
 /** A row of {@link connectionTotalWork}. */
@@ -891,12 +1387,10 @@ export interface ConnectionTotalWorkResult {
   waitingChanges: number;
 }
 
-const connectionTotalWorkIR = {"usedParamSet":{},"params":[],"statement":"-- What goes on and what waits, over all organisations, each counted up to 10,000. One row, for monitoring;\n-- by crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and\n-- crm_sync_failures_gave_up_at_idx; of the changes it reads that many rows as they come.\nselect\n  (\n    select count(*)::integer\n    from (select from crm_sync_runs where ended_at is null and expires_at > crm_now() limit 10000) as counted\n  ) as \"running!\",\n  (\n    select count(*)::integer\n    from (select from crm_sync_runs where ended_at is null and expires_at <= crm_now() limit 10000) as counted\n  ) as \"expired!\",\n  (\n    select count(*)::integer\n    from (select from crm_sync_failures where next_attempt_at is not null limit 10000) as counted\n  ) as \"retriedRecords!\",\n  (\n    select count(*)::integer\n    from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted\n  ) as \"givenUpRecords!\",\n  (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as \"waitingChanges!\""};
-
 /**
- * What goes on and what waits, over all organisations, each counted up to 10,000. One row, for monitoring;
- * by crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and
- * crm_sync_failures_gave_up_at_idx; of the changes it reads that many rows as they come.
+ * Counts the work in progress and the work waiting across all organisations, each up to 10,000. Returns
+ * one row. For monitoring. Uses crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and
+ * crm_sync_failures_gave_up_at_idx. Of the outbound changes it reads up to 10,000 rows in table order.
  *
  * @remarks
  * ```sql
@@ -920,6 +1414,29 @@ const connectionTotalWorkIR = {"usedParamSet":{},"params":[],"statement":"-- Wha
  *   (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as "waitingChanges!"
  * ```
  */
-export const connectionTotalWork = new PreparedQuery<ConnectionTotalWorkParams,ConnectionTotalWorkResult>('connectionTotalWork', connectionTotalWorkIR);
+export const connectionTotalWork = new PreparedQuery<ConnectionTotalWorkParams,ConnectionTotalWorkResult>({
+  name: 'connectionTotalWork',
+  statementName: 'connectionTotalWork_78409476',
+  isPreparable: true,
+  params: [],
+  text: `/* connectionTotalWork */ select
+  (
+    select count(*)::integer
+    from (select from crm_sync_runs where ended_at is null and expires_at > crm_now() limit 10000) as counted
+  ) as "running",
+  (
+    select count(*)::integer
+    from (select from crm_sync_runs where ended_at is null and expires_at <= crm_now() limit 10000) as counted
+  ) as "expired",
+  (
+    select count(*)::integer
+    from (select from crm_sync_failures where next_attempt_at is not null limit 10000) as counted
+  ) as "retriedRecords",
+  (
+    select count(*)::integer
+    from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted
+  ) as "givenUpRecords",
+  (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as "waitingChanges"`,
+});
 
 

@@ -3,7 +3,7 @@ import { PreparedQuery } from '../statements/prepared-query.js';
 
 import type { Timestamp } from '../types.js';
 
-/** What {@link outboundChangeAnnounce} takes. */
+/** The parameters of {@link outboundChangeAnnounce}. */
 export interface OutboundChangeAnnounceParams {
   limit: number;
 }
@@ -13,16 +13,14 @@ export interface OutboundChangeAnnounceResult {
   announced: number;
 }
 
-const outboundChangeAnnounceIR = {"usedParamSet":{"limit":true},"params":[{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1711,"b":1717}]}],"statement":"-- Asks for a sync of the connections for which the host has recorded changes, as a webhook does\n-- (connectionRequestSync), over all organisations, at most `limit` connections; drops changes that came\n-- while their connection was disconnected. One row: how many changes it went through, at most 100 of a\n-- connection, so that many of one do not keep the others waiting; connections and changes that somebody\n-- has locked are left for the next time. By crm_outbound_changes_connection_id_new_idx, then by primary\n-- keys («is true» keeps the planner from reading all changes of a connection for each); locks the\n-- connections for the transaction, then the changes, and waits for neither. At READ COMMITTED.\nwith recursive clock as materialized (\n  select crm_now() as at\n),\nnamed as (\n  (\n    select\n      organisation_id,\n      connection_id\n    from crm_outbound_changes\n    where not is_announced\n    order by\n      organisation_id,\n      connection_id\n    limit 1\n  )\n  union all\n  select\n    next.organisation_id,\n    next.connection_id\n  from named\n  cross join lateral (\n    select\n      change.organisation_id,\n      change.connection_id\n    from crm_outbound_changes as change\n    where not change.is_announced\n      and (change.organisation_id, change.connection_id) > (named.organisation_id, named.connection_id)\n    order by\n      change.organisation_id,\n      change.connection_id\n    limit 1\n  ) as next\n),\nconnection as (\n  select\n    found.organisation_id,\n    found.id,\n    found.status <> 'disconnected' as is_live,\n    -- Null does not count.\n    greatest(clock.at, found.not_before_at) as wanted_at\n  from (\n    select\n      organisation_id,\n      connection_id\n    from named\n    limit :limit!::integer\n  ) as named\n  inner join crm_connections as found\n    on found.organisation_id = named.organisation_id\n    and found.id = named.connection_id\n  cross join clock\n  for no key update of found skip locked\n),\nfresh as (\n  select\n    change.organisation_id,\n    change.contact_id,\n    change.connection_id,\n    connection.is_live\n  from connection\n  cross join lateral (\n    select\n      change.organisation_id,\n      change.contact_id,\n      change.connection_id\n    from crm_outbound_changes as change\n    where change.organisation_id = connection.organisation_id\n      and change.connection_id = connection.id\n      and not change.is_announced\n    limit 100\n    for update of change skip locked\n  ) as change\n),\ndropped as (\n  delete from crm_outbound_changes as change\n  using fresh\n  where not fresh.is_live\n    and change.organisation_id = fresh.organisation_id\n    and change.contact_id = fresh.contact_id\n    and (change.connection_id = fresh.connection_id) is true\n),\nannounced as (\n  update crm_outbound_changes as change\n  set is_announced = true\n  from fresh\n  where fresh.is_live\n    and change.organisation_id = fresh.organisation_id\n    and change.contact_id = fresh.contact_id\n    and (change.connection_id = fresh.connection_id) is true\n),\nmade_due as (\n  update crm_connections\n  set\n    sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),\n    next_sync_at = least(crm_connections.next_sync_at, connection.wanted_at)\n  from connection\n  cross join clock\n  where connection.is_live\n    and crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and (connection.organisation_id, connection.id) in (\n      select\n        organisation_id,\n        connection_id\n      from fresh\n    )\n    and (crm_connections.sync_requested_at is null or crm_connections.next_sync_at > connection.wanted_at)\n)\nselect count(*)::integer as \"announced!\"\nfrom fresh"};
-
 /**
- * Asks for a sync of the connections for which the host has recorded changes, as a webhook does
- * (connectionRequestSync), over all organisations, at most `limit` connections; drops changes that came
- * while their connection was disconnected. One row: how many changes it went through, at most 100 of a
- * connection, so that many of one do not keep the others waiting; connections and changes that somebody
- * has locked are left for the next time. By crm_outbound_changes_connection_id_new_idx, then by primary
- * keys («is true» keeps the planner from reading all changes of a connection for each); locks the
- * connections for the transaction, then the changes, and waits for neither. At READ COMMITTED.
+ * Requests a sync of the connections with new outbound changes, as a webhook does with
+ * connectionRequestSync, across all organisations, for at most `limit` connections. Drops changes that
+ * were recorded while their connection was disconnected. Returns one row: the number of processed changes,
+ * at most 100 per connection, so that one with many does not delay the others. Skips locked connections
+ * and changes: a later call processes them. Uses crm_outbound_changes_connection_id_new_idx, then primary
+ * keys («is true» keeps the planner from reading all changes of a connection for each one). Locks the
+ * connections for the transaction, then the changes, and waits for neither. Needs READ COMMITTED.
  *
  * @remarks
  * ```sql
@@ -64,7 +62,7 @@ const outboundChangeAnnounceIR = {"usedParamSet":{"limit":true},"params":[{"name
  *     found.organisation_id,
  *     found.id,
  *     found.status <> 'disconnected' as is_live,
- *     -- Null does not count.
+ *     -- greatest ignores null.
  *     greatest(clock.at, found.not_before_at) as wanted_at
  *   from (
  *     select
@@ -138,10 +136,126 @@ const outboundChangeAnnounceIR = {"usedParamSet":{"limit":true},"params":[{"name
  * from fresh
  * ```
  */
-export const outboundChangeAnnounce = new PreparedQuery<OutboundChangeAnnounceParams,OutboundChangeAnnounceResult>('outboundChangeAnnounce', outboundChangeAnnounceIR);
+export const outboundChangeAnnounce = new PreparedQuery<OutboundChangeAnnounceParams,OutboundChangeAnnounceResult>({
+  name: 'outboundChangeAnnounce',
+  statementName: 'outboundChangeAnnounce_78e9d027',
+  isPreparable: true,
+  params: [
+    { name: 'limit', required: true },
+  ],
+  text: `/* outboundChangeAnnounce */ with recursive clock as materialized (
+  select crm_now() as at
+),
+named as (
+  (
+    select
+      organisation_id,
+      connection_id
+    from crm_outbound_changes
+    where not is_announced
+    order by
+      organisation_id,
+      connection_id
+    limit 1
+  )
+  union all
+  select
+    next.organisation_id,
+    next.connection_id
+  from named
+  cross join lateral (
+    select
+      change.organisation_id,
+      change.connection_id
+    from crm_outbound_changes as change
+    where not change.is_announced
+      and (change.organisation_id, change.connection_id) > (named.organisation_id, named.connection_id)
+    order by
+      change.organisation_id,
+      change.connection_id
+    limit 1
+  ) as next
+),
+connection as (
+  select
+    found.organisation_id,
+    found.id,
+    found.status <> 'disconnected' as is_live,
+    greatest(clock.at, found.not_before_at) as wanted_at
+  from (
+    select
+      organisation_id,
+      connection_id
+    from named
+    limit $1::integer
+  ) as named
+  inner join crm_connections as found
+    on found.organisation_id = named.organisation_id
+    and found.id = named.connection_id
+  cross join clock
+  for no key update of found skip locked
+),
+fresh as (
+  select
+    change.organisation_id,
+    change.contact_id,
+    change.connection_id,
+    connection.is_live
+  from connection
+  cross join lateral (
+    select
+      change.organisation_id,
+      change.contact_id,
+      change.connection_id
+    from crm_outbound_changes as change
+    where change.organisation_id = connection.organisation_id
+      and change.connection_id = connection.id
+      and not change.is_announced
+    limit 100
+    for update of change skip locked
+  ) as change
+),
+dropped as (
+  delete from crm_outbound_changes as change
+  using fresh
+  where not fresh.is_live
+    and change.organisation_id = fresh.organisation_id
+    and change.contact_id = fresh.contact_id
+    and (change.connection_id = fresh.connection_id) is true
+),
+announced as (
+  update crm_outbound_changes as change
+  set is_announced = true
+  from fresh
+  where fresh.is_live
+    and change.organisation_id = fresh.organisation_id
+    and change.contact_id = fresh.contact_id
+    and (change.connection_id = fresh.connection_id) is true
+),
+made_due as (
+  update crm_connections
+  set
+    sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),
+    next_sync_at = least(crm_connections.next_sync_at, connection.wanted_at)
+  from connection
+  cross join clock
+  where connection.is_live
+    and crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and (connection.organisation_id, connection.id) in (
+      select
+        organisation_id,
+        connection_id
+      from fresh
+    )
+    and (crm_connections.sync_requested_at is null or crm_connections.next_sync_at > connection.wanted_at)
+)
+select count(*)::integer as "announced"
+from fresh`,
+});
 
 
-/** What {@link outboundChangeClaim} takes. */
+/** The parameters of {@link outboundChangeClaim}. */
 export interface OutboundChangeClaimParams {
   connectionId: string;
   limit: number;
@@ -161,15 +275,12 @@ export interface OutboundChangeClaimResult {
   version: string | null;
 }
 
-const outboundChangeClaimIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"runId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":725,"b":740},{"a":945,"b":960},{"a":1281,"b":1296},{"a":1782,"b":1797}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":761,"b":774},{"a":996,"b":1009},{"a":1335,"b":1348},{"a":1836,"b":1849}]},{"name":"runId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1034,"b":1040}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1455,"b":1461}]}],"statement":"-- Claims the contacts that are to be pushed to a connection's CRM, those waiting longest first, for the\n-- worker that holds its run: the claim itself puts off the next attempt, so that a contact over which\n-- workers die does not hold up the others. At most `limit` rows; one row of nulls if there is nothing to\n-- claim; none if the run is lost. By crm_outbound_changes_next_attempt_at_idx; locks the connection for\n-- the transaction, then the run and the changes, of which it passes over those that somebody has locked:\n-- they are changing. At READ COMMITTED.\nwith clock as materialized (\n  select crm_now() as at\n),\nconnection as (\n  select\n    organisation_id,\n    id\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  for no key update\n),\nrun as (\n  select run.id\n  from connection\n  cross join crm_sync_runs as run\n  where run.organisation_id = :organisationId!::uuid\n    and run.connection_id = :connectionId!::uuid\n    and run.id = :runId!::bigint\n    and run.ended_at is null\n    and run.expires_at > (select at from clock)\n  for no key update of run\n),\ndue as (\n  select change.contact_id\n  from run\n  cross join crm_outbound_changes as change\n  where change.organisation_id = :organisationId!::uuid\n    and change.connection_id = :connectionId!::uuid\n    and change.next_attempt_at <= (select at from clock)\n  order by change.next_attempt_at\n  limit :limit!::integer\n  for no key update of change skip locked\n),\nclaimed as (\n  update crm_outbound_changes as change\n  set\n    attempts = change.attempts + 1,\n    next_attempt_at = clock.at + crm_sync_backoff(change.attempts + 1, 60, 21600),\n    is_announced = true\n  from due\n  cross join clock\n  where change.organisation_id = :organisationId!::uuid\n    and change.connection_id = :connectionId!::uuid\n    and change.contact_id = due.contact_id\n  returning\n    change.contact_id,\n    change.version,\n    change.first_changed_at,\n    change.attempts\n)\nselect\n  claimed.contact_id as \"contactId?\",\n  claimed.version as \"version?\",\n  claimed.first_changed_at as \"firstChangedAt?\",\n  claimed.attempts as \"attempts?\"\nfrom run\nleft join claimed on true"};
-
 /**
- * Claims the contacts that are to be pushed to a connection's CRM, those waiting longest first, for the
- * worker that holds its run: the claim itself puts off the next attempt, so that a contact over which
- * workers die does not hold up the others. At most `limit` rows; one row of nulls if there is nothing to
- * claim; none if the run is lost. By crm_outbound_changes_next_attempt_at_idx; locks the connection for
- * the transaction, then the run and the changes, of which it passes over those that somebody has locked:
- * they are changing. At READ COMMITTED.
+ * Claims contacts to push to a connection's CRM, longest waiting first, for the worker that holds its run.
+ * The claim itself postpones the next attempt, so a contact that crashes its workers does not block the
+ * others. Returns at most `limit` rows, one row of nulls if there is nothing to claim, and none if the
+ * lease is lost. Uses crm_outbound_changes_next_attempt_at_idx. Locks the connection for the transaction,
+ * then the run and the changes. Skips locked changes: they are being changed. Needs READ COMMITTED.
  *
  * @remarks
  * ```sql
@@ -234,10 +345,79 @@ const outboundChangeClaimIR = {"usedParamSet":{"organisationId":true,"connection
  * left join claimed on true
  * ```
  */
-export const outboundChangeClaim = new PreparedQuery<OutboundChangeClaimParams,OutboundChangeClaimResult>('outboundChangeClaim', outboundChangeClaimIR);
+export const outboundChangeClaim = new PreparedQuery<OutboundChangeClaimParams,OutboundChangeClaimResult>({
+  name: 'outboundChangeClaim',
+  statementName: 'outboundChangeClaim_6296fbe7',
+  isPreparable: false,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'runId', required: true },
+    { name: 'limit', required: true },
+  ],
+  text: `/* outboundChangeClaim */ with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = $1::uuid
+    and id = $2::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+run as (
+  select run.id
+  from connection
+  cross join crm_sync_runs as run
+  where run.organisation_id = $1::uuid
+    and run.connection_id = $2::uuid
+    and run.id = $3::bigint
+    and run.ended_at is null
+    and run.expires_at > (select at from clock)
+  for no key update of run
+),
+due as (
+  select change.contact_id
+  from run
+  cross join crm_outbound_changes as change
+  where change.organisation_id = $1::uuid
+    and change.connection_id = $2::uuid
+    and change.next_attempt_at <= (select at from clock)
+  order by change.next_attempt_at
+  limit $4::integer
+  for no key update of change skip locked
+),
+claimed as (
+  update crm_outbound_changes as change
+  set
+    attempts = change.attempts + 1,
+    next_attempt_at = clock.at + crm_sync_backoff(change.attempts + 1, 60, 21600),
+    is_announced = true
+  from due
+  cross join clock
+  where change.organisation_id = $1::uuid
+    and change.connection_id = $2::uuid
+    and change.contact_id = due.contact_id
+  returning
+    change.contact_id,
+    change.version,
+    change.first_changed_at,
+    change.attempts
+)
+select
+  claimed.contact_id as "contactId",
+  claimed.version as "version",
+  claimed.first_changed_at as "firstChangedAt",
+  claimed.attempts as "attempts"
+from run
+left join claimed on true`,
+});
 
 
-/** What {@link outboundChangeListWaiting} takes. */
+/** The parameters of {@link outboundChangeListWaiting}. */
 export interface OutboundChangeListWaitingParams {
   connectionId: string;
   contactIds: string[];
@@ -249,12 +429,10 @@ export interface OutboundChangeListWaitingResult {
   contactId: string;
 }
 
-const outboundChangeListWaitingIR = {"usedParamSet":{"contactIds":true,"organisationId":true,"connectionId":true},"params":[{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":345,"b":356}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":501,"b":516},{"a":753,"b":768},{"a":1040,"b":1055}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":606,"b":619},{"a":810,"b":823}]}],"statement":"-- Which of some contacts are still to be pushed to a connection's CRM: those that wait, and those whose\n-- push failed and is tried again. Fails with CRM05 if the user does not see the organisation. By primary\n-- keys («is true» and the limits keep the planner from reading all that waits).\nselect wanted.contact_id as \"contactId!\"\nfrom unnest(:contactIds!::uuid[]) as wanted (contact_id)\ncross join lateral (\n  (\n    select\n    from crm_outbound_changes as change\n    where change.organisation_id = :organisationId!::uuid\n      and change.contact_id = wanted.contact_id\n      and (change.connection_id = :connectionId!::uuid) is true\n    limit 1\n  )\n  union all\n  (\n    select\n    from crm_sync_failures as failure\n    where failure.organisation_id = :organisationId!::uuid\n      and failure.connection_id = :connectionId!::uuid\n      and failure.direction = 'outbound'\n      and failure.record_id = wanted.contact_id::text\n      and failure.next_attempt_at is not null\n    limit 1\n  )\n  limit 1\n) as waiting\nwhere crm_check_organisation(:organisationId!::uuid)"};
-
 /**
- * Which of some contacts are still to be pushed to a connection's CRM: those that wait, and those whose
- * push failed and is tried again. Fails with CRM05 if the user does not see the organisation. By primary
- * keys («is true» and the limits keep the planner from reading all that waits).
+ * Lists which of the given contacts are not pushed yet to a connection's CRM: those that wait, and those
+ * whose push failed and will be retried. Fails with CRM05 if row-level security hides the organisation.
+ * Uses primary keys («is true» and the limits keep the planner from reading everything that waits).
  *
  * @remarks
  * ```sql
@@ -285,10 +463,44 @@ const outboundChangeListWaitingIR = {"usedParamSet":{"contactIds":true,"organisa
  * where crm_check_organisation(:organisationId!::uuid)
  * ```
  */
-export const outboundChangeListWaiting = new PreparedQuery<OutboundChangeListWaitingParams,OutboundChangeListWaitingResult>('outboundChangeListWaiting', outboundChangeListWaitingIR);
+export const outboundChangeListWaiting = new PreparedQuery<OutboundChangeListWaitingParams,OutboundChangeListWaitingResult>({
+  name: 'outboundChangeListWaiting',
+  statementName: 'outboundChangeListWaiting_acd1ac5e',
+  isPreparable: false,
+  params: [
+    { name: 'contactIds', required: true },
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+  ],
+  text: `/* outboundChangeListWaiting */ select wanted.contact_id as "contactId"
+from unnest($1::uuid[]) as wanted (contact_id)
+cross join lateral (
+  (
+    select
+    from crm_outbound_changes as change
+    where change.organisation_id = $2::uuid
+      and change.contact_id = wanted.contact_id
+      and (change.connection_id = $3::uuid) is true
+    limit 1
+  )
+  union all
+  (
+    select
+    from crm_sync_failures as failure
+    where failure.organisation_id = $2::uuid
+      and failure.connection_id = $3::uuid
+      and failure.direction = 'outbound'
+      and failure.record_id = wanted.contact_id::text
+      and failure.next_attempt_at is not null
+    limit 1
+  )
+  limit 1
+) as waiting
+where crm_check_organisation($2::uuid)`,
+});
 
 
-/** What {@link outboundChangeRecord} takes. */
+/** The parameters of {@link outboundChangeRecord}. */
 export interface OutboundChangeRecordParams {
   contactIds: string[];
   fromConnectionId?: string | null | void;
@@ -303,15 +515,14 @@ export interface OutboundChangeRecordResult {
   contactId: string;
 }
 
-const outboundChangeRecordIR = {"usedParamSet":{"contactIds":true,"organisationId":true,"fromConnectionId":true},"params":[{"name":"contactIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":923,"b":934}]},{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":1029,"b":1044},{"a":1088,"b":1103}]},{"name":"fromConnectionId","required":false,"transform":{"type":"scalar"},"locs":[{"a":1190,"b":1206}]}],"statement":"-- Notes that contacts of an organisation changed: each is to be pushed to every live connection but the\n-- one the change came from, once, however often it changes before that. For the transaction that changes\n-- the contacts. Returns what is noted. Violates crm_outbound_changes_contact_id_fkey if the organisation\n-- has no such contact; fails with CRM05 if the user does not see the organisation. By an index of crm_connections that begins with the organisation, then by primary\n-- key; locks the rows it writes, in the order of their keys, and their connections and contacts FOR KEY\n-- SHARE, which lets everything but a deletion go on.\ninsert into crm_outbound_changes as change (\n  organisation_id,\n  contact_id,\n  connection_id,\n  first_changed_at,\n  last_changed_at,\n  next_attempt_at\n)\nselect distinct\n  connection.organisation_id,\n  contact_id,\n  connection.id,\n  crm_now(),\n  crm_now(),\n  crm_now()\nfrom unnest(:contactIds!::uuid[]) as contact_id\ncross join crm_connections as connection\nwhere crm_check_organisation(:organisationId!::uuid)\n  and connection.organisation_id = :organisationId!::uuid\n  and connection.status <> 'disconnected'\n  and connection.id is distinct from :fromConnectionId::uuid\norder by\n  connection.organisation_id,\n  contact_id,\n  connection.id\non conflict (organisation_id, contact_id, connection_id) do update\nset\n  version = default,\n  last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),\n  attempts = 0,\n  next_attempt_at = excluded.next_attempt_at,\n  is_announced = false\nreturning\n  contact_id as \"contactId\",\n  connection_id as \"connectionId\""};
-
 /**
- * Notes that contacts of an organisation changed: each is to be pushed to every live connection but the
- * one the change came from, once, however often it changes before that. For the transaction that changes
- * the contacts. Returns what is noted. Violates crm_outbound_changes_contact_id_fkey if the organisation
- * has no such contact; fails with CRM05 if the user does not see the organisation. By an index of crm_connections that begins with the organisation, then by primary
- * key; locks the rows it writes, in the order of their keys, and their connections and contacts FOR KEY
- * SHARE, which lets everything but a deletion go on.
+ * Records that contacts of an organisation changed. Each will be pushed once to every live connection
+ * except the one that the change came from, however often it changes before that. Run it in the
+ * transaction that changes the contacts. Returns the recorded changes. Violates
+ * crm_outbound_changes_contact_id_fkey if the organisation has no such contact. Fails with CRM05 if
+ * row-level security hides the organisation. Uses an index of crm_connections that begins with the
+ * organisation, then the primary key. Locks the rows that it writes, in key order, and their connections
+ * and contacts FOR KEY SHARE, which only blocks their deletion.
  *
  * @remarks
  * ```sql
@@ -352,6 +563,50 @@ const outboundChangeRecordIR = {"usedParamSet":{"contactIds":true,"organisationI
  *   connection_id as "connectionId"
  * ```
  */
-export const outboundChangeRecord = new PreparedQuery<OutboundChangeRecordParams,OutboundChangeRecordResult>('outboundChangeRecord', outboundChangeRecordIR);
+export const outboundChangeRecord = new PreparedQuery<OutboundChangeRecordParams,OutboundChangeRecordResult>({
+  name: 'outboundChangeRecord',
+  statementName: 'outboundChangeRecord_b289a0ff',
+  isPreparable: true,
+  params: [
+    { name: 'contactIds', required: true },
+    { name: 'organisationId', required: true },
+    { name: 'fromConnectionId', required: false },
+  ],
+  text: `/* outboundChangeRecord */ insert into crm_outbound_changes as change (
+  organisation_id,
+  contact_id,
+  connection_id,
+  first_changed_at,
+  last_changed_at,
+  next_attempt_at
+)
+select distinct
+  connection.organisation_id,
+  contact_id,
+  connection.id,
+  crm_now(),
+  crm_now(),
+  crm_now()
+from unnest($1::uuid[]) as contact_id
+cross join crm_connections as connection
+where crm_check_organisation($2::uuid)
+  and connection.organisation_id = $2::uuid
+  and connection.status <> 'disconnected'
+  and connection.id is distinct from $3::uuid
+order by
+  connection.organisation_id,
+  contact_id,
+  connection.id
+on conflict (organisation_id, contact_id, connection_id) do update
+set
+  version = default,
+  last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),
+  attempts = 0,
+  next_attempt_at = excluded.next_attempt_at,
+  is_announced = false
+returning
+  contact_id as "contactId",
+  connection_id as "connectionId"`,
+});
 
 

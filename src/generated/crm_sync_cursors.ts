@@ -3,7 +3,7 @@ import { PreparedQuery } from '../statements/prepared-query.js';
 
 import type { Timestamp } from '../types.js';
 
-/** What {@link syncCursorList} takes. */
+/** The parameters of {@link syncCursorList}. */
 export interface SyncCursorListParams {
   connectionId: string;
   organisationId: string;
@@ -29,10 +29,8 @@ export interface SyncCursorListResult {
   version: number;
 }
 
-const syncCursorListIR = {"usedParamSet":{"organisationId":true,"connectionId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":267,"b":282}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":312,"b":325}]}],"statement":"-- Where the streams of a connection stand: one row per stream, by primary key.\nselect\n  direction,\n  entity_type as \"entityType\",\n  kind,\n  synced_to_at as \"syncedTo\",\n  token,\n  page,\n  version,\n  moved_at as \"movedAt\"\nfrom crm_sync_cursors\nwhere organisation_id = :organisationId!::uuid\n  and connection_id = :connectionId!::uuid\norder by\n  direction,\n  entity_type"};
-
 /**
- * Where the streams of a connection stand: one row per stream, by primary key.
+ * Lists the cursors of a connection's streams: one row per stream. Uses the primary key.
  *
  * @remarks
  * ```sql
@@ -53,10 +51,33 @@ const syncCursorListIR = {"usedParamSet":{"organisationId":true,"connectionId":t
  *   entity_type
  * ```
  */
-export const syncCursorList = new PreparedQuery<SyncCursorListParams,SyncCursorListResult>('syncCursorList', syncCursorListIR);
+export const syncCursorList = new PreparedQuery<SyncCursorListParams,SyncCursorListResult>({
+  name: 'syncCursorList',
+  statementName: 'syncCursorList_0bf4de60',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+  ],
+  text: `/* syncCursorList */ select
+  direction,
+  entity_type as "entityType",
+  kind,
+  synced_to_at as "syncedTo",
+  token,
+  page,
+  version,
+  moved_at as "movedAt"
+from crm_sync_cursors
+where organisation_id = $1::uuid
+  and connection_id = $2::uuid
+order by
+  direction,
+  entity_type`,
+});
 
 
-/** What {@link syncCursorReset} takes. */
+/** The parameters of {@link syncCursorReset}. */
 export interface SyncCursorResetParams {
   connectionId: string;
   direction: string;
@@ -70,12 +91,10 @@ export interface SyncCursorResetResult {
   version: number;
 }
 
-const syncCursorResetIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"direction":true,"entityType":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":340,"b":355}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":376,"b":389}]},{"name":"direction","required":true,"transform":{"type":"scalar"},"locs":[{"a":792,"b":802}]},{"name":"entityType","required":true,"transform":{"type":"scalar"},"locs":[{"a":839,"b":850}]}],"statement":"-- Lets one stream of a live connection begin again, and with an inbound one the connection's own cursor.\n-- One row, or none if there is no such stream. By primary keys; locks the connection for the transaction,\n-- then the cursor.\nwith connection as (\n  select\n    organisation_id,\n    id\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n    and status <> 'disconnected'\n  for no key update\n),\nreset as (\n  update crm_sync_cursors as cursor\n  set\n    kind = null,\n    synced_to_at = null,\n    token = null,\n    page = null,\n    version = cursor.version + 1,\n    moved_at = crm_now()\n  from connection\n  where cursor.organisation_id = connection.organisation_id\n    and cursor.connection_id = connection.id\n    and cursor.direction = :direction!::text\n    and cursor.entity_type = :entityType!::text\n  returning\n    cursor.direction,\n    cursor.version\n),\nforgotten as (\n  update crm_connections\n  set last_synced_at = null\n  from connection\n  cross join reset\n  where crm_connections.organisation_id = connection.organisation_id\n    and crm_connections.id = connection.id\n    and reset.direction = 'inbound'\n)\nselect version\nfrom reset"};
-
 /**
- * Lets one stream of a live connection begin again, and with an inbound one the connection's own cursor.
- * One row, or none if there is no such stream. By primary keys; locks the connection for the transaction,
- * then the cursor.
+ * Resets the cursor of one stream of a live connection; for an inbound stream, also clears the
+ * connection's own cursor. Returns one row, or none if there is no such stream. Uses primary keys. Locks
+ * the connection for the transaction, then the cursor.
  *
  * @remarks
  * ```sql
@@ -120,10 +139,59 @@ const syncCursorResetIR = {"usedParamSet":{"organisationId":true,"connectionId":
  * from reset
  * ```
  */
-export const syncCursorReset = new PreparedQuery<SyncCursorResetParams,SyncCursorResetResult>('syncCursorReset', syncCursorResetIR);
+export const syncCursorReset = new PreparedQuery<SyncCursorResetParams,SyncCursorResetResult>({
+  name: 'syncCursorReset',
+  statementName: 'syncCursorReset_083d9b79',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'direction', required: true },
+    { name: 'entityType', required: true },
+  ],
+  text: `/* syncCursorReset */ with connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = $1::uuid
+    and id = $2::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+reset as (
+  update crm_sync_cursors as cursor
+  set
+    kind = null,
+    synced_to_at = null,
+    token = null,
+    page = null,
+    version = cursor.version + 1,
+    moved_at = crm_now()
+  from connection
+  where cursor.organisation_id = connection.organisation_id
+    and cursor.connection_id = connection.id
+    and cursor.direction = $3::text
+    and cursor.entity_type = $4::text
+  returning
+    cursor.direction,
+    cursor.version
+),
+forgotten as (
+  update crm_connections
+  set last_synced_at = null
+  from connection
+  cross join reset
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and reset.direction = 'inbound'
+)
+select version
+from reset`,
+});
 
 
-/** What {@link syncCursorForget} takes. */
+/** The parameters of {@link syncCursorForget}. */
 export interface SyncCursorForgetParams {
   connectionId: string;
   direction: string;
@@ -137,12 +205,10 @@ export interface SyncCursorForgetResult {
   version: number;
 }
 
-const syncCursorForgetIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"direction":true,"entityType":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":355,"b":370}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":391,"b":404}]},{"name":"direction","required":true,"transform":{"type":"scalar"},"locs":[{"a":616,"b":626}]},{"name":"entityType","required":true,"transform":{"type":"scalar"},"locs":[{"a":661,"b":672}]}],"statement":"-- Removes the cursor of a stream that is not synced any more, so that it holds up the connection's own\n-- cursor no longer. One row, or none if there is no such stream. By primary key; locks the connection for\n-- the transaction, then the cursor.\nwith connection as (\n  select\n    organisation_id,\n    id\n  from crm_connections\n  where organisation_id = :organisationId!::uuid\n    and id = :connectionId!::uuid\n  for no key update\n)\ndelete from crm_sync_cursors as cursor\nusing connection\nwhere cursor.organisation_id = connection.organisation_id\n  and cursor.connection_id = connection.id\n  and cursor.direction = :direction!::text\n  and cursor.entity_type = :entityType!::text\nreturning cursor.version"};
-
 /**
- * Removes the cursor of a stream that is not synced any more, so that it holds up the connection's own
- * cursor no longer. One row, or none if there is no such stream. By primary key; locks the connection for
- * the transaction, then the cursor.
+ * Removes the cursor of a stream that is no longer synced, so that it no longer holds back the
+ * connection's own cursor. Returns one row, or none if there is no such stream. Uses the primary key.
+ * Locks the connection for the transaction, then the cursor.
  *
  * @remarks
  * ```sql
@@ -164,6 +230,32 @@ const syncCursorForgetIR = {"usedParamSet":{"organisationId":true,"connectionId"
  * returning cursor.version
  * ```
  */
-export const syncCursorForget = new PreparedQuery<SyncCursorForgetParams,SyncCursorForgetResult>('syncCursorForget', syncCursorForgetIR);
+export const syncCursorForget = new PreparedQuery<SyncCursorForgetParams,SyncCursorForgetResult>({
+  name: 'syncCursorForget',
+  statementName: 'syncCursorForget_c3124b44',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'direction', required: true },
+    { name: 'entityType', required: true },
+  ],
+  text: `/* syncCursorForget */ with connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = $1::uuid
+    and id = $2::uuid
+  for no key update
+)
+delete from crm_sync_cursors as cursor
+using connection
+where cursor.organisation_id = connection.organisation_id
+  and cursor.connection_id = connection.id
+  and cursor.direction = $3::text
+  and cursor.entity_type = $4::text
+returning cursor.version`,
+});
 
 

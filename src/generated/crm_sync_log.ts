@@ -5,7 +5,7 @@ import type { Timestamp, TimestampInput } from '../types.js';
 
 import type { Json } from '../types.js';
 
-/** What {@link syncLogCountErrorsByKind} takes. */
+/** The parameters of {@link syncLogCountErrorsByKind}. */
 export interface SyncLogCountErrorsByKindParams {
   connectionId: string;
   organisationId: string;
@@ -19,12 +19,11 @@ export interface SyncLogCountErrorsByKindResult {
   lastAt: Timestamp;
 }
 
-const syncLogCountErrorsByKindIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"since":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":442,"b":457}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":496,"b":509}]},{"name":"since","required":true,"transform":{"type":"scalar"},"locs":[{"a":561,"b":567}]}],"statement":"-- How often a connection failed since a time, by the error's kind, most frequent first. At most ten\n-- rows, one for each kind; by crm_sync_log_status_connection_id_idx, reading the failures of that\n-- time. «is true» keeps the planner from the primary key, which would read the successes, too.\nselect\n  error ->> 'kind' as \"kind!\",\n  count(*)::integer as \"count!\",\n  max(occurred_at) as \"lastAt!\"\nfrom crm_sync_log\nwhere (organisation_id = :organisationId!::uuid) is true\n  and connection_id = :connectionId!::uuid\n  and status = 'error'\n  and occurred_at >= :since!::timestamptz\ngroup by error ->> 'kind'\norder by\n  count(*) desc,\n  error ->> 'kind'"};
-
 /**
- * How often a connection failed since a time, by the error's kind, most frequent first. At most ten
- * rows, one for each kind; by crm_sync_log_status_connection_id_idx, reading the failures of that
- * time. «is true» keeps the planner from the primary key, which would read the successes, too.
+ * Counts the failed events of a connection since a time by the kind of error, most frequent first. Returns
+ * at most ten rows, one per kind. Uses crm_sync_log_status_connection_id_idx, and reads the failures of
+ * that time. «is true» keeps the planner from the primary key, through which it would also read the
+ * successes.
  *
  * @remarks
  * ```sql
@@ -43,10 +42,32 @@ const syncLogCountErrorsByKindIR = {"usedParamSet":{"organisationId":true,"conne
  *   error ->> 'kind'
  * ```
  */
-export const syncLogCountErrorsByKind = new PreparedQuery<SyncLogCountErrorsByKindParams,SyncLogCountErrorsByKindResult>('syncLogCountErrorsByKind', syncLogCountErrorsByKindIR);
+export const syncLogCountErrorsByKind = new PreparedQuery<SyncLogCountErrorsByKindParams,SyncLogCountErrorsByKindResult>({
+  name: 'syncLogCountErrorsByKind',
+  statementName: 'syncLogCountErrorsByKind_d1551b7b',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'since', required: true },
+  ],
+  text: `/* syncLogCountErrorsByKind */ select
+  error ->> 'kind' as "kind",
+  count(*)::integer as "count",
+  max(occurred_at) as "lastAt"
+from crm_sync_log
+where (organisation_id = $1::uuid) is true
+  and connection_id = $2::uuid
+  and status = 'error'
+  and occurred_at >= $3::timestamptz
+group by error ->> 'kind'
+order by
+  count(*) desc,
+  error ->> 'kind'`,
+});
 
 
-/** What {@link syncLogListByConnection} takes. */
+/** The parameters of {@link syncLogListByConnection}. */
 export interface SyncLogListByConnectionParams {
   beforeId?: number | string | null | void;
   beforeOccurredAt?: TimestampInput | null | void;
@@ -79,11 +100,9 @@ export interface SyncLogListByConnectionResult {
   status: string;
 }
 
-const syncLogListByConnectionIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":427,"b":442}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":472,"b":485}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":603,"b":619},{"a":685,"b":701}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":740,"b":748}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":829,"b":835}]}],"statement":"-- The timeline of a connection, newest first: the page of at most `limit` events before the given\n-- one. By the primary key, read backwards.\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  occurred_at as \"occurredAt\",\n  id,\n  direction,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  internal_id as \"internalId\",\n  status,\n  error\nfrom crm_sync_log\nwhere organisation_id = :organisationId!::uuid\n  and connection_id = :connectionId!::uuid\n  -- Not coalesce: row-level security would keep such a comparison from the index.\n  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')\n  and (occurred_at, id) < (\n    least(:beforeOccurredAt::timestamptz, 'infinity'),\n    least(:beforeId::bigint, 9223372036854775807)\n  )\norder by\n  occurred_at desc,\n  id desc\nlimit :limit!::integer"};
-
 /**
- * The timeline of a connection, newest first: the page of at most `limit` events before the given
- * one. By the primary key, read backwards.
+ * Lists the events of a connection, newest first: the page of at most `limit` events before the given one.
+ * Uses the primary key, read backwards.
  *
  * @remarks
  * ```sql
@@ -101,7 +120,7 @@ const syncLogListByConnectionIR = {"usedParamSet":{"organisationId":true,"connec
  * from crm_sync_log
  * where organisation_id = :organisationId!::uuid
  *   and connection_id = :connectionId!::uuid
- *   -- Not coalesce: row-level security would keep such a comparison from the index.
+ *   -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
  *   and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
  *   and (occurred_at, id) < (
  *     least(:beforeOccurredAt::timestamptz, 'infinity'),
@@ -113,10 +132,44 @@ const syncLogListByConnectionIR = {"usedParamSet":{"organisationId":true,"connec
  * limit :limit!::integer
  * ```
  */
-export const syncLogListByConnection = new PreparedQuery<SyncLogListByConnectionParams,SyncLogListByConnectionResult>('syncLogListByConnection', syncLogListByConnectionIR);
+export const syncLogListByConnection = new PreparedQuery<SyncLogListByConnectionParams,SyncLogListByConnectionResult>({
+  name: 'syncLogListByConnection',
+  statementName: 'syncLogListByConnection_837a09ec',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'beforeOccurredAt', required: false },
+    { name: 'beforeId', required: false },
+    { name: 'limit', required: true },
+  ],
+  text: `/* syncLogListByConnection */ select
+  organisation_id as "organisationId",
+  connection_id as "connectionId",
+  occurred_at as "occurredAt",
+  id,
+  direction,
+  entity_type as "entityType",
+  external_id as "externalId",
+  internal_id as "internalId",
+  status,
+  error
+from crm_sync_log
+where organisation_id = $1::uuid
+  and connection_id = $2::uuid
+  and occurred_at <= least($3::timestamptz, 'infinity')
+  and (occurred_at, id) < (
+    least($3::timestamptz, 'infinity'),
+    least($4::bigint, 9223372036854775807)
+  )
+order by
+  occurred_at desc,
+  id desc
+limit $5::integer`,
+});
 
 
-/** What {@link syncLogListByContact} takes. */
+/** The parameters of {@link syncLogListByContact}. */
 export interface SyncLogListByContactParams {
   beforeId?: number | string | null | void;
   beforeOccurredAt?: TimestampInput | null | void;
@@ -151,11 +204,9 @@ export interface SyncLogListByContactResult {
   status: string;
 }
 
-const syncLogListByContactIR = {"usedParamSet":{"organisationId":true,"contactId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":852,"b":867}]},{"name":"contactId","required":true,"transform":{"type":"scalar"},"locs":[{"a":897,"b":907}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":1027,"b":1043},{"a":1113,"b":1129}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":1170,"b":1178}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":1269,"b":1275}]}],"statement":"-- The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before\n-- the given one, each with its connection's provider. By crm_sync_log_internal_id_idx, and\n-- crm_connections_pkey for each event.\nselect\n  event.organisation_id as \"organisationId\",\n  event.connection_id as \"connectionId\",\n  connection.provider,\n  event.occurred_at as \"occurredAt\",\n  event.id,\n  event.direction,\n  event.entity_type as \"entityType\",\n  event.external_id as \"externalId\",\n  event.internal_id as \"internalId\",\n  event.status,\n  event.error\nfrom (\n  -- Limited here, so that the page is read by its index and no more than it.\n  select\n    organisation_id,\n    connection_id,\n    occurred_at,\n    id,\n    direction,\n    entity_type,\n    external_id,\n    internal_id,\n    status,\n    error\n  from crm_sync_log\n  where organisation_id = :organisationId!::uuid\n    and internal_id = :contactId!::uuid\n    -- Not coalesce: row-level security would keep such a comparison from the index.\n  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')\n    and (occurred_at, id) < (\n      least(:beforeOccurredAt::timestamptz, 'infinity'),\n      least(:beforeId::bigint, 9223372036854775807)\n    )\n  order by\n    occurred_at desc,\n    id desc\n  limit :limit!::integer\n) as event\ninner join crm_connections as connection\n  on connection.organisation_id = event.organisation_id\n  and connection.id = event.connection_id\norder by\n  event.occurred_at desc,\n  event.id desc"};
-
 /**
- * The timeline of a contact across all CRMs, newest first: the page of at most `limit` events before
- * the given one, each with its connection's provider. By crm_sync_log_internal_id_idx, and
+ * Lists the events of a contact across all CRMs, newest first: the page of at most `limit` events before
+ * the given one, each with the provider of its connection. Uses crm_sync_log_internal_id_idx, and
  * crm_connections_pkey for each event.
  *
  * @remarks
@@ -173,7 +224,7 @@ const syncLogListByContactIR = {"usedParamSet":{"organisationId":true,"contactId
  *   event.status,
  *   event.error
  * from (
- *   -- Limited here, so that the page is read by its index and no more than it.
+ *   -- Limited here, so that only the page is read, through its index.
  *   select
  *     organisation_id,
  *     connection_id,
@@ -188,7 +239,7 @@ const syncLogListByContactIR = {"usedParamSet":{"organisationId":true,"contactId
  *   from crm_sync_log
  *   where organisation_id = :organisationId!::uuid
  *     and internal_id = :contactId!::uuid
- *     -- Not coalesce: row-level security would keep such a comparison from the index.
+ *     -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
  *   and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
  *     and (occurred_at, id) < (
  *       least(:beforeOccurredAt::timestamptz, 'infinity'),
@@ -207,10 +258,64 @@ const syncLogListByContactIR = {"usedParamSet":{"organisationId":true,"contactId
  *   event.id desc
  * ```
  */
-export const syncLogListByContact = new PreparedQuery<SyncLogListByContactParams,SyncLogListByContactResult>('syncLogListByContact', syncLogListByContactIR);
+export const syncLogListByContact = new PreparedQuery<SyncLogListByContactParams,SyncLogListByContactResult>({
+  name: 'syncLogListByContact',
+  statementName: 'syncLogListByContact_47b0f957',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'contactId', required: true },
+    { name: 'beforeOccurredAt', required: false },
+    { name: 'beforeId', required: false },
+    { name: 'limit', required: true },
+  ],
+  text: `/* syncLogListByContact */ select
+  event.organisation_id as "organisationId",
+  event.connection_id as "connectionId",
+  connection.provider,
+  event.occurred_at as "occurredAt",
+  event.id,
+  event.direction,
+  event.entity_type as "entityType",
+  event.external_id as "externalId",
+  event.internal_id as "internalId",
+  event.status,
+  event.error
+from (
+  select
+    organisation_id,
+    connection_id,
+    occurred_at,
+    id,
+    direction,
+    entity_type,
+    external_id,
+    internal_id,
+    status,
+    error
+  from crm_sync_log
+  where organisation_id = $1::uuid
+    and internal_id = $2::uuid
+  and occurred_at <= least($3::timestamptz, 'infinity')
+    and (occurred_at, id) < (
+      least($3::timestamptz, 'infinity'),
+      least($4::bigint, 9223372036854775807)
+    )
+  order by
+    occurred_at desc,
+    id desc
+  limit $5::integer
+) as event
+inner join crm_connections as connection
+  on connection.organisation_id = event.organisation_id
+  and connection.id = event.connection_id
+order by
+  event.occurred_at desc,
+  event.id desc`,
+});
 
 
-/** What {@link syncLogListFailures} takes. */
+/** The parameters of {@link syncLogListFailures}. */
 export interface SyncLogListFailuresParams {
   beforeId?: number | string | null | void;
   beforeOccurredAt?: TimestampInput | null | void;
@@ -243,12 +348,10 @@ export interface SyncLogListFailuresResult {
   status: string;
 }
 
-const syncLogListFailuresIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"beforeOccurredAt":true,"beforeId":true,"limit":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":536,"b":551}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":590,"b":603}]},{"name":"beforeOccurredAt","required":false,"transform":{"type":"scalar"},"locs":[{"a":744,"b":760},{"a":826,"b":842}]},{"name":"beforeId","required":false,"transform":{"type":"scalar"},"locs":[{"a":881,"b":889}]},{"name":"limit","required":true,"transform":{"type":"scalar"},"locs":[{"a":970,"b":976}]}],"statement":"-- The failures of a connection, newest first: the page of at most `limit` events before the given\n-- one. By crm_sync_log_status_connection_id_idx; «is true» keeps the planner from the primary key,\n-- which would read the successes, too.\nselect\n  organisation_id as \"organisationId\",\n  connection_id as \"connectionId\",\n  occurred_at as \"occurredAt\",\n  id,\n  direction,\n  entity_type as \"entityType\",\n  external_id as \"externalId\",\n  internal_id as \"internalId\",\n  status,\n  error as \"error!\"\nfrom crm_sync_log\nwhere (organisation_id = :organisationId!::uuid) is true\n  and connection_id = :connectionId!::uuid\n  and status = 'error'\n  -- Not coalesce: row-level security would keep such a comparison from the index.\n  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')\n  and (occurred_at, id) < (\n    least(:beforeOccurredAt::timestamptz, 'infinity'),\n    least(:beforeId::bigint, 9223372036854775807)\n  )\norder by\n  occurred_at desc,\n  id desc\nlimit :limit!::integer"};
-
 /**
- * The failures of a connection, newest first: the page of at most `limit` events before the given
- * one. By crm_sync_log_status_connection_id_idx; «is true» keeps the planner from the primary key,
- * which would read the successes, too.
+ * Lists the failed events of a connection, newest first: the page of at most `limit` events before the
+ * given one. Uses crm_sync_log_status_connection_id_idx. «is true» keeps the planner from the primary key,
+ * through which it would also read the successes.
  *
  * @remarks
  * ```sql
@@ -267,7 +370,7 @@ const syncLogListFailuresIR = {"usedParamSet":{"organisationId":true,"connection
  * where (organisation_id = :organisationId!::uuid) is true
  *   and connection_id = :connectionId!::uuid
  *   and status = 'error'
- *   -- Not coalesce: row-level security would keep such a comparison from the index.
+ *   -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
  *   and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
  *   and (occurred_at, id) < (
  *     least(:beforeOccurredAt::timestamptz, 'infinity'),
@@ -279,10 +382,45 @@ const syncLogListFailuresIR = {"usedParamSet":{"organisationId":true,"connection
  * limit :limit!::integer
  * ```
  */
-export const syncLogListFailures = new PreparedQuery<SyncLogListFailuresParams,SyncLogListFailuresResult>('syncLogListFailures', syncLogListFailuresIR);
+export const syncLogListFailures = new PreparedQuery<SyncLogListFailuresParams,SyncLogListFailuresResult>({
+  name: 'syncLogListFailures',
+  statementName: 'syncLogListFailures_b4b86ef7',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'beforeOccurredAt', required: false },
+    { name: 'beforeId', required: false },
+    { name: 'limit', required: true },
+  ],
+  text: `/* syncLogListFailures */ select
+  organisation_id as "organisationId",
+  connection_id as "connectionId",
+  occurred_at as "occurredAt",
+  id,
+  direction,
+  entity_type as "entityType",
+  external_id as "externalId",
+  internal_id as "internalId",
+  status,
+  error as "error"
+from crm_sync_log
+where (organisation_id = $1::uuid) is true
+  and connection_id = $2::uuid
+  and status = 'error'
+  and occurred_at <= least($3::timestamptz, 'infinity')
+  and (occurred_at, id) < (
+    least($3::timestamptz, 'infinity'),
+    least($4::bigint, 9223372036854775807)
+  )
+order by
+  occurred_at desc,
+  id desc
+limit $5::integer`,
+});
 
 
-/** What {@link syncLogRecord} takes. */
+/** The parameters of {@link syncLogRecord}. */
 export interface SyncLogRecordParams {
   connectionId: string;
   directions: string[];
@@ -300,12 +438,10 @@ export interface SyncLogRecordResult {
   recorded: number;
 }
 
-const syncLogRecordIR = {"usedParamSet":{"organisationId":true,"connectionId":true,"occurredAts":true,"directions":true,"entityTypes":true,"externalIds":true,"internalIds":true,"statuses":true,"errors":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":458,"b":473}]},{"name":"connectionId","required":true,"transform":{"type":"scalar"},"locs":[{"a":486,"b":499}]},{"name":"occurredAts","required":true,"transform":{"type":"scalar"},"locs":[{"a":691,"b":703}]},{"name":"directions","required":true,"transform":{"type":"scalar"},"locs":[{"a":725,"b":736}]},{"name":"entityTypes","required":true,"transform":{"type":"scalar"},"locs":[{"a":751,"b":763}]},{"name":"externalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":778,"b":790}]},{"name":"internalIds","required":true,"transform":{"type":"scalar"},"locs":[{"a":805,"b":817}]},{"name":"statuses","required":true,"transform":{"type":"scalar"},"locs":[{"a":832,"b":841}]},{"name":"errors","required":true,"transform":{"type":"scalar"},"locs":[{"a":856,"b":863}]}],"statement":"-- Adds the events of one connection to the log, all or none, one array element each; an event\n-- without a time happened now. One row: how many were added. Locks the connection's row FOR KEY\n-- SHARE, which lets everything but its deletion go on.\nwith recorded as (\n  insert into crm_sync_log (\n    organisation_id,\n    connection_id,\n    occurred_at,\n    direction,\n    entity_type,\n    external_id,\n    internal_id,\n    status,\n    error\n  )\n  select\n    :organisationId!::uuid,\n    :connectionId!::uuid,\n    coalesce(event.occurred_at, now()),\n    event.direction,\n    event.entity_type,\n    event.external_id,\n    event.internal_id,\n    event.status,\n    event.error\n  from unnest(\n    :occurredAts!::timestamptz[],\n    :directions!::text[],\n    :entityTypes!::text[],\n    :externalIds!::text[],\n    :internalIds!::uuid[],\n    :statuses!::text[],\n    :errors!::jsonb[]\n  ) with ordinality as event (\n    occurred_at,\n    direction,\n    entity_type,\n    external_id,\n    internal_id,\n    status,\n    error,\n    position\n  )\n  order by event.position\n  returning 1\n)\nselect count(*)::integer as \"recorded!\"\nfrom recorded"};
-
 /**
- * Adds the events of one connection to the log, all or none, one array element each; an event
- * without a time happened now. One row: how many were added. Locks the connection's row FOR KEY
- * SHARE, which lets everything but its deletion go on.
+ * Adds events of one connection to the log, one array element each, all or nothing. An event without a
+ * time gets the current time. Returns one row: the number of added events. Locks the connection's row FOR
+ * KEY SHARE, which only blocks its deletion.
  *
  * @remarks
  * ```sql
@@ -356,6 +492,66 @@ const syncLogRecordIR = {"usedParamSet":{"organisationId":true,"connectionId":tr
  * from recorded
  * ```
  */
-export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecordResult>('syncLogRecord', syncLogRecordIR);
+export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecordResult>({
+  name: 'syncLogRecord',
+  statementName: 'syncLogRecord_4d1dc458',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'occurredAts', required: true },
+    { name: 'directions', required: true },
+    { name: 'entityTypes', required: true },
+    { name: 'externalIds', required: true },
+    { name: 'internalIds', required: true },
+    { name: 'statuses', required: true },
+    { name: 'errors', required: true },
+  ],
+  text: `/* syncLogRecord */ with recorded as (
+  insert into crm_sync_log (
+    organisation_id,
+    connection_id,
+    occurred_at,
+    direction,
+    entity_type,
+    external_id,
+    internal_id,
+    status,
+    error
+  )
+  select
+    $1::uuid,
+    $2::uuid,
+    coalesce(event.occurred_at, now()),
+    event.direction,
+    event.entity_type,
+    event.external_id,
+    event.internal_id,
+    event.status,
+    event.error
+  from unnest(
+    $3::timestamptz[],
+    $4::text[],
+    $5::text[],
+    $6::text[],
+    $7::uuid[],
+    $8::text[],
+    $9::jsonb[]
+  ) with ordinality as event (
+    occurred_at,
+    direction,
+    entity_type,
+    external_id,
+    internal_id,
+    status,
+    error,
+    position
+  )
+  order by event.position
+  returning 1
+)
+select count(*)::integer as "recorded"
+from recorded`,
+});
 
 

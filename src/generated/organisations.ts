@@ -1,7 +1,7 @@
 /** Types generated for queries found in "queries/organisations.sql" */
 import { PreparedQuery } from '../statements/prepared-query.js';
 
-/** What {@link organisationSet} takes. */
+/** The parameters of {@link organisationSet}. */
 export interface OrganisationSetParams {
   organisationId: string;
 }
@@ -11,17 +11,23 @@ export interface OrganisationSetResult {
   organisationId: string;
 }
 
-const organisationSetIR = {"usedParamSet":{"organisationId":true},"params":[{"name":"organisationId","required":true,"transform":{"type":"scalar"},"locs":[{"a":171,"b":186}]}],"statement":"-- Sets the organisation whose rows a member of crm_app sees until the end of the transaction. One row: the\n-- organisation. Touches no table.\nselect crm_set_organisation(:organisationId!::uuid) as \"organisationId!\""};
-
 /**
- * Sets the organisation whose rows a member of crm_app sees until the end of the transaction. One row: the
- * organisation. Touches no table.
+ * Sets the organisation whose rows a member of crm_app can see until the end of the transaction. Returns
+ * one row: the organisation. Reads no table.
  *
  * @remarks
  * ```sql
  * select crm_set_organisation(:organisationId!::uuid) as "organisationId!"
  * ```
  */
-export const organisationSet = new PreparedQuery<OrganisationSetParams,OrganisationSetResult>('organisationSet', organisationSetIR);
+export const organisationSet = new PreparedQuery<OrganisationSetParams,OrganisationSetResult>({
+  name: 'organisationSet',
+  statementName: 'organisationSet_12c6b17a',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+  ],
+  text: `/* organisationSet */ select crm_set_organisation($1::uuid) as "organisationId"`,
+});
 
 

@@ -1,17 +1,17 @@
 import { CrmSchemaError, type CrmSchemaErrorCode } from '../errors.js';
 
-/** What each constraint means when it is violated; those of the CHECKs that are not here are `invalid_input`. */
+/** The error for a violation of each constraint. A CHECK constraint that is not listed is `invalid_input`. */
 const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
-  crm_connections_pkey: ['connection_exists', 'A connection with this id exists already.'],
-  crm_connections_organisation_id_fkey: ['unknown_organisation', 'There is no such organisation.'],
+  crm_connections_pkey: ['connection_exists', 'A connection with this id already exists.'],
+  crm_connections_organisation_id_fkey: ['unknown_organisation', 'The organisation does not exist.'],
   crm_connections_organisation_id_provider_live_key: [
     'live_connection_exists',
-    'The organisation already has a live connection to this CRM: disconnect it first.',
+    'The organisation already has a live connection to this CRM. Disconnect it first.',
   ],
-  crm_connections_provider_check: ['unknown_provider', 'The provider is not one that can be connected.'],
+  crm_connections_provider_check: ['unknown_provider', 'The provider is not supported.'],
   crm_connections_credentials_is_jwe_check: [
     'malformed_credentials',
-    'Credentials have to be a JWE in flattened JSON serialisation, with exactly the agreed members.',
+    'Credentials must be a JWE in flattened JSON serialisation, with exactly the required members.',
   ],
   crm_connections_credentials_bound_to_row_check: [
     'credentials_bound_elsewhere',
@@ -24,31 +24,31 @@ const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
   crm_outbound_changes_contact_id_fkey: ['wrong_tenant', 'The organisation has no such contact.'],
   crm_sync_log_connection_id_fkey: ['wrong_tenant', 'The organisation has no such connection.'],
   contact_external_ids_contact_id_fkey: ['wrong_tenant', 'The organisation has no such contact.'],
-  contact_external_ids_pkey: ['external_id_taken', 'The external id is mapped already.'],
+  contact_external_ids_pkey: ['external_id_taken', 'The external id is already mapped.'],
   contact_external_ids_contact_id_provider_key: [
     'contact_taken',
     'The contact has another external id at this provider.',
   ],
-  contact_external_ids_provider_check: ['unknown_provider', 'The provider is not one that can be connected.'],
+  contact_external_ids_provider_check: ['unknown_provider', 'The provider is not supported.'],
 };
 
-/** SQLSTATEs: class 23, text that the server cannot store, no organisation set, and a lack of privilege. */
+/** SQLSTATEs: class 23, text that the server cannot store, no organisation set, insufficient privilege. */
 const integrityViolation = /^23/;
 const unstorableText = new Set(['22021', '22P05']);
 const organisationNotSet = 'CRM05';
 const insufficientPrivilege = '42501';
 
-/** Where the server refuses a row for a policy: unlike its message, this is in no language. */
+/** The server function that enforces policies. Unlike the message, its name is never translated. */
 const policyRoutine = 'ExecWithCheckOptions';
 
-/** The fields of `pg`'s DatabaseError that are read here. */
+/** The fields of `pg`'s DatabaseError that this file reads. */
 export interface DatabaseError extends Error {
   code: string;
   hint?: string;
   constraint?: string;
   table?: string;
   column?: string;
-  /** The functions that it happened in; none if a statement was refused by itself. */
+  /** The functions in which the error was raised; undefined if the statement itself was refused. */
   where?: string;
   routine?: string;
 }
@@ -58,28 +58,29 @@ function isDatabaseError(error: unknown): error is DatabaseError {
 }
 
 /**
- * The typed error for a violated rule of this schema, or a lack of privilege; anything else is returned untouched.
+ * Returns the typed error for a broken rule of this schema or a missing privilege, and any other error
+ * unchanged.
  *
- * @param error what a statement of this package failed with
+ * @param error what a statement of this package threw
  */
 export function fromDatabaseError(error: unknown): unknown {
   if (!isDatabaseError(error)) return error;
   if (unstorableText.has(error.code)) {
-    return new CrmSchemaError('invalid_input', 'Text may not contain NUL or broken UTF-8.', {
+    return new CrmSchemaError('invalid_input', 'Text must not contain NUL or invalid UTF-8.', {
       cause: safeCause(error),
     });
   }
   if (error.code === organisationNotSet || isPolicyViolation(error)) {
     return new CrmSchemaError(
       'organisation_not_set',
-      `The database refuses it: ${error.message}. Run it within withOrganisation, with the client that it lends, for the organisation that the call names.`,
+      `The database refused the statement: ${error.message}. Run it in withOrganisation, on the client that it passes, for the organisation of the call.`,
       { cause: safeCause(error) },
     );
   }
   if (isRefusedStatement(error)) {
     return new CrmSchemaError(
       'not_permitted',
-      `The database refuses it: ${error.message}. Connect as a member of the role that the call needs: to connect a CRM crm_app; to claim runs, to purge them and to read credentials crm_worker; see "As whom" in the README.`,
+      `The database refused the statement: ${error.message}. Connect as a member of the role that the call needs: crm_app to connect a CRM; crm_worker to claim runs, purge them and read credentials. See "As whom" in the README.`,
       { cause: safeCause(error) },
     );
   }
@@ -88,7 +89,7 @@ export function fromDatabaseError(error: unknown): unknown {
   return new CrmSchemaError(code, message, { cause: safeCause(error) });
 }
 
-/** Of a statement of ours: what a function of somebody else's refuses, in a trigger, is his to explain. */
+/** Only for our own statements. If a function refuses (the host's, in a trigger), its own error says why. */
 function isRefusedStatement({ code, where }: DatabaseError): boolean {
   return code === insufficientPrivilege && where === undefined;
 }
@@ -105,10 +106,10 @@ function meaning(error: DatabaseError): readonly [CrmSchemaErrorCode, string] {
   const constraint = error.constraint ?? '';
   const known = constraintCodes[constraint];
   if (known !== undefined) return known;
-  return ['invalid_input', `The database refuses the row: ${error.message}.`];
+  return ['invalid_input', `The database refused the row: ${error.message}.`];
 }
 
-/** What the server said, without its detail, which may quote the refused row, credentials and all. */
+/** The server's error without its detail, which may quote the refused row, credentials included. */
 export function safeCause(error: unknown): Partial<DatabaseError> & Error {
   const { message, ...fields } = error as DatabaseError;
   const kept = (['code', 'hint', 'constraint', 'table', 'column'] as const)

@@ -1,43 +1,43 @@
-import { createHash } from 'node:crypto';
 import { CrmSchemaError } from '../errors.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import { fromDatabaseError } from './database-errors.js';
 
 /**
- * What runs a query: a `pg` client, a pool, a pool's client, or anything that behaves like one. Whoever writes
- * one passes on the whole configuration, `types` as well: without them `pg` makes a `Date` of a time, which
- * loses its microseconds, and that is refused.
+ * Runs queries: a `pg` client, a pool, a pool's client, or anything that behaves like one.
+ *
+ * A wrapper must pass on the whole configuration, including `types`. Without them `pg` parses times into
+ * `Date`, which loses the microseconds; such results are refused.
  */
 export interface Queryable {
   /** Runs one statement. */
   query(config: QueryConfig): Promise<QueryResult>;
 }
 
-/** The part of `pg`'s query configuration that is used. */
+/** The parts of `pg`'s query configuration that this package uses. */
 export interface QueryConfig {
-  /** Of a statement that the server is to prepare; not given without {@link withNamedStatements}. */
+  /** The name under which the server prepares the statement. Only set by {@link withNamedStatements}. */
   name?: string;
   /** The statement, with `$1`, `$2` … */
   text: string;
-  /** The parameters, in that order. */
+  /** The values of `$1`, `$2` … */
   values: unknown[];
-  /** How values are read; has to be honoured. */
+  /** How values are parsed. The client must honour it. */
   types: {
-    /** The same for all types: rows come as text. */
+    /** Returns the text unchanged, for every type. */
     getTypeParser(): (text: string) => unknown;
   };
 }
 
-/** The part of `pg`'s result that is used. */
+/** The parts of `pg`'s result that this package uses. */
 export interface QueryResult {
-  /** An object for each row, by the columns' names: text or null in each. */
-  // biome-ignore lint/suspicious/noExplicitAny: pg's own type of rows, which come with any columns.
+  /** One object per row, keyed by column name. Each value is text or null. */
+  // biome-ignore lint/suspicious/noExplicitAny: as in pg's own types, because rows can have any columns.
   rows: any[];
   /** The columns. */
   fields: QueryField[];
 }
 
-/** The part of `pg`'s description of a result column that is used. */
+/** The parts of `pg`'s column description that this package uses. */
 export interface QueryField {
   /** The column's name. */
   name: string;
@@ -47,72 +47,67 @@ export interface QueryField {
   format: string;
 }
 
-/** A query as pgtyped writes it: a statement and the places of its parameters in it. */
-export interface QuerySource {
-  readonly statement: string;
-  readonly params: readonly {
-    readonly name: string;
-    readonly required: boolean;
-    readonly locs: readonly { readonly a: number; readonly b: number }[];
-  }[];
+/** A query as the generator writes it: everything that is sent, in its final form. */
+export interface QueryDefinition {
+  /** The query's name in `queries/`. */
+  readonly name: string;
+  /** The name under which the server prepares the statement. */
+  readonly statementName: string;
+  /** Whether the server may keep one plan for all values. */
+  readonly isPreparable: boolean;
+  /** In the order of their numbers. */
+  readonly params: readonly { readonly name: string; readonly required: boolean }[];
+  /** The statement, with `$1`, `$2` … */
+  readonly text: string;
 }
 
 const namesStatements = Symbol('namesStatements');
 
 /**
- * What is never prepared. Each looks for a few rows: among those of one connection, of which some have hundreds of
- * times as many as others; or as many as a limit says. A plan for any connection and any limit may read all of them;
- * one for those at hand does not.
- */
-const plannedEachTime: ReadonlySet<string> = new Set([
-  'outboundChangeClaim',
-  'outboundChangeListWaiting',
-  'syncBatchRecord',
-  'syncFailureClaim',
-  'syncFailureReplay',
-  'syncRunClaim',
-  'syncRunSweep',
-]);
-
-/**
- * Lets the server parse and plan each statement once for each connection, but for a few that are better off with
- * a plan of their own each time.
+ * Wraps a client so that the server parses and plans each statement once per connection. The exceptions are a
+ * few queries that need a new plan for each call (`PreparedQuery.isPreparable` is false for them).
  *
- * Faster on look-ups (`npm run bench` tells how much), but it needs a connection that stays the same:
- * behind PgBouncer in transaction mode, version 1.21 or newer with `max_prepared_statements`.
+ * This speeds up look-ups (measure it with `npm run bench`). Prepared statements belong to a server
+ * connection: behind PgBouncer in transaction mode they need version 1.21 or later with
+ * `max_prepared_statements`.
  */
 export function withNamedStatements(client: Queryable): Queryable {
   return Object.assign({ query: (config: QueryConfig) => client.query(config) }, { [namesStatements]: true });
 }
 
 /**
- * A query whose text and parameter order are prepared once, when the module loads.
+ * A query of `queries/`, ready to run.
  *
- * Rows have exactly the keys and types of `Row`, whatever type parsers the client or pool has: int8
- * as string, timestamptz as {@link Timestamp}, jsonb as parsed JSON.
+ * Rows have exactly the keys and types of `Row`, whatever type parsers the client or pool has: int8 as a
+ * string, timestamptz as a {@link Timestamp}, jsonb as parsed JSON.
  */
 export class PreparedQuery<Params, Row> {
-  /** As in `queries/`. */
+  /** The query's name in `queries/`. */
   readonly name: string;
   /** The statement as it is sent, with `$1`, `$2` … */
   readonly text: string;
+  /**
+   * Whether `withNamedStatements` prepares this query on the server, which may then keep one plan for all
+   * values.
+   */
+  readonly isPreparable: boolean;
   readonly #statementName: string;
-  readonly #params: QuerySource['params'];
+  readonly #params: QueryDefinition['params'];
 
   /** @internal */
-  constructor(name: string, source: QuerySource) {
+  constructor({ name, statementName, isPreparable, params, text }: QueryDefinition) {
     this.name = name;
-    this.text = `/* ${name} */ ${withoutTypeHints(withoutLeadingComments(numbered(source)))}`;
-    this.#params = source.params;
-    // The same name must never mean two texts on one connection, so the text is in it.
-    this.#statementName = `${name.slice(0, 50)}_${createHash('sha256').update(this.text).digest('hex').slice(0, 8)}`;
+    this.text = text;
+    this.isPreparable = isPreparable;
+    this.#statementName = statementName;
+    this.#params = params;
   }
 
   /**
    * Runs the query.
    *
-   * @throws CrmSchemaError where a rule of the schema is broken; whatever else the client throws
-   * passes through as it is
+   * @throws CrmSchemaError if a rule of the schema is broken. Any other error of the client passes through
+   *   unchanged
    */
   async run(params: Params, client: Queryable): Promise<Row[]> {
     const config: QueryConfig = { text: this.text, values: this.#values(params), types: textTypes };
@@ -126,14 +121,9 @@ export class PreparedQuery<Params, Row> {
     return rows;
   }
 
-  /** The parameters' names, in the order of their numbers. */
+  /** The names of the parameters, in the order of `$1`, `$2` … */
   get parameterNames(): string[] {
     return this.#params.map(({ name }) => name);
-  }
-
-  /** Whether the server may keep one plan of it for all values: then the plan tests look at that one. */
-  get isPreparable(): boolean {
-    return !plannedEachTime.has(this.name);
   }
 
   #values(params: Params): unknown[] {
@@ -148,39 +138,18 @@ export class PreparedQuery<Params, Row> {
   }
 }
 
-/** Replaces each `:name`, which stands from `a` to `b` inclusive, by its number. */
-function numbered({ statement, params }: QuerySource): string {
-  const places = params.flatMap(({ locs }, index) => locs.map(({ a, b }) => ({ a, b, index })));
-  places.sort((left, right) => left.a - right.a);
-  let text = '';
-  let end = 0;
-  for (const { a, b, index } of places) {
-    text += `${statement.slice(end, a)}$${index + 1}`;
-    end = b + 1;
-  }
-  return text + statement.slice(end);
-}
-
-/** The comments are for readers of the source; the server needs the name alone. */
-function withoutLeadingComments(text: string): string {
-  return text.replace(/^(\s*--[^\n]*\n)+/, '');
-}
-
-/** `as "error!"` tells pgtyped that a column is never null (`?`: may be); its rows' key is `error`. */
-function withoutTypeHints(text: string): string {
-  return text.replace(/ as "(\w+)[!?]"/g, ' as "$1"');
-}
-
 /**
- * Asks the client for plain text, so that no type parser of its own gets in between. Parsing is done
- * on what came back: an exception inside the client's own parsing would end the whole process.
+ * Asks the client for plain text, which bypasses its own type parsers. Rows are parsed after they arrive,
+ * because an exception in a client's parser would end the whole process.
  */
 const textTypes: QueryConfig['types'] = { getTypeParser: () => (text) => text };
 
-/** By type OID: the types that the queries return, and no others; null is text as it came. */
+/**
+ * Parsers by type OID, for the types that the queries return and no others. Null keeps the text unchanged.
+ */
 const parsers = new Map<number, ((text: string) => unknown) | null>([
   [16, (text) => text === 't'], // bool
-  [20, null], // int8: more than a number can hold
+  [20, null], // int8: exceeds a number's precision
   [23, Number], // int4
   [25, null], // text
   [701, Number], // float8
@@ -194,7 +163,7 @@ function serverTimestamp(text: string): string {
     return canonicalTimestamp(text);
   } catch (cause) {
     throw new TypeError(
-      `@nurturehub/crm-schema cannot read the time ${text}: the session's DateStyle has to be ISO, as it is by default.`,
+      `@nurturehub/crm-schema cannot read the time ${text}: the session's DateStyle must be ISO, which is the default.`,
       { cause },
     );
   }
@@ -213,7 +182,7 @@ function parseInPlace(rows: Record<string, unknown>[], fields: QueryField[]): vo
       if (text === null) continue;
       if (typeof text !== 'string') {
         throw new TypeError(
-          `@nurturehub/crm-schema cannot read column ${name}, which came as ${text?.constructor?.name}, not as text: the client has to honour the query's "types", as pg does.`,
+          `@nurturehub/crm-schema cannot read column ${name}, which arrived as ${text?.constructor?.name}, not as text: the client must honour the query's "types", as pg does.`,
         );
       }
       if (parser !== null) row[name] = parser(text);

@@ -14,69 +14,80 @@ import {
   refuse,
 } from '../validation.js';
 import { type CursorMove, cursorColumns } from './cursor-moves.js';
-import { eventColumns, eventFieldNames, type SyncEvent } from './events.js';
+import { addEvent, empty, eventFieldNames, noEvents, type SyncEvent } from './events.js';
 
-/** One sync operation of a batch. An inbound one is of `externalId`, an outbound one of `internalId`. */
+/**
+ * One sync operation of a batch. An inbound event is about `externalId`, an outbound one about `internalId`.
+ */
 export type BatchEvent = SyncEvent & {
-  /** With an error: how long the CRM wants this record to be left alone, in seconds, up to a week. */
+  /** Only for errors: how long the CRM asks to leave this record alone, in seconds, up to a week. */
   retryAfterSeconds?: number | null | undefined;
-  /** Links `externalId` to the contact that `internalId` names, or confirms the link; false if not given. */
+  /** Links `externalId` to the contact `internalId`, or confirms the existing link; defaults to false. */
   linksContact?: boolean | undefined;
-  /** With a push: the version that `outboundChangeClaim` gave. */
+  /** Only for pushes: the version from `outboundChangeClaim`. */
   changeVersion?: string | null | undefined;
 };
 
-const eventFields = fieldsOf<BatchEvent>({
+const batchEventFields = fieldsOf<BatchEvent>({
   ...eventFieldNames,
   retryAfterSeconds: true,
   linksContact: true,
   changeVersion: true,
 });
 
-/** What became of a batch. */
+/** The outcome of a batch. */
 export type BatchResult =
   | {
-      /** All of it was written now. */
+      /** The whole batch was written by this call. */
       outcome: 'recorded';
-      /** When the run's lease runs out now. */
+      /** When the run's lease now expires. */
       expiresAt: Timestamp;
-      /** The events, counted from 0, that were recorded as failures, because their contact could not be linked. */
+      /**
+       * Indexes, from 0, of the events that were recorded as failures because their contact could not be
+       * linked.
+       */
       conflicts: number[];
     }
   | {
-      /** The batch had been recorded before: nothing was changed now. */
+      /** An earlier call recorded this batch. This call changed nothing. */
       outcome: 'repeated';
     };
 
-/** What {@link syncBatchRecord} takes. */
+/** The parameters of {@link syncBatchRecord}. */
 export interface SyncBatchRecordParams extends RunKey {
   /**
-   * Names the batch, counted from 1 in its run: one whose number was recorded is `repeated`, whatever it
-   * holds now.
+   * Identifies the batch, counted from 1 within its run. If this number was already recorded, the call is
+   * `repeated`, even if its contents differ.
    */
   batchNumber: number;
-  /** What happened: up to some thousands; none if not given. */
+  /** What happened: up to a few thousand events; defaults to none. */
   events?: readonly BatchEvent[] | undefined;
-  /** Where streams go on: at most one move for each; none if not given. */
+  /** Where streams resume: at most one move for each stream; defaults to none. */
   cursors?: readonly CursorMove[] | undefined;
-  /** How long the lease lasts from now on, in seconds: 1 to 86,400; 300 if not given. */
+  /** How long the lease lasts from now, in seconds: 1 to 86,400; defaults to 300. */
   leaseSeconds?: number | undefined;
 }
 
 /**
- * Records a batch of a run, all or none, in one statement: the events go to the log; failures are opened,
- * updated or closed, by the last outcome of each record; contacts are linked; pushed changes are cleared
- * unless something newer came; cursors move; and the lease lasts from now on.
+ * Records a batch of a run, all or nothing, in one statement. It adds the events to the log; opens, updates
+ * or closes failures by the last outcome of each record; links contacts; clears pushed changes unless a newer
+ * one has come; moves cursors; and extends the lease from now.
  *
- * What a batch did to the host's own tables belongs into the same transaction, before this call.
- * Repeating a call after a lost answer changes nothing. A link that cannot be made fails that record
- * alone, with an error of kind `conflict`. A change is cleared also if its push failed: the failure takes
- * over. An event without the id of its record is logged, and opens no failure: do not move a cursor past it.
+ * Write the batch's changes to the host's own tables in the same transaction, before this call.
  *
- * @throws CrmSchemaError, and nothing was written: `lease_lost`: stop; `cursor_conflict`: the cursor was
- *   reset meanwhile: end the run and begin again; `cursor_moved_backwards`; `batch_out_of_order`;
- *   `wrong_tenant`: a contact was deleted at this very moment: look it up again; `invalid_input` with
- *   `rowIndex`, of the cursors where the message names one. A deadlock (SQLSTATE 40P01), as with a host that deletes many contacts, is to be retried
+ * It is safe to repeat a call whose answer was lost. If a contact cannot be linked, only that record fails,
+ * with an error of kind `conflict`. A change is also cleared if its push failed: the failure replaces it. An
+ * event without the id of its record is logged but opens no failure, so do not move a cursor past it.
+ *
+ * Retry a deadlock (SQLSTATE 40P01), which can occur while the host deletes many contacts.
+ *
+ * @throws CrmSchemaError, and nothing was written:
+ *   - `lease_lost`: stop
+ *   - `cursor_conflict`: the cursor was reset in the meantime: finish the run and start again
+ *   - `cursor_moved_backwards`
+ *   - `batch_out_of_order`
+ *   - `wrong_tenant`: a contact was deleted at the same time: look it up again
+ *   - `invalid_input` with `rowIndex`, which counts cursors if the message names one
  */
 export async function syncBatchRecord(
   client: Queryable,
@@ -88,8 +99,7 @@ export async function syncBatchRecord(
   checkLease(leaseSeconds);
   const events = checkBatch('events', params.events ?? []);
   const cursors = checkBatch('cursors', params.cursors ?? []);
-  const columns = { ...eventColumns(events, eventFields), ...cursorColumns(cursors) };
-  events.forEach(checkBatchEvent);
+  const columns = { ...batchEventColumns(events), ...cursorColumns(cursors) };
   const record = () =>
     queries.syncBatchRecord.run(
       {
@@ -99,14 +109,11 @@ export async function syncBatchRecord(
         batchNumber,
         leaseSeconds,
         ...columns,
-        retryAfters: events.map(({ retryAfterSeconds }) => retryAfterSeconds ?? null) as number[],
-        areLinks: events.map(({ linksContact }) => linksContact ?? false),
-        changeVersions: events.map(({ changeVersion }) => changeVersion ?? null) as string[],
       },
       client,
     );
   let [row] = await record();
-  // Another batch of this run got in before: the next statement sees what it wrote.
+  // Another batch of this run was recorded first. The next statement sees what it wrote.
   while (row?.outcome === 'stale') [row] = await record();
   switch (row?.outcome) {
     case 'recorded':
@@ -120,40 +127,59 @@ export async function syncBatchRecord(
     case 'out_of_order':
       throw new CrmSchemaError(
         'batch_out_of_order',
-        `Batch ${batchNumber} is not the next one of its run: one before it was not recorded.`,
+        `Batch ${batchNumber} is not the next one of its run: an earlier batch was not recorded.`,
       );
     case 'cursor_conflict':
       throw new CrmSchemaError(
         'cursor_conflict',
-        'A cursor is not of the version given, because it was reset or moved: read it again.',
+        'A cursor is no longer at the given version: it moved or was reset. Read it again.',
       );
     case 'cursor_moved_backwards':
       throw new CrmSchemaError(
         'cursor_moved_backwards',
-        'A cursor is already past the position given, and never moves back; to begin again, reset it.',
+        'A cursor is already past the given position, and cursors never move backwards. To start again, reset it.',
       );
     default:
       return leaseLost();
   }
 }
 
-function checkBatchEvent(event: BatchEvent, rowIndex: number): void {
+/** Checks events and turns them into columns, in one pass. */
+function batchEventColumns(events: readonly BatchEvent[]) {
+  const columns = {
+    ...noEvents(),
+    retryAfters: [] as number[],
+    areLinks: [] as boolean[],
+    changeVersions: [] as string[],
+  };
+  events.forEach((event, rowIndex) => {
+    addEvent(columns, event, rowIndex, batchEventFields);
+    checkBatchFields(event, rowIndex);
+    columns.retryAfters.push(event.retryAfterSeconds ?? empty);
+    columns.areLinks.push(event.linksContact ?? false);
+    columns.changeVersions.push(event.changeVersion ?? empty);
+  });
+  return columns;
+}
+
+/** Checks the fields that only the events of a batch have. */
+function checkBatchFields(event: BatchEvent, rowIndex: number): void {
   const at = (field: string): InputLocation => ({ field, rowIndex });
   const { retryAfterSeconds, linksContact, changeVersion } = event;
   if (retryAfterSeconds != null) {
-    if (event.status !== 'error') refuse(at('retryAfterSeconds'), 'belongs to a failure alone');
+    if (event.status !== 'error') refuse(at('retryAfterSeconds'), 'is only allowed with status error');
     checkRetryAfter(at('retryAfterSeconds'), retryAfterSeconds);
   }
   if (linksContact != null) {
-    if (typeof linksContact !== 'boolean') refuse(at('linksContact'), 'has to be true or false');
+    if (typeof linksContact !== 'boolean') refuse(at('linksContact'), 'must be true or false');
     if (linksContact && (event.externalId == null || event.internalId == null)) {
-      refuse(at('linksContact'), 'takes an externalId and an internalId to link');
+      refuse(at('linksContact'), 'needs both externalId and internalId');
     }
   }
   if (changeVersion != null) {
     checkId(at('changeVersion'), changeVersion);
     if (event.direction !== 'outbound' || event.internalId == null) {
-      refuse(at('changeVersion'), 'belongs to an outbound event with the contact as its internalId');
+      refuse(at('changeVersion'), 'is only allowed with direction outbound and the contact as internalId');
     }
   }
 }

@@ -1,6 +1,7 @@
+import type { SyncBatchRecordParams } from '../generated/sync_batches.js';
 import { checkStreamKey, type StreamKey } from '../keys.js';
 import { timestampParameter } from '../timestamps.js';
-import { cursorKinds, type Timestamp } from '../types.js';
+import { cursorKinds } from '../types.js';
 import {
   checkFields,
   checkObject,
@@ -12,51 +13,70 @@ import {
   refuse,
 } from '../validation.js';
 import type { CursorPosition, SyncCursor } from './cursors.js';
+import { empty } from './events.js';
 
 /** A stream's next position, for `syncBatchRecord`. */
 export interface CursorMove extends StreamKey {
-  /** The version that was read; 0 if there was no such cursor. One more once it has moved. */
+  /** The version that was read, or 0 if there was no cursor. Each move increments it. */
   version: number;
-  /** Where it is to stand. */
+  /** The new position. */
   position: CursorPosition;
 }
 
 const moveFields = fieldsOf<CursorMove>({ direction: true, entityType: true, version: true, position: true });
-/** Of all kinds: something may be left over where a position becomes one of another kind. */
+/** The fields of every kind: a position that changes kind may still have fields of the old one. */
 const positionFields = fieldsOf<CursorPosition>({ kind: true, syncedTo: true, token: true, page: true });
 
-/** Checks moves and turns rows to columns, as `unnest` takes them. */
-export function cursorColumns(moves: readonly CursorMove[]) {
+/** Moves as columns, which is how `unnest` takes them. */
+type CursorColumns = Pick<
+  SyncBatchRecordParams,
+  | 'cursorDirections'
+  | 'cursorEntityTypes'
+  | 'cursorVersions'
+  | 'cursorKinds'
+  | 'cursorSyncedTos'
+  | 'cursorTokens'
+  | 'cursorPages'
+>;
+
+/** Checks moves and turns them into columns, in one pass. */
+export function cursorColumns(moves: readonly CursorMove[]): CursorColumns {
+  const columns: CursorColumns = {
+    cursorDirections: [],
+    cursorEntityTypes: [],
+    cursorVersions: [],
+    cursorKinds: [],
+    cursorSyncedTos: [],
+    cursorTokens: [],
+    cursorPages: [],
+  };
   const seen = new Set<string>();
   moves.forEach((move, rowIndex) => {
     checkMove(move, rowIndex);
-    const stream = `${move.direction} ${move.entityType}`;
+    const { direction, entityType, version, position } = move;
+    const stream = `${direction} ${entityType}`;
     if (seen.has(stream)) refuse({ field: 'cursors.entityType', rowIndex }, 'is in the batch twice');
     seen.add(stream);
-  });
-  const positions = moves.map(({ position }) => position);
-  // pgtyped types the elements of array parameters as never null.
-  return {
-    cursorDirections: moves.map(({ direction }) => direction as string),
-    cursorEntityTypes: moves.map(({ entityType }) => entityType),
-    cursorVersions: moves.map(({ version }) => version),
-    cursorKinds: positions.map(({ kind }) => kind as string),
-    cursorSyncedTos: positions.map(({ syncedTo }, rowIndex) =>
+    const { kind, syncedTo } = position;
+    columns.cursorDirections.push(direction);
+    columns.cursorEntityTypes.push(entityType);
+    columns.cursorVersions.push(version);
+    columns.cursorKinds.push(kind);
+    columns.cursorSyncedTos.push(
       syncedTo == null
-        ? null
+        ? empty
         : timestampParameter({ field: 'cursors.position.syncedTo', rowIndex }, syncedTo),
-    ) as Timestamp[],
-    cursorTokens: positions.map((position) =>
-      position.kind === 'token' ? position.token : null,
-    ) as string[],
-    cursorPages: positions.map((position) => (position.kind === 'page' ? position.page : null)) as number[],
-  };
+    );
+    columns.cursorTokens.push(kind === 'token' ? position.token : empty);
+    columns.cursorPages.push(kind === 'page' ? position.page : empty);
+  });
+  return columns;
 }
 
 function checkMove(move: CursorMove, rowIndex: number): void {
   const at = (field: string): InputLocation => ({ field: `cursors.${field}`, rowIndex });
   checkObject({ field: 'cursor', rowIndex }, move);
-  // A cursor that was read may be spread.
+  // Callers may spread a cursor that they read.
   const { movedAt: _, ...given } = move as Partial<SyncCursor>;
   checkFields({ field: 'cursor', rowIndex }, given, moveFields);
   checkStreamKey(move, at);
@@ -71,6 +91,6 @@ function checkMove(move: CursorMove, rowIndex: number): void {
   if (kind === 'token') {
     checkText(at('position.token'), position.token);
     const bytes = Buffer.byteLength(position.token);
-    if (bytes < 1 || bytes > 4096) refuse(at('position.token'), 'has to have 1 to 4,096 bytes');
+    if (bytes < 1 || bytes > 4096) refuse(at('position.token'), 'must have 1 to 4,096 bytes');
   }
 }

@@ -6,74 +6,72 @@ import { timestampParameter } from '../timestamps.js';
 import type { CursorKind, SyncDirection, Timestamp, TimestampInput } from '../types.js';
 import { checkWholeNumber } from '../validation.js';
 
-/** Where a stream resumes, in what the CRM takes. */
+/** Where a stream resumes, in the form that the CRM accepts. */
 export type CursorPosition =
   | {
-      /** By the time of the change. */
+      /** By time of change. */
       kind: 'timestamp';
       /**
-       * Up to when everything that the CRM changed has arrived, by the CRM's clock: what it changed at that
-       * very moment has, too.
+       * Everything that the CRM changed up to and including this time has arrived. By the CRM's clock.
        */
       syncedTo: TimestampInput;
     }
   | {
-      /** By something that the CRM gave. */
+      /** By a token from the CRM. */
       kind: 'token';
-      /** That: opaque, 1 to 4,096 bytes. */
+      /** The token: opaque, 1 to 4,096 bytes. */
       token: string;
-      /** As of a `timestamp`; null, or not given: what is known stays. */
+      /** As for a `timestamp`. Null or omitted keeps the recorded time. */
       syncedTo?: TimestampInput | null | undefined;
     }
   | {
       /** By a page number or an offset. */
       kind: 'page';
-      /** That: from 0. It may begin again when `syncedTo` moves on, and only then. */
+      /** The page or offset, from 0. It may only go back when `syncedTo` advances. */
       page: number;
-      /** As of a `timestamp`; null, or not given: what is known stays. */
+      /** As for a `timestamp`. Null or omitted keeps the recorded time. */
       syncedTo?: TimestampInput | null | undefined;
     };
 
-/** Where a stream stands, in what the CRM takes: a {@link CursorPosition} as it was recorded. */
+/** Where a stream is: a {@link CursorPosition} as recorded. */
 export type RecordedPosition =
   | {
-      /** By the time of the change. */
+      /** By time of change. */
       kind: 'timestamp';
       /**
-       * Up to when everything that the CRM changed has arrived, by the CRM's clock: what it changed at that
-       * very moment has, too.
+       * Everything that the CRM changed up to and including this time has arrived. By the CRM's clock.
        */
       syncedTo: Timestamp;
     }
   | {
-      /** By something that the CRM gave. */
+      /** By a token from the CRM. */
       kind: 'token';
-      /** That. */
+      /** The token. */
       token: string;
-      /** As of a `timestamp`; null while it is not known. */
+      /** As for a `timestamp`; null while unknown. */
       syncedTo: Timestamp | null;
     }
   | {
       /** By a page number or an offset. */
       kind: 'page';
-      /** That. */
+      /** The page or offset. */
       page: number;
-      /** As of a `timestamp`; null while it is not known. */
+      /** As for a `timestamp`; null while unknown. */
       syncedTo: Timestamp | null;
     };
 
-/** Where a stream stands. */
+/** A stream's cursor. */
 export interface SyncCursor extends StreamKey {
-  /** Null after a reset: from the beginning. */
+  /** Null after a reset: the stream starts from the beginning. */
   position: RecordedPosition | null;
-  /** Counts the moves: whoever moves the cursor says from which version. */
+  /** Incremented by each move and reset. A `CursorMove` must name the version that it starts from. */
   version: number;
-  /** When it last moved or was reset. */
+  /** When the cursor last moved or was reset. */
   movedAt: Timestamp;
 }
 
 /**
- * Where the streams of a connection stand; a stream that was never recorded is not there.
+ * Lists the cursors of a connection's streams. A stream whose cursor was never recorded is missing.
  *
  * @throws CrmSchemaError `invalid_input`
  */
@@ -90,11 +88,11 @@ export async function syncCursorList(client: Queryable, key: ConnectionKey): Pro
 }
 
 /**
- * Lets one stream of a live connection begin again; with an inbound one, the connection's own cursor is
- * forgotten too. A run that is open meets `cursor_conflict`. For all inbound streams at once:
- * `connectionResetLastSyncedAt`.
+ * Resets the cursor of one stream of a live connection: the stream starts again from the beginning. Resetting
+ * an inbound stream also clears the connection's own cursor. The open run's next batch for that stream fails
+ * with `cursor_conflict`. To reset all inbound streams at once, call `connectionResetLastSyncedAt`.
  *
- * @returns whether there was such a stream
+ * @returns whether the stream had a cursor
  * @throws CrmSchemaError `invalid_input`
  */
 export async function syncCursorReset(
@@ -108,9 +106,10 @@ export async function syncCursorReset(
 }
 
 /**
- * Removes the cursor of a stream that is not synced any more; until then it holds up the connection's own.
+ * Removes the cursor of a stream that is no longer synced. Until then it holds back the connection's own
+ * cursor.
  *
- * @returns whether there was such a stream
+ * @returns whether the stream had a cursor
  * @throws CrmSchemaError `invalid_input`
  */
 export async function syncCursorForget(
@@ -124,20 +123,20 @@ export async function syncCursorForget(
 }
 
 /**
- * From when to ask the CRM for changes: a while before the point that was reached, because what a CRM
- * commits late, or stamps with another machine's clock, lies behind it. Reading a record twice does no
- * harm; missing one does. Never rounds up.
+ * Computes the time from which to ask the CRM for changes: shortly before `syncedTo`, because a CRM may
+ * commit changes late, or stamp them by another machine's clock. Reading a record twice does no harm; missing
+ * one does. Never rounds up.
  *
- * @param syncedTo the point that was reached, a {@link Timestamp}; null for everything
+ * @param syncedTo a {@link Timestamp}, from the cursor; null for everything
  * @returns ISO 8601 in UTC, `2026-11-23T09:25:00.123456Z`; null for everything
  * @throws CrmSchemaError `invalid_input`
  */
 export function askFrom(
   syncedTo: Timestamp | null | undefined,
   options: {
-    /** How far to go back, in seconds: 0 to 604,800; 300 if not given. */
+    /** How far to go back, in seconds: 0 to 604,800; defaults to 300. */
     overlapSeconds?: number | undefined;
-    /** How many digits of a second the CRM takes: 0 to 6; 6 if not given. */
+    /** How many fractional digits of a second the CRM accepts: 0 to 6; defaults to 6. */
     fractionalDigits?: number | undefined;
   } = {},
 ): string | null {
@@ -146,7 +145,7 @@ export function askFrom(
   checkWholeNumber({ field: 'fractionalDigits' }, fractionalDigits, 0, 6);
   if (syncedTo == null) return null;
   const reached = timestampParameter({ field: 'syncedTo' }, syncedTo);
-  // To the whole second by Date, which has no microseconds; those are kept as they are.
+  // Date has no microseconds, so it computes whole seconds, and the fraction is copied.
   const seconds = new Date(Date.parse(`${reached.slice(0, 19)}Z`) - overlapSeconds * 1000);
   const fraction = reached.slice(20, 20 + fractionalDigits);
   return `${seconds.toISOString().slice(0, 19)}${fraction === '' ? '' : `.${fraction}`}Z`;
@@ -168,6 +167,9 @@ function positionOf(
     case 'page':
       return { kind, page: page as number, syncedTo };
     default:
-      throw new CrmSchemaError('invalid_input', `A newer version of the schema has cursors of kind ${kind}.`);
+      throw new CrmSchemaError(
+        'invalid_input',
+        `The cursor is of kind ${kind}, which needs a newer version of this package.`,
+      );
   }
 }

@@ -1,3 +1,4 @@
+import type { SyncLogRecordParams } from '../generated/crm_sync_log.js';
 import { timestampParameter } from '../timestamps.js';
 import {
   type Json,
@@ -5,7 +6,6 @@ import {
   type SyncError,
   syncDirections,
   syncStatuses,
-  type Timestamp,
   type TimestampInput,
 } from '../types.js';
 import {
@@ -21,36 +21,36 @@ import {
   refuse,
 } from '../validation.js';
 
-/** What is recorded of a sync operation, however it ended. */
+/** What is recorded about a sync operation, whatever its outcome. */
 export interface SyncEventFields {
   /** Which way the record went: `inbound` is from the CRM, `outbound` to it. */
   direction: SyncDirection;
-  /** What kind of record it was, in lower snake case: `contact`, `landlord`, `applicant` … */
+  /** The kind of record, in lower snake case: `contact`, `landlord`, `applicant` … */
   entityType: string;
-  /** The record's id at the CRM; null where there is none: a failed create, an error of the account. */
+  /** The record's id at the CRM; null if it has none: a failed create, or an error of the whole account. */
   externalId?: string | null | undefined;
-  /** NurtureHub's own id of the record: the contact's id for people. */
+  /** NurtureHub's own id for the record: for people, the contact's id. */
   internalId?: string | null | undefined;
-  /** When the operation ended; the database's now if not given. */
+  /** When the operation ended; defaults to the database's current time. */
   occurredAt?: TimestampInput | null | undefined;
 }
 
-/** How a sync operation ended: a failure says why, and nothing else does. */
+/** How a sync operation ended. A failure has an error; nothing else does. */
 export type SyncEventEnd =
   | {
-      /** It failed. */
+      /** The operation failed. */
       status: 'error';
-      /** Why. */
+      /** Why it failed. */
       error: SyncError;
     }
   | {
       /** `success`: both sides agree. `skipped`: nothing had to change. */
       status: 'success' | 'skipped';
-      /** None. */
+      /** Null or omitted. */
       error?: null | undefined;
     };
 
-/** One sync operation, to be recorded. */
+/** One sync operation to record. */
 export type SyncEvent = SyncEventFields & SyncEventEnd;
 
 /** The fields of an event, for {@link fieldsOf}. */
@@ -66,28 +66,63 @@ export const eventFieldNames = {
 
 const eventFields = fieldsOf<SyncEvent>(eventFieldNames);
 
-/**
- * Checks events and turns rows to columns, as `unnest` takes them.
- *
- * @param fields that an event may have
- */
-export function eventColumns(events: readonly SyncEvent[], fields = eventFields) {
-  const errors = events.map((event, rowIndex) => checkEvent(event, rowIndex, fields));
-  // pgtyped types the elements of array parameters as never null.
+/** Events as columns, which is how `unnest` takes them. */
+export type EventColumns = Pick<
+  SyncLogRecordParams,
+  'occurredAts' | 'directions' | 'entityTypes' | 'externalIds' | 'internalIds' | 'statuses' | 'errors'
+>;
+
+/** An empty element of a column. pgtyped types the elements of array parameters as never null. */
+export const empty = null as never;
+
+/** Columns without any event yet. */
+export function noEvents(): EventColumns {
   return {
-    occurredAts: events.map(({ occurredAt }, rowIndex) =>
-      occurredAt == null ? null : timestampParameter({ field: 'occurredAt', rowIndex }, occurredAt),
-    ) as Timestamp[],
-    directions: events.map(({ direction }) => direction as string),
-    entityTypes: events.map(({ entityType }) => entityType),
-    externalIds: events.map(({ externalId }) => externalId ?? null) as string[],
-    internalIds: events.map(({ internalId }) => internalId ?? null) as string[],
-    statuses: events.map(({ status }) => status as string),
-    errors: errors as unknown as Json[],
+    occurredAts: [],
+    directions: [],
+    entityTypes: [],
+    externalIds: [],
+    internalIds: [],
+    statuses: [],
+    errors: [],
   };
 }
 
-/** Returns the event's error, as a plain object. */
+/** Checks events and turns them into columns. */
+export function eventColumns(events: readonly SyncEvent[]): EventColumns {
+  const columns = noEvents();
+  events.forEach((event, rowIndex) => {
+    addEvent(columns, event, rowIndex, eventFields);
+  });
+  return columns;
+}
+
+/**
+ * Checks one event and appends it to the columns.
+ *
+ * @param fields the fields that the event may have
+ * @throws CrmSchemaError `invalid_input` with the event's `rowIndex`
+ */
+export function addEvent(
+  columns: EventColumns,
+  event: SyncEvent,
+  rowIndex: number,
+  fields: ReadonlySet<string>,
+): void {
+  const error = checkEvent(event, rowIndex, fields);
+  const { occurredAt } = event;
+  columns.occurredAts.push(
+    occurredAt == null ? empty : timestampParameter({ field: 'occurredAt', rowIndex }, occurredAt),
+  );
+  columns.directions.push(event.direction);
+  columns.entityTypes.push(event.entityType);
+  columns.externalIds.push(event.externalId ?? empty);
+  columns.internalIds.push(event.internalId ?? empty);
+  columns.statuses.push(event.status);
+  columns.errors.push(error as Json);
+}
+
+/** Checks one event, and returns its error as a plain object. */
 function checkEvent(
   event: { [Field in keyof SyncEvent]?: unknown },
   rowIndex: number,
@@ -102,9 +137,9 @@ function checkEvent(
   if (event.internalId != null) checkUuid(at('internalId'), event.internalId);
   checkOneOf(at('status'), event.status, syncStatuses);
   if (event.status === 'error') {
-    if (event.error == null) refuse(at('error'), 'is missing: a failure says why');
+    if (event.error == null) refuse(at('error'), 'is missing: an event with status error must have one');
     return checkSyncError(at('error'), event.error);
   }
-  if (event.error != null) refuse(at('error'), `belongs to a failure alone, and status is ${event.status}`);
+  if (event.error != null) refuse(at('error'), `is only allowed with status error, not ${event.status}`);
   return null;
 }

@@ -14,47 +14,48 @@ import {
 } from '../types.js';
 import { checkBatch, checkId, checkLimit, checkOneOf, refuse } from '../validation.js';
 
-/** A record that still fails. `id` is a bigint, as text. */
+/** A failing record. `id` is a bigint, as text. */
 export interface SyncFailure
   extends NarrowedRow<queries.SyncFailureListResult, { direction: SyncDirection; error: SyncError }> {}
 
-/** A failing record that is to be tried again now. */
+/** A failing record to retry now. */
 export interface ClaimedFailure {
-  /** Which way the record was to go: `inbound` is from the CRM, `outbound` to it. */
+  /** Which way the record goes: `inbound` is from the CRM, `outbound` to it. */
   direction: SyncDirection;
-  /** What kind of record it is, in the provider's terms. */
+  /** The kind of record, in the provider's terms. */
   entityType: string;
-  /** Inbound the record's id at the CRM, outbound NurtureHub's own. */
+  /** Inbound: the record's id at the CRM. Outbound: NurtureHub's own id. */
   recordId: string;
   /** How many attempts have failed. */
   attempts: number;
   /** Why the last one failed. */
   error: SyncError;
-  /** Since when the record has been failing, or since when a person asked to try again. */
+  /** When the record began to fail, or when a person asked for a retry. */
   firstFailedAt: Timestamp;
 }
 
-/** How many records fail with a kind of error. */
+/** The number of records that fail with a kind of error. */
 export interface SyncFailureCount extends queries.SyncFailureCountByKindResult {
-  /** The kind of the last error. */
+  /** The kind of each record's last error. */
   kind: SyncErrorKind;
-  /** Up to 1,000, which means 1,000 or more. */
+  /** At most 1,000, which means 1,000 or more. */
   count: number;
-  /** How many of those that were counted were given up. */
+  /** How many of the counted records sync has given up on. */
   givenUpCount: number;
 }
 
-/** What {@link syncFailureClaim} takes. */
+/** The parameters of {@link syncFailureClaim}. */
 export interface SyncFailureClaimParams extends RunKey {
-  /** At most how many records: 1 to 1,000; 100 if not given. */
+  /** The maximum number of records: 1 to 1,000; defaults to 100. */
   limit?: number | undefined;
 }
 
 /**
- * Claims the failing records of a connection that are to be tried again, those due longest first, for the
- * worker that holds its run. What is claimed is put off; how the attempt ended is recorded by
- * `syncBatchRecord`. When as many come as may, there may be more: end the run with `hasMore`, so that
- * other connections have their turn first.
+ * Claims the failing records of a connection that are due for a retry, longest due first, for the worker that
+ * holds its run. Claiming postpones the next attempt. Record the outcome with `syncBatchRecord`.
+ *
+ * If the call returns `limit` records, more may be due: finish the run with `hasMore`, so that other
+ * connections are synced first.
  *
  * @throws CrmSchemaError `lease_lost`, `invalid_input`
  */
@@ -70,18 +71,18 @@ export async function syncFailureClaim(
   return rows.filter(({ recordId }) => recordId !== null) as unknown as ClaimedFailure[];
 }
 
-/** What {@link syncFailureList} takes. */
+/** The parameters of {@link syncFailureList}. */
 export interface SyncFailureListParams extends ConnectionKey {
-  /** Kinds of error; all if not given. */
+  /** Kinds of error; defaults to all. */
   kinds?: readonly SyncErrorKind[] | undefined;
-  /** The last failure of the page that was read last; null, or not given, for the newest page. */
+  /** The last failure of the previous page; null or omitted for the newest page. */
   before?: Pick<SyncFailure, 'lastFailedAt' | 'id'> | null | undefined;
-  /** At most how many: 1 to 1,000; 50 if not given. */
+  /** The maximum number of failures: 1 to 1,000; defaults to 50. */
   limit?: number | undefined;
 }
 
 /**
- * The records of a connection that fail, newest failure first.
+ * Lists the failing records of a connection, newest failure first.
  *
  * @throws CrmSchemaError `invalid_input`
  */
@@ -110,7 +111,7 @@ export async function syncFailureList(
 }
 
 /**
- * How many records of a connection fail, by the kind of their error, most first.
+ * Counts the failing records of a connection by the kind of their last error, most frequent first.
  *
  * @throws CrmSchemaError `invalid_input`
  */
@@ -123,31 +124,32 @@ export async function syncFailureCountByKind(
   return rows as SyncFailureCount[];
 }
 
-/** What {@link syncFailureReplay} takes. */
+/** The parameters of {@link syncFailureReplay}. */
 export interface SyncFailureReplayParams extends ConnectionKey {
-  /** The records whose last failure was from then on, */
+  /** Replays the records whose last failure was at or after this time … */
   failedFrom: TimestampInput;
-  /** and before then. */
+  /** … and before this time. */
   failedBefore: TimestampInput;
-  /** Kinds of error; all if not given. */
+  /** Kinds of error; defaults to all. */
   kinds?: readonly SyncErrorKind[] | undefined;
-  /** At most how many: 1 to 1,000; 1,000 if not given. */
+  /** The maximum number of records: 1 to 1,000; defaults to 1,000. */
   limit?: number | undefined;
 }
 
 /**
- * Lets failing records be tried again at once, given-up ones among them, with all their attempts: when
- * somebody has mended what made them fail. Asks for a sync of the connection. Call it again while it
- * replays as many as it may.
+ * Makes failing records due for a retry now, including those that sync has given up on, and gives them all
+ * their attempts again. Call it after the cause has been repaired. Also requests a sync of the connection.
  *
- * @returns how many are tried again
+ * Call it again while `replayed` equals `limit`.
+ *
+ * @returns the number of records to retry
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`
  */
 export async function syncFailureReplay(
   client: Queryable,
   params: SyncFailureReplayParams,
 ): Promise<{
-  /** How many are tried again. */
+  /** The number of records to retry. */
   replayed: number;
 }> {
   const { organisationId, connectionId, limit = 1000 } = params;
@@ -155,7 +157,7 @@ export async function syncFailureReplay(
   checkLimit(limit);
   const failedFrom = timestampParameter({ field: 'failedFrom' }, params.failedFrom);
   const failedBefore = timestampParameter({ field: 'failedBefore' }, params.failedBefore);
-  if (failedFrom >= failedBefore) refuse({ field: 'failedBefore' }, 'has to be later than failedFrom');
+  if (failedFrom >= failedBefore) refuse({ field: 'failedBefore' }, 'must be later than failedFrom');
   const [row] = await queries.syncFailureReplay.run(
     { organisationId, connectionId, kinds: checkKinds(params.kinds), failedFrom, failedBefore, limit },
     client,

@@ -15,57 +15,58 @@ import type {
 import { checkBatch, checkLimit, checkUuid, refuse } from '../validation.js';
 import { eventColumns, type SyncEvent } from './events.js';
 
-/** One sync operation, as recorded: a failure says why, and nothing else does. */
+/** One recorded sync operation. Only a failure has an error. */
 export type SyncLogEntry = SyncLogFailure | SyncLogSuccess;
 
-/** One sync operation that concerned a contact, and the CRM that it was with. */
+/** One recorded sync operation of a contact, with its CRM. */
 export type ContactSyncLogEntry = SyncLogEntry & {
-  /** Which CRM. */
+  /** The CRM. */
   provider: Provider;
 };
 
-/** One sync operation that did not fail, as recorded. `id` is a bigint, as text. */
+/** One recorded sync operation that did not fail. `id` is a bigint, as text. */
 export interface SyncLogSuccess
   extends NarrowedRow<
     queries.SyncLogListByConnectionResult,
     { direction: SyncDirection; status: Exclude<SyncStatus, 'error'>; error: null }
   > {}
 
-/** One failed sync operation, as recorded. `id` is a bigint, as text. */
+/** One recorded sync operation that failed. `id` is a bigint, as text. */
 export interface SyncLogFailure
   extends NarrowedRow<
     queries.SyncLogListFailuresResult,
     { direction: SyncDirection; status: 'error'; error: SyncError }
   > {}
 
-/** How often a kind of error happened, and when last. */
+/** How often a kind of error occurred, and when it last did. */
 export interface SyncErrorCount extends queries.SyncLogCountErrorsByKindResult {
   /** The kind of error. */
   kind: SyncErrorKind;
-  /** How often it happened. */
+  /** How often it occurred. */
   count: number;
-  /** When it happened last. */
+  /** When it last occurred. */
   lastAt: Timestamp;
 }
 
-/** Which page of a timeline: the newest, or the one before an entry. */
+/** A page of a timeline: the newest, or the one before an entry. */
 export interface Page {
-  /** The last entry of the page that was read last; null, or not given, for the newest page. */
+  /** The last entry of the previous page; null or omitted for the newest page. */
   before?: Pick<SyncLogEntry, 'occurredAt' | 'id'> | null | undefined;
-  /** At most how many entries: 1 to 1,000; 50 if not given. */
+  /** The maximum number of entries: 1 to 1,000; defaults to 50. */
   limit?: number | undefined;
 }
 
-/** What {@link syncLogRecord} takes. */
+/** The parameters of {@link syncLogRecord}. */
 export interface SyncLogRecordParams extends ConnectionKey {
-  /** What happened: up to some thousands. */
+  /** What happened: up to a few thousand events. */
   events: readonly SyncEvent[];
 }
 
 /**
- * Records what happened in a sync: the events of one connection, all or none, in one statement.
+ * Adds events of one connection to the log, all or nothing, in one statement. Workers call `syncBatchRecord`
+ * instead; this function is for importing directly, without a worker run.
  *
- * @returns how many were recorded
+ * @returns the number of recorded events
  * @throws CrmSchemaError `invalid_input` with the event's `rowIndex`; `wrong_tenant` if the
  *   organisation has no such connection
  */
@@ -73,7 +74,7 @@ export async function syncLogRecord(
   client: Queryable,
   params: SyncLogRecordParams,
 ): Promise<{
-  /** How many were recorded. */
+  /** The number of recorded events. */
   recorded: number;
 }> {
   const { organisationId, connectionId } = params;
@@ -84,7 +85,7 @@ export async function syncLogRecord(
 }
 
 /**
- * The timeline of a connection, newest first.
+ * Lists the events of a connection, newest first.
  *
  * @throws CrmSchemaError `invalid_input`
  */
@@ -97,16 +98,16 @@ export async function syncLogListByConnection(
   return rows as unknown as SyncLogEntry[];
 }
 
-/** What {@link syncLogListByContact} takes. */
+/** The parameters of {@link syncLogListByContact}. */
 export interface SyncLogListByContactParams extends Page {
-  /** Whose the contact is: a UUID. */
+  /** The organisation that owns the contact: a UUID. */
   organisationId: string;
   /** A UUID. */
   contactId: string;
 }
 
 /**
- * The timeline of a contact across all CRMs, newest first.
+ * Lists the events of a contact across all CRMs, newest first.
  *
  * @throws CrmSchemaError `invalid_input`
  */
@@ -120,7 +121,7 @@ export async function syncLogListByContact(
 }
 
 /**
- * The failures of a connection, newest first.
+ * Lists the failed events of a connection, newest first.
  *
  * @throws CrmSchemaError `invalid_input`
  */
@@ -133,14 +134,14 @@ export async function syncLogListFailures(
   return rows as unknown as SyncLogFailure[];
 }
 
-/** What {@link syncLogCountErrorsByKind} takes. */
+/** The parameters of {@link syncLogCountErrorsByKind}. */
 export interface SyncLogCountErrorsByKindParams extends ConnectionKey {
-  /** From when errors are counted. */
+  /** Errors are counted from this time. */
   since: TimestampInput;
 }
 
 /**
- * How often a connection failed since a time, by the error's kind, most frequent first.
+ * Counts the failed events of a connection since a time by the kind of error, most frequent first.
  *
  * @throws CrmSchemaError `invalid_input`
  */
@@ -154,13 +155,13 @@ export async function syncLogCountErrorsByKind(
   return rows as SyncErrorCount[];
 }
 
-/** Checks a page and gives it the form that the queries take. */
+/** Checks a page, and converts it to the queries' parameters. */
 function page({ organisationId, before, limit = 50 }: Page & { organisationId: string }) {
   checkUuid({ field: 'organisationId' }, organisationId);
   checkLimit(limit);
   if (before == null) return { limit, beforeOccurredAt: null, beforeId: null };
   if (typeof before.id !== 'string' || !/^-?\d{1,18}$/.test(before.id)) {
-    refuse({ field: 'before.id' }, 'has to be the id of a log entry, as text');
+    refuse({ field: 'before.id' }, 'must be the id of a log entry, as text');
   }
   return {
     limit,

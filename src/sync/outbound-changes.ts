@@ -5,41 +5,43 @@ import type { Queryable } from '../statements/prepared-query.js';
 import type { Timestamp } from '../types.js';
 import { checkLimit, checkUuid, checkUuids } from '../validation.js';
 
-/** A contact that is to be pushed now. */
+/** A contact to push now. */
 export interface ClaimedChange {
   /** NurtureHub's contact: a UUID. */
   contactId: string;
-  /** What `syncBatchRecord` takes as `changeVersion` with the push: a bigint, as text. */
+  /** Pass this to `syncBatchRecord` as the push's `changeVersion`: a bigint, as text. */
   version: string;
-  /** Since when something has been waiting to be pushed. */
+  /** The time of the first change that is not pushed yet. */
   firstChangedAt: Timestamp;
-  /** How often it was claimed since the last change, this time included. */
+  /** How often this change was claimed, including this claim. A new change resets it. */
   attempts: number;
 }
 
-/** What is noted: that a contact is to be pushed to a connection's CRM. */
+/** A recorded change: a contact to push to a connection's CRM. */
 export interface NotedChange extends queries.OutboundChangeRecordResult {}
 
 /**
- * Notes, in the transaction that changes contacts, that they are to be pushed to every live connection of
- * the organisation: each once, however often it changes before that. Contacts are pushed as they are then.
- * Change the contacts first: noting them before can deadlock with somebody who deletes one.
+ * Records that contacts changed, so that workers push them to every live connection of the organisation. Call
+ * it in the transaction that changes the contacts. A contact that changes several times before its push is
+ * pushed once, in its state at that time.
  *
- * @returns what is noted
+ * Change the contacts before this call: the other order can deadlock with a transaction that deletes one.
+ *
+ * @returns the recorded changes
  * @throws CrmSchemaError `wrong_tenant` if the organisation has no such contact; `organisation_not_set`;
  *   `invalid_input`
  */
 export async function outboundChangeRecord(
   client: Queryable,
   params: {
-    /** Whose the contacts are: a UUID. */
+    /** The organisation that owns the contacts: a UUID. */
     organisationId: string;
     /** UUIDs. */
     contactIds: readonly string[];
     /**
-     * The connection that the change came from, which has it already; null, or not given, if from none. It is
-     * not looked up: an id that is none of the organisation's live connections leaves none of them out, so
-     * that the change is pushed back to where it came from, too.
+     * The connection that the change came from, which already has it; null or omitted if there is none. The
+     * id is not checked: one that is not a live connection of the organisation excludes nothing, and the
+     * change is also pushed back to its source.
      */
     fromConnectionId?: string | null | undefined;
   },
@@ -51,17 +53,19 @@ export async function outboundChangeRecord(
   return queries.outboundChangeRecord.run({ organisationId, contactIds, fromConnectionId }, client);
 }
 
-/** What {@link outboundChangeClaim} takes. */
+/** The parameters of {@link outboundChangeClaim}. */
 export interface OutboundChangeClaimParams extends RunKey {
-  /** At most how many contacts: 1 to 1,000; 100 if not given. */
+  /** The maximum number of contacts: 1 to 1,000; defaults to 100. */
   limit?: number | undefined;
 }
 
 /**
- * Claims the contacts that are to be pushed to a connection's CRM, those waiting longest first, for the
- * worker that holds its run. What is claimed is put off; that it was pushed, or failed, is recorded by
- * `syncBatchRecord` with its version. When as many come as may, there may be more: end the run with
- * `hasMore`, so that other connections have their turn first.
+ * Claims contacts to push to a connection's CRM, longest waiting first, for the worker that holds its run.
+ * Claiming postpones the next attempt. Record the outcome of each push with `syncBatchRecord`, with its
+ * version.
+ *
+ * If the call returns `limit` contacts, more may be waiting: finish the run with `hasMore`, so that other
+ * connections are synced first.
  *
  * @throws CrmSchemaError `lease_lost`, `invalid_input`
  */
@@ -77,22 +81,22 @@ export async function outboundChangeClaim(
   return rows.filter(({ contactId }) => contactId !== null) as unknown as ClaimedChange[];
 }
 
-/** What {@link outboundChangeListWaiting} takes. */
+/** The parameters of {@link outboundChangeListWaiting}. */
 export interface OutboundChangeListWaitingParams extends ConnectionKey {
   /** UUIDs. */
   contactIds: readonly string[];
 }
 
-/** A contact that is still to be pushed. */
+/** A contact that is not pushed yet. */
 export interface WaitingChange extends queries.OutboundChangeListWaitingResult {
   /** NurtureHub's contact: a UUID. */
   contactId: string;
 }
 
 /**
- * Which of some contacts are still to be pushed to a connection's CRM, a failed push that is tried again
- * among them. What the CRM says of those is older than what NurtureHub has: a worker that wrote it would
- * undo a change that was not pushed yet. Lock the contacts first.
+ * Lists which of the given contacts are not pushed yet to a connection's CRM, including those whose push
+ * failed and will be retried. The CRM's data about them is older than NurtureHub's: a worker that wrote it
+ * would undo a change that is still waiting. Lock the contacts before this call.
  *
  * @throws CrmSchemaError `organisation_not_set`, `invalid_input`
  */
@@ -107,20 +111,20 @@ export async function outboundChangeListWaiting(
 }
 
 /**
- * Makes connections due for which there is something new to push, of all organisations. `syncRunClaim`
- * does this by itself.
+ * Makes connections due that have new changes to push, across all organisations. `syncRunClaim` already calls
+ * this.
  *
- * @returns how many changes were gone through
+ * @returns the number of changes processed
  * @throws CrmSchemaError `invalid_input`
  */
 export async function outboundChangeAnnounce(
   client: Queryable,
   params: {
-    /** At most how many connections: 1 to 1,000; 100 if not given. */
+    /** The maximum number of connections: 1 to 1,000; defaults to 100. */
     limit?: number | undefined;
   } = {},
 ): Promise<{
-  /** How many changes were gone through. */
+  /** The number of changes processed. */
   announced: number;
 }> {
   const { limit = 100 } = params;

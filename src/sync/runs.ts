@@ -17,66 +17,73 @@ import {
 } from '../validation.js';
 import { outboundChangeAnnounce } from './outbound-changes.js';
 
-/** A claimed connection: the run is the lease. */
+/** A claimed connection. Its run is the lease. */
 export interface ClaimedRun extends NarrowedRow<queries.SyncRunClaimResult, { provider: Provider }> {}
 
-/** A run whose worker gave no sign of life until its lease ran out. */
+/** A run whose lease expired without a heartbeat. */
 export interface AbandonedRun extends queries.SyncRunSweepResult {}
 
-/** A run: what is syncing, or how it ended. Counts are bigints, as text. */
+/** A run, open or ended. Counts are bigints, as text. */
 export interface SyncRun
   extends NarrowedRow<
     queries.SyncRunListByConnectionResult,
     { outcome: SyncRunOutcome | null; error: SyncError | null }
   > {}
 
-/** How a run ended: a failure says why. */
+/** How a run ended. Only a failure has an error. */
 export type RunEnd =
   | {
-      /** All streams have been read as far as they go. */
+      /** All streams have been read to their end. */
       outcome: 'success';
-      /** Whether more waits than this run could do, so that the connection is due at once; false if not given. */
+      /**
+       * Whether there is more work than this run could do. If so, the connection is due at once. Defaults to
+       * false.
+       */
       hasMore?: boolean | undefined;
     }
   | {
-      /** The worker gives up its turn. */
+      /** The worker stops early and releases the connection. */
       outcome: 'cancelled';
     }
   | {
-      /** It could not come to its end. */
+      /** The run failed. */
       outcome: 'failed';
       /**
-       * Which credentials it failed with: those of the claim, unless the worker has read others since. Null,
-       * or not given: whatever they are.
+       * The version of the credentials that the run used: the claim's, unless the worker has read newer ones.
+       * Null or omitted means the current version.
        */
       credentialsVersion?: number | null | undefined;
-      /** Why. */
+      /** Why it failed. */
       error: SyncError;
       /**
-       * For the connection, should the failure put it in error: what an agent of the agency can do, 1 to 500
-       * characters. Null, or not given: the error's message.
+       * The connection's `statusReason` if this failure puts it in error. It tells the agency's staff what
+       * they can do: 1 to 500 characters. Null or omitted means the error's message.
        */
       reason?: string | null | undefined;
-      /** How long the CRM wants to be left alone, in seconds: up to a week; null, or not given, if it did not say. */
+      /**
+       * How long the CRM asks to be left alone, in seconds: up to a week; null or omitted if it did not say.
+       */
       retryAfterSeconds?: number | null | undefined;
     };
 
 /**
- * Claims due connections of all organisations, oldest due first, for a worker: each gets a run, which is
- * its lease. Before that it closes runs whose lease has run out (`syncRunSweep`, up to 100), so that their
- * connections can be claimed again, after a moment, longer each time; and it makes connections due for
- * which there is something new to push (`outboundChangeAnnounce`, up to 100 connections).
+ * Claims due connections of all organisations, longest due first, for a worker. Each gets a run, which is its
+ * lease.
+ *
+ * First it closes up to 100 runs whose lease has expired (`syncRunSweep`). Their connections become due again
+ * after a delay that grows each time. Then it makes up to 100 connections due that have new changes to push
+ * (`outboundChangeAnnounce`).
  *
  * @throws CrmSchemaError `invalid_input`
  */
 export async function syncRunClaim(
   client: Queryable,
   params: {
-    /** Who claims, for people: a host and a process, 1 to 200 characters. */
+    /** Identifies the worker to people: for example host and process, 1 to 200 characters. */
     worker: string;
-    /** At most how many connections: 1 to 1,000; 10 if not given. */
+    /** The maximum number of connections: 1 to 1,000; defaults to 10. */
     limit?: number | undefined;
-    /** How long the lease lasts without a sign of life, in seconds: 1 to 86,400; 300 if not given. */
+    /** How long the lease lasts without a heartbeat, in seconds: 1 to 86,400; defaults to 300. */
     leaseSeconds?: number | undefined;
   },
 ): Promise<ClaimedRun[]> {
@@ -90,24 +97,24 @@ export async function syncRunClaim(
   return rows as ClaimedRun[];
 }
 
-/** What {@link syncRunHeartbeat} takes. */
+/** The parameters of {@link syncRunHeartbeat}. */
 export interface SyncRunHeartbeatParams extends RunKey {
-  /** How long the lease lasts from now on, in seconds: 1 to 86,400; 300 if not given. */
+  /** How long the lease lasts from now, in seconds: 1 to 86,400; defaults to 300. */
   leaseSeconds?: number | undefined;
 }
 
 /**
- * A sign of life: lets the lease of a run last from now on, never shorter than it did.
+ * Sends a heartbeat: extends the lease of a run from now, and never shortens it.
  *
- * @returns when the lease runs out now
- * @throws CrmSchemaError `lease_lost` if the run has ended, or its lease has run out, or the connection is
+ * @returns when the lease now expires
+ * @throws CrmSchemaError `lease_lost` if the run has ended, its lease has expired or its connection is
  *   disconnected: stop, and write nothing more; `invalid_input`
  */
 export async function syncRunHeartbeat(
   client: Queryable,
   params: SyncRunHeartbeatParams,
 ): Promise<{
-  /** When the lease runs out now. */
+  /** When the lease now expires. */
   expiresAt: Timestamp;
 }> {
   const { leaseSeconds = 300 } = params;
@@ -118,13 +125,19 @@ export async function syncRunHeartbeat(
 }
 
 /**
- * Ends a run. Success says that all streams have been read as far as they go: it heals the connection,
- * moves its cursor to the point that all inbound streams have passed (a stream that is recorded later does not move it back), and makes it due after its interval,
- * or at once if a sync was requested meanwhile. A failure counts and puts off the next sync, longer each time; an auth or
- * permission failure puts the connection in error at once (unless other credentials have been stored since
- * `credentialsVersion`: then it is due at once), others after five in a row and an hour.
- * `cancelled` gives up the turn, and the connection is due at once. Adds nothing to the log: an event
- * without an `externalId` does.
+ * Finishes a run.
+ *
+ * - `success` means that all streams have been read to their end. It returns the connection to `active`,
+ *   advances its cursor to the point that all inbound streams have passed (a stream that is first recorded
+ *   later does not move it back), and makes it due after its interval, or at once if a sync was requested in
+ *   the meantime.
+ * - `failed` counts a failure and delays the next sync, longer each time. A failure of kind `auth` or
+ *   `permission` puts the connection in error at once, unless newer credentials than `credentialsVersion`
+ *   have been stored: then the connection is due at once. Other failures put it in error after five in a row
+ *   over at least an hour.
+ * - `cancelled` releases the connection, which is due at once.
+ *
+ * Adds nothing to the log. To log an error of the whole run, record an event without an `externalId`.
  *
  * @throws CrmSchemaError `lease_lost`, and nothing was changed; `invalid_input`
  */
@@ -157,16 +170,16 @@ export async function syncRunFinish(client: Queryable, params: RunKey & RunEnd):
   if (row?.outcome !== 'ended') leaseLost();
 }
 
-/** What {@link syncRunListByConnection} takes. */
+/** The parameters of {@link syncRunListByConnection}. */
 export interface SyncRunListByConnectionParams extends ConnectionKey {
-  /** The last run of the page that was read last; null, or not given, for the newest page. */
+  /** The last run of the previous page; null or omitted for the newest page. */
   before?: Pick<SyncRun, 'runId'> | null | undefined;
-  /** At most how many: 1 to 1,000; 50 if not given. */
+  /** The maximum number of runs: 1 to 1,000; defaults to 50. */
   limit?: number | undefined;
 }
 
 /**
- * The runs of a connection, newest first.
+ * Lists the runs of a connection, newest first.
  *
  * @throws CrmSchemaError `invalid_input`
  */
@@ -187,15 +200,15 @@ export async function syncRunListByConnection(
 }
 
 /**
- * Closes runs whose lease has run out, of all organisations. `syncRunClaim` does this by itself: call
- * it where nothing claims.
+ * Closes runs whose lease has expired, across all organisations. `syncRunClaim` already calls this; call it
+ * yourself only where no worker claims.
  *
  * @throws CrmSchemaError `invalid_input`
  */
 export async function syncRunSweep(
   client: Queryable,
   params: {
-    /** At most how many: 1 to 1,000; 100 if not given. */
+    /** The maximum number of runs: 1 to 1,000; defaults to 100. */
     limit?: number | undefined;
   } = {},
 ): Promise<AbandonedRun[]> {
@@ -205,22 +218,25 @@ export async function syncRunSweep(
 }
 
 /**
- * Deletes runs that are past their time, of all organisations, oldest first. Call it again while it
- * deletes as many as it may.
+ * Deletes runs past their retention period, across all organisations, oldest first. Call it again while
+ * `purged` equals `limit`.
  *
- * @returns how many were deleted
+ * @returns the number of deleted runs
  * @throws CrmSchemaError `invalid_input`
  */
 export async function syncRunPurge(
   client: Queryable,
   params: {
-    /** Runs that ended before then; null, or not given: longer ago than `crm_retention` says. */
+    /**
+     * Deletes runs that ended before this time; null or omitted means the retention period in
+     * `crm_retention`.
+     */
     endedBefore?: TimestampInput | null | undefined;
-    /** At most how many: 1 to 1,000; 1,000 if not given. */
+    /** The maximum number of runs: 1 to 1,000; defaults to 1,000. */
     limit?: number | undefined;
   } = {},
 ): Promise<{
-  /** How many were deleted. */
+  /** The number of deleted runs. */
   purged: number;
 }> {
   const { limit = 1000 } = params;

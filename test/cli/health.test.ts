@@ -392,8 +392,7 @@ inbound contact CNT-2
     expect(await run(command)).toEqual({
       code: 1,
       stdout: '',
-      stderr:
-        'The organisation has no such live connection, or is not the one that is set for the transaction.\n',
+      stderr: 'The organisation has no such live connection, or is not the one set for this transaction.\n',
     });
   });
 });

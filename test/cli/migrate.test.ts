@@ -255,7 +255,7 @@ test('runs no function that somebody planted in a schema which is searched', asy
 });
 
 describe('from a program', () => {
-  const busy = { code: 'invalid_input', message: expect.stringContaining('transaction open') };
+  const busy = { code: 'invalid_input', message: expect.stringContaining('open transaction') };
 
   test('refuses a pool, whose statements would go to any connection', async () => {
     const pool = new pg.Pool({ connectionString: await freshDatabase() });
@@ -492,7 +492,7 @@ describe('a wrong call', () => {
 });
 
 test.each([
-  ['no number', { to: '3' }, /^to has to be a whole number from 0 to 9999/],
+  ['no number', { to: '3' }, /^to must be a whole number from 0 to 9999/],
   [
     'no migration',
     { to: 4711 },

@@ -11,30 +11,23 @@ import {
   connectionListWithHealth,
   connectionTotalWork,
   outboundChangeRecord,
-  type Provider,
   type Queryable,
   syncRunClaim,
   syncRunFinish,
 } from '../../src/index.js';
-import { atNine as atNineOn, nine } from '../support/clock.js';
+import { nine } from '../support/clock.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
+import { syncSetup } from '../support/sync.js';
 
-const { pool, url } = useDatabase();
-
-const atNine = (work: Parameters<typeof atNineOn>[1]) => atNineOn(url, work);
+const database = useDatabase();
+const { pool } = database;
+const { atNine, connectDue } = syncSetup(database);
 
 beforeEach(async () => {
   const tables = ['crm_outbound_changes', 'crm_sync_failures', 'crm_sync_runs', 'crm_connections'];
   for (const table of tables) await pool.query(`delete from ${table}`);
 });
-
-/** A connection of an organisation of its own, or of another’s, that is due at nine. */
-async function connectDue(provider: Provider = 'reapit', of?: ConnectionKey): Promise<ConnectionKey> {
-  const key = await connect(pool, of?.organisationId ?? (await createTenant(pool)).organisationId, provider);
-  await pool.query('update crm_connections set next_sync_at = $2 where id = $1', [key.connectionId, nine]);
-  return key;
-}
 
 async function healthOf(client: Queryable, key: ConnectionKey): Promise<ConnectionHealth> {
   const rows = await connectionListWithHealth(client, { ...key, failuresSince: nine });
@@ -43,7 +36,7 @@ async function healthOf(client: Queryable, key: ConnectionKey): Promise<Connecti
   );
 }
 
-/** Puts so many failures there, as batches leave them behind. */
+/** Inserts failures as batches would. */
 async function fail(key: ConnectionKey, retried: number, givenUp: number): Promise<void> {
   await pool.query(
     `insert into crm_sync_failures (organisation_id, connection_id, direction, entity_type, record_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at, gave_up_at)
@@ -55,7 +48,7 @@ async function fail(key: ConnectionKey, retried: number, givenUp: number): Promi
   );
 }
 
-/** Lets so many new contacts wait to be pushed. */
+/** Inserts outbound changes of new contacts. */
 async function wait(key: ConnectionKey, count: number): Promise<void> {
   await pool.query(
     `with contact as (
@@ -71,7 +64,7 @@ async function wait(key: ConnectionKey, count: number): Promise<void> {
 const noAnswer = { kind: 'network', retryable: true, message: 'No answer.' } as const;
 
 describe('connectionListWithHealth', () => {
-  test('says of a new connection that nothing has happened yet', async () => {
+  test('returns no runs, events or failures for a new connection', async () => {
     const key = await connectDue();
     expect(await healthOf(pool, key)).toMatchObject({
       nextSyncAt: nine,
@@ -86,12 +79,12 @@ describe('connectionListWithHealth', () => {
     });
   });
 
-  test('has everything of a connection', async () => {
+  test('returns every field of a connection', async () => {
     const key = await connectDue();
     expect(await healthOf(pool, key)).toMatchObject((await connectionGet(pool, key)) ?? {});
   });
 
-  test('tells since when a sync has been running, as long as its lease lasts', async () => {
+  test('returns when the open run started, until its lease expires', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       const [run] = await syncRunClaim(client, { worker: 'test', leaseSeconds: 60 });
@@ -107,7 +100,7 @@ describe('connectionListWithHealth', () => {
     });
   });
 
-  test('tells since when and how often syncs have failed, and when one last succeeded', async () => {
+  test('returns since when and how often syncs have failed, and when one last succeeded', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       const sync = async (end: { outcome: 'success' } | { outcome: 'failed'; error: typeof noAnswer }) => {
@@ -139,7 +132,7 @@ describe('connectionListWithHealth', () => {
     });
   });
 
-  test('tells how far it is behind, to the microsecond, and nothing of that once disconnected', async () => {
+  test('returns the lag to the microsecond, and null once disconnected', async () => {
     const key = await connectDue();
     await connectionAdvanceLastSyncedAt(pool, { ...key, lastSyncedAt: '2026-11-16T08:59:59.999999Z' });
     await atNine(async (client) => {
@@ -152,7 +145,7 @@ describe('connectionListWithHealth', () => {
     });
   });
 
-  test('counts what fails, was given up and waits, for each connection by itself', async () => {
+  test('counts retried records, given-up records and waiting changes per connection', async () => {
     const key = await connectDue();
     const other = await connectDue('alto', key);
     await fail(key, 2, 3);
@@ -181,7 +174,7 @@ describe('connectionListWithHealth', () => {
     });
   });
 
-  test('lists each connection once, whatever runs, fails and waits there', async () => {
+  test('lists each connection once, whatever its runs, failures and changes', async () => {
     const key = await connectDue();
     await connectDue('alto', key);
     await fail(key, 3, 3);
@@ -194,12 +187,12 @@ describe('connectionListWithHealth', () => {
 });
 
 describe('connectionListTotals', () => {
-  test('has no row where nothing is connected', async () => {
+  test('returns no row if nothing is connected', async () => {
     await connectionDisconnect(pool, await connectDue());
     expect(await connectionListTotals(pool)).toEqual([]);
   });
 
-  test('adds up live connections of all organisations by CRM and status', async () => {
+  test('counts the live connections of all organisations by CRM and status', async () => {
     const [healthy, failing, , late] = [
       await connectDue('reapit'),
       await connectDue('reapit'),
@@ -250,11 +243,11 @@ describe('connectionListTotals', () => {
 describe('connectionTotalWork', () => {
   const nothing = { running: 0, expired: 0, retriedRecords: 0, givenUpRecords: 0, waitingChanges: 0 };
 
-  test('says that nothing goes on', async () => {
+  test('returns zeros if there is no work', async () => {
     expect(await connectionTotalWork(pool)).toEqual(nothing);
   });
 
-  test('tells what runs from what has stopped without a word', async () => {
+  test('counts running and expired runs separately', async () => {
     await connectDue();
     await connectDue();
     await atNine(async (client, clock) => {
@@ -269,7 +262,7 @@ describe('connectionTotalWork', () => {
     });
   });
 
-  test('adds up what fails, was given up and waits, of all organisations', async () => {
+  test('counts retried records, given-up records and waiting changes of all organisations', async () => {
     const [one, other] = [await connectDue(), await connectDue()];
     await fail(one, 2, 3);
     await fail(other, 1, 1);
@@ -299,7 +292,7 @@ describe('connectionTotalWork', () => {
   });
 });
 
-/** So many open runs whose lease runs out at a time, each of a connection of its own. */
+/** Inserts open runs with the given expiry, each on a new connection. */
 async function runs(count: number, expiresAt: string): Promise<pg.QueryResult> {
   return pool.query(
     `with agency as (

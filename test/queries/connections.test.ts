@@ -42,7 +42,7 @@ describe('connectionConnect', () => {
     });
   });
 
-  test('says when the connection was made', async () => {
+  test('returns when the connection was made', async () => {
     const organisationId = await tenantId();
     const connectionId = randomUUID();
     const credentials = await encryptCredentials({ organisationId, connectionId, provider: 'alto' });
@@ -55,7 +55,7 @@ describe('connectionConnect', () => {
     expect((await connectionGet(pool, { organisationId, connectionId }))?.connectedAt).toBe(connectedAt);
   });
 
-  test('keeps when the access token expires', async () => {
+  test('stores when the access token expires', async () => {
     const organisationId = await tenantId();
     const connectionId = randomUUID();
     const credentials = await encryptCredentials({ organisationId, connectionId, provider: 'alto' });
@@ -75,7 +75,7 @@ describe('connectionConnect', () => {
     });
   });
 
-  test('shows when the access token expires without the credentials', async () => {
+  test('returns the token expiry without the credentials', async () => {
     const key = await connect(pool, await tenantId(), 'reapit');
     const { organisationId } = key;
     const expiry = { credentialsVersion: 1, credentialsExpiresAt: '2026-11-23T09:00:00.000000Z' };
@@ -105,7 +105,7 @@ describe('connectionConnect', () => {
     await connect(pool, organisationId, 'street');
   });
 
-  test('lets one of two win that connect at the same moment', async () => {
+  test('lets exactly one of two concurrent calls connect', async () => {
     const organisationId = await tenantId();
     const attempts = await Promise.allSettled(
       Array.from({ length: 8 }, () => connect(pool, organisationId, 'loop')),
@@ -133,7 +133,7 @@ describe('connectionConnect', () => {
       connectionConnect(pool, { organisationId, connectionId, provider: 'Reapit' as Provider, credentials }),
     ).rejects.toMatchObject({
       code: 'unknown_provider',
-      message: 'provider has to be one of agentos, reapit, alto, street, loop, custom, not "Reapit".',
+      message: 'provider must be one of agentos, reapit, alto, street, loop, custom, not "Reapit".',
     });
   });
 
@@ -168,7 +168,7 @@ describe('connectionConnect', () => {
   });
 });
 
-test('refused credentials never reach the server, whose log would show them', async () => {
+test('refused credentials never reach the server, whose log would contain them', async () => {
   const client = { query: () => expect.unreachable('something was sent') };
   const owner = { organisationId: randomUUID(), connectionId: randomUUID(), provider: 'loop' } as const;
   const jwe = await encryptCredentials(owner);
@@ -179,7 +179,7 @@ test('refused credentials never reach the server, whose log would show them', as
     ['malformed_credentials', { ...jwe, ciphertext: 'x'.repeat(16_385) }],
     ['malformed_credentials', { ...jwe, header: { kid: 'key-1', apiKey: 'secret-plaintext' } }],
     ['malformed_credentials', { ...jwe, tag: undefined }],
-    // No bytes have five characters of base64url, or 4n + 1 of them.
+    // The length of base64url is never 4n + 1.
     ['malformed_credentials', { ...jwe, ciphertext: 'AAAAA' }],
     ['credentials_bound_elsewhere', await encryptCredentials({ ...owner, connectionId: randomUUID() })],
   ];
@@ -192,23 +192,23 @@ test('refused credentials never reach the server, whose log would show them', as
 });
 
 describe('connectionGet', () => {
-  test('finds nothing of another organisation', async () => {
+  test('does not find a connection of another organisation', async () => {
     const { connectionId } = await connect(pool, await tenantId());
     expect(await connectionGet(pool, { organisationId: await tenantId(), connectionId })).toBeNull();
   });
 
-  test('refuses what is no UUID before asking the database', async () => {
+  test('refuses an invalid UUID before querying the database', async () => {
     await expect(
       connectionGet(pool, { organisationId: '1', connectionId: randomUUID() }),
     ).rejects.toMatchObject({
       code: 'invalid_input',
-      message: 'organisationId has to be a UUID, not "1".',
+      message: 'organisationId must be a UUID, not "1".',
     });
   });
 });
 
 describe('connectionGetLive', () => {
-  test('finds the live connection among its predecessors', async () => {
+  test('finds the live connection, not earlier ones', async () => {
     const organisationId = await tenantId();
     const first = await connect(pool, organisationId, 'alto');
     await connectionDisconnect(pool, first);
@@ -217,7 +217,7 @@ describe('connectionGetLive', () => {
     expect(await connectionGetLive(pool, { organisationId, provider: 'alto' })).toMatchObject(second);
   });
 
-  test('finds a connection in error, which is live', async () => {
+  test('finds a connection in error, which counts as live', async () => {
     const key = await connect(pool, await tenantId(), 'alto');
     await connectionSetStatus(pool, { ...key, status: 'error', reason: 'The API key was revoked.' });
     expect(await connectionGetLive(pool, { ...key, provider: 'alto' })).toMatchObject({ status: 'error' });
@@ -225,7 +225,7 @@ describe('connectionGetLive', () => {
 });
 
 describe('connectionGetCredentials', () => {
-  test('gives back exactly what was stored', async () => {
+  test('returns exactly what was stored', async () => {
     const organisationId = await tenantId();
     const connectionId = randomUUID();
     const credentials = await encryptCredentials({ organisationId, connectionId, provider: 'street' });
@@ -235,7 +235,7 @@ describe('connectionGetCredentials', () => {
     });
   });
 
-  test('gives none once disconnected', async () => {
+  test('returns none once disconnected', async () => {
     const key = await connect(pool, await tenantId());
     await connectionDisconnect(pool, key);
     expect(await connectionGetCredentials(pool, key)).toBeNull();
@@ -243,7 +243,7 @@ describe('connectionGetCredentials', () => {
 });
 
 describe('connectionSetStatus', () => {
-  test('marks a connection with a reason, and heals it without', async () => {
+  test('sets error with a reason, and active without one', async () => {
     const key = await connect(pool, await tenantId());
     await connectionSetStatus(pool, { ...key, status: 'error', reason: 'The API key was revoked.' });
     expect(await connectionGet(pool, key)).toMatchObject({
@@ -254,7 +254,7 @@ describe('connectionSetStatus', () => {
     expect(await connectionGet(pool, key)).toMatchObject({ status: 'active', statusReason: null });
   });
 
-  test('remembers since when, also when only the reason changes', async () => {
+  test('keeps statusChangedAt if only the reason changes', async () => {
     const key = await connect(pool, await tenantId());
     const first = await connectionSetStatus(pool, { ...key, status: 'error', reason: 'No answer.' });
     const second = await connectionSetStatus(pool, { ...key, status: 'error', reason: 'Still no answer.' });
@@ -264,21 +264,17 @@ describe('connectionSetStatus', () => {
   });
 
   test.each([
-    ['an unknown status', { status: 'broken' }, 'status has to be one of active, error, not "broken".'],
-    [
-      'disconnecting in passing',
-      { status: 'disconnected' },
-      'status has to be one of active, error, not "disconnected".',
-    ],
-    ['an error without a reason', { status: 'error' }, 'reason has to be text, not undefined.'],
+    ['an unknown status', { status: 'broken' }, 'status must be one of active, error, not "broken".'],
+    ['disconnected', { status: 'disconnected' }, 'status must be one of active, error, not "disconnected".'],
+    ['an error without a reason', { status: 'error' }, 'reason must be text, not undefined.'],
     ['a blank reason', { status: 'error', reason: ' ' }, 'reason is blank.'],
     [
-      'an over-long reason',
+      'a reason that is too long',
       { status: 'error', reason: 'x'.repeat(501) },
       'reason is longer than 500 characters.',
     ],
     [
-      'a healthy connection with a reason',
+      'an active connection with a reason',
       { status: 'active', reason: 'Fine.' },
       'reason must be null or omitted if status is active.',
     ],
@@ -291,7 +287,7 @@ describe('connectionSetStatus', () => {
     expect(await connectionGet(pool, key)).toMatchObject({ status: 'active' });
   });
 
-  test('writes nothing where nothing changes', async () => {
+  test('writes nothing if nothing changes', async () => {
     const key = await connect(pool, await tenantId());
     const place = async () => {
       const { rows } = await pool.query('select ctid::text from crm_connections where id = $1', [
@@ -306,7 +302,7 @@ describe('connectionSetStatus', () => {
     expect(await place()).not.toBe(before);
   });
 
-  test('goes by the credentials it was found out with: a CRM’s refusal of old ones says nothing of new ones', async () => {
+  test('ignores an error that was found with older credentials', async () => {
     const key = await connect(pool, await tenantId());
     const refused = { ...key, status: 'error', reason: 'The token was refused.' } as const;
     await expect(connectionSetStatus(pool, { ...refused, credentialsVersion: 2 })).rejects.toMatchObject({
@@ -356,7 +352,7 @@ describe('connectionDisconnect', () => {
     ]);
   });
 
-  test('takes a reason of its own', async () => {
+  test('stores a given reason', async () => {
     const key = await connect(pool, await tenantId());
     await connectionDisconnect(pool, { ...key, reason: 'The agency moved to another CRM.' });
     expect(await connectionGet(pool, key)).toMatchObject({
@@ -364,7 +360,7 @@ describe('connectionDisconnect', () => {
     });
   });
 
-  test('happens once', async () => {
+  test('disconnects only once', async () => {
     const key = await connect(pool, await tenantId());
     await connectionDisconnect(pool, key);
     await expect(connectionDisconnect(pool, key)).rejects.toMatchObject({ code: 'connection_not_live' });
@@ -372,7 +368,7 @@ describe('connectionDisconnect', () => {
 });
 
 describe('connectionAdvanceLastSyncedAt', () => {
-  test('moves forwards by a microsecond and comes back the same', async () => {
+  test('moves forwards by a microsecond and is returned unchanged', async () => {
     const key = await connect(pool, await tenantId());
     await connectionAdvanceLastSyncedAt(pool, { ...key, lastSyncedAt: '2026-11-16T09:00:00.123456Z' });
     const { lastSyncedAt: moved } = await connectionAdvanceLastSyncedAt(pool, {
@@ -383,7 +379,7 @@ describe('connectionAdvanceLastSyncedAt', () => {
     expect(await lastSyncedAt(key)).toBe('2026-11-16T09:00:00.123457Z');
   });
 
-  test('never moves backwards, not by a microsecond', async () => {
+  test('never moves backwards, not even by a microsecond', async () => {
     const key = await connect(pool, await tenantId());
     await connectionAdvanceLastSyncedAt(pool, { ...key, lastSyncedAt: '2026-11-16T09:00:00.123456Z' });
     await expect(
@@ -411,7 +407,7 @@ describe('connectionAdvanceLastSyncedAt', () => {
       await expect(connectionAdvanceLastSyncedAt(pool, { ...key, lastSyncedAt: bad })).rejects.toMatchObject({
         code: 'invalid_input',
         message: expect.stringMatching(
-          /^lastSyncedAt has to be a Date, or ISO 8601 with a zone, in the years 1900 to 9998, not /,
+          /^lastSyncedAt must be a Date, or ISO 8601 with a zone, in the years 1900 to 9998, not /,
         ),
       });
     }
@@ -435,7 +431,7 @@ describe('connectionAdvanceLastSyncedAt', () => {
     }
   });
 
-  test('waits for a concurrent advance and then refuses to undo it', async () => {
+  test('waits for a concurrent advance, then refuses to undo it', async () => {
     const key = await connect(pool, await tenantId());
     const first = await pool.connect();
     try {
@@ -466,7 +462,7 @@ describe('connectionAdvanceLastSyncedAt', () => {
 });
 
 describe('connectionResetLastSyncedAt', () => {
-  test('forgets the cursor, after which it may start anywhere', async () => {
+  test('clears the cursor, which can then move anywhere', async () => {
     const key = await connect(pool, await tenantId());
     await connectionAdvanceLastSyncedAt(pool, { ...key, lastSyncedAt: '2026-11-16T09:00:00Z' });
     await connectionResetLastSyncedAt(pool, key);
@@ -500,14 +496,14 @@ describe('connectionListWithHealth', () => {
     );
   });
 
-  test('says that a connection without events has none', async () => {
+  test('returns nulls for a connection without events', async () => {
     const key = await connect(pool, await tenantId());
     expect(await connectionListWithHealth(pool, { ...key, failuresSince })).toMatchObject([
       { lastEventAt: null, lastEventStatus: null, lastFailureAt: null, lastError: null, failureCount: 0 },
     ]);
   });
 
-  test('tells the last event, the last failure and the failures since a time', async () => {
+  test('returns the last event, the last failure and the failures since a time', async () => {
     const key = await connect(pool, await tenantId());
     const event = { direction: 'inbound', entityType: 'contact' } as const;
     const failure = (message: string) =>

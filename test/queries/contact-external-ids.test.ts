@@ -20,7 +20,7 @@ import { createTenant, useDatabase } from '../support/database.js';
 
 const { pool } = useDatabase();
 
-/** An organisation and a function that makes links of its contacts, by their number. */
+/** An organisation, and a function that builds a link for one of its contacts by number. */
 async function tenantWithContacts(count: number) {
   const { organisationId, contactIds } = await createTenant(pool, count);
   const contact = (index: number) => contactIds[index] as string;
@@ -47,7 +47,7 @@ async function tenantWithContacts(count: number) {
 }
 
 describe('contactExternalIdLink', () => {
-  test('links, confirms, and says which', async () => {
+  test('returns whether it linked or confirmed', async () => {
     const { organisationId, contact, link, owner } = await tenantWithContacts(1);
     expect(await contactExternalIdLink(pool, { organisationId, ...link(0, 'OXF18000001') })).toEqual({
       outcome: 'linked',
@@ -71,7 +71,7 @@ describe('contactExternalIdLink', () => {
     expect(await owner('1')).toBe(contact(0));
   });
 
-  test('refuses a second id of the same provider, and takes one of another', async () => {
+  test('refuses a second id at the same provider, and accepts one at another', async () => {
     const { organisationId, link } = await tenantWithContacts(1);
     await contactExternalIdLink(pool, { organisationId, ...link(0, '1') });
     await expect(contactExternalIdLink(pool, { organisationId, ...link(0, '2') })).rejects.toMatchObject({
@@ -81,7 +81,7 @@ describe('contactExternalIdLink', () => {
     await contactExternalIdLink(pool, { organisationId, ...link(0, '2', 'agentos') });
   });
 
-  test('takes the same id for another entity type or in another organisation', async () => {
+  test('accepts the same id for another entity type or in another organisation', async () => {
     const { organisationId, link } = await tenantWithContacts(2);
     await contactExternalIdLink(pool, { organisationId, ...link(0, '1') });
     await contactExternalIdLink(pool, { organisationId, ...link(1, '1'), entityType: 'landlord' });
@@ -89,7 +89,7 @@ describe('contactExternalIdLink', () => {
     await contactExternalIdLink(pool, { organisationId: other.organisationId, ...other.link(0, '1') });
   });
 
-  test('tells ids apart that differ in case alone', async () => {
+  test('treats ids that differ only in case as different', async () => {
     const { organisationId, link, contact, owner } = await tenantWithContacts(2);
     await contactExternalIdLink(pool, { organisationId, ...link(0, 'abc') });
     await contactExternalIdLink(pool, { organisationId, ...link(1, 'ABC') });
@@ -99,10 +99,10 @@ describe('contactExternalIdLink', () => {
   test.each([
     ['an unknown provider', { provider: 'rightmove' }, 'unknown_provider'],
     ['a blank id', { externalId: ' ' }, 'invalid_input'],
-    ['an over-long id', { externalId: 'x'.repeat(513) }, 'invalid_input'],
+    ['an id that is too long', { externalId: 'x'.repeat(513) }, 'invalid_input'],
     ['NUL in an id', { externalId: 'a\0' }, 'invalid_input'],
     ['an entity type with spaces', { entityType: 'land lord' }, 'invalid_input'],
-    ['a contact id that is no UUID', { contactId: '1' }, 'invalid_input'],
+    ['an invalid contact id', { contactId: '1' }, 'invalid_input'],
   ])('refuses %s', async (_, change, code) => {
     const { organisationId, link } = await tenantWithContacts(1);
     await expect(
@@ -110,7 +110,7 @@ describe('contactExternalIdLink', () => {
     ).rejects.toMatchObject({ code, rowIndex: undefined, message: expect.not.stringContaining('row') });
   });
 
-  test('notes once a day that a sync has confirmed the link', async () => {
+  test('refreshes lastSeenAt at most once a day', async () => {
     const { organisationId, contact, link } = await tenantWithContacts(1);
     await contactExternalIdLink(pool, { organisationId, ...link(0, '1') });
     const age = (interval: string) =>
@@ -133,7 +133,7 @@ describe('contactExternalIdLink', () => {
 });
 
 describe('contactExternalIdLinkMany', () => {
-  test('gives each link its own outcome: a conflict stops none of the others', async () => {
+  test('returns an outcome per link, and a conflict does not stop the others', async () => {
     const { organisationId, contact, link } = await tenantWithContacts(4);
     await contactExternalIdLinkMany(pool, { organisationId, links: [link(0, '1'), link(1, '2')] });
     const outcomes = await contactExternalIdLinkMany(pool, {
@@ -153,14 +153,14 @@ describe('contactExternalIdLinkMany', () => {
       { outcome: 'external_id_taken', linkedContactId: contact(0) },
       { outcome: 'already_linked' },
       { outcome: 'contact_taken', linkedEntityType: 'contact', linkedExternalId: '1' },
-      // The two that follow collide with the first of the same batch.
+      // The next two collide with the first of the same batch.
       { outcome: 'external_id_taken', linkedContactId: contact(2) },
       { outcome: 'contact_taken', linkedEntityType: 'contact', linkedExternalId: '3' },
       { outcome: 'linked' },
     ] satisfies LinkOutcome[]);
   });
 
-  test("says which element names another organisation's contact, and links none", async () => {
+  test("names the element with another organisation's contact, and links nothing", async () => {
     const { organisationId, link, owner } = await tenantWithContacts(1);
     const stranger = await tenantWithContacts(1);
     await expect(
@@ -169,7 +169,7 @@ describe('contactExternalIdLinkMany', () => {
     expect(await owner('1')).toBeNull();
   });
 
-  test('sees a link that another transaction made at the same moment', async () => {
+  test('sees a link that a concurrent transaction made', async () => {
     const { organisationId, contact, link } = await tenantWithContacts(2);
     const rival = await pool.connect();
     try {
@@ -190,9 +190,9 @@ describe('contactExternalIdLinkMany', () => {
     }
   });
 
-  test('calls a link contested that others keep changing, and links the rest', async () => {
+  test('returns contested for a link that others keep changing, and links the rest', async () => {
     const { organisationId, contact, link, owner } = await tenantWithContacts(2);
-    // A client to whom each statement shows the first link as decided by somebody just now.
+    // A client in which every statement returns retry for the first link.
     const contested = {
       query: async (config: QueryConfig) => {
         const result = await pool.query(config);
@@ -211,7 +211,7 @@ describe('contactExternalIdLinkMany', () => {
     );
   });
 
-  test('calls a link contested whose contact is deleted while it is looked at again', async () => {
+  test('returns contested for a link whose contact is deleted during the retry', async () => {
     const { organisationId, contact, link, owner } = await tenantWithContacts(2);
     const verdicts = ['retry', 'wrong_tenant'];
     const deleting = {
@@ -228,7 +228,7 @@ describe('contactExternalIdLinkMany', () => {
     expect(await owner('2')).toBe(contact(1));
   });
 
-  test("changes nothing at all beside another organisation's contact", async () => {
+  test("changes nothing in a batch with another organisation's contact", async () => {
     const { organisationId, contact, link } = await tenantWithContacts(1);
     const stranger = await tenantWithContacts(1);
     await contactExternalIdLink(pool, { organisationId, ...link(0, '1') });
@@ -244,7 +244,7 @@ describe('contactExternalIdLinkMany', () => {
     expect(await ids()).toEqual(before);
   });
 
-  test('says whose an id is that is just being moved away from the same contact', async () => {
+  test('returns the new contact of an id that is concurrently moved', async () => {
     const { organisationId, contact, link, move } = await tenantWithContacts(2);
     await contactExternalIdLink(pool, { organisationId, ...link(0, '1') });
     const rival = await pool.connect();
@@ -260,7 +260,7 @@ describe('contactExternalIdLinkMany', () => {
     }
   });
 
-  test('lets one of many win that link the same id at once', async () => {
+  test('lets exactly one of many concurrent calls link an id', async () => {
     const { organisationId, link, contactIds, owner } = await tenantWithContacts(10);
     const outcomes = await Promise.all(
       contactIds.map((_, index) =>
@@ -281,7 +281,7 @@ describe('contactExternalIdLinkMany', () => {
 });
 
 describe('contactExternalIdUnlink', () => {
-  test('unlinks once, and only from the contact named', async () => {
+  test('unlinks once, and only from the given contact', async () => {
     const { organisationId, link, owner, contact } = await tenantWithContacts(2);
     await contactExternalIdLink(pool, { organisationId, ...link(0, '1') });
     expect(await contactExternalIdUnlink(pool, { organisationId, ...link(1, '1') })).toBe(false);
@@ -291,7 +291,7 @@ describe('contactExternalIdUnlink', () => {
     expect(await owner('1')).toBeNull();
   });
 
-  test('unlinks many, and says which were there', async () => {
+  test('unlinks many, and returns which existed', async () => {
     const { organisationId, link, contact } = await tenantWithContacts(3);
     await contactExternalIdLinkMany(pool, { organisationId, links: [link(0, '1'), link(2, '3')] });
     expect(
@@ -307,7 +307,7 @@ describe('contactExternalIdUnlink', () => {
 });
 
 describe('contactExternalIdRepoint', () => {
-  test('moves an id to another contact and starts its history anew', async () => {
+  test('moves an id to another contact and resets its history', async () => {
     const { organisationId, contact, link, move, owner } = await tenantWithContacts(2);
     await contactExternalIdLink(pool, { organisationId, ...link(0, '1') });
     const [before] = await contactExternalIdListByContact(pool, { organisationId, contactId: contact(0) });
@@ -317,7 +317,7 @@ describe('contactExternalIdRepoint', () => {
     expect((after?.firstSeenAt ?? '') > (before?.firstSeenAt ?? '')).toBe(true);
   });
 
-  test('refuses when the id is not where the caller believed, or nowhere', async () => {
+  test('refuses an id that is mapped elsewhere or not at all', async () => {
     const { organisationId, contact, link, move, owner } = await tenantWithContacts(3);
     await contactExternalIdLink(pool, { organisationId, ...link(0, '1') });
     for (const stale of [move('1', 1, 2), move('404', 0, 1)]) {
@@ -376,7 +376,7 @@ describe('contactExternalIdRepointMany', () => {
     ]);
   });
 
-  test('moves nothing when one of many is stale, and says which', async () => {
+  test('moves nothing if one of many is stale, and names it', async () => {
     const { organisationId, contact, link, move, owner } = await tenantWithContacts(4);
     await contactExternalIdLinkMany(pool, { organisationId, links: [link(0, '1'), link(1, '2')] });
     await expect(
@@ -394,7 +394,7 @@ describe('contactExternalIdRepointMany', () => {
     expect(await owner('1')).toBe(contact(0));
   });
 
-  test('lets one of two win that move the same id at once', async () => {
+  test('lets exactly one of two concurrent calls move an id', async () => {
     const { organisationId, link, move, owner, contactIds } = await tenantWithContacts(6);
     await contactExternalIdLink(pool, { organisationId, ...link(0, '1') });
     const attempts = await Promise.allSettled(
@@ -407,14 +407,14 @@ describe('contactExternalIdRepointMany', () => {
     }
   });
 
-  test('moves nothing when given nothing', async () => {
+  test('accepts an empty batch', async () => {
     const { organisationId } = await tenantWithContacts(0);
     await contactExternalIdRepointMany(pool, { organisationId, moves: [] });
   });
 });
 
 describe('contactExternalIdResolve', () => {
-  test('finds hundreds at once and leaves out the unknown', async () => {
+  test('finds hundreds at once and omits unknown ids', async () => {
     const { organisationId, contactIds, link, contact } = await tenantWithContacts(500);
     await contactExternalIdLinkMany(pool, {
       organisationId,
@@ -431,7 +431,7 @@ describe('contactExternalIdResolve', () => {
     expect(found.has('unknown')).toBe(false);
   });
 
-  test('finds nothing of another organisation, provider or entity type', async () => {
+  test('does not find ids of another organisation, provider or entity type', async () => {
     const { organisationId, link } = await tenantWithContacts(1);
     await contactExternalIdLink(pool, { organisationId, ...link(0, '1') });
     const { organisationId: stranger } = await tenantWithContacts(0);
@@ -466,7 +466,7 @@ describe('contactExternalIdListByContacts', () => {
     );
   });
 
-  test('lists nothing of another organisation', async () => {
+  test('lists nothing for another organisation', async () => {
     const { organisationId, contact, link } = await tenantWithContacts(1);
     await contactExternalIdLink(pool, { organisationId, ...link(0, '1') });
     expect(
@@ -476,7 +476,7 @@ describe('contactExternalIdListByContacts', () => {
 });
 
 describe('toExternalId', () => {
-  test('makes 123 and "123" the same', () => {
+  test('returns the same id for 123 and "123"', () => {
     expect([toExternalId(123), toExternalId('123'), toExternalId(123n)]).toEqual(['123', '123', '123']);
   });
 

@@ -54,10 +54,10 @@ export const queries = generated as unknown as Record<
 >;
 export const queryNames = Object.keys(generated).sort() as QueryName[];
 
-/** For each query, calls that between them return every column with and, where it may be, without a value. */
+/** Calls per query that together return every column with a value and, if it is nullable, without one. */
 export type Samples = { [Name in QueryName]: readonly ParamsOf<Name>[] };
 
-/** A tenant with something of everything, and sample calls of every query that concern it. */
+/** Creates a tenant with rows in every table, and sample calls of every query for it. */
 export async function createSamples(pool: pg.Pool): Promise<Samples> {
   const { organisationId, contactIds } = await createTenant(pool, 6);
   const [bothId, takenId, otherId, moverId, goneId, freeId] = contactIds as [
@@ -115,7 +115,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   const credentials = await encryptCredentials({ organisationId, connectionId, provider: 'loop' });
   const noAnswer = { kind: 'network', retryable: true, message: 'No answer.' } as const;
   const runs = new Map<string, { organisationId: string; connectionId: string; runId: string }>();
-  /** Gives each connection of the tenant that is due a run. */
+  /** Claims every due connection of the tenant. */
   const claim = async () => {
     for (const run of await syncRunClaim(pool, { worker: 'test', limit: 1000 }))
       runs.set(run.connectionId, run);
@@ -124,7 +124,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     const { organisationId: organisation, runId = '' } = runs.get(connectionId) ?? {};
     return { organisationId: organisation as string, connectionId, runId };
   };
-  // Of a tenant of its own, so that none of its queries ends this run.
+  // Of another tenant, so that no sample ends this run.
   const stray = await connect(pool, (await createTenant(pool)).organisationId);
   await claim();
   await syncRunFinish(pool, { ...runOf(healthy), outcome: 'failed', error: noAnswer });
@@ -140,7 +140,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     "update crm_sync_runs set heartbeat_at = now() - interval '2 hours', expires_at = now() - interval '1 hour' where connection_id = $1",
     [stray.connectionId],
   );
-  // Due, before and after their first sync.
+  // Due connections, before and after their first sync.
   const { organisationId: otherTenant } = await createTenant(pool);
   await connect(pool, otherTenant, 'street');
   const advanced = await connect(pool, otherTenant, 'reapit');
@@ -247,7 +247,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   };
 }
 
-/** A batch that leaves cursors of every kind and failures of every state, one of which is due. */
+/** Records a batch that leaves cursors of every kind and failures in every state, one of them due. */
 async function recordBatch(pool: pg.Pool, run: RunKey): Promise<void> {
   const failure = (externalId: string, retryable: boolean) =>
     ({

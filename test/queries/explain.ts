@@ -4,7 +4,7 @@ import { type QueryName, queries } from './every-query.js';
 import { expectations } from './plan-expectations.js';
 import type { Role } from './plan-roles.js';
 
-/** A node of a plan as PostgreSQL tells it, with what is looked at here. */
+/** The parts of PostgreSQL's JSON plan node that are used here. */
 export interface PlanNode {
   'Node Type': string;
   'Relation Name'?: string;
@@ -18,31 +18,31 @@ export interface PlanNode {
   Plans?: PlanNode[];
 }
 
-/** Whether the server plans for the values at hand or, as a prepared statement has it in the end, for any. */
+/** Whether the server plans for any values, as for a prepared statement in the end, or for the given ones. */
 export type PlanMode = 'force_generic_plan' | 'force_custom_plan';
 
-/** How the server plans a query: with named statements for any values in the end, if it is ever prepared. */
+/** The ways in which the server plans a query. One that is never prepared has no generic plan. */
 export function modesOf(name: QueryName): PlanMode[] {
   return queries[name].isPreparable ? ['force_generic_plan', 'force_custom_plan'] : ['force_custom_plan'];
 }
 
-/** How a query is to be run. */
+/** How to run a query. */
 export interface Run {
   name: QueryName;
   params: unknown[];
   mode: PlanMode;
   role: Role;
-  /** Whose rows `crm_app` sees. */
+  /** The organisation that is set for `crm_app`. */
   tenant: Tenant;
 }
 
-/** Runs a query under `explain`, undoes it, and returns its plan and how it went. */
+/** Runs a query under `explain analyze`, rolls it back, and returns its plan. */
 export async function explain(client: pg.ClientBase, run: Run): Promise<PlanNode> {
   const [row] = await explained<[{ Plan: PlanNode }]>(client, run, 'analyze, buffers, format json');
   return (row as { 'QUERY PLAN': [{ Plan: PlanNode }] })['QUERY PLAN'][0].Plan;
 }
 
-/** The same as text for people, without what differs from one time to the next. */
+/** Returns the plan as text, without values that vary between executions. */
 export async function explainAsText(client: pg.ClientBase, run: Run): Promise<string> {
   const rows = await explained<string>(
     client,
@@ -57,7 +57,7 @@ async function explained<Plan>(client: pg.ClientBase, run: Run, options: string)
   try {
     await client.query(`set local plan_cache_mode = '${run.mode}'`);
     const { organisationId, connectionId } = run.tenant;
-    // Work is dropped from a connection that is disconnected.
+    // The query only drops the work of a disconnected connection.
     if (run.name === 'connectionDropWork') {
       await client.query(
         `update crm_connections
@@ -70,8 +70,7 @@ async function explained<Plan>(client: pg.ClientBase, run: Run, options: string)
       await client.query("select set_config('crm_schema.organisation_id', $1, true)", [organisationId]);
       await client.query(`set local role ${run.role}`);
     }
-    // Only the plan of a prepared statement can be a generic one: `explain` with parameters always shows a plan
-    // for their values.
+    // Only a prepared statement can have a generic plan: `explain` with parameters plans for their values.
     await client.query(`prepare examined as ${queries[run.name].text}`);
     const params = run.params.length > 0 ? `(${run.params.map(literal).join(', ')})` : '';
     const { rows } = await client.query<{ 'QUERY PLAN': Plan }>(
@@ -84,7 +83,7 @@ async function explained<Plan>(client: pg.ClientBase, run: Run, options: string)
   }
 }
 
-/** A value as `execute` takes it. */
+/** A value as a literal for `execute`. */
 function literal(value: unknown): string {
   return value === null ? 'null' : pg.escapeLiteral(textOf(value));
 }
@@ -97,19 +96,21 @@ function textOf(value: unknown): string {
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
-/** The nodes of a plan that were executed. */
+/** The executed nodes of a plan. */
 export function executed(plan: PlanNode): PlanNode[] {
   return [plan, ...(plan.Plans ?? []).flatMap(executed)].filter((node) => node['Actual Loops'] !== 0);
 }
 
-/** How many buffers a plan touched. What writes and is not read runs after its root, which does not count it. */
+/**
+ * How many pages a plan touched. The root does not count CTEs that write and are not read: they run after it.
+ */
 export function pagesTouched(plan: PlanNode): number {
   return Math.max(
     ...executed(plan).map((node) => (node['Shared Hit Blocks'] ?? 0) + (node['Shared Read Blocks'] ?? 0)),
   );
 }
 
-/** How many rows a plan read from tables, also those that it read in vain. */
+/** How many rows a plan read from tables, including those that it discarded. */
 export function rowsRead(plan: PlanNode): number {
   const scans = executed(plan).filter((node) => 'Relation Name' in node && /Scan$/.test(node['Node Type']));
   const rows = scans.map(
@@ -122,7 +123,7 @@ export function rowsRead(plan: PlanNode): number {
   return Math.round(rows.reduce((sum, count) => sum + count, 0));
 }
 
-/** The indexes that a plan went through; those of partitions by the name of the log's. */
+/** The indexes that a plan used. Indexes of partitions have the name of the log's index. */
 export async function indexesUsed(client: pg.ClientBase, plan: PlanNode): Promise<string[]> {
   const { rows } = await client.query<{ name: string }>(
     `select distinct coalesce(parent.relname, index.relname) as name
@@ -136,7 +137,9 @@ export async function indexesUsed(client: pg.ClientBase, plan: PlanNode): Promis
   return rows.map(({ name }) => name);
 }
 
-/** What is wrong with a plan, in a database of a size: nothing if it keeps to what is expected of its query. */
+/**
+ * Compares a plan with the expectations for its query, in a database of the given size. Returns the problems.
+ */
 export async function problemsOf(
   client: pg.ClientBase,
   name: QueryName,
@@ -151,7 +154,7 @@ export async function problemsOf(
   const sequential = executed(plan)
     .filter((node) => node['Node Type'] === 'Seq Scan')
     .map((node) => node['Relation Name'] ?? '')
-    // A partition with nothing in it has no page to go through.
+    // An empty partition has no pages to scan.
     .filter((relation) => filledNames.includes(relation) && !scanned.includes(relation));
   const used = await indexesUsed(client, plan);
   const strange = used.filter((index) => !indexes.includes(index));
@@ -159,9 +162,9 @@ export async function problemsOf(
   const bound = typeof buffers === 'number' ? buffers : buffers(size);
   const pages = pagesTouched(plan);
   return [
-    ...sequential.map((relation) => `reads ${relation} from its beginning`),
-    ...strange.map((index) => `goes through ${index}`),
-    ...(isWithout ? ['goes through no index'] : []),
+    ...sequential.map((relation) => `scans ${relation} sequentially`),
+    ...strange.map((index) => `uses ${index}`),
+    ...(isWithout ? ['uses no index'] : []),
     ...(pages > bound ? [`touches ${pages} pages, more than ${bound}`] : []),
   ];
 }

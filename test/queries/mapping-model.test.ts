@@ -51,7 +51,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   }),
 ) as fc.Arbitrary<Step>;
 
-/** What the table should hold: a contact for each provider and external id. */
+/** The expected mappings: the contact of each provider and external id. */
 class Model {
   readonly owners = new Map<string, number>();
 
@@ -76,7 +76,7 @@ class Model {
     return this.owners.delete(Model.key(wanted));
   }
 
-  /** The code of the first element that is refused, or none: then everything has moved. */
+  /** The code of the first refused element; undefined if everything moved. */
   repoint(moves: (Pair & { to: number })[]): string | undefined {
     if (new Set(moves.map(Model.key)).size < moves.length) return 'invalid_input';
     const isHeld = (move: Pair) => this.owners.get(Model.key(move)) === move.contact;
@@ -125,7 +125,7 @@ test('any sequence of link, unlink, re-point and swap keeps both directions uniq
 
       for (const current of steps) {
         if (current.kind === 'link') {
-          // One call for each: within one call, which of two rivals wins follows key order.
+          // One call per link: within one call, key order decides which of two rivals wins.
           for (const wanted of current.pairs) {
             const [result] = await contactExternalIdLinkMany(pool, { organisationId, links: [link(wanted)] });
             expect(result?.outcome).toBe(model.link(wanted));

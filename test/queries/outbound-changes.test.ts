@@ -17,15 +17,17 @@ import {
   syncRunClaim,
   syncRunFinish,
 } from '../../src/index.js';
-import { atNine as atNineOn, nine } from '../support/clock.js';
+import { nine } from '../support/clock.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { waitsForALock } from '../support/locks.js';
+import { claimOne, delayStatements, makeDue, syncSetup } from '../support/sync.js';
 
-const { pool, url } = useDatabase();
+const database = useDatabase();
+const { pool, url } = database;
+const { atNine } = syncSetup(database);
 const slow = useDatabase();
 
-const atNine = (work: Parameters<typeof atNineOn>[1]) => atNineOn(url, work);
 const tomorrow = '2026-11-17T09:00:00Z';
 
 let organisationId: string;
@@ -41,14 +43,10 @@ beforeEach(async () => {
 
 const dueOnlyAt = (time: string) => pool.query('update crm_connections set next_sync_at = $1', [time]);
 
-/** A run of the tenant’s first connection. */
+/** Claims a run of the tenant’s first connection. */
 async function open(client: Queryable): Promise<ClaimedRun> {
-  await pool.query('update crm_connections set next_sync_at = $2 where id = $1', [
-    key.connectionId,
-    '2026-11-16T08:00:00Z',
-  ]);
-  const [run] = await syncRunClaim(client, { worker: 'test', limit: 1 });
-  return run ?? expect.unreachable('nothing was due');
+  await makeDue(pool, key);
+  return claimOne(client);
 }
 
 const record = (client: Queryable, ...contacts: string[]) =>
@@ -65,7 +63,7 @@ interface Waiting {
   announced: boolean;
 }
 
-/** What waits to be pushed, of all organisations. */
+/** The waiting changes of all organisations. */
 async function waiting(): Promise<Waiting[]> {
   const { rows } = await pool.query(
     `select contact_id as contact, connection_id as connection, version, attempts, is_announced as announced
@@ -74,7 +72,7 @@ async function waiting(): Promise<Waiting[]> {
   return rows;
 }
 
-/** Which connections are due soon after nine, and not only tomorrow. */
+/** The connections that are due soon after nine, not tomorrow. */
 async function due(): Promise<string[]> {
   const { rows } = await pool.query('select id from crm_connections where next_sync_at < $1 order by id', [
     '2026-11-16T09:10:00Z',
@@ -83,7 +81,7 @@ async function due(): Promise<string[]> {
 }
 
 describe('outboundChangeRecord', () => {
-  test('notes each contact for every live connection of its organisation, and no other', async () => {
+  test('records each contact for every live connection of its organisation, and no other', async () => {
     const alto = await connect(pool, organisationId, 'alto');
     const ended = await connect(pool, organisationId, 'street');
     await connectionDisconnect(pool, ended);
@@ -101,14 +99,14 @@ describe('outboundChangeRecord', () => {
     expect(await waiting()).toHaveLength(4);
   });
 
-  test('leaves out the connection that the change came from', async () => {
+  test('omits the connection that the change came from', async () => {
     const alto = await connect(pool, organisationId, 'alto');
     expect(
       await outboundChangeRecord(pool, { organisationId, contactIds, fromConnectionId: key.connectionId }),
     ).toEqual(contactIds.map((contactId) => ({ contactId, connectionId: alto.connectionId })));
   });
 
-  test('notes a contact once however often it changes, each time under another version', async () => {
+  test('keeps one change per contact, with a new version for each call', async () => {
     const [contactId = ''] = contactIds;
     const versions: bigint[] = [];
     for (let count = 0; count < 3; count += 1) {
@@ -121,7 +119,7 @@ describe('outboundChangeRecord', () => {
     expect(versions).toEqual(versions.toSorted((left, right) => (left < right ? -1 : 1)));
   });
 
-  test('keeps since when a change waits, and lets a claimed one be claimed again at once', async () => {
+  test('keeps firstChangedAt, and makes a claimed change due again at once', async () => {
     const [contactId = ''] = contactIds;
     await atNine(async (client, clock) => {
       await record(client, contactId);
@@ -137,14 +135,14 @@ describe('outboundChangeRecord', () => {
     });
   });
 
-  test('refuses a contact of another organisation, and notes none of its companions', async () => {
+  test('refuses a contact of another organisation, and records none of the batch', async () => {
     const { contactIds: theirs } = await createTenant(pool, 1);
     for (const stranger of [theirs[0] ?? '', randomUUID()])
       await expect(record(pool, ...contactIds, stranger)).rejects.toMatchObject({ code: 'wrong_tenant' });
     expect(await waiting()).toEqual([]);
   });
 
-  test('comes to nothing with the transaction that changes the contact', async () => {
+  test('is rolled back with the transaction that changes the contact', async () => {
     await withClient(url, async (host) => {
       await host.query('begin');
       await record(host, ...contactIds);
@@ -153,10 +151,10 @@ describe('outboundChangeRecord', () => {
     expect(await waiting()).toEqual([]);
   });
 
-  test('two that note the same contacts in opposite orders do not deadlock', async () => {
+  test('two calls with the same contacts in opposite orders do not deadlock', async () => {
     const alto = await connect(pool, organisationId, 'alto');
     const [third = ''] = contactIds.slice(2);
-    // Both are stopped in the middle of their work by somebody who has one of the rows.
+    // A third session locks one of the rows, which stops both in the middle.
     await record(pool, third);
     await withClient(url, async (blocker) => {
       await blocker.query('begin');
@@ -174,7 +172,7 @@ describe('outboundChangeRecord', () => {
     expect((await waiting()).filter(({ connection }) => connection === alto.connectionId)).toHaveLength(5);
   });
 
-  test('does not keep a worker from its work while the host’s transaction goes on', async () => {
+  test('does not block a worker while the host’s transaction is open', async () => {
     const [contactId = '', anotherId = ''] = contactIds;
     await withClient(url, async (host) => {
       await host.query('begin');
@@ -190,7 +188,7 @@ describe('outboundChangeRecord', () => {
     });
   });
 
-  test('what is committed late is not lost to what was committed before', async () => {
+  test('a change that commits late is not lost to one that committed earlier', async () => {
     const [late = '', early = ''] = contactIds;
     await atNine(async (host) => {
       await host.query('begin');
@@ -208,7 +206,7 @@ describe('outboundChangeRecord', () => {
     });
   });
 
-  test('goes with a contact that is deleted', async () => {
+  test('is deleted with its contact', async () => {
     const [gone = '', stays = ''] = contactIds;
     await record(pool, gone, stays);
     await pool.query('delete from contacts where id = $1', [gone]);
@@ -216,9 +214,9 @@ describe('outboundChangeRecord', () => {
   });
 
   test.each([
-    ['no UUID', { contactIds: ['1'] }],
-    ['no list', { contactIds: 'x' as never }],
-    ['a connection that is no UUID', { fromConnectionId: '1' }],
+    ['an invalid UUID', { contactIds: ['1'] }],
+    ['a string instead of an array', { contactIds: 'x' as never }],
+    ['an invalid connection id', { fromConnectionId: '1' }],
   ])('refuses %s', async (_, wrong) => {
     await expect(outboundChangeRecord(pool, { organisationId, contactIds, ...wrong })).rejects.toMatchObject({
       code: 'invalid_input',
@@ -227,7 +225,7 @@ describe('outboundChangeRecord', () => {
 });
 
 describe('outboundChangeClaim', () => {
-  test('gives those waiting longest first, and puts them off, so that the next claim gets others', async () => {
+  test('claims the longest waiting first and postpones them, so the next claim gets others', async () => {
     await atNine(async (client, clock) => {
       const inTurn = contactIds.toReversed();
       for (const contactId of inTurn) {
@@ -240,7 +238,7 @@ describe('outboundChangeClaim', () => {
       expect(await claimedIds(client, run, 2)).toEqual([c, d].toSorted());
       expect(await claimedIds(client, run, 2)).toEqual([e]);
       expect(await claimedIds(client, run, 2)).toEqual([]);
-      // 30 to 60 seconds after the first claim, and longer after the second.
+      // 30 to 60 seconds after the first claim, longer after the second.
       await clock.pass(29);
       expect(await claimedIds(client, run)).toEqual([]);
       await clock.pass(31);
@@ -252,7 +250,7 @@ describe('outboundChangeClaim', () => {
     });
   });
 
-  test('gives what belongs to its own connection, as it is', async () => {
+  test('claims only changes of its own connection, with every field', async () => {
     await connect(pool, organisationId, 'alto');
     const [contactId = ''] = contactIds;
     await atNine(async (client) => {
@@ -266,7 +264,7 @@ describe('outboundChangeClaim', () => {
     });
   });
 
-  test('passes over what somebody is changing, and gives it afterwards', async () => {
+  test('skips a locked change, and claims it afterwards', async () => {
     const [locked = '', ...others] = contactIds;
     await atNine(async (client) => {
       await record(client, ...contactIds);
@@ -286,10 +284,10 @@ describe('outboundChangeClaim', () => {
   test.each<[string, (client: pg.Client, run: ClaimedRun) => Promise<unknown>]>([
     ['ended', (client, run) => syncRunFinish(client, { ...run, outcome: 'cancelled' })],
     [
-      'has expired to the microsecond',
+      'expired a microsecond ago',
       (client, run) => client.query("select set_config('crm_schema.now', $1, false)", [run.expiresAt]),
     ],
-  ])('is refused to a run that %s, and claims nothing', async (_, lose) => {
+  ])('refuses a run that %s, and claims nothing', async (_, lose) => {
     await atNine(async (client) => {
       await record(client, ...contactIds);
       const run = await open(client);
@@ -299,7 +297,7 @@ describe('outboundChangeClaim', () => {
     });
   });
 
-  test('is refused to another organisation, and once the connection is disconnected', async () => {
+  test('refuses another organisation, and a disconnected connection', async () => {
     const { organisationId: stranger } = await createTenant(pool);
     await atNine(async (client) => {
       await record(client, ...contactIds);
@@ -314,7 +312,7 @@ describe('outboundChangeClaim', () => {
 });
 
 describe('outboundChangeListWaiting', () => {
-  test('tells those that wait or were claimed for this connection', async () => {
+  test('lists waiting and claimed contacts of this connection', async () => {
     const alto = await connect(pool, organisationId, 'alto');
     const [waits = '', claimed = '', elsewhere = '', none = ''] = contactIds;
     await atNine(async (client, clock) => {
@@ -336,7 +334,7 @@ describe('outboundChangeListWaiting', () => {
     });
   });
 
-  test('tells those whose push failed and is tried again, and not those that were given up', async () => {
+  test('lists contacts whose push failed and will be retried, and none that sync gave up on', async () => {
     const [again = '', hopeless = '', pushed = ''] = contactIds;
     await atNine(async (client) => {
       await record(client, again, hopeless, pushed);
@@ -373,7 +371,7 @@ describe('outboundChangeListWaiting', () => {
     });
   });
 
-  test('tells nothing of another organisation', async () => {
+  test('lists nothing of another organisation', async () => {
     await record(pool, ...contactIds);
     const { organisationId: stranger } = await createTenant(pool);
     expect(await outboundChangeListWaiting(pool, { ...key, contactIds, organisationId: stranger })).toEqual(
@@ -383,7 +381,7 @@ describe('outboundChangeListWaiting', () => {
 });
 
 describe('outboundChangeAnnounce', () => {
-  test('makes the connections due for which there is something to push, once', async () => {
+  test('makes connections with new changes due, once', async () => {
     const other = await createTenant(pool, 1);
     const theirs = await connect(pool, other.organisationId, 'alto');
     await connect(pool, (await createTenant(pool)).organisationId);
@@ -400,7 +398,7 @@ describe('outboundChangeAnnounce', () => {
     });
   });
 
-  test('takes as many connections as it may, and 100 changes of each, the others the next time', async () => {
+  test('processes at most `limit` connections and 100 changes of each, and the rest next time', async () => {
     const others = await Promise.all([createTenant(pool, 120), createTenant(pool, 1)]);
     for (const { organisationId: other } of others) await connect(pool, other, 'alto');
     await dueOnlyAt(tomorrow);
@@ -412,19 +410,19 @@ describe('outboundChangeAnnounce', () => {
       expect(await due()).toHaveLength(2);
       const third = await outboundChangeAnnounce(client);
       const each = [first, second, third].map(({ announced }) => announced);
-      // Whichever has the lower key comes first.
+      // The lower key comes first.
       expect([[100, 21, 0].join(), [1, 100, 20].join()]).toContain(each.join());
     });
   });
 
-  test('syncRunClaim does it by itself', async () => {
+  test('syncRunClaim calls it', async () => {
     await atNine(async (client) => {
       await record(client, ...contactIds);
       expect(await syncRunClaim(client, { worker: 'test' })).toMatchObject([key]);
     });
   });
 
-  test('leaves the CRM alone for as long as it wants', async () => {
+  test('does not make a connection due before its CRM may be asked again', async () => {
     await pool.query('update crm_connections set not_before_at = $2 where id = $1', [
       key.connectionId,
       '2026-11-16T09:30:00Z',
@@ -439,7 +437,7 @@ describe('outboundChangeAnnounce', () => {
     });
   });
 
-  test('during a run it is remembered, and is another sync after it', async () => {
+  test('requests another sync after a run that is open', async () => {
     await atNine(async (client, clock) => {
       const run = await open(client);
       await record(client, ...contactIds);
@@ -451,7 +449,7 @@ describe('outboundChangeAnnounce', () => {
     });
   });
 
-  test('does not wait for a connection that somebody has locked, and finds it next time', async () => {
+  test('skips a locked connection, and processes it next time', async () => {
     const other = await createTenant(pool, 1);
     const theirs = await connect(pool, other.organisationId, 'alto');
     await dueOnlyAt(tomorrow);
@@ -471,7 +469,7 @@ describe('outboundChangeAnnounce', () => {
     });
   });
 
-  test('is not held up by older changes than it may look at, which somebody has locked', async () => {
+  test('is not blocked by more locked changes than its limit', async () => {
     const other = await createTenant(pool, 1);
     const theirs = await connect(pool, other.organisationId, 'alto');
     await dueOnlyAt(tomorrow);
@@ -497,7 +495,7 @@ describe('outboundChangeAnnounce', () => {
     });
   });
 
-  test('leaves a change that the host is making anew, and announces it afterwards', async () => {
+  test('skips a change that the host is changing, and announces it afterwards', async () => {
     const [contactId = ''] = contactIds;
     await atNine(async (client) => {
       await record(client, contactId);
@@ -512,7 +510,7 @@ describe('outboundChangeAnnounce', () => {
     });
   });
 
-  test('is not clogged by what was noted while its connection was being disconnected', async () => {
+  test('drops changes that were recorded while their connection was being disconnected', async () => {
     const other = await createTenant(pool, 1);
     const theirs = await connect(pool, other.organisationId, 'alto');
     await dueOnlyAt(tomorrow);
@@ -534,20 +532,14 @@ describe('outboundChangeAnnounce', () => {
     });
   });
 
-  test('does not take a run that comes to its end meanwhile for one that goes on', async () => {
+  test('makes the connection due if its run finishes concurrently', async () => {
     const agency = await createTenant(slow.pool, 1);
     const { connectionId } = await connect(slow.pool, agency.organisationId);
     const [run] = await syncRunClaim(slow.pool, { worker: 'test' });
     if (run === undefined) expect.unreachable('nothing was due');
     await outboundChangeRecord(slow.pool, agency);
-    // An announcement that sees the world as it was, and gets to the connection a second later.
-    await slow.pool.query(
-      `create or replace function crm_now() returns timestamptz language plpgsql stable set search_path = '' as $$
-       begin
-         perform pg_catalog.pg_sleep(coalesce(nullif(current_setting('test.delay', true), ''), '0')::float8);
-         return statement_timestamp();
-       end $$`,
-    );
+    // An announcement that still uses its original snapshot when it reaches the connection a second later.
+    await delayStatements(slow.pool);
     await withClient(slow.url, async (late) => {
       await late.query("set test.delay = '1'");
       const announcement = outboundChangeAnnounce(late);
@@ -559,7 +551,7 @@ describe('outboundChangeAnnounce', () => {
     expect(rows).toEqual([{ id: connectionId }]);
   });
 
-  test('two at once announce each change once', async () => {
+  test('two concurrent calls announce each change once', async () => {
     await record(pool, ...contactIds);
     const results = await Promise.all(Array.from({ length: 8 }, () => outboundChangeAnnounce(pool)));
     const total = results.reduce((sum, { announced }) => sum + announced, 0);
@@ -573,7 +565,7 @@ describe('outboundChangeAnnounce', () => {
 });
 
 describe('connectionDisconnect', () => {
-  test('drops what was to be pushed there, and nothing else', async () => {
+  test('drops the connection’s waiting changes, and nothing else', async () => {
     const alto = await connect(pool, organisationId, 'alto');
     await record(pool, ...contactIds);
     await connectionDisconnect(pool, key);
@@ -582,8 +574,8 @@ describe('connectionDisconnect', () => {
     expect(new Set(left.map(({ connection }) => connection))).toEqual(new Set([alto.connectionId]));
   });
 
-  test('waits for a host that notes the same contacts, and leaves nothing of what it notes', async () => {
-    // The changes lie in the order of time, which is the reverse of the order of their keys.
+  test('waits for a host that records the same contacts, and drops what it recorded', async () => {
+    // The changes are stored in order of time, which is the reverse of key order.
     await atNine(async (client, clock) => {
       for (const contactId of contactIds.toReversed()) {
         await record(client, contactId);

@@ -4,16 +4,16 @@ import { type Provider, syncErrorKinds } from '../../src/index.js';
 import { encryptCredentials } from '../support/credentials.js';
 import { type QueryName, queries } from './every-query.js';
 
-/** Midnight so many days after the start of this month, which is when the events of a busy database begin. */
+/** Midnight, `daysLater` days after the start of this month, when the events of a busy database begin. */
 export function dayOfThisMonth(daysLater: number): string {
   const now = new Date();
   return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), 1 + daysLater)).toISOString();
 }
 
-/** The values of a query's parameters, in their order. */
+/** Returns the values of a query's parameters, in order. */
 export type Call = (name: QueryName) => unknown[];
 
-/** A call of each query that concerns a tenant: pages of 50, and batches of all the contacts that are given. */
+/** A call of each query for a tenant, with pages of 50 and batches of all the tenant's given contacts. */
 export async function callsOf(tenant: Tenant): Promise<Call> {
   const { organisationId, connectionId, contacts } = tenant;
   const provider = tenant.provider as Provider;
@@ -24,7 +24,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
   const nobody = '00000000-0000-0000-0000-000000000000';
   const timeout = { kind: 'timeout', retryable: true, message: 'No answer.' };
 
-  /** By the names of the parameters. */
+  /** Values by parameter name. */
   const values: Record<string, unknown> = {
     organisationId,
     connectionId,
@@ -49,7 +49,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     beforeId: '1000000',
     limit: 50,
     kinds: syncErrorKinds,
-    // A day of the busy agency's failures, of which there is one every other minute.
+    // A day of the busy agency's failures, which happen every other minute.
     failedFrom: dayOfThisMonth(10),
     failedBefore: dayOfThisMonth(11),
     beforeLastFailedAt: dayOfThisMonth(20),
@@ -69,7 +69,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     error: null,
     retryAfterSeconds: null,
     endedBefore: dayOfThisMonth(-80),
-    // A batch, of which one record in ten fails.
+    // A batch in which every tenth record fails.
     providers: each(provider),
     entityTypes: each('contact'),
     directions: each('inbound'),
@@ -88,7 +88,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     cursorTokens: [null],
     cursorPages: [null],
   };
-  /** What some queries take in place of the values above. */
+  /** Values that replace those above for some queries. */
   const special: Partial<Record<QueryName, Record<string, unknown>>> = {
     connectionConnect: {
       connectionId: newId,

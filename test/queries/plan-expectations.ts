@@ -1,24 +1,24 @@
 import type { Size } from '../../dev/busy-database/index.js';
 import type { QueryName } from './every-query.js';
 
-/** What a plan has to keep to. */
+/** The limits for a plan. */
 export interface Expectation {
-  /** The indexes that the plan may go through. */
+  /** The indexes that the plan may use. */
   indexes: string[];
-  /** At most so many buffers are touched: a bound that a plan through the wrong index breaks. */
+  /** The maximum number of pages touched. A plan with the wrong index exceeds it. */
   buffers: number | ((size: Size) => number);
-  /** What may be read from its beginning, where the query wants all of it or any rows of it. */
+  /** Tables that may be scanned sequentially, because the query needs all their rows, or any. */
   scanned?: string[];
 }
 
 const liveConnection = {
-  // An organisation has at most six live connections, so either key will do.
+  // An organisation has at most six live connections, so either key is fine.
   indexes: ['crm_connections_pkey', 'crm_connections_organisation_id_provider_live_key'],
   buffers: 60,
 };
-/** A run that is open is found by either key. */
+/** Either key finds an open run. */
 const runs = ['crm_sync_runs_pkey', 'crm_sync_runs_connection_id_open_key'];
-/** The open run of a connection, found and locked by whoever holds it. */
+/** The indexes that find and lock a connection and its open run. */
 const heldRun = [...liveConnection.indexes, ...runs];
 const failures = [
   'crm_sync_failures_pkey',
@@ -34,12 +34,12 @@ const mappings = [
   'contacts_pkey',
 ];
 
-/** What each query's comment says of its index, held against the planner. */
+/** The expectations for each query: what its comment says about indexes, checked against the planner. */
 export const expectations: Record<QueryName, Expectation> = {
   connectionAdvanceLastSyncedAt: { indexes: ['crm_connections_pkey'], buffers: 60 },
   connectionConnect: { indexes: [], buffers: 100 },
   connectionDisconnect: { indexes: heldRun, buffers: 60 },
-  // 20,000 failures and as many changes, all deleted.
+  // Deletes 20,000 failures and as many changes.
   connectionDropWork: { indexes: ['crm_connections_pkey', ...failures, ...changes], buffers: 250_000 },
   connectionGet: { indexes: ['crm_connections_pkey'], buffers: 10 },
   connectionGetCredentials: liveConnection,
@@ -54,7 +54,7 @@ export const expectations: Record<QueryName, Expectation> = {
       ...failures,
       ...changes,
     ],
-    // A thousand failures, given-up records and changes each are counted.
+    // Counts up to a thousand each of failures, given-up records and changes.
     buffers: 2500,
   },
   connectionRequestSync: { indexes: heldRun, buffers: 60 },
@@ -92,7 +92,7 @@ export const expectations: Record<QueryName, Expectation> = {
       ...changes,
       ...heldRun,
     ],
-    // A hundred changes of the busy agency are announced, each by itself.
+    // Announces a hundred changes of the busy agency one by one.
     buffers: 5000,
   },
   outboundChangeClaim: { indexes: [...changes, ...heldRun], buffers: 1500 },
@@ -106,7 +106,7 @@ export const expectations: Record<QueryName, Expectation> = {
   syncCursorList: { indexes: ['crm_sync_cursors_pkey'], buffers: 20 },
   syncCursorReset: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 60 },
   syncFailureClaim: { indexes: [...failures, ...heldRun], buffers: 1500 },
-  // Ten kinds, up to 1,000 of each.
+  // Counts up to 1,000 of each of ten kinds.
   syncFailureCountByKind: { indexes: ['crm_sync_failures_kind_idx'], buffers: 5000 },
   syncFailureList: { indexes: ['crm_sync_failures_kind_idx'], buffers: 700 },
   syncFailureReplay: { indexes: [...failures, ...heldRun], buffers: 1500 },
@@ -119,7 +119,7 @@ export const expectations: Record<QueryName, Expectation> = {
   syncLogListFailures: { indexes: ['crm_sync_log_status_connection_id_idx'], buffers: 80 },
   syncLogRecord: { indexes: [], buffers: 1500 },
   syncRunClaim: {
-    // The few open runs are found by any index that holds no others.
+    // Any index without ended runs finds the few open ones.
     indexes: [
       'crm_connections_next_sync_at_idx',
       'crm_sync_runs_expires_at_idx',

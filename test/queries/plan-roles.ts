@@ -1,9 +1,9 @@
 import type { QueryName } from './every-query.js';
 
-/** As whom a query is run: the owner passes by row-level security, the others do not. */
+/** The role that runs a query. Only the owner bypasses row-level security. */
 export type Role = 'owner' | 'crm_app' | 'crm_worker';
 
-/** All organisations', or with credentials to read: not for the application. */
+/** Queries that the application may not run, because they cover all organisations or read credentials. */
 const workersAlone = new Set<QueryName>([
   'connectionGetCredentials',
   'connectionListTotals',
@@ -17,10 +17,13 @@ const workersAlone = new Set<QueryName>([
   'syncRunSweep',
 ]);
 
-/** Who runs a query: the application, for one organisation at a time, if it may; and the worker if it may. */
+/**
+ * The roles that run a query: the application for one organisation at a time, and the worker, where
+ * permitted.
+ */
 export function rolesOf(name: QueryName): Role[] {
   if (workersAlone.has(name)) return ['owner', 'crm_worker'];
-  // A worker connects nothing.
+  // A worker never connects a CRM.
   if (name === 'connectionConnect') return ['owner', 'crm_app'];
   return ['owner', 'crm_app', 'crm_worker'];
 }

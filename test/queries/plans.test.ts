@@ -18,7 +18,7 @@ import { rolesOf } from './plan-roles.js';
 
 const { pool } = useDatabase();
 
-/** Enough for the planner to prefer an index wherever one fits; `npm run plans` has a hundred times as much. */
+/** Enough data for the planner to prefer a suitable index. `npm run plans` uses a hundred times as much. */
 const size: Size = {
   agencies: 3_302,
   mappings: 30_000,
@@ -29,7 +29,7 @@ const size: Size = {
 };
 const agencies = [
   ['the busy agency', busyAgency],
-  ['a large agency without a failure', healthyAgency],
+  ['a large agency without failures', healthyAgency],
   ['an average agency', averageAgency],
 ] as const;
 const tenants = new Map<number, { tenant: Tenant; call: Call }>();
@@ -49,8 +49,8 @@ beforeAll(async () => {
   }
 });
 
-describe.each(agencies)('of %s', (_, number) => {
-  test.each(queryNames)('%s goes through its index and touches few pages, whoever runs it', async (name) => {
+describe.each(agencies)('for %s', (_, number) => {
+  test.each(queryNames)('%s uses its index and touches few pages, in every role', async (name) => {
     const { tenant, call } = tenants.get(number) as { tenant: Tenant; call: Call };
     const client = await pool.connect();
     try {
@@ -61,8 +61,8 @@ describe.each(agencies)('of %s', (_, number) => {
             return problemsOf(client, name, plan, size);
           };
           let problems = await look();
-          // On a busy server, the first look after loading sometimes touches some hundred pages more, of which
-          // the cause was not found. A plan that is wrong is wrong each time.
+          // On a busy server, the first execution after loading sometimes touches about a hundred more pages.
+          // The cause is unknown. A wrong plan is wrong every time.
           if (problems.length > 0) problems = await look();
           expect({ role, mode, problems }).toEqual({ role, mode, problems: [] });
         }
@@ -74,7 +74,7 @@ describe.each(agencies)('of %s', (_, number) => {
 });
 
 test.each(['connectionListWithHealth', 'syncLogListFailures', 'syncLogCountErrorsByKind'] as const)(
-  'where there is no failure, %s does not read the log for one',
+  '%s does not scan the log if there is no failure',
   async (name) => {
     const { tenant, call } = tenants.get(healthyAgency) as { tenant: Tenant; call: Call };
     const client = await pool.connect();
@@ -82,7 +82,7 @@ test.each(['connectionListWithHealth', 'syncLogListFailures', 'syncLogCountError
       for (const role of rolesOf(name)) {
         for (const mode of modesOf(name)) {
           const run = { name, params: call(name), mode, role, tenant };
-          // The first time reads the catalog, too.
+          // The first execution also reads the catalog.
           await explain(client, run);
           const plan = await explain(client, run);
           expect(pagesTouched(plan), `${role}, ${mode}`).toBeLessThan(200);

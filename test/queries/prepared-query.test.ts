@@ -1,39 +1,28 @@
 import pg from 'pg';
 import { describe, expect, test } from 'vitest';
+import { queryDefinition } from '../../dev/query-definition.js';
 import { type QueryConfig, withNamedStatements } from '../../src/index.js';
-import { PreparedQuery, type QuerySource } from '../../src/statements/prepared-query.js';
+import { PreparedQuery } from '../../src/statements/prepared-query.js';
 import { useDatabase } from '../support/database.js';
+import { parsedQuery } from '../support/parsed-query.js';
 
 const database = useDatabase();
 const { pool } = database;
 
-/** A query as pgtyped would write it. */
 function query(
   name: string,
   statement: string,
 ): PreparedQuery<Record<string, unknown>, Record<string, unknown>> {
-  const params = new Map<string, { name: string; required: boolean; locs: { a: number; b: number }[] }>();
-  for (const match of statement.matchAll(/(?<!:):(\w+)(!?)/g)) {
-    const [text, paramName = '', mark] = match;
-    const param = params.get(paramName) ?? { name: paramName, required: mark === '!', locs: [] };
-    param.locs.push({ a: match.index, b: match.index + text.length - 1 });
-    params.set(paramName, param);
-  }
-  return new PreparedQuery(name, { statement, params: [...params.values()] } satisfies QuerySource);
+  return new PreparedQuery(queryDefinition(name, parsedQuery(statement)));
 }
 
-test('numbers parameters, one that is used twice but once', async () => {
-  const sum = query('sum', 'select :a!::int4 + :b!::int4 + :a!::int4 as "sum!"');
-  expect(sum.text).toBe('/* sum */ select $1::int4 + $2::int4 + $1::int4 as "sum"');
-  expect(await sum.run({ a: 1, b: 10 }, pool)).toEqual([{ sum: 12 }]);
+test('sends values in the order of their numbers', async () => {
+  const difference = query('difference', 'select :a!::int4 - :b!::int4 - :a!::int4 as "difference!"');
+  expect(difference.parameterNames).toEqual(['a', 'b']);
+  expect(await difference.run({ b: 10, a: 1 }, pool)).toEqual([{ difference: -10 }]);
 });
 
-test('leaves the comments for readers out, and the name in', () => {
-  const commented = query('commented', '-- What it answers.\n-- By which index.\nselect 1 as one');
-  expect(commented.text).toBe('/* commented */ select 1 as one');
-});
-
-test('refuses a missing parameter by name, and takes null where null is meant', async () => {
+test('refuses a missing required parameter by name, and sends null for an optional one', async () => {
   const echo = query('echo', 'select :needed!::text as needed, :optional::text as optional');
   await expect(echo.run({ needed: null }, pool)).rejects.toMatchObject({
     code: 'invalid_input',
@@ -42,7 +31,7 @@ test('refuses a missing parameter by name, and takes null where null is meant', 
   expect(await echo.run({ needed: 'x' }, pool)).toEqual([{ needed: 'x', optional: null }]);
 });
 
-test('leaves errors that are not about the schema as they are', async () => {
+test('passes on errors that are not about the schema', async () => {
   await expect(query('broken', 'select 1/0 as one').run({}, pool)).rejects.toBeInstanceOf(pg.DatabaseError);
   const lost = new Error('connection lost');
   const client = { query: () => Promise.reject(lost) };
@@ -87,7 +76,7 @@ describe('values', () => {
       await client.connect();
       await client.query(`set timezone = '${zone}'`);
       expect(await everything.run({ at }, client)).toEqual([row]);
-      // The first and the last moments that the schema lets in; in 1900, offsets still had seconds.
+      // The first and last times that the schema accepts. In 1900, offsets still had seconds.
       for (const extreme of ['1900-01-01T00:00:00.000000Z', '9998-12-31T23:59:59.999999Z']) {
         expect(await everything.run({ at: extreme }, client)).toMatchObject([{ at: extreme }]);
       }
@@ -95,11 +84,11 @@ describe('values', () => {
     },
   );
 
-  test('are refused rather than misread under another DateStyle', async () => {
+  test('are refused, not misread, under another DateStyle', async () => {
     const client = new pg.Client({ connectionString: database.url });
     await client.connect();
     await client.query("set datestyle = 'SQL, DMY'");
-    await expect(everything.run({ at }, client)).rejects.toThrow(/the session's DateStyle has to be ISO/);
+    await expect(everything.run({ at }, client)).rejects.toThrow(/the session's DateStyle must be ISO/);
     await client.end();
   });
 
@@ -118,22 +107,22 @@ describe('values', () => {
     const client = { query: ({ text, values }: QueryConfig) => pool.query(text, values) };
     await expect(query('parsed', statement).run({}, client)).rejects.toThrow(
       new TypeError(
-        `@nurturehub/crm-schema cannot read column ${name}, which came as ${type}, not as text: the client has to honour the query's "types", as pg does.`,
+        `@nurturehub/crm-schema cannot read column ${name}, which arrived as ${type}, not as text: the client must honour the query's "types", as pg does.`,
       ),
     );
   });
 
-  test('of a client that makes something else of text, or gives the columns other names, are refused', async () => {
+  test('of a client that transforms text, or renames columns, are refused', async () => {
     const types = { getTypeParser: () => (text: string) => BigInt(text) };
     const parsing = { query: (config: QueryConfig) => pool.query({ ...config, types } as never) };
     await expect(query('one', 'select 1::int8 as one').run({}, parsing)).rejects.toThrow(
-      'cannot read column one, which came as BigInt',
+      'cannot read column one, which arrived as BigInt',
     );
     const renaming = {
       query: async (config: QueryConfig) => ({ ...(await pool.query(config)), rows: [{ ONE: '1' }] }),
     };
     await expect(query('one', 'select 1::int8 as one').run({}, renaming)).rejects.toThrow(
-      'cannot read column one, which came as undefined',
+      'cannot read column one, which arrived as undefined',
     );
   });
 
@@ -148,7 +137,7 @@ describe('values', () => {
 });
 
 describe('withNamedStatements', () => {
-  test('prepares a statement once on the server', async () => {
+  test('prepares a statement once per connection', async () => {
     const client = new pg.Client({ connectionString: database.url });
     await client.connect();
     const one = query('one', 'select :x!::int4 as one');

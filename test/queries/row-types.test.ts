@@ -13,10 +13,10 @@ const database = useDatabase();
 
 const api = { ...rootApi, ...credentialsApi };
 
-/** Steps of `credentialsRotate`, of no use by themselves. */
+/** Internal steps of `credentialsRotate`. */
 const internal: QueryName[] = ['connectionDropWork', 'credentialsListByKey', 'credentialsRewrap'];
 
-/** What a generated type promises of a value; `Json` promises nothing but that there is one. */
+/** Checks a value against a generated type; `Json` only means that there is a value. */
 const promises: Record<string, (value: unknown) => boolean> = {
   string: (value) => typeof value === 'string',
   number: (value) => typeof value === 'number',
@@ -30,7 +30,7 @@ interface Field {
   nullable: boolean;
 }
 
-/** The fields of each generated `…Result` interface, by query name in lower case. */
+/** The fields of each generated `…Result` interface, by lower-case query name. */
 function resultTypes(): Map<string, Map<string, Field>> {
   const types = new Map<string, Map<string, Field>>();
   const folder = projectPath('src/generated');
@@ -50,10 +50,10 @@ function resultTypes(): Map<string, Map<string, Field>> {
   return types;
 }
 
-/** Columns that have the row's usual type, though this query can never fill them. */
+/** Columns with the row's usual nullable type that this query never fills. */
 const neverFilled = new Set(['connectionGetLive.disconnectedAt']);
 
-/** The same for columns that this query finds its rows by. */
+/** Nullable columns that this query filters by, so they are never null. */
 const alwaysFilled = new Set(['syncLogListByContact.internalId']);
 
 const clients: [string, () => Promise<{ client: Queryable; end: () => Promise<void> }>][] = [
@@ -67,7 +67,7 @@ const clients: [string, () => Promise<{ client: Queryable; end: () => Promise<vo
     },
   ],
   [
-    'a pool with type parsers and a time zone of its own',
+    'a pool with custom type parsers and time zone',
     async () => {
       const pool = new pg.Pool({
         connectionString: database.url,
@@ -80,7 +80,7 @@ const clients: [string, () => Promise<{ client: Queryable; end: () => Promise<vo
 ];
 
 describe.each(clients)('through %s', (_, open) => {
-  test('rows have exactly the keys and types that the generated types promise', async () => {
+  test('rows have exactly the keys and types of the generated types', async () => {
     const types = resultTypes();
     const samples = await createSamples(database.pool);
     const { client, end } = await open();
@@ -115,7 +115,7 @@ describe.each(clients)('through %s', (_, open) => {
   });
 });
 
-test('every query has a test of its behaviour, through the public function of its name', () => {
+test('every query has a behaviour test, through the public function of its name', () => {
   const files = [
     'queries/connections',
     'queries/connection-health',

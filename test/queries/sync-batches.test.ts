@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import type pg from 'pg';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { withClient } from '../../dev/database.js';
+import { projectPath, withClient } from '../../dev/database.js';
 import {
   type BatchEvent,
   type ClaimedRun,
@@ -33,7 +34,7 @@ beforeEach(async () => {
   const tenant = await createTenant(pool, 3);
   contactIds = tenant.contactIds;
   const { connectionId } = await connect(pool, tenant.organisationId);
-  // Other tests of this file leave connections behind that are due.
+  // Other tests of this file leave due connections behind.
   await pool.query("update crm_connections set next_sync_at = 'tomorrow' where id <> $1", [connectionId]);
   run = (await syncRunClaim(pool, { worker: 'test', limit: 1 }))[0] as ClaimedRun;
 });
@@ -64,7 +65,7 @@ function pushed(internalId: string, rest: Partial<BatchEvent> = {}): BatchEvent 
 const stream = { direction: 'inbound', entityType: 'contact' } as const;
 const at = (syncedTo: string) => ({ kind: 'timestamp', syncedTo }) as const;
 
-/** Everything of the tenant that a batch may write, to tell whether anything changed. */
+/** All rows of the tenant that a batch may write, to detect any change. */
 async function belongings(): Promise<unknown> {
   const tables = [
     'crm_connections',
@@ -85,7 +86,7 @@ async function belongings(): Promise<unknown> {
   return contents.map(({ rows }) => rows);
 }
 
-/** A batch with something for every table. */
+/** A batch that writes to every table. */
 async function everything() {
   const [contactId = ''] = contactIds;
   await outboundChangeRecord(pool, { ...run, contactIds: [contactId] });
@@ -103,7 +104,7 @@ async function everything() {
 }
 
 describe('syncBatchRecord', () => {
-  test('records events, failures, links, pushes and cursors together, and is a sign of life', async () => {
+  test('records events, failures, links, pushes and cursors together, and extends the lease', async () => {
     const batch = await everything();
     const result = await syncBatchRecord(pool, { ...batch, leaseSeconds: 3600 });
     expect(result).toMatchObject({ outcome: 'recorded', conflicts: [] });
@@ -131,7 +132,7 @@ describe('syncBatchRecord', () => {
     expect(Date.parse(recorded?.expiresAt ?? '')).toBeGreaterThan(Date.now() + 3_500_000);
   });
 
-  test('changes nothing the second time, when the answer was lost', async () => {
+  test('changes nothing if it is repeated after a lost answer', async () => {
     const batch = await everything();
     await syncBatchRecord(pool, batch);
     const before = await belongings();
@@ -139,7 +140,7 @@ describe('syncBatchRecord', () => {
     expect(await belongings()).toEqual(before);
   });
 
-  test('changes nothing the second time, also if both are under way at once', async () => {
+  test('records a batch once if identical calls run concurrently', async () => {
     const batch = await everything();
     const results = await Promise.all(Array.from({ length: 8 }, () => syncBatchRecord(pool, batch)));
     expect(results.filter(({ outcome }) => outcome === 'recorded')).toHaveLength(1);
@@ -149,7 +150,7 @@ describe('syncBatchRecord', () => {
 
   test.each<[string, string, () => Promise<unknown>]>([
     [
-      'whose lease ran out',
+      'whose lease has expired',
       'lease_lost',
       () =>
         pool.query(
@@ -160,7 +161,7 @@ describe('syncBatchRecord', () => {
     ['that has ended', 'lease_lost', () => syncRunFinish(pool, { ...run, outcome: 'success' })],
     ['whose connection was disconnected', 'lease_lost', () => connectionDisconnect(pool, run)],
     [
-      'whose cursor was moved by others',
+      'whose cursor another worker moved',
       'cursor_conflict',
       () =>
         pool.query(
@@ -177,7 +178,7 @@ describe('syncBatchRecord', () => {
     expect(await belongings()).toEqual(before);
   });
 
-  test('refuses a batch before its turn, and changes nothing', async () => {
+  test('refuses a batch that is out of order, and changes nothing', async () => {
     const batch = await everything();
     const before = await belongings();
     await expect(syncBatchRecord(pool, { ...batch, batchNumber: 2 })).rejects.toMatchObject({
@@ -186,7 +187,7 @@ describe('syncBatchRecord', () => {
     expect(await belongings()).toEqual(before);
   });
 
-  test('refuses the run of another organisation, or none', async () => {
+  test('refuses the run of another organisation, and a run that does not exist', async () => {
     const batch = await everything();
     const { organisationId } = await createTenant(pool);
     const before = await belongings();
@@ -206,7 +207,7 @@ describe('syncBatchRecord', () => {
       { code: 'cursor_conflict' },
     ],
   ])(
-    'is %s by what the batch before it wrote, though it was sent before that was there',
+    'is %s by the state after the previous batch, even if it was sent before that committed',
     async (_, cursors, expected) => {
       await withClient(url, async (client) => {
         await client.query('begin');
@@ -223,13 +224,13 @@ describe('syncBatchRecord', () => {
         await client.query('commit');
         expect(await next).toMatchObject(expected as object);
       });
-      // The success closed the failure that was not there yet when it was sent.
+      // The success closed a failure that did not exist yet when the batch was sent.
       expect(await syncFailureList(pool, run)).toHaveLength(cursors.length);
       expect((await syncCursorList(pool, run))[0]?.position).toEqual(at('2026-11-16T09:00:00.000000Z'));
     },
   );
 
-  test('leaves nothing to try again on a connection that was disconnected meanwhile', async () => {
+  test('leaves no failures on a connection that is disconnected concurrently', async () => {
     await withClient(url, async (client) => {
       await client.query('begin');
       await syncBatchRecord(client, {
@@ -245,7 +246,7 @@ describe('syncBatchRecord', () => {
     expect(await syncFailureList(pool, run)).toEqual([]);
   });
 
-  test('takes thousands of records that failed before, or have to be linked, in a moment', async () => {
+  test('records thousands of failing or linked records quickly', async () => {
     const records = Array.from({ length: 3000 }, (_, index) => String(index));
     const errors = records.map((id) => seen(id, { status: 'error', error: noAnswer }));
     const tenant = await pool.query(
@@ -266,7 +267,7 @@ describe('syncBatchRecord', () => {
     expect(rows).toEqual([{ count: 3000 }]);
   });
 
-  test('is undone as a whole with the transaction it is in', async () => {
+  test('is rolled back as a whole with its transaction', async () => {
     const batch = await everything();
     const before = await belongings();
     await withClient(url, async (client) => {
@@ -278,25 +279,29 @@ describe('syncBatchRecord', () => {
     expect(await syncBatchRecord(pool, batch)).toMatchObject({ outcome: 'recorded' });
   });
 
-  test('takes a batch of nothing', async () => {
+  test('accepts an empty batch', async () => {
     expect(await syncBatchRecord(pool, { ...run, batchNumber: 1 })).toMatchObject({ outcome: 'recorded' });
     expect(await syncBatchRecord(pool, { ...run, batchNumber: 2 })).toMatchObject({ outcome: 'recorded' });
   });
 
   test.each<[string, Partial<BatchEvent>, string]>([
-    ['a wait without a failure', { retryAfterSeconds: 5 }, 'retryAfterSeconds belongs to a failure alone'],
     [
-      'a wait of no number',
+      'retryAfterSeconds without an error',
+      { retryAfterSeconds: 5 },
+      'retryAfterSeconds is only allowed with status error',
+    ],
+    [
+      'retryAfterSeconds that is not a number',
       { status: 'error', error: noAnswer, retryAfterSeconds: 0.5 },
       'retryAfterSeconds',
     ],
-    ['a link without a contact', { linksContact: true }, 'takes an externalId and an internalId'],
-    ['a pushed version of an inbound event', { changeVersion: '1' }, 'belongs to an outbound event'],
-    ['an event with no status', { status: undefined as never }, 'status has to be one of'],
+    ['linksContact without a contact', { linksContact: true }, 'needs both externalId and internalId'],
+    ['changeVersion on an inbound event', { changeVersion: '1' }, 'is only allowed with direction outbound'],
+    ['an event without a status', { status: undefined as never }, 'status must be one of'],
     [
-      'the version of a change under the name that the claim has for it',
+      'changeVersion under the name that the claim returns it',
       { direction: 'outbound', internalId: randomUUID(), version: '8' } as object,
-      'event has a field that does not belong there: "version"; these do: direction, entityType, externalId, internalId, occurredAt, status, error, retryAfterSeconds, linksContact, changeVersion.',
+      'event has an unknown field: "version"; known fields: direction, entityType, externalId, internalId, occurredAt, status, error, retryAfterSeconds, linksContact, changeVersion.',
     ],
   ])('refuses %s before anything is sent', async (_, rest, message) => {
     const events = [seen('1'), seen('2', rest)];
@@ -306,21 +311,38 @@ describe('syncBatchRecord', () => {
   });
 });
 
+test('the map of the statement names its CTEs, in order, under their steps', async () => {
+  const source = await readFile(projectPath('queries/sync_batches.sql'), 'utf8');
+  const mapped = [...source.matchAll(/^-- {3}(\d\. \w+) +(.+)$/gm)].map(([, step, ctes = '']) => [
+    step,
+    ...ctes.split(', '),
+  ]);
+  const found: (string | undefined)[][] = [];
+  for (const [, step, cte] of source.matchAll(
+    /^-- (\d\. \w+) -+$|^(?:with )?(\w+) as (?:materialized )?\($/gm,
+  )) {
+    if (step !== undefined) found.push([step]);
+    else found.at(-1)?.push(cte);
+  }
+  expect(found.flat()).toHaveLength(8 + 23);
+  expect(found).toEqual(mapped);
+});
+
 describe('the fields of a batch', () => {
   const unsynced = { kind: 'token', token: 't' } as const;
 
   test.each<[string, object, string]>([
     [
-      'beside a position',
+      'in a move',
       { position: unsynced, syncedTo: '2026-11-16T09:00:00Z' },
-      'cursor has a field that does not belong there: "syncedTo"; these do: direction, entityType, version, position.',
+      'cursor has an unknown field: "syncedTo"; known fields: direction, entityType, version, position.',
     ],
     [
-      'of a position',
+      'in a position',
       { position: { ...unsynced, synced_to: '2026-11-16T09:00:00Z' } },
-      'cursors.position has a field that does not belong there: "synced_to"; these do: kind, syncedTo, token, page.',
+      'cursors.position has an unknown field: "synced_to"; known fields: kind, syncedTo, token, page.',
     ],
-  ])('are refused where they are unknown: %s', async (_, rest, message) => {
+  ])('are refused if unknown: %s', async (_, rest, message) => {
     const cursors = [
       { ...stream, version: 0, position: unsynced },
       { ...stream, entityType: 'landlord', version: 0, ...rest },
@@ -334,26 +356,26 @@ describe('the fields of a batch', () => {
   });
 
   test.each<[string, object, string]>([
-    ['a position', { position: null }, 'cursors.position has to be an object, not null.'],
-    ['a version', { position: unsynced, version: -1 }, 'cursors.version has to be a whole number from 0'],
+    ['a position', { position: null }, 'cursors.position must be an object, not null.'],
+    ['a version', { position: unsynced, version: -1 }, 'cursors.version must be a whole number from 0'],
     [
       'a kind',
       { position: { kind: 'date' } },
-      'cursors.position.kind has to be one of timestamp, token, page, not "date".',
+      'cursors.position.kind must be one of timestamp, token, page, not "date".',
     ],
     ['a time', { position: { kind: 'timestamp' } }, 'cursors.position.syncedTo is missing.'],
     [
       'a zone',
       { position: { ...unsynced, syncedTo: '2026-11-16T09:00:00' } },
-      'cursors.position.syncedTo has to be a Date, or ISO 8601 with a zone',
+      'cursors.position.syncedTo must be a Date, or ISO 8601 with a zone',
     ],
-    ['a page', { position: { kind: 'page' } }, 'cursors.position.page has to be a whole number from 0'],
+    ['a page', { position: { kind: 'page' } }, 'cursors.position.page must be a whole number from 0'],
     [
       'a token',
       { position: { kind: 'token', token: '' } },
-      'cursors.position.token has to have 1 to 4,096 bytes.',
+      'cursors.position.token must have 1 to 4,096 bytes.',
     ],
-  ])('are named by where they stand: a cursor without %s', async (_, rest, message) => {
+  ])('are named by their path: a cursor without %s', async (_, rest, message) => {
     const cursors = [{ ...stream, version: 0, ...rest }] as CursorMove[];
     await expect(syncBatchRecord(pool, { ...run, batchNumber: 1, cursors })).rejects.toMatchObject({
       code: 'invalid_input',
@@ -362,7 +384,7 @@ describe('the fields of a batch', () => {
     });
   });
 
-  test('may be undefined, those of a cursor that was read, and left over of a position of another kind', async () => {
+  test('may be undefined, from a cursor that was read, or left from a position of another kind', async () => {
     await syncBatchRecord(pool, {
       ...run,
       batchNumber: 1,
@@ -380,7 +402,7 @@ describe('the fields of a batch', () => {
   });
 });
 
-/** The contacts that wait to be pushed. */
+/** The contacts with waiting changes. */
 async function waiting(): Promise<string[]> {
   const { rows } = await pool.query(
     'select contact_id from crm_outbound_changes where connection_id = $1 order by contact_id',
@@ -393,7 +415,7 @@ describe('the failures of a batch', () => {
   const fail = (batchNumber: number, ...events: BatchEvent[]) =>
     syncBatchRecord(pool, { ...run, batchNumber, events });
 
-  test('are opened, counted and closed by the next success, or if there is nothing to change', async () => {
+  test('are opened, counted, and closed by the next success or skip', async () => {
     await fail(
       1,
       seen('1', { status: 'error', error: noAnswer }),
@@ -413,7 +435,7 @@ describe('the failures of a batch', () => {
     expect(await syncFailureList(pool, run)).toEqual([]);
   });
 
-  test('are those of the last outcome of each record', async () => {
+  test('follow the last outcome of each record', async () => {
     const error = { status: 'error', error: noAnswer } as const;
     await fail(
       1,
@@ -432,7 +454,7 @@ describe('the failures of a batch', () => {
     expect(await syncLogListByConnection(pool, run)).toHaveLength(6);
   });
 
-  test('tell a record from another of the same id, of another kind or direction', async () => {
+  test('are separate for records with the same id but another entity type or direction', async () => {
     const [contactId = ''] = contactIds;
     const error = { status: 'error', error: noAnswer } as const;
     await fail(
@@ -453,20 +475,20 @@ describe('the failures of a batch', () => {
     ]);
   });
 
-  test('of a push are closed whatever the CRM calls the record', async () => {
+  test('of a push are closed whatever the entity type', async () => {
     const [contactId = ''] = contactIds;
     await fail(1, pushed(contactId, { status: 'error', error: noAnswer }));
     await fail(2, pushed(contactId, { entityType: 'landlord' }));
     expect(await syncFailureList(pool, run)).toEqual([]);
   });
 
-  test('are not kept of an event without a record, which only the log has', async () => {
+  test('are not opened by an event without a record id, which is only logged', async () => {
     await fail(1, { ...stream, status: 'error', error: noAnswer });
     expect(await syncFailureList(pool, run)).toEqual([]);
     expect(await syncLogListByConnection(pool, run)).toHaveLength(1);
   });
 
-  test('wait as long as the CRM asks, and longer each time', async () => {
+  test('are retried no sooner than the CRM asks, and later each time', async () => {
     const waits: number[] = [];
     for (let batchNumber = 1; batchNumber <= 12; batchNumber += 1) {
       await fail(batchNumber, seen('1', { status: 'error', error: noAnswer }));
@@ -480,7 +502,7 @@ describe('the failures of a batch', () => {
       expect(wait).toBeGreaterThanOrEqual(whole / 2 - 0.001);
       expect(wait).toBeLessThanOrEqual(whole + 0.001);
     }
-    // The first time, and the next.
+    // The first attempt and the next.
     for (const batchNumber of [13, 14]) {
       await fail(batchNumber, seen('2', { status: 'error', error: noAnswer, retryAfterSeconds: 5000 }));
       const [asked] = await syncFailureList(pool, run);
@@ -489,14 +511,14 @@ describe('the failures of a batch', () => {
     }
   });
 
-  test('are given up at once if they cannot be retried, and seen to be', async () => {
+  test('are given up at once if they cannot be retried, and stay listed', async () => {
     await fail(1, seen('1', { status: 'error', error: hopeless }));
     expect(await syncFailureList(pool, run)).toMatchObject([
       { recordId: '1', nextAttemptAt: null, gaveUpAt: expect.any(String) },
     ]);
   });
 
-  test('are given up after ten attempts and a day, and not before both', async () => {
+  test('are given up after ten attempts and a day, and not after only one of the two', async () => {
     const givenUp = async () => (await syncFailureList(pool, run))[0]?.gaveUpAt !== null;
     const error = { status: 'error', error: noAnswer } as const;
     const age = (interval: string) =>
@@ -521,7 +543,7 @@ describe('the links of a batch', () => {
   const link = (externalId: string, contactId = '') =>
     seen(externalId, { internalId: contactId, linksContact: true });
 
-  test('that conflict fail their record alone', async () => {
+  test('that conflict fail only their own record', async () => {
     const [first, second, third] = contactIds;
     await contactExternalIdLink(pool, {
       ...run,
@@ -535,7 +557,7 @@ describe('the links of a batch', () => {
       batchNumber: 1,
       events: [link('taken', second), link('other', first), link('mine', third), link('taken', first)],
     });
-    // The last of an id's events says whose it is.
+    // The last event of an id decides its contact.
     expect(result).toMatchObject({ outcome: 'recorded', conflicts: [1] });
     const [failure, ...others] = await syncFailureList(pool, run);
     expect(others).toEqual([]);
@@ -553,7 +575,7 @@ describe('the links of a batch', () => {
     ]);
   });
 
-  test('cannot give a contact two ids, nor an id to a contact that is gone or another agency’s', async () => {
+  test('are refused for a second id of a contact, and for a contact that is deleted or of another organisation', async () => {
     const [first] = contactIds;
     const stranger = (await createTenant(pool, 1)).contactIds[0];
     const result = await syncBatchRecord(pool, {
@@ -570,7 +592,7 @@ describe('the links of a batch', () => {
     ]);
   });
 
-  test('that others make at the same moment fail their record, to be tried again', async () => {
+  test('that are made concurrently fail their record with a retryable error', async () => {
     const [first, second] = contactIds;
     await withClient(url, async (other) => {
       await other.query('begin');
@@ -597,7 +619,7 @@ describe('the links of a batch', () => {
 });
 
 describe('the pushes of a batch', () => {
-  test('clear the change, but not a newer one', async () => {
+  test('clear their change, but not a newer one', async () => {
     const [first = '', second = '', third = ''] = contactIds;
     await outboundChangeRecord(pool, { ...run, contactIds });
     const claimed = new Map(
@@ -617,14 +639,14 @@ describe('the pushes of a batch', () => {
     expect(await syncFailureList(pool, run)).toMatchObject([{ direction: 'outbound', recordId: third }]);
   });
 
-  test('leave a change that the host is making at this very moment', async () => {
+  test('keep a change that the host is changing', async () => {
     const [first = ''] = contactIds;
     await outboundChangeRecord(pool, { ...run, contactIds: [first] });
     const [change] = await outboundChangeClaim(pool, run);
     await withClient(url, async (host: pg.Client) => {
       await host.query('begin');
       await outboundChangeRecord(host, { ...run, contactIds: [first] });
-      // The host's transaction goes on; the batch does not wait for it.
+      // The host's transaction is still open. The batch does not wait for it.
       await syncBatchRecord(pool, {
         ...run,
         batchNumber: 1,
@@ -665,7 +687,7 @@ describe('the cursors of a batch', () => {
     ],
     ['a page of an unknown pass', { kind: 'page', page: 3 }, { kind: 'page', page: 2 }],
     [
-      'a page, by a pass that says no more',
+      'a page, by a pass without a time',
       { kind: 'page', page: 3, syncedTo: nine },
       { kind: 'page', page: 2 },
     ],
@@ -680,7 +702,7 @@ describe('the cursors of a batch', () => {
       { kind: 'token', token: 'a', syncedTo: eight },
     ],
     ['from a timestamp to a token', at(nine), { kind: 'token', token: 'a', syncedTo: eight }],
-  ])('never move back: %s', async (_, position, before) => {
+  ])('never move backwards: %s', async (_, position, before) => {
     await move(0, position);
     const attempt = move(1, before);
     await expect(attempt).rejects.toMatchObject({ code: 'cursor_moved_backwards' });
@@ -702,19 +724,19 @@ describe('the cursors of a batch', () => {
       { kind: 'page', page: 1, syncedTo: nine },
     ],
     [
-      'a token that says no more',
+      'a token without a time',
       at(nine),
       { kind: 'token', token: 'x' },
       { kind: 'token', token: 'x', syncedTo: nine },
     ],
     ['a timestamp after tokens', { kind: 'token', token: 'x' }, at(nine), at(nine)],
-  ])('move on to %s', async (_, position, next, expected) => {
+  ])('advance to %s', async (_, position, next, expected) => {
     await move(0, position);
     await move(1, next);
     expect(await syncCursorList(pool, run)).toMatchObject([{ version: 2, position: expected }]);
   });
 
-  test('move from the version they were read at, and from none other', async () => {
+  test('move only from the version that was read', async () => {
     await move(0, at(eight));
     await expect(move(0, at(nine))).rejects.toMatchObject({ code: 'cursor_conflict' });
     batchNumber -= 1;
@@ -723,7 +745,7 @@ describe('the cursors of a batch', () => {
     expect(await move(1, at(nine))).toMatchObject({ outcome: 'recorded' });
   });
 
-  test('meet a reset as a conflict, and begin again after it', async () => {
+  test('conflict with a reset, and start again after it', async () => {
     await move(0, at(nine));
     await syncCursorReset(pool, { ...run, ...stream });
     await expect(move(1, at(nine))).rejects.toMatchObject({ code: 'cursor_conflict' });
@@ -733,7 +755,7 @@ describe('the cursors of a batch', () => {
     expect(await syncCursorList(pool, run)).toMatchObject([{ version: 3, position: at(eight) }]);
   });
 
-  test('move the connection’s own, at the end of a complete run, to where all inbound streams have been', async () => {
+  test('advance the connection’s cursor after a successful run to the point that all inbound streams have passed', async () => {
     const lastSyncedAt = async () => (await connectionGet(pool, run))?.lastSyncedAt;
     await move(0, at(nine));
     await move(0, at(eight), 'landlord');
@@ -742,7 +764,7 @@ describe('the cursors of a batch', () => {
     expect(await lastSyncedAt()).toBe(eight);
   });
 
-  test('do not move it while one stream’s point is not known, nor if the run fails, nor backwards', async () => {
+  test('do not move it while a stream’s time is unknown, if the run fails, or backwards', async () => {
     const lastSyncedAt = async () => (await connectionGet(pool, run))?.lastSyncedAt;
     const again = async () => {
       await pool.query('update crm_connections set next_sync_at = now() where id = $1', [run.connectionId]);

@@ -15,12 +15,12 @@ import {
   syncCursorForget,
   syncCursorList,
   syncCursorReset,
-  syncRunClaim,
   syncRunFinish,
 } from '../../src/index.js';
 import { atNine, nine } from '../support/clock.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
+import { claimOne, makeDue } from '../support/sync.js';
 
 const { pool, url } = useDatabase();
 
@@ -35,14 +35,10 @@ beforeEach(async () => {
 
 type Stream = readonly [SyncDirection, string, CursorPosition];
 
-/** Records cursors as a worker does, in a run of their connection. */
+/** Records cursors as a worker does, in a run of the connection. */
 async function record(connection: ConnectionKey, ...streams: Stream[]): Promise<void> {
-  await pool.query('update crm_connections set next_sync_at = $2 where id = $1', [
-    connection.connectionId,
-    '2026-01-01T00:00:00Z',
-  ]);
-  const [run] = await syncRunClaim(pool, { worker: 'test', limit: 1 });
-  if (run === undefined) expect.unreachable('nothing was due');
+  await makeDue(pool, connection);
+  const run = await claimOne(pool);
   expect(run.connectionId).toBe(connection.connectionId);
   await syncBatchRecord(pool, {
     ...run,
@@ -62,7 +58,7 @@ const contacts = { direction: 'inbound', entityType: 'contact' } as const;
 const lastSyncedAt = async () => (await connectionGet(pool, key))?.lastSyncedAt;
 
 describe('syncCursorList', () => {
-  test('tells where each stream stands, microseconds and all, and nothing of other connections', async () => {
+  test('returns each stream’s cursor to the microsecond, and none of other connections', async () => {
     const time = '2026-11-16T09:00:00.123456Z';
     await record(
       key,
@@ -90,13 +86,13 @@ describe('syncCursorList', () => {
     ]);
   });
 
-  test('has nothing of a stream that was never recorded', async () => {
+  test('omits a stream that was never recorded', async () => {
     expect(await syncCursorList(pool, key)).toEqual([]);
   });
 });
 
 describe('syncCursorReset', () => {
-  test('lets one stream begin again, and forgets the connection’s own cursor with it', async () => {
+  test('resets one stream, and clears the connection’s own cursor', async () => {
     await record(key, ['inbound', 'contact', at(nine)], ['inbound', 'landlord', at(nine)]);
     expect(await lastSyncedAt()).toBe(nine);
     await atNine(url, async (client, clock) => {
@@ -110,14 +106,10 @@ describe('syncCursorReset', () => {
     expect(await lastSyncedAt()).toBeNull();
   });
 
-  test('is not undone by a run that comes to its end meanwhile', async () => {
+  test('is not undone by a run that finishes concurrently', async () => {
     await record(key, ['inbound', 'contact', at(nine)]);
-    await pool.query('update crm_connections set next_sync_at = $2 where id = $1', [
-      key.connectionId,
-      '2026-01-01T00:00:00Z',
-    ]);
-    const [run] = await syncRunClaim(pool, { worker: 'test', limit: 1 });
-    if (run === undefined) expect.unreachable('nothing was due');
+    await makeDue(pool, key);
+    const run = await claimOne(pool);
     await withClient(url, async (person) => {
       await person.query('begin');
       await syncCursorReset(person, { ...key, ...contacts });
@@ -129,14 +121,14 @@ describe('syncCursorReset', () => {
     expect(await lastSyncedAt()).toBeNull();
   });
 
-  test('of an outbound stream leaves the connection’s own cursor, and its inbound namesake', async () => {
+  test('of an outbound stream keeps the connection’s cursor and the inbound stream of the same name', async () => {
     await record(key, ['inbound', 'contact', at(nine)], ['outbound', 'contact', at(nine)]);
     expect(await syncCursorReset(pool, { ...key, ...contacts, direction: 'outbound' })).toBe(true);
     expect(await syncCursorList(pool, key)).toMatchObject([{ version: 1 }, { position: null, version: 2 }]);
     expect(await lastSyncedAt()).toBe(nine);
   });
 
-  test('says where there is no such stream, and then changes nothing', async () => {
+  test('returns false and changes nothing if there is no such stream', async () => {
     await record(key, ['inbound', 'contact', at(nine)]);
     const { organisationId } = await createTenant(pool);
     for (const wrong of [{ entityType: 'landlord' }, { direction: 'outbound' as const }, { organisationId }])
@@ -146,7 +138,7 @@ describe('syncCursorReset', () => {
     expect(await lastSyncedAt()).toBe(nine);
   });
 
-  test('does nothing to a disconnected connection', async () => {
+  test('changes nothing on a disconnected connection', async () => {
     await record(key, ['inbound', 'contact', at(nine)]);
     await connectionDisconnect(pool, key);
     expect(await syncCursorReset(pool, { ...key, ...contacts })).toBe(false);
@@ -155,8 +147,8 @@ describe('syncCursorReset', () => {
 
   test.each([
     ['a direction', { direction: 'sideways' as never }],
-    ['a kind of record', { entityType: 'Contact' }],
-  ])('refuses %s that cannot be', async (_, wrong) => {
+    ['an entity type', { entityType: 'Contact' }],
+  ])('refuses %s that is invalid', async (_, wrong) => {
     for (const change of [syncCursorReset, syncCursorForget])
       await expect(change(pool, { ...key, ...contacts, ...wrong })).rejects.toMatchObject({
         code: 'invalid_input',
@@ -165,7 +157,7 @@ describe('syncCursorReset', () => {
 });
 
 describe('syncCursorForget', () => {
-  test('removes one stream, which then holds up the connection’s own cursor no longer', async () => {
+  test('removes one stream, which then no longer holds back the connection’s cursor', async () => {
     await record(
       key,
       ['inbound', 'contact', at(nine)],
@@ -182,7 +174,7 @@ describe('syncCursorForget', () => {
     expect(await lastSyncedAt()).toBe(nine);
   });
 
-  test('also works once the connection is over, and says where there is no such stream', async () => {
+  test('works on a disconnected connection, and returns false if there is no such stream', async () => {
     await record(key, ['inbound', 'contact', at(nine)]);
     await connectionDisconnect(pool, key);
     const { organisationId } = await createTenant(pool);
@@ -192,7 +184,7 @@ describe('syncCursorForget', () => {
     expect(await syncCursorForget(pool, { ...key, ...contacts })).toBe(false);
   });
 
-  test('the stream begins at version 1 again', async () => {
+  test('lets the stream start again at version 1', async () => {
     await record(key, ['inbound', 'contact', at(nine)]);
     await syncCursorForget(pool, { ...key, ...contacts });
     await record(key, ['inbound', 'contact', at('2020-01-01T00:00:00.000000Z')]);
@@ -201,7 +193,7 @@ describe('syncCursorForget', () => {
 });
 
 describe('connectionResetLastSyncedAt', () => {
-  test('lets all inbound streams begin again, and no others', async () => {
+  test('resets all inbound streams, and no others', async () => {
     await record(
       key,
       ['inbound', 'contact', at(nine)],
@@ -226,7 +218,7 @@ describe('connectionResetLastSyncedAt', () => {
 describe('askFrom', () => {
   const reached = '2026-11-16T09:00:00.123456Z';
 
-  test('goes five minutes back, and keeps the microseconds', () => {
+  test('goes back five minutes, and keeps the microseconds', () => {
     expect(askFrom(reached)).toBe('2026-11-16T08:55:00.123456Z');
   });
 
@@ -234,7 +226,7 @@ describe('askFrom', () => {
     [0, '2026-11-16T09:00:00.123456Z'],
     [1, '2026-11-16T08:59:59.123456Z'],
     [604_800, '2026-11-09T09:00:00.123456Z'],
-  ])('goes %i seconds back', (overlapSeconds, expected) => {
+  ])('goes back %i seconds', (overlapSeconds, expected) => {
     expect(askFrom(reached, { overlapSeconds })).toBe(expected);
   });
 
@@ -247,26 +239,26 @@ describe('askFrom', () => {
     expect(askFrom('2026-11-16T09:00:00.999999Z', { overlapSeconds: 0, fractionalDigits })).toBe(expected);
   });
 
-  test('goes over midnight, the year and 29 February', () => {
+  test('crosses midnight, the year and 29 February', () => {
     expect(askFrom('2027-01-01T00:04:59.999999Z')).toBe('2026-12-31T23:59:59.999999Z');
     expect(askFrom('2028-03-01T00:00:00.000001Z')).toBe('2028-02-29T23:55:00.000001Z');
   });
 
-  test('asks for everything where nothing was reached', () => {
+  test('asks for everything if there is no cursor', () => {
     expect(askFrom(null)).toBeNull();
     expect(askFrom(undefined, { overlapSeconds: 0 })).toBeNull();
   });
 
   test.each<[string, unknown, object]>([
-    ['no time', 'yesterday', {}],
+    ['text that is not a time', 'yesterday', {}],
     ['a time without a zone', '2026-11-16T09:00:00', {}],
-    ['a day that never was', '2026-02-30T09:00:00Z', {}],
+    ['a date that does not exist', '2026-02-30T09:00:00Z', {}],
     ['a negative overlap', reached, { overlapSeconds: -1 }],
     ['half a second', reached, { overlapSeconds: 0.5 }],
     ['more than a week', reached, { overlapSeconds: 604_801 }],
-    ['more digits than there are', reached, { fractionalDigits: 7 }],
-    ['fewer than no digits', reached, { fractionalDigits: -1 }],
-    ['an overlap that is wrong, also where nothing was reached', null, { overlapSeconds: Number.NaN }],
+    ['seven digits', reached, { fractionalDigits: 7 }],
+    ['a negative number of digits', reached, { fractionalDigits: -1 }],
+    ['an invalid overlap, even if there is no cursor', null, { overlapSeconds: Number.NaN }],
   ])('refuses %s', (_, syncedTo, options) => {
     expect(() => askFrom(syncedTo as string, options)).toThrow(
       expect.objectContaining({ code: 'invalid_input' }),
@@ -279,7 +271,7 @@ describe('askFrom', () => {
     return BigInt(Date.parse(`${seconds}Z`)) * 1000n + BigInt(fraction.padEnd(6, '0'));
   };
 
-  test('is never after the point reached less the overlap, and less than one unit before it', () => {
+  test('is at most one unit before the cursor less the overlap, and never after it', () => {
     fc.assert(
       fc.property(
         fc.date({

@@ -5,7 +5,6 @@ import {
   type ClaimedRun,
   type ConnectionKey,
   connectionDisconnect,
-  type Queryable,
   type SyncErrorKind,
   syncBatchRecord,
   syncFailureClaim,
@@ -15,36 +14,26 @@ import {
   syncRunClaim,
   syncRunFinish,
 } from '../../src/index.js';
-import { atNine as atNineOn, nine } from '../support/clock.js';
+import { nine } from '../support/clock.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { waitsForALock } from '../support/locks.js';
+import { claimOne, syncSetup } from '../support/sync.js';
 
-const { pool, url } = useDatabase();
-
-const atNine = (work: Parameters<typeof atNineOn>[1]) => atNineOn(url, work);
+const database = useDatabase();
+const { pool, url } = database;
+const { atNine, connectDue } = syncSetup(database);
 
 let key: ConnectionKey;
 beforeEach(async () => {
   await pool.query('truncate crm_sync_failures, crm_sync_runs');
   await pool.query('update crm_connections set next_sync_at = $1', ['9000-01-01T00:00:00Z']);
-  key = await connectDue();
+  key = await connectDue('reapit', { dueAt: dueAt(0) });
 });
 
-/** A connection that is due, a minute before nine or so many seconds later. */
-async function connectDue(secondsLater = 0): Promise<ConnectionKey> {
-  const connection = await connect(pool, (await createTenant(pool)).organisationId);
-  await pool.query(
-    "update crm_connections set next_sync_at = $2::timestamptz + $3 * interval '1 second' where id = $1",
-    [connection.connectionId, '2026-11-16T08:59:00Z', secondsLater],
-  );
-  return connection;
-}
-
-async function claimOne(client: Queryable, leaseSeconds = 300): Promise<ClaimedRun> {
-  const [run] = await syncRunClaim(client, { worker: 'test', limit: 1, leaseSeconds });
-  return run ?? expect.unreachable('nothing was due');
-}
+/** A minute before nine, plus `secondsLater`. */
+const dueAt = (secondsLater: number) =>
+  new Date(Date.parse('2026-11-16T08:59:00Z') + secondsLater * 1000).toISOString();
 
 interface Failure {
   recordId: string;
@@ -52,11 +41,11 @@ interface Failure {
   attempts?: number;
   /** Seconds after nine. */
   failedAt?: number;
-  /** Seconds after nine, or null if it was given up. */
+  /** Seconds after nine, or null if sync gave up on the record. */
   dueAt?: number | null;
 }
 
-/** Puts failures there as batches leave them behind. */
+/** Inserts failures as batches would. */
 async function fail(failures: Failure[], connection = key): Promise<void> {
   await pool.query(
     `insert into crm_sync_failures (organisation_id, connection_id, direction, entity_type, record_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at, gave_up_at)
@@ -87,7 +76,7 @@ const many = (count: number, rest: Partial<Failure> = {}): Failure[] =>
 const ids = (failures: readonly { recordId: string }[]) =>
   failures.map(({ recordId }) => recordId).toSorted();
 
-/** The record ids of what is kept, by what holds of them. */
+/** The record ids of failures that match a condition. */
 async function kept(condition: string): Promise<string[]> {
   const { rows } = await pool.query(
     `select record_id as "recordId" from crm_sync_failures where connection_id = $1 and ${condition}`,
@@ -97,13 +86,13 @@ async function kept(condition: string): Promise<string[]> {
 }
 
 describe('syncFailureClaim', () => {
-  test('gives what is due with all that a worker needs, and nothing else', async () => {
+  test('claims due records with every field, and nothing else', async () => {
     await fail([
       { recordId: 'due', attempts: 3, dueAt: 0 },
       { recordId: 'later', dueAt: 0.000001 },
       { recordId: 'given-up', dueAt: null },
     ]);
-    await fail([{ recordId: 'of another' }], await connectDue(1));
+    await fail([{ recordId: 'of another' }], await connectDue('reapit', { dueAt: dueAt(1) }));
     await atNine(async (client) => {
       expect(await syncFailureClaim(client, await claimOne(client))).toEqual([
         {
@@ -118,7 +107,7 @@ describe('syncFailureClaim', () => {
     });
   });
 
-  test('gives those due longest first, and puts them off, so that the next claim gets others', async () => {
+  test('claims the longest due first and postpones them, so the next claim gets others', async () => {
     await fail([3, 1, 5, 2, 4].map((number) => ({ recordId: `${number}`, dueAt: -60 - number })));
     await atNine(async (client, clock) => {
       const run = await claimOne(client);
@@ -127,7 +116,7 @@ describe('syncFailureClaim', () => {
       expect(await claim()).toEqual(['2', '3']);
       expect(await claim()).toEqual(['1']);
       expect(await claim()).toEqual([]);
-      // After one failed attempt and this one: 60 to 120 seconds.
+      // 60 to 120 seconds after one failed attempt and this one.
       await clock.pass(59);
       expect(await claim()).toEqual([]);
       await clock.pass(61);
@@ -135,7 +124,7 @@ describe('syncFailureClaim', () => {
     });
   });
 
-  test('puts a record off longer the more often it has failed', async () => {
+  test('postpones a record longer the more often it has failed', async () => {
     await fail([{ recordId: 'often', attempts: 6 }]);
     await atNine(async (client) => {
       await syncFailureClaim(client, await claimOne(client));
@@ -149,10 +138,10 @@ describe('syncFailureClaim', () => {
     });
   });
 
-  test('two claims at once never give the same record', async () => {
+  test('two concurrent claims never return the same record', async () => {
     await fail(many(60));
     const stopped = new pg.Pool({ connectionString: url, options: `-c crm_schema.now=${nine}` });
-    // Dropping the database may end a connection that is just closing.
+    // Dropping the database may terminate a closing connection.
     stopped.on('error', () => {});
     onTestFinished(() => stopped.end());
     const run = await claimOne(stopped);
@@ -166,10 +155,10 @@ describe('syncFailureClaim', () => {
   test.each<[string, (client: pg.Client, run: ClaimedRun) => Promise<unknown>]>([
     ['ended', (client, run) => syncRunFinish(client, { ...run, outcome: 'cancelled' })],
     [
-      'has expired to the microsecond',
+      'expired a microsecond ago',
       (client, run) => client.query("select set_config('crm_schema.now', $1, false)", [run.expiresAt]),
     ],
-  ])('is refused to a run that %s, and puts nothing off', async (_, lose) => {
+  ])('refuses a run that %s, and postpones nothing', async (_, lose) => {
     await fail([{ recordId: 'due' }]);
     await atNine(async (client) => {
       const run = await claimOne(client);
@@ -179,7 +168,7 @@ describe('syncFailureClaim', () => {
     });
   });
 
-  test('is refused to another organisation, another connection and a run that never was', async () => {
+  test('refuses another organisation, another connection and a run that does not exist', async () => {
     await fail([{ recordId: 'due' }]);
     const { organisationId } = await createTenant(pool);
     await atNine(async (client) => {
@@ -192,10 +181,11 @@ describe('syncFailureClaim', () => {
     });
   });
 
-  test('an agency with thousands of failing records does not keep others from their turn', async () => {
+  test('an agency with thousands of failing records does not block others', async () => {
     await fail(many(5000));
     const others: ConnectionKey[] = [];
-    for (let number = 1; number <= 20; number += 1) others.push(await connectDue(number));
+    for (let number = 1; number <= 20; number += 1)
+      others.push(await connectDue('reapit', { dueAt: dueAt(number) }));
     await fail([{ recordId: 'theirs' }], others[19]);
     await atNine(async (client, clock) => {
       const served: string[] = [];
@@ -222,12 +212,12 @@ describe('syncFailureClaim', () => {
 });
 
 describe('syncFailureList', () => {
-  test('lists the newest failure first, with all there is to know', async () => {
+  test('lists the newest failure first, with every field', async () => {
     await fail([
       { recordId: 'old', failedAt: -7200, dueAt: null },
       { recordId: 'new', kind: 'timeout', failedAt: -60, attempts: 2, dueAt: 30 },
     ]);
-    await fail([{ recordId: 'of another' }], await connectDue());
+    await fail([{ recordId: 'of another' }], await connectDue('reapit', { dueAt: dueAt(0) }));
     expect(await syncFailureList(pool, key)).toEqual([
       {
         id: expect.stringMatching(/^\d+$/),
@@ -247,7 +237,7 @@ describe('syncFailureList', () => {
     expect(await syncFailureList(pool, { ...key, organisationId })).toEqual([]);
   });
 
-  test('pages over all kinds without a gap or a repetition, also where many failed at once', async () => {
+  test('pages over all kinds without gaps or repetitions, even if many failed at the same time', async () => {
     const kinds = ['validation', 'timeout', 'not_found'] as const;
     await fail(
       many(30).map(({ recordId }, number) => ({
@@ -269,7 +259,7 @@ describe('syncFailureList', () => {
     expect(seen).toEqual(expected.map(({ record_id }) => record_id));
   });
 
-  test('lists the kinds that are asked for', async () => {
+  test('lists only the given kinds', async () => {
     await fail([{ recordId: 'v' }, { recordId: 't', kind: 'timeout' }, { recordId: 'a', kind: 'auth' }]);
     expect(ids(await syncFailureList(pool, { ...key, kinds: ['timeout', 'auth', 'auth'] }))).toEqual([
       'a',
@@ -279,10 +269,10 @@ describe('syncFailureList', () => {
   });
 
   test.each([
-    ['a kind that is none', { kinds: ['boredom' as never] }],
-    ['kinds that are no list', { kinds: 'timeout' as never }],
-    ['a page of 1,001', { limit: 1001 }],
-    ['a place that is none', { before: { lastFailedAt: nine, id: 'x' } }],
+    ['an unknown kind', { kinds: ['boredom' as never] }],
+    ['kinds that are not an array', { kinds: 'timeout' as never }],
+    ['a limit of 1,001', { limit: 1001 }],
+    ['an invalid id to page from', { before: { lastFailedAt: nine, id: 'x' } }],
   ])('refuses %s', async (_, wrong) => {
     await expect(syncFailureList(pool, { ...key, ...wrong })).rejects.toMatchObject({
       code: 'invalid_input',
@@ -291,14 +281,14 @@ describe('syncFailureList', () => {
 });
 
 describe('syncFailureCountByKind', () => {
-  test('counts by kind, most first, and those that were given up', async () => {
+  test('counts by kind, most frequent first, and counts given-up records', async () => {
     await fail([
       { recordId: '1', kind: 'timeout' },
       { recordId: '2', kind: 'auth' },
       { recordId: '3', kind: 'auth', dueAt: null },
       { recordId: '4', kind: 'conflict', dueAt: null },
     ]);
-    await fail([{ recordId: '1', kind: 'network' }], await connectDue());
+    await fail([{ recordId: '1', kind: 'network' }], await connectDue('reapit', { dueAt: dueAt(0) }));
     expect(await syncFailureCountByKind(pool, key)).toEqual([
       { kind: 'auth', count: 2, givenUpCount: 1 },
       { kind: 'conflict', count: 1, givenUpCount: 1 },
@@ -318,7 +308,7 @@ describe('syncFailureCountByKind', () => {
 describe('syncFailureReplay', () => {
   const window = { failedFrom: '2026-11-16T08:00:00Z', failedBefore: '2026-11-16T09:00:00Z' };
 
-  test('takes those that failed from the one edge of the window on, and before the other', async () => {
+  test('includes the start of the window and excludes its end', async () => {
     await fail(
       [
         { recordId: 'before', failedAt: -3600.000001 },
@@ -333,13 +323,13 @@ describe('syncFailureReplay', () => {
     expect(await kept('attempts = 0')).toEqual(['first', 'last']);
   });
 
-  test('takes the kinds that are asked for, and leaves what is due already and other connections’', async () => {
+  test('replays only the given kinds, and skips records that are due already or of other connections', async () => {
     await fail([
       { recordId: 'v', dueAt: 3600 },
       { recordId: 't', kind: 'timeout', dueAt: 3600 },
       { recordId: 'due', kind: 'timeout', attempts: 4, dueAt: 0 },
     ]);
-    const other = await connectDue(1);
+    const other = await connectDue('reapit', { dueAt: dueAt(1) });
     await fail([{ recordId: 't', kind: 'timeout', dueAt: 3600 }], other);
     await atNine(async (client) => {
       expect(await syncFailureReplay(client, { ...key, ...window, kinds: ['timeout'] })).toEqual({
@@ -356,11 +346,11 @@ describe('syncFailureReplay', () => {
     const reversed = { failedFrom: window.failedBefore, failedBefore: window.failedFrom };
     await expect(syncFailureReplay(pool, { ...key, ...reversed })).rejects.toMatchObject({
       code: 'invalid_input',
-      message: 'failedBefore has to be later than failedFrom.',
+      message: 'failedBefore must be later than failedFrom.',
     });
   });
 
-  test('takes the oldest first, as many as it may, and the rest when it is called again', async () => {
+  test('replays the oldest first, up to the limit, and the rest when called again', async () => {
     await fail([3, 1, 2].map((number) => ({ recordId: `${number}`, failedAt: -60 + number, dueAt: 3600 })));
     await atNine(async (client) => {
       expect(await syncFailureReplay(client, { ...key, ...window, limit: 2 })).toEqual({ replayed: 2 });
@@ -370,7 +360,7 @@ describe('syncFailureReplay', () => {
     });
   });
 
-  test('what was given up comes back, and has ten attempts again', async () => {
+  test('gives a given-up record ten attempts again', async () => {
     await fail([{ recordId: 'given-up', attempts: 10, dueAt: null }]);
     await atNine(async (client, clock) => {
       expect(await syncFailureReplay(client, { ...key, ...window })).toEqual({ replayed: 1 });
@@ -400,7 +390,7 @@ describe('syncFailureReplay', () => {
     });
   });
 
-  test('makes the connection due at once, even while its CRM is to be left alone', async () => {
+  test('makes the connection due at once, even if the CRM asked to be left alone', async () => {
     await fail([{ recordId: 'late', dueAt: 3600 }]);
     const tomorrow = '2026-11-17T09:00:00Z';
     await pool.query('update crm_connections set next_sync_at = $2, not_before_at = $2 where id = $1', [
@@ -420,7 +410,7 @@ describe('syncFailureReplay', () => {
     });
   });
 
-  test('does not ask for a sync where there is nothing to try again', async () => {
+  test('does not request a sync if there is nothing to retry', async () => {
     await fail([{ recordId: 'elsewhen', failedAt: 60, dueAt: 3600 }]);
     await pool.query('update crm_connections set next_sync_at = $2 where id = $1', [
       key.connectionId,
@@ -432,7 +422,7 @@ describe('syncFailureReplay', () => {
     });
   });
 
-  test('during a run it is remembered, and is another sync after it', async () => {
+  test('requests another sync after a run that is open', async () => {
     await fail([{ recordId: 'late', dueAt: 3600 }]);
     await atNine(async (client, clock) => {
       const run = await claimOne(client);
@@ -444,7 +434,7 @@ describe('syncFailureReplay', () => {
     });
   });
 
-  test('while a run comes to its end it is another sync all the same', async () => {
+  test('requests another sync even if the run finishes concurrently', async () => {
     await fail([{ recordId: 'late', dueAt: 3600 }]);
     await atNine(async (client, clock) => {
       const run = await claimOne(client);
@@ -461,7 +451,7 @@ describe('syncFailureReplay', () => {
     });
   });
 
-  test('is refused where the connection is disconnected or another organisation’s', async () => {
+  test('refuses a connection that is disconnected or of another organisation', async () => {
     await fail([{ recordId: 'given-up', dueAt: null }]);
     const { organisationId } = await createTenant(pool);
     const notLive = { code: 'connection_not_live' };
@@ -474,10 +464,10 @@ describe('syncFailureReplay', () => {
   });
 
   test.each([
-    ['a window without an edge', { failedFrom: undefined as never }],
+    ['a window without a start', { failedFrom: undefined as never }],
     ['a time without a zone', { failedBefore: '2026-11-16T09:00:00' }],
     ['more than 1,000', { limit: 1001 }],
-    ['a kind that is none', { kinds: ['boredom' as never] }],
+    ['an unknown kind', { kinds: ['boredom' as never] }],
   ])('refuses %s', async (_, wrong) => {
     await expect(syncFailureReplay(pool, { ...key, ...window, ...wrong })).rejects.toMatchObject({
       code: 'invalid_input',
@@ -486,7 +476,7 @@ describe('syncFailureReplay', () => {
 });
 
 describe('connectionDisconnect', () => {
-  test('forgets what failed there, for the worker that holds its run as well, and nothing else', async () => {
+  test('deletes the connection’s failures, also for the worker that holds its run, and nothing else', async () => {
     await fail([{ recordId: 'due' }, { recordId: 'given-up', dueAt: null }]);
     const other = await connect(pool, key.organisationId, 'alto');
     await fail([{ recordId: 'due' }], other);

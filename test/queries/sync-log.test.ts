@@ -33,7 +33,7 @@ async function recorded(key: ConnectionKey): Promise<number> {
   return rows[0].count;
 }
 
-/** All entries of a timeline, fetched page by page. */
+/** All entries of a timeline, page by page. */
 async function allPages<Entry extends { occurredAt: string; id: string }>(
   fetchPage: (before: Entry | undefined) => Promise<Entry[]>,
 ): Promise<Entry[]> {
@@ -46,7 +46,7 @@ async function allPages<Entry extends { occurredAt: string; id: string }>(
 }
 
 describe('syncLogRecord', () => {
-  test('records every field, and null where there is nothing to say', async () => {
+  test('records every field, and null for omitted ones', async () => {
     const key = await newConnection();
     const internalId = randomUUID();
     const error: SyncError = {
@@ -102,7 +102,7 @@ describe('syncLogRecord', () => {
     expect(await syncLogRecord(pool, { ...key, events: [] })).toEqual({ recorded: 0 });
   });
 
-  test('takes readonly events, and the same time as a Date', async () => {
+  test('accepts readonly events, and times as Date', async () => {
     const key = await newConnection();
     const events: readonly SyncEvent[] = Object.freeze([
       { ...success, occurredAt: new Date('2026-11-16T09:00:00.123Z') },
@@ -113,7 +113,7 @@ describe('syncLogRecord', () => {
     ]);
   });
 
-  test('numbers events of the same moment in the order given', async () => {
+  test('numbers events of the same time in the given order', async () => {
     const key = await newConnection();
     const externalIds = Array.from({ length: 500 }, (_, index) => String(index));
     await syncLogRecord(pool, {
@@ -124,7 +124,7 @@ describe('syncLogRecord', () => {
     expect(entries.map(({ externalId }) => externalId)).toEqual(externalIds.toReversed());
   });
 
-  test("gives back ids with quotes, emoji, backslashes and the provider's own marks", async () => {
+  test('returns ids with quotes, emoji, backslashes and other punctuation unchanged', async () => {
     const key = await newConnection();
     const externalIds = [`O'Hara "x"`, '👩‍👩‍👧', 'a\\b', '{1,2}', 'NULL', ' leading', '\u00a0'];
     await syncLogRecord(pool, {
@@ -135,7 +135,7 @@ describe('syncLogRecord', () => {
     expect(entries.map(({ externalId }) => externalId)).toEqual(externalIds.toReversed());
   });
 
-  test('counts the characters of a message as people do, and the bytes of an id', async () => {
+  test('limits a message by code points, and an id by bytes', async () => {
     const key = await newConnection();
     const events: SyncEvent[] = [
       { ...failure, error: { ...timeout, message: '😀'.repeat(500), code: '😀'.repeat(100) } } as SyncEvent,
@@ -148,65 +148,69 @@ describe('syncLogRecord', () => {
     [
       'an unknown direction',
       { direction: 'sideways' },
-      'direction has to be one of inbound, outbound, not "sideways".',
+      'direction must be one of inbound, outbound, not "sideways".',
     ],
     [
       'an unknown status',
       { status: 'failed' },
-      'status has to be one of success, skipped, error, not "failed".',
+      'status must be one of success, skipped, error, not "failed".',
     ],
     [
       'an entity type in capitals',
       { entityType: 'Contact' },
-      'entityType has to be lower snake case of 1 to 63 characters.',
+      'entityType must be lower snake case of 1 to 63 characters.',
     ],
     ['an empty external id', { externalId: '' }, 'externalId is blank.'],
     ['a blank external id', { externalId: '  ' }, 'externalId is blank.'],
-    ['an over-long external id', { externalId: '£'.repeat(257) }, 'externalId is longer than 512 bytes.'],
-    ['an external id with NUL', { externalId: 'a\0b' }, 'externalId contains a NUL character.'],
-    ['an external id of tabs and line breaks', { externalId: '\t\n' }, 'externalId is blank.'],
-    ['half an emoji', { externalId: 'a\ud83d' }, 'externalId contains half of a surrogate pair.'],
-    ['a number for an external id', { externalId: 7 }, 'externalId has to be text, not 7.'],
-    ['an internal id that is no UUID', { internalId: '7' }, 'internalId has to be a UUID, not "7".'],
     [
-      'a success with an error',
-      { error: timeout },
-      'error belongs to a failure alone, and status is success.',
+      'an external id that is too long',
+      { externalId: '£'.repeat(257) },
+      'externalId is longer than 512 bytes.',
     ],
-    ['an error without one', { status: 'error' }, 'error is missing: a failure says why.'],
+    ['an external id with NUL', { externalId: 'a\0b' }, 'externalId must not contain NUL.'],
+    ['an external id of tabs and line breaks', { externalId: '\t\n' }, 'externalId is blank.'],
+    ['half an emoji', { externalId: 'a\ud83d' }, 'externalId must not contain half of a surrogate pair.'],
+    ['a number for an external id', { externalId: 7 }, 'externalId must be text, not 7.'],
+    ['an invalid internal id', { internalId: '7' }, 'internalId must be a UUID, not "7".'],
+    ['a success with an error', { error: timeout }, 'error is only allowed with status error, not success.'],
+    [
+      'an error event without an error',
+      { status: 'error' },
+      'error is missing: an event with status error must have one.',
+    ],
     [
       'an error of an unknown kind',
       { status: 'error', error: { ...timeout, kind: 'oops' } },
-      `error.kind has to be one of ${syncErrorKinds.join(', ')}, not "oops".`,
+      `error.kind must be one of ${syncErrorKinds.join(', ')}, not "oops".`,
     ],
     [
       'an error with a payload',
       { status: 'error', error: { ...timeout, payload: {} } },
-      'error has a member that does not belong there: "payload".',
+      'error has an unknown field: "payload".',
     ],
     [
       'a misspelt field',
       { internalID: randomUUID() },
-      'event has a field that does not belong there: "internalID"; these do: direction, entityType, externalId, internalId, occurredAt, status, error.',
+      'event has an unknown field: "internalID"; known fields: direction, entityType, externalId, internalId, occurredAt, status, error.',
     ],
     [
-      'what a batch alone takes',
+      'a field that only a batch accepts',
       { linksContact: true },
-      'event has a field that does not belong there: "linksContact"; these do: direction, entityType, externalId, internalId, occurredAt, status, error.',
+      'event has an unknown field: "linksContact"; known fields: direction, entityType, externalId, internalId, occurredAt, status, error.',
     ],
     [
-      'an error with a long message',
+      'an error whose message is too long',
       { status: 'error', error: { ...timeout, message: 'x'.repeat(501) } },
       'error.message is longer than 500 characters.',
     ],
     [
       'a time without a zone',
       { occurredAt: '2026-11-16T09:00:00' },
-      'occurredAt has to be a Date, or ISO 8601 with a zone, in the years 1900 to 9998, not "2026-11-16T09:00:00".',
+      'occurredAt must be a Date, or ISO 8601 with a zone, in the years 1900 to 9998, not "2026-11-16T09:00:00".',
     ],
   ];
   test.each(bad)(
-    'refuses %s in a batch of 1,000, says which, and records nothing',
+    'refuses %s in a batch of 1,000, names the element, and records nothing',
     async (_, change, message) => {
       const key = await newConnection();
       const events = Array.from({ length: 1000 }, (_, index) =>
@@ -305,12 +309,12 @@ describe.each([
   ['syncLogListByConnection', syncLogListByConnection],
   ['syncLogListFailures', syncLogListFailures],
 ])('%s', (_, list) => {
-  test('pages through events of the same moment without losing or repeating one', async () => {
+  test('pages through events of the same time without gaps or repetitions', async () => {
     const key = await newConnection();
     const events = Array.from({ length: 47 }, (_, index) => ({
       ...failure,
       externalId: String(index),
-      // Ten events for each microsecond, so that pages of seven end in the middle of one.
+      // Ten events per microsecond, so that pages of seven end in the middle of one.
       occurredAt: `2026-11-16T09:00:00.12345${Math.floor(index / 10)}Z`,
     }));
     await syncLogRecord(pool, { ...key, events: events as SyncEvent[] });
@@ -320,7 +324,7 @@ describe.each([
     );
   });
 
-  test('shows nothing of another connection or organisation', async () => {
+  test('lists nothing of another connection or organisation', async () => {
     const key = await newConnection();
     const other = await connect(pool, key.organisationId, 'alto');
     await syncLogRecord(pool, { ...other, events: [failure] });
@@ -330,7 +334,7 @@ describe.each([
     expect(await list(pool, other)).toHaveLength(1);
   });
 
-  test('shows 50 entries unless told otherwise', async () => {
+  test('lists 50 entries by default', async () => {
     const key = await newConnection();
     await syncLogRecord(pool, { ...key, events: Array.from({ length: 60 }, () => failure) });
     expect(await list(pool, key)).toHaveLength(50);
@@ -341,7 +345,7 @@ describe.each([
     await expect(list(pool, { ...key, limit })).rejects.toMatchObject({ code: 'invalid_input' });
   });
 
-  test('refuses a page before something that is no entry', async () => {
+  test('refuses an invalid entry to page from', async () => {
     const key = await newConnection();
     for (const before of [
       { occurredAt: '2026-11-16T09:00:00Z', id: 'x' },
@@ -353,7 +357,7 @@ describe.each([
 });
 
 describe('syncLogListFailures', () => {
-  test('shows failures alone', async () => {
+  test('lists only failures', async () => {
     const key = await newConnection();
     await syncLogRecord(pool, { ...key, events: [success, failure, { ...success, status: 'skipped' }] });
     expect(await syncLogListFailures(pool, key)).toMatchObject([{ status: 'error', error: timeout }]);
@@ -361,7 +365,7 @@ describe('syncLogListFailures', () => {
 });
 
 describe('syncLogListByContact', () => {
-  test('shows what happened to a contact in every CRM, page by page', async () => {
+  test('lists a contact’s events in every CRM, page by page', async () => {
     const key = await newConnection();
     const alto = await connect(pool, key.organisationId, 'alto');
     const internalId = randomUUID();

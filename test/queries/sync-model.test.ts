@@ -24,8 +24,8 @@ import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 
 /**
- * Claim, batch, finish, fail, crash and expire, in any order, held against a model that is simple enough
- * to be believed: plain values, one step after the other. A crash is a worker that does nothing more.
+ * Runs claim, batch, finish, fail, crash and expire in any order, and compares the database with a model that
+ * is simple enough to trust: plain values, one step at a time. After a crash, a worker does nothing more.
  */
 
 const { pool, url } = useDatabase();
@@ -48,12 +48,12 @@ type Step =
   | {
       do: 'batch';
       worker: number;
-      /** Against the next one: 0, or a repetition, or one too many. */
+      /** Relative to the next batch number: 0, a repetition, or one too many. */
       shift: number;
       outcomes: { record: number; error: 'none' | 'retryable' | 'hopeless' }[];
-      /** Seconds that the cursor moves on, from the version that the worker has read or an older one. */
+      /** Seconds by which the cursor advances, from the version that the worker read or an older one. */
       move: { seconds: number; isStale: boolean } | null;
-      /** Whether what the worker claimed is recorded as pushed. */
+      /** Whether the claimed change is recorded as pushed. */
       isPush: boolean;
     }
   | { do: 'request' | 'reset' | 'change' };
@@ -111,7 +111,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
 );
 
-/** What a worker remembers; it does not know whether its run still holds. */
+/** A worker's memory. It does not know whether its run still holds the lease. */
 interface WorkerMemory {
   run: RunKey | null;
   batchNumber: number;
@@ -122,11 +122,11 @@ interface Failure {
   attempts: number;
   firstFailed: number;
   isFinal: boolean;
-  /** As the database drew it, between bounds that were checked. */
+  /** Random, as drawn by the database. Its bounds are checked. */
   nextAttempt: number;
 }
 
-/** The whole state, as the model has it. Times in seconds after the start. */
+/** The model's whole state. Times are in seconds after the start. */
 class Model {
   now = 0;
   due = 0;
@@ -140,7 +140,7 @@ class Model {
   logged = 0;
   cursor: { version: number; syncedTo: number | null } = { version: 0, syncedTo: null };
   failing = new Map<string, Failure>();
-  /** The version of the waiting change, and from when it may be claimed. */
+  /** The version of the waiting change, and when it can be claimed. */
   change: { version: string; nextAttempt: number } | null = null;
 
   holds(run: RunKey | null): boolean {
@@ -154,7 +154,7 @@ class Model {
   }
 }
 
-/** Runs steps in the database and in the model, and holds one against the other after each. */
+/** Runs steps in the database and in the model, and compares the two after each step. */
 class Comparison {
   readonly model = new Model();
   readonly #client: pg.Client;
@@ -397,7 +397,7 @@ class Comparison {
     }
   }
 
-  /** What chance drew for a wait, once it is known to be within its bounds. */
+  /** Checks a random delay against its bounds, and returns it. */
   async #drawn(
     column: 'next_sync_at' | 'next_attempt_at',
     attempts: number,
@@ -422,7 +422,7 @@ class Comparison {
     return drawn;
   }
 
-  /** Holds the whole state of the database against the model's. */
+  /** Compares the whole state of the database with the model's. */
   async #compare(): Promise<void> {
     const { model } = this;
     const { connectionId } = this.#key;
@@ -485,13 +485,13 @@ function secondsOrNull(at: Date | string | null): number | null {
   return at === null ? null : seconds(at);
 }
 
-test('whatever workers do, and wherever they stop, the database does what the model says', {
+test('the database matches the model, whatever workers do and wherever they stop', {
   timeout: 300_000,
 }, async () => {
   await withClient(url, async (client) => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60, size: 'max' }), async (steps) => {
-        // Those of the runs before are out of the way.
+        // Removes what earlier runs of this property left.
         await pool.query('truncate crm_sync_runs, crm_sync_cursors, crm_sync_failures, crm_outbound_changes');
         await pool.query("update crm_connections set next_sync_at = '9000-01-01'");
         const { organisationId, contactIds } = await createTenant(pool, 1);

@@ -12,7 +12,6 @@ import {
   connectionRequestSync,
   connectionSetStatus,
   connectionSetSyncInterval,
-  type Provider,
   type SyncErrorKind,
   syncRunClaim,
   syncRunFinish,
@@ -21,11 +20,14 @@ import {
   syncRunPurge,
   syncRunSweep,
 } from '../../src/index.js';
-import { atNine as atNineOn, nine } from '../support/clock.js';
+import { nine } from '../support/clock.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
+import { claimOne, delayStatements, syncSetup } from '../support/sync.js';
 
-const { pool, url } = useDatabase();
+const database = useDatabase();
+const { pool, url } = database;
+const { atNine, connectDue } = syncSetup(database);
 const slow = useDatabase();
 
 beforeEach(async () => {
@@ -34,15 +36,6 @@ beforeEach(async () => {
 });
 
 const start = nine;
-
-const atNine = (work: Parameters<typeof atNineOn>[1]) => atNineOn(url, work);
-
-/** A connection that is due at nine. */
-async function connectDue(provider: Provider = 'reapit', dueAt = start): Promise<ConnectionKey> {
-  const key = await connect(pool, (await createTenant(pool)).organisationId, provider);
-  await pool.query('update crm_connections set next_sync_at = $2 where id = $1', [key.connectionId, dueAt]);
-  return key;
-}
 
 interface Schedule {
   status: string;
@@ -53,7 +46,7 @@ interface Schedule {
   succeeded: number | null;
 }
 
-/** How a connection stands, times in seconds after nine. */
+/** A connection's status and schedule. Times are in seconds after nine. */
 async function schedule({ connectionId }: ConnectionKey): Promise<Schedule> {
   const { rows } = await pool.query(
     `select status, status_reason as reason, failure_count as failures,
@@ -66,20 +59,14 @@ async function schedule({ connectionId }: ConnectionKey): Promise<Schedule> {
   return rows[0];
 }
 
-async function claimOne(client: pg.Client | pg.Pool): Promise<ClaimedRun> {
-  const [run, ...others] = await syncRunClaim(client, { worker: 'w', limit: 1 });
-  expect(others).toEqual([]);
-  return run ?? expect.unreachable('nothing was due');
-}
-
 const failed = (kind: SyncErrorKind) =>
   ({ outcome: 'failed', error: { kind, retryable: true, message: `It was ${kind}.` } }) as const;
 
 describe('syncRunClaim', () => {
-  test('claims what is due, oldest first, and moves it to its next turn', async () => {
-    const late = await connectDue('reapit', '2026-11-16T08:59:00Z');
-    const later = await connectDue('alto', '2026-11-16T08:58:00Z');
-    await connectDue('street', '2026-11-16T09:00:01Z');
+  test('claims due connections, longest due first, and postpones their next sync', async () => {
+    const late = await connectDue('reapit', { dueAt: '2026-11-16T08:59:00Z' });
+    const later = await connectDue('alto', { dueAt: '2026-11-16T08:58:00Z' });
+    await connectDue('street', { dueAt: '2026-11-16T09:00:01Z' });
     await atNine(async (client) => {
       const runs = await syncRunClaim(client, { worker: 'worker-1', limit: 5, leaseSeconds: 60 });
       expect(runs).toEqual([
@@ -98,7 +85,7 @@ describe('syncRunClaim', () => {
     });
   });
 
-  test('claims no more than it is asked for', async () => {
+  test('claims at most `limit` connections', async () => {
     for (let count = 0; count < 3; count += 1) await connectDue();
     await atNine(async (client) => {
       expect(await syncRunClaim(client, { worker: 'w', limit: 2 })).toHaveLength(2);
@@ -106,7 +93,7 @@ describe('syncRunClaim', () => {
     });
   });
 
-  test('claims connections in error as well, and none that is disconnected', async () => {
+  test('claims connections in error, and none that are disconnected', async () => {
     const failing = await connectDue();
     await pool.query("update crm_connections set status = 'error', status_reason = 'No answer.'");
     await connectionDisconnect(pool, await connectDue('alto'));
@@ -115,7 +102,7 @@ describe('syncRunClaim', () => {
     });
   });
 
-  test('leaves a connection that still has a run until the lease ends', async () => {
+  test('skips a connection with an open run until its lease expires', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       await syncRunClaim(client, { worker: 'w', leaseSeconds: 3600 });
@@ -125,8 +112,8 @@ describe('syncRunClaim', () => {
     });
   });
 
-  test('passes over a connection that somebody has locked', async () => {
-    const locked = await connectDue('reapit', '2026-11-16T08:00:00Z');
+  test('skips a locked connection', async () => {
+    const locked = await connectDue('reapit', { dueAt: '2026-11-16T08:00:00Z' });
     const free = await connectDue('alto');
     await withClient(url, async (other) => {
       await other.query('begin');
@@ -138,7 +125,7 @@ describe('syncRunClaim', () => {
     });
   });
 
-  test('is not kept from claiming by an event that is just being recorded', async () => {
+  test('is not blocked by a transaction that is recording an event', async () => {
     const key = await connectDue();
     await withClient(url, async (other) => {
       await other.query('begin');
@@ -154,12 +141,12 @@ describe('syncRunClaim', () => {
     });
   });
 
-  test('takes over from a worker that gave no sign of life, and counts that as a failure', async () => {
+  test('takes over from a worker without a heartbeat, and counts a failure', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       const lost = await claimOne(client);
       await clock.pass(900);
-      // Closed now, and due again after a moment.
+      // Closed now, and due again shortly.
       expect(await syncRunClaim(client, { worker: 'other' })).toEqual([]);
       await clock.pass(1);
       const next = await claimOne(client);
@@ -173,12 +160,12 @@ describe('syncRunClaim', () => {
     });
   });
 
-  test('does not stop at connections that are due and still have a run', async () => {
-    const busy = await connectDue('reapit', '2026-11-16T08:00:00Z');
+  test('looks past due connections that still have a run', async () => {
+    const busy = await connectDue('reapit', { dueAt: '2026-11-16T08:00:00Z' });
     const free = await connectDue('alto');
     await atNine(async (client) => {
       await claimOne(client);
-      // As it is if it was asked for at the moment of the claim.
+      // This is its state if a sync was requested during the claim.
       await pool.query('update crm_connections set next_sync_at = $1 where id = $2', [
         start,
         busy.connectionId,
@@ -187,15 +174,9 @@ describe('syncRunClaim', () => {
     });
   });
 
-  test('passes over a connection that was claimed and asked for again while the claim began', async () => {
-    // A claim that sees the world as it was, and gets to the row a second later.
-    await slow.pool.query(
-      `create or replace function crm_now() returns timestamptz language plpgsql stable set search_path = '' as $$
-       begin
-         perform pg_catalog.pg_sleep(coalesce(nullif(current_setting('test.delay', true), ''), '0')::float8);
-         return statement_timestamp();
-       end $$`,
-    );
+  test('skips a connection that was claimed and requested again after its snapshot', async () => {
+    // A claim that still uses its original snapshot when it reaches the row a second later.
+    await delayStatements(slow.pool);
     const { organisationId } = await createTenant(slow.pool);
     const { connectionId } = await connect(slow.pool, organisationId);
     await withClient(slow.url, async (late) => {
@@ -220,7 +201,7 @@ describe('syncRunClaim', () => {
     });
   });
 
-  test('twenty workers never claim the same connection twice, and miss none', async () => {
+  test('twenty workers claim every connection exactly once', async () => {
     const count = 400;
     // TEST_CLAIMS=100000 for a long run.
     const wanted = Number(process.env.TEST_CLAIMS ?? 2000);
@@ -264,9 +245,9 @@ describe('syncRunClaim', () => {
   }, 600_000);
 
   test.each([
-    ['no worker', { worker: ' ' }],
+    ['a blank worker', { worker: ' ' }],
     ['a limit of 0', { worker: 'w', limit: 0 }],
-    ['a lease of no time', { worker: 'w', leaseSeconds: 0 }],
+    ['a lease of 0 seconds', { worker: 'w', leaseSeconds: 0 }],
     ['a lease of more than a day', { worker: 'w', leaseSeconds: 86_401 }],
   ])('refuses %s', async (_, params) => {
     await expect(syncRunClaim(pool, params)).rejects.toMatchObject({ code: 'invalid_input' });
@@ -285,7 +266,7 @@ describe('syncRunHeartbeat', () => {
     });
   });
 
-  test('never lets a lease last shorter, and keeps the connection from being due before its end', async () => {
+  test('never shortens a lease, and keeps the connection from being due before it expires', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       const run = await claimOne(client);
@@ -299,7 +280,7 @@ describe('syncRunHeartbeat', () => {
     });
   });
 
-  test('before finishing in the same transaction, it does not deadlock with who disconnects', async () => {
+  test('followed by finish in one transaction does not deadlock with a disconnect', async () => {
     const key = await connectDue();
     const worker = await pool.connect();
     try {
@@ -316,7 +297,7 @@ describe('syncRunHeartbeat', () => {
     }
   });
 
-  test('is refused once the lease has run out, also if nobody has taken over', async () => {
+  test('refuses an expired lease, even if no worker has taken over', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       const run = await claimOne(client);
@@ -326,7 +307,7 @@ describe('syncRunHeartbeat', () => {
     });
   });
 
-  test('is refused for a run that has ended, another organisation’s and one that never was', async () => {
+  test('refuses a run that has ended, is of another organisation or does not exist', async () => {
     await connectDue();
     await atNine(async (client) => {
       const run = await claimOne(client);
@@ -343,7 +324,7 @@ describe('syncRunHeartbeat', () => {
 });
 
 describe('syncRunFinish', () => {
-  test('success heals, and the next sync is due after the interval', async () => {
+  test('success returns the connection to active, and the next sync is due after the interval', async () => {
     const key = await connectDue();
     await pool.query(
       `update crm_connections set status = 'error', status_reason = 'No answer.', first_failed_at = $1, failure_count = 7`,
@@ -368,7 +349,7 @@ describe('syncRunFinish', () => {
   });
 
   test.each(['auth', 'permission'] as const)(
-    'a failure of kind %s puts the connection in error at once, with what to do about it',
+    'a failure of kind %s puts the connection in error at once, with its reason',
     async (kind) => {
       const key = await connectDue();
       await atNine(async (client) => {
@@ -386,7 +367,7 @@ describe('syncRunFinish', () => {
     },
   );
 
-  test('other failures put it in error after five in a row and an hour, and not before', async () => {
+  test('other failures put the connection in error after five in a row and an hour, not before', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       const seen: [number, string][] = [];
@@ -401,7 +382,7 @@ describe('syncRunFinish', () => {
     });
   });
 
-  test('a burst is no reason, nor are a few failures over a long time', async () => {
+  test('neither a burst of failures nor a few over a long time put the connection in error', async () => {
     const [burst, rare] = [await connectDue('reapit'), await connectDue('alto')];
     await atNine(async (client, clock) => {
       const fail = async () => {
@@ -427,7 +408,7 @@ describe('syncRunFinish', () => {
     });
   });
 
-  test('puts off the next sync, longer each time, up to six hours', async () => {
+  test('delays the next sync, longer each time, up to six hours', async () => {
     const key = await connectDue();
     await atNine(async (client) => {
       for (let failures = 1; failures <= 12; failures += 1) {
@@ -441,7 +422,7 @@ describe('syncRunFinish', () => {
     });
   });
 
-  test('honours how long the CRM wants to be left alone', async () => {
+  test('delays the next sync for as long as the CRM asks', async () => {
     const key = await connectDue();
     await atNine(async (client) => {
       await syncRunFinish(client, {
@@ -453,20 +434,20 @@ describe('syncRunFinish', () => {
     });
   });
 
-  test('a refusal of credentials that others have replaced says nothing of the new ones', async () => {
+  test('a refusal of replaced credentials does not put the connection in error', async () => {
     const key = await connectDue();
     await atNine(async (client) => {
       const run = await claimOne(client);
       await client.query('update crm_connections set credentials_version = 2');
       await syncRunFinish(client, { ...run, ...failed('auth') });
       expect(await schedule(key)).toMatchObject({ status: 'active', due: 0 });
-      // With the new ones, it counts.
+      // A refusal of the new ones does.
       await syncRunFinish(client, { ...(await claimOne(client)), ...failed('auth') });
       expect(await schedule(key)).toMatchObject({ status: 'error' });
     });
   });
 
-  test('after somebody has mended the connection, the next failure is the first one', async () => {
+  test('after the connection is set to active, the next failure is the first', async () => {
     const key = await connectDue();
     await pool.query(
       "update crm_connections set status = 'error', status_reason = 'No.', failure_count = 9, first_failed_at = $1",
@@ -479,7 +460,7 @@ describe('syncRunFinish', () => {
     });
   });
 
-  test('giving up a turn changes nothing but that the connection is due', async () => {
+  test('cancelling changes nothing except that the connection is due', async () => {
     const key = await connectDue();
     const before = await schedule(key);
     await atNine(async (client) => {
@@ -488,7 +469,7 @@ describe('syncRunFinish', () => {
     });
   });
 
-  test('changes nothing once the lease has run out', async () => {
+  test('changes nothing once the lease has expired', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       const run = await claimOne(client);
@@ -502,7 +483,7 @@ describe('syncRunFinish', () => {
     });
   });
 
-  test('ends a run once', async () => {
+  test('finishes a run only once', async () => {
     const key = await connectDue();
     await atNine(async (client) => {
       const run = await claimOne(client);
@@ -514,7 +495,7 @@ describe('syncRunFinish', () => {
     });
   });
 
-  test('leaves a connection alone that was disconnected meanwhile', async () => {
+  test('does not change a connection that was disconnected in the meantime', async () => {
     const key = await connectDue();
     await atNine(async (client) => {
       const run = await claimOne(client);
@@ -528,10 +509,10 @@ describe('syncRunFinish', () => {
   });
 
   test.each([
-    ['an outcome of its own', { outcome: 'abandoned' }],
-    ['a failure without a reason', { outcome: 'failed' }],
-    ['a time to wait below nothing', { ...failed('provider'), retryAfterSeconds: -1 }],
-    ['a run that is no id', { outcome: 'success', runId: '1.5' }],
+    ['an outcome that callers may not set', { outcome: 'abandoned' }],
+    ['a failure without an error', { outcome: 'failed' }],
+    ['a negative retryAfterSeconds', { ...failed('provider'), retryAfterSeconds: -1 }],
+    ['an invalid run id', { outcome: 'success', runId: '1.5' }],
   ])('refuses %s', async (_, end) => {
     const key = { organisationId: randomUUID(), connectionId: randomUUID(), runId: '1' };
     await expect(syncRunFinish(pool, { ...key, ...end } as never)).rejects.toMatchObject({
@@ -541,8 +522,8 @@ describe('syncRunFinish', () => {
 });
 
 describe('connectionRequestSync', () => {
-  test('makes a connection due, once for a storm of requests', async () => {
-    const key = await connectDue('reapit', '2026-11-17T09:00:00Z');
+  test('makes a connection due, with one write for many requests', async () => {
+    const key = await connectDue('reapit', { dueAt: '2026-11-17T09:00:00Z' });
     const request = { organisationId: key.organisationId, connectionIds: [key.connectionId] };
     await atNine(async (client) => {
       expect(await connectionRequestSync(client, request)).toEqual([{ connectionId: key.connectionId }]);
@@ -555,7 +536,7 @@ describe('connectionRequestSync', () => {
     });
   });
 
-  test('a request during a sync is another sync after it', async () => {
+  test('a request during a run leads to another sync after it', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       const run = await claimOne(client);
@@ -564,7 +545,7 @@ describe('connectionRequestSync', () => {
         organisationId: key.organisationId,
         connectionIds: [key.connectionId],
       });
-      // It has to wait for the run that is under way, and is not forgotten over that.
+      // It waits for the open run, and is not lost.
       expect(await syncRunClaim(client, { worker: 'other' })).toEqual([]);
       await clock.pass(10);
       await syncRunFinish(client, { ...run, outcome: 'success' });
@@ -572,7 +553,7 @@ describe('connectionRequestSync', () => {
     });
   });
 
-  test('a request while a sync comes to its end is another sync after it', async () => {
+  test('a request while a run finishes leads to another sync after it', async () => {
     const key = await connectDue();
     await atNine(async (client) => {
       const run = await claimOne(client);
@@ -588,7 +569,7 @@ describe('connectionRequestSync', () => {
     });
   });
 
-  test('leaves the CRM alone for as long as it wants, unless a person asks', async () => {
+  test('waits for as long as the CRM asks, unless the request is urgent', async () => {
     const key = await connectDue();
     const request = { organisationId: key.organisationId, connectionIds: [key.connectionId] };
     await atNine(async (client, clock) => {
@@ -596,16 +577,16 @@ describe('connectionRequestSync', () => {
       await connectionRequestSync(client, request);
       await syncRunFinish(client, { ...run, ...failed('rate_limited'), retryAfterSeconds: 7200 });
       await clock.pass(10);
-      // By webhooks: remembered already.
+      // Webhooks: already requested.
       expect(await connectionRequestSync(client, request)).toEqual([]);
       expect((await schedule(key)).due).toBe(7200);
-      // By a person, who is not told that it has been asked for already.
+      // Urgent, from a person: changes the schedule although it was already requested.
       expect(await connectionRequestSync(client, { ...request, isUrgent: true })).toHaveLength(1);
       expect((await claimOne(client)).connectionId).toBe(key.connectionId);
     });
   });
 
-  test('brings a failing connection forward only to the end of what it has to wait', async () => {
+  test('brings a failing connection forward only to the end of its delay', async () => {
     const key = await connectDue();
     await atNine(async (client) => {
       await syncRunFinish(client, {
@@ -622,7 +603,7 @@ describe('connectionRequestSync', () => {
     });
   });
 
-  test('passes over what is disconnected or another organisation’s', async () => {
+  test('skips connections that are disconnected or of another organisation', async () => {
     const [gone, other] = [await connectDue('reapit'), await connectDue('alto')];
     await connectionDisconnect(pool, gone);
     expect(
@@ -635,7 +616,7 @@ describe('connectionRequestSync', () => {
 });
 
 describe('connectionSetSyncInterval', () => {
-  test('says when the next sync is due after a success, and brings forward the one that is waiting', async () => {
+  test('sets when the next sync is due after a success, and brings the waiting one forward', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       await connectionSetSyncInterval(client, { ...key, syncIntervalSeconds: 86_400 });
@@ -651,7 +632,7 @@ describe('connectionSetSyncInterval', () => {
     });
   });
 
-  test('leaves the CRM alone for as long as it wants', async () => {
+  test('does not bring a sync forward while the CRM asks to be left alone', async () => {
     const key = await connectDue();
     await atNine(async (client) => {
       const run = await claimOne(client);
@@ -669,7 +650,7 @@ describe('connectionSetSyncInterval', () => {
     expect(await connectionGet(pool, key)).toMatchObject({ syncIntervalSeconds: 900 });
   });
 
-  test('is refused for a connection that is disconnected, or another organisation’s', async () => {
+  test('refuses a connection that is disconnected or of another organisation', async () => {
     const key = await connectDue();
     const { organisationId } = await createTenant(pool);
     const interval = { ...key, syncIntervalSeconds: 60 };
@@ -683,7 +664,7 @@ describe('connectionSetSyncInterval', () => {
 });
 
 describe('syncRunSweep', () => {
-  test('closes what has expired, of disconnected connections as well, and nothing else', async () => {
+  test('closes expired runs, also of disconnected connections, and nothing else', async () => {
     const [first, second] = [await connectDue('reapit'), await connectDue('alto')];
     await atNine(async (client, clock) => {
       const runs = await syncRunClaim(client, { worker: 'w', leaseSeconds: 60 });
@@ -700,7 +681,7 @@ describe('syncRunSweep', () => {
     });
   });
 
-  test('does not close a run that gives a sign of life at the last moment', async () => {
+  test('does not close a run with a heartbeat at the last moment', async () => {
     await connectDue();
     await atNine(async (client, clock) => {
       const run = await claimOne(client);
@@ -716,7 +697,7 @@ describe('syncRunSweep', () => {
     });
   });
 
-  test('a run that was longer than its interval does not make its worker’s death a loop', async () => {
+  test('a run longer than its interval does not crash workers in a tight loop', async () => {
     const key = await connectDue();
     await pool.query('update crm_connections set failure_count = 9, first_failed_at = $1', [start]);
     await atNine(async (client, clock) => {
@@ -727,13 +708,13 @@ describe('syncRunSweep', () => {
       }
       await clock.pass(300);
       await syncRunSweep(client);
-      // 20 minutes and 5; then 512 seconds at most, after ten failures.
+      // 20 minutes and 5, then at most 512 seconds after ten failures.
       expect((await schedule(key)).due).toBeGreaterThanOrEqual(1500 + 256);
       expect((await schedule(key)).due).toBeLessThanOrEqual(1500 + 512);
     });
   });
 
-  test('one connection that has failed as often as can be counted stops no claim', async () => {
+  test('a connection with the maximum failure count does not stop claims', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       await claimOne(client);
@@ -747,7 +728,7 @@ describe('syncRunSweep', () => {
     });
   });
 
-  test('does not wait for a run that somebody has locked, with others in its hands', async () => {
+  test('skips a locked run, and does not wait for it while holding other locks', async () => {
     await connectDue();
     await atNine(async (client, clock) => {
       const run = await claimOne(client);
@@ -762,7 +743,7 @@ describe('syncRunSweep', () => {
     });
   });
 
-  test('a connection whose syncs never end is put in error by the same rule', async () => {
+  test('a connection whose runs always expire is put in error by the same rule', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       for (let count = 0; count < 7; count += 1) {
@@ -781,7 +762,7 @@ describe('syncRunSweep', () => {
 });
 
 describe('syncRunListByConnection', () => {
-  test('pages newest first, without a gap', async () => {
+  test('pages newest first, without gaps', async () => {
     const key = await connectDue();
     const runIds: string[] = [];
     await atNine(async (client) => {
@@ -798,7 +779,7 @@ describe('syncRunListByConnection', () => {
 });
 
 describe('syncRunPurge', () => {
-  test('deletes what ended before a time, a batch at a time, and nothing that is open', async () => {
+  test('deletes runs that ended before a time, a batch at a time, and no open run', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       for (let count = 0; count < 4; count += 1) {
@@ -817,7 +798,7 @@ describe('syncRunPurge', () => {
     });
   });
 
-  test('deletes by crm_retention what is past its time, to the second', async () => {
+  test('deletes runs past the retention period of crm_retention, to the second', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       for (let count = 0; count < 2; count += 1) {

@@ -14,7 +14,7 @@ const tables = [
   'contact_external_ids',
 ];
 
-/** Everything that belongs to a tenant, as text to compare. */
+/** All rows of a tenant, as text to compare. */
 async function belongings(organisationId: string): Promise<unknown> {
   const contents = await Promise.all(
     tables.map((table) =>
@@ -26,7 +26,7 @@ async function belongings(organisationId: string): Promise<unknown> {
   return contents.map(({ rows }) => rows);
 }
 
-/** What an operator or the sync worker does for all organisations, and what touches no table. */
+/** Queries of operators and sync workers across all organisations, and one that reads no table. */
 const overAllTenants: QueryName[] = [
   'connectionListTotals',
   'connectionTotalWork',
@@ -41,7 +41,7 @@ const overAllTenants: QueryName[] = [
 ];
 
 test.each(queryNames.filter((name) => !overAllTenants.includes(name)))(
-  '%s reads and changes nothing of another organisation',
+  '%s neither reads nor changes rows of another organisation',
   async (name) => {
     const samples = await createSamples(pool);
     const owner = (samples.connectionGetLive[0] as { organisationId: string }).organisationId;

@@ -38,17 +38,17 @@ describe('the documentation of a field', () => {
     [
       'of a parameter',
       'crm.syncRunHeartbeat(pool, { ...run, /**/leaseSeconds: 60 })',
-      /in seconds.*86,400; 300/,
+      /in seconds.*86,400; defaults to 300/,
     ],
     [
       'in a batch',
       `crm.syncBatchRecord(pool, { ...run, batchNumber: 1, events: [{ /**/status: 'error' }] })`,
-      /^It failed\./,
+      /^The operation failed\./,
     ],
     [
       'of a cursor position',
       `const move: crm.CursorPosition = { kind: 'timestamp', /**/syncedTo: new Date() }`,
-      /at that\s+very moment/,
+      /up to and including this\s+time/,
     ],
     [
       'of credentials',

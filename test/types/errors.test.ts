@@ -139,7 +139,7 @@ describe('a missing privilege', () => {
     const wanted = {
       code: 'organisation_not_set',
       message: expect.stringMatching(
-        /^The database refuses it: .+\. Run it within withOrganisation, with the client that it lends, for the organisation that the call names\.$/,
+        /^The database refused the statement: .+\. Run it in withOrganisation, on the client that it passes, for the organisation of the call\.$/,
       ),
     };
     for (const call of unset) expect(await refusal(call(app)), String(call)).toMatchObject(wanted);
@@ -154,7 +154,7 @@ describe('a missing privilege', () => {
     );
     expect(hidden).toMatchObject({
       code: 'connection_not_live',
-      message: expect.stringContaining('the one that is set for the transaction'),
+      message: expect.stringContaining('the one set for this transaction'),
     });
     for (const call of unset) await withOrganisation(app, organisationId, (client) => call(client));
   });

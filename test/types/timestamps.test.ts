@@ -75,7 +75,7 @@ test('timestampParameter accepts a Date or text with a zone, and nothing less ex
     null,
   ]) {
     expect(() => timestampParameter(place, vague as never)).toThrow(
-      'since has to be a Date, or ISO 8601 with a zone, in the years 1900 to 9998, not ',
+      'since must be a Date, or ISO 8601 with a zone, in the years 1900 to 9998, not ',
     );
   }
 });
