@@ -399,7 +399,7 @@ counted as (
     status = case when judged.is_alarming then 'error' else judged.status end,
     status_reason = case
       when judged.is_alarming
-        then coalesce(status_reason, 'The sync stops again and again before it comes to its end.')
+        then coalesce(status_reason, 'Syncs keep stopping before they finish.')
       else status_reason
     end,
     status_changed_at = case

@@ -251,7 +251,7 @@ refused as (
             and other.provider = connection.provider
         )
         then '{"kind": "conflict", "retryable": false, "message": "The contact is linked to another external id of this CRM."}'::jsonb
-      else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link was changed at this very moment."}'
+      else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link changed at the same time."}'
     end
   from wanted
   cross join connection

@@ -907,7 +907,7 @@ export interface SyncRunSweepResult {
  *     status = case when judged.is_alarming then 'error' else judged.status end,
  *     status_reason = case
  *       when judged.is_alarming
- *         then coalesce(status_reason, 'The sync stops again and again before it comes to its end.')
+ *         then coalesce(status_reason, 'Syncs keep stopping before they finish.')
  *       else status_reason
  *     end,
  *     status_changed_at = case
@@ -929,7 +929,7 @@ export interface SyncRunSweepResult {
  */
 export const syncRunSweep = new PreparedQuery<SyncRunSweepParams,SyncRunSweepResult>({
   name: 'syncRunSweep',
-  statementName: 'syncRunSweep_a87e251a',
+  statementName: 'syncRunSweep_d05054f3',
   isPreparable: false,
   params: [
     { name: 'limit', required: true },
@@ -1001,7 +1001,7 @@ counted as (
     status = case when judged.is_alarming then 'error' else judged.status end,
     status_reason = case
       when judged.is_alarming
-        then coalesce(status_reason, 'The sync stops again and again before it comes to its end.')
+        then coalesce(status_reason, 'Syncs keep stopping before they finish.')
       else status_reason
     end,
     status_changed_at = case

@@ -293,7 +293,7 @@ export interface SyncBatchRecordResult {
  *             and other.provider = connection.provider
  *         )
  *         then '{"kind": "conflict", "retryable": false, "message": "The contact is linked to another external id of this CRM."}'::jsonb
- *       else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link was changed at this very moment."}'
+ *       else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link changed at the same time."}'
  *     end
  *   from wanted
  *   cross join connection
@@ -556,7 +556,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_2f591111',
+  statementName: 'syncBatchRecord_173d897f',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -802,7 +802,7 @@ refused as (
             and other.provider = connection.provider
         )
         then '{"kind": "conflict", "retryable": false, "message": "The contact is linked to another external id of this CRM."}'::jsonb
-      else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link was changed at this very moment."}'
+      else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link changed at the same time."}'
     end
   from wanted
   cross join connection

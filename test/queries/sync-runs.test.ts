@@ -754,7 +754,7 @@ describe('syncRunSweep', () => {
       }
       expect(await schedule(key)).toMatchObject({
         status: 'error',
-        reason: 'The sync stops again and again before it comes to its end.',
+        reason: 'Syncs keep stopping before they finish.',
         failures: 7,
       });
     });
