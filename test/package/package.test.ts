@@ -60,6 +60,8 @@ describe.each(managers)('installed by %s, the package', (manager) => {
   test('holds the code, its types, the migrations, the queries, the schema and the documents, and nothing else', async () => {
     expect((await readdir(consumer.installed)).filter((name) => name !== 'node_modules').toSorted()).toEqual([
       'CHANGELOG.md',
+      'CONTRIBUTING.md',
+      'CONVENTIONS.md',
       'LICENSE',
       'README.md',
       'SECURITY.md',
