@@ -40,7 +40,7 @@ test('first-sync.ts prints what the README shows, and refuses to connect a secon
   expect((await start()).stdout).toBe(await firstOutput());
   await expect(start()).rejects.toMatchObject({
     code: 1,
-    stderr: 'Reapit is connected already: disconnect it first.\n',
+    stderr: 'Reapit is already connected. Disconnect it first.\n',
   });
 });
 
