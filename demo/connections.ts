@@ -8,7 +8,7 @@ import {
 import type { Provider, Queryable } from '../src/index.js';
 import { type Agency, gullhaven, puddlewick, thistle } from './people.js';
 
-/** A connection of the story. Its id is fixed, so that the demo prints the same each time. */
+/** A connection in the story. Its id is fixed, so that the output never changes. */
 export type DemoConnection = CredentialsOwner;
 
 const connection = (number: number, { id }: Agency, provider: Provider): DemoConnection => ({
@@ -23,10 +23,10 @@ export const thistleAlto = connection(3, thistle, 'alto');
 export const thistleLoop = connection(4, thistle, 'loop');
 export const gullhavenStreet = connection(5, gullhaven, 'street');
 export const gullhavenCustom = connection(6, gullhaven, 'custom');
-/** The same CRM connected anew is a new connection. */
+/** Reconnecting a CRM creates a new connection. */
 export const thistleAltoAgain = connection(7, thistle, 'alto');
 
-/** How each CRM spells its own name. */
+/** The CRMs' names, as they spell them. */
 export const providerNames: Record<Provider, string> = {
   agentos: 'agentOS',
   reapit: 'Reapit',
@@ -36,10 +36,10 @@ export const providerNames: Record<Provider, string> = {
   custom: 'Custom',
 };
 
-/** Placeholders in the shape of what each CRM signs in with; none of them opens anything. */
+/** Placeholder credentials in the shape that each CRM requires; none of them is valid. */
 const credentials: { [P in Provider]: ProviderCredentials<P> } = {
   agentos: { provider: 'agentos', credentials: { apiKey: 'demo', shortName: 'puddlewick' } },
-  // The client id and secret are NurtureHub's own; what belongs to the agency is its customer id.
+  // The client id and secret are NurtureHub's; only the customer id belongs to the agency.
   reapit: { provider: 'reapit', credentials: { grant: 'client_credentials', customer: 'SBOX' } },
   alto: { provider: 'alto', credentials: { agencyRef: 'e0000000-0000-4000-8000-000000000001' } },
   street: { provider: 'street', credentials: { token: 'demo' } },
@@ -50,10 +50,10 @@ const credentials: { [P in Provider]: ProviderCredentials<P> } = {
   },
 };
 
-/** A key for this run alone: the demo never needs to read the credentials again. */
+/** A key for this run only: the demo never reads the credentials again. */
 const keys = await KeyRing.parse({ keys: [await generateKey('A256KW', 'demo-key-1')] });
 
-/** Connects an agency's CRM, its credentials encrypted for this one connection. */
+/** Connects an agency's CRM with credentials encrypted for this connection only. */
 export async function connect(client: Queryable, owner: DemoConnection): Promise<void> {
   await credentialsConnect(client, keys, { ...owner, ...credentials[owner.provider] });
 }

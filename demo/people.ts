@@ -1,17 +1,17 @@
 import type { ClientBase } from 'pg';
 
 /**
- * The agencies and the people of the demo. All are invented; the mail addresses are at domains reserved for
- * examples, and the telephone numbers of the CRMs' payloads are from Ofcom's ranges for drama.
+ * The agencies and people in the demo. All are invented. The email addresses use domains reserved for
+ * examples, and the telephone numbers in the CRMs' payloads come from Ofcom's ranges for drama.
  */
 
-/** An agency, which NurtureHub calls an organisation. */
+/** An agency. NurtureHub calls it an organisation. */
 export interface Agency {
   id: string;
   name: string;
 }
 
-/** One of NurtureHub's contacts. */
+/** A NurtureHub contact. */
 export interface Contact {
   id: string;
   organisationId: string;
@@ -51,7 +51,7 @@ export const contacts = [
   ...[clemmie, percy],
 ];
 
-/** Puts the agencies and their contacts in NurtureHub's own tables. */
+/** Inserts the agencies and their contacts into NurtureHub's own tables. */
 export async function createHostRows(client: ClientBase): Promise<void> {
   await client.query('insert into organisations (id, name) select * from unnest($1::uuid[], $2::text[])', [
     agencies.map(({ id }) => id),
@@ -67,12 +67,12 @@ export async function createHostRows(client: ClientBase): Promise<void> {
   );
 }
 
-/** How NurtureHub recognises a person whom a CRM names for the first time. */
+/** Finds the contact for a person whose external id is new, by email address. */
 export function contactByEmail(organisationId: string, email: string | null): Contact | undefined {
   return contacts.find((known) => known.organisationId === organisationId && known.email === email);
 }
 
-/** The name to show for a contact's id. */
+/** The display name of a contact. */
 export function nameOf(contactId: string): string {
   return contacts.find(({ id }) => id === contactId)?.name ?? contactId;
 }

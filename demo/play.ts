@@ -6,21 +6,21 @@ import { createHostRows } from './people.js';
 import { wrapped } from './text.js';
 import { week } from './week.js';
 
-const without =
-  'Taken in without runs, which only workers need: the log alone keeps what failed, so the cursor stops before it.';
+const introduction =
+  'Imported directly, without worker runs: only the log records failures, so the cursor stops before the first one.';
 
 /**
- * Plays a first week of sync and answers the three questions that the schema is for.
+ * Plays a first week of sync and answers the schema's three questions.
  *
- * Prints the same each time: ids and times are fixed.
+ * The output is always the same, because ids and times are fixed.
  *
- * @param client connected to a migrated database without any rows
- * @param print takes one or more lines
+ * @param client connected to a migrated, empty database
+ * @param print receives one or more lines at a time
  */
 export async function playDemo(client: ClientBase, print: (text: string) => void): Promise<void> {
   await createHostRows(client);
   print('A first week of sync: November 2026, times in UTC');
-  print(wrapped(without, '').join('\n'));
+  print(wrapped(introduction, '').join('\n'));
   print('');
   for (const { title, play } of week) {
     const indent = ' '.repeat(title.length + 2);

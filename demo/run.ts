@@ -1,17 +1,17 @@
 /**
  * Shows the schema at work: a first week of sync, and the answers to its three questions.
  *
- *   npm run demo              on an embedded PostgreSQL that is gone afterwards
- *   npm run demo -- --keep    leaves the database for a look around
+ *   npm run demo              on an embedded PostgreSQL, removed afterwards
+ *   npm run demo -- --keep    keeps the database, to explore it
  *
- * With DATABASE_URL set, on that server, in a database of its own.
+ * With DATABASE_URL set, the demo runs on that server, in a separate database.
  */
 import { playDemo } from './play.js';
 import { createDemoDatabase } from './server.js';
 
 const usage = 'Usage: npm run demo [-- --keep]';
 
-/** Ended from outside; the exit code is the one that a shell gives for the signal. */
+/** Ended by a signal. The exit code is the one that a shell reports for it. */
 class Interrupted extends Error {
   readonly exitCode: number;
 
@@ -32,9 +32,9 @@ function interruption(): Promise<never> {
 
 async function run(keep: boolean): Promise<void> {
   const interrupted = interruption();
-  // Until something waits for it, a rejection must not end the process.
+  // Nothing awaits this promise yet: without a handler, its rejection would end the process.
   interrupted.catch(() => {});
-  // Waited for even when interrupted: what is half made cannot be removed.
+  // Awaited even when interrupted: a half-created database cannot be removed.
   const database = await createDemoDatabase(process.env.DATABASE_URL || undefined);
   try {
     console.log(`${database.description}\n`);
@@ -47,14 +47,14 @@ async function run(keep: boolean): Promise<void> {
   else await database.remove();
 }
 
-/** One line, whatever it is. */
+/** Describes any error in one line. */
 function inOneLine(error: unknown): string {
   const { message, code } = error as { message?: string; code?: string };
-  // Node leaves the message empty where all addresses of a host refused the connection.
+  // Node leaves the message empty when every address of a host refuses the connection.
   return (message || code || String(error)).split('\n', 1).join('');
 }
 
-// A reader that has gone, as in `npm run demo | head`, must not keep the demo from tidying up.
+// If the reader exits early, as in `npm run demo | head`, the demo must still clean up.
 process.stdout.on('error', () => {});
 
 const [option, ...others] = process.argv.slice(2);

@@ -4,21 +4,21 @@ import { createHostTables, databaseUrl } from '../dev/database.js';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../dev/embedded-postgres.js';
 import { migrateUp } from '../src/migrations.js';
 
-/** A migrated database of the demo's own. */
+/** A migrated database for the demo alone. */
 export interface DemoDatabase {
-  /** Says on which server it is. */
+  /** Says which server it is on. */
   readonly description: string;
   readonly client: pg.Client;
-  /** Lets the database stay; returns how to look at it and how to remove it. */
+  /** Keeps the database. Returns how to explore it and how to remove it. */
   keep(): Promise<string[]>;
-  /** Removes everything that was made. */
+  /** Removes everything the demo created. */
   remove(): Promise<void>;
 }
 
 /**
- * Makes a database on the server at `serverUrl`, or on an embedded server started for it.
+ * Creates a database on the server at `serverUrl`, or on an embedded server started for it.
  *
- * @throws whatever prevented it, with nothing left behind
+ * @throws the error that prevented it, after removing whatever was created
  */
 export async function createDemoDatabase(serverUrl: string | undefined): Promise<DemoDatabase> {
   const server = serverUrl === undefined ? await startEmbeddedPostgres() : undefined;
@@ -34,7 +34,7 @@ export async function createDemoDatabase(serverUrl: string | undefined): Promise
   };
 
   try {
-    // template0 and UTF8, whatever the server's own template holds.
+    // template0 and UTF8, whatever the server's default template contains.
     await execute(adminUrl, `create database ${name} template template0 encoding 'UTF8'`);
     created = true;
     await client.connect();
@@ -46,9 +46,7 @@ export async function createDemoDatabase(serverUrl: string | undefined): Promise
   }
   return {
     description:
-      server === undefined
-        ? 'PostgreSQL at DATABASE_URL, in a database of its own'
-        : 'PostgreSQL 18, embedded',
+      server === undefined ? 'PostgreSQL at DATABASE_URL, in a separate database' : 'PostgreSQL 18, embedded',
     client,
     async keep() {
       await client.end();
@@ -60,23 +58,23 @@ export async function createDemoDatabase(serverUrl: string | undefined): Promise
 }
 
 function keptServer(server: EmbeddedPostgres, name: string): string[] {
-  return [`To look around:  psql '${databaseUrl(server.url, name)}'`, `To stop it:      kill ${server.pid}`];
+  return [`To explore it:  psql '${databaseUrl(server.url, name)}'`, `To stop it:     kill ${server.pid}`];
 }
 
-/** Without the password, which is not ours to show: psql asks for it. */
+/** Leaves the password out, so that it is not printed: psql asks for it. */
 function keptDatabase(adminUrl: string, name: string): string[] {
   const shown = new URL(adminUrl);
   shown.password = '';
   for (const secret of ['password', 'sslpassword']) shown.searchParams.delete(secret);
   return [
-    `To look around:  psql '${databaseUrl(shown.href, name)}'`,
-    `To remove it:    psql '${shown.href}' -c 'drop database ${name}'`,
+    `To explore it:  psql '${databaseUrl(shown.href, name)}'`,
+    `To remove it:   psql '${shown.href}' -c 'drop database ${name}'`,
   ];
 }
 
 function clientOf(url: string): pg.Client {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 });
-  // A connection that is lost while idle is noticed by the next query; unheard, it would end the process.
+  // Without a listener, losing an idle connection would end the process. The next query reports the loss.
   client.on('error', () => {});
   return client;
 }

@@ -16,52 +16,52 @@ import type { DemoConnection } from './connections.js';
 import { type Contact, contactByEmail } from './people.js';
 import type { RemoteRecord } from './providers/common.js';
 
-/** What became of the records of a sync. */
-export interface Received {
+/** The outcome of a sync: how many records ended in each status. */
+export interface ImportResult {
   success: number;
   skipped: number;
   error: number;
-  /** Where the cursor stands now; null as long as there is none. */
+  /** The cursor's new position; null if there is none yet. */
   lastSyncedAt: Timestamp | null;
 }
 
-/** A record, and the contact it means as far as anyone can tell. */
+/** A record and the contact it was matched to; null if none. */
 interface Matched {
   record: RemoteRecord;
   contactId: string | null;
 }
 
 /**
- * Takes in what a CRM sent: mappings, log and cursor in one transaction, so that they never disagree.
+ * Imports what a CRM sent. Mappings, log and cursor are written in one transaction, so they always agree.
  *
- * @param occurredAt when, in the story
- * @param confirmed who the records are, where a person had to say so: contacts by external id
+ * @param occurredAt the time in the story
+ * @param confirmed contacts by external id, for records that a person had to identify
  */
-export async function receive(
+export async function importRecords(
   client: ClientBase,
   connection: DemoConnection,
   records: readonly RemoteRecord[],
   occurredAt: string,
   confirmed: Readonly<Record<string, Contact>> = {},
-): Promise<Received> {
+): Promise<ImportResult> {
   await client.query('begin');
   try {
-    const received = await receiveAll(client, connection, records, occurredAt, confirmed);
+    const result = await importAll(client, connection, records, occurredAt, confirmed);
     await client.query('commit');
-    return received;
+    return result;
   } catch (error) {
     await client.query('rollback');
     throw error;
   }
 }
 
-async function receiveAll(
+async function importAll(
   client: ClientBase,
   connection: DemoConnection,
   records: readonly RemoteRecord[],
   occurredAt: string,
   confirmed: Readonly<Record<string, Contact>>,
-): Promise<Received> {
+): Promise<ImportResult> {
   const { organisationId, provider } = connection;
   const cursor = (await connectionGet(client, connection))?.lastSyncedAt ?? null;
   const matched = await match(client, connection, records, confirmed);
@@ -77,14 +77,14 @@ async function receiveAll(
       externalId: record.externalId,
       internalId: contactId,
       occurredAt,
-      ...verdict(record, outcome, cursor),
+      ...statusOf(record, outcome, cursor),
     };
   });
   await syncLogRecord(client, { ...connection, events });
 
   const count = (status: SyncEvent['status']) => events.filter((event) => event.status === status).length;
   const failed = records.filter((_, index) => events[index]?.status === 'error');
-  const reached = completeUpTo(records, failed);
+  const reached = importedUpTo(records, failed);
   const advanced =
     reached === null || (cursor !== null && reached <= cursor)
       ? { lastSyncedAt: cursor }
@@ -92,7 +92,7 @@ async function receiveAll(
   return { success: count('success'), skipped: count('skipped'), error: count('error'), ...advanced };
 }
 
-/** Finds the contact of each record: as a person confirmed it, by its mail address, or by its mapping. */
+/** Finds the contact of each record: as confirmed by a person, else by email address, else by mapping. */
 async function match(
   client: ClientBase,
   { organisationId, provider }: DemoConnection,
@@ -119,8 +119,8 @@ async function match(
   }));
 }
 
-/** What the log says of a record. A conflict concerns that record alone. */
-function verdict(
+/** The status that the log records for a record. A conflict affects that record only. */
+function statusOf(
   { modifiedAt }: RemoteRecord,
   link: LinkOutcome | undefined,
   cursor: Timestamp | null,
@@ -129,13 +129,13 @@ function verdict(
     ({ status: 'error', error: { kind, retryable: false, message } }) as const;
   switch (link?.outcome) {
     case undefined:
-      return failure('validation', 'Neither a mail address nor a mapping says who this is.');
+      return failure('validation', 'No email address or mapping identifies this person.');
     case 'external_id_taken':
       return failure('conflict', 'This id is already mapped to another contact.');
     case 'contact_taken':
       return failure('conflict', 'The contact already has another id at this CRM.');
     case 'already_linked': {
-      // Pages overlap: what was modified up to the cursor has been here before.
+      // Pages overlap: a record modified at or before the cursor has been imported already.
       const isOld = modifiedAt !== null && cursor !== null && modifiedAt <= cursor;
       return { status: isOld ? 'skipped' : 'success' };
     }
@@ -145,10 +145,10 @@ function verdict(
 }
 
 /**
- * Up to when every change has arrived: the latest change before the first one that failed. A cursor
- * that passed a failed record would lose it. Canonical timestamps sort as text.
+ * The time up to which every change has been imported: the latest change before the first failure. If the
+ * cursor passed a failed record, that record would be lost. Canonical timestamps sort as text.
  */
-function completeUpTo(records: readonly RemoteRecord[], failed: readonly RemoteRecord[]): Timestamp | null {
+function importedUpTo(records: readonly RemoteRecord[], failed: readonly RemoteRecord[]): Timestamp | null {
   if (failed.some(({ modifiedAt }) => modifiedAt === null)) return null;
   const times = (some: readonly RemoteRecord[]) =>
     some.flatMap(({ modifiedAt }) => modifiedAt ?? []).sort((left, right) => (left < right ? -1 : 1));
@@ -157,7 +157,7 @@ function completeUpTo(records: readonly RemoteRecord[], failed: readonly RemoteR
   return arrived.at(-1) ?? null;
 }
 
-/** Logs one operation that is not a record taken in: something sent, or a call that failed as a whole. */
+/** Logs an operation that imports no record: an outbound change, or a request that failed as a whole. */
 export async function log(
   client: ClientBase,
   connection: DemoConnection,

@@ -1,10 +1,10 @@
 import Table from 'cli-table3';
 import type { Timestamp } from '../src/index.js';
 
-/** The width that everything printed keeps to. */
+/** The width of all output, in columns. */
 const width = 80;
 
-/** Breaks a text into lines between words, each with what should stand before it. */
+/** Wraps a text between words, and starts each line with `before`. */
 export function wrapped(text: string, before: string): string[] {
   const lines = [''];
   for (const word of text.split(' ')) {
@@ -15,13 +15,13 @@ export function wrapped(text: string, before: string): string[] {
   return lines.map((line) => before + line);
 }
 
-/** A cell for each column, or one text across all of them. */
+/** One cell per column, or one text across all columns. */
 export type Row = readonly string[] | string;
 
 /**
  * Draws a table, 80 columns wide, without colours.
  *
- * @param head the width of each column, by its name; the last one takes the room that is left
+ * @param head the width of each column by its name; the last column takes the remaining width
  */
 export function table(head: Readonly<Record<string, number>>, rows: readonly Row[]): string {
   const names = Object.keys(head);
@@ -39,23 +39,23 @@ export function table(head: Readonly<Record<string, number>>, rows: readonly Row
   return drawn.toString();
 }
 
-/** `Mon 16 09:05`, in UTC; a dash for no time at all. */
+/** Formats a time as `Mon 16 09:05`, in UTC; null as a dash. */
 export function moment(timestamp: Timestamp | null): string {
   if (timestamp === null) return '–';
   const [weekday, day, , , time = ''] = new Date(timestamp).toUTCString().replace(',', '').split(' ');
   return `${weekday} ${day} ${time.slice(0, 5)}`;
 }
 
-/** `09:05:00.123456`, in UTC. */
+/** Formats a time as `09:05:00.123456`, in UTC. */
 export function timeOfDay(timestamp: Timestamp | null): string {
   return timestamp === null ? 'nothing' : timestamp.slice('2026-11-16T'.length, -1);
 }
 
-/** What became of some records: `3 taken in, 1 refused`. */
-export function counts(received: { success: number; skipped: number; error: number }): string {
-  const words = { success: 'taken in', skipped: 'skipped', error: 'refused' } as const;
+/** Counts records by outcome: `3 imported, 1 failed`. */
+export function counts(result: { success: number; skipped: number; error: number }): string {
+  const words = { success: 'imported', skipped: 'skipped', error: 'failed' } as const;
   return (['success', 'skipped', 'error'] as const)
-    .filter((status) => received[status] > 0)
-    .map((status) => `${received[status]} ${words[status]}`)
+    .filter((status) => result[status] > 0)
+    .map((status) => `${result[status]} ${words[status]}`)
     .join(', ');
 }

@@ -23,13 +23,13 @@ import * as custom from './providers/custom.js';
 import * as loop from './providers/loop.js';
 import * as reapit from './providers/reapit.js';
 import * as street from './providers/street.js';
-import { log, receive } from './sync.js';
+import { importRecords, log } from './sync.js';
 import { counts, timeOfDay } from './text.js';
 
-/** When the week begins: failures are counted from here. */
+/** The start of the week, from which failures are counted. */
 export const weekStart: Timestamp = '2026-11-16T00:00:00.000000Z';
 
-/** A day of the story: plays it, and tells what happened. */
+/** A day in the story. `play` plays it and returns what happened. */
 interface Day {
   title: string;
   play(client: ClientBase): Promise<string>;
@@ -49,14 +49,14 @@ export const week: readonly Day[] = [
 async function monday(client: ClientBase): Promise<string> {
   await connect(client, puddlewickReapit);
   await connect(client, puddlewickAgentos);
-  const fromReapit = await receive(client, puddlewickReapit, reapit.everything, '2026-11-16T09:05:00Z');
+  const fromReapit = await importRecords(client, puddlewickReapit, reapit.everything, '2026-11-16T09:05:00Z');
   const landlord = agentos.toRecord(agentos.ottoline);
-  await receive(client, puddlewickAgentos, [landlord], '2026-11-16T09:20:00Z', {
+  await importRecords(client, puddlewickAgentos, [landlord], '2026-11-16T09:20:00Z', {
     [landlord.externalId]: ottoline,
   });
   return (
-    `Puddlewick connects Reapit (${counts(fromReapit)}) and agentOS, which has landlord Ottoline too: ` +
-    `one contact, two ids. Reapit's 16:42:10.4831097 is cut to ${timeOfDay(fromReapit.lastSyncedAt)}.`
+    `Puddlewick connects Reapit (${counts(fromReapit)}) and agentOS. Ottoline is a landlord in both: ` +
+    `one contact, two ids. Reapit's 16:42:10.4831097 is truncated to ${timeOfDay(fromReapit.lastSyncedAt)}.`
   );
 }
 
@@ -64,7 +64,7 @@ async function tuesday(client: ClientBase): Promise<string> {
   for (const connection of [thistleAlto, thistleLoop, gullhavenStreet, gullhavenCustom]) {
     await connect(client, connection);
   }
-  const fromAlto = await receive(
+  const fromAlto = await importRecords(
     client,
     thistleAlto,
     [alto.hettie, alto.gideon].map(alto.toRecord),
@@ -77,16 +77,16 @@ async function tuesday(client: ClientBase): Promise<string> {
     error: loop.toSyncError({ statusCode: 'error' }),
   });
   const people = [street.clemmie, street.percy].map(street.toRecord);
-  const fromStreet = await receive(client, gullhavenStreet, people, '2026-11-17T09:30:00Z');
+  const fromStreet = await importRecords(client, gullhavenStreet, people, '2026-11-17T09:30:00Z');
   await log(client, gullhavenCustom, {
     occurredAt: '2026-11-17T09:40:00Z',
     direction: 'inbound',
     entityType: 'person',
     error: transportError('The CRM', 'ETIMEDOUT'),
   });
-  await receive(client, gullhavenCustom, [custom.toRecord(custom.percy)], '2026-11-17T09:55:00Z');
+  await importRecords(client, gullhavenCustom, [custom.toRecord(custom.percy)], '2026-11-17T09:55:00Z');
   return (
-    `Thistle & Quill connects Alto (${counts(fromAlto)}) and Loop, whose HTTP 200 is an error. ` +
+    `Thistle & Quill connects Alto (${counts(fromAlto)}) and Loop, which reports an error with HTTP 200. ` +
     `Gullhaven connects Street (${counts(fromStreet)}) and its own CRM, which times out once.`
   );
 }
@@ -99,7 +99,7 @@ async function wednesday(client: ClientBase): Promise<string> {
     entityType: 'landlord',
     error: reapit.toSyncError({ ...answer, statusCode: 429 }),
   });
-  const received = await receive(client, puddlewickReapit, reapit.wednesday, '2026-11-18T11:31:00Z');
+  const result = await importRecords(client, puddlewickReapit, reapit.wednesday, '2026-11-18T11:31:00Z');
   const change = { direction: 'outbound', entityType: 'landlord', externalId: 'RPT120080' } as const;
   await log(client, puddlewickReapit, {
     ...change,
@@ -109,9 +109,9 @@ async function wednesday(client: ClientBase): Promise<string> {
   });
   await log(client, puddlewickReapit, { ...change, occurredAt: '2026-11-18T14:31:08Z', contact: ottoline });
   return (
-    `Reapit now means Rufus by Jasper's id RPT120094: a conflict for that record alone ` +
-    `(${counts(received)}). The cursor stops before it, at ${timeOfDay(received.lastSyncedAt)}. ` +
-    `A change of Ottoline, If-Match ${reapit.ottolineETag}, meets a 412; read again, it goes through.`
+    `Reapit has given Jasper's id RPT120094 to Rufus: a conflict for that record only ` +
+    `(${counts(result)}). The cursor stops before it, at ${timeOfDay(result.lastSyncedAt)}. ` +
+    `An update of Ottoline with If-Match ${reapit.ottolineETag} fails with 412; after a fresh read it succeeds.`
   );
 }
 
@@ -127,7 +127,7 @@ async function thursday(client: ClientBase): Promise<string> {
   await connectionSetStatus(client, {
     ...puddlewickAgentos,
     status: 'error',
-    reason: 'agentOS refuses the API key: make a new one there.',
+    reason: 'agentOS rejected the API key. Create a new one there.',
   });
   await log(client, thistleAlto, {
     occurredAt: '2026-11-19T10:00:00Z',
@@ -137,11 +137,11 @@ async function thursday(client: ClientBase): Promise<string> {
   });
   await connectionDisconnect(client, {
     ...thistleAlto,
-    reason: 'Thistle & Quill took away the access in Alto.',
+    reason: 'Thistle & Quill revoked access in Alto.',
   });
   return (
-    'agentOS refuses the API key: the connection is in error, and says what to do. ' +
-    'Alto answers 403: Thistle & Quill had taken the access away, and disconnects.'
+    'agentOS rejects the API key: the connection goes into error, and its reason says what to do. ' +
+    'Alto answers 403: Thistle & Quill has revoked access there, and disconnects.'
   );
 }
 
@@ -154,17 +154,17 @@ async function friday(client: ClientBase): Promise<string> {
     fromContactId: jasper.id,
     toContactId: rufus.id,
   });
-  const fromReapit = await receive(client, puddlewickReapit, reapit.friday, '2026-11-20T09:00:00Z');
+  const fromReapit = await importRecords(client, puddlewickReapit, reapit.friday, '2026-11-20T09:00:00Z');
   await connect(client, thistleAltoAgain);
-  const fromAlto = await receive(
+  const fromAlto = await importRecords(
     client,
     thistleAltoAgain,
     [alto.hettieChanged, alto.gideon].map(alto.toRecord),
     '2026-11-20T11:00:00Z',
   );
   return (
-    `Puddlewick confirms that RPT120094 is Rufus: re-pointed, read again (${counts(fromReapit)}). ` +
-    `Thistle & Quill connects Alto anew (${counts(fromAlto)}): 48213 still means Hettie.`
+    `Puddlewick confirms that RPT120094 is now Rufus: the mapping is re-pointed and the records are read again ` +
+    `(${counts(fromReapit)}). Thistle & Quill reconnects Alto (${counts(fromAlto)}): 48213 still means Hettie.`
   );
 }
 
@@ -191,14 +191,14 @@ async function saturday(client: ClientBase): Promise<string> {
     contact: percy,
     error: transportError('The CRM', 'ECONNRESET'),
   });
-  return "Gullhaven sends three changes: Street does not know one person any more and refuses the values of another, and the agency's own CRM cannot be reached.";
+  return "Gullhaven sends three changes: Street no longer has one person and rejects the values of another, and the agency's own CRM is unreachable.";
 }
 
 async function sunday(client: ClientBase): Promise<string> {
   const record = loop.toRecord(loop.gideon);
-  const fromLoop = await receive(client, thistleLoop, [record], '2026-11-22T09:00:00Z', {
+  const fromLoop = await importRecords(client, thistleLoop, [record], '2026-11-22T09:00:00Z', {
     [record.externalId]: gideon,
   });
-  const fromReapit = await receive(client, puddlewickReapit, reapit.sunday, '2026-11-22T09:05:00Z');
-  return `Loop is back (${counts(fromLoop)}). Reapit finds its latest change once more (${counts(fromReapit)}).`;
+  const fromReapit = await importRecords(client, puddlewickReapit, reapit.sunday, '2026-11-22T09:05:00Z');
+  return `Loop is back (${counts(fromLoop)}). Reapit returns its latest change again (${counts(fromReapit)}).`;
 }

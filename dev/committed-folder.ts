@@ -2,24 +2,24 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { projectPath } from './database.js';
 
-/** A folder of this project whose files are generated and committed. */
+/** A folder of generated files that are committed. */
 export interface CommittedFolder {
-  /** Within the project: `src/generated`. */
+  /** Its path in this project: `src/generated`. */
   folder: string;
-  /** What there should be in it, by name. */
+  /** The expected text of each file, by name. */
   fresh: ReadonlyMap<string, string>;
-  /** What is counted: `files`. */
+  /** What to call the files when counting them: `files`, `pages`. */
   unit: string;
-  /** The command that writes them. */
+  /** The command that writes the files. */
   command: string;
-  /** Writes nothing. */
+  /** Only checks, and writes nothing. */
   checkOnly: boolean;
 }
 
 /**
- * Brings a folder up to date, and says what that changed; or checks that it is.
+ * Brings a folder up to date and prints what changed; or checks that it is up to date.
  *
- * @throws Error that names the files which are not fresh, if it only checks
+ * @throws Error that names the stale files, if it only checks
  */
 export async function keepFresh({ folder, fresh, unit, command, checkOnly }: CommittedFolder): Promise<void> {
   const path = projectPath(folder);

@@ -11,10 +11,10 @@ export function projectPath(path: string): string {
 /**
  * The URL of another database on the same server.
  *
- * @throws Error, which does not show the URL, if it is not of the form postgres://…
+ * @throws Error if it does not have the form postgres://…; the message does not contain the URL
  */
 export function databaseUrl(serverUrl: string, database: string): string {
-  // Without the slashes, a URL keeps its old database whatever its path is set to.
+  // Without the slashes, setting a URL's path does not change its database.
   if (!/^postgres(ql)?:\/\//.test(serverUrl) || !URL.canParse(serverUrl)) {
     throw new Error('A database URL has the form postgres://user:password@host:5432/database.');
   }
@@ -23,7 +23,7 @@ export function databaseUrl(serverUrl: string, database: string): string {
   return url.href;
 }
 
-/** Creates NurtureHub's own tables in the least form that the schema builds on. */
+/** Creates NurtureHub's own tables, with only the columns that the schema needs. */
 export async function createHostTables(client: pg.ClientBase): Promise<void> {
   await client.query(await readFile(projectPath('dev/host-tables.sql'), 'utf8'));
 }
@@ -42,14 +42,14 @@ export async function migrate(
     schema,
     direction,
     verbose: false,
-    // What its command does by default, and its programming interface does not.
+    // The default of its command, but not of its programming interface.
     singleTransaction: true,
     ...(count === undefined ? {} : { count }),
     logger: { debug() {}, info() {}, warn() {}, error() {} },
   });
 }
 
-/** Runs `work` with a connection that ends with it. */
+/** Runs `work` with a connection, and closes the connection afterwards. */
 export async function withClient<Result>(
   url: string,
   work: (client: pg.Client) => Promise<Result>,

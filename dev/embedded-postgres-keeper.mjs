@@ -1,8 +1,8 @@
 /**
- * Keeps one PostgreSQL server: prepares it, prints its URL, and ends it when standard input closes.
+ * Runs one PostgreSQL server: prepares it, prints its URL, and stops it when standard input closes.
  *
- * A process of its own, because the operating system closes that pipe however the parent ends.
- * Plain JavaScript, so that Node runs it without a loader. Usage: node <this file> <binaries> [<setting>=<value> …]
+ * It is a separate process because the operating system closes that pipe however the parent ends. It is plain
+ * JavaScript so that Node runs it without a loader. Usage: node <this file> <binaries> [<setting>=<value> …]
  *
  * With settings, the server's log goes to standard error.
  */
@@ -25,10 +25,10 @@ let server;
 let stopping;
 const starting = start();
 
-/** Stops the server, removes everything, and ends this process. */
+/** Stops the server, deletes its files, and ends this process. */
 function stop(exitCode) {
   stopping ??= (async () => {
-    // A start in progress would put back what is being removed.
+    // A start in progress would recreate what is being deleted.
     await starting.catch(() => {});
     if (server !== undefined && server.exitCode === null && server.signalCode === null) {
       const exited = once(server, 'exit');
@@ -50,7 +50,7 @@ createInterface(process.stdin)
     if (!outlive) stop(0);
   });
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => stop(0));
-// A reader that has gone must not end this process before it has tidied up.
+// If the reader has exited, this process must still clean up.
 for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
 
 try {
@@ -68,14 +68,14 @@ async function start() {
   await writeFile(passwordFile, password, { mode: 0o600 });
   if (owner !== undefined) {
     await chown(passwordFile, owner.uid, owner.gid);
-    // Last: from here on nobody could plant links in it, so root writes nothing there any more.
+    // Last: from here on, the user nobody could plant links in it, so root writes nothing more there.
     await chown(directory, owner.uid, owner.gid);
   }
   return startServer(owner, password);
 }
 
 /**
- * PostgreSQL refuses to run as root, so root runs it as nobody, who is everywhere and owns nothing.
+ * PostgreSQL refuses to run as root, so root runs it as nobody, a user that exists everywhere and owns nothing.
  * @returns {Promise<{ uid: number, gid: number } | undefined>} undefined for any other user
  */
 async function serverUser() {
@@ -85,8 +85,8 @@ async function serverUser() {
 }
 
 /**
- * Copies the binaries beside the data: node_modules may be closed to nobody, read-only, or without
- * the symbolic links, which npm packages cannot hold and an install script (if allowed) would make.
+ * Copies the binaries next to the data. node_modules may be unreadable for nobody, read-only, or without the
+ * symbolic links: npm packages cannot contain them, and an install script, if allowed, would create them.
  */
 async function stageBinaries() {
   const staged = join(directory, 'native');
@@ -106,11 +106,11 @@ async function stageBinaries() {
   }
 }
 
-/** Prepares a cluster and starts it on a free port of the loopback interface. */
+/** Initialises a cluster and starts it on a free port of the loopback interface. */
 async function startServer(owner, password) {
   const program = (name) => join(directory, 'native', 'bin', name);
   const data = join(directory, 'data');
-  // Nothing else of this process's environment: nobody, and any superuser of the database, can read it.
+  // Nothing else from the environment: the user nobody, and any superuser of the database, can read it.
   const { PATH, SystemRoot } = process.env;
   const options = { ...owner, cwd: directory, env: { PATH, SystemRoot, LC_ALL: 'C' } };
   await run(
@@ -130,7 +130,7 @@ async function startServer(owner, password) {
   });
   await rm(passwordFile);
 
-  // Somebody else may take the free port between asking for it and using it.
+  // Another process may take the free port between finding and using it.
   for (let attempt = 1; ; attempt += 1) {
     const port = await freePort();
     const log = [];
@@ -142,7 +142,7 @@ async function startServer(owner, password) {
         ...['-c', 'listen_addresses=127.0.0.1'],
         ...['-c', 'unix_socket_directories='],
         ...['-c', 'max_connections=200'],
-        // Nothing here outlives the server, so nothing needs to survive a crash.
+        // The data is deleted with the server, so it need not survive a crash.
         ...['-c', 'fsync=off'],
         ...['-c', 'full_page_writes=off'],
         ...['-c', 'synchronous_commit=off'],
@@ -155,7 +155,7 @@ async function startServer(owner, password) {
   }
 }
 
-/** Whether the server came up; its log goes to `log` until then, and then to whoever wants it. */
+/** Returns whether the server came up. Collects its log in `log`, and prints it if there are settings. */
 function isReady(child, log) {
   return new Promise((resolve) => {
     createInterface(child.stderr).on('line', (line) => {
@@ -171,7 +171,7 @@ function isReady(child, log) {
   });
 }
 
-/** A port that nobody listens on now. */
+/** Finds a free port. */
 function freePort() {
   return new Promise((resolve, reject) => {
     const probe = createServer();

@@ -1,5 +1,5 @@
--- The smallest stand-ins for NurtureHub's own tables, for development, the demo and the tests.
--- Production has the real ones; no migration ever creates, alters or drops them.
+-- Minimal versions of NurtureHub's own tables, for development, the demo and the tests.
+-- Production has the real ones. No migration ever creates, alters or drops them.
 
 create table organisations (
   id uuid primary key,

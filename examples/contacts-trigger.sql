@@ -1,11 +1,11 @@
--- Notes each change of a contact for the CRMs, whoever makes it: an alternative to calling
--- outboundChangeRecord wherever contacts are written. For a migration of your own: name your columns, and
--- the schema if it is not public.
+-- Records every change of a contact as an outbound change, whoever makes it: an alternative to calling
+-- outboundChangeRecord wherever contacts are written. Copy it into a migration of your own, with your
+-- columns, and your schema if it is not public.
 --
--- A user who changes contacts is the owner, or a member of crm_worker, or one of crm_app who has set the
--- contact's organisation: anybody else's change of a contact fails, because it could not be noted.
+-- Only these users can change contacts: the owner, a member of crm_worker, and a member of crm_app that has
+-- set the contact's organisation. A change by anyone else fails, because it could not be recorded.
 --
--- A worker that writes what came from a CRM names the connection, so that it is not pushed back to it:
+-- A worker that writes what came from a CRM names the connection, so that the change is not pushed back:
 --   select set_config('crm_schema.from_connection_id', '<connection id>', true);
 
 create function note_contact_change()
@@ -30,7 +30,7 @@ begin
     public.crm_now(),
     public.crm_now()
   from public.crm_connections as connection
-  -- Fails where the user does not see the organisation: the change would be lost.
+  -- Fails if the user cannot see the organisation: otherwise the change would be lost.
   where public.crm_check_organisation(new.organisation_id)
     and connection.organisation_id = new.organisation_id
     and connection.status <> 'disconnected'

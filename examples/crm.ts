@@ -1,54 +1,54 @@
 import type { SyncError, SyncErrorKind } from '@nurturehub/crm-schema';
 
 /**
- * What the worker needs to know of a CRM: one adapter per CRM implements it, and is all that differs
- * between them.
+ * What the worker needs from a CRM. Each CRM has one adapter that implements this; nothing else differs
+ * between CRMs.
  */
 export interface Crm {
-  /** The kinds of record that are read: each is a stream with a cursor of its own. */
+  /** The entity types to read. Each is a stream with its own cursor. */
   readonly entityTypes: readonly string[];
 
   /**
-   * The records of one kind that changed, a page at a time, from where the last page ended.
+   * Reads one page of the changed records of an entity type, starting where the last page ended.
    *
-   * @param from what the last page said comes `next`; null for everything from the beginning
+   * @param from the last page's `next`; null to read everything from the beginning
    * @throws CrmError
    */
   readPage(entityType: string, from: CrmPosition | null): Promise<CrmPage>;
 
   /**
-   * One record as it is now; null if the CRM has none, or does not show it any more.
+   * Reads the current state of one record; null if the CRM has none, or no longer shows it.
    *
    * @throws CrmError
    */
   read(entityType: string, externalId: string): Promise<CrmRecord | null>;
 
   /**
-   * Writes a contact: updates the record it is linked to, or creates one. Creating the same contact
-   * again, after an answer that was lost, finds the record that is there.
+   * Writes a contact: updates the record it is linked to, or creates one. If the response to a creation
+   * was lost, creating the same contact again finds the existing record.
    *
-   * @returns the record's id; null if the record is gone
+   * @returns the record's key; null if the record no longer exists
    * @throws CrmError
    */
   write(contact: CrmContact, linked: CrmRecordKey | null): Promise<CrmRecordKey | null>;
 }
 
-/** Where a stream stands, in the CRM's own terms. */
+/** A position in a stream, in the CRM's own terms. */
 export type CrmPosition =
   | { kind: 'timestamp'; syncedTo: string }
   | { kind: 'token'; token: string; syncedTo?: string | null }
   | { kind: 'page'; page: number; syncedTo?: string | null };
 
-/** A page, and from where to read on. */
+/** A page, and where the next one starts. */
 export interface CrmPage {
   records: CrmRecord[];
-  /** From where the next page, or the next sync, reads on. */
+  /** Where the next page, or the next sync, starts. */
   next: CrmPosition;
-  /** Whether this was the last page for now. */
+  /** Whether this is the last page for now. */
   isLast: boolean;
 }
 
-/** Names a record at the CRM. */
+/** Identifies a record at the CRM. */
 export interface CrmRecordKey {
   entityType: string;
   externalId: string;
@@ -58,7 +58,7 @@ export interface CrmRecordKey {
 export interface CrmRecord extends CrmRecordKey {
   name: string;
   state: 'active' | 'deleted' | 'merged';
-  /** The contact that it was written for, if we wrote it. */
+  /** The id of the contact, if we created the record. */
   reference?: string | null;
   /** The record that this one was merged into. */
   mergedInto?: string | null;
@@ -71,18 +71,18 @@ export interface CrmContact {
   name: string;
 }
 
-/** A request that the CRM did not do, or may not have done. */
+/** A request that failed, or may have failed, at the CRM. */
 export class CrmError extends Error {
   override readonly name = 'CrmError';
   readonly kind: SyncErrorKind;
   /** Whether the same request may succeed later. */
   readonly retryable: boolean;
-  /** How long the CRM asks to be left alone. */
+  /** How long the CRM asks us to wait. */
   readonly retryAfterSeconds: number | undefined;
-  /** The CRM's own code. */
+  /** The CRM's own error code. */
   readonly code: string | undefined;
 
-  /** Whatever the CRM says, it becomes something that the schema takes. */
+  /** Turns whatever the CRM says into values that the schema accepts. */
   constructor(
     kind: SyncErrorKind,
     message: string,
@@ -98,14 +98,14 @@ export class CrmError extends Error {
     this.code = storable(code, 100) || undefined;
   }
 
-  /** As the sync log and the failures keep it. */
+  /** The form that the log and the failures store. */
   toSyncError(): SyncError {
     const { kind, retryable, message, code } = this;
     return { kind, retryable, message, ...(code === undefined ? {} : { code }) };
   }
 }
 
-/** Without NUL, halves of surrogate pairs and white space around it, and not too long. */
+/** Removes NUL, lone surrogates and surrounding white space, and truncates. */
 function storable(text: string, length: number): string {
   return [...text.replace(/\0|\p{Surrogate}/gu, '').trim()].slice(0, length).join('').trim();
 }

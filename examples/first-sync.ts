@@ -1,5 +1,5 @@
-// Connects a CRM and syncs a first page of contacts, as a member of crm_app. On a migrated database, for an
-// organisation there:
+// Connects a CRM and syncs a first page of contacts, as a member of crm_app. It needs a migrated database with
+// an organisation and two contacts:
 //   CRM_SCHEMA_KEYS=keys.json DATABASE_URL=postgres://… \
 //     npx tsx first-sync.ts <organisation id> <contact id> <contact id>
 import {
@@ -23,7 +23,7 @@ if (organisationId === undefined || contactIds.length !== 2) {
 }
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
 
-// 1. Connect. The credentials are checked, and encrypted for this very connection, before anything is sent.
+// 1. Connect. The credentials are validated, and encrypted for this connection, before anything is sent.
 const keys = await KeyRing.load();
 const { connectionId } = await withOrganisation(pool, organisationId, (client) =>
   credentialsConnect(client, keys, {
@@ -33,12 +33,12 @@ const { connectionId } = await withOrganisation(pool, organisationId, (client) =
   }),
 ).catch((error) => {
   if (!(error instanceof CrmSchemaError) || error.code !== 'live_connection_exists') throw error;
-  console.error('Reapit is connected already: disconnect it first.');
+  console.error('Reapit is already connected. Disconnect it first.');
   process.exit(1);
 });
 const connection = { organisationId, connectionId };
 
-// 2. Sync a page. Mappings, log and cursor belong into one transaction.
+// 2. Sync a page. Mappings, log and cursor belong in one transaction.
 const page = [
   { id: 'OXF18000001', modified: '2026-11-16T09:00:00.1234567Z' },
   { id: 'OXF18000002', modified: '2026-11-16T09:05:00' },
@@ -48,7 +48,7 @@ await withOrganisation(pool, organisationId, async (client) => {
   const links = page.map(({ id }, index) => ({
     ...record,
     externalId: id,
-    contactId: contactIds[index] ?? '', // your matching decides whose it is
+    contactId: contactIds[index] ?? '', // your matching decides which contact it is
   }));
   const outcomes = await contactExternalIdLinkMany(client, { organisationId, links });
   const events = links.map(({ externalId, contactId }, index): SyncEvent => {
@@ -59,7 +59,7 @@ await withOrganisation(pool, organisationId, async (client) => {
     return { ...event, status: 'error', error };
   });
   await syncLogRecord(client, { ...connection, events });
-  // Only the log keeps what failed, so the cursor stops before it. (A worker's cursor may pass it.)
+  // Only the log keeps the failure, so the cursor stops before it. (A worker's cursor may pass it.)
   const failed = events.findIndex(({ status }) => status === 'error');
   const [lastSyncedAt] = page
     .slice(0, failed === -1 ? page.length : failed)
@@ -71,7 +71,7 @@ await withOrganisation(pool, organisationId, async (client) => {
   }
 });
 
-// 3. Ask.
+// 3. Read the result.
 await withOrganisation(pool, organisationId, async (client) => {
   const health = await connectionListWithHealth(client, {
     organisationId,

@@ -1,5 +1,5 @@
--- What the schema builds on, where there is nothing yet: NurtureHub's own tables, as far as it needs them, with
--- an organisation and two contacts for first-sync.ts. Not for NurtureHub's own database, which has them.
+-- The tables that the schema builds on, for an empty database: the columns it needs of NurtureHub's own tables,
+-- with an organisation and two contacts for first-sync.ts. Do not run it in NurtureHub's own database.
 
 create table organisations (id uuid primary key);
 

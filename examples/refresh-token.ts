@@ -1,6 +1,6 @@
-// Signs in to Reapit for one connection, refreshing its token if that is due, as a member of crm_worker. Any
-// number of workers may do so at once, though a refresh token works only once. It wants a connection whose credentials have
-// the grant authorization_code, and the URL of a token endpoint (RFC 6749, section 6).
+// Signs in to Reapit for one connection and refreshes its token if necessary, as a member of crm_worker. Any
+// number of workers may do so at the same time, although a refresh token works only once. It needs a connection
+// whose credentials have the grant authorization_code, and the URL of a token endpoint (RFC 6749, section 6).
 //   CRM_SCHEMA_KEYS=keys.json DATABASE_URL=postgres://… TOKEN_URL=https://… \
 //     npx tsx refresh-token.ts <organisation id> <connection id>
 import { connectionSetStatus } from '@nurturehub/crm-schema';
@@ -23,22 +23,22 @@ if (organisationId === undefined || connectionId === undefined || TOKEN_URL === 
 const connection = { organisationId, connectionId, provider: 'reapit' } as const;
 const pool = new pg.Pool({ connectionString: DATABASE_URL });
 
-// At start: a key ring that is missing, malformed or too small is found now, not in the middle of a sync.
+// At start, so that a missing, malformed or incomplete key ring is found now and not in the middle of a sync.
 const keys = await KeyRing.load();
 await credentialsCheckKeys(pool, keys);
 
-/** The CRM said that it will not have this refresh token. */
-class RefreshRefused extends Error {}
+/** The CRM rejected the refresh token. */
+class RefreshRejected extends Error {}
 
 interface TokenAnswer {
   access_token: string;
-  /** Without one, the old one goes on working. */
+  /** If absent, the old one remains valid. */
   refresh_token?: string;
-  /** Seconds. */
+  /** In seconds. */
   expires_in: number;
 }
 
-/** Asks the CRM for a new access token. */
+/** Requests a new access token from the CRM. */
 async function refresh({ credentials }: StoredCredentials<'reapit'>): Promise<NewCredentials<'reapit'>> {
   if (credentials.grant !== 'authorization_code') throw new Error('These credentials have no refresh token.');
   const { id, secret } = credentials.client ?? { id: CLIENT_ID, secret: CLIENT_SECRET };
@@ -48,8 +48,9 @@ async function refresh({ credentials }: StoredCredentials<'reapit'>): Promise<Ne
     body: new URLSearchParams({ grant_type: 'refresh_token', refresh_token: credentials.refreshToken }),
     signal: AbortSignal.timeout(10_000),
   });
-  if (response.status === 400 || response.status === 401) throw new RefreshRefused('Refused.');
-  if (!response.ok) throw new Error(`The token endpoint answers ${response.status}.`);
+  if (response.status === 400 || response.status === 401)
+    throw new RefreshRejected('The CRM rejected the refresh token.');
+  if (!response.ok) throw new Error(`The token endpoint answered ${response.status}. Try again later.`);
   const answer = (await response.json()) as TokenAnswer;
   return {
     credentials: {
@@ -61,18 +62,18 @@ async function refresh({ credentials }: StoredCredentials<'reapit'>): Promise<Ne
   };
 }
 
-/** Credentials whose access token is good for another minute; undefined if an agent of the agency has to act. */
+/** Returns credentials whose access token is valid for another minute; undefined if the agency must act. */
 async function signIn(): Promise<StoredCredentials<'reapit'> | undefined> {
   const stored = await credentialsGet(pool, keys, connection);
-  if (stored === null) throw new Error('The organisation has no such live connection.');
+  if (stored === null) throw new Error('The organisation has no such live connection. Check both ids.');
   const { credentialsVersion, credentialsExpiresAt } = stored;
   if (credentialsExpiresAt !== null && Date.parse(credentialsExpiresAt) > Date.now() + 60_000) return stored;
   try {
     return await credentialsRefresh(pool, keys, { ...connection, credentialsVersion, refresh });
   } catch (error) {
-    if (!(error instanceof RefreshRefused)) throw error;
-    // With the version: should another worker have refreshed after all, this changes nothing.
-    const reason = 'Reapit wants the agency to consent again: reconnect it.';
+    if (!(error instanceof RefreshRejected)) throw error;
+    // With the version, so that this changes nothing if another worker has refreshed the token meanwhile.
+    const reason = 'Reapit requires the agency to consent again. Reconnect it.';
     await connectionSetStatus(pool, { ...connection, status: 'error', reason, credentialsVersion });
     return undefined;
   }

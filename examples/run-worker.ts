@@ -1,8 +1,8 @@
-// Runs the worker of sync-worker.ts with a CRM that is kept in memory and forgets all when the program ends:
-// to see one at work. On a database with a connection, such as first-sync.ts leaves:
+// Runs the worker of sync-worker.ts with a CRM in memory, to see one at work. That CRM forgets everything when
+// the program ends. It needs a database with a connection, such as first-sync.ts creates:
 //   DATABASE_URL=postgres://… npx tsx run-worker.ts           until Ctrl-C
 //   DATABASE_URL=postgres://… npx tsx run-worker.ts --once    until nothing is due
-// Its user is a member of crm_worker. What that needs besides, the owner of contacts grants:
+// Its database user is a member of crm_worker. The owner of contacts must also grant:
 //   grant select, insert, update on contacts to crm_worker;
 import { hostname } from 'node:os';
 import { canonicalTimestamp } from '@nurturehub/crm-schema';
@@ -10,7 +10,7 @@ import pg from 'pg';
 import type { Crm, CrmContact, CrmPage, CrmPosition, CrmRecord, CrmRecordKey } from './crm.js';
 import { runWorker, syncNext, type Worker } from './sync-worker.js';
 
-/** The time by the clock of this CRM. */
+/** The time by this CRM's clock. */
 const now = () => canonicalTimestamp(new Date().toISOString());
 
 /** A CRM with three invented contacts. */
@@ -23,7 +23,7 @@ class MemoryCrm implements Crm {
   }
 
   async readPage(_: string, from: CrmPosition | null): Promise<CrmPage> {
-    // Before the records: what changes while they are read comes with the next page.
+    // Taken before the records: a change while they are read comes with the next page.
     const next = { kind: 'timestamp', syncedTo: now() } as const;
     const since = from?.syncedTo ?? '';
     const records = [...this.#records.values()].filter(({ changedAt }) => changedAt >= since);
@@ -54,14 +54,14 @@ class MemoryCrm implements Crm {
 }
 
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
-// A connection that is lost while idle is noticed by the next query; unheard, it would end the process.
+// Without a listener, losing an idle connection would end the process. The next query reports the loss.
 pool.on('error', () => {});
 
 const crms = new Map<string, MemoryCrm>();
 const worker: Worker = {
   name: `${hostname()} ${process.pid}`,
   pool,
-  // A real one signs in to the CRM here: see refresh-token.ts.
+  // A real worker signs in to the CRM here: see refresh-token.ts.
   async openCrm({ provider, organisationId, connectionId }) {
     console.log(`Syncing ${provider} of organisation ${organisationId}`);
     const crm = crms.get(connectionId) ?? new MemoryCrm();

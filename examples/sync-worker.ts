@@ -1,13 +1,12 @@
 /**
- * A small two-way sync worker, to start a real engine from. Run any number of them, on any number of
- * machines: whichever dies, another goes on where it was, and nothing is lost or done twice. run-worker.ts
- * starts it with a CRM in memory. Its user is a member of crm_worker. What that needs besides, the owner of
- * contacts grants:
+ * A small two-way sync worker to build a real engine from. Run any number of them on any number of machines:
+ * if one dies, another resumes where it stopped, and nothing is lost or done twice. run-worker.ts starts it
+ * with a CRM in memory. Its database user is a member of crm_worker. The owner of contacts must also grant:
  *   grant select, insert, update on contacts to crm_worker;
  *
- * It keeps a contact's name, of `contacts (id, organisation_id, name)`, the same here and at the CRMs. What
- * differs between CRMs is in the adapters (`crm.ts`); what differs between products is in `apply` and
- * `push`; the rest is how to use the schema.
+ * It keeps the name in `contacts (id, organisation_id, name)` the same here and at the CRMs. Code that differs
+ * between CRMs is in the adapters (`crm.ts`), code that differs between products in `#apply` and `#push`; the
+ * rest shows how to use the schema.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -36,20 +35,20 @@ import {
 import type pg from 'pg';
 import { type Crm, CrmError, type CrmPosition, type CrmRecord, type CrmRecordKey } from './crm.js';
 
-/** What a worker is given. */
+/** The worker's configuration. */
 export interface Worker {
-  /** Who it is, for people: a host and a process. */
+  /** Its name, for people: a host and a process. */
   name: string;
   pool: pg.Pool;
-  /** Signs in to the CRM of a connection: see refresh-token.ts for one whose tokens work once. */
+  /** Signs in to a connection's CRM. See refresh-token.ts for refresh tokens that work only once. */
   openCrm(run: ClaimedRun): Promise<Crm>;
-  /** How long the others wait before they take over from a worker that died. */
+  /** How long others wait before they take over from a worker that has died; defaults to 300. */
   leaseSeconds?: number | undefined;
-  /** How far before the cursor to ask again: longer than a CRM takes to show what it has stored. */
+  /** How far before the cursor to read again: longer than the CRM takes to show what it has stored. */
   overlapSeconds?: number | undefined;
 }
 
-/** Syncs whatever is due, until the signal. */
+/** Syncs due connections until the signal. */
 export async function runWorker(worker: Worker, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     const found = await syncNext(worker).catch((error) => {
@@ -60,7 +59,7 @@ export async function runWorker(worker: Worker, signal: AbortSignal): Promise<vo
   }
 }
 
-/** Syncs the connection that has been due longest; false if none is due. */
+/** Syncs the connection that has been due for longest. Returns false if none is due. */
 export async function syncNext(worker: Worker): Promise<boolean> {
   const [run] = await syncRunClaim(worker.pool, {
     worker: worker.name,
@@ -74,7 +73,7 @@ export async function syncNext(worker: Worker): Promise<boolean> {
     end = { outcome: 'success', hasMore };
   } catch (error) {
     if (isCode(error, 'lease_lost')) return true;
-    end = endAfter(error, run);
+    end = endFor(error, run);
   }
   await syncRunFinish(worker.pool, { ...run, ...end }).catch((error) => {
     if (!isCode(error, 'lease_lost')) throw error;
@@ -82,32 +81,32 @@ export async function syncNext(worker: Worker): Promise<boolean> {
   return true;
 }
 
-/** How a run ends that an error broke off. */
-function endAfter(error: unknown, { credentialsVersion }: ClaimedRun): RunEnd {
-  // Somebody reset a cursor meanwhile: begin again.
+/** How to end a run that an error stopped. */
+function endFor(error: unknown, { credentialsVersion }: ClaimedRun): RunEnd {
+  // The cursor was reset meanwhile: start again.
   if (isCode(error, 'cursor_conflict')) return { outcome: 'cancelled' };
   if (error instanceof CrmError) {
     const { retryAfterSeconds } = error;
     return { outcome: 'failed', error: error.toSyncError(), retryAfterSeconds, credentialsVersion };
   }
   report(error);
-  const message = 'The sync could not go on: see the log of the worker.';
+  const message = 'The sync could not continue. See the log of the worker.';
   return { outcome: 'failed', error: { kind: 'internal', retryable: true, message } };
 }
 
-/** How many records are claimed in a run, and recorded at a time. */
+/** How many records a run claims, and how many it records at a time. */
 const claimLimit = 100;
 const pushBatch = 10;
 
-/** How long a run goes on before other connections have their turn, and a request to a CRM, in seconds. */
+/** The longest run before other connections get their turn, and the longest request to a CRM, in seconds. */
 const longestRun = 600;
 const longestRequest = 60;
 
-/** A contact to push, and what it was claimed as. */
+/** A contact to push, from an outbound change or a failure. */
 interface Push {
   contactId: string;
   changeVersion?: string;
-  /** Of the failure, which is closed by an event of the same type. */
+  /** The failure's entity type: an event of the same type closes it. */
   entityType?: string;
 }
 
@@ -118,7 +117,7 @@ class Sync {
   readonly #leaseSeconds: number;
   #batchNumber = 0;
   readonly #began = new Date();
-  /** By a clock that nobody sets. */
+  /** By a monotonic clock. */
   #leaseEndsAt: number;
 
   constructor(worker: Worker, run: ClaimedRun) {
@@ -128,9 +127,9 @@ class Sync {
     this.#leaseEndsAt = performance.now() + this.#leaseSeconds * 1000;
   }
 
-  /** Pushes, tries again what failed, and pulls; returns whether more waits. */
+  /** Pushes, retries failures, and pulls. Returns whether more is waiting. */
   async all(): Promise<boolean> {
-    const crm = await inTime(this.#worker.openCrm(this.#run));
+    const crm = await withTimeout(this.#worker.openCrm(this.#run));
     const { pool } = this.#worker;
     const changes = await outboundChangeClaim(pool, { ...this.#run, limit: claimLimit });
     const failures = await syncFailureClaim(pool, { ...this.#run, limit: claimLimit });
@@ -152,7 +151,7 @@ class Sync {
     return !isAllRead || changes.length === claimLimit || failures.length === claimLimit;
   }
 
-  /** Reads a stream, and records it page by page together with the cursor; returns whether to its end. */
+  /** Reads a stream and records each page with the cursor. Returns whether it reached the end. */
   async #pull(crm: Crm, entityType: string, cursor: SyncCursor | undefined): Promise<boolean> {
     let version = cursor?.version ?? 0;
     let reached = cursor?.position?.syncedTo ?? null;
@@ -164,10 +163,10 @@ class Sync {
       const start = from;
       const page = await this.#ask(() => crm.readPage(entityType, start));
       if (!page.isLast && JSON.stringify(page.next) === JSON.stringify(start)) {
-        throw new CrmError('provider', 'The CRM gives the same page again and again.', { retryable: true });
+        throw new CrmError('provider', 'The CRM returned the same page twice.', { retryable: true });
       }
-      // What was asked again may end before what was reached: the cursor stays where it is then. A wrong
-      // time in the future would let it pass all that is changed until then.
+      // A repeated page may end before the cursor, which then stays where it is. A wrong time in the future
+      // would let the cursor pass every change until then.
       const syncedTo = latest(reached, earliest(page.next.syncedTo, this.#began));
       const position = { ...page.next, syncedTo } as CursorMove['position'];
       await this.#record(
@@ -187,21 +186,21 @@ class Sync {
     }
   }
 
-  /** Tries a record again that failed. */
+  /** Retries a record that failed. */
   async #pullOne(crm: Crm, key: CrmRecordKey): Promise<void> {
-    const record = await this.#ask(() => crm.read(key.entityType, key.externalId)).catch(unlessHopeless);
+    const record = await this.#ask(() => crm.read(key.entityType, key.externalId)).catch(unlessFatal);
     await this.#record(async (client) => {
       if (record instanceof CrmError) return [{ direction: 'inbound', ...key, ...failure(record) }];
       return [await this.#take(client, record ?? { ...key, name: '', state: 'deleted' }, new Map())];
     });
   }
 
-  /** Applies a record, or says that it could not be: one that is broken stops none of the others. */
+  /** Applies a record, or returns an error event: a broken record does not stop the others. */
   async #take(client: pg.ClientBase, record: CrmRecord, links: Links): Promise<BatchEvent> {
     const { entityType, externalId } = record;
     const event = { direction: 'inbound', entityType } as const;
     if (!/^[^\0]*\S[^\0]*$/u.test(externalId) || Buffer.byteLength(externalId) > 512) {
-      const message = 'The CRM gave the record an id that cannot be stored.';
+      const message = 'The CRM sent a record id that cannot be stored.';
       return { ...event, status: 'error', error: { kind: 'validation', retryable: false, message } };
     }
     await client.query('savepoint record');
@@ -210,15 +209,15 @@ class Sync {
       await client.query('release savepoint record');
       return applied;
     } catch (error) {
-      if (!isOfData(error)) throw error;
+      if (!isDataError(error)) throw error;
       report(error);
       await client.query('rollback to savepoint record; release savepoint record');
-      const message = 'The record could not be stored: see the log of the worker.';
+      const message = 'The record could not be stored. See the log of the worker.';
       return { ...event, externalId, status: 'error', error: { kind: 'internal', retryable: true, message } };
     }
   }
 
-  /** Brings a contact up to what the CRM says, and says what that was. */
+  /** Updates a contact from the CRM's record, and returns the event. */
   async #apply(client: pg.ClientBase, record: CrmRecord, links: Links): Promise<BatchEvent> {
     const { organisationId, connectionId, provider } = this.#run;
     const { entityType, externalId } = record;
@@ -237,7 +236,7 @@ class Sync {
         externalId,
         contactId: known,
       });
-      // Of a merger, the contact goes on as the record that is left, unless that has one.
+      // After a merge, the contact is linked to the surviving record, unless that has a contact already.
       const survivor = record.mergedInto ?? null;
       if (survivor !== null && (await find(survivor)) === null) {
         links.set(`${entityType} ${survivor}`, known);
@@ -246,7 +245,7 @@ class Sync {
       return { ...event, internalId: known, status: 'success' };
     }
 
-    // A record that we wrote, though the answer was lost, names its contact; others may name anything.
+    // If we created the record but the response was lost, it names its contact. Other records may name anything.
     const { rows } = await client.query(
       'select id, name from contacts where organisation_id = $1 and id = $2 for no key update',
       [organisationId, known ?? uuidIn(record.reference)],
@@ -255,7 +254,7 @@ class Sync {
     const linked = { ...event, internalId: contactId, linksContact: true };
     if (known === null && rows.length > 0) {
       const ids = await contactExternalIdListByContacts(client, { organisationId, contactIds: [contactId] });
-      // Somebody else's already: the link will be refused, and the contact must not be changed.
+      // Linked to another record already: the link will be refused, and the contact must not change.
       if (ids.some((each) => each.provider === provider)) return { ...linked, status: 'success' };
     }
     links.set(`${entityType} ${externalId}`, contactId);
@@ -268,7 +267,7 @@ class Sync {
     } else if (rows[0].name === record.name) {
       return { ...linked, status: known === null ? 'success' : 'skipped' };
     } else {
-      // With the contact locked: what we have is newer than what the CRM says, and will be pushed.
+      // With the contact locked: our value is newer than the CRM's, and waits to be pushed.
       const waiting = await outboundChangeListWaiting(client, { ...this.#run, contactIds: [contactId] });
       if (waiting.length > 0) return { ...linked, status: 'skipped' };
       await client.query('update contacts set name = $3 where organisation_id = $1 and id = $2', [
@@ -277,7 +276,7 @@ class Sync {
         record.name,
       ]);
     }
-    // The other CRMs of the agency are to have it as well.
+    // The agency's other CRMs get the change as well.
     await outboundChangeRecord(client, {
       organisationId,
       contactIds: [contactId],
@@ -286,7 +285,7 @@ class Sync {
     return { ...linked, status: 'success' };
   }
 
-  /** Writes contacts to the CRM as they are now, and records a few at a time. */
+  /** Writes the current contacts to the CRM, and records a few at a time. */
   async #push(crm: Crm, pushes: Push[]): Promise<void> {
     for (let start = 0; start < pushes.length; start += pushBatch) {
       const events: BatchEvent[] = [];
@@ -296,7 +295,7 @@ class Sync {
           events.push(await this.#pushOne(crm, push, gone));
         }
       } finally {
-        // Also if the CRM breaks off in the middle: what was written is recorded.
+        // Even if the CRM fails halfway, the contacts already written are recorded.
         const { organisationId, provider } = this.#run;
         await this.#record(async (client) => {
           for (const link of gone)
@@ -329,25 +328,25 @@ class Sync {
     ]);
     if (rows.length === 0) return { ...event, status: 'skipped' };
     const written = await this.#ask(() => crm.write({ contactId, name: rows[0].name }, linked)).catch(
-      unlessHopeless,
+      unlessFatal,
     );
     if (written instanceof CrmError) return { ...event, ...failure(written) };
     if (written !== null) {
       const { externalId } = written;
       return { ...event, entityType: written.entityType, externalId, status: 'success', linksContact: true };
     }
-    // The record is gone, and is not made again.
+    // The record no longer exists, and is not created again.
     if (linked !== null) gone.push({ ...linked, contactId });
     return { ...event, status: 'skipped' };
   }
 
-  /** Asks the CRM, as long as the lease lasts; where it wants a moment of quiet, after that. */
+  /** Sends a request to the CRM while the lease is live, and repeats it after a short rate limit. */
   async #ask<Answer>(request: () => Promise<Answer>): Promise<Answer> {
     for (let attempt = 1; ; attempt += 1) {
-      // A worker that was held up must not write what another has written since.
+      // A delayed worker must not overwrite what another has written meanwhile.
       if (performance.now() > this.#leaseEndsAt - this.#leaseSeconds * 500) await this.#heartbeat();
       try {
-        return await inTime(request());
+        return await withTimeout(request());
       } catch (error) {
         const wait =
           error instanceof CrmError && error.kind === 'rate_limited' ? error.retryAfterSeconds : undefined;
@@ -363,8 +362,8 @@ class Sync {
   }
 
   /**
-   * Records a batch in one transaction with what it does to our own tables. If the answer is lost, it is
-   * done again, which the batch number turns into nothing if it had been done.
+   * Records a batch in one transaction with the changes to our own tables. If the response is lost, it
+   * repeats the batch; the number of a batch that was recorded makes the repetition a no-op.
    */
   async #record(apply: (client: pg.ClientBase) => Promise<BatchEvent[]>, cursor?: CursorMove): Promise<void> {
     this.#batchNumber += 1;
@@ -373,7 +372,7 @@ class Sync {
       try {
         const began = performance.now();
         await transaction(this.#worker.pool, async (client) => {
-          // First, so that the connection is locked before any contact, and a lost lease costs nothing.
+          // First, so that the connection is locked before any contact, and a lost lease is found early.
           await syncRunHeartbeat(client, batch);
           const events = await apply(client);
           const cursors = cursor === undefined ? [] : [cursor];
@@ -383,7 +382,7 @@ class Sync {
         this.#leaseEndsAt = began + this.#leaseSeconds * 1000;
         return;
       } catch (error) {
-        // A contact that was deleted at this very moment is found to be gone the next time.
+        // A contact deleted meanwhile is found to be gone on the next attempt.
         const isLasting = error instanceof CrmSchemaError && error.code !== 'wrong_tenant';
         if (isLasting || attempt === 5) throw error;
         await sleep(attempt * 200);
@@ -392,14 +391,14 @@ class Sync {
   }
 }
 
-/** What a page links, which the database does not know before the page is recorded: contacts by type and id. */
+/** The links of a page that is not recorded yet: contacts by entity type and external id. */
 type Links = Map<string, string>;
 
-/** A request that never ends must not take the worker with it. */
-async function inTime<Answer>(answer: Promise<Answer>): Promise<Answer> {
+/** Limits a request's time, so that one without a response does not block the worker. */
+async function withTimeout<Answer>(answer: Promise<Answer>): Promise<Answer> {
   const ending = new AbortController();
   const late = sleep(longestRequest * 1000, undefined, { signal: ending.signal }).then(() => {
-    throw new CrmError('timeout', `No answer in ${longestRequest} seconds.`, { retryable: true });
+    throw new CrmError('timeout', `No response within ${longestRequest} seconds.`, { retryable: true });
   });
   try {
     return await Promise.race([answer, late]);
@@ -409,17 +408,17 @@ async function inTime<Answer>(answer: Promise<Answer>): Promise<Answer> {
   }
 }
 
-/** What happened and where, without the values that errors of databases and requests carry. */
+/** Logs an error's name, code and stack, without its message: that may contain values. */
 function report(error: unknown): void {
   const { name, code, stack } = error as { name?: string; code?: string; stack?: string };
   const places = stack?.split('\n').filter((line) => /^ +at /.test(line)) ?? [];
   console.error([`${name ?? 'Error'} ${code ?? ''}`, ...places].join('\n'));
 }
 
-/** Does some work in a transaction, and undoes it if it returns false or throws. */
+/** Runs `work` in a transaction, and rolls back if it returns false or throws. */
 async function transaction(pool: pg.Pool, work: (client: pg.ClientBase) => Promise<boolean>): Promise<void> {
   const client = await pool.connect();
-  // A connection that is lost says so here too; the statement that fails over it is enough.
+  // The failing statement reports a lost connection; without a listener, the loss would end the process.
   client.on('error', ignore);
   let failure: unknown;
   try {
@@ -431,15 +430,15 @@ async function transaction(pool: pg.Pool, work: (client: pg.ClientBase) => Promi
     throw error;
   } finally {
     client.off('error', ignore);
-    // One whose transaction failed is closed, which undoes it.
+    // A client whose transaction failed is closed, which rolls it back.
     client.release(failure !== undefined);
   }
 }
 
 function ignore(): void {}
 
-/** An error of this record alone is recorded; one of the account, or of the line, ends the run. */
-function unlessHopeless(error: unknown): CrmError {
+/** Returns an error of this record, to be recorded. Rethrows one of the account or network, to end the run. */
+function unlessFatal(error: unknown): CrmError {
   const isOfRecord =
     error instanceof CrmError && !['auth', 'permission', 'rate_limited', 'network'].includes(error.kind);
   if (isOfRecord) return error;
@@ -451,13 +450,13 @@ function failure(error: CrmError) {
   return { status: 'error', error: error.toSyncError(), retryAfterSeconds } as const;
 }
 
-/** Null if a CRM's reference is none of ours. */
+/** Extracts our UUID from a CRM's reference; null if it is not one of ours. */
 function uuidIn(reference: string | null | undefined): string | null {
   return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.exec(reference ?? '')?.[0] ?? null;
 }
 
-/** Whether the data is to blame: a deadlock, or a privilege that is missing, says nothing of the record at hand. */
-function isOfData(error: unknown): boolean {
+/** Whether the record caused the error. A deadlock or a missing privilege did not come from the record. */
+function isDataError(error: unknown): boolean {
   if (isCode(error, 'not_permitted')) return false;
   return error instanceof CrmSchemaError || /^(22|23|54)/.test((error as { code?: string }).code ?? '');
 }
@@ -470,14 +469,14 @@ function leaseOf({ leaseSeconds = 300 }: Worker): number {
   return leaseSeconds;
 }
 
-/** A point of the CRM's, but not later than ours. */
+/** Limits a time from the CRM to our own time. */
 function earliest(point: string | null | undefined, now: Date): string | null {
   if (point == null) return null;
   const [first] = [canonicalTimestamp(point), canonicalTimestamp(now.toISOString())].sort();
   return first as string;
 }
 
-/** The later of two points, either of which may not be known. */
+/** The later of two times, either of which may be unknown. */
 function latest(one: string | null, other: string | null | undefined): string | null {
   if (other == null) return one;
   const point = canonicalTimestamp(other);

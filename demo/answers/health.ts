@@ -5,7 +5,7 @@ import { moment, type Row, table, wrapped } from '../text.js';
 import { weekStart } from '../week.js';
 
 const legend =
-  "Synced up to: the CRM's time of the newest change taken in, before the first that failed (–: it gives no times). Failed: since Mon 16, mended or not.";
+  "Synced up to: the CRM's time of the newest imported change before the first failure (– means the CRM gives no times). Failed: failures since Mon 16, repaired or not.";
 
 /** Answers question 1: which CRMs is each organisation connected to, and are they healthy? */
 export async function answerHealth(client: Queryable, print: (text: string) => void): Promise<void> {
@@ -16,7 +16,7 @@ export async function answerHealth(client: Queryable, print: (text: string) => v
     const connections = await connectionListWithHealth(client, { organisationId, failuresSince: weekStart });
     rows.push(name, ...connections.map(healthRow));
   }
-  print(table({ CRM: 10, Status: 14, 'Synced up to': 14, Failed: 8, 'What to know': 0 }, rows));
+  print(table({ CRM: 10, Status: 14, 'Synced up to': 14, Failed: 8, Details: 0 }, rows));
   print(wrapped(legend, '   ').join('\n'));
 }
 
@@ -26,14 +26,14 @@ function healthRow(connection: ConnectionHealth): Row {
     connection.status,
     moment(connection.lastSyncedAt),
     String(connection.failureCount),
-    whatToKnow(connection),
+    detailsOf(connection),
   ];
 }
 
-/** The reason for the status, or else what failed last and whether it has gone well since. */
-function whatToKnow({ statusReason, lastError, lastFailureAt, lastEventStatus }: ConnectionHealth): string {
+/** The reason for the status; otherwise the last failure, and whether later events succeeded. */
+function detailsOf({ statusReason, lastError, lastFailureAt, lastEventStatus }: ConnectionHealth): string {
   if (statusReason !== null) return statusReason;
-  if (lastError === null) return 'No failure';
-  const since = lastEventStatus === 'error' ? '' : ', fine since';
+  if (lastError === null) return 'No failures';
+  const since = lastEventStatus === 'error' ? '' : ', OK since';
   return `${lastError.kind}, ${moment(lastFailureAt)}${since}`;
 }

@@ -12,7 +12,7 @@ import { weekStart } from '../week.js';
 
 type Print = (text: string) => void;
 
-/** A connection and what to call it. */
+/** A connection and its labels in the tables. */
 interface Labelled {
   organisationId: string;
   connectionId: string;
@@ -27,11 +27,11 @@ export async function answerHistory(client: Queryable, print: Print): Promise<vo
   print('   syncLogCountErrorsByKind — queries/crm_sync_log.sql');
   await printErrorCounts(client, connections, print);
   print('');
-  print(`   The latest failures at Reapit of ${puddlewick.name}`);
+  print(`   The latest failures of ${puddlewick.name} at Reapit`);
   print('   syncLogListFailures — queries/crm_sync_log.sql');
   await printFailures(client, print);
   print('');
-  print(`   Everything that concerned ${ottoline.name}, a landlord in two CRMs`);
+  print(`   Every event for ${ottoline.name}, a landlord in two CRMs`);
   print('   syncLogListByContact — queries/crm_sync_log.sql');
   await printTimeline(client, connections, print);
 }
@@ -41,7 +41,7 @@ async function everyConnection(client: Queryable): Promise<Labelled[]> {
   for (const { id: organisationId, name: agency } of agencies) {
     const connections = await connectionListWithHealth(client, { organisationId, failuresSince: weekStart });
     for (const { connectionId, provider, status } of connections) {
-      const crm = providerNames[provider] + (status === 'disconnected' ? ', before' : '');
+      const crm = providerNames[provider] + (status === 'disconnected' ? ' (old)' : '');
       all.push({ organisationId, connectionId, agency, crm });
     }
   }
@@ -69,7 +69,7 @@ async function printFailures(client: Queryable, print: Print): Promise<void> {
     moment(occurredAt),
     entityType,
     externalId ?? '–',
-    error.retryable ? `${error.kind}, try again` : error.kind,
+    error.retryable ? `${error.kind}, retryable` : error.kind,
     error.code === undefined ? error.message : `${error.code}: ${error.message}`,
   ]);
   print(table({ When: 14, Record: 10, 'External id': 13, Kind: 15, Why: 0 }, rows));

@@ -10,9 +10,9 @@ import { type Row, table } from '../text.js';
 
 type Print = (text: string) => void;
 
-/** Answers question 3: what is a contact's id in each external system, and whose is an external id? */
+/** Answers question 3: what is a contact's id in each external system, and whose id is it? */
 export async function answerIdentity(client: Queryable, print: Print): Promise<void> {
-  print("3. What is a contact's id in each external system, and whose is an external id?");
+  print("3. What is a contact's id in each external system, and whose id is it?");
   print('   contactExternalIdListByContacts — queries/contact_external_ids.sql');
   await printIds(client, print);
   print('');
@@ -42,7 +42,7 @@ async function printOwners(client: Queryable, print: Print): Promise<void> {
   const asked: [Agency, ExternalRecord][] = [
     [puddlewick, { provider: 'reapit', entityType: 'landlord', externalId: 'RPT120080' }],
     [puddlewick, { provider: 'reapit', entityType: 'landlord', externalId: 'RPT120094' }],
-    // An id means something only with its type and within its agency.
+    // The same id means another contact, or none, in another entity type or agency.
     [puddlewick, { provider: 'reapit', entityType: 'applicant', externalId: 'RPT120080' }],
     [thistle, { provider: 'reapit', entityType: 'landlord', externalId: 'RPT120080' }],
     [thistle, { provider: 'alto', entityType: 'contact', externalId: '48213' }],
@@ -57,5 +57,5 @@ async function printOwners(client: Queryable, print: Print): Promise<void> {
       contactId === null ? 'nobody' : nameOf(contactId),
     ]);
   }
-  print(table({ Agency: 21, CRM: 9, Record: 21, Who: 0 }, rows));
+  print(table({ Agency: 21, CRM: 9, Record: 21, Contact: 0 }, rows));
 }

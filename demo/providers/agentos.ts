@@ -1,7 +1,7 @@
 import { type SyncError, toExternalId } from '../../src/index.js';
 import { httpError, type RemoteRecord } from './common.js';
 
-/** A landlord: only what is published about agentOS's objects. */
+/** A landlord, with only the fields that agentOS documents publicly. */
 export interface AgentosLandlord {
   /** Opaque. */
   OID: string;
@@ -10,14 +10,14 @@ export interface AgentosLandlord {
 }
 
 /**
- * Reads a landlord. How agentOS says when it changed is not published, so it has no time, and the
- * connection has no cursor: each sync is a full one.
+ * Reads a landlord. agentOS does not publish how it reports the time of a change, so the record has no
+ * time and the connection no cursor: each sync is a full one.
  */
 export function toRecord({ OID }: AgentosLandlord): RemoteRecord {
   return { entityType: 'landlord', externalId: toExternalId(OID), modifiedAt: null, email: null };
 }
 
-/** Reads a failed answer: agentOS uses the standard statuses. */
+/** Reads an error response: agentOS uses the standard HTTP statuses. */
 export function toSyncError(status: number): SyncError {
   return httpError('agentOS', status);
 }

@@ -1,11 +1,11 @@
 import { canonicalTimestamp, type SyncError, toExternalId } from '../../src/index.js';
 import { httpError, type RemoteRecord } from './common.js';
 
-/** A contact in a list: the part that is read here. */
+/** A contact in a list: the fields used here. */
 export interface AltoContact {
-  /** An integer, which Alto sometimes sends as a string. */
+  /** An integer. Alto sometimes sends it as a string. */
   id: number | string;
-  /** One entry for each person of the contact. */
+  /** One entry per person. */
   contactInformation?: { foreName: string; surname: string; phoneNumber?: string; emailAddress?: string }[];
   isActive: boolean;
   modifiedAt: string;
@@ -21,7 +21,7 @@ export function toRecord({ id, contactInformation, modifiedAt }: AltoContact): R
   };
 }
 
-/** Reads a failed answer. Alto has two shapes of body; the status says enough. */
+/** Reads an error response. Alto has two body formats; the status is enough. */
 export function toSyncError(status: number): SyncError {
   return httpError('Alto', status);
 }
@@ -47,7 +47,7 @@ export const gideon: AltoContact = {
   modifiedAt: '2026-11-17T08:20:00.0000000+00:00',
 };
 
-/** Friday: the id comes as text this time, and the mail address is gone. Only the mapping knows who it is. */
+/** Friday: the id is now a string and the email address is gone. Only the mapping identifies the person. */
 export const hettieChanged: AltoContact = {
   id: '48213',
   contactInformation: [{ foreName: 'Hettie', surname: 'Biscuit', phoneNumber: '01632 960388' }],

@@ -1,7 +1,7 @@
 import { canonicalTimestamp, toExternalId } from '../../src/index.js';
 import type { RemoteRecord } from './common.js';
 
-/** A person in a CRM of an agency's own: NurtureHub's open API defines the shape. */
+/** A person in an agency's own CRM, in the format of NurtureHub's open API. */
 export interface CustomPerson {
   id: string;
   email: string;

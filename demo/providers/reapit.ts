@@ -1,22 +1,22 @@
 import { canonicalTimestamp, type SyncError } from '../../src/index.js';
 import { httpError, type RemoteRecord } from './common.js';
 
-/** A contact, an applicant or a landlord: the part of Reapit's models that is read here. */
+/** A contact, applicant or landlord: the fields of Reapit's models used here. */
 export interface ReapitRecord {
   id: string;
   created: string;
-  /** Up to seven fractional digits, sometimes no zone; may be missing. */
+  /** Up to seven fractional digits, sometimes without a time zone; may be missing. */
   modified?: string | null;
-  /** On a contact. */
+  /** Contacts only. */
   email?: string;
   mobilePhone?: string;
-  /** On an applicant or a landlord: the contacts that it stands for. */
+  /** Applicants and landlords only: their contacts. */
   related?: { id: string; name: string; type: 'contact'; email: string; mobilePhone?: string }[];
-  /** Wanted back in If-Match, with its quotes. */
+  /** Sent back in If-Match, including its quotes. */
   _eTag: string;
 }
 
-/** One page of a Reapit collection, each of which holds one type of record. */
+/** A page of a Reapit collection. A collection holds one type of record. */
 export interface ReapitPage {
   _embedded: ReapitRecord[];
   pageNumber: number;
@@ -25,7 +25,7 @@ export interface ReapitPage {
   totalCount: number;
 }
 
-/** Reads a page. Types share the shapes of their ids, so each record keeps its type. */
+/** Reads a page. Ids of different types look alike, so each record keeps its type. */
 export function toRecords(
   entityType: 'contact' | 'applicant' | 'landlord',
   page: ReapitPage,
@@ -92,7 +92,7 @@ const winifred: ReapitRecord = {
   _eTag: '"A94417E0B3D24C5C"',
 };
 
-/** Landlord RPT120094 is no longer Jasper: Reapit has been seen to give an id to another person. */
+/** Landlord RPT120094 is no longer Jasper: Reapit has been known to reuse an id for another person. */
 const rufus: ReapitRecord = {
   ...jasper,
   modified: '2026-11-18T10:20:00.1000000Z',
@@ -104,29 +104,29 @@ const winifredChanged: ReapitRecord = { ...winifred, modified: '2026-11-18T09:05
 const barnabyChanged: ReapitRecord = { ...barnaby, modified: '2026-11-18T11:00:00' };
 const ottolineChanged: ReapitRecord = { ...ottoline, modified: '2026-11-18T14:31:07.9999999Z' };
 
-/** The eTag that NurtureHub's change of Ottoline is sent with. */
+/** The eTag sent with NurtureHub's update of Ottoline. */
 export const ottolineETag = ottoline._eTag;
 
-/** Everything, as the first sync reads it. */
+/** All records, as the first sync reads them. */
 export const everything = [
   ...toRecords('contact', page(barnaby)),
   ...toRecords('landlord', page(ottoline, jasper)),
   ...toRecords('applicant', page(winifred)),
 ];
 
-/** What Wednesday morning changed. */
+/** The records changed on Wednesday morning. */
 export const wednesday = [
   ...toRecords('contact', page(barnabyChanged)),
   ...toRecords('landlord', page(rufus)),
   ...toRecords('applicant', page(winifredChanged)),
 ];
 
-/** What has changed since the first of Wednesday's changes; `modifiedFrom` includes that moment. */
+/** The records changed since the first of Wednesday's changes; `modifiedFrom` is inclusive. */
 export const friday = [
   ...toRecords('contact', page(barnabyChanged)),
   ...toRecords('landlord', page(rufus, ottolineChanged)),
   ...toRecords('applicant', page(winifredChanged)),
 ];
 
-/** Nothing new; `modifiedFrom` finds the latest change again. */
+/** Nothing new: `modifiedFrom` is inclusive, so Reapit returns the latest change again. */
 export const sunday = toRecords('landlord', page(ottolineChanged));

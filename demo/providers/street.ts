@@ -1,7 +1,7 @@
 import { canonicalTimestamp, type SyncError } from '../../src/index.js';
 import { httpError, type RemoteRecord } from './common.js';
 
-/** A person, as a JSON:API resource: the part that is read here. */
+/** A person, as a JSON:API resource: the fields used here. */
 export interface StreetPerson {
   type: 'person';
   id: string;

@@ -2,10 +2,10 @@ import type pg from 'pg';
 import { connectionId, contactId, externalId, organisationId, type Size, tailShare } from './shape.js';
 
 /**
- * Creates the agencies with a connection and contacts each, and a temporary table `agency` of them, which the
- * rest of the load reads: all of it runs on one client. One connection in 300 is due.
+ * Creates the agencies, each with a connection and contacts, and a temporary table `agency`. The rest of the load
+ * reads that table, so all of it runs on one client. One connection in 300 is due.
  *
- * @param credentials of any connection; each gets them with its own `aad`
+ * @param credentials of any connection; each connection gets them with its own `aad`
  */
 export async function loadAgencies(
   client: pg.ClientBase,
@@ -54,7 +54,7 @@ export async function loadAgencies(
   );
 }
 
-/** Maps the contacts from one share to another, of 0 to 1, of each agency's: as they come in over time. */
+/** Creates the mappings of a share of each agency's contacts, from 0 to 1, in the order they arrive over time. */
 export async function loadMappings(client: pg.ClientBase, from = 0, to = 1): Promise<void> {
   await client.query(
     `insert into contact_external_ids (organisation_id, provider, entity_type, external_id, contact_id)

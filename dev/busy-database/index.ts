@@ -16,7 +16,7 @@ export {
   loadRuns,
 };
 
-/** An agency with its connection, the open run of it, and some of its contacts with what the CRM calls them. */
+/** An agency with its connection, its open run, and some of its contacts with their external ids. */
 export interface Tenant {
   organisationId: string;
   connectionId: string;
@@ -25,13 +25,13 @@ export interface Tenant {
   contacts: { contactId: string; externalId: string }[];
 }
 
-/** Fills a migrated database with what a busy installation has, and lets the planner know it. */
+/** Fills a migrated database like a busy installation, and analyses it. */
 export async function loadBusyDatabase(
   client: pg.ClientBase,
   size: Size,
   credentials: object,
 ): Promise<void> {
-  // Its snapshots would keep what is dead from being tidied up at the end.
+  // Autovacuum's snapshots would keep dead rows from being vacuumed at the end.
   await client.query(`
     do $$
     declare
@@ -50,27 +50,27 @@ export async function loadBusyDatabase(
   await loadCursors(client);
   await loadFailures(client, size);
   await loadChanges(client, size);
-  // As the host does.
+  // As NurtureHub does.
   await client.query('grant select on contacts to crm_app, crm_worker');
   await settle(client);
 }
 
-/** Tidies up after many writes, as autovacuum does in time, and lets the planner know what is there. */
+/** Vacuums and analyses after many writes, as autovacuum eventually does. */
 export async function settle(client: pg.ClientBase): Promise<void> {
-  // Only what is flushed counts as visible to all, which is what reading an index alone depends on.
+  // Only flushed pages are marked all-visible, which index-only scans depend on.
   await client.query('checkpoint');
-  // Left to itself, vacuum leaves the few dead entries of an index where they are, to be stumbled over once.
+  // By default, vacuum leaves an index's few dead entries, and the next scan would pay for them.
   await client.query('vacuum (analyze, index_cleanup on)');
 }
 
-/** The number of the agency that has most of everything. */
+/** The number of the agency with the most rows of every kind. */
 export const busyAgency = 1;
-/** The number of the agency that is nearly as large, and has no failures. */
+/** The number of the second largest agency, which has no failures. */
 export const healthyAgency = 2;
-/** The number of one among many that are not large. */
+/** The number of one of the many small agencies. */
 export const averageAgency = 2002;
 
-/** One of the agencies, by its number, with at most 100 contacts; on the client that loaded them. */
+/** Reads an agency by its number, with at most 100 contacts, on the client that loaded it. */
 export async function tenantOf(client: pg.ClientBase, agency: number): Promise<Tenant> {
   const { rows } = await client.query(
     `select

@@ -2,9 +2,9 @@ import type pg from 'pg';
 import { agencyOf, chance, contactId, days, error, externalId, firstDay, type Size } from './shape.js';
 
 /**
- * Records events of a range of numbers in the order in which they happen, all at once, as syncLogRecord does for
- * one connection: ten of a connection at a time, 1 in 50 an error (but none of agency 2), 1 in 20 skipped, 1 in 5
- * outbound, 1 in 100 of the agency's first contact, whose history is long.
+ * Records the events in a range of numbers in chronological order, in one statement: ten per connection at a time,
+ * 1 in 50 an error (but none in agency 2), 1 in 20 skipped, 1 in 5 outbound, and 1 in 100 for the agency's first
+ * contact, which therefore has a long history.
  */
 export async function loadEvents(
   client: pg.ClientBase,
@@ -47,7 +47,7 @@ export async function loadEvents(
   );
 }
 
-/** Runs that have ended, over the months before this one. */
+/** Creates ended runs, spread over the months before this one. */
 export async function loadRuns(
   client: pg.ClientBase,
   { agencies, runs }: Pick<Size, 'agencies' | 'runs'>,

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { busyWork, contactId, error, firstDay, type Size } from './shape.js';
 
-/** Lets a worker hold a run of one connection in 40, the two largest among them; the lease of one in 400 has run out. */
+/** Opens a run for one connection in 40, including the two largest. The lease of one in 400 has expired. */
 export async function loadOpenRuns(client: pg.ClientBase): Promise<void> {
   await client.query(
     `insert into crm_sync_runs (organisation_id, connection_id, worker, started_at, heartbeat_at, expires_at)
@@ -18,7 +18,7 @@ export async function loadOpenRuns(client: pg.ClientBase): Promise<void> {
   );
 }
 
-/** A cursor for each of three kinds of record, in both directions, of every connection. */
+/** Creates a cursor for each of three entity types, in both directions, of every connection. */
 export async function loadCursors(client: pg.ClientBase): Promise<void> {
   await client.query(
     `insert into crm_sync_cursors (organisation_id, connection_id, direction, entity_type, kind, synced_to_at, moved_at)
@@ -30,7 +30,7 @@ export async function loadCursors(client: pg.ClientBase): Promise<void> {
   );
 }
 
-/** Records that fail, of all kinds and as many each way: one in eleven is given up, one in a hundred is due. */
+/** Creates failures of all kinds, half in each direction. One in eleven is given up, one in a hundred is due. */
 export async function loadFailures(
   client: pg.ClientBase,
   { agencies, failures }: Pick<Size, 'agencies' | 'failures'>,
@@ -57,7 +57,7 @@ export async function loadFailures(
   );
 }
 
-/** Contacts that wait to be pushed, of which one in a hundred is due and not announced. */
+/** Creates outbound changes. One in a hundred is due and not announced. */
 export async function loadChanges(client: pg.ClientBase, { changes }: Pick<Size, 'changes'>): Promise<void> {
   await client.query(
     `insert into crm_outbound_changes (organisation_id, contact_id, connection_id, first_changed_at, last_changed_at, next_attempt_at, is_announced)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes an image of PostgreSQL from Debian's own packages, where no image can be pulled.
-# As root, with debootstrap and a Docker engine: build.sh <image> [<suite> <major version>]
+# Builds a PostgreSQL image from Debian's packages, for machines that cannot pull one.
+# Run it as root, with debootstrap and a Docker engine: build.sh <image> [<suite> <major version>]
 set -eu
 image=$1 suite=${2:-bookworm} version=${3:-15}
 root=$(mktemp -d)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The container's first process: initialises the cluster with POSTGRES_PASSWORD, once as postgres:NN from
-# Docker Hub does, down to the log line that waits strategies look for twice, then runs what it is given.
+# The container's first process. Initialises the cluster with POSTGRES_PASSWORD as Docker Hub's postgres:NN does,
+# including the log line that wait strategies expect twice, and then runs its arguments.
 set -eu
 bin=$(echo /usr/lib/postgresql/*/bin)
 data=/var/lib/postgresql/data

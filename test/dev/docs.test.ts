@@ -15,7 +15,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-/** Documents a package whose root is this; it has a subpath `more`, too. */
+/** Documents a package with this root module and a subpath `more`. */
 async function pagesOf(source: string): Promise<Map<string, string>> {
   const modules = ['index.ts', 'more.ts'].map((name) => join(folder, name));
   for (const module of modules) {
@@ -25,7 +25,7 @@ async function pagesOf(source: string): Promise<Map<string, string>> {
   return apiPages({ name: '@test/package', modules, tsconfig: join(folder, 'tsconfig.json') });
 }
 
-test('shows what is exported, under the name it is imported by, and nothing of where it is', async () => {
+test('documents each export under the name it is imported by, without paths of this machine', async () => {
   const pages = await pagesOf('/** Answers. */\nexport const answer: number = 42;');
   expect([...pages.keys()]).toEqual(['index.md', 'more.md', 'README.md']);
   expect(pages.get('README.md')).toMatch(

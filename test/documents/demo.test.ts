@@ -9,7 +9,7 @@ import { codeBlocks } from './blocks.js';
 const run = promisify(execFile);
 const database = useDatabase();
 
-test('the README shows how the demo begins, docs/demo.md the rest, all in a terminal of 80 columns', async () => {
+test('the README and docs/demo.md together show the whole output of the demo, at most 80 columns wide', async () => {
   const { DATABASE_URL: _, ...env } = process.env;
   const { stdout } = await run(process.execPath, ['--import', 'tsx', 'demo/run.ts'], {
     cwd: projectPath('.'),
@@ -22,7 +22,7 @@ test('the README shows how the demo begins, docs/demo.md the rest, all in a term
   for (const line of stdout.split('\n')) expect([...line].length, line).toBeLessThanOrEqual(80);
 });
 
-test('the demo uses a server that it is given, in a database of its own that it removes', async () => {
+test('the demo, given a server, runs in a separate database and removes it', async () => {
   const databases = () =>
     database.pool.query('select datname from pg_database order by 1').then(({ rows }) => rows);
   const before = await databases();
@@ -36,7 +36,7 @@ test('the demo uses a server that it is given, in a database of its own that it 
   expect(demoDatabases(await databases())).toEqual(demoDatabases(before));
 });
 
-test('the command finds its migrations in a database that the demo leaves', async () => {
+test('crm-schema finds nothing pending and no drift in a database that the demo keeps', async () => {
   const { stdout } = await run(process.execPath, ['--import', 'tsx', 'demo/run.ts', '--keep'], {
     cwd: projectPath('.'),
     env: { ...process.env, DATABASE_URL: database.url },
@@ -53,13 +53,13 @@ test('the command finds its migrations in a database that the demo leaves', asyn
 test.each([
   ['an unknown option', ['--nonsense'], {}, 2, /^Usage: npm run demo/],
   [
-    'a server that is not there',
+    'an unreachable server',
     [],
     { DATABASE_URL: 'postgres://u:topsecret@127.0.0.1:1/x' },
     1,
     /^The demo failed: .*\n$/,
   ],
-])('the demo ends with one clear line on %s', async (_, options, env, exitCode, line) => {
+])('the demo, given %s, fails with one clear line', async (_, options, env, exitCode, line) => {
   const failure = await run(process.execPath, ['--import', 'tsx', 'demo/run.ts', ...options], {
     cwd: projectPath('.'),
     env: { ...process.env, ...env },

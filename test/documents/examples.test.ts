@@ -20,12 +20,12 @@ const database = useDatabase();
 const { pool } = database;
 const app = useMember(database, 'crm_app');
 const worker = useMember(database, 'crm_worker');
-// What the host grants of its own to those who write contacts.
+// The owner of contacts grants this to users that write them.
 beforeAll(async () => {
   await pool.query('grant select, insert, update on contacts to crm_app, crm_worker');
 });
 
-test('the trigger notes what changes, once, for each live connection but the one it came from', async () => {
+test('the trigger records a change once for each live connection except the one it came from', async () => {
   await pool.query(await readFile(projectPath('examples/contacts-trigger.sql'), 'utf8'));
   onTestFinished(async () => {
     await pool.query('drop function note_contact_change cascade');
@@ -73,10 +73,10 @@ test('the trigger notes what changes, once, for each live connection but the one
   expect((await noted()).get(reapit.connectionId)).not.toBe(first.get(reapit.connectionId));
 });
 
-describe('the worker, with a CRM that is not to be trusted,', () => {
+describe('sync-worker.ts, with an untrustworthy CRM,', () => {
   let key: ConnectionKey;
   beforeEach(async () => {
-    // What cannot be stored is reported, which is not of interest here.
+    // The worker reports what it cannot store; these tests look at the database instead.
     vi.spyOn(console, 'error').mockImplementation(() => {});
     await pool.query("update crm_connections set next_sync_at = '9000-01-01'");
     key = await connect(pool, (await createTenant(pool)).organisationId, 'custom');
@@ -91,7 +91,7 @@ describe('the worker, with a CRM that is not to be trusted,', () => {
   });
   const time = (syncedTo: string): CrmPosition => ({ kind: 'timestamp', syncedTo });
 
-  /** Syncs once, with a CRM that has these pages; returns from where each was asked for. */
+  /** Syncs once with a CRM that has these pages. Returns the position that each was requested from. */
   async function sync(pages: CrmPage[], rest: Partial<Crm> = {}): Promise<(CrmPosition | null)[]> {
     await connectionRequestSync(pool, { ...key, connectionIds: [key.connectionId], isUrgent: true });
     const asked: (CrmPosition | null)[] = [];
@@ -123,7 +123,7 @@ describe('the worker, with a CRM that is not to be trusted,', () => {
     return rows.map(({ text }) => text);
   }
 
-  test('keeps the person of a merger whose survivor is on the same page', async () => {
+  test('keeps the contact of a merged record when the surviving record is on the same page', async () => {
     const next = time('2026-11-16T09:00:00Z');
     await sync([{ records: [named('a', 'Test Person 1')], next, isLast: true }]);
     const merged = named('a', '', { state: 'merged', mergedInto: 'b' });
@@ -133,7 +133,7 @@ describe('the worker, with a CRM that is not to be trusted,', () => {
     expect(await people()).toEqual(['b Test Person 3']);
   });
 
-  test('records all but the broken ones, and says which those are', async () => {
+  test('records a page without its broken records, and keeps those as failures', async () => {
     const records = [
       named('1', 'Test Person 1'),
       named('x'.repeat(600), 'Test Person 2'),
@@ -147,7 +147,7 @@ describe('the worker, with a CRM that is not to be trusted,', () => {
     expect(run).toMatchObject({ outcome: 'success', successCount: '2', errorCount: '2' });
   });
 
-  test('blames no record for a deadlock, and does the page again', async () => {
+  test('repeats the page after a deadlock, and records no failure', async () => {
     await pool.query(`
       create sequence inserts;
       grant usage on sequence inserts to crm_worker;
@@ -166,7 +166,7 @@ describe('the worker, with a CRM that is not to be trusted,', () => {
     expect(await syncFailureList(pool, key)).toEqual([]);
   });
 
-  test('lets no record change a contact that another record is', async () => {
+  test('does not change a contact that is linked to another record', async () => {
     const next = time('2026-11-16T09:00:00Z');
     await sync([{ records: [named('1', 'Test Person 1')], next, isLast: true }]);
     const { rows } = await pool.query('select id from contacts where organisation_id = $1', [
@@ -177,7 +177,7 @@ describe('the worker, with a CRM that is not to be trusted,', () => {
     expect(await syncFailureList(pool, key)).toMatchObject([{ recordId: '2', error: { kind: 'conflict' } }]);
   });
 
-  test('does not follow a time in the future, nor the same page for ever', async () => {
+  test('does not move the cursor into the future, and stops at a page that repeats', async () => {
     await sync([{ records: [], next: time('9998-01-01T00:00:00Z'), isLast: true }]);
     const [from] = await sync([]);
     expect(from?.syncedTo?.slice(0, 2)).toBe('20');
@@ -191,7 +191,7 @@ describe('the worker, with a CRM that is not to be trusted,', () => {
   });
 
   test.each([Number.NaN, 200.5, 1e9])(
-    'ends its run whatever the CRM says: retry after %s',
+    'finishes its run when the CRM asks to retry after %s seconds',
     async (seconds) => {
       await sync([], {
         readPage() {

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 
 /** The documents, by their paths in this project. */
-const folders = ['.', 'docs', 'docs/api', 'docs/decisions', 'examples/deploy'];
+const folders = ['.', 'docs', 'docs/api', 'docs/decisions', 'docs/operations', 'examples/deploy'];
 const files = await Promise.all(
   folders.map(async (folder) => (await readdir(projectPath(folder))).map((name) => join(folder, name))),
 );
@@ -13,7 +13,7 @@ const documents = files.flat().filter((file) => file.endsWith('.md'));
 const texts = new Map<string, string>();
 for (const document of documents) texts.set(document, await readFile(projectPath(document), 'utf8'));
 
-/** What can be linked to in a document: its headings, as GitHub makes anchors of them, and what has an id. */
+/** The anchors of a document: its headings, as GitHub names them, and elements with an id. */
 function anchorsOf(text: string): Set<string> {
   const anchors = new Set([...text.matchAll(/<a id="([^"]+)">/g)].map(([, id]) => id as string));
   const outside = text.replaceAll(/^ *```[\s\S]*?^ *```$/gm, '');
@@ -30,7 +30,7 @@ function anchorsOf(text: string): Set<string> {
   return anchors;
 }
 
-test.each(documents)('%s links to nothing and names no file that is not there', (document) => {
+test.each(documents)('every link, anchor and file name in %s exists', (document) => {
   const text = texts.get(document) as string;
   for (const [, path = '', anchor] of text.matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)/g)) {
     const target = path === '' ? document : join(dirname(document), path);
@@ -45,13 +45,19 @@ test.each(documents)('%s links to nothing and names no file that is not there', 
   }
 });
 
-test.each(['README.md', 'docs/credentials.md', 'docs/demo.md', 'docs/operations.md', 'docs/sync-engine.md'])(
-  'the table of contents of %s lists its sections, in their order',
-  (document) => {
-    const text = texts.get(document) as string;
-    const [list = ''] = /(?:^- \[[^\]]+\]\(#[^)]+\).*\n)+/m.exec(text) ?? [];
-    const listed = [...list.matchAll(/^- \[([^\]]+)\]\(#/gm)].map(([, title]) => title);
-    const after = text.slice(text.indexOf(list) + list.length).replaceAll(/^ *```[\s\S]*?^ *```$/gm, '');
-    expect(listed).toEqual([...after.matchAll(/^## (.*)$/gm)].map(([, title]) => title));
-  },
-);
+const operations = documents.filter((file) => /^docs\/operations\/(?!README)/.test(file));
+
+test.each([
+  'README.md',
+  'docs/architecture.md',
+  'docs/credentials.md',
+  'docs/demo.md',
+  'docs/sync-engine.md',
+  ...operations,
+])('the table of contents of %s lists its sections in order', (document) => {
+  const text = texts.get(document) as string;
+  const [list = ''] = /(?:^- \[[^\]]+\]\(#[^)]+\).*\n)+/m.exec(text) ?? [];
+  const listed = [...list.matchAll(/^- \[([^\]]+)\]\(#/gm)].map(([, title]) => title);
+  const after = text.slice(text.indexOf(list) + list.length).replaceAll(/^ *```[\s\S]*?^ *```$/gm, '');
+  expect(listed).toEqual([...after.matchAll(/^## (.*)$/gm)].map(([, title]) => title));
+});

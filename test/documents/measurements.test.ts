@@ -8,14 +8,14 @@ import { queries, queryNames } from '../queries/every-query.js';
 
 const read = (path: string) => readFile(projectPath(path), 'utf8');
 
-test('docs/plans.md has the plan of every query, and of no other', async () => {
+test('docs/plans.md has exactly one plan for each query', async () => {
   const document = await read('docs/plans.md');
   const named = [...document.matchAll(/^### (\w+)\n[\s\S]*?```text\n/gm)].map(([, name]) => name);
   expect(named).toEqual(queryNames.map((name) => queries[name].name));
   for (const name of queryNames) expect(document).toContain(`| [\`${name}\`](#${name.toLowerCase()}) |`);
 });
 
-test('docs/growth.md and its plot are made from the numbers in docs/growth.json', async () => {
+test('docs/growth.md and its plot match the numbers in docs/growth.json', async () => {
   const growth = JSON.parse(await read('docs/growth.json')) as Growth;
   expect(await read('docs/growth.md')).toBe(growthDocument(growth));
   expect(await read('docs/growth.svg')).toBe(await growthPlot(growth));

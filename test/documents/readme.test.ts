@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { expect, onTestFinished, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
@@ -21,12 +21,12 @@ const appUrl = useMember(database, 'crm_app').options.connectionString as string
 
 const keyRing = JSON.stringify({ keys: [testRingKey()] });
 
-/** What the README says that its first program prints. */
+/** The output of examples/first-sync.ts that the README shows. */
 async function firstOutput(): Promise<string | undefined> {
   return (await codeBlocks('README.md')).find(({ text }) => text.startsWith('reapit is active'))?.text;
 }
 
-/** Starts the README's first program. */
+/** Runs examples/first-sync.ts. */
 function firstSync(args: readonly string[], url: string) {
   return run(process.execPath, ['--import', 'tsx', 'examples/first-sync.ts', ...args], {
     cwd: projectPath('.'),
@@ -34,17 +34,17 @@ function firstSync(args: readonly string[], url: string) {
   });
 }
 
-test("the README's first program prints what the README says, and does not connect twice", async () => {
+test('first-sync.ts prints what the README shows, and refuses to connect a second time', async () => {
   const { organisationId, contactIds } = await createTenant(database.pool, 2);
   const start = () => firstSync([organisationId, ...contactIds], appUrl);
   expect((await start()).stdout).toBe(await firstOutput());
   await expect(start()).rejects.toMatchObject({
     code: 1,
-    stderr: 'Reapit is connected already: disconnect it first.\n',
+    stderr: 'Reapit is already connected. Disconnect it first.\n',
   });
 });
 
-test('the first program stops its cursor before a record that fails', async () => {
+test('first-sync.ts stops its cursor before a record that fails', async () => {
   const { organisationId, contactIds } = await createTenant(database.pool, 1);
   const [contactId = ''] = contactIds;
   const { stdout } = await firstSync([organisationId, contactId, contactId], appUrl);
@@ -53,7 +53,7 @@ test('the first program stops its cursor before a record that fails', async () =
   );
 });
 
-test('the steps from an empty database lead to what the programs print', async () => {
+test('the README steps, from an empty database, print what the README shows', async () => {
   const blocks = await codeBlocks('README.md');
   const users = blocks.find(({ language }) => language === 'sql')?.text;
   const tables = await readFile(projectPath('examples/host-tables.sql'), 'utf8');
@@ -61,7 +61,7 @@ test('the steps from an empty database lead to what the programs print', async (
   const next = await codeBlocks('docs/sync-engine.md');
   const worker = next.findIndex(({ text }) => text.includes('npx tsx run-worker.ts'));
   const workerCalls = next[worker]?.text ?? '';
-  // Roles belong to the cluster, on which others test.
+  // Roles belong to the whole server, which other test files use at the same time.
   const names = ['web', 'worker'].map(
     (name) => [`nurturehub_${name}`, `test_${name}_${process.pid}`] as const,
   );
@@ -83,6 +83,17 @@ test('the steps from an empty database lead to what the programs print', async (
   const ids = call.match(/[\da-f]{8}-[-\da-f]{27}/g) ?? [];
   expect((await firstSync(ids, urlIn(call))).stdout).toBe(await firstOutput());
 
+  const snippet = blocks.findIndex(({ text }) => text.includes('await pool.end()'));
+  expect(blocks[snippet]?.text.match(/\S.*\n/g)?.length).toBeLessThanOrEqual(15);
+  const program = projectPath(`.readme-test-${process.pid}.ts`);
+  await writeFile(program, blocks[snippet]?.text ?? '');
+  onTestFinished(() => rm(program));
+  const printed = await run(process.execPath, ['--import', 'tsx', program], {
+    cwd: projectPath('.'),
+    env: { ...process.env, DATABASE_URL: urlIn(call) },
+  });
+  expect(printed.stdout).toBe(blocks[snippet + 1]?.text);
+
   const health = async (args: string[], url: string) =>
     JSON.parse((await runCli(['health', '--json', ...args], { DATABASE_URL: url })).stdout).connections;
   expect(await health([], empty.url)).toMatchObject([{ due: 1, neverSynced: 1 }]);
@@ -99,7 +110,7 @@ test('the steps from an empty database lead to what the programs print', async (
   expect(rows.map(({ name }) => name)).toEqual(['Barnaby Quince', 'Ottoline Sprat', 'Winifred Plum']);
 });
 
-/** What public functions run that are not named after their one query. */
+/** The queries of each public function that is not named after its only query. */
 const queriesOf: Record<string, QueryName[]> = {
   connectionDisconnect: ['connectionDisconnect', 'connectionDropWork'],
   contactExternalIdListByContact: ['contactExternalIdListByContacts'],
@@ -113,9 +124,9 @@ const queriesOf: Record<string, QueryName[]> = {
   withOrganisation: ['organisationSet'],
 };
 
-test('the README says as whom each function is called, which is as whom its queries may be run', async () => {
+test('the README lists, for each function, the roles that may run its queries', async () => {
   const readme = await readFile(projectPath('README.md'), 'utf8');
-  const [, table = ''] = /\| to do \| call \| as \|\n(.*?)\n\n/s.exec(readme) ?? [];
+  const [, table = ''] = /\| task \| functions \| role \|\n(.*?)\n\n/s.exec(readme) ?? [];
   const rows = table.split('\n').map((line) => line.split('|').map((cell) => cell.trim()));
   const calls = rows.flatMap(([, , functions = '', as = '']) =>
     [...functions.matchAll(/`(\w+)`/g)].map(([, name = '']) => ({ name, as })),
@@ -130,12 +141,12 @@ test('the README says as whom each function is called, which is as whom its quer
     return [may('crm_app') && 'app', may('crm_worker') && 'worker'].filter(Boolean).join(', ');
   };
   expect(calls).toEqual(calls.map((call) => ({ name: call.name, as: words(call) })));
-  // None of the queries is left out, nor a function that runs one.
+  // Every query belongs to a listed function.
   const run = new Set(calls.flatMap(({ name }) => queriesOf[name] ?? (isQuery(name) ? [name] : [])));
   expect([...run].toSorted()).toEqual(queryNames.toSorted());
 });
 
-test('the README names every public function, and no document one that is not there', async () => {
+test('the README names every public function, and no document names a function that does not exist', async () => {
   const readme = await readFile(projectPath('README.md'), 'utf8');
   const functions = Object.entries({ ...api, ...credentialsApi })
     .filter(([, value]) => typeof value === 'function')
@@ -144,7 +155,10 @@ test('the README names every public function, and no document one that is not th
     (name) => readme.includes(`\`${name.replace(/Many$/, '')}\``) || readme.includes(name),
   );
   expect(covered).toEqual(functions);
-  const others = ['docs/credentials.md', 'docs/demo.md', 'docs/sync-engine.md', 'docs/operations.md'];
+  const operations = await readdir(projectPath('docs/operations'));
+  const others = ['docs/credentials.md', 'docs/demo.md', 'docs/sync-engine.md'].concat(
+    operations.map((page) => `docs/operations/${page}`),
+  );
   const texts = await Promise.all(others.map((document) => readFile(projectPath(document), 'utf8')));
   for (const [, name] of [readme, ...texts]
     .join('\n')

@@ -9,14 +9,14 @@ const run = promisify(execFile);
 
 export const packageJson = JSON.parse(await readFile(projectPath('package.json'), 'utf8'));
 
-/** The package managers that have to understand the package. pnpm hides what is not declared. */
+/** The package managers that must support the package. pnpm hides undeclared dependencies. */
 export const managers = ['npm', 'pnpm'] as const;
 export type Manager = (typeof managers)[number];
 
-/** A project outside of ours that has installed the package, as from a registry. */
+/** A separate project with the package installed, as from a registry. */
 export interface Consumer {
   folder: string;
-  /** Where the package is in it. */
+  /** The path of the package in it. */
   installed: string;
   /** Runs Node on a program, in the project. */
   evaluate(type: 'module' | 'commonjs', program: string, env?: NodeJS.ProcessEnv): Promise<Output>;
@@ -29,7 +29,7 @@ interface Output {
   stderr: string;
 }
 
-/** Packs the package into a folder; returns the path of the tarball. */
+/** Packs the package into a folder. Returns the path of the tarball. */
 export async function pack(folder: string): Promise<string> {
   const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], {
     cwd: projectPath('.'),
@@ -38,7 +38,7 @@ export async function pack(folder: string): Promise<string> {
   return join(folder, filename);
 }
 
-/** Makes an empty project, and installs a tarball of the package there, beside the `pg` that it asks for. */
+/** Creates an empty project and installs the tarball and its peer dependency `pg` there. */
 export async function install(manager: Manager, tarball: string): Promise<Consumer> {
   const folder = await mkdtemp(join(tmpdir(), `crm-schema-${manager}-`));
   await writeFile(join(folder, 'package.json'), '{ "name": "consumer", "private": true, "type": "module" }');
@@ -51,7 +51,7 @@ export async function install(manager: Manager, tarball: string): Promise<Consum
       projectPath('node_modules/pnpm/bin/pnpm.cjs'),
       'add',
       '--prefer-offline',
-      // Nothing is to be left behind.
+      // Leaves nothing behind on this machine.
       `--store-dir=${join(folder, '.store')}`,
       `--config.cache-dir=${join(folder, '.cache')}`,
     ],

@@ -20,15 +20,15 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-test('publint finds nothing to mend', async () => {
+test('publint finds no problem', async () => {
   const { buffer } = await readFile(tarball);
   const { messages, pkg } = await publint({ strict: true, pack: { tarball: buffer } });
   expect(messages.map((message) => formatMessage(message, pkg, { color: false }))).toEqual([]);
 });
 
-// `node16` leaves out TypeScript's oldest way of resolving, which knows no subpaths. That require() gets ES
-// modules is meant so: every Node that is supported can do it.
-test('the types are right, says Are the types wrong?', async () => {
+// `node16` skips TypeScript's oldest module resolution, which does not support subpaths. require() of an ES
+// module is intended: every supported Node can do it.
+test('Are the types wrong? finds no problem', async () => {
   const attw = projectPath('node_modules/@arethetypeswrong/cli/dist/index.js');
   const options = [
     '--profile',
@@ -41,7 +41,7 @@ test('the types are right, says Are the types wrong?', async () => {
   await run(process.execPath, [attw, tarball, ...options]).catch(({ stdout }) => expect.unreachable(stdout));
 });
 
-test('CONVENTIONS.md says of each dependency what it is for', async () => {
+test('CONVENTIONS.md gives the purpose of each dependency', async () => {
   const conventions = await readFile(projectPath('CONVENTIONS.md'), 'utf8');
   const [, section = ''] = /^## Dependencies\n([\s\S]*?)^## /m.exec(conventions) ?? [];
   const listed = [...section.matchAll(/^\| `([^`]+)` \|/gm)].map(([, name]) => name);
@@ -57,9 +57,11 @@ describe.each(managers)('installed by %s, the package', (manager) => {
   }, 300_000);
   afterAll(() => rm(consumer.folder, { recursive: true, force: true }));
 
-  test('holds the code, its types, the migrations, the queries, the schema and the documents, and nothing else', async () => {
+  test('contains the code, types, migrations, queries, schema and documents, and nothing else', async () => {
     expect((await readdir(consumer.installed)).filter((name) => name !== 'node_modules').toSorted()).toEqual([
       'CHANGELOG.md',
+      'CONTRIBUTING.md',
+      'CONVENTIONS.md',
       'LICENSE',
       'README.md',
       'SECURITY.md',
@@ -78,7 +80,7 @@ describe.each(managers)('installed by %s, the package', (manager) => {
     );
   });
 
-  test('has documents that link to nothing that it does not hold', async () => {
+  test('has documents that link only to files in it', async () => {
     const files = await readdir(consumer.installed, { recursive: true });
     const documents = files.filter((path) => path.endsWith('.md') && !path.startsWith('node_modules'));
     expect(documents.length).toBeGreaterThan(10);
@@ -93,7 +95,7 @@ describe.each(managers)('installed by %s, the package', (manager) => {
     }
   });
 
-  test('brings nothing of what it is developed with', async () => {
+  test('installs no development dependency', async () => {
     const lock = { npm: 'package-lock.json', pnpm: 'pnpm-lock.yaml' }[manager];
     const locked = await readFile(join(consumer.folder, lock), 'utf8');
     const names = [
@@ -101,7 +103,7 @@ describe.each(managers)('installed by %s, the package', (manager) => {
     ];
     const brought = new Set(names.map(([, name]) => name));
     expect([...brought]).toEqual(expect.arrayContaining(Object.keys(packageJson.dependencies)));
-    // These a consumer of its own asks for.
+    // The consumer project installs these itself.
     const { pg: _, '@types/pg': __, '@types/node': ___, ...others } = packageJson.devDependencies;
     expect(Object.keys(others).filter((name) => brought.has(name))).toEqual([]);
   });
@@ -116,7 +118,7 @@ describe.each(managers)('installed by %s, the package', (manager) => {
     ],
     ['/migrations', '{ migrateUp, verify }', 'typeof migrateUp, typeof verify', 'function function'],
     ['/credentials', '{ KeyRing, keyAlgorithms }', 'keyAlgorithms.length, typeof KeyRing.load', '4 function'],
-  ])('can be imported and required: .%s', async (subpath, names, shown, expected) => {
+  ])('can be imported and required as .%s', async (subpath, names, shown, expected) => {
     const name = packageJson.name + subpath;
     const imported = await consumer.evaluate(
       'module',
@@ -131,9 +133,9 @@ describe.each(managers)('installed by %s, the package', (manager) => {
   });
 
   test.each([
-    ['nothing that handles keys', '', false],
-    ['nothing that handles keys, with its queries,', '/queries', false],
-    ['that only with its credentials', '/credentials', true],
+    ['no code for keys', '', false],
+    ['no code for keys with its queries', '/queries', false],
+    ['code for keys with its credentials', '/credentials', true],
   ])('loads %s', async (_, subpath, expected) => {
     const { stderr } = await consumer.evaluate('module', `import '${packageJson.name}${subpath}'`, {
       NODE_DEBUG: 'esm',
@@ -147,7 +149,7 @@ describe.each(managers)('installed by %s, the package', (manager) => {
     ['nodenext', 'nodenext', 'cts'],
     ['bundler', 'esnext', 'ts'],
   ])(
-    'has types that hold under moduleResolution %s, module %s, in .%s',
+    'has correct types under moduleResolution %s, module %s, in .%s',
     async (moduleResolution, module, kind) => {
       const source = await readFile(projectPath(`test/package/consumer.${kind}.txt`), 'utf8');
       await writeFile(join(consumer.folder, `consumer.${kind}`), source);
@@ -172,7 +174,7 @@ describe.each(managers)('installed by %s, the package', (manager) => {
     },
   );
 
-  test('brings the command crm-schema, which migrates, and what is asked of it then from ESM and CommonJS', async () => {
+  test('provides the command crm-schema, and works from ESM and CommonJS on a database that it migrated', async () => {
     const env = { DATABASE_URL: database.url };
     expect((await consumer.command(['--version'])).stdout).toBe(`${packageJson.version}\n`);
     await consumer.command(['migrate', 'up'], env);

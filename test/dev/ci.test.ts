@@ -1,0 +1,60 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { projectPath } from '../../dev/database.js';
+import { postgresVersions } from '../../dev/embedded-postgres.js';
+import { workflowProblems } from '../deploy/workflow.js';
+
+const run = promisify(execFile);
+const read = (path: string) => readFile(projectPath(path), 'utf8');
+const packageJson = JSON.parse(await read('package.json'));
+
+test('the CI workflow is valid for GitHub, and the test finds a workflow that is not', async () => {
+  const workflow = await read('.github/workflows/ci.yml');
+  expect(await workflowProblems(workflow)).toEqual([]);
+  expect(await workflowProblems(workflow.replace('runs-on:', 'run-on:'))).not.toEqual([]);
+});
+
+test('the CI workflow calls .ci/run, and the suite on each PostgreSQL version', async () => {
+  const { jobs } = parse(await read('.github/workflows/ci.yml'));
+  const commands = (job: string) =>
+    jobs[job].steps.flatMap(({ run }: { run?: string }) => (run === undefined ? [] : [run]));
+  expect(commands('check')).toContain('.ci/run');
+  expect(commands('postgres').at(-1)).toMatch(
+    /^npm run test:postgres-versions -- \$\{\{ matrix\.version }}$/,
+  );
+  expect(jobs.postgres.strategy.matrix.version.map(String)).toEqual(postgresVersions);
+});
+
+test('.nvmrc names a Node that engines allows', async () => {
+  const [, oldest = ''] = /^>=(\d+)/.exec(packageJson.engines.node) ?? [];
+  expect(Number(await read('.nvmrc'))).toBeGreaterThanOrEqual(Number(oldest));
+});
+
+test('dependabot updates npm packages and GitHub actions', async () => {
+  const { version, updates } = parse(await read('.github/dependabot.yml'));
+  expect(version).toBe(2);
+  expect(updates.map((update: Record<string, string>) => update['package-ecosystem'])).toEqual([
+    'npm',
+    'github-actions',
+  ]);
+});
+
+test('.gitattributes marks generated files, and keeps LF in all others', async () => {
+  const attribute = async (name: string, path: string) => {
+    const { stdout } = await run('git', ['check-attr', name, '--', path], { cwd: projectPath('.') });
+    return stdout.trim().split(': ').at(-1);
+  };
+  for (const path of [
+    'src/generated/organisations.ts',
+    'docs/api/index.md',
+    'schema.sql',
+    'package-lock.json',
+  ]) {
+    expect(await attribute('linguist-generated', path), path).toBe('set');
+  }
+  expect(await attribute('linguist-generated', 'src/index.ts')).toBe('unspecified');
+  expect(await attribute('eol', 'migrations/0001_prepare_host_tables.sql')).toBe('lf');
+});

@@ -1,0 +1,293 @@
+import { execFile } from 'node:child_process';
+import { createHash, createHmac, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { request as httpRequest, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { promisify } from 'node:util';
+import pg from 'pg';
+import { afterAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { projectPath } from '../../dev/database.js';
+import { createHealthServer, tenantsFrom } from '../../examples/health-endpoint.js';
+import { createReceiver, webhookSecret } from '../../examples/webhook-receiver.js';
+import {
+  type ConnectionKey,
+  connectionDisconnect,
+  connectionSetStatus,
+  syncErrorKinds,
+  syncLogRecord,
+} from '../../src/index.js';
+import { connect } from '../support/connection.js';
+import { createTenant, useDatabase } from '../support/database.js';
+import { useMember } from '../support/roles.js';
+
+const run = promisify(execFile);
+const database = useDatabase();
+const { pool } = database;
+const app = useMember(database, 'crm_app');
+const unreachable = new pg.Pool({ connectionString: 'postgres://u:topsecret@127.0.0.1:1/x' });
+afterAll(() => unreachable.end());
+
+/** Starts a server on loopback for one test; returns its URL. */
+async function start(server: Server): Promise<string> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** What a server logs during a test. */
+function logged(): () => string {
+  const spies = (['log', 'error', 'warn'] as const).map((name) =>
+    vi.spyOn(console, name).mockImplementation(() => {}),
+  );
+  onTestFinished(() => {
+    vi.restoreAllMocks();
+  });
+  return () => spies.flatMap(({ mock }) => mock.calls.flat()).join('\n');
+}
+
+describe('webhook-receiver.ts', () => {
+  const secret = 'a test secret of more than 32 characters';
+  const body = '{"person":"Test Person"}';
+  let key: ConnectionKey;
+  beforeEach(async () => {
+    key = await connect(pool, (await createTenant(pool)).organisationId);
+    await pool.query("update crm_connections set next_sync_at = '9000-01-01'");
+  });
+
+  const pathOf = ({ organisationId, connectionId }: ConnectionKey) =>
+    `/webhooks/${organisationId}/${connectionId}`;
+  const sign = (text: string, signer: string) =>
+    `sha256=${createHmac('sha256', signer).update(text).digest('hex')}`;
+
+  /** Sends a notification as the CRM of a connection does, but for what a test changes. */
+  async function send(
+    url: string,
+    change: { key?: ConnectionKey; path?: string; body?: string; signature?: string; method?: string } = {},
+  ): Promise<Response> {
+    const { key: to = key, body: text = body, method = 'POST' } = change;
+    const signature = change.signature ?? sign(text, webhookSecret(secret, to));
+    return fetch(url + (change.path ?? pathOf(to)), {
+      method,
+      headers: { 'x-signature': signature },
+      ...(method === 'POST' ? { body: text } : {}),
+    });
+  }
+
+  async function isDue({ connectionId }: ConnectionKey): Promise<boolean> {
+    const { rows } = await pool.query(
+      'select next_sync_at <= crm_now() as due from crm_connections where id = $1',
+      [connectionId],
+    );
+    return rows[0].due;
+  }
+
+  test('makes the connection due, and answers a repeated notification in the same way', async () => {
+    const url = await start(createReceiver(app, secret));
+    const other = await connect(pool, key.organisationId, 'alto');
+    await pool.query("update crm_connections set next_sync_at = '9000-01-01'");
+    expect((await send(url)).status).toBe(202);
+    expect((await send(url)).status).toBe(202);
+    expect(await isDue(key)).toBe(true);
+    expect(await isDue(other)).toBe(false);
+  });
+
+  test.each<[string, number, (url: string) => ReturnType<typeof send>]>([
+    ['another path', 404, (url) => send(url, { path: '/' })],
+    ['an id that is not a UUID', 404, (url) => send(url, { path: '/webhooks/1/2' })],
+    ['a method other than POST', 405, (url) => send(url, { method: 'GET' })],
+    ['no signature', 401, (url) => send(url, { signature: '' })],
+    ['a signature that is too short', 401, (url) => send(url, { signature: 'sha256=00' })],
+    [
+      "a signature with the receiver's own secret",
+      401,
+      (url) => send(url, { signature: sign(body, secret) }),
+    ],
+    [
+      'a signature of another body',
+      401,
+      (url) => send(url, { signature: sign('', webhookSecret(secret, key)) }),
+    ],
+    [
+      'a signature of another connection',
+      401,
+      (url) =>
+        send(url, { signature: sign(body, webhookSecret(secret, { ...key, connectionId: randomUUID() })) }),
+    ],
+    ['a body of more than 64 KiB', 413, (url) => send(url, { body: 'x'.repeat(65_537) })],
+    ['an unknown connection', 404, (url) => send(url, { key: { ...key, connectionId: randomUUID() } })],
+    [
+      "another organisation's connection",
+      404,
+      (url) => send(url, { key: { ...key, organisationId: randomUUID() } }),
+    ],
+  ])('refuses %s with %s, and requests no sync', async (_, status, sendTo) => {
+    const url = await start(createReceiver(app, secret));
+    expect((await sendTo(url)).status).toBe(status);
+    expect(await isDue(key)).toBe(false);
+  });
+
+  test('refuses a body without a length once it is longer than 64 KiB', async () => {
+    const url = await start(createReceiver(app, secret));
+    const sending = httpRequest(url + pathOf(key), { method: 'POST' });
+    sending.on('error', () => {});
+    const answered = once(sending, 'response');
+    for (let sent = 0; sent < 3; sent += 1) sending.write('x'.repeat(40_000));
+    const [response] = await answered;
+    expect(response.statusCode).toBe(413);
+    sending.destroy();
+  });
+
+  test('answers 410 for a disconnected connection', async () => {
+    await connectionDisconnect(pool, key);
+    expect((await send(await start(createReceiver(app, secret)))).status).toBe(410);
+  });
+
+  test('answers 503 with Retry-After while the database is down, and logs no secret', async () => {
+    const log = logged();
+    const response = await send(await start(createReceiver(unreachable, secret)));
+    expect([response.status, response.headers.get('retry-after')]).toEqual([503, '30']);
+    expect(log()).toMatch(/^Webhook not handled: /);
+    for (const text of ['topsecret', secret, webhookSecret(secret, key), 'Test Person']) {
+      expect(log()).not.toContain(text);
+    }
+  });
+
+  test('answers 503 when a worker keeps the connection locked for too long', async () => {
+    logged();
+    const impatient = new pg.Pool({ ...app.options, statement_timeout: 200 });
+    const worker = await pool.connect();
+    try {
+      await worker.query('begin');
+      await worker.query('select from crm_connections where id = $1 for update', [key.connectionId]);
+      expect((await send(await start(createReceiver(impatient, secret)))).status).toBe(503);
+    } finally {
+      await worker.query('rollback');
+      worker.release();
+      await impatient.end();
+    }
+    expect(await isDue(key)).toBe(false);
+  });
+
+  test('answers 500 when its user may not do this, because trying again would not help', async () => {
+    const log = logged();
+    const reader = new pg.Pool({ ...app.options });
+    const { rows } = await reader.query('select current_user as name');
+    await pool.query(`revoke crm_app from ${rows[0].name}`);
+    onTestFinished(async () => {
+      await pool.query(`grant crm_app to ${rows[0].name}`);
+      await reader.end();
+    });
+    expect((await send(await start(createReceiver(reader, secret)))).status).toBe(500);
+    expect(log()).toMatch(/^Webhook not handled: CrmSchemaError /);
+  });
+});
+
+test('webhook-receiver.ts, started with a short secret, exits with 2 and says what to set', async () => {
+  const failure = await run(process.execPath, ['--import', 'tsx', 'examples/webhook-receiver.ts'], {
+    cwd: projectPath('.'),
+    env: { ...process.env, WEBHOOK_SECRET: 'short' },
+  }).catch((error) => error);
+  expect([failure.code, failure.stderr]).toEqual([
+    2,
+    'Set WEBHOOK_SECRET to at least 32 random characters.\n',
+  ]);
+});
+
+describe('health-endpoint.ts', () => {
+  const hash = (token: string) => createHash('sha256').update(token).digest('hex');
+  let mine: ConnectionKey;
+  let others: ConnectionKey;
+  beforeEach(async () => {
+    mine = await connect(pool, (await createTenant(pool)).organisationId);
+    others = await connect(pool, (await createTenant(pool)).organisationId, 'alto');
+  });
+
+  const startHealth = (on = app) =>
+    start(
+      createHealthServer(
+        on,
+        tenantsFrom({
+          [hash('my-token')]: mine.organisationId,
+          [hash('their-token')]: others.organisationId,
+        }),
+      ),
+    );
+  const ask = (url: string, token?: string, path = '/connections', method = 'GET') =>
+    fetch(url + path, { method, headers: token === undefined ? {} : { authorization: `Bearer ${token}` } });
+
+  test("shows a tenant its own connections in words, and never another tenant's", async () => {
+    const error = { kind: 'auth', retryable: false, message: 'HTTP 401 from the CRM' } as const;
+    const event = { direction: 'inbound', entityType: 'contact', status: 'error', error } as const;
+    await syncLogRecord(pool, { ...mine, events: [event] });
+    await connectionSetStatus(pool, { ...mine, status: 'error', reason: 'Create a new key.' });
+    const url = await startHealth();
+    const response = await ask(url, 'my-token', `/connections?organisationId=${others.organisationId}`);
+    expect([response.status, response.headers.get('cache-control')]).toEqual([200, 'no-store']);
+    const text = await response.text();
+    expect(JSON.parse(text)).toMatchObject({
+      connections: [
+        {
+          crm: 'reapit',
+          status: 'error',
+          summary: 'Needs attention.',
+          reason: 'Create a new key.',
+          isSyncing: false,
+          lastError: {
+            at: expect.stringMatching(/^\d{4}-/),
+            explanation: 'The CRM rejected the sign-in. Reconnect it.',
+          },
+        },
+      ],
+    });
+    expect(text).not.toContain('HTTP 401');
+    for (const id of Object.values(others)) expect(text).not.toContain(id);
+    expect(await (await ask(url, 'their-token')).json()).toMatchObject({
+      connections: [{ crm: 'alto', status: 'active', summary: 'Connected.', lastError: null }],
+    });
+  });
+
+  test('has words for every kind of error', async () => {
+    const url = await startHealth();
+    for (const kind of syncErrorKinds) {
+      const error = { kind, retryable: true, message: 'Test.' };
+      const event = { direction: 'inbound', entityType: 'contact', status: 'error', error } as const;
+      await syncLogRecord(pool, { ...mine, events: [event] });
+      const { connections } = (await (await ask(url, 'my-token')).json()) as {
+        connections: { lastError: { explanation: string } }[];
+      };
+      expect(connections[0]?.lastError.explanation).toMatch(/^\S.*\.$/);
+    }
+  });
+
+  test.each<[string, number, (url: string) => Promise<Response>]>([
+    ['no token', 401, (url) => ask(url)],
+    ['an unknown token', 401, (url) => ask(url, 'nonsense')],
+    ['an organisation id as the token', 401, (url) => ask(url, mine.organisationId)],
+    ['another path', 404, (url) => ask(url, 'my-token', '/')],
+    ['a method other than GET', 405, (url) => ask(url, 'my-token', '/connections', 'POST')],
+  ])('refuses %s with %s', async (_, status, send) => {
+    const response = await send(await startHealth());
+    expect(response.status).toBe(status);
+    expect(await response.json()).toEqual({ error: expect.any(String) });
+  });
+
+  test('answers 503 with Retry-After while the database is down, and logs no secret', async () => {
+    const log = logged();
+    const response = await ask(await startHealth(unreachable), 'my-token');
+    expect([response.status, response.headers.get('retry-after')]).toEqual([503, '60']);
+    expect(await response.text()).not.toContain('ECONN');
+    expect(log()).toMatch(/^Health not answered: /);
+    expect(log()).not.toMatch(/topsecret|my-token/);
+  });
+
+  test('shows a disconnected connection as disconnected', async () => {
+    await connectionDisconnect(pool, mine);
+    expect(await (await ask(await startHealth(), 'my-token')).json()).toMatchObject({
+      connections: [{ status: 'disconnected', summary: 'Disconnected.' }],
+    });
+  });
+});
