@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { expect, onTestFinished, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
@@ -144,7 +144,10 @@ test('the README names every public function, and no document one that is not th
     (name) => readme.includes(`\`${name.replace(/Many$/, '')}\``) || readme.includes(name),
   );
   expect(covered).toEqual(functions);
-  const others = ['docs/credentials.md', 'docs/demo.md', 'docs/sync-engine.md', 'docs/operations.md'];
+  const operations = await readdir(projectPath('docs/operations'));
+  const others = ['docs/credentials.md', 'docs/demo.md', 'docs/sync-engine.md'].concat(
+    operations.map((page) => `docs/operations/${page}`),
+  );
   const texts = await Promise.all(others.map((document) => readFile(projectPath(document), 'utf8')));
   for (const [, name] of [readme, ...texts]
     .join('\n')
