@@ -81,7 +81,7 @@ test('migrations are numbered without a gap and named after what they do', () =>
     migrations.map((_, position) => String(position + 1).padStart(4, '0')),
   );
   for (const { file } of migrations)
-    expect(file).toMatch(/^\d{4}_(prepare|create|add|alter|drop|replace|validate)_[a-z0-9_]+\.sql$/);
+    expect(file).toMatch(/^\d{4}_(prepare|create|add|alter|drop|replace|reword|validate)_[a-z0-9_]+\.sql$/);
 });
 
 describe.each(migrations)('$file', (migration) => {
