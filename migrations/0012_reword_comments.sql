@@ -24,8 +24,6 @@ comment on constraint crm_sync_log_connection_id_fkey on crm_sync_log is
   'Composite, so that an event can never belong to another organisation''s connection. On delete restrict: a connection with history must be erased deliberately.';
 comment on constraint crm_sync_log_error_iff_status_is_error_check on crm_sync_log is
   'error is set if and only if status is error.';
-comment on index crm_sync_log_status_connection_id_idx is
-  'Finds the failures of a connection, newest first. Partial: it holds failures only, a small share of the rows.';
 comment on function crm_sync_log_refuse_change() is
   'Refuses UPDATE, DELETE and TRUNCATE on the sync log with SQLSTATE CRM02. The owner of the log could disable the triggers that call it or detach a partition, and a superuser could bypass them; applications must connect as neither.';
 comment on function crm_sync_log_ensure_partitions(integer, regclass) is
@@ -73,8 +71,6 @@ comment on constraint crm_connections_expiry_has_credentials_check on crm_connec
   'Without credentials there is no expiry time.';
 comment on constraint crm_connections_first_failed_iff_failure_count_check on crm_connections is
   'first_failed_at is set if and only if failure_count is above 0.';
-comment on index crm_connections_next_sync_at_idx is
-  'Finds the connections that are due, oldest first.';
 comment on policy crm_connections_worker_change_policy on crm_connections is
   'The sync worker updates the connections of all organisations, and creates none. A member of both roles can create one only for the organisation that is set.';
 comment on function crm_credentials_is_jwe(jsonb) is
@@ -188,10 +184,6 @@ comment on constraint crm_sync_failures_connection_id_fkey on crm_sync_failures 
   'Composite, so that a failure can never belong to another organisation''s connection. On delete restrict: a connection with failures must be erased deliberately.';
 comment on constraint crm_sync_failures_gave_up_iff_no_next_attempt_check on crm_sync_failures is
   'A record is either retried or given up on: none waits unnoticed for ever.';
-comment on index crm_sync_failures_next_attempt_at_idx is
-  'Finds the records that a connection must try again.';
-comment on index crm_sync_failures_gave_up_at_idx is
-  'Finds and counts the records that the worker gave up on.';
 comment on function crm_sync_failure_is_final(jsonb, integer, interval) is
   'Decides when the worker gives up on a failing record: at once if its error cannot be retried; otherwise after ten attempts and a day.';
 
@@ -236,16 +228,10 @@ comment on constraint crm_sync_log_connection_id_fkey on crm_sync_log is
   'Composite, so that an event can never belong to another organisation''s connection. On delete restrict: a connection with history goes through erasure.';
 comment on constraint crm_sync_log_error_iff_status_is_error_check on crm_sync_log is
   'A failure says why, and nothing else does.';
-comment on index crm_sync_log_status_connection_id_idx is
-  'The failures of a connection, newest first. Partial: it holds only the minority that anyone searches.';
 comment on function crm_sync_log_refuse_change() is
   'Refuses UPDATE, DELETE and TRUNCATE on the sync log. Raises SQLSTATE CRM02. The owner of the log could disable the triggers that call it, or detach a partition, and a superuser bypass them: applications connect as neither.';
 comment on function crm_sync_log_ensure_partitions(integer, regclass) is
   'Makes sure that this month (UTC) and the given number of months after it have a partition, moves events that had fallen into the catch-all to their month with their ids kept, and returns the names of the partitions it made. For the owner of the log (or a superuser) to run, best daily. With nothing to make it only drops the table crm_sync_log_emptied, which a call that made something leaves behind. With something to make it takes ACCESS EXCLUSIVE on the log and SHARE ROW EXCLUSIVE on crm_connections until the end of the transaction: an instant, unless there are events to move out of the catch-all. It waits at most 500 ms for each lock, tries 20 times, and then fails with SQLSTATE 55P03. Raises CRM04 on months outside 0 to 120. The second parameter is the log itself, and best left out.';
-comment on function crm_sync_log_ensure_past(regclass) is
-  'Makes sure that events from before the first partition''s time have a partition, as they have none after the oldest month was detached, and returns its name, or null where there is nothing to make (or a partition is just being detached). For the owner of the log (or a superuser) to run; crm-schema partitions drop and ensure do. With something to make it takes SHARE UPDATE EXCLUSIVE on the log, which stops neither readers nor writers, and SHARE ROW EXCLUSIVE on crm_connections, for an instant. It waits at most 500 ms for each lock, tries 20 times, and then fails with SQLSTATE 55P03. The parameter is the log itself, and best left out.';
-comment on function crm_sync_log_finish_partition(regclass, regclass) is
-  'Gives a partition of the log what it does not inherit: the trigger that refuses TRUNCATE, the owner, row-level security without a policy, and no privileges. For the owner of the log to run.';
 
 comment on table crm_connections is
   'One row each time an organisation connects a CRM. At most one row per organisation and provider is live; disconnected rows stay as history, and no query brings one back to life.';
@@ -285,10 +271,6 @@ comment on constraint crm_connections_expiry_has_credentials_check on crm_connec
   'Nothing that is not there expires.';
 comment on constraint crm_connections_first_failed_iff_failure_count_check on crm_connections is
   'A connection that fails says since when, and no other does.';
-comment on index crm_connections_next_sync_at_idx is
-  'Finds what is due, oldest first.';
-comment on policy crm_connections_worker_change_policy on crm_connections is
-  'The sync worker works for all organisations, and connects none: also who is a member of both roles connects the organisation that is set.';
 comment on function crm_credentials_is_jwe(jsonb) is
   'Whether a value is a JWE in flattened JSON serialisation (RFC 7516) of exactly the members protected, header.kid, encrypted_key, iv, ciphertext, tag and aad. It can tell the shape, not whether the ciphertext is sound.';
 comment on function crm_now() is
@@ -354,8 +336,6 @@ comment on constraint crm_sync_runs_failed_iff_error_check on crm_sync_runs is
   'A failed run says why, and no other does.';
 comment on constraint crm_sync_runs_expires_after_heartbeat_check on crm_sync_runs is
   'A lease lasts.';
-comment on policy crm_sync_runs_tenant_change_policy on crm_sync_runs is
-  'The application goes on with an open run and ends it, and opens none that has ended.';
 
 comment on table crm_sync_cursors is
   'Where each stream of a connection, which is a direction and a kind of record, resumes. Moves in the transaction that records what was read, never backwards but by a reset.';
@@ -400,33 +380,46 @@ comment on constraint crm_sync_failures_connection_id_fkey on crm_sync_failures 
   'Composite, so that a failure can never belong to another organisation''s connection. On delete restrict: a connection with failures goes through erasure.';
 comment on constraint crm_sync_failures_gave_up_iff_no_next_attempt_check on crm_sync_failures is
   'A record is either tried again or given up: nothing waits for ever unseen.';
-comment on index crm_sync_failures_next_attempt_at_idx is
-  'Finds what a connection has to try again.';
-comment on index crm_sync_failures_gave_up_at_idx is
-  'Finds and counts what was given up.';
 comment on function crm_sync_failure_is_final(jsonb, integer, interval) is
   'The one rule for when a failing record is given up: at once if its error cannot be retried; else after ten attempts and a day.';
 
-comment on table crm_retention is
-  'How long what is kept: the one place that says it. Of the whole installation, so it has no organisation. The owner changes it; crm-schema partitions drop and syncRunPurge go by it.';
-comment on column crm_retention.subject is
-  'The table whose rows are kept for so long.';
-comment on column crm_retention.keep_days is
-  'For how many days of 24 hours at least: of the log since the event, whose whole month is dropped once all of it is that old; of runs since their end.';
-comment on constraint crm_retention_pkey on crm_retention is
-  'One period for each table.';
-comment on constraint crm_retention_subject_check on crm_retention is
-  'The closed list of tables that grow with time and are cut by age.';
-comment on constraint crm_retention_keep_days_check on crm_retention is
-  'A day to a hundred years; the log for 31 days at least.';
-comment on policy crm_retention_worker_policy on crm_retention is
-  'The sync worker purges by it.';
-comment on policy crm_retention_reader_policy on crm_retention is
-  'Monitoring and support see it.';
+-- Somebody may have reverted 0010 or 0011 by hand. crm-schema migrate then says to go down from here.
+do $$
+begin
+  if to_regprocedure('crm_organisation_id()') is not null then
+    comment on function crm_sync_log_finish_partition(regclass, regclass) is
+      'Gives a partition of the log what it does not inherit: the trigger that refuses TRUNCATE, the owner, row-level security without a policy, and no privileges. For the owner of the log to run.';
+    comment on policy crm_connections_worker_change_policy on crm_connections is
+      'The sync worker works for all organisations, and connects none: also who is a member of both roles connects the organisation that is set.';
+    comment on policy crm_sync_runs_tenant_change_policy on crm_sync_runs is
+      'The application goes on with an open run and ends it, and opens none that has ended.';
+    comment on function crm_organisation_id() is
+      'The organisation (tenant) whose rows crm_app sees in this transaction. Fails with SQLSTATE CRM05 if none was set: rows that are hidden for that must not look like none.';
+    comment on function crm_set_organisation(uuid) is
+      'Sets the organisation (tenant) whose rows crm_app sees until the end of the transaction, and no longer: the next user of a pooled connection has none. Outside a transaction it has no effect. It keeps an application from mistakes, not from itself: whoever may run any statement as crm_app may set any organisation.';
+    comment on function crm_check_organisation(uuid, regclass) is
+      'True if the user sees the rows of this organisation (tenant); fails with SQLSTATE CRM05 otherwise. For statements that find nothing where there is nothing to do: what a policy hides must not look like that. The second parameter is best left out.';
+  end if;
 
-comment on function crm_organisation_id() is
-  'The organisation (tenant) whose rows crm_app sees in this transaction. Fails with SQLSTATE CRM05 if none was set: rows that are hidden for that must not look like none.';
-comment on function crm_set_organisation(uuid) is
-  'Sets the organisation (tenant) whose rows crm_app sees until the end of the transaction, and no longer: the next user of a pooled connection has none. Outside a transaction it has no effect. It keeps an application from mistakes, not from itself: whoever may run any statement as crm_app may set any organisation.';
-comment on function crm_check_organisation(uuid, regclass) is
-  'True if the user sees the rows of this organisation (tenant); fails with SQLSTATE CRM05 otherwise. For statements that find nothing where there is nothing to do: what a policy hides must not look like that. The second parameter is best left out.';
+  if to_regclass('crm_retention') is not null then
+    comment on function crm_sync_log_ensure_past(regclass) is
+      'Makes sure that events from before the first partition''s time have a partition, as they have none after the oldest month was detached, and returns its name, or null where there is nothing to make (or a partition is just being detached). For the owner of the log (or a superuser) to run; crm-schema partitions drop and ensure do. With something to make it takes SHARE UPDATE EXCLUSIVE on the log, which stops neither readers nor writers, and SHARE ROW EXCLUSIVE on crm_connections, for an instant. It waits at most 500 ms for each lock, tries 20 times, and then fails with SQLSTATE 55P03. The parameter is the log itself, and best left out.';
+    comment on table crm_retention is
+      'How long what is kept: the one place that says it. Of the whole installation, so it has no organisation. The owner changes it; crm-schema partitions drop and syncRunPurge go by it.';
+    comment on column crm_retention.subject is
+      'The table whose rows are kept for so long.';
+    comment on column crm_retention.keep_days is
+      'For how many days of 24 hours at least: of the log since the event, whose whole month is dropped once all of it is that old; of runs since their end.';
+    comment on constraint crm_retention_pkey on crm_retention is
+      'One period for each table.';
+    comment on constraint crm_retention_subject_check on crm_retention is
+      'The closed list of tables that grow with time and are cut by age.';
+    comment on constraint crm_retention_keep_days_check on crm_retention is
+      'A day to a hundred years; the log for 31 days at least.';
+    comment on policy crm_retention_worker_policy on crm_retention is
+      'The sync worker purges by it.';
+    comment on policy crm_retention_reader_policy on crm_retention is
+      'Monitoring and support see it.';
+  end if;
+end
+$$;
