@@ -46,7 +46,7 @@ test('the setup has an event in every partition', async () => {
 describe.each([
   ['update', (table: string) => `update ${table} set entity_type = 'x'`],
   [
-    'update into another month',
+    'update that moves to another month',
     (table: string) => `update ${table} set occurred_at = occurred_at - interval '40 days'`,
   ],
   ['delete', (table: string) => `delete from ${table}`],

@@ -132,12 +132,12 @@ describe('status and the columns that depend on it', () => {
 
   test.each([
     [
-      'a live connection that has ended',
+      'a live connection with disconnected_at',
       { disconnected_at: '2026-11-20T10:00:00Z' },
       'crm_connections_disconnected_iff_disconnected_at_check',
     ],
     [
-      'a disconnected connection that does not say when it ended',
+      'a disconnected connection without disconnected_at',
       { ...ended, disconnected_at: null },
       'crm_connections_disconnected_iff_disconnected_at_check',
     ],
@@ -347,15 +347,15 @@ describe('the shape of credentials', () => {
     ['plaintext credentials', () => ({ username: 'agency', password: 'open sesame' })],
     ['JSON null', () => null],
     ['an empty object', () => ({})],
-    ['an array of itself', (jwe) => [jwe]],
+    ['an array that contains the JWE', (jwe) => [jwe]],
     [
       'compact serialisation',
       (jwe) => `${jwe.protected}.${jwe.encrypted_key}.${jwe.iv}.${jwe.ciphertext}.${jwe.tag}`,
     ],
     ['an empty ciphertext', (jwe) => ({ ...jwe, ciphertext: '' })],
     ['a ciphertext of more than 16 KiB', (jwe) => ({ ...jwe, ciphertext: 'A'.repeat(16385) })],
-    ['a protected header in the clear', (jwe) => ({ ...jwe, protected: '{"alg":"A256KW"}' })],
-    ['a protected header that is no JSON object', (jwe) => ({ ...jwe, protected: 'AAAA' })],
+    ['an unencoded protected header', (jwe) => ({ ...jwe, protected: '{"alg":"A256KW"}' })],
+    ['a protected header that is not a JSON object', (jwe) => ({ ...jwe, protected: 'AAAA' })],
     ['a protected header of 1001 characters', (jwe) => ({ ...jwe, protected: `eyJ${'A'.repeat(998)}` })],
     ['a wrapped key of 21 characters', (jwe) => ({ ...jwe, encrypted_key: 'A'.repeat(21) })],
     ['a wrapped key of 1367 characters', (jwe) => ({ ...jwe, encrypted_key: 'A'.repeat(1367) })],
@@ -563,7 +563,7 @@ describe('the binding of credentials to their row', () => {
   });
 
   test.each(['organisation_id', 'id', 'provider'])(
-    'refuses to change %s under the credentials',
+    'refuses to change %s and keep the credentials',
     async (column) => {
       const { id } = await addConnection();
       const value = { organisation_id: await newOrganisation(), id: randomUUID(), provider: 'alto' }[column];

@@ -54,7 +54,7 @@ describe('a mapping', () => {
     ['512 bytes in 256 characters', 'é'.repeat(256)],
     ['512 bytes of emoji', '🏡'.repeat(128)],
     ['quotes and backslashes', `O'Brien "x" \\ $1; drop table contacts; --`],
-    ['spaces around it', ' 1 '],
+    ['surrounding spaces', ' 1 '],
     ['a UUID', '3F2504E0-4F89-41D3-9A0C-0305E82C3301'],
     ['a line break', 'a\nb'],
   ])('stores an external id of %s unchanged', async (_, external_id) => {
@@ -117,7 +117,7 @@ describe('uniqueness in both directions', () => {
 
   test.each([
     ['another id', { external_id: 'OXF18000002' }],
-    ['an id of another kind', { entity_type: 'landlord' }],
+    ['an id of another entity type', { entity_type: 'landlord' }],
   ])('refuses %s for a contact at the same provider', async (_, overrides) => {
     await map();
     await expectRefused(map(overrides), contactTaken);
@@ -149,8 +149,8 @@ describe('uniqueness in both directions', () => {
 
   test.each([
     ['case', 'abc', 'ABC'],
-    ['a space at the end', 'abc', 'abc '],
-    ['the way an accent is encoded', 'caf\u00e9', 'cafe\u0301'],
+    ['a trailing space', 'abc', 'abc '],
+    ['the encoding of an accent', 'caf\u00e9', 'cafe\u0301'],
     ['a leading zero', '7', '07'],
   ])('distinguishes external ids by %s', async (_, one, other) => {
     await map({ external_id: one });

@@ -59,22 +59,22 @@ describe('a database that does not meet the requirements', () => {
       ],
     ],
     [
-      'with contacts that have no organisation',
+      'if contacts have no organisation',
       [organisations, 'create table contacts (id uuid primary key)'],
       ['column contacts.organisation_id is missing'],
     ],
     [
-      'whose column was dropped',
+      'if a column was dropped',
       [organisations, contacts, 'alter table contacts drop column organisation_id'],
       ['column contacts.organisation_id is missing'],
     ],
     [
-      'with a view for a table',
+      'with a view in place of a table',
       [organisations, 'create view contacts as select id, id as organisation_id from organisations'],
       ['contacts is not a table'],
     ],
     [
-      'with a materialized view for a table',
+      'with a materialized view in place of a table',
       [
         contacts,
         'create materialized view organisations as select distinct organisation_id as id from contacts',
@@ -82,12 +82,12 @@ describe('a database that does not meet the requirements', () => {
       ['organisations is not a table'],
     ],
     [
-      'whose organisations.id is not unique',
+      'if organisations.id is not unique',
       ['create table organisations (id uuid not null)', contacts],
       ['organisations.id has neither a primary key nor a unique index'],
     ],
     [
-      'whose organisations.id is unique in part',
+      'if organisations.id is only partly unique',
       [
         'create table organisations (id uuid not null, name text)',
         'create unique index on organisations (id) where name is not null',
@@ -98,11 +98,11 @@ describe('a database that does not meet the requirements', () => {
       ['organisations.id has neither a primary key nor a unique index'],
     ],
     [
-      'with several things wrong at once',
+      'with several problems at once',
       ['create table organisations (id integer primary key)'],
       ['column organisations.id is integer, not uuid', 'table contacts is missing'],
     ],
-  ])('is refused if it is %s, with every problem listed', async (_, statements, problems) => {
+  ])('is refused %s, with every problem listed', async (_, statements, problems) => {
     await rolledBack(pool, async (client) => {
       for (const statement of statements) await client.query(statement);
       await expectRefused(client.query(first.up), unfit(...problems));
@@ -247,7 +247,7 @@ describe('the unique index on contacts', () => {
       'alter table contacts add constraint adopted unique (id, organisation_id)',
     ],
     ['covering unique index', 'create unique index adopted on contacts (organisation_id, id) include (name)'],
-  ])('is not created if there is %s, which survives a down', async (_, statement) => {
+  ])('is not created if there is a %s, which survives a down', async (_, statement) => {
     await rolledBack(pool, async (client) => {
       await client.query(statement);
       const before = await catalog(client);
