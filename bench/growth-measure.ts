@@ -1,25 +1,25 @@
 import type pg from 'pg';
 
-/** The sizes of a table, in bytes; a partitioned one with all its partitions. */
+/** The size of a table in bytes, including all its partitions. */
 export interface TableSize {
   rows: number;
-  /** The rows themselves, with the maps of free and visible space. */
+  /** The rows themselves, with the free space map and the visibility map. */
   heap: number;
-  /** Values that are too long for a row. */
+  /** Values too long to be stored in the row. */
   toast: number;
-  /** By the index's name. */
+  /** By index name. */
   indexes: Record<string, number>;
 }
 
-/** What was measured. */
+/** The measurements. */
 export interface Growth {
   postgres: string;
-  /** Write-ahead log, without images of whole pages. */
+  /** Bytes of write-ahead log per event, without full-page images. */
   walBytesPerEvent: number;
   steps: { events: number; tables: Record<string, TableSize> }[];
 }
 
-/** The sizes of all our tables, by name. */
+/** Measures the sizes of all tables of the schema, by name. */
 export async function measure(client: pg.ClientBase): Promise<Record<string, TableSize>> {
   const { rows } = await client.query<TableSize & { name: string }>(
     `with part as (

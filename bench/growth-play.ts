@@ -2,8 +2,8 @@ import type pg from 'pg';
 import { agencyOf, firstDay, type Size } from '../dev/busy-database/index.js';
 
 /**
- * Lets workers do runs of a range of numbers, one after the other, in the three writes that a run takes: it is
- * opened, records a batch, and ends. So it leaves the dead rows and index entries that it does in production.
+ * Plays the runs with the given numbers, one after the other, with the three writes of a run: it opens, records
+ * a batch, and ends. So it leaves the same dead rows and index entries as in production.
  */
 export async function playRuns(
   client: pg.ClientBase,
@@ -45,7 +45,7 @@ export async function playRuns(
            outcome = 'success'
          where organisation_id = run.organisation_id and connection_id = run.connection_id and id = run_id;
 
-         -- What is dead by now can be passed over from here on; else each run of a connection takes longer.
+         -- From here on, scans can skip the dead rows; otherwise each run of a connection would take longer.
          commit;
        end loop;
      end
@@ -53,7 +53,7 @@ export async function playRuns(
   );
 }
 
-/** Moves the schedule of every connection once, as a sync does, a tenth at a time and tidied up between. */
+/** Reschedules every connection once, as a sync does: a tenth of them at a time, with a vacuum in between. */
 export async function playSchedule(client: pg.ClientBase, step: number, steps: number): Promise<void> {
   for (let part = 0; part < 10; part += 1) {
     await client.query(

@@ -2,7 +2,7 @@ import * as vega from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
 import type { Growth, TableSize } from './growth-measure.js';
 
-/** The parts of the log from bottom to top, and how each is named and drawn. */
+/** The parts of the log from bottom to top, with the name and colour of each. */
 const parts = [
   { name: 'Rows', colour: '#3b6fb6', bytes: ({ heap, toast }: TableSize) => heap + toast },
   { name: 'Primary key', colour: '#c26a12', bytes: index('crm_sync_log_pkey') },
@@ -14,7 +14,7 @@ function index(name: string) {
   return ({ indexes }: TableSize) => indexes[name] ?? 0;
 }
 
-/** docs/growth.svg: how large the log is by the number of its events. On white, to be read on any background. */
+/** Draws docs/growth.svg: the size of the log by number of events. On white, to be legible on any background. */
 export async function growthPlot({ steps }: Growth): Promise<string> {
   const areas = [{ events: 0, tables: {} as Growth['steps'][number]['tables'] }, ...steps].flatMap(
     ({ events, tables }) => {
@@ -34,7 +34,7 @@ export async function growthPlot({ steps }: Growth): Promise<string> {
       part,
       label: `${part}: ${((gigabytes * 1e9) / last).toFixed(gigabytes < 0.1 ? 1 : 0)} bytes an event`,
       millions: last / 1e6,
-      // A label beside its area; what is too thin for one has it just above.
+      // A label is beside its area, or just above it if the area is too thin.
       height: to - from < 0.1 ? to + 0.06 : (from + to) / 2,
     }));
   const x = (field: string) => ({

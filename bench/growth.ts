@@ -1,10 +1,10 @@
 /**
- * How large the tables grow: loads up to 10 million events in ten steps, with the mappings, connections, runs,
- * failures and changes of a busy installation, and measures each table and index on the way.
+ * Measures how large the tables grow: loads up to 10 million events in ten steps, with the mappings, connections,
+ * runs, failures and changes of a busy installation, and measures each table and index after each step.
  *
  *   npm run growth                    writes docs/growth.json, docs/growth.md and docs/growth.svg
- *   npm run growth -- --events 100000    a smaller load, which only prints
- *   npm run growth -- --document      writes the last two from docs/growth.json, without a load
+ *   npm run growth -- --events 100000    loads less, and only prints
+ *   npm run growth -- --document      writes the last two from docs/growth.json, without loading
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
@@ -52,7 +52,7 @@ if (isWhole) {
   await writeFile(projectPath('docs/growth.svg'), await growthPlot(growth));
 }
 
-/** Loads all of it in steps, and measures after each. */
+/** Loads the data in steps and measures after each. */
 async function load(): Promise<Growth> {
   const server = await startEmbeddedPostgres('18', {
     settings: { shared_buffers: '1GB', max_wal_size: '8GB', autovacuum: 'off' },
@@ -61,7 +61,7 @@ async function load(): Promise<Growth> {
     return await withClient(server.url, async (client) => {
       await createHostTables(client);
       await migrate(client);
-      // What the foreign keys of this data point at is there; checking it row by row takes most of the time.
+      // The rows that the foreign keys refer to exist; checking them one by one would take most of the time.
       await client.query("set session_replication_role = 'replica'");
       await loadAgencies(client, size, await templateCredentials());
       await loadCursors(client);
@@ -74,7 +74,7 @@ async function load(): Promise<Growth> {
         const share = (total: number, of: number) => Math.round((total * of) / steps);
         await loadMappings(client, (step - 1) / steps, step / steps);
         await playRuns(client, size, share(size.runs, step - 1) + 1, share(size.runs, step));
-        // Each connection twice: what autovacuum lets a table grow by shows after that.
+        // Each connection twice: only then does the table have the bloat that autovacuum allows.
         if (step > steps - 2) await playSchedule(client, step, steps);
         const before = await walPosition(client);
         for (let part = 0; part < 4; part += 1) {
@@ -94,7 +94,7 @@ async function load(): Promise<Growth> {
   }
 }
 
-/** Credentials of a usual length, to be bound to each row. */
+/** Credentials of a typical length, to be bound to each row. */
 function templateCredentials() {
   const nobody = '00000000-0000-4000-8000-000000000000';
   return encryptCredentials({ organisationId: nobody, connectionId: nobody, provider: 'reapit' });
@@ -105,7 +105,7 @@ async function version(client: pg.ClientBase): Promise<string> {
   return rows[0].version;
 }
 
-/** How many bytes of write-ahead log there have been. */
+/** The number of bytes written to the write-ahead log so far. */
 async function walPosition(client: pg.ClientBase): Promise<number> {
   const { rows } = await client.query("select (pg_current_wal_lsn() - '0/0')::float8 as position");
   return rows[0].position;

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 
-/** Organisations, by number from 1, with ten contacts each; their names are plainly fictional. */
+/** Creates organisations numbered from 1, with ten contacts each. The names are obviously fictional. */
 export async function fillHost(client: pg.ClientBase, organisations: number): Promise<void> {
   await client.query(
     `insert into organisations (id, name)
@@ -16,7 +16,7 @@ export async function fillHost(client: pg.ClientBase, organisations: number): Pr
   await client.query('analyze organisations, contacts');
 }
 
-/** A connection for each organisation, with five events and a linked contact. */
+/** Creates a connection for each organisation, with five events and a linked contact. */
 export async function fillOwn(client: pg.ClientBase, organisations: number): Promise<void> {
   await client.query(
     `insert into crm_connections (organisation_id, id, provider, credentials)

@@ -1,9 +1,9 @@
 /**
- * How long applications wait while their database is migrated: a million contacts, clients that read and
- * write all the while, and the longest that each kind of statement took. Prints milliseconds.
+ * Measures how long applications wait while their database is migrated: a million contacts, clients that
+ * read and write throughout, and the duration of the longest statement of each kind. Prints milliseconds.
  *
  *   npm run bench:locks              100,000 organisations with ten contacts each
- *   npm run bench:locks -- 1000      as many organisations as you say
+ *   npm run bench:locks -- 1000      that many organisations
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
@@ -15,17 +15,17 @@ import { hostKinds, type Kind, ownKinds, Traffic } from './traffic.js';
 
 const organisations = Number(process.argv[2] ?? 100_000);
 if (!Number.isInteger(organisations) || organisations < 1)
-  throw new RangeError(`A number of organisations, not ${process.argv[2]}.`);
+  throw new RangeError(`Pass a number of organisations, not ${process.argv[2]}.`);
 
 const files = readdirSync(projectPath('migrations')).sort();
 const kinds = [...hostKinds, ...ownKinds];
 const host = 'bench_host';
 
-/** From where a database is migrated to now, and how. */
+/** Which database is migrated to the latest version, and how. */
 interface Scenario {
   title: string;
   template: string;
-  /** The first file that is applied, counted from 0. */
+  /** The index of the first file to apply, from 0. */
   first: number;
   inOneTransaction: boolean;
   prepare?: string;
@@ -37,13 +37,13 @@ try {
   const prepare =
     'create unique index concurrently contacts_organisation_id_id_key on contacts (organisation_id, id)';
   const starts = [
-    { title: 'a first install', template: host, first: 0 },
-    { title: 'a first install, the index built beforehand', template: host, first: 0, prepare },
+    { title: 'first install', template: host, first: 0 },
+    { title: 'first install with the index built beforehand', template: host, first: 0, prepare },
     { title: 'from 1.0.4', template: 'bench_1_0_4', first: 4 },
     { title: 'from 1.1.0', template: 'bench_1_1_0', first: 9 },
   ].filter(({ first }) => first < files.length);
   console.log(
-    `${organisations.toLocaleString('en')} organisations, ${(10 * organisations).toLocaleString('en')} contacts. The longest of each kind of statement, in milliseconds.`,
+    `${organisations.toLocaleString('en')} organisations, ${(10 * organisations).toLocaleString('en')} contacts. The longest statement of each kind, in milliseconds.`,
   );
   for (const start of starts) {
     await measure({ ...start, inOneTransaction: false });
@@ -53,7 +53,7 @@ try {
   await server.stop();
 }
 
-/** A database of each release to start from, full. */
+/** Creates a filled database for each release to start from. */
 async function makeTemplates(): Promise<void> {
   const steps = [
     { name: host, template: 'template1', first: 0, last: 0, fill: [createHostTables, fillHost] },
@@ -70,7 +70,7 @@ async function makeTemplates(): Promise<void> {
   }
 }
 
-/** Applies the ups of files in one transaction. */
+/** Applies the up halves of the files in one transaction. */
 async function apply(client: pg.ClientBase, names: readonly string[]): Promise<void> {
   await client.query('begin');
   try {
@@ -121,7 +121,7 @@ async function measure({ title, template, first, inOneTransaction, prepare }: Sc
   }
   await withClient(server.url, (client) => client.query(`drop database ${name} with (force)`));
   print(
-    `${title}, ${inOneTransaction ? 'all in one transaction' : 'each in a transaction of its own'}`,
+    `${title}, ${inOneTransaction ? 'all files in one transaction' : 'one transaction per file'}`,
     phases,
     running,
     traffic,

@@ -1,6 +1,6 @@
 /**
- * What the layer costs and what named statements gain: the same point look-up, four ways, in turns, on
- * one connection. Prints ratios to plain `pg`, because machines differ and ratios hold.
+ * Measures the overhead of this package and the gain from named statements: the same point look-up in four
+ * ways, in turn, on one connection. Prints ratios to plain `pg`, which depend less on the machine than rates.
  *
  *   npm run bench
  */

@@ -1,11 +1,11 @@
 import { setTimeout } from 'node:timers/promises';
 import pg from 'pg';
 
-/** A kind of statement that an application goes on with while its database is migrated. */
+/** A kind of statement that an application keeps running while its database is migrated. */
 export interface Kind {
   table: string;
   access: 'read' | 'write';
-  /** Concerns one organisation, by its number: see `bench/installation.ts`. */
+  /** Takes the number of an organisation as `$1`: see `bench/installation.ts`. */
   text: string;
 }
 
@@ -59,21 +59,21 @@ export const ownKinds: readonly Kind[] = [
   },
 ];
 
-/** What happened to one kind of statement during one phase. */
+/** Results for one kind of statement during one phase. */
 export interface Wait {
   phase: string;
   kind: Kind;
-  /** Milliseconds that the longest statement took, of those that were under way in the phase. */
+  /** The duration in milliseconds of the longest statement that ran during the phase. */
   longest: number;
-  /** How many began in it. */
+  /** How many statements began in the phase. */
   count: number;
-  /** SQLSTATEs of those that failed. */
+  /** The SQLSTATEs of those that failed. */
   failures: string[];
 }
 
 /**
- * One client for each kind of statement, which runs it about two hundred times a second for some
- * organisation, and measures how long it takes.
+ * Runs one client for each kind of statement. Each runs its statement about two hundred times a second, for a
+ * random organisation, and measures the duration.
  */
 export class Traffic {
   readonly waits: Wait[] = [];
@@ -82,7 +82,7 @@ export class Traffic {
   #isOver = false;
   #goingOn: Promise<unknown> = Promise.resolve();
 
-  /** Starts with a first phase, once every client has run its statement. */
+  /** Starts the first phase once every client has run its statement. */
   static async start(url: string, kinds: readonly Kind[], organisations: number): Promise<Traffic> {
     const traffic = new Traffic();
     for (const { text } of kinds) {
@@ -95,12 +95,12 @@ export class Traffic {
     return traffic;
   }
 
-  /** Begins a phase, which ends when the next one begins. */
+  /** Begins a phase, which lasts until the next one begins. */
   begin(phase: string): void {
     this.#phases.push({ phase, begins: performance.now() });
   }
 
-  /** Lets each client finish. */
+  /** Waits for each client to finish its statement, and disconnects. */
   async stop(): Promise<void> {
     this.#isOver = true;
     await this.#goingOn;
@@ -116,7 +116,7 @@ export class Traffic {
         begun.failures.push(error.code ?? error.message);
       });
       begun.count += 1;
-      // Back to the phase in which it began: it may have waited for all of those since.
+      // Count it in every phase back to the one in which it began: it may have waited through all of them.
       for (let phase = this.#phases.length - 1; phase >= 0; phase -= 1) {
         const wait = this.#wait(kind, phase);
         wait.longest = Math.max(wait.longest, performance.now() - start);

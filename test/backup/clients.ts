@@ -3,12 +3,12 @@ import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { findProgram } from '../support/programs.js';
 
-/** Where Debian keeps the programs of each major version. */
+/** Where Debian installs the programs of each major version. */
 const debian = '/usr/lib/postgresql';
 
 /**
- * The folder with the pg_dump, pg_restore and psql that fit a server best: those of its own version, else
- * of the next newer one. Older ones refuse it.
+ * Finds the folder with the pg_dump, pg_restore and psql for a server: those of its own version, else those
+ * of the next newer one. Older ones refuse the server.
  *
  * @returns undefined if there are none
  */

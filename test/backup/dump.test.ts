@@ -27,21 +27,21 @@ describe.skipIf(noClients)('a dump', () => {
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'crm-schema-dump-'));
     await fill(source.pool);
-    // More months than a database has that is migrated today.
+    // More months than a newly migrated database has.
     await source.pool.query('select crm_sync_log_ensure_partitions(5)');
     await source.pool.query('select crm_sync_log_ensure_partitions(5)');
   });
   afterAll(() => rm(folder, { recursive: true }));
 
-  /** Runs one of PostgreSQL's programs, with nothing but its arguments to go by. */
+  /** Runs one of PostgreSQL's programs, without any environment variables. */
   async function run(program: string, ...args: string[]): Promise<void> {
     const { stderr } = await promisify(execFile)(join(clients as string, program), args);
     expect(stderr).toBe('');
   }
 
   /**
-   * The catalog, but for what a restore changes without meaning: it leaves out parentheses of conditions
-   * that need none, and the key of a partition that it attaches is "no inherit", where nothing inherits.
+   * The catalog, without differences that a restore makes and that mean nothing: it omits superfluous
+   * parentheses, and the primary key of an attached partition becomes "no inherit".
    */
   async function comparable(client: pg.ClientBase): Promise<string[]> {
     const keyOfPartition = /^(constraint crm_sync_log_\S+ \S+_pkey\d* \["p", .*), (true|false), null\]$/;
@@ -50,14 +50,14 @@ describe.skipIf(noClients)('a dump', () => {
     );
   }
 
-  /** Expects the other database to be the same, object for object and row for row. */
+  /** Expects the other database to have the same objects and the same rows. */
   async function expectSame(restored: TestDatabase, from = source): Promise<void> {
     expect(await withClient(restored.url, comparable)).toEqual(await withClient(from.url, comparable));
     expect(await contents(restored.pool)).toEqual(await contents(from.pool));
     expect(await withClient(restored.url, differencesOf)).toEqual([]);
   }
 
-  /** Expects a database to go on where the dumped one was. */
+  /** Expects that work can continue in a database as in the dumped one. */
   async function expectAlive({ pool, url }: TestDatabase): Promise<void> {
     const { rows } = await pool.query('select max(id) as id from crm_sync_log');
     const samples = await createSamples(pool);
@@ -69,11 +69,11 @@ describe.skipIf(noClients)('a dump', () => {
     expect(BigInt(latest?.id ?? 0)).toBeGreaterThan(BigInt(rows[0].id));
     await expect(pool.query('delete from crm_sync_log')).rejects.toMatchObject({ code: 'CRM02' });
     await pool.query('select crm_sync_log_ensure_partitions(7)');
-    // Nothing is pending.
+    // No migration is pending.
     await withClient(url, (client) => migrate(client));
   }
 
-  test('has something of every kind in it', async () => {
+  test('contains every kind of object', async () => {
     const filled = Object.values(await contents(source.pool)).filter((lines) => lines.length > 0);
     expect(filled.length).toBeGreaterThanOrEqual(10);
     const { rows } = await source.pool.query('select distinct tableoid from crm_sync_log');
@@ -83,7 +83,7 @@ describe.skipIf(noClients)('a dump', () => {
   describe('in custom format', () => {
     const restored = useDatabase('empty');
 
-    test('comes back whole, and goes on where it was', async () => {
+    test('restores every object and row, and work continues', async () => {
       const file = join(folder, 'custom');
       await run('pg_dump', '--format=custom', `--file=${file}`, source.url);
       await run('pg_restore', '--exit-on-error', '--single-transaction', `--dbname=${restored.url}`, file);
@@ -95,7 +95,7 @@ describe.skipIf(noClients)('a dump', () => {
   describe('in plain SQL', () => {
     const restored = useDatabase('empty');
 
-    test('comes back whole through psql, and goes on where it was', async () => {
+    test('restores every object and row through psql, and work continues', async () => {
       const file = join(folder, 'plain.sql');
       await run('pg_dump', `--file=${file}`, source.url);
       await run(
@@ -112,10 +112,10 @@ describe.skipIf(noClients)('a dump', () => {
     });
   });
 
-  describe('of the data alone', () => {
+  describe('of the rows only', () => {
     const restored = useDatabase();
 
-    test('fills a database that was migrated, whatever months it has', async () => {
+    test('restores into a migrated database with other months', async () => {
       const file = join(folder, 'data');
       await deleteWhatMigrationsWrote(restored.pool);
       const options = ['--data-only', '--load-via-partition-root', '--exclude-table=pgmigrations'];
@@ -131,11 +131,11 @@ describe.skipIf(noClients)('a dump', () => {
     });
   });
 
-  describe('by an owner who is no superuser', () => {
+  describe('by an owner who is not a superuser', () => {
     const own = useDatabase('empty');
     const restored = useDatabase('empty');
 
-    test('comes back whole, also as him', async () => {
+    test('restores every object and row, also as that owner', async () => {
       const name = `crm_test_${randomBytes(6).toString('hex')}`;
       await own.pool.query(`create role ${name} login password 'test'`);
       onTestFinished(async () => {

@@ -8,7 +8,7 @@ import { connect } from '../support/connection.js';
 import { createTenant } from '../support/database.js';
 import { contents, deleteWhatMigrationsWrote, fill, tablesOf } from './support.js';
 
-/** A server with the schema, from which or to which changes go. */
+/** A server with the schema: the publisher or the subscriber. */
 interface Side {
   server: EmbeddedPostgres;
   pool: pg.Pool;
@@ -43,12 +43,12 @@ afterAll(async () => {
   }
 });
 
-/** What is replicated: everything but what each side has of its own, the count of migrations among it. */
+/** The replicated tables: all except those that each side keeps itself, such as the migrations table. */
 async function published(): Promise<string[]> {
   return (await tablesOf(publisher.pool)).filter((table) => !/(migrations|_emptied)$/.test(table));
 }
 
-/** Waits until the subscriber has all that was committed, or until it has stopped. */
+/** Waits until the subscriber has applied everything that was committed, or has stopped. */
 async function caughtUp(): Promise<void> {
   const { rows } = await publisher.pool.query('select pg_current_wal_insert_lsn() as position');
   await vi.waitFor(
@@ -66,7 +66,7 @@ async function caughtUp(): Promise<void> {
   );
 }
 
-/** The rows of every table that is replicated, whatever partition holds them. */
+/** The rows of every replicated table, whatever partition they are in. */
 async function replicated({ pool }: Side): Promise<Record<string, string[]>> {
   const tables = await published();
   return Object.fromEntries(
@@ -81,7 +81,7 @@ async function expectSame(): Promise<void> {
   expect(await replicated(subscriber)).toEqual(await replicated(publisher));
 }
 
-test('every table has a key that its changes can be told by', async () => {
+test('every table has a replica identity', async () => {
   const { rows } = await publisher.pool.query(
     `select oid::regclass::text as name
      from pg_class
@@ -92,9 +92,9 @@ test('every table has a key that its changes can be told by', async () => {
   expect(rows).toEqual([]);
 });
 
-test('what was there is copied', async () => {
+test('existing rows are copied', async () => {
   const tables = await published();
-  // Row-level security would leave a copy empty, without a word.
+  // Row-level security would leave the copy empty, without an error.
   await publisher.pool.query("create role crm_replication login replication bypassrls password 'test'");
   await publisher.pool.query(`grant select on ${tables.join(', ')} to crm_replication`);
   await publisher.pool.query(
@@ -113,7 +113,7 @@ test('what was there is copied', async () => {
   expect(filled.length).toBeGreaterThanOrEqual(9);
 });
 
-test('what happens from then on follows: every statement, changes of keys, and deletions', async () => {
+test('later changes are replicated: every statement, changes of keys, and deletions', async () => {
   const { pool } = publisher;
   const samples = await createSamples(pool);
   for (const name of queryNames) {
@@ -129,11 +129,11 @@ test('what happens from then on follows: every statement, changes of keys, and d
   await expectSame();
 });
 
-test('an erased event is erased there as well: what keeps the log append-only does not hold this up', async () => {
+test('an erased event is erased on the subscriber too, despite its append-only triggers', async () => {
   const client = await publisher.pool.connect();
   await client.query("set session_replication_role = 'replica'");
   const { rowCount } = await client.query(
-    // The second is in the catch-all, which is empty from now on, as it should be.
+    // The second is in the catch-all, which is empty from now on.
     "delete from crm_sync_log where status = 'skipped' or occurred_at > '2099-01-01'",
   );
   client.release(true);
@@ -141,7 +141,7 @@ test('an erased event is erased there as well: what keeps the log append-only do
   await expectSame();
 });
 
-test('a month that is made on one side holds nothing up', async () => {
+test('a month created on one side does not stop replication', async () => {
   const made = await publisher.pool.query('select crm_sync_log_ensure_partitions(4)');
   expect(made.rows.length).toBeGreaterThan(0);
   const { organisationId } = await createTenant(publisher.pool);
@@ -156,7 +156,7 @@ test('a month that is made on one side holds nothing up', async () => {
   await expectSame();
 });
 
-test('events that leave the catch-all come a second time: that transaction is to be skipped', async () => {
+test('events that leave the catch-all are replicated twice: skipping the transaction resumes', async () => {
   const { organisationId } = await createTenant(publisher.pool);
   const key = await connect(publisher.pool, organisationId);
   const inSixMonths = new Date();
@@ -184,7 +184,7 @@ test('events that leave the catch-all come a second time: that transaction is to
   await expectSame();
 });
 
-test('the subscriber takes over once its sequences are set', async () => {
+test('the subscriber can take over after its sequences are set', async () => {
   const { pool } = subscriber;
   const last = await publisher.pool.query('select max(id) as id from crm_sync_runs');
   await pool.query('drop subscription crm_schema');

@@ -4,7 +4,7 @@ import { createSamples } from '../queries/every-query.js';
 import { connect } from '../support/connection.js';
 import { createTenant } from '../support/database.js';
 
-/** Puts something into every table, and into the first, a later and the last partition of the log. */
+/** Fills every table, and the first, a later and the last partition of the log. */
 export async function fill(pool: pg.Pool): Promise<void> {
   await createSamples(pool);
   const { organisationId, contactIds } = await createTenant(pool, 1);
@@ -21,14 +21,14 @@ export async function fill(pool: pg.Pool): Promise<void> {
         ...event,
         externalId: '\\N\t"Zoë"\\.',
         status: 'error',
-        // What a dump in the form of text has to escape.
+        // Characters that a plain-text dump must escape.
         error: { kind: 'internal', retryable: true, message: "It said:\n\\.\n\t'€\\N'; --" },
       },
     ],
   });
 }
 
-/** The tables of a database, partitions left out: ours, the host's and the one that counts migrations. */
+/** The tables of a database without partitions: ours, the host's and the migrations table. */
 export async function tablesOf(client: pg.Pool | pg.ClientBase): Promise<string[]> {
   const { rows } = await client.query<{ name: string }>(
     `select relname as name
@@ -39,7 +39,7 @@ export async function tablesOf(client: pg.Pool | pg.ClientBase): Promise<string[
   return rows.map(({ name }) => name);
 }
 
-/** Every row of each table as text, behind the name of the table or partition that holds it. */
+/** Every row of each table as text, after the name of its table or partition. */
 export async function contents(client: pg.Pool | pg.ClientBase): Promise<Record<string, string[]>> {
   const found: Record<string, string[]> = {};
   for (const table of await tablesOf(client)) {
@@ -51,7 +51,7 @@ export async function contents(client: pg.Pool | pg.ClientBase): Promise<Record<
   return found;
 }
 
-/** Deletes what the migrations put into a database whose rows are all to come from another. */
+/** Deletes the rows that the migrations inserted, before rows are restored from another database. */
 export async function deleteWhatMigrationsWrote(pool: pg.Pool): Promise<void> {
   for (const [table, lines] of Object.entries(await contents(pool))) {
     if (lines.length > 0 && !table.endsWith('migrations')) await pool.query(`delete from ${table}`);

@@ -280,7 +280,7 @@ test('gives programs a document on failure, too, and goes on where nobody reads 
   }
   const { child, ended } = cli.start(url, ['migrate', 'up']);
   child.stderr.destroy();
-  expect(await ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Applied 11 /) });
+  expect(await ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Applied 12 /) });
 });
 
 /** As applications have them: numbers as bigints, times as objects of a library's, documents as they came. */

@@ -372,7 +372,7 @@ test('goes by its own migrations alone where the host counts others in the same 
 describe('a package of which files are missing', () => {
   const copy = useBuiltCli();
 
-  test.each([`migrations/${names.at(-1)}.sql`, 'migrations.sha256'])('migrates nothing: %s', async (path) => {
+  test.each([`migrations/${names[0]}.sql`, 'migrations.sha256'])('migrates nothing: %s', async (path) => {
     const url = await freshDatabase();
     await rename(`${copy.folder}/${path}`, `${copy.folder}/elsewhere`);
     for (const command of ['up', 'status', 'plan']) {

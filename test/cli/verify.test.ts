@@ -155,8 +155,8 @@ test('finds the schema that PGOPTIONS names', async () => {
   expect((await run([], url, { PGOPTIONS: '-c search_path=public' })).code).toBe(0);
 });
 
-test('prints what docs/operations.md shows', async () => {
-  const document = await readFile(projectPath('docs/operations.md'), 'utf8');
+test('prints what docs/operations/monitor.md shows', async () => {
+  const document = await readFile(projectPath('docs/operations/monitor.md'), 'utf8');
   const [, shown] = /^\$ npx crm-schema verify\n([\s\S]*?)^```$/m.exec(document) ?? [];
   await damaged(
     'drop index crm_sync_runs_expires_at_idx; alter table crm_sync_log disable trigger crm_sync_log_refuse_truncate',

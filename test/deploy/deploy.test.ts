@@ -153,7 +153,7 @@ test('the program migrates and verifies, and fails where something differs', asy
   const first = await run();
   expect(first).toMatchObject({ code: 0, stderr: '' });
   expect(first.stdout).toMatch(/^0001_prepare_host_tables: \d+ ms\n/);
-  expect(first.stdout).toMatch(/\n11 migrations in schema public, 0 differences\n$/);
+  expect(first.stdout).toMatch(/\n12 migrations in schema public, 0 differences\n$/);
   await other.pool.query('drop index crm_sync_runs_expires_at_idx');
   expect(await run()).toEqual({
     code: 3,

@@ -15,7 +15,7 @@ const run = promisify(execFile);
 const database = useDatabase();
 const workerUrl = useMember(database, 'crm_worker').options.connectionString as string;
 
-test('the outline of a sync engine runs', async () => {
+test('the outline in docs/sync-engine.md runs, and its run ends successfully', async () => {
   const outline =
     (await codeBlocks('docs/sync-engine.md')).find(({ text }) => text.includes('syncBatchRecord(pool, {'))
       ?.text ?? '';
@@ -58,7 +58,7 @@ await pool.end();`,
   ]);
 });
 
-/** The grant that the example says its user needs; step 4 of the README gives the same. */
+/** The grant that the example asks for; step 4 of the README has the same one. */
 beforeAll(async () => {
   const example = await readFile(projectPath('examples/run-worker.ts'), 'utf8');
   const [grant = ''] = /grant .* to crm_worker;/.exec(example) ?? [];
@@ -67,7 +67,7 @@ beforeAll(async () => {
   await database.pool.query(grant);
 });
 
-test('the example of a worker takes contacts in, writes what changes, and ends when it is told to', async () => {
+test('the example worker imports contacts, pushes a change, and exits on SIGINT', async () => {
   const { organisationId } = await createTenant(database.pool);
   const key = await connect(database.pool, organisationId, 'alto');
   const worker = spawn(process.execPath, ['--import', 'tsx', 'examples/run-worker.ts'], {

@@ -10,7 +10,7 @@ const appendOnly = { code: 'CRM02', message: expect.stringContaining('append-onl
 let event: Record<string, unknown>;
 let partitions: string[];
 
-/** One event in every partition, those made later and the catch-all included. */
+/** Adds one event to every partition, including later ones and the catch-all. */
 beforeAll(async () => {
   await pool.query('select crm_sync_log_ensure_partitions(6)');
   const tenant = await createTenant(pool);
@@ -34,7 +34,7 @@ beforeAll(async () => {
   partitions = rows.map(({ name }) => name);
 });
 
-test('the tests below reach every partition', async () => {
+test('the setup has an event in every partition', async () => {
   const { rows } = await pool.query(
     "select count(*)::integer as partitions from pg_inherits where inhparent = 'crm_sync_log'::regclass",
   );
@@ -46,7 +46,7 @@ test('the tests below reach every partition', async () => {
 describe.each([
   ['update', (table: string) => `update ${table} set entity_type = 'x'`],
   [
-    'update into another month',
+    'update that moves to another month',
     (table: string) => `update ${table} set occurred_at = occurred_at - interval '40 days'`,
   ],
   ['delete', (table: string) => `delete from ${table}`],
@@ -62,7 +62,7 @@ describe.each([
       `merge into ${table} as log using (values (1)) as source on true when matched then delete`,
   ],
 ])('%s', (_, statement) => {
-  test('is refused on the log, for a superuser too', async () => {
+  test('is refused on the log, even for a superuser', async () => {
     await expectRefused(pool.query(statement('crm_sync_log')), appendOnly);
   });
 
@@ -76,7 +76,7 @@ describe.each([
   });
 });
 
-test('refuses a change by a role that owns the log', async () => {
+test('refuses an update by the owner of the log', async () => {
   await rolledBack(pool, async (client) => {
     await client.query(
       'create role crm_test_log_owner; grant create, usage on schema public to crm_test_log_owner',
@@ -95,7 +95,7 @@ test.each(['crm_sync_log', 'crm_connections', 'organisations', 'contacts, crm_co
   },
 );
 
-test('refuses on conflict do update', async () => {
+test('refuses an insert with on conflict do update', async () => {
   const { rows } = await pool.query('select id, occurred_at::text as at from crm_sync_log limit 1');
   await expectRefused(
     pool.query(
@@ -109,14 +109,14 @@ test('refuses on conflict do update', async () => {
   );
 });
 
-test('refuses in the same transaction that added the event', async () => {
+test('refuses an update in the transaction that added the event', async () => {
   await rolledBack(pool, async (client) => {
     const { id } = await insert(client, 'crm_sync_log', event);
     await expectRefused(client.query('delete from crm_sync_log where id = $1', [id]), appendOnly);
   });
 });
 
-test('adds events, one and many', async () => {
+test('accepts inserts of one event and of many', async () => {
   await rolledBack(pool, async (client) => {
     await insert(client, 'crm_sync_log', event);
     const { rowCount } = await client.query(
@@ -127,7 +127,7 @@ test('adds events, one and many', async () => {
   });
 });
 
-test('keeps refusing to truncate a month that was detached, and lets it be dropped', async () => {
+test('a detached month still refuses truncate, and can be dropped', async () => {
   await rolledBack(pool, async (client) => {
     const month = partitions.filter((name) => name !== 'crm_sync_log_catch_all').sort()[2];
     await client.query(`alter table crm_sync_log detach partition ${month}`);

@@ -3,23 +3,23 @@ import { readdir, readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 
-/** The frozen files, in the format of `sha256sum`: anyone can run `sha256sum --check migrations.sha256`. */
+/** The released files and their checksums, in the format of `sha256sum --check migrations.sha256`. */
 async function frozen(): Promise<Map<string, string>> {
   const lines = (await readFile(projectPath('migrations.sha256'), 'utf8')).trimEnd().split('\n');
   return new Map(lines.map((line) => line.split('  ').reverse() as [string, string]));
 }
 
-test('released migrations are as they were released', async () => {
+test('released migrations are unchanged', async () => {
   for (const [file, checksum] of await frozen()) {
     const content = await readFile(projectPath(file)).catch(() =>
-      expect.unreachable(`${file} was released and is gone`),
+      expect.unreachable(`${file} was released and is missing`),
     );
     const found = createHash('sha256').update(content).digest('hex');
     expect(found, `${file} was released: write a new migration instead`).toBe(checksum);
   }
 });
 
-test('the migrations of 1.0.4 are frozen, and new ones come after them', async () => {
+test('released migrations come first, beginning with those of 1.0.4', async () => {
   const files = (await readdir(projectPath('migrations'))).toSorted().map((name) => `migrations/${name}`);
   const released = [...(await frozen()).keys()];
   expect(released.slice(0, 4)).toEqual([

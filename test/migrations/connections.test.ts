@@ -31,7 +31,7 @@ async function newOrganisation(): Promise<string> {
   return (await createTenant(pool)).organisationId;
 }
 
-/** A row that is in order, with new ids and credentials of its own; `overrides` may spoil it. */
+/** A valid row with new ids and its own credentials, changed by `overrides`. */
 async function connectionRow(overrides: Row = {}): Promise<Row> {
   const organisationId = (overrides.organisation_id as string) ?? (await newOrganisation());
   const provider = (overrides.provider as Provider) ?? 'reapit';
@@ -56,7 +56,7 @@ async function addConnection(overrides: Row = {}): Promise<Row> {
 const ended = { status: 'disconnected', credentials: null, disconnected_at: '2026-11-20T10:00:00Z' };
 const failed = { status: 'error', status_reason: 'The password was changed.' };
 
-describe('closed lists', () => {
+describe('provider, status and null', () => {
   test.each(providers)('accepts the provider %s', async (provider) => {
     expect(await addConnection({ provider })).toMatchObject({ provider, status: 'active' });
   });
@@ -86,7 +86,7 @@ describe('closed lists', () => {
   });
 });
 
-describe('status and its evidence', () => {
+describe('status and the columns that depend on it', () => {
   const yesOrNo = [false, true];
   const combinations = connectionStatuses.flatMap((status) =>
     yesOrNo.flatMap((reason) =>
@@ -98,14 +98,14 @@ describe('status and its evidence', () => {
     ),
   );
 
-  /** The rule in words: what each status says about the columns beside it. */
+  /** The rule: what each status requires of the other columns. */
   const allowed: Record<ConnectionStatus, (combination: (typeof combinations)[number]) => boolean> = {
     active: ({ reason, end, credentials }) => !reason && !end && credentials,
     error: ({ reason, end, credentials }) => reason && !end && credentials,
     disconnected: ({ end, credentials, expiry }) => end && !credentials && !expiry,
   };
 
-  test('every combination is accepted or refused as the status demands', async () => {
+  test('accepts or refuses every combination as the status requires', async () => {
     const organisation_id = await newOrganisation();
     expect(combinations).toHaveLength(48);
     for (const combination of combinations) {
@@ -132,12 +132,12 @@ describe('status and its evidence', () => {
 
   test.each([
     [
-      'a live connection that has ended',
+      'a live connection with disconnected_at',
       { disconnected_at: '2026-11-20T10:00:00Z' },
       'crm_connections_disconnected_iff_disconnected_at_check',
     ],
     [
-      'a disconnected connection that does not say when it ended',
+      'a disconnected connection without disconnected_at',
       { ...ended, disconnected_at: null },
       'crm_connections_disconnected_iff_disconnected_at_check',
     ],
@@ -196,7 +196,7 @@ describe('status and its evidence', () => {
     expect(await addConnection({ ...failed, status_reason })).toMatchObject({ status_reason });
   });
 
-  test('a disconnected connection may keep the reason it ended for', async () => {
+  test('a disconnected connection can keep a reason', async () => {
     await addConnection({ ...ended, status_reason: 'The agency left Reapit.' });
   });
 });
@@ -239,7 +239,7 @@ describe('the shape of credentials', () => {
 
   type Jwe = Record<string, unknown>;
 
-  /** A way to spoil sound credentials. */
+  /** A way to make valid credentials invalid. */
   const flaw: fc.Arbitrary<(jwe: Jwe) => unknown> = fc.oneof(
     fc.constantFrom(...members).map(
       (member) =>
@@ -288,7 +288,7 @@ describe('the shape of credentials', () => {
         fc.record({ kid: fc.constantFrom('', ' ', 'a b', 'k\n', 'clé', `k'`, 'k/1', 'x'.repeat(201)) }),
       )
       .map((header) => (jwe: Jwe) => ({ ...jwe, header })),
-    // Nothing like it: objects as an application would keep them, arrays, scalars and JSON's null.
+    // Other values: plaintext objects as an application has them, arrays, scalars and JSON null.
     json.map((value) => () => value),
     fc.array(json, { maxLength: 7 }).map((values) => () => values),
     fc
@@ -300,10 +300,10 @@ describe('the shape of credentials', () => {
     fc.record({ apiKey: fc.string() }).map((plain) => (jwe: Jwe) => ({ ...jwe, ...plain })),
   );
 
-  test('refuses everything that is not quite a JWE: 10,000 wrong values', async () => {
+  test('refuses 10,000 values that are almost a JWE', async () => {
     await withClient(url, async (client) => {
       await insert(client, 'crm_connections', row);
-      // In one statement, because each refusal would be a round trip of its own.
+      // In one statement, to save a round trip for each refusal.
       await client.query(
         `create function pg_temp.refusal(attempt jsonb) returns text language plpgsql as $$
          declare violated text;
@@ -329,7 +329,7 @@ describe('the shape of credentials', () => {
     });
   });
 
-  test('the application refuses the same 10,000 wrong values before they are sent', () => {
+  test('the package refuses the same 10,000 values before it sends them', () => {
     const owner = {
       organisationId: row.organisation_id as string,
       connectionId: row.id as string,
@@ -337,7 +337,7 @@ describe('the shape of credentials', () => {
     } as const;
     expect(checkEncryptedCredentials(owner, sound)).toEqual(sound);
     for (const spoil of fc.sample(flaw, 10_000)) {
-      // As the database gets it.
+      // As the database receives it.
       const wrong = JSON.parse(JSON.stringify(spoil(sound)) ?? 'null');
       expect(() => checkEncryptedCredentials(owner, wrong), JSON.stringify(wrong)).toThrow(/^credentials/);
     }
@@ -347,15 +347,15 @@ describe('the shape of credentials', () => {
     ['plaintext credentials', () => ({ username: 'agency', password: 'open sesame' })],
     ['JSON null', () => null],
     ['an empty object', () => ({})],
-    ['an array of itself', (jwe) => [jwe]],
+    ['an array that contains the JWE', (jwe) => [jwe]],
     [
       'compact serialisation',
       (jwe) => `${jwe.protected}.${jwe.encrypted_key}.${jwe.iv}.${jwe.ciphertext}.${jwe.tag}`,
     ],
     ['an empty ciphertext', (jwe) => ({ ...jwe, ciphertext: '' })],
     ['a ciphertext of more than 16 KiB', (jwe) => ({ ...jwe, ciphertext: 'A'.repeat(16385) })],
-    ['a protected header in the clear', (jwe) => ({ ...jwe, protected: '{"alg":"A256KW"}' })],
-    ['a protected header that is no JSON object', (jwe) => ({ ...jwe, protected: 'AAAA' })],
+    ['an unencoded protected header', (jwe) => ({ ...jwe, protected: '{"alg":"A256KW"}' })],
+    ['a protected header that is not a JSON object', (jwe) => ({ ...jwe, protected: 'AAAA' })],
     ['a protected header of 1001 characters', (jwe) => ({ ...jwe, protected: `eyJ${'A'.repeat(998)}` })],
     ['a wrapped key of 21 characters', (jwe) => ({ ...jwe, encrypted_key: 'A'.repeat(21) })],
     ['a wrapped key of 1367 characters', (jwe) => ({ ...jwe, encrypted_key: 'A'.repeat(1367) })],
@@ -380,7 +380,7 @@ describe('the shape of credentials', () => {
     expect(rows).toEqual([{ sound: false }]);
   });
 
-  test('names the shape as what is wrong with credentials that are bound to the row', async () => {
+  test('names the shape constraint if credentials are bound to the row but malformed', async () => {
     const fresh = await connectionRow();
     const credentials = { ...(fresh.credentials as object), iv: 'short' };
     await expectCheck(insert(pool, 'crm_connections', { ...fresh, credentials }), isJwe);
@@ -400,7 +400,7 @@ describe('the shape of credentials', () => {
   });
 });
 
-describe('what jose makes', () => {
+describe('a JWE made by jose', () => {
   const secret = new Uint8Array(32).fill(7);
 
   async function encrypted(
@@ -455,7 +455,7 @@ describe('what jose makes', () => {
     );
   });
 
-  test('is refused without a bound row, and in general serialisation', async () => {
+  test('is refused without an aad, and in general serialisation', async () => {
     const row = await connectionRow();
     const unbound = await new FlattenedEncrypt(new Uint8Array(9))
       .setProtectedHeader({ alg: 'A256KW', enc: 'A256GCM' })
@@ -476,10 +476,10 @@ describe('what jose makes', () => {
   });
 });
 
-describe('credentials are bound to their row', () => {
+describe('the binding of credentials to their row', () => {
   const bound = 'crm_connections_credentials_bound_to_row_check';
 
-  test('the database and the application make the same binding', async () => {
+  test('is computed alike by the database and the package', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.uuid(),
@@ -505,7 +505,7 @@ describe('credentials are bound to their row', () => {
     );
   });
 
-  test('the binding holds any provider to come, backslashes and emoji included', async () => {
+  test('works for any future provider name, including backslashes and emoji', async () => {
     const id = '00000000-0000-4000-8000-00000000000f';
     await fc.assert(
       fc.asyncProperty(
@@ -551,7 +551,7 @@ describe('credentials are bound to their row', () => {
     await expectCheck(insert(pool, 'crm_connections', { ...row, credentials: other.credentials }), bound);
   });
 
-  test('refuses to copy credentials between rows in the database', async () => {
+  test('refuses credentials copied from another row', async () => {
     const [from, to] = [await addConnection(), await addConnection()];
     await expectCheck(
       pool.query(
@@ -563,7 +563,7 @@ describe('credentials are bound to their row', () => {
   });
 
   test.each(['organisation_id', 'id', 'provider'])(
-    'refuses to change %s under the credentials',
+    'refuses to change %s and keep the credentials',
     async (column) => {
       const { id } = await addConnection();
       const value = { organisation_id: await newOrganisation(), id: randomUUID(), provider: 'alto' }[column];
@@ -576,7 +576,7 @@ describe('credentials are bound to their row', () => {
 });
 
 describe('the key id', () => {
-  test('follows the credentials, and goes with them', async () => {
+  test('changes with the credentials, and is null without them', async () => {
     const row = await addConnection();
     expect(row.credentials_key_id).toBe('test-key-1');
     const rotated = await encryptCredentials(
@@ -601,11 +601,11 @@ describe('the key id', () => {
     expect(wiped.rows[0].credentials_key_id).toBeNull();
   });
 
-  test('cannot be written by itself', async () => {
+  test('cannot be set by hand', async () => {
     await expectRefused(addConnection({ credentials_key_id: 'forged' }), { code: '428C9' });
   });
 
-  test('versions begin at 1', async () => {
+  test('the credentials version starts at 1', async () => {
     expect(await addConnection()).toMatchObject({ credentials_version: 1 });
   });
 });
@@ -619,7 +619,7 @@ describe('one live connection per organisation and provider', () => {
 
   test.each(
     live.flatMap((first) => live.map((second) => [first[0], second[0], first[1], second[1]] as const)),
-  )('refuses beside one that is %s a second that is %s', async (_, __, first, second) => {
+  )('beside a connection that is %s, refuses a second that is %s', async (_, __, first, second) => {
     const { organisation_id } = await addConnection(first);
     await expectRefused(addConnection({ organisation_id, ...second }), liveKey);
   });
@@ -630,14 +630,14 @@ describe('one live connection per organisation and provider', () => {
     await addConnection();
   });
 
-  test('accepts any number of disconnected ones, and reconnecting beside them', async () => {
+  test('accepts any number of disconnected connections, and a new live one', async () => {
     const organisation_id = await newOrganisation();
     for (let round = 0; round < 3; round += 1) await addConnection({ organisation_id, ...ended });
     await addConnection({ organisation_id });
     await addConnection({ organisation_id, ...ended });
   });
 
-  test('refuses to revive a disconnected one beside a live one', async () => {
+  test('refuses to reactivate a disconnected connection beside a live one', async () => {
     const old = await connectionRow();
     await insert(pool, 'crm_connections', { ...old, ...ended });
     await addConnection({ organisation_id: old.organisation_id });
@@ -650,7 +650,7 @@ describe('one live connection per organisation and provider', () => {
     );
   });
 
-  test('lets one of ten win that connect at the same time', async () => {
+  test('lets one of ten concurrent inserts succeed', async () => {
     const organisation_id = await newOrganisation();
     const outcomes = await Promise.allSettled(
       Array.from({ length: 10 }, () => addConnection({ organisation_id })),
@@ -670,7 +670,7 @@ describe('keys', () => {
     });
   });
 
-  test('keeps organisations apart that happen to choose the same id', async () => {
+  test('accepts the same id in another organisation', async () => {
     const { id } = await addConnection();
     await addConnection({ id });
   });
@@ -693,7 +693,7 @@ describe('keys', () => {
     });
   });
 
-  test('lets an organisation without connections be deleted', async () => {
+  test('an organisation without connections can be deleted', async () => {
     await rolledBack(pool, async (client) => {
       const { organisationId } = await createTenant(client);
       const { rowCount } = await client.query('delete from organisations where id = $1', [organisationId]);

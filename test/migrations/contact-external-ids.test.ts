@@ -11,7 +11,7 @@ beforeEach(async () => {
   tenant = await createTenant(pool, 3);
 });
 
-/** Maps the tenant's first contact, unless `overrides` say otherwise. */
+/** Maps the tenant's first contact, changed by `overrides`. */
 function map(overrides: Record<string, unknown> = {}): Promise<Record<string, unknown>> {
   return insert(pool, 'contact_external_ids', {
     organisation_id: tenant.organisationId,
@@ -28,7 +28,7 @@ const contactTaken = { code: '23505', constraint: 'contact_external_ids_contact_
 const noSuchContact = { code: '23503', constraint: 'contact_external_ids_contact_id_fkey' };
 
 describe('a mapping', () => {
-  test.each(providers)('can be of %s', async (provider) => {
+  test.each(providers)('accepts the provider %s', async (provider) => {
     expect(await map({ provider })).toMatchObject({ provider });
   });
 
@@ -44,7 +44,7 @@ describe('a mapping', () => {
       'contact_external_ids_external_id_check',
       ['', '   ', ' \t\r\n\f\v', 'x'.repeat(513), `${'é'.repeat(256)}x`, '🏡'.repeat(129)],
     ],
-  ])('refuses a wrong %s', async (column, constraint, values) => {
+  ])('refuses an invalid %s', async (column, constraint, values) => {
     for (const value of values) await expectCheck(map({ [column]: value }), constraint);
   });
 
@@ -54,10 +54,10 @@ describe('a mapping', () => {
     ['512 bytes in 256 characters', 'é'.repeat(256)],
     ['512 bytes of emoji', '🏡'.repeat(128)],
     ['quotes and backslashes', `O'Brien "x" \\ $1; drop table contacts; --`],
-    ['spaces around it', ' 1 '],
+    ['surrounding spaces', ' 1 '],
     ['a UUID', '3F2504E0-4F89-41D3-9A0C-0305E82C3301'],
     ['a line break', 'a\nb'],
-  ])('keeps an external id of %s as it is', async (_, external_id) => {
+  ])('stores an external id of %s unchanged', async (_, external_id) => {
     expect(await map({ external_id })).toMatchObject({ external_id });
   });
 
@@ -65,7 +65,7 @@ describe('a mapping', () => {
     await map({ entity_type: 'a'.repeat(63) });
   });
 
-  test('refuses an external id with a NUL in it', async () => {
+  test('refuses an external id that contains a NUL', async () => {
     await expectRefused(map({ external_id: 'a\0b' }), { code: '22021' });
   });
 
@@ -82,7 +82,7 @@ describe('a mapping', () => {
   });
 });
 
-describe('times', () => {
+describe('first_seen_at and last_seen_at', () => {
   const seenTimes = 'contact_external_ids_seen_times_check';
 
   test.each([
@@ -103,13 +103,13 @@ describe('times', () => {
     await map({ first_seen_at, last_seen_at });
   });
 
-  test('begin as the same moment', async () => {
+  test('are equal in a new mapping', async () => {
     const { first_seen_at, last_seen_at } = await map();
     expect(first_seen_at).toEqual(last_seen_at);
   });
 });
 
-describe('unique in both directions', () => {
+describe('uniqueness in both directions', () => {
   test('refuses a second contact for an external id', async () => {
     await map();
     await expectRefused(map({ contact_id: tenant.contactIds[1] }), idTaken);
@@ -117,13 +117,13 @@ describe('unique in both directions', () => {
 
   test.each([
     ['another id', { external_id: 'OXF18000002' }],
-    ['an id of another kind', { entity_type: 'landlord' }],
+    ['an id of another entity type', { entity_type: 'landlord' }],
   ])('refuses %s for a contact at the same provider', async (_, overrides) => {
     await map();
     await expectRefused(map(overrides), contactTaken);
   });
 
-  test('refuses to re-point a mapping onto a contact that has one', async () => {
+  test('refuses to re-point a mapping to a contact that already has one', async () => {
     await map();
     await map({ external_id: 'OXF18000002', contact_id: tenant.contactIds[1] });
     await expectRefused(
@@ -135,11 +135,11 @@ describe('unique in both directions', () => {
     );
   });
 
-  test('accepts an id of each provider for a contact', async () => {
+  test('accepts one id per provider for a contact', async () => {
     for (const provider of providers) await map({ provider });
   });
 
-  test('lets the same text name different contacts at other providers, kinds and organisations', async () => {
+  test('accepts the same external id for other providers, entity types and organisations', async () => {
     await map();
     await map({ provider: 'alto', contact_id: tenant.contactIds[1] });
     await map({ entity_type: 'landlord', contact_id: tenant.contactIds[1] });
@@ -149,10 +149,10 @@ describe('unique in both directions', () => {
 
   test.each([
     ['case', 'abc', 'ABC'],
-    ['a space at the end', 'abc', 'abc '],
-    ['the way an accent is encoded', 'caf\u00e9', 'cafe\u0301'],
+    ['a trailing space', 'abc', 'abc '],
+    ['the encoding of an accent', 'caf\u00e9', 'cafe\u0301'],
     ['a leading zero', '7', '07'],
-  ])('tells external ids apart by %s', async (_, one, other) => {
+  ])('distinguishes external ids by %s', async (_, one, other) => {
     await map({ external_id: one });
     await map({ external_id: other, contact_id: tenant.contactIds[1] });
     const { rows } = await pool.query(
@@ -163,7 +163,7 @@ describe('unique in both directions', () => {
     expect(rows).toEqual([{ contact_id: tenant.contactIds[1] }]);
   });
 
-  test('lets one of ten contacts win that claim an external id at the same time', async () => {
+  test('lets one of ten concurrent mappings of an external id succeed', async () => {
     const crowd = await createTenant(pool, 10);
     const outcomes = await Promise.allSettled(
       crowd.contactIds.map((contact_id) => map({ organisation_id: crowd.organisationId, contact_id })),
@@ -174,7 +174,7 @@ describe('unique in both directions', () => {
   });
 });
 
-describe('tenancy and deletion', () => {
+describe('tenancy and deletion of mappings', () => {
   test("refuses another organisation's contact", async () => {
     const other = await createTenant(pool, 1);
     await expectRefused(map({ contact_id: other.contactIds[0] }), noSuchContact);
@@ -197,7 +197,7 @@ describe('tenancy and deletion', () => {
     );
   });
 
-  test('a deleted contact takes its own mappings along, and no others', async () => {
+  test('deleting a contact deletes its mappings and no others', async () => {
     await map();
     await map({ provider: 'alto' });
     await map({ external_id: 'OXF18000002', contact_id: tenant.contactIds[1] });

@@ -6,7 +6,7 @@ import { type Migration, migrations, rolledBack } from './support.js';
 
 const { pool } = useDatabase('host');
 
-/** Table lock modes, from the weakest that makes a writer wait for a writer of the catalog. */
+/** The table lock modes that DDL takes, weakest first. */
 const modes = [
   'SHARE UPDATE EXCLUSIVE',
   'SHARE',
@@ -15,21 +15,21 @@ const modes = [
   'ACCESS EXCLUSIVE',
 ] as const;
 
-/** The text of one line of the header, with the lines that continue it. */
+/** The text of one entry of the header, with its continuation lines. */
 function header({ up }: Migration, name: string): string {
   const [, text = ''] = new RegExp(`^-- ${name}:((?:.*\n-- {3,})*.*)`, 'm').exec(up) ?? [];
   return text.replace(/\s*\n--\s*/g, ' ').trim();
 }
 
-/** Tables and lock modes that a text names, as `table MODE`. */
+/** The tables and lock modes that a text names, as `table MODE`. */
 function namedLocks(text: string): string[] {
-  // The longest first: SHARE begins others.
+  // The longest first, because SHARE is a prefix of others.
   const names = modes.toSorted((one, other) => other.length - one.length).join('|');
   const pattern = new RegExp(`\\b([a-z_]+) (${names})\\b`, 'g');
   return [...text.matchAll(pattern)].map(([, table, mode]) => `${table} ${mode}`).sort();
 }
 
-/** The strongest lock on each existing table, or a partition of it, that this transaction holds, as `table MODE`. */
+/** The strongest lock that this transaction holds on each existing table or its partitions, as `table MODE`. */
 async function heldLocks(client: pg.ClientBase, existing: string[]): Promise<string[]> {
   const { rows } = await client.query<{ table: string; mode: string }>(
     `select coalesce(inhparent, relation)::regclass::text as "table", mode
@@ -54,7 +54,7 @@ async function heldLocks(client: pg.ClientBase, existing: string[]): Promise<str
     .sort();
 }
 
-/** How many rows of each table this session's scans have read so far. */
+/** How many rows of each table this session has read by sequential scans so far. */
 async function rowsScanned(client: pg.ClientBase, existing: string[]): Promise<Map<string, string>> {
   const { rows } = await client.query<{ name: string; read: string }>(
     'select relname as name, seq_tup_read as read from pg_stat_xact_user_tables where relname = any($1)',
@@ -76,59 +76,56 @@ function bareSql(text: string): string {
   return text.replace(/--.*$/gm, '').replace(/'(?:[^']|'')*'/g, "''");
 }
 
-test('migrations are numbered without a gap and named after what they do', () => {
+test('migrations are numbered without gaps and named verb_object', () => {
   expect(migrations.map(({ file }) => file.slice(0, 4))).toEqual(
     migrations.map((_, position) => String(position + 1).padStart(4, '0')),
   );
   for (const { file } of migrations)
-    expect(file).toMatch(/^\d{4}_(prepare|create|add|alter|drop|replace|validate)_[a-z0-9_]+\.sql$/);
+    expect(file).toMatch(/^\d{4}_(prepare|create|add|alter|drop|replace|reword|validate)_[a-z0-9_]+\.sql$/);
 });
 
 describe.each(migrations)('$file', (migration) => {
-  test('begins with the line that node-pg-migrate looks for, and has each marker once', () => {
+  test('begins with the marker of node-pg-migrate, and has each marker once', () => {
     expect(migration.text.split('\n')[0]).toBe('-- Up Migration');
     expect(migration.text.match(/^[ \t]*--[\s-]*up\s+migration.*$/gim)).toEqual(['-- Up Migration']);
     expect(migration.text.match(/^[ \t]*--[\s-]*down\s+migration.*$/gim)).toEqual(['-- Down Migration']);
   });
 
-  test.each(['Purpose', 'Locks', 'Scans', 'Down'])('states in its header: %s', (name) => {
+  test.each(['Purpose', 'Locks', 'Scans', 'Down'])('has %s in its header', (name) => {
     expect(header(migration, name)).toMatch(/\w{3}/);
     expect(migration.text.match(new RegExp(`^-- ${name}:`, 'gm'))).toHaveLength(1);
   });
 
-  test.each(['up', 'down'] as const)(
-    'limits how long its %s waits for locks and how long it runs',
-    (half) => {
-      const statements = bareSql(migration[half]).trim().split(/;\s+/);
-      expect(statements.slice(0, 2)).toEqual([
-        "set local lock_timeout = ''",
-        "set local statement_timeout = ''",
-      ]);
-      const [, seconds] = /lock_timeout = '(\d+)s'/.exec(migration[half]) ?? [];
-      expect(Number(seconds)).toBeGreaterThan(0);
-      expect(Number(seconds)).toBeLessThanOrEqual(5);
-    },
-  );
+  test.each(['up', 'down'] as const)('sets lock_timeout and statement_timeout first in its %s', (half) => {
+    const statements = bareSql(migration[half]).trim().split(/;\s+/);
+    expect(statements.slice(0, 2)).toEqual([
+      "set local lock_timeout = ''",
+      "set local statement_timeout = ''",
+    ]);
+    const [, seconds] = /lock_timeout = '(\d+)s'/.exec(migration[half]) ?? [];
+    expect(Number(seconds)).toBeGreaterThan(0);
+    expect(Number(seconds)).toBeLessThanOrEqual(5);
+  });
 
-  test('writes keywords in lower case and no select *', () => {
+  test('has lower-case keywords and no select *', () => {
     expect(bareSql(migration.text)).not.toMatch(
       /\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|TABLE|INDEX|FROM|WHERE|NOT|NULL|BEGIN|END|IF|THEN|RETURN)\b/,
     );
     expect(bareSql(migration.text)).not.toMatch(/select\s+\*/);
   });
 
-  test('locks and scans the tables that its header says, makes wait whom that means, and nobody else', async () => {
+  test('locks and scans exactly the tables in its header, and blocks only the statements that these locks block', async () => {
     const earlier = migrations.slice(0, migrations.indexOf(migration));
     await migratedAlone(earlier, async (client) => {
       const existing = await tables(client);
-      // What was read before is not to be handed on while this goes on.
+      // Flush what was read before, so that it is not counted here.
       await client.query('select pg_stat_force_next_flush()');
       const readBefore = await rowsScanned(client, existing);
       await client.query('begin');
       await client.query(migration.up);
       const locks = namedLocks(header(migration, 'Locks'));
       expect(await heldLocks(client, existing)).toEqual(locks);
-      // Partitions follow the log.
+      // Partitions are locked with the log.
       for (const table of existing.filter((name) => !name.startsWith('crm_sync_log_'))) {
         const lock = locks.find((named) => named.startsWith(`${table} `));
         expect(await waiting(table), table).toEqual(whoWaits(lock?.slice(table.length + 1)));
@@ -143,15 +140,15 @@ describe.each(migrations)('$file', (migration) => {
   });
 });
 
-/** Statements of an application on a table, of which none finds a row. */
+/** Statements of an application on a table; none finds a row. */
 const statements = {
   reader: (table: string) => `select from ${table} where false`,
-  // As the check of a foreign key does.
+  // Like the check of a foreign key.
   referrer: (table: string) => `select from ${table} where false for key share`,
   writer: (table: string) => `delete from ${table} where false`,
 };
 
-/** Who has to wait for a lock, by PostgreSQL's table of conflicts. */
+/** Which statements a lock blocks, by PostgreSQL's table of conflicts. */
 function whoWaits(mode: string | undefined): string[] {
   switch (mode) {
     case undefined:
@@ -167,7 +164,7 @@ function whoWaits(mode: string | undefined): string[] {
   }
 }
 
-/** Who has to wait for a table at this moment: whoever goes on does so at once. */
+/** Which statements on a table are blocked at this moment. */
 async function waiting(table: string): Promise<string[]> {
   const found: string[] = [];
   for (const [name, statement] of Object.entries(statements)) {
@@ -182,7 +179,7 @@ async function waiting(table: string): Promise<string[]> {
   return found;
 }
 
-/** Runs `work` on tables that only the `earlier` migrations have touched, in committed transactions. */
+/** Runs `work` after only the `earlier` migrations were applied and committed. */
 async function migratedAlone(
   earlier: Migration[],
   work: (client: pg.ClientBase) => Promise<void>,
@@ -206,7 +203,7 @@ async function migratedAlone(
   }
 }
 
-test('the first migration locks nothing where the index was built beforehand', async () => {
+test('0001 locks nothing if the index was built beforehand', async () => {
   const client = await pool.connect();
   try {
     await client.query('create unique index prebuilt on contacts (organisation_id, id)');

@@ -14,16 +14,16 @@ const ourIndex = 'contacts_organisation_id_id_key';
 const organisations = 'create table organisations (id uuid primary key)';
 const contacts = 'create table contacts (id uuid primary key, organisation_id uuid not null)';
 
-/** The refusal of an unfit database, or of an unusable contacts table. */
+/** The error for a database or a contacts table that does not meet the requirements. */
 const unfit = (...problems: string[]) => ({
   code: 'CRM01',
   message: `this database does not fit the CRM schema: ${problems.join('; ')}`,
 });
 
-/** A role's name that no other test run uses at the same time; its transaction is rolled back. */
+/** A role name that no concurrent test run uses; the transaction is rolled back. */
 const roleName = () => `crm_test_${randomBytes(6).toString('hex')}`;
 
-/** The valid unique indexes that exist on contacts beside its primary key. */
+/** The valid unique indexes on contacts, without its primary key. */
 async function contactIndexes(client: pg.ClientBase): Promise<string[]> {
   const { rows } = await client.query(
     "select indexrelid::regclass::text as name from pg_index where indrelid = 'contacts'::regclass and not indisprimary order by 1",
@@ -31,7 +31,7 @@ async function contactIndexes(client: pg.ClientBase): Promise<string[]> {
   return rows.map(({ name }) => name);
 }
 
-describe('a database that does not fit', () => {
+describe('a database that does not meet the requirements', () => {
   const { pool, url } = useDatabase('empty');
 
   test.each([
@@ -59,22 +59,22 @@ describe('a database that does not fit', () => {
       ],
     ],
     [
-      'with contacts that have no organisation',
+      'if contacts have no organisation',
       [organisations, 'create table contacts (id uuid primary key)'],
       ['column contacts.organisation_id is missing'],
     ],
     [
-      'whose column was dropped',
+      'if a column was dropped',
       [organisations, contacts, 'alter table contacts drop column organisation_id'],
       ['column contacts.organisation_id is missing'],
     ],
     [
-      'with a view for a table',
+      'with a view in place of a table',
       [organisations, 'create view contacts as select id, id as organisation_id from organisations'],
       ['contacts is not a table'],
     ],
     [
-      'with a materialized view for a table',
+      'with a materialized view in place of a table',
       [
         contacts,
         'create materialized view organisations as select distinct organisation_id as id from contacts',
@@ -82,12 +82,12 @@ describe('a database that does not fit', () => {
       ['organisations is not a table'],
     ],
     [
-      'whose organisations.id is not unique',
+      'if organisations.id is not unique',
       ['create table organisations (id uuid not null)', contacts],
       ['organisations.id has neither a primary key nor a unique index'],
     ],
     [
-      'whose organisations.id is unique in part',
+      'if organisations.id is only partly unique',
       [
         'create table organisations (id uuid not null, name text)',
         'create unique index on organisations (id) where name is not null',
@@ -98,18 +98,18 @@ describe('a database that does not fit', () => {
       ['organisations.id has neither a primary key nor a unique index'],
     ],
     [
-      'with several things wrong at once',
+      'with several problems at once',
       ['create table organisations (id integer primary key)'],
       ['column organisations.id is integer, not uuid', 'table contacts is missing'],
     ],
-  ])('refuses one %s, and names everything that is wrong', async (_, statements, problems) => {
+  ])('is refused %s, with every problem listed', async (_, statements, problems) => {
     await rolledBack(pool, async (client) => {
       for (const statement of statements) await client.query(statement);
       await expectRefused(client.query(first.up), unfit(...problems));
     });
   });
 
-  test('says which search_path it looked in', async () => {
+  test('is refused with the search_path that was used', async () => {
     await rolledBack(pool, async (client) => {
       await client.query('create schema elsewhere; set local search_path = elsewhere');
       const { hint } = await expectRefused(client.query(first.up), { code: 'CRM01' });
@@ -117,7 +117,7 @@ describe('a database that does not fit', () => {
     });
   });
 
-  test('is content with a unique index on organisations.id instead of a primary key', async () => {
+  test('is accepted with a unique index on organisations.id instead of a primary key', async () => {
     await rolledBack(pool, async (client) => {
       await client.query(
         'create table organisations (id uuid not null); create unique index on organisations (id)',
@@ -127,7 +127,7 @@ describe('a database that does not fit', () => {
     });
   });
 
-  test.each(['SQL_ASCII', 'LATIN1'])('refuses a database in %s', async (encoding) => {
+  test.each(['SQL_ASCII', 'LATIN1'])('is refused if its encoding is %s', async (encoding) => {
     const serverUrl = inject('serverUrl');
     const name = `${inject('databasePrefix')}_${randomBytes(6).toString('hex')}`;
     await withClient(serverUrl, async (client) => {
@@ -149,7 +149,7 @@ describe('a database that does not fit', () => {
     });
   });
 
-  test('leaves nothing behind, and no migration counted as applied', async () => {
+  test('is left unchanged, with no migration recorded', async () => {
     await withClient(url, async (client) => {
       const before = await catalog(client);
       await expectRefused(migrate(client), { code: 'CRM01' });
@@ -160,10 +160,10 @@ describe('a database that does not fit', () => {
   });
 });
 
-describe('a user who is not the owner', () => {
+describe('a deploy user who does not own the host tables', () => {
   const { pool } = useDatabase('host');
 
-  test('is refused without the right to reference the host tables, with the grants to make', async () => {
+  test('is refused without REFERENCES, with the grants to run', async () => {
     await rolledBack(pool, async (client) => {
       const role = roleName();
       await client.query(`create role ${role}; set local role ${role}`);
@@ -177,7 +177,7 @@ describe('a user who is not the owner', () => {
     });
   });
 
-  test('can run the grants of the message as they stand, however the role is named', async () => {
+  test('gets grants that run unchanged, whatever the role is named', async () => {
     await rolledBack(pool, async (client) => {
       const role = `Crm-Test ${randomBytes(4).toString('hex')}`;
       await client.query(`create role "${role}"; set local role "${role}"; savepoint attempt`);
@@ -192,7 +192,7 @@ describe('a user who is not the owner', () => {
     });
   });
 
-  test('is refused where the index on contacts is missing, and goes on once its owner has run the statement', async () => {
+  test('is refused if the index on contacts is missing, until its owner has built it', async () => {
     const role = roleName();
     const client = await pool.connect();
     try {
@@ -220,7 +220,7 @@ describe('a user who is not the owner', () => {
     }
   });
 
-  test('may be a member of the role that owns contacts', async () => {
+  test('is accepted as a member of the role that owns contacts', async () => {
     await rolledBack(pool, async (client) => {
       const [owner, member] = [roleName(), roleName()];
       await client.query(`create role ${owner}; create role ${member} in role ${owner}`);
@@ -247,7 +247,7 @@ describe('the unique index on contacts', () => {
       'alter table contacts add constraint adopted unique (id, organisation_id)',
     ],
     ['covering unique index', 'create unique index adopted on contacts (organisation_id, id) include (name)'],
-  ])('adopts an existing %s, which survives a down', async (_, statement) => {
+  ])('is not created if there is a %s, which survives a down', async (_, statement) => {
     await rolledBack(pool, async (client) => {
       await client.query(statement);
       const before = await catalog(client);
@@ -258,7 +258,7 @@ describe('the unique index on contacts', () => {
     });
   });
 
-  test('adopts a primary key on both columns', async () => {
+  test('is not created if a primary key has both columns', async () => {
     await rolledBack(pool, async (client) => {
       await client.query('alter table contacts drop constraint contacts_pkey');
       await client.query('alter table contacts add primary key (organisation_id, id)');
@@ -267,7 +267,7 @@ describe('the unique index on contacts', () => {
     });
   });
 
-  test('adopts one of our name that was built beforehand, and leaves it to its builder', async () => {
+  test('is not created if it was built beforehand, and then survives a down', async () => {
     await rolledBack(pool, async (client) => {
       await client.query(`create unique index ${ourIndex} on contacts (organisation_id, id)`);
       await client.query(first.up);
@@ -292,7 +292,7 @@ describe('the unique index on contacts', () => {
     ['narrower', 'create unique index other on contacts (id)'],
     ['on an expression', 'create unique index other on contacts (organisation_id, (id::text))'],
     ['on the same column twice', 'create unique index other on contacts (id, id)'],
-  ])('does not adopt one that is %s, but creates its own, which goes with the down', async (_, statement) => {
+  ])('is created beside one that is %s, and dropped by the down', async (_, statement) => {
     await rolledBack(pool, async (client) => {
       await client.query(statement);
       const before = await catalog(client);
@@ -303,7 +303,7 @@ describe('the unique index on contacts', () => {
     });
   });
 
-  test('is the only thing that the migrations put on a host table', async () => {
+  test('is the only object that the migrations create on a host table', async () => {
     await rolledBack(pool, async (client) => {
       const tables = async () => [
         ...(await catalog(client, 'contacts')),
@@ -324,7 +324,7 @@ describe('the unique index on contacts', () => {
        update pg_index set indisvalid = false where indexrelid = '${ourIndex}'::regclass`,
     ],
     ['an index that is not unique', `create index ${ourIndex} on contacts (organisation_id, id)`],
-  ])('names %s of its own name, and the statements that mend it', async (_, statement) => {
+  ])('is refused beside %s of its name, with the statements to repair it', async (_, statement) => {
     const client = await pool.connect();
     try {
       await client.query(statement);
@@ -344,7 +344,7 @@ describe('the unique index on contacts', () => {
     }
   });
 
-  test('is built over the contacts there are', async () => {
+  test('covers the existing contacts', async () => {
     await rolledBack(pool, async (client) => {
       const tenant = await createTenant(client, 5);
       await applyUps(client);
@@ -363,7 +363,7 @@ describe('stock node-pg-migrate', () => {
   );
   const program = projectPath(`node_modules/node-pg-migrate/${nodePgMigrate.bin['node-pg-migrate']}`);
 
-  /** Runs the command as a pipeline does; what it says is in the answer, or in the error. */
+  /** Runs the command as a pipeline does; its output is in the result, or in the error. */
   function run(url: string, args: string[], env: Record<string, string> = {}) {
     return promisify(execFile)(process.execPath, [program, ...args], {
       cwd: projectPath('.'),
@@ -374,7 +374,7 @@ describe('stock node-pg-migrate', () => {
   describe.each([[[]], [['--no-single-transaction']]])('with %j', (options: string[]) => {
     const { url, pool } = useDatabase('host');
 
-    test('goes up, down and up again', async () => {
+    test('migrates up, down and up again', async () => {
       const before = await catalog(pool);
       await run(url, ['up', ...options]);
       const migrated = await catalog(pool);
@@ -385,7 +385,7 @@ describe('stock node-pg-migrate', () => {
       expect(await catalog(pool)).toEqual(migrated);
     });
 
-    test('refuses a down that loses data, with a hint that works when followed', async () => {
+    test('refuses a down that loses rows, with a hint that works', async () => {
       const { organisationId, contactIds } = await createTenant(pool, 1);
       await pool.query("insert into contact_external_ids values ($1, 'alto', 'contact', '1', $2)", [
         organisationId,
@@ -397,17 +397,17 @@ describe('stock node-pg-migrate', () => {
       expect(error).toMatchObject({ code: 1 });
       expect(error.stdout + error.stderr).toContain('contact_external_ids has rows');
       const [, value] = /PGOPTIONS=\\?"(-c [^"\\]+)/.exec(error.stdout + error.stderr) ?? [];
-      // Without a single transaction, the later ones are down already.
+      // Without a single transaction, the later files are already reverted.
       await run(url, ['up', ...options]);
       await run(url, down, { PGOPTIONS: value as string });
       expect((await catalog(pool)).join('\n')).not.toContain('contact_external_ids');
     });
   });
 
-  describe('on a database that does not fit', () => {
+  describe('on a database that does not meet the requirements', () => {
     const { url, pool } = useDatabase('empty');
 
-    test('fails with exit code 1 and the message, and leaves nothing', async () => {
+    test('exits with 1 and the message, and changes nothing', async () => {
       const before = await catalog(pool);
       const error = await run(url, ['up', '--no-single-transaction']).catch((reason) => reason);
       expect(error).toMatchObject({ code: 1 });

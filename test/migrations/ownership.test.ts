@@ -5,13 +5,13 @@ import { rolledBack } from './support.js';
 
 const { pool } = useDatabase();
 
-test("months that somebody else makes belong to the log's owner", async () => {
+test("partitions created by another user belong to the log's owner", async () => {
   await rolledBack(pool, async (client) => {
     const owner = `crm_owner_${randomBytes(4).toString('hex')}`;
     await client.query(`create role ${owner}`);
     await client.query(`grant create on schema public to ${owner}`);
     await client.query(`alter table crm_sync_log owner to ${owner}`);
-    // A superuser, as a job of the server's own would be.
+    // A superuser, like a job of the server itself.
     await client.query('select crm_sync_log_ensure_partitions(6)');
     const { rows } = await client.query(
       `select relname, pg_get_userbyid(relowner) as owner
@@ -25,16 +25,16 @@ test("months that somebody else makes belong to the log's owner", async () => {
   });
 });
 
-test('nobody may make months unless it is granted', async () => {
+test('only the owner can create partitions unless granted', async () => {
   const { rows } = await pool.query(
     "select has_function_privilege('public', 'crm_sync_log_ensure_partitions(integer, regclass)', 'execute') as may",
   );
   expect(rows).toEqual([{ may: false }]);
 });
 
-test('a function that others plant in the schema is not run by whoever makes months', async () => {
+test('creating partitions does not run functions that others created in the schema', async () => {
   await rolledBack(pool, async (client) => {
-    // Exact types, so that these would be preferred wherever the schema is searched.
+    // With exact argument types, so that they would be preferred if the schema were searched.
     const planted = "language plpgsql as $$ begin raise exception 'planted'; end $$";
     await client.query(`create function public.quote_literal(timestamptz) returns text ${planted}`);
     await client.query(`create function public.to_char(timestamptz, text) returns text ${planted}`);
@@ -51,7 +51,7 @@ test('a function that others plant in the schema is not run by whoever makes mon
   });
 });
 
-test('ids are kept in the order of their bytes, which no change of the system alters', async () => {
+test('text ids sort by bytes, whatever collation the system has', async () => {
   const { rows } = await pool.query(
     `select attname as name, collname as collation
      from pg_attribute

@@ -22,7 +22,7 @@ interface Partition {
   to: string;
 }
 
-/** All partitions in the order of time; bounds in UTC, whatever the session's settings were. */
+/** All partitions in order of time, with bounds in UTC whatever the session's settings are. */
 async function partitions(client: pg.ClientBase): Promise<Partition[]> {
   await client.query("set timezone = 'UTC'; set datestyle = 'ISO'");
   const { rows } = await client.query<Partition>(`
@@ -39,7 +39,7 @@ async function partitions(client: pg.ClientBase): Promise<Partition[]> {
   );
 }
 
-/** The first moment of the month that is `ahead` months after this one, in UTC, as PostgreSQL prints it. */
+/** The start of the month `ahead` months after this one, in UTC, as PostgreSQL prints it. */
 async function monthStart(client: Client, ahead: number): Promise<string> {
   const { rows } = await client.query(
     `select to_char(
@@ -58,7 +58,7 @@ async function ensure(client: Client, monthsAhead: number | null): Promise<strin
   return rows.map(({ name }) => name.replace(/^public\./, ''));
 }
 
-/** Adds events for a new connection, and says where each ended up. */
+/** Adds events for a new connection, and returns the partition of each. */
 async function addEvents(client: Client, times: string[]): Promise<{ id: string; partition: string }[]> {
   const { organisationId } = await createTenant(client);
   const { connectionId } = await connect(client, organisationId);
@@ -71,10 +71,10 @@ async function addEvents(client: Client, times: string[]): Promise<{ id: string;
   return rows;
 }
 
-describe('months', () => {
+describe('monthly partitions', () => {
   const { pool } = useDatabase('host');
 
-  /** Whatever the settings of the session that migrates or calls. */
+  /** Settings of the session that migrates or calls. */
   const sessions = [
     ['UTC', 'ISO, MDY'],
     ['America/New_York', 'SQL, DMY'],
@@ -84,7 +84,7 @@ describe('months', () => {
     ['Europe/London', 'SQL, MDY'],
   ];
 
-  test.each(sessions)('are of UTC for a session in %s with DateStyle %s', async (timezone, datestyle) => {
+  test.each(sessions)('are in UTC for a session in %s with DateStyle %s', async (timezone, datestyle) => {
     await rolledBack(pool, async (client) => {
       const settings = "select set_config('timezone', $1, true), set_config('datestyle', $2, true)";
       await client.query(settings, [timezone, datestyle]);
@@ -104,7 +104,7 @@ describe('months', () => {
     });
   });
 
-  test('there are four at first, this one included, and no default partition', async () => {
+  test('are four after the migration, including this month, without a default partition', async () => {
     await rolledBack(pool, async (client) => {
       await applyUps(client);
       expect(await partitions(client)).toHaveLength(5);
@@ -115,11 +115,11 @@ describe('months', () => {
     });
   });
 
-  test('are caught up with after years without a call, with every event in its own month', async () => {
+  test('are all created after years without a call, with every event in its month', async () => {
     await rolledBack(pool, async (client) => {
       await applyUps(client);
       const months = (await partitions(client)).filter(({ name }) => name !== 'crm_sync_log_catch_all');
-      // As if the last call had been in January 2020.
+      // As if the last call was in January 2020.
       await client.query('alter table crm_sync_log detach partition crm_sync_log_catch_all');
       for (const { name } of months) await client.query(`drop table ${name}`);
       await client.query(
@@ -160,14 +160,14 @@ describe('months', () => {
 describe('an event', () => {
   const { pool } = useDatabase();
 
-  test.each(outermostTimes)('is never without a partition, not even at %s', async (time) => {
+  test.each(outermostTimes)('has a partition even at %s', async (time) => {
     const [event] = await addEvents(pool, [time]);
     expect(event?.partition).toBe(
       time.startsWith('1900') ? nameOf(await monthStart(pool, 0)) : 'crm_sync_log_catch_all',
     );
   });
 
-  test('falls into its month to the microsecond', async () => {
+  test('is in the right month to the microsecond', async () => {
     for (let ahead = 1; ahead <= 4; ahead += 1) {
       const start = await monthStart(pool, ahead);
       const { rows } = await pool.query(
@@ -185,14 +185,14 @@ describe('an event', () => {
 describe('crm_sync_log_ensure_partitions', () => {
   const { pool, url } = useDatabase();
 
-  test('does nothing, and says so, when the months are there', async () => {
+  test('creates and returns nothing if no month is missing', async () => {
     const before = await catalog(pool);
     for (const months of [0, 1, 3]) expect(await ensure(pool, months)).toEqual([]);
     expect((await pool.query('select * from crm_sync_log_ensure_partitions()')).rows).toEqual([]);
     expect(await catalog(pool)).toEqual(before);
   });
 
-  test('makes the months that are missing, in order, and names them', async () => {
+  test('creates the missing months in order, and returns their names', async () => {
     await rolledBack(pool, async (client) => {
       const expected = [nameOf(await monthStart(client, 4)), nameOf(await monthStart(client, 5))];
       expect(await ensure(client, 5)).toEqual(expected);
@@ -202,7 +202,7 @@ describe('crm_sync_log_ensure_partitions', () => {
     });
   });
 
-  test('can look ten years ahead', async () => {
+  test('creates up to ten years of months', async () => {
     await rolledBack(pool, async (client) => {
       expect(await ensure(client, 120)).toHaveLength(117);
     });
@@ -213,7 +213,7 @@ describe('crm_sync_log_ensure_partitions', () => {
     expect(message).toBe(`months_ahead must be 0 to 120, not ${months}`);
   });
 
-  test('moves events out of the catch-all into their month, unchanged', async () => {
+  test('moves events from the catch-all to their month, unchanged', async () => {
     await rolledBack(pool, async (client) => {
       const [soon, later] = [await monthStart(client, 5), await monthStart(client, 9)];
       const moved = await addEvents(client, [soon, soon, later]);
@@ -247,15 +247,15 @@ describe('crm_sync_log_ensure_partitions', () => {
         nameOf(soon),
         'crm_sync_log_catch_all',
       ]);
-      // Ids go on where they were.
+      // The sequence of ids continues.
       const [next] = await addEvents(client, [soon]);
       expect(Number(next?.id)).toBeGreaterThan(Number(before.at(-1)?.id));
     });
   });
 
-  test('leaves the catch-all as it was, but for where it begins', async () => {
+  test('leaves the catch-all unchanged except for its lower bound', async () => {
     await rolledBack(pool, async (client) => {
-      // Its indexes get names of the server's choice.
+      // The server chooses the names of its indexes.
       const withoutBounds = async () =>
         (await catalog(client, 'crm_sync_log_catch_all'))
           .filter((line) => !line.startsWith('index '))
@@ -271,7 +271,7 @@ describe('crm_sync_log_ensure_partitions', () => {
     });
   });
 
-  test('gives a new month the rules of the log', async () => {
+  test('gives a new month the constraints, triggers and policies of the log', async () => {
     await rolledBack(pool, async (client) => {
       const start = await monthStart(client, 6);
       await ensure(client, 6);
@@ -300,7 +300,7 @@ describe('crm_sync_log_ensure_partitions', () => {
     });
   });
 
-  test('finds the log whatever the search_path of the caller, and no temporary table that poses as it', async () => {
+  test('finds the log with any search_path, and ignores a temporary table of its name', async () => {
     await rolledBack(pool, async (client) => {
       await client.query('create temporary table crm_sync_log_catch_all (id integer)');
       await client.query('create temporary table crm_sync_log (id integer); set local search_path = pg_temp');
@@ -309,20 +309,20 @@ describe('crm_sync_log_ensure_partitions', () => {
     });
   });
 
-  test('waits for less than the second after which the application would be told of a deadlock', async () => {
+  test('has a lock_timeout below the default deadlock_timeout', async () => {
     const { rows } = await pool.query(
       "select proconfig from pg_proc where proname = 'crm_sync_log_ensure_partitions'",
     );
     expect(rows[0].proconfig).toContain('lock_timeout=500ms');
   });
 
-  test('is made once by ten callers at the same time, and none of them fails', async () => {
+  test('creates a month once if called ten times concurrently, and no call fails', async () => {
     const made = await Promise.all(Array.from({ length: 10 }, () => ensure(pool, 6)));
     expect(made.flat()).toHaveLength(3);
     expect(made.filter((names) => names.length > 0)).toHaveLength(1);
   });
 
-  test('does not break writers and readers beside it', async () => {
+  test('breaks no concurrent reader or writer', async () => {
     const { organisationId } = await createTenant(pool);
     const { connectionId } = await connect(pool, organisationId);
     const start = await monthStart(pool, 8);
@@ -359,29 +359,29 @@ describe('crm_sync_log_ensure_partitions', () => {
 
   describe.each([
     [
-      'a writer that goes on from connections to the log',
+      'a writer that locks connections, then the log',
       (id: string) => `update crm_connections set last_synced_at = now() where id = '${id}'`,
       (id: string) => `select count(*) from crm_sync_log where connection_id = '${id}'`,
     ],
     [
-      'a reader that goes on from connections to the log',
+      'a reader that locks connections, then the log',
       (id: string) => `select from crm_connections where id = '${id}'`,
       (id: string) => `select count(*) from crm_sync_log where connection_id = '${id}'`,
     ],
     [
-      'a writer that goes on from the log to connections',
+      'a writer that locks the log, then connections',
       (id: string) =>
         `insert into crm_sync_log (organisation_id, connection_id, direction, entity_type, status)
          select organisation_id, id, 'inbound', 'contact', 'success' from crm_connections where id = '${id}'`,
       (id: string) => `update crm_connections set last_synced_at = now() where id = '${id}'`,
     ],
     [
-      'a reader that goes on from the log to connections',
+      'a reader that locks the log, then connections',
       (id: string) => `select count(*) from crm_sync_log where connection_id = '${id}'`,
       (id: string) => `select from crm_connections where id = '${id}'`,
     ],
   ])('beside %s', (_, firstStep, secondStep) => {
-    test('never makes it the victim of a deadlock', async () => {
+    test('does not cause a deadlock in the application', async () => {
       const { organisationId } = await createTenant(pool);
       const { connectionId } = await connect(pool, organisationId);
       const { rows } = await pool.query(
@@ -389,12 +389,12 @@ describe('crm_sync_log_ensure_partitions', () => {
       );
       await withClient(url, async (other) => {
         await withClient(url, async (caller) => {
-          // The caller looks for a deadlock at once, before there is one, and never again.
+          // The caller checks for a deadlock at once, before there is one, and never again.
           await caller.query("set deadlock_timeout = '10ms'");
           await other.query("set deadlock_timeout = '1s'");
           const pid = await backendPid(caller);
           await other.query(`begin; ${firstStep(connectionId)}`);
-          // One month more than there are: without the catch-all, and from 0 for this month.
+          // One month more than exist: without the catch-all, counted from 0 for this month.
           const ensuring = ensure(caller, rows[0].count - 1).catch((error) => error);
           await Promise.race([untilWaiting(pool, pid, 2000), ensuring]);
           await new Promise((resolve) => setTimeout(resolve, 50));
@@ -410,7 +410,7 @@ describe('crm_sync_log_ensure_partitions', () => {
 describe('retention', () => {
   const { pool, url } = useDatabase();
 
-  test('a month can be detached while others read and write, because there is no default partition', async () => {
+  test('a month can be detached during reads and writes, because there is no default partition', async () => {
     const month = nameOf(await monthStart(pool, 2));
     await addEvents(pool, [await monthStart(pool, 0), await monthStart(pool, 2)]);
     await pool.query(`alter table crm_sync_log detach partition ${month} concurrently`);
@@ -453,23 +453,20 @@ describe('plans', () => {
   test.each([
     ['of a connection', 'organisation_id = $1 and connection_id = $2'],
     ['of a contact', 'organisation_id = $1 and internal_id = $1 and $2::uuid is not null'],
-  ])(
-    'the latest events %s are read from the latest months, and the others are not opened',
-    async (_, filter) => {
-      const { rows: keys } = await pool.query('select organisation_id, id from crm_connections limit 1');
-      const { rows } = await pool.query(
-        `explain (analyze, format json)
+  ])('reading the latest events %s opens only the latest partitions', async (_, filter) => {
+    const { rows: keys } = await pool.query('select organisation_id, id from crm_connections limit 1');
+    const { rows } = await pool.query(
+      `explain (analyze, format json)
        select id from crm_sync_log where ${filter} order by occurred_at desc, id desc limit 20`,
-        [keys[0].organisation_id, keys[0].id],
-      );
-      const plan = nodes(rows[0]['QUERY PLAN'][0].Plan);
-      expect(plan.map((node) => node['Node Type'])).not.toContain('Merge Append');
-      expect(plan.map((node) => node['Node Type'])).toContain('Append');
-      const scans = plan.filter((node) => node['Relation Name'] !== undefined);
-      expect(scans).toHaveLength(5);
-      const opened = scans.filter((node) => node['Actual Loops'] > 0).map((node) => node['Relation Name']);
-      expect(opened).not.toContain(nameOf(await monthStart(pool, 0)));
-      expect(opened.length).toBeLessThanOrEqual(3);
-    },
-  );
+      [keys[0].organisation_id, keys[0].id],
+    );
+    const plan = nodes(rows[0]['QUERY PLAN'][0].Plan);
+    expect(plan.map((node) => node['Node Type'])).not.toContain('Merge Append');
+    expect(plan.map((node) => node['Node Type'])).toContain('Append');
+    const scans = plan.filter((node) => node['Relation Name'] !== undefined);
+    expect(scans).toHaveLength(5);
+    const opened = scans.filter((node) => node['Actual Loops'] > 0).map((node) => node['Relation Name']);
+    expect(opened).not.toContain(nameOf(await monthStart(pool, 0)));
+    expect(opened.length).toBeLessThanOrEqual(3);
+  });
 });

@@ -10,13 +10,13 @@ import { expectCheck, expectRefused, migrations, rolledBack } from './support.js
 const { url, pool } = useDatabase();
 
 describe('crm_retention', () => {
-  test('says how long what is kept', async () => {
+  test('has a default period for the log and for runs', async () => {
     const { rows } = await pool.query('select subject, keep_days from crm_retention order by subject');
     expect(rows).toEqual([
       { subject: 'crm_sync_log', keep_days: 395 },
       { subject: 'crm_sync_runs', keep_days: 30 },
     ]);
-    // What docs/growth.md counts with.
+    // The values that docs/growth.md uses.
     expect(keptDays).toEqual(Object.fromEntries(rows.map((row) => [row.subject, row.keep_days])));
   });
 
@@ -25,7 +25,7 @@ describe('crm_retention', () => {
     ['crm_sync_log', 36_501],
     ['crm_sync_runs', 0],
     ['crm_sync_runs', -1],
-  ])('does not keep %s for %i days', async (subject, days) => {
+  ])('refuses to keep %s for %i days', async (subject, days) => {
     const attempt = pool.query('update crm_retention set keep_days = $2 where subject = $1', [subject, days]);
     await expectCheck(attempt, 'crm_retention_keep_days_check');
   });
@@ -34,20 +34,20 @@ describe('crm_retention', () => {
     ['crm_sync_log', 31],
     ['crm_sync_log', 36_500],
     ['crm_sync_runs', 1],
-  ])('keeps %s for %i days, if its owner says so', async (subject, days) => {
+  ])('accepts keeping %s for %i days', async (subject, days) => {
     await rolledBack(pool, async (client) => {
       await client.query('update crm_retention set keep_days = $2 where subject = $1', [subject, days]);
     });
   });
 
-  test('has a period for these alone', async () => {
+  test('refuses a period for any other table', async () => {
     await expectCheck(
       pool.query("insert into crm_retention (subject, keep_days) values ('crm_connections', 30)"),
       'crm_retention_subject_check',
     );
   });
 
-  test.each(['crm_worker', 'crm_reader'])('is read by %s, who changes nothing', async (role) => {
+  test.each(['crm_worker', 'crm_reader'])('can be read but not changed by %s', async (role) => {
     await rolledBack(pool, async (client) => {
       await client.query(`set local role ${role}`);
       expect((await client.query('select from crm_retention')).rows).toHaveLength(2);
@@ -61,7 +61,7 @@ describe('crm_retention', () => {
     "update crm_retention set keep_days = 400 where subject = 'crm_sync_log'",
     "update crm_retention set keep_days = 31 where subject = 'crm_sync_runs'",
     "delete from crm_retention where subject = 'crm_sync_runs'",
-  ])('is not dropped after: %s', async (change) => {
+  ])('0011 refuses to go down after: %s', async (change) => {
     await rolledBack(pool, async (client) => {
       await client.query(change);
       await client.query('savepoint before_down');
@@ -83,13 +83,13 @@ describe('crm_sync_log_ensure_past', () => {
   const ensurePast = async (client: Pick<typeof pool, 'query'>) =>
     (await client.query('select crm_sync_log_ensure_past() as name')).rows[0].name;
 
-  test('does nothing where the log has a beginning', async () => {
+  test('does nothing if the log has a partition for older events', async () => {
     const before = await catalog(pool);
     expect(await ensurePast(pool)).toBeNull();
     expect(await catalog(pool)).toEqual(before);
   });
 
-  test('gives what is older a partition like the others, and stops neither readers nor writers of the log', async () => {
+  test('creates a partition for older events, and blocks neither readers nor writers of the log', async () => {
     await rolledBack(pool, async (client) => {
       await client.query(`alter table crm_sync_log detach partition ${monthName(0)}`);
       await client.query(`drop table ${monthName(0)}`);
@@ -121,7 +121,7 @@ describe('crm_sync_log_ensure_past', () => {
     });
   });
 
-  test('is made once by ten callers at the same time, and none of them fails', async () => {
+  test('creates the partition once if called ten times concurrently, and no call fails', async () => {
     await withClient(url, (client) => beginLog(client, 1));
     await pool.query(`drop table ${monthName(-1)}`);
     const made = await Promise.all(Array.from({ length: 10 }, () => ensurePast(pool)));
@@ -129,7 +129,7 @@ describe('crm_sync_log_ensure_past', () => {
     await partitionNames(pool);
   });
 
-  test('takes another name while the one before of that name waits to be dropped', async () => {
+  test('chooses another name while a detached table has that name', async () => {
     await rolledBack(pool, async (client) => {
       const [first = ''] = await partitionNames(client);
       await client.query(`drop table ${first}`);
@@ -139,14 +139,14 @@ describe('crm_sync_log_ensure_past', () => {
     });
   });
 
-  test('waits for less than the second after which the application would be told of a deadlock', async () => {
+  test('has a lock_timeout below the default deadlock_timeout', async () => {
     const { rows } = await pool.query(
       "select proconfig from pg_proc where proname = 'crm_sync_log_ensure_past'",
     );
     expect(rows[0].proconfig).toContain('lock_timeout=500ms');
   });
 
-  test('finds the log whatever the search_path of the caller, and in any schema', async () => {
+  test('finds the log with any search_path and in any schema', async () => {
     await rolledBack(pool, async (client) => {
       const schema = `crm_test_${randomBytes(4).toString('hex')}`;
       await client.query(`drop table ${(await partitionNames(client))[0]}`);

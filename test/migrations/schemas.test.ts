@@ -5,7 +5,7 @@ import { useDatabase } from '../support/database.js';
 
 const { url, pool } = useDatabase('host');
 
-/** What `npx node-pg-migrate up --create-schema --schema crm --schema public` does. */
+/** Does what `npx node-pg-migrate up --create-schema --schema crm --schema public` does. */
 async function migrateInto(schema: string, direction: 'up' | 'down'): Promise<void> {
   await withClient(url, async (client) => {
     await runner({
@@ -30,12 +30,12 @@ async function partitionsIn(schema: string): Promise<number> {
   return rows[0].count;
 }
 
-test('everything goes into the schema given, and two installations keep to themselves', async () => {
+test('all objects are created in the given schema, and two installations do not affect each other', async () => {
   await migrateInto('crm', 'up');
   await migrateInto('crm_two', 'up');
   expect([await partitionsIn('crm'), await partitionsIn('crm_two')]).toEqual([5, 5]);
 
-  // From a session that searches neither.
+  // From a session with neither schema in its search_path.
   const { rows } = await pool.query('select name from crm_two.crm_sync_log_ensure_partitions(4) as name');
   expect(rows).toEqual([{ name: expect.stringMatching(/^crm_two\.crm_sync_log_\d{4}_\d\d$/) }]);
   expect([await partitionsIn('crm'), await partitionsIn('crm_two')]).toEqual([5, 6]);

@@ -3,7 +3,7 @@ import pg from 'pg';
 import { expect } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 
-/** A migration file and its halves, split as node-pg-migrate splits them. */
+/** A migration file and its two halves, split as node-pg-migrate splits them. */
 export interface Migration {
   file: string;
   text: string;
@@ -20,12 +20,12 @@ export const migrations: Migration[] = readdirSync(projectPath('migrations'))
     return { file, text, up: text.slice(0, split), down: text.slice(split) };
   });
 
-/** Applies the up halves on a client that has a transaction open. */
+/** Applies the up halves on a client with an open transaction. */
 export async function applyUps(client: pg.ClientBase, files = migrations): Promise<void> {
   for (const { up } of files) await client.query(up);
 }
 
-/** The table in which node-pg-migrate counts what it has applied, if there is one. */
+/** The name of the migrations table, if there is one. */
 export async function bookkeeping(client: pg.ClientBase): Promise<string | undefined> {
   const { rows } = await client.query(
     "select coalesce(to_regclass('crm_schema_migrations'), to_regclass('pgmigrations'))::text as name",
@@ -33,7 +33,7 @@ export async function bookkeeping(client: pg.ClientBase): Promise<string | undef
   return rows[0].name ?? undefined;
 }
 
-/** Expects PostgreSQL to refuse, with the given fields of its error. */
+/** Expects PostgreSQL to refuse with an error that has the given fields. */
 export async function expectRefused(
   attempt: Promise<unknown>,
   fields: Partial<Record<keyof pg.DatabaseError, unknown>>,
@@ -47,12 +47,12 @@ export async function expectRefused(
   return error as pg.DatabaseError;
 }
 
-/** Expects a CHECK to refuse. */
+/** Expects a violation of the given CHECK. */
 export function expectCheck(attempt: Promise<unknown>, constraint: unknown): Promise<pg.DatabaseError> {
   return expectRefused(attempt, { code: '23514', constraint });
 }
 
-/** Times that no table takes, and the first and the last that every table takes. */
+/** Times that every table refuses, and the first and last that every table accepts. */
 export const impossibleTimes = [
   'infinity',
   '-infinity',
@@ -74,7 +74,7 @@ export async function rolledBack<Result>(
     await client.query('begin');
     return await work(client);
   } finally {
-    // Ends with the transaction also what a test set for the session.
+    // This also ends settings that a test made for the session.
     await client.query('rollback');
     client.release();
   }
@@ -96,7 +96,7 @@ export async function insert(
   return rows[0];
 }
 
-/** Waits until another session waits for a lock, or for `limit` milliseconds. */
+/** Waits until another session waits for a lock, for at most `limit` milliseconds. */
 export async function untilWaiting(pool: pg.Pool, pid: number, limit = 20_000): Promise<void> {
   for (const end = Date.now() + limit; Date.now() < end; ) {
     const { rows } = await pool.query(
@@ -108,7 +108,7 @@ export async function untilWaiting(pool: pg.Pool, pid: number, limit = 20_000): 
   }
 }
 
-/** The process id of a client's server side. */
+/** The process id of a client's session. */
 export async function backendPid(client: pg.ClientBase): Promise<number> {
   return (await client.query('select pg_backend_pid() as pid')).rows[0].pid;
 }

@@ -1,17 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import type pg from 'pg';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
-import {
-  type ConnectionKey,
-  type SyncError,
-  syncDirections,
-  syncErrorKinds,
-  syncStatuses,
-} from '../../src/index.js';
+import { type SyncError, syncDirections, syncErrorKinds, syncStatuses } from '../../src/index.js';
+import { useConnectedTenant } from '../support/connected-tenant.js';
 import { connect } from '../support/connection.js';
-import { createTenant, type Tenant, useDatabase } from '../support/database.js';
+import { createTenant, useDatabase } from '../support/database.js';
 import {
   expectCheck,
   expectRefused,
@@ -23,23 +18,18 @@ import {
 
 const { pool, url } = useDatabase();
 
-let tenant: Tenant;
-let key: ConnectionKey;
-beforeAll(async () => {
-  tenant = await createTenant(pool, 2);
-  key = await connect(pool, tenant.organisationId);
-});
+const tenant = useConnectedTenant(pool, 2);
 
 const error: SyncError = { kind: 'timeout', retryable: true, message: 'No answer within 30 s.' };
 
-/** Adds an event that is in order, unless `overrides` spoil it. */
+/** Adds a valid event, changed by `overrides`. */
 function add(
   overrides: Record<string, unknown> = {},
   client: pg.Pool | pg.ClientBase = pool,
 ): Promise<Record<string, unknown>> {
   return insert(client, 'crm_sync_log', {
-    organisation_id: key.organisationId,
-    connection_id: key.connectionId,
+    organisation_id: tenant.organisationId,
+    connection_id: tenant.connectionId,
     direction: 'inbound',
     entity_type: 'contact',
     status: 'success',
@@ -47,7 +37,7 @@ function add(
   });
 }
 
-/** Adds a failure; any JSON value will do as its error. */
+/** Adds a failed event, with any JSON value as its error. */
 function addFailure(value: unknown, client?: pg.ClientBase): Promise<unknown> {
   return add({ status: 'error', error: JSON.stringify(value) }, client);
 }
@@ -55,7 +45,7 @@ function addFailure(value: unknown, client?: pg.ClientBase): Promise<unknown> {
 describe('an event', () => {
   test.each(
     syncDirections.flatMap((direction) => syncStatuses.map((status) => [direction, status] as const)),
-  )('can be %s and a %s', async (direction, status) => {
+  )('can be %s with status %s', async (direction, status) => {
     const event = await add({ direction, status, ...(status === 'error' && { error }) });
     expect(event).toMatchObject({ direction, status, external_id: null, internal_id: null });
   });
@@ -73,7 +63,7 @@ describe('an event', () => {
       'crm_sync_log_external_id_check',
       ['', '   ', ' \t\r\n\f\v', 'x'.repeat(513), `${'é'.repeat(256)}x`],
     ],
-  ])('refuses a wrong %s', async (column, constraint, values) => {
+  ])('refuses an invalid %s', async (column, constraint, values) => {
     for (const value of values) await expectCheck(add({ [column]: value }), constraint);
   });
 
@@ -83,7 +73,7 @@ describe('an event', () => {
       'external_id',
       ['0', ' 1', 'x'.repeat(512), 'é'.repeat(256), '🏡'.repeat(128), `O'Brien "x" \\ $1; --`, 'OXF18000001'],
     ],
-  ])('keeps a sound %s as it is', async (column, values) => {
+  ])('stores a valid %s unchanged', async (column, values) => {
     for (const value of values) expect(await add({ [column]: value })).toMatchObject({ [column]: value });
   });
 
@@ -94,7 +84,7 @@ describe('an event', () => {
     },
   );
 
-  test('refuses null as its time, which belongs to no month', async () => {
+  test('refuses null as its time', async () => {
     await expectRefused(add({ occurred_at: null }), { code: '23514', table: 'crm_sync_log' });
   });
 
@@ -106,17 +96,17 @@ describe('an event', () => {
     await add({ occurred_at });
   });
 
-  test('has a time by default, and ids in the order of arrival', async () => {
+  test('gets the present time by default, and ascending ids', async () => {
     const [first, second] = [await add(), await add()];
     expect(first.occurred_at).toBeInstanceOf(Date);
     expect(BigInt(second.id as string)).toBeGreaterThan(BigInt(first.id as string));
   });
 
-  test('does not choose its own id', async () => {
+  test('refuses an id set by the writer', async () => {
     await expectRefused(add({ id: 1 }), { code: '428C9' });
   });
 
-  test('refuses the same id at the same moment of a connection', async () => {
+  test('refuses a second event with the same connection, time and id', async () => {
     const event = await add();
     const { rows } = await pool.query('select occurred_at::text as at from crm_sync_log where id = $1', [
       event.id,
@@ -133,7 +123,7 @@ describe('an event', () => {
   });
 });
 
-describe('tenancy and deletion', () => {
+describe('tenancy and deletion of events', () => {
   const noSuchConnection = { code: '23503', constraint: 'crm_sync_log_connection_id_fkey' };
 
   test("refuses an event for another organisation's connection", async () => {
@@ -151,7 +141,7 @@ describe('tenancy and deletion', () => {
       'given another id',
       'update crm_connections set id = gen_random_uuid(), credentials = null where id = $1',
     ],
-  ])('a connection with events cannot be %s', async (_, statement) => {
+  ])('refuses a connection with events to be %s', async (_, statement) => {
     const { connectionId } = await connect(pool, tenant.organisationId, 'street');
     await add({ connection_id: connectionId });
     await pool.query(
@@ -182,19 +172,19 @@ describe('the error of an event', () => {
   const errorIff = 'crm_sync_log_error_iff_status_is_error_check';
   const errorIsValid = 'crm_sync_log_error_is_valid_check';
 
-  test('is required of a failure', async () => {
+  test('is required if the status is error', async () => {
     await expectCheck(add({ status: 'error' }), errorIff);
   });
 
-  test.each(['success', 'skipped'])('is refused of a %s', async (status) => {
+  test.each(['success', 'skipped'])('is refused if the status is %s', async (status) => {
     await expectCheck(add({ status, error }), errorIff);
   });
 
-  test.each(syncErrorKinds)('can be of the kind %s', async (kind) => {
+  test.each(syncErrorKinds)('can have the kind %s', async (kind) => {
     await addFailure({ ...error, kind });
   });
 
-  /** Text of 1 to `limit` characters as PostgreSQL counts them, not all of them blanks. */
+  /** Text of 1 to `limit` characters as PostgreSQL counts them, not all of them whitespace. */
   const text = (limit: number) =>
     fc
       .string({ unit: 'binary', minLength: 1, maxLength: limit })
@@ -225,7 +215,7 @@ describe('the error of an event', () => {
   const json = fc.jsonValue({ maxDepth: 2 });
   const names = ['kind', 'retryable', 'message', 'code'];
 
-  /** A way to spoil a sound error. */
+  /** A way to make a valid error invalid. */
   const flawed: fc.Arbitrary<unknown> = fc.oneof(
     json,
     fc.array(json),
@@ -249,8 +239,8 @@ describe('the error of an event', () => {
       .map(({ name, length }) => ({ ...error, [name]: ' \t\n\r\f\v'.slice(0, length) })),
   );
 
-  test('is refused in any other shape', async () => {
-    // One connection throughout: the pool would open a new one after each refusal.
+  test('is refused in every other shape', async () => {
+    // One connection throughout: the pool would open a new one after each error.
     await withClient(url, (client) =>
       fc.assert(
         fc.asyncProperty(flawed, async (value) => {
@@ -264,7 +254,7 @@ describe('the error of an event', () => {
     );
   });
 
-  test('is refused with a NUL in it', async () => {
+  test('is refused if it contains a NUL', async () => {
     await expectRefused(addFailure({ ...error, message: 'a\0b' }), { code: '22P05' });
   });
 });

@@ -1,132 +1,102 @@
-import { beforeAll, describe, expect, test } from 'vitest';
-import { connect } from '../support/connection.js';
-import { createTenant, useDatabase } from '../support/database.js';
+import { describe, expect, test } from 'vitest';
+import {
+  type Row,
+  testRefusesOtherOrganisations,
+  testRestrictsDeletion,
+  tryRow,
+  useConnectedTenant,
+} from '../support/connected-tenant.js';
+import { useDatabase } from '../support/database.js';
 import { expectCheck, expectRefused, insert, migrations, outermostTimes, rolledBack } from './support.js';
 
 const { pool } = useDatabase();
 
-type Row = Record<string, unknown>;
-
-let organisationId: string;
-let connectionId: string;
-beforeAll(async () => {
-  ({ organisationId } = await createTenant(pool));
-  ({ connectionId } = await connect(pool, organisationId));
-});
+const tenant = useConnectedTenant(pool);
 
 const nine = '2026-11-16T09:00:00Z';
 const error = { kind: 'timeout', retryable: true, message: 'No answer.' };
 const ended = { ended_at: nine, outcome: 'success' };
 
-/** Inserts a run that is in order, but for what `overrides` spoils, and takes it back. */
-async function tryRun(overrides: Row = {}): Promise<void> {
-  await rolledBack(pool, async (client) => {
-    await insert(client, 'crm_sync_runs', {
-      organisation_id: organisationId,
-      connection_id: connectionId,
-      worker: 'test',
-      started_at: nine,
-      heartbeat_at: nine,
-      expires_at: '2026-11-16T09:05:00Z',
-      ...overrides,
-    });
-  });
-}
+/** A valid open run. */
+const validRow = () => ({
+  organisation_id: tenant.organisationId,
+  connection_id: tenant.connectionId,
+  worker: 'test',
+  started_at: nine,
+  heartbeat_at: nine,
+  expires_at: '2026-11-16T09:05:00Z',
+});
 
-describe('a run', () => {
+const runs = { pool, table: 'crm_sync_runs', tenant, validRow };
+
+describe('crm_sync_runs', () => {
   test.each<[string, Row]>([
     ['is open', {}],
     ['has ended', ended],
     ['was abandoned', { ended_at: nine, outcome: 'abandoned' }],
     ['was cancelled', { ended_at: nine, outcome: 'cancelled' }],
-    ['has failed, and says why', { ended_at: nine, outcome: 'failed', error }],
-    ['has a worker with a long name', { worker: 'w'.repeat(200) }],
-    ['lasts a microsecond', { expires_at: '2026-11-16T09:00:00.000001Z' }],
-    ['is very old', { started_at: outermostTimes[0] }],
-  ])('is accepted that %s', async (_, overrides) => {
-    await tryRun(overrides);
+    ['failed with an error', { ended_at: nine, outcome: 'failed', error }],
+    ['has a worker name of 200 characters', { worker: 'w'.repeat(200) }],
+    ['has a lease of one microsecond', { expires_at: '2026-11-16T09:00:00.000001Z' }],
+    ['started in 1900', { started_at: outermostTimes[0] }],
+  ])('accepts a run that %s', async (_, overrides) => {
+    await tryRow(runs, overrides);
   });
 
   test.each<[string, Row, string]>([
-    ['has no worker', { worker: ' ' }, 'worker'],
-    ['has a worker with too long a name', { worker: 'w'.repeat(201) }, 'worker'],
-    ['ended in no way we know', { ended_at: nine, outcome: 'vanished' }, 'outcome'],
+    ['has a blank worker name', { worker: ' ' }, 'worker'],
+    ['has a worker name of 201 characters', { worker: 'w'.repeat(201) }, 'worker'],
+    ['has an unknown outcome', { ended_at: nine, outcome: 'vanished' }, 'outcome'],
     ['ended without an outcome', { ended_at: nine }, 'ended_iff_outcome'],
-    ['has an outcome and no end', { outcome: 'success' }, 'ended_iff_outcome'],
-    ['failed without a reason', { ended_at: nine, outcome: 'failed' }, 'failed_iff_error'],
+    ['has an outcome but has not ended', { outcome: 'success' }, 'ended_iff_outcome'],
+    ['failed without an error', { ended_at: nine, outcome: 'failed' }, 'failed_iff_error'],
     ['succeeded with an error', { ...ended, error }, 'failed_iff_error'],
     ['is open with an error', { error }, 'failed_iff_error'],
     [
-      'failed with a payload',
+      'failed with an error that contains a payload',
       { ended_at: nine, outcome: 'failed', error: { ...error, body: 'x' } },
       'error_is_valid',
     ],
-    ['has a lease of no time', { expires_at: nine }, 'expires_after_heartbeat'],
-    ['counts below nothing', { success_count: -1 }, 'counts'],
-    ['counts batches below nothing', { batch_number: -1 }, 'counts'],
-    ['lasts for ever', { expires_at: 'infinity' }, 'times_in_range'],
-  ])('is refused that %s', async (_, overrides, constraint) => {
-    await expectCheck(tryRun(overrides), `crm_sync_runs_${constraint}_check`);
+    ['has a lease of zero length', { expires_at: nine }, 'expires_after_heartbeat'],
+    ['has a negative count', { success_count: -1 }, 'counts'],
+    ['has a negative batch number', { batch_number: -1 }, 'counts'],
+    ['expires at infinity', { expires_at: 'infinity' }, 'times_in_range'],
+  ])('refuses a run that %s', async (_, overrides, constraint) => {
+    await expectCheck(tryRow(runs, overrides), `crm_sync_runs_${constraint}_check`);
   });
 
-  test('is refused for a connection of another organisation', async () => {
-    const other = await createTenant(pool);
-    await expectRefused(tryRun({ organisation_id: other.organisationId }), {
-      code: '23503',
-      constraint: 'crm_sync_runs_connection_id_fkey',
-    });
-  });
+  testRefusesOtherOrganisations(runs);
 
-  test('is the only open one of its connection, beside any number that have ended', async () => {
-    const run = {
-      organisation_id: organisationId,
-      connection_id: connectionId,
-      worker: 'test',
-      started_at: nine,
-      heartbeat_at: nine,
-      expires_at: '2026-11-16T09:05:00Z',
-    };
+  test('refuses a second open run of a connection, beside any number of ended ones', async () => {
     await rolledBack(pool, async (client) => {
-      for (let count = 0; count < 3; count += 1) await insert(client, 'crm_sync_runs', { ...run, ...ended });
-      await insert(client, 'crm_sync_runs', run);
-      await expectRefused(insert(client, 'crm_sync_runs', run), {
+      for (let count = 0; count < 3; count += 1)
+        await insert(client, 'crm_sync_runs', { ...validRow(), ...ended });
+      await insert(client, 'crm_sync_runs', validRow());
+      await expectRefused(insert(client, 'crm_sync_runs', validRow()), {
         code: '23505',
         constraint: 'crm_sync_runs_connection_id_open_key',
       });
     });
   });
 
-  test('keeps its connection from being deleted', async () => {
-    await rolledBack(pool, async (client) => {
-      const { organisationId: organisation } = await createTenant(client);
-      const key = await connect(client, organisation);
-      await insert(client, 'crm_sync_runs', {
-        organisation_id: organisation,
-        connection_id: key.connectionId,
-        worker: 'test',
-        started_at: nine,
-        heartbeat_at: nine,
-        expires_at: '2026-11-16T09:05:00Z',
-      });
-      await expectRefused(client.query('delete from crm_connections where id = $1', [key.connectionId]), {
-        constraint: 'crm_sync_runs_connection_id_fkey',
-      });
-    });
-  });
+  testRestrictsDeletion(runs);
 });
 
 describe('the schedule of a connection', () => {
   const change = (column: string, value: unknown) =>
     rolledBack(pool, async (client) => {
-      await client.query(`update crm_connections set ${column} = $1 where id = $2`, [value, connectionId]);
+      await client.query(`update crm_connections set ${column} = $1 where id = $2`, [
+        value,
+        tenant.connectionId,
+      ]);
     });
 
-  test('begins with being due, every fifteen minutes, and without a failure', async () => {
+  test('of a new connection is due now, every fifteen minutes, without a failure', async () => {
     const { rows } = await pool.query(
       `select next_sync_at <= now() as is_due, sync_interval_seconds, sync_requested_at, last_success_at,
          first_failed_at, failure_count
        from crm_connections where id = $1`,
-      [connectionId],
+      [tenant.connectionId],
     );
     expect(rows).toEqual([
       {
@@ -140,7 +110,7 @@ describe('the schedule of a connection', () => {
     ]);
   });
 
-  test('is added without rewriting the connections that are there', async () => {
+  test('is added by 0006 without rewriting existing connections', async () => {
     const position = migrations.findIndex(({ file }) => file === '0006_add_sync_schedule.sql');
     await rolledBack(pool, async (client) => {
       for (const migration of migrations.slice(position).toReversed()) await client.query(migration.down);
@@ -157,7 +127,7 @@ describe('the schedule of a connection', () => {
     [604_800, true],
     [59, false],
     [604_801, false],
-  ])('an interval of %i seconds is accepted: %s', async (seconds, isAccepted) => {
+  ])('an interval of %i seconds: accepted is %s', async (seconds, isAccepted) => {
     const attempt = change('sync_interval_seconds', seconds);
     if (isAccepted) await attempt;
     else await expectCheck(attempt, 'crm_connections_sync_interval_seconds_check');
@@ -169,7 +139,7 @@ describe('the schedule of a connection', () => {
     ['failure_count', -1, 'failure_count'],
     ['next_sync_at', 'infinity', 'schedule_times_in_range'],
     ['last_success_at', '-infinity', 'schedule_times_in_range'],
-  ])('%s alone cannot be %s', async (column, value, constraint) => {
+  ])('refuses a change of only %s to %s', async (column, value, constraint) => {
     await expectCheck(change(column, value), `crm_connections_${constraint}_check`);
   });
 
@@ -177,8 +147,8 @@ describe('the schedule of a connection', () => {
     ['a success', 'last_success_at = now()'],
     ['a failure', 'first_failed_at = now(), failure_count = 1'],
     ['a request', 'sync_requested_at = now()'],
-    ['an interval of its own', 'sync_interval_seconds = 60'],
-  ])('going down is refused while there is %s, unless on purpose', async (_, assignment) => {
+    ['a changed interval', 'sync_interval_seconds = 60'],
+  ])('0006 refuses to go down while there is %s, unless data loss is allowed', async (_, assignment) => {
     const position = migrations.findIndex(({ file }) => file === '0006_add_sync_schedule.sql');
     const later = migrations.slice(position + 1).toReversed();
     const down = migrations[position]?.down ?? '';
@@ -200,7 +170,7 @@ describe('the schedule of a connection', () => {
 });
 
 describe('crm_now', () => {
-  test('is when the statement began, and moves within a transaction', async () => {
+  test('is the start of the statement, also within a transaction', async () => {
     await rolledBack(pool, async (client) => {
       const { rows } = await client.query(
         'select crm_now() = statement_timestamp() as is_now, now() as begun',
@@ -211,7 +181,7 @@ describe('crm_now', () => {
     });
   });
 
-  test('is what a test says, for its session alone, and goes back to normal', async () => {
+  test('follows crm_schema.now in the session that sets it, and no longer', async () => {
     await rolledBack(pool, async (client) => {
       await client.query("set local crm_schema.now = '2026-11-16T09:00:00Z'");
       const stopped = await client.query("select crm_now() = '2026-11-16T09:00:00Z' as is_stopped");
@@ -231,7 +201,7 @@ describe('crm_sync_backoff', () => {
     [5, 960],
     [12, 21_600],
     [2_000_000_000, 21_600],
-  ])('after %i attempts is half of %i seconds to the whole', async (attempts, longest) => {
+  ])('after %i attempts is between half of %i seconds and all of it', async (attempts, longest) => {
     const { rows } = await pool.query(
       `select min(seconds)::float8 as least, max(seconds)::float8 as most, count(distinct seconds)::integer as kinds
        from (
@@ -253,11 +223,14 @@ test.each([
   ['timeout', 4, '7 days', false],
   ['timeout', 500, '59 minutes', false],
   ['timeout', 5, '1 hour', true],
-])('%s, failed %i times in %s, is alarming: %s', async (kind, failures, failingFor, expected) => {
-  const { rows } = await pool.query('select crm_sync_failure_is_alarming($1, $2, $3) as found', [
-    kind,
-    failures,
-    failingFor,
-  ]);
-  expect(rows).toEqual([{ found: expected }]);
-});
+])(
+  'a sync that fails with %s, %i times in %s: alarming is %s',
+  async (kind, failures, failingFor, expected) => {
+    const { rows } = await pool.query('select crm_sync_failure_is_alarming($1, $2, $3) as found', [
+      kind,
+      failures,
+      failingFor,
+    ]);
+    expect(rows).toEqual([{ found: expected }]);
+  },
+);

@@ -8,7 +8,7 @@ import { migrations, rolledBack } from './support.js';
 const organisations = 400;
 
 describe.each([
-  ['from nothing', 0, hostKinds],
+  ['from an empty database', 0, hostKinds],
   ['from 1.0.4', 4, [...hostKinds, ...ownKinds]],
   ['from 1.1.0', 9, [...hostKinds, ...ownKinds]],
 ] as const)('%s', (_, first, kinds) => {
@@ -23,7 +23,7 @@ describe.each([
     }),
   );
 
-  test('no reader and no writer fails while migrations are applied, each in its transaction', async () => {
+  test('no reader or writer fails while migrations are applied, one transaction per file', async () => {
     const { rows } = await pool.query('select count(*)::integer as contacts from contacts');
     const traffic = await Traffic.start(url, kinds, organisations);
     try {
@@ -42,22 +42,22 @@ describe.each([
     for (const kind of kinds) expect(done(kind)).toBeGreaterThan(0);
     const inserts = kinds.find(({ table, access }) => table === 'contacts' && access === 'write') as Kind;
     const after = await pool.query('select count(*)::integer as contacts from contacts');
-    // Each client runs its statement once before it is counted.
+    // Each client runs its statement once before the count begins.
     expect(after.rows[0].contacts).toBe(rows[0].contacts + 1 + done(inserts));
   });
 });
 
-describe('what may hold a migration up', () => {
+describe('what blocks 0010', () => {
   const { pool } = useDatabase('host');
   const position = migrations.findIndex(({ file }) => file === '0010_add_row_level_security.sql');
   beforeAll(async () => {
     for (const { up } of migrations.slice(0, position)) await pool.query(up);
   });
 
-  // Whose pool nobody uses: who is connected keeps a database from being cloned.
+  // Nobody uses its pool: a database with connections cannot be cloned.
   const original = useDatabase('host');
 
-  test('maintenance of another database, such as a clone of this one, does not', async () => {
+  test('maintenance in another database does not, even in a clone of this one', async () => {
     await withClient(original.url, async (client) => {
       for (const { up } of migrations.slice(0, position)) await client.query(up);
     });
@@ -75,11 +75,11 @@ describe('what may hold a migration up', () => {
   });
 
   test.each(['crm_connections', 'crm_sync_log', 'crm_sync_log_catch_all'])(
-    'maintenance of %s, which could get into a deadlock with it, is left alone and named at once',
+    'maintenance of %s does: 0010 fails at once and says so, instead of risking a deadlock',
     async (table) => {
       const maintenance = await pool.connect();
       try {
-        // As VACUUM and CREATE INDEX CONCURRENTLY lock a table for as long as they run.
+        // VACUUM and CREATE INDEX CONCURRENTLY hold this lock while they run.
         await maintenance.query(`begin; lock table only ${table} in share update exclusive mode`);
         await rolledBack(pool, (client) =>
           expect(client.query(migrations[position]?.up ?? '')).rejects.toMatchObject({

@@ -5,7 +5,7 @@ import { calledAt } from './samples.js';
 /** The tables of a release and their columns, as `select` lists. */
 export type Shape = ReadonlyMap<string, string>;
 
-/** What a call answered, and what it left in the tables. */
+/** The result of a call, and the contents of the tables after it. */
 export interface Behaviour {
   columns?: string[];
   rows?: string[];
@@ -13,14 +13,14 @@ export interface Behaviour {
   contents?: string[];
 }
 
-/** Whose connection a call is made on. */
+/** The user whose connection makes a call. */
 export interface Caller {
   login: string;
-  /** Set for the transaction, by a connection that is bound to one tenant. */
+  /** Set for the transaction by an application that works for one tenant. */
   organisationId?: string | undefined;
 }
 
-/** The tables that there are now, the host's among them, with their columns. */
+/** The present tables, including the host's, with their columns. */
 export async function shapeOf(client: pg.Pool | pg.ClientBase): Promise<Shape> {
   const { rows } = await client.query<{ name: string; columns: string }>(
     `select relname as name, string_agg(quote_ident(attname), ', ' order by attnum) as columns
@@ -39,7 +39,7 @@ export async function shapeOf(client: pg.Pool | pg.ClientBase): Promise<Shape> {
   return new Map(rows.map(({ name, columns }) => [name, columns]));
 }
 
-/** Every row of a release's tables, in its columns, as text to compare. */
+/** Every row of a release's tables, with its columns, as text to compare. */
 export async function contentsOf(client: pg.Pool | pg.ClientBase, shape: Shape): Promise<string[]> {
   const selects = [...shape].map(
     ([table, columns]) => `select '${table} ' || row(${columns})::text as line from ${table}`,
@@ -49,8 +49,8 @@ export async function contentsOf(client: pg.Pool | pg.ClientBase, shape: Shape):
 }
 
 /**
- * Calls a query in a transaction that is rolled back, and tells what it did there. Chance, sequences and
- * the schema's clock are the same each time; what PostgreSQL's own clock gives is told apart by nothing.
+ * Calls a query in a transaction that is rolled back, and returns what it did. The random seed, the sequences
+ * and the schema's clock are the same each time; times of PostgreSQL's own clock are replaced by `now`.
  */
 export async function behaviourOf(
   pool: pg.Pool,
@@ -90,7 +90,7 @@ export async function behaviourOf(
   }
 }
 
-/** Replaces times of the last minutes, which are the times of the calls themselves. */
+/** Replaces times within ten minutes of now, which are the times of the calls themselves. */
 function withoutNow(text: string): string {
   return text.replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00/g, (time) =>
     Math.abs(Date.parse(time) - Date.now()) < 600_000 ? 'now' : time,

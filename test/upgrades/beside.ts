@@ -2,19 +2,19 @@ import pg from 'pg';
 import type { Release } from './releases.js';
 import { calledAt, samples } from './samples.js';
 
-/** How a release fared while something else was done. */
+/** How the clients of a release fared during other work. */
 export interface Fared {
-  /** How often all of its queries were called. */
+  /** How often all its queries were called. */
   rounds: number;
-  /** Calls that were refused where they had not been before, or the other way round. */
+  /** Calls that were refused now but not before, or the other way round. */
   failures: string[];
   /** How many events it recorded and committed, with the external ids 1, 2 … and the entity type `beside`. */
   recorded: number;
 }
 
 /**
- * Does `work` while clients of a release go on: two that call every query over and over, and one that
- * records events. All have called everything before, and their statements are prepared but once.
+ * Does `work` while clients of a release keep running: two call every query repeatedly, and one records
+ * events. All have called everything before, so their statements are prepared only once.
  */
 export async function beside(
   url: string,
@@ -50,7 +50,7 @@ export async function beside(
         while (!isOver) await record();
       })(),
     ]);
-    // Awaited below; until then a rejection is not unhandled.
+    // Awaited below; until then a rejection must not count as unhandled.
     goingOn.catch(() => {});
     try {
       await work();
@@ -64,7 +64,7 @@ export async function beside(
   }
 }
 
-/** Calls every query of a release, each in a transaction that is rolled back; says which were refused. */
+/** Calls every query of a release, each in a transaction that is rolled back, and returns which were refused. */
 async function callEach(client: pg.ClientBase, { queries }: Release): Promise<Map<string, string>> {
   const answers = new Map<string, string>();
   for (const { name, text, parameterNames } of queries) {

@@ -5,14 +5,14 @@ import { migrations } from '../migrations/support.js';
 import { type TestDatabase, useDatabase } from '../support/database.js';
 import { type Release, releases } from './releases.js';
 
-/** Who connects: the owner, as a deploy does, and members of the roles that the schema has since 0010. */
+/** The users: the owner, who deploys, and members of the roles that 0010 creates. */
 export interface Logins {
   owner: string;
   application: string;
   worker: string;
 }
 
-/** Gives a test file logins of its own, and takes them away after its databases, which have to come after. */
+/** Creates logins for a test file, and drops them after its databases. Call it before those are created. */
 export function useLogins(): Logins {
   const suffix = randomBytes(4).toString('hex');
   const logins = {
@@ -37,7 +37,7 @@ export function useLogins(): Logins {
   return logins;
 }
 
-/** A database in which the host's tables are an ordinary user's, who migrates, and are read by the others. */
+/** Creates a database whose host tables belong to an ordinary user, who migrates; the others can read them. */
 export function useInstallation({ owner, application, worker }: Logins): TestDatabase {
   const database = useDatabase('host');
   beforeAll(() =>
@@ -51,7 +51,7 @@ export function useInstallation({ owner, application, worker }: Logins): TestDat
   return database;
 }
 
-/** Migrates as the owner, up to a migration's number or down to it, in one transaction as a deploy does. */
+/** Migrates up or down to a number, as the owner, in one transaction. */
 export async function migrateTo(
   { url }: TestDatabase,
   { owner }: Logins,
@@ -66,7 +66,7 @@ export async function migrateTo(
   });
 }
 
-/** Installs a release, with its data and that of those before it. */
+/** Installs a release, with its data and that of earlier releases. */
 export async function install(
   database: TestDatabase,
   logins: Logins,

@@ -9,15 +9,15 @@ import { calledAt, samples } from './samples.js';
 const logins = useLogins();
 
 /**
- * Takes crm_connections before contacts, and stays so, because it was released: who has changed a contact
- * and goes on to a connection may have to begin again.
+ * Locks crm_connections before contacts, and cannot change because it was released: a transaction that changed
+ * a contact and then a connection may have to retry.
  */
 const releasedInWrongOrder = '0005_create_crm_outbound_changes.sql';
 
-/** Whether SQL waits for a lock for less than the second after which PostgreSQL looks for deadlocks. */
+/** Whether SQL has a lock_timeout below one second, after which PostgreSQL looks for deadlocks. */
 const givesWay = (sql: string) => /lock_timeout = '\d{1,3}ms'/.test(sql);
 
-/** A query as the host runs it in the transaction that changes a contact: contacts come first. */
+/** Runs a query as the host does, in the transaction that changes a contact: contacts are locked first. */
 function afterContact({ name, text, parameterNames }: ReleasedQuery) {
   const [params = {}] = samples[name]?.calls ?? [];
   return async (client: pg.ClientBase) => {
@@ -39,7 +39,7 @@ describe.each(upgraded)('queries of $version', (release) => {
   const { pool } = database;
   beforeAll(() => install(database, logins, release));
 
-  /** Whether a release on the same tables has not sent the same before. */
+  /** Whether no earlier release with the same tables sends the same query. */
   function isNew({ text }: ReleasedQuery): boolean {
     return !releases
       .slice(0, releases.indexOf(release))
@@ -47,7 +47,7 @@ describe.each(upgraded)('queries of $version', (release) => {
       .some(({ queries }) => queries.some((query) => query.text === text));
   }
 
-  /** Which queries get into a deadlock with SQL that runs in one transaction, and over which tables. */
+  /** Which queries deadlock with SQL that runs in one transaction, and over which tables. */
   async function deadlocksWith(sql: string): Promise<Record<string, string[]>> {
     if (givesWay(sql)) return {};
     const order = await lockOrder(pool, (client) => client.query(sql));
@@ -59,7 +59,7 @@ describe.each(upgraded)('queries of $version', (release) => {
     return found;
   }
 
-  test('never get into a deadlock with a migration up, each in a transaction of its own', async () => {
+  test('do not deadlock with an up, one transaction per file', async () => {
     for (const [position, { file, up }] of migrations.entries()) {
       if (position < release.lastMigration) continue;
       expect(await deadlocksWith(up), file).toEqual({});
@@ -67,7 +67,7 @@ describe.each(upgraded)('queries of $version', (release) => {
     }
   });
 
-  test('nor with one down', async () => {
+  test('do not deadlock with a down', async () => {
     for (const [position, { file, down }] of [...migrations.entries()].toReversed()) {
       if (position < release.lastMigration) continue;
       if (file === releasedInWrongOrder) {

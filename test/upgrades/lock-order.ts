@@ -2,13 +2,13 @@ import { setTimeout } from 'node:timers/promises';
 import type pg from 'pg';
 import { backendPid } from '../migrations/support.js';
 
-/** A lock on a table; its mode as `lock table` names it. */
+/** A lock on a table, with its mode as in `lock table`. */
 export interface TableLock {
   table: string;
   mode: string;
 }
 
-/** Table lock modes from the one that a foreign key's check takes; reading alone takes none of them. */
+/** Table lock modes, from that of a foreign key's check upwards. Plain reads take none of them. */
 const modes = [
   'row share',
   'row exclusive',
@@ -19,12 +19,12 @@ const modes = [
   'access exclusive',
 ];
 
-/** What runs in a transaction of its own. */
+/** Work that runs in its own transaction. */
 type Work = (client: pg.ClientBase) => Promise<unknown>;
 
 /**
- * In which order a migration takes locks on existing tables: it is made to wait at each table in turn, and
- * what it holds by then came before. The migration is rolled back.
+ * Finds the order in which a migration locks existing tables: it is blocked at each table in turn, and the locks
+ * that it holds by then came before. The migration is rolled back.
  */
 export async function lockOrder(pool: pg.Pool, migration: Work): Promise<TableLock[]> {
   const { rows } = await pool.query<{ name: string }>(
@@ -37,14 +37,14 @@ export async function lockOrder(pool: pg.Pool, migration: Work): Promise<TableLo
     });
   }
   const order = steps.sort((left, right) => left.before - right.before).map(({ lock }) => lock);
-  // A lock that is made stronger later is so at an unknown time: at the worst, after all the others.
+  // When a lock is strengthened later is unknown: assume the worst, after all the others.
   const end = await atTheEnd(pool, migration);
   return [...order, ...end.filter((lock) => !order.some((other) => isSame(other, lock)))];
 }
 
 /**
- * Where a transaction gets into a deadlock with a migration that takes locks in the given order: the
- * tables that it waits for while it holds what the migration wants next.
+ * Finds where a transaction deadlocks with a migration that locks in the given order: the tables that it waits
+ * for while it holds the lock that the migration wants next.
  */
 export async function deadlocks(
   pool: pg.Pool,
@@ -52,7 +52,7 @@ export async function deadlocks(
   transaction: Work,
 ): Promise<string[]> {
   const found: string[] = [];
-  // At its last lock a migration has nothing more to wait for.
+  // After its last lock a migration waits for nothing more.
   for (const [position, lock] of order.slice(0, -1).entries()) {
     await stoppedAt(pool, lock, transaction, async (migration) => {
       for (const { table, mode } of order.slice(position + 1)) {
@@ -68,7 +68,7 @@ export async function deadlocks(
   return found;
 }
 
-/** Runs `work` while a lock is held, and `inspect` once it waits for that; not at all if it never does. */
+/** Runs `work` while a lock is held, and `inspect` once `work` waits for that lock, if it ever does. */
 async function stoppedAt(
   pool: pg.Pool,
   { table, mode }: TableLock,
@@ -85,7 +85,7 @@ async function stoppedAt(
     const attempt = work(client).finally(() => {
       isDone = true;
     });
-    // Awaited below; until then a rejection is not unhandled.
+    // Awaited below; until then a rejection must not count as unhandled.
     attempt.catch(() => {});
     while (!isDone) {
       const { awaited, held } = await locksOf(pool, pid);
@@ -117,7 +117,7 @@ async function atTheEnd(pool: pg.Pool, migration: Work): Promise<TableLock[]> {
   }
 }
 
-/** The strongest lock that a session has on each table, and the one it waits for. */
+/** The strongest lock that a session holds on each table, and the one it waits for. */
 async function locksOf(pool: pg.Pool, pid: number): Promise<{ awaited?: TableLock; held: TableLock[] }> {
   const { rows } = await pool.query<TableLock & { granted: boolean }>(
     `select

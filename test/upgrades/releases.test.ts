@@ -5,11 +5,11 @@ import { queries, queryNames } from '../queries/every-query.js';
 import { readQueries, releases } from './releases.js';
 import { samples } from './samples.js';
 
-test("reads a query's statement and the order of its parameters as they are sent", () => {
+test("readQueries returns each query's statement and parameters in the order in which they are sent", () => {
   const read = readdirSync(projectPath('queries')).flatMap((file) =>
     readQueries(readFileSync(projectPath(`queries/${file}`), 'utf8')),
   );
-  /** The same in fewer words: without comments, in one line. */
+  /** The same text without comments, on one line. */
   const bare = (text: string) =>
     text
       .replace(/^\/\*.*?\*\//, '')
@@ -24,7 +24,7 @@ test("reads a query's statement and the order of its parameters as they are sent
   expect(read).toHaveLength(queryNames.length);
 });
 
-test.each(releases)('there are calls of each query of $version', ({ queries: released }) => {
+test.each(releases)('samples.ts has calls of each query of $version', ({ queries: released }) => {
   for (const { name, parameterNames } of released) {
     expect(samples, 'test/upgrades/samples.ts').toHaveProperty(name);
     for (const given of samples[name]?.calls ?? [])

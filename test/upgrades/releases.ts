@@ -1,12 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { projectPath } from '../../dev/database.js';
 
-/** A release, as what it left behind: kept here as it was released, because a clone may lack the history. */
+/** A release, kept here as it was released, because a shallow clone has no history. */
 export interface Release {
   version: string;
-  /** The last migration it brought. */
+  /** The number of its last migration. */
   lastMigration: number;
-  /** What an installation of it holds, beyond what one of the release before does. */
+  /** SQL that adds the data of an installation, beyond the data of the release before. */
   data: string;
   queries: readonly ReleasedQuery[];
 }
@@ -15,13 +15,13 @@ export interface Release {
 export interface ReleasedQuery {
   name: string;
   text: string;
-  /** In the order of their numbers. */
+  /** In the order of `$1`, `$2` … */
   parameterNames: readonly string[];
 }
 
 const versions = ['1.0.4', '1.0.5', '1.1.0', '1.2.0'];
 
-/** All releases, in order. 1.0.5 brought queries, and left the database as it was. */
+/** The releases to upgrade from, in order. 1.0.5 changed queries only. */
 export const releases: readonly Release[] = [
   release('1.0.4', 4),
   release('1.0.5', 4),
@@ -29,7 +29,7 @@ export const releases: readonly Release[] = [
   release('1.2.0', 11),
 ];
 
-/** The statements of a file of `queries/`, as they are sent: `:name` by number, and no hints for pgtyped. */
+/** The statements of a file of `queries/` as they are sent: with numbered parameters, without pgtyped's hints. */
 export function readQueries(source: string): ReleasedQuery[] {
   const [, ...sections] = source.split(/^\/\* @name /m);
   return sections.map((section) => {
@@ -57,7 +57,7 @@ function release(version: string, lastMigration: number): Release {
   return { version, lastMigration, data: readFileSync(`${folder}/data.sql`, 'utf8'), queries };
 }
 
-/** The files of a release's `queries/`, by name: a folder has those that the release brought or changed. */
+/** The files of a release's `queries/`, by name. A folder holds only those that its release added or changed. */
 function filesOf(version: string): Map<string, string> {
   const files = new Map<string, string>();
   for (const each of versions.slice(0, versions.indexOf(version) + 1)) {

@@ -1,16 +1,16 @@
-/** Whose connection runs a query: the tenant-bound application's, or the sync worker's. */
+/** Which user runs a query: the application, which works for one tenant, or the sync worker. */
 export type Runner = 'application' | 'worker';
 
-/** Calls of a query on what `releases/…/data.sql` put into the database. */
+/** Calls of a query on the data of `releases/…/data.sql`. */
 export interface Samples {
   runner: Runner;
   calls: readonly Record<string, unknown>[];
 }
 
-/** The moment at which the calls are made, as far as the schema's own clock is asked. */
+/** The time of the calls, by the schema's own clock. */
 export const calledAt = '2026-11-16T09:00:00Z';
 
-/** The tenant that the calls concern. */
+/** The tenant of the calls. */
 export const organisationId = '00000001-0000-4000-8000-000000000000';
 
 const [reapit, alto, street, agentos, , custom] = [1, 2, 3, 4, 5, 6].map((number) => ({
@@ -36,7 +36,7 @@ function record(externalId: string, provider = 'reapit') {
   return { organisationId, providers: [provider], entityTypes: ['contact'], externalIds: [externalId] };
 }
 
-/** Something of the shape of a JWE, bound to a connection. */
+/** A value with the shape of a JWE, bound to a connection. */
 function credentials(connectionId: string | undefined, provider: string, kid = 'key-3') {
   const aad = Buffer.from(`nurturehub-crm:${organisationId}:${connectionId}:${provider}`);
   return {
@@ -90,8 +90,8 @@ const worker = (...calls: Samples['calls']): Samples => ({ runner: 'worker', cal
 const newId = '00000001-0000-4000-8000-0000000d0009';
 
 /**
- * Each query of each release. Where a query lost or won a parameter between releases, the calls have it,
- * and each release takes what it knows.
+ * Calls of each query of each release. If a parameter was added or removed between releases, the calls have it,
+ * and each release uses the parameters that it knows.
  */
 export const samples: Readonly<Record<string, Samples>> = {
   connectionAdvanceLastSyncedAt: application(

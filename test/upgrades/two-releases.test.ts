@@ -7,13 +7,13 @@ import { releases } from './releases.js';
 
 const logins = useLogins();
 
-/** The last release on each state of the database that is not the present one. */
+/** The last release for each earlier state of the database. */
 const upgraded = releases.filter(
   ({ lastMigration }, position) =>
     lastMigration < migrations.length && lastMigration !== releases[position + 1]?.lastMigration,
 );
 
-describe.each(upgraded)('while $version goes on', (release) => {
+describe.each(upgraded)('while $version keeps running', (release) => {
   const database = useInstallation(logins);
   const { url, pool } = database;
   let shape: Shape;
@@ -22,7 +22,7 @@ describe.each(upgraded)('while $version goes on', (release) => {
     shape = await shapeOf(pool);
   });
 
-  /** Migrates, each file in a transaction of its own, and expects that nothing fails and nothing is lost. */
+  /** Migrates, one transaction per file, and expects that no call fails and no event is lost. */
   async function migrateBeside(numbers: readonly number[]): Promise<void> {
     const isRecorded = (line: string) => line.includes(',beside,');
     const before = await contentsOf(pool, shape);
@@ -38,8 +38,8 @@ describe.each(upgraded)('while $version goes on', (release) => {
 
   const later = migrations.map((_, position) => position + 1).slice(release.lastMigration);
 
-  test('it is migrated up, and no query fails', () => migrateBeside(later));
+  test('a migration up makes no query fail', () => migrateBeside(later));
 
-  test('it is migrated down again, and no query fails', () =>
+  test('a migration down makes no query fail', () =>
     migrateBeside(later.map((number) => number - 1).toReversed()));
 });

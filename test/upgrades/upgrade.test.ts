@@ -26,7 +26,7 @@ describe.each(releases)('from $version', (release) => {
     data = await contentsOf(before.pool, shape);
   });
 
-  test('comes to the catalog of a new installation, and keeps the data', async () => {
+  test('an upgrade gives the catalog of a new installation, and keeps the data', async () => {
     for (const table of shape.keys()) expect(data.join('\n')).toContain(`${table} (`);
     expect(await contentsOf(after.pool, shape)).toEqual(data);
     await migrateTo(after, logins);
@@ -39,7 +39,7 @@ describe.each(releases)('from $version', (release) => {
     const { runner, calls } = samples[query.name] ?? { runner: 'application', calls: [] };
     const tenant = runner === 'application' ? organisationId : undefined;
 
-    /** What each call did before the upgrade, which it has to do after it. */
+    /** What each call did before the upgrade, and must do after it. */
     async function expected() {
       const behaviours = [];
       for (const params of calls)
@@ -57,16 +57,16 @@ describe.each(releases)('from $version', (release) => {
       return behaviours;
     }
 
-    test('does for the owner what it did', async () => {
+    test('behaves as before for the owner', async () => {
       expect(await found(logins.owner)).toEqual(await expected());
     });
 
-    test(`does for ${tenant ? 'an application bound to its tenant' : 'the sync worker'} what it did`, async () => {
+    test(`behaves as before for ${tenant ? 'an application that works for its tenant' : 'the sync worker'}`, async () => {
       expect(await found(logins[runner], tenant)).toEqual(await expected());
     });
   });
 
-  test(`goes down again to the catalog of ${version}, and keeps the data`, async () => {
+  test(`a down restores the catalog of ${version}, and keeps the data`, async () => {
     await migrateTo(after, logins, lastMigration);
     expect(await catalog(after.pool)).toEqual(await catalog(before.pool));
     expect(await contentsOf(after.pool, shape)).toEqual(data);
@@ -76,7 +76,7 @@ describe.each(releases)('from $version', (release) => {
 
   const later = releases.slice(releases.indexOf(release) + 1);
   test.runIf(later.some((other) => other.lastMigration > lastMigration))(
-    'refuses to go down over what came since, and changes nothing',
+    'a down that would lose later rows is refused, and changes nothing',
     async () => {
       for (const other of later) await after.pool.query(other.data);
       const now = await shapeOf(after.pool);

@@ -125,7 +125,7 @@ const damages: Damage[] = [
         check ((keep_days >= 1 and keep_days <= 36500 and keep_days >= 31) or subject <> 'crm_sync_log')`,
     told: [
       ['constraint', 'crm_retention_keep_days_check on public.crm_retention', 'CHECK', 'CHECK'],
-      ['comment', 'constraint crm_retention_keep_days_check on public.crm_retention', 'A day', null],
+      ['comment', 'constraint crm_retention_keep_days_check on public.crm_retention', 'From one day', null],
     ],
   },
   {
@@ -605,7 +605,7 @@ const damages: Damage[] = [
     told: [
       ['function', 'public.crm_sync_log_ensure_past(regclass)', 'RETURNS text', 'RETURNS integer'],
       ['privileges', 'public on function public.crm_sync_log_ensure_past(regclass)', null, 'execute'],
-      ['comment', 'function public.crm_sync_log_ensure_past(regclass)', 'Makes sure', null],
+      ['comment', 'function public.crm_sync_log_ensure_past(regclass)', 'Creates a partition', null],
     ],
     byHand: /drop it with what depends on it/,
   },
@@ -717,7 +717,7 @@ const damages: Damage[] = [
   {
     of: 'a comment that was changed',
     sql: "comment on column crm_connections.status is 'x'",
-    told: [['comment', `column ${connections}.status`, 'syncing may go on', 'x']],
+    told: [['comment', `column ${connections}.status`, 'it can sync', 'x']],
   },
   {
     of: 'a comment that was dropped',
