@@ -92,7 +92,7 @@ $_$;
 -- Name: FUNCTION crm_credentials_is_jwe(credentials jsonb); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_credentials_is_jwe(credentials jsonb) IS 'Whether a value is a JWE in flattened JSON serialisation (RFC 7516) of exactly the members protected, header.kid, encrypted_key, iv, ciphertext, tag and aad. It can tell the shape, not whether the ciphertext is sound.';
+COMMENT ON FUNCTION public.crm_credentials_is_jwe(credentials jsonb) IS 'Whether a value is a JWE in flattened JSON serialisation (RFC 7516) with exactly the members protected, header.kid, encrypted_key, iv, ciphertext, tag and aad. Checks the shape only, not whether the ciphertext can be decrypted.';
 
 --
 -- Name: crm_now(); Type: FUNCTION; Schema: public; Owner: -
@@ -109,7 +109,7 @@ $$;
 -- Name: FUNCTION crm_now(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_now() IS 'The time that schedules, leases and retries go by: when the statement began, or crm_schema.now, by which a test stops the clock.';
+COMMENT ON FUNCTION public.crm_now() IS 'The current time for schedules, leases and retries: the start of the statement, or the setting crm_schema.now, with which a test stops the clock.';
 
 
 SET default_tablespace = '';
@@ -163,7 +163,7 @@ CREATE TABLE public.crm_connections (
 -- Name: TABLE crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_connections IS 'One row each time an organisation connects a CRM. At most one row per organisation and provider is live; disconnected rows stay as history, and no query brings one back to life.';
+COMMENT ON TABLE public.crm_connections IS 'One row each time an organisation connects a CRM. At most one row per organisation and provider is live. Disconnected rows stay as history; no query reactivates them.';
 
 --
 -- Name: COLUMN crm_connections.organisation_id; Type: COMMENT; Schema: public; Owner: -
@@ -175,7 +175,7 @@ COMMENT ON COLUMN public.crm_connections.organisation_id IS 'The organisation (t
 -- Name: COLUMN crm_connections.id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.id IS 'The connection. The application makes it, because the encrypted credentials are bound to it before the row exists.';
+COMMENT ON COLUMN public.crm_connections.id IS 'The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists.';
 
 --
 -- Name: COLUMN crm_connections.provider; Type: COMMENT; Schema: public; Owner: -
@@ -187,19 +187,19 @@ COMMENT ON COLUMN public.crm_connections.provider IS 'The CRM: agentos, reapit, 
 -- Name: COLUMN crm_connections.status; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.status IS 'active: syncing may go on. error: it needs attention, status_reason says which. disconnected: history.';
+COMMENT ON COLUMN public.crm_connections.status IS 'active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history.';
 
 --
 -- Name: COLUMN crm_connections.status_reason; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.status_reason IS 'Why the connection is in its status, in words an agent can act on; required for error, absent for active. Never a secret or personal data.';
+COMMENT ON COLUMN public.crm_connections.status_reason IS 'Why the connection has its status, in words an agent can act on. Required for error, null for active. Never a secret or personal data.';
 
 --
 -- Name: COLUMN crm_connections.status_changed_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.status_changed_at IS 'When status last became what it is.';
+COMMENT ON COLUMN public.crm_connections.status_changed_at IS 'When status last changed.';
 
 --
 -- Name: COLUMN crm_connections.credentials; Type: COMMENT; Schema: public; Owner: -
@@ -211,25 +211,25 @@ COMMENT ON COLUMN public.crm_connections.credentials IS 'Secret. The CRM''s cred
 -- Name: COLUMN crm_connections.credentials_key_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.credentials_key_id IS 'The id of the key that wraps the credentials (the JWE''s header.kid): the work list of a key rotation.';
+COMMENT ON COLUMN public.crm_connections.credentials_key_id IS 'The id of the key that wraps the credentials (the JWE''s header.kid). Key rotation finds its rows by it.';
 
 --
 -- Name: COLUMN crm_connections.credentials_version; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.credentials_version IS 'Counts the changes of credentials, so that a writer can tell whether they are still those it read.';
+COMMENT ON COLUMN public.crm_connections.credentials_version IS 'Incremented when the credentials are replaced, so that a writer can tell whether they are still the ones it read. Key rotation does not change it.';
 
 --
 -- Name: COLUMN crm_connections.credentials_expires_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.credentials_expires_at IS 'When the access token inside the credentials expires, readable without decrypting. Null if it does not, or if that is not known.';
+COMMENT ON COLUMN public.crm_connections.credentials_expires_at IS 'When the access token inside the credentials expires; readable without decrypting. Null if it does not expire, or if the time is unknown.';
 
 --
 -- Name: COLUMN crm_connections.last_synced_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.last_synced_at IS 'The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM''s clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise.';
+COMMENT ON COLUMN public.crm_connections.last_synced_at IS 'The cursor of incremental sync: every change the CRM made up to this time, by the CRM''s clock, has arrived. Null before the first complete sync, and to request a full one. Otherwise it never moves backwards.';
 
 --
 -- Name: COLUMN crm_connections.connected_at; Type: COMMENT; Schema: public; Owner: -
@@ -247,13 +247,13 @@ COMMENT ON COLUMN public.crm_connections.disconnected_at IS 'When the connection
 -- Name: COLUMN crm_connections.next_sync_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.next_sync_at IS 'When the connection is due: the oldest due is claimed first. Not before the end of a run that is open. Of no meaning once disconnected.';
+COMMENT ON COLUMN public.crm_connections.next_sync_at IS 'When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Meaningless once disconnected.';
 
 --
 -- Name: COLUMN crm_connections.not_before_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.not_before_at IS 'Until when the CRM is left alone after a failure, also if a webhook asks for a sync. Null after a success, or when a person asks.';
+COMMENT ON COLUMN public.crm_connections.not_before_at IS 'After a failure, no sync starts before this time, even if a webhook requests one. Null after a success, and when a person requests a sync.';
 
 --
 -- Name: COLUMN crm_connections.sync_interval_seconds; Type: COMMENT; Schema: public; Owner: -
@@ -265,25 +265,25 @@ COMMENT ON COLUMN public.crm_connections.sync_interval_seconds IS 'How long afte
 -- Name: COLUMN crm_connections.sync_requested_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.sync_requested_at IS 'Since when a sync is wanted out of turn, by a webhook or a person. Null if none is; the next claim clears it, so a storm of requests is one sync. A request that comes during a run is another sync after it.';
+COMMENT ON COLUMN public.crm_connections.sync_requested_at IS 'When the pending request for a sync out of turn was made, by a webhook or a person. Null if none is pending. The next claim clears it, so many requests cause one sync. A request during a run causes another sync after it.';
 
 --
 -- Name: COLUMN crm_connections.last_success_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.last_success_at IS 'When a sync last came to its end with success. Null before the first.';
+COMMENT ON COLUMN public.crm_connections.last_success_at IS 'When a sync last succeeded. Null before the first success.';
 
 --
 -- Name: COLUMN crm_connections.first_failed_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.first_failed_at IS 'When the first of the failed syncs since the last success failed. Null if the last sync succeeded.';
+COMMENT ON COLUMN public.crm_connections.first_failed_at IS 'When the current series of failed syncs began. Null if the last sync succeeded.';
 
 --
 -- Name: COLUMN crm_connections.failure_count; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.failure_count IS 'How many syncs have failed in a row, abandoned ones among them.';
+COMMENT ON COLUMN public.crm_connections.failure_count IS 'How many syncs in a row have failed, including abandoned ones.';
 
 --
 -- Name: CONSTRAINT crm_connections_active_has_no_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -313,7 +313,7 @@ COMMENT ON CONSTRAINT crm_connections_credentials_version_check ON public.crm_co
 -- Name: CONSTRAINT crm_connections_disconnected_iff_disconnected_at_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_connections_disconnected_iff_disconnected_at_check ON public.crm_connections IS 'A connection says when it ended if, and only if, it has ended.';
+COMMENT ON CONSTRAINT crm_connections_disconnected_iff_disconnected_at_check ON public.crm_connections IS 'disconnected_at is set if and only if the connection is disconnected.';
 
 --
 -- Name: CONSTRAINT crm_connections_disconnected_iff_no_credentials_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -331,7 +331,7 @@ COMMENT ON CONSTRAINT crm_connections_error_has_reason_check ON public.crm_conne
 -- Name: CONSTRAINT crm_connections_expiry_has_credentials_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_connections_expiry_has_credentials_check ON public.crm_connections IS 'Nothing that is not there expires.';
+COMMENT ON CONSTRAINT crm_connections_expiry_has_credentials_check ON public.crm_connections IS 'Without credentials there is no expiry time.';
 
 --
 -- Name: CONSTRAINT crm_connections_failure_count_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -343,7 +343,7 @@ COMMENT ON CONSTRAINT crm_connections_failure_count_check ON public.crm_connecti
 -- Name: CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON public.crm_connections IS 'A connection that fails says since when, and no other does.';
+COMMENT ON CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON public.crm_connections IS 'first_failed_at is set if and only if failure_count is above 0.';
 
 --
 -- Name: CONSTRAINT crm_connections_provider_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -414,7 +414,7 @@ $$;
 -- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) IS 'True if the user sees the rows of this organisation (tenant); fails with SQLSTATE CRM05 otherwise. For statements that find nothing where there is nothing to do: what a policy hides must not look like that. The second parameter is best left out.';
+COMMENT ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) IS 'Returns true if the user sees the rows of this organisation (tenant), and fails with SQLSTATE CRM05 otherwise. For statements to which finding nothing means that there is nothing to do: rows that a policy hides must not look like that. Omit the second parameter.';
 
 --
 -- Name: crm_organisation_id(); Type: FUNCTION; Schema: public; Owner: -
@@ -442,7 +442,7 @@ $$;
 -- Name: FUNCTION crm_organisation_id(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_organisation_id() IS 'The organisation (tenant) whose rows crm_app sees in this transaction. Fails with SQLSTATE CRM05 if none was set: rows that are hidden for that must not look like none.';
+COMMENT ON FUNCTION public.crm_organisation_id() IS 'The organisation (tenant) whose rows crm_app sees in this transaction. Fails with SQLSTATE CRM05 if none is set, so that hidden rows are not mistaken for missing ones.';
 
 --
 -- Name: crm_set_organisation(uuid); Type: FUNCTION; Schema: public; Owner: -
@@ -459,7 +459,7 @@ $$;
 -- Name: FUNCTION crm_set_organisation(organisation_id uuid); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_set_organisation(organisation_id uuid) IS 'Sets the organisation (tenant) whose rows crm_app sees until the end of the transaction, and no longer: the next user of a pooled connection has none. Outside a transaction it has no effect. It keeps an application from mistakes, not from itself: whoever may run any statement as crm_app may set any organisation.';
+COMMENT ON FUNCTION public.crm_set_organisation(organisation_id uuid) IS 'Sets the organisation (tenant) whose rows crm_app sees until the end of the transaction. The next user of a pooled connection has none. Outside a transaction it has no effect. It guards against mistakes of the application, not against its SQL: whoever can run any statement as crm_app can set any organisation.';
 
 --
 -- Name: crm_sync_backoff(integer, integer, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -480,7 +480,7 @@ $$;
 -- Name: FUNCTION crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer) IS 'How long to wait after so many failed attempts (counted from 1): doubles from base_seconds up to longest_seconds, of which a random half to the whole.';
+COMMENT ON FUNCTION public.crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer) IS 'How long to wait after this many failed attempts (counted from 1): base_seconds, doubled with each further attempt, at most longest_seconds, times a random factor from 0.5 to 1.';
 
 --
 -- Name: crm_sync_error_is_valid(jsonb); Type: FUNCTION; Schema: public; Owner: -
@@ -546,7 +546,7 @@ $$;
 -- Name: FUNCTION crm_sync_failure_is_alarming(kind text, failures integer, failing_for interval); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_sync_failure_is_alarming(kind text, failures integer, failing_for interval) IS 'The one rule for when a failed sync puts its connection in error: at once for auth and permission; for any other kind after five failures in a row and an hour.';
+COMMENT ON FUNCTION public.crm_sync_failure_is_alarming(kind text, failures integer, failing_for interval) IS 'Decides when a failed sync puts its connection in error: at once for auth and permission errors; for any other kind after five failures in a row and an hour.';
 
 --
 -- Name: crm_sync_failure_is_final(jsonb, integer, interval); Type: FUNCTION; Schema: public; Owner: -
@@ -564,7 +564,7 @@ $$;
 -- Name: FUNCTION crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) IS 'The one rule for when a failing record is given up: at once if its error cannot be retried; else after ten attempts and a day.';
+COMMENT ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) IS 'Decides when the worker gives up on a failing record: at once if its error cannot be retried; otherwise after ten attempts and a day.';
 
 --
 -- Name: crm_sync_log; Type: TABLE; Schema: public; Owner: -
@@ -595,7 +595,7 @@ PARTITION BY RANGE (occurred_at);
 -- Name: TABLE crm_sync_log; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_sync_log IS 'What happened in every sync operation: one row per event, only ever added to. Partitioned by month of occurred_at (UTC); the first partition also holds anything older, crm_sync_log_catch_all anything later than the last month. Months past their time (crm_retention) are dropped by crm-schema partitions drop.';
+COMMENT ON TABLE public.crm_sync_log IS 'What happened in every sync operation: one row per event, append-only. Partitioned by month of occurred_at (UTC). The first partition also holds anything older, crm_sync_log_catch_all anything later than the last month. crm-schema partitions drop drops the months past their retention period (crm_retention).';
 
 --
 -- Name: COLUMN crm_sync_log.organisation_id; Type: COMMENT; Schema: public; Owner: -
@@ -619,7 +619,7 @@ COMMENT ON COLUMN public.crm_sync_log.occurred_at IS 'When the operation ended, 
 -- Name: COLUMN crm_sync_log.id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_log.id IS 'Orders events of the same instant.';
+COMMENT ON COLUMN public.crm_sync_log.id IS 'Orders events that have the same occurred_at.';
 
 --
 -- Name: COLUMN crm_sync_log.direction; Type: COMMENT; Schema: public; Owner: -
@@ -637,7 +637,7 @@ COMMENT ON COLUMN public.crm_sync_log.entity_type IS 'What kind of record it was
 -- Name: COLUMN crm_sync_log.external_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_log.external_id IS 'The record''s id at the CRM, case-sensitive. Null where there is none: failed creates, errors of the whole account.';
+COMMENT ON COLUMN public.crm_sync_log.external_id IS 'The record''s id at the CRM, case-sensitive. Null if there is none: a create that failed, or an error that concerns the whole account.';
 
 --
 -- Name: COLUMN crm_sync_log.internal_id; Type: COMMENT; Schema: public; Owner: -
@@ -673,7 +673,7 @@ COMMENT ON CONSTRAINT crm_sync_log_entity_type_check ON public.crm_sync_log IS '
 -- Name: CONSTRAINT crm_sync_log_error_iff_status_is_error_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_log_error_iff_status_is_error_check ON public.crm_sync_log IS 'A failure says why, and nothing else does.';
+COMMENT ON CONSTRAINT crm_sync_log_error_iff_status_is_error_check ON public.crm_sync_log IS 'error is set if and only if status is error.';
 
 --
 -- Name: CONSTRAINT crm_sync_log_error_is_valid_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
@@ -838,7 +838,7 @@ $$;
 -- Name: FUNCTION crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass) IS 'Makes sure that this month (UTC) and the given number of months after it have a partition, moves events that had fallen into the catch-all to their month with their ids kept, and returns the names of the partitions it made. For the owner of the log (or a superuser) to run, best daily. With nothing to make it only drops the table crm_sync_log_emptied, which a call that made something leaves behind. With something to make it takes ACCESS EXCLUSIVE on the log and SHARE ROW EXCLUSIVE on crm_connections until the end of the transaction: an instant, unless there are events to move out of the catch-all. It waits at most 500 ms for each lock, tries 20 times, and then fails with SQLSTATE 55P03. Raises CRM04 on months outside 0 to 120. The second parameter is the log itself, and best left out.';
+COMMENT ON FUNCTION public.crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass) IS 'Creates the missing partitions from this month (UTC) to the given number of months after it, moves their events out of the catch-all partition with their ids, and returns the names of the partitions it created. Run it daily, as the owner of the log (or a superuser). If no partition is missing, it only drops the table crm_sync_log_emptied that an earlier call left behind. Otherwise it takes ACCESS EXCLUSIVE on the log and SHARE ROW EXCLUSIVE on crm_connections until the end of the transaction: an instant, unless there are events to move. It waits at most 500 ms for each lock, tries 20 times, and then fails with SQLSTATE 55P03. It fails with CRM04 if the number of months is outside 0 to 120. Omit the second parameter, which is the log itself.';
 
 --
 -- Name: crm_sync_log_ensure_past(regclass); Type: FUNCTION; Schema: public; Owner: -
@@ -937,7 +937,7 @@ $$;
 -- Name: FUNCTION crm_sync_log_ensure_past(log_table regclass); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_sync_log_ensure_past(log_table regclass) IS 'Makes sure that events from before the first partition''s time have a partition, as they have none after the oldest month was detached, and returns its name, or null where there is nothing to make (or a partition is just being detached). For the owner of the log (or a superuser) to run; crm-schema partitions drop and ensure do. With something to make it takes SHARE UPDATE EXCLUSIVE on the log, which stops neither readers nor writers, and SHARE ROW EXCLUSIVE on crm_connections, for an instant. It waits at most 500 ms for each lock, tries 20 times, and then fails with SQLSTATE 55P03. The parameter is the log itself, and best left out.';
+COMMENT ON FUNCTION public.crm_sync_log_ensure_past(log_table regclass) IS 'Creates a partition for events older than the first partition if there is none, as after the oldest month was detached. Returns its name, or null if there is nothing to create or a partition is being detached. Run it as the owner of the log (or a superuser); crm-schema partitions drop and ensure call it. If it creates a partition, it takes SHARE UPDATE EXCLUSIVE on the log, which blocks neither readers nor writers, and SHARE ROW EXCLUSIVE on crm_connections, for an instant. It waits at most 500 ms for each lock, tries 20 times, and then fails with SQLSTATE 55P03. Omit the parameter, which is the log itself.';
 
 --
 -- Name: crm_sync_log_finish_partition(regclass, regclass); Type: FUNCTION; Schema: public; Owner: -
@@ -987,7 +987,7 @@ $$;
 -- Name: FUNCTION crm_sync_log_finish_partition(partition regclass, log_table regclass); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, log_table regclass) IS 'Gives a partition of the log what it does not inherit: the trigger that refuses TRUNCATE, the owner, row-level security without a policy, and no privileges. For the owner of the log to run.';
+COMMENT ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, log_table regclass) IS 'Gives a partition of the log what it does not inherit: the trigger that refuses TRUNCATE, the log''s owner, and row-level security without a policy. Revokes everybody else''s privileges. Run it as the owner of the log.';
 
 --
 -- Name: crm_sync_log_refuse_change(); Type: FUNCTION; Schema: public; Owner: -
@@ -1009,7 +1009,7 @@ $$;
 -- Name: FUNCTION crm_sync_log_refuse_change(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_sync_log_refuse_change() IS 'Refuses UPDATE, DELETE and TRUNCATE on the sync log. Raises SQLSTATE CRM02. The owner of the log could disable the triggers that call it, or detach a partition, and a superuser bypass them: applications connect as neither.';
+COMMENT ON FUNCTION public.crm_sync_log_refuse_change() IS 'Refuses UPDATE, DELETE and TRUNCATE on the sync log with SQLSTATE CRM02. The owner of the log could disable the triggers that call it or detach a partition, and a superuser could bypass them; applications must connect as neither.';
 
 --
 -- Name: contact_external_ids; Type: TABLE; Schema: public; Owner: -
@@ -1033,7 +1033,7 @@ CREATE TABLE public.contact_external_ids (
 -- Name: TABLE contact_external_ids; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.contact_external_ids IS 'What a contact is called in each CRM: one row per contact and provider, and one contact per external id.';
+COMMENT ON TABLE public.contact_external_ids IS 'The id of each contact at each CRM: one row per contact and provider, and one contact per external id.';
 
 --
 -- Name: COLUMN contact_external_ids.organisation_id; Type: COMMENT; Schema: public; Owner: -
@@ -1045,7 +1045,7 @@ COMMENT ON COLUMN public.contact_external_ids.organisation_id IS 'The organisati
 -- Name: COLUMN contact_external_ids.provider; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.provider IS 'The CRM that gave the id. The mapping outlives a single connection: it holds again after a reconnect.';
+COMMENT ON COLUMN public.contact_external_ids.provider IS 'The CRM that assigned the id. The mapping outlives the connection: it applies again after a reconnect.';
 
 --
 -- Name: COLUMN contact_external_ids.entity_type; Type: COMMENT; Schema: public; Owner: -
@@ -1069,13 +1069,13 @@ COMMENT ON COLUMN public.contact_external_ids.contact_id IS 'NurtureHub''s conta
 -- Name: COLUMN contact_external_ids.first_seen_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.first_seen_at IS 'When the contact was first linked to this external id. Re-pointing starts anew.';
+COMMENT ON COLUMN public.contact_external_ids.first_seen_at IS 'When the contact was first linked to this external id. Reset when the id is re-pointed to another contact.';
 
 --
 -- Name: COLUMN contact_external_ids.last_seen_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.last_seen_at IS 'When a sync last confirmed the link, exact to a day: writing it each time would cost more than it tells.';
+COMMENT ON COLUMN public.contact_external_ids.last_seen_at IS 'When a sync last confirmed the link, to within a day: an update at every sync would cost more than it is worth.';
 
 --
 -- Name: CONSTRAINT contact_external_ids_entity_type_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
@@ -1124,7 +1124,7 @@ CREATE TABLE public.crm_outbound_changes (
 -- Name: TABLE crm_outbound_changes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_outbound_changes IS 'What has to be pushed: one row per contact and connection, however often the contact changes. Written by the host in the transaction that changes the contact; removed by the batch that records the push, unless something newer came meanwhile. It holds no data: what is pushed is the contact as it is then.';
+COMMENT ON TABLE public.crm_outbound_changes IS 'What must be pushed: one row per contact and connection, however often the contact changes. The host application writes it in the transaction that changes the contact. The batch that records the push deletes it, unless the contact has changed again. It holds no data: the push sends the contact as it is then.';
 
 --
 -- Name: COLUMN crm_outbound_changes.organisation_id; Type: COMMENT; Schema: public; Owner: -
@@ -1148,13 +1148,13 @@ COMMENT ON COLUMN public.crm_outbound_changes.connection_id IS 'The connection t
 -- Name: COLUMN crm_outbound_changes.version; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_outbound_changes.version IS 'Another one with each change, never used twice: tells whether something newer came.';
+COMMENT ON COLUMN public.crm_outbound_changes.version IS 'A new value with each change, never reused: shows whether the contact has changed again.';
 
 --
 -- Name: COLUMN crm_outbound_changes.first_changed_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_outbound_changes.first_changed_at IS 'Since when something has been waiting to be pushed.';
+COMMENT ON COLUMN public.crm_outbound_changes.first_changed_at IS 'The time since which a change has been waiting to be pushed.';
 
 --
 -- Name: COLUMN crm_outbound_changes.last_changed_at; Type: COMMENT; Schema: public; Owner: -
@@ -1166,19 +1166,19 @@ COMMENT ON COLUMN public.crm_outbound_changes.last_changed_at IS 'When the conta
 -- Name: COLUMN crm_outbound_changes.attempts; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_outbound_changes.attempts IS 'How often it was claimed since the last change: more than once if workers died over it.';
+COMMENT ON COLUMN public.crm_outbound_changes.attempts IS 'How often it has been claimed since the last change. More than once if workers died while pushing it.';
 
 --
 -- Name: COLUMN crm_outbound_changes.next_attempt_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_outbound_changes.next_attempt_at IS 'From when it may be claimed: at once, and after a claim a while later, lest a contact over which workers die holds up the others.';
+COMMENT ON COLUMN public.crm_outbound_changes.next_attempt_at IS 'When it can be claimed: at once; after a claim, some time later, so that a contact over which workers die does not block the others.';
 
 --
 -- Name: COLUMN crm_outbound_changes.is_announced; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_outbound_changes.is_announced IS 'Whether its connection has been made due for it. The host does not do that itself: its transaction may be long, and would keep workers waiting.';
+COMMENT ON COLUMN public.crm_outbound_changes.is_announced IS 'Whether its connection has been made due for it. The host application does not do that itself: its transaction may be long, and would block workers.';
 
 --
 -- Name: CONSTRAINT crm_outbound_changes_attempts_check ON crm_outbound_changes; Type: COMMENT; Schema: public; Owner: -
@@ -1226,31 +1226,31 @@ CREATE TABLE public.crm_retention (
 -- Name: TABLE crm_retention; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_retention IS 'How long what is kept: the one place that says it. Of the whole installation, so it has no organisation. The owner changes it; crm-schema partitions drop and syncRunPurge go by it.';
+COMMENT ON TABLE public.crm_retention IS 'How long rows are kept. Applies to the whole installation, so it has no organisation. The owner changes it; crm-schema partitions drop and syncRunPurge apply it.';
 
 --
 -- Name: COLUMN crm_retention.subject; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_retention.subject IS 'The table whose rows are kept for so long.';
+COMMENT ON COLUMN public.crm_retention.subject IS 'The table that the retention period applies to.';
 
 --
 -- Name: COLUMN crm_retention.keep_days; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_retention.keep_days IS 'For how many days of 24 hours at least: of the log since the event, whose whole month is dropped once all of it is that old; of runs since their end.';
+COMMENT ON COLUMN public.crm_retention.keep_days IS 'The minimum retention period, in days of 24 hours. For the log it counts from the event: a month is dropped once all of it is that old. For runs it counts from their end.';
 
 --
 -- Name: CONSTRAINT crm_retention_keep_days_check ON crm_retention; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_retention_keep_days_check ON public.crm_retention IS 'A day to a hundred years; the log for 31 days at least.';
+COMMENT ON CONSTRAINT crm_retention_keep_days_check ON public.crm_retention IS 'From one day to a hundred years; at least 31 days for the log.';
 
 --
 -- Name: CONSTRAINT crm_retention_subject_check ON crm_retention; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_retention_subject_check ON public.crm_retention IS 'The closed list of tables that grow with time and are cut by age.';
+COMMENT ON CONSTRAINT crm_retention_subject_check ON public.crm_retention IS 'The closed list of tables that grow with time and whose rows are deleted by age.';
 
 --
 -- Name: crm_sync_cursors; Type: TABLE; Schema: public; Owner: -
@@ -1284,7 +1284,7 @@ CREATE TABLE public.crm_sync_cursors (
 -- Name: TABLE crm_sync_cursors; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_sync_cursors IS 'Where each stream of a connection, which is a direction and a kind of record, resumes. Moves in the transaction that records what was read, never backwards but by a reset.';
+COMMENT ON TABLE public.crm_sync_cursors IS 'Where each stream of a connection resumes. A stream is a direction and a kind of record. A cursor moves in the transaction that records what was read, and moves backwards only by a reset.';
 
 --
 -- Name: COLUMN crm_sync_cursors.organisation_id; Type: COMMENT; Schema: public; Owner: -
@@ -1314,31 +1314,31 @@ COMMENT ON COLUMN public.crm_sync_cursors.entity_type IS 'What kind of record th
 -- Name: COLUMN crm_sync_cursors.kind; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_cursors.kind IS 'What the CRM takes to resume: timestamp (synced_to_at), token or page. Null after a reset: from the beginning.';
+COMMENT ON COLUMN public.crm_sync_cursors.kind IS 'What the CRM resumes from: timestamp (synced_to_at), token or page. Null after a reset: the stream starts from the beginning.';
 
 --
 -- Name: COLUMN crm_sync_cursors.synced_to_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_cursors.synced_to_at IS 'Up to when everything that the CRM changed in this stream has arrived, by the CRM''s clock. Null while that is not known.';
+COMMENT ON COLUMN public.crm_sync_cursors.synced_to_at IS 'Everything the CRM changed in this stream up to this time, by the CRM''s clock, has arrived. Null if the time is unknown.';
 
 --
 -- Name: COLUMN crm_sync_cursors.token; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_cursors.token IS 'What the CRM gave to go on from: opaque, 1 to 4,096 bytes. Set exactly when kind is token.';
+COMMENT ON COLUMN public.crm_sync_cursors.token IS 'The CRM''s token to resume from: opaque, 1 to 4,096 bytes. Set if and only if kind is token.';
 
 --
 -- Name: COLUMN crm_sync_cursors.page; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_cursors.page IS 'The page or offset to go on from; begins again when synced_to_at moves on. Set exactly when kind is page.';
+COMMENT ON COLUMN public.crm_sync_cursors.page IS 'The page or offset to resume from. Starts again when synced_to_at moves on. Set if and only if kind is page.';
 
 --
 -- Name: COLUMN crm_sync_cursors.version; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_cursors.version IS 'Counts the moves, so that a writer can tell whether the cursor is still where it read it.';
+COMMENT ON COLUMN public.crm_sync_cursors.version IS 'Incremented with each move, so that a writer can tell whether the cursor is still where it read it.';
 
 --
 -- Name: COLUMN crm_sync_cursors.moved_at; Type: COMMENT; Schema: public; Owner: -
@@ -1350,7 +1350,7 @@ COMMENT ON COLUMN public.crm_sync_cursors.moved_at IS 'When the cursor last move
 -- Name: CONSTRAINT crm_sync_cursors_beginning_has_no_synced_to_check ON crm_sync_cursors; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_cursors_beginning_has_no_synced_to_check ON public.crm_sync_cursors IS 'From the beginning means that nothing is known to have arrived.';
+COMMENT ON CONSTRAINT crm_sync_cursors_beginning_has_no_synced_to_check ON public.crm_sync_cursors IS 'A stream that starts from the beginning (kind is null) has no synced_to_at.';
 
 --
 -- Name: CONSTRAINT crm_sync_cursors_direction_check ON crm_sync_cursors; Type: COMMENT; Schema: public; Owner: -
@@ -1374,13 +1374,13 @@ COMMENT ON CONSTRAINT crm_sync_cursors_kind_check ON public.crm_sync_cursors IS 
 -- Name: CONSTRAINT crm_sync_cursors_page_check ON crm_sync_cursors; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_cursors_page_check ON public.crm_sync_cursors IS 'Pages and offsets count from 0 or 1.';
+COMMENT ON CONSTRAINT crm_sync_cursors_page_check ON public.crm_sync_cursors IS 'Pages and offsets are not negative; CRMs count from 0 or 1.';
 
 --
 -- Name: CONSTRAINT crm_sync_cursors_page_iff_kind_check ON crm_sync_cursors; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_cursors_page_iff_kind_check ON public.crm_sync_cursors IS 'A cursor that resumes from a page has one, and no other does.';
+COMMENT ON CONSTRAINT crm_sync_cursors_page_iff_kind_check ON public.crm_sync_cursors IS 'page is set if and only if kind is page.';
 
 --
 -- Name: CONSTRAINT crm_sync_cursors_times_in_range_check ON crm_sync_cursors; Type: COMMENT; Schema: public; Owner: -
@@ -1392,7 +1392,7 @@ COMMENT ON CONSTRAINT crm_sync_cursors_times_in_range_check ON public.crm_sync_c
 -- Name: CONSTRAINT crm_sync_cursors_timestamp_has_synced_to_check ON crm_sync_cursors; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_cursors_timestamp_has_synced_to_check ON public.crm_sync_cursors IS 'A timestamp to resume from is there.';
+COMMENT ON CONSTRAINT crm_sync_cursors_timestamp_has_synced_to_check ON public.crm_sync_cursors IS 'If kind is timestamp, synced_to_at is set.';
 
 --
 -- Name: CONSTRAINT crm_sync_cursors_token_check ON crm_sync_cursors; Type: COMMENT; Schema: public; Owner: -
@@ -1404,7 +1404,7 @@ COMMENT ON CONSTRAINT crm_sync_cursors_token_check ON public.crm_sync_cursors IS
 -- Name: CONSTRAINT crm_sync_cursors_token_iff_kind_check ON crm_sync_cursors; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_cursors_token_iff_kind_check ON public.crm_sync_cursors IS 'A cursor that resumes from a token has one, and no other does.';
+COMMENT ON CONSTRAINT crm_sync_cursors_token_iff_kind_check ON public.crm_sync_cursors IS 'token is set if and only if kind is token.';
 
 --
 -- Name: CONSTRAINT crm_sync_cursors_version_check ON crm_sync_cursors; Type: COMMENT; Schema: public; Owner: -
@@ -1444,7 +1444,7 @@ CREATE TABLE public.crm_sync_failures (
 -- Name: TABLE crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_sync_failures IS 'What still fails: one row per failing record, opened and updated by the batch that records the failure, closed by the next batch in which the record succeeds or has nothing to change.';
+COMMENT ON TABLE public.crm_sync_failures IS 'The records that still fail, one row each. The batch that records the failure creates or updates it; the next batch in which the record succeeds or has nothing to change deletes it.';
 
 --
 -- Name: COLUMN crm_sync_failures.organisation_id; Type: COMMENT; Schema: public; Owner: -
@@ -1474,19 +1474,19 @@ COMMENT ON COLUMN public.crm_sync_failures.entity_type IS 'What kind of record i
 -- Name: COLUMN crm_sync_failures.record_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_failures.record_id IS 'The record: inbound its id at the CRM, outbound NurtureHub''s own id.';
+COMMENT ON COLUMN public.crm_sync_failures.record_id IS 'The id of the record: the CRM''s for inbound, NurtureHub''s own for outbound.';
 
 --
 -- Name: COLUMN crm_sync_failures.id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_failures.id IS 'Tells apart what failed at the same time.';
+COMMENT ON COLUMN public.crm_sync_failures.id IS 'Orders failures that have the same time.';
 
 --
 -- Name: COLUMN crm_sync_failures.attempts; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_failures.attempts IS 'How many attempts have failed since it first failed, or since a person asked to try again.';
+COMMENT ON COLUMN public.crm_sync_failures.attempts IS 'How many attempts have failed, counted from the first failure or from a person''s last request to try again.';
 
 --
 -- Name: COLUMN crm_sync_failures.error; Type: COMMENT; Schema: public; Owner: -
@@ -1504,7 +1504,7 @@ COMMENT ON COLUMN public.crm_sync_failures.kind IS 'The kind of that error.';
 -- Name: COLUMN crm_sync_failures.first_failed_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_failures.first_failed_at IS 'Since when the record has been failing, or since when a person asked to try again.';
+COMMENT ON COLUMN public.crm_sync_failures.first_failed_at IS 'When the record first failed, or when a person last asked to try it again.';
 
 --
 -- Name: COLUMN crm_sync_failures.last_failed_at; Type: COMMENT; Schema: public; Owner: -
@@ -1516,13 +1516,13 @@ COMMENT ON COLUMN public.crm_sync_failures.last_failed_at IS 'When the last atte
 -- Name: COLUMN crm_sync_failures.next_attempt_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_failures.next_attempt_at IS 'From when the record is tried again: with the first sync after that. Null if it was given up.';
+COMMENT ON COLUMN public.crm_sync_failures.next_attempt_at IS 'The record is tried again by the first sync after this time. Null if the worker gave up on it.';
 
 --
 -- Name: COLUMN crm_sync_failures.gave_up_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_failures.gave_up_at IS 'When it was given up (crm_sync_failure_is_final). It is not tried again by itself, but closed if a change at the CRM brings it and it succeeds. Null while it is tried.';
+COMMENT ON COLUMN public.crm_sync_failures.gave_up_at IS 'When the worker gave up on the record (crm_sync_failure_is_final). It is not retried automatically, but if a change at the CRM brings the record again and it succeeds, this row is deleted. Null while the record is retried.';
 
 --
 -- Name: CONSTRAINT crm_sync_failures_attempts_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
@@ -1558,7 +1558,7 @@ COMMENT ON CONSTRAINT crm_sync_failures_failed_in_order_check ON public.crm_sync
 -- Name: CONSTRAINT crm_sync_failures_gave_up_iff_no_next_attempt_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_failures_gave_up_iff_no_next_attempt_check ON public.crm_sync_failures IS 'A record is either tried again or given up: nothing waits for ever unseen.';
+COMMENT ON CONSTRAINT crm_sync_failures_gave_up_iff_no_next_attempt_check ON public.crm_sync_failures IS 'A record is either retried or given up on: none waits unnoticed for ever.';
 
 --
 -- Name: CONSTRAINT crm_sync_failures_record_id_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
@@ -1661,7 +1661,7 @@ CREATE TABLE public.crm_sync_runs (
 -- Name: TABLE crm_sync_runs; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_sync_runs IS 'One row per sync of a connection. The open run, of which a connection has at most one, is the lease: who holds it may write for the connection until it expires. Ended runs are deleted some time later; nothing refers to them.';
+COMMENT ON TABLE public.crm_sync_runs IS 'One row per sync of a connection. The open run is the lease; a connection has at most one. Its holder may write for the connection until it expires. Ended runs are deleted some time later; nothing refers to them.';
 
 --
 -- Name: COLUMN crm_sync_runs.organisation_id; Type: COMMENT; Schema: public; Owner: -
@@ -1679,13 +1679,13 @@ COMMENT ON COLUMN public.crm_sync_runs.connection_id IS 'The connection that is 
 -- Name: COLUMN crm_sync_runs.id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_runs.id IS 'The run, and the fencing token: each write for the connection shows it.';
+COMMENT ON COLUMN public.crm_sync_runs.id IS 'The id of the run, and its fencing token: every write for the connection must present it.';
 
 --
 -- Name: COLUMN crm_sync_runs.worker; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_runs.worker IS 'Who runs it, for people: a host and a process, 1 to 200 characters.';
+COMMENT ON COLUMN public.crm_sync_runs.worker IS 'The name of the worker, for people to read: such as host and process, 1 to 200 characters.';
 
 --
 -- Name: COLUMN crm_sync_runs.started_at; Type: COMMENT; Schema: public; Owner: -
@@ -1697,13 +1697,13 @@ COMMENT ON COLUMN public.crm_sync_runs.started_at IS 'When the connection was cl
 -- Name: COLUMN crm_sync_runs.heartbeat_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_runs.heartbeat_at IS 'When the worker last gave a sign of life: with each batch, and between them.';
+COMMENT ON COLUMN public.crm_sync_runs.heartbeat_at IS 'When the worker last sent a heartbeat: with each batch, and in between.';
 
 --
 -- Name: COLUMN crm_sync_runs.expires_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_runs.expires_at IS 'When the lease runs out, unless there is a sign of life before. From then on the worker is refused, and others may claim the connection.';
+COMMENT ON COLUMN public.crm_sync_runs.expires_at IS 'When the lease expires, unless a heartbeat extends it. From then on the worker''s writes are refused, and others can claim the connection.';
 
 --
 -- Name: COLUMN crm_sync_runs.ended_at; Type: COMMENT; Schema: public; Owner: -
@@ -1715,7 +1715,7 @@ COMMENT ON COLUMN public.crm_sync_runs.ended_at IS 'When the run ended. Null whi
 -- Name: COLUMN crm_sync_runs.outcome; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_runs.outcome IS 'success: it came to its end. failed: it could not, error says why. abandoned: the worker gave no sign of life. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open.';
+COMMENT ON COLUMN public.crm_sync_runs.outcome IS 'success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open.';
 
 --
 -- Name: COLUMN crm_sync_runs.error; Type: COMMENT; Schema: public; Owner: -
@@ -1727,13 +1727,13 @@ COMMENT ON COLUMN public.crm_sync_runs.error IS 'Why it failed, as in crm_sync_l
 -- Name: COLUMN crm_sync_runs.batch_number; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_runs.batch_number IS 'The last batch that was recorded, counted from 1: tells a repetition from something new.';
+COMMENT ON COLUMN public.crm_sync_runs.batch_number IS 'The number of the last recorded batch, counted from 1: distinguishes a repeated batch from a new one.';
 
 --
 -- Name: COLUMN crm_sync_runs.success_count; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_runs.success_count IS 'How many of its events were successes.';
+COMMENT ON COLUMN public.crm_sync_runs.success_count IS 'How many of its events succeeded.';
 
 --
 -- Name: COLUMN crm_sync_runs.skipped_count; Type: COMMENT; Schema: public; Owner: -
@@ -1745,7 +1745,7 @@ COMMENT ON COLUMN public.crm_sync_runs.skipped_count IS 'How many of its events 
 -- Name: COLUMN crm_sync_runs.error_count; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_runs.error_count IS 'How many of its events were failures.';
+COMMENT ON COLUMN public.crm_sync_runs.error_count IS 'How many of its events failed.';
 
 --
 -- Name: CONSTRAINT crm_sync_runs_counts_check ON crm_sync_runs; Type: COMMENT; Schema: public; Owner: -
@@ -1757,7 +1757,7 @@ COMMENT ON CONSTRAINT crm_sync_runs_counts_check ON public.crm_sync_runs IS 'Cou
 -- Name: CONSTRAINT crm_sync_runs_ended_iff_outcome_check ON crm_sync_runs; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_runs_ended_iff_outcome_check ON public.crm_sync_runs IS 'A run that has ended says how, and no other does.';
+COMMENT ON CONSTRAINT crm_sync_runs_ended_iff_outcome_check ON public.crm_sync_runs IS 'outcome is set if and only if the run has ended.';
 
 --
 -- Name: CONSTRAINT crm_sync_runs_error_is_valid_check ON crm_sync_runs; Type: COMMENT; Schema: public; Owner: -
@@ -1769,13 +1769,13 @@ COMMENT ON CONSTRAINT crm_sync_runs_error_is_valid_check ON public.crm_sync_runs
 -- Name: CONSTRAINT crm_sync_runs_expires_after_heartbeat_check ON crm_sync_runs; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_runs_expires_after_heartbeat_check ON public.crm_sync_runs IS 'A lease lasts.';
+COMMENT ON CONSTRAINT crm_sync_runs_expires_after_heartbeat_check ON public.crm_sync_runs IS 'A lease expires after its last heartbeat.';
 
 --
 -- Name: CONSTRAINT crm_sync_runs_failed_iff_error_check ON crm_sync_runs; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_runs_failed_iff_error_check ON public.crm_sync_runs IS 'A failed run says why, and no other does.';
+COMMENT ON CONSTRAINT crm_sync_runs_failed_iff_error_check ON public.crm_sync_runs IS 'error is set if and only if the run failed.';
 
 --
 -- Name: CONSTRAINT crm_sync_runs_outcome_check ON crm_sync_runs; Type: COMMENT; Schema: public; Owner: -
@@ -1825,7 +1825,7 @@ ALTER TABLE ONLY public.contact_external_ids
 -- Name: CONSTRAINT contact_external_ids_pkey ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_pkey ON public.contact_external_ids IS 'An external id belongs to one contact, so that an inbound event finds it without doubt.';
+COMMENT ON CONSTRAINT contact_external_ids_pkey ON public.contact_external_ids IS 'An external id belongs to one contact, so an inbound event always identifies it.';
 
 --
 -- Name: crm_connections crm_connections_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -1864,7 +1864,7 @@ ALTER TABLE ONLY public.crm_retention
 -- Name: CONSTRAINT crm_retention_pkey ON crm_retention; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_retention_pkey ON public.crm_retention IS 'One period for each table.';
+COMMENT ON CONSTRAINT crm_retention_pkey ON public.crm_retention IS 'One retention period per table.';
 
 --
 -- Name: crm_sync_cursors crm_sync_cursors_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -1903,7 +1903,7 @@ ALTER TABLE ONLY public.crm_sync_log
 -- Name: CONSTRAINT crm_sync_log_pkey ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_log_pkey ON public.crm_sync_log IS 'Tenant first, then the timeline of a connection; occurred_at is in it because partitions require that.';
+COMMENT ON CONSTRAINT crm_sync_log_pkey ON public.crm_sync_log IS 'Tenant first, then the timeline of a connection. Contains occurred_at because a primary key must contain the partition key.';
 
 --
 -- Name: crm_sync_log_catch_all crm_sync_log_catch_all_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -2182,7 +2182,7 @@ ALTER TABLE ONLY public.contact_external_ids
 -- Name: CONSTRAINT contact_external_ids_contact_id_fkey ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_contact_id_fkey ON public.contact_external_ids IS 'Composite, so that a mapping can never point at another organisation''s contact. On delete cascade: mappings go with their contact. On update no action: a contact that moves to another organisation is unlinked first.';
+COMMENT ON CONSTRAINT contact_external_ids_contact_id_fkey ON public.contact_external_ids IS 'Composite, so that a mapping can never point at another organisation''s contact. On delete cascade: mappings are deleted with their contact. On update no action: unlink a contact before it moves to another organisation.';
 
 --
 -- Name: crm_connections crm_connections_organisation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -2195,7 +2195,7 @@ ALTER TABLE ONLY public.crm_connections
 -- Name: CONSTRAINT crm_connections_organisation_id_fkey ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_connections_organisation_id_fkey ON public.crm_connections IS 'On delete restrict: an organisation with connections goes through erasure, never by a cascade.';
+COMMENT ON CONSTRAINT crm_connections_organisation_id_fkey ON public.crm_connections IS 'On delete restrict: an organisation with connections must be erased deliberately, never by a cascade.';
 
 --
 -- Name: crm_outbound_changes crm_outbound_changes_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -2208,7 +2208,7 @@ ALTER TABLE ONLY public.crm_outbound_changes
 -- Name: CONSTRAINT crm_outbound_changes_connection_id_fkey ON crm_outbound_changes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_outbound_changes_connection_id_fkey ON public.crm_outbound_changes IS 'Composite, so that a contact is never pushed to another organisation''s CRM. On delete restrict: a connection with changes goes through erasure.';
+COMMENT ON CONSTRAINT crm_outbound_changes_connection_id_fkey ON public.crm_outbound_changes IS 'Composite, so that a contact is never pushed to another organisation''s CRM. On delete restrict: a connection with changes must be erased deliberately.';
 
 --
 -- Name: crm_outbound_changes crm_outbound_changes_contact_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -2221,7 +2221,7 @@ ALTER TABLE ONLY public.crm_outbound_changes
 -- Name: CONSTRAINT crm_outbound_changes_contact_id_fkey ON crm_outbound_changes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_outbound_changes_contact_id_fkey ON public.crm_outbound_changes IS 'Composite, so that a change can never be of another organisation''s contact. On delete cascade: what is gone is not pushed.';
+COMMENT ON CONSTRAINT crm_outbound_changes_contact_id_fkey ON public.crm_outbound_changes IS 'Composite, so that a change can never refer to another organisation''s contact. On delete cascade: a deleted contact is not pushed.';
 
 --
 -- Name: crm_sync_cursors crm_sync_cursors_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -2234,7 +2234,7 @@ ALTER TABLE ONLY public.crm_sync_cursors
 -- Name: CONSTRAINT crm_sync_cursors_connection_id_fkey ON crm_sync_cursors; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_cursors_connection_id_fkey ON public.crm_sync_cursors IS 'Composite, so that a cursor can never belong to another organisation''s connection. On delete restrict: a connection with cursors goes through erasure.';
+COMMENT ON CONSTRAINT crm_sync_cursors_connection_id_fkey ON public.crm_sync_cursors IS 'Composite, so that a cursor can never belong to another organisation''s connection. On delete restrict: a connection with cursors must be erased deliberately.';
 
 --
 -- Name: crm_sync_failures crm_sync_failures_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -2247,7 +2247,7 @@ ALTER TABLE ONLY public.crm_sync_failures
 -- Name: CONSTRAINT crm_sync_failures_connection_id_fkey ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_failures_connection_id_fkey ON public.crm_sync_failures IS 'Composite, so that a failure can never belong to another organisation''s connection. On delete restrict: a connection with failures goes through erasure.';
+COMMENT ON CONSTRAINT crm_sync_failures_connection_id_fkey ON public.crm_sync_failures IS 'Composite, so that a failure can never belong to another organisation''s connection. On delete restrict: a connection with failures must be erased deliberately.';
 
 --
 -- Name: crm_sync_log crm_sync_log_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -2260,7 +2260,7 @@ ALTER TABLE public.crm_sync_log
 -- Name: CONSTRAINT crm_sync_log_connection_id_fkey ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_log_connection_id_fkey ON public.crm_sync_log IS 'Composite, so that an event can never belong to another organisation''s connection. On delete restrict: a connection with history goes through erasure.';
+COMMENT ON CONSTRAINT crm_sync_log_connection_id_fkey ON public.crm_sync_log IS 'Composite, so that an event can never belong to another organisation''s connection. On delete restrict: a connection with history must be erased deliberately.';
 
 --
 -- Name: crm_sync_runs crm_sync_runs_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -2273,7 +2273,7 @@ ALTER TABLE ONLY public.crm_sync_runs
 -- Name: CONSTRAINT crm_sync_runs_connection_id_fkey ON crm_sync_runs; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_runs_connection_id_fkey ON public.crm_sync_runs IS 'Composite, so that a run can never belong to another organisation''s connection. On delete restrict: a connection with runs goes through erasure.';
+COMMENT ON CONSTRAINT crm_sync_runs_connection_id_fkey ON public.crm_sync_runs IS 'Composite, so that a run can never belong to another organisation''s connection. On delete restrict: a connection with runs must be erased deliberately.';
 
 --
 -- Name: contact_external_ids; Type: ROW SECURITY; Schema: public; Owner: -
@@ -2357,7 +2357,7 @@ CREATE POLICY crm_connections_worker_change_policy ON public.crm_connections FOR
 -- Name: POLICY crm_connections_worker_change_policy ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON POLICY crm_connections_worker_change_policy ON public.crm_connections IS 'The sync worker works for all organisations, and connects none: also who is a member of both roles connects the organisation that is set.';
+COMMENT ON POLICY crm_connections_worker_change_policy ON public.crm_connections IS 'The sync worker updates the connections of all organisations, and creates none. A member of both roles can create one only for the organisation that is set.';
 
 --
 -- Name: crm_connections crm_connections_worker_policy; Type: POLICY; Schema: public; Owner: -
@@ -2429,7 +2429,7 @@ CREATE POLICY crm_retention_reader_policy ON public.crm_retention FOR SELECT TO 
 -- Name: POLICY crm_retention_reader_policy ON crm_retention; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON POLICY crm_retention_reader_policy ON public.crm_retention IS 'Monitoring and support see it.';
+COMMENT ON POLICY crm_retention_reader_policy ON public.crm_retention IS 'Monitoring and support read it.';
 
 --
 -- Name: crm_retention crm_retention_worker_policy; Type: POLICY; Schema: public; Owner: -
@@ -2441,7 +2441,7 @@ CREATE POLICY crm_retention_worker_policy ON public.crm_retention FOR SELECT TO 
 -- Name: POLICY crm_retention_worker_policy ON crm_retention; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON POLICY crm_retention_worker_policy ON public.crm_retention IS 'The sync worker purges by it.';
+COMMENT ON POLICY crm_retention_worker_policy ON public.crm_retention IS 'The sync worker reads it to purge runs.';
 
 --
 -- Name: crm_sync_cursors; Type: ROW SECURITY; Schema: public; Owner: -
@@ -2603,7 +2603,7 @@ CREATE POLICY crm_sync_runs_tenant_change_policy ON public.crm_sync_runs FOR UPD
 -- Name: POLICY crm_sync_runs_tenant_change_policy ON crm_sync_runs; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON POLICY crm_sync_runs_tenant_change_policy ON public.crm_sync_runs IS 'The application goes on with an open run and ends it, and opens none that has ended.';
+COMMENT ON POLICY crm_sync_runs_tenant_change_policy ON public.crm_sync_runs IS 'The application can continue and end an open run, but not reopen one that has ended.';
 
 --
 -- Name: crm_sync_runs crm_sync_runs_tenant_policy; Type: POLICY; Schema: public; Owner: -

@@ -288,11 +288,11 @@ export interface ContactExternalIdListByContactsResult {
   entityType: string;
   /** The record's id at the CRM: case-sensitive text, whatever type the CRM sends. */
   externalId: string;
-  /** When the contact was first linked to this external id. Re-pointing starts anew. */
+  /** When the contact was first linked to this external id. Reset when the id is re-pointed to another contact. */
   firstSeenAt: Timestamp;
-  /** When a sync last confirmed the link, exact to a day: writing it each time would cost more than it tells. */
+  /** When a sync last confirmed the link, to within a day: an update at every sync would cost more than it is worth. */
   lastSeenAt: Timestamp;
-  /** The CRM that gave the id. The mapping outlives a single connection: it holds again after a reconnect. */
+  /** The CRM that assigned the id. The mapping outlives the connection: it applies again after a reconnect. */
   provider: string;
 }
 

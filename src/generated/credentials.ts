@@ -11,7 +11,7 @@ export type CredentialsCountByKeyParams = void;
 /** A row of {@link credentialsCountByKey}. */
 export interface CredentialsCountByKeyResult {
   connections: number;
-  /** The id of the key that wraps the credentials (the JWE's header.kid): the work list of a key rotation. */
+  /** The id of the key that wraps the credentials (the JWE's header.kid). Key rotation finds its rows by it. */
   keyId: string;
 }
 
@@ -56,11 +56,11 @@ export interface CredentialsListByKeyParams {
 
 /** A row of {@link credentialsListByKey}. */
 export interface CredentialsListByKeyResult {
-  /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
+  /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
   connectionId: string;
   /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null exactly when disconnected. */
   credentials: Json;
-  /** Counts the changes of credentials, so that a writer can tell whether they are still those it read. */
+  /** Incremented when the credentials are replaced, so that a writer can tell whether they are still the ones it read. Key rotation does not change it. */
   credentialsVersion: number;
   /** The organisation (tenant) that owns the connection. */
   organisationId: string;
@@ -239,7 +239,7 @@ export interface CredentialsRewrapParams {
 
 /** A row of {@link credentialsRewrap}. */
 export interface CredentialsRewrapResult {
-  /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
+  /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
   connectionId: string;
   /** The organisation (tenant) that owns the connection. */
   organisationId: string;

@@ -380,25 +380,25 @@ export interface ConnectionGetParams {
 export interface ConnectionGetResult {
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
-  /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
+  /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
   connectionId: string;
-  /** When the access token inside the credentials expires, readable without decrypting. Null if it does not, or if that is not known. */
+  /** When the access token inside the credentials expires; readable without decrypting. Null if it does not expire, or if the time is unknown. */
   credentialsExpiresAt: Timestamp | null;
-  /** Counts the changes of credentials, so that a writer can tell whether they are still those it read. */
+  /** Incremented when the credentials are replaced, so that a writer can tell whether they are still the ones it read. Key rotation does not change it. */
   credentialsVersion: number;
   /** When the connection ended. Set exactly when status is disconnected. */
   disconnectedAt: Timestamp | null;
-  /** The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM's clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise. */
+  /** The cursor of incremental sync: every change the CRM made up to this time, by the CRM's clock, has arrived. Null before the first complete sync, and to request a full one. Otherwise it never moves backwards. */
   lastSyncedAt: Timestamp | null;
   /** The organisation (tenant) that owns the connection. */
   organisationId: string;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
-  /** active: syncing may go on. error: it needs attention, status_reason says which. disconnected: history. */
+  /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
   status: string;
-  /** When status last became what it is. */
+  /** When status last changed. */
   statusChangedAt: Timestamp;
-  /** Why the connection is in its status, in words an agent can act on; required for error, absent for active. Never a secret or personal data. */
+  /** Why the connection has its status, in words an agent can act on. Required for error, null for active. Never a secret or personal data. */
   statusReason: string | null;
   /** How long after a successful sync the next one is due: one minute to a week. */
   syncIntervalSeconds: number;
@@ -464,11 +464,11 @@ export interface ConnectionGetCredentialsParams {
 export interface ConnectionGetCredentialsResult {
   /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null exactly when disconnected. */
   credentials: Json;
-  /** When the access token inside the credentials expires, readable without decrypting. Null if it does not, or if that is not known. */
+  /** When the access token inside the credentials expires; readable without decrypting. Null if it does not expire, or if the time is unknown. */
   credentialsExpiresAt: Timestamp | null;
-  /** The id of the key that wraps the credentials (the JWE's header.kid): the work list of a key rotation. */
+  /** The id of the key that wraps the credentials (the JWE's header.kid). Key rotation finds its rows by it. */
   credentialsKeyId: string;
-  /** Counts the changes of credentials, so that a writer can tell whether they are still those it read. */
+  /** Incremented when the credentials are replaced, so that a writer can tell whether they are still the ones it read. Key rotation does not change it. */
   credentialsVersion: number;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
@@ -523,25 +523,25 @@ export interface ConnectionGetLiveParams {
 export interface ConnectionGetLiveResult {
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
-  /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
+  /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
   connectionId: string;
-  /** When the access token inside the credentials expires, readable without decrypting. Null if it does not, or if that is not known. */
+  /** When the access token inside the credentials expires; readable without decrypting. Null if it does not expire, or if the time is unknown. */
   credentialsExpiresAt: Timestamp | null;
-  /** Counts the changes of credentials, so that a writer can tell whether they are still those it read. */
+  /** Incremented when the credentials are replaced, so that a writer can tell whether they are still the ones it read. Key rotation does not change it. */
   credentialsVersion: number;
   /** When the connection ended. Set exactly when status is disconnected. */
   disconnectedAt: Timestamp | null;
-  /** The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM's clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise. */
+  /** The cursor of incremental sync: every change the CRM made up to this time, by the CRM's clock, has arrived. Null before the first complete sync, and to request a full one. Otherwise it never moves backwards. */
   lastSyncedAt: Timestamp | null;
   /** The organisation (tenant) that owns the connection. */
   organisationId: string;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
-  /** active: syncing may go on. error: it needs attention, status_reason says which. disconnected: history. */
+  /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
   status: string;
-  /** When status last became what it is. */
+  /** When status last changed. */
   statusChangedAt: Timestamp;
-  /** Why the connection is in its status, in words an agent can act on; required for error, absent for active. Never a secret or personal data. */
+  /** Why the connection has its status, in words an agent can act on. Required for error, null for active. Never a secret or personal data. */
   statusReason: string | null;
   /** How long after a successful sync the next one is due: one minute to a week. */
   syncIntervalSeconds: number;
@@ -610,17 +610,17 @@ export interface ConnectionListWithHealthParams {
 export interface ConnectionListWithHealthResult {
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
-  /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
+  /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
   connectionId: string;
-  /** When the access token inside the credentials expires, readable without decrypting. Null if it does not, or if that is not known. */
+  /** When the access token inside the credentials expires; readable without decrypting. Null if it does not expire, or if the time is unknown. */
   credentialsExpiresAt: Timestamp | null;
-  /** Counts the changes of credentials, so that a writer can tell whether they are still those it read. */
+  /** Incremented when the credentials are replaced, so that a writer can tell whether they are still the ones it read. Key rotation does not change it. */
   credentialsVersion: number;
   /** When the connection ended. Set exactly when status is disconnected. */
   disconnectedAt: Timestamp | null;
-  /** How many syncs have failed in a row, abandoned ones among them. */
+  /** How many syncs in a row have failed, including abandoned ones. */
   failedSyncs: number;
-  /** When the first of the failed syncs since the last success failed. Null if the last sync succeeded. */
+  /** When the current series of failed syncs began. Null if the last sync succeeded. */
   failingSince: Timestamp | null;
   failureCount: number;
   givenUpRecords: number;
@@ -633,15 +633,15 @@ export interface ConnectionListWithHealthResult {
   lastEventStatus: string | null;
   /** When the operation ended, by the database's clock or the sync worker's. */
   lastFailureAt: Timestamp | null;
-  /** When a sync last came to its end with success. Null before the first. */
+  /** When a sync last succeeded. Null before the first success. */
   lastSuccessAt: Timestamp | null;
-  /** The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM's clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise. */
+  /** The cursor of incremental sync: every change the CRM made up to this time, by the CRM's clock, has arrived. Null before the first complete sync, and to request a full one. Otherwise it never moves backwards. */
   lastSyncedAt: Timestamp | null;
   /** Why it failed, as in crm_sync_log. Set exactly when outcome is failed. */
   lastSyncError: Json | null;
-  /** success: it came to its end. failed: it could not, error says why. abandoned: the worker gave no sign of life. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open. */
+  /** success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open. */
   lastSyncOutcome: string | null;
-  /** When the connection is due: the oldest due is claimed first. Not before the end of a run that is open. Of no meaning once disconnected. */
+  /** When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Meaningless once disconnected. */
   nextSyncAt: Timestamp;
   /** The organisation (tenant) that owns the connection. */
   organisationId: string;
@@ -650,11 +650,11 @@ export interface ConnectionListWithHealthResult {
   retriedRecords: number;
   /** When the connection was claimed. */
   runningSince: Timestamp | null;
-  /** active: syncing may go on. error: it needs attention, status_reason says which. disconnected: history. */
+  /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
   status: string;
-  /** When status last became what it is. */
+  /** When status last changed. */
   statusChangedAt: Timestamp;
-  /** Why the connection is in its status, in words an agent can act on; required for error, absent for active. Never a secret or personal data. */
+  /** Why the connection has its status, in words an agent can act on. Required for error, null for active. Never a secret or personal data. */
   statusReason: string | null;
   /** How long after a successful sync the next one is due: one minute to a week. */
   syncIntervalSeconds: number;
@@ -953,7 +953,7 @@ export interface ConnectionListTotalsResult {
   oldestSuccessAt: Timestamp | null;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
-  /** active: syncing may go on. error: it needs attention, status_reason says which. disconnected: history. */
+  /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
   status: string;
 }
 
@@ -1016,7 +1016,7 @@ export interface ConnectionRequestSyncParams {
 
 /** A row of {@link connectionRequestSync}. */
 export interface ConnectionRequestSyncResult {
-  /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
+  /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
   connectionId: string;
 }
 
@@ -1110,7 +1110,7 @@ export interface ConnectionResetLastSyncedAtParams {
 
 /** A row of {@link connectionResetLastSyncedAt}. */
 export interface ConnectionResetLastSyncedAtResult {
-  /** The connection. The application makes it, because the encrypted credentials are bound to it before the row exists. */
+  /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
   connectionId: string;
 }
 
@@ -1327,7 +1327,7 @@ export interface ConnectionSetSyncIntervalParams {
 
 /** A row of {@link connectionSetSyncInterval}. */
 export interface ConnectionSetSyncIntervalResult {
-  /** When the connection is due: the oldest due is claimed first. Not before the end of a run that is open. Of no meaning once disconnected. */
+  /** When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Meaningless once disconnected. */
   nextSyncAt: Timestamp;
 }
 

@@ -265,13 +265,13 @@ export interface OutboundChangeClaimParams {
 
 /** A row of {@link outboundChangeClaim}. */
 export interface OutboundChangeClaimResult {
-  /** How often it was claimed since the last change: more than once if workers died over it. */
+  /** How often it has been claimed since the last change. More than once if workers died while pushing it. */
   attempts: number | null;
   /** The contact that changed. */
   contactId: string | null;
-  /** Since when something has been waiting to be pushed. */
+  /** The time since which a change has been waiting to be pushed. */
   firstChangedAt: Timestamp | null;
-  /** Another one with each change, never used twice: tells whether something newer came. */
+  /** A new value with each change, never reused: shows whether the contact has changed again. */
   version: string | null;
 }
 

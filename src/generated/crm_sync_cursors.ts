@@ -15,17 +15,17 @@ export interface SyncCursorListResult {
   direction: string;
   /** What kind of record the stream holds, in the provider's terms. */
   entityType: string;
-  /** What the CRM takes to resume: timestamp (synced_to_at), token or page. Null after a reset: from the beginning. */
+  /** What the CRM resumes from: timestamp (synced_to_at), token or page. Null after a reset: the stream starts from the beginning. */
   kind: string | null;
   /** When the cursor last moved or was reset. */
   movedAt: Timestamp;
-  /** The page or offset to go on from; begins again when synced_to_at moves on. Set exactly when kind is page. */
+  /** The page or offset to resume from. Starts again when synced_to_at moves on. Set if and only if kind is page. */
   page: number | null;
-  /** Up to when everything that the CRM changed in this stream has arrived, by the CRM's clock. Null while that is not known. */
+  /** Everything the CRM changed in this stream up to this time, by the CRM's clock, has arrived. Null if the time is unknown. */
   syncedTo: Timestamp | null;
-  /** What the CRM gave to go on from: opaque, 1 to 4,096 bytes. Set exactly when kind is token. */
+  /** The CRM's token to resume from: opaque, 1 to 4,096 bytes. Set if and only if kind is token. */
   token: string | null;
-  /** Counts the moves, so that a writer can tell whether the cursor is still where it read it. */
+  /** Incremented with each move, so that a writer can tell whether the cursor is still where it read it. */
   version: number;
 }
 
@@ -87,7 +87,7 @@ export interface SyncCursorResetParams {
 
 /** A row of {@link syncCursorReset}. */
 export interface SyncCursorResetResult {
-  /** Counts the moves, so that a writer can tell whether the cursor is still where it read it. */
+  /** Incremented with each move, so that a writer can tell whether the cursor is still where it read it. */
   version: number;
 }
 
@@ -201,7 +201,7 @@ export interface SyncCursorForgetParams {
 
 /** A row of {@link syncCursorForget}. */
 export interface SyncCursorForgetResult {
-  /** Counts the moves, so that a writer can tell whether the cursor is still where it read it. */
+  /** Incremented with each move, so that a writer can tell whether the cursor is still where it read it. */
   version: number;
 }
 

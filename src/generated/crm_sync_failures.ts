@@ -15,7 +15,7 @@ export interface SyncFailureClaimParams {
 
 /** A row of {@link syncFailureClaim}. */
 export interface SyncFailureClaimResult {
-  /** How many attempts have failed since it first failed, or since a person asked to try again. */
+  /** How many attempts have failed, counted from the first failure or from a person's last request to try again. */
   attempts: number | null;
   /** inbound: from the CRM to NurtureHub. outbound: the other way. */
   direction: string | null;
@@ -23,9 +23,9 @@ export interface SyncFailureClaimResult {
   entityType: string | null;
   /** Why the last attempt failed, as in crm_sync_log. */
   error: Json | null;
-  /** Since when the record has been failing, or since when a person asked to try again. */
+  /** When the record first failed, or when a person last asked to try it again. */
   firstFailedAt: Timestamp | null;
-  /** The record: inbound its id at the CRM, outbound NurtureHub's own id. */
+  /** The id of the record: the CRM's for inbound, NurtureHub's own for outbound. */
   recordId: string | null;
 }
 
@@ -273,7 +273,7 @@ export interface SyncFailureListParams {
 
 /** A row of {@link syncFailureList}. */
 export interface SyncFailureListResult {
-  /** How many attempts have failed since it first failed, or since a person asked to try again. */
+  /** How many attempts have failed, counted from the first failure or from a person's last request to try again. */
   attempts: number;
   /** inbound: from the CRM to NurtureHub. outbound: the other way. */
   direction: string;
@@ -281,17 +281,17 @@ export interface SyncFailureListResult {
   entityType: string;
   /** Why the last attempt failed, as in crm_sync_log. */
   error: Json;
-  /** Since when the record has been failing, or since when a person asked to try again. */
+  /** When the record first failed, or when a person last asked to try it again. */
   firstFailedAt: Timestamp;
-  /** When it was given up (crm_sync_failure_is_final). It is not tried again by itself, but closed if a change at the CRM brings it and it succeeds. Null while it is tried. */
+  /** When the worker gave up on the record (crm_sync_failure_is_final). It is not retried automatically, but if a change at the CRM brings the record again and it succeeds, this row is deleted. Null while the record is retried. */
   gaveUpAt: Timestamp | null;
-  /** Tells apart what failed at the same time. */
+  /** Orders failures that have the same time. */
   id: string;
   /** When the last attempt failed. */
   lastFailedAt: Timestamp;
-  /** From when the record is tried again: with the first sync after that. Null if it was given up. */
+  /** The record is tried again by the first sync after this time. Null if the worker gave up on it. */
   nextAttemptAt: Timestamp | null;
-  /** The record: inbound its id at the CRM, outbound NurtureHub's own id. */
+  /** The id of the record: the CRM's for inbound, NurtureHub's own for outbound. */
   recordId: string;
 }
 

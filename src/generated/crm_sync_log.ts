@@ -86,9 +86,9 @@ export interface SyncLogListByConnectionResult {
   entityType: string;
   /** Why it failed: kind, retryable, message and optionally the provider's own code. Never a payload, a secret or personal data. Set exactly when status is error. */
   error: Json | null;
-  /** The record's id at the CRM, case-sensitive. Null where there is none: failed creates, errors of the whole account. */
+  /** The record's id at the CRM, case-sensitive. Null if there is none: a create that failed, or an error that concerns the whole account. */
   externalId: string | null;
-  /** Orders events of the same instant. */
+  /** Orders events that have the same occurred_at. */
   id: string;
   /** NurtureHub's own id of the record: the contact's id for people. No foreign key, so that history outlives the record. */
   internalId: string | null;
@@ -188,9 +188,9 @@ export interface SyncLogListByContactResult {
   entityType: string;
   /** Why it failed: kind, retryable, message and optionally the provider's own code. Never a payload, a secret or personal data. Set exactly when status is error. */
   error: Json | null;
-  /** The record's id at the CRM, case-sensitive. Null where there is none: failed creates, errors of the whole account. */
+  /** The record's id at the CRM, case-sensitive. Null if there is none: a create that failed, or an error that concerns the whole account. */
   externalId: string | null;
-  /** Orders events of the same instant. */
+  /** Orders events that have the same occurred_at. */
   id: string;
   /** NurtureHub's own id of the record: the contact's id for people. No foreign key, so that history outlives the record. */
   internalId: string | null;
@@ -334,9 +334,9 @@ export interface SyncLogListFailuresResult {
   entityType: string;
   /** Why it failed: kind, retryable, message and optionally the provider's own code. Never a payload, a secret or personal data. Set exactly when status is error. */
   error: Json;
-  /** The record's id at the CRM, case-sensitive. Null where there is none: failed creates, errors of the whole account. */
+  /** The record's id at the CRM, case-sensitive. Null if there is none: a create that failed, or an error that concerns the whole account. */
   externalId: string | null;
-  /** Orders events of the same instant. */
+  /** Orders events that have the same occurred_at. */
   id: string;
   /** NurtureHub's own id of the record: the contact's id for people. No foreign key, so that history outlives the record. */
   internalId: string | null;

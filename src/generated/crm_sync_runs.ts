@@ -16,17 +16,17 @@ export interface SyncRunClaimParams {
 export interface SyncRunClaimResult {
   /** The connection that is synced. */
   connectionId: string;
-  /** Counts the changes of credentials, so that a writer can tell whether they are still those it read. */
+  /** Incremented when the credentials are replaced, so that a writer can tell whether they are still the ones it read. Key rotation does not change it. */
   credentialsVersion: number;
-  /** When the lease runs out, unless there is a sign of life before. From then on the worker is refused, and others may claim the connection. */
+  /** When the lease expires, unless a heartbeat extends it. From then on the worker's writes are refused, and others can claim the connection. */
   expiresAt: Timestamp;
-  /** The cursor of incremental sync: everything the CRM changed up to here has arrived, by the CRM's clock. Null before the first complete sync, or to ask for a full one. Never moves backwards otherwise. */
+  /** The cursor of incremental sync: every change the CRM made up to this time, by the CRM's clock, has arrived. Null before the first complete sync, and to request a full one. Otherwise it never moves backwards. */
   lastSyncedAt: Timestamp | null;
   /** The organisation (tenant) the run belongs to. */
   organisationId: string;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
-  /** The run, and the fencing token: each write for the connection shows it. */
+  /** The id of the run, and its fencing token: every write for the connection must present it. */
   runId: string;
 }
 
@@ -540,7 +540,7 @@ export interface SyncRunHeartbeatParams {
 
 /** A row of {@link syncRunHeartbeat}. */
 export interface SyncRunHeartbeatResult {
-  /** When the lease runs out, unless there is a sign of life before. From then on the worker is refused, and others may claim the connection. */
+  /** When the lease expires, unless a heartbeat extends it. From then on the worker's writes are refused, and others can claim the connection. */
   expiresAt: Timestamp;
 }
 
@@ -659,23 +659,23 @@ export interface SyncRunListByConnectionResult {
   endedAt: Timestamp | null;
   /** Why it failed, as in crm_sync_log. Set exactly when outcome is failed. */
   error: Json | null;
-  /** How many of its events were failures. */
+  /** How many of its events failed. */
   errorCount: string;
-  /** When the lease runs out, unless there is a sign of life before. From then on the worker is refused, and others may claim the connection. */
+  /** When the lease expires, unless a heartbeat extends it. From then on the worker's writes are refused, and others can claim the connection. */
   expiresAt: Timestamp;
-  /** When the worker last gave a sign of life: with each batch, and between them. */
+  /** When the worker last sent a heartbeat: with each batch, and in between. */
   heartbeatAt: Timestamp;
-  /** success: it came to its end. failed: it could not, error says why. abandoned: the worker gave no sign of life. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open. */
+  /** success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open. */
   outcome: string | null;
-  /** The run, and the fencing token: each write for the connection shows it. */
+  /** The id of the run, and its fencing token: every write for the connection must present it. */
   runId: string;
   /** How many of its events had nothing to change. */
   skippedCount: string;
   /** When the connection was claimed. */
   startedAt: Timestamp;
-  /** How many of its events were successes. */
+  /** How many of its events succeeded. */
   successCount: string;
-  /** Who runs it, for people: a host and a process, 1 to 200 characters. */
+  /** The name of the worker, for people to read: such as host and process, 1 to 200 characters. */
   worker: string;
 }
 
@@ -826,9 +826,9 @@ export interface SyncRunSweepResult {
   connectionId: string;
   /** The organisation (tenant) the run belongs to. */
   organisationId: string;
-  /** The run, and the fencing token: each write for the connection shows it. */
+  /** The id of the run, and its fencing token: every write for the connection must present it. */
   runId: string;
-  /** Who runs it, for people: a host and a process, 1 to 200 characters. */
+  /** The name of the worker, for people to read: such as host and process, 1 to 200 characters. */
   worker: string;
 }
 
