@@ -1,6 +1,9 @@
 import type pg from 'pg';
+import { span } from '../statements/durations.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
+
+export { span };
 
 /** What time it is for the database, by which everything in it goes. */
 export async function databaseTime(client: pg.Client): Promise<Timestamp> {
@@ -21,17 +24,6 @@ export function minute(at: Timestamp): string {
 /** How many seconds have passed since then; less than 0 if it is still to come. */
 export function secondsSince(at: Timestamp, now: Timestamp): number {
   return (Date.parse(now) - Date.parse(at)) / 1000;
-}
-
-/** `45 s`, `3 min`, `5 h` or `12 d`, rounded down: the smallest unit of which there are less than 100. */
-export function span(seconds: number): string {
-  const units = [
-    [1, 's'],
-    [60, 'min'],
-    [3600, 'h'],
-  ] as const;
-  const [size, unit] = units.find(([each]) => seconds < 100 * each) ?? [86_400, 'd'];
-  return `${Math.max(0, Math.floor(seconds / size))} ${unit}`;
 }
 
 /** `3 min ago`, or `in 3 min`. */

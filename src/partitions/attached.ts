@@ -1,9 +1,9 @@
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { dropMarker } from './drop-marker.js';
-import { byTime, type Range } from './ranges.js';
+import { byTime, type PartitionRange } from './ranges.js';
 
 /** An attached partition of the log, or one whose detach is pending. */
-export interface AttachedPartition extends Range {
+export interface AttachedPartition extends PartitionRange {
   /** As it stands in SQL: quoted, and with its schema where the search_path needs it. */
   name: string;
   isDefault: boolean;

@@ -5,17 +5,19 @@
  * this package's `2026-11-01T00:00:00.000000Z`.
  */
 
+import type { Timestamp } from '../types.js';
+
 /** The time that a partition covers. */
-export interface Range<Moment extends string = string> {
+export interface PartitionRange {
   /** The first moment of the range; null if it has no beginning. */
-  from: Moment | null;
+  from: Timestamp | null;
   /** The first moment after the range; null if it has no end. */
-  before: Moment | null;
+  before: Timestamp | null;
 }
 
 /** Sorts ranges in ascending order of time. */
-export function byTime(one: Range, other: Range): number {
-  const key = ({ from, before }: Range) => `${before ?? '9999-99'} ${from ?? ''}`;
+export function byTime(one: PartitionRange, other: PartitionRange): number {
+  const key = ({ from, before }: PartitionRange) => `${before ?? '9999-99'} ${from ?? ''}`;
   return key(one) < key(other) ? -1 : 1;
 }
 
@@ -24,9 +26,9 @@ export function byTime(one: Range, other: Range): number {
  *
  * @param ranges in ascending order, without overlaps
  */
-export function gapsBetween<Moment extends string>(ranges: readonly Range<Moment>[]): Range<Moment>[] {
-  const gaps: Range<Moment>[] = [];
-  let reached: Moment | null = null;
+export function gapsBetween(ranges: readonly PartitionRange[]): PartitionRange[] {
+  const gaps: PartitionRange[] = [];
+  let reached: Timestamp | null = null;
   let isFirst = true;
   for (const { from, before } of ranges) {
     if (isFirst ? from !== null : reached !== null && from !== null && from > reached) {
@@ -39,9 +41,9 @@ export function gapsBetween<Moment extends string>(ranges: readonly Range<Moment
 }
 
 /** Splits a range at the beginning of each month; leaves it whole where it has no beginning or no end. */
-export function splitByMonth({ from, before }: Range): Range[] {
+export function splitByMonth({ from, before }: PartitionRange): PartitionRange[] {
   if (from === null || before === null) return [{ from, before }];
-  const months: Range[] = [];
+  const months: PartitionRange[] = [];
   for (let start = from; start < before; ) {
     const nextMonth = monthAfter(start);
     const end = nextMonth < before ? nextMonth : before;
@@ -64,7 +66,7 @@ const pastPrefix = 'crm_sync_log_before_';
 export const catchAllName = 'crm_sync_log_catch_all';
 
 /** The name that the functions of the schema give to the partition of a range. */
-export function partitionName({ from, before }: Range): string {
+export function partitionName({ from, before }: PartitionRange): string {
   if (before === null) return catchAllName;
   if (from === null) return `${pastPrefix}${monthPart(before)}`;
   return `crm_sync_log_${monthPart(from)}`;

@@ -3,8 +3,8 @@ import {
   catchAllName,
   gapsBetween,
   monthAfter,
+  type PartitionRange,
   partitionName,
-  type Range,
   splitByMonth,
 } from '../partitions/ranges.js';
 import { literal } from '../statements/quoting.js';
@@ -27,7 +27,7 @@ export function rangeDifferences(
   const { schema } = place;
   const attached = partitions.filter(({ isDefault, isDetaching }) => !isDefault && !isDetaching);
   const gaps = gapsBetween(attached).flatMap(splitByMonth);
-  const qualified = (range: Range) => `${schema}.${partitionName(range)}`;
+  const qualified = (range: PartitionRange) => `${schema}.${partitionName(range)}`;
   const isLate = (month: string) =>
     attached.some(({ from, before }) => before === null && (from === null || from <= month));
   const late = months.filter(isLate).map((month) => ({ from: month, before: monthAfter(month) }));
@@ -91,7 +91,7 @@ export function rangeDifferences(
   ];
 }
 
-function range({ from, before }: Range): string {
+function range({ from, before }: PartitionRange): string {
   return `from ${from ?? 'the beginning'} to ${before ?? 'the end'}`;
 }
 
@@ -99,7 +99,12 @@ function difference(name: string, expected: string | null, found: string, how: R
   return { kind: 'partition', name, expected, found, ...how };
 }
 
-function fill({ from, before }: Range, name: string, { schema }: Installation, isThere: boolean): Repair {
+function fill(
+  { from, before }: PartitionRange,
+  name: string,
+  { schema }: Installation,
+  isThere: boolean,
+): Repair {
   const bound = (time: string | null, open: string) => (time === null ? open : `'${time}'`);
   const values = `for values from (${bound(from, 'minvalue')}) to (${bound(before, 'maxvalue')})`;
   const log = `${schema}.crm_sync_log`;

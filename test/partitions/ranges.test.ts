@@ -5,7 +5,7 @@ import {
   isPastPartition,
   monthAfter,
   partitionName,
-  type Range,
+  type PartitionRange,
   rangeOfName,
   splitByMonth,
 } from '../../src/partitions/ranges.js';
@@ -16,12 +16,12 @@ function month(text: string): string {
 }
 
 /** A range from one month to another; null where it has no beginning or no end. */
-function range(from: string | null, before: string | null): Range {
+function range(from: string | null, before: string | null): PartitionRange {
   return { from: from && month(from), before: before && month(before) };
 }
 
 describe('gapsBetween', () => {
-  test.each<[string, Range[], Range[]]>([
+  test.each<[string, PartitionRange[], PartitionRange[]]>([
     ['no ranges: the whole time', [], [range(null, null)]],
     ['one range without beginning and end: none', [range(null, null)], []],
     [
