@@ -23,7 +23,7 @@ export interface PartitionsDropOptions {
   watcher?: DedicatedConnection | undefined;
 }
 
-/** A partition that was dropped, as it was before. */
+/** A partition that was dropped; sizes are those before. */
 export interface DroppedPartition extends PartitionSize {}
 
 /** The result of {@link partitionsDrop}. */

@@ -1,6 +1,6 @@
 import type { DedicatedConnection } from './dedicated-connection.js';
 
-/** Settings by name, each as PostgreSQL's view pg_settings shows it, without a unit. */
+/** Settings by name in lower case, each as PostgreSQL's view pg_settings shows it, without a unit. */
 export type Settings = Readonly<Record<string, string>>;
 
 /**
@@ -40,7 +40,8 @@ export async function withSessionSettings<Result>(
   work: () => Promise<Result>,
 ): Promise<Result> {
   const { rows } = await client.query(
-    'select name, setting from pg_catalog.pg_settings where name = any ($1::text[])',
+    // Some names have capitals there.
+    'select name, setting from pg_catalog.pg_settings where pg_catalog.lower(name) = any ($1::text[])',
     [Object.keys(settings)],
   );
   try {

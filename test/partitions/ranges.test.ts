@@ -4,8 +4,8 @@ import {
   gapsBetween,
   isPastPartition,
   monthAfter,
-  partitionName,
   type PartitionRange,
+  partitionName,
   rangeOfName,
   splitByMonth,
 } from '../../src/partitions/ranges.js';
