@@ -26,7 +26,7 @@ const lost =
   'The connection to the database was lost. Committed work is kept: run the command again for the rest.';
 
 const outdated =
-  'The schema is not installed, or is an older version: run crm-schema migrate up first, or name its schema in PGOPTIONS="-c search_path=…".';
+  'The schema is missing or of an older version: run crm-schema migrate up first, or name its schema in PGOPTIONS="-c search_path=…".';
 
 const untrusted =
   "The server's certificate is not trusted: name its certificate authority in DATABASE_URL, sslrootcert=/path/to/ca.pem.";

@@ -43,7 +43,7 @@ export function migrateCommand(): Command {
     .description(
       'Applies pending migrations, each file in its own transaction. May be interrupted, and run by several deployments at once.',
     )
-    .option('--to <number>', 'the last migration to apply; by default all', number)
+    .option('--to <number>', 'the last migration to apply (default: all)', number)
     .action(up);
   running(command.command('down'))
     .description(
@@ -60,7 +60,7 @@ export function migrateCommand(): Command {
     .action(status);
   onTable(command.command('plan'))
     .description('Prints the SQL that up, or down --to, would run. Changes nothing.')
-    .option('--to <number>', 'the last migration that is applied afterwards', number)
+    .option('--to <number>', 'the last migration to end up with, up or down', number)
     .action(plan);
   return command;
 }

@@ -28,12 +28,12 @@ interface DropOptions {
 /** `crm-schema partitions …` */
 export function partitionsCommand(): Command {
   const command = new Command('partitions').description(
-    'Makes the monthly partitions of crm_sync_log ahead of time, and drops those past the retention period.',
+    'Creates the monthly partitions of crm_sync_log ahead of time, and drops those past the retention period.',
   );
   command
     .command('ensure')
     .description(
-      'Makes the partitions of this month and the coming ones, and moves events to them from the catch-all partition. Run it daily, as the owner of the log.',
+      'Creates the partitions of this month and the coming ones, and moves events to them from the catch-all partition. Run it daily, as the owner of the log.',
     )
     .option('--months <number>', 'how many months after this one, 0 to 120', wholeNumber(0, 120), 3)
     .option('--json', 'print JSON')
@@ -66,14 +66,14 @@ export function partitionsCommand(): Command {
 }
 
 const ensureLocks = `
-Locks, only when there is a month to make, once a month:
+Locks, only when there is a month to create, once a month:
   crm_sync_log     ACCESS EXCLUSIVE: readers and writers wait for an instant, or
                    for as long as it takes to move events
   crm_connections  SHARE ROW EXCLUSIVE: writers wait for as long
-When there is nothing to make, at most ACCESS EXCLUSIVE on crm_connections for
+When there is nothing to create, at most ACCESS EXCLUSIVE on crm_connections for
 an instant, to drop the empty table that the last call left.
-A call waits half a second for a lock, lets other sessions through and tries
-again, twenty times.
+It waits half a second for a lock, lets other sessions through and tries again,
+twenty times.
 Poolers are not supported here: connect to the database directly.`;
 
 const listLocks = `
@@ -103,14 +103,14 @@ async function ensure(options: EnsureOptions): Promise<void> {
   );
   const nothing =
     gaps.length > 0
-      ? 'Nothing was made.'
-      : `Nothing to make: this month and the next ${months} have their partitions.`;
+      ? 'Nothing was created.'
+      : `Nothing to create: this month and the next ${months} have their partitions.`;
   await print(
     options.json
       ? json({ made })
       : made.length === 0
         ? nothing
-        : made.map((name) => `Made ${name}.`).join('\n'),
+        : made.map((name) => `Created ${name}.`).join('\n'),
   );
   refuseGaps(gaps);
 }

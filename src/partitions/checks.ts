@@ -26,7 +26,7 @@ export async function onLog<Result>(
     if (!missingObject.has((error as { code?: string }).code ?? '')) throw error;
     throw new CrmSchemaError(
       'schema_not_found',
-      'The schema is not installed, or is an older version: run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".',
+      'The schema is missing or of an older version: run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".',
       { cause: safeCause(error) },
     );
   }

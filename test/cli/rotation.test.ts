@@ -259,7 +259,7 @@ describe('what can go wrong is said in one line, without a stack or a password',
     [
       'a wrong password',
       () => ({ ...environment(), DATABASE_URL: database.url.replace(/:[^:@]+@/, ':topsecret@') }),
-      'The database refuses the user or the password: check DATABASE_URL.',
+      'The database refused the user or the password: check DATABASE_URL.',
     ],
     [
       'no such database',
@@ -269,7 +269,7 @@ describe('what can go wrong is said in one line, without a stack or a password',
     [
       'no schema',
       () => ({ ...environment(), DATABASE_URL: empty.url }),
-      'The schema is not there, or of an older version: run crm-schema migrate up first',
+      'The schema is missing or of an older version: run crm-schema migrate up first',
     ],
   ])('%s', async (_, env, message) => {
     for (const command of ['status', 'rotate']) {
@@ -293,7 +293,8 @@ describe('what can go wrong is said in one line, without a stack or a password',
     const { code, stderr } = await ended;
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: 'The connection to the database was lost. What was done stays; run it again for the rest.\n',
+      stderr:
+        'The connection to the database was lost. Committed work is kept: run the command again for the rest.\n',
     });
   });
 });
