@@ -1,7 +1,6 @@
 import type { Migration } from 'node-pg-migrate/migration';
 import type { RunnerOption } from 'node-pg-migrate/runner';
 import type { MigrationFile } from './files.js';
-import type { MigrationDirection } from './plan.js';
 
 /**
  * Everything that this package takes from inside node-pg-migrate, so that a database can be migrated by either.
@@ -21,7 +20,7 @@ export async function migrationLockId(): Promise<number> {
  */
 export async function migrationStatements(
   { path, content }: MigrationFile,
-  direction: MigrationDirection,
+  direction: 'up' | 'down',
   { schema, migrationsTable }: { schema: string; migrationsTable: string },
 ): Promise<{ change: string; record: string }> {
   const { Migration } = await import('node-pg-migrate/migration');

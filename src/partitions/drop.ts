@@ -2,10 +2,11 @@ import { BlockingSessions } from '../statements/blocking-sessions.js';
 import { type DedicatedConnection, serverProcess } from '../statements/dedicated-connection.js';
 import { requiredSettings, withSessionSettings } from '../statements/session-settings.js';
 import type { Timestamp } from '../types.js';
-import { checkFields, checkObject, checkWholeNumber, fieldsOf } from '../validation.js';
+import { checkFields, checkObject, checkWholeNumber, fieldsOf, refuse } from '../validation.js';
 import { checkMayChange, onLog } from './checks.js';
 import { dropExpired } from './drop-steps.js';
-import { droppablePartitions, type PartitionSize } from './list.js';
+import { droppablePartitions } from './expiry.js';
+import type { PartitionSize } from './list.js';
 import { type LogPartition, reading, readLog } from './log-partitions.js';
 
 /** Options for {@link partitionsDrop}. */
@@ -46,12 +47,12 @@ const fields = fieldsOf<PartitionsDropOptions>({ wait: true, dryRun: true, onDro
 const limits = { lock_timeout: '500', statement_timeout: '10000' };
 
 /**
- * Detaches and drops the log's partitions that are past their retention period, oldest first, and gives events older
- * than the first remaining month a partition. May be interrupted at any point, and run by many at once: the next call
- * finishes what it finds. Restores the session's settings when it ends.
+ * Detaches and drops the log's partitions that are past their retention period, oldest first, and creates a partition
+ * for events older than the first remaining month. May be interrupted at any point, and run several times at once: the
+ * next call finishes what it finds. Restores the session's settings when it ends.
  *
- * Before it takes a lock, it waits without one until the transactions in its way have ended (`wait`). Then it waits half
- * a second for the lock, lets others through and tries again. `crm-schema partitions drop --help` lists the locks.
+ * Before it takes a lock, it waits without one until the transactions that would block it have ended (`wait`). Then it
+ * waits half a second for the lock, lets others through and tries again. `crm-schema partitions drop --help` lists the locks.
  *
  * @param client a dedicated connection of the log's owner, not through a pooler
  * @throws CrmSchemaError `partitions_blocked`, naming the step and the sessions; `retention_period_missing`;
@@ -66,6 +67,7 @@ export async function partitionsDrop(
   checkFields({ field: 'options' }, options, fields);
   const { wait = 30, dryRun = false, onDropped, watcher } = options;
   checkWholeNumber({ field: 'wait' }, wait, 1, 3600);
+  if (typeof dryRun !== 'boolean') refuse({ field: 'dryRun' }, 'must be true or false');
   return onLog(client, async () => {
     await checkMayChange(client, watcher);
     const dropped: DroppedPartition[] = [];

@@ -21,11 +21,11 @@ export interface PartitionsEnsureOptions {
 
 /** The result of {@link partitionsEnsure}. */
 export interface EnsuredPartitions {
-  /** The names of the partitions it made, each with its schema where the search_path needs it. */
+  /** The names of the new partitions, each with its schema where the search_path needs it. */
   made: string[];
   /**
    * The times that no partition covers, in ascending order: events of those times are refused. Months that someone
-   * dropped or detached by hand are not made again; `verify` says how to repair them.
+   * dropped or detached by hand are not created again; `verify` says how to repair them.
    */
   gaps: PartitionRange[];
 }
@@ -33,16 +33,15 @@ export interface EnsuredPartitions {
 const fields = fieldsOf<PartitionsEnsureOptions>({ months: true, watcher: true });
 
 /**
- * Makes the log's partitions for this month and those ahead, and moves events from the catch-all partition to them.
- * Makes the partition for everything older, too, where an interrupted {@link partitionsDrop} left none.
+ * Creates the log's partitions for this month and those ahead, and moves events to them from the catch-all partition.
+ * Also creates the partition for older events, where an interrupted {@link partitionsDrop} left none.
  *
  * Waits half a second for each lock, lets others through and tries again, twenty times. Leaves the session's settings
  * as they were.
  *
  * @param client a dedicated connection of the log's owner, not through a pooler
- * @throws CrmSchemaError `partitions_blocked`; `catch_all_missing`; `not_permitted`;
- *   `partitions_refused` through a pooler; `schema_not_found`; `invalid_input`, also for a pool, and if a transaction is
- *   open
+ * @throws CrmSchemaError `partitions_blocked`; `catch_all_missing`; `not_permitted`; `partitions_refused` through a
+ *   pooler; `schema_not_found`; `invalid_input`, also for a pool, and if a transaction is open
  */
 export async function partitionsEnsure(
   client: DedicatedConnection,
@@ -55,32 +54,32 @@ export async function partitionsEnsure(
   return onLog(client, async () => {
     await checkMayChange(client, watcher);
     const sessions = new BlockingSessions(watcher);
-    const made = await make(client, sessions, {
+    const made = await create(client, sessions, {
       call: "crm_sync_log_ensure_partitions($1::integer, 'crm_sync_log'::regclass)",
       parameters: [months],
       outcome: 'Nothing was changed',
     });
-    const past = await make(client, sessions, {
+    const past = await create(client, sessions, {
       call: "crm_sync_log_ensure_past('crm_sync_log'::regclass)",
       parameters: [],
-      outcome: 'The months were made, but events older than the first one are refused',
+      outcome: 'The months were created, but events older than the first one are refused',
     });
     return { made: [...past, ...made], gaps: await reading(client, () => readGaps(client)) };
   });
 }
 
 /**
- * Calls a function that makes partitions and returns their names.
+ * Calls a database function that creates partitions and returns their names.
  *
- * @param outcome what to say where other sessions block it
+ * @param outcome what the error says of the state of the log, if other sessions block the call
  */
-async function make(
+async function create(
   client: DedicatedConnection,
   sessions: BlockingSessions,
   { call, parameters, outcome }: { call: string; parameters: number[]; outcome: string },
 ): Promise<string[]> {
   const pid = await serverProcess(client);
-  // The functions look again once they have the lock, which an older snapshot would make pointless.
+  // Once it has the lock, the function looks again for the work of other calls, which an old snapshot would hide.
   await client.query('begin isolation level read committed');
   try {
     await setLocally(client, requiredSettings);

@@ -6,8 +6,8 @@ export type PartitionState = 'kept' | 'expired' | 'before' | 'catch_all' | 'deta
 
 /**
  * The attached partitions past their retention period, in ascending order: months, and with them the partition for
- * everything older. That one alone stays, since dropping it makes room for nothing; unless it ends too early, because it
- * was made while a month was being dropped.
+ * everything older. That one alone stays, since dropping it frees nothing; unless it ends too early, because it
+ * was created while a month was being dropped.
  */
 export function expiredPartitions({ partitions, keptFrom }: PartitionedLog): LogPartition[] {
   const attached = partitions.filter(({ standing }) => standing === 'attached');
@@ -22,6 +22,11 @@ export function unfinishedPartitions({ partitions, keptFrom }: PartitionedLog): 
   return partitions.filter(
     ({ standing, before }) => standing !== 'attached' && before !== null && before <= keptFrom,
   );
+}
+
+/** The partitions to drop, in order. */
+export function droppablePartitions(log: PartitionedLog): LogPartition[] {
+  return [...unfinishedPartitions(log), ...expiredPartitions(log)];
 }
 
 /** Where a partition of the log stands. */

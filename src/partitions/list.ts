@@ -1,7 +1,7 @@
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import type { Timestamp } from '../types.js';
 import { onLog } from './checks.js';
-import { expiredPartitions, stateOf, unfinishedPartitions } from './expiry.js';
+import { droppablePartitions, stateOf } from './expiry.js';
 import { type LogPartition, type PartitionedLog, reading, readLog } from './log-partitions.js';
 import type { PartitionRange } from './ranges.js';
 
@@ -71,11 +71,6 @@ export async function partitionsList(client: DedicatedConnection): Promise<Parti
       return { at, keepDays, keptFrom, partitions, droppable };
     }),
   );
-}
-
-/** The partitions to drop, in order. */
-export function droppablePartitions(log: PartitionedLog): LogPartition[] {
-  return [...unfinishedPartitions(log), ...expiredPartitions(log)];
 }
 
 async function listed(

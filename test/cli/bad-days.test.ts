@@ -197,36 +197,6 @@ describe('migrate explains a connection problem:', () => {
     );
   });
 
-  test('a pooler that announces its own process, to commands that change anything', async () => {
-    const url = await database();
-    expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({ code: 0 });
-    const pooler = await startPooler(url);
-    onTestFinished(() => pooler.stop());
-    const refusal = /^Poolers are not supported here, and this connection goes through one: /;
-    for (const args of [
-      ['migrate', 'up'],
-      ['partitions', 'ensure'],
-      ['partitions', 'drop'],
-      ['partitions', 'drop', '--dry-run'],
-    ]) {
-      await expectRefused(pooler.url, args, [refusal]);
-    }
-    const reading = [['migrate', 'status', '--check'], ['partitions', 'list'], ['health'], ['verify']];
-    for (const args of reading) {
-      expect(await cli.run(pooler.url, args), args.join(' ')).toMatchObject({ code: 0, stderr: '' });
-    }
-    // To set it would reach other clients.
-    await withClient(url, (client) =>
-      client.query(`alter database ${new URL(url).pathname.slice(1)} set datestyle = 'German'`),
-    );
-    for (const args of reading) {
-      await expectRefused(pooler.url, args, [
-        'The user or database sets datestyle to German, DMY, which crm-schema cannot change through a pooler: connect to the database directly.',
-      ]);
-      expect(await cli.run(url, args), args.join(' ')).toMatchObject({ code: 0, stderr: '' });
-    }
-  }, 60_000);
-
   test('a connection limit', async () => {
     const url = await asUser(await database(), 'crowded', 'connection limit 1');
     // The second connection, which looks for blocking sessions, is refused.
@@ -428,3 +398,34 @@ describe('migrate up in a database', () => {
     }
   });
 });
+
+// Last, because it creates the roles that other tests expect to be missing.
+test('commands that change anything refuse a pooler that announces its own process', async () => {
+  const url = await database();
+  expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({ code: 0 });
+  const pooler = await startPooler(url);
+  onTestFinished(() => pooler.stop());
+  const refusal = /^Poolers are not supported here, and this connection goes through one: /;
+  for (const args of [
+    ['migrate', 'up'],
+    ['partitions', 'ensure'],
+    ['partitions', 'drop'],
+    ['partitions', 'drop', '--dry-run'],
+  ]) {
+    await expectRefused(pooler.url, args, [refusal]);
+  }
+  const reading = [['migrate', 'status', '--check'], ['partitions', 'list'], ['health'], ['verify']];
+  for (const args of reading) {
+    expect(await cli.run(pooler.url, args), args.join(' ')).toMatchObject({ code: 0, stderr: '' });
+  }
+  // To set it would reach other clients.
+  await withClient(url, (client) =>
+    client.query(`alter database ${new URL(url).pathname.slice(1)} set datestyle = 'German'`),
+  );
+  for (const args of reading) {
+    await expectRefused(pooler.url, args, [
+      'The user or database sets datestyle to German, DMY, which crm-schema cannot change through a pooler: connect to the database directly.',
+    ]);
+    expect(await cli.run(url, args), args.join(' ')).toMatchObject({ code: 0, stderr: '' });
+  }
+}, 60_000);

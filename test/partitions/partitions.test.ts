@@ -225,7 +225,7 @@ describe.each(changing)('%s', (name) => {
 });
 
 describe('partitionsEnsure', () => {
-  test('makes the months ahead, moves early events to them, and finds no gap', async () => {
+  test('creates the months ahead, moves early events to them, and finds no gap', async () => {
     await connectWithEvents(pool, [4]);
     await withClient(url, async (client) => {
       expect(await partitionsEnsure(client, { months: 5 })).toEqual({
@@ -238,7 +238,7 @@ describe('partitionsEnsure', () => {
     expect(rows).toEqual([{ events: 1 }]);
   });
 
-  test('makes the partition for older events that an interrupted drop left out', async () => {
+  test('creates the partition for older events that an interrupted drop left out', async () => {
     await pool.query(`alter table crm_sync_log detach partition ${monthName(-monthsAgo)}`);
     await withClient(url, async (client) => {
       expect(await partitionsEnsure(client)).toEqual({ made: [pastName(1 - monthsAgo)], gaps: [] });
@@ -463,6 +463,14 @@ describe('partitionsDrop', () => {
       }),
     );
     await pool.query(`alter table crm_sync_log detach partition ${monthName(1)} finalize`);
+  });
+
+  test.each([null, 'yes', 1])('refuses dryRun %j, and drops nothing', async (dryRun) => {
+    const before = await partitionNames(pool);
+    await withClient(url, (client) =>
+      expect(partitionsDrop(client, { dryRun } as never)).rejects.toMatchObject({ code: 'invalid_input' }),
+    );
+    expect(await partitionNames(pool)).toEqual(before);
   });
 
   test.each([0, 3601, 1.5])('refuses to wait %d seconds', async (wait) => {
