@@ -16,6 +16,7 @@ export interface MigrationTarget extends MigrationsTable {
 
 /** The migrations that would run, and their statements. */
 export interface MigrationPlan {
+  /** Whether it applies or reverts. */
   direction: MigrationDirection;
   /** The schema of the installation: the first one in search_path. */
   schema: string;

@@ -47,7 +47,7 @@ export type MigrationProgress =
   | {
       /** The migrator has the lock, and knows what to do. */
       step: 'planned';
-      /** What it will do. */
+      /** The migrations to run. */
       plan: MigrationPlan;
     }
   | {
@@ -96,6 +96,7 @@ export interface FinishedMigration {
 
 /** The result of migrating. */
 export interface MigrationResult {
+  /** Whether it applied or reverted. */
   direction: MigrationDirection;
   /** The schema of the installation: the first one in search_path. */
   schema: string;

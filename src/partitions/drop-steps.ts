@@ -7,7 +7,7 @@ import { dropMarker } from './drop-marker.js';
 import { expiredPartitions, unfinishedPartitions } from './expiry.js';
 import { type LogPartition, type PartitionedLog, reading, readLog } from './log-partitions.js';
 
-/** What a drop works with. */
+/** The connection, options and callback of a drop. */
 export interface DropContext {
   /** With a short lock_timeout and statement_timeout. */
   client: DedicatedConnection;

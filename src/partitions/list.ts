@@ -22,7 +22,7 @@ export interface PartitionList {
 /** A partition of the log, or a detached table that waits to be dropped. */
 export type ListedPartition = ListedMonth | ListedEnd;
 
-/** What is known of any partition. */
+/** The name, range and size of a partition. */
 export interface PartitionSize extends PartitionRange {
   /** The table's name, without its schema. */
   name: string;

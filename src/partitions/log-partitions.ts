@@ -74,7 +74,7 @@ export async function readGaps(client: DedicatedConnection): Promise<PartitionRa
 
 /**
  * Runs `work` in a transaction that only reads, with the settings on which the catalog's answers depend. Waits up to
- * five seconds for a lock: to measure a partition locks it.
+ * five seconds for a lock, because measuring a partition locks it.
  */
 export async function reading<Result>(
   client: DedicatedConnection,
