@@ -87,8 +87,11 @@ export function hasPrinted(): boolean {
 export function print(text: string): Promise<void> {
   printed = true;
   return new Promise((resolve, reject) => {
-    const settle = (error?: NodeJS.ErrnoException | null) =>
-      error == null || error.code === 'EPIPE' ? resolve() : reject(error);
+    const settle = (error?: NodeJS.ErrnoException | null) => {
+      process.stdout.removeListener('error', settle);
+      if (error == null || error.code === 'EPIPE') resolve();
+      else reject(error);
+    };
     process.stdout.once('error', settle);
     process.stdout.write(`${text}\n`, settle);
   });

@@ -1,7 +1,7 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { explain } from '../../src/cli/failures.js';
 import { MigrationLog } from '../../src/cli/migrate-log.js';
-import { forReader } from '../../src/cli/text.js';
+import { forReader, print } from '../../src/cli/text.js';
 import { BlockingSessions } from '../../src/statements/blocking-sessions.js';
 
 const words =
@@ -26,6 +26,17 @@ test('forReader keeps a statement on one line, to be copied', () => {
 test('forReader escapes what a terminal would obey', () => {
   expect(forReader('a\u001b[2Jb', true)).toBe('a\\u001b[2Jb');
   expect(forReader(`${words}\u001b[2J`, true)).toContain('\\u001b[2J');
+});
+
+test('print leaves no listener behind, however many lines it writes', async () => {
+  const write = vi.spyOn(process.stdout, 'write').mockImplementation((...args: unknown[]) => {
+    setImmediate(args.at(-1) as () => void);
+    return true;
+  });
+  onTestFinished(() => write.mockRestore());
+  const before = process.stdout.listenerCount('error');
+  for (let line = 1; line <= 20; line += 1) await print(`line ${line}`);
+  expect(process.stdout.listenerCount('error')).toBe(before);
 });
 
 test('progress of migrate is wrapped on a terminal, and one line per step in a log', async () => {
