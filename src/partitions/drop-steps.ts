@@ -24,7 +24,7 @@ interface Run extends DropContext {
 
 /** The next thing to do, and the words for it in an error. */
 interface Step {
-  kind: 'finish detaching' | 'detach' | 'cover the past of' | 'drop';
+  kind: 'finish detaching' | 'detach' | 'create a partition before' | 'drop';
   target: string;
   run(): Promise<unknown>;
 }
@@ -104,7 +104,7 @@ function nextStep(log: PartitionedLog, run: Run): Step | undefined {
   }
   // At once where an earlier call was interrupted; otherwise after the last detach.
   if (first !== undefined && first.from !== null && (oldest === undefined || !run.hasDetached)) {
-    return step('cover the past of', first, () => coverPast(client));
+    return step('create a partition before', first, () => coverPast(client));
   }
   // From the first detach until the past is covered, events of that time are refused. So it does not begin while
   // anyone uses any of these partitions, and once it has begun, it hurries.
