@@ -87,7 +87,7 @@ export class BlockingSessions {
 }
 
 /**
- * Waits until the transactions that use these tables now have ended. Takes no lock, so that nobody queues behind it.
+ * Waits until the transactions that use these tables now have ended. Takes no lock, so no session queues behind it.
  *
  * @param tables `used`: waits for any use of these; `written`: waits for writers of these
  * @returns the sessions that have not ended within `seconds`, in words; empty if all have

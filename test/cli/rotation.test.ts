@@ -248,7 +248,7 @@ describe('what can go wrong is said in one line, without a stack or a password',
     [
       'a service file, which is not read',
       () => ({ CRM_SCHEMA_KEYS: ring(next), PGUSER: 'u', PGSERVICE: 'elsewhere' }),
-      'PGSERVICE is not understood here',
+      'PGSERVICE is not supported',
     ],
     ['what is no URL', () => ({ ...environment(), DATABASE_URL: 'topsecret' }), 'DATABASE_URL is not a URL'],
     [
@@ -264,7 +264,7 @@ describe('what can go wrong is said in one line, without a stack or a password',
     [
       'no such database',
       () => ({ ...environment(), DATABASE_URL: databaseUrl(database.url, 'nowhere') }),
-      'There is no such database: check DATABASE_URL.',
+      'The database does not exist: check DATABASE_URL.',
     ],
     [
       'no schema',
