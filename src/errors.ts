@@ -1,6 +1,6 @@
 /** What each error code means. The codes are part of the public contract: none ever changes its meaning. */
 export interface CrmSchemaErrorCodes {
-  /** `verify` finds no installation of the schema through the session's `search_path`. */
+  /** The session's `search_path` leads to no installation of the schema; or, for partitions, to an older version. */
   schema_not_found: true;
   /** The input breaks a rule of the schema. Nothing was written. */
   invalid_input: true;
@@ -61,6 +61,14 @@ export interface CrmSchemaErrorCodes {
   migration_refused: true;
   /** A migration failed and was rolled back; the migrations before it stay. `cause` says why. */
   migration_failed: true;
+  /** The connection or the log does not allow partition maintenance: the message says why, and what to do. */
+  partitions_refused: true;
+  /** Other sessions blocked partition maintenance for too long. Run it again: what was done stays. */
+  partitions_blocked: true;
+  /** The log has no last partition, so later events are refused. `verify` says how to repair it. */
+  catch_all_missing: true;
+  /** `crm_retention` has no retention period for the log. */
+  retention_period_missing: true;
 }
 
 /** One of the codes of {@link CrmSchemaErrorCodes}. */

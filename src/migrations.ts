@@ -1,5 +1,8 @@
 /**
- * Migrating from a program: what `crm-schema migrate` is made of.
+ * Operating the schema from a program, as the command `crm-schema` does: migrating, maintaining the log's partitions,
+ * and comparing a database with what this version expects.
+ *
+ * Every function takes a dedicated connection and begins its own transactions.
  *
  * @packageDocumentation
  */
@@ -27,6 +30,26 @@ export {
   type MigrationsTable,
   migrationStatus,
 } from './migrations/status.js';
+export {
+  type DroppedPartition,
+  type DroppedPartitions,
+  type PartitionsDropOptions,
+  partitionsDrop,
+} from './partitions/drop.js';
+export {
+  type EnsuredPartitions,
+  type PartitionsEnsureOptions,
+  partitionsEnsure,
+} from './partitions/ensure.js';
+export {
+  type ListedEnd,
+  type ListedMonth,
+  type ListedPartition,
+  type PartitionList,
+  type PartitionSize,
+  partitionsList,
+} from './partitions/list.js';
+export type { PartitionRange } from './partitions/ranges.js';
 export type {
   DedicatedConnection,
   DedicatedConnectionResult,

@@ -1,13 +1,17 @@
 import pg from 'pg';
+import { isThroughPooler } from '../statements/dedicated-connection.js';
+import { requiredSettings, setForSession } from '../statements/session-settings.js';
 
-/** The words of the environment that `pg` finds a server by; `psql` knows more. */
+/** The environment variables by which `pg` finds a server; `psql` knows more. */
 const variables = ['PGHOST', 'PGPORT', 'PGDATABASE', 'PGUSER'];
 
+const urlForm = 'postgres://user:password@host:5432/database';
+
 /**
- * Runs `work` with a connection to the database that the environment names, as a user who sees the rows of
- * all organisations.
+ * Runs `work` with a connection to the database that the environment names, as a user who sees the rows of all
+ * organisations.
  *
- * @throws Error, which does not show the URL, if there is none or it is not one, or if the user does not
+ * @throws Error, which never shows the URL, if there is none or it is invalid, or if the user does not see all rows
  */
 export function withDatabase<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
   return withConnection(async (client) => {
@@ -17,67 +21,72 @@ export function withDatabase<Result>(work: (client: pg.Client) => Promise<Result
 }
 
 /**
- * Runs `work` with a connection to the database that the environment names, whoever the user is.
+ * Runs `work` with two connections of any user: `watcher` finds out which sessions block `client`.
  *
- * @param limits in milliseconds, for the whole session; a pooler may refuse them
- * @throws Error, which does not show the URL, if there is none or it is not one
+ * @throws Error, which never shows the URL, if there is none or it is invalid
  */
-export async function withConnection<Result>(
-  work: (client: pg.Client) => Promise<Result>,
-  limits: Pick<pg.ClientConfig, 'lock_timeout' | 'statement_timeout'> = {},
+export function withWatchedConnection<Result>(
+  work: (client: pg.Client, watcher: pg.Client) => Promise<Result>,
 ): Promise<Result> {
+  return withConnection((client) => withConnection((watcher) => work(client, watcher)));
+}
+
+/**
+ * Runs `work` with a connection of any user to the database that the environment names.
+ *
+ * @throws Error, which never shows the URL, if there is none or it is invalid
+ */
+export async function withConnection<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
   const url = process.env.DATABASE_URL ?? '';
   if (url === '' && !variables.some((name) => process.env[name])) {
-    throw new Error(
-      'DATABASE_URL is not set: it has to be postgres://user:password@host:5432/database (or set PGHOST and the like).',
-    );
+    throw new Error(`DATABASE_URL is not set: set it to ${urlForm}, or set PGHOST and the like.`);
   }
-  // Ignored, they would lead to another database than psql.
+  // psql would follow these to another database.
   const ignored = ['PGSERVICE', 'PGHOSTADDR'].find((name) => process.env[name]);
   if (url === '' && ignored !== undefined) {
-    throw new Error(`${ignored} is not understood here: set DATABASE_URL, or ${variables.join(', ')}.`);
+    throw new Error(`${ignored} is not supported: set DATABASE_URL, or ${variables.join(', ')}.`);
   }
   if (url !== '' && !(/^postgres(ql)?:\/\//.test(url) && URL.canParse(url))) {
-    throw new Error('DATABASE_URL is not a URL: it has to be postgres://user:password@host:5432/database.');
+    throw new Error(`DATABASE_URL is not a URL: it must be ${urlForm}.`);
   }
   const client = newClient({
     ...(url === '' ? {} : { connectionString: checkedTls(url) }),
     fallback_application_name: 'crm-schema',
     connectionTimeoutMillis: 10_000,
-    ...limits,
   });
-  // The query that is under way says it, too; without a listener it would end the process.
+  // The running query fails with the same error; without a listener it would end the process.
   client.on('error', () => {});
   try {
     await client.connect();
-    await client.query(settings);
+    await setSettings(client);
     return await work(client);
   } finally {
     await client.end().catch(() => {});
   }
 }
 
-/**
- * What users or databases have otherwise: above read committed, a row that was changed meanwhile would fail a whole
- * batch; times are read as ISO; and the rest is what the SQL of this package is written for. Only what differs is
- * set, for a pooler may give the session to others.
- */
-const settings = `
-  select pg_catalog.set_config(name, wanted, false)
-  from (
-    values
-      ('default_transaction_isolation'::text, 'read committed'::text),
-      ('datestyle', 'ISO'),
-      ('standard_conforming_strings', 'on'),
-      ('quote_all_identifiers', 'off'),
-      ('row_security', 'on')
-  ) as settings (name, wanted)
-  where not pg_catalog.starts_with(pg_catalog.current_setting(name), wanted)`;
+/** @throws Error through a pooler, if anything has to be set: the pooler would pass it on to other clients */
+async function setSettings(client: pg.Client): Promise<void> {
+  const { rows } = await client.query(
+    `select key as name, value as wanted, pg_catalog.current_setting(key) as current
+     from pg_catalog.json_each_text($1::json)
+     where not pg_catalog.starts_with(pg_catalog.current_setting(key), value)`,
+    [JSON.stringify(requiredSettings)],
+  );
+  const [first] = rows;
+  if (first === undefined) return;
+  if (await isThroughPooler(client)) {
+    throw new Error(
+      `The user or database sets ${first.name} to ${first.current}, which crm-schema cannot change through a pooler: connect to the database directly.`,
+    );
+  }
+  await setForSession(client, Object.fromEntries(rows.map(({ name, wanted }) => [name, wanted])));
+}
 
 /**
- * A client, for which `pg` reads the files that the URL names before anything is connected to.
+ * Makes a client. `pg` reads the files that the URL names here, before it connects.
  *
- * @throws Error that does not say what is named: it may be a key in place of its file
+ * @throws Error that does not repeat the name of a file: someone may have given the key itself
  */
 function newClient(config: pg.ClientConfig): pg.Client {
   let client: pg.Client;
@@ -87,21 +96,21 @@ function newClient(config: pg.ClientConfig): pg.Client {
     const { code = '' } = error as NodeJS.ErrnoException;
     if (!/^(E[A-Z]+|ERR_INVALID_ARG_VALUE)$/.test(code)) throw error;
     throw new Error(
-      `What DATABASE_URL names as sslrootcert, sslcert or sslkey has to be a file that can be read (${code}).`,
+      `A file that DATABASE_URL names as sslrootcert, sslcert or sslkey cannot be read (${code}): check its path and permissions.`,
     );
   }
   if (!(Number.isInteger(client.port) && client.port >= 1 && client.port <= 65_535)) {
-    const place = /^\d*$/.test(process.env.PGPORT ?? '') ? 'What DATABASE_URL has as one' : 'PGPORT';
-    throw new Error(`${place} is not a port: it has to be a number from 1 to 65535.`);
+    const source = /^\d*$/.test(process.env.PGPORT ?? '') ? 'The port in DATABASE_URL' : 'PGPORT';
+    throw new Error(`${source} is not a port: it must be a number from 1 to 65535.`);
   }
   return client;
 }
 
-/** `pg` takes these for `verify-full`, and has much to say about it; and so any other word. */
+/** `pg` treats some modes as `verify-full`, with long warnings, and any unknown word as well. */
 function checkedTls(url: string): string {
   if (/[?&]sslmode=(?!(disable|allow|prefer|require|verify-ca|verify-full|no-verify)(&|$))/.test(url)) {
     throw new Error(
-      'The sslmode in DATABASE_URL has to be verify-full, or disable if the way there is safe.',
+      'The sslmode in DATABASE_URL is unknown: it must be verify-full, or disable if the network is safe.',
     );
   }
   return url.includes('uselibpqcompat')
@@ -109,7 +118,7 @@ function checkedTls(url: string): string {
     : url.replace(/([?&]sslmode=)(prefer|require|verify-ca)(?=&|$)/, '$1verify-full');
 }
 
-/** Row-level security hides rows without a word: what is shown must not look like all there is. */
+/** Row-level security hides rows silently, and a partial answer must not look complete. */
 async function checkSeesAll(client: pg.Client): Promise<void> {
   const { rows } = await client.query(
     `select
@@ -120,7 +129,7 @@ async function checkSeesAll(client: pg.Client): Promise<void> {
   );
   if (rows[0].is_active && !rows[0].is_member) {
     throw new Error(
-      'The user does not see all organisations: connect as a member of crm_worker, or of crm_reader to look on.',
+      'The user does not see all organisations: connect as a member of crm_worker, or of crm_reader for read-only access.',
     );
   }
 }

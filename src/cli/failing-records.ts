@@ -11,7 +11,7 @@ import {
 } from '../sync/failures.js';
 import { type SyncErrorKind, syncErrorKinds, type Timestamp } from '../types.js';
 import { withDatabase } from './database.js';
-import { Lacking } from './failures.js';
+import { UnmetCondition } from './failures.js';
 import { size, time, uuid } from './options.js';
 import { count, countUpTo } from './progress.js';
 import { json, print, table, wrapped } from './text.js';
@@ -95,7 +95,7 @@ async function replay(options: ReplayOptions, command: Command): Promise<void> {
 async function getConnection(client: Queryable, key: ConnectionKey): Promise<Connection> {
   const connection = await connectionGet(client, key);
   if (connection === null) {
-    throw new Lacking(`Organisation ${key.organisationId} has no connection ${key.connectionId}.`);
+    throw new UnmetCondition(`Organisation ${key.organisationId} has no connection ${key.connectionId}.`);
   }
   return connection;
 }

@@ -8,7 +8,7 @@ import {
 } from '../connections/health.js';
 import type { Timestamp } from '../types.js';
 import { withDatabase } from './database.js';
-import { Lacking } from './failures.js';
+import { UnmetCondition } from './failures.js';
 import { uuid } from './options.js';
 import { organisationReport } from './organisation-health.js';
 import { count, countUpTo } from './progress.js';
@@ -52,7 +52,7 @@ async function organisationHealth(organisationId: string, options: HealthOptions
     return { at, organisationId, failuresSince, connections };
   });
   if (found.connections.length === 0) {
-    throw new Lacking(`Organisation ${organisationId} does not exist, or has never connected a CRM.`);
+    throw new UnmetCondition(`Organisation ${organisationId} does not exist, or has never connected a CRM.`);
   }
   await print(options.json ? json(found) : organisationReport(found).join('\n'));
 }

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { Command, CommanderError } from 'commander';
 import { credentialsCommand } from './credentials.js';
 import { failuresCommand } from './failing-records.js';
-import { exitCodes, explain, Lacking } from './failures.js';
+import { exitCodeOf, exitCodes, explain } from './failures.js';
 import { healthCommand } from './health.js';
 import { migrateCommand } from './migrate.js';
 import { partitionsCommand } from './partitions.js';
@@ -13,7 +13,7 @@ import { verifyCommand } from './verify.js';
 const { version } = createRequire(import.meta.url)('../../package.json');
 
 const program = new Command('crm-schema')
-  .description("Looks after the database of NurtureHub's CRM integrations.")
+  .description("Manages the database schema of NurtureHub's CRM integrations.")
   .version(version)
   .addCommand(migrateCommand())
   .addCommand(healthCommand())
@@ -25,13 +25,17 @@ const program = new Command('crm-schema')
     'afterAll',
     `
 Environment:
-  DATABASE_URL  the database: postgres://user:password@host:5432/database;
-                or PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD
+  DATABASE_URL  postgres://user:password@host:5432/database;
+                or set PGHOST, PGPORT, PGDATABASE, PGUSER and PGPASSWORD
 
-Exit codes: 0 done, 1 failed, 2 wrong call, 3 lacking, pending or different.`,
+Exit codes:
+  0  done
+  1  failed
+  2  usage error
+  3  something is missing, pending or different`,
   );
 
-// Also for subcommands: a wrong call is another exit code than a failure.
+// Subcommands too: a usage error has its own exit code.
 for (const command of [program, ...program.commands, ...program.commands.flatMap((each) => each.commands)]) {
   command.exitOverride();
   command.configureOutput({
@@ -41,7 +45,7 @@ for (const command of [program, ...program.commands, ...program.commands.flatMap
   });
 }
 
-// Who has stopped reading, as `head` does, stops nothing else: a migration is not left because of its log.
+// A reader that stops early, as `head` does, must not stop a migration.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 
 try {
@@ -51,9 +55,9 @@ try {
     process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
   } else {
     const message = explain(error);
-    // A program that asked for a document gets one.
+    // A program that asked for JSON gets JSON.
     if (process.argv.includes('--json') && !hasPrinted()) await print(json({ error: message }));
     for (const line of message.split('\n')) say(line);
-    process.exitCode = error instanceof Lacking ? exitCodes.unmet : exitCodes.failed;
+    process.exitCode = exitCodeOf(error);
   }
 }

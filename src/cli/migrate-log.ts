@@ -1,16 +1,15 @@
-import type pg from 'pg';
 import type { MigrationPlan, MigrationProgress, MigrationResult } from '../migrations.js';
-import { type LockWaits, processes } from './lock-waits.js';
+import type { BlockingSessions } from '../statements/blocking-sessions.js';
 import { duration } from './progress.js';
 import { say } from './text.js';
 
-/** What is needed of standard error. */
+/** The part of standard error that is used. */
 type Stream = Pick<NodeJS.WriteStream, 'write' | 'isTTY'>;
 
-/** Between two signs of life of a file that takes long, in milliseconds: on a terminal, and in a log. */
+/** Between two messages about a file that takes long, in milliseconds: on a terminal, and in a log. */
 const intervals = { terminal: 200, log: 10_000 };
 
-/** Says on standard error what happens while migrating, a line for each thing, and remembers it. */
+/** Reports the progress of migrating on standard error, one line per step, and records what is done. */
 export class MigrationLog {
   readonly done: MigrationResult['migrations'] = [];
   readonly #verb: string;
@@ -19,7 +18,7 @@ export class MigrationLog {
   #plan: MigrationPlan | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param verb what is said of each file that is done: `applied` */
+  /** @param verb the word for a finished migration: `applied` */
   constructor(verb: string, stream: Stream = process.stderr) {
     this.#verb = verb;
     this.#stream = stream;
@@ -31,18 +30,16 @@ export class MigrationLog {
     return `${length} migration${length === 1 ? '' : 's'} in ${duration(Date.now() - this.#start)}`;
   }
 
-  /** `schema public is where it should be` */
-  get standing(): string {
-    return `schema ${this.#plan?.schema} is where it should be`;
+  /** `schema public is up to date` */
+  get current(): string {
+    return `schema ${this.#plan?.schema} is up to date`;
   }
 
-  /** Takes note of what happens; `watcher` has nothing else to do. */
-  async add(progress: MigrationProgress, watcher: pg.Client, waits: LockWaits): Promise<void> {
+  /** Reports one step. */
+  async add(progress: MigrationProgress, sessions: BlockingSessions): Promise<void> {
     switch (progress.step) {
       case 'waiting':
-        this.#line(
-          `Another migrator is at work: ${await processes(watcher, progress.pids)}. Waiting for it.`,
-        );
+        this.#line(`Waiting for another migrator: ${await sessions.describe(progress.pids)}.`);
         this.#since('Waiting for another migrator');
         break;
       case 'planned':
@@ -50,7 +47,7 @@ export class MigrationLog {
         this.end();
         break;
       case 'rehearsing':
-        this.#since('Trying whether all of it can be reverted');
+        this.#since('Checking that all of it can be reverted');
         break;
       case 'started':
         this.#since(this.#label(progress.name));
@@ -58,7 +55,7 @@ export class MigrationLog {
       case 'retrying': {
         const { name, attempt, attempts, pause, cause } = progress;
         const { code, message } = cause as { code?: string; message: string };
-        const reason = code === '55P03' ? `no lock in time, because of ${waits.last}` : message;
+        const reason = code === '55P03' ? `no lock in time, blocked by ${sessions.last}` : message;
         const next = `attempt ${attempt + 1} of ${attempts} in ${seconds(pause)}`;
         this.#line(`${this.#label(name)}: ${reason}; ${next}`);
         this.#since(this.#label(name));
@@ -72,7 +69,7 @@ export class MigrationLog {
     }
   }
 
-  /** Ends what is still being said. */
+  /** Stops reporting. */
   end(): void {
     clearInterval(this.#timer);
     if (this.#stream.isTTY) this.#stream.write('\r\x1b[K');
@@ -85,7 +82,7 @@ export class MigrationLog {
     return `[${String(names.indexOf(name) + 1).padStart(total.length)}/${total}] ${name}`;
   }
 
-  /** From now on, says every now and then for how long. */
+  /** Reports at intervals how long something has taken so far. */
   #since(what: string): void {
     this.end();
     const start = Date.now();

@@ -2,16 +2,16 @@ import type { MigrationPlan, MigrationState, MigrationStatus } from '../migratio
 import { table, visible } from './text.js';
 import { minute } from './times.js';
 
-/** What is applied, for people. */
+/** The status of the migrations, for people. */
 export function statusReport(status: MigrationStatus): string[] {
   const { schema, migrationsTable, migrations } = status;
   const applied = migrations.filter(({ standing }) => standing === 'applied').length;
   const known = migrations.filter(({ standing }) => standing !== 'unknown').length;
   return [
-    visible(`Schema ${schema}, by ${migrationsTable}: ${applied} of ${known} applied`),
+    visible(`Schema ${schema}, according to ${migrationsTable}: ${applied} of ${known} applied`),
     '',
     ...table('lll', [
-      ['Migration', 'Standing', 'Applied (UTC)'],
+      ['Migration', 'Status', 'Applied (UTC)'],
       ...migrations.map((migration) => [
         migration.name,
         migration.standing,
@@ -30,25 +30,25 @@ function remarks(migrations: readonly MigrationState[]): string[] {
   return [
     ...remark(
       names(({ release }) => release === 'edited'),
-      'Edited since it was released: install the package again.',
+      'Edited since their release; reinstall the package:',
     ),
     ...remark(
       names(({ isOutOfOrder }) => isOutOfOrder),
-      'Pending, though one that comes after it is applied:',
+      'Pending, although a later one is applied:',
     ),
     ...remark(
       names(({ standing }) => standing === 'unknown'),
-      'Not in this version, so a newer one has migrated:',
+      'Unknown to this version; a newer one applied them:',
     ),
   ];
 }
 
-/** What would run, as SQL that `psql` takes. */
+/** A plan as SQL for `psql`. */
 export function planText({ direction, schema, migrations }: MigrationPlan): string {
   const names = migrations.map(({ name }) => name.slice(0, 4)).join(', ');
   return [
     visible(`-- crm-schema migrate ${direction}, in schema ${schema}: ${names}.`),
-    '-- By hand, as the owner: psql --set ON_ERROR_STOP=1 --file <this file> …',
+    '-- To run it by hand, as the owner: psql --set ON_ERROR_STOP=1 --file <this file> …',
     '',
     migrations
       .map(({ open, change, close }) => [...open, '', change.trim(), '', ...close].join('\n'))

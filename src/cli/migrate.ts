@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import type pg from 'pg';
 import { CrmSchemaError } from '../errors.js';
-import { readMigrationFiles } from '../migrations/files.js';
+import { migrationNames, numberOf } from '../migrations/files.js';
 import {
   type MigrateOptions,
   type MigrationResult,
@@ -11,9 +11,10 @@ import {
   migrationPlan,
   migrationStatus,
 } from '../migrations.js';
-import { withConnection } from './database.js';
+import { BlockingSessions } from '../statements/blocking-sessions.js';
+import { serverProcess } from '../statements/dedicated-connection.js';
+import { withConnection, withWatchedConnection } from './database.js';
 import { exitCodes, explain } from './failures.js';
-import { LockWaits, withWatcher } from './lock-waits.js';
 import { MigrationLog } from './migrate-log.js';
 import { planText, statusReport } from './migrate-report.js';
 import { wholeNumber } from './options.js';
@@ -36,28 +37,30 @@ interface RunOptions extends TargetOptions {
 /** `crm-schema migrate …` */
 export function migrateCommand(): Command {
   const command = new Command('migrate').description(
-    'Applies the migrations of this package, and says what is applied.',
+    'Applies and reverts the migrations of this package, and shows their status.',
   );
   running(command.command('up'))
     .description(
-      'Applies what is pending, each file in a transaction of its own. May be interrupted, and run by many at once.',
+      'Applies pending migrations, each file in its own transaction. May be interrupted, and run by several deployments at once.',
     )
-    .option('--to <number>', 'up to this one and no further', number)
+    .option('--to <number>', 'the last migration to apply (default: all)', number)
     .action(up);
   running(command.command('down'))
     .description(
-      'Reverts, newest first. Refuses in production, and, before it reverts anything, while there are rows to lose.',
+      'Reverts migrations, newest first. Refuses in production; and refuses, before it reverts anything, while rows would be lost.',
     )
-    .requiredOption('--to <number>', 'the last one that stays; 0 for none', number)
-    .option('--allow-production', 'also where NODE_ENV is not development or test')
+    .requiredOption('--to <number>', 'the last migration to keep; 0 for none', number)
+    .option('--allow-production', 'run even if NODE_ENV is not development or test')
     .action(down);
   onTable(command.command('status'))
-    .description('Shows what is applied, pending, edited since its release, and unknown here.')
-    .option('--check', 'exit code 3 unless all of it is applied and nothing is odd')
+    .description(
+      'Shows which migrations are applied, pending, edited since their release, or unknown to this version.',
+    )
+    .option('--check', 'exit with 3 unless all are applied, and none is edited, unknown or out of order')
     .action(status);
   onTable(command.command('plan'))
-    .description('Prints the SQL that up would run, or down --to, and runs none of it.')
-    .option('--to <number>', 'to come to this one, up or down', number)
+    .description('Prints the SQL that up, or down --to, would run. Changes nothing.')
+    .option('--to <number>', 'the last migration to end up with, up or down', number)
     .action(plan);
   return command;
 }
@@ -66,22 +69,28 @@ const number = wholeNumber(0, 9999);
 
 function onTable(command: Command): Command {
   return command
-    .option('--migrations-table <name>', 'where it is recorded what is applied', 'crm_schema_migrations')
-    .option('--json', 'prints JSON, for programs');
+    .option('--migrations-table <name>', 'the migrations table', 'crm_schema_migrations')
+    .option('--json', 'print JSON');
 }
 
 function running(command: Command): Command {
   return onTable(command)
-    .option('--wait <seconds>', '0 to 3600 for another migrator', wholeNumber(0, 3600), 600)
-    .option('--attempts <number>', '1 to 100 of a file that gets no lock in time', wholeNumber(1, 100), 10)
+    .option('--wait <seconds>', 'how long to wait for another migrator, 0 to 3600', wholeNumber(0, 3600), 600)
+    .option(
+      '--attempts <number>',
+      'how often to try a file that gets no lock, 1 to 100',
+      wholeNumber(1, 100),
+      10,
+    )
     .addHelpText('after', locks);
 }
 
 const locks = `
-Locks: each file says at its top what it locks. It gives up after five seconds
-without a lock, lets others through, and is tried again after a pause that grows
-to half a minute. Other migrators wait meanwhile, stock node-pg-migrate fails.
-A pooler does not do: connect to the database itself.`;
+Locks: the header of each file lists them. A file that does not get a lock
+within five seconds lets other sessions through, and is tried again after a
+pause that grows to half a minute. Meanwhile other migrators wait; stock
+node-pg-migrate fails.
+Poolers are not supported here: connect to the database directly.`;
 
 async function up(options: RunOptions, command: Command): Promise<void> {
   await checkTarget(options, command);
@@ -97,7 +106,7 @@ async function down(
 ): Promise<void> {
   if (!options.allowProduction && !/^(development|test)$/.test(process.env.NODE_ENV ?? '')) {
     command.error(
-      'error: this may be production, as NODE_ENV is not development or test: --allow-production to go down all the same',
+      'error: NODE_ENV is not development or test, so this may be production: add --allow-production to revert anyway',
     );
   }
   await checkTarget(options, command);
@@ -107,11 +116,11 @@ async function down(
   });
 }
 
-/** Before anything is connected to: a number that is none is a wrong call. */
+/** Checks the target before connecting: an unknown number is a usage error. */
 async function checkTarget({ to }: TargetOptions, command: Command): Promise<void> {
-  const files = await readMigrationFiles();
-  if (to === undefined || to === 0 || files.some((file) => file.number === to)) return;
-  command.error(`error: there is no migration ${to}: the last is ${files.at(-1)?.name}`);
+  const names = await migrationNames();
+  if (to === undefined || to === 0 || names.some((name) => numberOf(name) === to)) return;
+  command.error(`error: there is no migration ${to}: the last is ${names.at(-1)}`);
 }
 
 async function migrate(
@@ -124,28 +133,24 @@ async function migrate(
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal);
   const log = new MigrationLog(words.done.toLowerCase());
   const { to, wait, attempts, migrationsTable } = options;
-  const outcome = await withConnection((client) =>
-    withWatcher(async (watcher) => {
-      const { rows } = await client.query('select pg_backend_pid() as pid');
-      const [{ pid }] = rows;
-      // Else the server would run the statement to its end, and keep its locks.
-      const cancel = () => watcher.query('select pg_cancel_backend($1::integer)', [pid]).catch(() => {});
-      interruption.signal.addEventListener('abort', cancel);
-      const waits = new LockWaits(watcher);
-      return waits.during(pid, () =>
-        work(client, {
-          to,
-          wait,
-          attempts,
-          migrationsTable,
-          signal: interruption.signal,
-          onProgress: (progress) => log.add(progress, watcher, waits),
-        }).catch((error: unknown) => {
-          throw interruption.signal.aborted ? interrupted() : withBlockingSession(error, attempts, waits);
-        }),
-      );
-    }),
-  ).then(
+  const outcome = await withWatchedConnection(async (client, watcher) => {
+    const sessions = new BlockingSessions(watcher);
+    const pid = await serverProcess(client);
+    // Otherwise the server would run the statement to its end, and keep its locks.
+    interruption.signal.addEventListener('abort', () => sessions.cancel(pid));
+    return sessions.during(pid, () =>
+      work(client, {
+        to,
+        wait,
+        attempts,
+        migrationsTable,
+        signal: interruption.signal,
+        onProgress: (progress) => log.add(progress, sessions),
+      }).catch((error: unknown) => {
+        throw interruption.signal.aborted ? interrupted() : withBlockingSession(error, attempts, sessions);
+      }),
+    );
+  }).then(
     () => undefined,
     (error: unknown) => ({ error }),
   );
@@ -154,22 +159,24 @@ async function migrate(
     const error = outcome === undefined ? null : explain(outcome.error);
     await print(json({ migrations: log.done, error }));
   } else if (outcome === undefined) {
-    await print(log.done.length === 0 ? `${words.nothing}: ${log.standing}.` : `${words.done} ${log.total}.`);
+    await print(log.done.length === 0 ? `${words.nothing}: ${log.current}.` : `${words.done} ${log.total}.`);
   }
   if (outcome !== undefined) throw outcome.error;
 }
 
 function interrupted(): Error {
-  return new Error('Interrupted: what was under way is rolled back. Run it again for the rest.');
+  return new Error(
+    'Interrupted: the migration in progress was rolled back. Run the command again for the rest.',
+  );
 }
 
-/** What a lock was not had in time for, says the server; because of whom, the watcher has seen. */
-function withBlockingSession(error: unknown, attempts: number, waits: LockWaits): unknown {
+/** Names the sessions that kept a migration from its lock: the server's error does not. */
+function withBlockingSession(error: unknown, attempts: number, sessions: BlockingSessions): unknown {
   const { cause } = error as { cause?: { code?: string } };
   if (!(error instanceof CrmSchemaError) || cause?.code !== '55P03') return error;
   const name = error.message.slice(0, error.message.indexOf(' '));
   return new Error(
-    `Could not run ${name} in ${attempts} attempts, because of ${waits.last}. What was done before stays: run it again when that has ended.`,
+    `Could not run ${name} in ${attempts} ${attempts === 1 ? 'attempt' : 'attempts'}, blocked by ${sessions.last}. Earlier migrations are kept: run the command again when that transaction has ended.`,
   );
 }
 
@@ -186,5 +193,5 @@ async function plan(options: TargetOptions, command: Command): Promise<void> {
   if (options.json) return print(json(found));
   if (found.migrations.length === 0) return say('Nothing to run.');
   await print(planText(found));
-  say(`To run it by hand, in schema ${found.schema}: psql --set ON_ERROR_STOP=1`);
+  say(`To run this by hand in schema ${found.schema}: psql --set ON_ERROR_STOP=1`);
 }

@@ -3,15 +3,15 @@ import { timestampParameter } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
 import { checkUuid } from '../validation.js';
 
-/** The id of an organisation or a connection; like all options, a wrong call if it is none. */
+/** The id of an organisation or a connection. Like every option, a usage error if it is invalid. */
 export function uuid(value: string): string {
-  refuse('It has to be a UUID.', () => checkUuid({ field: 'id' }, value));
+  refuse('It must be a UUID.', () => checkUuid({ field: 'id' }, value));
   return value.toLowerCase();
 }
 
-/** A moment. */
+/** A moment, with its time zone. */
 export function time(value: string): Timestamp {
-  return refuse('It has to be a time with its zone: 2026-11-16T09:00Z.', () =>
+  return refuse('It must be a time with a time zone: 2026-11-16T09:00Z.', () =>
     timestampParameter({ field: 'time' }, value),
   );
 }
@@ -19,11 +19,11 @@ export function time(value: string): Timestamp {
 /** The size of a page or a batch. */
 export const size = wholeNumber(1, 1000);
 
-/** A number of something. */
+/** A whole number within limits. */
 export function wholeNumber(least: number, most: number): (value: string) => number {
   return (value) => {
     if (!/^\d+$/.test(value) || Number(value) < least || Number(value) > most) {
-      throw new InvalidArgumentError(`It has to be a whole number from ${least} to ${most}.`);
+      throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
     }
     return Number(value);
   };

@@ -1,10 +1,10 @@
-/** The width that everything for people keeps to. */
+/** The maximum width of text for people. */
 const width = 80;
 
-/** Two spaces between columns. */
+/** The space between columns. */
 const gap = '  ';
 
-/** The text, in which whatever a terminal would obey or hide is written out: `\u001b` for an escape. */
+/** Escapes whatever a terminal would obey or hide: `\u001b` for an escape character. */
 export function visible(text: string): string {
   return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) =>
     character
@@ -14,12 +14,12 @@ export function visible(text: string): string {
   );
 }
 
-/** For programs: one document, which a terminal can show as well. */
+/** One JSON document for programs, safe to show on a terminal. */
 export function json(document: unknown): string {
   return JSON.stringify(document, null, 2).split('\n').map(visible).join('\n');
 }
 
-/** Breaks a text, which may come from anywhere, into lines between words, or within one that is too long. */
+/** Wraps a text from any source into lines, between words, or within a word that is too long. */
 export function wrapped(text: string, before = ''): string[] {
   const room = width - before.length;
   const lines = [''];
@@ -32,8 +32,8 @@ export function wrapped(text: string, before = ''): string[] {
 }
 
 /**
- * A message in one line, so that a log has it whole; for a terminal, in lines between words. What is to be
- * copied from it, after the last colon, stays in one line there, too.
+ * Formats a message: one line for a log, wrapped lines for a terminal. A statement after the last colon stays on one
+ * line, to be copied.
  */
 export function forReader(message: string, isTerminal: boolean): string {
   if (!isTerminal || message.length <= width) return visible(message);
@@ -42,7 +42,7 @@ export function forReader(message: string, isTerminal: boolean): string {
   return [...wrapped(words), ...(copied === '' ? [] : [visible(copied)])].join('\n');
 }
 
-/** Says a line to people, on standard error, so that standard output is what was asked for. */
+/** Writes a message for people to standard error: standard output holds only results. */
 export function say(
   message: string,
   stream: Pick<NodeJS.WriteStream, 'write' | 'isTTY'> = process.stderr,
@@ -58,9 +58,9 @@ function pieces(word: string, size: number): string[] {
 }
 
 /**
- * Cells under each other, headings among them, in which nothing is left that a terminal would obey.
+ * Aligns cells, including headings, in columns, and escapes what a terminal would obey.
  *
- * @param alignment a letter for each column: `l` for words, `r` for numbers
+ * @param alignment one letter per column: `l` for words, `r` for numbers
  */
 export function table(alignment: string, cells: readonly (readonly string[])[]): string[] {
   const rows = cells.map((row) => row.map(visible));
@@ -78,17 +78,20 @@ export function table(alignment: string, cells: readonly (readonly string[])[]):
 
 let printed = false;
 
-/** Whether there is something on standard output. */
+/** Whether anything was written to standard output. */
 export function hasPrinted(): boolean {
   return printed;
 }
 
-/** Writes to standard output, and ends the line; whoever stops reading, as `head` does, has read enough. */
+/** Writes a line to standard output. A reader that stops early, as `head` does, is no error. */
 export function print(text: string): Promise<void> {
   printed = true;
   return new Promise((resolve, reject) => {
-    const settle = (error?: NodeJS.ErrnoException | null) =>
-      error == null || error.code === 'EPIPE' ? resolve() : reject(error);
+    const settle = (error?: NodeJS.ErrnoException | null) => {
+      process.stdout.removeListener('error', settle);
+      if (error == null || error.code === 'EPIPE') resolve();
+      else reject(error);
+    };
     process.stdout.once('error', settle);
     process.stdout.write(`${text}\n`, settle);
   });

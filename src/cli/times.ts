@@ -1,6 +1,9 @@
 import type pg from 'pg';
+import { span } from '../statements/durations.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
+
+export { span };
 
 /** The database's current time, on which all stored times are based. */
 export async function databaseTime(client: pg.Client): Promise<Timestamp> {
@@ -21,17 +24,6 @@ export function minute(at: Timestamp): string {
 /** The number of seconds since then; negative if it is in the future. */
 export function secondsSince(at: Timestamp, now: Timestamp): number {
   return (Date.parse(now) - Date.parse(at)) / 1000;
-}
-
-/** `45 s`, `3 min`, `5 h` or `12 d`, rounded down: the smallest unit that gives less than 100. */
-export function span(seconds: number): string {
-  const units = [
-    [1, 's'],
-    [60, 'min'],
-    [3600, 'h'],
-  ] as const;
-  const [size, unit] = units.find(([each]) => seconds < 100 * each) ?? [86_400, 'd'];
-  return `${Math.max(0, Math.floor(seconds / size))} ${unit}`;
 }
 
 /** `3 min ago`, or `in 3 min`. */

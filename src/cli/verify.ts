@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { type Difference, type Verification, verify } from '../verify/verify.js';
 import { withConnection } from './database.js';
-import { exitCodes, Lacking } from './failures.js';
+import { exitCodes, UnmetCondition } from './failures.js';
 import { count } from './progress.js';
 import { json, print, visible, wrapped } from './text.js';
 
@@ -21,15 +21,17 @@ export function verifyCommand(version: string): Command {
     });
 }
 
-/** @throws Lacking if the database is of another version: all else follows from that */
+/** @throws UnmetCondition if the database is of another version: all else follows from that */
 function report({ schema, owner, differences }: Verification, version: string): string[] {
   const migrations = differences.filter(({ kind }) => kind === 'migration');
   const pending = migrations.filter(({ found }) => found === null).map(({ name }) => name);
   if (pending.length > 0) {
-    throw new Lacking(`The schema is of an older version: run the migrations first, from ${pending[0]} on.`);
+    throw new UnmetCondition(
+      `The schema is of an older version: run the migrations first, from ${pending[0]} on.`,
+    );
   }
   if (migrations.length > 0) {
-    throw new Lacking(
+    throw new UnmetCondition(
       `The schema is of a newer version than ${version}, with ${migrations[0]?.name}: use the package that brought it.`,
     );
   }

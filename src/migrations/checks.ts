@@ -3,9 +3,10 @@ import type { DedicatedConnection } from '../statements/dedicated-connection.js'
 import type { MigrationPlan } from './plan.js';
 
 /**
- * Checks what would fail half way before it begins: whether the user may create in the schema, and the roles.
+ * Checks before the first migration what would otherwise fail halfway: that the user may create in the schema, and
+ * that the roles exist or the user may create them.
  *
- * @throws CrmSchemaError `migration_refused`, with the statement that helps
+ * @throws CrmSchemaError `migration_refused`, with the statement that fixes it
  */
 export async function checkPrivileges(
   client: DedicatedConnection,
@@ -21,11 +22,11 @@ export async function checkPrivileges(
   for (const { user, schema, grant } of rows) {
     throw new CrmSchemaError(
       'migration_refused',
-      `User ${user} may not create in schema ${schema}: as its owner, run: ${grant};`,
+      `User ${user} may not create objects in schema ${schema}. As the schema's owner, run: ${grant};`,
     );
   }
   if (!migrations.some(({ name }) => name === '0010_add_row_level_security')) return;
-  const { rows: lacking } = await client.query(
+  const { rows: missing } = await client.query(
     `select
        pg_catalog.string_agg(role, ', ' order by place) as roles,
        pg_catalog.string_agg('create role ' || role || ' nologin;', ' ' order by place) as statements,
@@ -40,10 +41,10 @@ export async function checkPrivileges(
        )
      having pg_catalog.count(*) > 0`,
   );
-  for (const { roles, user, statements } of lacking) {
+  for (const { roles, user, statements } of missing) {
     throw new CrmSchemaError(
       'migration_refused',
-      `Missing are the roles ${roles}, and user ${user} may not create any: as a user with CREATEROLE, run: ${statements}`,
+      `The roles ${roles} are missing, and user ${user} may not create roles. As a user with CREATEROLE, run: ${statements}`,
     );
   }
 }

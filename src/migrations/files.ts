@@ -10,40 +10,51 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 /** The absolute path of the folder of `.sql` files, for stock node-pg-migrate's `--migrations-dir`. */
 export const migrationsDirectory: string = join(root, 'migrations');
 
-/** Whether a file is as it was released; `unreleased`: no release has had it yet. */
+/** Whether a file is as it was released; `unreleased`: it is not part of any release yet. */
 export type MigrationRelease = 'released' | 'unreleased' | 'edited';
 
-/** A file of the package. */
+/** A migration file of this package. */
 export interface MigrationFile {
-  /** As it is recorded in the database: `0001_prepare_host_tables`. */
+  /** The name recorded in the database: `0001_prepare_host_tables`. */
   name: string;
   number: number;
   path: string;
+  content: string;
   release: MigrationRelease;
 }
 
+/** The names of this package's migrations, in ascending order: `0001_prepare_host_tables`. */
+export async function migrationNames(): Promise<string[]> {
+  return (await fileNames().catch(() => incomplete())).map((file) => basename(file, '.sql'));
+}
+
+/** The number of a migration: 1 for `0001_prepare_host_tables`. */
+export function numberOf(name: string): number {
+  return Number.parseInt(name, 10);
+}
+
 /**
- * The migrations of this package, in the order in which they go up.
+ * Reads this package's migrations, in ascending order.
  *
- * @throws CrmSchemaError `migration_refused` where the package is not whole, as when a bundler has left out what is
- * no JavaScript
+ * @throws CrmSchemaError `migration_refused` if files of the package are missing, for example because a bundler
+ * included only JavaScript
  */
 export async function readMigrationFiles(): Promise<MigrationFile[]> {
-  const [checksums, names] = await Promise.all([releasedChecksums(), fileNames()]).catch(() => incomplete());
-  if ([...checksums.keys()].some((path) => !names.includes(basename(path)))) incomplete();
+  const [checksums, files] = await Promise.all([releasedChecksums(), fileNames()]).catch(() => incomplete());
+  if ([...checksums.keys()].some((path) => !files.includes(basename(path)))) incomplete();
   return Promise.all(
-    names.map(async (file) => {
+    files.map(async (file) => {
       const path = join(migrationsDirectory, file);
-      const checksum = createHash('sha256')
-        .update(await readFile(path))
-        .digest('hex');
+      const content = await readFile(path);
+      const checksum = createHash('sha256').update(content).digest('hex');
       const released = checksums.get(`migrations/${file}`);
+      const name = basename(file, '.sql');
       return {
-        name: basename(file, '.sql'),
-        number: Number.parseInt(file, 10),
+        name,
+        number: numberOf(name),
         path,
-        release:
-          released === undefined ? 'unreleased' : released === checksum ? 'released' : ('edited' as const),
+        content: content.toString('utf8'),
+        release: released === undefined ? 'unreleased' : released === checksum ? 'released' : 'edited',
       };
     }),
   );
@@ -52,7 +63,7 @@ export async function readMigrationFiles(): Promise<MigrationFile[]> {
 function incomplete(): never {
   throw new CrmSchemaError(
     'migration_refused',
-    'Files of this package are missing: install it again, and let a bundler leave it outside.',
+    'Files of this package are missing: reinstall it, and mark it as external if you use a bundler.',
   );
 }
 

@@ -1,73 +1,74 @@
-import type { Migration } from 'node-pg-migrate/migration';
-import type { RunnerOption } from 'node-pg-migrate/runner';
 import { CrmSchemaError } from '../errors.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { checkWholeNumber } from '../validation.js';
-import { type MigrationFile, readMigrationFiles } from './files.js';
-import { type MigrationStatus, type MigrationsTable, migrationStatus, sqlName } from './status.js';
+import { type MigrationFile, numberOf, readMigrationFiles } from './files.js';
+import { migrationStatements } from './node-pg-migrate.js';
+import { type MigrationStatus, type MigrationsTable, readStatus, sqlName } from './status.js';
 
-/** Which way. */
+/** The direction of a migration: `up` applies, `down` reverts. */
 export type MigrationDirection = 'up' | 'down';
 
-/** Where to. */
+/** The target of a migration. */
 export interface MigrationTarget extends MigrationsTable {
-  /** The number of the last migration that is applied afterwards; 0 for none. By default the last there is. */
+  /** The number of the last migration that is applied afterwards; 0 for none. Defaults to the last one. */
   to?: number | undefined;
 }
 
-/** What would be done. */
+/** The migrations that would run, and their statements. */
 export interface MigrationPlan {
-  /** Which way it would go. */
+  /** Whether it applies or reverts. */
   direction: MigrationDirection;
-  /** Where everything is, or would be: the first schema of search_path. */
+  /** The schema of the installation: the first one in search_path. */
   schema: string;
-  /** Where it is recorded. */
+  /** The migrations table. */
   migrationsTable: string;
-  /** In the order in which they would run. */
+  /** In order of execution. */
   migrations: PlannedMigration[];
 }
 
-/** The statements of one migration, which is one transaction: those of the three parts, in their order. */
+/** The statements of one migration, in order of execution. Together they are one transaction. */
 export interface PlannedMigration {
   /** `0001_prepare_host_tables` */
   name: string;
-  /** Begins, and keeps others from the table of migrations; or makes it, if need be. */
+  /** Begins the transaction, and locks the migrations table or creates it. */
   open: string[];
-  /** One half of the file. */
+  /** The up or down half of the file. */
   change: string;
-  /** Records it, and commits. */
+  /** Records the migration, and commits. */
   close: string[];
 }
 
 /**
- * Tells which statements `migrateUp` or `migrateDown` would run to come to the target, but for those that
- * only read. Reads only.
+ * Returns the statements that `migrateUp` or `migrateDown` would run to reach the target, except those that only
+ * read. Changes nothing.
  *
- * @throws CrmSchemaError `migration_refused` where they would refuse, `invalid_input` for a target that is none
+ * @throws CrmSchemaError `migration_refused` where they would refuse; `invalid_input` for a target that does not exist,
+ * for a pool, and if a transaction is open
  */
 export async function migrationPlan(
   client: DedicatedConnection,
   options: MigrationTarget = {},
 ): Promise<MigrationPlan> {
-  const down = await planOf(client, 'down', options);
-  return down.migrations.length > 0 ? down : planOf(client, 'up', options);
+  const files = await readMigrationFiles();
+  const down = await planOf(client, 'down', options, files);
+  return down.migrations.length > 0 ? down : planOf(client, 'up', options, files);
 }
 
-/** The same, in one direction; without a target, down does nothing. */
+/** Plans in one direction. Without a target, `down` plans nothing. */
 export async function planOf(
   client: DedicatedConnection,
   direction: MigrationDirection,
   { to, migrationsTable }: MigrationTarget,
+  files: readonly MigrationFile[],
 ): Promise<MigrationPlan> {
-  const files = await readMigrationFiles();
   if (to !== undefined) checkWholeNumber({ field: 'to' }, to, 0, 9999);
   if (to !== undefined && to !== 0 && !files.some(({ number }) => number === to)) {
     throw new CrmSchemaError(
       'invalid_input',
-      `to has to be the number of a migration, not ${to}: the last is ${files.at(-1)?.name}.`,
+      `to must be the number of a migration, not ${to}: the last is ${files.at(-1)?.name}.`,
     );
   }
-  const status = await migrationStatus(client, { migrationsTable });
+  const status = await readStatus(client, { migrationsTable }, files);
   const standingOf = new Map(status.migrations.map(({ name, standing }) => [name, standing]));
   const toRun =
     direction === 'up'
@@ -76,7 +77,7 @@ export async function planOf(
           .filter(({ name, number }) => standingOf.get(name) === 'applied' && number > (to ?? number))
           .toReversed();
   if (toRun.length > 0) checkSafe(status, direction);
-  const searchPath = await schemasSearched(client);
+  const searchPath = await searchedSchemas(client);
   return {
     direction,
     schema: status.schema,
@@ -89,8 +90,8 @@ export async function planOf(
   };
 }
 
-/** The schemas that names are looked up in, as SQL: so that a plan goes where it was made for. */
-async function schemasSearched(client: DedicatedConnection): Promise<string> {
+/** The schemas in search_path, as SQL: a plan that is run elsewhere must reach the same schema. */
+async function searchedSchemas(client: DedicatedConnection): Promise<string> {
   const { rows } = await client.query(
     `select pg_catalog.string_agg(pg_catalog.quote_ident(schema), ', ' order by place) as path
      from pg_catalog.unnest(pg_catalog.current_schemas(false)::text[]) with ordinality as searched (schema, place)`,
@@ -99,7 +100,7 @@ async function schemasSearched(client: DedicatedConnection): Promise<string> {
   if (/\p{C}/u.test(path)) {
     throw new CrmSchemaError(
       'migration_refused',
-      'A schema that search_path names has what a terminal would obey in its name: leave it out with PGOPTIONS="-c search_path=…".',
+      'search_path contains a schema with control characters in its name: leave it out with PGOPTIONS="-c search_path=…".',
     );
   }
   return path;
@@ -116,51 +117,32 @@ function checkSafe(
   const edited = migrations.filter(({ release }) => release === 'edited').map(({ name }) => name);
   if (edited.length > 0) {
     refuse(
-      `This package is not as it was released: ${edited.join(', ')} was edited. Install it again, and change the schema by migrations of your own.`,
+      `Migrations of this package were edited since their release: ${edited.join(', ')}. Reinstall the package, and change the schema with your own migrations.`,
     );
   }
-  const where = `${migrationsTable} of schema ${schema}`;
+  const where = `${migrationsTable} in schema ${schema}`;
   const skipped = migrations.find(({ isOutOfOrder }) => isOutOfOrder);
   if (direction === 'up' && skipped !== undefined) {
     refuse(
-      `${skipped.name} is pending, but ${where} has some that come after it: if it was applied, put its line back; else go down to where it comes next, crm-schema migrate down --to ${Number.parseInt(skipped.name, 10) - 1}.`,
+      `${skipped.name} is pending, but ${where} has later ones. If it was applied, restore its row. Otherwise revert the later ones first: crm-schema migrate down --to ${numberOf(skipped.name) - 1}.`,
     );
   }
   const unknown = migrations.findLast(({ standing }) => standing === 'unknown');
   if (direction === 'down' && unknown !== undefined) {
-    refuse(`${where} has ${unknown.name}, which this version does not know: go down with the one that does.`);
+    refuse(
+      `${where} has ${unknown.name}, which this version does not know. Revert with the version that does.`,
+    );
   }
 }
 
-/** The statements of a file, as node-pg-migrate makes them. */
+/** The transaction of one file. */
 async function planned(
   file: MigrationFile,
   direction: MigrationDirection,
   table: { schema: string; migrationsTable: string; searchPath: string },
   hasTable: boolean,
 ): Promise<PlannedMigration> {
-  // Loaded when there is something to run: it takes a while.
-  const { Migration } = await import('node-pg-migrate/migration');
-  const { sqlMigration } = await import('node-pg-migrate/sqlMigration');
-  const made: string[] = [];
-  const recorder = { query: async (sql: string) => void made.push(sql) };
-  const options = {
-    direction,
-    migrationsSchema: table.schema,
-    migrationsTable: table.migrationsTable,
-    // Begun and ended here.
-    singleTransaction: true,
-  };
-  const migration = new Migration(
-    recorder as unknown as Migration['db'],
-    file.path,
-    await sqlMigration(file.path),
-    options as RunnerOption,
-    {},
-    { info() {}, warn() {}, error() {} },
-  );
-  await migration.apply(direction);
-  const [change = '', record = ''] = made;
+  const { change, record } = await migrationStatements(file, direction, table);
   const name = sqlName(table);
   return {
     name: file.name,

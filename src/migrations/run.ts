@@ -4,6 +4,7 @@ import { safeCause } from '../statements/database-errors.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { checkWholeNumber } from '../validation.js';
 import { checkPrivileges } from './checks.js';
+import { readMigrationFiles } from './files.js';
 import { underMigrationLock } from './lock.js';
 import {
   type MigrationDirection,
@@ -14,74 +15,74 @@ import {
 } from './plan.js';
 import { maySucceed, pauseAfter, rehearse, runMigration } from './transactions.js';
 
-/** How to migrate. */
+/** Options for migrating. */
 export interface MigrateOptions extends MigrationTarget {
-  /** For how many seconds to wait for another migrator, up to a day; by default 600. */
+  /** How long to wait for another migrator, in seconds: 0 to 86,400; defaults to 600. */
   wait?: number | undefined;
-  /** How often to try a migration that does not get its locks in time, 1 to 1,000 times; by default 10. */
+  /** How often to try a migration that does not get its locks in time: 1 to 1,000; defaults to 10. */
   attempts?: number | undefined;
   /**
-   * Stops between two statements, and rolls back the migration that is under way. Who wants the statement
-   * stopped as well cancels it: `pg_cancel_backend`.
+   * Stops before the next statement, and rolls back the migration in progress. To stop the running statement too,
+   * cancel it with `pg_cancel_backend`.
    */
   signal?: AbortSignal | undefined;
-  /** Is told what happens, and awaited. */
+  /** Called with each step, and awaited. */
   onProgress?: ((progress: MigrationProgress) => unknown) | undefined;
 }
 
-/** How to go down. */
+/** Options for reverting. */
 export interface MigrateDownOptions extends MigrateOptions {
   /** The number of the last migration that is applied afterwards; 0 for none. */
   to: number;
 }
 
-/** What happens while migrating. */
+/** One step of migrating. */
 export type MigrationProgress =
   | {
-      /** Another migrator is at work, and is waited for. */
+      /** The migrator waits for another one. */
       step: 'waiting';
-      /** The server's processes that hold the lock. */
+      /** The server processes that hold the lock. */
       pids: number[];
     }
   | {
-      /** It is this migrator's turn. */
+      /** The migrator has the lock, and knows what to do. */
       step: 'planned';
-      /** What is to be done. */
+      /** The migrations to run. */
       plan: MigrationPlan;
     }
   | {
       /**
-       * Going down, all of it is tried in one transaction that is rolled back, so that a refusal comes before
-       * anything is done.
+       * Before it reverts several migrations, the migrator tries all of them in one transaction and rolls it back, so
+       * that a refusal comes before anything is reverted.
        */
       step: 'rehearsing';
     }
   | {
       /** A migration has begun. */
       step: 'started';
-      /** Of the migration: `0001_prepare_host_tables`. */
+      /** The migration's name: `0001_prepare_host_tables`. */
       name: string;
     }
   | {
-      /** A migration failed for a reason that may pass, and is tried again. */
+      /** A migration failed for a reason that may pass. The migrator will try it again. */
       step: 'retrying';
-      /** Of the migration. */
+      /** The migration's name. */
       name: string;
-      /** Which attempt failed, from 1 on. */
+      /** The number of the failed attempt, from 1. */
       attempt: number;
-      /** How many there are. */
+      /** How many attempts there are. */
       attempts: number;
-      /** For how long it is left before the next, in milliseconds. */
+      /** The pause before the next attempt, in milliseconds. */
       pause: number;
-      /** Why it failed: an `Error` with the `code` (SQLSTATE) and the `hint` of the server. */
+      /** Why it failed: an `Error` with the server's `code` (SQLSTATE) and `hint`. */
       cause: unknown;
     }
   | {
       /** A migration is committed. */
       step: 'finished';
-      /** Of the migration. */
+      /** The migration's name. */
       name: string;
-      /** How long it took, pauses and all. */
+      /** How long it took in milliseconds, including pauses. */
       milliseconds: number;
     };
 
@@ -89,28 +90,29 @@ export type MigrationProgress =
 export interface FinishedMigration {
   /** `0001_prepare_host_tables` */
   name: string;
-  /** How long it took, pauses and all. */
+  /** How long it took in milliseconds, including pauses. */
   milliseconds: number;
 }
 
-/** What was done. */
+/** The result of migrating. */
 export interface MigrationResult {
-  /** Which way it went. */
+  /** Whether it applied or reverted. */
   direction: MigrationDirection;
-  /** Where everything is: the first schema of search_path. */
+  /** The schema of the installation: the first one in search_path. */
   schema: string;
-  /** Where it is recorded. */
+  /** The migrations table. */
   migrationsTable: string;
-  /** In the order in which they ran; without those that somebody else was quicker with. */
+  /** In order of execution, without those that another migrator ran first. */
   migrations: FinishedMigration[];
 }
 
 /**
- * Applies what is pending, each migration in a transaction of its own. Waits for another migrator, and tries
- * again where the application holds locks. What it has done stays, however it ends; called again, it goes on.
+ * Applies pending migrations, each in its own transaction. Waits for other migrators, and tries again while the
+ * application holds locks. If it fails, committed migrations stay; call it again for the rest. Leaves the session's
+ * settings as they were.
  *
- * @param client a connection of its own, and not by way of a pooler
- * @throws CrmSchemaError `migration_refused`, `migration_failed`, `invalid_input` (also for a pool, and where a
+ * @param client a dedicated connection, not through a pooler
+ * @throws CrmSchemaError `migration_refused`, `migration_failed`, `invalid_input` (also for a pool, and if a
  *   transaction is open); the signal's reason
  */
 export function migrateUp(
@@ -121,12 +123,12 @@ export function migrateUp(
 }
 
 /**
- * Reverts what comes after `to`, the newest first, in the same way. A migration refuses (SQLSTATE `CRM03`, as
- * `cause`) while there are rows to lose, unless the session sets `crm_schema.allow_data_loss` to `on`; and before
- * any is reverted, as all of it is tried beforehand in a transaction that is rolled back.
+ * Reverts the migrations after `to`, newest first, each in its own transaction. A migration refuses (SQLSTATE `CRM03`,
+ * as `cause`) while its tables have rows that would be lost, unless the session sets `crm_schema.allow_data_loss` to
+ * `on`. All of them are tried first, in a transaction that is rolled back, so a refusal comes before any is reverted.
  *
- * @param client a connection of its own, and not by way of a pooler
- * @throws CrmSchemaError `migration_refused`, `migration_failed`, `invalid_input` (also for a pool, and where a
+ * @param client a dedicated connection, not through a pooler
+ * @throws CrmSchemaError `migration_refused`, `migration_failed`, `invalid_input` (also for a pool, and if a
  *   transaction is open); the signal's reason
  */
 export async function migrateDown(
@@ -147,7 +149,7 @@ async function migrate(
   checkWholeNumber({ field: 'attempts' }, attempts, 1, 1000);
   const onWaiting = (pids: number[]) => onProgress?.({ step: 'waiting', pids });
   return underMigrationLock(client, { wait, signal, onWaiting }, async () => {
-    const plan = await planOf(client, direction, options);
+    const plan = await planOf(client, direction, options, await readMigrationFiles());
     if (direction === 'up' && plan.migrations.length > 0) await checkPrivileges(client, plan);
     await onProgress?.({ step: 'planned', plan });
     const { migrations, ...where } = plan;
@@ -169,7 +171,7 @@ async function migrate(
   });
 }
 
-/** Tries a migration until it is through, or hopeless. */
+/** Tries a migration until it succeeds, fails for good, or has had its attempts. */
 async function runWithRetries(
   client: DedicatedConnection,
   migration: PlannedMigration,

@@ -6,53 +6,60 @@ import type { Timestamp } from '../types.js';
 import { type MigrationFile, type MigrationRelease, readMigrationFiles } from './files.js';
 import { findTable } from './table.js';
 
-/** Where it is recorded what is applied. */
+/** The table that records which migrations are applied. */
 export interface MigrationsTable {
-  /** node-pg-migrate's `--migrations-table`, in the first schema of search_path. By default `crm_schema_migrations`. */
+  /** node-pg-migrate's `--migrations-table`, in the first schema of search_path; defaults to `crm_schema_migrations`. */
   migrationsTable?: string | undefined;
 }
 
-/** What is applied of this package, and what is not. */
+/** Which migrations of this package are applied. */
 export interface MigrationStatus {
-  /** The schema that everything is in, or will be: the first of search_path. */
+  /** The schema of the installation: the first one in search_path. */
   schema: string;
-  /** Where it is recorded what is applied. */
+  /** The migrations table. */
   migrationsTable: string;
-  /** Whether that table is there: it comes with the first migration. */
+  /** Whether the migrations table exists: the first migration creates it. */
   hasTable: boolean;
-  /** Those of this package and those of a newer one that are recorded, in order. */
+  /** This package's migrations, and recorded ones of a newer version, in ascending order. */
   migrations: MigrationState[];
-  /** Whether all of it is applied, and nothing is edited, unknown or out of order. */
+  /** Whether all are applied, and none is edited, unknown or out of order. */
   isCurrent: boolean;
 }
 
-/** A migration, here and in the database. */
+/** The state of one migration, in this package and in the database. */
 export interface MigrationState {
   /** `0001_prepare_host_tables` */
   name: string;
-  /** `unknown`: recorded, but not in this package, as when a newer version of it has migrated. */
+  /** `unknown`: recorded, but not in this package; usually a newer version applied it. */
   standing: 'applied' | 'pending' | 'unknown';
-  /** Null unless it is recorded. Its zone is not: that of this session is taken for that of the one that wrote it. */
+  /** Null unless recorded. The table stores no time zone; this session's is assumed. */
   appliedAt: Timestamp | null;
-  /** Null if it is unknown. */
+  /** Null if the migration is unknown. */
   release: MigrationRelease | null;
-  /** Whether it is pending, and one after it is applied. */
+  /** Whether it is pending although a later one is applied. */
   isOutOfOrder: boolean;
 }
 
 /**
- * Tells what is applied. Reads only, in a transaction of its own that waits five seconds for a lock.
+ * Returns which migrations are applied. Reads only, in its own transaction, and waits up to five seconds for a lock.
  *
- * @throws CrmSchemaError `migration_refused` if there is no schema to look into, if the table of migrations may
- * not be read or is not to be trusted, or if it does not know of the tables that are there; `invalid_input` for a
- * pool, and where a transaction is open
+ * @throws CrmSchemaError `migration_refused` if the schema is missing, if the migrations table cannot be read or
+ * trusted, or if it has no record of tables that exist; `invalid_input` for a pool, and if a transaction is open
  */
 export async function migrationStatus(
   client: DedicatedConnection,
   options: MigrationsTable = {},
 ): Promise<MigrationStatus> {
+  return readStatus(client, options, await readMigrationFiles());
+}
+
+/** The same, for files that have been read already. */
+export async function readStatus(
+  client: DedicatedConnection,
+  options: MigrationsTable,
+  files: readonly MigrationFile[],
+): Promise<MigrationStatus> {
   const { migrationsTable = 'crm_schema_migrations' } = options;
-  const files = await readMigrationFiles();
   await checkDedicatedConnection(client);
   await client.query('begin read only');
   try {
@@ -62,7 +69,7 @@ export async function migrationStatus(
     if (hasConnections && !recorded.has('0002_create_crm_connections')) {
       throw new CrmSchemaError(
         'migration_refused',
-        `crm_connections is in schema ${schema} already, but ${migrationsTable} does not say so: name the table that does with --migrations-table (by default, for node-pg-migrate it is pgmigrations); if it is lost, put its lines back.`,
+        `Schema ${schema} already has crm_connections, but ${migrationsTable} does not record it. If another table does, name it with --migrations-table (node-pg-migrate's default is pgmigrations). If the migrations table is lost, restore its rows.`,
       );
     }
     return statusOf(files, recorded, { schema, migrationsTable, hasTable });
@@ -98,17 +105,17 @@ function statusOf(
   };
 }
 
-/** Whether a migration that is not known here is one of ours: the host may count its own in the same table. */
+/** Whether an unknown migration is one of this package: the host may record its own in the same table. */
 export function isOfThisPackage(name: string): boolean {
   return /^\d{4}_/.test(name);
 }
 
-/** The names that are recorded, each with its time. */
+/** The recorded names, each with its time. */
 export async function recordedMigrations(
   client: DedicatedConnection,
   table: { schema: string; migrationsTable: string },
 ): Promise<Map<string, Timestamp>> {
-  // It is a time without a zone, and that of the session that wrote it; as text, whatever the session's settings.
+  // A timestamp without time zone, in that of the session that wrote it. As text, whatever the session's datestyle.
   const { rows } = await client.query(
     `select
        name,

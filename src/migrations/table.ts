@@ -1,53 +1,55 @@
 import { CrmSchemaError } from '../errors.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 
-/** Where migrating would take place. */
+/** The migrations table, and the schema that it is in. */
 export interface FoundTable {
-  /** The first of search_path. */
+  /** The first schema in search_path. */
   schema: string;
   hasTable: boolean;
-  /** Whether crm_connections is there. */
+  /** Whether the schema has crm_connections. */
   hasConnections: boolean;
 }
 
 /**
- * Finds the table of migrations, and refuses one whose making may have been somebody else's: his functions would
- * be run by whoever migrates.
+ * Finds the migrations table, and refuses one that another user may have created: the migrating user would run that
+ * user's functions.
  *
  * @throws CrmSchemaError `migration_refused`
  */
 export async function findTable(client: DedicatedConnection, migrationsTable: string): Promise<FoundTable> {
   const { schema, user, searchPath } = await findSchema(client);
   if ([schema, migrationsTable].some((name) => /["\p{C}]/u.test(name))) {
-    refuse('A schema or a table of migrations with a double quote or a line break in its name does not do.');
+    refuse(
+      'The name of the schema or of the migrations table contains a double quote or a line break, which is not supported: choose another name.',
+    );
   }
   const { rows } = await client.query(ofTable, [schema, migrationsTable]);
   const [found] = rows;
-  // Anybody who may create schemas can make one that is called like a user, and comes before ours for him.
+  // Anyone who may create schemas can create one named after a user, which that user's search_path puts before ours.
   if (found.hasConnections && found.beside !== null && schema === user && /^\W*\$user/.test(searchPath)) {
     refuse(
-      `Schema ${schema} is searched for being called like the user, and crm_connections is in schema ${found.beside} as well: set PGOPTIONS="-c search_path=…" to the one that is meant.`,
+      `search_path finds schema ${schema} because it is named after the user, and schema ${found.beside} has crm_connections too: name the schema you mean with PGOPTIONS="-c search_path=…".`,
     );
   }
-  // A schema that came before it would get a second one.
+  // A schema created later, but earlier in search_path, would get a second installation.
   if (!found.hasConnections && found.otherSchema !== null) {
     refuse(
-      `crm_connections is in schema ${found.otherSchema}, and search_path (${searchPath}) comes to schema ${schema} first: set PGOPTIONS="-c search_path=${found.otherSchema}".`,
+      `crm_connections is in schema ${found.otherSchema}, but search_path (${searchPath}) puts schema ${schema} first: set PGOPTIONS="-c search_path=${found.otherSchema}".`,
     );
   }
   if (found.hasTable && !found.isTrusted) {
     refuse(
-      `${migrationsTable} in schema ${schema} belongs to ${found.owner}, who does not own crm_connections there: connect as ${found.owner}, or look who made it, and rename it.`,
+      `${migrationsTable} in schema ${schema} belongs to ${found.owner}, who does not own crm_connections: connect as ${found.owner}, or find out who created the table and rename it.`,
     );
   }
   if (found.hasTable && !found.mayRead) {
     refuse(
-      `User ${user} may not read ${migrationsTable}: connect as its owner, who can also grant select on it.`,
+      `User ${user} may not read ${migrationsTable}: connect as its owner, or have the owner grant select on it.`,
     );
   }
   if (found.hasTable && !found.isPlain) {
     refuse(
-      `${migrationsTable} in schema ${schema} is no plain table of id, name and run_on, without constraints, triggers, rules and policies: look who made it, and rename it.`,
+      `${migrationsTable} in schema ${schema} is not a plain migrations table: it must have only the columns id, name and run_on, and no constraints, triggers, rules or policies. Find out who created it, and rename it.`,
     );
   }
   return { schema, hasTable: found.hasTable, hasConnections: found.hasConnections };
@@ -57,11 +59,11 @@ function refuse(message: string): never {
   throw new CrmSchemaError('migration_refused', message);
 }
 
-/** The first of search_path, which has to be there: else everything would go into the next one, without a word. */
+/** The first schema in search_path. It must exist, or everything would silently go into the next one. */
 async function findSchema(
   client: DedicatedConnection,
 ): Promise<{ schema: string; user: string; searchPath: string }> {
-  // Qualified, and of the very types: no function in a schema that is searched fits better.
+  // Qualified names and exact types: no function in a searched schema matches better.
   const { rows } = await client.query(
     `select
        pg_catalog.current_schema()::text as schema,
@@ -75,18 +77,18 @@ async function findSchema(
          where pg_catalog.btrim(entry) not in ('$user', '"$user"')
          order by place
          limit 1
-       ) as "lacksFirst"`,
+       ) as "isFirstMissing"`,
   );
-  const [{ schema, user, searchPath, lacksFirst }] = rows;
-  if (schema === null || lacksFirst) {
+  const [{ schema, user, searchPath, isFirstMissing }] = rows;
+  if (schema === null || isFirstMissing) {
     refuse(
-      `The schema that search_path (${searchPath}) names first is not there, or the user may not use it: create it, or grant usage on it.`,
+      `The first schema in search_path (${searchPath}) does not exist, or the user may not use it: create it, or grant usage on it.`,
     );
   }
   return { schema, user, searchPath };
 }
 
-/** $1: the schema, $2: the table of migrations. */
+/** $1: the schema, $2: the migrations table. */
 const ofTable = `
   select
     counter.oid is not null as "hasTable",
@@ -112,7 +114,7 @@ const ofTable = `
           and attnum > 0
           and not attisdropped
       )
-      -- That of id is its sequence's.
+      -- The default of id is its sequence.
       and not exists (
         select
         from pg_catalog.pg_attrdef

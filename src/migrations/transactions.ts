@@ -7,7 +7,7 @@ import { recordedMigrations } from './status.js';
 /**
  * Runs one migration, in its transaction.
  *
- * @returns false if somebody else has done it meanwhile, which only happens where the session's lock does not hold
+ * @returns false if another migrator ran it first, which happens only where the session-level lock does not hold
  */
 export async function runMigration(
   client: DedicatedConnection,
@@ -31,24 +31,24 @@ export async function runMigration(
   }
 }
 
-/** It waited too long for a lock, met a deadlock, or took too long; unless somebody cancelled it. */
+/** Whether trying again may help: after a lock timeout, a deadlock or a statement timeout, but not after a cancel. */
 export function maySucceed({ code, message }: Pick<Partial<DatabaseError>, 'code'> & Error): boolean {
   return code === '55P03' || code === '40P01' || (code === '57014' && !message.endsWith('user request'));
 }
 
 /**
- * For how long to leave what failed, in milliseconds: about a second at first, twice as long each time, half a
- * minute at most; and at random, so that others who wait for the same do not come back all at once.
+ * The pause after a failed attempt, in milliseconds: about a second at first, doubling each time, up to half a minute.
+ * Randomised, so that migrators that wait for the same lock do not all return at once.
  *
- * @param attempt which one failed, from 1 on
+ * @param attempt the number of the failed attempt, from 1
  */
 export function pauseAfter(attempt: number): number {
   return 1000 * Math.min(30, 2 ** (attempt - 1)) * (0.5 + Math.random());
 }
 
 /**
- * Goes through all in one transaction, and takes it back: what refuses is to do so before others are reverted,
- * for without 0010, say, the application is locked out.
+ * Runs all migrations in one transaction, and rolls it back: a migration that refuses must do so before others are
+ * reverted. Without 0010, for example, the application is locked out.
  *
  * @throws CrmSchemaError `migration_failed`; the signal's reason
  */
@@ -68,7 +68,7 @@ export async function rehearse(
   } catch (error) {
     signal?.throwIfAborted();
     const cause = safeCause(error);
-    // Whether that passes is seen when it is done.
+    // The real run tries again.
     if (maySucceed(cause)) return;
     throw new CrmSchemaError(
       'migration_failed',
@@ -80,7 +80,7 @@ export async function rehearse(
   }
 }
 
-/** Sends statements until the signal. */
+/** Sends statements, until the signal is aborted. */
 function sender(client: DedicatedConnection, signal?: AbortSignal): (statement: string) => Promise<void> {
   return async (statement) => {
     signal?.throwIfAborted();

@@ -1,98 +1,104 @@
-import type pg from 'pg';
-import { Lacking } from '../cli/failures.js';
+import { CrmSchemaError } from '../errors.js';
+import type { DedicatedConnection } from '../statements/dedicated-connection.js';
+import { requiredSettings, setLocally } from '../statements/session-settings.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
+import { readAttached } from './attached.js';
 import { dropMarker } from './drop-marker.js';
+import { byTime, gapsBetween, type PartitionRange, rangeOfName } from './ranges.js';
 
 /** A partition of the log, or a table that was one. */
-export interface LogPartition {
-  /** For the catalog: names may be given to another table meanwhile. */
+export interface LogPartition extends PartitionRange {
+  /** For the catalog: another table may have taken the name since. */
   oid: string;
   name: string;
   /** As it stands in SQL: quoted, and with its schema where the search_path needs it. */
   sqlName: string;
-  /** The first moment of its range; null if it has no beginning. */
-  from: Timestamp | null;
-  /** The first moment after its range; null if it has no end. */
-  before: Timestamp | null;
-  /** Detaching: a detach is under way, or was interrupted. */
+  /** `detaching`: a detach is under way, or was interrupted. */
   standing: 'attached' | 'detaching' | 'detached';
-  /** About how many rows; null if not known. */
+  /** An estimate; null if unknown. */
   rows: number | null;
-  /** With indexes. */
+  /** Including indexes. */
   bytes: number;
-  /** Whether the session may read it past the log. */
+  /** Whether the session may read it directly, not through the log. */
   isReadable: boolean;
 }
 
-/** The log, and how long it is kept. */
+/** The log's partitions, and its retention period. */
 export interface PartitionedLog {
+  /** The server's time. */
   at: Timestamp;
+  /** The retention period, in days. */
   keepDays: number;
-  /** What ended before then is past its time. */
+  /** Partitions that end at this moment or before it are past their retention period. */
   keptFrom: Timestamp;
-  /** In the order of time. */
+  /** In ascending order of time. */
   partitions: LogPartition[];
 }
 
 /**
- * Reads what partitions there are, and which detached tables wait to be dropped: those of the log's owner,
- * beside it, that have the name of a partition and the comment that says so.
+ * Reads the attached partitions, and the detached tables that wait to be dropped: tables of the log's owner, in the
+ * log's schema, with a partition's name and the comment that marks them. For use within `reading`.
  *
- * @throws Lacking if no period is known
+ * @throws CrmSchemaError `retention_period_missing`
  */
-export async function readLog(client: pg.Client): Promise<PartitionedLog> {
-  return looking(client, async () => {
-    const { rows: periods } = await client.query(period);
-    if (periods.length === 0) throw new Lacking('crm_retention does not say how long crm_sync_log is kept.');
-    const { at, keepDays, keptFrom } = periods[0];
-    return {
-      at: timestamp(at),
-      keepDays,
-      keptFrom: timestamp(keptFrom),
-      partitions: await readPartitions(client),
-    };
-  });
-}
-
-/** In a transaction, because bounds are printed by the session's settings; sizes wait for whoever holds a partition. */
-async function looking<Result>(client: pg.Client, work: () => Promise<Result>): Promise<Result> {
-  await client.query('begin read only');
-  try {
-    await client.query(
-      "set local timezone = 'UTC'; set local datestyle = 'ISO'; set local lock_timeout = '5s'",
+export async function readLog(client: DedicatedConnection): Promise<PartitionedLog> {
+  const { rows: periods } = await client.query(period);
+  if (periods.length === 0) {
+    throw new CrmSchemaError(
+      'retention_period_missing',
+      'crm_retention has no row for crm_sync_log, so its retention period is unknown: insert one.',
     );
-    return await work();
-  } finally {
-    await client.query('rollback');
   }
-}
-
-async function readPartitions(client: pg.Client): Promise<LogPartition[]> {
+  const { at, keepDays, keptFrom } = periods[0];
   const { rows } = await client.query(partitions, [dropMarker]);
-  return rows.map(partition).sort(inTime);
+  return {
+    at: canonicalTimestamp(at),
+    keepDays,
+    keptFrom: canonicalTimestamp(keptFrom),
+    partitions: rows.map(toPartition).sort(byTime),
+  };
 }
 
 /**
- * The times of which events are refused, as no partition has them; null where they have no end. Without those of a
- * partition that is being detached: who does that sees to it.
+ * Finds the times that no partition covers: events of those times are refused. Counts a partition that is being
+ * detached as covering its time, because whoever detaches it takes care of that. For use within `reading`.
  */
-export async function readGaps(client: pg.Client): Promise<Pick<LogPartition, 'from' | 'before'>[]> {
-  const all = await looking(client, () => readPartitions(client));
-  const attached = all.filter(({ standing }) => standing !== 'detached');
-  const ends = [null, ...attached.map(({ before }) => before)];
-  const starts = [...attached.map(({ from }) => from), null];
-  return ends
-    .map((end, index) => ({ from: end, before: starts[index] ?? null }))
-    .filter(({ from, before }) => from !== before);
+export async function readGaps(client: DedicatedConnection): Promise<PartitionRange[]> {
+  const { rows } = await client.query("select 'crm_sync_log'::regclass::oid::text as id");
+  return gapsBetween(await readAttached(client, rows[0].id)).map(({ from, before }) => ({
+    from: from && canonicalTimestamp(from),
+    before: before && canonicalTimestamp(before),
+  }));
 }
 
-/** Not by crm_now(): what is dropped goes by the real time. */
+/**
+ * Runs `work` in a transaction that only reads, with the settings on which the catalog's answers depend. Waits up to
+ * five seconds for a lock, because measuring a partition locks it.
+ */
+export async function reading<Result>(
+  client: DedicatedConnection,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  await client.query('begin isolation level read committed read only');
+  try {
+    await setLocally(client, { ...requiredSettings, timezone: 'UTC', lock_timeout: '5000' });
+    return await work();
+  } finally {
+    await client.query('rollback').catch(() => {});
+  }
+}
+
+/** In milliseconds, as text: a client's own parser may make anything of a timestamptz. */
+const utc = (moment: string) =>
+  `pg_catalog.to_char(${moment} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"000Z"')`;
+
+/** By the real time, not by crm_now(), because what is dropped is lost. */
 const period = `
   select
-    now() as at,
-    keep_days as "keepDays",
-    now() - pg_catalog.make_interval(hours => 24 * keep_days) as "keptFrom"
+    ${utc('pg_catalog.now()')} as at,
+    keep_days::float8 as "keepDays",
+    ${utc('(pg_catalog.now() - pg_catalog.make_interval(hours => 24 * keep_days))')} as "keptFrom"
   from crm_retention
   where subject = 'crm_sync_log'`;
 
@@ -100,14 +106,14 @@ const partitions = `
   select
     relation.oid::text as oid,
     relation.oid::regclass::text as "sqlName",
-    relation.relname as name,
+    relation.relname::text as name,
     case
       when inhrelid is null then 'detached'
       when inhdetachpending then 'detaching'
       else 'attached'
     end as standing,
-    trim('''' from nullif(substring(bound from 'FROM \\((.*)\\) TO'), 'MINVALUE'))::timestamptz as "from",
-    trim('''' from nullif(substring(bound from 'TO \\((.*)\\)'), 'MAXVALUE'))::timestamptz as before,
+    nullif(pg_catalog.btrim(substring(bound from 'FROM \\((.*)\\) TO'), ''''), 'MINVALUE') as "from",
+    nullif(pg_catalog.btrim(substring(bound from 'TO \\((.*)\\)'), ''''), 'MAXVALUE') as before,
     nullif(greatest(relation.reltuples::float8, pg_catalog.pg_stat_get_live_tuples(relation.oid)::float8), -1::float8) as rows,
     coalesce(pg_catalog.pg_total_relation_size(relation.oid::regclass), 0)::float8 as bytes,
     pg_catalog.has_table_privilege(relation.oid, 'select') as "isReadable"
@@ -131,25 +137,17 @@ const partitions = `
       )
     )`;
 
-type Row = Omit<LogPartition, 'from' | 'before'> & { from: Date | null; before: Date | null };
+type Row = Omit<LogPartition, 'from' | 'before'> & { from: string | null; before: string | null };
 
-function partition(row: Row): LogPartition {
-  const { from, before } = row.standing === 'detached' ? rangeByName(row.name) : row;
-  return { ...row, from: from && timestamp(from), before: before && timestamp(before) };
-}
-
-/** What is detached has no bounds any more, but a month in its name. */
-function rangeByName(name: string): { from: Date | null; before: Date } {
-  const [, isBefore, year, month] = /^crm_sync_log_(before_)?(\d{4})_(\d\d)/.exec(name) ?? [];
-  const start = (monthsLater: number) => new Date(Date.UTC(Number(year), Number(month) - 1 + monthsLater));
-  return isBefore ? { from: null, before: start(0) } : { from: start(0), before: start(1) };
-}
-
-function timestamp(date: Date): Timestamp {
-  return canonicalTimestamp(date.toISOString());
-}
-
-function inTime(one: LogPartition, other: LogPartition): number {
-  const key = ({ from, before }: LogPartition) => `${before ?? '9999'} ${from ?? ''}`;
-  return key(one) < key(other) ? -1 : 1;
+function toPartition(row: Row): LogPartition {
+  if (row.standing === 'detached') {
+    const { from, before } = rangeOfName(row.name);
+    return {
+      ...row,
+      from: from && canonicalTimestamp(from.toISOString()),
+      before: canonicalTimestamp(before.toISOString()),
+    };
+  }
+  const { from, before } = row;
+  return { ...row, from: from && canonicalTimestamp(from), before: before && canonicalTimestamp(before) };
 }

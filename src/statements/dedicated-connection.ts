@@ -1,4 +1,4 @@
-import { CrmSchemaError } from '../errors.js';
+import { CrmSchemaError, type CrmSchemaErrorCode } from '../errors.js';
 
 /** The result of a statement. */
 export interface DedicatedConnectionResult {
@@ -22,23 +22,61 @@ export type OwnConnection = DedicatedConnection;
 export type OwnConnectionResult = DedicatedConnectionResult;
 
 /**
- * For functions that begin and end their own transactions.
+ * Checks a connection before a function begins and ends transactions on it.
  *
- * @throws CrmSchemaError `invalid_input` for a pool, and for a connection with an open transaction, which the
- *   function would end
+ * @param field the name of the parameter, for the message
+ * @throws CrmSchemaError `invalid_input` for a pool, and for a connection with an open transaction
  */
-export async function checkDedicatedConnection(client: DedicatedConnection): Promise<void> {
+export async function checkDedicatedConnection(client: DedicatedConnection, field = 'client'): Promise<void> {
   if (typeof client?.query !== 'function' || 'totalCount' in client) {
     throw new CrmSchemaError(
       'invalid_input',
-      'client: must be a dedicated connection, not a pool: a connected pg.Client, or the result of pool.connect().',
+      `${field} must be a dedicated connection, not a pool: a connected new pg.Client(…), or a client from pool.connect().`,
     );
   }
-  const { rows } = await client.query('select now() <> statement_timestamp() as "isOpen"');
+  const { rows } = await client.query(
+    'select pg_catalog.now() <> pg_catalog.statement_timestamp() as "isOpen"',
+  );
   if (rows[0].isOpen) {
     throw new CrmSchemaError(
       'invalid_input',
-      'client: has an open transaction; commit it or roll it back first.',
+      `${field} must not have a transaction open: commit it or roll it back first.`,
     );
   }
+}
+
+/**
+ * Refuses a connection through a pooler, such as PgBouncer or Odyssey.
+ *
+ * @param code the code to refuse with
+ * @param reason what would go wrong through a pooler
+ * @throws CrmSchemaError `code`
+ */
+export async function checkNoPooler(
+  client: DedicatedConnection,
+  code: CrmSchemaErrorCode,
+  reason: string,
+): Promise<void> {
+  if (await isThroughPooler(client)) {
+    throw new CrmSchemaError(
+      code,
+      `Poolers are not supported here, and this connection goes through one: ${reason}. Connect to the database directly.`,
+    );
+  }
+}
+
+/**
+ * Whether a connection goes through a pooler: a pooler announces a process id of its own, and not that of the
+ * server process behind it, which may change. False where the client does not know which id was announced.
+ */
+export async function isThroughPooler(client: DedicatedConnection): Promise<boolean> {
+  const { processID: announced } = client as { processID?: number | null };
+  return typeof announced === 'number' && announced !== (await serverProcess(client));
+}
+
+/** The id of the server process that serves a connection. */
+export async function serverProcess(client: DedicatedConnection): Promise<number> {
+  // As text, whatever the client's own parser makes of integers.
+  const { rows } = await client.query('select pg_catalog.pg_backend_pid()::text as pid');
+  return Number(rows[0].pid);
 }

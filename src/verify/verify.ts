@@ -5,6 +5,7 @@
  */
 import { CrmSchemaError } from '../errors.js';
 import { isOfThisPackage } from '../migrations/status.js';
+import { readAttached, readMonths } from '../partitions/attached.js';
 import { dropMarker } from '../partitions/drop-marker.js';
 import { checkDedicatedConnection, type DedicatedConnection } from '../statements/dedicated-connection.js';
 import { quoted } from '../statements/quoting.js';
@@ -14,7 +15,7 @@ import { compare } from './compare.js';
 import { type Difference, nameOf } from './difference.js';
 import { expectedItems } from './expected.js';
 import type { Installation, Item } from './items.js';
-import { rangeDifferences, readRanges } from './partition-differences.js';
+import { rangeDifferences } from './partition-differences.js';
 
 export type { Difference, DifferenceKind } from './difference.js';
 
@@ -113,7 +114,12 @@ async function differencesAt(
   const ranges =
     place.logId === null
       ? []
-      : rangeDifferences(await readRanges(client, place), place, new Set(detached.keys()));
+      : rangeDifferences(
+          await readAttached(client, place.logId),
+          await readMonths(client),
+          place,
+          new Set(detached.keys()),
+        );
   const attachedAgain = new Set(ranges.map(({ name }) => name));
   const isOnItsWay = ({ object }: Item) =>
     detached.get(nameOf(object)) === 'to be dropped' ||

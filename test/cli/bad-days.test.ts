@@ -7,7 +7,7 @@ import { createHostTables, databaseUrl, withClient } from '../../dev/database.js
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
 import { noPgBouncer, startPgBouncer } from '../pgbouncer/support.js';
 import { useBuiltCli } from './migrations.js';
-import { noOpenssl, startMeddler, startReplica, startTlsServer } from './servers.js';
+import { noOpenssl, startMeddler, startPooler, startReplica, startTlsServer } from './servers.js';
 
 const cli = useBuiltCli();
 const secret = 'top%20secret';
@@ -18,7 +18,7 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => server.stop());
 
-/** A database of the server, with the host tables; never mind that it stays until the server goes. */
+/** Creates a database with the host tables. It stays until the server is stopped. */
 async function database(
   prepare: (client: pg.Client) => Promise<unknown> = createHostTables,
 ): Promise<string> {
@@ -29,18 +29,18 @@ async function database(
   return url;
 }
 
-/** A new user of the server: the same URL as him. */
+/** Creates a user, and returns the same URL for that user. */
 async function asUser(url: string, name: string, options = ''): Promise<string> {
   await withClient(url, (client) =>
     client.query(`create role ${name} login password 'top secret' ${options}`),
   );
-  const his = new URL(url);
-  his.username = name;
-  his.password = secret;
-  return his.href;
+  const userUrl = new URL(url);
+  userUrl.username = name;
+  userUrl.password = secret;
+  return userUrl.href;
 }
 
-/** Expects a run to fail with these lines and no other word: no stack, no secret. */
+/** Expects a run to fail with exactly these lines: no stack, no secret. */
 async function expectRefused(
   url: string,
   args: string[],
@@ -66,102 +66,102 @@ describe.each(commands.map((args) => [args.join(' '), args] as const))('%s', (_,
     [
       'no URL',
       '',
-      'DATABASE_URL is not set: it has to be postgres://user:password@host:5432/database (or set PGHOST and the like).',
+      'DATABASE_URL is not set: set it to postgres://user:password@host:5432/database, or set PGHOST and the like.',
     ],
     [
-      'what is no URL',
+      'a value that is not a URL',
       `user:${secret}@localhost/x`,
-      'DATABASE_URL is not a URL: it has to be postgres://user:password@host:5432/database.',
+      'DATABASE_URL is not a URL: it must be postgres://user:password@host:5432/database.',
     ],
     [
       'a password that is not encoded',
       `postgres://user:${secret}%ff@localhost/x`,
-      'DATABASE_URL cannot be read: write what is special in its password as %…, @ as %40 and % as %25.',
+      'DATABASE_URL cannot be parsed: percent-encode special characters in its password, @ as %40 and % as %25.',
     ],
     [
-      'a host that there is not',
+      'an unknown host',
       `postgres://user:${secret}@crm-database.invalid/x`,
-      "The database's host name is not known: check DATABASE_URL.",
+      'The host name of the database is unknown: check DATABASE_URL.',
     ],
     [
-      'a port where nobody listens',
+      'a port on which nothing listens',
       `postgres://user:${secret}@127.0.0.1:1/x`,
-      "Nothing answers at the database's address: check DATABASE_URL, and whether the server is up.",
+      'Nothing answers at the address of the database: check DATABASE_URL, and that the server is running.',
     ],
     [
-      'a socket that there is not',
+      'a socket that does not exist',
       'postgres://user@%2Fno%2Fsuch%2Ffolder/x',
-      "Nothing answers at the database's address: check DATABASE_URL, and whether the server is up.",
+      'Nothing answers at the address of the database: check DATABASE_URL, and that the server is running.',
     ],
     [
-      'a certificate that there is not',
+      'a certificate file that does not exist',
       `postgres://user:${secret}@127.0.0.1:1/x?sslmode=verify-full&sslrootcert=/no/such/file`,
-      'What DATABASE_URL names as sslrootcert, sslcert or sslkey has to be a file that can be read (ENOENT).',
+      'A file that DATABASE_URL names as sslrootcert, sslcert or sslkey cannot be read (ENOENT): check its path and permissions.',
     ],
     [
-      'a key in place of its file',
+      'a key in place of the name of its file',
       `postgres://user@127.0.0.1:1/x?sslmode=verify-full&sslkey=${secret}%0A`,
-      'What DATABASE_URL names as sslrootcert, sslcert or sslkey has to be a file that can be read (ENOENT).',
+      'A file that DATABASE_URL names as sslrootcert, sslcert or sslkey cannot be read (ENOENT): check its path and permissions.',
     ],
     [
-      'a file that can have no such name',
+      'an impossible file name',
       `postgres://user@127.0.0.1:1/x?sslmode=verify-full&sslrootcert=%00${secret}`,
-      'What DATABASE_URL names as sslrootcert, sslcert or sslkey has to be a file that can be read (ERR_INVALID_ARG_VALUE).',
+      'A file that DATABASE_URL names as sslrootcert, sslcert or sslkey cannot be read (ERR_INVALID_ARG_VALUE): check its path and permissions.',
     ],
     [
-      'a port that is none',
+      'an invalid port',
       `postgres://user:${secret}@127.0.0.1/x?port=abc`,
-      'What DATABASE_URL has as one is not a port: it has to be a number from 1 to 65535.',
+      'The port in DATABASE_URL is not a port: it must be a number from 1 to 65535.',
     ],
     [
-      'a way of TLS that there is not',
+      'an unknown sslmode',
       `postgres://user:${secret}@127.0.0.1:1/x?sslmode=bogus`,
-      'The sslmode in DATABASE_URL has to be verify-full, or disable if the way there is safe.',
+      'The sslmode in DATABASE_URL is unknown: it must be verify-full, or disable if the network is safe.',
     ],
-  ])('says what to do about %s', async (_, url, line) => {
+  ])('explains %s', async (_, url, line) => {
     await expectRefused(url, args, [line]);
   });
 
-  test('says what to do about a wrong password, none, and a database that there is not', async () => {
+  test('explains a wrong password, no password, and a database that does not exist', async () => {
     const wrong = new URL(server.url);
     wrong.password = secret;
     await expectRefused(wrong.href, args, [
-      'The database refuses the user or the password: check DATABASE_URL.',
+      'The database refused the user or the password: check DATABASE_URL.',
     ]);
     wrong.password = '';
     await expectRefused(wrong.href, args, [
-      'The database wants a password: add it to DATABASE_URL, or set PGPASSWORD.',
+      'The database requires a password: add it to DATABASE_URL, or set PGPASSWORD.',
     ]);
     await expectRefused(databaseUrl(server.url, 'elsewhere'), args, [
-      'There is no such database: check DATABASE_URL.',
+      'The database does not exist: check DATABASE_URL.',
     ]);
   });
 });
 
-describe('on the way to the server', () => {
-  test('TLS that it does not speak', async () => {
+describe('migrate explains a connection problem:', () => {
+  test('a server that does not support TLS', async () => {
     await expectRefused(
       `${server.url}?sslmode=require`,
       ['migrate', 'up'],
       [
-        'The server does not speak TLS, which is asked for: take sslmode out of DATABASE_URL, if the way there is safe.',
+        'The server does not support TLS, but DATABASE_URL asks for it: remove sslmode if the network is safe.',
       ],
     );
   });
 
-  test.skipIf(noOpenssl)('TLS that it requires, with a certificate that nobody knows', async () => {
+  test.skipIf(noOpenssl)('a server that requires TLS, with an untrusted certificate', async () => {
     const { server: strict, certificate, stop } = await startTlsServer();
     onTestFinished(stop);
     await expectRefused(
       strict.url,
       ['migrate', 'status'],
       [
-        'The server wants TLS, or does not let this user in from here: add ?sslmode=verify-full to DATABASE_URL, or ask its administrator.',
+        'The server requires TLS, or does not accept this user from here: add ?sslmode=verify-full to DATABASE_URL, or ask its administrator.',
       ],
     );
     const untrusted =
-      "The server's certificate is not one that is trusted: name that of its authority in DATABASE_URL, sslrootcert=/path/to/ca.pem.";
-    // pg takes it for verify-full, and would say so in many lines.
+      "The server's certificate is not trusted: name its certificate authority in DATABASE_URL, sslrootcert=/path/to/ca.pem.";
+    // pg treats it as verify-full, and would print a long warning.
     for (const mode of ['require', 'verify-full']) {
       await expectRefused(`${strict.url}?sslmode=${mode}`, ['migrate', 'status'], [untrusted]);
     }
@@ -169,22 +169,20 @@ describe('on the way to the server', () => {
     await expectRefused(
       `${trusting}&sslcert=${fileURLToPath(import.meta.url)}&sslkey=${certificate}`,
       ['migrate', 'status'],
-      [
-        'What DATABASE_URL names as sslcert or sslkey cannot be used: both have to be PEM, and belong together.',
-      ],
+      ['sslcert or sslkey in DATABASE_URL cannot be used: both files must be PEM, and belong together.'],
     );
     expect(await cli.run(trusting, ['migrate', 'status'])).toMatchObject({ code: 0, stderr: '' });
   });
 
-  test.skipIf(noPgBouncer)('a pooler, behind which others could migrate at the same time', async () => {
+  test.skipIf(noPgBouncer)('a pooler, through which others could migrate at the same time', async () => {
     const url = await database();
     const pooler = await startPgBouncer(url, 5);
     onTestFinished(() => pooler.stop());
     const line =
-      'A pooler is between here and the database, where no lock keeps other migrators out: connect to the database itself.';
+      'Poolers are not supported here, and this connection goes through one: through it, the migration lock would not keep other migrators out. Connect to the database directly.';
     await expectRefused(pooler.url, ['migrate', 'up'], [line]);
     await expectRefused(pooler.url, ['migrate', 'down', '--to', '0', '--allow-production'], [line]);
-    // To look is safe.
+    // Reading is safe.
     expect(await cli.run(pooler.url, ['migrate', 'status', '--check'])).toMatchObject({
       code: 3,
       stderr: '',
@@ -193,26 +191,26 @@ describe('on the way to the server', () => {
       pooler.url,
       ['migrate', 'up'],
       [
-        'A pooler is between here and the database, and refuses a setting of the session: connect to the database itself.',
+        'Poolers are not supported here, and this connection goes through one, which refused a setting of the session: connect to the database directly.',
       ],
       { PGOPTIONS: '-c search_path=public' },
     );
   });
 
-  test('a limit of connections', async () => {
+  test('a connection limit', async () => {
     const url = await asUser(await database(), 'crowded', 'connection limit 1');
-    // The second connection looks on, and does not come about.
+    // The second connection, which looks for blocking sessions, is refused.
     await expectRefused(
       url,
       ['migrate', 'up'],
       [
-        'The server takes no more connections: end some, or raise max_connections or the limit of the user or database.',
+        'The server has no connections left: close some, or raise max_connections or the connection limit of the user or database.',
       ],
     );
   });
 });
 
-describe('a server that is', () => {
+describe('migrate up explains a server that is', () => {
   test('starting up', async () => {
     const starting = await startReplica(false, createHostTables);
     onTestFinished(() => starting.stop());
@@ -247,8 +245,8 @@ describe('a server that is', () => {
     );
   });
 
-  test('of a version that is too old', async () => {
-    // There is no such binary, so this one is asked to be newer than it is.
+  test('too old', async () => {
+    // There is no such binary, so this server is asked to be newer than it is.
     const meddler = await startMeddler(await database(), (sent) =>
       sent.replace('::integer < 150000', '::integer < 990000'),
     );
@@ -263,8 +261,8 @@ describe('a server that is', () => {
     );
   });
 
-  test('full', async () => {
-    // As the server says it when a file cannot grow.
+  test('out of disk space', async () => {
+    // The server's error when a file cannot grow.
     const url = await database(async (client) => {
       await createHostTables(client);
       await client.query(`
@@ -278,11 +276,13 @@ describe('a server that is', () => {
     await expectRefused(
       url,
       ['migrate', 'up'],
-      ["0001_prepare_host_tables failed: The server's disk is full: make room there, and run it again."],
+      [
+        "0001_prepare_host_tables failed: The server's disk is full: free some space, and run the command again.",
+      ],
     );
   });
 
-  test('gone in the middle, and what was done stays', async () => {
+  test('gone in the middle, and keeps earlier migrations', async () => {
     const url = await database();
     const meddler = await startMeddler(url, (sent) =>
       sent.includes('create table crm_sync_log') ? null : sent,
@@ -293,7 +293,7 @@ describe('a server that is', () => {
       code: 1,
       stdout: '',
       lines: [
-        '0003_create_crm_sync_log failed: The connection to the database was lost. What was done stays; run it again for the rest.',
+        '0003_create_crm_sync_log failed: The connection to the database was lost. Committed work is kept: run the command again for the rest.',
         '',
       ],
     });
@@ -320,13 +320,13 @@ describe('a server that is', () => {
       code: 1,
       stdout: '',
       stderr:
-        '0006_add_sync_schedule failed: The connection to the database was lost. What was done stays; run it again for the rest.\n',
+        '0006_add_sync_schedule failed: The connection to the database was lost. Committed work is kept: run the command again for the rest.\n',
     });
   }, 120_000);
 });
 
-describe('a database', () => {
-  test('without the host tables: says what is missing, and leaves nothing', async () => {
+describe('migrate up in a database', () => {
+  test('without the host tables says what is missing, and leaves nothing behind', async () => {
     const url = await database(async () => {});
     await expectRefused(
       url,
@@ -342,7 +342,7 @@ describe('a database', () => {
     });
   });
 
-  test('in which the user may not do enough: each message has the statement that helps', async () => {
+  test('in which the user lacks privileges names the statement that grants each', async () => {
     const owners = await database();
     const url = await asUser(owners, 'deploy');
     const run = (sql: string) => withClient(owners, (client) => client.query(sql));
@@ -351,7 +351,7 @@ describe('a database', () => {
       url,
       ['migrate', 'up'],
       [
-        'User deploy may not create in schema public: as its owner, run: grant create on schema public to deploy;',
+        "User deploy may not create objects in schema public. As the schema's owner, run: grant create on schema public to deploy;",
       ],
     );
     await run('grant create on schema public to deploy');
@@ -361,7 +361,7 @@ describe('a database', () => {
       url,
       ['migrate', 'up'],
       [
-        `Missing are the roles crm_app, crm_worker, crm_reader, and user deploy may not create any: as a user with CREATEROLE, run: ${statements}`,
+        `The roles crm_app, crm_worker, crm_reader are missing, and user deploy may not create roles. As a user with CREATEROLE, run: ${statements}`,
       ],
     );
     await run(statements);
@@ -392,9 +392,40 @@ describe('a database', () => {
         stranger,
         ['migrate', command],
         [
-          'User stranger may not read crm_schema_migrations: connect as its owner, who can also grant select on it.',
+          'User stranger may not read crm_schema_migrations: connect as its owner, or have the owner grant select on it.',
         ],
       );
     }
   });
 });
+
+// Last, because it creates the roles that other tests expect to be missing.
+test('commands that change anything refuse a pooler that announces its own process', async () => {
+  const url = await database();
+  expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({ code: 0 });
+  const pooler = await startPooler(url);
+  onTestFinished(() => pooler.stop());
+  const refusal = /^Poolers are not supported here, and this connection goes through one: /;
+  for (const args of [
+    ['migrate', 'up'],
+    ['partitions', 'ensure'],
+    ['partitions', 'drop'],
+    ['partitions', 'drop', '--dry-run'],
+  ]) {
+    await expectRefused(pooler.url, args, [refusal]);
+  }
+  const reading = [['migrate', 'status', '--check'], ['partitions', 'list'], ['health'], ['verify']];
+  for (const args of reading) {
+    expect(await cli.run(pooler.url, args), args.join(' ')).toMatchObject({ code: 0, stderr: '' });
+  }
+  // To set it would reach other clients.
+  await withClient(url, (client) =>
+    client.query(`alter database ${new URL(url).pathname.slice(1)} set datestyle = 'German'`),
+  );
+  for (const args of reading) {
+    await expectRefused(pooler.url, args, [
+      'The user or database sets datestyle to German, DMY, which crm-schema cannot change through a pooler: connect to the database directly.',
+    ]);
+    expect(await cli.run(url, args), args.join(' ')).toMatchObject({ code: 0, stderr: '' });
+  }
+}, 60_000);

@@ -441,18 +441,18 @@ describe('a usage error exits with 2 and one line', () => {
   const failures = ['failures', '--organisation', id, '--connection', id];
   const window = ['--from', '2026-11-16T09:00Z', '--before', '2026-11-16T09:00Z'];
   test.each([
-    ['an invalid id', ['health', '--organisation', '1'], 'It has to be a UUID.'],
+    ['an invalid id', ['health', '--organisation', '1'], 'It must be a UUID.'],
     [
       'a missing --connection',
       ['failures', '--organisation', id],
       "required option '--connection <id>' not specified",
     ],
     ['an unknown kind', [...failures, '--kind', 'auth', 'odd'], 'Allowed choices are auth, permission,'],
-    ['a limit out of range', [...failures, '--limit', '1001'], 'It has to be a whole number from 1 to 1000.'],
+    ['a limit out of range', [...failures, '--limit', '1001'], 'It must be a whole number from 1 to 1000.'],
     [
       'a time without a zone',
       ['failures', 'replay', '--from', '2026-11-16T09:00'],
-      'It has to be a time with its zone: 2026-',
+      'It must be a time with a time zone: 2026-',
     ],
     ['an unknown command', ['failures', 'forget', ...failures.slice(1)], 'too many arguments'],
     [
@@ -487,7 +487,7 @@ describe('a database without the installed schema', () => {
       const { code, stdout, stderr } = await run(args, on);
       expect({ args, code, stdout }).toEqual({ args, code: 1, stdout: '' });
       expect(stderr).toBe(
-        'The schema is not there, or of an older version: run crm-schema migrate up first, or name its schema in PGOPTIONS="-c search_path=…".\n',
+        'The schema is missing or of an older version: run crm-schema migrate up first, or name its schema in PGOPTIONS="-c search_path=…".\n',
       );
     }
   });
@@ -498,7 +498,7 @@ test('says what to do about an invalid port, and a server that never answers', a
   expect(noPort).toEqual({
     code: 1,
     stdout: '',
-    stderr: 'PGPORT is not a port: it has to be a number from 1 to 65535.\n',
+    stderr: 'PGPORT is not a port: it must be a number from 1 to 65535.\n',
   });
   const silent = createServer(() => {});
   silent.listen(0, '127.0.0.1');
@@ -509,7 +509,7 @@ test('says what to do about an invalid port, and a server that never answers', a
   expect(noAnswer).toEqual({
     code: 1,
     stdout: '',
-    stderr: 'The database does not answer in time: check DATABASE_URL and the network.\n',
+    stderr: 'The database did not answer in time: check DATABASE_URL and the network.\n',
   });
 });
 
@@ -542,7 +542,7 @@ describe('as a user other than the owner', () => {
         code: 1,
         stdout: '',
         stderr:
-          'The user does not see all organisations: connect as a member of crm_worker, or of crm_reader to look on.\n',
+          'The user does not see all organisations: connect as a member of crm_worker, or of crm_reader for read-only access.\n',
       });
     },
   );
@@ -556,7 +556,7 @@ describe('as a user other than the owner', () => {
       code: 1,
       stdout: '',
       stderr:
-        'The user may not do this: connect as a member of crm_worker, or of crm_reader to look at health and failures.\n',
+        'The user may not do this: connect as a member of crm_worker, or of crm_reader to view health and failures.\n',
     });
     expect(await runCli(['failures', 'replay', ...key, ...window], urlOf('crm_worker'))).toMatchObject({
       code: 0,

@@ -13,10 +13,10 @@ import { freshDatabase, useBuiltCli } from './migrations.js';
 
 const cli = useBuiltCli();
 
-describe('what others have made', () => {
+describe('an object that another user created', () => {
   const statement = { up: ['migrate', 'up'], status: ['migrate', 'status'] };
 
-  /** The answer to each statement, where nothing is to be run. */
+  /** The message with which up and status refuse to run. */
   async function refused(url: string, env: Record<string, string> = {}) {
     const answers = [];
     for (const args of Object.values(statement)) {
@@ -69,15 +69,15 @@ describe('what others have made', () => {
       'a table of other types',
       'create domain moment as timestamp check (planted() is null); create table crm_schema_migrations (id integer, name varchar, run_on moment)',
     ],
-  ])('is not taken for the table of migrations: %s', async (_, sql) => {
+  ])('is not used as the migrations table: %s', async (_, sql) => {
     const url = await freshDatabase();
     await withClient(url, (client) => client.query(`${planted} ${sql}`));
     expect(await refused(url)).toMatch(
-      /^crm_schema_migrations in schema public is no plain table .* rename it\.\n$/,
+      /^crm_schema_migrations in schema public is not a plain migrations table: .* rename it\.\n$/,
     );
   });
 
-  test('is not taken for the table of migrations: a table of somebody else', async () => {
+  test('is not used as the migrations table: a table of another owner', async () => {
     const url = await freshDatabase();
     const stranger = `crm_test_${randomBytes(6).toString('hex')}`;
     await withClient(url, (client) =>
@@ -88,10 +88,10 @@ describe('what others have made', () => {
     onTestFinished(() =>
       withClient(inject('serverUrl'), async (client) => void (await client.query(`drop role ${stranger}`))),
     );
-    expect(await refused(url)).toContain(`belongs to ${stranger}, who does not own crm_connections there: `);
+    expect(await refused(url)).toContain(`belongs to ${stranger}, who does not own crm_connections: `);
     await withClient(url, (client) => client.query('drop table crm_schema_migrations'));
     expect(await cli.run(url, ['migrate', 'up', '--to', '2'])).toMatchObject({ code: 0 });
-    // The owner of what is there already is trusted by whoever goes on.
+    // Whoever continues trusts the owner of the existing installation.
     await withClient(url, (client) =>
       client.query(
         `alter table crm_schema_migrations owner to ${stranger}; alter table crm_connections owner to ${stranger}`,
@@ -101,7 +101,7 @@ describe('what others have made', () => {
     await withClient(url, (client) => client.query(`reassign owned by ${stranger} to current_user`));
   });
 
-  test('is not found in a schema that is called like the user, beside ours', async () => {
+  test('is refused in a schema named after the user, beside the installation', async () => {
     const url = await freshDatabase();
     expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({ code: 0 });
     const user = new URL(url).username;
@@ -109,7 +109,7 @@ describe('what others have made', () => {
       client.query(`create schema ${user}; create table ${user}.crm_connections (id uuid)`),
     );
     expect(await refused(url)).toBe(
-      `Schema ${user} is searched for being called like the user, and crm_connections is in schema public as well: set PGOPTIONS="-c search_path=…" to the one that is meant.\n`,
+      `search_path finds schema ${user} because it is named after the user, and schema public has crm_connections too: name the schema you mean with PGOPTIONS="-c search_path=…".\n`,
     );
     expect(
       await cli.run(url, ['migrate', 'status', '--check'], { PGOPTIONS: '-c search_path=public' }),
@@ -117,7 +117,7 @@ describe('what others have made', () => {
   });
 
   test.each(['a"; select pg_sleep(0); --', 'a\n\\! true'])(
-    'is no SQL, whatever the schema is called: %j',
+    'is not executed as SQL, whatever the schema’s name: %j',
     async (schema) => {
       const url = await freshDatabase();
       const quoted = pg.escapeIdentifier(schema);
@@ -127,13 +127,13 @@ describe('what others have made', () => {
         ),
       );
       const line =
-        'A schema or a table of migrations with a double quote or a line break in its name does not do.\n';
+        'The name of the schema or of the migrations table contains a double quote or a line break, which is not supported: choose another name.\n';
       expect(await refused(url)).toBe(line);
       expect((await cli.run(url, ['migrate', 'plan'])).stderr).toBe(line);
     },
   );
 
-  test('is not run: functions and operators called like PostgreSQL’s own', async () => {
+  test('is not executed: functions and operators named like PostgreSQL’s own', async () => {
     const url = await freshDatabase();
     await withClient(url, async (client) => {
       await client.query(`${planted}
@@ -170,7 +170,7 @@ describe('what others have made', () => {
 });
 
 test.each(["search_path = 'nope'", "search_path = ''"])(
-  'refuses where there is no schema: %s',
+  'every command refuses a search_path without a schema: %s',
   async (path) => {
     const url = await freshDatabase();
     await withClient(url, (client) =>
@@ -181,14 +181,14 @@ test.each(["search_path = 'nope'", "search_path = ''"])(
         code: 1,
         stdout: '',
         stderr: expect.stringMatching(
-          /^The schema that search_path \((nope|"")\) names first is not there, or the user may not use it: create it, or grant usage on it\.\n$/,
+          /^The first schema in search_path \((nope|"")\) does not exist, or the user may not use it: create it, or grant usage on it\.\n$/,
         ),
       });
     }
   },
 );
 
-test('does not depend on how the user has SQL read and written', async () => {
+test('commands do not depend on the user’s settings for reading and writing SQL', async () => {
   const url = await freshDatabase();
   const settings = [
     'standard_conforming_strings=off',
@@ -208,11 +208,11 @@ test('does not depend on how the user has SQL read and written', async () => {
   }
 });
 
-test('goes down from what was applied out of order, and up again', async () => {
+test('down and up repair migrations that were applied out of order', async () => {
   const url = await freshDatabase();
   expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({ code: 0 });
   const { stdout } = await cli.run(url, ['migrate', 'plan', '--to', '9'], { NODE_ENV: 'test' });
-  // As somebody leaves it who runs a plan by hand and passes over what fails.
+  // As after a plan run by hand without ON_ERROR_STOP.
   const [, ofTenth = ''] = /reverts|(begin;[\s\S]*)/.exec(stdout.slice(stdout.lastIndexOf('begin;'))) ?? [];
   await withClient(url, (client) => client.query(ofTenth));
   expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({
@@ -227,7 +227,7 @@ test('goes down from what was applied out of order, and up again', async () => {
   expect(await cli.run(url, ['verify'])).toMatchObject({ code: 0 });
 });
 
-test('waits five seconds for who keeps the table of migrations to himself', async () => {
+test('up and status give up after five seconds where another session locks the migrations table', async () => {
   const url = await freshDatabase();
   expect(await cli.run(url, ['migrate', 'up', '--to', '1'])).toMatchObject({ code: 0 });
   await withClient(url, async (client) => {
@@ -237,13 +237,13 @@ test('waits five seconds for who keeps the table of migrations to himself', asyn
         code: 1,
         stdout: '',
         stderr:
-          'Somebody holds a lock that is in the way: see pg_locks for whom, and run it again when that has ended.\n',
+          'Another session holds a lock that this command needs: find it in pg_locks, and run the command again when its transaction has ended.\n',
       });
     }
   });
 });
 
-test('tells times alike in whatever style the database has them', async () => {
+test('times do not depend on the datestyle of the database', async () => {
   const url = await freshDatabase();
   expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({ code: 0 });
   const asked = async () => JSON.parse((await cli.run(url, ['migrate', 'status', '--json'])).stdout);
@@ -257,7 +257,7 @@ test('tells times alike in whatever style the database has them', async () => {
   expect(await cli.run(url, ['partitions', 'list'])).toMatchObject({ code: 0, stderr: '' });
 });
 
-test('a plan lands where it was made for, whatever is searched where it is run', async () => {
+test('a plan goes to the schema it was made for, whatever the search_path where it runs', async () => {
   const url = await freshDatabase();
   await withClient(url, (client) => client.query('create schema elsewhere'));
   const { stdout } = await cli.run(url, ['migrate', 'plan'], {
@@ -269,7 +269,7 @@ test('a plan lands where it was made for, whatever is searched where it is run',
   ).toMatchObject({ code: 0 });
 });
 
-test('gives programs a document on failure, too, and goes on where nobody reads what it says', async () => {
+test('--json prints a document on failure too, and migrate up continues when stderr is closed', async () => {
   const url = await freshDatabase();
   for (const args of [['verify'], ['health'], ['partitions', 'list']]) {
     const { code, stdout, stderr } = await cli.run(url, [...args, '--json']);
@@ -283,7 +283,7 @@ test('gives programs a document on failure, too, and goes on where nobody reads 
   expect(await ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Applied 12 /) });
 });
 
-/** As applications have them: numbers as bigints, times as objects of a library's, documents as they came. */
+/** Parsers such as applications use: bigints for numbers, a library's objects for times, JSON unparsed. */
 function parserOf(id: number): (text: string) => unknown {
   if ([20, 21, 23, 26].includes(id)) return BigInt;
   if ([1082, 1114, 1184].includes(id)) return (text) => ({ text });
@@ -291,9 +291,9 @@ function parserOf(id: number): (text: string) => unknown {
 }
 
 test.each([
-  ['parsers of its own', { types: { getTypeParser: parserOf } }],
-  ['results in binary', { binary: true }],
-])('does for a program whose client has %s what it does for others', async (_, config) => {
+  ['its own parsers', { types: { getTypeParser: parserOf } }],
+  ['binary results', { binary: true }],
+])('the public functions return the same to a client with %s', async (_, config) => {
   const [url, other] = [await freshDatabase(), await freshDatabase()];
   const client = new pg.Client({ connectionString: url, ...config } as pg.ClientConfig);
   await client.connect();

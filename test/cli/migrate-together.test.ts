@@ -28,7 +28,7 @@ function start(url: string, ...args: string[]) {
   return cli.start(url, ['migrate', 'up', ...args]);
 }
 
-/** Until a condition, in SQL, holds in the database. */
+/** Waits until an SQL condition holds in the database. */
 async function until(url: string, condition: string): Promise<void> {
   await withClient(url, async (client) => {
     await expect
@@ -39,8 +39,8 @@ async function until(url: string, condition: string): Promise<void> {
   });
 }
 
-/** Until a migrator is held up by somebody's lock on a table, which all but the first files take. */
-const isHeldUp = `exists (
+/** Whether a migrator waits for a lock. */
+const isWaiting = `exists (
   select
   from pg_stat_activity
   where datname = current_database()
@@ -48,7 +48,7 @@ const isHeldUp = `exists (
     and wait_event_type = 'Lock'
 )`;
 
-/** Does some work while another session holds a table as nobody can alter it. */
+/** Runs `work` while another session holds a lock on a table that keeps it from being altered. */
 async function whileHeld(
   url: string,
   table: string,
@@ -61,13 +61,13 @@ async function whileHeld(
   });
 }
 
-describe('many at once', () => {
-  test('twenty pipelines apply each migration once', async () => {
+describe('several migrators at once', () => {
+  test('of twenty pipelines apply each migration once', async () => {
     const url = await freshDatabase();
     await withClient(url, async (barrier) => {
       await barrier.query(`select pg_advisory_lock(${PG_MIGRATE_LOCK_ID})`);
       const pipelines = Array.from({ length: 20 }, () => start(url, '--json'));
-      // Two connections each: one migrates, one looks on.
+      // Two connections each: one migrates, one looks for blocking sessions.
       await until(
         url,
         "(select count(*) = 40 from pg_stat_activity where datname = current_database() and application_name = 'crm-schema')",
@@ -83,7 +83,7 @@ describe('many at once', () => {
     await expectWhole(url);
   }, 240_000);
 
-  test('waits for another migrator, and says for whom', async () => {
+  test('wait for each other, and name the one they wait for', async () => {
     const url = await freshDatabase();
     await withClient(url, async (other) => {
       await other.query("set application_name = 'the other pipeline'");
@@ -96,8 +96,8 @@ describe('many at once', () => {
         code: 1,
         stdout: '',
         stderr: [
-          `Another migrator is at work: process ${pid} (the other pipeline, idle). Waiting for it.`,
-          `Another migrator has been at work for 0 s, as process ${pid} of the server: wait for its end, and run this again.\n`,
+          `Waiting for another migrator: process ${pid} (the other pipeline, idle).`,
+          `Another migrator still holds the migration lock after 0 s: server process ${pid}. Wait for it to end, then run this again.\n`,
         ].join('\n'),
       });
       const { child, ended } = start(url);
@@ -108,12 +108,12 @@ describe('many at once', () => {
     await expectWhole(url);
   });
 
-  test('keeps stock node-pg-migrate out meanwhile', async () => {
+  test('keep stock node-pg-migrate out', async () => {
     const url = await freshDatabase();
     await start(url, '--to', '5').ended;
     await whileHeld(url, 'crm_connections', async (holder) => {
       const { ended } = start(url);
-      await until(url, isHeldUp);
+      await until(url, isWaiting);
       const attempt = withClient(url, (client) =>
         runner({
           dbClient: client,
@@ -130,13 +130,13 @@ describe('many at once', () => {
     await expectWhole(url);
   });
 
-  test('applies each once even where the lock of a session does not hold', async () => {
+  test('apply each migration once even where the session-level lock does not hold', async () => {
     const url = await freshDatabase();
     await start(url, '--to', '4').ended;
-    /** As through a pooler that nobody noticed: whoever asks for the lock gets it. */
+    /** As through an unnoticed pooler: everyone who asks for the lock gets it. */
     const unlocked = (client: pg.Client) => ({
       query: (text: string, values?: unknown[]) =>
-        client.query(text.replace(/pg_try_advisory_lock\(\d+\)/, 'true'), values),
+        client.query(text.replace(/pg_catalog\.pg_try_advisory_lock\(\d+\)/, 'true'), values),
     });
     const results = await Promise.all(
       Array.from({ length: 4 }, () => withClient(url, (client) => migrateUp(unlocked(client)))),
@@ -147,8 +147,8 @@ describe('many at once', () => {
   });
 });
 
-describe('an application that holds its tables', () => {
-  test('is waited for, in attempts that each say because of whom', async () => {
+describe('while an application holds its tables, migrate up', () => {
+  test('tries again, and names the blocking session each time', async () => {
     const url = await freshDatabase();
     await start(url, '--to', '5').ended;
     await whileHeld(url, 'crm_connections', async (holder) => {
@@ -164,7 +164,7 @@ describe('an application that holds its tables', () => {
         code: 0,
         lines: expect.arrayContaining([
           expect.stringMatching(
-            /^\[1\/\d\] 0006_add_sync_schedule: no lock in time, because of process \d+ \(a report, idle in transaction for \d+ s\); attempt 2 of 10 in \d\.\d\d s$/,
+            /^\[1\/\d\] 0006_add_sync_schedule: no lock in time, blocked by process \d+ \(a report, idle in transaction for \d+ s\); attempt 2 of 10 in \d\.\d\d s$/,
           ),
         ]),
       });
@@ -172,14 +172,14 @@ describe('an application that holds its tables', () => {
     await expectWhole(url);
   });
 
-  test('is not waited for endlessly, and nothing is left half done', async () => {
+  test('gives up after its attempts, and leaves nothing half done', async () => {
     const url = await freshDatabase();
     await start(url, '--to', '5').ended;
     await whileHeld(url, 'crm_connections', async () => {
       const { code, stdout, stderr } = await start(url, '--attempts', '1').ended;
       expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
       expect(stderr).toMatch(
-        /^Could not run 0006_add_sync_schedule in 1 attempts, because of process \d+ \(a report, idle in transaction for \d+ s\)\. What was done before stays: run it again when that has ended\.\n$/,
+        /^Could not run 0006_add_sync_schedule in 1 attempt, blocked by process \d+ \(a report, idle in transaction for \d+ s\)\. Earlier migrations are kept: run the command again when that transaction has ended\.\n$/,
       );
       expect(await recorded(url)).toEqual(names.slice(0, 5));
     });
@@ -190,12 +190,12 @@ describe('an application that holds its tables', () => {
 
 describe('an interruption', () => {
   test.each(['SIGINT', 'SIGTERM'] as const)(
-    'by %s ends the statement under way, rolls back, and says so',
+    'by %s cancels the running statement, rolls back, and says so',
     async (signal) => {
       const url = await freshDatabase();
       await start(url, '--to', '5').ended;
       await withClient(url, async (client) => {
-        // No limit of time that a file sets ends it before the test's own.
+        // A file's statement_timeout must not end it before the test does.
         await client.query(`
           create function run_long() returns event_trigger language plpgsql as $$
           begin
@@ -211,7 +211,8 @@ describe('an interruption', () => {
         expect(await ended).toEqual({
           code: 1,
           stdout: '',
-          stderr: 'Interrupted: what was under way is rolled back. Run it again for the rest.\n',
+          stderr:
+            'Interrupted: the migration in progress was rolled back. Run the command again for the rest.\n',
         });
         await until(url, `not ${isRunning}`);
         await client.query('drop event trigger long; drop function run_long()');
@@ -222,26 +223,26 @@ describe('an interruption', () => {
     },
   );
 
-  test('by kill -9 while a statement runs leaves what the next one completes', async () => {
+  test('by kill -9 during a statement leaves a state that the next run completes', async () => {
     const url = await freshDatabase();
     await start(url, '--to', '5').ended;
     await whileHeld(url, 'crm_connections', async (holder) => {
       const { child, ended } = start(url);
-      await until(url, isHeldUp);
+      await until(url, isWaiting);
       child.kill('SIGKILL');
       expect(await ended).toMatchObject({ code: null });
       const next = start(url);
-      // The server has not noticed, and runs the statement of the dead one on, lock and all.
+      // The server has not noticed, and keeps running the dead migrator's statement, with its lock.
       await once(next.child.stderr, 'data');
       await holder.query('commit');
       const { code, stderr } = await next.ended;
       expect(code).toBe(0);
-      expect(stderr).toMatch(/^Another migrator is at work: process \d+ \(crm-schema, active for \d+ s\)\./);
+      expect(stderr).toMatch(/^Waiting for another migrator: process \d+ \(crm-schema, active for \d+ s\)\./);
     });
     await expectWhole(url);
   });
 
-  test('by kill -9 at any moment leaves what the next one completes', async () => {
+  test('by kill -9 at any moment leaves a state that the next run completes', async () => {
     const url = await freshDatabase();
     let kills = 0;
     for (let applied = 0; applied < names.length; ) {
@@ -259,7 +260,7 @@ describe('an interruption', () => {
     await expectWhole(url);
   });
 
-  test('by a signal stops the statement that is under way, also for who takes on another role', async () => {
+  test('by a signal cancels the running statement of a user that works as another role, too', async () => {
     const url = await freshDatabase();
     const name = `crm_test_${randomBytes(6).toString('hex')}`;
     await withClient(url, (client) =>
@@ -272,10 +273,10 @@ describe('an interruption', () => {
          create event trigger long on ddl_command_start when tag in ('CREATE TABLE') execute function run_long()`,
       ),
     );
-    const his = new URL(url);
-    his.username = name;
-    his.password = 'test';
-    const { child, ended } = start(his.href);
+    const userUrl = new URL(url);
+    userUrl.username = name;
+    userUrl.password = 'test';
+    const { child, ended } = start(userUrl.href);
     await until(
       url,
       "exists (select from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep')",
@@ -284,7 +285,7 @@ describe('an interruption', () => {
     expect(await ended).toMatchObject({
       code: 1,
       stderr: expect.stringMatching(
-        /Interrupted: what was under way is rolled back\. Run it again for the rest\.\n$/,
+        /Interrupted: the migration in progress was rolled back\. Run the command again for the rest\.\n$/,
       ),
     });
     await withClient(url, (client) =>
@@ -292,12 +293,12 @@ describe('an interruption', () => {
     );
   }, 40_000);
 
-  test('by the server keeps what was done, and says to run it again', async () => {
+  test('by the server keeps finished migrations, and says to run the command again', async () => {
     const url = await freshDatabase();
     await start(url, '--to', '5').ended;
     await whileHeld(url, 'crm_connections', async (holder) => {
       const { ended } = start(url);
-      await until(url, isHeldUp);
+      await until(url, isWaiting);
       await holder.query(
         "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'crm-schema'",
       );
@@ -305,7 +306,7 @@ describe('an interruption', () => {
         code: 1,
         stdout: '',
         stderr:
-          '0006_add_sync_schedule failed: The connection to the database was lost. What was done stays; run it again for the rest.\n',
+          '0006_add_sync_schedule failed: The connection to the database was lost. Committed work is kept: run the command again for the rest.\n',
       });
     });
     expect(await start(url).ended).toMatchObject({ code: 0 });
@@ -313,7 +314,7 @@ describe('an interruption', () => {
   });
 });
 
-test('waits and pauses for longer than a session may be idle, which is as before when it has ended', async () => {
+test('migrateUp outlasts idle_session_timeout, and restores it', async () => {
   const url = await freshDatabase();
   await withClient(url, async (client) => {
     await client.query("set idle_session_timeout = '250ms'");

@@ -15,7 +15,7 @@ import { freshDatabase, recorded, useBuiltCli } from './migrations.js';
 const names = migrations.map(({ file }) => file.replace('.sql', ''));
 const last = names.at(-1) as string;
 
-/** As all migrations leave it when stock node-pg-migrate applies them. */
+/** A database after stock node-pg-migrate has applied all migrations. */
 const stock = useDatabase();
 let whole: string[];
 beforeAll(async () => {
@@ -32,7 +32,7 @@ async function expectWhole(url: string): Promise<void> {
   expect(await withClient(url, (client) => catalog(client))).toEqual(whole);
 }
 
-/** What stock node-pg-migrate does, each file in a transaction of its own. */
+/** Runs stock node-pg-migrate, each file in its own transaction. */
 async function runStock(url: string, direction: 'up' | 'down' = 'up', count = Number.POSITIVE_INFINITY) {
   return withClient(url, (client) =>
     runner({
@@ -47,7 +47,7 @@ async function runStock(url: string, direction: 'up' | 'down' = 'up', count = Nu
 }
 
 describe('up', () => {
-  test('brings a database with the host tables alone to what stock node-pg-migrate makes of it', async () => {
+  test('gives a database with only the host tables the same catalog as stock node-pg-migrate', async () => {
     const url = await freshDatabase();
     const { code, stdout, stderr } = await migrateCli(url, ['up']);
     expect({ code, stdout }).toEqual({
@@ -61,25 +61,28 @@ describe('up', () => {
 
     expect(await migrateCli(url, ['up'])).toEqual({
       code: 0,
-      stdout: 'Nothing to apply: schema public is where it should be.\n',
+      stdout: 'Nothing to apply: schema public is up to date.\n',
       stderr: '',
     });
   });
 
-  test.each(releases)('completes what stock node-pg-migrate did of $version', async ({ lastMigration }) => {
-    const url = await freshDatabase();
-    await withClient(url, (client) => migrate(client, 'up', lastMigration));
-    const { code, stdout } = await migrateCli(url, ['up', '--json', '--migrations-table', 'pgmigrations']);
-    expect({ code, ...JSON.parse(stdout) }).toEqual({
-      code: 0,
-      error: null,
-      migrations: names.slice(lastMigration).map((name) => ({ name, milliseconds: expect.any(Number) })),
-    });
-    expect(await recorded(url, 'pgmigrations')).toEqual(names);
-    await expectWhole(url);
-  });
+  test.each(releases)(
+    'completes version $version, which stock node-pg-migrate applied',
+    async ({ lastMigration }) => {
+      const url = await freshDatabase();
+      await withClient(url, (client) => migrate(client, 'up', lastMigration));
+      const { code, stdout } = await migrateCli(url, ['up', '--json', '--migrations-table', 'pgmigrations']);
+      expect({ code, ...JSON.parse(stdout) }).toEqual({
+        code: 0,
+        error: null,
+        migrations: names.slice(lastMigration).map((name) => ({ name, milliseconds: expect.any(Number) })),
+      });
+      expect(await recorded(url, 'pgmigrations')).toEqual(names);
+      await expectWhole(url);
+    },
+  );
 
-  test('goes as far as it is told, and stock node-pg-migrate goes on from there and back', async () => {
+  test('stops at --to, and stock node-pg-migrate continues from there and back', async () => {
     const url = await freshDatabase();
     expect(await migrateCli(url, ['up', '--to', '0004'])).toMatchObject({ code: 0 });
     expect((await runStock(url)).map(({ name }) => name)).toEqual(names.slice(4));
@@ -90,7 +93,7 @@ describe('up', () => {
     expect(await runStock(url)).toEqual([]);
   });
 
-  test('makes the table of migrations that stock node-pg-migrate makes, and only with a migration', async () => {
+  test('creates the same migrations table as stock node-pg-migrate, and only with a migration', async () => {
     const url = await freshDatabase();
     await withClient(url, async (client) => {
       await client.query('alter table contacts rename to elsewhere');
@@ -113,14 +116,14 @@ describe('up', () => {
     });
   });
 
-  test('puts everything into the first schema of search_path, and nothing anywhere else if it is not there', async () => {
+  test('creates everything in the first schema of search_path, and refuses if that schema is missing', async () => {
     const url = await freshDatabase();
     const env = { PGOPTIONS: '-c search_path=crm,public' };
     expect(await migrateCli(url, ['up'], env)).toEqual({
       code: 1,
       stdout: '',
       stderr:
-        'The schema that search_path (crm,public) names first is not there, or the user may not use it: create it, or grant usage on it.\n',
+        'The first schema in search_path (crm,public) does not exist, or the user may not use it: create it, or grant usage on it.\n',
     });
     await withClient(url, (client) => client.query('create schema crm'));
     expect(await migrateCli(url, ['up'], env)).toMatchObject({ code: 0 });
@@ -134,27 +137,27 @@ describe('up', () => {
     expect(await migrateCli(url, ['status', '--check'], env)).toMatchObject({ code: 0 });
   });
 
-  test('does not begin again where another table says what is applied', async () => {
+  test('refuses to begin again where another migrations table is in use', async () => {
     for (const command of ['up', 'status', 'plan']) {
       expect(await migrateCli(stock.url, [command])).toEqual({
         code: 1,
         stdout: '',
         stderr:
-          'crm_connections is in schema public already, but crm_schema_migrations does not say so: name the table that does with --migrations-table (by default, for node-pg-migrate it is pgmigrations); if it is lost, put its lines back.\n',
+          "Schema public already has crm_connections, but crm_schema_migrations does not record it. If another table does, name it with --migrations-table (node-pg-migrate's default is pgmigrations). If the migrations table is lost, restore its rows.\n",
       });
     }
   });
 });
 
 describe('plan', () => {
-  test('prints SQL that brings a database to the same, and changes nothing itself', async () => {
+  test('prints SQL that has the same effect as up, and changes nothing itself', async () => {
     const url = await freshDatabase();
     await migrateCli(url, ['up', '--to', '1']);
     const before = await withClient(url, (client) => catalog(client));
     const { code, stdout, stderr } = await migrateCli(url, ['plan']);
     expect({ code, stderr }).toEqual({
       code: 0,
-      stderr: 'To run it by hand, in schema public: psql --set ON_ERROR_STOP=1\n',
+      stderr: 'To run this by hand in schema public: psql --set ON_ERROR_STOP=1\n',
     });
     expect(await withClient(url, (client) => catalog(client))).toEqual(before);
     await withClient(url, (client) => client.query(stdout));
@@ -163,7 +166,7 @@ describe('plan', () => {
     expect(await migrateCli(url, ['plan'])).toEqual({ code: 0, stdout: '', stderr: 'Nothing to run.\n' });
   });
 
-  test('prints SQL for an empty start and for the way down as well', async () => {
+  test('prints SQL from an empty database, and for reverting', async () => {
     const url = await freshDatabase();
     const before = await withClient(url, (client) => catalog(client));
     const up = await migrateCli(url, ['plan']);
@@ -175,7 +178,7 @@ describe('plan', () => {
     expect(await recorded(url)).toEqual([]);
   });
 
-  test('is what runs, and what stock node-pg-migrate would run', async () => {
+  test('equals the statements that up runs, and that stock node-pg-migrate would run', async () => {
     const url = await freshDatabase();
     await withClient(url, async (client) => {
       const plan = await migrationPlan(client);
@@ -204,22 +207,22 @@ describe('plan', () => {
         },
       };
       await migrateUp(recorder);
-      const looking = ['begin read only', "set local lock_timeout = '5s'", 'rollback'];
+      const reading = ['begin read only', "set local lock_timeout = '5s'", 'rollback'];
       expect(ran).toEqual([
-        ...looking,
+        ...reading,
         ...plan.migrations.flatMap(({ open, change, close }) => [...open, change, ...close]),
       ]);
     });
   });
 
-  test('is one document for programs', async () => {
+  test('prints one JSON document with --json', async () => {
     const url = await freshDatabase();
     const { stdout } = await migrateCli(url, ['plan', '--to', '2', '--json']);
     expect(JSON.parse(stdout)).toEqual(await withClient(url, (client) => migrationPlan(client, { to: 2 })));
   });
 });
 
-test('makes no second installation in a schema that came before the first in search_path', async () => {
+test('every command refuses a schema that is new and earlier in search_path than the installation', async () => {
   const url = await freshDatabase();
   await migrateCli(url, ['up']);
   await withClient(url, async (client) => {
@@ -228,7 +231,7 @@ test('makes no second installation in a schema that came before the first in sea
     for (const args of [['up'], ['status', '--check'], ['plan']]) {
       const { code, stdout, stderr } = await migrateCli(url, args);
       expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
-      expect(stderr).toContain('crm_connections is in schema public, and search_path');
+      expect(stderr).toContain('crm_connections is in schema public, but search_path');
     }
     expect((await client.query("select from pg_class where relname = 'crm_connections'")).rows).toHaveLength(
       1,
@@ -236,7 +239,7 @@ test('makes no second installation in a schema that came before the first in sea
   });
 });
 
-test('runs no function that somebody planted in a schema which is searched', async () => {
+test('status and plan run no function planted in a searched schema', async () => {
   const url = await freshDatabase();
   await withClient(url, async (client) => {
     const planted = "language plpgsql as $$ begin raise exception 'planted'; end $$";
@@ -255,12 +258,15 @@ test('runs no function that somebody planted in a schema which is searched', asy
 });
 
 describe('from a program', () => {
-  const busy = { code: 'invalid_input', message: expect.stringContaining('open transaction') };
+  const busy = {
+    code: 'invalid_input',
+    message: expect.stringContaining('must not have a transaction open'),
+  };
 
-  test('refuses a pool, whose statements would go to any connection', async () => {
+  test('migrateUp refuses a pool, whose statements may run on any connection', async () => {
     const pool = new pg.Pool({ connectionString: await freshDatabase() });
     pool.on('error', () => {});
-    // The types refuse it, too.
+    // So do the types.
     const attempt = migrateUp(pool as unknown as DedicatedConnection);
     await expect(attempt).rejects.toMatchObject({ code: 'invalid_input' });
     expect((await pool.query("select to_regclass('crm_schema_migrations') as name")).rows).toEqual([
@@ -269,7 +275,7 @@ describe('from a program', () => {
     await pool.end();
   });
 
-  test('refuses a client with a transaction open, and leaves that to its owner', async () => {
+  test('migrateUp refuses a client with an open transaction, and leaves the transaction to its owner', async () => {
     await withClient(await freshDatabase(), async (client) => {
       await client.query('begin; create table mine ()');
       await expect(migrateUp(client)).rejects.toMatchObject(busy);
@@ -279,7 +285,7 @@ describe('from a program', () => {
   });
 
   test.each([{ wait: -1 }, { wait: Number.NaN }, { attempts: 0 }, { attempts: Number.NaN }])(
-    'refuses %j',
+    'migrateUp refuses %j',
     async (options) => {
       await withClient(await freshDatabase(), (client) =>
         expect(migrateUp(client, options)).rejects.toMatchObject({ code: 'invalid_input' }),
@@ -289,14 +295,14 @@ describe('from a program', () => {
 });
 
 describe('status', () => {
-  test('shows what is applied and what is pending', async () => {
+  test('shows applied and pending migrations', async () => {
     const url = await freshDatabase();
     await migrateCli(url, ['up', '--to', '9']);
     const { code, stdout } = await migrateCli(url, ['status']);
     const lines = stdout.trimEnd().split('\n');
     expect({ code, head: lines.slice(0, 2) }).toEqual({
       code: 0,
-      head: [`Schema public, by crm_schema_migrations: 9 of ${names.length} applied`, ''],
+      head: [`Schema public, according to crm_schema_migrations: 9 of ${names.length} applied`, ''],
     });
     for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
     expect(lines.slice(3).map((line) => line.replace(/ +[-\d]+ [:\d]+$/, '').split(/ +/))).toEqual(
@@ -307,7 +313,7 @@ describe('status', () => {
     expect(await migrateCli(url, ['status', '--check'])).toMatchObject({ code: 0 });
   });
 
-  test('says when, whatever the zone of the session that applied it', async () => {
+  test('shows when a migration was applied, whatever the time zone of that session', async () => {
     const url = await freshDatabase();
     const start = Date.now();
     await withClient(url, (client) =>
@@ -321,7 +327,7 @@ describe('status', () => {
     expect(at).toBeLessThan(Date.now() + 60_000);
   });
 
-  test('finds what a newer version applied, and down refuses beneath it', async () => {
+  test('shows what a newer version applied, and down refuses to revert below it', async () => {
     const url = await freshDatabase();
     await migrateCli(url, ['up']);
     await withClient(url, (client) =>
@@ -329,17 +335,17 @@ describe('status', () => {
     );
     const { code, stdout } = await migrateCli(url, ['status', '--check']);
     expect(code).toBe(3);
-    expect(stdout).toContain('\nNot in this version, so a newer one has migrated:\n9000_from_the_future\n');
+    expect(stdout).toContain('\nUnknown to this version; a newer one applied them:\n9000_from_the_future\n');
     expect(await migrateCli(url, ['up'])).toMatchObject({ code: 0 });
     expect(await migrateCli(url, ['down', '--to', '0', '--allow-production'])).toEqual({
       code: 1,
       stdout: '',
       stderr:
-        'crm_schema_migrations of schema public has 9000_from_the_future, which this version does not know: go down with the one that does.\n',
+        'crm_schema_migrations in schema public has 9000_from_the_future, which this version does not know. Revert with the version that does.\n',
     });
   });
 
-  test('finds what was left out, and up refuses to apply it late', async () => {
+  test('shows a migration that was left out, and up refuses to apply it late', async () => {
     const url = await freshDatabase();
     await migrateCli(url, ['up']);
     await withClient(url, (client) => client.query("delete from crm_schema_migrations where name ~ '^0005'"));
@@ -350,12 +356,12 @@ describe('status', () => {
     expect(await migrateCli(url, ['up'])).toEqual({
       code: 1,
       stdout: '',
-      stderr: `${names[4]} is pending, but crm_schema_migrations of schema public has some that come after it: if it was applied, put its line back; else go down to where it comes next, crm-schema migrate down --to 4.\n`,
+      stderr: `${names[4]} is pending, but crm_schema_migrations in schema public has later ones. If it was applied, restore its row. Otherwise revert the later ones first: crm-schema migrate down --to 4.\n`,
     });
   });
 });
 
-test('goes by its own migrations alone where the host counts others in the same table', async () => {
+test('ignores migrations that the host records in the same table', async () => {
   const url = await freshDatabase();
   const table = ['--migrations-table', 'pgmigrations'];
   await migrateCli(url, ['up', '--to', '10', ...table]);
@@ -369,7 +375,7 @@ test('goes by its own migrations alone where the host counts others in the same 
   });
 });
 
-describe('a package of which files are missing', () => {
+describe('a package with missing files', () => {
   const copy = useBuiltCli();
 
   test.each([`migrations/${names[0]}.sql`, 'migrations.sha256'])('migrates nothing: %s', async (path) => {
@@ -379,21 +385,22 @@ describe('a package of which files are missing', () => {
       expect(await copy.run(url, ['migrate', command])).toEqual({
         code: 1,
         stdout: '',
-        stderr: 'Files of this package are missing: install it again, and let a bundler leave it outside.\n',
+        stderr:
+          'Files of this package are missing: reinstall it, and mark it as external if you use a bundler.\n',
       });
     }
     await rename(`${copy.folder}/elsewhere`, `${copy.folder}/${path}`);
   });
 });
 
-describe('a package that was edited since its release', () => {
+describe('a package edited since its release', () => {
   const copy = useBuiltCli();
   const migrateEdited = (url: string, ...args: string[]) => copy.run(url, ['migrate', ...args]);
 
-  test('is found, and applies and reverts nothing', async () => {
+  test('is detected, and applies and reverts nothing', async () => {
     const url = await freshDatabase();
     await appendFile(`${copy.folder}/migrations/${names[1]}.sql`, '\n-- A little change.\n');
-    const stderr = `This package is not as it was released: ${names[1]} was edited. Install it again, and change the schema by migrations of your own.\n`;
+    const stderr = `Migrations of this package were edited since their release: ${names[1]}. Reinstall the package, and change the schema with your own migrations.\n`;
     expect(await migrateEdited(url, 'up')).toEqual({ code: 1, stdout: '', stderr });
     expect(await migrateEdited(url, 'plan')).toEqual({ code: 1, stdout: '', stderr });
     await migrateCli(url, ['up']);
@@ -404,12 +411,12 @@ describe('a package that was edited since its release', () => {
     });
     const { code, stdout } = await migrateEdited(url, 'status', '--check');
     expect(code).toBe(3);
-    expect(stdout).toContain(`\nEdited since it was released: install the package again.\n${names[1]}\n`);
+    expect(stdout).toContain(`\nEdited since their release; reinstall the package:\n${names[1]}\n`);
   });
 });
 
 describe('down', () => {
-  test('restores the catalog, and has nothing to do when asked again', async () => {
+  test('restores the catalog, and has nothing to do when run again', async () => {
     const url = await freshDatabase();
     const before = await withClient(url, (client) => catalog(client));
     await migrateCli(url, ['up']);
@@ -423,7 +430,7 @@ describe('down', () => {
     expect(await withClient(url, (client) => catalog(client))).toEqual(before);
     expect(await migrateCli(url, ['down', '--to', '0'], env)).toMatchObject({
       code: 0,
-      stdout: 'Nothing to revert: schema public is where it should be.\n',
+      stdout: 'Nothing to revert: schema public is up to date.\n',
     });
   });
 
@@ -436,7 +443,7 @@ describe('down', () => {
         code: 2,
         stdout: '',
         stderr:
-          'error: this may be production, as NODE_ENV is not development or test: --allow-production to go down all the same\n',
+          'error: NODE_ENV is not development or test, so this may be production: add --allow-production to revert anyway\n',
       });
       expect(await recorded(url)).toEqual(names.slice(0, 2));
       expect(await migrateCli(url, ['down', '--to', '1', '--allow-production'], env)).toMatchObject({
@@ -446,7 +453,7 @@ describe('down', () => {
     },
   );
 
-  test('refuses while there are rows to lose, before it reverts anything, with the hint that lets them go', async () => {
+  test('refuses before it reverts anything while rows would be lost, and hints at how to lose them', async () => {
     const url = await freshDatabase();
     await migrateCli(url, ['up']);
     await withClient(url, async (client) => {
@@ -472,17 +479,21 @@ describe('down', () => {
   });
 });
 
-describe('a wrong call', () => {
+describe('a usage error', () => {
   test.each([
-    ['no direction', ['migrate', 'sideways'], "unknown command 'sideways'"],
+    ['an unknown direction', ['migrate', 'sideways'], "unknown command 'sideways'"],
     [
-      'no such migration',
+      'an unknown migration',
       ['migrate', 'up', '--to', '4711'],
       `there is no migration 4711: the last is ${last}`,
     ],
-    ['no number', ['migrate', 'up', '--to', 'x'], 'It has to be a whole number from 0 to 9999.'],
-    ['no target', ['migrate', 'down'], "required option '--to <number>' not specified"],
-    ['no attempts', ['migrate', 'up', '--attempts', '0'], 'It has to be a whole number from 1 to 100.'],
+    [
+      'a target that is not a number',
+      ['migrate', 'up', '--to', 'x'],
+      'It must be a whole number from 0 to 9999.',
+    ],
+    ['a missing target', ['migrate', 'down'], "required option '--to <number>' not specified"],
+    ['zero attempts', ['migrate', 'up', '--attempts', '0'], 'It must be a whole number from 1 to 100.'],
   ])('%s', async (_, args, message) => {
     const { code, stdout, stderr } = await cli.run(stock.url, args, { NODE_ENV: 'test' });
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
@@ -492,13 +503,13 @@ describe('a wrong call', () => {
 });
 
 test.each([
-  ['no number', { to: '3' }, /^to must be a whole number from 0 to 9999/],
+  ['a target that is not a number', { to: '3' }, /^to must be a whole number from 0 to 9999/],
   [
-    'no migration',
+    'an unknown migration',
     { to: 4711 },
-    new RegExp(`^to has to be the number of a migration, not 4711: the last is ${last}\\.$`),
+    new RegExp(`^to must be the number of a migration, not 4711: the last is ${last}\\.$`),
   ],
-])('a program that asks for what is %s is told so', async (_, options, message) => {
+])('migrateUp and migrateDown refuse %s', async (_, options, message) => {
   await withClient(stock.url, async (client) => {
     const refusal = { code: 'invalid_input', message: expect.stringMatching(message) };
     const target = { migrationsTable: 'pgmigrations', ...(options as { to: number }) };
@@ -507,7 +518,7 @@ test.each([
   });
 });
 
-test('a program that gives no client, or not where to go, is told so', async () => {
+test('migrateUp refuses a missing client, and migrateDown a missing target', async () => {
   const code = 'invalid_input';
   await expect(migrateUp(undefined as never)).rejects.toMatchObject({ code });
   await expect(migrateUp({} as never)).rejects.toMatchObject({ code });
@@ -516,7 +527,7 @@ test('a program that gives no client, or not where to go, is told so', async () 
   ).rejects.toMatchObject({ code });
 });
 
-test('pauses grow to half a minute, and no two are alike', () => {
+test('pauses between attempts grow to half a minute, and are random', () => {
   for (const [attempt, seconds] of [
     [1, 1],
     [2, 2],
@@ -537,6 +548,6 @@ test.each([
   ['57014', 'canceling statement due to statement timeout', true],
   ['57014', 'canceling statement due to user request', false],
   ['CRM01', 'this database does not fit', false],
-])('what failed with %s, %s, is tried again: %s', (code, message, expected) => {
+])('after %s (%s) a migration is tried again: %s', (code, message, expected) => {
   expect(maySucceed(Object.assign(new Error(message), { code }))).toBe(expected);
 });

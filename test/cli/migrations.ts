@@ -5,9 +5,9 @@ import { afterAll, beforeAll, inject, onTestFinished } from 'vitest';
 import { databaseUrl, projectPath, withClient } from '../../dev/database.js';
 import { startCli } from '../support/cli.js';
 
-/** The command as it is shipped, which starts faster than from its source, in a copy of the package. */
+/** The built command, as it is shipped, in a copy of the package. Starts faster than from its source. */
 export interface BuiltCli {
-  /** Where the copy is. */
+  /** The path of the copy. */
   readonly folder: string;
   start(url: string, args: readonly string[], env?: Record<string, string>): ReturnType<typeof startCli>;
   run(
@@ -17,7 +17,7 @@ export interface BuiltCli {
   ): ReturnType<typeof startCli>['ended'];
 }
 
-/** Gives a test file a copy of the package, built before its tests and removed after. */
+/** Builds a copy of the package before the tests of a file, and removes it afterwards. */
 export function useBuiltCli(): BuiltCli {
   let folder = '';
   beforeAll(async () => {
@@ -48,9 +48,9 @@ export function useBuiltCli(): BuiltCli {
 }
 
 /**
- * A database of one test, with the host tables, dropped after it.
+ * Creates a database with the host tables for one test, and drops it afterwards.
  *
- * @returns its URL, as a superuser
+ * @returns a superuser's URL
  */
 export async function freshDatabase(): Promise<string> {
   const serverUrl = inject('serverUrl');
@@ -63,7 +63,7 @@ export async function freshDatabase(): Promise<string> {
   return databaseUrl(serverUrl, name);
 }
 
-/** The names that are recorded, in the order in which they were. */
+/** The recorded names, in the order in which they were recorded. */
 export async function recorded(url: string, table = 'crm_schema_migrations'): Promise<string[]> {
   return withClient(url, async (client) => {
     const { rows } = await client.query(`select name from ${table} order by id`);

@@ -23,14 +23,14 @@ import {
 
 const { url, pool } = useDatabase();
 
-/** The defaults keep 395 days: of a log begun sixteen months ago, two or three months are past their time. */
+/** The default retention period is 395 days: in a log begun sixteen months ago, two or three months have expired. */
 const monthsAgo = 16;
 
-/** Months before this one that are all older than 395 days, oldest first. */
+/** Months before this one that are entirely older than 395 days, oldest first. */
 const past = Array.from({ length: monthsAgo }, (_, index) => index - monthsAgo).filter(
   (ahead) => Date.parse(monthStart(ahead + 1)) <= Date.now() - 395 * 86_400_000,
 );
-/** The first month that is kept. */
+/** The oldest month that is kept. */
 const firstKept = past.length - monthsAgo;
 const kept = Array.from({ length: 4 - firstKept }, (_, index) => monthName(firstKept + index));
 const afterDrop = [pastName(firstKept), ...kept, 'crm_sync_log_catch_all'];
@@ -53,7 +53,7 @@ async function document(args: readonly string[]) {
   return JSON.parse(stdout);
 }
 
-/** Begins to detach a month as an interrupted command leaves it: somebody uses the log meanwhile. */
+/** Leaves a month half detached, as an interrupted command does: another transaction uses the log meanwhile. */
 async function leaveDetaching(name: string): Promise<void> {
   await withClient(url, async (user) => {
     await user.query('begin; select from crm_sync_log limit 1');
@@ -69,7 +69,7 @@ async function leaveDetaching(name: string): Promise<void> {
 }
 
 describe('partitions ensure', () => {
-  test('makes the months ahead, moves events that came too early with their ids, and says so', async () => {
+  test('creates the months ahead, moves early events with their ids, and names the partitions', async () => {
     const { connectionId } = await connectWithEvents(pool, [4, 5, 6]);
     const ids = () =>
       pool
@@ -83,7 +83,7 @@ describe('partitions ensure', () => {
 
     expect(await run(['ensure', '--months', '5'])).toEqual({
       code: 0,
-      stdout: `Made ${monthName(4)}.\nMade ${monthName(5)}.\n`,
+      stdout: `Created ${monthName(4)}.\nCreated ${monthName(5)}.\n`,
       stderr: '',
     });
 
@@ -93,26 +93,26 @@ describe('partitions ensure', () => {
       { id: before[2].id, partition: 'crm_sync_log_catch_all' },
     ]);
     expect((await run(['ensure'])).stdout).toBe(
-      'Nothing to make: this month and the 3 after it have their partitions.\n',
+      'Nothing to create: this month and the next 3 have their partitions.\n',
     );
     expect(await document(['ensure', '--months', '6'])).toEqual({ made: [monthName(6)] });
   });
 
-  test('gives what is older a partition again, which an interrupted drop had left without', async () => {
+  test('creates the partition for older events that an interrupted drop left out', async () => {
     await pool.query(`alter table crm_sync_log detach partition ${monthName(-monthsAgo)}`);
     await expect(partitionNames(pool)).rejects.toThrow('gap');
-    expect((await run(['ensure'])).stdout).toBe(`Made ${pastName(1 - monthsAgo)}.\n`);
+    expect((await run(['ensure'])).stdout).toBe(`Created ${pastName(1 - monthsAgo)}.\n`);
     expect((await partitionNames(pool))[0]).toBe(pastName(1 - monthsAgo));
   });
 
-  test('says which months it cannot make, because somebody took them out of the middle', async () => {
+  test('exits with 3 and names the gaps where someone dropped months by hand', async () => {
     const day = (ahead: number) => monthStart(ahead).slice(0, 10);
     await pool.query(`drop table ${monthName(1)}`);
-    const first = `No partition has events from ${day(1)} before ${day(2)}`;
+    const first = `No partition covers events from ${day(1)} before ${day(2)}`;
     expect(await run(['ensure'])).toEqual({
       code: 3,
-      stdout: 'Nothing was made.\n',
-      stderr: `${first}: they are refused. crm-schema verify says how to mend that.\n`,
+      stdout: 'Nothing was created.\n',
+      stderr: `${first}: they are refused. crm-schema verify says how to repair it.\n`,
     });
     await pool.query(`alter table crm_sync_log detach partition ${monthName(3)}`);
     const second = `nor from ${day(3)} before ${day(4)}`;
@@ -122,15 +122,15 @@ describe('partitions ensure', () => {
       code: 3,
       stdout: '',
       stderr:
-        'The log has no last partition, so later events are refused. crm-schema verify says how to mend that.\n',
+        'The log has no last partition, so later events are refused. crm-schema verify says how to repair it.\n',
     });
   });
 
-  test('beside a partition that is being detached, works all the same', async () => {
+  test('works while a partition is being detached', async () => {
     await leaveDetaching(monthName(-monthsAgo));
     expect(await run(['ensure', '--months', '4'])).toMatchObject({
       code: 0,
-      stdout: `Made ${monthName(4)}.\n`,
+      stdout: `Created ${monthName(4)}.\n`,
     });
     await run(['drop']);
     expect(await partitionNames(pool)).toContain(monthName(4));
@@ -138,7 +138,7 @@ describe('partitions ensure', () => {
 });
 
 describe('partitions list', () => {
-  test('shows each with its range, rows, size and for how long it is kept', async () => {
+  test('shows the range, rows, size and state of each partition', async () => {
     await connectWithEvents(pool, [firstKept, firstKept, 7]);
     await pool.query('analyze crm_sync_log');
     const { stdout, code } = await run(['list']);
@@ -155,23 +155,23 @@ describe('partitions list', () => {
     const lines = stdout.split('\n');
     expect(lines.slice(0, 4)).toEqual([
       row('crm_sync_log,', /[-\d]+ [:\d]+ UTC/),
-      row(/Kept for 395 days \(crm_retention\): since [-\d]+ [:\d]+\./),
+      row(/Retention period \(crm_retention\): 395 days, since [-\d]+ [:\d]+\./),
       '',
       row('crm_sync_log_…', /From \(UTC\)/, 'Before', 'Rows', 'Size', 'State'),
     ]);
     expect(lines.slice(4)).toEqual(
       expect.arrayContaining([
-        row(short(monthName(-monthsAgo)), '-', day(1 - monthsAgo), '0', /\d+ kB/, 'past its time'),
+        row(short(monthName(-monthsAgo)), '-', day(1 - monthsAgo), '0', /\d+ kB/, 'expired'),
         row(
           short(monthName(firstKept)),
           day(firstKept),
           day(firstKept + 1),
           '2',
           /\d+ kB/,
-          `kept to ${until}`,
+          `kept until ${until}`,
         ),
         row('catch_all', day(4), '-', '1', /\d+ kB/, 'has events'),
-        'To drop what is past its time: crm-schema partitions drop',
+        'To drop expired partitions: crm-schema partitions drop',
       ]),
     );
 
@@ -194,7 +194,7 @@ describe('partitions list', () => {
     ]);
   });
 
-  test('shows what an interrupted drop left, and lets a reader look who may not see into partitions', async () => {
+  test('shows a pending detach, and works for a reader, who may not look into partitions', async () => {
     await leaveDetaching(monthName(-monthsAgo));
     const reader = `crm_test_${randomBytes(4).toString('hex')}`;
     await pool.query(`create role ${reader} login in role crm_reader`);
@@ -202,26 +202,28 @@ describe('partitions list', () => {
     const { code, stdout } = await run(['list'], { PGOPTIONS: `-c role=${reader}` });
     expect(code).toBe(0);
     expect(stdout).toMatch(/detach pending\n/);
-    expect(stdout).toMatch(/catch_all .* not known\n/);
-    expect(stdout).toContain('Not known: whether events came too early');
+    expect(stdout).toMatch(/catch_all .* unknown\n/);
+    expect(stdout).toContain('Unknown: whether the partitions at either end hold events.');
     for (const line of stdout.split('\n')) expect(line.length, line).toBeLessThanOrEqual(80);
     const dry = await run(['drop', '--dry-run'], { PGOPTIONS: `-c role=${reader}` });
     expect(dry).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/^Run this as .*\. To look only: crm-schema partitions list\n$/),
+      stderr: expect.stringMatching(
+        /^User .* may not change the partitions of crm_sync_log: .*\. For read-only access: crm-schema partitions list\n$/,
+      ),
     });
   });
 });
 
-test('a list with a month that is stuck half detached before its time says where to look', async () => {
+test('partitions list refers to verify where a month within the retention period is half detached', async () => {
   await leaveDetaching(monthName(1));
   const { stdout } = await run(['list']);
-  expect(stdout).toContain('A detach was begun and not ended: crm-schema verify says how to end it.');
+  expect(stdout).toContain('A detach was begun and not finished: crm-schema verify says how to finish it.');
   expect(stdout).toContain('crm-schema partitions drop\n');
 });
 
 describe('partitions drop', () => {
-  test('drops the months that are past their time, oldest first, and nothing else', async () => {
+  test('drops the expired months, oldest first, and nothing else', async () => {
     const { connectionId } = await connectWithEvents(pool, [...past, firstKept, 0]);
     const dry = await run(['drop', '--dry-run']);
     expect(dry.stdout.match(/^Would drop \S+:/gm)).toEqual(
@@ -240,11 +242,13 @@ describe('partitions drop', () => {
     expect(await partitionNames(pool)).toEqual(afterDrop);
     expect(await detachedNames(pool)).toEqual([]);
     expect(await eventsOf(pool, connectionId)).toEqual([`OXF${firstKept}`, 'OXF0']);
-    expect((await run(['drop'])).stdout).toBe('Nothing to drop: no month is all older than 395 days.\n');
+    expect((await run(['drop'])).stdout).toBe(
+      'Nothing to drop: no partition is entirely older than 395 days.\n',
+    );
     expect(await document(['drop'])).toMatchObject({ isDryRun: false, dropped: [] });
   });
 
-  test('leaves a place for late events, with the rules of the log, until the next month goes', async () => {
+  test('creates an append-only partition for late events, and drops it with the next month', async () => {
     await run(['drop']);
     const { connectionId, ...rest } = await connectWithEvents(pool, [-30, past[0] ?? 0, firstKept + 1]);
     const late = () =>
@@ -285,7 +289,7 @@ describe('partitions drop', () => {
     });
   });
 
-  test('leaves open failures, whatever becomes of the log of their time', async () => {
+  test('keeps open failures when it drops the events of their time', async () => {
     const key = await connectWithEvents(pool, [past[0] ?? 0]);
     await insert(pool, 'crm_sync_failures', {
       organisation_id: key.organisationId,
@@ -306,7 +310,7 @@ describe('partitions drop', () => {
     expect(await syncFailureList(pool, key)).toEqual(before);
   });
 
-  test('is for the owner, who needs not be a superuser', async () => {
+  test('refuses other users, and works for an owner who is not a superuser', async () => {
     const [owner, other] = ['owner', 'other'].map((name) => `crm_${name}_${randomBytes(4).toString('hex')}`);
     await pool.query(
       `create role ${owner} login; create role ${other} login; grant create on schema public to ${owner}`,
@@ -329,7 +333,7 @@ describe('partitions drop', () => {
       expect(await run([command], { PGOPTIONS: `-c role=${other}` })).toEqual({
         code: 1,
         stdout: '',
-        stderr: `Run this as ${owner}, who owns crm_sync_log, or as a superuser, not as ${other}.\n`,
+        stderr: `User ${other} may not change the partitions of crm_sync_log: connect as its owner, ${owner}, or as a superuser.\n`,
       });
     }
     const as = { PGOPTIONS: `-c role=${owner}` };
@@ -337,7 +341,7 @@ describe('partitions drop', () => {
     expect(await partitionNames(pool)).toEqual(afterDrop);
     expect(await run(['ensure', '--months', '4'], as)).toMatchObject({
       code: 0,
-      stdout: `Made ${monthName(4)}.\n`,
+      stdout: `Created ${monthName(4)}.\n`,
     });
     const { rows } = await pool.query(
       `select distinct relowner::regrole::text as owner, relrowsecurity, relacl is null as bare from pg_class where oid in (select inhrelid from pg_inherits where inhparent = 'crm_sync_log'::regclass)`,
@@ -345,7 +349,7 @@ describe('partitions drop', () => {
     expect(rows).toMatchObject([{ owner, relrowsecurity: true }]);
   });
 
-  test('ends what an interrupted call left: detaching, detached, and a past without a partition', async () => {
+  test('finishes what an interrupted call left: a pending detach, a detached table, uncovered older events', async () => {
     await leaveDetaching(monthName(-monthsAgo));
     expect((await run(['list'])).stdout).toContain('detach pending');
     await run(['drop']);
@@ -361,7 +365,7 @@ describe('partitions drop', () => {
     expect(await detachedNames(pool)).toEqual([]);
   });
 
-  test('closes the gap that is left where the past was covered while a month was on its way out', async () => {
+  test('closes the gap left where the past was covered while a month was being dropped', async () => {
     await pool.query(`drop table ${monthName(-monthsAgo)}`);
     await pool.query('select crm_sync_log_ensure_past()');
     for (const ahead of past.slice(1)) await pool.query(`drop table ${monthName(ahead)}`);
@@ -370,7 +374,7 @@ describe('partitions drop', () => {
     expect(await partitionNames(pool)).toEqual(afterDrop);
   });
 
-  test('goes on where an earlier call had detached the partition of the past, and not dropped it', async () => {
+  test('continues where an earlier call detached the partition for older events and did not drop it', async () => {
     await pool.query(`drop table ${monthName(-monthsAgo)}`);
     await pool.query('select crm_sync_log_ensure_past()');
     const name = pastName(1 - monthsAgo);
@@ -381,9 +385,9 @@ describe('partitions drop', () => {
     expect(await detachedNames(pool)).toEqual([]);
   });
 
-  test('touches no table that somebody else detached, copied, or called alike', async () => {
+  test('leaves alone tables that someone else detached, copied, or named alike', async () => {
     const text = `Sync events of long ago (UTC). ${dropMarker}`;
-    // Detached by hand, to be kept.
+    // Detached by hand, to keep it.
     await pool.query(`alter table crm_sync_log detach partition ${monthName(-monthsAgo)}`);
     const role = `crm_other_${randomBytes(4).toString('hex')}`;
     await pool.query(`create role ${role}; create schema archive`);
@@ -410,7 +414,7 @@ describe('partitions drop', () => {
     ).not.toBeNull();
   });
 
-  test('changes nothing while a transaction uses the log, stops nobody, and says whose it is', async () => {
+  test('changes nothing while a transaction uses the log, blocks no one, and names that session', async () => {
     await withClient(url, async (idle) => {
       await idle.query("set application_name = 'report'; begin; select from crm_sync_log limit 1");
       const pid = await backendPid(idle);
@@ -442,7 +446,7 @@ describe('partitions drop', () => {
         stdout: '',
         stderr: expect.stringMatching(
           new RegExp(
-            `^Could not detach ${monthName(-monthsAgo)} within 2 s, because of process ${pid} \\(report, idle in transaction for \\d s\\)\\. Nothing is lost: run it again when that has ended\\.\\n$`,
+            `^Could not detach ${monthName(-monthsAgo)} within 2 s: blocked by process ${pid} \\(report, idle in transaction for \\d s\\)\\. Nothing is lost: run it again when that transaction has ended\\.\\n$`,
           ),
         ),
       });
@@ -452,7 +456,7 @@ describe('partitions drop', () => {
     });
   });
 
-  test('begins with none while somebody uses a later one that is past its time, too', async () => {
+  test('detaches nothing while a transaction uses any of the expired months', async () => {
     await withClient(url, async (idle) => {
       await idle.query(`begin; select from ${monthName(past[1] ?? 0)} limit 1`);
       const { code, stderr } = await run(['drop', '--wait', '2']);
@@ -464,7 +468,7 @@ describe('partitions drop', () => {
     });
   });
 
-  test('while a transaction uses the connections, detaches but does not drop, and nobody waits behind it', async () => {
+  test('while a transaction uses crm_connections, detaches but does not drop, and blocks no one', async () => {
     await withClient(url, async (idle) => {
       await idle.query('begin; select from crm_connections limit 1');
       const { ended } = startCli(['partitions', 'drop', '--wait', '2'], { DATABASE_URL: url });
@@ -482,7 +486,7 @@ describe('partitions drop', () => {
       const { code, stdout, stderr } = await ended;
       expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
       expect(stderr).toMatch(
-        new RegExp(`^Could not drop ${monthName(-monthsAgo)} within 2 s, because of process \\d+ `),
+        new RegExp(`^Could not drop ${monthName(-monthsAgo)} within 2 s: blocked by process \\d+ `),
       );
       expect(slowest).toBeLessThan(400);
       expect(await partitionNames(pool)).toEqual(afterDrop);
@@ -492,7 +496,7 @@ describe('partitions drop', () => {
     expect(await detachedNames(pool)).toEqual([]);
   });
 
-  test('takes the locks that its help states, and no others', async () => {
+  test('takes exactly the locks that its help lists', async () => {
     await pool.query(`
       create table seen_locks (at text);
       create function see_locks() returns event_trigger language plpgsql set search_path = public as $$
@@ -518,7 +522,7 @@ describe('partitions drop', () => {
     expect(help).toMatch(/crm_connections +SHARE ROW EXCLUSIVE.*\n +ACCESS EXCLUSIVE/);
   });
 
-  test('lets a sync go on beside it without an error, and two at once do not hurt each other', async () => {
+  test('two drops at once do not disturb each other, nor a running sync', async () => {
     await besideSync(async () => {
       const both = await Promise.all([run(['drop']), run(['drop'])]);
       expect(both.map(({ code, stderr }) => ({ code, stderr }))).toEqual(
@@ -529,7 +533,7 @@ describe('partitions drop', () => {
     expect(await detachedNames(pool)).toEqual([]);
   });
 
-  test('may be killed at any point: run again, it ends well, and nothing within the period is lost', async () => {
+  test('killed at any point, finishes when run again, and loses nothing within the retention period', async () => {
     const { connectionId } = await connectWithEvents(pool, [...past, firstKept, firstKept + 5, 0]);
     const state = async () => {
       const { rows } = await pool.query(
@@ -544,7 +548,7 @@ describe('partitions drop', () => {
         ended.finally(() => {
           isDone = true;
         });
-        // A moment after it has changed something.
+        // Shortly after it has changed something.
         for (const before = await state(); !isDone && before === (await state()); ) await sleep(3);
         await sleep(30 * Math.random());
         child.kill('SIGKILL');
@@ -559,7 +563,7 @@ describe('partitions drop', () => {
     // On a busy machine a process alone takes seconds to start.
   }, 120_000);
 
-  test('refuses a pooler, which would let it wait without an end, in one line', async () => {
+  test('refuses a pooler that refuses startup parameters, in one line', async () => {
     const pooler = createServer((socket) => {
       socket.once('data', () => {
         const fields = 'SFATAL\0C08P01\0Munsupported startup parameter: lock_timeout\0\0';
@@ -575,12 +579,12 @@ describe('partitions drop', () => {
       code: 1,
       stdout: '',
       stderr:
-        'A pooler is between here and the database, and refuses a setting of the session: connect to the database itself.\n',
+        'Poolers are not supported here, and this connection goes through one, which refused a setting of the session: connect to the database directly.\n',
     });
   });
 });
 
-/** Does some work while workers read and write the log and the connections, in either order. */
+/** Runs `work` while workers read and write the log and the connections, in either order. */
 async function besideSync(work: () => Promise<void>): Promise<void> {
   let going = true;
   const sync = [0, 1, 2].map(async () => {

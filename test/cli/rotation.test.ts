@@ -246,7 +246,7 @@ describe('an error is one line, without a stack or a password', () => {
     [
       'a service file, which is not supported',
       () => ({ CRM_SCHEMA_KEYS: ring(next), PGUSER: 'u', PGSERVICE: 'elsewhere' }),
-      'PGSERVICE is not understood here',
+      'PGSERVICE is not supported',
     ],
     ['an invalid URL', () => ({ ...environment(), DATABASE_URL: 'topsecret' }), 'DATABASE_URL is not a URL'],
     [
@@ -257,17 +257,17 @@ describe('an error is one line, without a stack or a password', () => {
     [
       'a wrong password',
       () => ({ ...environment(), DATABASE_URL: database.url.replace(/:[^:@]+@/, ':topsecret@') }),
-      'The database refuses the user or the password: check DATABASE_URL.',
+      'The database refused the user or the password: check DATABASE_URL.',
     ],
     [
       'no such database',
       () => ({ ...environment(), DATABASE_URL: databaseUrl(database.url, 'nowhere') }),
-      'There is no such database: check DATABASE_URL.',
+      'The database does not exist: check DATABASE_URL.',
     ],
     [
       'no schema',
       () => ({ ...environment(), DATABASE_URL: empty.url }),
-      'The schema is not there, or of an older version: run crm-schema migrate up first',
+      'The schema is missing or of an older version: run crm-schema migrate up first',
     ],
   ])('%s', async (_, env, message) => {
     for (const command of ['status', 'rotate']) {
@@ -291,7 +291,8 @@ describe('an error is one line, without a stack or a password', () => {
     const { code, stderr } = await ended;
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: 'The connection to the database was lost. What was done stays; run it again for the rest.\n',
+      stderr:
+        'The connection to the database was lost. Committed work is kept: run the command again for the rest.\n',
     });
   });
 });

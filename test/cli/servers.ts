@@ -9,13 +9,13 @@ import { expect } from 'vitest';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
 import { findProgram, isMissing } from '../support/programs.js';
 
-/** Whether there is no `openssl` to make a certificate with. */
+/** Whether `openssl`, which makes the certificate, is missing. */
 export const noOpenssl = isMissing('openssl', findProgram('openssl'), 'TEST_REQUIRE_OPENSSL');
 
 /**
- * Starts a server that speaks TLS only, with a certificate that it signed itself.
+ * Starts a server that accepts only TLS, with a self-signed certificate.
  *
- * @returns it, and the path of that certificate
+ * @returns the server, and the path of the certificate
  */
 export async function startTlsServer(): Promise<{
   server: EmbeddedPostgres;
@@ -37,7 +37,7 @@ export async function startTlsServer(): Promise<{
   );
   writeFileSync(rules, 'hostssl all all 127.0.0.1/32 scram-sha-256\n');
   chmodSync(folder, 0o755);
-  // Run by root, the server is nobody's, who may own the key.
+  // Under root, the server runs as nobody, who must own the key.
   if (process.getuid?.() === 0) {
     const id = (flag: string) => Number(execFileSync('id', [flag, 'nobody'], { encoding: 'utf8' }));
     for (const path of [key, rules]) chownSync(path, id('-u'), id('-g'));
@@ -56,10 +56,10 @@ export async function startTlsServer(): Promise<{
 }
 
 /**
- * Starts a server and makes a replica of it, that waits for what a primary would send and never comes.
+ * Starts a server and turns it into a replica that waits for a primary that does not exist.
  *
- * @param prepare fills it before
- * @param answers whether it lets anybody read meanwhile; if not, it is starting up for ever
+ * @param answers whether it accepts reads; if not, it starts up for ever
+ * @param prepare fills the database first
  */
 export async function startReplica(
   answers: boolean,
@@ -76,7 +76,7 @@ export async function startReplica(
     "select pg_backend_pid() as pid, current_setting('data_directory') || '/standby.signal' as signal",
   );
   await client.query(`copy (select) to '${rows[0].signal}'`);
-  // After the crash of a session the server recovers, and finds that it is a replica.
+  // When a session crashes, the server restarts and finds that it is a replica.
   process.kill(rows[0].pid, 'SIGKILL');
   await expect
     .poll(
@@ -99,19 +99,24 @@ export async function startReplica(
   return server;
 }
 
-/** What is between a client and a server, and has a hand in it. */
+/** A proxy between a client and a server that changes what it passes on. */
 export interface Meddler {
-  /** The URL given, by way of it. */
+  /** The given URL, through the proxy. */
   readonly url: string;
   stop(): void;
 }
 
 /**
- * Passes on what goes to a server and comes back.
+ * Starts a proxy.
  *
- * @param meddle is given each piece for the server, and says what arrives there; null cuts the connection
+ * @param meddle receives each piece sent to the server, and returns what to pass on; null cuts the connection
+ * @param answer receives each piece that the server sends, and returns what to pass on
  */
-export async function startMeddler(url: string, meddle: (sent: string) => string | null): Promise<Meddler> {
+export async function startMeddler(
+  url: string,
+  meddle: (sent: string) => string | null,
+  answer: (received: Buffer) => Buffer = (received) => received,
+): Promise<Meddler> {
   const { hostname, port } = new URL(url);
   const sockets = new Set<Socket>();
   const listener = createServer((client) => {
@@ -124,7 +129,8 @@ export async function startMeddler(url: string, meddle: (sent: string) => string
         server.destroy();
       });
     }
-    server.pipe(client);
+    server.on('data', (piece) => client.write(answer(piece)));
+    server.on('end', () => client.end());
     client.on('data', (piece) => {
       const passed = meddle(piece.toString('latin1'));
       if (passed === null) client.destroy();
@@ -142,4 +148,18 @@ export async function startMeddler(url: string, meddle: (sent: string) => string
       for (const socket of sockets) socket.destroy();
     },
   };
+}
+
+/** Starts a proxy that announces another process than the server's, as a pooler does. */
+export function startPooler(url: string): Promise<Meddler> {
+  return startMeddler(
+    url,
+    (sent) => sent,
+    (received) => {
+      // BackendKeyData: the process id comes after the message's type and length.
+      const at = received.indexOf(Buffer.from([0x4b, 0, 0, 0, 12]));
+      if (at !== -1) received.writeInt32BE(1, at + 5);
+      return received;
+    },
+  );
 }

@@ -13,7 +13,7 @@ const other = useDatabase('host');
 const folder = projectPath('examples/deploy');
 const { engines, bin } = JSON.parse(await readFile(projectPath('package.json'), 'utf8'));
 
-/** The release that is being made, or was made last. */
+/** The release in progress, or the last one. */
 const [, version] = /^## (\S+)$/m.exec(await readFile(projectPath('CHANGELOG.md'), 'utf8')) ?? [];
 
 function read(name: string): Promise<string> {
@@ -28,7 +28,7 @@ function documents(text: string) {
   });
 }
 
-/** The commands `crm-schema …` of a job of the workflow, each as its arguments. */
+/** The arguments of each `crm-schema …` in a job of the workflow. */
 async function commandsOf(job: string): Promise<string[][]> {
   const [{ jobs }] = documents(await read('github-actions.yml'));
   const scripts = jobs[job].steps.flatMap(({ run = '' }: { run?: string }) => run.split('\n'));
@@ -42,12 +42,12 @@ async function commandsOf(job: string): Promise<string[][]> {
     );
 }
 
-test('the README lists the files', async () => {
+test('the README lists all files', async () => {
   const listed = [...(await read('README.md')).matchAll(/^\| \[([^\]]+)\]/gm)].map(([, name]) => name);
   expect(['README.md', ...listed].sort()).toEqual((await readdir(folder)).sort());
 });
 
-test.each(['migrate-job.yaml', 'upkeep-cronjob.yaml'])('Kubernetes takes %s', async (name) => {
+test.each(['migrate-job.yaml', 'upkeep-cronjob.yaml'])('%s is a valid Kubernetes manifest', async (name) => {
   const manifests = documents(await read(name));
   expect(manifests).toHaveLength(1);
   for (const manifest of manifests) {
@@ -61,7 +61,7 @@ test.each(['migrate-job.yaml', 'upkeep-cronjob.yaml'])('Kubernetes takes %s', as
   }
 });
 
-test('a manifest with a field that Kubernetes does not know would not pass', async () => {
+test('the check of manifests rejects an unknown field and a wrong type', async () => {
   const [job] = documents((await read('migrate-job.yaml')).replace('backoffLimit', 'backOffLimit'));
   expect(manifestProblems(job).join()).toContain('backOffLimit');
   const [other] = documents(
@@ -70,7 +70,7 @@ test('a manifest with a field that Kubernetes does not know would not pass', asy
   expect(manifestProblems(other).join()).toContain("'string' is not assignable to type 'number'");
 });
 
-test('GitHub takes the workflow', async () => {
+test('the workflow is valid', async () => {
   const workflow = await read('github-actions.yml');
   expect(documents(workflow)).toHaveLength(1);
   expect(await workflowProblems(workflow)).toEqual([]);
@@ -79,12 +79,12 @@ test('GitHub takes the workflow', async () => {
 test.each([
   ['a key', 'timeout-minutes', 'timeout-minute', /timeout-minute/],
   ['an expression', '${{ secrets.', '${{ secret.', /secret/],
-])('a workflow with %s that GitHub does not know would not pass', async (_, right, wrong, message) => {
+])('the check of workflows rejects %s that GitHub does not know', async (_, right, wrong, message) => {
   const workflow = await read('github-actions.yml');
   expect((await workflowProblems(workflow.replace(right, wrong))).join()).toMatch(message);
 });
 
-test('Docker takes the Dockerfile, which runs the command as another user than root', async () => {
+test('the Dockerfile is valid, and runs the command as a user other than root', async () => {
   const dockerfile = await read('Dockerfile');
   expect(dockerfileProblems(dockerfile)).toEqual([]);
   expect(dockerfileProblems(dockerfile.replace('COPY', 'COPPY'))).not.toEqual([]);
@@ -94,7 +94,7 @@ test('Docker takes the Dockerfile, which runs the command as another user than r
   expect(Object.keys(bin)).toEqual(['crm-schema']);
 });
 
-test('image and workflow have one version of Node, which the package supports', async () => {
+test('the image and the workflow use the same version of Node, which the package supports', async () => {
   const [, image] = /^FROM node:(\d+)-slim$/m.exec(await read('Dockerfile')) ?? [];
   const workflow = await read('github-actions.yml');
   const installed = [...workflow.matchAll(/node-version: (\d+)$/gm)].map(([, node]) => node);
@@ -103,7 +103,7 @@ test('image and workflow have one version of Node, which the package supports', 
   expect(Number(image)).toBeGreaterThan(Number(oldest));
 });
 
-test('what the workflow does with a pull request and then in production works, and the daily upkeep after it', async () => {
+test('the commands of the workflow, then those of the daily CronJob, succeed in order', async () => {
   const [, tables = ''] = /<<'SQL'\n([\s\S]*?)^ *SQL$/m.exec(await read('github-actions.yml')) ?? [];
   await database.pool.query(tables);
   const [upkeep] = documents(await read('upkeep-cronjob.yaml'));
@@ -135,9 +135,10 @@ test('what the workflow does with a pull request and then in production works, a
     const { code, stdout, stderr } = await runCli(args, { DATABASE_URL: database.url, NODE_ENV: 'test' });
     expect(code, `${args.join(' ')}\n${stdout}${stderr}`).toBe(0);
   }
-});
+  // Thirteen commands, each started from source.
+}, 240_000);
 
-test('the exit codes are those that the README tells', async () => {
+test('the commands exit with the codes in the README', async () => {
   const env = { DATABASE_URL: 'postgres://user@127.0.0.1:1/database' };
   expect((await runCli(['migrate', 'up'], env)).code).toBe(1);
   expect((await runCli(['migrate', 'upwards'], env)).code).toBe(2);
@@ -147,7 +148,7 @@ test('the exit codes are those that the README tells', async () => {
   expect((await runCli(['migrate', 'status', '--check'], { DATABASE_URL: database.url })).code).toBe(3);
 });
 
-test('the program migrates and verifies, and fails where something differs', async () => {
+test('migrate.ts migrates and verifies, and exits with 3 where something differs', async () => {
   const run = () =>
     runCli([], { DATABASE_URL: other.url }, ['--import', 'tsx', 'examples/deploy/migrate.ts']);
   const first = await run();

@@ -1,20 +1,20 @@
 import ts from 'typescript';
 import { projectPath } from '../../dev/database.js';
 
-/** The types of those kinds of Kubernetes that are used: `kubernetes-types` has them from its API's own schema. */
+/** The types of the kinds in use: `kubernetes-types` generates them from the schema of the Kubernetes API. */
 const typeOf: Record<string, string> = {
   'batch/v1 Job': "import('kubernetes-types/batch/v1').Job",
   'batch/v1 CronJob': "import('kubernetes-types/batch/v1').CronJob",
 };
 
 /**
- * What is wrong with a Kubernetes manifest: fields that are unknown, missing or of another type.
+ * Finds unknown, missing and mistyped fields in a Kubernetes manifest.
  *
- * As a literal of its kind's type, each name in it has to be known.
+ * Type-checks the manifest as a literal of its kind's type, so that every name in it must be known.
  */
 export function manifestProblems(manifest: { apiVersion: string; kind: string }): string[] {
   const type = typeOf[`${manifest.apiVersion} ${manifest.kind}`];
-  if (type === undefined) return [`No known kind: ${manifest.apiVersion} ${manifest.kind}`];
+  if (type === undefined) return [`Unknown kind: ${manifest.apiVersion} ${manifest.kind}`];
   const source = `const manifest: ${type} = ${JSON.stringify(manifest, null, 2)};\nexport default manifest;\n`;
   const path = projectPath('test/deploy/manifest.ts');
   const options: ts.CompilerOptions = {

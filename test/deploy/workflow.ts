@@ -1,14 +1,14 @@
 import { build } from 'esbuild';
 import { projectPath } from '../../dev/database.js';
 
-/** GitHub's own parser of workflows. It imports JSON in a way that bundlers take, and Node does not. */
+/** Loads GitHub's own workflow parser, bundled: it imports JSON in a way that Node does not support. */
 async function loadParser(): Promise<typeof import('@actions/workflow-parser')> {
   const { outputFiles } = await build({
     stdin: { contents: "export * from '@actions/workflow-parser';", resolveDir: projectPath('.') },
     bundle: true,
     format: 'esm',
     platform: 'node',
-    // What it requires is Node's own.
+    // The parser requires Node's own modules.
     banner: { js: "import { createRequire } from 'node:module'; const require = createRequire('file:///');" },
     write: false,
   });
@@ -18,7 +18,7 @@ async function loadParser(): Promise<typeof import('@actions/workflow-parser')> 
 
 const { convertWorkflowTemplate, NoOperationTraceWriter, parseWorkflow } = await loadParser();
 
-/** What is wrong with a GitHub workflow: its YAML, its keys, its expressions. */
+/** Finds problems in the YAML, keys and expressions of a GitHub workflow. */
 export async function workflowProblems(content: string): Promise<string[]> {
   const { context, value } = parseWorkflow({ name: 'workflow.yml', content }, new NoOperationTraceWriter());
   if (value !== undefined) await convertWorkflowTemplate(context, value);

@@ -1,0 +1,109 @@
+import { CrmSchemaError } from '../errors.js';
+import { BlockingSessions } from '../statements/blocking-sessions.js';
+import { safeCause } from '../statements/database-errors.js';
+import { type DedicatedConnection, serverProcess } from '../statements/dedicated-connection.js';
+import { requiredSettings, setLocally } from '../statements/session-settings.js';
+import { checkFields, checkObject, checkWholeNumber, fieldsOf } from '../validation.js';
+import { checkMayChange, onLog } from './checks.js';
+import { readGaps, reading } from './log-partitions.js';
+import type { PartitionRange } from './ranges.js';
+
+/** Options for {@link partitionsEnsure}. */
+export interface PartitionsEnsureOptions {
+  /** How many months after this one get a partition: 0 to 120; defaults to 3. */
+  months?: number | undefined;
+  /**
+   * A second dedicated connection of the same user, which finds out which sessions block the first one, so that an
+   * error can name them. Optional.
+   */
+  watcher?: DedicatedConnection | undefined;
+}
+
+/** The result of {@link partitionsEnsure}. */
+export interface EnsuredPartitions {
+  /** The names of the new partitions, each with its schema where the search_path needs it. */
+  made: string[];
+  /**
+   * The times that no partition covers, in ascending order: events of those times are refused. Months that someone
+   * dropped or detached by hand are not created again; `verify` says how to repair them.
+   */
+  gaps: PartitionRange[];
+}
+
+const fields = fieldsOf<PartitionsEnsureOptions>({ months: true, watcher: true });
+
+/**
+ * Creates the log's partitions for this month and those ahead, and moves events to them from the catch-all partition.
+ * Also creates the partition for older events, where an interrupted {@link partitionsDrop} left none.
+ *
+ * Waits half a second for each lock, lets others through and tries again, twenty times. Leaves the session's settings
+ * as they were.
+ *
+ * @param client a dedicated connection of the log's owner, not through a pooler
+ * @throws CrmSchemaError `partitions_blocked`; `catch_all_missing`; `not_permitted`; `partitions_refused` through a
+ *   pooler; `schema_not_found`; `invalid_input`, also for a pool, and if a transaction is open
+ */
+export async function partitionsEnsure(
+  client: DedicatedConnection,
+  options: PartitionsEnsureOptions = {},
+): Promise<EnsuredPartitions> {
+  checkObject({ field: 'options' }, options);
+  checkFields({ field: 'options' }, options, fields);
+  const { months = 3, watcher } = options;
+  checkWholeNumber({ field: 'months' }, months, 0, 120);
+  return onLog(client, async () => {
+    await checkMayChange(client, watcher);
+    const sessions = new BlockingSessions(watcher);
+    const made = await create(client, sessions, {
+      call: "crm_sync_log_ensure_partitions($1::integer, 'crm_sync_log'::regclass)",
+      parameters: [months],
+      outcome: 'Nothing was changed',
+    });
+    const past = await create(client, sessions, {
+      call: "crm_sync_log_ensure_past('crm_sync_log'::regclass)",
+      parameters: [],
+      outcome: 'The months were created, but events older than the first one are refused',
+    });
+    return { made: [...past, ...made], gaps: await reading(client, () => readGaps(client)) };
+  });
+}
+
+/**
+ * Calls a database function that creates partitions and returns their names.
+ *
+ * @param outcome what the error says of the state of the log, if other sessions block the call
+ */
+async function create(
+  client: DedicatedConnection,
+  sessions: BlockingSessions,
+  { call, parameters, outcome }: { call: string; parameters: number[]; outcome: string },
+): Promise<string[]> {
+  const pid = await serverProcess(client);
+  // Once it has the lock, the function looks again for the work of other calls, which an old snapshot would hide.
+  await client.query('begin isolation level read committed');
+  try {
+    await setLocally(client, requiredSettings);
+    const { rows } = await sessions.during(pid, () =>
+      client.query(`select ${call}::regclass::text as name`, parameters),
+    );
+    await client.query('commit');
+    return rows.flatMap(({ name }) => name ?? []);
+  } catch (error) {
+    await client.query('rollback').catch(() => {});
+    const { code } = error as { code?: string };
+    // The function looks for the catch-all partition, and there is none.
+    if (code === 'P0002') {
+      throw new CrmSchemaError(
+        'catch_all_missing',
+        'The log has no last partition, so later events are refused. crm-schema verify says how to repair it.',
+        { cause: safeCause(error) },
+      );
+    }
+    if (code !== '55P03') throw error;
+    throw new CrmSchemaError(
+      'partitions_blocked',
+      `Gave up after twenty attempts, blocked by ${sessions.last}. ${outcome}: run it again when that transaction has ended.`,
+      { cause: safeCause(error) },
+    );
+  }
+}

@@ -1,0 +1,158 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DedicatedConnection } from './dedicated-connection.js';
+import { span } from './durations.js';
+
+/**
+ * Finds out which sessions block another one, over a second connection.
+ *
+ * Each look is a transaction: it looks as the user itself, even where the user works as another role, because only
+ * the user may see and cancel the statements of its own sessions; and it searches pg_catalog alone, so that no other
+ * function runs in place of PostgreSQL's own. The settings of the session stay as they are.
+ */
+export class BlockingSessions {
+  readonly #watcher: DedicatedConnection | undefined;
+  #last: string[] = [];
+  /** Ends with the transaction under way: there is one at a time. */
+  #queue: Promise<unknown> = Promise.resolve();
+
+  /** @param watcher of the same user; without one, blocking sessions are not found */
+  constructor(watcher: DedicatedConnection | undefined) {
+    this.#watcher = watcher;
+  }
+
+  /** The sessions seen last: `process 4242 (psql, idle in transaction for 12 min)`, or `another session`. */
+  get last(): string {
+    return inWords(this.#last);
+  }
+
+  /**
+   * Runs `work`, and looks every 100 ms which sessions block it.
+   *
+   * @param pid the server process that runs it
+   */
+  async during<Result>(pid: number, work: () => Promise<Result>): Promise<Result> {
+    const over = new AbortController();
+    const looking = this.#lookUntil(over.signal, pid);
+    try {
+      return await work();
+    } finally {
+      over.abort();
+      await looking;
+    }
+  }
+
+  /** Describes server processes: `process 4242 (psql, idle in transaction for 12 min)`. */
+  async describe(pids: readonly number[]): Promise<string> {
+    return inWords(await this.#find('pid = any ($1::integer[])', [...pids]));
+  }
+
+  /** Cancels the statement that a server process of the same user runs. */
+  async cancel(pid: number): Promise<void> {
+    await this.#look((watcher) =>
+      watcher.query('select pg_catalog.pg_cancel_backend($1::integer)', [pid]),
+    ).catch(() => {});
+  }
+
+  async #lookUntil(over: AbortSignal, pid: number): Promise<void> {
+    if (this.#watcher === undefined) return;
+    while (!over.aborted) {
+      const found = await this.#find('pid = any (pg_catalog.pg_blocking_pids($1::integer))', pid);
+      if (found.length > 0) this.#last = found;
+      await sleep(100, undefined, { ref: false, signal: over }).catch(() => {});
+    }
+  }
+
+  /** Sessions in words; none where looking fails, because an error of the work itself matters more. */
+  #find(condition: string, parameter: unknown): Promise<string[]> {
+    return this.#look((watcher) => describeSessions(watcher, condition, parameter)).then(
+      (found) => found ?? [],
+      () => [],
+    );
+  }
+
+  async #look<Result>(work: (watcher: DedicatedConnection) => Promise<Result>): Promise<Result | undefined> {
+    const watcher = this.#watcher;
+    if (watcher === undefined) return undefined;
+    const look = this.#queue.then(async () => {
+      await watcher.query('begin read only; set local role none; set local search_path = pg_catalog');
+      try {
+        return await work(watcher);
+      } finally {
+        await watcher.query('rollback');
+      }
+    });
+    this.#queue = look.catch(() => {});
+    return look;
+  }
+}
+
+/**
+ * Waits until the transactions that use these tables now have ended. Takes no lock, so no session queues behind it.
+ *
+ * @param tables `used`: waits for any use of these; `written`: waits for writers of these
+ * @returns the sessions that have not ended within `seconds`, in words; empty if all have
+ */
+export async function waitUntilUnused(
+  client: DedicatedConnection,
+  tables: { used: string[]; written?: string[] },
+  seconds: number,
+): Promise<string[]> {
+  const users = async (): Promise<{ id: string; pid: string | null }[]> =>
+    (await client.query(transactionsUsing, [tables.used, tables.written ?? []])).rows;
+  let remaining = await users();
+  for (const end = Date.now() + 1000 * seconds; remaining.length > 0 && Date.now() < end; ) {
+    await sleep(50);
+    const current = new Set((await users()).map(({ id }) => id));
+    remaining = remaining.filter(({ id }) => current.has(id));
+  }
+  const pids = remaining.flatMap(({ pid }) => pid ?? []);
+  return [
+    ...(await describeSessions(client, 'pid = any ($1::integer[])', pids)),
+    ...(pids.length < remaining.length ? ['a prepared transaction'] : []),
+  ];
+}
+
+const transactionsUsing = `
+  select distinct
+    virtualtransaction as id,
+    pid::text as pid
+  from pg_catalog.pg_locks
+  where locktype = 'relation'
+    and database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
+    and granted
+    and pid is distinct from pg_catalog.pg_backend_pid()
+    and (
+      relation = any ($1::regclass[]::oid[])
+      or (relation = any ($2::regclass[]::oid[]) and mode not in ('AccessShareLock', 'RowShareLock'))
+    )`;
+
+/** Describes sessions without their statements, which may contain confidential values. */
+async function describeSessions(
+  client: DedicatedConnection,
+  condition: string,
+  parameter: unknown,
+): Promise<string[]> {
+  const { rows } = await client.query(
+    `select
+       pid::text as pid,
+       coalesce(nullif(application_name, ''), backend_type) as name,
+       state,
+       extract(epoch from pg_catalog.clock_timestamp() - xact_start)::float8 as seconds
+     from pg_catalog.pg_stat_activity
+     where ${condition}
+     order by xact_start`,
+    [parameter],
+  );
+  return rows.map(({ pid, name, state, seconds }) => {
+    const since = seconds === null ? '' : ` for ${span(seconds)}`;
+    // The server hides other users' sessions from some. A session names itself as it likes: no odd characters pass.
+    const known = [/^[\w ./:@-]*$/.test(name ?? '') && name, state && `${state}${since}`]
+      .filter(Boolean)
+      .join(', ');
+    return `process ${pid}${known === '' ? '' : ` (${known})`}`;
+  });
+}
+
+function inWords(sessions: readonly string[]): string {
+  return sessions.join(' and ') || 'another session';
+}
