@@ -13,7 +13,7 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
-    globalSetup: 'test/support/server.ts',
+    globalSetup: ['test/support/built-package.ts', 'test/support/server.ts'],
     // By default one core is left idle, which of two is half.
     maxWorkers: '100%',
     // The first statement on a loaded machine may wait for a database to be cloned.

@@ -10,7 +10,7 @@ import { migrations } from '../migrations/support.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { releases } from '../upgrades/releases.js';
-import { freshDatabase, recorded, useBuiltCli } from './migrations.js';
+import { freshDatabase, recorded, useBuiltCli, useCopyOfBuiltCli } from './migrations.js';
 
 const names = migrations.map(({ file }) => file.replace('.sql', ''));
 const last = names.at(-1) as string;
@@ -370,7 +370,7 @@ test('goes by its own migrations alone where the host counts others in the same 
 });
 
 describe('a package of which files are missing', () => {
-  const copy = useBuiltCli();
+  const copy = useCopyOfBuiltCli();
 
   test.each([`migrations/${names.at(-1)}.sql`, 'migrations.sha256'])('migrates nothing: %s', async (path) => {
     const url = await freshDatabase();
@@ -387,7 +387,7 @@ describe('a package of which files are missing', () => {
 });
 
 describe('a package that was edited since its release', () => {
-  const copy = useBuiltCli();
+  const copy = useCopyOfBuiltCli();
   const migrateEdited = (url: string, ...args: string[]) => copy.run(url, ['migrate', ...args]);
 
   test('is found, and applies and reverts nothing', async () => {
