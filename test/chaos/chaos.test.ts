@@ -33,7 +33,7 @@ afterAll(() => rm(workerFile, { force: true }));
 
 describe.each(Array.from({ length: seeds }, (_, index) => firstSeed + index))('seed %i', (seed) => {
   test('twenty workers, six CRMs on a bad day, kill -9 of workers and server: in the end all agree', {
-    timeout: 240_000,
+    timeout: 600_000,
   }, async () => {
     const world = await World.create(seed, workerFile);
     try {

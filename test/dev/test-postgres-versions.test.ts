@@ -30,7 +30,7 @@ test('runs the files given on the version given, whatever server the environment
   expect(output).toContain('Testing on PostgreSQL 15');
   expect(output).toMatch(/\nPostgreSQL 15 passed after \d+ s\n$/);
   expect(code).toBe(0);
-}, 120_000);
+});
 
 test('goes on to the next version when one failed, and fails at the end', async () => {
   const { code, output } = await run('16', '18', 'test/no-such-file');

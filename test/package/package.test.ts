@@ -61,7 +61,7 @@ describe.each(managers)('installed by %s, the package', (manager) => {
         join(consumer.folder, `consumer.${kind}`),
       );
     }
-  }, 300_000);
+  });
   afterAll(() => rm(consumer.folder, { recursive: true, force: true }));
 
   test('holds the code, its types, the migrations, the queries, the schema and the documents, and nothing else', async () => {
