@@ -25,8 +25,8 @@ export default async function setup(project: TestProject): Promise<() => void> {
   const folder = await mkdtemp(join(tmpdir(), 'crm-schema-built-'));
   const command = join(folder, 'dist/cli/main.js');
   const remove = () => rmSync(folder, { recursive: true, force: true });
-  // Ctrl-C ends Vitest without a teardown.
-  process.once('exit', remove);
+  // Ctrl-C ends Vitest without a teardown, and a library that handles signals may end it without `exit`.
+  for (const event of ['exit', 'SIGINT', 'SIGTERM']) process.once(event, remove);
   try {
     for (const path of ['migrations', 'migrations.sha256', 'package.json', 'schema.json']) {
       await cp(projectPath(path), join(folder, path), { recursive: true });
