@@ -1,10 +1,11 @@
 /**
- * Keeps one PostgreSQL server: prepares it, prints its URL, and ends it when standard input closes.
+ * Runs one PostgreSQL server: prepares it, prints its URL, and stops it when standard input closes.
  *
- * A process of its own, because the operating system closes that pipe however the parent ends.
- * Plain JavaScript, so that Node runs it without a loader. Usage: node <this file> <binaries> [<setting>=<value> …]
+ * It is a separate process because the operating system closes that pipe however the parent ends.
+ * It is plain JavaScript, which Node runs without a loader.
+ * Usage: node <this file> <binaries> [<setting>=<value> …]
  *
- * With settings, the server's log goes to standard error.
+ * With settings, it copies the server's log to standard error.
  */
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -26,10 +27,10 @@ let server;
 let stopping;
 const starting = start();
 
-/** Stops the server, removes everything, and ends this process. */
+/** Stops the server, removes its directory and exits. */
 function stop(exitCode) {
   stopping ??= (async () => {
-    // A start in progress would put back what is being removed.
+    // A start in progress would recreate what is being removed.
     await starting.catch(() => {});
     if (server !== undefined && server.exitCode === null && server.signalCode === null) {
       const exited = once(server, 'exit');
@@ -51,7 +52,7 @@ createInterface(process.stdin)
     if (!outlive) stop(0);
   });
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => stop(0));
-// A reader that has gone must not end this process before it has tidied up.
+// A reader that has gone must not end this process before it cleans up.
 for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
 
 try {
@@ -69,14 +70,14 @@ async function start() {
   await writeFile(passwordFile, password, { mode: 0o600 });
   if (owner !== undefined) {
     await chown(passwordFile, owner.uid, owner.gid);
-    // Last: from here on nobody could plant links in it, so root writes nothing there any more.
+    // Last: from here on, the user nobody could create symbolic links in it, so root must not write there.
     await chown(directory, owner.uid, owner.gid);
   }
   return startServer(owner, password);
 }
 
 /**
- * PostgreSQL refuses to run as root, so root runs it as nobody, who is everywhere and owns nothing.
+ * PostgreSQL refuses to run as root, so root runs it as nobody, a user that every system has and that owns nothing.
  * @returns {Promise<{ uid: number, gid: number } | undefined>} undefined for any other user
  */
 async function serverUser() {
@@ -86,12 +87,12 @@ async function serverUser() {
 }
 
 /**
- * Copies the binaries beside the data: node_modules may be closed to nobody, read-only, or without
- * the symbolic links, which npm packages cannot hold and an install script (if allowed) would make.
+ * Copies the binaries next to the data: the user nobody may not be able to read node_modules, or it is
+ * read-only, or lacks the symbolic links, which an npm package cannot hold and its install script creates.
  */
 async function stageBinaries() {
   const staged = join(directory, 'native');
-  // A thousand small files: copied one after the other, that takes a quarter of the processor's time.
+  // Synchronous: for a thousand small files, that takes a third of the CPU time.
   cpSync(binaries, staged, { recursive: true, verbatimSymlinks: true });
   const links = JSON.parse(await readFile(join(binaries, 'pg-symlinks.json'), 'utf8').catch(() => '[]'));
   for (const { source, target } of links) {
@@ -104,11 +105,11 @@ async function stageBinaries() {
   }
 }
 
-/** Prepares a cluster and starts it on a free port of the loopback interface. */
+/** Creates a cluster and starts it on a free port of the loopback interface. */
 async function startServer(owner, password) {
   const program = (name) => join(directory, 'native', 'bin', name);
   const data = join(directory, 'data');
-  // Nothing else of this process's environment: nobody, and any superuser of the database, can read it.
+  // Nothing else of this process's environment: the user nobody, and any database superuser, can read it.
   const { PATH, SystemRoot } = process.env;
   const options = { ...owner, cwd: directory, env: { PATH, SystemRoot, LC_ALL: 'C' } };
   await run(
@@ -128,7 +129,7 @@ async function startServer(owner, password) {
   });
   await rm(passwordFile);
 
-  // Somebody else may take the free port between asking for it and using it.
+  // Another process may take the port before the server does.
   for (let attempt = 1; ; attempt += 1) {
     const port = await freePort();
     const log = [];
@@ -140,7 +141,7 @@ async function startServer(owner, password) {
         ...['-c', 'listen_addresses=127.0.0.1'],
         ...['-c', 'unix_socket_directories='],
         ...['-c', 'max_connections=200'],
-        // Nothing here outlives the server, so nothing needs to survive a crash.
+        // The data need not survive a crash.
         ...['-c', 'fsync=off'],
         ...['-c', 'full_page_writes=off'],
         ...['-c', 'synchronous_commit=off'],
@@ -153,7 +154,7 @@ async function startServer(owner, password) {
   }
 }
 
-/** Whether the server came up; its log goes to `log` until then, and then to whoever wants it. */
+/** Whether the server started. Adds the first lines of its log to `log`. */
 function isReady(child, log) {
   return new Promise((resolve) => {
     createInterface(child.stderr).on('line', (line) => {
@@ -169,7 +170,7 @@ function isReady(child, log) {
   });
 }
 
-/** A port that nobody listens on now. */
+/** A port that is free now. */
 function freePort() {
   return new Promise((resolve, reject) => {
     const probe = createServer();

