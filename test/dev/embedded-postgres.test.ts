@@ -21,7 +21,7 @@ async function answers(url: string): Promise<boolean> {
   }
 }
 
-/** The server's own directory, which holds its data and its binaries. */
+/** The server's directory, which holds its data and binaries. */
 async function serverDirectory(url: string): Promise<string> {
   return withClient(url, async (client) => {
     const { rows } = await client.query('show data_directory');
@@ -29,7 +29,7 @@ async function serverDirectory(url: string): Promise<string> {
   });
 }
 
-/** A process of its own that starts a server, prints its URL and pid, and waits. */
+/** Starts a process that starts a server, prints its URL and pid, and waits. */
 async function spawnOwner(script = ''): Promise<{ owner: ChildProcess; url: string; pid: number }> {
   const code = `
     import { startEmbeddedPostgres } from '${projectPath('dev/embedded-postgres.ts')}';
@@ -46,7 +46,7 @@ async function spawnOwner(script = ''): Promise<{ owner: ChildProcess; url: stri
   throw new Error('the owner ended without a word');
 }
 
-test('starts a server, and leaves nothing when it stops', async () => {
+test('the embedded server, when stopped, leaves no process and no files', async () => {
   const server = await startEmbeddedPostgres();
   const directory = await serverDirectory(server.url);
   expect(existsSync(directory)).toBe(true);
@@ -56,7 +56,7 @@ test('starts a server, and leaves nothing when it stops', async () => {
 });
 
 test.each(['SIGKILL', 'SIGTERM', 'SIGINT'] as const)(
-  'ends with the process that started it: %s',
+  'the embedded server stops when %s ends the process that started it',
   async (signal) => {
     const { owner, url, pid } = await spawnOwner();
     expect(await answers(url)).toBe(true);
@@ -67,7 +67,7 @@ test.each(['SIGKILL', 'SIGTERM', 'SIGINT'] as const)(
   },
 );
 
-test('outlives that process when told to, until it gets SIGTERM', async () => {
+test('the embedded server, told to outlive its process, runs until SIGTERM', async () => {
   const { owner, url, pid } = await spawnOwner('server.outlive(); process.exit(0);');
   if (owner.exitCode === null) await once(owner, 'exit');
   expect(await answers(url)).toBe(true);
@@ -76,8 +76,8 @@ test('outlives that process when told to, until it gets SIGTERM', async () => {
   expect(await answers(url)).toBe(false);
 });
 
-test('names the versions there are when asked for another', async () => {
+test('startEmbeddedPostgres, given an unknown version, names the known ones', async () => {
   await expect(startEmbeddedPostgres('12')).rejects.toThrow(
-    'No embedded PostgreSQL 12: choose from 15, 16, 17, 18.',
+    'There is no embedded PostgreSQL 12. Choose from 15, 16, 17, 18.',
   );
 });

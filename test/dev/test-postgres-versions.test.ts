@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 
-/** Runs the command; returns how it ended and what it printed. */
+/** Runs the command. Returns its exit code and output. */
 async function run(...args: string[]): Promise<{ code: number | null; output: string }> {
   const child = spawn(process.execPath, ['--import', 'tsx', 'dev/test-postgres-versions.ts', ...args], {
     cwd: projectPath('.'),
@@ -11,7 +11,7 @@ async function run(...args: string[]): Promise<{ code: number | null; output: st
       ...process.env,
       NO_COLOR: '1',
       TEST_DATABASE_URL: 'postgres://nobody@127.0.0.1:1/nowhere',
-      // Not each engine can pull an image of each version.
+      // Not every engine can pull an image of every version.
       DOCKER_HOST: 'none',
     },
   });
@@ -25,21 +25,21 @@ async function run(...args: string[]): Promise<{ code: number | null; output: st
   return { code, output };
 }
 
-test('runs the files given on the version given, whatever server the environment names', async () => {
+test('test:postgres-versions runs the given files on the given version, whatever TEST_DATABASE_URL says', async () => {
   const { code, output } = await run('15', 'test/types/timestamps.test.ts');
   expect(output).toContain('Testing on PostgreSQL 15');
   expect(output).toMatch(/\nPostgreSQL 15 passed after \d+ s\n$/);
   expect(code).toBe(0);
 });
 
-test('goes on to the next version when one failed, and fails at the end', async () => {
+test('test:postgres-versions continues after a version that fails, and fails at the end', async () => {
   const { code, output } = await run('16', '18', 'test/no-such-file');
   expect(output).toMatch(/\nPostgreSQL 16 FAILED after \d+ s\nPostgreSQL 18 FAILED after \d+ s\n$/);
   expect(code).toBe(1);
 });
 
-test('refuses a version that there is not, before it tests any', async () => {
+test('test:postgres-versions refuses an unknown version before it tests any', async () => {
   const { code, output } = await run('15', '14');
-  expect(output).toBe('No PostgreSQL 14: choose from 15, 16, 17, 18.\n');
+  expect(output).toBe('There is no PostgreSQL 14 here. Choose from 15, 16, 17, 18.\n');
   expect(code).toBe(2);
 });
