@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 import { projectPath } from './dev/database.js';
 
@@ -13,11 +14,12 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
-    globalSetup: 'test/support/server.ts',
-    // By default one core is left idle, which of two is half.
-    maxWorkers: '100%',
-    // The first statement on a loaded machine may wait for a database to be cloned.
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    globalSetup: ['test/support/built-package.ts', 'test/support/server.ts'],
+    // One more than there are cores: some tests wait for a server, a lock or a pause.
+    maxWorkers: availableParallelism() + 1,
+    // For what hangs. On two busy cores a test that takes seconds may take a minute.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
+    expect: { poll: { timeout: 120_000 } },
   },
 });

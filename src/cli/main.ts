@@ -1,26 +1,24 @@
 #!/usr/bin/env node
 import { createRequire } from 'node:module';
 import { Command, CommanderError } from 'commander';
-import { credentialsCommand } from './credentials.js';
-import { failuresCommand } from './failing-records.js';
 import { exitCodeOf, exitCodes, explain } from './failures.js';
-import { healthCommand } from './health.js';
-import { migrateCommand } from './migrate.js';
-import { partitionsCommand } from './partitions.js';
 import { hasPrinted, json, print, say } from './text.js';
-import { verifyCommand } from './verify.js';
 
 const { version } = createRequire(import.meta.url)('../../package.json');
+
+/** Loads the subcommand that is called; help needs them all. Their dependencies take a while to load. */
+const subcommands: Record<string, () => Promise<Command>> = {
+  migrate: async () => (await import('./migrate.js')).migrateCommand(),
+  health: async () => (await import('./health.js')).healthCommand(),
+  failures: async () => (await import('./failing-records.js')).failuresCommand(),
+  credentials: async () => (await import('./credentials.js')).credentialsCommand(),
+  partitions: async () => (await import('./partitions.js')).partitionsCommand(),
+  verify: async () => (await import('./verify.js')).verifyCommand(version),
+};
 
 const program = new Command('crm-schema')
   .description("Manages the database schema of NurtureHub's CRM integrations.")
   .version(version)
-  .addCommand(migrateCommand())
-  .addCommand(healthCommand())
-  .addCommand(failuresCommand())
-  .addCommand(credentialsCommand())
-  .addCommand(partitionsCommand())
-  .addCommand(verifyCommand(version))
   .addHelpText(
     'afterAll',
     `
@@ -34,6 +32,10 @@ Exit codes:
   2  usage error
   3  something is missing, pending or different`,
   );
+
+const [, , called = ''] = process.argv;
+const loaders = Object.hasOwn(subcommands, called) ? [subcommands[called]] : Object.values(subcommands);
+for (const load of loaders) if (load !== undefined) program.addCommand(await load());
 
 // Subcommands too: a usage error has its own exit code.
 for (const command of [program, ...program.commands, ...program.commands.flatMap((each) => each.commands)]) {

@@ -6,6 +6,7 @@ import { syncLogRecord, syncRunClaim } from '../../src/index.js';
 import { createSamples, queries, queryNames } from '../queries/every-query.js';
 import { connect } from '../support/connection.js';
 import { createTenant } from '../support/database.js';
+import { waiting } from '../support/waiting.js';
 import { contents, deleteWhatMigrationsWrote, fill, tablesOf } from './support.js';
 
 /** A server with the schema: the publisher or the subscriber. */
@@ -35,7 +36,7 @@ beforeAll(async () => {
     subscriberLog += text;
   });
   await fill(publisher.pool);
-}, 120_000);
+});
 afterAll(async () => {
   for (const { pool, server } of [publisher, subscriber]) {
     await pool.end();
@@ -51,19 +52,16 @@ async function published(): Promise<string[]> {
 /** Waits until the subscriber has applied everything that was committed, or has stopped. */
 async function caughtUp(): Promise<void> {
   const { rows } = await publisher.pool.query('select pg_current_wal_insert_lsn() as position');
-  await vi.waitFor(
-    async () => {
-      const slot = await publisher.pool.query(
-        "select confirmed_flush_lsn >= $1 as reached from pg_replication_slots where slot_name = 'crm_schema'",
-        [rows[0].position],
-      );
-      const copied = await subscriber.pool.query(
-        "select bool_and(srsubstate = 'r') as all from pg_subscription_rel",
-      );
-      expect({ ...slot.rows[0], ...copied.rows[0] }).toEqual({ reached: true, all: true });
-    },
-    { timeout: 50_000, interval: 100 },
-  );
+  await vi.waitFor(async () => {
+    const slot = await publisher.pool.query(
+      "select confirmed_flush_lsn >= $1 as reached from pg_replication_slots where slot_name = 'crm_schema'",
+      [rows[0].position],
+    );
+    const copied = await subscriber.pool.query(
+      "select bool_and(srsubstate = 'r') as all from pg_subscription_rel",
+    );
+    expect({ ...slot.rows[0], ...copied.rows[0] }).toEqual({ reached: true, all: true });
+  }, waiting);
 }
 
 /** The rows of every replicated table, whatever partition they are in. */
@@ -170,14 +168,11 @@ test('events that leave the catch-all are replicated twice: skipping the transac
 
   await publisher.pool.query('select crm_sync_log_ensure_partitions(6)');
   const finishedAt = /ERROR: .*(duplicate key|insert_exists)[\s\S]*?finished at ([0-9A-F]+\/[0-9A-F]+)/;
-  await vi.waitFor(() => expect(subscriberLog).toMatch(finishedAt), { timeout: 50_000, interval: 100 });
-  await vi.waitFor(
-    async () => {
-      const { rows } = await subscriber.pool.query('select subenabled from pg_subscription');
-      expect(rows).toEqual([{ subenabled: false }]);
-    },
-    { timeout: 50_000, interval: 100 },
-  );
+  await vi.waitFor(() => expect(subscriberLog).toMatch(finishedAt), waiting);
+  await vi.waitFor(async () => {
+    const { rows } = await subscriber.pool.query('select subenabled from pg_subscription');
+    expect(rows).toEqual([{ subenabled: false }]);
+  }, waiting);
   const position = finishedAt.exec(subscriberLog)?.[2];
   await subscriber.pool.query(`alter subscription crm_schema skip (lsn = '${position}')`);
   await subscriber.pool.query('alter subscription crm_schema enable');

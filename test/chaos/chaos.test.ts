@@ -33,7 +33,7 @@ afterAll(() => rm(workerFile, { force: true }));
 
 describe.each(Array.from({ length: seeds }, (_, index) => firstSeed + index))('seed %i', (seed) => {
   test('twenty workers and six misbehaving CRMs agree in the end, despite kill -9 of workers and server', {
-    timeout: 240_000,
+    timeout: 600_000,
   }, async () => {
     const world = await World.create(seed, workerFile);
     try {

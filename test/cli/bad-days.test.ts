@@ -15,7 +15,7 @@ const secret = 'top%20secret';
 let server: EmbeddedPostgres;
 beforeAll(async () => {
   server = await startEmbeddedPostgres(process.env.TEST_POSTGRES_VERSION);
-}, 120_000);
+});
 afterAll(() => server.stop());
 
 /** Creates a database with the host tables. It stays until the server is stopped. */
@@ -219,7 +219,7 @@ describe('migrate up explains a server that is', () => {
       ['migrate', 'up'],
       ['The database is starting up or shutting down: try again in a moment.'],
     );
-  }, 120_000);
+  });
 
   test('a replica', async () => {
     const replica = await startReplica(true, createHostTables);
@@ -232,7 +232,7 @@ describe('migrate up explains a server that is', () => {
       ],
     );
     expect(await cli.run(replica.url, ['migrate', 'status'])).toMatchObject({ code: 0, stderr: '' });
-  }, 120_000);
+  });
 
   test('set to read only', async () => {
     await expectRefused(
@@ -322,7 +322,7 @@ describe('migrate up explains a server that is', () => {
       stderr:
         '0006_add_sync_schedule failed: The connection to the database was lost. Committed work is kept: run the command again for the rest.\n',
     });
-  }, 120_000);
+  });
 });
 
 describe('migrate up in a database', () => {

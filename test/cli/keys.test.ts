@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { lstat, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 import { KeyRing, keyAlgorithms } from '../../src/credentials.js';
 import { runCli } from '../support/cli.js';
@@ -44,7 +44,7 @@ describe('credentials generate-key', () => {
     const { code, stderr } = await new Promise<{ code: number | undefined; stderr: string }>((resolve) => {
       execFile(
         process.execPath,
-        ['--import', 'tsx', projectPath('src/cli/main.ts'), 'credentials', 'generate-key', '--add'],
+        [inject('command'), 'credentials', 'generate-key', '--add'],
         { cwd: projectPath('.'), env: { ...process.env, CRM_SCHEMA_KEYS: ring }, shell: false },
         (error, _, text) => resolve({ code: error?.code as number | undefined, stderr: text }),
       ).stdout?.destroy();

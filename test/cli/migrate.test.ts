@@ -10,7 +10,7 @@ import { migrations } from '../migrations/support.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { releases } from '../upgrades/releases.js';
-import { freshDatabase, recorded, useBuiltCli } from './migrations.js';
+import { freshDatabase, recorded, useBuiltCli, useCopyOfBuiltCli } from './migrations.js';
 
 const names = migrations.map(({ file }) => file.replace('.sql', ''));
 const last = names.at(-1) as string;
@@ -376,7 +376,7 @@ test('ignores migrations that the host records in the same table', async () => {
 });
 
 describe('a package with missing files', () => {
-  const copy = useBuiltCli();
+  const copy = useCopyOfBuiltCli();
 
   test.each([`migrations/${names[0]}.sql`, 'migrations.sha256'])('migrates nothing: %s', async (path) => {
     const url = await freshDatabase();
@@ -394,7 +394,7 @@ describe('a package with missing files', () => {
 });
 
 describe('a package edited since its release', () => {
-  const copy = useBuiltCli();
+  const copy = useCopyOfBuiltCli();
   const migrateEdited = (url: string, ...args: string[]) => copy.run(url, ['migrate', ...args]);
 
   test('is detected, and applies and reverts nothing', async () => {

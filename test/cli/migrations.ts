@@ -1,14 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
-import { build } from 'esbuild';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, inject, onTestFinished } from 'vitest';
-import { databaseUrl, projectPath, withClient } from '../../dev/database.js';
+import { databaseUrl, withClient } from '../../dev/database.js';
 import { startCli } from '../support/cli.js';
 
-/** The built command, as it is shipped, in a copy of the package. Starts faster than from its source. */
+/** The built command. */
 export interface BuiltCli {
-  /** The path of the copy. */
-  readonly folder: string;
   start(url: string, args: readonly string[], env?: Record<string, string>): ReturnType<typeof startCli>;
   run(
     url: string,
@@ -17,34 +16,31 @@ export interface BuiltCli {
   ): ReturnType<typeof startCli>['ended'];
 }
 
-/** Builds a copy of the package before the tests of a file, and removes it afterwards. */
+/** The command that all test files share. */
 export function useBuiltCli(): BuiltCli {
+  return cliAt(() => inject('command'));
+}
+
+/** A copy of the built package for one test file or `describe`, which may change its files. */
+export function useCopyOfBuiltCli(): BuiltCli & { readonly folder: string } {
   let folder = '';
   beforeAll(async () => {
-    folder = await mkdtemp(projectPath('.migrate-test-'));
-    const sources = await readdir(projectPath('src'), { recursive: true });
-    await build({
-      entryPoints: sources.filter((file) => file.endsWith('.ts')).map((file) => projectPath(`src/${file}`)),
-      outdir: `${folder}/dist`,
-      outbase: projectPath('src'),
-      format: 'esm',
-      platform: 'node',
-      logLevel: 'error',
-    });
-    for (const path of ['migrations', 'migrations.sha256', 'package.json', 'schema.json']) {
-      await cp(projectPath(path), `${folder}/${path}`, { recursive: true });
-    }
+    folder = await mkdtemp(join(tmpdir(), 'crm-schema-copy-'));
+    await cp(inject('builtPackage'), folder, { recursive: true });
   });
-  afterAll(() => rm(folder, { recursive: true }));
-  const start = (url: string, args: readonly string[], env: Record<string, string> = {}) =>
-    startCli(args, { DATABASE_URL: url, ...env }, [`${folder}/dist/cli/main.js`]);
+  afterAll(() => rm(folder, { recursive: true, force: true }));
   return {
+    ...cliAt(() => join(folder, 'dist/cli/main.js')),
     get folder() {
       return folder;
     },
-    start,
-    run: (...call) => start(...call).ended,
   };
+}
+
+function cliAt(path: () => string): BuiltCli {
+  const start = (url: string, args: readonly string[], env: Record<string, string> = {}) =>
+    startCli(args, { DATABASE_URL: url, ...env }, [path()]);
+  return { start, run: (...call) => start(...call).ended };
 }
 
 /**
@@ -63,7 +59,7 @@ export async function freshDatabase(): Promise<string> {
   return databaseUrl(serverUrl, name);
 }
 
-/** The recorded names, in the order in which they were recorded. */
+/** The names in the migrations table, in the order they were recorded. */
 export async function recorded(url: string, table = 'crm_schema_migrations'): Promise<string[]> {
   return withClient(url, async (client) => {
     const { rows } = await client.query(`select name from ${table} order by id`);

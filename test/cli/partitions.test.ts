@@ -420,14 +420,8 @@ describe('partitions drop', () => {
       const pid = await backendPid(idle);
       const { ended } = startCli(['partitions', 'drop', '--wait', '2'], { DATABASE_URL: url });
       const key = await connectWithEvents(pool, []);
-      let isOver = false;
-      ended.finally(() => {
-        isOver = true;
-      });
-      let slowest = 0;
-      while (!isOver) {
-        const start = Date.now();
-        await syncLogRecord(pool, {
+      await whileItRuns(ended, (client) =>
+        syncLogRecord(client, {
           ...key,
           events: [
             {
@@ -437,10 +431,8 @@ describe('partitions drop', () => {
               occurredAt: monthStart(past[0] ?? 0),
             },
           ],
-        });
-        slowest = Math.max(slowest, Date.now() - start);
-        await sleep(5);
-      }
+        }),
+      );
       expect(await ended).toEqual({
         code: 1,
         stdout: '',
@@ -450,7 +442,6 @@ describe('partitions drop', () => {
           ),
         ),
       });
-      expect(slowest).toBeLessThan(400);
       expect(await partitionNames(pool)).toHaveLength(monthsAgo + 5);
       expect((await run(['list'])).stdout).not.toMatch(/pending|dropped\n/);
     });
@@ -472,23 +463,12 @@ describe('partitions drop', () => {
     await withClient(url, async (idle) => {
       await idle.query('begin; select from crm_connections limit 1');
       const { ended } = startCli(['partitions', 'drop', '--wait', '2'], { DATABASE_URL: url });
-      let isOver = false;
-      ended.finally(() => {
-        isOver = true;
-      });
-      let slowest = 0;
-      while (!isOver) {
-        const start = Date.now();
-        await pool.query('select from crm_connections limit 1');
-        slowest = Math.max(slowest, Date.now() - start);
-        await sleep(5);
-      }
+      await whileItRuns(ended, (client) => client.query('select from crm_connections limit 1'));
       const { code, stdout, stderr } = await ended;
       expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
       expect(stderr).toMatch(
         new RegExp(`^Could not drop ${monthName(-monthsAgo)} within 2 s: blocked by process \\d+ `),
       );
-      expect(slowest).toBeLessThan(400);
       expect(await partitionNames(pool)).toEqual(afterDrop);
       expect(await detachedNames(pool)).toEqual(past.map(monthName));
     });
@@ -560,8 +540,7 @@ describe('partitions drop', () => {
     expect(await partitionNames(pool)).toEqual(afterDrop);
     expect(await detachedNames(pool)).toEqual([]);
     expect(await eventsOf(pool, connectionId)).toEqual([`OXF${firstKept}`, `OXF${firstKept + 5}`, 'OXF0']);
-    // On a busy machine a process alone takes seconds to start.
-  }, 120_000);
+  });
 
   test('refuses a pooler that refuses startup parameters, in one line', async () => {
     const pooler = createServer((socket) => {
@@ -583,6 +562,24 @@ describe('partitions drop', () => {
     });
   });
 });
+
+/**
+ * Repeats a statement until the command ends. The statement fails if it waits 400 ms for a lock. That is less
+ * than the command's own limit, and is the server's measure, which a busy machine does not change.
+ */
+async function whileItRuns(ended: Promise<Run>, statement: (client: pg.Client) => Promise<unknown>) {
+  let isOver = false;
+  ended.finally(() => {
+    isOver = true;
+  });
+  await withClient(url, async (client) => {
+    await client.query("set lock_timeout = '400ms'");
+    while (!isOver) {
+      await statement(client);
+      await sleep(5);
+    }
+  });
+}
 
 /** Runs `work` while workers read and write the log and the connections, in either order. */
 async function besideSync(work: () => Promise<void>): Promise<void> {

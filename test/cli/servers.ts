@@ -79,22 +79,19 @@ export async function startReplica(
   // When a session crashes, the server restarts and finds that it is a replica.
   process.kill(rows[0].pid, 'SIGKILL');
   await expect
-    .poll(
-      async () => {
-        const probe = new pg.Client({ connectionString: server.url });
-        probe.on('error', () => {});
-        try {
-          await probe.connect();
-          const found = await probe.query('select pg_is_in_recovery() as is');
-          return found.rows[0].is ? 'replica' : 'primary';
-        } catch (error) {
-          return (error as { code?: string }).code;
-        } finally {
-          await probe.end().catch(() => {});
-        }
-      },
-      { timeout: 50_000 },
-    )
+    .poll(async () => {
+      const probe = new pg.Client({ connectionString: server.url });
+      probe.on('error', () => {});
+      try {
+        await probe.connect();
+        const found = await probe.query('select pg_is_in_recovery() as is');
+        return found.rows[0].is ? 'replica' : 'primary';
+      } catch (error) {
+        return (error as { code?: string }).code;
+      } finally {
+        await probe.end().catch(() => {});
+      }
+    })
     .toBe(answers ? 'replica' : '57P03');
   return server;
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { inspect, promisify } from 'node:util';
 
 import pg from 'pg';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { createHostTables, migrate, projectPath } from '../../dev/database.js';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
 import {
@@ -185,11 +185,10 @@ async function useEverything(): Promise<void> {
   ];
   for (const ring of rings) {
     for (const command of ['status', 'rotate']) {
-      const { stdout, stderr } = await run(
-        process.execPath,
-        ['--import', 'tsx', 'src/cli/main.ts', 'credentials', command],
-        { cwd: projectPath('.'), env: environment(ring) },
-      ).catch((error) => error);
+      const { stdout, stderr } = await run(process.execPath, [inject('command'), 'credentials', command], {
+        cwd: projectPath('.'),
+        env: environment(ring),
+      }).catch((error) => error);
       printed += `${stdout}${stderr}`;
     }
   }

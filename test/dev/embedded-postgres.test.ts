@@ -7,6 +7,7 @@ import pg from 'pg';
 import { expect, test, vi } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
 import { startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
+import { waiting } from '../support/waiting.js';
 
 async function answers(url: string): Promise<boolean> {
   const client = new pg.Client({ connectionString: url });
@@ -61,10 +62,7 @@ test.each(['SIGKILL', 'SIGTERM', 'SIGINT'] as const)(
     expect(await answers(url)).toBe(true);
     owner.kill(signal);
     await once(owner, 'exit');
-    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/), {
-      timeout: 20_000,
-      interval: 100,
-    });
+    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/), waiting);
     expect(await answers(url)).toBe(false);
   },
 );
@@ -74,10 +72,7 @@ test('the embedded server, told to outlive its process, runs until SIGTERM', asy
   if (owner.exitCode === null) await once(owner, 'exit');
   expect(await answers(url)).toBe(true);
   process.kill(pid, 'SIGTERM');
-  await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/), {
-    timeout: 20_000,
-    interval: 100,
-  });
+  await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow(/ESRCH/), waiting);
   expect(await answers(url)).toBe(false);
 });
 

@@ -30,7 +30,7 @@ test('test:postgres-versions runs the given files on the given version, whatever
   expect(output).toContain('Testing on PostgreSQL 15');
   expect(output).toMatch(/\nPostgreSQL 15 passed after \d+ s\n$/);
   expect(code).toBe(0);
-}, 120_000);
+});
 
 test('test:postgres-versions continues after a version that fails, and fails at the end', async () => {
   const { code, output } = await run('16', '18', 'test/no-such-file');

@@ -9,6 +9,7 @@ import * as api from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';
+import { waiting } from '../support/waiting.js';
 import { codeBlocks } from './blocks.js';
 
 const run = promisify(execFile);
@@ -76,21 +77,17 @@ test('the example worker imports contacts, pushes a change, and exits on SIGINT'
   });
   onTestFinished(() => void worker.kill('SIGKILL'));
   const lines: string[] = [];
-  const printed = (line: string) =>
-    vi.waitFor(() => expect(lines).toContain(line), { timeout: 30_000, interval: 100 });
+  const printed = (line: string) => vi.waitFor(() => expect(lines).toContain(line), waiting);
   createInterface({ input: worker.stdout }).on('line', (line) => lines.push(line));
   await printed('  3 read');
-  const contacts = await vi.waitFor(
-    async () => {
-      const { rows } = await database.pool.query(
-        'select id, name from contacts where organisation_id = $1 order by name',
-        [organisationId],
-      );
-      expect(rows.map(({ name }) => name)).toEqual(['Barnaby Quince', 'Ottoline Sprat', 'Winifred Plum']);
-      return rows;
-    },
-    { timeout: 30_000, interval: 100 },
-  );
+  const contacts = await vi.waitFor(async () => {
+    const { rows } = await database.pool.query(
+      'select id, name from contacts where organisation_id = $1 order by name',
+      [organisationId],
+    );
+    expect(rows.map(({ name }) => name)).toEqual(['Barnaby Quince', 'Ottoline Sprat', 'Winifred Plum']);
+    return rows;
+  }, waiting);
 
   const contactId = contacts[0]?.id;
   await database.pool.query("update contacts set name = 'Barnaby Quince-Sprat' where id = $1", [contactId]);

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { inject } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 
 /** How a run of the command ended. */
@@ -10,14 +11,15 @@ export interface Run {
 }
 
 /**
- * Starts `crm-schema` as its own process, with these variables and no others of its own.
+ * Starts `crm-schema` in its own process.
  *
- * @param program another copy of it than the source, and how Node runs it
+ * @param env is added to this process's environment, without the variables that the command reads
+ * @param program another program: its path, after Node's own arguments
  */
 export function startCli(
   args: readonly string[],
   env: Record<string, string | undefined> = {},
-  program = ['--import', 'tsx', 'src/cli/main.ts'],
+  program = [inject('command')],
 ) {
   const { DATABASE_URL: _, CRM_SCHEMA_KEYS: __, NODE_ENV: ___, ...inherited } = process.env;
   const child = spawn(process.execPath, [...program, ...args], {
@@ -38,7 +40,7 @@ export function startCli(
   return { child, ended };
 }
 
-/** Runs `crm-schema` to its end. */
+/** Runs `crm-schema` and waits until it exits. */
 export function runCli(...call: Parameters<typeof startCli>): Promise<Run> {
   return startCli(...call).ended;
 }

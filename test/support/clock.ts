@@ -1,10 +1,10 @@
 import type pg from 'pg';
 import { withClient } from '../../dev/database.js';
 
-/** When stopped clocks start. */
+/** The time at which a stopped clock starts. */
 export const nine = '2026-11-16T09:00:00.000000Z';
 
-/** A client for which time stands still until it is told otherwise. */
+/** A client whose time stands still until a test moves it. */
 export class Clock {
   #now = new Date(nine);
   readonly client: pg.Client;

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { type ConnectionKey, connectionConnect, type Provider, type Queryable } from '../../src/index.js';
 import { encryptCredentials } from './credentials.js';
 
-/** Connects a CRM for an organisation, under a new id and with test credentials. */
+/** Connects a CRM for an organisation, with a new id and test credentials. */
 export async function connect(
   client: Queryable,
   organisationId: string,

@@ -2,11 +2,11 @@ import { dirname, join } from 'node:path';
 import ts from 'typescript';
 import { projectPath } from '../../dev/database.js';
 
-/** Where a program of a consumer would be, with the package beside it. Nothing of it is on disk. */
+/** Where a consumer's program would be, with the package installed. Nothing in it is on disk. */
 const folder = projectPath('test/consumer');
 const installed = join(folder, 'node_modules/@nurturehub/crm-schema');
 
-/** The declarations of the package as `npm run build` makes them, by their paths once it is installed. */
+/** The package's declarations as `npm run build` emits them, by their paths once installed. */
 const declarations = builtDeclarations();
 
 function builtDeclarations(): ReadonlyMap<string, string> {
@@ -23,13 +23,13 @@ function builtDeclarations(): ReadonlyMap<string, string> {
 }
 
 /**
- * A program of somebody who has installed the package, as his editor sees it.
+ * A program in a project that has installed the package, as an editor sees it.
  *
- * @param source what is in its only file, which has the returned path
+ * @param source the text of its only file, at the returned path
  */
 export function consumerProgram(source: string): { path: string; service: ts.LanguageService } {
   const path = join(folder, 'program.ts');
-  // A package of its own: within this one, its name would mean this one.
+  // A separate package: within ours, our package's name would resolve to the source.
   const manifest = JSON.stringify({ name: 'consumer', type: 'module' });
   const files = new Map(declarations).set(path, source).set(join(folder, 'package.json'), manifest);
   const folders = new Set([...files.keys()].flatMap(ancestors));

@@ -9,18 +9,18 @@ import {
 
 const testKey = new Uint8Array(32).fill(7);
 
-/** The key that `encryptCredentials` encrypts with, whatever it is called. */
+/** The key that `encryptCredentials` encrypts with, under any id. */
 export function testRingKey(kid = 'test-key-1'): RingKey {
   return { kid, alg: 'A256KW', kty: 'oct', k: Buffer.from(testKey).toString('base64url') };
 }
 
-/** A key ring with new keys beside the test key; the first one named is current. */
+/** A key ring with new keys and the test key; the first one named is current. */
 export async function testKeyRing(...kids: string[]): Promise<KeyRing> {
   const keys = [...(await Promise.all(kids.map((kid) => generateKey('A256KW', kid)))), testRingKey()];
   return KeyRing.parse({ current: kids[0] ?? 'test-key-1', keys });
 }
 
-/** Sound credentials of each CRM. */
+/** Valid credentials for each CRM. */
 export const sampleCredentials: CredentialsByProvider = {
   agentos: { apiKey: 'test-api-key', shortName: 'test-agency' },
   reapit: { grant: 'authorization_code', refreshToken: 'test-refresh-1', accessToken: 'test-access-1' },
@@ -35,7 +35,7 @@ export const sampleCredentials: CredentialsByProvider = {
   },
 };
 
-/** Encrypts credentials for one row with `jose` alone: a JWE under a fixed test key. */
+/** Encrypts credentials for one row using only `jose`: a JWE under a fixed test key. */
 export async function encryptCredentials(
   owner: CredentialsOwner,
   credentials: unknown = sampleCredentials[owner.provider as Provider],

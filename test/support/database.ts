@@ -3,7 +3,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, inject, type RunnerTestSuite } from 'vitest';
 import { databaseUrl, withClient } from '../../dev/database.js';
 
-/** A database of the test file's own. */
+/** The database of one test file. */
 export interface TestDatabase {
   readonly url: string;
   /** A superuser's pool. */
@@ -11,9 +11,9 @@ export interface TestDatabase {
 }
 
 /**
- * Gives a test file (or a `describe`) a database of its own, cloned before its tests and dropped after.
+ * Creates a database for a test file or a `describe`: cloned before its tests and dropped after them.
  *
- * @param content `migrated`: everything; `host`: the host tables alone; `empty`: nothing
+ * @param content `migrated`: the whole schema; `host`: only the host tables; `empty`: nothing
  */
 export function useDatabase(content: 'migrated' | 'host' | 'empty' = 'migrated'): TestDatabase {
   const serverUrl = inject('serverUrl');
@@ -21,7 +21,7 @@ export function useDatabase(content: 'migrated' | 'host' | 'empty' = 'migrated')
   const name = `${prefix}_${randomBytes(6).toString('hex')}`;
   const url = databaseUrl(serverUrl, name);
   const pool = new pg.Pool({ connectionString: url, max: 30 });
-  // Dropping the database may end a connection that is just closing.
+  // Dropping the database may terminate a connection that is closing.
   pool.on('error', () => {});
   beforeAll(async () => {
     const template = content === 'empty' ? 'template0' : `${prefix}_${content}`;
@@ -46,13 +46,13 @@ function hasFailed(suite: Readonly<RunnerTestSuite>): boolean {
   );
 }
 
-/** An organisation with contacts; their names are plainly fictional. */
+/** An organisation with contacts, which have fictional names. */
 export interface Tenant {
   organisationId: string;
   contactIds: string[];
 }
 
-/** Creates an organisation and some contacts of it. */
+/** Creates an organisation with contacts. */
 export async function createTenant(client: pg.Pool | pg.ClientBase, contacts = 0): Promise<Tenant> {
   const organisationId = randomUUID();
   const contactIds = Array.from({ length: contacts }, () => randomUUID());

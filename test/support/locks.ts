@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { expect } from 'vitest';
 import { withClient } from '../../dev/database.js';
 
-/** Until what the client is doing waits for somebody's lock. */
+/** Waits until the client's statement waits for a lock. */
 export async function waitsForALock(url: string, client: pg.ClientBase): Promise<void> {
   const { processID } = client as unknown as { processID: number };
   await withClient(url, async (watcher) => {

@@ -19,7 +19,7 @@ export function pastName(ahead: number): string {
   return monthName(ahead).replace('log_', 'log_before_');
 }
 
-/** Lays the log out as if it had been begun so many months ago, with nothing in it. */
+/** Partitions the log as if it had begun this many months ago, and empties it. */
 export async function beginLog(client: pg.ClientBase, monthsAgo: number): Promise<void> {
   const { rows } = await client.query(
     "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'crm_sync_log'::regclass",
@@ -39,7 +39,7 @@ export async function beginLog(client: pg.ClientBase, monthsAgo: number): Promis
   await client.query('select crm_sync_log_ensure_partitions()');
 }
 
-/** The partitions of the log, in the order of time; throws if there is a gap between two. */
+/** The partitions of the log in order of time. Fails if there is a gap between two. */
 export async function partitionNames(client: pg.Pool | pg.ClientBase): Promise<string[]> {
   const { rows } = await client.query<{ name: string; from: string; to: string }>(
     `select
@@ -51,7 +51,7 @@ export async function partitionNames(client: pg.Pool | pg.ClientBase): Promise<s
      cross join pg_get_expr(relpartbound, inhrelid) as bound
      where inhparent = 'crm_sync_log'::regclass`,
   );
-  // MAXVALUE comes after years.
+  // MAXVALUE sorts after years.
   rows.sort((one, other) => (one.to < other.to ? -1 : 1));
   const starts = ['MINVALUE', ...rows.map(({ to }) => to)];
   const gap = rows.find(({ from }, position) => from !== starts[position]);
@@ -59,7 +59,7 @@ export async function partitionNames(client: pg.Pool | pg.ClientBase): Promise<s
   return rows.map(({ name }) => name);
 }
 
-/** Tables that were partitions, or look like it. */
+/** Tables that were partitions, or look like them. */
 export async function detachedNames(client: pg.Pool | pg.ClientBase): Promise<string[]> {
   const { rows } = await client.query(
     `select relname as name from pg_class
@@ -83,7 +83,7 @@ export async function connectWithEvents(client: pg.Pool | pg.ClientBase, months:
   return key;
 }
 
-/** The external ids of what the log holds of a connection, oldest first. */
+/** The external ids of a connection's events, oldest first. */
 export async function eventsOf(client: pg.Pool | pg.ClientBase, connectionId: string): Promise<string[]> {
   const { rows } = await client.query(
     'select external_id as id from crm_sync_log where connection_id = $1 order by occurred_at, id',

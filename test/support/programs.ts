@@ -2,9 +2,9 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 /**
- * Where a program of the system is: in a folder of PATH, or where Debian puts what PATH may leave out.
+ * Finds a program in PATH, or in the folder of Debian that PATH may not contain.
  *
- * @param otherFolders are searched first
+ * @param otherFolders searched first
  * @returns its path; undefined if it is not installed
  */
 export function findProgram(name: string, otherFolders: readonly string[] = []): string | undefined {
@@ -22,13 +22,13 @@ export function findProgram(name: string, otherFolders: readonly string[] = []):
 }
 
 /**
- * Whether tests that need a program that is not there are skipped, which is said once.
+ * Whether a program is missing, and the tests that need it are skipped. Prints that once.
  *
- * @param required names the environment variable that makes its absence an error instead
+ * @param required the environment variable that makes its absence an error instead
  */
 export function isMissing(what: string, path: string | undefined, required: string): boolean {
   if (path !== undefined) return false;
-  if (process.env[required]) throw new Error(`${required} is set, and there is no ${what}.`);
-  console.log(`Skipped, because there is no ${what}; ${required}=1 would make that an error.`);
+  if (process.env[required]) throw new Error(`${required} is set, but ${what} is not installed.`);
+  console.log(`Skipped: ${what} is not installed. Set ${required}=1 to make that an error.`);
   return true;
 }

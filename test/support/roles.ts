@@ -3,14 +3,14 @@ import pg from 'pg';
 import { afterAll, beforeAll } from 'vitest';
 import type { TestDatabase } from './database.js';
 
-/** The group roles that the migrations make. */
+/** The group roles that the migrations create. */
 export type GroupRole = 'crm_app' | 'crm_worker' | 'crm_reader';
 
 /**
- * A pool of a user of its own that is a member of a group role and can do nothing else, as production has
- * it. The host grants what is its own to grant: reading contacts.
+ * Creates a user that is a member of one group role and has no other privileges, as in production, except
+ * to read contacts, which the host grants. Returns a pool of it.
  *
- * @param role none: somebody who is a member of nothing
+ * @param role none: the user is a member of no role
  */
 export function useMember({ url, pool }: TestDatabase, role?: GroupRole, max = 10): pg.Pool {
   const name = `crm_test_${randomBytes(6).toString('hex')}`;

@@ -7,7 +7,7 @@ declare module 'vitest' {
   interface ProvidedContext {
     /** A superuser's URL of the server under test. */
     serverUrl: string;
-    /** Names the databases to clone: `<prefix>_host` has the host tables, `<prefix>_migrated` all. */
+    /** Prefix of the databases to clone: `<prefix>_host` has the host tables, `<prefix>_migrated` the whole schema. */
     databasePrefix: string;
     /** The major version of the server under test. */
     serverMajorVersion: number;
@@ -20,7 +20,7 @@ interface Server {
   stop(): Promise<void>;
 }
 
-/** Runs once: finds a server, says which, and makes the databases that each test file clones. */
+/** Runs once: finds a server, prints which, and creates the databases that test files clone. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const server = await findServer();
   const prefix = `crm_schema_test_${randomBytes(4).toString('hex')}`;
@@ -49,7 +49,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   };
 }
 
-/** TEST_DATABASE_URL if set; else a container if a Docker engine answers; else embedded. */
+/** TEST_DATABASE_URL if set; otherwise a container if a Docker engine answers; otherwise an embedded server. */
 async function findServer(): Promise<Server> {
   const url = process.env.TEST_DATABASE_URL;
   if (url !== undefined && url !== '') {
@@ -81,7 +81,7 @@ async function startContainer(version: string): Promise<Server | undefined> {
     .start()
     .catch((cause) => {
       throw new Error(
-        `A Docker engine answers, but ${image} does not start: set TEST_DATABASE_URL to use a server of your own, or DOCKER_HOST=none for the embedded one.`,
+        `A Docker engine answers, but ${image} does not start: set TEST_DATABASE_URL to use another server, or DOCKER_HOST=none to use the embedded one.`,
         { cause },
       );
     });
