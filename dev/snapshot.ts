@@ -10,7 +10,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { projectPath } from './database.js';
-import { readSchema } from './snapshot/catalog.js';
+import { readSchema } from './snapshot/schema.js';
 import { type SnapshotDatabase, withSnapshotDatabase } from './snapshot/database.js';
 import { diagram } from './snapshot/diagram.js';
 import { dictionary } from './snapshot/dictionary.js';

@@ -1,4 +1,4 @@
-import { type Column, keyColumns, type Schema, type Table } from './catalog.js';
+import { type Column, keyColumns, type Schema, type Table } from './schema.js';
 import { headHeight, heightOf, type Line, layOut, type Point, rowHeight } from './layout.js';
 import { shortType } from './markdown.js';
 

@@ -1,4 +1,4 @@
-import type { Column, Constraint, Part, Schema, SchemaFunction, Table } from './catalog.js';
+import type { Column, Constraint, Part, Schema, SchemaFunction, Table } from './schema.js';
 import { code, link, shortType, tableOf, text } from './markdown.js';
 import { mermaid } from './mermaid.js';
 import { privileges } from './privileges.js';

@@ -1,5 +1,5 @@
 import { instance } from '@viz-js/viz';
-import type { Table } from './catalog.js';
+import type { Table } from './schema.js';
 
 export interface Point {
   x: number;

@@ -1,4 +1,4 @@
-import { type Column, type Constraint, keyColumns, type Table } from './catalog.js';
+import { type Column, type Constraint, keyColumns, type Table } from './schema.js';
 import { shortType } from './markdown.js';
 
 /** A Mermaid diagram of the tables with their keys, for GitHub to draw. */

@@ -1,4 +1,4 @@
-import type { Privilege, Schema } from './catalog.js';
+import type { Privilege, Schema } from './schema.js';
 import { code, link, tableOf, text } from './markdown.js';
 
 /** Who may do what beyond the owner, as one table: a row for each table and function, a column for each role. */

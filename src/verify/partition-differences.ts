@@ -2,7 +2,7 @@ import { dropMarker } from '../partitions/drop-marker.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { literal } from '../statements/quoting.js';
 import { byHand, bySql, type Difference, type Repair } from './difference.js';
-import type { Installation } from './items.js';
+import type { Installation } from './installation.js';
 
 /** A partition of the log: its name, qualified, and its range, null where that has no end. */
 interface Partition {

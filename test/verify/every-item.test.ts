@@ -1,9 +1,9 @@
 import type pg from 'pg';
 import { expect, test } from 'vitest';
-import { commented } from '../../src/verify/comments.js';
+import { commentTarget } from '../../src/verify/comments.js';
 import { nameOf } from '../../src/verify/difference.js';
-import { shippedItems } from '../../src/verify/expected.js';
-import type { Item } from '../../src/verify/items.js';
+import { shippedItems } from '../../src/verify/expected-items.js';
+import type { Item } from '../../src/verify/item.js';
 import { rolledBack } from '../migrations/support.js';
 import { useDatabase } from '../support/database.js';
 import { differencesIn, isTransactional } from './support.js';
@@ -46,13 +46,14 @@ function removal({ object, kind, name, definition }: Item): string {
       return `alter ${object} owner to pg_monitor`;
     case 'privileges': {
       const target = object.startsWith('table ') ? table : object;
-      const [privilege] = definition;
+      const [grant] = definition.grants ?? [];
+      const privilege = grant?.column ? `${grant.privilege} (${grant.column})` : grant?.privilege;
       return name === 'the owner'
         ? `do $$ begin execute format('revoke ${privilege} on ${target} from %I', current_user); end $$`
         : `revoke ${privilege} on ${target} from ${name}`;
     }
     case 'comment':
-      return `comment on ${commented(object, name)} is null`;
+      return `comment on ${commentTarget(object, name)} is null`;
     case 'period':
       return `delete from ${table} where subject = '${name}'`;
     default:
@@ -83,7 +84,7 @@ async function unnoticed(client: pg.PoolClient, taken: readonly Item[]): Promise
   const missed = taken.filter((item) => {
     // A partition is told by its range.
     const kindTold = item.object === model && item.kind === 'table' ? 'partition' : item.kind;
-    const told = item.kind === 'comment' ? commented(item.object, item.name) : item.name;
+    const told = item.kind === 'comment' ? commentTarget(item.object, item.name) : item.name;
     return !differences.some(({ kind, name }) => kind === kindTold && name.includes(told));
   });
   if (!taken.some(isLost) && differences.every(isTransactional)) {

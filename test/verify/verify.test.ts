@@ -4,7 +4,7 @@ import pg from 'pg';
 import { describe, expect, inject, onTestFinished, test } from 'vitest';
 import { createHostTables, migrate, withClient } from '../../dev/database.js';
 import { startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
-import { verification, verify } from '../../src/verify/verify.js';
+import { verify, verifyInTransaction } from '../../src/verify/verify.js';
 import { catalog } from '../migrations/catalog.js';
 import { rolledBack } from '../migrations/support.js';
 import { useDatabase } from '../support/database.js';
@@ -103,7 +103,7 @@ test('lets roles be known that have privileges on purpose, but neither everybody
     );
     const names = async (knownRoles: string[]) => {
       await client.query('savepoint before_verify');
-      const { differences } = await verification(client, { knownRoles });
+      const { differences } = await verifyInTransaction(client, { knownRoles });
       await client.query('rollback to savepoint before_verify');
       return differences.map(({ name }) => name.replace(/ on .*/, ''));
     };
