@@ -1,6 +1,6 @@
-import { type Column, keyColumns, type Schema, type Table } from './schema.js';
 import { headHeight, heightOf, type Line, layOut, type Point, rowHeight } from './layout.js';
 import { shortType } from './markdown.js';
+import { type Column, keyColumns, type Schema, type Table } from './schema.js';
 
 /** The text of docs/schema.svg: the tables with their columns, and the foreign keys between them. */
 export async function diagram({ tables }: Schema): Promise<string> {

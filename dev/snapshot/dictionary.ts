@@ -1,7 +1,7 @@
-import type { Column, Constraint, Part, Schema, SchemaFunction, Table } from './schema.js';
 import { code, link, shortType, tableOf, text } from './markdown.js';
 import { mermaid } from './mermaid.js';
 import { privileges } from './privileges.js';
+import type { Column, Constraint, Part, Schema, SchemaFunction, Table } from './schema.js';
 
 /** The text of docs/schema.md: what the catalog's comments say, in Markdown. */
 export function dictionary(schema: Schema): string {

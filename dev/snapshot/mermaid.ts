@@ -1,5 +1,5 @@
-import { type Column, type Constraint, keyColumns, type Table } from './schema.js';
 import { shortType } from './markdown.js';
+import { type Column, type Constraint, keyColumns, type Table } from './schema.js';
 
 /** A Mermaid diagram of the tables with their keys, for GitHub to draw. */
 export function mermaid(tables: Table[]): string {

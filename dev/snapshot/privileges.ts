@@ -1,5 +1,5 @@
-import type { Privilege, Schema } from './schema.js';
 import { code, link, tableOf, text } from './markdown.js';
+import type { Privilege, Schema } from './schema.js';
 
 /** Who may do what beyond the owner, as one table: a row for each table and function, a column for each role. */
 export function privileges({ tables, functions, roles, privileges }: Schema): string[] {

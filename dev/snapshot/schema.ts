@@ -1,4 +1,10 @@
-import type { Catalog, ColumnFacts, ConstraintFacts, GrantFacts, PolicyFacts } from '../../src/catalog/facts.js';
+import type {
+  Catalog,
+  ColumnFacts,
+  ConstraintFacts,
+  GrantFacts,
+  PolicyFacts,
+} from '../../src/catalog/facts.js';
 import { readCatalog } from '../../src/catalog/read.js';
 import type { SnapshotDatabase } from './database.js';
 
@@ -110,7 +116,9 @@ export async function readSchema({ client, hostRelations }: SnapshotDatabase): P
       ],
     })),
     roles,
-    privileges: catalog.grants.filter(({ isToOwner }) => !isToOwner).flatMap((grant) => privilegesOf(grant, catalog)),
+    privileges: catalog.grants
+      .filter(({ isToOwner }) => !isToOwner)
+      .flatMap((grant) => privilegesOf(grant, catalog)),
   };
 }
 
@@ -150,7 +158,16 @@ function tablesOf(catalog: Catalog): Omit<Table, 'isHost'>[] {
     });
 }
 
-function columnOf({ name, type, collation, isNotNull, identity, generated, expression, comment }: ColumnFacts): Column {
+function columnOf({
+  name,
+  type,
+  collation,
+  isNotNull,
+  identity,
+  generated,
+  expression,
+  comment,
+}: ColumnFacts): Column {
   const plain = expression === null ? null : `default ${expression}`;
   return {
     name,

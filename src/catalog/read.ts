@@ -1,5 +1,5 @@
-import { functionFacts, functionTables, schemaFacts, typeFacts } from './function-facts.js';
 import type { Catalog } from './facts.js';
+import { functionFacts, functionTables, schemaFacts, typeFacts } from './function-facts.js';
 import { grantFacts } from './grant-facts.js';
 import { relationFacts, relationTable } from './relation-facts.js';
 import { tableFacts } from './table-facts.js';

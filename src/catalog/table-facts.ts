@@ -114,9 +114,8 @@ const indexes = (withInherited: boolean) => `
       'name', quote_ident(pg_class.relname),
       'parent', ${qualifiedName('inhparent')},
       'isUnique', indisunique,
-      'definition', case
-        ${withInherited ? '' : 'when inhparent is not null then null'}
-        else substring(pg_get_indexdef(indexrelid, 0, true) from ' USING (.*)$')
+      'definition', case when inhparent is null or ${withInherited}
+        then substring(pg_get_indexdef(indexrelid, 0, true) from ' USING (.*)$')
       end,
       'isValid', indisvalid and indisready,
       'isBeingRebuilt', not indisvalid

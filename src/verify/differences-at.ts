@@ -78,7 +78,8 @@ function detachedPartitions(
   schema: string,
 ): Map<string, 'to be dropped' | 'to be attached'> {
   const sqlOf = (object: string, kind: ItemKind) =>
-    found.find((item) => item.kind === kind && item.object === object && item.name === object)?.definition.sql;
+    found.find((item) => item.kind === kind && item.object === object && item.name === object)?.definition
+      .sql;
   const tables = found.filter(
     ({ object, kind, name, definition }) =>
       kind === 'table' &&

@@ -50,10 +50,11 @@ function read(kind: ItemKind, definition: WrittenDefinition): Definition {
     const { sql, ...state } = definition as { sql: string } & State;
     return define(sql, state);
   }
-  const grants = Object.entries(definition as Record<string, true | string[]>).flatMap(([privilege, columns]) =>
-    (columns === true ? [null] : columns).map(
-      (column): Grant => ({ privilege, column, grantor: null, isGrantable: false }),
-    ),
+  const grants = Object.entries(definition as Record<string, true | string[]>).flatMap(
+    ([privilege, columns]) =>
+      (columns === true ? [null] : columns).map(
+        (column): Grant => ({ privilege, column, grantor: null, isGrantable: false }),
+      ),
   );
   return { sql: '', grants };
 }

@@ -61,7 +61,12 @@ export function relationItems(catalog: Catalog, log: string): Item[] {
   ];
 }
 
-function item(kind: ItemKind, name: string, definition: Definition, comment: string | null = null): Commented {
+function item(
+  kind: ItemKind,
+  name: string,
+  definition: Definition,
+  comment: string | null = null,
+): Commented {
   return { kind, name, definition, comment };
 }
 
@@ -114,7 +119,8 @@ function columnItems(column: ColumnFacts): Commented[] {
 
 /** A partition's constraint goes by the name of the log's; its own name means nothing. */
 function constraintItems(constraint: ConstraintFacts): Commented[] {
-  const { name, parent, type, definition, isValidated, invalidIndex, disabledTriggersOf, comment } = constraint;
+  const { name, parent, type, definition, isValidated, invalidIndex, disabledTriggersOf, comment } =
+    constraint;
   if (type === 'n' || type === 't') return [];
   const state = {
     isNotValid: !isValidated && !definition.endsWith(' NOT ENFORCED'),

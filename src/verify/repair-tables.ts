@@ -82,11 +82,7 @@ export function repairColumn(change: Change, sibling: ExpectedSibling): Repair {
   return byHand('Changing it back may rewrite the table or lose data: check its values first.');
 }
 
-export function repairConstraint(
-  change: Change,
-  { schema }: Installation,
-  sibling: ExpectedSibling,
-): Repair {
+export function repairConstraint(change: Change, { schema }: Installation, sibling: ExpectedSibling): Repair {
   const { object, name, expected, found } = change;
   const table = nameOf(object);
   const alter = `alter table ${table}`;
@@ -106,11 +102,7 @@ export function repairConstraint(
   if (state?.disabledTriggersOf !== undefined) {
     const disabled = state.disabledTriggersOf;
     return disabled.startsWith(`${schema}.crm_`) || disabled === `${schema}.contact_external_ids`
-      ? bySqlIf(
-          asSuperuser,
-          `alter table ${disabled} enable trigger all`,
-          state.isNotValid ? validate : null,
-        )
+      ? bySqlIf(asSuperuser, `alter table ${disabled} enable trigger all`, state.isNotValid ? validate : null)
       : byHand(`Enable the internal triggers of ${disabled}, which is a host table.`);
   }
   if (state?.isNotValid) return bySql(validate);

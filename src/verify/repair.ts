@@ -119,10 +119,7 @@ export function repair(change: Change, installation: Installation, sibling: Expe
       if (expected === null) return bySqlIf(unlessNeeded, `drop trigger ${name} on ${table}`);
       return stateOnly(change) !== null
         ? bySql(`alter table ${table} enable trigger ${name}`)
-        : bySql(
-            `create or replace trigger ${name} ${expected.sql}`,
-            commentStatement(change, sibling),
-          );
+        : bySql(`create or replace trigger ${name} ${expected.sql}`, commentStatement(change, sibling));
     }
     case 'rule':
       return bySqlIf(unlessNeeded, `drop rule ${name} on ${table}`);
@@ -130,11 +127,7 @@ export function repair(change: Change, installation: Installation, sibling: Expe
       const drop = found === null ? null : `drop policy ${name} on ${table}`;
       return expected === null
         ? bySqlIf(unlessNeeded, drop)
-        : bySql(
-            drop,
-            `create policy ${name} on ${table} ${expected.sql}`,
-            commentStatement(change, sibling),
-          );
+        : bySql(drop, `create policy ${name} on ${table} ${expected.sql}`, commentStatement(change, sibling));
     }
     case 'row-level security': {
       const actions = `${expected?.sql === 'off' ? 'disable' : 'enable'} row level security, no force row level security`;
@@ -160,11 +153,7 @@ function attributesToSet(expected: string, found: string): string {
     .join(' ');
 }
 
-function repairFunction(
-  change: Change,
-  { owner }: Installation,
-  sibling: ExpectedSibling,
-): Repair {
+function repairFunction(change: Change, { owner }: Installation, sibling: ExpectedSibling): Repair {
   const { object, expected, found } = change;
   if (expected === null) return byHand(notOurs);
   // As PostgreSQL prints it, the first line has the parameters and the second the result: neither can be replaced.

@@ -49,9 +49,16 @@ export async function readServerItems(
   { schemaId, ownerId, contactsId }: Installation,
 ): Promise<Item[]> {
   const { rows } = await client.query(query, [schemaId, ownerId, contactsId]);
-  return rows.map((row: Record<'object' | 'name' | 'definition', string> & { kind: ItemKind; state: string | null }) => {
-    const state: Record<string, unknown> = row.state === null ? {} : JSON.parse(row.state);
-    const set = Object.fromEntries(Object.entries(state).filter(([, value]) => value !== null));
-    return { object: row.object, kind: row.kind, name: row.name, definition: define(row.definition, set as State) };
-  });
+  return rows.map(
+    (row: Record<'object' | 'name' | 'definition', string> & { kind: ItemKind; state: string | null }) => {
+      const state: Record<string, unknown> = row.state === null ? {} : JSON.parse(row.state);
+      const set = Object.fromEntries(Object.entries(state).filter(([, value]) => value !== null));
+      return {
+        object: row.object,
+        kind: row.kind,
+        name: row.name,
+        definition: define(row.definition, set as State),
+      };
+    },
+  );
 }
