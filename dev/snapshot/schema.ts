@@ -32,6 +32,13 @@ export interface Constraint extends Part {
   references: { table: string; columns: string[]; onDelete: 'a' | 'r' | 'c' | 'n' | 'd' } | null;
 }
 
+export interface Index extends Part {
+  isUnique: boolean;
+  columns: string[];
+  /** Of a partial index: the condition. */
+  predicate: string | null;
+}
+
 export interface Table {
   name: string;
   /** Whether it is one of NurtureHub's own tables, of which only what this schema relies on is shown. */
@@ -44,7 +51,7 @@ export interface Table {
   columns: Column[];
   constraints: Constraint[];
   /** Without the indexes of constraints. */
-  indexes: Part[];
+  indexes: Index[];
   triggers: Part[];
   policies: Part[];
 }
@@ -147,6 +154,9 @@ function tablesOf(catalog: Catalog): Omit<Table, 'isHost'>[] {
             name: index.name,
             definition: `${index.isUnique ? 'UNIQUE ' : ''}${index.definition}`,
             comment: index.comment,
+            isUnique: index.isUnique,
+            columns: index.columns ?? [],
+            predicate: index.predicate,
           })),
         triggers: of(catalog.triggers).map((trigger) => ({
           name: trigger.name,
@@ -245,9 +255,24 @@ function stub(table: Table, tables: Table[], hostRelations: readonly string[]): 
   };
 }
 
-/** The columns in a table's primary key, and those in its foreign keys. */
-export function keyColumns({ constraints }: Table): Record<'primary' | 'foreign', Set<string>> {
+/** The columns in a table's primary key, in its foreign keys, and in its other unique keys. */
+export function keyColumns({
+  constraints,
+  indexes,
+}: Table): Record<'primary' | 'foreign' | 'unique', Set<string>> {
   const of = (kind: Constraint['kind']) =>
-    new Set(constraints.filter((constraint) => constraint.kind === kind).flatMap(({ columns }) => columns));
-  return { primary: of('p'), foreign: of('f') };
+    constraints.filter((constraint) => constraint.kind === kind).flatMap(({ columns }) => columns);
+  return {
+    primary: new Set(of('p')),
+    foreign: new Set(of('f')),
+    unique: new Set([
+      ...of('u'),
+      ...indexes.filter(({ isUnique }) => isUnique).flatMap(({ columns }) => columns),
+    ]),
+  };
+}
+
+/** Whether a trigger refuses changes to the rows of a table. */
+export function isAppendOnly({ triggers }: Table): boolean {
+  return triggers.some(({ definition }) => /\bUPDATE\b.*_refuse_change\(\)$/.test(definition));
 }

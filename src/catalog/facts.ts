@@ -116,6 +116,10 @@ export interface IndexFacts {
   isUnique: boolean;
   /** What follows `using`: `btree (expires_at) WHERE ended_at IS NULL`. Null for a partition's, if not asked for. */
   definition: string | null;
+  /** Its key columns, without expressions; null where the definition is. */
+  columns: string[] | null;
+  /** Of a partial index: the condition. */
+  predicate: string | null;
   isValid: boolean;
   /** Whether `reindex concurrently` is at work on it now. */
   isBeingRebuilt: boolean;

@@ -117,6 +117,10 @@ const indexes = (withInherited: boolean) => `
       'definition', case when inhparent is null or ${withInherited}
         then substring(pg_get_indexdef(indexrelid, 0, true) from ' USING (.*)$')
       end,
+      'columns', case when inhparent is null or ${withInherited}
+        then ${columnNames('indrelid', 'indkey[0:indnkeyatts - 1]')}
+      end,
+      'predicate', pg_get_expr(indpred, indrelid, true),
       'isValid', indisvalid and indisready,
       'isBeingRebuilt', not indisvalid
         and pg_class.relname ~ '_cc(new|old)[0-9]*$'
