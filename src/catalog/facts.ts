@@ -1,6 +1,6 @@
 /**
- * The facts of a database's catalog. Names are written as SQL writes them, quoted where they must be; `relation` is
- * the qualified name of the table that something belongs to. Definitions are SQL.
+ * The facts of a database's catalog. Names are written as SQL writes them, quoted where they must be;
+ * `relation` is the qualified name of the table that something belongs to. Definitions are SQL.
  */
 export interface Catalog {
   schemas: SchemaFacts[];

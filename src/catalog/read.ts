@@ -28,8 +28,8 @@ const none = 'select null::oid where false';
 /**
  * Reads the facts of a catalog in one statement.
  *
- * PostgreSQL prints definitions by the settings of the session: it qualifies the names that search_path does not
- * find, and prints times in the session's time zone. With search_path pg_catalog every name is qualified.
+ * PostgreSQL prints definitions by the settings of the session: it qualifies the names that search_path does
+ * not find, and prints times in the session's time zone. With search_path pg_catalog every name is qualified.
  */
 export async function readCatalog(
   client: Reader,

@@ -118,8 +118,8 @@ function isReportedForLog(change: Change, changes: readonly Change[], { schema }
 }
 
 /**
- * By kind. Foreign keys come after the keys they reference, the owner's grants after those that depend on them, the
- * partitions after the log.
+ * By kind. Foreign keys come after the keys they reference, the owner's grants after those that depend on
+ * them, the partitions after the log.
  */
 function rank({ object, kind, name, expected, found }: Change): string {
   const isLate =

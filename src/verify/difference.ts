@@ -14,8 +14,8 @@ export interface Difference {
   /** Null: it is missing. */
   found: string | null;
   /**
-   * SQL that repairs it without losing a row. Run the statements one at a time and in order, outside a transaction
-   * because of `concurrently`. Empty if SQL alone cannot repair it.
+   * SQL that repairs it without losing a row. Run the statements one at a time and in order, outside a
+   * transaction because of `concurrently`. Empty if SQL alone cannot repair it.
    */
   statements: readonly string[];
   /** What to do if there is no such SQL, or what running it requires. */

@@ -40,7 +40,8 @@ export async function differencesAt(
 }
 
 /**
- * Leaves the migrations out if the user cannot see which were applied, and those of the host in the same table.
+ * Leaves the migrations out if the user cannot see which were applied, and those of the host in the same
+ * table.
  *
  * @returns expected and found
  */

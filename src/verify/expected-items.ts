@@ -4,9 +4,9 @@ import type { Installation } from './installation.js';
 import { type Definition, define, type Item, type ItemKind, kinds, type State } from './item.js';
 
 /**
- * Items by object, kind and name: the form of `schema.json`, in which a change shows as a line. A definition is its
- * SQL, as a list if it has several lines; an object if it has a state; for privileges, the columns of each, or true
- * for the whole object.
+ * Items by object, kind and name: the form of `schema.json`, in which a change shows as a line. A definition
+ * is its SQL, as a list if it has several lines; an object if it has a state; for privileges, the columns of
+ * each, or true for the whole object.
  */
 export type ItemFile = Record<string, Partial<Record<ItemKind, Record<string, WrittenDefinition>>>>;
 
@@ -75,8 +75,8 @@ export function shippedItems(): Item[] {
 }
 
 /**
- * The items that an installation should have: what this version creates, with the names of that installation, and
- * for each of its partitions what a partition has.
+ * The items that an installation should have: what this version creates, with the names of that installation,
+ * and for each of its partitions what a partition has.
  *
  * @param partitions qualified names
  */

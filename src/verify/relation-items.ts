@@ -7,8 +7,8 @@ type Commented = Omit<Item, 'object'> & { comment: string | null };
 /**
  * The items of tables and other relations.
  *
- * Not what a DBA may tune, such as storage, statistics and autovacuum, nor what PostgreSQL itself keeps the same in a
- * partition: columns and CHECKs.
+ * Not what a DBA may tune, such as storage, statistics and autovacuum, nor what PostgreSQL itself keeps the
+ * same in a partition: columns and CHECKs.
  *
  * @param log qualified name of crm_sync_log
  */

@@ -88,7 +88,8 @@ export function repairConstraint(change: Change, { schema }: Installation, sibli
   const alter = `alter table ${table}`;
   if (expected === null) return bySqlIf(unlessNeeded, `${alter} drop constraint ${name}`);
   const comment = commentStatement(change, sibling);
-  // `not valid` and `validate` read the table without blocking writers. On the log only CHECKs could be added so.
+  // `not valid` and `validate` read the table without blocking writers. On the log only CHECKs could be added
+  // so.
   const isInTwoSteps = /^(FOREIGN KEY|CHECK)/.test(expected.sql) && !isPartitioned(table, sibling);
   const add = `add constraint ${name} ${printable(expected.sql)}${isInTwoSteps ? ' not valid' : ''}`;
   const validate = `${alter} validate constraint ${name}`;

@@ -156,7 +156,8 @@ function attributesToSet(expected: string, found: string): string {
 function repairFunction(change: Change, { owner }: Installation, sibling: ExpectedSibling): Repair {
   const { object, expected, found } = change;
   if (expected === null) return byHand(notOurs);
-  // As PostgreSQL prints it, the first line has the parameters and the second the result: neither can be replaced.
+  // As PostgreSQL prints it, the first line has the parameters and the second the result: neither can be
+  // replaced.
   const [parameters, result] = expected.sql.split('\n');
   if (found !== null) {
     const [otherParameters, otherResult] = found.sql.split('\n');

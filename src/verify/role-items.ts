@@ -13,8 +13,9 @@ export function has(member: string, role: string): string {
 }
 
 /**
- * What these items are read from: the three roles; their memberships, direct and indirect; and the roles that policies
- * restrict, which are these three and their members. Not the owner, superusers, or roles that may only grant membership.
+ * What these items are read from: the three roles; their memberships, direct and indirect; and the roles that
+ * policies restrict, which are these three and their members. Not the owner, superusers, or roles that may
+ * only grant membership.
  */
 export const roleTables = `
   role as (
@@ -66,8 +67,8 @@ const roleAttributes = `
   from role`;
 
 /**
- * Memberships that let a role do what its policies do not; others are the host's to grant. Since PostgreSQL 16 the
- * grantor matters, unless it was the bootstrap superuser.
+ * Memberships that let a role do what its policies do not; others are the host's to grant. Since PostgreSQL
+ * 16 the grantor matters, unless it was the bootstrap superuser.
  */
 const memberships = `
   select distinct on (member_name, rolname)

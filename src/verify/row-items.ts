@@ -5,8 +5,8 @@ import type { Installation } from './installation.js';
 import { define, type Item } from './item.js';
 
 /**
- * Tables in the installation's schema that have the shape of node-pg-migrate's migrations table, with the migrations
- * they record; none if the user may not read them.
+ * Tables in the installation's schema that have the shape of node-pg-migrate's migrations table, with the
+ * migrations they record; none if the user may not read them.
  */
 export async function readAppliedMigrations(
   client: DedicatedConnection,
@@ -40,8 +40,9 @@ export async function readAppliedMigrations(
 }
 
 /**
- * The retention periods that `crm_retention` has, whatever their length: the owner may change them, but without a row
- * nothing is deleted by age. If the user may not read the table, all periods are assumed to be set.
+ * The retention periods that `crm_retention` has, whatever their length: the owner may change them, but
+ * without a row nothing is deleted by age. If the user may not read the table, all periods are assumed to be
+ * set.
  */
 export async function readPeriods(
   client: DedicatedConnection,

@@ -31,7 +31,8 @@ const hostIndex = `
   )`;
 
 /**
- * The items outside the schema's own objects: roles, who may create in the schema, settings, and the index on contacts.
+ * The items outside the schema's own objects: roles, who may create in the schema, settings, and the index on
+ * contacts.
  *
  * $1: the schema's oid, $2: its owner's, $3: that of contacts.
  */

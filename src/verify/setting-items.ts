@@ -3,8 +3,8 @@
 import { has } from './role-items.js';
 
 /**
- * Settings of the server, the database or a role that works in it: this schema's own, which are for a transaction or
- * a test, and the one that disables triggers and with them foreign keys.
+ * Settings of the server, the database or a role that works in it: this schema's own, which are for a
+ * transaction or a test, and the one that disables triggers and with them foreign keys.
  */
 const settings = `
   select

@@ -31,18 +31,22 @@ export interface VerifyOptions {
 /**
  * Compares the catalog with what the migrations of this version create, and reports drift. It checks:
  *
- * - tables, columns, defaults, constraints, row-level security, policies, functions, owners, privileges and comments;
+ * - tables, columns, defaults, constraints, row-level security, policies, functions, owners, privileges and
+ *   comments;
  * - whether indexes are valid and triggers enabled, and the index on contacts;
- * - that the log has no gap, that this month and the next have their own partitions, and that each is complete;
- * - that none of the three roles can bypass its policies, and that nobody subject to policies can create in the schema;
- * - that no setting of the database or of a role stops the schema's clock, disables triggers or sets an organisation;
+ * - that the log has no gap, that this month and the next have their own partitions, and that each is
+ *   complete;
+ * - that none of the three roles can bypass its policies, and that nobody subject to policies can create in
+ *   the schema;
+ * - that no setting of the database or of a role stops the schema's clock, disables triggers or sets an
+ *   organisation;
  * - that everything deleted by age has a retention period.
  *
  * Other objects of the host are ignored, unless they are called `crm_…` or are on a table of this schema.
  *
- * Any user may run it, and it writes nothing. Each read is a transaction of its own, which takes no lock that blocks
- * others and waits at most five seconds for one. If something differs, it reads again until two reads agree, at most
- * five times, because the catalog may have changed during a read.
+ * Any user may run it, and it writes nothing. Each read is a transaction of its own, which takes no lock that
+ * blocks others and waits at most five seconds for one. If something differs, it reads again until two reads
+ * agree, at most five times, because the catalog may have changed during a read.
  *
  * @param client finds the installation by its search_path, and has no transaction open
  * @throws CrmSchemaError `schema_not_found`; `invalid_input` for a pool or an open transaction
