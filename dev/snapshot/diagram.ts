@@ -11,7 +11,7 @@ import {
 import { shortType } from './markdown.js';
 import { type Column, isAppendOnly, keyColumns, type Schema, type Table } from './schema.js';
 
-/** The text of docs/schema.svg: the tables by group, with their columns and keys, and the foreign keys between them. */
+/** The text of docs/schema.svg: the tables by group, their columns and keys, and the foreign keys. */
 export function diagram({ tables }: Schema): string {
   const width = Math.max(...tables.map(widthOf));
   const layout = layOut(tables, width, (table) => notesOf(table).length);

@@ -81,7 +81,7 @@ function columnTable(columns: Column[]): string {
   );
 }
 
-/** A list with each definition on a second line: in a table, long definitions would squeeze the other cells. */
+/** A list with each definition on its own line: in a table, long ones would squeeze the other cells. */
 function list(title: string, parts: (Part & Partial<Pick<Constraint, 'references'>>)[]): string[] {
   if (parts.length === 0) return [];
   const items = parts.map(({ name, definition, comment, references }) => {

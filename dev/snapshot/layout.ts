@@ -20,7 +20,7 @@ export interface Frame extends Box {
 export interface Line {
   from: string;
   constraint: string;
-  /** A Bézier curve from the row of the foreign key to the row it references: start, two control points, end. */
+  /** A Bézier curve from the key's row to the row it references: start, two control points, end. */
   points: [Point, Point, Point, Point];
 }
 

@@ -220,7 +220,7 @@ function policyOf({ name, isPermissive, command, roles, using, check, comment }:
   return { name, definition, comment };
 }
 
-/** The privileges of a grantee on an object, by name: first those on the whole of it, then those on columns. */
+/** The privileges of a grantee on an object, by name; those on columns after the same on the whole. */
 function privilegesOf({ kind, name: qualified, grantee, grants }: GrantFacts, catalog: Catalog): Privilege[] {
   const object =
     kind === 'function'

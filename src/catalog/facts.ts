@@ -79,6 +79,8 @@ export interface ColumnFacts {
   expression: string | null;
   storage: string;
   compression: string | null;
+  /** Null for the server's default. */
+  statisticsTarget: number | null;
   isLocal: boolean;
   parentCount: number;
   settings: string[] | null;
@@ -114,7 +116,7 @@ export interface IndexFacts {
   /** The index of the partitioned table that it is attached to, qualified. */
   parent: string | null;
   isUnique: boolean;
-  /** What follows `using`: `btree (expires_at) WHERE ended_at IS NULL`. Null for a partition's, if not asked for. */
+  /** What follows `using`: `btree (expires_at) WHERE ended_at IS NULL`. Null for an attached one, if not read. */
   definition: string | null;
   /** Its key columns, without expressions; null where the definition is. */
   columns: string[] | null;

@@ -14,7 +14,7 @@ export interface Scope {
   types?: string;
   /** Of pg_namespace. */
   schemas?: string;
-  /** Whether to read what PostgreSQL keeps the same in a partition: columns, CHECKs, definitions of indexes. */
+  /** Whether to read what a partition inherits, too: columns, CHECKs, definitions of indexes. */
   withInherited: boolean;
 }
 

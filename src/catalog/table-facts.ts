@@ -40,6 +40,8 @@ const columns = (withInherited: boolean) => `
       'expression', pg_get_expr(adbin, adrelid, true),
       'storage', attstorage::text,
       'compression', nullif(attcompression::text, ''),
+      -- Before PostgreSQL 17, -1 was the default.
+      'statisticsTarget', nullif(attstattarget, -1),
       'isLocal', attislocal,
       'parentCount', attinhcount,
       'settings', attoptions,

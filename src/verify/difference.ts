@@ -62,7 +62,7 @@ export function nameOf(object: string): string {
   return object.replace(/^(materialized view|foreign table|\S+) /, '');
 }
 
-/** SQL in which control characters of literals are escaped, as in CHECKs of white space: copying it keeps them. */
+/** Escapes control characters in literals, such as a CHECK's white space, which copying would lose. */
 export function printable(sql: string): string {
   const escapes: Record<string, string> = {
     '\t': '\\t',

@@ -60,7 +60,7 @@ function isMigration({ kind }: Item): boolean {
   return kind === 'migration';
 }
 
-/** Whether an item is a known role's privileges. The three roles and public have only those that are expected. */
+/** Whether an item is a known role's privileges. The three roles and public cannot be known roles. */
 function isIntended({ kind, name }: Item, knownRoles: readonly string[]): boolean {
   return (
     kind === 'privileges' &&

@@ -2,7 +2,7 @@ import type { Grant } from '../catalog/facts.js';
 import { bySql, type Change, type Difference, nameOf, type Repair } from './difference.js';
 import type { Installation } from './installation.js';
 
-/** The privileges that a grantee is missing, and the unexpected ones by who granted them: a difference each. */
+/** One difference for the missing privileges of a grantee, and one for the unexpected ones of each grantor. */
 export function privilegeDifferences(change: Change, installation: Installation): Difference[] {
   const { object, kind, name: grantee } = change;
   const expected = change.expected?.grants ?? [];
@@ -68,7 +68,7 @@ export function grantStatement(grants: readonly Grant[], object: string, grantee
   return `grant ${grantList(grants)} on ${target(object)} to ${grantee}`;
 }
 
-/** Revoking a privilege on a table revokes it on each column, too: those that are expected are granted again. */
+/** Revoking a privilege on a table also revokes it on its columns: those expected are granted again. */
 function revokeStatements(
   unexpected: readonly Unexpected[],
   expected: readonly Grant[],

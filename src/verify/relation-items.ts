@@ -130,7 +130,7 @@ function constraintItems(constraint: ConstraintFacts): Commented[] {
   return [item('constraint', parent ?? name, define(definition, state), comment)];
 }
 
-/** A partition's index, too, goes by the name of the log's. A constraint's index is reported as the constraint. */
+/** A partition's index goes by the name of the log's. A constraint's index belongs to the constraint. */
 function indexItems(index: IndexFacts, { schema }: RelationFacts): Commented[] {
   const { name, parent, definition, isUnique, isValid, isBeingRebuilt, isOfConstraint, comment } = index;
   const qualified = `${schema}.${name}`;

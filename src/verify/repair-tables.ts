@@ -33,7 +33,7 @@ function bareName(name: string): string {
   return name.slice(name.indexOf('.') + 1);
 }
 
-/** What differs in the state of an item whose SQL is as expected; null if its SQL differs, or it is missing. */
+/** The state of an item whose SQL is as expected; null if its SQL differs or it is missing. */
 export function stateOnly({ expected, found }: Pick<Change, 'expected' | 'found'>): State | null {
   if (expected === null || found === null || expected.sql !== found.sql) return null;
   return found.state ?? {};

@@ -27,7 +27,7 @@ const asBothOwners = 'Run as a superuser, or as a member of both owners:';
 const notOurs = 'It is not part of this schema: find out whose it is, then drop or rename it.';
 
 const detachedPartition =
-  'It may be a detached partition of the log: check what is in it. Attach it again or, to keep it apart, rename it.';
+  'It may be a detached partition of the log: check what is in it. Attach it again, or rename it to keep it.';
 
 /** How to repair a change, other than one of privileges, without losing a row. */
 export function repair(change: Change, installation: Installation, sibling: ExpectedSibling): Repair {
@@ -164,7 +164,7 @@ function repairFunction(change: Change, { owner }: Installation, sibling: Expect
     return otherParameters === parameters && otherResult === result
       ? bySql(expected.sql)
       : byHand(
-          'Its parameters or its result differ: drop it with everything that depends on it, and recreate both.',
+          'Its parameters or result differ: drop it with everything that depends on it, and recreate both.',
         );
   }
   const granted = ['public', 'crm_app', 'crm_worker', 'crm_reader'].flatMap((grantee) => {

@@ -77,7 +77,7 @@ const isLost = ({ object, kind, name }: Item) =>
   (kind === 'owner' && object === 'table public.crm_sync_log') ||
   name === 'the owner';
 
-/** Removes items, expects the reported statements to restore them, and returns the items that were not reported. */
+/** Removes items, expects the reported statements to restore them, and returns those not reported. */
 async function unreported(client: pg.PoolClient, removed: readonly Item[]): Promise<string[]> {
   for (const item of removed) await client.query(removal(item));
   const differences = await differencesIn(client);
