@@ -37,7 +37,9 @@ function written({ sql, state, grants }: Definition): WrittenDefinition {
   const columns: Record<string, true | string[]> = {};
   for (const { privilege, column } of grants) {
     const others = columns[privilege] ?? [];
-    if (others === true) throw new Error(`${privilege} is granted on the whole and on columns of it.`);
+    if (others === true || (column === null && others.length > 0)) {
+      throw new Error(`${privilege} is granted both on an object and on its columns.`);
+    }
     columns[privilege] = column === null ? true : [...others, column];
   }
   return columns;

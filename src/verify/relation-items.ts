@@ -96,7 +96,7 @@ function ownItems(relation: RelationFacts, log: string): Commented[] {
   });
   const security = `${relation.hasRowSecurity ? 'on' : 'off'}${relation.isRowSecurityForced ? ', forced' : ''}`;
   return [
-    // What is said of a partition varies by its month.
+    // A partition's comment depends on its month.
     item('table', qualified, definition, isPartition ? null : comment),
     ...(kind === 'table' ? [item('row-level security', qualified, define(security))] : []),
   ];

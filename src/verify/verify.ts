@@ -44,7 +44,7 @@ export interface VerifyOptions {
  *
  * Other objects of the host are ignored, unless they are called `crm_…` or are on a table of this schema.
  *
- * Any user may run it, and it writes nothing. Each read is a transaction of its own, which takes no lock that
+ * Any user may run it, and it writes nothing. Each read runs in its own transaction, which takes no lock that
  * blocks others and waits at most five seconds for one. If something differs, it reads again until two reads
  * agree, at most five times, because the catalog may have changed during a read.
  *
