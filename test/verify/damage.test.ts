@@ -986,7 +986,9 @@ const damages: Damage[] = [
 function title({ damage, reported, byHand }: Damage): string {
   const drifts = reported.map(([kind, , expected, found]) => {
     const isMissing = found === null || (kind === 'partition' && /nothing|refused|go to/.test(found));
-    const drift = expected === null ? 'unexpected' : isMissing ? 'missing' : 'mismatched';
+    const isDisabled = /\(disabled\)|are disabled\)?$/.test(found ?? '');
+    const mismatch = found?.includes('(invalid') ? 'invalid' : isDisabled ? 'disabled' : 'mismatched';
+    const drift = expected === null ? 'unexpected' : isMissing ? 'missing' : mismatch;
     return `${kind} ${drift}`;
   });
   const outcome = byHand === undefined ? 'repairs it' : 'gives advice';
