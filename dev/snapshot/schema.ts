@@ -134,7 +134,7 @@ function tablesOf(catalog: Catalog): Omit<Table, 'isHost'>[] {
   const nameOf = (qualified: string) =>
     catalog.relations.find((relation) => relation.qualified === qualified)?.name ?? qualified;
   return catalog.relations
-    .filter(({ bound }) => bound === null)
+    .filter(({ isPartition }) => !isPartition)
     .map(({ name, qualified, comment, partitionKey, settings, hasRowSecurity, isRowSecurityForced }) => {
       const of = <Facts extends { relation: string }>(facts: readonly Facts[]) =>
         facts.filter(({ relation }) => relation === qualified);

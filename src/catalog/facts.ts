@@ -35,7 +35,8 @@ export interface RelationFacts {
   persistence: 'permanent' | 'unlogged' | 'temporary';
   /** Of a partitioned table: `RANGE (occurred_at)`. */
   partitionKey: string | null;
-  /** Of a partition: `FOR VALUES FROM …`. */
+  isPartition: boolean;
+  /** Of a partition, if read: `FOR VALUES FROM …`. */
   bound: string | null;
   /** Qualified names of the tables, or the index, it inherits from or is a partition of. */
   parents: string[];
@@ -96,8 +97,9 @@ export interface ConstraintFacts {
   definition: string;
   /** False if it was added `not valid` and existing rows were not checked. */
   isValidated: boolean;
+  /** Null for a partition's, if not read. */
   columns: string[] | null;
-  /** Of a foreign key; its columns are in the order of `columns`. */
+  /** Of a foreign key, if its columns are read, in the same order. */
   references: { relation: string; columns: string[]; onDelete: 'a' | 'r' | 'c' | 'n' | 'd' } | null;
   /** The name of the constraint of the partitioned table that it implements in a partition. */
   parent: string | null;

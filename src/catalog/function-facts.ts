@@ -1,5 +1,7 @@
 // Functions, types and schemas: see read.ts.
 
+import { commentOn } from './relation-facts.js';
+
 /** What is read, as the tables `routine`, `standalone_type` and `schema_read`. */
 export const functionTables = (oids: Record<'functions' | 'types' | 'schemas', string>) => `
   routine as (
@@ -49,7 +51,7 @@ export const functionFacts = `
       'settings', proconfig,
       'definition', case when prokind <> 'a' then rtrim(pg_get_functiondef(routine.oid), E'\\n') end,
       'owner', proowner::regrole,
-      'comment', obj_description(routine.oid, 'pg_proc')
+      'comment', ${commentOn('pg_proc', 'routine.oid')}
     )
   from routine
   inner join pg_language
@@ -71,7 +73,7 @@ export const typeFacts = `
         when 'm' then 'multirange'
         else 'base'
       end,
-      'comment', obj_description(oid, 'pg_type')
+      'comment', ${commentOn('pg_type', 'standalone_type.oid')}
     )
   from standalone_type`;
 
@@ -84,6 +86,6 @@ export const schemaFacts = `
     json_build_object(
       'name', quote_ident(nspname),
       'owner', nspowner::regrole,
-      'comment', obj_description(oid, 'pg_namespace')
+      'comment', ${commentOn('pg_namespace', 'schema_read.oid')}
     )
   from schema_read`;

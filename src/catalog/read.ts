@@ -14,7 +14,7 @@ export interface Scope {
   types?: string;
   /** Of pg_namespace. */
   schemas?: string;
-  /** Whether to read what a partition inherits, too: columns, CHECKs, definitions of indexes. */
+  /** Whether to read what a partition inherits, too: columns, CHECKs, keys, definitions of indexes. */
   withInherited: boolean;
 }
 
@@ -64,7 +64,7 @@ with ${relationTable(relations)},
   ${functionTables({ functions, types, schemas })},
   fact (part, object, position, name, facts) as (
     ${[
-      ...relationFacts,
+      ...relationFacts(withInherited),
       ...tableFacts(withInherited),
       functionFacts,
       typeFacts,

@@ -33,7 +33,17 @@ export const qualifiedName = (oid: string) => `
     where pg_class.oid = ${oid}
   )`;
 
-const relations = `
+/** The comment on an object, without the cost of `obj_description` for each row. */
+export const commentOn = (catalog: string, oid: string, column = '0') => `
+  (
+    select description
+    from pg_description
+    where classoid = '${catalog}'::regclass
+      and objoid = ${oid}
+      and objsubid = ${column}
+  )`;
+
+const relations = (withInherited: boolean) => `
   select
     'relations',
     oid,
@@ -47,7 +57,8 @@ const relations = `
       'owner', relowner::regrole,
       'persistence', case relpersistence when 'u' then 'unlogged' when 't' then 'temporary' else 'permanent' end,
       'partitionKey', case relkind when 'p' then pg_get_partkeydef(oid) end,
-      'bound', pg_get_expr(relpartbound, oid),
+      'isPartition', relispartition,
+      'bound', case when ${withInherited} then pg_get_expr(relpartbound, oid) end,
       'parents', array(
         select ${qualifiedName('inhparent')} as parent
         from pg_inherits
@@ -59,7 +70,7 @@ const relations = `
       'settings', reloptions,
       'tablespace', (select spcname from pg_tablespace where pg_tablespace.oid = reltablespace),
       'replicaIdentity', relreplident::text,
-      'comment', obj_description(oid, 'pg_class')
+      'comment', ${commentOn('pg_class', 'relation.oid')}
     )
   from relation`;
 
@@ -123,11 +134,16 @@ const policies = `
       ),
       'using', pg_get_expr(polqual, polrelid, true),
       'check', pg_get_expr(polwithcheck, polrelid, true),
-      'comment', obj_description(pg_policy.oid, 'pg_policy')
+      'comment', ${commentOn('pg_policy', 'pg_policy.oid')}
     )
   from relation
   inner join pg_policy
     on polrelid = relation.oid`;
 
 /** Selects to unite. */
-export const relationFacts = [relations, sequences, rules, policies];
+export const relationFacts = (withInherited: boolean) => [
+  relations(withInherited),
+  sequences,
+  rules,
+  policies,
+];

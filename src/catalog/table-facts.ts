@@ -1,6 +1,6 @@
 // What tables consist of: columns, constraints, indexes and triggers. See read.ts.
 
-import { qualifiedName } from './relation-facts.js';
+import { commentOn, qualifiedName } from './relation-facts.js';
 
 /** The names of columns, by their numbers, in that order. */
 const columnNames = (relation: string, numbers: string) => `
@@ -45,7 +45,7 @@ const columns = (withInherited: boolean) => `
       'isLocal', attislocal,
       'parentCount', attinhcount,
       'settings', attoptions,
-      'comment', col_description(attrelid, attnum)
+      'comment', ${commentOn('pg_class', 'attrelid', 'attnum')}
     )
   from relation
   inner join pg_attribute
@@ -74,8 +74,10 @@ const constraints = (withInherited: boolean) => `
         else regexp_replace(pg_get_constraintdef(own.oid, true), ' NOT VALID$', '')
       end,
       'isValidated', own.convalidated,
-      'columns', ${columnNames('own.conrelid', 'own.conkey')},
-      'references', case own.contype when 'f' then json_build_object(
+      'columns', case when not relispartition or ${withInherited}
+        then ${columnNames('own.conrelid', 'own.conkey')}
+      end,
+      'references', case when own.contype = 'f' and (not relispartition or ${withInherited}) then json_build_object(
         'relation', ${qualifiedName('own.confrelid')},
         'columns', ${columnNames('own.confrelid', 'own.confkey')},
         'onDelete', own.confdeltype::text
@@ -96,7 +98,7 @@ const constraints = (withInherited: boolean) => `
         where tgconstraint = own.oid
           and tgenabled <> 'O'
       ),
-      'comment', obj_description(own.oid, 'pg_constraint')
+      'comment', ${commentOn('pg_constraint', 'own.oid')}
     )
   from relation
   inner join pg_constraint as own
@@ -134,15 +136,10 @@ const indexes = (withInherited: boolean) => `
             and mode = 'ShareUpdateExclusiveLock'
             and granted
         ),
-      'isOfConstraint', exists (
-        select
-        from pg_constraint
-        where conindid = indexrelid
-          and contype in ('p', 'u', 'x')
-      ),
+      'isOfConstraint', indexrelid in (select conindid from pg_constraint where contype in ('p', 'u', 'x')),
       'isClustered', indisclustered,
       'isReplicaIdentity', indisreplident,
-      'comment', obj_description(indexrelid, 'pg_class')
+      'comment', ${commentOn('pg_class', 'indexrelid')}
     )
   from relation
   inner join pg_index
@@ -171,7 +168,7 @@ const triggers = `
         when 'A' then 'always'
       end,
       'isInherited', tgparentid <> 0,
-      'comment', obj_description(pg_trigger.oid, 'pg_trigger')
+      'comment', ${commentOn('pg_trigger', 'pg_trigger.oid')}
     )
   from relation
   inner join pg_trigger
