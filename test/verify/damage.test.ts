@@ -947,7 +947,7 @@ const damages: Damage[] = [
   {
     damage: 'adds a default partition',
     sql: `create table theirs partition of crm_sync_log default; select crm_sync_log_finish_partition('theirs')`,
-    reported: [['partition', 'public.theirs', null, 'the default of the log']],
+    reported: [['partition', 'public.theirs', null, 'the default']],
     byHand: /drop it/,
   },
   {
