@@ -13,7 +13,8 @@ const rooms = {
   credentials: ['connections', 'statements'],
   partitions: ['statements'],
   migrations: ['statements'],
-  verify: ['partitions', 'migrations', 'statements'],
+  catalog: [],
+  verify: ['catalog', 'partitions', 'migrations', 'statements'],
   cli: ['verify', 'partitions', 'migrations', 'credentials', 'connections', 'sync', 'statements'],
 };
 

@@ -1,34 +1,34 @@
 /**
- * Writes schema.sql, schema.json, docs/schema.md and docs/schema.svg from migrations/, so that the diff of a
- * change shows what a migration does, and crm-schema verify knows what to expect.
+ * Writes schema.sql, schema.json, docs/schema.md and docs/schema.svg from migrations/. Their diff shows what
+ * a migration does, and schema.json is what crm-schema verify expects.
  *
  *   npm run snapshot          writes the files
- *   npm run check:snapshot    changes nothing, and fails if they are stale
+ *   npm run check:snapshot    writes nothing, and fails if they are stale
  *
- * Needs nothing but what npm installs, and gives the same on every machine and in every month.
+ * It needs only what npm installs, and its output does not depend on the machine or the date.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { projectPath } from './database.js';
-import { readSchema } from './snapshot/catalog.js';
 import { type SnapshotDatabase, withSnapshotDatabase } from './snapshot/database.js';
 import { diagram } from './snapshot/diagram.js';
 import { dictionary } from './snapshot/dictionary.js';
 import { expectedCatalog } from './snapshot/expected-catalog.js';
+import { readSchema } from './snapshot/schema.js';
 import { schemaSql } from './snapshot/schema-sql.js';
 
-/** The files that show a schema, by their paths in the project. */
+/** The texts of the snapshot files, by their paths in the project. */
 export async function snapshot(database: SnapshotDatabase): Promise<Map<string, string>> {
   const schema = await readSchema(database);
   return new Map([
     ['schema.sql', await schemaSql(database)],
     ['schema.json', await expectedCatalog(database)],
     ['docs/schema.md', dictionary(schema)],
-    ['docs/schema.svg', await diagram(schema)],
+    ['docs/schema.svg', diagram(schema)],
   ]);
 }
 
-/** The paths of those that are missing from a folder, or other there. */
+/** The paths of files that are missing from a folder or differ there. */
 export async function staleFiles(fresh: Map<string, string>, folder: string): Promise<string[]> {
   const stale: string[] = [];
   for (const [path, text] of fresh) {

@@ -4,25 +4,25 @@ import { dataDir } from '@electric-sql/pglite-prepopulatedfs';
 import { pgDump } from '@electric-sql/pglite-tools/pg_dump';
 import { projectPath } from '../database.js';
 
-/** A PostgreSQL in WebAssembly that holds the schema as a snapshot shows it. */
+/** A PostgreSQL in WebAssembly with the schema that the snapshot shows. */
 export interface SnapshotDatabase {
   readonly client: PGlite;
-  /** What pg_dump says of the host tables alone. */
+  /** pg_dump's output for the host tables alone. */
   readonly hostDump: string;
-  /** Tables and indexes that are the host's. */
+  /** The names of the host's tables and indexes. */
   readonly hostRelations: readonly string[];
 }
 
 /**
  * Runs `work` on a fresh database with the host tables and all migrations.
  *
- * It is PGlite, because that is the one real pg_dump which npm alone can install, and it cannot dump another
- * server. That this database is the one that a server would hold is tested: see test/dev/snapshot.test.ts.
+ * It is PGlite because its pg_dump is the only real one that npm can install, and that cannot dump another
+ * server. test/dev/snapshot.test.ts checks that a server would have the same schema.
  */
 export async function withSnapshotDatabase<Result>(
   work: (database: SnapshotDatabase) => Promise<Result>,
 ): Promise<Result> {
-  // A data directory made beforehand: to make one here would take three times as long as all the rest.
+  // From a prepared data directory: creating one would take three times as long as everything else.
   const client = await PGlite.create({ loadDataDir: await dataDir() });
   try {
     await client.exec(await readFile(projectPath('dev/host-tables.sql'), 'utf8'));
@@ -43,9 +43,9 @@ export async function withSnapshotDatabase<Result>(
 }
 
 /**
- * Leaves of the log's partitions the catch-all alone, as it is before the first month is cut off it, because
- * the months and its lower bound tell nothing but the date of the snapshot. The months are made like the
- * catch-all, which keeps visible what a migration does to partitions.
+ * Drops the log's monthly partitions and keeps the catch-all, as it is before the first month, because the
+ * months and the catch-all's lower bound depend only on the date. Months have the form of the catch-all,
+ * which still shows what a migration does to partitions.
  */
 export const leaveMonthsOut = `
   drop table if exists crm_sync_log_emptied;
@@ -67,7 +67,7 @@ export const leaveMonthsOut = `
     alter table crm_sync_log detach partition crm_sync_log_catch_all;
     alter table crm_sync_log attach partition crm_sync_log_catch_all for values from (minvalue) to (maxvalue);
 
-    -- The server's names for them depend on which it has given before.
+    -- The names that the server chooses depend on those it chose before.
     for child in
       select
         indexrelid::regclass as index,
@@ -85,10 +85,10 @@ export const leaveMonthsOut = `
   $$;
 `;
 
-/** What pg_dump writes of the schema, owners left out and privileges kept. */
+/** Dumps the schema with privileges and without owners. */
 export async function dump(client: PGlite): Promise<string> {
   const file = await pgDump({ pg: client, args: ['--schema-only', '--no-owner'] });
-  // pg_dump works in this one session, and leaves its read-only transaction and its settings behind.
+  // pg_dump uses this one session, and leaves its read-only transaction open and its settings changed.
   await client.exec('rollback; reset all;');
   return file.text();
 }

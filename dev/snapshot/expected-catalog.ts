@@ -1,20 +1,19 @@
 import { readdir } from 'node:fs/promises';
-import { findInstallation, readItems } from '../../src/verify/catalog.js';
-import { itemFile } from '../../src/verify/expected.js';
-import type { Item } from '../../src/verify/items.js';
+import { itemFile } from '../../src/verify/expected-items.js';
+import { findInstallation } from '../../src/verify/installation.js';
+import { migrationItem, readItems } from '../../src/verify/read-items.js';
 import { projectPath } from '../database.js';
 import type { SnapshotDatabase } from './database.js';
 
-/** The text of schema.json: what crm-schema verify holds a database against, read as it reads one. */
+/** The text of schema.json, which crm-schema verify compares a database with, read in the same way. */
 export async function expectedCatalog({ client }: SnapshotDatabase): Promise<string> {
   const items = await client.transaction(async (transaction) => {
-    const place = await findInstallation(transaction);
-    if (place === null) throw new Error('The migrations made nothing.');
-    return readItems(transaction, place);
+    const installation = await findInstallation(transaction);
+    if (installation === null) throw new Error('The migrations created no schema.');
+    return readItems(transaction, installation);
   });
-  const migrations = (await readdir(projectPath('migrations'))).map((file): Item => {
-    const name = file.replace(/\.sql$/, '');
-    return { object: `migration ${name}`, kind: 'migration', name, definition: 'applied' };
-  });
+  const migrations = (await readdir(projectPath('migrations'))).map((file) =>
+    migrationItem(file.replace(/\.sql$/, '')),
+  );
   return itemFile([...migrations, ...items]);
 }

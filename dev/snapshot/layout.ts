@@ -1,169 +1,142 @@
-import { instance } from '@viz-js/viz';
-import type { Table } from './catalog.js';
+import { columnCount, groupsOf } from './groups.js';
+import type { Constraint, Table } from './schema.js';
 
 export interface Point {
   x: number;
   y: number;
 }
 
+export interface Box extends Point {
+  width: number;
+  height: number;
+}
+
+export interface Frame extends Box {
+  title: string;
+  id: string;
+}
+
+/** A foreign key. */
 export interface Line {
   from: string;
   constraint: string;
-  /** A spline from the row of the key that points to the row it points at: a start, and threes of Bézier points. */
-  points: Point[];
+  /** A Bézier curve from the key's row to the row it references: start, two control points, end. */
+  points: [Point, Point, Point, Point];
 }
 
-/** Where everything stands, in pixels from the top left. */
+/** Where everything is, in pixels from the top left. */
 export interface Layout {
   width: number;
   height: number;
-  /** The top left corner of each table. */
-  corners: Map<string, Point>;
+  frames: Frame[];
+  boxes: Map<string, Box>;
   lines: Line[];
 }
 
 export const headHeight = 30;
 export const rowHeight = 20;
+export const noteHeight = 18;
 /** Below the last row. */
 export const footHeight = 5;
-/** Between neighbouring columns of tables. */
-const gap = 80;
-
-export function heightOf(table: Table): number {
-  return headHeight + table.columns.length * rowHeight + footHeight;
-}
+/** Between tables of neighbouring columns: room for the lines. */
+const columnGap = 96;
+const padding = 14;
+const titleHeight = 30;
+const stackGap = 20;
+const frameGap = 26;
 
 /**
- * Lets Graphviz place the tables: those that many point at in a column in the middle, the others on both
- * sides of it, as evenly as may be.
+ * Places the tables in three columns, by group, and draws each foreign key in the gap between two columns.
  *
  * @param width of every table, in pixels
- * @throws Error if Graphviz cannot
+ * @param notes the number of lines below a table's columns
  */
-export async function layOut(tables: Table[], width: number): Promise<Layout> {
-  const viz = await instance();
-  const graph = JSON.parse(viz.renderString(dot(tables, width), { format: 'json' })) as GraphvizOutput;
-  const [, , right, top] = graph.bb.split(',').map(Number) as [number, number, number, number];
-  const point = (text: string): Point => {
-    const [x, y] = text.split(',').map(Number) as [number, number];
-    // Graphviz counts from the bottom.
-    return { x, y: top - y };
-  };
-  const corners = new Map(
-    graph.objects.flatMap(({ name, pos }) => {
-      const table = tables.find((candidate) => candidate.name === name);
-      if (table === undefined || pos === undefined) return [];
-      const { x, y } = point(pos);
-      return [[name, { x: x - width / 2, y: y - heightOf(table) / 2 }] as const];
-    }),
-  );
-  const touches = ({ x, y }: Point, table: Table) => {
-    const corner = corners.get(table.name) as Point;
-    const [across, down] = [x - corner.x, y - corner.y];
-    return across > -2 && across < width + 2 && down > -2 && down < heightOf(table) + 2;
-  };
-  const lines = (graph.edges ?? []).flatMap(({ id, pos }) => {
-    if (id === undefined) return [];
-    const [from, constraint] = id.split(' ') as [string, string];
-    const table = tables.find(({ name }) => name === from) as Table;
-    const points = pos.split(' ').map(point);
-    // Graphviz draws from left to right, or from the top.
-    return [
-      { from, constraint, points: eased(touches(points[0] as Point, table) ? points : points.reverse()) },
-    ];
+export function layOut(tables: readonly Table[], width: number, notes: (table: Table) => number): Layout {
+  const left = (column: number) => padding + column * (width + columnGap);
+  const bottoms = Array.from({ length: columnCount }, () => 0);
+  const boxes = new Map<string, Box>();
+  const columns = new Map<string, number>();
+  const frames = groupsOf(tables).map(({ title, id, column, stacks }): Frame => {
+    const top = Math.max(...stacks.map((_, index) => bottoms[column + index] ?? 0));
+    const heights = stacks.map((stack, index) => {
+      let y = top + titleHeight;
+      for (const table of stack) {
+        const height = headHeight + table.columns.length * rowHeight + notes(table) * noteHeight + footHeight;
+        boxes.set(table.name, { x: left(column + index), y, width, height });
+        columns.set(table.name, column + index);
+        y += height + stackGap;
+      }
+      return y - stackGap + padding - top;
+    });
+    const height = Math.max(...heights);
+    for (const index of stacks.keys()) bottoms[column + index] = top + height + frameGap;
+    return {
+      title,
+      id,
+      x: left(column) - padding,
+      y: top,
+      width: left(column + stacks.length - 1) + width + padding - (left(column) - padding),
+      height,
+    };
   });
-  return { width: right, height: top, corners, lines };
-}
-
-/** Between neighbours nothing is in the way, and one bend to each side is enough; Graphviz makes more. */
-function eased(points: Point[]): Point[] {
-  const [start, end] = [points[0], points.at(-1)] as [Point, Point];
-  const distance = end.x - start.x;
-  if (Math.abs(distance) < gap / 2 || Math.abs(distance) > gap * 1.5) return points;
-  return [start, { x: start.x + distance / 2, y: start.y }, { x: end.x - distance / 2, y: end.y }, end];
-}
-
-interface GraphvizOutput {
-  bb: string;
-  objects: { name: string; pos?: string }[];
-  edges?: { id?: string; pos: string }[];
-}
-
-function dot(tables: Table[], width: number): string {
-  const sides = takeSides(tables);
-  const middle = tables.filter(({ name }) => sides.get(name) === 'middle');
-  const pairs = middle.flatMap(({ name, constraints }) =>
-    constraints
-      .filter(({ references }) => references !== null && sides.get(references.table) === 'middle')
-      .flatMap(({ references }) => [name, references?.table]),
+  const lines = tables.flatMap((table) =>
+    table.constraints.flatMap((constraint) => lineOf(table, constraint, { tables, boxes, columns })),
   );
-  // At the top what is tied to nothing else there, so that no line has to go round it.
-  middle.sort((one, other) => Number(pairs.includes(one.name)) - Number(pairs.includes(other.name)));
-  const nodes = tables.map((table) => {
-    const rows = table.columns.map(({ name }) => cell(name, width, rowHeight)).join('');
-    const label = `<table border="0" cellborder="0" cellspacing="0" cellpadding="0">${cell('.head', width, headHeight)}${rows}${cell('.foot', width, footHeight)}</table>`;
-    return `${quote(table.name)} [label=<${label}>]`;
-  });
-  const edges = tables.flatMap((table) =>
-    table.constraints.flatMap(({ name, columns, references }) => {
-      if (references === null) return [];
-      // The tenant is in every key: what tells keys apart is the last column.
-      const child = `${quote(table.name)}:${quote(columns.at(-1) as string)}`;
-      const parent = `${quote(references.table)}:${quote(references.columns.at(-1) as string)}`;
-      const id = quote(`${table.name} ${name}`);
-      if (sides.get(table.name) === 'left') return [`${child}:e -> ${parent}:w [id=${id}]`];
-      if (sides.get(table.name) === 'right') return [`${parent}:e -> ${child}:w [id=${id}]`];
-      return [`${quote(references.table)}:".foot":s -> ${quote(table.name)}:".head":n [id=${id}]`];
-    }),
-  );
-  const loose = tables.filter(
-    ({ name, constraints }) =>
-      sides.get(name) !== 'middle' && !constraints.some(({ references }) => references),
-  );
-  const anchor = quote(middle.at(-1)?.name ?? '');
-  return `digraph {
-    graph [rankdir=LR, ranksep=${gap / 72}, nodesep=0.35, pad=0]
-    node [shape=plain]
-    edge [dir=none]
-    ${nodes.join('\n    ')}
-    { rank=same; ${middle.map(({ name }) => quote(name)).join('; ')} }
-    ${middle
-      .slice(1)
-      .map(({ name }, index) => `${quote(middle[index]?.name as string)} -> ${quote(name)} [style=invis]`)
-      .join('\n    ')}
-    ${edges.join('\n    ')}
-    edge [style=invis]
-    ${loose.map(({ name }) => (sides.get(name) === 'left' ? `${quote(name)} -> ${anchor}` : `${anchor} -> ${quote(name)}`)).join('\n    ')}
-  }`;
+  return {
+    width: left(columnCount - 1) + width + padding,
+    height: Math.max(...bottoms) - frameGap,
+    frames,
+    boxes,
+    lines,
+  };
 }
 
-function cell(port: string, width: number, height: number): string {
-  return `<tr><td port=${quote(port)} fixedsize="true" width="${width}" height="${height}"></td></tr>`;
+interface Places {
+  tables: readonly Table[];
+  boxes: Map<string, Box>;
+  columns: Map<string, number>;
 }
 
-function quote(name: string): string {
-  return `"${name}"`;
-}
-
-/**
- * In the middle, what the host has and what several tables point at; each of the rest beside what it points
- * at there, or else where there is less.
- */
-function takeSides(tables: Table[]): Map<string, 'left' | 'middle' | 'right'> {
-  const sides = new Map<string, 'left' | 'middle' | 'right'>();
-  const heights = { left: 0, right: 0 };
-  const pointedAt = ({ constraints }: Table) =>
-    constraints.flatMap(({ references }) => references?.table ?? []);
-  for (const table of tables) {
-    if (table.isHost || tables.filter((other) => pointedAt(other).includes(table.name)).length > 1) {
-      sides.set(table.name, 'middle');
-      continue;
-    }
-    const besides = pointedAt(table).map((name) => sides.get(name));
-    const side = (['left', 'right'] as const).find((candidate) => besides.includes(candidate));
-    const chosen = side ?? (heights.left < heights.right ? 'left' : 'right');
-    sides.set(table.name, chosen);
-    heights[chosen] += heightOf(table);
+function lineOf(table: Table, { name, columns: key, references }: Constraint, places: Places): Line[] {
+  if (references === null) return [];
+  const { tables, boxes, columns } = places;
+  const referenced = tables.find((candidate) => candidate.name === references.table);
+  if (referenced === undefined) return [];
+  const [many, one] = [boxes.get(table.name), boxes.get(referenced.name)] as [Box, Box];
+  const [from, to] = [columns.get(table.name), columns.get(referenced.name)] as [number, number];
+  const line = (points: Line['points']): Line[] => [{ from: table.name, constraint: name, points }];
+  if (from === to && isNextTo(many, one, boxes)) {
+    // Past the title of the frame.
+    const x = many.x + many.width * 0.75;
+    const [start, end] = many.y > one.y ? [many.y, one.y + one.height] : [many.y + many.height, one.y];
+    const middle = (start + end) / 2;
+    return line([
+      { x, y: start },
+      { x, y: middle },
+      { x, y: middle },
+      { x, y: end },
+    ]);
   }
-  return sides;
+  // The tenant is in every key: the last column tells keys apart.
+  const y = (box: Box, of: Table, column: string | undefined) =>
+    box.y + headHeight + (of.columns.findIndex((each) => each.name === column) + 0.5) * rowHeight;
+  const [start, end] = [y(many, table, key.at(-1)), y(one, referenced, references.columns.at(-1))];
+  const isRight = from < to || (from === to && from === 0);
+  const [startX, endX] = [
+    isRight ? many.x + many.width : many.x,
+    isRight && from < to ? one.x : from === to ? (isRight ? one.x + one.width : one.x) : one.x + one.width,
+  ];
+  const bend = from === to ? (isRight ? columnGap / 2 : -columnGap / 2) : (endX - startX) / 2;
+  return line([
+    { x: startX, y: start },
+    { x: startX + bend, y: start },
+    { x: from === to ? startX + bend : endX - bend, y: end },
+    { x: endX, y: end },
+  ]);
+}
+
+/** Whether no table is between two of the same column. */
+function isNextTo(one: Box, other: Box, boxes: Map<string, Box>): boolean {
+  const [top, bottom] = [Math.min(one.y, other.y), Math.max(one.y, other.y)];
+  return ![...boxes.values()].some(({ x, y }) => x === one.x && y > top && y < bottom);
 }

@@ -12,7 +12,7 @@ export function code(source: string): string {
   return oneLine.includes('`') ? `\`\` ${oneLine} \`\`` : `\`${oneLine}\``;
 }
 
-/** Prose on one line that stays as it is, snake_case words too. */
+/** Prose on one line, escaped so that Markdown shows it unchanged, including snake_case words. */
 export function text(prose: string): string {
   return prose
     .replace(/\s+/g, ' ')
@@ -20,12 +20,12 @@ export function text(prose: string): string {
     .trim();
 }
 
-/** A link to the heading of that name. */
+/** A link to the heading with that name. */
 export function link(name: string): string {
   return `[\`${name}\`](#${name})`;
 }
 
-/** A type in the words of the migrations, for what PostgreSQL prints in full. */
+/** A type as the migrations write it, which PostgreSQL prints in full. */
 export function shortType(type: string): string {
   return type.replace('timestamp with time zone', 'timestamptz').replace('character varying', 'varchar');
 }

@@ -1,7 +1,7 @@
-import { type Column, type Constraint, keyColumns, type Table } from './catalog.js';
 import { shortType } from './markdown.js';
+import { type Column, type Constraint, keyColumns, type Table } from './schema.js';
 
-/** A Mermaid diagram of the tables with their keys, for GitHub to draw. */
+/** A Mermaid diagram of the tables with their keys, which GitHub draws. */
 export function mermaid(tables: Table[]): string {
   return ['```mermaid', 'erDiagram', ...tables.flatMap(relations), ...tables.flatMap(entity), '```'].join(
     '\n',
@@ -13,7 +13,7 @@ function entity(table: Table): string[] {
   const line = ({ name, type }: Column) => {
     const marks = [...(primary.has(name) ? ['PK'] : []), ...(foreign.has(name) ? ['FK'] : [])];
     if (marks.length === 0 && !table.isHost) return [];
-    // Mermaid knows no collations.
+    // Mermaid's types cannot contain spaces.
     return [`    ${shortType(type).replace(/ .*/, '')} ${name} ${marks.join(', ')}`.trimEnd()];
   };
   return [`  ${table.name} {`, ...table.columns.flatMap(line), '  }'];
@@ -28,7 +28,7 @@ function relations(table: Table): string[] {
   });
 }
 
-/** Whether a row may point at nothing. */
+/** Whether the foreign key is nullable. */
 function isOptional(table: Table, { columns }: Constraint): boolean {
   return table.columns.some(({ name, isNullable }) => isNullable && columns.includes(name));
 }

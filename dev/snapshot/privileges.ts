@@ -1,13 +1,13 @@
-import type { Privilege, Schema } from './catalog.js';
 import { code, link, tableOf, text } from './markdown.js';
+import type { Privilege, Schema } from './schema.js';
 
-/** Who may do what beyond the owner, as one table: a row for each table and function, a column for each role. */
+/** The privileges of all but the owner: a row for each table and function, a column for each role. */
 export function privileges({ tables, functions, roles, privileges }: Schema): string[] {
   const grantees = [...new Set(privileges.map(({ role }) => role))].sort(
     (one, other) => Number(other === 'public') - Number(one === 'public') || (one < other ? -1 : 1),
   );
   const ours = tables.filter(({ isHost }) => !isHost).map(({ name }) => name);
-  // A partition has none, unless somebody grants it some.
+  // A partition has privileges only if somebody granted them.
   const partitions = granted(privileges, 'table').filter(
     (name) => !tables.some((table) => table.name === name),
   );
@@ -22,12 +22,12 @@ export function privileges({ tables, functions, roles, privileges }: Schema): st
     }),
   ];
   return [
-    `The owner may do everything; others, what stands here${tables.some(({ policies }) => policies.length > 0) ? ', on a table with policies to the rows that these let through' : ''}.`,
+    `The owner has every privilege. Other roles have those listed here${tables.some(({ policies }) => policies.length > 0) ? '; on a table with policies, only for the rows that a policy allows' : ''}.`,
     ...(roles.length === 0
       ? []
       : [roles.map(({ name, comment }) => `- ${code(name)}: ${text(comment ?? 'no comment')}`).join('\n')]),
     tableOf(
-      ['on', ...grantees.map((role) => (role === 'public' ? 'everyone' : code(role)))],
+      ['object', ...grantees.map((role) => (role === 'public' ? 'everyone' : code(role)))],
       [
         ...ours.map((name) => row(name, 'table', link(name))),
         ...partitions.map((name) => row(name, 'table', code(name))),
@@ -41,11 +41,11 @@ function granted(privileges: Privilege[], kind: Privilege['objectKind']): string
   return [...new Set(privileges.filter(({ objectKind }) => objectKind === kind).map(({ object }) => object))];
 }
 
-/** A privilege, and the columns it is limited to: named, or if that is shorter, those that are left out. */
+/** A privilege, and the columns it is limited to, or if that is shorter, those it excludes. */
 function words({ privilege, columns }: Privilege, all: string[]): string {
   if (columns === null) return privilege;
   const others = all.filter((column) => !columns.includes(column));
   return others.length < columns.length
-    ? `${privilege} of all but ${others.map(code).join(', ')}`
-    : `${privilege} of ${columns.map(code).join(', ')}`;
+    ? `${privilege} (all but ${others.map(code).join(', ')})`
+    : `${privilege} (${columns.map(code).join(', ')})`;
 }

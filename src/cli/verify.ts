@@ -9,9 +9,9 @@ import { json, print, visible, wrapped } from './text.js';
 export function verifyCommand(version: string): Command {
   return new Command('verify')
     .description(
-      'Compares the database with what this version expects of it, and says how to mend what differs. Any user may run it; it writes nothing. Exit code 3 if something differs.',
+      'Compares the database with the schema that this version expects, and prints how to repair each difference. Any user may run it; it writes nothing. Exit code 3 if anything differs.',
     )
-    .option('--known-role <name...>', 'roles of yours that have privileges here on purpose')
+    .option('--known-role <name...>', 'your own roles whose privileges here are intended')
     .option('--json', 'prints JSON, for programs')
     .action(async (options: { knownRole?: string[]; json?: boolean }) => {
       const found = await withConnection((client) => verify(client, { knownRoles: options.knownRole }));
@@ -21,50 +21,50 @@ export function verifyCommand(version: string): Command {
     });
 }
 
-/** @throws UnmetCondition if the database is of another version: all else follows from that */
+/** @throws UnmetCondition if the installed schema is of another version, from which all other differences follow */
 function report({ schema, owner, differences }: Verification, version: string): string[] {
   const migrations = differences.filter(({ kind }) => kind === 'migration');
   const pending = migrations.filter(({ found }) => found === null).map(({ name }) => name);
   if (pending.length > 0) {
     throw new UnmetCondition(
-      `The schema is of an older version: run the migrations first, from ${pending[0]} on.`,
+      `Schema ${schema} is older than version ${version}: run the migrations first, from ${pending[0]}.`,
     );
   }
   if (migrations.length > 0) {
     throw new UnmetCondition(
-      `The schema is of a newer version than ${version}, with ${migrations[0]?.name}: use the package that brought it.`,
+      `Schema ${schema} is newer than version ${version}: use the version of the package that has ${migrations[0]?.name}.`,
     );
   }
-  const place = `Schema ${schema} of ${owner}`;
-  if (differences.length === 0) return wrapped(`${place} is as version ${version} expects it.`);
+  const expected = `version ${version} (owner: ${owner})`;
+  if (differences.length === 0) return wrapped(`Schema ${schema} is up to date with ${expected}.`);
   const points = `${count(differences.length)} ${differences.length === 1 ? 'difference' : 'differences'}`;
   return [
-    ...wrapped(`${place} has ${points} from what version ${version} expects.`),
+    ...wrapped(`Schema ${schema} has ${points} from ${expected}.`),
     ...differences.flatMap((difference) => ['', ...section(difference)]),
   ];
 }
 
-/** Statements keep their lines, to be copied. */
+/** One difference. Its statements are not wrapped, to be copied. */
 function section({ kind, name, expected, found, statements, advice }: Difference): string[] {
-  const [wanted, is] = apart(expected ?? 'nothing', found ?? 'nothing');
+  const [expectedText, foundText] = firstDifference(expected ?? 'nothing', found ?? 'nothing');
   return [
     ...wrapped(name.startsWith(`${kind} `) ? name : `${kind} ${name}`),
-    ...labelled('expected', wanted),
-    ...labelled('found', is),
-    ...(advice === null ? [] : labelled('mend', advice)),
+    ...labelled('expected', expectedText),
+    ...labelled('found', foundText),
+    ...(advice === null ? [] : labelled('repair', advice)),
     ...statements.flatMap((statement) => `${statement};`.split('\n').map(visible)),
   ];
 }
 
-/** Of long texts, from the first line that differs. */
-function apart(expected: string, found: string): [string, string] {
-  const [wanted, is] = [expected.split('\n'), found.split('\n')];
-  if (wanted.length === 1 && is.length === 1) return [expected, found];
-  const at = wanted.findIndex((line, index) => line !== is[index]);
-  const line = at === -1 ? wanted.length : at;
+/** Both texts, or if one has several lines, the first line that differs. */
+function firstDifference(expected: string, found: string): [string, string] {
+  const [expectedLines, foundLines] = [expected.split('\n'), found.split('\n')];
+  if (expectedLines.length === 1 && foundLines.length === 1) return [expected, found];
+  const index = expectedLines.findIndex((line, position) => line !== foundLines[position]);
+  const first = index === -1 ? expectedLines.length : index;
   const part = (lines: string[]) =>
-    lines.length === 1 ? (lines[0] as string) : `line ${line + 1}: ${lines[line]?.trim() ?? 'nothing'}`;
-  return [part(wanted), part(is)];
+    lines.length === 1 ? (lines[0] as string) : `line ${first + 1}: ${lines[first]?.trim() ?? 'nothing'}`;
+  return [part(expectedLines), part(foundLines)];
 }
 
 function labelled(label: string, text: string): string[] {

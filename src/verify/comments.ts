@@ -1,21 +1,23 @@
 import { literal } from '../statements/quoting.js';
 import { type Change, nameOf } from './difference.js';
-import type { Item } from './items.js';
+import type { Definition, ItemKind } from './item.js';
 
-/** Finds what is expected beside a change: in the same object, by kind and name. */
-export type Beside = (kind: Item['kind'], name: string) => Item['definition'] | undefined;
+/** Finds what is expected of another item of the same object, by kind and name. */
+export type ExpectedSibling = (kind: ItemKind, name: string) => Definition | undefined;
 
-/** The statement that comments on something as it should be, if it should. */
-export function commentOn({ object, kind, name }: Pick<Change, 'object' | 'kind' | 'name'>, beside: Beside) {
-  const text = beside('comment', `${kind} ${name}`);
-  return text === undefined
-    ? null
-    : `comment on ${commented(object, `${kind} ${name}`)} is ${literal(String(text))}`;
+/** The statement that restores the comment on an item; null if none is expected. */
+export function commentStatement(
+  { object, kind, name }: Pick<Change, 'object' | 'kind' | 'name'>,
+  sibling: ExpectedSibling,
+): string | null {
+  const comment = sibling('comment', `${kind} ${name}`);
+  if (comment === undefined) return null;
+  return `comment on ${commentTarget(object, `${kind} ${name}`)} is ${literal(comment.sql)}`;
 }
 
 /** What a comment is on, in SQL: `column public.crm_connections.status`. */
-export function commented(object: string, target: string): string {
-  const [kind = '', name = ''] = target.split(/ (.*)/s);
+export function commentTarget(object: string, item: string): string {
+  const [kind = '', name = ''] = item.split(/ (.*)/s);
   if (kind === 'column') return `column ${nameOf(object)}.${name}`;
-  return ['constraint', 'trigger', 'policy'].includes(kind) ? `${target} on ${nameOf(object)}` : target;
+  return ['constraint', 'trigger', 'policy'].includes(kind) ? `${item} on ${nameOf(object)}` : item;
 }

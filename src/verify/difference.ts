@@ -1,71 +1,68 @@
-import type { ItemKind } from './items.js';
+import type { Definition, ItemKind } from './item.js';
 
 /** What differs: an item of the catalog, or the range of a partition of the log. */
 export type DifferenceKind = ItemKind | 'partition';
 
-/** Something that is not as the installed version has it. */
+/** Something missing, mismatched or unexpected. */
 export interface Difference {
-  /** What it is about. */
+  /** The kind of thing that differs. */
   kind: DifferenceKind;
-  /** As people say it, names qualified: `status on public.crm_connections`. */
+  /** Its name for people, qualified: `status on public.crm_connections`. */
   name: string;
-  /** Null: it should not be there. */
+  /** Null: it is unexpected. */
   expected: string | null;
-  /** Null: it is not there. */
+  /** Null: it is missing. */
   found: string | null;
   /**
-   * SQL that mends it without losing a row, to be run one after the other and, because of `concurrently`,
-   * outside a transaction; empty where there is none.
+   * SQL that repairs it without losing a row. Run the statements one at a time and in order, outside a
+   * transaction because of `concurrently`. Empty if SQL alone cannot repair it.
    */
   statements: readonly string[];
-  /** What to do where there is no such SQL, or what it takes to run it. */
+  /** What to do if there is no such SQL, or what running it requires. */
   advice: string | null;
 }
 
-/** An item of which there is more, less or something else than expected. */
-export interface Change<Definition = string | string[]> {
+/** An item that is missing, mismatched or unexpected. */
+export interface Change {
   object: string;
   kind: ItemKind;
   name: string;
   expected: Definition | null;
   found: Definition | null;
-  /** The name under which it was found, if that is all that differs. */
-  renamed?: string;
+  /** The name that it was found under, if nothing else differs. */
+  foundAs?: string;
 }
 
-/** How a difference can be mended. */
+/** How a difference can be repaired. */
 export type Repair = Pick<Difference, 'statements' | 'advice'>;
 
-/** By SQL alone. */
+/** A repair by SQL alone. */
 export function bySql(...statements: (string | null)[]): Repair {
   return { statements: statements.filter((statement) => statement !== null), advice: null };
 }
 
-/** By SQL that is not for everybody to run, or not without a thought: says which. */
-export function bySqlIf(advice: string | null, ...statements: (string | null)[]): Repair {
+/** A repair by SQL that has a condition: says who may run it, or what to check first. */
+export function bySqlIf(advice: string, ...statements: (string | null)[]): Repair {
   return { ...bySql(...statements), advice };
 }
 
-/** For SQL that the owner may not run. */
-export const superuser = 'It takes a superuser:';
-
-/** What is not of this schema is somebody's, and may be of use to him. */
-export const unlessNeeded = 'Once you know that nobody needs it:';
-
-/** By a person. */
+/** A repair that takes a person. */
 export function byHand(advice: string): Repair {
   return { statements: [], advice };
 }
 
-/** The name of an object without what it is: `public.crm_connections`. */
+/** For SQL that the owner may not run. */
+export const asSuperuser = 'Run as a superuser:';
+
+/** For what somebody added, and may need. */
+export const unlessNeeded = 'Once you are sure that nothing needs it:';
+
+/** The name of an object without its kind: `public.crm_connections`. */
 export function nameOf(object: string): string {
   return object.replace(/^(materialized view|foreign table|\S+) /, '');
 }
 
-/** A name as PostgreSQL writes it in SQL, in a regular expression. */
-export const identifier = '"(?:[^"]|"")*"|[^", .]+';
-
-/** SQL with a literal of blanks, as a CHECK has one, so that it survives being copied. */
+/** Escapes control characters in literals, such as a CHECK's white space, which copying would lose. */
 export function printable(sql: string): string {
   const escapes: Record<string, string> = {
     '\t': '\\t',

@@ -9,7 +9,7 @@ import {
 } from '../partitions/ranges.js';
 import { literal } from '../statements/quoting.js';
 import { byHand, bySql, type Difference, type Repair } from './difference.js';
-import type { Installation } from './items.js';
+import type { Installation } from './installation.js';
 
 /**
  * Finds times without a partition, and months without a partition of their own.
@@ -21,10 +21,10 @@ import type { Installation } from './items.js';
 export function rangeDifferences(
   partitions: readonly AttachedPartition[],
   months: readonly string[],
-  place: Installation,
+  installation: Installation,
   detached: ReadonlySet<string>,
 ): Difference[] {
-  const { schema } = place;
+  const { schema } = installation;
   const attached = partitions.filter(({ isDefault, isDetaching }) => !isDefault && !isDetaching);
   const gaps = gapsBetween(attached).flatMap(splitByMonth);
   const qualified = (range: PartitionRange) => `${schema}.${partitionName(range)}`;
@@ -38,8 +38,8 @@ export function rangeDifferences(
         difference(
           name,
           null,
-          'the default of the log, which keeps months from being detached',
-          byHand('Move what is in it to the months, and drop it.'),
+          'the default partition of the log, which prevents detaching months concurrently',
+          byHand('Move its rows to the monthly partitions, then drop it.'),
         ),
       ),
     ...partitions
@@ -50,7 +50,7 @@ export function rangeDifferences(
           range(ranged),
           'being detached, or its detaching was interrupted',
           ranged.isToBeDropped
-            ? byHand('To end it: crm-schema partitions drop')
+            ? byHand('Finish it: crm-schema partitions drop')
             : bySql(`alter table ${schema}.crm_sync_log detach partition ${name} finalize`),
         ),
       ),
@@ -65,7 +65,7 @@ export function rangeDifferences(
         name,
         range(gap),
         'nothing: events of that time are refused',
-        fill(gap, name, place, isThere),
+        fill(gap, name, installation, isThere),
       );
     }),
     ...attached
@@ -74,10 +74,10 @@ export function rangeDifferences(
         difference(
           `${schema}.${catchAllName}`,
           range(ranged),
-          `${name}, which no function of the schema knows`,
+          `${name}, a name that the functions of the schema do not know`,
           name.startsWith(`${schema}.`)
             ? bySql(`alter table ${name} rename to ${catchAllName}`)
-            : byHand('Give it the name and the schema that it should have.'),
+            : byHand('Rename it and move it to the schema, as expected.'),
         ),
       ),
     ...late.map((missing) =>

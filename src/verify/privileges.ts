@@ -1,99 +1,109 @@
-import { bySql, type Change, type Difference, identifier, nameOf, type Repair } from './difference.js';
-import type { Installation } from './items.js';
+import type { Grant } from '../catalog/facts.js';
+import { bySql, type Change, type Difference, nameOf, type Repair } from './difference.js';
+import type { Installation } from './installation.js';
 
-const option = 'grant option for ';
-
-/** Parts what was granted from the one who granted it, if that is told: `select, granted by "a, b"`. */
-export function partGrantor(text: string): [granted: string, grantor: string | undefined] {
-  const [, granted = text, grantor] = new RegExp(`^(.*), granted by (${identifier})$`, 's').exec(text) ?? [];
-  return [granted, grantor];
-}
-
-/** Privileges that a grantee lacks, and those that he has too many of, by who granted them: one difference each. */
-export function privilegeDifferences(change: Change<string[]>, place: Installation): Difference[] {
+/** One difference for the missing privileges of a grantee, and one for the unexpected ones of each grantor. */
+export function privilegeDifferences(change: Change, installation: Installation): Difference[] {
   const { object, kind, name: grantee } = change;
-  const expected = change.expected ?? [];
-  const found = change.found ?? [];
-  const missing = expected.filter((privilege) => !found.includes(privilege));
-  const extra = found
-    .filter((privilege) => !expected.includes(privilege))
-    // It goes with the privilege itself.
-    .filter((privilege, _, all) => !all.some((other) => privilege === option + other));
-  const difference = (said: Pick<Difference, 'expected' | 'found'>, how: Repair): Difference => ({
+  const expected = change.expected?.grants ?? [];
+  const found = change.found?.grants ?? [];
+  const missing = expected.filter((grant) => !found.some((other) => isSame(grant, other)));
+  const unexpected = found.flatMap((grant): Unexpected[] => {
+    if (!expected.some((other) => isSame(grant, other))) return [{ ...grant, isOptionOnly: false }];
+    return grant.isGrantable ? [{ ...grant, isOptionOnly: true }] : [];
+  });
+  const difference = (drift: Pick<Difference, 'expected' | 'found'>, how: Repair): Difference => ({
     kind,
     name: `${grantee} on ${object}`,
-    ...said,
+    ...drift,
     ...how,
   });
-  const to = grantee === 'the owner' ? place.owner : grantee;
-  // Who may pass on what he has may have done so.
-  const cascade = found.some((privilege) => privilege.startsWith(option)) ? ' cascade' : '';
-  const byGrantor = new Map<string | undefined, string[]>();
-  for (const [privilege, grantor] of extra.map(partGrantor)) {
-    byGrantor.set(grantor, [...(byGrantor.get(grantor) ?? []), privilege]);
+  const to = grantee === 'the owner' ? installation.owner : grantee;
+  // A grantee with grant option may have granted it to others.
+  const cascade = found.some(({ isGrantable }) => isGrantable) ? ' cascade' : '';
+  const byGrantor = new Map<string | null, Unexpected[]>();
+  for (const grant of unexpected) {
+    byGrantor.set(grant.grantor, [...(byGrantor.get(grant.grantor) ?? []), grant]);
   }
-  const own = byGrantor.get(undefined) ?? [];
-  byGrantor.delete(undefined);
+  const byOwner = byGrantor.get(null) ?? [];
+  byGrantor.delete(null);
   return [
     ...(missing.length === 0
       ? []
-      : [difference({ expected: words(missing), found: null }, bySql(grant(missing, object, to)))]),
-    // First what was passed on: whoever did so has to have the right to it still.
-    ...[...byGrantor].map(([grantor, privileges]) =>
+      : [
+          difference(
+            { expected: grantList(missing), found: null },
+            bySql(grantStatement(missing, object, to)),
+          ),
+        ]),
+    // What others granted comes first: they must still have the right to revoke it.
+    ...[...byGrantor].map(([grantor, grants]) =>
       difference(
-        { expected: null, found: `${words(privileges)}, granted by ${grantor}` },
-        bySql(`set role ${grantor}`, ...revoke(privileges, [], object, to, cascade), 'reset role'),
+        { expected: null, found: `${describe(grants)}, granted by ${grantor}` },
+        bySql(`set role ${grantor}`, ...revokeStatements(grants, [], object, to, cascade), 'reset role'),
       ),
     ),
-    ...(own.length === 0
+    ...(byOwner.length === 0
       ? []
       : [
           difference(
-            { expected: null, found: words(own) },
-            bySql(...revoke(own, expected, object, to, cascade)),
+            { expected: null, found: describe(byOwner) },
+            bySql(...revokeStatements(byOwner, expected, object, to, cascade)),
           ),
         ]),
   ];
 }
 
-/** `grant select (id, status), insert on … to …` */
-export function grant(privileges: readonly string[], object: string, grantee: string): string {
-  return `grant ${words(privileges)} on ${target(object)} to ${grantee}`;
+interface Unexpected extends Grant {
+  /** Whether only its grant option is unexpected. */
+  isOptionOnly: boolean;
 }
 
-/** To revoke a privilege on a table revokes it on each column, too, where it may have been granted. */
-function revoke(
-  extra: readonly string[],
-  expected: readonly string[],
+function isSame(one: Grant, other: Grant): boolean {
+  return one.privilege === other.privilege && one.column === other.column && one.grantor === other.grantor;
+}
+
+/** `grant select (id, status), insert on … to …` */
+export function grantStatement(grants: readonly Grant[], object: string, grantee: string): string {
+  return `grant ${grantList(grants)} on ${target(object)} to ${grantee}`;
+}
+
+/** Revoking a privilege on a table also revokes it on its columns: those expected are granted again. */
+function revokeStatements(
+  unexpected: readonly Unexpected[],
+  expected: readonly Grant[],
   object: string,
   grantee: string,
   cascade: string,
 ): string[] {
-  const options = extra.filter((privilege) => privilege.startsWith(option));
-  const plain = extra.filter((privilege) => !options.includes(privilege));
-  const columns = expected.filter((privilege) => plain.includes(privilege.replace(/ \(.*$/s, '')));
-  const statement = (kind: string, privileges: readonly string[]) =>
-    `revoke ${kind}${words(privileges)} on ${target(object)} from ${grantee}${cascade}`;
+  const whole = unexpected.filter(({ isOptionOnly }) => !isOptionOnly);
+  const options = unexpected.filter(({ isOptionOnly }) => isOptionOnly);
+  const lost = expected.filter(({ privilege }) =>
+    whole.some((other) => other.privilege === privilege && other.column === null),
+  );
+  const from = `on ${target(object)} from ${grantee}${cascade}`;
   return [
-    ...(plain.length > 0 ? [statement('', plain)] : []),
-    ...(columns.length > 0 ? [grant(columns, object, grantee)] : []),
-    ...(options.length > 0
-      ? [
-          statement(
-            option,
-            options.map((privilege) => privilege.slice(option.length)),
-          ),
-        ]
-      : []),
+    ...(whole.length > 0 ? [`revoke ${grantList(whole)} ${from}`] : []),
+    ...(lost.length > 0 ? [grantStatement(lost, object, grantee)] : []),
+    ...(options.length > 0 ? [`revoke grant option for ${grantList(options)} ${from}`] : []),
   ];
 }
 
-/** `select (id, status), insert`: columns together. */
-function words(privileges: readonly string[]): string {
+/** `select (id, status), grant option for insert` */
+function describe(grants: readonly Unexpected[]): string {
+  const options = grants.filter(({ isOptionOnly }) => isOptionOnly);
+  const whole = grants.filter(({ isOptionOnly }) => !isOptionOnly);
+  return [
+    ...(whole.length > 0 ? [grantList(whole)] : []),
+    ...(options.length > 0 ? [`grant option for ${grantList(options)}`] : []),
+  ].join(', ');
+}
+
+/** `select (id, status), insert`: the columns of a privilege together. */
+function grantList(grants: readonly Grant[]): string {
   const columns = new Map<string, string[]>();
-  for (const privilege of privileges) {
-    const [, of = privilege, column] = /^([a-z ]+) \((.*)\)$/s.exec(privilege) ?? [];
-    columns.set(of, [...(columns.get(of) ?? []), ...(column === undefined ? [] : [column])]);
+  for (const { privilege, column } of grants) {
+    columns.set(privilege, [...(columns.get(privilege) ?? []), ...(column === null ? [] : [column])]);
   }
   return [...columns]
     .map(([privilege, named]) => (named.length === 0 ? privilege : `${privilege} (${named.join(', ')})`))

@@ -1,7 +1,8 @@
-// How what tables consist of can be mended: see mend.ts.
+// How to repair what tables consist of: see repair.ts.
 
-import { type Beside, commentOn } from './comments.js';
+import { commentStatement, type ExpectedSibling } from './comments.js';
 import {
+  asSuperuser,
   byHand,
   bySql,
   bySqlIf,
@@ -9,12 +10,12 @@ import {
   nameOf,
   printable,
   type Repair,
-  superuser,
   unlessNeeded,
 } from './difference.js';
-import type { Installation } from './items.js';
+import type { Installation } from './installation.js';
+import type { State } from './item.js';
 
-/** Gives something its name back. */
+/** Restores the name of something that was renamed. */
 export function rename({ object, kind, name }: Change, from: string): Repair {
   const table = nameOf(object);
   switch (kind) {
@@ -27,100 +28,111 @@ export function rename({ object, kind, name }: Change, from: string): Repair {
   }
 }
 
-/** Its name is qualified where it stands alone, and may not be where it is made or renamed. */
+/** An index's name without its schema, as SQL requires where it is created or renamed. */
 function bareName(name: string): string {
   return name.slice(name.indexOf('.') + 1);
 }
 
-export function mendColumn({ object, kind, name, expected, found }: Change, beside: Beside): Repair {
-  const table = nameOf(object);
-  if (expected === null) {
-    return byHand('It is not of this schema: drop it once nobody needs what is in it.');
-  }
-  const ofDefault = beside('default', name);
-  if (found === null) {
-    const isFilled = ofDefault !== undefined || String(expected).includes(' generated ');
-    if (String(expected).endsWith(' not null') && !isFilled) {
-      return byHand(
-        'Look whether it was only renamed; else what was in it is gone: restore it from a backup.',
-      );
-    }
-    const filling = ofDefault === undefined ? '' : ` default ${ofDefault}`;
-    return bySql(
-      `alter table ${table} add column ${name} ${expected}${filling}`,
-      commentOn({ object, kind, name }, beside),
-    );
-  }
-  if (found === `${expected} not null`) {
-    return bySql(`alter table ${table} alter column ${name} drop not null`);
-  }
-  if (`${found} not null` === expected || found === `${expected} (not valid)`) {
-    return bySql(`alter table ${table} alter column ${name} set not null`);
-  }
-  if (found === String(expected).replace(' always as identity', ' by default as identity')) {
-    return bySql(`alter table ${table} alter column ${name} set generated always`);
-  }
-  return byHand('To change it back may rewrite the table or lose what is in it: look at its values first.');
+/** The state of an item whose SQL is as expected; null if its SQL differs or it is missing. */
+export function stateOnly({ expected, found }: Pick<Change, 'expected' | 'found'>): State | null {
+  if (expected === null || found === null || expected.sql !== found.sql) return null;
+  return found.state ?? {};
 }
 
-export function mendConstraint(
-  { object, name, expected, found }: Change,
-  { schema }: Installation,
-  beside: Beside,
-  comment: string | null,
-): Repair {
+export function repairTable(change: Change): Repair {
+  const { name, expected, found } = change;
+  if (found === null) {
+    return byHand('Check whether it was renamed. If not, its rows are lost: restore them from a backup.');
+  }
+  const { isUnlogged, inheritsFrom = [], ...shape } = stateOnly(change) ?? { sql: found.sql };
+  if (JSON.stringify(shape) !== JSON.stringify(expected?.state ?? {})) {
+    return byHand('It cannot be altered in place: create the table anew beside this one, and move its rows.');
+  }
+  return bySql(
+    isUnlogged ? `alter table ${name} set logged` : null,
+    ...inheritsFrom.map((parent) => `alter table ${name} no inherit ${parent}`),
+  );
+}
+
+export function repairColumn(change: Change, sibling: ExpectedSibling): Repair {
+  const { object, name, expected, found } = change;
+  const column = `alter table ${nameOf(object)} alter column ${name}`;
+  if (expected === null) {
+    return byHand('It is not part of this schema: drop it once nobody needs its data.');
+  }
+  if (found === null) {
+    const expression = sibling('default', name)?.sql;
+    const isFilled = expression !== undefined || expected.sql.includes(' generated ');
+    if (expected.sql.endsWith(' not null') && !isFilled) {
+      return byHand('Check whether it was renamed. If not, its data is lost: restore it from a backup.');
+    }
+    const filling = expression === undefined ? '' : ` default ${expression}`;
+    return bySql(
+      `alter table ${nameOf(object)} add column ${name} ${expected.sql}${filling}`,
+      commentStatement(change, sibling),
+    );
+  }
+  if (found.sql === `${expected.sql} not null`) return bySql(`${column} drop not null`);
+  if (`${found.sql} not null` === expected.sql || stateOnly(change)?.isNotValid) {
+    return bySql(`${column} set not null`);
+  }
+  if (found.sql === expected.sql.replace(' always as identity', ' by default as identity')) {
+    return bySql(`${column} set generated always`);
+  }
+  return byHand('Changing it back may rewrite the table or lose data: check its values first.');
+}
+
+export function repairConstraint(change: Change, { schema }: Installation, sibling: ExpectedSibling): Repair {
+  const { object, name, expected, found } = change;
   const table = nameOf(object);
   const alter = `alter table ${table}`;
   if (expected === null) return bySqlIf(unlessNeeded, `${alter} drop constraint ${name}`);
-  // What is in the table is read without a lock that writers wait for; of the log, only CHECKs could be.
-  const isApart = /^(FOREIGN KEY|CHECK)/.test(String(expected)) && !isPartitioned(table, beside);
-  const add = `add constraint ${name} ${printable(String(expected))}${isApart ? ' not valid' : ''}`;
-  const validate = isApart ? `${alter} validate constraint ${name}` : null;
-  if (found === null) return bySql(`${alter} ${add}`, validate, comment);
-  // There the log's goes by another name.
-  const isBeside = [`${expected}; `, `; ${expected}`].some((both) => String(found).includes(both));
-  if (isBeside) return bySql(`${alter} drop constraint ${name}`);
-  const state = stateOf(expected, found);
-  const [, disabled] = /^ \(not enforced, because of triggers of (.*)\)$/s.exec(state) ?? [];
-  if (state === ' NOT VALID') return bySql(`${alter} validate constraint ${name}`);
-  const rebuild = reindex({ expected, found });
-  if (rebuild !== null) return bySql(rebuild);
-  if (disabled !== undefined) {
-    return disabled.startsWith(`${schema}.crm_`) || disabled === `${schema}.contact_external_ids`
-      ? bySqlIf(superuser, `alter table ${disabled} enable trigger all`)
-      : byHand(`Enable the internal triggers of ${disabled}, which is the host's.`);
+  const comment = commentStatement(change, sibling);
+  // `not valid` and `validate` read the table without blocking writers. On the log only CHECKs could be added
+  // so.
+  const isInTwoSteps = /^(FOREIGN KEY|CHECK)/.test(expected.sql) && !isPartitioned(table, sibling);
+  const add = `add constraint ${name} ${printable(expected.sql)}${isInTwoSteps ? ' not valid' : ''}`;
+  const validate = `${alter} validate constraint ${name}`;
+  if (found === null) return bySql(`${alter} ${add}`, isInTwoSteps ? validate : null, comment);
+  // Beside a partition's own constraint of this name, whose copy of the log's has another.
+  if (found.namesakes?.some(({ sql }) => sql === expected.sql)) {
+    return bySql(`${alter} drop constraint ${name}`);
   }
-  return bySql(`${alter} drop constraint ${name}, ${add}`, validate, comment);
+  const state = stateOnly(change);
+  if (state?.invalidIndex !== undefined) return bySql(reindex(change));
+  if (state?.disabledTriggersOf !== undefined) {
+    const disabled = state.disabledTriggersOf;
+    return disabled.startsWith(`${schema}.crm_`) || disabled === `${schema}.contact_external_ids`
+      ? bySqlIf(asSuperuser, `alter table ${disabled} enable trigger all`, state.isNotValid ? validate : null)
+      : byHand(`Enable the internal triggers of ${disabled}, which is a host table.`);
+  }
+  if (state?.isNotValid) return bySql(validate);
+  return bySql(`${alter} drop constraint ${name}, ${add}`, isInTwoSteps ? validate : null, comment);
 }
 
-/** Of the log, an index can be neither made nor dropped concurrently: its writers wait meanwhile. */
-export function mendIndex(change: Change, beside: Beside, comment: string | null): Repair {
+/** An index of the log can be neither created nor dropped concurrently: writers wait. */
+export function repairIndex(change: Change, sibling: ExpectedSibling): Repair {
   const { object, name, expected, found } = change;
   const table = nameOf(object);
-  const concurrently = isPartitioned(table, beside) ? '' : 'concurrently ';
+  const concurrently = isPartitioned(table, sibling) ? '' : 'concurrently ';
   const drop = `drop index ${concurrently}${name}`;
   if (expected === null) return bySqlIf(unlessNeeded, drop);
-  if (expected === 'attached' && found === null) {
-    return byHand(`Make one on the partition, and attach it: alter index ${name} attach partition …`);
+  if (expected.sql === 'attached' && found === null) {
+    return byHand(`Create it on the partition, then attach it: alter index ${name} attach partition …`);
   }
   const rebuild = reindex(change);
-  if (rebuild !== null && !isPartitioned(table, beside)) return bySql(rebuild);
-  const [, unique = '', method = ''] = /^(unique )?(.*)$/s.exec(String(expected)) ?? [];
+  if (rebuild !== null && !isPartitioned(table, sibling)) return bySql(rebuild);
+  const [, unique = '', method = ''] = /^(unique )?(.*)$/s.exec(expected.sql) ?? [];
   const create = `create ${unique}index ${concurrently}${bareName(name)} on ${table} using ${printable(method)}`;
-  return bySql(found === null ? null : drop, create, comment);
+  return bySql(found === null ? null : drop, create, commentStatement(change, sibling));
 }
 
-function isPartitioned(table: string, beside: Beside): boolean {
-  return String(beside('table', table)).includes(' partitioned ');
+function isPartitioned(table: string, sibling: ExpectedSibling): boolean {
+  return sibling('table', table)?.state?.partitionedBy !== undefined;
 }
 
-/** The statement that builds an index anew which is invalid, and otherwise as it should be. */
-export function reindex({ expected, found }: Pick<Change, 'expected' | 'found'>): string | null {
-  const [, invalid] = /^ \(invalid: (.*)\)$/s.exec(stateOf(expected, found)) ?? [];
-  return invalid === undefined ? null : `reindex index concurrently ${invalid}`;
-}
-
-/** What is said of something that is otherwise as it should be: ` NOT VALID`. */
-export function stateOf(expected: Change['expected'], found: Change['found']): string {
-  return String(found).startsWith(String(expected)) ? String(found).slice(String(expected).length) : '';
+/** The statement that rebuilds an index which is as expected, but invalid; null for any other. */
+export function reindex(change: Pick<Change, 'expected' | 'found'>): string | null {
+  const index = stateOnly(change)?.invalidIndex;
+  return index === undefined ? null : `reindex index concurrently ${index}`;
 }

@@ -1,6 +1,6 @@
-// The items that say who may do what: see catalog-query.ts.
+// The items of roles, and of who may create in the schema: see server-items.ts.
 
-/** Whether a role has what another may do, or may take it on. */
+/** Whether a role has another's privileges, or may `set role` to it. */
 export function has(member: string, role: string): string {
   return `(
     pg_has_role(${member}, ${role}, 'usage')
@@ -13,8 +13,9 @@ export function has(member: string, role: string): string {
 }
 
 /**
- * What they are read from: the three roles; what each is a member of, itself or through others; and those whom
- * policies hold, themselves and their members, but for the owner, superusers, and who may only make others members.
+ * What these items are read from: the three roles; their memberships, direct and indirect; and the roles that
+ * policies restrict, which are these three and their members. Not the owner, superusers, or roles that may
+ * only grant membership.
  */
 export const roleTables = `
   role as (
@@ -41,65 +42,14 @@ export const roleTables = `
     inner join pg_auth_members
       on member = reached
   ),
-  held as (
+  restricted as (
     select distinct pg_roles.oid
     from pg_roles
     inner join role
       on ${has('pg_roles.oid', 'role.oid')}
     where not pg_roles.rolsuper
-      and pg_roles.oid <> $3
+      and pg_roles.oid <> $2::oid
   )`;
-
-/** That of an identity column's sequence is that of its table. */
-const owners = `
-  select
-    object,
-    'owner',
-    object,
-    to_jsonb(case owner when $3 then 'the owner of the tables' else owner::regrole::text end),
-    null,
-    null,
-    null
-  from (
-    select object, relowner from relation where relkind <> 'S'
-    union all
-    select object, proowner from routine
-  ) as owned (object, owner)`;
-
-/** One item a grantee. What the owner has by default is told like the rest, for it can be revoked, too. */
-const privileges = `
-  select
-    object,
-    'privileges',
-    case grantee when 0 then 'public' when owner then 'the owner' else grantee::regrole::text end,
-    jsonb_agg(distinct concat(
-      case when option then 'grant option for ' end,
-      lower(privilege_type),
-      ' (' || column_name || ')',
-      ', granted by ' || case when grantor <> owner then grantor::regrole::text end
-    )),
-    null,
-    null,
-    null
-  from (
-    select object, relowner, coalesce(relacl, acldefault(case relkind when 'S' then 's' else 'r' end::"char", relowner)), null
-    from relation
-    union all
-    select object, relowner, attacl, quote_ident(attname)
-    from relation
-    inner join pg_attribute
-      on attrelid = oid
-      and attacl is not null
-      and not attisdropped
-    union all
-    select object, proowner, coalesce(proacl, acldefault('f', proowner)), null
-    from routine
-  ) as granted (object, owner, acl, column_name)
-  cross join aclexplode(acl)
-  cross join lateral unnest(case when is_grantable then array[false, true] else array[false] end) as option
-  -- Not every version has it.
-  where not (grantee = owner and privilege_type = 'MAINTAIN')
-  group by object, owner, grantee`;
 
 const roleAttributes = `
   select
@@ -113,41 +63,32 @@ const roleAttributes = `
       case when rolcreaterole then 'createrole' else 'nocreaterole' end,
       case when rolreplication then 'replication' else 'noreplication' end
     )),
-    null,
-    null,
-    null
+    null::jsonb
   from role`;
 
 /**
- * Those that let a role do what its policies do not: others are the host's to grant. Since PostgreSQL 16 it
- * matters who has granted it, unless that was a superuser, for whom the first of them stands.
+ * Memberships that let a role do what its policies do not; others are the host's to grant. Since PostgreSQL
+ * 16 the grantor matters, unless it was the bootstrap superuser.
  */
 const memberships = `
-  select
+  select distinct on (member_name, rolname)
     'role ' || member_name,
     'membership',
     quote_ident(rolname),
-    to_jsonb(min(concat(
-      'through ',
-      first::regrole::text,
-      ', granted by ' || case
-        when current_setting('server_version_num')::integer >= 160000 and grantor <> 10
-          then grantor::regrole::text
-      end
-    ))),
-    null,
-    null,
-    null
+    to_jsonb(first::regrole),
+    jsonb_build_object('grantor', case
+      when current_setting('server_version_num')::integer >= 160000 and grantor <> 10 then grantor::regrole
+    end)
   from membership
   inner join pg_roles
     on oid = reached
   where rolname in ('crm_app', 'crm_worker', 'crm_reader')
     or rolname in ('pg_read_all_data', 'pg_write_all_data', 'pg_maintain')
     or rolname in ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program')
-    or oid = $3
+    or oid = $2::oid
     or rolsuper
     or rolbypassrls
-  group by member_name, rolname`;
+  order by member_name, rolname, first::regrole::text, grantor <> 10, grantor::regrole::text`;
 
 const schemaUsage = `
   select
@@ -155,25 +96,18 @@ const schemaUsage = `
     'schema usage',
     rolname,
     to_jsonb('granted'::text),
-    null,
-    null,
-    null
+    null::jsonb
   from role
   where has_schema_privilege(oid, $1::oid, 'usage')`;
 
-/** Who may create there can have what he creates run by the owner and by the worker. */
+/** Whoever may create in the schema can have the owner and the worker run what they create. */
 const schemaCreation = `
-  select
+  select distinct on (creator)
     format('schema %I', nspname),
     'schema creation',
     case creator when 0 then 'public' else creator::regrole::text end,
-    to_jsonb(min(concat(
-      case creator when nspowner then 'as its owner' else 'granted' end,
-      ', granted by ' || case when grantor <> nspowner then grantor::regrole::text end
-    ))),
-    null::oid,
-    null::oid,
-    null::integer
+    to_jsonb(case creator when nspowner then 'as its owner' else 'granted' end),
+    jsonb_build_object('grantor', case when grantor <> nspowner then grantor::regrole end)
   from pg_namespace
   cross join lateral (
     select
@@ -183,15 +117,15 @@ const schemaCreation = `
     where privilege_type = 'CREATE'
       and grantee <> nspowner
     union all
-    -- Who may always grant it to himself.
+    -- The owner can always grant it to themselves.
     select
       nspowner,
       nspowner
   ) as creators (creator, grantor)
-  where pg_namespace.oid = $1
-    and creator <> $3
-    and (creator = 0 or exists (select from held where ${has('held.oid', 'creator')}))
-  group by nspname, creator`;
+  where pg_namespace.oid = $1::oid
+    and creator <> $2::oid
+    and (creator = 0 or exists (select from restricted where ${has('restricted.oid', 'creator')}))
+  order by creator, grantor <> nspowner, grantor::regrole::text`;
 
-/** All of who may do what, as selects to unite. */
-export const roleItems = [owners, privileges, roleAttributes, memberships, schemaUsage, schemaCreation];
+/** Selects to unite: object, kind, name, definition and state. */
+export const roleItems = [roleAttributes, memberships, schemaUsage, schemaCreation];

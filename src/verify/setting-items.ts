@@ -1,10 +1,10 @@
-// The items of settings that would undo what the schema promises: see catalog-query.ts.
+// The items of settings that would break the schema's guarantees: see server-items.ts.
 
 import { has } from './role-items.js';
 
 /**
- * Of the server, the database, or a role that works in it: one of this schema's, which are for a transaction or a
- * test, or the one that stops triggers, and foreign keys with them.
+ * Settings of the server, the database or a role that works in it: this schema's own, which are for a
+ * transaction or a test, and the one that disables triggers and with them foreign keys.
  */
 const settings = `
   select
@@ -20,13 +20,11 @@ const settings = `
       from unnest(string_to_array(split_part(setting, '=', 1), '.')) with ordinality as parts (part, place)
     ),
     to_jsonb(substring(setting from '=(.*)$')),
-    null::oid,
-    null::oid,
-    null::integer
+    null::jsonb
   from pg_db_role_setting
   cross join unnest(setconfig) as setting
   where setdatabase in (0, (select oid from pg_database where datname = current_database()))
-    and (setrole in (0, $3) or setrole in (select oid from held))
+    and (setrole in (0, $2::oid) or setrole in (select oid from restricted))
     and (
       lower(setting) ^@ 'crm_schema.'
       or (setting ^@ 'session_replication_role=' and setting <> 'session_replication_role=origin')
@@ -37,29 +35,25 @@ const settings = `
     'setting',
     name,
     to_jsonb(setting),
-    null,
-    null,
-    null
+    null::jsonb
   from pg_settings
   where name = 'session_replication_role'
     and setting <> 'origin'
     and source in ('configuration file', 'command line', 'environment variable')`;
 
-/** Who may set the one that stops triggers. */
+/** Who may change the setting that disables triggers. */
 const parameters = `
   select
     'parameter ' || parname,
     'parameter',
     case grantee when 0 then 'public' else grantee::regrole::text end,
-    jsonb_agg(distinct lower(privilege_type)),
-    null::oid,
-    null::oid,
-    null::integer
+    to_jsonb(string_agg(distinct lower(privilege_type), ', ')),
+    null::jsonb
   from pg_parameter_acl
   cross join aclexplode(paracl)
   where parname = 'session_replication_role'
-    and (grantee = 0 or exists (select from held where ${has('held.oid', 'grantee')}))
+    and (grantee = 0 or exists (select from restricted where ${has('restricted.oid', 'grantee')}))
   group by parname, grantee`;
 
-/** All of settings, as selects to unite. */
+/** Selects to unite: object, kind, name, definition and state. */
 export const settingItems = [settings, parameters];

@@ -1,56 +1,55 @@
 /**
- * Holds a database against what this version of the package expects of it.
+ * Compares a database with the schema that this version of the package expects.
  *
  * @packageDocumentation
  */
 import { CrmSchemaError } from '../errors.js';
-import { isOfThisPackage } from '../migrations/status.js';
-import { readAttached, readMonths } from '../partitions/attached.js';
-import { dropMarker } from '../partitions/drop-marker.js';
 import { checkDedicatedConnection, type DedicatedConnection } from '../statements/dedicated-connection.js';
-import { quoted } from '../statements/quoting.js';
 import { refuse } from '../validation.js';
-import { findInstallation, readItems } from './catalog.js';
-import { compare } from './compare.js';
-import { type Difference, nameOf } from './difference.js';
-import { expectedItems } from './expected.js';
-import type { Installation, Item } from './items.js';
-import { rangeDifferences } from './partition-differences.js';
+import type { Difference } from './difference.js';
+import { differencesAt } from './differences-at.js';
+import { findInstallation } from './installation.js';
 
 export type { Difference, DifferenceKind } from './difference.js';
 
-/** What was found, and where. */
+/** What `verify` found, and where. */
 export interface Verification {
-  /** Quoted, where it has to be in SQL. */
+  /** The schema, quoted if SQL requires it. */
   schema: string;
-  /** Whom most of the tables belong to. */
+  /** The owner of most of the tables. */
   owner: string;
-  /** In the order in which it is best mended; empty if all is as it should be. */
+  /** In the order in which to repair them; empty if the schema is up to date. */
   differences: Difference[];
 }
 
-/** What is meant to be as it is. */
+/** What `verify` accepts as intended. */
 export interface VerifyOptions {
-  /** Roles of the host that were given privileges here on purpose, such as one that replicates; none by default. */
+  /** Roles of the host with intended privileges here, such as one for replication; none by default. */
   knownRoles?: readonly string[] | undefined;
 }
 
 /**
- * Compares what the catalog has with what the migrations of this version make: tables, columns, defaults,
- * constraints, indexes and whether they are valid, triggers and whether they are enabled, row-level security
- * and policies, functions, owners, privileges and comments; that the log has no gap and a partition of its own
- * for this month and the next, each with all that belongs to it; that none of the three roles can do what
- * policies keep it from, and nobody whom they hold can create in the schema; that no setting of the database or of a role stops
- * its clock or its triggers, or sets an organisation; that what is cut by age has a period; and the index on
- * contacts. Whatever else is the host's is none of its business, unless it is called
- * `crm_…` or is on a table of this schema.
+ * Compares the catalog with what the migrations of this version create, and reports drift. It checks:
  *
- * Any user may ask, and nothing is written. All is read in one transaction of its own, which locks nothing and
- * waits five seconds for a lock; where something differs it is read again until it is the same twice (five times at
- * most), for the catalog may have changed while it was read.
+ * - tables, columns, defaults, constraints, row-level security, policies, functions, owners, privileges and
+ *   comments;
+ * - whether indexes are valid and triggers enabled, and the index on contacts;
+ * - that the log has no gap, that this month and the next have their own partitions, and that each is
+ *   complete;
+ * - that none of the three roles can bypass its policies, and that nobody subject to policies can create in
+ *   the schema;
+ * - that no setting of the database or of a role stops the schema's clock, disables triggers or sets an
+ *   organisation;
+ * - that everything deleted by age has a retention period.
+ *
+ * Other objects of the host are ignored, unless they are called `crm_…` or are on a table of this schema.
+ *
+ * Any user may run it, and it writes nothing. Each read runs in its own transaction, which takes no lock that
+ * blocks others and waits at most five seconds for one. If something differs, it reads again until two reads
+ * agree, at most five times, because the catalog may have changed during a read.
  *
  * @param client finds the installation by its search_path, and has no transaction open
- * @throws CrmSchemaError `schema_not_found`; `invalid_input` for a pool, and where a transaction is open
+ * @throws CrmSchemaError `schema_not_found`; `invalid_input` for a pool or an open transaction
  */
 export async function verify(
   client: DedicatedConnection,
@@ -58,22 +57,22 @@ export async function verify(
 ): Promise<Verification> {
   await checkDedicatedConnection(client);
   const { knownRoles = [] } = options;
-  if (!Array.isArray(knownRoles)) refuse({ field: 'knownRoles' }, 'has to be an array of names');
-  let found = await read(client, options);
-  for (let look = 2; look <= 5 && found.differences.length > 0; look += 1) {
+  if (!Array.isArray(knownRoles)) refuse({ field: 'knownRoles' }, 'must be an array of names');
+  let found = await verifyOnce(client, options);
+  for (let reads = 2; reads <= 5 && found.differences.length > 0; reads += 1) {
     const before = JSON.stringify(found);
-    found = await read(client, options);
+    found = await verifyOnce(client, options);
     if (JSON.stringify(found) === before) break;
   }
   return found;
 }
 
-/** Reads it all once; anew where something that was to be read has just gone. */
-async function read(client: DedicatedConnection, options: VerifyOptions): Promise<Verification> {
+/** Reads everything in one transaction; again if an object was dropped meanwhile. */
+async function verifyOnce(client: DedicatedConnection, options: VerifyOptions): Promise<Verification> {
   for (let attempt = 1; ; attempt += 1) {
     await client.query('begin isolation level repeatable read read only');
     try {
-      return await verification(client, options);
+      return await verifyInTransaction(client, options);
     } catch (error) {
       // `cache lookup failed for relation …`
       if ((error as { code?: string }).code !== 'XX000' || attempt === 5) throw error;
@@ -83,102 +82,21 @@ async function read(client: DedicatedConnection, options: VerifyOptions): Promis
   }
 }
 
-/** What `verify` finds at one look, in the client's own transaction, whose settings it changes. */
-export async function verification(
+/** Verifies in the client's open transaction, whose settings it changes. */
+export async function verifyInTransaction(
   client: DedicatedConnection,
   { knownRoles = [] }: VerifyOptions = {},
 ): Promise<Verification> {
-  const place = await findInstallation(client);
-  if (place === null) {
+  const installation = await findInstallation(client);
+  if (installation === null) {
     throw new CrmSchemaError(
       'schema_not_found',
-      'The schema is not there: run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".',
+      'The schema was not found. Run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".',
     );
   }
   return {
-    schema: place.schema,
-    owner: place.owner,
-    differences: await differencesAt(client, place, knownRoles),
+    schema: installation.schema,
+    owner: installation.owner,
+    differences: await differencesAt(client, installation, knownRoles),
   };
-}
-
-async function differencesAt(
-  client: DedicatedConnection,
-  place: Installation,
-  knownRoles: readonly string[],
-): Promise<Difference[]> {
-  const all = await readItems(client, place);
-  const partitions = all.filter(isPartition).map(({ name }) => name);
-  const [expected, found] = comparableMigrations(expectedItems(place, partitions), all);
-  const detached = detachedTables(found, place.schema);
-  const ranges =
-    place.logId === null
-      ? []
-      : rangeDifferences(
-          await readAttached(client, place.logId),
-          await readMonths(client),
-          place,
-          new Set(detached.keys()),
-        );
-  const attachedAgain = new Set(ranges.map(({ name }) => name));
-  const isOnItsWay = ({ object }: Item) =>
-    detached.get(nameOf(object)) === 'to be dropped' ||
-    (detached.has(nameOf(object)) && attachedAgain.has(nameOf(object)));
-  const differences = compare(
-    place,
-    expected,
-    found.filter((item) => !isOnItsWay(item) && !isMeant(item, knownRoles)),
-  );
-  // All else follows from another version; what would mend it would be in the way of the migrations.
-  const migrations = differences.filter(({ kind }) => kind === 'migration');
-  return migrations.length > 0 ? migrations : [...differences, ...ranges];
-}
-
-/** Which migrations were applied cannot be told by who may not look; and some may be the host's. */
-function comparableMigrations(expected: readonly Item[], found: readonly Item[]): [Item[], Item[]] {
-  const ours = expected.filter(isMigration).map(({ name }) => name);
-  const isCounted = found.some((item) => isMigration(item) && ours.includes(item.name));
-  const isOurs = ({ name }: Item) =>
-    ours.includes(name) || (isOfThisPackage(name) && ours.every((other) => other < name));
-  return [
-    expected.filter((item) => !isMigration(item) || isCounted),
-    found.filter((item) => !isMigration(item) || (isCounted && isOurs(item))),
-  ];
-}
-
-function isMigration({ kind }: Item): boolean {
-  return kind === 'migration';
-}
-
-/** Of the three roles and of everybody, nothing else is meant than what is expected. */
-function isMeant({ kind, name }: Item, knownRoles: readonly string[]): boolean {
-  return (
-    kind === 'privileges' &&
-    !['public', 'the owner', 'crm_app', 'crm_worker', 'crm_reader'].includes(name) &&
-    knownRoles.some((role) => name === role || name === quoted(role))
-  );
-}
-
-function isPartition({ kind, definition }: Item): boolean {
-  return kind === 'table' && String(definition).endsWith(', a partition');
-}
-
-/** The owner's tables that look like partitions of the log and are none, and whether they are on their way out. */
-function detachedTables(found: readonly Item[], schema: string): Map<string, 'to be dropped' | 'forgotten'> {
-  const of = (object: string, kind: Item['kind']) =>
-    found.find((item) => item.kind === kind && item.object === object && item.name === object)?.definition;
-  const tables = found.filter(
-    ({ object, kind, name, definition }) =>
-      kind === 'table' &&
-      definition === 'table' &&
-      name.startsWith(`${schema}.`) &&
-      /\.crm_sync_log_(catch_all|\d{4}_\d\d|before_\d{4}_\d\d(_\d+)?)$/.test(name) &&
-      of(object, 'owner') === 'the owner of the tables',
-  );
-  return new Map(
-    tables.map(({ object, name }) => {
-      const isLeaving = String(of(object, 'comment') ?? '').endsWith(dropMarker);
-      return [name, isLeaving ? 'to be dropped' : 'forgotten'];
-    }),
-  );
 }

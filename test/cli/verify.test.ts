@@ -13,20 +13,20 @@ function run(args: readonly string[] = [], to = url, env: Record<string, string>
   return runCli(['verify', ...args], { DATABASE_URL: to, ...env });
 }
 
-/** Does something to the database for as long as `work` lasts. */
-async function damaged(sql: string, mended: string, work: () => Promise<void>): Promise<void> {
+/** Damages the database while `work` runs. */
+async function damaged(sql: string, repair: string, work: () => Promise<void>): Promise<void> {
   await pool.query(sql);
   try {
     await work();
   } finally {
-    await pool.query(mended);
+    await pool.query(repair);
   }
 }
 
-test('says in one line that nothing differs', async () => {
+test('verify prints one line for a schema that is up to date', async () => {
   expect(await run()).toEqual({
     code: 0,
-    stdout: `Schema public of ${owner} is as version ${version} expects it.\n`,
+    stdout: `Schema public is up to date with version ${version} (owner: ${owner}).\n`,
     stderr: '',
   });
   const { code, stdout } = await run(['--json']);
@@ -36,7 +36,7 @@ test('says in one line that nothing differs', async () => {
   });
 });
 
-test('says what differs, what was expected, and the SQL that mends it', async () => {
+test('verify prints each difference, what was expected, and SQL that repairs it', async () => {
   await damaged(
     `drop index crm_sync_runs_expires_at_idx;
      revoke select on crm_sync_cursors from crm_reader;
@@ -45,12 +45,12 @@ test('says what differs, what was expected, and the SQL that mends it', async ()
     async () => {
       const { code, stdout, stderr } = await run();
       expect({ code, stderr }).toEqual({ code: 3, stderr: '' });
-      expect(stdout).toBe(`Schema public of ${owner} has 3 differences from what version ${version} expects.
+      expect(stdout).toBe(`Schema public has 3 differences from version ${version} (owner: ${owner}).
 
 column public.crm_connections.notes
   expected  nothing
   found     text
-  mend      It is not of this schema: drop it once nobody needs what is in it.
+  repair    It is not part of this schema: drop it once nobody needs its data.
 
 index public.crm_sync_runs_expires_at_idx on public.crm_sync_runs
   expected  btree (expires_at) WHERE ended_at IS NULL
@@ -70,17 +70,17 @@ grant select on public.crm_sync_cursors to crm_reader;
         expected: null,
         found: 'text',
         statements: [],
-        advice: 'It is not of this schema: drop it once nobody needs what is in it.',
+        advice: 'It is not part of this schema: drop it once nobody needs its data.',
       });
-      // As they are copied, they mend it.
+      // As a user would copy them.
       for (const [statement] of stdout.matchAll(/^(create|comment|grant) .*;$/gm))
         await pool.query(statement);
-      expect((await run()).stdout).toMatch(/ has 1 difference from what version .* expects\.\n\ncolumn /);
+      expect((await run()).stdout).toMatch(/ has 1 difference from version .*\.\n\ncolumn /);
     },
   );
 });
 
-test('leaves out what a role of yours has on purpose', async () => {
+test('verify ignores the privileges of a known role', async () => {
   await damaged(
     'create role crm_test_replica; grant select on crm_sync_log to crm_test_replica',
     'drop owned by crm_test_replica; drop role crm_test_replica',
@@ -91,7 +91,7 @@ test('leaves out what a role of yours has on purpose', async () => {
   );
 });
 
-test('of a function, shows the first line that differs, and the whole to copy', async () => {
+test('verify prints the first line that differs in a function, and the whole function to copy', async () => {
   const { rows } = await pool.query(
     "select pg_get_functiondef('crm_sync_backoff'::regproc) as definition, prosrc from pg_proc where proname = 'crm_sync_backoff'",
   );
@@ -107,7 +107,7 @@ test('of a function, shows the first line that differs, and the whole to copy', 
   });
 });
 
-test('keeps to 80 columns, but for SQL, and shows nothing that a terminal would obey', async () => {
+test('verify wraps at 80 columns except for SQL, and escapes control characters', async () => {
   await damaged(
     `create table "crm_\u001b[2J${'x'.repeat(50)}" (id integer);
      comment on column crm_connections.status is 'a \u001b[31m b';
@@ -126,19 +126,18 @@ test('keeps to 80 columns, but for SQL, and shows nothing that a terminal would 
   expect((await run()).code).toBe(0);
 });
 
-test('asks for the migrations, in one line, where they are not all applied', async () => {
+test('verify prints one line if the schema is missing, older or newer', async () => {
   const nowhere = await run([], older.url);
   expect(nowhere).toEqual({
     code: 1,
     stdout: '',
-    stderr: expect.stringMatching(/^The schema is not there: run the migrations first.*\n$/),
+    stderr: expect.stringMatching(/^The schema was not found\. Run the migrations first.*\n$/),
   });
   await withClient(older.url, (client) => migrate(client, 'up', 9));
   expect(await run([], older.url)).toEqual({
     code: 3,
     stdout: '',
-    stderr:
-      'The schema is of an older version: run the migrations first, from 0010_add_row_level_security on.\n',
+    stderr: `Schema public is older than version ${version}: run the migrations first, from 0010_add_row_level_security.\n`,
   });
   await withClient(older.url, (client) => migrate(client));
   expect((await run([], older.url)).code).toBe(0);
@@ -146,16 +145,16 @@ test('asks for the migrations, in one line, where they are not all applied', asy
   expect(await run([], older.url)).toEqual({
     code: 3,
     stdout: '',
-    stderr: `The schema is of a newer version than ${version}, with 9998_add_x: use the package that brought it.\n`,
+    stderr: `Schema public is newer than version ${version}: use the version of the package that has 9998_add_x.\n`,
   });
 });
 
-test('finds the schema that PGOPTIONS names', async () => {
+test('verify finds the schema that PGOPTIONS names', async () => {
   expect((await run([], url, { PGOPTIONS: '-c search_path=pg_catalog' })).stderr).toContain('PGOPTIONS');
   expect((await run([], url, { PGOPTIONS: '-c search_path=public' })).code).toBe(0);
 });
 
-test('prints what docs/operations/monitor.md shows', async () => {
+test('verify prints what docs/operations/monitor.md shows', async () => {
   const document = await readFile(projectPath('docs/operations/monitor.md'), 'utf8');
   const [, shown] = /^\$ npx crm-schema verify\n([\s\S]*?)^```$/m.exec(document) ?? [];
   await damaged(
@@ -165,8 +164,8 @@ test('prints what docs/operations/monitor.md shows', async () => {
       const { stdout } = await run();
       expect(
         shown?.replace(
-          /^Schema public of \S+ (.*) version \d+\.\d+\.\d+/,
-          `Schema public of ${owner} $1 version ${version}`,
+          /^(Schema public .*) version \d+\.\d+\.\d+ \(owner: \S+\)/,
+          `$1 version ${version} (owner: ${owner})`,
         ),
       ).toBe(stdout);
       for (const [statement] of stdout.matchAll(/^(create|comment|alter) .*;$/gm))

@@ -14,14 +14,14 @@ const restored = useDatabase('host');
 
 type Files = Record<'sql' | 'json' | 'markdown' | 'svg', string>;
 
-/** The snapshot of the migrations; of the same with more months; and after a migration of many kinds. */
+/** The snapshot after the migrations; with more months; and after a migration that creates objects of many kinds. */
 let now: Files;
 let later: Files;
 let changed: Files;
 
 const migration = `
   create role crm_test_app;
-  comment on role crm_test_app is 'Somebody for this test.';
+  comment on role crm_test_app is 'A role for this test.';
   create table crm_test_notes (
     organisation_id uuid not null,
     provider text not null,
@@ -59,7 +59,7 @@ beforeAll(async () => {
       return { sql, json, markdown, svg } as Files;
     };
     now = await read();
-    // Once more than the migrations call it, and for other months.
+    // One call more than in the migrations, and for other months.
     await database.client.exec('select crm_sync_log_ensure_partitions(7)');
     const { rows } = await database.client.query(
       "select from pg_inherits where inhparent = 'crm_sync_log'::regclass",
@@ -73,27 +73,27 @@ beforeAll(async () => {
   // Seconds, on an idle machine.
 });
 
-test('gives the same in every month, however many months there are', () => {
+test('the snapshot does not depend on the date or on the number of months', () => {
   expect(later).toEqual(now);
   expect(now.sql + now.json + now.markdown + now.svg).not.toMatch(/crm_sync_log_\d|20\d\d-\d\d/);
 });
 
-test('schema.sql makes the database that the migrations make', async () => {
+test('schema.sql creates the same database as the migrations', async () => {
   await withClient(restored.url, async (client) => {
     const { rows } = await client.query(
       "select current_setting('server_version_num')::integer < 170000 as old",
     );
-    // The one setting of its preamble that older servers do not know.
+    // Its only setting that older servers do not have.
     await client.query(rows[0].old ? now.sql.replace('SET transaction_timeout = 0;', '') : now.sql);
   });
-  // The first call makes a new catch-all, on which a restore leaves no marks.
+  // The first call creates a new catch-all, without traces of the restore.
   await restored.pool.query('select crm_sync_log_ensure_partitions()');
   await restored.pool.query(leaveMonthsOut);
   await migrated.pool.query(leaveMonthsOut);
   expect(await catalog(restored.pool)).toEqual(await catalog(migrated.pool));
 });
 
-test("schema.sql has nothing of the host's but the index on contacts", () => {
+test('schema.sql has no host object except the index on contacts', () => {
   const ofHost = now.sql.match(/^-- Name: .*\b(organisations|contacts)\b.*$/gm) ?? [];
   expect(ofHost).toEqual([]);
   expect(now.sql).toContain('CREATE UNIQUE INDEX contacts_organisation_id_id_key ON public.contacts');
@@ -139,7 +139,7 @@ test('schema.md and schema.svg have every column and foreign key', async () => {
   for (const { name } of keys) expect(now.svg).toContain(`<title>${name}</title>`);
 });
 
-test('shows roles, privileges and policies', () => {
+test('schema.sql and schema.md show roles, privileges and policies', () => {
   for (const statement of [
     'GRANT SELECT,INSERT ON TABLE public.crm_test_notes TO crm_test_app;',
     'GRANT UPDATE(note) ON TABLE public.crm_test_notes TO crm_test_app;',
@@ -150,10 +150,10 @@ test('shows roles, privileges and policies', () => {
     expect(changed.sql).toContain(statement);
   }
   for (const line of [
-    '- `crm_test_app`: Somebody for this test.',
-    '| on | everyone | `crm_app` | `crm_reader` | `crm_test_app` | `crm_worker` |',
-    '| [`crm_test_notes`](#crm_test_notes) | – | – | – | insert, select, update of `note` | – |',
-    '| select of `organisation_id`, `id`, `provider`, `status` |',
+    '- `crm_test_app`: A role for this test.',
+    '| object | everyone | `crm_app` | `crm_reader` | `crm_test_app` | `crm_worker` |',
+    '| [`crm_test_notes`](#crm_test_notes) | – | – | – | insert, select, update (`note`) | – |',
+    '| select (`organisation_id`, `id`, `provider`, `status`) |',
     '| [`crm_sync_log_ensure_partitions`](#crm_sync_log_ensure_partitions) | – | – | – | execute | – |',
     "- `crm_test_notes_tenant`: Its own alone.\\\n  `FOR SELECT TO crm_test_app USING (note = 'a|b'::text)`",
     '| `note` | `text` | null |  | Two lines. |',
@@ -164,7 +164,7 @@ test('shows roles, privileges and policies', () => {
   }
 });
 
-test.each(['now', 'changed'] as const)('no table covers another in schema.svg (%s)', (which) => {
+test.each(['now', 'changed'] as const)('no table overlaps another in schema.svg (%s)', (which) => {
   const { svg } = which === 'now' ? now : changed;
   const boxes = [
     ...svg.matchAll(
@@ -182,7 +182,7 @@ test.each(['now', 'changed'] as const)('no table covers another in schema.svg (%
   }
 });
 
-test('a file that is missing or other than fresh is stale', async () => {
+test('staleFiles returns missing and outdated files', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'crm-schema-test-'));
   onTestFinished(() => rm(folder, { recursive: true }));
   const fresh = new Map([
@@ -197,7 +197,7 @@ test('a file that is missing or other than fresh is stale', async () => {
   expect(await staleFiles(fresh, folder)).toEqual(['schema.sql']);
 });
 
-test('literals of blanks are written so that one can see them', () => {
+test('schema.sql and schema.md escape control characters in literals', () => {
   expect(now.sql).toContain(String.raw`btrim(external_id, E' \t\n\r\f\x0b'::text)`);
   expect(now.sql + now.markdown).not.toMatch(/[\t\r\f\v]/);
 });

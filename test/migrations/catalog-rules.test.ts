@@ -3,13 +3,13 @@ import { useDatabase } from '../support/database.js';
 
 const { pool } = useDatabase();
 
-/** An object that the migrations made. */
+/** An object that the migrations created. */
 interface Found {
   name: string;
   comment: string | null;
 }
 
-/** Our own tables, partitions left out: their shape is held against the parent elsewhere. */
+/** Our own tables, without partitions, which are compared with their parent below. */
 const ours = `
   select pg_class.*, oid::regclass::text as name
   from pg_class
@@ -54,15 +54,15 @@ async function found(kind: keyof typeof objects): Promise<Found[]> {
   return (await pool.query<Found>(`${objects[kind]} order by 1`)).rows;
 }
 
-/** The names that a query finds at fault. */
+/** The names that a query finds to break a rule. */
 async function offenders(query: string): Promise<string[]> {
   return (await pool.query<{ name: string }>(query)).rows.map(({ name }) => name);
 }
 
 beforeAll(async () => {
-  // A partition made later has to keep the rules as well.
+  // The rules also apply to a partition created later.
   await pool.query('select crm_sync_log_ensure_partitions(5)');
-  // With nothing to make, it tidies up after the call before.
+  // With nothing to create, it drops what the previous call left behind.
   await pool.query('select crm_sync_log_ensure_partitions(5)');
 });
 
@@ -75,7 +75,7 @@ describe.each(Object.keys(objects) as (keyof typeof objects)[])('%s', (kind) => 
   });
 });
 
-test('our tables are there, and nothing else', async () => {
+test('the schema has exactly our tables', async () => {
   expect((await found('tables')).map(({ name }) => name)).toEqual([
     'contact_external_ids',
     'crm_connections',
@@ -88,7 +88,7 @@ test('our tables are there, and nothing else', async () => {
   ]);
 });
 
-test('every object has a name of ours', async () => {
+test('every object has one of our prefixes', async () => {
   expect(
     await offenders(`
       select relname as name from pg_class
@@ -111,7 +111,7 @@ test('every object has a name of ours', async () => {
   ).toEqual([]);
 });
 
-test('constraints are called after their table and what they say', async () => {
+test('constraints are named after their table and their columns or invariant', async () => {
   expect(
     await offenders(`
       select conname as name
@@ -127,7 +127,7 @@ test('constraints are called after their table and what they say', async () => {
   ).toEqual([]);
 });
 
-test('indexes are called after their table, and end in what they are', async () => {
+test('indexes are named after their table and end in their kind', async () => {
   expect(
     await offenders(`
       select indexrelid::regclass::text as name
@@ -141,8 +141,8 @@ test('indexes are called after their table, and end in what they are', async () 
   ).toEqual([]);
 });
 
-// The server itself names a partition's indexes, and cuts the names off.
-test('names are lower snake case, and none was cut off at 63 bytes', async () => {
+// The server names a partition's indexes, and truncates the names.
+test('names are lower snake case and not truncated at 63 bytes', async () => {
   expect(
     await offenders(`
       with named (name) as (
@@ -158,7 +158,7 @@ test('names are lower snake case, and none was cut off at 63 bytes', async () =>
 });
 
 test('every foreign key has an index led by its columns', async () => {
-  // An index that begins with the organisation alone would read all of a tenant's rows.
+  // An index led by the organisation alone would read all rows of a tenant.
   expect(
     await offenders(`
       select conname as name
@@ -182,8 +182,8 @@ test('every foreign key has an index led by its columns', async () => {
   ).toEqual([]);
 });
 
-// But for crm_retention, which is of the whole installation.
-test('every primary key, and every foreign key, holds the organisation', async () => {
+// Except crm_retention, which is for the whole installation.
+test('every primary key and every foreign key begins with the organisation', async () => {
   expect(
     await offenders(`
       select conname as name
@@ -202,7 +202,7 @@ test('every table has a primary key', async () => {
   ).toEqual([]);
 });
 
-test('times have a zone, texts have no length, JSON is binary, and keys are not integers', async () => {
+test('columns use timestamptz, text, jsonb and no integer keys', async () => {
   expect(
     await offenders(`
       select format('%s.%s %s', name, attname, format_type(atttypid, atttypmod)) as name
@@ -216,7 +216,7 @@ test('times have a zone, texts have no length, JSON is binary, and keys are not 
   ).toEqual([]);
 });
 
-test('times are called something_at', async () => {
+test('timestamp columns end in _at', async () => {
   expect(
     await offenders(`
       select format('%s.%s', name, attname) as name
@@ -226,7 +226,7 @@ test('times are called something_at', async () => {
   ).toEqual([]);
 });
 
-test('every function has a fixed search_path of its own', async () => {
+test('every function sets a fixed search_path', async () => {
   expect(
     await offenders(`
       select oid::regprocedure::text as name
@@ -239,7 +239,7 @@ test('every function has a fixed search_path of its own', async () => {
   ).toEqual([]);
 });
 
-test('no function searches a schema in which others may create, nor temporary tables first', async () => {
+test('every search_path is pg_catalog, pg_temp', async () => {
   expect(
     await offenders(`
       select format('%s: %s', oid::regprocedure, setting) as name
@@ -251,7 +251,7 @@ test('no function searches a schema in which others may create, nor temporary ta
   ).toEqual([]);
 });
 
-test('functions that constraints rely on are immutable, strict and parallel safe', async () => {
+test('functions used by constraints are immutable, strict and parallel safe', async () => {
   const { rows } = await pool.query(`
     select distinct proname as name, provolatile, proisstrict, proparallel
     from pg_depend
@@ -268,7 +268,7 @@ test('functions that constraints rely on are immutable, strict and parallel safe
   );
 });
 
-test("no function runs with its owner's rights", async () => {
+test('no function is security definer', async () => {
   expect(
     await offenders(
       "select proname as name from pg_proc where pronamespace = 'public'::regnamespace and prosecdef",
@@ -276,7 +276,7 @@ test("no function runs with its owner's rights", async () => {
   ).toEqual([]);
 });
 
-test('every constraint is validated, and none waits until commit', async () => {
+test('every constraint is validated and not deferrable', async () => {
   expect(
     await offenders(`
       select conname as name from pg_constraint
@@ -296,7 +296,7 @@ test('every trigger is enabled', async () => {
   expect(await offenders("select tgname as name from pg_trigger where tgenabled <> 'O'")).toEqual([]);
 });
 
-test('no index is a repetition, or the beginning, of another', async () => {
+test('no index duplicates another or is a prefix of another', async () => {
   expect(
     await offenders(`
       select format('%s, %s', short.indexrelid::regclass, long.indexrelid::regclass) as name
@@ -307,7 +307,7 @@ test('no index is a repetition, or the beginning, of another', async () => {
         and coalesce(pg_get_expr(long.indpred, long.indrelid), '') = coalesce(pg_get_expr(short.indpred, short.indrelid), '')
         and long.indkey[0:short.indnkeyatts - 1] = short.indkey[0:short.indnkeyatts - 1]
       join pg_class on pg_class.oid = short.indrelid and relnamespace = 'public'::regnamespace
-      -- A shorter unique index says more than the longer one.
+      -- A shorter unique index enforces more than the longer one.
       where not short.indisunique or long.indnkeyatts = short.indnkeyatts`),
   ).toEqual([]);
 });
@@ -353,7 +353,7 @@ test('every partition has the columns, constraints, indexes and triggers of its 
   );
 });
 
-test('row-level security is on for every table and every partition, and a partition has no policy', async () => {
+test('every table and partition has row-level security, and no partition has a policy', async () => {
   expect(
     await offenders(`
       select name from (${ours}) as ours where not relrowsecurity
@@ -364,7 +364,7 @@ test('row-level security is on for every table and every partition, and a partit
   ).toEqual([]);
 });
 
-test('policies are called after their table and the role they are for', async () => {
+test('policies are named after their table and role', async () => {
   const { rows } = await pool.query(`
     select name, array_agg(format('%s for %s %s', replace(polname, name || '_', ''), polroles::regrole[], polcmd) order by polname) as policies
     from (${ours}) as ours
@@ -375,11 +375,11 @@ test('policies are called after their table and the role they are for', async ()
   for (const { name, policies } of rows) {
     expect(policies, name).toEqual([
       'reader_policy for {crm_reader} r',
-      // Of runs, the application changes those that are open.
+      // The application may change open runs.
       ...(name === 'crm_sync_runs'
         ? ['tenant_change_policy for {crm_app} w', 'tenant_policy for {crm_app} r']
         : ['tenant_policy for {crm_app} *']),
-      // Of connections, the worker makes none.
+      // The worker creates no connections.
       ...(name === 'crm_connections'
         ? ['worker_change_policy for {crm_worker} w', 'worker_policy for {crm_worker} r']
         : ['worker_policy for {crm_worker} *']),
@@ -387,7 +387,7 @@ test('policies are called after their table and the role they are for', async ()
   }
 });
 
-test('a policy looks the organisation up once for a statement, not once for a row', async () => {
+test('a policy evaluates the organisation once per statement, not once per row', async () => {
   expect(
     await offenders(`
       select polname as name from pg_policy

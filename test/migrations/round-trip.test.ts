@@ -14,7 +14,7 @@ import {
   untilWaiting,
 } from './support.js';
 
-/** What goes down with each migration that holds data. */
+/** The table that each migration's down drops, with the position of the migration. */
 const tablesByMigration = [
   ['crm_connections', 1],
   ['crm_sync_log', 2],
@@ -27,7 +27,7 @@ const tablesByMigration = [
 
 const dataLoss = { code: 'CRM03', message: expect.stringContaining('has rows') };
 
-/** Puts a row into a table, and into those it needs. */
+/** Inserts a row into a table, and into those that it references. */
 async function fill(client: Parameters<typeof createTenant>[0], table: string): Promise<void> {
   const { organisationId, contactIds } = await createTenant(client, 1);
   if (table === 'contact_external_ids') {
@@ -95,10 +95,10 @@ async function fill(client: Parameters<typeof createTenant>[0], table: string): 
   }
 }
 
-describe('up, down and up again', () => {
+describe('migrating up, down and up again', () => {
   const { url } = useDatabase('host');
 
-  test('restores the exact catalog, however many steps it goes down', async () => {
+  test('restores the exact catalog after any number of steps down', async () => {
     await withClient(url, async (client) => {
       const states = [await catalog(client)];
       for (const _ of migrations) {
@@ -120,7 +120,7 @@ describe('up, down and up again', () => {
   });
 });
 
-describe('down with rows', () => {
+describe('down with rows in the table', () => {
   const { url, pool } = useDatabase();
 
   test.each(tablesByMigration)('refuses to drop %s, and changes nothing', async (table) => {
@@ -141,7 +141,7 @@ describe('down with rows', () => {
       await client.query(
         'truncate contact_external_ids, crm_sync_runs, crm_sync_cursors, crm_sync_failures, crm_outbound_changes',
       );
-      // Only a superuser can switch off that the log is append-only.
+      // Only a superuser can bypass the append-only trigger.
       await client.query("set session_replication_role = 'replica'");
       await client.query('delete from crm_sync_log');
       await client.query('delete from crm_connections');
@@ -155,23 +155,20 @@ describe('down with rows', () => {
       .reverse()
       .map((migration) => migration.down);
 
-    test.each(['off', '', 'true', 'On'])(
-      'refuses also when crm_schema.allow_data_loss is "%s"',
-      async (value) => {
-        await rolledBack(pool, async (client) => {
-          await fill(client, table);
-          await client.query('set local session_replication_role = replica');
-          for (const later of laterDowns) await client.query(later);
-          await client.query("select set_config('crm_schema.allow_data_loss', $1, true)", [value]);
-          await expectRefused(client.query(down), {
-            ...dataLoss,
-            hint: expect.stringContaining('crm_schema.allow_data_loss=on'),
-          });
+    test.each(['off', '', 'true', 'On'])('refuses if crm_schema.allow_data_loss is "%s"', async (value) => {
+      await rolledBack(pool, async (client) => {
+        await fill(client, table);
+        await client.query('set local session_replication_role = replica');
+        for (const later of laterDowns) await client.query(later);
+        await client.query("select set_config('crm_schema.allow_data_loss', $1, true)", [value]);
+        await expectRefused(client.query(down), {
+          ...dataLoss,
+          hint: expect.stringContaining('crm_schema.allow_data_loss=on'),
         });
-      },
-    );
+      });
+    });
 
-    test('goes through, rows and all, when crm_schema.allow_data_loss is on', async () => {
+    test('drops the table and its rows if crm_schema.allow_data_loss is on', async () => {
       await rolledBack(pool, async (client) => {
         await fill(client, table);
         for (const later of laterDowns) await client.query(later);
@@ -183,7 +180,7 @@ describe('down with rows', () => {
     });
   });
 
-  test('the host table organisations outlives a down that loses data on purpose', async () => {
+  test('keeps the rows of host tables if crm_schema.allow_data_loss is on', async () => {
     await rolledBack(pool, async (client) => {
       await fill(client, 'contact_external_ids');
       await client.query("set local crm_schema.allow_data_loss = 'on'");
@@ -194,10 +191,10 @@ describe('down with rows', () => {
   });
 });
 
-describe.each(tablesByMigration)('down of %s beside a writer', (table, index) => {
+describe.each(tablesByMigration)('down of %s during a write', (table, index) => {
   const { url, pool } = useDatabase();
 
-  test('sees the row that a writer commits while the down waits for it', async () => {
+  test('refuses because of a row that is committed while it waits for the lock', async () => {
     await withClient(url, async (writer) => {
       await writer.query('begin');
       await fill(writer, table);
@@ -205,7 +202,7 @@ describe.each(tablesByMigration)('down of %s beside a writer', (table, index) =>
         await deployer.query('begin');
         const pid = await backendPid(deployer);
         const attempt = expectRefused(deployer.query(migrations[index]?.down ?? ''), dataLoss);
-        // Handled below; until then a rejection is not unhandled.
+        // Awaited below; until then Node must not see an unhandled rejection.
         attempt.catch(() => {});
         await untilWaiting(pool, pid);
         await writer.query('commit');
@@ -215,10 +212,10 @@ describe.each(tablesByMigration)('down of %s beside a writer', (table, index) =>
   });
 });
 
-describe('another schema', () => {
+describe('migrating into another schema', () => {
   const { pool } = useDatabase('empty');
 
-  test('everything lands in the schema that the search_path names first, quotes in its name included', async () => {
+  test('creates every object in the first schema of the search_path, even with quotes in its name', async () => {
     await rolledBack(pool, async (client) => {
       await client.query('create schema "App ""Data"""');
       const empty = await catalog(client);

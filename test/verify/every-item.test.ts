@@ -1,16 +1,16 @@
 import type pg from 'pg';
 import { expect, test } from 'vitest';
-import { commented } from '../../src/verify/comments.js';
+import { commentTarget } from '../../src/verify/comments.js';
 import { nameOf } from '../../src/verify/difference.js';
-import { shippedItems } from '../../src/verify/expected.js';
-import type { Item } from '../../src/verify/items.js';
+import { shippedItems } from '../../src/verify/expected-items.js';
+import type { Item } from '../../src/verify/item.js';
 import { rolledBack } from '../migrations/support.js';
 import { useDatabase } from '../support/database.js';
 import { differencesIn, isTransactional } from './support.js';
 
 const { pool } = useDatabase();
 
-/** SQL that takes an item away, or its name, or turns it round where there is no more to take. */
+/** SQL that removes an item, renames it, or changes it if it cannot be removed. */
 function removal({ object, kind, name, definition }: Item): string {
   const table = nameOf(object);
   switch (kind) {
@@ -46,55 +46,56 @@ function removal({ object, kind, name, definition }: Item): string {
       return `alter ${object} owner to pg_monitor`;
     case 'privileges': {
       const target = object.startsWith('table ') ? table : object;
-      const [privilege] = definition;
+      const [grant] = definition.grants ?? [];
+      const privilege = grant?.column ? `${grant.privilege} (${grant.column})` : grant?.privilege;
       return name === 'the owner'
         ? `do $$ begin execute format('revoke ${privilege} on ${target} from %I', current_user); end $$`
         : `revoke ${privilege} on ${target} from ${name}`;
     }
     case 'comment':
-      return `comment on ${commented(object, name)} is null`;
+      return `comment on ${commentTarget(object, name)} is null`;
     case 'period':
       return `delete from ${table} where subject = '${name}'`;
     default:
-      throw new Error(`How is a ${kind} removed?`);
+      throw new Error(`No removal for a ${kind}.`);
   }
 }
 
-/** The partition that stands for all. */
+/** The partition that stands for all of them. */
 const model = 'table public.crm_sync_log_catch_all';
 
-/** What the log gives its partitions cannot be taken from one alone. */
+/** What a partition inherits from the log cannot be removed from it alone. */
 const isInherited = ({ object, kind, name }: Item) =>
   object === model && (kind === 'constraint' || kind === 'index' || name === 'crm_sync_log_refuse_change');
 
 const items = shippedItems();
 const removable = items.filter((item) => !isInherited(item));
 
-/** Whether the removal leaves something that it takes with it, and SQL alone cannot bring back. */
+/** Whether SQL alone cannot restore the item, or what its removal takes with it. */
 const isLost = ({ object, kind, name }: Item) =>
   ['migration', 'role', 'function', 'table', 'sequence', 'column', 'period'].includes(kind) ||
   (kind === 'owner' && object === 'table public.crm_sync_log') ||
   name === 'the owner';
 
-/** Takes items away and expects each to be told, and to come back by the statements that are told with it. */
-async function unnoticed(client: pg.PoolClient, taken: readonly Item[]): Promise<string[]> {
-  for (const item of taken) await client.query(removal(item));
+/** Removes items, expects the reported statements to restore them, and returns those not reported. */
+async function unreported(client: pg.PoolClient, removed: readonly Item[]): Promise<string[]> {
+  for (const item of removed) await client.query(removal(item));
   const differences = await differencesIn(client);
-  const missed = taken.filter((item) => {
-    // A partition is told by its range.
-    const kindTold = item.object === model && item.kind === 'table' ? 'partition' : item.kind;
-    const told = item.kind === 'comment' ? commented(item.object, item.name) : item.name;
-    return !differences.some(({ kind, name }) => kind === kindTold && name.includes(told));
+  const missed = removed.filter((item) => {
+    // A partition is reported by its range.
+    const reportedKind = item.object === model && item.kind === 'table' ? 'partition' : item.kind;
+    const reportedName = item.kind === 'comment' ? commentTarget(item.object, item.name) : item.name;
+    return !differences.some(({ kind, name }) => kind === reportedKind && name.includes(reportedName));
   });
-  if (!taken.some(isLost) && differences.every(isTransactional)) {
+  if (!removed.some(isLost) && differences.every(isTransactional)) {
     for (const statement of differences.flatMap(({ statements }) => statements))
       await client.query(statement);
-    expect(await differencesIn(client), taken[0]?.name).toEqual([]);
+    expect(await differencesIn(client), removed[0]?.name).toEqual([]);
   }
   return missed.map(({ kind, name }) => `${kind} ${name}`);
 }
 
-/** One by one; comments, on which nothing hangs, together. */
+/** The items of an object one at a time, but its comments together because nothing depends on them. */
 function groups(object: string): Item[][] {
   const all = removable.filter((item) => item.object === object);
   const comments = all.filter(({ kind }) => kind === 'comment');
@@ -102,11 +103,11 @@ function groups(object: string): Item[][] {
 }
 
 test.each([...new Set(items.map(({ object }) => object))])(
-  'notices what is taken from %s',
+  'verify reports every item removed from %s',
   async (object) => {
     const missed: string[] = [];
     for (const group of groups(object)) {
-      missed.push(...(await rolledBack(pool, (client) => unnoticed(client, group))));
+      missed.push(...(await rolledBack(pool, (client) => unreported(client, group))));
     }
     expect(missed).toEqual([]);
   },

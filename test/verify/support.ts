@@ -1,23 +1,23 @@
 import type pg from 'pg';
 import type { Difference } from '../../src/verify/verify.js';
-import { verification, verify } from '../../src/verify/verify.js';
+import { verify, verifyInTransaction } from '../../src/verify/verify.js';
 
-/** What differs, for a connection of its own. */
+/** What differs, read on a dedicated connection. */
 export async function differencesOf(client: pg.ClientBase): Promise<Difference[]> {
   return (await verify(client)).differences;
 }
 
-/** What differs within the client's transaction, whose settings stay as they are. */
+/** What differs within the client's transaction, whose settings are restored. */
 export async function differencesIn(client: pg.ClientBase): Promise<Difference[]> {
   await client.query('savepoint before_verify');
   try {
-    return (await verification(client)).differences;
+    return (await verifyInTransaction(client)).differences;
   } finally {
     await client.query('rollback to savepoint before_verify');
   }
 }
 
-/** Whether a difference can be mended in a transaction, or not at all. */
+/** Whether a difference's statements, if any, can run in a transaction. */
 export function isTransactional({ statements }: Difference): boolean {
   return !statements.some((statement) => / concurrently /.test(statement));
 }

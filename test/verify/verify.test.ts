@@ -4,7 +4,7 @@ import pg from 'pg';
 import { describe, expect, inject, onTestFinished, test } from 'vitest';
 import { createHostTables, migrate, withClient } from '../../dev/database.js';
 import { startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
-import { verification, verify } from '../../src/verify/verify.js';
+import { verify, verifyInTransaction } from '../../src/verify/verify.js';
 import { catalog } from '../migrations/catalog.js';
 import { rolledBack } from '../migrations/support.js';
 import { useDatabase } from '../support/database.js';
@@ -18,7 +18,7 @@ const host = useDatabase('host');
 const reader = useMember(database, 'crm_reader', 1);
 const stranger = useMember(database, undefined, 1);
 
-/** What differs for a session that has these settings. */
+/** What differs in a session with these settings. */
 async function verifyWith(to: string, settings: string) {
   return withClient(to, async (client) => {
     await client.query(settings);
@@ -26,7 +26,7 @@ async function verifyWith(to: string, settings: string) {
   });
 }
 
-test('finds nothing in a database that was just migrated', async () => {
+test('verify reports nothing after the migrations', async () => {
   expect(await withClient(url, verify)).toEqual({
     schema: 'public',
     owner: expect.any(String),
@@ -36,8 +36,8 @@ test('finds nothing in a database that was just migrated', async () => {
 
 test.each([
   ['a member of crm_reader', reader],
-  ['somebody who may do nothing', stranger],
-])('shows %s what it shows the owner', async (_, users) => {
+  ['a user without privileges', stranger],
+])('verify reports the same to %s as to the owner', async (_, users) => {
   const client = await users.connect();
   onTestFinished(() => client.release());
   expect(await differencesOf(client)).toEqual([]);
@@ -51,7 +51,7 @@ test.each([
   }
 });
 
-test('writes nothing, locks nothing, and leaves the session as it was', async () => {
+test('verify writes nothing, locks nothing and restores the session', async () => {
   await withClient(url, async (client) => {
     const sent: string[] = [];
     const observed = {
@@ -83,16 +83,16 @@ test('writes nothing, locks nothing, and leaves the session as it was', async ()
 
 test.each([
   [
-    'prints times otherwise',
+    'prints times differently',
     "set timezone = 'Asia/Tokyo'; set datestyle = 'German'; set intervalstyle = 'iso_8601'",
   ],
-  ['quotes everything', 'set quote_all_identifiers = on; set standard_conforming_strings = off'],
-  ['searches other schemas first', 'create schema if not exists hers; set search_path = hers, public'],
-])('finds nothing in a session that %s', async (_, settings) => {
+  ['quotes all identifiers', 'set quote_all_identifiers = on; set standard_conforming_strings = off'],
+  ['searches other schemas first', 'create schema if not exists other; set search_path = other, public'],
+])('verify reports nothing in a session that %s', async (_, settings) => {
   expect(await verifyWith(url, settings)).toEqual([]);
 });
 
-test('lets roles be known that have privileges on purpose, but neither everybody nor the three', async () => {
+test('verify ignores privileges of known roles, but not of the three roles or public', async () => {
   await rolledBack(pool, async (client) => {
     await client.query(
       `create role "crm_test Replica";
@@ -103,7 +103,7 @@ test('lets roles be known that have privileges on purpose, but neither everybody
     );
     const names = async (knownRoles: string[]) => {
       await client.query('savepoint before_verify');
-      const { differences } = await verification(client, { knownRoles });
+      const { differences } = await verifyInTransaction(client, { knownRoles });
       await client.query('rollback to savepoint before_verify');
       return differences.map(({ name }) => name.replace(/ on .*/, ''));
     };
@@ -119,14 +119,14 @@ test('lets roles be known that have privileges on purpose, but neither everybody
   });
 });
 
-test('finds nothing where two tables count the same migrations', async () => {
+test('verify reports nothing if two tables record the same migrations', async () => {
   await rolledBack(pool, async (client) => {
     await client.query('create table crm_schema_migrations as select * from pgmigrations');
     expect(await differencesIn(client)).toEqual([]);
   });
 });
 
-test('leaves to the host what concerns nobody whom policies hold', async () => {
+test('verify ignores settings and privileges of roles that no policy restricts', async () => {
   await rolledBack(pool, async (client) => {
     const name = new URL(url).pathname.slice(1);
     await client.query(
@@ -139,7 +139,7 @@ test('leaves to the host what concerns nobody whom policies hold', async () => {
        alter role crm_worker set session_replication_role = origin;
        alter database ${name} set statement_timeout = '1min'`,
     );
-    // As PostgreSQL itself grants it to whoever makes a role and is no superuser.
+    // As PostgreSQL itself grants it to a role that is not a superuser and creates another.
     if (inject('serverMajorVersion') >= 16) {
       await client.query(
         `create role crm_test_dba;
@@ -151,7 +151,7 @@ test('leaves to the host what concerns nobody whom policies hold', async () => {
   });
 });
 
-test('says nothing of what is just being made or dropped', async () => {
+test('verify reports nothing while partitions are created and dropped', async () => {
   await withClient(url, async (client) => {
     for (let months = 4; months < 24; months += 1) {
       const made = pool.query('select crm_sync_log_ensure_partitions($1::integer)', [months]);
@@ -162,7 +162,7 @@ test('says nothing of what is just being made or dropped', async () => {
   });
 });
 
-test('says nothing of an index that is being rebuilt, and of what that leaves when it fails', async () => {
+test('verify ignores an index that is being rebuilt, and reports the one that a failed rebuild leaves', async () => {
   const holder = await pool.connect();
   const other = await pool.connect();
   try {
@@ -188,28 +188,28 @@ test('says nothing of an index that is being rebuilt, and of what that leaves wh
   }
 });
 
-test('tells what lasts, though something else keeps changing', async () => {
+test('verify reports lasting drift although something else keeps changing', async () => {
   const toggled = `crm_test_${randomBytes(6).toString('hex')}`;
   await pool.query(`create role ${toggled}; grant update on crm_sync_runs to ${toggled}`);
   await withClient(url, async (client) => {
-    let looks = 0;
+    let reads = 0;
     const changing = {
       async query(text: string, values?: unknown[]) {
         if (text.startsWith('begin')) {
-          looks += 1;
-          const [from, to] = looks % 2 === 1 ? [toggled, `${toggled}_2`] : [`${toggled}_2`, toggled];
+          reads += 1;
+          const [from, to] = reads % 2 === 1 ? [toggled, `${toggled}_2`] : [`${toggled}_2`, toggled];
           await pool.query(`alter role ${from} rename to ${to}`);
         }
         return client.query(text, values);
       },
     };
     expect((await verify(changing)).differences).toMatchObject([{ kind: 'privileges', found: 'update' }]);
-    expect(looks).toBe(5);
+    expect(reads).toBe(5);
   });
   await pool.query(`drop owned by ${toggled}_2; drop role ${toggled}_2`);
 });
 
-test('looks again where something has gone while it was read', async () => {
+test('verify reads again if an object is dropped during the read', async () => {
   await withClient(url, async (client) => {
     let failures = 2;
     const failing = {
@@ -233,7 +233,7 @@ test('looks again where something has gone while it was read', async () => {
   });
 });
 
-test('waits five seconds for who locks a table, and no longer', async () => {
+test('verify fails after five seconds if a table is locked', async () => {
   const holder = await pool.connect();
   try {
     await holder.query('begin; lock table crm_sync_failures in access exclusive mode');
@@ -244,7 +244,7 @@ test('waits five seconds for who locks a table, and no longer', async () => {
   }
 });
 
-test('tells what the server itself is set to', async () => {
+test('verify reports a setting of the server itself', async () => {
   const server = await startEmbeddedPostgres(String(inject('serverMajorVersion')), {
     settings: { session_replication_role: 'replica' },
   });
@@ -262,7 +262,7 @@ test('tells what the server itself is set to', async () => {
   });
 });
 
-test('runs no cast of a type that somebody put in place of a text', async () => {
+test('verify runs no planted cast of a planted type', async () => {
   await rolledBack(pool, async (client) => {
     await client.query(
       `create type subject as (value text);
@@ -278,7 +278,7 @@ test('runs no cast of a type that somebody put in place of a text', async () => 
   });
 });
 
-test('runs no policy of somebody else', async () => {
+test('verify runs no policy of another owner', async () => {
   await rolledBack(pool, async (client) => {
     const stranger = `crm_test_${randomBytes(6).toString('hex')}`;
     await client.query(
@@ -304,10 +304,10 @@ test('runs no policy of somebody else', async () => {
 });
 
 test.each([
-  ['is of a part of the rows', 'unique (organisation_id, id) where name <> $x$y$x$'],
-  ['is of an expression', 'unique (organisation_id, (id::text))'],
-  ['may be broken for a while', null],
-])('takes no index on contacts for what the foreign keys need that %s', async (_, definition) => {
+  ['is partial', 'unique (organisation_id, id) where name <> $x$y$x$'],
+  ['has an expression', 'unique (organisation_id, (id::text))'],
+  ['is deferrable', null],
+])('verify does not accept an index on contacts that %s', async (_, definition) => {
   await rolledBack(pool, async (client) => {
     await client.query('drop index contacts_organisation_id_id_key cascade');
     await client.query(
@@ -321,7 +321,7 @@ test.each([
   });
 });
 
-test('runs no function that others planted where the session searches', async () => {
+test('verify runs no function planted on the search_path', async () => {
   const planted = "language plpgsql as $$ begin raise exception 'planted'; end $$";
   await rolledBack(pool, async (client) => {
     await client.query(
@@ -336,7 +336,7 @@ test('runs no function that others planted where the session searches', async ()
   });
 });
 
-test('tells what has a hostile name, and mends it', async () => {
+test('verify reports and repairs objects with hostile names', async () => {
   await rolledBack(pool, async (client) => {
     const name = `"x'; drop table crm_sync_log; -- "" on \n TRIGGER USING "`;
     await client.query(
@@ -362,7 +362,7 @@ test('tells what has a hostile name, and mends it', async () => {
   });
 });
 
-test('leaves alone what the host has beside it', async () => {
+test('verify ignores objects of the host', async () => {
   await rolledBack(pool, async (client) => {
     await client.query(
       `create table notes (id integer primary key);
@@ -381,7 +381,7 @@ test('leaves alone what the host has beside it', async () => {
   });
 });
 
-test('refuses a pool, and a client with a transaction open, which stays as it is', async () => {
+test('verify refuses a pool and a client with an open transaction, which stays open', async () => {
   const refusal = { code: 'invalid_input' };
   await expect(verify(pool as unknown as pg.Client)).rejects.toMatchObject(refusal);
   await rolledBack(pool, async (client) => {
@@ -391,20 +391,20 @@ test('refuses a pool, and a client with a transaction open, which stays as it is
   });
 });
 
-test('says so where there is no schema', async () => {
+test('verify fails with schema_not_found if there is no schema', async () => {
   await expect(withClient(host.url, verify)).rejects.toMatchObject({
     code: 'schema_not_found',
-    message: expect.stringMatching(/^The schema is not there: run the migrations first/),
+    message: expect.stringMatching(/^The schema was not found\. Run the migrations first/),
   });
 });
 
-test('finds nothing while months come and go', async () => {
+test('verify reports nothing after months are added, detached and dropped', async () => {
   await rolledBack(pool, async (client) => {
     await client.query('select crm_sync_log_ensure_partitions(7)');
     expect(await differencesIn(client)).toEqual([]);
     await beginLog(client, 16);
     expect(await differencesIn(client)).toEqual([]);
-    // What a drop does to the oldest, and to the one after it once it was interrupted.
+    // What crm-schema partitions drop does to the oldest, and to the next if it is interrupted.
     const { rows } = await client.query(
       "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'crm_sync_log'::regclass order by 1",
     );
@@ -419,10 +419,10 @@ test('finds nothing while months come and go', async () => {
   });
 });
 
-describe('in another schema, of another owner', () => {
+describe('verify in another schema with another owner', () => {
   const other = useDatabase('host');
 
-  test('finds nothing, and its statements hold wherever they are run', async () => {
+  test('reports nothing, and its statements do not depend on the search_path', async () => {
     const owner = `crm_test_${randomBytes(6).toString('hex')} "x"`;
     const quoted = pg.escapeIdentifier(owner);
     await other.pool.query(`create role ${quoted} createrole`);

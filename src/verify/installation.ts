@@ -1,9 +1,20 @@
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
-import { catalogQuery } from './catalog-query.js';
-import type { Installation, Item } from './items.js';
-import { readAppliedMigrations, readPeriods } from './rows.js';
 
-/** The tables by which an installation is found, where search_path has it; any of them may be gone. */
+/** Where the schema is installed. Names are qualified, and quoted where they must be. */
+export interface Installation {
+  schema: string;
+  schemaId: string;
+  /** Null if crm_sync_log is missing. */
+  logId: string | null;
+  /** The owner of most tables, who should own all of them. */
+  owner: string;
+  ownerId: string;
+  organisations: string;
+  contacts: string;
+  contactsId: string | null;
+}
+
+/** The tables by which an installation is found on the search_path; any of them may be missing. */
 const landmarks = [
   'crm_sync_log',
   'crm_connections',
@@ -13,20 +24,20 @@ const landmarks = [
 ];
 
 /**
- * Finds the installation that the session's search_path leads to, and then, until the end of the transaction,
- * fixes every setting that what the catalog says depends on; search_path above all, so that nobody's function
- * is run in place of PostgreSQL's.
+ * Finds the installation that the session's search_path leads to. Then sets, until the end of the
+ * transaction, every setting that affects what the catalog returns: above all search_path, so that nobody's
+ * function runs in place of PostgreSQL's.
  *
  * @returns null if there is none
  */
 export async function findInstallation(client: DedicatedConnection): Promise<Installation | null> {
-  const { rows: looked } = await client.query(
+  const { rows: landmarkRows } = await client.query(
     `select pg_catalog.to_regclass(name)::pg_catalog.oid::pg_catalog.text as oid
      from pg_catalog.unnest($1::pg_catalog.text[]) with ordinality as landmark (name, position)
      order by position`,
     [[...landmarks, 'organisations', 'contacts']],
   );
-  const ids: (string | null)[] = looked.map(({ oid }) => oid);
+  const ids: (string | null)[] = landmarkRows.map(({ oid }) => oid);
   const [logId = null] = ids;
   const [organisationsId = null, contactsId = null] = ids.slice(landmarks.length);
   const found = ids.slice(0, landmarks.length).filter((id) => id !== null);
@@ -34,7 +45,7 @@ export async function findInstallation(client: DedicatedConnection): Promise<Ins
     pg_catalog.set_config('search_path', 'pg_catalog', true),
     pg_catalog.set_config('lock_timeout', '5s', true),
     pg_catalog.set_config('row_security', 'on', true),
-    -- To compile the query would take longer than to run it.
+    -- Compiling the query would take longer than running it.
     pg_catalog.set_config('jit', 'off', true),
     pg_catalog.set_config('timezone', 'UTC', true),
     pg_catalog.set_config('datestyle', 'ISO', true),
@@ -61,7 +72,7 @@ export async function findInstallation(client: DedicatedConnection): Promise<Ins
        from pg_class
        where pg_class.oid = any ($1::oid[])
      ) as owners (owner)
-     -- Where search_path does not come by them, by the foreign keys that point at them.
+     -- If search_path does not find the host tables: what our foreign keys reference.
      cross join lateral (
        select
          coalesce($2::oid, min(confrelid) filter (where conname = 'crm_connections_organisation_id_fkey')),
@@ -73,28 +84,4 @@ export async function findInstallation(client: DedicatedConnection): Promise<Ins
     [found, organisationsId, contactsId],
   );
   return { ...rows[0], logId };
-}
-
-/** Reads everything that is there, after `findInstallation` and in its transaction. */
-export async function readItems(client: DedicatedConnection, place: Installation): Promise<Item[]> {
-  const { schemaId, logId, ownerId, contactsId } = place;
-  const counted = await readAppliedMigrations(client, place);
-  const { rows } = await client.query(catalogQuery, [
-    schemaId,
-    logId,
-    ownerId,
-    contactsId,
-    counted.map(({ oid }) => oid),
-  ]);
-  const migrations = new Set(counted.flatMap(({ names }) => names));
-  return [
-    ...rows.map((row) => ({ ...row, definition: JSON.parse(row.definition) })),
-    ...(await readPeriods(client, place)),
-    ...[...migrations].map((name) => ({
-      object: `migration ${name}`,
-      kind: 'migration' as const,
-      name,
-      definition: 'applied',
-    })),
-  ];
 }

@@ -1,11 +1,12 @@
-// What is told by rows of tables, and not by the catalog.
+// What rows of tables say, and not the catalog.
 
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
-import type { Installation, Item } from './items.js';
+import type { Installation } from './installation.js';
+import { define, type Item } from './item.js';
 
 /**
- * The tables beside ours that node-pg-migrate, by their shape, counts migrations in, and what they count; that
- * is nothing where the user may not look.
+ * Tables in the installation's schema that have the shape of node-pg-migrate's migrations table, with the
+ * migrations they record; none if the user may not read them.
  */
 export async function readAppliedMigrations(
   client: DedicatedConnection,
@@ -19,7 +20,7 @@ export async function readAppliedMigrations(
      from pg_class
      where relnamespace = $1::oid
        and relkind = 'r'
-       -- No policy of somebody else's is run.
+       -- So that nobody else's policy runs.
        and relowner = $2::oid
        and '{id,name,run_on}' = (
          select array_agg(attname::text order by attname)
@@ -39,8 +40,9 @@ export async function readAppliedMigrations(
 }
 
 /**
- * Which periods `crm_retention` has, whatever they are: the owner may change them, and without one nothing is cut
- * by age. Where the user may not look, all are taken to be there.
+ * The retention periods that `crm_retention` has, whatever their length: the owner may change them, but
+ * without a row nothing is deleted by age. If the user may not read the table, all periods are assumed to be
+ * set.
  */
 export async function readPeriods(
   client: DedicatedConnection,
@@ -48,7 +50,7 @@ export async function readPeriods(
 ): Promise<Item[]> {
   const { rows: tables } = await client.query(
     `select
-       -- No policy of somebody else's is run.
+       -- So that nobody else's policy runs.
        relowner = $2::oid
          and exists (select from pg_attribute where attrelid = pg_class.oid and attname = 'subject')
          and has_table_privilege(oid, 'select')
@@ -69,7 +71,7 @@ export async function readPeriods(
   );
   const found: { subject: string }[] = [];
   for (const { isReadable } of tables) {
-    // Without a cast, which somebody may have made for a type of his own.
+    // Without a cast, because somebody may have planted one for a type of their own.
     const { rows } = isReadable
       ? await client.query(`select subject from ${schema}.crm_retention`)
       : { rows: [{ subject: 'crm_sync_log' }, { subject: 'crm_sync_runs' }] };
@@ -79,6 +81,6 @@ export async function readPeriods(
     object: `table ${schema}.crm_retention`,
     kind: 'period',
     name: String(subject),
-    definition: 'set',
+    definition: define('set'),
   }));
 }

@@ -1,0 +1,51 @@
+// Who may do what: see read.ts.
+
+/** What an owner has by default is read like the rest, because it can be revoked. */
+export const grantFacts = `
+  select
+    'grants',
+    object,
+    0,
+    concat(name, ' ', grantee),
+    json_build_object(
+      'kind', kind,
+      'name', name,
+      'grantee', case grantee when 0 then 'public' else grantee::regrole::text end,
+      'isToOwner', grantee = owner,
+      'grants', json_agg(
+        json_build_object(
+          'privilege', lower(privilege_type),
+          'column', column_name,
+          'grantor', case when grantor <> owner then grantor::regrole::text end,
+          'isGrantable', is_grantable
+        )
+        order by position, privilege_type, grantor
+      )
+    )
+  from (
+    select
+      oid,
+      kind,
+      qualified,
+      relowner,
+      coalesce(relacl, acldefault(case relkind when 'S' then 's' else 'r' end::"char", relowner)),
+      null,
+      0
+    from relation
+    where relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+    union all
+    select relation.oid, kind, qualified, relowner, attacl, quote_ident(attname), attnum
+    from relation
+    inner join pg_attribute
+      on attrelid = relation.oid
+      and attacl is not null
+      and not attisdropped
+    union all
+    select 0::oid, 'function', qualified, proowner, coalesce(proacl, acldefault('f', proowner)), null, 0
+    from routine
+    union all
+    select 0::oid, 'schema', quote_ident(nspname), nspowner, coalesce(nspacl, acldefault('n', nspowner)), null, 0
+    from schema_read
+  ) as granted (object, kind, name, owner, acl, column_name, position)
+  cross join aclexplode(acl)
+  group by object, kind, name, owner, grantee`;

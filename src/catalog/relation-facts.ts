@@ -1,0 +1,149 @@
+// Tables and other relations, with their sequences, rules and policies: see read.ts.
+
+/** What is read, as the table `relation`; all other facts of tables are found through it. */
+export const relationTable = (relations: string) => `
+  relation as (
+    select
+      pg_class.*,
+      quote_ident(nspname) as schema,
+      format('%I.%I', nspname, relname) as qualified,
+      case relkind
+        when 'v' then 'view'
+        when 'm' then 'materialized view'
+        when 'f' then 'foreign table'
+        when 'S' then 'sequence'
+        when 'i' then 'index'
+        when 'I' then 'index'
+        when 'c' then 'composite type'
+        else 'table'
+      end as kind
+    from pg_class
+    inner join pg_namespace
+      on pg_namespace.oid = relnamespace
+    where pg_class.oid in (${relations})
+  )`;
+
+/** The qualified name of a relation, by its oid. */
+export const qualifiedName = (oid: string) => `
+  (
+    select format('%I.%I', nspname, relname)
+    from pg_class
+    inner join pg_namespace
+      on pg_namespace.oid = relnamespace
+    where pg_class.oid = ${oid}
+  )`;
+
+/** The comment on an object, without the cost of `obj_description` for each row. */
+export const commentOn = (catalog: string, oid: string, column = '0') => `
+  (
+    select description
+    from pg_description
+    where classoid = '${catalog}'::regclass
+      and objoid = ${oid}
+      and objsubid = ${column}
+  )`;
+
+const relations = (withInherited: boolean) => `
+  select
+    'relations',
+    oid,
+    0,
+    ''::text,
+    json_build_object(
+      'schema', schema,
+      'name', quote_ident(relname),
+      'qualified', qualified,
+      'kind', kind,
+      'owner', relowner::regrole,
+      'persistence', case relpersistence when 'u' then 'unlogged' when 't' then 'temporary' else 'permanent' end,
+      'partitionKey', case relkind when 'p' then pg_get_partkeydef(oid) end,
+      'isPartition', relispartition,
+      'bound', case when ${withInherited} then pg_get_expr(relpartbound, oid) end,
+      'parents', array(
+        select ${qualifiedName('inhparent')} as parent
+        from pg_inherits
+        where inhrelid = relation.oid
+        order by parent
+      ),
+      'hasRowSecurity', relrowsecurity,
+      'isRowSecurityForced', relforcerowsecurity,
+      'settings', reloptions,
+      'tablespace', (select spcname from pg_tablespace where pg_tablespace.oid = reltablespace),
+      'replicaIdentity', relreplident::text,
+      'comment', ${commentOn('pg_class', 'relation.oid')}
+    )
+  from relation`;
+
+const sequences = `
+  select
+    'sequences',
+    oid,
+    0,
+    ''::text,
+    json_build_object(
+      'relation', qualified,
+      'type', seqtypid::regtype,
+      'start', seqstart::text,
+      'increment', seqincrement::text,
+      'minimum', seqmin::text,
+      'maximum', seqmax::text,
+      'cache', seqcache::text,
+      'isCycling', seqcycle
+    )
+  from relation
+  inner join pg_sequence
+    on seqrelid = relation.oid`;
+
+const rules = `
+  select
+    'rules',
+    relation.oid,
+    0,
+    rulename::text,
+    json_build_object(
+      'relation', qualified,
+      'name', quote_ident(rulename),
+      'definition', pg_get_ruledef(pg_rewrite.oid, true)
+    )
+  from relation
+  inner join pg_rewrite
+    on ev_class = relation.oid
+  where not (relkind in ('v', 'm') and rulename = '_RETURN')`;
+
+const policies = `
+  select
+    'policies',
+    relation.oid,
+    0,
+    polname::text,
+    json_build_object(
+      'relation', qualified,
+      'name', quote_ident(polname),
+      'isPermissive', polpermissive,
+      'command', case polcmd
+        when 'r' then 'select'
+        when 'a' then 'insert'
+        when 'w' then 'update'
+        when 'd' then 'delete'
+        else 'all'
+      end,
+      'roles', array(
+        select case grantee when 0 then 'public' else grantee::regrole::text end as role
+        from unnest(polroles) as grantee
+        order by role
+      ),
+      'using', pg_get_expr(polqual, polrelid, true),
+      'check', pg_get_expr(polwithcheck, polrelid, true),
+      'comment', ${commentOn('pg_policy', 'pg_policy.oid')}
+    )
+  from relation
+  inner join pg_policy
+    on polrelid = relation.oid`;
+
+/** Selects to unite. */
+export const relationFacts = (withInherited: boolean) => [
+  relations(withInherited),
+  sequences,
+  rules,
+  policies,
+];

@@ -1,0 +1,105 @@
+import { isOfThisPackage } from '../migrations/status.js';
+import { readAttached, readMonths } from '../partitions/attached.js';
+import { dropMarker } from '../partitions/drop-marker.js';
+import type { DedicatedConnection } from '../statements/dedicated-connection.js';
+import { quoted } from '../statements/quoting.js';
+import { compare } from './compare.js';
+import { type Difference, nameOf } from './difference.js';
+import { expectedItems } from './expected-items.js';
+import type { Installation } from './installation.js';
+import type { Item, ItemKind } from './item.js';
+import { rangeDifferences } from './partition-differences.js';
+import { readItems } from './read-items.js';
+
+/** The differences of an installation, in the order in which to repair them. */
+export async function differencesAt(
+  client: DedicatedConnection,
+  installation: Installation,
+  knownRoles: readonly string[],
+): Promise<Difference[]> {
+  const items = await readItems(client, installation);
+  const partitions = items.filter(isPartition).map(({ name }) => name);
+  const [expected, found] = comparableMigrations(expectedItems(installation, partitions), items);
+  const detached = detachedPartitions(found, installation.schema);
+  const ranges =
+    installation.logId === null
+      ? []
+      : rangeDifferences(
+          await readAttached(client, installation.logId),
+          await readMonths(client),
+          installation,
+          new Set(detached.keys()),
+        );
+  const toAttach = new Set(ranges.map(({ name }) => name));
+  // Reported with the ranges, or waiting to be dropped.
+  const isInTransit = ({ object }: Item) =>
+    detached.get(nameOf(object)) === 'to be dropped' ||
+    (detached.has(nameOf(object)) && toAttach.has(nameOf(object)));
+  const differences = compare(
+    installation,
+    expected,
+    found.filter((item) => !isInTransit(item) && !isIntended(item, knownRoles)),
+  );
+  // All else follows from the other version, and repairing it would get in the way of the migrations.
+  const migrations = differences.filter(({ kind }) => kind === 'migration');
+  return migrations.length > 0 ? migrations : [...differences, ...ranges];
+}
+
+/**
+ * Leaves the migrations out if the user cannot see which were applied, and those of the host in the same
+ * table.
+ *
+ * @returns expected and found
+ */
+function comparableMigrations(expected: readonly Item[], found: readonly Item[]): [Item[], Item[]] {
+  const ours = expected.filter(isMigration).map(({ name }) => name);
+  const isReadable = found.some((item) => isMigration(item) && ours.includes(item.name));
+  const isOurs = ({ name }: Item) =>
+    ours.includes(name) || (isOfThisPackage(name) && ours.every((other) => other < name));
+  return [
+    expected.filter((item) => !isMigration(item) || isReadable),
+    found.filter((item) => !isMigration(item) || (isReadable && isOurs(item))),
+  ];
+}
+
+function isMigration({ kind }: Item): boolean {
+  return kind === 'migration';
+}
+
+/** Whether an item is a known role's privileges. The three roles and public cannot be known roles. */
+function isIntended({ kind, name }: Item, knownRoles: readonly string[]): boolean {
+  return (
+    kind === 'privileges' &&
+    !['public', 'the owner', 'crm_app', 'crm_worker', 'crm_reader'].includes(name) &&
+    knownRoles.some((role) => name === role || name === quoted(role))
+  );
+}
+
+function isPartition({ kind, definition }: Item): boolean {
+  return kind === 'table' && definition.state?.isPartition === true;
+}
+
+/** The owner's tables that are named like partitions of the log and are not attached to it. */
+function detachedPartitions(
+  found: readonly Item[],
+  schema: string,
+): Map<string, 'to be dropped' | 'to be attached'> {
+  const sqlOf = (object: string, kind: ItemKind) =>
+    found.find((item) => item.kind === kind && item.object === object && item.name === object)?.definition
+      .sql;
+  const tables = found.filter(
+    ({ object, kind, name, definition }) =>
+      kind === 'table' &&
+      definition.sql === 'table' &&
+      definition.state === undefined &&
+      name.startsWith(`${schema}.`) &&
+      /\.crm_sync_log_(catch_all|\d{4}_\d\d|before_\d{4}_\d\d(_\d+)?)$/.test(name) &&
+      sqlOf(object, 'owner') === 'the owner of the tables',
+  );
+  return new Map(
+    tables.map(({ object, name }) => [
+      name,
+      sqlOf(object, 'comment')?.endsWith(dropMarker) ? 'to be dropped' : 'to be attached',
+    ]),
+  );
+}

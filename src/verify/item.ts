@@ -1,0 +1,110 @@
+import type { Grant } from '../catalog/facts.js';
+
+/** What can differ: objects first, and in the order in which differences can be repaired. */
+export const kinds = [
+  'migration',
+  'role',
+  'schema usage',
+  'schema creation',
+  'membership',
+  'setting',
+  'parameter',
+  'host index',
+  'function',
+  'type',
+  'table',
+  'sequence',
+  'column',
+  'default',
+  'constraint',
+  'index',
+  'trigger',
+  'rule',
+  'policy',
+  'row-level security',
+  'owner',
+  'privileges',
+  'comment',
+  'period',
+] as const;
+
+export type ItemKind = (typeof kinds)[number];
+
+/** One fact that `verify` compares: schema.json has the expected ones, a database those that were found. */
+export interface Item {
+  /** The object that it is or belongs to: `table public.crm_connections`. */
+  object: string;
+  kind: ItemKind;
+  /** Within the object; of a comment, the kind and the name of the item that it is on. */
+  name: string;
+  definition: Definition;
+}
+
+export interface Definition {
+  /** SQL where SQL can express it, else a word; empty for privileges. */
+  sql: string;
+  state?: State;
+  /** Of privileges: one for each column, if it is limited to columns. */
+  grants?: Grant[];
+  /** If several items have the same name: all of them. */
+  namesakes?: Definition[];
+}
+
+/** What else there is to know of an item, apart from its SQL. */
+export interface State {
+  /** A table: `RANGE (occurred_at)`. */
+  partitionedBy?: string | undefined;
+  /** A table: a partition of the log. */
+  isPartition?: boolean | undefined;
+  /** A table: a crash empties it. */
+  isUnlogged?: boolean | undefined;
+  /** A table: the others that it inherits from, and whose readers may read its rows past its own policies. */
+  inheritsFrom?: string[] | undefined;
+  /** A column's NOT NULL or a constraint: existing rows were not checked. */
+  isNotValid?: boolean | undefined;
+  /** A foreign key: the table whose internal triggers, which enforce it, are disabled. */
+  disabledTriggersOf?: string | undefined;
+  /** An index, or a constraint's: its qualified name, if it is invalid. */
+  invalidIndex?: string | undefined;
+  /** A trigger: when it fires, if that is not as usual. */
+  fires?: 'never' | 'on replicas only' | 'always' | undefined;
+  /** A membership or the right to create: who granted it, if that matters. */
+  grantor?: string | undefined;
+}
+
+/** A definition with what is true of its state. */
+export function define(sql: string, state: State = {}): Definition {
+  const set = Object.entries(state).filter(([, value]) => value !== undefined && value !== false);
+  return set.length === 0 ? { sql } : { sql, state: Object.fromEntries(set) };
+}
+
+/** A definition as people read it: its SQL and its state. */
+export function describeDefinition(kind: ItemKind, { sql, state = {} }: Definition): string {
+  switch (kind) {
+    case 'table':
+      return [
+        `${state.isUnlogged ? 'unlogged ' : ''}${sql}`,
+        ...(state.partitionedBy === undefined ? [] : [` partitioned by ${state.partitionedBy}`]),
+        ...(state.isPartition ? [', a partition'] : []),
+        ...(state.inheritsFrom === undefined ? [] : [`, inheriting from ${state.inheritsFrom.join(', ')}`]),
+      ].join('');
+    case 'membership':
+      return `through ${sql}${grantedBy(state)}`;
+    case 'schema creation':
+      return `${sql}${grantedBy(state)}`;
+    default:
+      return [
+        sql,
+        ...(state.isNotValid ? [kind === 'constraint' ? 'NOT VALID' : '(not valid)'] : []),
+        ...(state.disabledTriggersOf === undefined
+          ? []
+          : [`(not enforced: triggers of ${state.disabledTriggersOf} are disabled)`]),
+        ...(state.invalidIndex === undefined ? [] : [`(invalid: ${state.invalidIndex})`]),
+        ...(state.fires === undefined ? [] : [state.fires === 'never' ? '(disabled)' : `(${state.fires})`]),
+      ].join(' ');
+  }
+}
+
+function grantedBy({ grantor }: State): string {
+  return grantor === undefined ? '' : `, granted by ${grantor}`;
+}

@@ -1,0 +1,40 @@
+import type { Catalog, Grant } from '../catalog/facts.js';
+import { define, type Item } from './item.js';
+
+/** Who owns relations and functions. An identity column's sequence has its table's owner. */
+export function ownerItems({ relations, functions }: Catalog, owner: string): Item[] {
+  const owned = [
+    ...relations.map((relation) => ({ ...relation, object: `${relation.kind} ${relation.qualified}` })),
+    ...functions.map((each) => ({ ...each, kind: 'function', object: `function ${each.qualified}` })),
+  ];
+  return owned
+    .filter(({ kind }) => kind !== 'sequence')
+    .map((each) => ({
+      object: each.object,
+      kind: 'owner',
+      name: each.object,
+      definition: define(each.owner === owner ? 'the owner of the tables' : each.owner),
+    }));
+}
+
+/** Who has privileges on what: one item for each grantee. */
+export function privilegeItems({ grants }: Catalog): Item[] {
+  return grants.flatMap(({ kind, name, grantee, isToOwner, grants: all }): Item[] => {
+    // Not every version has MAINTAIN.
+    const compared = isToOwner ? all.filter(({ privilege }) => privilege !== 'maintain') : all;
+    if (compared.length === 0) return [];
+    return [
+      {
+        object: `${kind} ${name}`,
+        kind: 'privileges',
+        name: isToOwner ? 'the owner' : grantee,
+        definition: { sql: '', grants: sorted(compared) },
+      },
+    ];
+  });
+}
+
+function sorted(grants: readonly Grant[]): Grant[] {
+  const key = ({ privilege, column, grantor }: Grant) => JSON.stringify([privilege, column, grantor]);
+  return [...grants].sort((one, other) => (key(one) < key(other) ? -1 : 1));
+}
