@@ -2,7 +2,7 @@
  * Draws the pictures of docs/architecture.md into docs/architecture/, as SVG. The states, their transitions
  * and the rooms come from the tables in that document; the way of an event from dev/pictures/event.dot.
  *
- *   node --import tsx dev/pictures.ts            writes the files
+ *   npm run pictures                              writes the files
  *   node --import tsx dev/pictures.ts --check    changes nothing, and fails if a file is stale
  */
 import { readFile } from 'node:fs/promises';
