@@ -428,4 +428,4 @@ test('commands that change anything refuse a pooler that announces its own proce
     ]);
     expect(await cli.run(url, args), args.join(' ')).toMatchObject({ code: 0, stderr: '' });
   }
-}, 60_000);
+});

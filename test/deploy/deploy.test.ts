@@ -136,7 +136,7 @@ test('the commands of the workflow, then those of the daily CronJob, succeed in 
     expect(code, `${args.join(' ')}\n${stdout}${stderr}`).toBe(0);
   }
   // Thirteen commands, each started from source.
-}, 240_000);
+});
 
 test('the commands exit with the codes in the README', async () => {
   const env = { DATABASE_URL: 'postgres://user@127.0.0.1:1/database' };

@@ -292,7 +292,7 @@ describe('partitionsEnsure', () => {
       );
     });
     expect(await partitionNames(pool)).not.toContain(monthName(4));
-  }, 120_000);
+  });
 });
 
 describe('partitionsList', () => {
