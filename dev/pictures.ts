@@ -1,6 +1,6 @@
 /**
  * Draws the pictures of docs/architecture.md into docs/architecture/, as SVG. The states, their transitions
- * and the rooms come from the tables in that document; the way of an event from dev/pictures/event.dot.
+ * and the rooms come from the tables in that document; the path of an event comes from dev/pictures/event.dot.
  *
  *   npm run pictures                              writes the files
  *   node --import tsx dev/pictures.ts --check    changes nothing, and fails if a file is stale
@@ -72,7 +72,7 @@ export const machines = { connection: 'A connection', run: 'A run', failure: 'A 
 export async function pictures(): Promise<Map<string, string>> {
   const all = new Map<string, string>();
   const event = await readFile(projectPath('dev/pictures/event.dot'), 'utf8');
-  all.set('event.svg', await draw(event, 'The way of a sync event'));
+  all.set('event.svg', await draw(event, 'How an event reaches the log'));
   for (const [name, heading] of Object.entries(machines)) {
     const dot = stateDiagram(await readTransitions(heading));
     all.set(`${name}.svg`, await draw(dot, `The states of ${heading.toLowerCase()}`));
