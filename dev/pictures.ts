@@ -12,12 +12,12 @@ import { projectPath } from './database.js';
 
 /** A row of a table of states: one transition, or the same one from several states. */
 export interface Transition {
-  /** Empty: from nothing, when the row is inserted. */
+  /** Empty if the row is inserted. */
   from: string[];
-  /** Undefined: to nothing, when the row is deleted. */
+  /** Undefined if the row is deleted. */
   to: string | undefined;
   when: string;
-  /** The functions that make it; none where time does. */
+  /** The functions that make the transition; none if time does. */
   functions: string[];
 }
 
@@ -83,7 +83,7 @@ export async function pictures(): Promise<Map<string, string>> {
 
 function stateDiagram(transitions: Transition[]): string {
   const states = new Set(transitions.flatMap(({ from, to }) => [...from, ...(to === undefined ? [] : [to])]));
-  // One arrow from a state to another, whatever may cause it.
+  // One arrow from a state to another, whatever the causes.
   const arrows = new Map<string, Set<string>>();
   for (const { from, to, functions, when } of transitions) {
     for (const state of from.length > 0 ? from : ['start']) {
