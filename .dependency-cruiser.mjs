@@ -30,7 +30,7 @@ export default {
   forbidden: [
     {
       name: 'no-circle',
-      comment: 'Two files that import each other are one file, or a third is missing.',
+      comment: 'Merge two files that import each other, or move what both need to a third.',
       severity: 'error',
       from: {},
       to: { circular: true },
@@ -75,7 +75,7 @@ export default {
     },
     {
       name: 'nothing-unresolved',
-      comment: 'An import that cannot be resolved would hide a circle.',
+      comment: 'An import that cannot be resolved would hide a circular import.',
       severity: 'error',
       from: {},
       to: { couldNotResolve: true },
@@ -83,7 +83,7 @@ export default {
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
-    // Imports of types count: a circle of types is one to the reader.
+    // Imports of types count too: they are circular to a reader.
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
     enhancedResolveOptions: {

@@ -96,7 +96,7 @@ ${count(connections)} connections, each synced every 15 minutes, with 50 changed
 
 \`dev/busy-database/\` creates the data: ${count(table('crm_connections').rows)} organisations with one connection each. One organisation has 30 % of the events, another 20 %, and the rest form a long tail. Ids look like those of CRMs: like \`OXF18000001\`, or UUIDs for one connection in three. One event in 50 is an error with its error object (but none at the second organisation), one in 20 was skipped, and one in 33 has no contact.
 
-Events are inserted in order of time, ten of a connection at once, by an \`insert … select\` like that of \`syncLogRecord\`, so the indexes fill as in production. Foreign keys are not checked meanwhile, which changes nothing on disk. Each run takes three statements: it opens, records a batch and ends. Every connection is rescheduled twice. Each step ends with \`vacuum\`. Credentials are as long as Reapit’s under a symmetric key.
+Events are inserted in chronological order, ten per connection at a time, by an \`insert … select\` like that of \`syncLogRecord\`, so the indexes fill as in production. Foreign keys are not checked while loading, which does not affect the size on disk. Each run takes three statements: it opens, records a batch and ends. Every connection is rescheduled twice. Each step ends with \`vacuum\`. Credentials are as long as Reapit's under a symmetric key.
 `;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Measures the overhead of this package and the gain from named statements: the same point look-up in four
+ * Measures the overhead of this package and the gain from named statements: the same point lookup in four
  * ways, in turn, on one connection. Prints ratios to plain `pg`, which depend less on the machine than rates.
  *
  *   npm run bench

@@ -5,7 +5,7 @@
  *   npm run docs          writes the pages
  *   npm run check:docs    changes nothing, and fails if they are stale
  *
- * Either way it fails on an export without a docstring, and on a link that leads nowhere.
+ * Either way it fails on an export without a docstring, and on a broken link.
  */
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -23,14 +23,14 @@ export interface PackageSources {
   modules: readonly string[];
   /** The absolute path of the tsconfig.json they are compiled by. */
   tsconfig: string;
-  /** What typedoc need not complain of. */
+  /** Names that typedoc need not warn about. */
   exceptions?: TypeDocOptions;
 }
 
 const options: TypeDocOptions & Partial<PluginOptions> = {
   plugin: ['typedoc-plugin-markdown'],
   readme: 'none',
-  // A page says what is exported, not where it is in our source.
+  // A page documents the exports, not their place in our source.
   disableSources: true,
   excludeInternal: true,
   excludeExternals: true,
@@ -62,7 +62,7 @@ const options: TypeDocOptions & Partial<PluginOptions> = {
 /**
  * The pages, by their names.
  *
- * @throws Error that names each export without a docstring, and each link that leads nowhere
+ * @throws Error that names each export without a docstring, and each broken link
  */
 export async function apiPages({
   name,
@@ -106,7 +106,7 @@ export async function apiPages({
   }
 }
 
-/** Keeps what typedoc complains of, and prints nothing. */
+/** Keeps typedoc's warnings, and prints nothing. */
 class Complaints extends Logger {
   readonly lines: string[] = [];
 
@@ -115,7 +115,7 @@ class Complaints extends Logger {
   }
 }
 
-/** Each row of a table has an anchor, to most of which nothing links. */
+/** Each row of a table has an anchor; most have no links to them. */
 function withoutAnchors(page: string, pages: readonly string[]): string {
   return page.replace(/<a id="([\w-]+)"><\/a> /g, (anchor, id) =>
     pages.some((text) => text.includes(`#${id})`)) ? anchor : '',
@@ -135,7 +135,7 @@ async function thisPackage(): Promise<PackageSources> {
     tsconfig: projectPath('tsconfig.build.json'),
     exceptions: {
       intentionallyNotExported: ['ItemKind'],
-      // A condition on a type: nobody calls it.
+      // A condition on a type, which is never called.
       intentionallyNotDocumented: ['index.ClientOf.__type.connect'],
     },
   };

@@ -1,6 +1,6 @@
 /**
  * Draws the pictures of docs/architecture.md into docs/architecture/, as SVG. The states, their transitions
- * and the rooms come from the tables in that document; the way of an event from dev/pictures/event.dot.
+ * and the rooms come from the tables in that document; the path of an event comes from dev/pictures/event.dot.
  *
  *   npm run pictures                              writes the files
  *   node --import tsx dev/pictures.ts --check    changes nothing, and fails if a file is stale
@@ -12,12 +12,12 @@ import { projectPath } from './database.js';
 
 /** A row of a table of states: one transition, or the same one from several states. */
 export interface Transition {
-  /** Empty: from nothing, when the row is inserted. */
+  /** Empty if the row is inserted. */
   from: string[];
-  /** Undefined: to nothing, when the row is deleted. */
+  /** Undefined if the row is deleted. */
   to: string | undefined;
   when: string;
-  /** The functions that make it; none where time does. */
+  /** The functions that make the transition; none if time does. */
   functions: string[];
 }
 
@@ -72,7 +72,7 @@ export const machines = { connection: 'A connection', run: 'A run', failure: 'A 
 export async function pictures(): Promise<Map<string, string>> {
   const all = new Map<string, string>();
   const event = await readFile(projectPath('dev/pictures/event.dot'), 'utf8');
-  all.set('event.svg', await draw(event, 'The way of a sync event'));
+  all.set('event.svg', await draw(event, 'How an event reaches the log'));
   for (const [name, heading] of Object.entries(machines)) {
     const dot = stateDiagram(await readTransitions(heading));
     all.set(`${name}.svg`, await draw(dot, `The states of ${heading.toLowerCase()}`));
@@ -83,7 +83,7 @@ export async function pictures(): Promise<Map<string, string>> {
 
 function stateDiagram(transitions: Transition[]): string {
   const states = new Set(transitions.flatMap(({ from, to }) => [...from, ...(to === undefined ? [] : [to])]));
-  // One arrow from a state to another, whatever may cause it.
+  // One arrow from a state to another, whatever the causes.
   const arrows = new Map<string, Set<string>>();
   for (const { from, to, functions, when } of transitions) {
     for (const state of from.length > 0 ? from : ['start']) {

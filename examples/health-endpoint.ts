@@ -65,7 +65,7 @@ async function handle(
 function inWords(connection: ConnectionHealth) {
   const { provider, status, statusReason, lastSuccessAt, runningSince, waitingChanges, givenUpRecords } =
     connection;
-  // An error of a whole sync says more than one of a record.
+  // An error of a whole sync is more useful than one of a record.
   const error = connection.lastSyncError ?? connection.lastError;
   const at = connection.lastSyncError === null ? connection.lastFailureAt : connection.failingSince;
   return {
@@ -90,7 +90,7 @@ const explanations: Record<SyncErrorKind, string> = {
   validation: 'The CRM rejected a value. Correct the contact.',
   timeout: 'The CRM did not answer in time. We will try again.',
   network: 'The CRM could not be reached. We will try again.',
-  provider: 'The CRM reported an error of its own.',
+  provider: 'The CRM reported an internal error.',
   internal: 'Something went wrong on our side.',
 };
 

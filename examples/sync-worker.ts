@@ -81,7 +81,7 @@ export async function syncNext(worker: Worker): Promise<boolean> {
   return true;
 }
 
-/** How to end a run that an error stopped. */
+/** The outcome of a run that an error stopped. */
 function endFor(error: unknown, { credentialsVersion }: ClaimedRun): RunEnd {
   // The cursor was reset meanwhile: start again.
   if (isCode(error, 'cursor_conflict')) return { outcome: 'cancelled' };
@@ -236,7 +236,7 @@ class Sync {
         externalId,
         contactId: known,
       });
-      // After a merge, the contact is linked to the surviving record, unless that has a contact already.
+      // After a merge, the contact is linked to the surviving record, unless that record has a contact already.
       const survivor = record.mergedInto ?? null;
       if (survivor !== null && (await find(survivor)) === null) {
         links.set(`${entityType} ${survivor}`, known);
@@ -254,7 +254,7 @@ class Sync {
     const linked = { ...event, internalId: contactId, linksContact: true };
     if (known === null && rows.length > 0) {
       const ids = await contactExternalIdListByContacts(client, { organisationId, contactIds: [contactId] });
-      // Linked to another record already: the link will be refused, and the contact must not change.
+      // It is already linked to another record: the link will be refused, and the contact must not change.
       if (ids.some((each) => each.provider === provider)) return { ...linked, status: 'success' };
     }
     links.set(`${entityType} ${externalId}`, contactId);
@@ -382,7 +382,7 @@ class Sync {
         this.#leaseEndsAt = began + this.#leaseSeconds * 1000;
         return;
       } catch (error) {
-        // A contact deleted meanwhile is found to be gone on the next attempt.
+        // If a contact was deleted meanwhile, the next attempt finds that it no longer exists.
         const isLasting = error instanceof CrmSchemaError && error.code !== 'wrong_tenant';
         if (isLasting || attempt === 5) throw error;
         await sleep(attempt * 200);

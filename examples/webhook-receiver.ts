@@ -44,7 +44,7 @@ export function createReceiver(pool: pg.Pool, secret: string): Server {
       else answer(response, 503, { 'retry-after': '30' });
     });
   });
-  // A sender that is slower than this holds a connection for nothing.
+  // A sender slower than this occupies a connection to no purpose.
   server.requestTimeout = 10_000;
   server.headersTimeout = 5_000;
   return server;
@@ -60,7 +60,7 @@ async function receive(pool: pg.Pool, secret: string, request: IncomingMessage, 
   if (body === 'too long') return answer(response, 413, { connection: 'close' });
 
   const key = { organisationId, connectionId };
-  // Before the database is asked: nobody else can find out which connections exist.
+  // Before the database is queried, so that no one without the secret can learn which connections exist.
   if (!isSigned(body, webhookSecret(secret, key), request.headers['x-signature']))
     return answer(response, 401);
   return answer(response, await withOrganisation(pool, organisationId, (client) => makeDue(client, key)));

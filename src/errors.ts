@@ -1,6 +1,6 @@
 /** What each error code means. The codes are part of the public contract: none ever changes its meaning. */
 export interface CrmSchemaErrorCodes {
-  /** The session's `search_path` leads to no installation of the schema; or, for partitions, to an older version. */
+  /** The session's `search_path` finds no installation of the schema or, for partitions, only an older version. */
   schema_not_found: true;
   /** The input breaks a rule of the schema. Nothing was written. */
   invalid_input: true;
@@ -114,14 +114,14 @@ export class CrmSchemaError extends Error {
   }
 }
 
-/** For calls about a single record, which run as a batch of one: throws the same error without the row. */
+/** Throws the same error without its row: for calls about a single record, which run as a batch of one. */
 export function withoutRow(error: unknown): never {
   if (!(error instanceof CrmSchemaError) || error.rowIndex === undefined) throw error;
   const message = error.message.slice(`row ${error.rowIndex}: `.length);
   throw new CrmSchemaError(error.code, message, error.cause === undefined ? {} : { cause: error.cause });
 }
 
-/** For calls that need a live connection. */
+/** Throws `connection_not_live`, for calls that need a live connection. */
 export function notLive(): never {
   throw new CrmSchemaError(
     'connection_not_live',
@@ -129,7 +129,7 @@ export function notLive(): never {
   );
 }
 
-/** For calls that only the holder of a run's lease may make. */
+/** Throws `lease_lost`, for calls that only the holder of a run's lease may make. */
 export function leaseLost(): never {
   throw new CrmSchemaError(
     'lease_lost',

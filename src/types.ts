@@ -55,7 +55,7 @@ export interface SyncError {
    * once.
    */
   kind: SyncErrorKind;
-  /** Whether a retry can succeed. If not, sync gives up on the record at once. */
+  /** Whether a retry can succeed. If not, the worker gives up on the record at once. */
   retryable: boolean;
   /** For people: 1 to 500 characters. */
   message: string;

@@ -3,7 +3,7 @@ import { type Provider, providers, type SyncError, syncErrorKinds } from './type
 
 /**
  * The database's rules, checked before anything is sent. An error can then name the field and the element
- * of a batch. The database has the last word: tests compare the two.
+ * of a batch. The database still enforces them: tests compare the two.
  */
 
 /** Where a value was given, for error messages. */

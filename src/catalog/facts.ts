@@ -29,7 +29,7 @@ export interface RelationFacts {
   name: string;
   /** With its schema: what other facts call `relation`. */
   qualified: string;
-  /** As in `alter … `: a partitioned table is a table as well. */
+  /** As in `alter … `, where a partitioned table is also a table. */
   kind: 'table' | 'view' | 'materialized view' | 'foreign table' | 'sequence' | 'index' | 'composite type';
   owner: string;
   persistence: 'permanent' | 'unlogged' | 'temporary';
@@ -182,7 +182,7 @@ export interface FunctionFacts {
   comment: string | null;
 }
 
-/** A type that no table and no other type brings with it. */
+/** A type that does not belong to a table or to another type. */
 export interface TypeFacts {
   qualified: string;
   kind: 'domain' | 'enum' | 'composite' | 'base' | 'range' | 'multirange';
@@ -191,7 +191,7 @@ export interface TypeFacts {
 
 /** Everything granted to one role on one object, including what an owner has by default. */
 export interface GrantFacts {
-  /** As in `grant … on`, but that a view is not called a table here: see `RelationFacts.kind`. */
+  /** As in `grant … on`, except that a view is not called a table: see `RelationFacts.kind`. */
   kind: RelationFacts['kind'] | 'function' | 'schema';
   /** Qualified; of a function, with the types of its parameters. */
   name: string;

@@ -2,7 +2,7 @@
 
 import { commentOn } from './relation-facts.js';
 
-/** What is read, as the tables `routine`, `standalone_type` and `schema_read`. */
+/** The routines, types and schemas to read, as the tables `routine`, `standalone_type` and `schema_read`. */
 export const functionTables = (oids: Record<'functions' | 'types' | 'schemas', string>) => `
   routine as (
     select

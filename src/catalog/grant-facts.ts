@@ -1,6 +1,6 @@
-// Who may do what: see read.ts.
+// Privileges: see read.ts.
 
-/** What an owner has by default is read like the rest, because it can be revoked. */
+/** An owner's default privileges are read like the rest, because they can be revoked. */
 export const grantFacts = `
   select
     'grants',

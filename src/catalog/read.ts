@@ -10,7 +10,7 @@ export interface Scope {
   relations: string;
   /** Of pg_proc. */
   functions?: string;
-  /** Of pg_type; of these, only types that no table and no other type brings with it are read. */
+  /** Of pg_type. Only types that do not belong to a table or to another type are read. */
   types?: string;
   /** Of pg_namespace. */
   schemas?: string;

@@ -1,6 +1,6 @@
 // Tables and other relations, with their sequences, rules and policies: see read.ts.
 
-/** What is read, as the table `relation`; all other facts of tables are found through it. */
+/** The relations to read, as the table `relation`, through which all other facts of tables are found. */
 export const relationTable = (relations: string) => `
   relation as (
     select

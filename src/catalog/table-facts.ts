@@ -2,7 +2,7 @@
 
 import { commentOn, qualifiedName } from './relation-facts.js';
 
-/** The names of columns, by their numbers, in that order. */
+/** The names of columns, in the order of the given numbers. */
 const columnNames = (relation: string, numbers: string) => `
   (
     select json_agg(quote_ident(attname) order by position)

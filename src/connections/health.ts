@@ -44,7 +44,7 @@ export interface ConnectionHealth
   runningSince: Timestamp | null;
   /** The number of failing records that will be retried. */
   retriedRecords: number;
-  /** The number of records that sync has given up on, which someone must fix. */
+  /** The number of records that the worker has given up on; someone must fix the cause. */
   givenUpRecords: number;
   /** The number of outbound changes waiting to be pushed. */
   waitingChanges: number;
@@ -88,7 +88,7 @@ export interface WorkTotal extends queries.ConnectionTotalWorkResult {
   expired: number;
   /** The number of failing records that will be retried. */
   retriedRecords: number;
-  /** The number of records that sync has given up on. */
+  /** The number of records that workers have given up on. */
   givenUpRecords: number;
   /** The number of outbound changes waiting. */
   waitingChanges: number;

@@ -51,7 +51,7 @@ export function salvageCredentials<P extends Provider>(provider: P, value: unkno
   return data as Credentials<P>;
 }
 
-/** A deep copy, which the caller cannot change later; undefined if it cannot be copied, so is not JSON. */
+/** A deep copy, which the caller cannot change later; undefined if the value cannot be copied, so is not JSON. */
 function copyOf(value: unknown): unknown {
   try {
     return structuredClone(value);
@@ -75,7 +75,7 @@ function refuseUnknownFields(provider: Provider, given: object, known: object, p
       const names = place === 'credentials' ? fieldNames(provider, known) : Object.keys(oauthClient.shape);
       throw new CrmSchemaError(
         'invalid_credentials',
-        `${place} has an unknown field; the known ones are ${names.join(', ')} (${provider}).`,
+        `${place} has an unknown field; known fields: ${names.join(', ')} (${provider}).`,
       );
     }
     if (typeof found === 'object' && found !== value) {

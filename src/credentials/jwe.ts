@@ -10,7 +10,7 @@ import type { EncryptedCredentials } from '../types.js';
 import { refuseKeyRing } from './key-ring-document.js';
 import type { ImportedKey } from './wrapping-keys.js';
 
-/** Encrypts bytes for one connection as a JWE, whose content key the given key wraps. */
+/** Encrypts bytes for one connection as a JWE; the given key wraps its content key. */
 export async function encryptJwe(
   owner: CredentialsOwner,
   plaintext: Uint8Array,

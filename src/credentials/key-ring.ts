@@ -82,7 +82,7 @@ export class KeyRing {
       refuseKeyRing(
         current === undefined
           ? 'has several keys: current must name the one that encrypts'
-          : `has no key with the id in current; its keys are ${[...ring.keys()].join(', ')}`,
+          : `does not contain its current key; its keys are ${[...ring.keys()].join(', ')}`,
       );
     }
     return new KeyRing(ring, found);

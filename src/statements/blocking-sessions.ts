@@ -3,16 +3,16 @@ import type { DedicatedConnection } from './dedicated-connection.js';
 import { span } from './durations.js';
 
 /**
- * Finds out which sessions block another one, over a second connection.
+ * Finds which sessions block another one, over a second connection.
  *
- * Each look is a transaction: it looks as the user itself, even where the user works as another role, because only
- * the user may see and cancel the statements of its own sessions; and it searches pg_catalog alone, so that no other
- * function runs in place of PostgreSQL's own. The settings of the session stay as they are.
+ * Each look is its own transaction, which leaves the session's settings unchanged. It resets the role, because only
+ * the session's user may see and cancel the statements of its other sessions. It searches pg_catalog alone, so that
+ * no other function runs in place of PostgreSQL's own.
  */
 export class BlockingSessions {
   readonly #watcher: DedicatedConnection | undefined;
   #last: string[] = [];
-  /** Ends with the transaction under way: there is one at a time. */
+  /** Settles when the current transaction ends: they run one at a time. */
   #queue: Promise<unknown> = Promise.resolve();
 
   /** @param watcher of the same user; without one, blocking sessions are not found */
@@ -26,7 +26,7 @@ export class BlockingSessions {
   }
 
   /**
-   * Runs `work`, and looks every 100 ms which sessions block it.
+   * Runs `work`, and looks every 100 ms for the sessions that block it.
    *
    * @param pid the server process that runs it
    */
@@ -62,7 +62,7 @@ export class BlockingSessions {
     }
   }
 
-  /** Sessions in words; none where looking fails, because an error of the work itself matters more. */
+  /** Describes sessions; none if the look fails, because an error of the work itself matters more. */
   #find(condition: string, parameter: unknown): Promise<string[]> {
     return this.#look((watcher) => describeSessions(watcher, condition, parameter)).then(
       (found) => found ?? [],
@@ -145,7 +145,7 @@ async function describeSessions(
   );
   return rows.map(({ pid, name, state, seconds }) => {
     const since = seconds === null ? '' : ` for ${span(seconds)}`;
-    // The server hides other users' sessions from some. A session names itself as it likes: no odd characters pass.
+    // Some users cannot see others' sessions. A session chooses its own name, so unusual characters are removed.
     const known = [/^[\w ./:@-]*$/.test(name ?? '') && name, state && `${state}${since}`]
       .filter(Boolean)
       .join(', ');

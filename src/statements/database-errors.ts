@@ -80,7 +80,7 @@ export function fromDatabaseError(error: unknown): unknown {
   if (isRefusedStatement(error)) {
     return new CrmSchemaError(
       'not_permitted',
-      `The database refused the statement: ${error.message}. Connect as a member of the role that the call needs: crm_app to connect a CRM; crm_worker to claim runs, purge them and read credentials. See "As whom" in the README.`,
+      `The database refused the statement: ${error.message}. Connect as a member of the role that the call needs: crm_app to connect a CRM; crm_worker to claim runs, purge them and read credentials. See "Who may do what" in the README.`,
       { cause: safeCause(error) },
     );
   }

@@ -15,10 +15,10 @@ export interface DedicatedConnection {
   readonly totalCount?: never;
 }
 
-/** @deprecated Renamed to {@link DedicatedConnection} in 1.3.0. */
+/** @deprecated Renamed to {@link DedicatedConnection} in 1.3.1. */
 export type OwnConnection = DedicatedConnection;
 
-/** @deprecated Renamed to {@link DedicatedConnectionResult} in 1.3.0. */
+/** @deprecated Renamed to {@link DedicatedConnectionResult} in 1.3.1. */
 export type OwnConnectionResult = DedicatedConnectionResult;
 
 /**
@@ -66,8 +66,8 @@ export async function checkNoPooler(
 }
 
 /**
- * Whether a connection goes through a pooler: a pooler announces a process id of its own, and not that of the
- * server process behind it, which may change. False where the client does not know which id was announced.
+ * Whether a connection goes through a pooler. A pooler announces its own process id instead of that of the server
+ * process behind it, which may change. False if the client does not know which id was announced.
  */
 export async function isThroughPooler(client: DedicatedConnection): Promise<boolean> {
   const { processID: announced } = client as { processID?: number | null };
@@ -76,7 +76,7 @@ export async function isThroughPooler(client: DedicatedConnection): Promise<bool
 
 /** The id of the server process that serves a connection. */
 export async function serverProcess(client: DedicatedConnection): Promise<number> {
-  // As text, whatever the client's own parser makes of integers.
+  // As text, because the client may parse integers in its own way.
   const { rows } = await client.query('select pg_catalog.pg_backend_pid()::text as pid');
   return Number(rows[0].pid);
 }

@@ -67,7 +67,7 @@ const namesStatements = Symbol('namesStatements');
  * Wraps a client so that the server parses and plans each statement once per connection. The exceptions are a
  * few queries that need a new plan for each call (`PreparedQuery.isPreparable` is false for them).
  *
- * This speeds up look-ups (measure it with `npm run bench`). Prepared statements belong to a server
+ * This speeds up lookups (measure it with `npm run bench`). Prepared statements belong to a server
  * connection: behind PgBouncer in transaction mode they need version 1.21 or later with
  * `max_prepared_statements`.
  */

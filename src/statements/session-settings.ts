@@ -4,8 +4,8 @@ import type { DedicatedConnection } from './dedicated-connection.js';
 export type Settings = Readonly<Record<string, string>>;
 
 /**
- * What the SQL of this package relies on, and users or databases may have set otherwise. Above read committed, one row
- * that changed meanwhile would fail a whole batch; times are read as ISO.
+ * Settings that this package's SQL relies on, and that a user or database may have changed. At a level above read
+ * committed, one row that changed meanwhile would fail a whole batch; times are parsed as ISO.
  */
 export const requiredSettings: Settings = {
   default_transaction_isolation: 'read committed',
@@ -15,7 +15,7 @@ export const requiredSettings: Settings = {
   row_security: 'on',
 };
 
-/** For a session that waits, and pauses between attempts. */
+/** For a session that pauses between attempts. */
 export const noIdleTimeout: Settings = { idle_session_timeout: '0' };
 
 /** Sets settings until the end of the transaction. */
@@ -29,8 +29,8 @@ export function setForSession(client: DedicatedConnection, settings: Settings): 
 }
 
 /**
- * Runs `work` with these settings of the session, and restores them afterwards, also when it fails. For statements
- * that cannot run in a transaction.
+ * Runs `work` with these session settings, and restores the earlier ones afterwards, even if it fails. For
+ * statements that cannot run in a transaction.
  *
  * @param client not through a pooler, which would pass the settings on to other clients
  */

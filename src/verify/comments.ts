@@ -15,7 +15,7 @@ export function commentStatement(
   return `comment on ${commentTarget(object, `${kind} ${name}`)} is ${literal(comment.sql)}`;
 }
 
-/** What a comment is on, in SQL: `column public.crm_connections.status`. */
+/** The subject of a comment, in SQL: `column public.crm_connections.status`. */
 export function commentTarget(object: string, item: string): string {
   const [kind = '', name = ''] = item.split(/ (.*)/s);
   if (kind === 'column') return `column ${nameOf(object)}.${name}`;

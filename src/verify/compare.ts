@@ -6,7 +6,7 @@ import { ItemIndex, keyOf } from './item-index.js';
 import { privilegeDifferences } from './privileges.js';
 import { repair } from './repair.js';
 
-/** Kinds that do not depend on another item; all other items of a missing or unexpected object go with it. */
+/** Kinds that do not depend on another item. All other items of a missing or unexpected object are left out. */
 const independentKinds: readonly ItemKind[] = [
   'migration',
   'role',
@@ -102,7 +102,7 @@ function withRenames(changes: readonly Change[]): Change[] {
     });
 }
 
-/** Whether a change is a partition's copy of one at the log, whose repair reaches the partition. */
+/** Whether a partition's change only repeats one of the log, whose repair also repairs the partition. */
 function isReportedForLog(change: Change, changes: readonly Change[], { schema }: Installation): boolean {
   const log = `table ${schema}.crm_sync_log`;
   const { object, kind, name } = change;

@@ -46,7 +46,7 @@ export function bySqlIf(advice: string, ...statements: (string | null)[]): Repai
   return { ...bySql(...statements), advice };
 }
 
-/** A repair that takes a person. */
+/** A repair that a person must make. */
 export function byHand(advice: string): Repair {
   return { statements: [], advice };
 }
@@ -54,7 +54,7 @@ export function byHand(advice: string): Repair {
 /** For SQL that the owner may not run. */
 export const asSuperuser = 'Run as a superuser:';
 
-/** For what somebody added, and may need. */
+/** For an unexpected item that may be in use. */
 export const unlessNeeded = 'Once you are sure that nothing needs it:';
 
 /** The name of an object without its kind: `public.crm_connections`. */

@@ -31,7 +31,7 @@ export async function differencesAt(
           new Set(detached.keys()),
         );
   const toAttach = new Set(ranges.map(({ name }) => name));
-  // Reported with the ranges, or waiting to be dropped.
+  // These are reported with the ranges, or are waiting to be dropped.
   const isInTransit = ({ object }: Item) =>
     detached.get(nameOf(object)) === 'to be dropped' ||
     (detached.has(nameOf(object)) && toAttach.has(nameOf(object)));
@@ -40,7 +40,7 @@ export async function differencesAt(
     expected,
     found.filter((item) => !isInTransit(item) && !isIntended(item, knownRoles)),
   );
-  // All else follows from the other version, and repairing it would get in the way of the migrations.
+  // All other differences follow from the other version, and repairing them would interfere with the migrations.
   const migrations = differences.filter(({ kind }) => kind === 'migration');
   return migrations.length > 0 ? migrations : [...differences, ...ranges];
 }

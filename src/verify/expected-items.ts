@@ -12,7 +12,7 @@ export type ItemFile = Record<string, Partial<Record<ItemKind, Record<string, Wr
 
 type WrittenDefinition = string | string[] | ({ sql: string } & State) | Record<string, true | string[]>;
 
-/** The partition that stands for all in `schema.json`, which has no months. */
+/** The partition that represents every partition in `schema.json`, which has no months. */
 const model = 'public.crm_sync_log_catch_all';
 
 /** The text of `schema.json`, from the items of a database that the migrations have just created. */

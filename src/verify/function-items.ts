@@ -2,7 +2,7 @@ import type { Catalog } from '../catalog/facts.js';
 import { define, type Item } from './item.js';
 import { withComment } from './relation-items.js';
 
-/** The items of functions and types, but for their owners and privileges. */
+/** The items of functions and types, except their owners and privileges. */
 export function functionItems({ functions, types }: Catalog): Item[] {
   return [
     ...functions.flatMap(({ qualified, definition, comment }) =>

@@ -25,7 +25,7 @@ const landmarks = [
 
 /**
  * Finds the installation that the session's search_path leads to. Then sets, until the end of the
- * transaction, every setting that affects what the catalog returns: above all search_path, so that nobody's
+ * transaction, every setting that affects what the catalog returns: above all search_path, so that no other
  * function runs in place of PostgreSQL's.
  *
  * @returns null if there is none

@@ -10,7 +10,7 @@ export class ItemIndex {
   constructor(items: readonly Item[]) {
     for (const item of items) {
       const other = this.#definitions.get(keyOf(item));
-      // A partition's own constraint may have the name of one of the log's: neither must hide the other.
+      // A partition's own constraint may share its name with one of the log's: neither may hide the other.
       this.#definitions.set(keyOf(item), other === undefined ? item.definition : both(item, other));
     }
     this.#present = new Set(

@@ -41,7 +41,7 @@ export interface Item {
 }
 
 export interface Definition {
-  /** SQL where SQL can express it, else a word; empty for privileges. */
+  /** SQL if SQL can express it, otherwise a word; empty for privileges. */
   sql: string;
   state?: State;
   /** Of privileges: one for each column, if it is limited to columns. */
@@ -50,7 +50,7 @@ export interface Definition {
   namesakes?: Definition[];
 }
 
-/** What else there is to know of an item, apart from its SQL. */
+/** The state of an item that its SQL does not express. */
 export interface State {
   /** A table: `RANGE (occurred_at)`. */
   partitionedBy?: string | undefined;
@@ -72,13 +72,13 @@ export interface State {
   grantor?: string | undefined;
 }
 
-/** A definition with what is true of its state. */
+/** A definition with its state. */
 export function define(sql: string, state: State = {}): Definition {
   const set = Object.entries(state).filter(([, value]) => value !== undefined && value !== false);
   return set.length === 0 ? { sql } : { sql, state: Object.fromEntries(set) };
 }
 
-/** A definition as people read it: its SQL and its state. */
+/** Describes a definition for people: its SQL and its state. */
 export function describeDefinition(kind: ItemKind, { sql, state = {} }: Definition): string {
   switch (kind) {
     case 'table':

@@ -36,7 +36,7 @@ export function privilegeDifferences(change: Change, installation: Installation)
             bySql(grantStatement(missing, object, to)),
           ),
         ]),
-    // What others granted comes first: they must still have the right to revoke it.
+    // Privileges that others granted come first: those grantors must still have the right to revoke them.
     ...[...byGrantor].map(([grantor, grants]) =>
       difference(
         { expected: null, found: `${describe(grants)}, granted by ${grantor}` },

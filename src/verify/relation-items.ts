@@ -7,8 +7,8 @@ type Commented = Omit<Item, 'object'> & { comment: string | null };
 /**
  * The items of tables and other relations.
  *
- * Not what a DBA may tune, such as storage, statistics and autovacuum, nor what PostgreSQL itself keeps the
- * same in a partition: columns and CHECKs.
+ * Leaves out what a DBA may tune (storage, statistics, autovacuum), and what PostgreSQL itself keeps the same in a
+ * partition (columns, CHECKs).
  *
  * @param log qualified name of crm_sync_log
  */
@@ -70,7 +70,7 @@ function item(
   return { kind, name, definition, comment };
 }
 
-/** The item, and its comment as another. */
+/** Returns the item, and its comment as a second item. */
 export function withComment(object: string, { kind, name, definition, comment }: Commented): Item[] {
   return [
     { object, kind, name, definition },
@@ -117,7 +117,7 @@ function columnItems(column: ColumnFacts): Commented[] {
   ];
 }
 
-/** A partition's constraint goes by the name of the log's; its own name means nothing. */
+/** Names a partition's constraint after that of the log; its own name has no meaning. */
 function constraintItems(constraint: ConstraintFacts): Commented[] {
   const { name, parent, type, definition, isValidated, invalidIndex, disabledTriggersOf, comment } =
     constraint;
@@ -130,7 +130,7 @@ function constraintItems(constraint: ConstraintFacts): Commented[] {
   return [item('constraint', parent ?? name, define(definition, state), comment)];
 }
 
-/** A partition's index goes by the name of the log's. A constraint's index belongs to the constraint. */
+/** Names a partition's index after that of the log. A constraint's index belongs to the constraint. */
 function indexItems(index: IndexFacts, { schema }: RelationFacts): Commented[] {
   const { name, parent, definition, isUnique, isValid, isBeingRebuilt, isOfConstraint, comment } = index;
   const qualified = `${schema}.${name}`;

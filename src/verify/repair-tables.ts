@@ -46,7 +46,7 @@ export function repairTable(change: Change): Repair {
   }
   const { isUnlogged, inheritsFrom = [], ...shape } = stateOnly(change) ?? { sql: found.sql };
   if (JSON.stringify(shape) !== JSON.stringify(expected?.state ?? {})) {
-    return byHand('It cannot be altered in place: create the table anew beside this one, and move its rows.');
+    return byHand('It cannot be altered in place: create a new table beside this one, and move the rows.');
   }
   return bySql(
     isUnlogged ? `alter table ${name} set logged` : null,
@@ -88,13 +88,12 @@ export function repairConstraint(change: Change, { schema }: Installation, sibli
   const alter = `alter table ${table}`;
   if (expected === null) return bySqlIf(unlessNeeded, `${alter} drop constraint ${name}`);
   const comment = commentStatement(change, sibling);
-  // `not valid` and `validate` read the table without blocking writers. On the log only CHECKs could be added
-  // so.
+  // `not valid` and `validate` check the rows without blocking writers. On the log that works only for CHECKs.
   const isInTwoSteps = /^(FOREIGN KEY|CHECK)/.test(expected.sql) && !isPartitioned(table, sibling);
   const add = `add constraint ${name} ${printable(expected.sql)}${isInTwoSteps ? ' not valid' : ''}`;
   const validate = `${alter} validate constraint ${name}`;
   if (found === null) return bySql(`${alter} ${add}`, isInTwoSteps ? validate : null, comment);
-  // Beside a partition's own constraint of this name, whose copy of the log's has another.
+  // The partition has its own constraint of this name; its copy of the log's constraint has another name.
   if (found.namesakes?.some(({ sql }) => sql === expected.sql)) {
     return bySql(`${alter} drop constraint ${name}`);
   }
@@ -131,7 +130,7 @@ function isPartitioned(table: string, sibling: ExpectedSibling): boolean {
   return sibling('table', table)?.state?.partitionedBy !== undefined;
 }
 
-/** The statement that rebuilds an index which is as expected, but invalid; null for any other. */
+/** The statement that rebuilds an index that is as expected but invalid; null for any other. */
 export function reindex(change: Pick<Change, 'expected' | 'found'>): string | null {
   const index = stateOnly(change)?.invalidIndex;
   return index === undefined ? null : `reindex index concurrently ${index}`;

@@ -24,7 +24,7 @@ import {
 
 const asBothOwners = 'Run as a superuser, or as a member of both owners:';
 
-const notOurs = 'It is not part of this schema: find out whose it is, then drop or rename it.';
+const notOurs = 'It is not part of this schema: find its owner, then drop or rename it.';
 
 const detachedPartition =
   'It may be a detached partition of the log: check what is in it. Attach it again, or rename it to keep it.';

@@ -13,7 +13,7 @@ export function has(member: string, role: string): string {
 }
 
 /**
- * What these items are read from: the three roles; their memberships, direct and indirect; and the roles that
+ * The sources of these items: the three roles; their memberships, direct and indirect; and the roles that
  * policies restrict, which are these three and their members. Not the owner, superusers, or roles that may
  * only grant membership.
  */
@@ -67,7 +67,7 @@ const roleAttributes = `
   from role`;
 
 /**
- * Memberships that let a role do what its policies do not; others are the host's to grant. Since PostgreSQL
+ * Memberships that let a role bypass its policies; the host may grant others. Since PostgreSQL
  * 16 the grantor matters, unless it was the bootstrap superuser.
  */
 const memberships = `
@@ -100,7 +100,7 @@ const schemaUsage = `
   from role
   where has_schema_privilege(oid, $1::oid, 'usage')`;
 
-/** Whoever may create in the schema can have the owner and the worker run what they create. */
+/** Whoever may create in the schema can make the owner and the worker run their code. */
 const schemaCreation = `
   select distinct on (creator)
     format('schema %I', nspname),

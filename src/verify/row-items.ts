@@ -1,4 +1,4 @@
-// What rows of tables say, and not the catalog.
+// Items that come from rows of tables, not from the catalog.
 
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import type { Installation } from './installation.js';
@@ -71,7 +71,7 @@ export async function readPeriods(
   );
   const found: { subject: string }[] = [];
   for (const { isReadable } of tables) {
-    // Without a cast, because somebody may have planted one for a type of their own.
+    // Without a cast, because another user may have created one for their own type.
     const { rows } = isReadable
       ? await client.query(`select subject from ${schema}.crm_retention`)
       : { rows: [{ subject: 'crm_sync_log' }, { subject: 'crm_sync_runs' }] };

@@ -5,8 +5,7 @@ import type { Installation } from './installation.js';
  * What `verify` reads of the catalog: relations with this schema's names and relations that inherit from
  * them, above all the partitions of the log; functions and types that begin with `crm_`.
  *
- * Not the migrations table, and not a partition whose detaching is unfinished, which is reported with the
- * ranges.
+ * Leaves out the migrations table, and half-detached partitions, which are reported with the ranges.
  *
  * $1: the schema's oid, $2: that of crm_sync_log, $3: of its owner, $4: of the migrations tables.
  */

@@ -192,7 +192,7 @@ test('the roles may execute the same functions if default privileges revoke exec
   });
 });
 
-test('up by another user than before leaves the owner of the log owning everything', async () => {
+test('up by a second user gives new objects to the owner of the log', async () => {
   const url = await createDatabase('handed_over');
   await withClient(url, (client) => migrate(client, 'up', 9));
   await withClient(databaseUrl(server.url, 'handed_over'), (client) => migrate(client));

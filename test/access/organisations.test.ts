@@ -52,7 +52,7 @@ describe('organisationSet', () => {
     await expectClean();
   });
 
-  test('changes nothing for the owner, to whom no policy applies', async () => {
+  test('changes nothing for the owner, because no policy applies to it', async () => {
     await withOrganisation(pool, ours, async (client) => {
       expect((await visible(client)).sort()).toEqual([ours, theirs].sort());
     });

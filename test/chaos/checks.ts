@@ -49,7 +49,7 @@ async function differences({ pool, connectedCrms }: World): Promise<string[]> {
         problems.push(`${place} is ${state} but still linked`);
       }
     }
-    // Street refuses new records, so sync must give up on them and record that.
+    // Street refuses new records, so the worker must give up on them and record that.
     for (const { id, name } of contacts) {
       const isLinked = links.some((each) => each.provider === provider && each.contact_id === id);
       const wasThere = crm

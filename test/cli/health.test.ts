@@ -156,7 +156,7 @@ Contacts waiting to be pushed        0
     });
   });
 
-  test('says so if no organisation is connected', async () => {
+  test('reports that no organisation is connected', async () => {
     expect(await run(['health'], fresh)).toEqual(
       succeeded(`All organisations, 2026-11-16 09:30 UTC
 
@@ -337,7 +337,7 @@ inbound contact CNT-2
     expect(stdout).toContain('\nvalidation   1,000+    1,000+\n');
   });
 
-  test('says so if no record fails, or none of the requested kinds', async () => {
+  test('reports that no record fails, or none of the requested kinds', async () => {
     const key = await connectWith('reapit');
     const start = `Connection ${key.connectionId}\nreapit, active, 2026-11-16 09:30 UTC\n\n`;
     expect(await run(['failures', ...args(key)])).toEqual(succeeded(`${start}No failing records.\n`));
@@ -547,7 +547,7 @@ describe('as a user other than the owner', () => {
     },
   );
 
-  test('crm_reader may not replay, and is told who may', async () => {
+  test('crm_reader may not replay, and the error names the role that may', async () => {
     const { organisationId } = await createTenant(database.pool);
     const { connectionId } = await connect(database.pool, organisationId);
     const key = ['--organisation', organisationId, '--connection', connectionId];

@@ -188,7 +188,7 @@ describe('while an application holds its tables, migrate up', () => {
 
 describe('an interruption', () => {
   test.each(['SIGINT', 'SIGTERM'] as const)(
-    'by %s cancels the running statement, rolls back, and says so',
+    'by %s cancels the running statement, rolls back, and reports it',
     async (signal) => {
       const url = await freshDatabase();
       await start(url, '--to', '5').ended;

@@ -79,7 +79,7 @@ describe('checkCredentials refuses', () => {
       'agentos',
       'an unknown field, without naming it',
       { apiKey: 'k', shortName: 'a', secret_slipped_here: 1 },
-      'credentials has an unknown field; the known ones are apiKey, shortName, branchOid (agentos).',
+      'credentials has an unknown field; known fields: apiKey, shortName, branchOid (agentos).',
     ],
     [
       'reapit',
@@ -109,7 +109,7 @@ describe('checkCredentials refuses', () => {
       'reapit',
       'an unknown field of the client',
       { grant: 'client_credentials', customer: 'SBOX', client: { id: 'i', secret: 's', secret_slip: 1 } },
-      'credentials.client has an unknown field; the known ones are id, secret (reapit).',
+      'credentials.client has an unknown field; known fields: id, secret (reapit).',
     ],
     [
       'alto',
@@ -151,7 +151,7 @@ describe('checkCredentials refuses', () => {
       'agentos',
       'an unknown field named like a property of every object',
       { apiKey: 'k', shortName: 'a', constructor: 'secret_slipped_here' },
-      'credentials has an unknown field; the known ones are apiKey, shortName, branchOid (agentos).',
+      'credentials has an unknown field; known fields: apiKey, shortName, branchOid (agentos).',
     ],
     [
       'agentos',
@@ -169,7 +169,7 @@ describe('checkCredentials refuses', () => {
       'reapit',
       'a field of the other grant, and lists the fields of this one',
       { grant: 'client_credentials', customer: 'SBOX', refreshToken: 'r' },
-      'credentials has an unknown field; the known ones are grant, customer, client, accessToken, apiVersion (reapit).',
+      'credentials has an unknown field; known fields: grant, customer, client, accessToken, apiVersion (reapit).',
     ],
     [
       'custom',

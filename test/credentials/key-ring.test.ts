@@ -82,7 +82,7 @@ describe('KeyRing.parse', () => {
     [
       'a current key that is missing',
       { current: secret, keys: [key] },
-      'no key with the id in current; its keys are key-1.',
+      'does not contain its current key; its keys are key-1.',
     ],
     [
       'several keys without current',

@@ -67,7 +67,7 @@ test.each(['SIGKILL', 'SIGTERM', 'SIGINT'] as const)(
   },
 );
 
-test('the embedded server, told to outlive its process, runs until SIGTERM', async () => {
+test('the embedded server runs until SIGTERM after outlive()', async () => {
   const { owner, url, pid } = await spawnOwner('server.outlive(); process.exit(0);');
   if (owner.exitCode === null) await once(owner, 'exit');
   expect(await answers(url)).toBe(true);

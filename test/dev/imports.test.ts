@@ -38,7 +38,7 @@ test('imports in the allowed direction pass', async () => {
 
 test.each([
   [
-    'a circle of types between two files',
+    'a circular import of types between two files',
     {
       'src/sync/runs.ts': "import type { Cursor } from './cursors.js';\nexport type Run = Cursor;",
       'src/sync/cursors.ts': "import type { Run } from './runs.js';\nexport type Cursor = Run | null;",
@@ -62,7 +62,7 @@ test.each([
     /shared-files-import-no-room: src\/keys\.ts/,
   ],
   [
-    'a room that has no line of its own',
+    'a room that is not listed',
     {
       'src/attic/boxes.ts': "import { name } from '../statements/query.js';\nexport const box = name;",
       'src/statements/query.ts': "export const name = '';",

@@ -47,7 +47,7 @@ describe.each([
   });
 });
 
-describe('what blocks 0010', () => {
+describe('maintenance during 0010', () => {
   const { pool } = useDatabase('host');
   const position = migrations.findIndex(({ file }) => file === '0010_add_row_level_security.sql');
   beforeAll(async () => {
@@ -57,7 +57,7 @@ describe('what blocks 0010', () => {
   // Nobody uses its pool: a database with connections cannot be cloned.
   const original = useDatabase('host');
 
-  test('maintenance in another database does not, even in a clone of this one', async () => {
+  test('in another database does not block it, even in a clone of this one', async () => {
     await withClient(original.url, async (client) => {
       for (const { up } of migrations.slice(0, position)) await client.query(up);
     });
@@ -75,7 +75,7 @@ describe('what blocks 0010', () => {
   });
 
   test.each(['crm_connections', 'crm_sync_log', 'crm_sync_log_catch_all'])(
-    'maintenance of %s does: 0010 fails at once and says so, instead of risking a deadlock',
+    'of %s blocks it: 0010 fails at once with the reason, instead of risking a deadlock',
     async (table) => {
       const maintenance = await pool.connect();
       try {

@@ -334,7 +334,7 @@ describe('outboundChangeListWaiting', () => {
     });
   });
 
-  test('lists contacts whose push failed and will be retried, and none that sync gave up on', async () => {
+  test('lists contacts whose push failed and will be retried, and none that the worker gave up on', async () => {
     const [again = '', hopeless = '', pushed = ''] = contactIds;
     await atNine(async (client) => {
       await record(client, again, hopeless, pushed);

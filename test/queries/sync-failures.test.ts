@@ -41,7 +41,7 @@ interface Failure {
   attempts?: number;
   /** Seconds after nine. */
   failedAt?: number;
-  /** Seconds after nine, or null if sync gave up on the record. */
+  /** Seconds after nine, or null if the worker gave up on the record. */
   dueAt?: number | null;
 }
 

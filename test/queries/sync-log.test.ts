@@ -96,7 +96,7 @@ describe('syncLogRecord', () => {
     ]);
   });
 
-  test('says how many it recorded, none included', async () => {
+  test('returns how many events it recorded, including none', async () => {
     const key = await newConnection();
     expect(await syncLogRecord(pool, { ...key, events: [success, failure] })).toEqual({ recorded: 2 });
     expect(await syncLogRecord(pool, { ...key, events: [] })).toEqual({ recorded: 0 });
