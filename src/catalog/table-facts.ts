@@ -1,6 +1,6 @@
 // What tables consist of: columns, constraints, indexes and triggers. See read.ts.
 
-import { commentOn, qualifiedName } from './relation-facts.js';
+import { commentOn, qualifiedName } from './expressions.js';
 
 /** The names of columns, by their numbers, in that order. */
 const columnNames = (relation: string, numbers: string) => `
