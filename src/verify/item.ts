@@ -1,7 +1,7 @@
 import type { Grant } from '../catalog/facts.js';
 
 /** What can differ: objects first, and in the order in which differences can be repaired. */
-export const kinds = [
+export const itemKinds = [
   'migration',
   'role',
   'schema usage',
@@ -28,7 +28,7 @@ export const kinds = [
   'period',
 ] as const;
 
-export type ItemKind = (typeof kinds)[number];
+export type ItemKind = (typeof itemKinds)[number];
 
 /** One fact that `verify` compares: schema.json has the expected ones, a database those that were found. */
 export interface Item {

@@ -1,5 +1,6 @@
 // How to repair what tables consist of: see repair.ts.
 
+import { printable } from '../statements/quoting.js';
 import { commentStatement, type ExpectedSibling } from './comments.js';
 import {
   asSuperuser,
@@ -8,7 +9,6 @@ import {
   bySqlIf,
   type Change,
   nameOf,
-  printable,
   type Repair,
   unlessNeeded,
 } from './difference.js';

@@ -6,7 +6,7 @@ import { projectPath } from '../database.js';
 import type { SnapshotDatabase } from './database.js';
 
 /** The text of schema.json, which crm-schema verify compares a database with, read in the same way. */
-export async function expectedCatalog({ client }: SnapshotDatabase): Promise<string> {
+export async function schemaJson({ client }: SnapshotDatabase): Promise<string> {
   const items = await client.transaction(async (transaction) => {
     const installation = await findInstallation(transaction);
     if (installation === null) throw new Error('The migrations created no schema.');
