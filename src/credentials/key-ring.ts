@@ -77,15 +77,15 @@ export class KeyRing {
       ring.set(key.keyId, key);
     }
     const [only] = ring.values();
-    const found = current === undefined && ring.size === 1 ? only : ring.get(current ?? '');
-    if (found === undefined) {
+    const currentKey = current === undefined && ring.size === 1 ? only : ring.get(current ?? '');
+    if (currentKey === undefined) {
       refuseKeyRing(
         current === undefined
           ? 'has several keys: current must name the one that encrypts'
           : `has no key with the id in current; its keys are ${[...ring.keys()].join(', ')}`,
       );
     }
-    return new KeyRing(ring, found);
+    return new KeyRing(ring, currentKey);
   }
 
   /** The id of the key that encrypts. */
