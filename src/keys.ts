@@ -36,7 +36,10 @@ export function checkRunKey(key: { organisationId: unknown; connectionId: unknow
 }
 
 /** @throws CrmSchemaError `invalid_input` */
-export function checkStreamKey(stream: StreamKey, at = (field: string): InputLocation => ({ field })): void {
-  checkOneOf(at('direction'), stream.direction, syncDirections);
-  checkEntityType(at('entityType'), stream.entityType);
+export function checkStreamKey(
+  stream: StreamKey,
+  locate = (field: string): InputLocation => ({ field }),
+): void {
+  checkOneOf(locate('direction'), stream.direction, syncDirections);
+  checkEntityType(locate('entityType'), stream.entityType);
 }
