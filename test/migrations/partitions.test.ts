@@ -2,17 +2,11 @@ import type pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
 import { connect } from '../support/connection.js';
-import { createTenant, useDatabase } from '../support/database.js';
+import { createTenant, insert, rolledBack, useDatabase } from '../support/database.js';
+import { backendPid, untilWaiting } from '../support/locks.js';
+import { applyUps } from '../support/migrations.js';
+import { expectRefused, outermostTimes } from '../support/refusals.js';
 import { catalog } from './catalog.js';
-import {
-  applyUps,
-  backendPid,
-  expectRefused,
-  insert,
-  outermostTimes,
-  rolledBack,
-  untilWaiting,
-} from './support.js';
 
 type Client = pg.Pool | pg.ClientBase;
 
