@@ -3,7 +3,7 @@ import { type Change, type Difference, nameOf } from './difference.js';
 import type { Installation } from './installation.js';
 import { type Definition, describeDefinition, type Item, type ItemKind, itemKinds } from './item.js';
 import { ItemIndex, keyOf } from './item-index.js';
-import { privilegeDifferences } from './privileges.js';
+import { privilegeDifferences } from './privilege-differences.js';
 import { repair } from './repair.js';
 
 /** Kinds that do not depend on another item; all other items of a missing or unexpected object go with it. */

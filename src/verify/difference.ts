@@ -33,6 +33,9 @@ export interface Change {
   foundAs?: string;
 }
 
+/** Finds what is expected of another item of the same object, by kind and name. */
+export type ExpectedSibling = (kind: ItemKind, name: string) => Definition | undefined;
+
 /** How a difference can be repaired. */
 export type Repair = Pick<Difference, 'statements' | 'advice'>;
 

@@ -108,3 +108,16 @@ export function describeDefinition(kind: ItemKind, { sql, state = {} }: Definiti
 function grantedBy({ grantor }: State): string {
   return grantor === undefined ? '' : `, granted by ${grantor}`;
 }
+
+/** An item, and the comment on it. */
+export type Commented = Omit<Item, 'object'> & { comment: string | null };
+
+/** The item, and its comment as another. */
+export function withComment(object: string, { kind, name, definition, comment }: Commented): Item[] {
+  return [
+    { object, kind, name, definition },
+    ...(comment === null
+      ? []
+      : [{ object, kind: 'comment' as const, name: `${kind} ${name}`, definition: define(comment) }]),
+  ];
+}

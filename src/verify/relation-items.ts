@@ -1,8 +1,5 @@
 import type { Catalog, ColumnFacts, ConstraintFacts, IndexFacts, RelationFacts } from '../catalog/facts.js';
-import { type Definition, define, type Item, type ItemKind } from './item.js';
-
-/** An item, and the comment on it. */
-type Commented = Omit<Item, 'object'> & { comment: string | null };
+import { type Commented, type Definition, define, type Item, type ItemKind, withComment } from './item.js';
 
 /**
  * The items of tables and other relations.
@@ -68,16 +65,6 @@ function item(
   comment: string | null = null,
 ): Commented {
   return { kind, name, definition, comment };
-}
-
-/** The item, and its comment as another. */
-export function withComment(object: string, { kind, name, definition, comment }: Commented): Item[] {
-  return [
-    { object, kind, name, definition },
-    ...(comment === null
-      ? []
-      : [{ object, kind: 'comment' as const, name: `${kind} ${name}`, definition: define(comment) }]),
-  ];
 }
 
 function objectOf({ kind, qualified }: RelationFacts): string {
