@@ -114,14 +114,14 @@ export class CrmSchemaError extends Error {
   }
 }
 
-/** For calls about a single record, which run as a batch of one: throws the same error without the row. */
+/** Throws the same error without its row: a call about a single record runs as a batch of one. */
 export function withoutRow(error: unknown): never {
   if (!(error instanceof CrmSchemaError) || error.rowIndex === undefined) throw error;
   const message = error.message.slice(`row ${error.rowIndex}: `.length);
   throw new CrmSchemaError(error.code, message, error.cause === undefined ? {} : { cause: error.cause });
 }
 
-/** For calls that need a live connection. */
+/** Throws the error of a call that needs a live connection, and found none. */
 export function notLive(): never {
   throw new CrmSchemaError(
     'connection_not_live',
@@ -129,7 +129,7 @@ export function notLive(): never {
   );
 }
 
-/** For calls that only the holder of a run's lease may make. */
+/** Throws the error of a call that only the holder of a run's lease may make. */
 export function leaseLost(): never {
   throw new CrmSchemaError(
     'lease_lost',

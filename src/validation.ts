@@ -16,6 +16,8 @@ export interface InputLocation {
 }
 
 /**
+ * Refuses a value.
+ *
  * @throws CrmSchemaError `invalid_input` (or the given code), with the field's name and never the value of
  * free text
  */

@@ -4,7 +4,7 @@ import type { EncryptedCredentials } from '../types.js';
 import { refuse } from '../validation.js';
 import { checkKeyWorks, decryptJwe, encryptJwe } from './jwe.js';
 import {
-  checkDocument,
+  checkKeyRingDocument,
   type KeyRingDocument,
   parseKeyRingJson,
   readKeyRing,
@@ -66,7 +66,7 @@ export class KeyRing {
    * @throws CrmSchemaError `invalid_key_ring`, naming the problem and never a value
    */
   static async parse(document: string | KeyRingDocument): Promise<KeyRing> {
-    const { current, keys } = checkDocument(
+    const { current, keys } = checkKeyRingDocument(
       typeof document === 'string' ? parseKeyRingJson(document) : document,
     );
     const ring = new Map<string, ImportedKey>();
