@@ -11,8 +11,8 @@ export function privileges({ tables, functions, roles, privileges }: Schema): st
   const partitions = granted(privileges, 'table').filter(
     (name) => !tables.some((table) => table.name === name),
   );
-  const row = (name: string, kind: Privilege['objectKind'], shown: string) => [
-    shown,
+  const row = (name: string, kind: Privilege['objectKind'], label: string) => [
+    label,
     ...grantees.map((role) => {
       const held = privileges.filter(
         (privilege) => privilege.object === name && privilege.objectKind === kind && privilege.role === role,

@@ -31,7 +31,7 @@ export async function readSchema({ client, hostRelations }: SnapshotDatabase): P
   const tables = tablesOf(catalog).map((table) => ({ ...table, isHost: hostRelations.includes(table.name) }));
   return {
     postgresVersion: String(versions[0]?.version),
-    tables: tables.map((table) => (table.isHost ? stub(table, tables, hostRelations) : table)),
+    tables: tables.map((table) => (table.isHost ? withoutHostParts(table, tables, hostRelations) : table)),
     functions: catalog.functions.map(({ name, signature, result, comment, ...facts }) => ({
       name,
       signature,
@@ -166,14 +166,14 @@ function privilegesOf({ kind, name: qualified, grantee, grants }: GrantFacts, ca
 }
 
 /** A host table with only the columns that our foreign keys reference, and our indexes. */
-function stub(table: Table, tables: Table[], hostRelations: readonly string[]): Table {
-  const relied = tables
+function withoutHostParts(table: Table, tables: Table[], hostRelations: readonly string[]): Table {
+  const referencedColumns = tables
     .filter(({ isHost }) => !isHost)
     .flatMap(({ constraints }) => constraints)
     .flatMap(({ references }) => (references?.table === table.name ? references.columns : []));
   return {
     ...table,
-    columns: table.columns.filter(({ name }) => relied.includes(name)),
+    columns: table.columns.filter(({ name }) => referencedColumns.includes(name)),
     constraints: table.constraints.filter(({ kind }) => kind === 'p'),
     indexes: table.indexes.filter(({ name }) => !hostRelations.includes(name)),
   };
