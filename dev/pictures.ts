@@ -2,8 +2,8 @@
  * Draws the pictures of docs/architecture.md into docs/architecture/, as SVG. The states, their transitions
  * and the rooms come from the tables in that document; the path of an event comes from dev/pictures/event.dot.
  *
- *   npm run pictures                              writes the files
- *   node --import tsx dev/pictures.ts --check    changes nothing, and fails if a file is stale
+ *   npm run pictures              writes the files
+ *   npm run pictures -- --check   changes nothing, and fails if a file is stale
  */
 import { readFile } from 'node:fs/promises';
 import { instance } from '@viz-js/viz';
@@ -70,15 +70,15 @@ export const machines = { connection: 'A connection', run: 'A run', failure: 'A 
 
 /** The pictures, by file name. */
 export async function pictures(): Promise<Map<string, string>> {
-  const all = new Map<string, string>();
+  const svgs = new Map<string, string>();
   const event = await readFile(projectPath('dev/pictures/event.dot'), 'utf8');
-  all.set('event.svg', await draw(event, 'How an event reaches the log'));
+  svgs.set('event.svg', await draw(event, 'How an event reaches the log'));
   for (const [name, heading] of Object.entries(machines)) {
     const dot = stateDiagram(await readTransitions(heading));
-    all.set(`${name}.svg`, await draw(dot, `The states of ${heading.toLowerCase()}`));
+    svgs.set(`${name}.svg`, await draw(dot, `The states of ${heading.toLowerCase()}`));
   }
-  all.set('rooms.svg', await draw(roomDiagram(await readRooms()), 'The rooms of src and their imports'));
-  return all;
+  svgs.set('rooms.svg', await draw(roomDiagram(await readRooms()), 'The rooms of src and their imports'));
+  return svgs;
 }
 
 function stateDiagram(transitions: Transition[]): string {
@@ -175,7 +175,7 @@ if (process.argv[1] === projectPath('dev/pictures.ts')) {
     folder: 'docs/architecture',
     fresh: await pictures(),
     unit: 'pictures',
-    command: 'node --import tsx dev/pictures.ts',
+    command: 'npm run pictures',
     checkOnly: process.argv.includes('--check'),
   }).catch((error) => {
     console.error(error instanceof Error ? error.message : error);

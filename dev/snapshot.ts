@@ -13,8 +13,8 @@ import { projectPath } from './database.js';
 import { type SnapshotDatabase, withSnapshotDatabase } from './snapshot/database.js';
 import { diagram } from './snapshot/diagram.js';
 import { dictionary } from './snapshot/dictionary.js';
-import { expectedCatalog } from './snapshot/expected-catalog.js';
-import { readSchema } from './snapshot/schema.js';
+import { readSchema } from './snapshot/read-schema.js';
+import { schemaJson } from './snapshot/schema-json.js';
 import { schemaSql } from './snapshot/schema-sql.js';
 
 /** The texts of the snapshot files, by their paths in the project. */
@@ -22,7 +22,7 @@ export async function snapshot(database: SnapshotDatabase): Promise<Map<string, 
   const schema = await readSchema(database);
   return new Map([
     ['schema.sql', await schemaSql(database)],
-    ['schema.json', await expectedCatalog(database)],
+    ['schema.json', await schemaJson(database)],
     ['docs/schema.md', dictionary(schema)],
     ['docs/schema.svg', diagram(schema)],
   ]);

@@ -23,20 +23,36 @@ export interface StreamKey {
   entityType: string;
 }
 
-/** @throws CrmSchemaError `invalid_input` */
+/**
+ * Checks the ids of a connection.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
 export function checkConnectionKey(key: { organisationId: unknown; connectionId: unknown }): void {
   checkUuid({ field: 'organisationId' }, key.organisationId);
   checkUuid({ field: 'connectionId' }, key.connectionId);
 }
 
-/** @throws CrmSchemaError `invalid_input` */
+/**
+ * Checks the ids of a run and its connection.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
 export function checkRunKey(key: { organisationId: unknown; connectionId: unknown; runId: unknown }): void {
   checkConnectionKey(key);
   checkId({ field: 'runId' }, key.runId);
 }
 
-/** @throws CrmSchemaError `invalid_input` */
-export function checkStreamKey(stream: StreamKey, at = (field: string): InputLocation => ({ field })): void {
-  checkOneOf(at('direction'), stream.direction, syncDirections);
-  checkEntityType(at('entityType'), stream.entityType);
+/**
+ * Checks the direction and the entity type of a stream.
+ *
+ * @param locate says where a field was given, for the error
+ * @throws CrmSchemaError `invalid_input`
+ */
+export function checkStreamKey(
+  stream: StreamKey,
+  locate = (field: string): InputLocation => ({ field }),
+): void {
+  checkOneOf(locate('direction'), stream.direction, syncDirections);
+  checkEntityType(locate('entityType'), stream.entityType);
 }

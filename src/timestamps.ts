@@ -36,29 +36,17 @@ export function canonicalTimestamp(text: string): Timestamp {
  *
  * @throws CrmSchemaError `invalid_input`
  */
-export function timestampParameter(place: InputLocation, value: TimestampInput): Timestamp {
+export function timestampParameter(location: InputLocation, value: TimestampInput): Timestamp {
   const isValidDate = value instanceof Date && !Number.isNaN(value.getTime());
-  const found = utcTimestamp(isValidDate ? value.toISOString() : value);
-  const utc = found?.isZoned ? found.utc : undefined;
+  const parsed = utcTimestamp(isValidDate ? value.toISOString() : value);
+  const utc = parsed?.isZoned ? parsed.utc : undefined;
   return (
     utc ??
     refuse(
-      place,
-      `must be a Date, or ISO 8601 with a zone, in the years ${firstYear} to ${lastYear}${place.isSensitive ? '' : `, not ${describeValue(value)}`}`,
+      location,
+      `must be a Date, or ISO 8601 with a zone, in the years ${firstYear} to ${lastYear}${location.isSensitive ? '' : `, not ${describeValue(value)}`}`,
     )
   );
-}
-
-/**
- * Converts the expiry time of credentials. The error does not repeat the value, which could be a misplaced
- * token.
- *
- * @throws CrmSchemaError `invalid_input`
- */
-export function expiryParameter(expiresAt: TimestampInput | null | undefined): Timestamp | null {
-  return expiresAt == null
-    ? null
-    : timestampParameter({ field: 'credentialsExpiresAt', isSensitive: true }, expiresAt);
 }
 
 function utcTimestamp(text: unknown): { utc: Timestamp; isZoned: boolean } | undefined {

@@ -16,15 +16,17 @@ export interface InputLocation {
 }
 
 /**
+ * Refuses a value.
+ *
  * @throws CrmSchemaError `invalid_input` (or the given code), with the field's name and never the value of
  * free text
  */
 export function refuse(
-  place: InputLocation,
+  location: InputLocation,
   problem: string,
   code: CrmSchemaErrorCode = 'invalid_input',
 ): never {
-  throw new CrmSchemaError(code, `${place.field} ${problem}.`, { rowIndex: place.rowIndex });
+  throw new CrmSchemaError(code, `${location.field} ${problem}.`, { rowIndex: location.rowIndex });
 }
 
 /** The white space that the database's constraints trim. */
@@ -32,9 +34,9 @@ const blankPattern = /^[ \t\n\r\f\v]*$/;
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
-export function checkUuid(place: InputLocation, value: unknown): void {
+export function checkUuid(location: InputLocation, value: unknown): void {
   if (typeof value !== 'string' || !uuidPattern.test(value))
-    refuse(place, `must be a UUID, not ${describeValue(value)}`);
+    refuse(location, `must be a UUID, not ${describeValue(value)}`);
 }
 
 /** How long a lease lasts without a heartbeat, in seconds: up to a day. */
@@ -43,39 +45,43 @@ export function checkLease(leaseSeconds: unknown): void {
 }
 
 /** How long a CRM asks to be left alone, in seconds: up to a week. */
-export function checkRetryAfter(place: InputLocation, retryAfterSeconds: unknown): void {
-  checkWholeNumber(place, retryAfterSeconds, 0, 604_800);
+export function checkRetryAfter(location: InputLocation, retryAfterSeconds: unknown): void {
+  checkWholeNumber(location, retryAfterSeconds, 0, 604_800);
 }
 
-export function checkProvider(place: InputLocation, value: unknown): asserts value is Provider {
+export function checkProvider(location: InputLocation, value: unknown): asserts value is Provider {
   if (!isOneOf(value, providers)) {
-    refuse(place, `must be one of ${providers.join(', ')}, not ${describeValue(value)}`, 'unknown_provider');
+    refuse(
+      location,
+      `must be one of ${providers.join(', ')}, not ${describeValue(value)}`,
+      'unknown_provider',
+    );
   }
 }
 
-export function checkOneOf(place: InputLocation, value: unknown, allowed: readonly string[]): void {
+export function checkOneOf(location: InputLocation, value: unknown, allowed: readonly string[]): void {
   if (!isOneOf(value, allowed))
-    refuse(place, `must be one of ${allowed.join(', ')}, not ${describeValue(value)}`);
+    refuse(location, `must be one of ${allowed.join(', ')}, not ${describeValue(value)}`);
 }
 
-export function checkEntityType(place: InputLocation, value: unknown): void {
+export function checkEntityType(location: InputLocation, value: unknown): void {
   if (typeof value !== 'string' || !/^[a-z][a-z0-9_]{0,62}$/.test(value)) {
-    refuse(place, 'must be lower snake case of 1 to 63 characters');
+    refuse(location, 'must be lower snake case of 1 to 63 characters');
   }
 }
 
-export function checkExternalId(place: InputLocation, value: unknown): void {
-  checkText(place, value);
-  if (blankPattern.test(value)) refuse(place, 'is blank');
-  if (Buffer.byteLength(value) > 512) refuse(place, 'is longer than 512 bytes');
+export function checkExternalId(location: InputLocation, value: unknown): void {
+  checkText(location, value);
+  if (blankPattern.test(value)) refuse(location, 'is blank');
+  if (Buffer.byteLength(value) > 512) refuse(location, 'is longer than 512 bytes');
 }
 
 /** Free text that is not blank and has at most `limit` characters. */
-export function checkShortText(place: InputLocation, value: unknown, limit: number): void {
-  checkText(place, value);
-  if (blankPattern.test(value)) refuse(place, 'is blank');
+export function checkShortText(location: InputLocation, value: unknown, limit: number): void {
+  checkText(location, value);
+  if (blankPattern.test(value)) refuse(location, 'is blank');
   // PostgreSQL counts code points, and so does a string's iterator.
-  if ([...value].length > limit) refuse(place, `is longer than ${limit} characters`);
+  if ([...value].length > limit) refuse(location, `is longer than ${limit} characters`);
 }
 
 /** Checks a sync error by the rules of `crm_sync_error_is_valid`, and returns it as a plain object. */
@@ -83,12 +89,12 @@ export function checkSyncError({ field, rowIndex }: InputLocation, value: unknow
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     refuse({ field, rowIndex }, 'must be an object with kind, retryable and message');
   }
-  const at = (member: string): InputLocation => ({ field: `${field}.${member}`, rowIndex });
+  const member = (name: string): InputLocation => ({ field: `${field}.${name}`, rowIndex });
   const { kind, retryable, message, code, ...others } = value as Record<string, unknown>;
-  checkOneOf(at('kind'), kind, syncErrorKinds);
-  if (typeof retryable !== 'boolean') refuse(at('retryable'), 'must be true or false');
-  checkShortText(at('message'), message, 500);
-  if (code !== undefined) checkShortText(at('code'), code, 100);
+  checkOneOf(member('kind'), kind, syncErrorKinds);
+  if (typeof retryable !== 'boolean') refuse(member('retryable'), 'must be true or false');
+  checkShortText(member('message'), message, 500);
+  if (code !== undefined) checkShortText(member('code'), code, 100);
   const [other] = Object.keys(others);
   if (other !== undefined) refuse({ field, rowIndex }, `has an unknown field: ${describeValue(other)}`);
   return { kind, retryable, message, ...(code === undefined ? {} : { code }) } as SyncError;
@@ -112,9 +118,9 @@ export function checkUuids(field: string, value: readonly string[]): string[] {
 }
 
 /** An element of a batch, or a call's whole parameter object. */
-export function checkObject(place: InputLocation, value: unknown): asserts value is object {
+export function checkObject(location: InputLocation, value: unknown): asserts value is object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    refuse(place, `must be an object, not ${describeValue(value)}`);
+    refuse(location, `must be an object, not ${describeValue(value)}`);
   }
 }
 
@@ -130,24 +136,24 @@ export function fieldsOf<Row>(fields: Record<FieldOf<Row>, true>): ReadonlySet<s
  * Refuses unknown fields. For rows with optional fields: a misspelt one would go unnoticed. Where every field
  * is required, unknown fields do no harm, and callers may spread whole records.
  */
-export function checkFields(place: InputLocation, row: object, fields: ReadonlySet<string>): void {
+export function checkFields(location: InputLocation, row: object, fields: ReadonlySet<string>): void {
   for (const name of Object.keys(row)) {
     if (fields.has(name) || (row as Record<string, unknown>)[name] === undefined) continue;
     const known = [...fields].join(', ');
-    refuse(place, `has an unknown field: ${describeValue(name)}; known fields: ${known}`);
+    refuse(location, `has an unknown field: ${describeValue(name)}; known fields: ${known}`);
   }
 }
 
 /** A bigint that the database generated, as text. */
-export function checkId(place: InputLocation, value: unknown): void {
+export function checkId(location: InputLocation, value: unknown): void {
   if (typeof value !== 'string' || !/^\d{1,19}$/.test(value) || BigInt(value) > 9_223_372_036_854_775_807n) {
-    refuse(place, `must be an id as text, not ${describeValue(value)}`);
+    refuse(location, `must be an id as text, not ${describeValue(value)}`);
   }
 }
 
-export function checkWholeNumber(place: InputLocation, value: unknown, least: number, most: number): void {
+export function checkWholeNumber(location: InputLocation, value: unknown, least: number, most: number): void {
   if (!Number.isInteger(value) || (value as number) < least || (value as number) > most) {
-    refuse(place, `must be a whole number from ${least} to ${most}, not ${describeValue(value)}`);
+    refuse(location, `must be a whole number from ${least} to ${most}, not ${describeValue(value)}`);
   }
 }
 
@@ -166,11 +172,11 @@ export function checkLimit(value: number, field = 'limit'): void {
 }
 
 /** Text that PostgreSQL can store and returns unchanged. */
-export function checkText(place: InputLocation, value: unknown): asserts value is string {
-  if (typeof value !== 'string') refuse(place, `must be text, not ${describeValue(value)}`);
-  if (value.includes('\0')) refuse(place, 'must not contain NUL');
+export function checkText(location: InputLocation, value: unknown): asserts value is string {
+  if (typeof value !== 'string') refuse(location, `must be text, not ${describeValue(value)}`);
+  if (value.includes('\0')) refuse(location, 'must not contain NUL');
   // A lone surrogate is sent as U+FFFD, so two different ids could become one.
-  if (/\p{Surrogate}/u.test(value)) refuse(place, 'must not contain half of a surrogate pair');
+  if (/\p{Surrogate}/u.test(value)) refuse(location, 'must not contain half of a surrogate pair');
 }
 
 function isOneOf(value: unknown, allowed: readonly string[]): boolean {

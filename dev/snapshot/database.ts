@@ -1,7 +1,8 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { PGlite } from '@electric-sql/pglite';
 import { dataDir } from '@electric-sql/pglite-prepopulatedfs';
 import { pgDump } from '@electric-sql/pglite-tools/pg_dump';
+import { readMigrationFiles } from '../../src/migrations/files.js';
 import { projectPath } from '../database.js';
 
 /** A PostgreSQL in WebAssembly with the schema that the snapshot shows. */
@@ -30,9 +31,8 @@ export async function withSnapshotDatabase<Result>(
     const { rows } = await client.query<{ name: string }>(
       "select relname as name from pg_class where relnamespace = 'public'::regnamespace",
     );
-    for (const file of (await readdir(projectPath('migrations'))).sort()) {
-      const text = await readFile(projectPath(`migrations/${file}`), 'utf8');
-      const up = text.slice(0, text.indexOf('-- Down Migration'));
+    for (const { content } of await readMigrationFiles()) {
+      const up = content.slice(0, content.indexOf('-- Down Migration'));
       await client.transaction((transaction) => transaction.exec(up));
     }
     await client.exec(leaveMonthsOut);

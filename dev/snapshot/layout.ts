@@ -37,7 +37,7 @@ export const headHeight = 30;
 export const rowHeight = 20;
 export const noteHeight = 18;
 /** Below the last row. */
-export const footHeight = 5;
+const footHeight = 5;
 /** Between tables of neighbouring columns: room for the lines. */
 const columnGap = 96;
 const padding = 14;
@@ -52,7 +52,7 @@ const frameGap = 26;
  * @param notes the number of lines below a table's columns
  */
 export function layOut(tables: readonly Table[], width: number, notes: (table: Table) => number): Layout {
-  const left = (column: number) => padding + column * (width + columnGap);
+  const leftOf = (column: number) => padding + column * (width + columnGap);
   const bottoms = Array.from({ length: columnCount }, () => 0);
   const boxes = new Map<string, Box>();
   const columns = new Map<string, number>();
@@ -62,7 +62,7 @@ export function layOut(tables: readonly Table[], width: number, notes: (table: T
       let y = top + titleHeight;
       for (const table of stack) {
         const height = headHeight + table.columns.length * rowHeight + notes(table) * noteHeight + footHeight;
-        boxes.set(table.name, { x: left(column + index), y, width, height });
+        boxes.set(table.name, { x: leftOf(column + index), y, width, height });
         columns.set(table.name, column + index);
         y += height + stackGap;
       }
@@ -73,9 +73,9 @@ export function layOut(tables: readonly Table[], width: number, notes: (table: T
     return {
       title,
       id,
-      x: left(column) - padding,
+      x: leftOf(column) - padding,
       y: top,
-      width: left(column + stacks.length - 1) + width + padding - (left(column) - padding),
+      width: leftOf(column + stacks.length - 1) + width + padding - (leftOf(column) - padding),
       height,
     };
   });
@@ -83,7 +83,7 @@ export function layOut(tables: readonly Table[], width: number, notes: (table: T
     table.constraints.flatMap((constraint) => lineOf(table, constraint, { tables, boxes, columns })),
   );
   return {
-    width: left(columnCount - 1) + width + padding,
+    width: leftOf(columnCount - 1) + width + padding,
     height: Math.max(...bottoms) - frameGap,
     frames,
     boxes,
@@ -118,9 +118,9 @@ function lineOf(table: Table, { name, columns: key, references }: Constraint, pl
     ]);
   }
   // The tenant is in every key: the last column tells keys apart.
-  const y = (box: Box, of: Table, column: string | undefined) =>
-    box.y + headHeight + (of.columns.findIndex((each) => each.name === column) + 0.5) * rowHeight;
-  const [start, end] = [y(many, table, key.at(-1)), y(one, referenced, references.columns.at(-1))];
+  const rowY = (box: Box, inTable: Table, column: string | undefined) =>
+    box.y + headHeight + (inTable.columns.findIndex((each) => each.name === column) + 0.5) * rowHeight;
+  const [start, end] = [rowY(many, table, key.at(-1)), rowY(one, referenced, references.columns.at(-1))];
   const isRight = from < to || (from === to && from === 0);
   const [startX, endX] = [
     isRight ? many.x + many.width : many.x,

@@ -1,4 +1,4 @@
-import { printable } from '../../src/verify/difference.js';
+import { printable } from '../../src/statements/quoting.js';
 
 /** A Markdown table. */
 export function tableOf(heads: string[], rows: string[][]): string {

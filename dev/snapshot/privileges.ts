@@ -11,14 +11,14 @@ export function privileges({ tables, functions, roles, privileges }: Schema): st
   const partitions = granted(privileges, 'table').filter(
     (name) => !tables.some((table) => table.name === name),
   );
-  const row = (name: string, kind: Privilege['objectKind'], shown: string) => [
-    shown,
+  const row = (name: string, kind: Privilege['objectKind'], label: string) => [
+    label,
     ...grantees.map((role) => {
       const held = privileges.filter(
         (privilege) => privilege.object === name && privilege.objectKind === kind && privilege.role === role,
       );
       const columns = tables.find((table) => table.name === name)?.columns.map((column) => column.name) ?? [];
-      return held.map((privilege) => words(privilege, columns)).join(', ') || '–';
+      return held.map((privilege) => describePrivilege(privilege, columns)).join(', ') || '–';
     }),
   ];
   return [
@@ -42,9 +42,9 @@ function granted(privileges: Privilege[], kind: Privilege['objectKind']): string
 }
 
 /** A privilege, and the columns it is limited to, or if that is shorter, those it excludes. */
-function words({ privilege, columns }: Privilege, all: string[]): string {
+function describePrivilege({ privilege, columns }: Privilege, tableColumns: string[]): string {
   if (columns === null) return privilege;
-  const others = all.filter((column) => !columns.includes(column));
+  const others = tableColumns.filter((column) => !columns.includes(column));
   return others.length < columns.length
     ? `${privilege} (all but ${others.map(code).join(', ')})`
     : `${privilege} (${columns.map(code).join(', ')})`;

@@ -1,4 +1,4 @@
-import { printable } from '../../src/verify/difference.js';
+import { printable } from '../../src/statements/quoting.js';
 import { dump, type SnapshotDatabase } from './database.js';
 
 /**

@@ -1,6 +1,6 @@
 // Functions, types and schemas: see read.ts.
 
-import { commentOn } from './relation-facts.js';
+import { commentOn } from './expressions.js';
 
 /** The routines, types and schemas to read, as the tables `routine`, `standalone_type` and `schema_read`. */
 export const functionTables = (oids: Record<'functions' | 'types' | 'schemas', string>) => `

@@ -23,7 +23,7 @@ interface Reader {
   query(text: string, values?: unknown[]): Promise<{ rows: unknown[] }>;
 }
 
-const none = 'select null::oid where false';
+const noOids = 'select null::oid where false';
 
 /**
  * Reads the facts of a catalog in one statement.
@@ -58,7 +58,13 @@ export async function readCatalog(
 }
 
 /** Facts are text, because the application may have changed how its client parses JSON. */
-function catalogQuery({ relations, functions = none, types = none, schemas = none, withInherited }: Scope) {
+function catalogQuery({
+  relations,
+  functions = noOids,
+  types = noOids,
+  schemas = noOids,
+  withInherited,
+}: Scope) {
   return `
 with ${relationTable(relations)},
   ${functionTables({ functions, types, schemas })},

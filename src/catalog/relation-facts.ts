@@ -1,5 +1,7 @@
 // Tables and other relations, with their sequences, rules and policies: see read.ts.
 
+import { commentOn, qualifiedName } from './expressions.js';
+
 /** The relations to read, as the table `relation`, through which all other facts of tables are found. */
 export const relationTable = (relations: string) => `
   relation as (
@@ -21,26 +23,6 @@ export const relationTable = (relations: string) => `
     inner join pg_namespace
       on pg_namespace.oid = relnamespace
     where pg_class.oid in (${relations})
-  )`;
-
-/** The qualified name of a relation, by its oid. */
-export const qualifiedName = (oid: string) => `
-  (
-    select format('%I.%I', nspname, relname)
-    from pg_class
-    inner join pg_namespace
-      on pg_namespace.oid = relnamespace
-    where pg_class.oid = ${oid}
-  )`;
-
-/** The comment on an object, without the cost of `obj_description` for each row. */
-export const commentOn = (catalog: string, oid: string, column = '0') => `
-  (
-    select description
-    from pg_description
-    where classoid = '${catalog}'::regclass
-      and objoid = ${oid}
-      and objsubid = ${column}
   )`;
 
 const relations = (withInherited: boolean) => `

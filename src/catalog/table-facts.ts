@@ -1,6 +1,6 @@
 // What tables consist of: columns, constraints, indexes and triggers. See read.ts.
 
-import { commentOn, qualifiedName } from './relation-facts.js';
+import { commentOn, qualifiedName } from './expressions.js';
 
 /** The names of columns, in the order of the given numbers. */
 const columnNames = (relation: string, numbers: string) => `

@@ -3,7 +3,6 @@ import * as queries from '../generated/crm_connections.js';
 import { type ConnectionKey, checkConnectionKey } from '../keys.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
-import { expiryParameter } from '../timestamps.js';
 import type {
   ConnectionStatus,
   EncryptedCredentials,
@@ -13,7 +12,11 @@ import type {
   TimestampInput,
 } from '../types.js';
 import { checkOneOf, checkProvider, checkShortText, checkUuid, checkVersion } from '../validation.js';
-import { checkEncryptedCredentials, encryptedCredentialsParameter } from './encrypted-credentials.js';
+import {
+  checkEncryptedCredentials,
+  encryptedCredentialsParameter,
+  expiryParameter,
+} from './encrypted-credentials.js';
 
 /** An organisation's connection to a CRM, without its credentials. */
 export interface Connection

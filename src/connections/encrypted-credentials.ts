@@ -1,6 +1,7 @@
 import { CrmSchemaError } from '../errors.js';
 import { checkConnectionKey } from '../keys.js';
-import type { EncryptedCredentials, Provider } from '../types.js';
+import { timestampParameter } from '../timestamps.js';
+import type { EncryptedCredentials, Provider, Timestamp, TimestampInput } from '../types.js';
 import { checkProvider, describeValue, refuse } from '../validation.js';
 
 /** The row that a set of credentials belongs to. */
@@ -38,7 +39,10 @@ export const contentEncryption = 'A256GCM';
 export const keyIdPattern = /^[\w.:-]{1,200}$/;
 
 /** The rule for each member except `header`, as in `crm_credentials_is_jwe`. */
-const members: Record<Exclude<keyof EncryptedCredentials, 'header'>, { pattern: RegExp; longest: number }> = {
+const memberRules: Record<
+  Exclude<keyof EncryptedCredentials, 'header'>,
+  { pattern: RegExp; longest: number }
+> = {
   protected: { pattern: /^eyJ[\w-]+$/, longest: 1000 },
   encrypted_key: { pattern: /^[\w-]{22,}$/, longest: 1366 },
   iv: { pattern: /^[\w-]{16}$/, longest: 16 },
@@ -63,20 +67,20 @@ export function checkEncryptedCredentials(owner: CredentialsOwner, value: unknow
   }
   const { header, ...others } = value as Record<string, unknown>;
   const checked: Record<string, string> = {};
-  for (const [member, { pattern, longest }] of Object.entries(members)) {
+  for (const [member, { pattern, longest }] of Object.entries(memberRules)) {
     const text = others[member];
     delete others[member];
-    if (typeof text !== 'string') malformed(member, 'is missing or not text');
-    if (text.length > longest) malformed(member, `is longer than ${longest} characters`);
-    if (!pattern.test(text) || !isCanonical(text))
-      malformed(member, 'is not base64url of the expected length');
+    if (typeof text !== 'string') refuseMember(member, 'is missing or not text');
+    if (text.length > longest) refuseMember(member, `is longer than ${longest} characters`);
+    if (!pattern.test(text) || !isCanonicalBase64url(text))
+      refuseMember(member, 'is not base64url of the expected length');
     checked[member] = text;
   }
   const [other] = Object.keys(others);
-  if (other !== undefined) malformed(describeValue(other), 'is not allowed');
+  if (other !== undefined) refuseMember(describeValue(other), 'is not allowed');
   const { kid, ...parameters } = (header ?? {}) as Record<string, unknown>;
   if (typeof kid !== 'string' || !keyIdPattern.test(kid) || Object.keys(parameters).length > 0) {
-    malformed('header', 'must have only kid, 1 to 200 characters of A-Z a-z 0-9 . _ : -');
+    refuseMember('header', 'must have only kid, 1 to 200 characters of A-Z a-z 0-9 . _ : -');
   }
   checkProtectedHeader(checked.protected as string);
   if (checked.aad !== aad) {
@@ -94,6 +98,18 @@ export function encryptedCredentialsParameter({ header, ...members }: EncryptedC
 }
 
 /**
+ * Converts the expiry time of credentials. The error does not repeat the value, which could be a misplaced
+ * token.
+ *
+ * @throws CrmSchemaError `invalid_input`
+ */
+export function expiryParameter(expiresAt: TimestampInput | null | undefined): Timestamp | null {
+  return expiresAt == null
+    ? null
+    : timestampParameter({ field: 'credentialsExpiresAt', isSensitive: true }, expiresAt);
+}
+
+/**
  * The parameters that the key algorithms need. `zip` is left out because compression allows decompression
  * bombs.
  */
@@ -104,20 +120,20 @@ function checkProtectedHeader(text: string): void {
   try {
     header = JSON.parse(Buffer.from(text, 'base64url').toString());
   } catch {
-    malformed('protected', 'is not a JSON object in base64url');
+    refuseMember('protected', 'is not a JSON object in base64url');
   }
   const parameters = header as Record<string, unknown>;
-  if (parameters.enc !== contentEncryption) malformed('protected', `must have enc ${contentEncryption}`);
+  if (parameters.enc !== contentEncryption) refuseMember('protected', `must have enc ${contentEncryption}`);
   if (Object.keys(parameters).some((name) => !headerParameters.has(name))) {
-    malformed('protected', `has parameters other than ${[...headerParameters].join(', ')}`);
+    refuseMember('protected', `has parameters other than ${[...headerParameters].join(', ')}`);
   }
 }
 
 /** Whether this is the only encoding of these bytes: the last character may have unused bits. */
-function isCanonical(text: string): boolean {
+function isCanonicalBase64url(text: string): boolean {
   return Buffer.from(text, 'base64url').toString('base64url') === text;
 }
 
-function malformed(member: string, problem: string): never {
+function refuseMember(member: string, problem: string): never {
   refuse({ field: `credentials.${member}` }, problem, 'malformed_credentials');
 }

@@ -44,8 +44,8 @@ export function salvageCredentials<P extends Provider>(provider: P, value: unkno
     const part = typeof inner === 'string' ? inner.trim() : copyOf(inner);
     if (isStorableJson({ [name]: part })) kept.set(name, part);
   }
-  const first = schemas[provider].safeParse(Object.fromEntries(kept));
-  for (const { path } of first.error?.issues ?? []) kept.delete(String(path[0]));
+  const attempt = schemas[provider].safeParse(Object.fromEntries(kept));
+  for (const { path } of attempt.error?.issues ?? []) kept.delete(String(path[0]));
   const { data, error } = schemas[provider].safeParse(Object.fromEntries(kept));
   if (error !== undefined) throw invalidCredentials(provider, error);
   return data as Credentials<P>;
@@ -67,19 +67,19 @@ function invalidCredentials(provider: Provider, { issues }: z.ZodError): CrmSche
 }
 
 /** Refuses fields that the schema left out. Does not repeat their names, which may contain a secret. */
-function refuseUnknownFields(provider: Provider, given: object, known: object, place = 'credentials'): void {
+function refuseUnknownFields(provider: Provider, given: object, known: object, path = 'credentials'): void {
   for (const [name, value] of Object.entries(given)) {
     if (value === undefined) continue;
-    const found = Object.hasOwn(known, name) ? (known as Record<string, object>)[name] : undefined;
-    if (found === undefined) {
-      const names = place === 'credentials' ? fieldNames(provider, known) : Object.keys(oauthClient.shape);
+    const knownValue = Object.hasOwn(known, name) ? (known as Record<string, object>)[name] : undefined;
+    if (knownValue === undefined) {
+      const names = path === 'credentials' ? fieldNames(provider, known) : Object.keys(oauthClient.shape);
       throw new CrmSchemaError(
         'invalid_credentials',
-        `${place} has an unknown field; known fields: ${names.join(', ')} (${provider}).`,
+        `${path} has an unknown field; known fields: ${names.join(', ')} (${provider}).`,
       );
     }
-    if (typeof found === 'object' && found !== value) {
-      refuseUnknownFields(provider, value as object, found, `${place}.${name}`);
+    if (typeof knownValue === 'object' && knownValue !== value) {
+      refuseUnknownFields(provider, value as object, knownValue, `${path}.${name}`);
     }
   }
 }

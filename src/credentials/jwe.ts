@@ -24,7 +24,11 @@ export async function encryptJwe(
   return jwe as EncryptedCredentials;
 }
 
-/** @throws CrmSchemaError `key_cannot_decrypt`, `credentials_not_authentic` */
+/**
+ * Decrypts a JWE with the key that wraps its content key.
+ *
+ * @throws CrmSchemaError `key_cannot_decrypt`, `credentials_not_authentic`
+ */
 export async function decryptJwe(
   { keyId, algorithm, decryption }: ImportedKey,
   jwe: EncryptedCredentials,

@@ -29,7 +29,7 @@ export function keyRingFile(environment: Environment): string | undefined {
  */
 export async function readKeyRing(environment: Environment): Promise<string> {
   const path = keyRingFile(environment);
-  if (path !== undefined) return readFile(path, 'utf8').catch(unreadable);
+  if (path !== undefined) return readFile(path, 'utf8').catch(refuseUnreadable);
   const text = environment[variable]?.trim() ?? '';
   if (text !== '') return text;
   throw new CrmSchemaError(
@@ -39,7 +39,7 @@ export async function readKeyRing(environment: Environment): Promise<string> {
 }
 
 /** Does not repeat the value: a key without its braces looks like a path. */
-function unreadable({ code }: NodeJS.ErrnoException): never {
+function refuseUnreadable({ code }: NodeJS.ErrnoException): never {
   throw new CrmSchemaError(
     'invalid_key_ring',
     `${variable} is neither a key ring as JSON nor the path of a readable file (${code}).`,
@@ -59,8 +59,12 @@ export function parseKeyRingJson(text: string): unknown {
   }
 }
 
-/** @throws CrmSchemaError `invalid_key_ring` */
-export function checkDocument(document: unknown): { current: string | undefined; keys: unknown[] } {
+/**
+ * Checks the shape of a key ring, except its keys.
+ *
+ * @throws CrmSchemaError `invalid_key_ring`
+ */
+export function checkKeyRingDocument(document: unknown): { current: string | undefined; keys: unknown[] } {
   const { current, keys } = (document ?? {}) as { current?: unknown; keys?: unknown };
   if (!Array.isArray(keys) || keys.length === 0) {
     refuseKeyRing('must be a JWK Set: {"current": "<key id>", "keys": [ … ]}, with at least one key');
@@ -71,7 +75,11 @@ export function checkDocument(document: unknown): { current: string | undefined;
   return { current, keys };
 }
 
-/** @throws CrmSchemaError `invalid_key_ring` */
+/**
+ * Refuses a key ring.
+ *
+ * @throws CrmSchemaError `invalid_key_ring`
+ */
 export function refuseKeyRing(problem: string): never {
   throw new CrmSchemaError('invalid_key_ring', `The key ring ${problem}.`);
 }

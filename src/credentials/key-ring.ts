@@ -4,7 +4,7 @@ import type { EncryptedCredentials } from '../types.js';
 import { refuse } from '../validation.js';
 import { checkKeyWorks, decryptJwe, encryptJwe } from './jwe.js';
 import {
-  checkDocument,
+  checkKeyRingDocument,
   type KeyRingDocument,
   parseKeyRingJson,
   readKeyRing,
@@ -66,7 +66,7 @@ export class KeyRing {
    * @throws CrmSchemaError `invalid_key_ring`, naming the problem and never a value
    */
   static async parse(document: string | KeyRingDocument): Promise<KeyRing> {
-    const { current, keys } = checkDocument(
+    const { current, keys } = checkKeyRingDocument(
       typeof document === 'string' ? parseKeyRingJson(document) : document,
     );
     const ring = new Map<string, ImportedKey>();
@@ -77,15 +77,15 @@ export class KeyRing {
       ring.set(key.keyId, key);
     }
     const [only] = ring.values();
-    const found = current === undefined && ring.size === 1 ? only : ring.get(current ?? '');
-    if (found === undefined) {
+    const currentKey = current === undefined && ring.size === 1 ? only : ring.get(current ?? '');
+    if (currentKey === undefined) {
       refuseKeyRing(
         current === undefined
           ? 'has several keys: current must name the one that encrypts'
           : `does not contain its current key; its keys are ${[...ring.keys()].join(', ')}`,
       );
     }
-    return new KeyRing(ring, found);
+    return new KeyRing(ring, currentKey);
   }
 
   /** The id of the key that encrypts. */

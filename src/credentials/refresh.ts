@@ -58,22 +58,23 @@ export async function credentialsRefresh<P extends Provider>(
     refuse({ field: 'patience' }, `must be a number of milliseconds from 0, not ${describeValue(patience)}`);
   }
   const owner = { organisationId, connectionId, provider };
-  const stored = async () => (await credentialsGet(client, keys, owner)) ?? notLive();
-  const isOtherVersion = (some: StoredCredentials<P>) => some.credentialsVersion !== credentialsVersion;
+  const readStored = async () => (await credentialsGet(client, keys, owner)) ?? notLive();
+  const isOtherVersion = (credentials: StoredCredentials<P>) =>
+    credentials.credentialsVersion !== credentialsVersion;
 
-  const current = await stored();
+  const current = await readStored();
   if (isOtherVersion(current)) return current;
   let fresh: NewCredentials<P>;
   try {
     fresh = await refresh(current);
   } catch (error) {
-    const found = await retryUntil(patience, async () => {
+    const refreshedByOther = await retryUntil(patience, async () => {
       // Ignore errors here: the CRM's error is the one to report.
-      const some = await stored().catch(() => current);
-      return isOtherVersion(some) ? some : undefined;
+      const latest = await readStored().catch(() => current);
+      return isOtherVersion(latest) ? latest : undefined;
     });
-    if (found === undefined) throw error;
-    return found;
+    if (refreshedByOther === undefined) throw error;
+    return refreshedByOther;
   }
   const replacement = { ...owner, credentialsVersion, ...salvage(provider, fresh) };
   let failure: unknown;
@@ -88,7 +89,7 @@ export async function credentialsRefresh<P extends Provider>(
   });
   if (outcome === undefined) throw failure;
   // Ours or another worker's. If the reply to a first attempt was lost, superseded may mean ours.
-  return stored();
+  return readStored();
 }
 
 /** Keeps as much as possible of new credentials, which cannot be fetched again. */

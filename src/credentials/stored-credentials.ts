@@ -4,12 +4,11 @@ import {
   connectionConnect,
   connectionGetCredentials,
 } from '../connections/connections.js';
-import { encryptedCredentialsParameter } from '../connections/encrypted-credentials.js';
+import { encryptedCredentialsParameter, expiryParameter } from '../connections/encrypted-credentials.js';
 import { CrmSchemaError, notLive } from '../errors.js';
 import * as queries from '../generated/credentials.js';
 import { type ConnectionKey, checkConnectionKey } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
-import { expiryParameter } from '../timestamps.js';
 import type { Provider, Timestamp, TimestampInput } from '../types.js';
 import { checkProvider, checkVersion } from '../validation.js';
 import type { Credentials } from './credential-checks.js';

@@ -87,34 +87,34 @@ export function publicHalf(key: RingKey): RingKey | undefined {
 /**
  * Checks one element of a key ring, and imports it for use.
  *
- * @param place the element's place in the key ring, for messages
+ * @param path the element's place in the key ring, for messages
  * @throws CrmSchemaError `invalid_key_ring`, naming the member and never its value
  */
-export async function importKey(place: string, jwk: unknown): Promise<ImportedKey> {
-  if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) refuse(place, 'must be a JWK');
+export async function importKey(path: string, jwk: unknown): Promise<ImportedKey> {
+  if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) refuseKey(path, 'must be a JWK');
   const { kid, alg, kty, use, ...members } = jwk as JWK;
   const secrets = Object.values(privateMembers)
     .flat()
     .map((name) => (jwk as Record<string, unknown>)[name]);
-  if (!isKeyId(kid) || secrets.includes(kid)) refuse(`${place}.kid`, keyIdRule);
+  if (!isKeyId(kid) || secrets.includes(kid)) refuseKey(`${path}.kid`, keyIdRule);
   // The id and the key may have been swapped, so the id must not be shown.
   if (kty === 'oct' && !/^[\w-]{43}$/.test(String(members.k))) {
-    refuse(`${place}.k`, 'must be 256 bits in base64url, without padding');
+    refuseKey(`${path}.k`, 'must be 256 bits in base64url, without padding');
   }
-  const where = `${place} (${kid})`;
+  const namedPath = `${path} (${kid})`;
   if (!(keyAlgorithms as readonly unknown[]).includes(alg)) {
-    refuse(`${where}.alg`, `must be one of ${keyAlgorithms.join(', ')}`);
+    refuseKey(`${namedPath}.alg`, `must be one of ${keyAlgorithms.join(', ')}`);
   }
   const algorithm = alg as KeyAlgorithm;
   if (typeof kty !== 'string' || !keyTypes[algorithm].includes(kty)) {
-    refuse(`${where}.kty`, `must be ${keyTypes[algorithm].join(' or ')} for ${algorithm}`);
+    refuseKey(`${namedPath}.kty`, `must be ${keyTypes[algorithm].join(' or ')} for ${algorithm}`);
   }
-  if (use !== undefined && use !== 'enc') refuse(`${where}.use`, 'must be enc');
+  if (use !== undefined && use !== 'enc') refuseKey(`${namedPath}.use`, 'must be enc');
   const isPrivate = kty === 'oct' || members.d !== undefined;
   const importMembers = (...names: (readonly string[] | undefined)[]) =>
     importJWK({ kty, ...pick(members, ...names) }, algorithm).catch(() =>
       // The cause comes from another library, and its message might contain the key.
-      refuse(where, `is not a valid key for ${algorithm}`),
+      refuseKey(namedPath, `is not a valid key for ${algorithm}`),
     );
   const whole = isPrivate ? await importMembers(publicMembers[kty], privateMembers[kty]) : undefined;
   return {
@@ -130,6 +130,6 @@ function pick(members: object, ...names: (readonly string[] | undefined)[]): obj
   return Object.fromEntries(Object.entries(members).filter(([name]) => wanted.has(name)));
 }
 
-function refuse(place: string, problem: string): never {
-  throw new CrmSchemaError('invalid_key_ring', `The key ring: ${place} ${problem}.`);
+function refuseKey(path: string, problem: string): never {
+  throw new CrmSchemaError('invalid_key_ring', `The key ring: ${path} ${problem}.`);
 }

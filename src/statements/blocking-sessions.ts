@@ -22,7 +22,7 @@ export class BlockingSessions {
 
   /** The sessions seen last: `process 4242 (psql, idle in transaction for 12 min)`, or `another session`. */
   get last(): string {
-    return inWords(this.#last);
+    return listOf(this.#last);
   }
 
   /**
@@ -31,19 +31,19 @@ export class BlockingSessions {
    * @param pid the server process that runs it
    */
   async during<Result>(pid: number, work: () => Promise<Result>): Promise<Result> {
-    const over = new AbortController();
-    const looking = this.#lookUntil(over.signal, pid);
+    const workIsOver = new AbortController();
+    const looking = this.#lookUntil(workIsOver.signal, pid);
     try {
       return await work();
     } finally {
-      over.abort();
+      workIsOver.abort();
       await looking;
     }
   }
 
   /** Describes server processes: `process 4242 (psql, idle in transaction for 12 min)`. */
   async describe(pids: readonly number[]): Promise<string> {
-    return inWords(await this.#find('pid = any ($1::integer[])', [...pids]));
+    return listOf(await this.#sessionsWhere('pid = any ($1::integer[])', [...pids]));
   }
 
   /** Cancels the statement that a server process of the same user runs. */
@@ -53,19 +53,19 @@ export class BlockingSessions {
     ).catch(() => {});
   }
 
-  async #lookUntil(over: AbortSignal, pid: number): Promise<void> {
+  async #lookUntil(signal: AbortSignal, pid: number): Promise<void> {
     if (this.#watcher === undefined) return;
-    while (!over.aborted) {
-      const found = await this.#find('pid = any (pg_catalog.pg_blocking_pids($1::integer))', pid);
-      if (found.length > 0) this.#last = found;
-      await sleep(100, undefined, { ref: false, signal: over }).catch(() => {});
+    while (!signal.aborted) {
+      const blockers = await this.#sessionsWhere('pid = any (pg_catalog.pg_blocking_pids($1::integer))', pid);
+      if (blockers.length > 0) this.#last = blockers;
+      await sleep(100, undefined, { ref: false, signal }).catch(() => {});
     }
   }
 
   /** Describes sessions; none if the look fails, because an error of the work itself matters more. */
-  #find(condition: string, parameter: unknown): Promise<string[]> {
+  #sessionsWhere(condition: string, parameter: unknown): Promise<string[]> {
     return this.#look((watcher) => describeSessions(watcher, condition, parameter)).then(
-      (found) => found ?? [],
+      (sessions) => sessions ?? [],
       () => [],
     );
   }
@@ -153,6 +153,6 @@ async function describeSessions(
   });
 }
 
-function inWords(sessions: readonly string[]): string {
+function listOf(sessions: readonly string[]): string {
   return sessions.join(' and ') || 'another session';
 }

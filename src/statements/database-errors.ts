@@ -32,7 +32,7 @@ const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
   contact_external_ids_provider_check: ['unknown_provider', 'The provider is not supported.'],
 };
 
-/** SQLSTATEs: class 23, text that the server cannot store, no organisation set, insufficient privilege. */
+// SQLSTATEs.
 const integrityViolation = /^23/;
 const unstorableText = new Set(['22021', '22P05']);
 const organisationNotSet = 'CRM05';
@@ -84,8 +84,8 @@ export function fromDatabaseError(error: unknown): unknown {
       { cause: safeCause(error) },
     );
   }
-  if (!integrityViolation.test(error.code) || !isOurs(error.table)) return error;
-  const [code, message] = meaning(error);
+  if (!integrityViolation.test(error.code) || !isOurTable(error.table)) return error;
+  const [code, message] = codeAndMessage(error);
   return new CrmSchemaError(code, message, { cause: safeCause(error) });
 }
 
@@ -98,11 +98,11 @@ function isPolicyViolation(error: DatabaseError): boolean {
   return isRefusedStatement(error) && error.routine === policyRoutine;
 }
 
-function isOurs(table = ''): boolean {
+function isOurTable(table = ''): boolean {
   return /^(crm_|contact_external_ids)/.test(table);
 }
 
-function meaning(error: DatabaseError): readonly [CrmSchemaErrorCode, string] {
+function codeAndMessage(error: DatabaseError): readonly [CrmSchemaErrorCode, string] {
   const constraint = error.constraint ?? '';
   const known = constraintCodes[constraint];
   if (known !== undefined) return known;

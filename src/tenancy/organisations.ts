@@ -81,24 +81,23 @@ export async function withOrganisation<Pool extends TransactionPool, Result>(
   // A connection lost between two statements emits an error event; the next statement throws anyway.
   const ignore = () => {};
   client.on('error', ignore);
-  const lent = lend(client);
-  let broken: Error | undefined;
+  let connectionError: Error | undefined;
   try {
     // Two statements in one message, here and at the end, to save a round trip.
     await client.query(`begin; select crm_set_organisation('${organisationId}')`);
-    const result = await lent.to(work as (client: TransactionClient) => Promise<Result>);
+    const result = await lend(client, work as (client: TransactionClient) => Promise<Result>);
     await checkStillInTransaction(client, organisationId);
     await client.query(`commit; ${resetOrganisation}`);
     return result;
   } catch (error) {
     // If even this fails, the pool must close the connection.
     await client.query(`rollback; ${resetOrganisation}`).catch((reason: Error) => {
-      broken = reason;
+      connectionError = reason;
     });
     throw error;
   } finally {
     client.removeListener('error', ignore);
-    client.release(broken);
+    client.release(connectionError);
   }
 }
 
@@ -136,8 +135,11 @@ async function checkStillInTransaction(client: TransactionClient, organisationId
 /** The SQLSTATE of every statement after a failed one. */
 const inFailedTransaction = '25P02';
 
-/** Lends a client to some work, which cannot release it, nor use it once the work is over. */
-function lend(client: TransactionClient) {
+/** Lends a client to `work`, which cannot release it, nor use it once it is over. */
+async function lend<Result>(
+  client: TransactionClient,
+  work: (client: TransactionClient) => Promise<Result>,
+): Promise<Result> {
   let isOver = false;
   const lent: TransactionClient = new Proxy(client, {
     get(target, key) {
@@ -159,13 +161,9 @@ function lend(client: TransactionClient) {
       };
     },
   });
-  return {
-    async to<Result>(work: (client: TransactionClient) => Promise<Result>): Promise<Result> {
-      try {
-        return await work(lent);
-      } finally {
-        isOver = true;
-      }
-    },
-  };
+  try {
+    return await work(lent);
+  } finally {
+    isOver = true;
+  }
 }

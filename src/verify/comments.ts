@@ -1,9 +1,5 @@
 import { literal } from '../statements/quoting.js';
-import { type Change, nameOf } from './difference.js';
-import type { Definition, ItemKind } from './item.js';
-
-/** Finds what is expected of another item of the same object, by kind and name. */
-export type ExpectedSibling = (kind: ItemKind, name: string) => Definition | undefined;
+import { type Change, type ExpectedSibling, nameOf } from './difference.js';
 
 /** The statement that restores the comment on an item; null if none is expected. */
 export function commentStatement(

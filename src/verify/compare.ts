@@ -1,9 +1,9 @@
 import { commentTarget } from './comments.js';
 import { type Change, type Difference, nameOf } from './difference.js';
 import type { Installation } from './installation.js';
-import { type Definition, describeDefinition, type Item, type ItemKind, kinds } from './item.js';
+import { type Definition, describeDefinition, type Item, type ItemKind, itemKinds } from './item.js';
 import { ItemIndex, keyOf } from './item-index.js';
-import { privilegeDifferences } from './privileges.js';
+import { privilegeDifferences } from './privilege-differences.js';
 import { repair } from './repair.js';
 
 /** Kinds that do not depend on another item. All other items of a missing or unexpected object are left out. */
@@ -34,7 +34,7 @@ export function compare(
       const key = { object, kind, name };
       return { ...key, expected: expected.definition(key), found: found.definition(key) };
     })
-    .filter((change) => !isSame(change.expected, change.found))
+    .filter((change) => !isSameDefinition(change.expected, change.found))
     .filter(({ object, kind, name }) => {
       const parent = parentOf(kind, name);
       return [expected, found].every(
@@ -49,21 +49,22 @@ export function compare(
     .flatMap((change) => {
       if (change.kind === 'privileges') return privilegeDifferences(change, installation);
       const { object, kind } = change;
-      const sibling = (of: ItemKind, name: string) =>
-        expected.definition({ object, kind: of, name }) ?? undefined;
+      const sibling = (siblingKind: ItemKind, name: string) =>
+        expected.definition({ object, kind: siblingKind, name }) ?? undefined;
       return [
         {
           kind,
           name: displayName(change),
-          expected: describe(kind, change.expected),
-          found: change.foundAs === undefined ? describe(kind, change.found) : `named ${change.foundAs}`,
+          expected: describeOrNull(kind, change.expected),
+          found:
+            change.foundAs === undefined ? describeOrNull(kind, change.found) : `named ${change.foundAs}`,
           ...repair(change, installation, sibling),
         },
       ];
     });
 }
 
-function isSame(one: Definition | null, other: Definition | null): boolean {
+function isSameDefinition(one: Definition | null, other: Definition | null): boolean {
   return JSON.stringify(one) === JSON.stringify(other);
 }
 
@@ -85,7 +86,7 @@ function withRenames(changes: readonly Change[]): Change[] {
         other.object === object &&
         other.kind === kind &&
         other.expected === null &&
-        isSame(other.found, expected),
+        isSameDefinition(other.found, expected),
     );
     if (unexpected !== undefined && ![...renames.values()].includes(unexpected)) {
       renames.set(change, unexpected);
@@ -125,7 +126,7 @@ function rank({ object, kind, name, expected, found }: Change): string {
   const isLate =
     (kind === 'constraint' && expected?.sql.startsWith('FOREIGN KEY')) ||
     (kind === 'privileges' && (found?.grants ?? []).every(({ grantor }) => grantor === null));
-  return [String(kinds.indexOf(kind)).padStart(2, '0'), isLate ? 1 : 0, object, name].join('\n');
+  return [String(itemKinds.indexOf(kind)).padStart(2, '0'), isLate ? 1 : 0, object, name].join('\n');
 }
 
 function displayName({ object, kind, name }: Change): string {
@@ -156,6 +157,6 @@ function displayName({ object, kind, name }: Change): string {
   }
 }
 
-function describe(kind: ItemKind, definition: Definition | null): string | null {
+function describeOrNull(kind: ItemKind, definition: Definition | null): string | null {
   return definition === null ? null : describeDefinition(kind, definition);
 }

@@ -33,6 +33,9 @@ export interface Change {
   foundAs?: string;
 }
 
+/** Finds what is expected of another item of the same object, by kind and name. */
+export type ExpectedSibling = (kind: ItemKind, name: string) => Definition | undefined;
+
 /** How a difference can be repaired. */
 export type Repair = Pick<Difference, 'statements' | 'advice'>;
 
@@ -60,19 +63,4 @@ export const unlessNeeded = 'Once you are sure that nothing needs it:';
 /** The name of an object without its kind: `public.crm_connections`. */
 export function nameOf(object: string): string {
   return object.replace(/^(materialized view|foreign table|\S+) /, '');
-}
-
-/** Escapes control characters in literals, such as a CHECK's white space, which copying would lose. */
-export function printable(sql: string): string {
-  const escapes: Record<string, string> = {
-    '\t': '\\t',
-    '\n': '\\n',
-    '\r': '\\r',
-    '\f': '\\f',
-    '\v': '\\x0b',
-  };
-  return sql.replace(
-    /'([^'\\]*[\t\r\f\v][^'\\]*)'/g,
-    (_, text: string) => `E'${text.replace(/[\t\n\r\f\v]/g, (blank) => escapes[blank] as string)}'`,
-  );
 }

@@ -1,35 +1,35 @@
 import { createRequire } from 'node:module';
 import type { Grant } from '../catalog/facts.js';
 import type { Installation } from './installation.js';
-import { type Definition, define, type Item, type ItemKind, kinds, type State } from './item.js';
+import { type Definition, define, type Item, type ItemKind, itemKinds, type State } from './item.js';
 
 /**
  * Items by object, kind and name: the form of `schema.json`, in which a change shows as a line. A definition
  * is its SQL, as a list if it has several lines; an object if it has a state; for privileges, the columns of
  * each, or true for the whole object.
  */
-export type ItemFile = Record<string, Partial<Record<ItemKind, Record<string, WrittenDefinition>>>>;
+type ItemFile = Record<string, Partial<Record<ItemKind, Record<string, WrittenDefinition>>>>;
 
 type WrittenDefinition = string | string[] | ({ sql: string } & State) | Record<string, true | string[]>;
 
 /** The partition that represents every partition in `schema.json`, which has no months. */
-const model = 'public.crm_sync_log_catch_all';
+const modelPartition = 'public.crm_sync_log_catch_all';
 
 /** The text of `schema.json`, from the items of a database that the migrations have just created. */
 export function itemFile(items: readonly Item[]): string {
   const file: ItemFile = {};
   const rank = ({ object, kind, name }: Item) =>
-    `${object}\n${String(kinds.indexOf(kind)).padStart(2, '0')}\n${name}`;
+    `${object}\n${String(itemKinds.indexOf(kind)).padStart(2, '0')}\n${name}`;
   for (const item of [...items].sort((one, other) => (rank(one) < rank(other) ? -1 : 1))) {
     file[item.object] ??= {};
     const parts = file[item.object] as ItemFile[string];
     parts[item.kind] ??= {};
-    (parts[item.kind] as Record<string, WrittenDefinition>)[item.name] = written(item.definition);
+    (parts[item.kind] as Record<string, WrittenDefinition>)[item.name] = writeDefinition(item.definition);
   }
   return `${JSON.stringify(file, null, 2)}\n`;
 }
 
-function written({ sql, state, grants }: Definition): WrittenDefinition {
+function writeDefinition({ sql, state, grants }: Definition): WrittenDefinition {
   if (grants === undefined) {
     if (state !== undefined) return { sql, ...state };
     return sql.includes('\n') ? sql.split('\n') : sql;
@@ -45,7 +45,7 @@ function written({ sql, state, grants }: Definition): WrittenDefinition {
   return columns;
 }
 
-function read(kind: ItemKind, definition: WrittenDefinition): Definition {
+function readDefinition(kind: ItemKind, definition: WrittenDefinition): Definition {
   if (typeof definition === 'string') return define(definition);
   if (Array.isArray(definition)) return define(definition.join('\n'));
   if (kind !== 'privileges') {
@@ -70,7 +70,7 @@ export function shippedItems(): Item[] {
         object,
         kind: kind as ItemKind,
         name,
-        definition: read(kind as ItemKind, definition),
+        definition: readDefinition(kind as ItemKind, definition),
       })),
     ),
   );
@@ -84,25 +84,27 @@ export function shippedItems(): Item[] {
  */
 export function expectedItems(installation: Installation, partitions: readonly string[]): Item[] {
   const shipped = shippedItems();
-  const ofModel = ({ object }: Item) => object === `table ${model}`;
+  const isOfModel = ({ object }: Item) => object === `table ${modelPartition}`;
   return [
-    ...shipped.filter((item) => !ofModel(item)),
+    ...shipped.filter((item) => !isOfModel(item)),
     ...partitions.flatMap((name) =>
       // A function as the replacement, so that no `$` in the name is special.
-      shipped.filter(ofModel).map((item) => renamed(item, (sql) => sql.replaceAll(model, () => name))),
+      shipped
+        .filter(isOfModel)
+        .map((item) => withNames(item, (sql) => sql.replaceAll(modelPartition, () => name))),
     ),
-  ].map((item) => renamed(item, (sql) => moved(sql, installation)));
+  ].map((item) => withNames(item, (sql) => inInstallation(sql, installation)));
 }
 
 /** SQL that names objects in `public`, with the names of the installation. */
-function moved(sql: string, { schema, organisations, contacts }: Installation): string {
+function inInstallation(sql: string, { schema, organisations, contacts }: Installation): string {
   return sql.replace(/\bpublic\.(organisations\b|contacts\b)?/g, (_, host: string | undefined) =>
     host === undefined ? `${schema}.` : host === 'contacts' ? contacts : organisations,
   );
 }
 
 /** Comments are prose and stay as they are. */
-function renamed({ object, kind, name, definition }: Item, rename: (sql: string) => string): Item {
+function withNames({ object, kind, name, definition }: Item, rename: (sql: string) => string): Item {
   return {
     object: rename(object),
     kind,

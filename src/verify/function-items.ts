@@ -1,6 +1,5 @@
 import type { Catalog } from '../catalog/facts.js';
-import { define, type Item } from './item.js';
-import { withComment } from './relation-items.js';
+import { define, type Item, withComment } from './item.js';
 
 /** The items of functions and types, except their owners and privileges. */
 export function functionItems({ functions, types }: Catalog): Item[] {

@@ -40,7 +40,7 @@ export async function findInstallation(client: DedicatedConnection): Promise<Ins
   const ids: (string | null)[] = landmarkRows.map(({ oid }) => oid);
   const [logId = null] = ids;
   const [organisationsId = null, contactsId = null] = ids.slice(landmarks.length);
-  const found = ids.slice(0, landmarks.length).filter((id) => id !== null);
+  const foundLandmarks = ids.slice(0, landmarks.length).filter((id) => id !== null);
   await client.query(`select
     pg_catalog.set_config('search_path', 'pg_catalog', true),
     pg_catalog.set_config('lock_timeout', '5s', true),
@@ -54,7 +54,7 @@ export async function findInstallation(client: DedicatedConnection): Promise<Ins
     pg_catalog.set_config('bytea_output', 'hex', true),
     pg_catalog.set_config('quote_all_identifiers', 'off', true),
     pg_catalog.set_config('standard_conforming_strings', 'on', true)`);
-  if (found.length === 0) return null;
+  if (foundLandmarks.length === 0) return null;
   const { rows } = await client.query(
     `select
        quote_ident(nspname) as schema,
@@ -81,7 +81,7 @@ export async function findInstallation(client: DedicatedConnection): Promise<Ins
        where connamespace = relnamespace
      ) as host (organisations, contacts)
      where pg_class.oid = ($1::oid[])[1]`,
-    [found, organisationsId, contactsId],
+    [foundLandmarks, organisationsId, contactsId],
   );
   return { ...rows[0], logId };
 }

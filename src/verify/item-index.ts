@@ -11,7 +11,7 @@ export class ItemIndex {
     for (const item of items) {
       const other = this.#definitions.get(keyOf(item));
       // A partition's own constraint may share its name with one of the log's: neither may hide the other.
-      this.#definitions.set(keyOf(item), other === undefined ? item.definition : both(item, other));
+      this.#definitions.set(keyOf(item), other === undefined ? item.definition : withNamesake(item, other));
     }
     this.#present = new Set(
       items.flatMap(({ object, kind, name }) => [object, `${object}\n${kind} ${name}`]),
@@ -32,7 +32,7 @@ export function keyOf({ object, kind, name }: Key): string {
   return JSON.stringify([object, kind, name]);
 }
 
-function both({ kind, definition }: Item, other: Definition): Definition {
+function withNamesake({ kind, definition }: Item, other: Definition): Definition {
   const namesakes = [...(other.namesakes ?? [other]), definition];
   return { sql: namesakes.map((each) => describeDefinition(kind, each)).join('; '), namesakes };
 }

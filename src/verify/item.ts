@@ -1,7 +1,7 @@
 import type { Grant } from '../catalog/facts.js';
 
 /** What can differ: objects first, and in the order in which differences can be repaired. */
-export const kinds = [
+export const itemKinds = [
   'migration',
   'role',
   'schema usage',
@@ -28,7 +28,7 @@ export const kinds = [
   'period',
 ] as const;
 
-export type ItemKind = (typeof kinds)[number];
+export type ItemKind = (typeof itemKinds)[number];
 
 /** One fact that `verify` compares: schema.json has the expected ones, a database those that were found. */
 export interface Item {
@@ -107,4 +107,17 @@ export function describeDefinition(kind: ItemKind, { sql, state = {} }: Definiti
 
 function grantedBy({ grantor }: State): string {
   return grantor === undefined ? '' : `, granted by ${grantor}`;
+}
+
+/** An item, and the comment on it. */
+export type Commented = Omit<Item, 'object'> & { comment: string | null };
+
+/** The item, and its comment as another. */
+export function withComment(object: string, { kind, name, definition, comment }: Commented): Item[] {
+  return [
+    { object, kind, name, definition },
+    ...(comment === null
+      ? []
+      : [{ object, kind: 'comment' as const, name: `${kind} ${name}`, definition: define(comment) }]),
+  ];
 }

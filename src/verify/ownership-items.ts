@@ -18,23 +18,23 @@ export function ownerItems({ relations, functions }: Catalog, owner: string): It
 }
 
 /** Who has privileges on what: one item for each grantee. */
-export function privilegeItems({ grants }: Catalog): Item[] {
-  return grants.flatMap(({ kind, name, grantee, isToOwner, grants: all }): Item[] => {
+export function privilegeItems(catalog: Catalog): Item[] {
+  return catalog.grants.flatMap(({ kind, name, grantee, isToOwner, grants }): Item[] => {
     // Not every version has MAINTAIN.
-    const compared = isToOwner ? all.filter(({ privilege }) => privilege !== 'maintain') : all;
+    const compared = isToOwner ? grants.filter(({ privilege }) => privilege !== 'maintain') : grants;
     if (compared.length === 0) return [];
     return [
       {
         object: `${kind} ${name}`,
         kind: 'privileges',
         name: isToOwner ? 'the owner' : grantee,
-        definition: { sql: '', grants: sorted(compared) },
+        definition: { sql: '', grants: sortedGrants(compared) },
       },
     ];
   });
 }
 
-function sorted(grants: readonly Grant[]): Grant[] {
+function sortedGrants(grants: readonly Grant[]): Grant[] {
   const key = ({ privilege, column, grantor }: Grant) => JSON.stringify([privilege, column, grantor]);
   return [...grants].sort((one, other) => (key(one) < key(other) ? -1 : 1));
 }

@@ -28,14 +28,14 @@ export function rangeDifferences(
   const attached = partitions.filter(({ isDefault, isDetaching }) => !isDefault && !isDetaching);
   const gaps = gapsBetween(attached).flatMap(splitByMonth);
   const qualified = (range: PartitionRange) => `${schema}.${partitionName(range)}`;
-  const isLate = (month: string) =>
+  const isInCatchAll = (month: string) =>
     attached.some(({ from, before }) => before === null && (from === null || from <= month));
-  const late = months.filter(isLate).map((month) => ({ from: month, before: monthAfter(month) }));
+  const withoutOwn = months.filter(isInCatchAll).map((month) => ({ from: month, before: monthAfter(month) }));
   return [
     ...partitions
       .filter(({ isDefault }) => isDefault)
       .map(({ name }) =>
-        difference(
+        partitionDifference(
           name,
           null,
           'the default partition of the log, which prevents detaching months concurrently',
@@ -45,9 +45,9 @@ export function rangeDifferences(
     ...partitions
       .filter(({ isDetaching }) => isDetaching)
       .map(({ name, ...ranged }) =>
-        difference(
+        partitionDifference(
           name,
-          range(ranged),
+          describeRange(ranged),
           'being detached, or its detaching was interrupted',
           ranged.isToBeDropped
             ? byHand('Finish it: crm-schema partitions drop')
@@ -55,35 +55,35 @@ export function rangeDifferences(
         ),
       ),
     ...gaps.flatMap((gap) => {
-      const gone = partitions.find(
+      const detaching = partitions.find(
         ({ isDetaching, from, before }) => isDetaching && from === gap.from && before === gap.before,
       );
-      if (gone?.isToBeDropped) return [];
-      const name = gone?.name ?? qualified(gap);
-      const isThere = gone !== undefined || detached.has(name);
-      return difference(
+      if (detaching?.isToBeDropped) return [];
+      const name = detaching?.name ?? qualified(gap);
+      const isTableThere = detaching !== undefined || detached.has(name);
+      return partitionDifference(
         name,
-        range(gap),
+        describeRange(gap),
         'nothing: events of that time are refused',
-        fill(gap, name, installation, isThere),
+        fillGap(gap, name, installation, isTableThere),
       );
     }),
     ...attached
       .filter(({ before, name }) => before === null && name !== `${schema}.${catchAllName}`)
       .map(({ name, ...ranged }) =>
-        difference(
+        partitionDifference(
           `${schema}.${catchAllName}`,
-          range(ranged),
+          describeRange(ranged),
           `${name}, a name that the functions of the schema do not know`,
           name.startsWith(`${schema}.`)
             ? bySql(`alter table ${name} rename to ${catchAllName}`)
             : byHand('Rename it and move it to the schema, as expected.'),
         ),
       ),
-    ...late.map((missing) =>
-      difference(
+    ...withoutOwn.map((missing) =>
+      partitionDifference(
         qualified(missing),
-        range(missing),
+        describeRange(missing),
         'nothing: its events go to crm_sync_log_catch_all',
         bySql(`select ${schema}.crm_sync_log_ensure_partitions()`),
       ),
@@ -91,24 +91,29 @@ export function rangeDifferences(
   ];
 }
 
-function range({ from, before }: PartitionRange): string {
+function describeRange({ from, before }: PartitionRange): string {
   return `from ${from ?? 'the beginning'} to ${before ?? 'the end'}`;
 }
 
-function difference(name: string, expected: string | null, found: string, how: Repair): Difference {
-  return { kind: 'partition', name, expected, found, ...how };
+function partitionDifference(
+  name: string,
+  expected: string | null,
+  found: string,
+  repair: Repair,
+): Difference {
+  return { kind: 'partition', name, expected, found, ...repair };
 }
 
-function fill(
+function fillGap(
   { from, before }: PartitionRange,
   name: string,
   { schema }: Installation,
-  isThere: boolean,
+  isTableThere: boolean,
 ): Repair {
   const bound = (time: string | null, open: string) => (time === null ? open : `'${time}'`);
   const values = `for values from (${bound(from, 'minvalue')}) to (${bound(before, 'maxvalue')})`;
   const log = `${schema}.crm_sync_log`;
-  if (isThere) return bySql(`alter table ${log} attach partition ${name} ${values}`);
+  if (isTableThere) return bySql(`alter table ${log} attach partition ${name} ${values}`);
   if (from === null && before !== null) return bySql(`select ${log}_ensure_past()`);
   return bySql(
     `create table ${name} partition of ${log} ${values}`,

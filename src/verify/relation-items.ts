@@ -1,8 +1,5 @@
 import type { Catalog, ColumnFacts, ConstraintFacts, IndexFacts, RelationFacts } from '../catalog/facts.js';
-import { type Definition, define, type Item, type ItemKind } from './item.js';
-
-/** An item, and the comment on it. */
-type Commented = Omit<Item, 'object'> & { comment: string | null };
+import { type Commented, type Definition, define, type Item, type ItemKind, withComment } from './item.js';
 
 /**
  * The items of tables and other relations.
@@ -14,20 +11,20 @@ type Commented = Omit<Item, 'object'> & { comment: string | null };
  */
 export function relationItems(catalog: Catalog, log: string): Item[] {
   const relations = new Map(catalog.relations.map((relation) => [relation.qualified, relation]));
-  const of = <Facts extends { relation: string }>(
+  const itemsOf = <Facts extends { relation: string }>(
     facts: readonly Facts[],
-    items: (facts: Facts, relation: RelationFacts) => Commented[],
+    toItems: (facts: Facts, relation: RelationFacts) => Commented[],
   ): Item[] =>
     facts.flatMap((each) => {
       const relation = relations.get(each.relation) as RelationFacts;
-      return items(each, relation).flatMap((item) => withComment(objectOf(relation), item));
+      return toItems(each, relation).flatMap((item) => withComment(objectOf(relation), item));
     });
   const isTable = ({ kind }: RelationFacts) => kind === 'table';
   return [
     ...catalog.relations.flatMap((relation) => {
       return ownItems(relation, log).flatMap((item) => withComment(objectOf(relation), item));
     }),
-    ...of(catalog.sequences, (sequence) => [
+    ...itemsOf(catalog.sequences, (sequence) => [
       item(
         'sequence',
         sequence.relation,
@@ -36,14 +33,14 @@ export function relationItems(catalog: Catalog, log: string): Item[] {
         ),
       ),
     ]),
-    ...of(catalog.columns, (column, relation) => (isTable(relation) ? columnItems(column) : [])),
-    ...of(catalog.constraints, constraintItems),
-    ...of(catalog.indexes, indexItems),
-    ...of(catalog.triggers, ({ name, definition, fires, comment }) => [
+    ...itemsOf(catalog.columns, (column, relation) => (isTable(relation) ? columnItems(column) : [])),
+    ...itemsOf(catalog.constraints, constraintItems),
+    ...itemsOf(catalog.indexes, indexItems),
+    ...itemsOf(catalog.triggers, ({ name, definition, fires, comment }) => [
       item('trigger', name, define(definition, { fires: fires === 'normally' ? undefined : fires }), comment),
     ]),
-    ...of(catalog.rules, ({ name, definition }) => [item('rule', name, define(definition))]),
-    ...of(catalog.policies, ({ name, isPermissive, command, roles, using, check, comment }) => [
+    ...itemsOf(catalog.rules, ({ name, definition }) => [item('rule', name, define(definition))]),
+    ...itemsOf(catalog.policies, ({ name, isPermissive, command, roles, using, check, comment }) => [
       item(
         'policy',
         name,
@@ -68,16 +65,6 @@ function item(
   comment: string | null = null,
 ): Commented {
   return { kind, name, definition, comment };
-}
-
-/** Returns the item, and its comment as a second item. */
-export function withComment(object: string, { kind, name, definition, comment }: Commented): Item[] {
-  return [
-    { object, kind, name, definition },
-    ...(comment === null
-      ? []
-      : [{ object, kind: 'comment' as const, name: `${kind} ${name}`, definition: define(comment) }]),
-  ];
 }
 
 function objectOf({ kind, qualified }: RelationFacts): string {

@@ -1,14 +1,15 @@
 // How to repair what tables consist of: see repair.ts.
 
-import { commentStatement, type ExpectedSibling } from './comments.js';
+import { printable } from '../statements/quoting.js';
+import { commentStatement } from './comments.js';
 import {
   asSuperuser,
   byHand,
   bySql,
   bySqlIf,
   type Change,
+  type ExpectedSibling,
   nameOf,
-  printable,
   type Repair,
   unlessNeeded,
 } from './difference.js';
@@ -16,7 +17,7 @@ import type { Installation } from './installation.js';
 import type { State } from './item.js';
 
 /** Restores the name of something that was renamed. */
-export function rename({ object, kind, name }: Change, from: string): Repair {
+export function repairName({ object, kind, name }: Change, from: string): Repair {
   const table = nameOf(object);
   switch (kind) {
     case 'index':
@@ -98,7 +99,7 @@ export function repairConstraint(change: Change, { schema }: Installation, sibli
     return bySql(`${alter} drop constraint ${name}`);
   }
   const state = stateOnly(change);
-  if (state?.invalidIndex !== undefined) return bySql(reindex(change));
+  if (state?.invalidIndex !== undefined) return bySql(reindexStatement(change));
   if (state?.disabledTriggersOf !== undefined) {
     const disabled = state.disabledTriggersOf;
     return disabled.startsWith(`${schema}.crm_`) || disabled === `${schema}.contact_external_ids`
@@ -119,7 +120,7 @@ export function repairIndex(change: Change, sibling: ExpectedSibling): Repair {
   if (expected.sql === 'attached' && found === null) {
     return byHand(`Create it on the partition, then attach it: alter index ${name} attach partition …`);
   }
-  const rebuild = reindex(change);
+  const rebuild = reindexStatement(change);
   if (rebuild !== null && !isPartitioned(table, sibling)) return bySql(rebuild);
   const [, unique = '', method = ''] = /^(unique )?(.*)$/s.exec(expected.sql) ?? [];
   const create = `create ${unique}index ${concurrently}${bareName(name)} on ${table} using ${printable(method)}`;
@@ -130,8 +131,8 @@ function isPartitioned(table: string, sibling: ExpectedSibling): boolean {
   return sibling('table', table)?.state?.partitionedBy !== undefined;
 }
 
-/** The statement that rebuilds an index that is as expected but invalid; null for any other. */
-export function reindex(change: Pick<Change, 'expected' | 'found'>): string | null {
+/** The statement that rebuilds an index which is as expected, but invalid; null for any other. */
+export function reindexStatement(change: Pick<Change, 'expected' | 'found'>): string | null {
   const index = stateOnly(change)?.invalidIndex;
   return index === undefined ? null : `reindex index concurrently ${index}`;
 }

@@ -1,23 +1,24 @@
 import { literal } from '../statements/quoting.js';
-import { commentStatement, commentTarget, type ExpectedSibling } from './comments.js';
+import { commentStatement, commentTarget } from './comments.js';
 import {
   asSuperuser,
   byHand,
   bySql,
   bySqlIf,
   type Change,
+  type ExpectedSibling,
   nameOf,
   type Repair,
   unlessNeeded,
 } from './difference.js';
 import type { Installation } from './installation.js';
-import { grantStatement } from './privileges.js';
+import { grantStatement } from './privilege-differences.js';
 import {
-  reindex,
-  rename,
+  reindexStatement,
   repairColumn,
   repairConstraint,
   repairIndex,
+  repairName,
   repairTable,
   stateOnly,
 } from './repair-tables.js';
@@ -33,7 +34,7 @@ const detachedPartition =
 export function repair(change: Change, installation: Installation, sibling: ExpectedSibling): Repair {
   const { object, kind, name, expected, found } = change;
   const table = nameOf(object);
-  if (change.foundAs !== undefined) return rename(change, change.foundAs);
+  if (change.foundAs !== undefined) return repairName(change, change.foundAs);
   switch (kind) {
     case 'migration':
       return byHand(
@@ -84,7 +85,7 @@ export function repair(change: Change, installation: Installation, sibling: Expe
     }
     case 'host index':
       return bySql(
-        reindex(change) ??
+        reindexStatement(change) ??
           `create unique index concurrently contacts_organisation_id_id_key on ${installation.contacts} (organisation_id, id)`,
       );
     case 'function':

@@ -1,7 +1,7 @@
 // The items of roles, and of who may create in the schema: see server-items.ts.
 
 /** Whether a role has another's privileges, or may `set role` to it. */
-export function has(member: string, role: string): string {
+export function mayActAs(member: string, role: string): string {
   return `(
     pg_has_role(${member}, ${role}, 'usage')
     or pg_has_role(
@@ -46,7 +46,7 @@ export const roleTables = `
     select distinct pg_roles.oid
     from pg_roles
     inner join role
-      on ${has('pg_roles.oid', 'role.oid')}
+      on ${mayActAs('pg_roles.oid', 'role.oid')}
     where not pg_roles.rolsuper
       and pg_roles.oid <> $2::oid
   )`;
@@ -124,7 +124,7 @@ const schemaCreation = `
   ) as creators (creator, grantor)
   where pg_namespace.oid = $1::oid
     and creator <> $2::oid
-    and (creator = 0 or exists (select from restricted where ${has('restricted.oid', 'creator')}))
+    and (creator = 0 or exists (select from restricted where ${mayActAs('restricted.oid', 'creator')}))
   order by creator, grantor <> nspowner, grantor::regrole::text`;
 
 /** Selects to unite: object, kind, name, definition and state. */

@@ -31,12 +31,12 @@ export async function readAppliedMigrations(
        )`,
     [schemaId, ownerId],
   );
-  const found = [];
+  const tables: { oid: string; names: string[] }[] = [];
   for (const { oid, name, isReadable } of rows) {
     const { rows: applied } = isReadable ? await client.query(`select name from ${name}`) : { rows: [] };
-    found.push({ oid, names: applied.map((row) => String(row.name)) });
+    tables.push({ oid, names: applied.map((row) => String(row.name)) });
   }
-  return found;
+  return tables;
 }
 
 /**
@@ -69,15 +69,15 @@ export async function readPeriods(
        and relkind = 'r'`,
     [schemaId, ownerId],
   );
-  const found: { subject: string }[] = [];
+  const periods: { subject: string }[] = [];
   for (const { isReadable } of tables) {
     // Without a cast, because another user may have created one for their own type.
     const { rows } = isReadable
       ? await client.query(`select subject from ${schema}.crm_retention`)
       : { rows: [{ subject: 'crm_sync_log' }, { subject: 'crm_sync_runs' }] };
-    found.push(...rows);
+    periods.push(...rows);
   }
-  return found.map(({ subject }) => ({
+  return periods.map(({ subject }) => ({
     object: `table ${schema}.crm_retention`,
     kind: 'period',
     name: String(subject),

@@ -1,6 +1,6 @@
 // The items of settings that would break the schema's guarantees: see server-items.ts.
 
-import { has } from './role-items.js';
+import { mayActAs } from './role-items.js';
 
 /**
  * Settings of the server, the database or a role that works in it: this schema's own, which are for a
@@ -52,7 +52,7 @@ const parameters = `
   from pg_parameter_acl
   cross join aclexplode(paracl)
   where parname = 'session_replication_role'
-    and (grantee = 0 or exists (select from restricted where ${has('restricted.oid', 'grantee')}))
+    and (grantee = 0 or exists (select from restricted where ${mayActAs('restricted.oid', 'grantee')}))
   group by parname, grantee`;
 
 /** Selects to unite: object, kind, name, definition and state. */

@@ -1,13 +1,8 @@
-/**
- * Compares a database with the schema that this version of the package expects.
- *
- * @packageDocumentation
- */
 import { CrmSchemaError } from '../errors.js';
 import { checkDedicatedConnection, type DedicatedConnection } from '../statements/dedicated-connection.js';
 import { refuse } from '../validation.js';
 import type { Difference } from './difference.js';
-import { differencesAt } from './differences-at.js';
+import { findDifferences } from './find-differences.js';
 import { findInstallation } from './installation.js';
 
 export type { Difference, DifferenceKind } from './difference.js';
@@ -97,6 +92,6 @@ export async function verifyInTransaction(
   return {
     schema: installation.schema,
     owner: installation.owner,
-    differences: await differencesAt(client, installation, knownRoles),
+    differences: await findDifferences(client, installation, knownRoles),
   };
 }

@@ -4,9 +4,9 @@ import { createHostTables, databaseUrl, migrate, withClient } from '../../dev/da
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
 import { connectionGet, withOrganisation } from '../../src/index.js';
 import { catalog } from '../migrations/catalog.js';
-import { migrations } from '../migrations/support.js';
 import { connect } from '../support/connection.js';
 import { createTenant } from '../support/database.js';
+import { migrations } from '../support/migrations.js';
 
 // Roles belong to the cluster, so these tests need their own cluster, without the roles.
 let server: EmbeddedPostgres;

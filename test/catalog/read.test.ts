@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest';
 import { catalog } from '../migrations/catalog.js';
-import { rolledBack } from '../migrations/support.js';
-import { useDatabase } from '../support/database.js';
+import { rolledBack, useDatabase } from '../support/database.js';
 
 const { pool } = useDatabase();
 

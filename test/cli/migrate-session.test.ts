@@ -9,7 +9,7 @@ import {
   migrationStatus,
   verify,
 } from '../../src/migrations.js';
-import { migrations } from '../migrations/support.js';
+import { migrations } from '../support/migrations.js';
 import { freshDatabase } from './migrations.js';
 
 const read = vi.hoisted(() => ({ paths: [] as string[] }));

@@ -7,8 +7,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
 import { migrateUp } from '../../src/migrations.js';
 import { catalog } from '../migrations/catalog.js';
-import { migrations } from '../migrations/support.js';
 import { useDatabase } from '../support/database.js';
+import { migrations } from '../support/migrations.js';
 import { freshDatabase, recorded, useBuiltCli } from './migrations.js';
 
 const names = migrations.map(({ file }) => file.replace('.sql', ''));

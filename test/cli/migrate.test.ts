@@ -6,9 +6,9 @@ import { migrate, projectPath, withClient } from '../../dev/database.js';
 import { maySucceed, pauseAfter } from '../../src/migrations/transactions.js';
 import { type DedicatedConnection, migrateDown, migrateUp, migrationPlan } from '../../src/migrations.js';
 import { catalog } from '../migrations/catalog.js';
-import { migrations } from '../migrations/support.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
+import { migrations } from '../support/migrations.js';
 import { releases } from '../upgrades/releases.js';
 import { freshDatabase, recorded, useBuiltCli, useCopyOfBuiltCli } from './migrations.js';
 

@@ -7,9 +7,9 @@ import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
 import { syncFailureList, syncLogRecord } from '../../src/index.js';
 import { dropMarker } from '../../src/partitions/drop-marker.js';
-import { backendPid, insert } from '../migrations/support.js';
 import { type Run, runCli, startCli } from '../support/cli.js';
-import { useDatabase } from '../support/database.js';
+import { insert, useDatabase } from '../support/database.js';
+import { backendPid } from '../support/locks.js';
 import {
   beginLog,
   connectWithEvents,
@@ -19,7 +19,7 @@ import {
   monthStart,
   partitionNames,
   pastName,
-} from '../support/old-log.js';
+} from '../support/log-partitions.js';
 
 const { url, pool } = useDatabase();
 

@@ -34,7 +34,7 @@ test('the pictures in docs/architecture are fresh', async () => {
   const fresh = await pictures();
   expect((await readdir(projectPath('docs/architecture'))).toSorted()).toEqual([...fresh.keys()].toSorted());
   for (const [name, svg] of fresh) {
-    // Refresh with: node --import tsx dev/pictures.ts
+    // Refresh with: npm run pictures
     expect(await readFile(projectPath(`docs/architecture/${name}`), 'utf8'), name).toBe(svg);
   }
 });

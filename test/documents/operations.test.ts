@@ -1,9 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
-import { rolledBack } from '../migrations/support.js';
 import { createSamples } from '../queries/every-query.js';
-import { useDatabase } from '../support/database.js';
+import { rolledBack, useDatabase } from '../support/database.js';
 import { codeBlocks } from './blocks.js';
 
 const { pool } = useDatabase();

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { connect } from '../support/connection.js';
-import { createTenant, useDatabase } from '../support/database.js';
-import { expectRefused, insert, rolledBack } from './support.js';
+import { createTenant, insert, rolledBack, useDatabase } from '../support/database.js';
+import { expectRefused } from '../support/refusals.js';
 
 const { pool } = useDatabase();
 

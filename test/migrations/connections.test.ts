@@ -12,16 +12,14 @@ import {
   providers,
 } from '../../src/index.js';
 import { encryptCredentials } from '../support/credentials.js';
-import { createTenant, useDatabase } from '../support/database.js';
+import { createTenant, insert, rolledBack, useDatabase } from '../support/database.js';
 import {
   expectCheck,
   expectRefused,
   impossibleTimes,
-  insert,
   outermostTimes,
   restricted,
-  rolledBack,
-} from './support.js';
+} from '../support/refusals.js';
 
 const { pool, url } = useDatabase();
 

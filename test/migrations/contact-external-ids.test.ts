@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { providers } from '../../src/index.js';
-import { createTenant, type Tenant, useDatabase } from '../support/database.js';
-import { expectCheck, expectRefused, insert } from './support.js';
+import { createTenant, insert, type Tenant, useDatabase } from '../support/database.js';
+import { expectCheck, expectRefused } from '../support/refusals.js';
 
 const { pool } = useDatabase();
 

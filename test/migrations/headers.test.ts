@@ -1,8 +1,8 @@
 import type pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import { connect } from '../support/connection.js';
-import { createTenant, useDatabase } from '../support/database.js';
-import { type Migration, migrations, rolledBack } from './support.js';
+import { createTenant, rolledBack, useDatabase } from '../support/database.js';
+import { type Migration, migrations } from '../support/migrations.js';
 
 const { pool } = useDatabase('host');
 

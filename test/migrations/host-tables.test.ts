@@ -5,9 +5,10 @@ import { promisify } from 'node:util';
 import type pg from 'pg';
 import { describe, expect, inject, test } from 'vitest';
 import { databaseUrl, migrate, projectPath, withClient } from '../../dev/database.js';
-import { createTenant, useDatabase } from '../support/database.js';
+import { createTenant, rolledBack, useDatabase } from '../support/database.js';
+import { applyUps, findMigrationsTable, migrations } from '../support/migrations.js';
+import { expectRefused } from '../support/refusals.js';
 import { catalog } from './catalog.js';
-import { applyUps, bookkeeping, expectRefused, migrations, rolledBack } from './support.js';
 
 const first = migrations[0] as (typeof migrations)[number];
 const ourIndex = 'contacts_organisation_id_id_key';
@@ -154,7 +155,7 @@ describe('a database that does not meet the requirements', () => {
       const before = await catalog(client);
       await expectRefused(migrate(client), { code: 'CRM01' });
       expect(await catalog(client)).toEqual(before);
-      const table = await bookkeeping(client);
+      const table = await findMigrationsTable(client);
       if (table !== undefined) expect((await client.query(`select name from ${table}`)).rows).toEqual([]);
     });
   });

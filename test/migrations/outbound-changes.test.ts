@@ -2,15 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Row, testRestrictsDeletion, tryRow, useConnectedTenant } from '../support/connected-tenant.js';
 import { connect } from '../support/connection.js';
-import { createTenant, useDatabase } from '../support/database.js';
-import {
-  expectCheck,
-  expectRefused,
-  impossibleTimes,
-  insert,
-  outermostTimes,
-  rolledBack,
-} from './support.js';
+import { createTenant, insert, rolledBack, useDatabase } from '../support/database.js';
+import { expectCheck, expectRefused, impossibleTimes, outermostTimes } from '../support/refusals.js';
 
 const { pool } = useDatabase();
 

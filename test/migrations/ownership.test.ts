@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { useDatabase } from '../support/database.js';
-import { rolledBack } from './support.js';
+import { rolledBack, useDatabase } from '../support/database.js';
 
 const { pool } = useDatabase();
 

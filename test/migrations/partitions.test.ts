@@ -2,17 +2,11 @@ import type pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
 import { connect } from '../support/connection.js';
-import { createTenant, useDatabase } from '../support/database.js';
+import { createTenant, insert, rolledBack, useDatabase } from '../support/database.js';
+import { backendPid } from '../support/locks.js';
+import { applyUps } from '../support/migrations.js';
+import { expectRefused, outermostTimes } from '../support/refusals.js';
 import { catalog } from './catalog.js';
-import {
-  applyUps,
-  backendPid,
-  expectRefused,
-  insert,
-  outermostTimes,
-  rolledBack,
-  untilWaiting,
-} from './support.js';
 
 type Client = pg.Pool | pg.ClientBase;
 
@@ -357,6 +351,18 @@ describe('crm_sync_log_ensure_partitions', () => {
     expect(left).toEqual([]);
   });
 
+  /** Waits until another session waits for a lock, for at most two seconds: it may have finished without one. */
+  async function waitBriefly(pid: number): Promise<void> {
+    for (const end = Date.now() + 2000; Date.now() < end; ) {
+      const { rows } = await pool.query(
+        'select from pg_stat_activity where pid = $1 and cardinality(pg_blocking_pids(pid)) > 0',
+        [pid],
+      );
+      if (rows.length > 0) return;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+
   describe.each([
     [
       'a writer that locks connections, then the log',
@@ -396,7 +402,7 @@ describe('crm_sync_log_ensure_partitions', () => {
           await other.query(`begin; ${firstStep(connectionId)}`);
           // One month more than exist: without the catch-all, counted from 0 for this month.
           const ensuring = ensure(caller, rows[0].count - 1).catch((error) => error);
-          await Promise.race([untilWaiting(pool, pid, 2000), ensuring]);
+          await Promise.race([waitBriefly(pid), ensuring]);
           await new Promise((resolve) => setTimeout(resolve, 50));
           await other.query(secondStep(connectionId));
           await other.query('commit');

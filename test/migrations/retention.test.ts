@@ -2,10 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { keptDays } from '../../bench/growth-document.js';
 import { withClient } from '../../dev/database.js';
-import { useDatabase } from '../support/database.js';
-import { beginLog, monthName, partitionNames, pastName } from '../support/old-log.js';
+import { rolledBack, useDatabase } from '../support/database.js';
+import { beginLog, monthName, partitionNames, pastName } from '../support/log-partitions.js';
+import { migrations } from '../support/migrations.js';
+import { expectCheck, expectRefused } from '../support/refusals.js';
 import { catalog } from './catalog.js';
-import { expectCheck, expectRefused, migrations, rolledBack } from './support.js';
 
 const { url, pool } = useDatabase();
 

@@ -1,18 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { migrate, withClient } from '../../dev/database.js';
 import { connect } from '../support/connection.js';
-import { createTenant, useDatabase } from '../support/database.js';
+import { createTenant, insert, rolledBack, useDatabase } from '../support/database.js';
+import { waitUntilBlocked } from '../support/locks.js';
+import { applyUps, findMigrationsTable, migrations } from '../support/migrations.js';
+import { expectRefused } from '../support/refusals.js';
 import { catalog } from './catalog.js';
-import {
-  applyUps,
-  backendPid,
-  bookkeeping,
-  expectRefused,
-  insert,
-  migrations,
-  rolledBack,
-  untilWaiting,
-} from './support.js';
 
 /** The table that each migration's down drops, with the position of the migration. */
 const tablesByMigration = [
@@ -126,7 +119,7 @@ describe('down with rows in the table', () => {
   test.each(tablesByMigration)('refuses to drop %s, and changes nothing', async (table) => {
     await withClient(url, async (client) => {
       await fill(client, table);
-      const migrationsTable = await bookkeeping(client);
+      const migrationsTable = await findMigrationsTable(client);
       const before = await catalog(client);
       const { rows } = await client.query(`select ${table}::text from ${table}`);
       const applied = await client.query(`select name from ${migrationsTable} order by id`);
@@ -192,7 +185,7 @@ describe('down with rows in the table', () => {
 });
 
 describe.each(tablesByMigration)('down of %s during a write', (table, index) => {
-  const { url, pool } = useDatabase();
+  const { url } = useDatabase();
 
   test('refuses because of a row that is committed while it waits for the lock', async () => {
     await withClient(url, async (writer) => {
@@ -200,11 +193,10 @@ describe.each(tablesByMigration)('down of %s during a write', (table, index) => 
       await fill(writer, table);
       await withClient(url, async (deployer) => {
         await deployer.query('begin');
-        const pid = await backendPid(deployer);
         const attempt = expectRefused(deployer.query(migrations[index]?.down ?? ''), dataLoss);
         // Awaited below; until then Node must not see an unhandled rejection.
         attempt.catch(() => {});
-        await untilWaiting(pool, pid);
+        await waitUntilBlocked(url, deployer);
         await writer.query('commit');
         await attempt;
       });

@@ -7,15 +7,8 @@ import {
   useConnectedTenant,
 } from '../support/connected-tenant.js';
 import { connect } from '../support/connection.js';
-import { useDatabase } from '../support/database.js';
-import {
-  expectCheck,
-  expectRefused,
-  impossibleTimes,
-  insert,
-  outermostTimes,
-  rolledBack,
-} from './support.js';
+import { insert, rolledBack, useDatabase } from '../support/database.js';
+import { expectCheck, expectRefused, impossibleTimes, outermostTimes } from '../support/refusals.js';
 
 const { pool } = useDatabase();
 

@@ -6,15 +6,14 @@ import { withClient } from '../../dev/database.js';
 import { type SyncError, syncDirections, syncErrorKinds, syncStatuses } from '../../src/index.js';
 import { useConnectedTenant } from '../support/connected-tenant.js';
 import { connect } from '../support/connection.js';
-import { createTenant, useDatabase } from '../support/database.js';
+import { createTenant, insert, useDatabase } from '../support/database.js';
 import {
   expectCheck,
   expectRefused,
   impossibleTimes,
-  insert,
   outermostTimes,
   restricted,
-} from './support.js';
+} from '../support/refusals.js';
 
 const { pool, url } = useDatabase();
 

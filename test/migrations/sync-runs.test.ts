@@ -6,8 +6,9 @@ import {
   tryRow,
   useConnectedTenant,
 } from '../support/connected-tenant.js';
-import { useDatabase } from '../support/database.js';
-import { expectCheck, expectRefused, insert, migrations, outermostTimes, rolledBack } from './support.js';
+import { insert, rolledBack, useDatabase } from '../support/database.js';
+import { migrations } from '../support/migrations.js';
+import { expectCheck, expectRefused, outermostTimes } from '../support/refusals.js';
 
 const { pool } = useDatabase();
 

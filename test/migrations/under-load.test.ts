@@ -2,8 +2,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { fillHost, fillOwn } from '../../bench/installation.js';
 import { hostKinds, type Kind, ownKinds, Traffic } from '../../bench/traffic.js';
 import { databaseUrl, withClient } from '../../dev/database.js';
-import { useDatabase } from '../support/database.js';
-import { migrations, rolledBack } from './support.js';
+import { rolledBack, useDatabase } from '../support/database.js';
+import { migrations } from '../support/migrations.js';
 
 const organisations = 400;
 

@@ -9,8 +9,8 @@ import {
   partitionsEnsure,
   partitionsList,
 } from '../../src/migrations.js';
-import { backendPid } from '../migrations/support.js';
 import { useDatabase } from '../support/database.js';
+import { backendPid } from '../support/locks.js';
 import {
   beginLog,
   connectWithEvents,
@@ -20,7 +20,7 @@ import {
   monthStart,
   partitionNames,
   pastName,
-} from '../support/old-log.js';
+} from '../support/log-partitions.js';
 import { useMember } from '../support/roles.js';
 
 const database = useDatabase();

@@ -20,7 +20,7 @@ import {
 import { nine } from '../support/clock.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
-import { waitsForALock } from '../support/locks.js';
+import { waitUntilBlocked } from '../support/locks.js';
 import { claimOne, delayStatements, makeDue, syncSetup } from '../support/sync.js';
 
 const database = useDatabase();
@@ -162,8 +162,8 @@ describe('outboundChangeRecord', () => {
       await withClient(url, (one) =>
         withClient(url, async (other) => {
           const both = Promise.all([record(one, ...contactIds), record(other, ...contactIds.toReversed())]);
-          await waitsForALock(url, one);
-          await waitsForALock(url, other);
+          await waitUntilBlocked(url, one);
+          await waitUntilBlocked(url, other);
           await blocker.query('rollback');
           expect((await both).map((noted) => noted.length)).toEqual([10, 10]);
         }),
@@ -591,9 +591,9 @@ describe('connectionDisconnect', () => {
         withClient(url, async (person) => {
           await person.query("set lock_timeout = '5s'");
           const noted = record(host, ...contactIds);
-          await waitsForALock(url, host);
+          await waitUntilBlocked(url, host);
           const ended = connectionDisconnect(person, key);
-          await waitsForALock(url, person);
+          await waitUntilBlocked(url, person);
           await blocker.query('rollback');
           expect(await noted).toHaveLength(5);
           await ended;

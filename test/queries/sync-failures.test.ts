@@ -17,7 +17,7 @@ import {
 import { nine } from '../support/clock.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
-import { waitsForALock } from '../support/locks.js';
+import { waitUntilBlocked } from '../support/locks.js';
 import { claimOne, syncSetup } from '../support/sync.js';
 
 const database = useDatabase();
@@ -442,7 +442,7 @@ describe('syncFailureReplay', () => {
       await syncRunFinish(client, { ...run, outcome: 'success' });
       await atNine(async (person) => {
         const replay = syncFailureReplay(person, { ...key, ...window });
-        await waitsForALock(url, person);
+        await waitUntilBlocked(url, person);
         await client.query('commit');
         expect(await replay).toEqual({ replayed: 1 });
       });

@@ -1,8 +1,8 @@
 import type pg from 'pg';
 import { beforeAll, test } from 'vitest';
-import { expectRefused, insert, restricted, rolledBack } from '../migrations/support.js';
 import { connect } from './connection.js';
-import { createTenant, type Tenant } from './database.js';
+import { createTenant, insert, rolledBack, type Tenant } from './database.js';
+import { expectRefused, restricted } from './refusals.js';
 
 /** A row to insert, by column. */
 export type Row = Record<string, unknown>;

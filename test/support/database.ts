@@ -63,3 +63,35 @@ export async function createTenant(client: pg.Pool | pg.ClientBase, contacts = 0
   );
   return { organisationId, contactIds };
 }
+
+/** Runs `work` in a transaction that is rolled back. */
+export async function rolledBack<Result>(
+  pool: pg.Pool,
+  work: (client: pg.PoolClient) => Promise<Result>,
+): Promise<Result> {
+  const client = await pool.connect();
+  try {
+    await client.query('begin');
+    return await work(client);
+  } finally {
+    // This also ends settings that a test made for the session.
+    await client.query('rollback');
+    client.release();
+  }
+}
+
+/** Inserts one row and returns it; objects become JSON. */
+export async function insert(
+  client: pg.Pool | pg.ClientBase,
+  table: string,
+  row: Record<string, unknown>,
+  clause = '',
+): Promise<Record<string, unknown>> {
+  const names = Object.keys(row);
+  const { rows } = await client.query(
+    `insert into ${table} (${names.join(', ')}) ${clause}
+     values (${names.map((_, position) => `$${position + 1}`).join(', ')}) returning *`,
+    Object.values(row),
+  );
+  return rows[0];
+}

@@ -2,8 +2,8 @@ import type pg from 'pg';
 import { expect } from 'vitest';
 import { withClient } from '../../dev/database.js';
 
-/** Waits until the client's statement waits for a lock. */
-export async function waitsForALock(url: string, client: pg.ClientBase): Promise<void> {
+/** Waits until the client's statement waits for a lock. Fails if it never does. */
+export async function waitUntilBlocked(url: string, client: pg.ClientBase): Promise<void> {
   const { processID } = client as unknown as { processID: number };
   await withClient(url, async (watcher) => {
     await expect
@@ -13,4 +13,9 @@ export async function waitsForALock(url: string, client: pg.ClientBase): Promise
       )
       .toBeGreaterThan(0);
   });
+}
+
+/** The process id of a client's session. */
+export async function backendPid(client: pg.ClientBase): Promise<number> {
+  return (await client.query('select pg_backend_pid() as pid')).rows[0].pid;
 }

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, inject } from 'vitest';
 import { migrate, withClient } from '../../dev/database.js';
-import { migrations } from '../migrations/support.js';
 import { type TestDatabase, useDatabase } from '../support/database.js';
+import { migrations } from '../support/migrations.js';
 import { type Release, releases } from './releases.js';
 
 /** The users: the owner, who deploys, and members of the roles that 0010 creates. */

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { migrations } from '../migrations/support.js';
+import { migrations } from '../support/migrations.js';
 import { install, migrateTo, useInstallation, useLogins } from './installation.js';
 import { deadlocks, lockOrder } from './lock-order.js';
 import { type ReleasedQuery, releases } from './releases.js';

@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import type pg from 'pg';
-import { backendPid } from '../migrations/support.js';
+import { backendPid } from '../support/locks.js';
 
 /** A lock on a table, with its mode as in `lock table`. */
 export interface TableLock {

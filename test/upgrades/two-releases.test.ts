@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { migrations } from '../migrations/support.js';
+import { migrations } from '../support/migrations.js';
 import { contentsOf, type Shape, shapeOf } from './behaviour.js';
 import { beside } from './beside.js';
 import { install, migrateTo, useInstallation, useLogins } from './installation.js';

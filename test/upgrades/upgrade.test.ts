@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
 import { catalog } from '../migrations/catalog.js';
-import { expectRefused, migrations } from '../migrations/support.js';
+import { migrations } from '../support/migrations.js';
+import { expectRefused } from '../support/refusals.js';
 import { differencesOf } from '../verify/support.js';
 import { behaviourOf, contentsOf, type Shape, shapeOf } from './behaviour.js';
 import { install, migrateTo, useInstallation, useLogins } from './installation.js';

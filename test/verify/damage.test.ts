@@ -1,9 +1,8 @@
 import { expect, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
 import type { Difference } from '../../src/verify/verify.js';
-import { rolledBack } from '../migrations/support.js';
-import { useDatabase } from '../support/database.js';
-import { monthName, monthStart } from '../support/old-log.js';
+import { rolledBack, useDatabase } from '../support/database.js';
+import { monthName, monthStart } from '../support/log-partitions.js';
 import { differencesIn, differencesOf, isTransactional } from './support.js';
 
 const { url, pool } = useDatabase();

@@ -4,8 +4,7 @@ import { commentTarget } from '../../src/verify/comments.js';
 import { nameOf } from '../../src/verify/difference.js';
 import { shippedItems } from '../../src/verify/expected-items.js';
 import type { Item } from '../../src/verify/item.js';
-import { rolledBack } from '../migrations/support.js';
-import { useDatabase } from '../support/database.js';
+import { rolledBack, useDatabase } from '../support/database.js';
 import { differencesIn, isTransactional } from './support.js';
 
 const { pool } = useDatabase();

@@ -6,9 +6,8 @@ import { createHostTables, migrate, withClient } from '../../dev/database.js';
 import { startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
 import { verify, verifyInTransaction } from '../../src/verify/verify.js';
 import { catalog } from '../migrations/catalog.js';
-import { rolledBack } from '../migrations/support.js';
-import { useDatabase } from '../support/database.js';
-import { beginLog } from '../support/old-log.js';
+import { rolledBack, useDatabase } from '../support/database.js';
+import { beginLog } from '../support/log-partitions.js';
 import { useMember } from '../support/roles.js';
 import { differencesIn, differencesOf } from './support.js';
 

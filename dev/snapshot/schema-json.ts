@@ -1,19 +1,16 @@
-import { readdir } from 'node:fs/promises';
+import { migrationNames } from '../../src/migrations/files.js';
 import { itemFile } from '../../src/verify/expected-items.js';
 import { findInstallation } from '../../src/verify/installation.js';
 import { migrationItem, readItems } from '../../src/verify/read-items.js';
-import { projectPath } from '../database.js';
 import type { SnapshotDatabase } from './database.js';
 
 /** The text of schema.json, which crm-schema verify compares a database with, read in the same way. */
-export async function expectedCatalog({ client }: SnapshotDatabase): Promise<string> {
+export async function schemaJson({ client }: SnapshotDatabase): Promise<string> {
   const items = await client.transaction(async (transaction) => {
     const installation = await findInstallation(transaction);
     if (installation === null) throw new Error('The migrations created no schema.');
     return readItems(transaction, installation);
   });
-  const migrations = (await readdir(projectPath('migrations'))).map((file) =>
-    migrationItem(file.replace(/\.sql$/, '')),
-  );
+  const migrations = (await migrationNames()).map(migrationItem);
   return itemFile([...migrations, ...items]);
 }

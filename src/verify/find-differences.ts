@@ -12,7 +12,7 @@ import { rangeDifferences } from './partition-differences.js';
 import { readItems } from './read-items.js';
 
 /** The differences of an installation, in the order in which to repair them. */
-export async function differencesAt(
+export async function findDifferences(
   client: DedicatedConnection,
   installation: Installation,
   knownRoles: readonly string[],

@@ -7,18 +7,18 @@ export function privilegeDifferences(change: Change, installation: Installation)
   const { object, kind, name: grantee } = change;
   const expected = change.expected?.grants ?? [];
   const found = change.found?.grants ?? [];
-  const missing = expected.filter((grant) => !found.some((other) => isSame(grant, other)));
+  const missing = expected.filter((grant) => !found.some((other) => isSameGrant(grant, other)));
   const unexpected = found.flatMap((grant): Unexpected[] => {
-    if (!expected.some((other) => isSame(grant, other))) return [{ ...grant, isOptionOnly: false }];
+    if (!expected.some((other) => isSameGrant(grant, other))) return [{ ...grant, isOptionOnly: false }];
     return grant.isGrantable ? [{ ...grant, isOptionOnly: true }] : [];
   });
-  const difference = (drift: Pick<Difference, 'expected' | 'found'>, how: Repair): Difference => ({
+  const difference = (drift: Pick<Difference, 'expected' | 'found'>, repair: Repair): Difference => ({
     kind,
     name: `${grantee} on ${object}`,
     ...drift,
-    ...how,
+    ...repair,
   });
-  const to = grantee === 'the owner' ? installation.owner : grantee;
+  const role = grantee === 'the owner' ? installation.owner : grantee;
   // A grantee with grant option may have granted it to others.
   const cascade = found.some(({ isGrantable }) => isGrantable) ? ' cascade' : '';
   const byGrantor = new Map<string | null, Unexpected[]>();
@@ -33,22 +33,22 @@ export function privilegeDifferences(change: Change, installation: Installation)
       : [
           difference(
             { expected: grantList(missing), found: null },
-            bySql(grantStatement(missing, object, to)),
+            bySql(grantStatement(missing, object, role)),
           ),
         ]),
     // Privileges that others granted come first: those grantors must still have the right to revoke them.
     ...[...byGrantor].map(([grantor, grants]) =>
       difference(
-        { expected: null, found: `${describe(grants)}, granted by ${grantor}` },
-        bySql(`set role ${grantor}`, ...revokeStatements(grants, [], object, to, cascade), 'reset role'),
+        { expected: null, found: `${describeUnexpected(grants)}, granted by ${grantor}` },
+        bySql(`set role ${grantor}`, ...revokeStatements(grants, [], object, role, cascade), 'reset role'),
       ),
     ),
     ...(byOwner.length === 0
       ? []
       : [
           difference(
-            { expected: null, found: describe(byOwner) },
-            bySql(...revokeStatements(byOwner, expected, object, to, cascade)),
+            { expected: null, found: describeUnexpected(byOwner) },
+            bySql(...revokeStatements(byOwner, expected, object, role, cascade)),
           ),
         ]),
   ];
@@ -59,7 +59,7 @@ interface Unexpected extends Grant {
   isOptionOnly: boolean;
 }
 
-function isSame(one: Grant, other: Grant): boolean {
+function isSameGrant(one: Grant, other: Grant): boolean {
   return one.privilege === other.privilege && one.column === other.column && one.grantor === other.grantor;
 }
 
@@ -90,7 +90,7 @@ function revokeStatements(
 }
 
 /** `select (id, status), grant option for insert` */
-function describe(grants: readonly Unexpected[]): string {
+function describeUnexpected(grants: readonly Unexpected[]): string {
   const options = grants.filter(({ isOptionOnly }) => isOptionOnly);
   const whole = grants.filter(({ isOptionOnly }) => !isOptionOnly);
   return [
