@@ -30,9 +30,14 @@ run as (
 ),
 due as (
   select
+    failure.organisation_id,
+    failure.connection_id,
     failure.direction,
+    failure.record_id,
     failure.entity_type,
-    failure.record_id
+    failure.kind,
+    failure.last_failed_at,
+    failure.id
   from run
   cross join crm_sync_failures as failure
   where failure.organisation_id = :organisationId!::uuid
@@ -47,11 +52,15 @@ claimed as (
   set next_attempt_at = clock.at + crm_sync_backoff(failure.attempts + 1, 60, 21600)
   from due
   cross join clock
-  where failure.organisation_id = :organisationId!::uuid
-    and failure.connection_id = :connectionId!::uuid
+  where failure.organisation_id = due.organisation_id
+    and failure.connection_id = due.connection_id
     and failure.direction = due.direction
-    and failure.entity_type = due.entity_type
     and failure.record_id = due.record_id
+    and failure.entity_type = due.entity_type
+    -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+    and failure.kind = due.kind
+    and failure.last_failed_at = due.last_failed_at
+    and failure.id = due.id
   returning
     failure.direction,
     failure.entity_type,
@@ -154,9 +163,14 @@ connection as (
 ),
 wanted as (
   select
+    failure.organisation_id,
+    failure.connection_id,
     failure.direction,
+    failure.record_id,
     failure.entity_type,
-    failure.record_id
+    failure.kind,
+    failure.last_failed_at,
+    failure.id
   from connection
   cross join crm_sync_failures as failure
   where failure.organisation_id = :organisationId!::uuid
@@ -179,11 +193,15 @@ replayed as (
     gave_up_at = null
   from wanted
   cross join clock
-  where failure.organisation_id = :organisationId!::uuid
-    and failure.connection_id = :connectionId!::uuid
+  where failure.organisation_id = wanted.organisation_id
+    and failure.connection_id = wanted.connection_id
     and failure.direction = wanted.direction
-    and failure.entity_type = wanted.entity_type
     and failure.record_id = wanted.record_id
+    and failure.entity_type = wanted.entity_type
+    -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+    and failure.kind = wanted.kind
+    and failure.last_failed_at = wanted.last_failed_at
+    and failure.id = wanted.id
   returning failure.id
 ),
 requested as (

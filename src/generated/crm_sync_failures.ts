@@ -64,9 +64,14 @@ export interface SyncFailureClaimResult {
  * ),
  * due as (
  *   select
+ *     failure.organisation_id,
+ *     failure.connection_id,
  *     failure.direction,
+ *     failure.record_id,
  *     failure.entity_type,
- *     failure.record_id
+ *     failure.kind,
+ *     failure.last_failed_at,
+ *     failure.id
  *   from run
  *   cross join crm_sync_failures as failure
  *   where failure.organisation_id = :organisationId!::uuid
@@ -81,11 +86,15 @@ export interface SyncFailureClaimResult {
  *   set next_attempt_at = clock.at + crm_sync_backoff(failure.attempts + 1, 60, 21600)
  *   from due
  *   cross join clock
- *   where failure.organisation_id = :organisationId!::uuid
- *     and failure.connection_id = :connectionId!::uuid
+ *   where failure.organisation_id = due.organisation_id
+ *     and failure.connection_id = due.connection_id
  *     and failure.direction = due.direction
- *     and failure.entity_type = due.entity_type
  *     and failure.record_id = due.record_id
+ *     and failure.entity_type = due.entity_type
+ *     -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+ *     and failure.kind = due.kind
+ *     and failure.last_failed_at = due.last_failed_at
+ *     and failure.id = due.id
  *   returning
  *     failure.direction,
  *     failure.entity_type,
@@ -107,7 +116,7 @@ export interface SyncFailureClaimResult {
  */
 export const syncFailureClaim = new PreparedQuery<SyncFailureClaimParams,SyncFailureClaimResult>({
   name: 'syncFailureClaim',
-  statementName: 'syncFailureClaim_e3f224bd',
+  statementName: 'syncFailureClaim_61ccbf01',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -141,9 +150,14 @@ run as (
 ),
 due as (
   select
+    failure.organisation_id,
+    failure.connection_id,
     failure.direction,
+    failure.record_id,
     failure.entity_type,
-    failure.record_id
+    failure.kind,
+    failure.last_failed_at,
+    failure.id
   from run
   cross join crm_sync_failures as failure
   where failure.organisation_id = $1::uuid
@@ -158,11 +172,14 @@ claimed as (
   set next_attempt_at = clock.at + crm_sync_backoff(failure.attempts + 1, 60, 21600)
   from due
   cross join clock
-  where failure.organisation_id = $1::uuid
-    and failure.connection_id = $2::uuid
+  where failure.organisation_id = due.organisation_id
+    and failure.connection_id = due.connection_id
     and failure.direction = due.direction
-    and failure.entity_type = due.entity_type
     and failure.record_id = due.record_id
+    and failure.entity_type = due.entity_type
+    and failure.kind = due.kind
+    and failure.last_failed_at = due.last_failed_at
+    and failure.id = due.id
   returning
     failure.direction,
     failure.entity_type,
@@ -422,9 +439,14 @@ export interface SyncFailureReplayResult {
  * ),
  * wanted as (
  *   select
+ *     failure.organisation_id,
+ *     failure.connection_id,
  *     failure.direction,
+ *     failure.record_id,
  *     failure.entity_type,
- *     failure.record_id
+ *     failure.kind,
+ *     failure.last_failed_at,
+ *     failure.id
  *   from connection
  *   cross join crm_sync_failures as failure
  *   where failure.organisation_id = :organisationId!::uuid
@@ -447,11 +469,15 @@ export interface SyncFailureReplayResult {
  *     gave_up_at = null
  *   from wanted
  *   cross join clock
- *   where failure.organisation_id = :organisationId!::uuid
- *     and failure.connection_id = :connectionId!::uuid
+ *   where failure.organisation_id = wanted.organisation_id
+ *     and failure.connection_id = wanted.connection_id
  *     and failure.direction = wanted.direction
- *     and failure.entity_type = wanted.entity_type
  *     and failure.record_id = wanted.record_id
+ *     and failure.entity_type = wanted.entity_type
+ *     -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+ *     and failure.kind = wanted.kind
+ *     and failure.last_failed_at = wanted.last_failed_at
+ *     and failure.id = wanted.id
  *   returning failure.id
  * ),
  * requested as (
@@ -474,7 +500,7 @@ export interface SyncFailureReplayResult {
  */
 export const syncFailureReplay = new PreparedQuery<SyncFailureReplayParams,SyncFailureReplayResult>({
   name: 'syncFailureReplay',
-  statementName: 'syncFailureReplay_58178eb9',
+  statementName: 'syncFailureReplay_bcfa2bbd',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -499,9 +525,14 @@ connection as (
 ),
 wanted as (
   select
+    failure.organisation_id,
+    failure.connection_id,
     failure.direction,
+    failure.record_id,
     failure.entity_type,
-    failure.record_id
+    failure.kind,
+    failure.last_failed_at,
+    failure.id
   from connection
   cross join crm_sync_failures as failure
   where failure.organisation_id = $1::uuid
@@ -524,11 +555,14 @@ replayed as (
     gave_up_at = null
   from wanted
   cross join clock
-  where failure.organisation_id = $1::uuid
-    and failure.connection_id = $2::uuid
+  where failure.organisation_id = wanted.organisation_id
+    and failure.connection_id = wanted.connection_id
     and failure.direction = wanted.direction
-    and failure.entity_type = wanted.entity_type
     and failure.record_id = wanted.record_id
+    and failure.entity_type = wanted.entity_type
+    and failure.kind = wanted.kind
+    and failure.last_failed_at = wanted.last_failed_at
+    and failure.id = wanted.id
   returning failure.id
 ),
 requested as (

@@ -55,12 +55,17 @@ export interface SyncBatchRecordResult {
  * --   2. Decide    judged_move, decision
  * --   3. Link      event, wanted, existing, seen, linked, refused, settled
  * --   4. Log       logged
- * --   5. Failures  last_outcome, closed, failed
+ * --   5. Failures  last_outcome, open_failure, closed, failed
  * --   6. Outbound  pushed, cleared
  * --   7. Cursors   moved
  * --   8. Lease     extended, postponed
  * -- There is one decision for the whole batch. Steps 3 to 8 have rows only if it is recorded: they read event,
  * -- which depends on it, or decision itself.
+ * --
+ * -- The cost of a batch must not depend on what the planner knows: the statistics of a first sync, or of a
+ * -- connection that has grown, are wrong. So rows are found one by one, each in a subquery with a limit, which
+ * -- leaves only an index look-up. Rows that were found are written by their own keys, never by the parameters
+ * -- alone: for those, the planner could read everything that the connection has.
  * 
  * -- 1. Lock -------------------------------------------------------------------------------------------------
  * -- The connection first, as everywhere, then the run and the cursors. The decision reads locked rows, because
@@ -214,29 +219,49 @@ export interface SyncBatchRecordResult {
  *   select
  *     wanted.position,
  *     wanted.internal_id,
+ *     mapping.organisation_id,
  *     mapping.provider,
  *     mapping.entity_type,
  *     mapping.external_id,
- *     mapping.contact_id
- *   from wanted
- *   cross join connection
- *   inner join contact_external_ids as mapping
- *     on mapping.organisation_id = :organisationId!::uuid
- *     and mapping.provider = connection.provider
- *     and mapping.entity_type = wanted.entity_type
- *     and mapping.external_id = wanted.external_id
- *   order by
- *     mapping.entity_type,
- *     mapping.external_id
- *   for no key update of mapping
+ *     mapping.contact_id,
+ *     mapping.last_seen_at
+ *   from connection
+ *   cross join (
+ *     select
+ *       position,
+ *       entity_type,
+ *       external_id,
+ *       internal_id
+ *     from wanted
+ *     -- Locks are taken in this order, that of the primary key.
+ *     order by
+ *       entity_type collate "C",
+ *       external_id collate "C"
+ *   ) as wanted
+ *   cross join lateral (
+ *     select
+ *       organisation_id,
+ *       provider,
+ *       entity_type,
+ *       external_id,
+ *       contact_id,
+ *       last_seen_at
+ *     from contact_external_ids
+ *     where organisation_id = :organisationId!::uuid
+ *       and provider = connection.provider
+ *       and entity_type = wanted.entity_type
+ *       and external_id = wanted.external_id
+ *     limit 1
+ *     for no key update
+ *   ) as mapping
  * ),
  * seen as (
  *   update contact_external_ids as mapping
  *   set last_seen_at = now()
  *   from existing
  *   where existing.contact_id = existing.internal_id
- *     and mapping.last_seen_at < now() - interval '1 day'
- *     and mapping.organisation_id = :organisationId!::uuid
+ *     and existing.last_seen_at < now() - interval '1 day'
+ *     and mapping.organisation_id = existing.organisation_id
  *     and mapping.provider = existing.provider
  *     and mapping.entity_type = existing.entity_type
  *     and mapping.external_id = existing.external_id
@@ -257,14 +282,15 @@ export interface SyncBatchRecordResult {
  *     wanted.internal_id
  *   from wanted
  *   cross join connection
+ *   -- The contact may have been deleted since the worker looked it up. Then only this record fails.
+ *   cross join lateral (
+ *     select
+ *     from contacts
+ *     where organisation_id = :organisationId!::uuid
+ *       and id = wanted.internal_id
+ *     limit 1
+ *   ) as contact
  *   where wanted.position not in (select position from existing)
- *     -- The contact may have been deleted since the worker looked it up. Then only this record fails.
- *     and exists (
- *       select
- *       from contacts
- *       where contacts.organisation_id = :organisationId!::uuid
- *         and contacts.id = wanted.internal_id
- *     )
  *   order by
  *     wanted.entity_type,
  *     wanted.external_id
@@ -285,12 +311,13 @@ export interface SyncBatchRecordResult {
  *     wanted.position,
  *     case
  *       when wanted.internal_id in (select contact_id from linked)
- *         or exists (
- *           select
+ *         or (
+ *           select true
  *           from contact_external_ids as other
- *           where other.organisation_id = :organisationId!::uuid
+ *           where (other.organisation_id = :organisationId!::uuid) is true
  *             and other.contact_id = wanted.internal_id
  *             and other.provider = connection.provider
+ *           limit 1
  *         )
  *         then '{"kind": "conflict", "retryable": false, "message": "The contact is linked to another external id of this CRM."}'::jsonb
  *       else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link changed at the same time."}'
@@ -369,16 +396,123 @@ export interface SyncBatchRecordResult {
  *     record_id,
  *     position desc
  * ),
+ * -- Each search reads one row, the next in the order of the primary key: that of the record, or none.
+ * open_failure as (
+ *   with recursive failure as (
+ *     select
+ *       last_outcome.record_id as wanted_record_id,
+ *       found.organisation_id,
+ *       found.connection_id,
+ *       found.direction,
+ *       found.record_id,
+ *       found.entity_type,
+ *       found.kind,
+ *       found.last_failed_at,
+ *       found.id
+ *     from last_outcome
+ *     cross join lateral (
+ *       select
+ *         organisation_id,
+ *         connection_id,
+ *         direction,
+ *         record_id,
+ *         entity_type,
+ *         kind,
+ *         last_failed_at,
+ *         id
+ *       from crm_sync_failures
+ *       where (organisation_id, connection_id, direction, record_id, entity_type) >= (
+ *         :organisationId!::uuid,
+ *         :connectionId!::uuid,
+ *         last_outcome.direction,
+ *         last_outcome.record_id,
+ *         -- A push is about our contact, whatever the entity type at the CRM.
+ *         case last_outcome.direction when 'inbound' then last_outcome.entity_type else '' end
+ *       )
+ *       order by
+ *         organisation_id,
+ *         connection_id,
+ *         direction,
+ *         record_id,
+ *         entity_type
+ *       limit 1
+ *     ) as found
+ *     where last_outcome.status <> 'error'
+ *       and found.organisation_id = :organisationId!::uuid
+ *       and found.connection_id = :connectionId!::uuid
+ *       and found.direction = last_outcome.direction
+ *       and found.record_id = last_outcome.record_id
+ *       and (found.entity_type = last_outcome.entity_type or found.direction = 'outbound')
+ *     union all
+ *     select
+ *       failure.wanted_record_id,
+ *       next.organisation_id,
+ *       next.connection_id,
+ *       next.direction,
+ *       next.record_id,
+ *       next.entity_type,
+ *       next.kind,
+ *       next.last_failed_at,
+ *       next.id
+ *     from failure
+ *     cross join lateral (
+ *       select
+ *         organisation_id,
+ *         connection_id,
+ *         direction,
+ *         record_id,
+ *         entity_type,
+ *         kind,
+ *         last_failed_at,
+ *         id
+ *       from crm_sync_failures
+ *       where (organisation_id, connection_id, direction, record_id, entity_type) > (
+ *         failure.organisation_id,
+ *         failure.connection_id,
+ *         failure.direction,
+ *         failure.record_id,
+ *         failure.entity_type
+ *       )
+ *       order by
+ *         organisation_id,
+ *         connection_id,
+ *         direction,
+ *         record_id,
+ *         entity_type
+ *       limit 1
+ *     ) as next
+ *     where failure.direction = 'outbound'
+ *       and next.organisation_id = failure.organisation_id
+ *       and next.connection_id = failure.connection_id
+ *       and next.direction = failure.direction
+ *       and next.record_id = failure.record_id
+ *   )
+ *   select
+ *     wanted_record_id,
+ *     organisation_id,
+ *     connection_id,
+ *     direction,
+ *     record_id,
+ *     entity_type,
+ *     kind,
+ *     last_failed_at,
+ *     id
+ *   from failure
+ * ),
  * closed as (
  *   delete from crm_sync_failures as failure
- *   using last_outcome
- *   where last_outcome.status <> 'error'
- *     and failure.organisation_id = :organisationId!::uuid
- *     and failure.connection_id = :connectionId!::uuid
- *     and failure.direction = last_outcome.direction
- *     and failure.record_id = last_outcome.record_id
- *     -- A push is about our contact, whatever the entity type at the CRM.
- *     and (failure.entity_type = last_outcome.entity_type or failure.direction = 'outbound')
+ *   using open_failure
+ *   where failure.organisation_id = open_failure.organisation_id
+ *     and failure.connection_id = open_failure.connection_id
+ *     and failure.direction = open_failure.direction
+ *     and failure.record_id = open_failure.record_id
+ *     and failure.entity_type = open_failure.entity_type
+ *     -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+ *     and failure.kind = open_failure.kind
+ *     and failure.last_failed_at = open_failure.last_failed_at
+ *     and failure.id = open_failure.id
+ *     -- Always true. It tells the planner to expect few rows.
+ *     and open_failure.wanted_record_id = open_failure.record_id
  * ),
  * failed as (
  *   insert into crm_sync_failures as failure (
@@ -449,12 +583,16 @@ export interface SyncBatchRecordResult {
  * -- its failure replaces it.
  * pushed as (
  *   select
+ *     change.organisation_id,
  *     change.contact_id,
+ *     change.connection_id,
  *     change.version
  *   from settled
  *   cross join lateral (
  *     select
+ *       change.organisation_id,
  *       change.contact_id,
+ *       change.connection_id,
  *       change.version
  *     from crm_outbound_changes as change
  *     where change.organisation_id = :organisationId!::uuid
@@ -465,14 +603,16 @@ export interface SyncBatchRecordResult {
  *     -- Skips locked changes: they are being changed, and must be pushed again.
  *     for update skip locked
  *   ) as change
- *   where settled.change_version is not null
+ *   -- Always true. It tells the planner to expect few rows.
+ *   where settled.change_version = change.version
+ *     and settled.internal_id = change.contact_id
  * ),
  * cleared as (
  *   delete from crm_outbound_changes as change
  *   using pushed
- *   where change.organisation_id = :organisationId!::uuid
+ *   where change.organisation_id = pushed.organisation_id
  *     and change.contact_id = pushed.contact_id
- *     and (change.connection_id = :connectionId!::uuid) is true
+ *     and (change.connection_id = pushed.connection_id) is true
  *     and change.version = pushed.version
  * ),
  * -- 7. Cursors ----------------------------------------------------------------------------------------------
@@ -556,7 +696,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_173d897f',
+  statementName: 'syncBatchRecord_94e4d7d5',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -724,29 +864,48 @@ existing as (
   select
     wanted.position,
     wanted.internal_id,
+    mapping.organisation_id,
     mapping.provider,
     mapping.entity_type,
     mapping.external_id,
-    mapping.contact_id
-  from wanted
-  cross join connection
-  inner join contact_external_ids as mapping
-    on mapping.organisation_id = $1::uuid
-    and mapping.provider = connection.provider
-    and mapping.entity_type = wanted.entity_type
-    and mapping.external_id = wanted.external_id
-  order by
-    mapping.entity_type,
-    mapping.external_id
-  for no key update of mapping
+    mapping.contact_id,
+    mapping.last_seen_at
+  from connection
+  cross join (
+    select
+      position,
+      entity_type,
+      external_id,
+      internal_id
+    from wanted
+    order by
+      entity_type collate "C",
+      external_id collate "C"
+  ) as wanted
+  cross join lateral (
+    select
+      organisation_id,
+      provider,
+      entity_type,
+      external_id,
+      contact_id,
+      last_seen_at
+    from contact_external_ids
+    where organisation_id = $1::uuid
+      and provider = connection.provider
+      and entity_type = wanted.entity_type
+      and external_id = wanted.external_id
+    limit 1
+    for no key update
+  ) as mapping
 ),
 seen as (
   update contact_external_ids as mapping
   set last_seen_at = now()
   from existing
   where existing.contact_id = existing.internal_id
-    and mapping.last_seen_at < now() - interval '1 day'
-    and mapping.organisation_id = $1::uuid
+    and existing.last_seen_at < now() - interval '1 day'
+    and mapping.organisation_id = existing.organisation_id
     and mapping.provider = existing.provider
     and mapping.entity_type = existing.entity_type
     and mapping.external_id = existing.external_id
@@ -767,13 +926,14 @@ linked as (
     wanted.internal_id
   from wanted
   cross join connection
+  cross join lateral (
+    select
+    from contacts
+    where organisation_id = $1::uuid
+      and id = wanted.internal_id
+    limit 1
+  ) as contact
   where wanted.position not in (select position from existing)
-    and exists (
-      select
-      from contacts
-      where contacts.organisation_id = $1::uuid
-        and contacts.id = wanted.internal_id
-    )
   order by
     wanted.entity_type,
     wanted.external_id
@@ -794,12 +954,13 @@ refused as (
     wanted.position,
     case
       when wanted.internal_id in (select contact_id from linked)
-        or exists (
-          select
+        or (
+          select true
           from contact_external_ids as other
-          where other.organisation_id = $1::uuid
+          where (other.organisation_id = $1::uuid) is true
             and other.contact_id = wanted.internal_id
             and other.provider = connection.provider
+          limit 1
         )
         then '{"kind": "conflict", "retryable": false, "message": "The contact is linked to another external id of this CRM."}'::jsonb
       else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link changed at the same time."}'
@@ -875,15 +1036,119 @@ last_outcome as (
     record_id,
     position desc
 ),
+open_failure as (
+  with recursive failure as (
+    select
+      last_outcome.record_id as wanted_record_id,
+      found.organisation_id,
+      found.connection_id,
+      found.direction,
+      found.record_id,
+      found.entity_type,
+      found.kind,
+      found.last_failed_at,
+      found.id
+    from last_outcome
+    cross join lateral (
+      select
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type,
+        kind,
+        last_failed_at,
+        id
+      from crm_sync_failures
+      where (organisation_id, connection_id, direction, record_id, entity_type) >= (
+        $1::uuid,
+        $2::uuid,
+        last_outcome.direction,
+        last_outcome.record_id,
+        case last_outcome.direction when 'inbound' then last_outcome.entity_type else '' end
+      )
+      order by
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type
+      limit 1
+    ) as found
+    where last_outcome.status <> 'error'
+      and found.organisation_id = $1::uuid
+      and found.connection_id = $2::uuid
+      and found.direction = last_outcome.direction
+      and found.record_id = last_outcome.record_id
+      and (found.entity_type = last_outcome.entity_type or found.direction = 'outbound')
+    union all
+    select
+      failure.wanted_record_id,
+      next.organisation_id,
+      next.connection_id,
+      next.direction,
+      next.record_id,
+      next.entity_type,
+      next.kind,
+      next.last_failed_at,
+      next.id
+    from failure
+    cross join lateral (
+      select
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type,
+        kind,
+        last_failed_at,
+        id
+      from crm_sync_failures
+      where (organisation_id, connection_id, direction, record_id, entity_type) > (
+        failure.organisation_id,
+        failure.connection_id,
+        failure.direction,
+        failure.record_id,
+        failure.entity_type
+      )
+      order by
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type
+      limit 1
+    ) as next
+    where failure.direction = 'outbound'
+      and next.organisation_id = failure.organisation_id
+      and next.connection_id = failure.connection_id
+      and next.direction = failure.direction
+      and next.record_id = failure.record_id
+  )
+  select
+    wanted_record_id,
+    organisation_id,
+    connection_id,
+    direction,
+    record_id,
+    entity_type,
+    kind,
+    last_failed_at,
+    id
+  from failure
+),
 closed as (
   delete from crm_sync_failures as failure
-  using last_outcome
-  where last_outcome.status <> 'error'
-    and failure.organisation_id = $1::uuid
-    and failure.connection_id = $2::uuid
-    and failure.direction = last_outcome.direction
-    and failure.record_id = last_outcome.record_id
-    and (failure.entity_type = last_outcome.entity_type or failure.direction = 'outbound')
+  using open_failure
+  where failure.organisation_id = open_failure.organisation_id
+    and failure.connection_id = open_failure.connection_id
+    and failure.direction = open_failure.direction
+    and failure.record_id = open_failure.record_id
+    and failure.entity_type = open_failure.entity_type
+    and failure.kind = open_failure.kind
+    and failure.last_failed_at = open_failure.last_failed_at
+    and failure.id = open_failure.id
+    and open_failure.wanted_record_id = open_failure.record_id
 ),
 failed as (
   insert into crm_sync_failures as failure (
@@ -949,12 +1214,16 @@ failed as (
 ),
 pushed as (
   select
+    change.organisation_id,
     change.contact_id,
+    change.connection_id,
     change.version
   from settled
   cross join lateral (
     select
+      change.organisation_id,
       change.contact_id,
+      change.connection_id,
       change.version
     from crm_outbound_changes as change
     where change.organisation_id = $1::uuid
@@ -964,14 +1233,15 @@ pushed as (
     limit 1
     for update skip locked
   ) as change
-  where settled.change_version is not null
+  where settled.change_version = change.version
+    and settled.internal_id = change.contact_id
 ),
 cleared as (
   delete from crm_outbound_changes as change
   using pushed
-  where change.organisation_id = $1::uuid
+  where change.organisation_id = pushed.organisation_id
     and change.contact_id = pushed.contact_id
-    and (change.connection_id = $2::uuid) is true
+    and (change.connection_id = pushed.connection_id) is true
     and change.version = pushed.version
 ),
 moved as (
