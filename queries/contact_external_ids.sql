@@ -329,15 +329,23 @@ order by position;
 
 /* @name contactExternalIdResolve */
 -- Finds the contacts of external ids of one provider and entity type. Returns at most one row per id, and
--- none for an unknown id. Uses the primary key.
+-- none for an unknown id. Uses the primary key. The limit keeps the planner from reading every mapping of
+-- the organisation.
 select
-  external_id as "externalId",
-  contact_id as "contactId"
-from contact_external_ids
-where organisation_id = :organisationId!::uuid
-  and provider = :provider!::text
-  and entity_type = :entityType!::text
-  and external_id = any(:externalIds!::text[]);
+  mapping.external_id as "externalId",
+  mapping.contact_id as "contactId"
+from (select distinct external_id from unnest(:externalIds!::text[]) as given (external_id)) as wanted
+cross join lateral (
+  select
+    external_id,
+    contact_id
+  from contact_external_ids
+  where organisation_id = :organisationId!::uuid
+    and provider = :provider!::text
+    and entity_type = :entityType!::text
+    and external_id = wanted.external_id
+  limit 1
+) as mapping;
 
 /* @name contactExternalIdUnlink */
 -- Unlinks contacts from external ids, one array element each. Returns one row per removed link: its

@@ -749,38 +749,53 @@ export interface ContactExternalIdResolveResult {
 
 /**
  * Finds the contacts of external ids of one provider and entity type. Returns at most one row per id, and
- * none for an unknown id. Uses the primary key.
+ * none for an unknown id. Uses the primary key. The limit keeps the planner from reading every mapping of
+ * the organisation.
  *
  * @remarks
  * ```sql
  * select
- *   external_id as "externalId",
- *   contact_id as "contactId"
- * from contact_external_ids
- * where organisation_id = :organisationId!::uuid
- *   and provider = :provider!::text
- *   and entity_type = :entityType!::text
- *   and external_id = any(:externalIds!::text[])
+ *   mapping.external_id as "externalId",
+ *   mapping.contact_id as "contactId"
+ * from (select distinct external_id from unnest(:externalIds!::text[]) as given (external_id)) as wanted
+ * cross join lateral (
+ *   select
+ *     external_id,
+ *     contact_id
+ *   from contact_external_ids
+ *   where organisation_id = :organisationId!::uuid
+ *     and provider = :provider!::text
+ *     and entity_type = :entityType!::text
+ *     and external_id = wanted.external_id
+ *   limit 1
+ * ) as mapping
  * ```
  */
 export const contactExternalIdResolve = new PreparedQuery<ContactExternalIdResolveParams,ContactExternalIdResolveResult>({
   name: 'contactExternalIdResolve',
-  statementName: 'contactExternalIdResolve_e6c9b035',
+  statementName: 'contactExternalIdResolve_cf29be12',
   isPreparable: true,
   params: [
+    { name: 'externalIds', required: true },
     { name: 'organisationId', required: true },
     { name: 'provider', required: true },
     { name: 'entityType', required: true },
-    { name: 'externalIds', required: true },
   ],
   text: `/* contactExternalIdResolve */ select
-  external_id as "externalId",
-  contact_id as "contactId"
-from contact_external_ids
-where organisation_id = $1::uuid
-  and provider = $2::text
-  and entity_type = $3::text
-  and external_id = any($4::text[])`,
+  mapping.external_id as "externalId",
+  mapping.contact_id as "contactId"
+from (select distinct external_id from unnest($1::text[]) as given (external_id)) as wanted
+cross join lateral (
+  select
+    external_id,
+    contact_id
+  from contact_external_ids
+  where organisation_id = $2::uuid
+    and provider = $3::text
+    and entity_type = $4::text
+    and external_id = wanted.external_id
+  limit 1
+) as mapping`,
 });
 
 

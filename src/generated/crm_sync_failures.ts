@@ -420,7 +420,8 @@ export interface SyncFailureReplayResult {
  * Makes failing records of a live connection due for a retry now, as if they had never failed, including
  * those that sync has given up on: records of the given kinds whose last failure was in a window, oldest
  * first, at most `limit`. Skips records that are already due. Returns one row with their number. Uses
- * crm_sync_failures_kind_idx. Locks the connection for the transaction, then the failures.
+ * crm_sync_failures_kind_idx for at most `limit` rows per kind, then once per row. Locks the connection for
+ * the transaction, then the failures.
  *
  * @remarks
  * ```sql
@@ -437,7 +438,7 @@ export interface SyncFailureReplayResult {
  *     and status <> 'disconnected'
  *   for no key update
  * ),
- * wanted as (
+ * candidate as (
  *   select
  *     failure.organisation_id,
  *     failure.connection_id,
@@ -448,18 +449,71 @@ export interface SyncFailureReplayResult {
  *     failure.last_failed_at,
  *     failure.id
  *   from connection
- *   cross join crm_sync_failures as failure
- *   where failure.organisation_id = :organisationId!::uuid
- *     and failure.connection_id = :connectionId!::uuid
- *     and failure.kind = any(:kinds!::text[])
- *     and failure.last_failed_at >= :failedFrom!::timestamptz
- *     and failure.last_failed_at < :failedBefore!::timestamptz
- *     and (failure.next_attempt_at > (select at from clock) or failure.next_attempt_at is null)
+ *   cross join (select distinct kind from unnest(:kinds!::text[]) as given (kind)) as given
+ *   cross join lateral (
+ *     select
+ *       organisation_id,
+ *       connection_id,
+ *       direction,
+ *       record_id,
+ *       entity_type,
+ *       kind,
+ *       last_failed_at,
+ *       id
+ *     from crm_sync_failures
+ *     where organisation_id = :organisationId!::uuid
+ *       and connection_id = :connectionId!::uuid
+ *       and kind = given.kind
+ *       and last_failed_at >= :failedFrom!::timestamptz
+ *       and last_failed_at < :failedBefore!::timestamptz
+ *       and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+ *     -- Only crm_sync_failures_kind_idx has this order. Without it, the planner may read every failure.
+ *     order by
+ *       last_failed_at,
+ *       id
+ *     limit :limit!::integer
+ *   ) as failure
  *   order by
  *     failure.last_failed_at,
  *     failure.id
+ * ),
+ * wanted as (
+ *   select
+ *     failure.organisation_id,
+ *     failure.connection_id,
+ *     failure.direction,
+ *     failure.record_id,
+ *     failure.entity_type,
+ *     failure.kind,
+ *     failure.last_failed_at,
+ *     failure.id
+ *   from candidate
+ *   -- Locks one by one until there are enough. A record that fails again meanwhile is left to its own retry.
+ *   cross join lateral (
+ *     select
+ *       organisation_id,
+ *       connection_id,
+ *       direction,
+ *       record_id,
+ *       entity_type,
+ *       kind,
+ *       last_failed_at,
+ *       id
+ *     from crm_sync_failures
+ *     where organisation_id = candidate.organisation_id
+ *       and connection_id = candidate.connection_id
+ *       and direction = candidate.direction
+ *       and record_id = candidate.record_id
+ *       and entity_type = candidate.entity_type
+ *       -- All columns of crm_sync_failures_kind_idx too: see below.
+ *       and kind = candidate.kind
+ *       and last_failed_at = candidate.last_failed_at
+ *       and id = candidate.id
+ *       and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+ *     limit 1
+ *     for no key update
+ *   ) as failure
  *   limit :limit!::integer
- *   for no key update of failure
  * ),
  * replayed as (
  *   update crm_sync_failures as failure
@@ -500,7 +554,7 @@ export interface SyncFailureReplayResult {
  */
 export const syncFailureReplay = new PreparedQuery<SyncFailureReplayParams,SyncFailureReplayResult>({
   name: 'syncFailureReplay',
-  statementName: 'syncFailureReplay_bcfa2bbd',
+  statementName: 'syncFailureReplay_f27157cd',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -523,7 +577,7 @@ connection as (
     and status <> 'disconnected'
   for no key update
 ),
-wanted as (
+candidate as (
   select
     failure.organisation_id,
     failure.connection_id,
@@ -534,18 +588,68 @@ wanted as (
     failure.last_failed_at,
     failure.id
   from connection
-  cross join crm_sync_failures as failure
-  where failure.organisation_id = $1::uuid
-    and failure.connection_id = $2::uuid
-    and failure.kind = any($3::text[])
-    and failure.last_failed_at >= $4::timestamptz
-    and failure.last_failed_at < $5::timestamptz
-    and (failure.next_attempt_at > (select at from clock) or failure.next_attempt_at is null)
+  cross join (select distinct kind from unnest($3::text[]) as given (kind)) as given
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      direction,
+      record_id,
+      entity_type,
+      kind,
+      last_failed_at,
+      id
+    from crm_sync_failures
+    where organisation_id = $1::uuid
+      and connection_id = $2::uuid
+      and kind = given.kind
+      and last_failed_at >= $4::timestamptz
+      and last_failed_at < $5::timestamptz
+      and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+    order by
+      last_failed_at,
+      id
+    limit $6::integer
+  ) as failure
   order by
     failure.last_failed_at,
     failure.id
+),
+wanted as (
+  select
+    failure.organisation_id,
+    failure.connection_id,
+    failure.direction,
+    failure.record_id,
+    failure.entity_type,
+    failure.kind,
+    failure.last_failed_at,
+    failure.id
+  from candidate
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      direction,
+      record_id,
+      entity_type,
+      kind,
+      last_failed_at,
+      id
+    from crm_sync_failures
+    where organisation_id = candidate.organisation_id
+      and connection_id = candidate.connection_id
+      and direction = candidate.direction
+      and record_id = candidate.record_id
+      and entity_type = candidate.entity_type
+      and kind = candidate.kind
+      and last_failed_at = candidate.last_failed_at
+      and id = candidate.id
+      and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+    limit 1
+    for no key update
+  ) as failure
   limit $6::integer
-  for no key update of failure
 ),
 replayed as (
   update crm_sync_failures as failure

@@ -396,65 +396,33 @@ export interface SyncBatchRecordResult {
  *     record_id,
  *     position desc
  * ),
- * -- Each search reads one row, the next in the order of the primary key: that of the record, or none.
+ * -- Each search reads the row that follows its key in the order of the primary key, and goes on while that is a
+ * -- failure of its record. Only a search in that order is sure to use the primary key: for equal values, the
+ * -- planner may use an index that leads to every failure of the connection. Where row-level security compares
+ * -- organisation_id, the scan would begin at its first row, so the columns after it have their own bound there.
  * open_failure as (
- *   with recursive failure as (
+ *   with recursive bound as (
+ *     select
+ *       case
+ *         when row_security_active('crm_sync_failures') and not pg_has_role('crm_worker', 'usage')
+ *           then :connectionId!::uuid
+ *         else '00000000-0000-0000-0000-000000000000'
+ *       end as connection_id
+ *   ),
+ *   found as (
  *     select
  *       last_outcome.record_id as wanted_record_id,
- *       found.organisation_id,
- *       found.connection_id,
- *       found.direction,
- *       found.record_id,
- *       found.entity_type,
- *       found.kind,
- *       found.last_failed_at,
- *       found.id
+ *       last_outcome.entity_type as wanted_entity_type,
+ *       first.organisation_id,
+ *       first.connection_id,
+ *       first.direction,
+ *       first.record_id,
+ *       first.entity_type,
+ *       first.kind,
+ *       first.last_failed_at,
+ *       first.id
  *     from last_outcome
- *     cross join lateral (
- *       select
- *         organisation_id,
- *         connection_id,
- *         direction,
- *         record_id,
- *         entity_type,
- *         kind,
- *         last_failed_at,
- *         id
- *       from crm_sync_failures
- *       where (organisation_id, connection_id, direction, record_id, entity_type) >= (
- *         :organisationId!::uuid,
- *         :connectionId!::uuid,
- *         last_outcome.direction,
- *         last_outcome.record_id,
- *         -- A push is about our contact, whatever the entity type at the CRM.
- *         case last_outcome.direction when 'inbound' then last_outcome.entity_type else '' end
- *       )
- *       order by
- *         organisation_id,
- *         connection_id,
- *         direction,
- *         record_id,
- *         entity_type
- *       limit 1
- *     ) as found
- *     where last_outcome.status <> 'error'
- *       and found.organisation_id = :organisationId!::uuid
- *       and found.connection_id = :connectionId!::uuid
- *       and found.direction = last_outcome.direction
- *       and found.record_id = last_outcome.record_id
- *       and (found.entity_type = last_outcome.entity_type or found.direction = 'outbound')
- *     union all
- *     select
- *       failure.wanted_record_id,
- *       next.organisation_id,
- *       next.connection_id,
- *       next.direction,
- *       next.record_id,
- *       next.entity_type,
- *       next.kind,
- *       next.last_failed_at,
- *       next.id
- *     from failure
+ *     cross join bound
  *     cross join lateral (
  *       select
  *         organisation_id,
@@ -467,12 +435,69 @@ export interface SyncBatchRecordResult {
  *         id
  *       from crm_sync_failures
  *       where (organisation_id, connection_id, direction, record_id, entity_type) > (
- *         failure.organisation_id,
- *         failure.connection_id,
- *         failure.direction,
- *         failure.record_id,
- *         failure.entity_type
+ *         :organisationId!::uuid,
+ *         :connectionId!::uuid,
+ *         last_outcome.direction,
+ *         last_outcome.record_id,
+ *         ''
  *       )
+ *         and (connection_id, direction, record_id, entity_type) > (
+ *           bound.connection_id,
+ *           last_outcome.direction,
+ *           last_outcome.record_id,
+ *           ''
+ *         )
+ *       order by
+ *         organisation_id,
+ *         connection_id,
+ *         direction,
+ *         record_id,
+ *         entity_type
+ *       limit 1
+ *     ) as first
+ *     where last_outcome.status <> 'error'
+ *       and first.organisation_id = :organisationId!::uuid
+ *       and first.connection_id = :connectionId!::uuid
+ *       and first.direction = last_outcome.direction
+ *       and first.record_id = last_outcome.record_id
+ *     union all
+ *     select
+ *       found.wanted_record_id,
+ *       found.wanted_entity_type,
+ *       next.organisation_id,
+ *       next.connection_id,
+ *       next.direction,
+ *       next.record_id,
+ *       next.entity_type,
+ *       next.kind,
+ *       next.last_failed_at,
+ *       next.id
+ *     from found
+ *     cross join bound
+ *     cross join lateral (
+ *       select
+ *         organisation_id,
+ *         connection_id,
+ *         direction,
+ *         record_id,
+ *         entity_type,
+ *         kind,
+ *         last_failed_at,
+ *         id
+ *       from crm_sync_failures
+ *       where (organisation_id, connection_id, direction, record_id, entity_type) > (
+ *         found.organisation_id,
+ *         found.connection_id,
+ *         found.direction,
+ *         found.record_id,
+ *         found.entity_type
+ *       )
+ *         and (connection_id, direction, record_id, entity_type) > (
+ *           bound.connection_id,
+ *           found.direction,
+ *           found.record_id,
+ *           found.entity_type
+ *         )
  *       order by
  *         organisation_id,
  *         connection_id,
@@ -481,11 +506,10 @@ export interface SyncBatchRecordResult {
  *         entity_type
  *       limit 1
  *     ) as next
- *     where failure.direction = 'outbound'
- *       and next.organisation_id = failure.organisation_id
- *       and next.connection_id = failure.connection_id
- *       and next.direction = failure.direction
- *       and next.record_id = failure.record_id
+ *     where next.organisation_id = found.organisation_id
+ *       and next.connection_id = found.connection_id
+ *       and next.direction = found.direction
+ *       and next.record_id = found.record_id
  *   )
  *   select
  *     wanted_record_id,
@@ -497,7 +521,10 @@ export interface SyncBatchRecordResult {
  *     kind,
  *     last_failed_at,
  *     id
- *   from failure
+ *   from found
+ *   -- A push is about our contact, whatever the entity type at the CRM.
+ *   where entity_type = wanted_entity_type
+ *     or direction = 'outbound'
  * ),
  * closed as (
  *   delete from crm_sync_failures as failure
@@ -696,7 +723,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_94e4d7d5',
+  statementName: 'syncBatchRecord_776cfab9',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -1037,62 +1064,28 @@ last_outcome as (
     position desc
 ),
 open_failure as (
-  with recursive failure as (
+  with recursive bound as (
+    select
+      case
+        when row_security_active('crm_sync_failures') and not pg_has_role('crm_worker', 'usage')
+          then $2::uuid
+        else '00000000-0000-0000-0000-000000000000'
+      end as connection_id
+  ),
+  found as (
     select
       last_outcome.record_id as wanted_record_id,
-      found.organisation_id,
-      found.connection_id,
-      found.direction,
-      found.record_id,
-      found.entity_type,
-      found.kind,
-      found.last_failed_at,
-      found.id
+      last_outcome.entity_type as wanted_entity_type,
+      first.organisation_id,
+      first.connection_id,
+      first.direction,
+      first.record_id,
+      first.entity_type,
+      first.kind,
+      first.last_failed_at,
+      first.id
     from last_outcome
-    cross join lateral (
-      select
-        organisation_id,
-        connection_id,
-        direction,
-        record_id,
-        entity_type,
-        kind,
-        last_failed_at,
-        id
-      from crm_sync_failures
-      where (organisation_id, connection_id, direction, record_id, entity_type) >= (
-        $1::uuid,
-        $2::uuid,
-        last_outcome.direction,
-        last_outcome.record_id,
-        case last_outcome.direction when 'inbound' then last_outcome.entity_type else '' end
-      )
-      order by
-        organisation_id,
-        connection_id,
-        direction,
-        record_id,
-        entity_type
-      limit 1
-    ) as found
-    where last_outcome.status <> 'error'
-      and found.organisation_id = $1::uuid
-      and found.connection_id = $2::uuid
-      and found.direction = last_outcome.direction
-      and found.record_id = last_outcome.record_id
-      and (found.entity_type = last_outcome.entity_type or found.direction = 'outbound')
-    union all
-    select
-      failure.wanted_record_id,
-      next.organisation_id,
-      next.connection_id,
-      next.direction,
-      next.record_id,
-      next.entity_type,
-      next.kind,
-      next.last_failed_at,
-      next.id
-    from failure
+    cross join bound
     cross join lateral (
       select
         organisation_id,
@@ -1105,12 +1098,69 @@ open_failure as (
         id
       from crm_sync_failures
       where (organisation_id, connection_id, direction, record_id, entity_type) > (
-        failure.organisation_id,
-        failure.connection_id,
-        failure.direction,
-        failure.record_id,
-        failure.entity_type
+        $1::uuid,
+        $2::uuid,
+        last_outcome.direction,
+        last_outcome.record_id,
+        ''
       )
+        and (connection_id, direction, record_id, entity_type) > (
+          bound.connection_id,
+          last_outcome.direction,
+          last_outcome.record_id,
+          ''
+        )
+      order by
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type
+      limit 1
+    ) as first
+    where last_outcome.status <> 'error'
+      and first.organisation_id = $1::uuid
+      and first.connection_id = $2::uuid
+      and first.direction = last_outcome.direction
+      and first.record_id = last_outcome.record_id
+    union all
+    select
+      found.wanted_record_id,
+      found.wanted_entity_type,
+      next.organisation_id,
+      next.connection_id,
+      next.direction,
+      next.record_id,
+      next.entity_type,
+      next.kind,
+      next.last_failed_at,
+      next.id
+    from found
+    cross join bound
+    cross join lateral (
+      select
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type,
+        kind,
+        last_failed_at,
+        id
+      from crm_sync_failures
+      where (organisation_id, connection_id, direction, record_id, entity_type) > (
+        found.organisation_id,
+        found.connection_id,
+        found.direction,
+        found.record_id,
+        found.entity_type
+      )
+        and (connection_id, direction, record_id, entity_type) > (
+          bound.connection_id,
+          found.direction,
+          found.record_id,
+          found.entity_type
+        )
       order by
         organisation_id,
         connection_id,
@@ -1119,11 +1169,10 @@ open_failure as (
         entity_type
       limit 1
     ) as next
-    where failure.direction = 'outbound'
-      and next.organisation_id = failure.organisation_id
-      and next.connection_id = failure.connection_id
-      and next.direction = failure.direction
-      and next.record_id = failure.record_id
+    where next.organisation_id = found.organisation_id
+      and next.connection_id = found.connection_id
+      and next.direction = found.direction
+      and next.record_id = found.record_id
   )
   select
     wanted_record_id,
@@ -1135,7 +1184,9 @@ open_failure as (
     kind,
     last_failed_at,
     id
-  from failure
+  from found
+  where entity_type = wanted_entity_type
+    or direction = 'outbound'
 ),
 closed as (
   delete from crm_sync_failures as failure

@@ -124,6 +124,14 @@ export function rowsRead(plan: PlanNode): number {
   return Math.round(rows.reduce((sum, count) => sum + count, 0));
 }
 
+/** How many pairs of rows a plan compared in vain: rows of one side that are read again for each of the other. */
+export function pairsRejected(plan: PlanNode): number {
+  const pairs = executed(plan).map(
+    (node) => (node['Rows Removed by Join Filter'] ?? 0) * (node['Actual Loops'] ?? 0),
+  );
+  return Math.round(pairs.reduce((sum, count) => sum + count, 0));
+}
+
 /** The indexes that a plan used. Indexes of partitions have the name of the log's index. */
 export async function indexesUsed(client: pg.ClientBase, plan: PlanNode): Promise<string[]> {
   const { rows } = await client.query<{ name: string }>(
