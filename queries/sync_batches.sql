@@ -6,7 +6,8 @@
 -- lists the events, counted from 1, that were recorded as failures because their mapping could not be
 -- made. Uses primary keys, contact_external_ids_contact_id_provider_key and the host's key of contacts.
 -- Locks the connection for the transaction, then the run and its cursors, then the rest. Needs READ
--- COMMITTED.
+-- COMMITTED. Nulls are allowed in `occurredAts`, `externalIds`, `internalIds`, `errors`, `retryAfters`,
+-- `changeVersions`, `cursorSyncedTos`, `cursorTokens` and `cursorPages`.
 
 -- The eight steps, and the CTEs of each:
 --   1. Lock      clock, connection, run, cursor_move, cursor

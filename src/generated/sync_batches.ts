@@ -9,24 +9,24 @@ import type { Json } from '../types.js';
 export interface SyncBatchRecordParams {
   areLinks: boolean[];
   batchNumber: number;
-  changeVersions: (number | string)[];
+  changeVersions: (number | string | null)[];
   connectionId: string;
   cursorDirections: string[];
   cursorEntityTypes: string[];
   cursorKinds: string[];
-  cursorPages: number[];
-  cursorSyncedTos: TimestampInput[];
-  cursorTokens: string[];
+  cursorPages: (number | null)[];
+  cursorSyncedTos: (TimestampInput | null)[];
+  cursorTokens: (string | null)[];
   cursorVersions: number[];
   directions: string[];
   entityTypes: string[];
-  errors: Json[];
-  externalIds: string[];
-  internalIds: string[];
+  errors: (Json | null)[];
+  externalIds: (string | null)[];
+  internalIds: (string | null)[];
   leaseSeconds: number;
-  occurredAts: TimestampInput[];
+  occurredAts: (TimestampInput | null)[];
   organisationId: string;
-  retryAfters: number[];
+  retryAfters: (number | null)[];
   runId: number | string;
   statuses: string[];
 }
@@ -46,7 +46,8 @@ export interface SyncBatchRecordResult {
  * lists the events, counted from 1, that were recorded as failures because their mapping could not be
  * made. Uses primary keys, contact_external_ids_contact_id_provider_key and the host's key of contacts.
  * Locks the connection for the transaction, then the run and its cursors, then the rest. Needs READ
- * COMMITTED.
+ * COMMITTED. Nulls are allowed in `occurredAts`, `externalIds`, `internalIds`, `errors`, `retryAfters`,
+ * `changeVersions`, `cursorSyncedTos`, `cursorTokens` and `cursorPages`.
  *
  * @remarks
  * ```sql
