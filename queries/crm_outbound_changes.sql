@@ -152,7 +152,8 @@ due as (
   select
     change.organisation_id,
     change.contact_id,
-    change.connection_id
+    change.connection_id,
+    change.contact_id as locked_contact_id
   from run
   cross join crm_outbound_changes as change
   where change.organisation_id = :organisationId!::uuid
@@ -173,6 +174,8 @@ claimed as (
   where change.organisation_id = due.organisation_id
     and change.contact_id = due.contact_id
     and (change.connection_id = due.connection_id) is true
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and due.contact_id = due.locked_contact_id
   returning
     change.contact_id,
     change.version,

@@ -37,7 +37,8 @@ due as (
     failure.entity_type,
     failure.kind,
     failure.last_failed_at,
-    failure.id
+    failure.id,
+    failure.id as locked_id
   from run
   cross join crm_sync_failures as failure
   where failure.organisation_id = :organisationId!::uuid
@@ -61,6 +62,8 @@ claimed as (
     and failure.kind = due.kind
     and failure.last_failed_at = due.last_failed_at
     and failure.id = due.id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and due.id = due.locked_id
   returning
     failure.direction,
     failure.entity_type,
@@ -210,7 +213,8 @@ wanted as (
     failure.entity_type,
     failure.kind,
     failure.last_failed_at,
-    failure.id
+    failure.id,
+    candidate.id as candidate_id
   from candidate
   -- Locks one by one until there are enough. A record that fails again meanwhile is left to its own retry.
   cross join lateral (
@@ -256,6 +260,8 @@ replayed as (
     and failure.kind = wanted.kind
     and failure.last_failed_at = wanted.last_failed_at
     and failure.id = wanted.id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and wanted.id = wanted.candidate_id
   returning failure.id
 ),
 requested as (

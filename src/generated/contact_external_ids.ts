@@ -554,7 +554,7 @@ export interface ContactExternalIdRepointResult {
  *     and mapping.provider = held.provider
  *     and mapping.entity_type = held.entity_type
  *     and mapping.external_id = held.external_id
- *     -- Always true. It tells the planner to expect few rows.
+ *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
  *     and held.contact_id = held.wanted_contact_id
  *     and (select bool_and(outcome = 'held') from decided)
  *   returning mapping.external_id
@@ -881,7 +881,7 @@ export interface ContactExternalIdUnlinkResult {
  *   and mapping.provider = held.provider
  *   and mapping.entity_type = held.entity_type
  *   and mapping.external_id = held.external_id
- *   -- Always true. It tells the planner to expect few rows.
+ *   -- Always true. It tells the planner to expect few rows, so that it looks each one up.
  *   and held.contact_id = held.wanted_contact_id
  * returning held.position::integer as "position!"
  * ```

@@ -313,7 +313,8 @@ export interface OutboundChangeClaimResult {
  *   select
  *     change.organisation_id,
  *     change.contact_id,
- *     change.connection_id
+ *     change.connection_id,
+ *     change.contact_id as locked_contact_id
  *   from run
  *   cross join crm_outbound_changes as change
  *   where change.organisation_id = :organisationId!::uuid
@@ -334,6 +335,8 @@ export interface OutboundChangeClaimResult {
  *   where change.organisation_id = due.organisation_id
  *     and change.contact_id = due.contact_id
  *     and (change.connection_id = due.connection_id) is true
+ *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+ *     and due.contact_id = due.locked_contact_id
  *   returning
  *     change.contact_id,
  *     change.version,
@@ -351,7 +354,7 @@ export interface OutboundChangeClaimResult {
  */
 export const outboundChangeClaim = new PreparedQuery<OutboundChangeClaimParams,OutboundChangeClaimResult>({
   name: 'outboundChangeClaim',
-  statementName: 'outboundChangeClaim_ad84b4df',
+  statementName: 'outboundChangeClaim_eecb4fe2',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -387,7 +390,8 @@ due as (
   select
     change.organisation_id,
     change.contact_id,
-    change.connection_id
+    change.connection_id,
+    change.contact_id as locked_contact_id
   from run
   cross join crm_outbound_changes as change
   where change.organisation_id = $1::uuid
@@ -408,6 +412,7 @@ claimed as (
   where change.organisation_id = due.organisation_id
     and change.contact_id = due.contact_id
     and (change.connection_id = due.connection_id) is true
+    and due.contact_id = due.locked_contact_id
   returning
     change.contact_id,
     change.version,

@@ -71,7 +71,8 @@ export interface SyncFailureClaimResult {
  *     failure.entity_type,
  *     failure.kind,
  *     failure.last_failed_at,
- *     failure.id
+ *     failure.id,
+ *     failure.id as locked_id
  *   from run
  *   cross join crm_sync_failures as failure
  *   where failure.organisation_id = :organisationId!::uuid
@@ -95,6 +96,8 @@ export interface SyncFailureClaimResult {
  *     and failure.kind = due.kind
  *     and failure.last_failed_at = due.last_failed_at
  *     and failure.id = due.id
+ *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+ *     and due.id = due.locked_id
  *   returning
  *     failure.direction,
  *     failure.entity_type,
@@ -116,7 +119,7 @@ export interface SyncFailureClaimResult {
  */
 export const syncFailureClaim = new PreparedQuery<SyncFailureClaimParams,SyncFailureClaimResult>({
   name: 'syncFailureClaim',
-  statementName: 'syncFailureClaim_61ccbf01',
+  statementName: 'syncFailureClaim_be9e5467',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -157,7 +160,8 @@ due as (
     failure.entity_type,
     failure.kind,
     failure.last_failed_at,
-    failure.id
+    failure.id,
+    failure.id as locked_id
   from run
   cross join crm_sync_failures as failure
   where failure.organisation_id = $1::uuid
@@ -180,6 +184,7 @@ claimed as (
     and failure.kind = due.kind
     and failure.last_failed_at = due.last_failed_at
     and failure.id = due.id
+    and due.id = due.locked_id
   returning
     failure.direction,
     failure.entity_type,
@@ -486,7 +491,8 @@ export interface SyncFailureReplayResult {
  *     failure.entity_type,
  *     failure.kind,
  *     failure.last_failed_at,
- *     failure.id
+ *     failure.id,
+ *     candidate.id as candidate_id
  *   from candidate
  *   -- Locks one by one until there are enough. A record that fails again meanwhile is left to its own retry.
  *   cross join lateral (
@@ -532,6 +538,8 @@ export interface SyncFailureReplayResult {
  *     and failure.kind = wanted.kind
  *     and failure.last_failed_at = wanted.last_failed_at
  *     and failure.id = wanted.id
+ *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+ *     and wanted.id = wanted.candidate_id
  *   returning failure.id
  * ),
  * requested as (
@@ -554,7 +562,7 @@ export interface SyncFailureReplayResult {
  */
 export const syncFailureReplay = new PreparedQuery<SyncFailureReplayParams,SyncFailureReplayResult>({
   name: 'syncFailureReplay',
-  statementName: 'syncFailureReplay_f27157cd',
+  statementName: 'syncFailureReplay_7fc911ce',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -624,7 +632,8 @@ wanted as (
     failure.entity_type,
     failure.kind,
     failure.last_failed_at,
-    failure.id
+    failure.id,
+    candidate.id as candidate_id
   from candidate
   cross join lateral (
     select
@@ -667,6 +676,7 @@ replayed as (
     and failure.kind = wanted.kind
     and failure.last_failed_at = wanted.last_failed_at
     and failure.id = wanted.id
+    and wanted.id = wanted.candidate_id
   returning failure.id
 ),
 requested as (

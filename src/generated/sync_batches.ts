@@ -539,7 +539,7 @@ export interface SyncBatchRecordResult {
  *     and failure.kind = open_failure.kind
  *     and failure.last_failed_at = open_failure.last_failed_at
  *     and failure.id = open_failure.id
- *     -- Always true. It tells the planner to expect few rows.
+ *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
  *     and open_failure.wanted_record_id = open_failure.record_id
  * ),
  * failed as (
@@ -631,7 +631,7 @@ export interface SyncBatchRecordResult {
  *     -- Skips locked changes: they are being changed, and must be pushed again.
  *     for update skip locked
  *   ) as change
- *   -- Always true. It tells the planner to expect few rows.
+ *   -- Always true. It tells the planner to expect few rows, so that it looks each one up.
  *   where settled.change_version = change.version
  *     and settled.internal_id = change.contact_id
  * ),
