@@ -50,7 +50,9 @@ export async function generate(queriesFolder: string, databaseUrl: string): Prom
       const source = await readFile(join(queriesFolder, name), 'utf8');
       const output = await readFile(join(folder, name.replace(/\.sql$/, '.ts')), 'utf8').catch(() => '');
       problems.push(...flaws(name, source, output));
-      files.set(name.replace(/\.sql$/, '.ts'), withOurRuntime(output));
+      const typed = withNullableElements(withOurRuntime(output), source);
+      problems.push(...typed.problems.map((problem) => `${name}: ${problem}`));
+      files.set(name.replace(/\.sql$/, '.ts'), typed.output);
     }
     if (problems.length > 0)
       throw new Error(`pgtyped could not type every query:\n  ${problems.join('\n  ')}`);
@@ -112,6 +114,31 @@ function withoutAliases(output: string): string {
     text = text.replace(line, '').replace(new RegExp(`\\b${name}\\b`, 'g'), meaning);
   }
   return text.replace(/^\/\*\* '\w+' query type \*\/\nexport interface \w+ \{[^}]*\}\n\n/gm, '');
+}
+
+/**
+ * Adds null to the element types of the array parameters that a query's comment names after "Nulls are allowed
+ * in". Pgtyped types elements as never null, and the SQL cannot say which may be.
+ */
+function withNullableElements(output: string, source: string): { output: string; problems: string[] } {
+  const problems: string[] = [];
+  let text = output;
+  for (const [, query = '', lines = ''] of source.matchAll(/@name (\w+) \*\/\n((?:--.*\n)*)/g)) {
+    const comment = lines.replace(/^-- ?/gm, '').replace(/\s+/g, ' ');
+    const [, list = ''] = /Nulls are allowed in ([^.]*)\./.exec(comment) ?? [];
+    const start = text.indexOf(
+      `export interface ${query.replace(/^./, (letter) => letter.toUpperCase())}Params {`,
+    );
+    const end = text.indexOf('}', start);
+    let params = text.slice(start, end);
+    for (const [, parameter] of list.matchAll(/`(\w+)`/g)) {
+      const array = new RegExp(`^( {2}${parameter}\\??: )\\(?([^()\\n]*?)\\)?\\[\\];$`, 'm');
+      if (!array.test(params)) problems.push(`${query} has no array parameter ${parameter}`);
+      params = params.replace(array, '$1($2 | null)[];');
+    }
+    if (list !== '') text = text.slice(0, start) + params + text.slice(end);
+  }
+  return { output: text, problems };
 }
 
 /** Turns a query's own comment into its documentation, followed by its statement. */

@@ -32,30 +32,53 @@ with wanted as (
 existing as (
   select
     wanted.position,
+    wanted.contact_id as wanted_contact_id,
+    mapping.organisation_id,
     mapping.provider,
     mapping.entity_type,
     mapping.external_id,
     mapping.contact_id,
-    mapping.contact_id = wanted.contact_id as is_same
-  from wanted
-  inner join contact_external_ids as mapping
-    on mapping.organisation_id = :organisationId!::uuid
-    and mapping.provider = wanted.provider
-    and mapping.entity_type = wanted.entity_type
-    and mapping.external_id = wanted.external_id
-  order by
-    mapping.provider,
-    mapping.entity_type,
-    mapping.external_id
-  for no key update of mapping
+    mapping.last_seen_at
+  from (
+    select
+      position,
+      provider,
+      entity_type,
+      external_id,
+      contact_id
+    from wanted
+    -- Locks are taken in this order, that of the primary key.
+    order by
+      provider collate "C",
+      entity_type collate "C",
+      external_id collate "C"
+  ) as wanted
+  cross join lateral (
+    select
+      organisation_id,
+      provider,
+      entity_type,
+      external_id,
+      contact_id,
+      last_seen_at
+    from contact_external_ids
+    where organisation_id = :organisationId!::uuid
+      and provider = wanted.provider
+      and entity_type = wanted.entity_type
+      and external_id = wanted.external_id
+    -- Keeps the planner from reading every mapping of the organisation.
+    limit 1
+    for no key update
+  ) as mapping
 ),
 seen as (
   update contact_external_ids as mapping
   set last_seen_at = now()
   from existing
-  where existing.is_same
-    and mapping.last_seen_at < now() - interval '1 day'
-    and mapping.organisation_id = :organisationId!::uuid
+  where existing.contact_id = existing.wanted_contact_id
+    and existing.last_seen_at < now() - interval '1 day'
+    -- By the row's own key, not by the parameter, for which the planner may read the whole organisation.
+    and mapping.organisation_id = existing.organisation_id
     and mapping.provider = existing.provider
     and mapping.entity_type = existing.entity_type
     and mapping.external_id = existing.external_id
@@ -95,7 +118,7 @@ select
   case
     when wanted.is_stranger then 'wrong_tenant'
     when linked_id.contact_id = wanted.contact_id then 'linked'
-    when existing.is_same then 'already_linked'
+    when existing.contact_id = wanted.contact_id then 'already_linked'
     when coalesce(linked_id.contact_id, existing.contact_id) is not null then 'external_id_taken'
     when coalesce(linked_contact.external_id, other.external_id) is not null then 'contact_taken'
     else 'retry'
@@ -113,31 +136,49 @@ left join linked as linked_id
 left join linked as linked_contact
   on linked_contact.provider = wanted.provider
   and linked_contact.contact_id = wanted.contact_id
-left join contact_external_ids as other
-  on other.organisation_id = :organisationId!::uuid
-  and other.provider = wanted.provider
-  and other.contact_id = wanted.contact_id
-  -- If the wanted mapping is visible here but was not locked above, it was deleted in between.
-  and (other.entity_type, other.external_id) <> (wanted.entity_type, wanted.external_id)
+left join lateral (
+  select
+    mapping.entity_type,
+    mapping.external_id
+  from contact_external_ids as mapping
+  where (mapping.organisation_id = :organisationId!::uuid) is true
+    and mapping.provider = wanted.provider
+    and mapping.contact_id = wanted.contact_id
+    -- If the wanted mapping is visible here but was not locked above, it was deleted in between.
+    and (mapping.entity_type, mapping.external_id) <> (wanted.entity_type, wanted.external_id)
+  limit 1
+) as other on true
 order by wanted.position;
 
 /* @name contactExternalIdListByContacts */
 -- Lists the external ids of the given contacts, by contact and provider. Returns at most one row per
 -- contact and provider. Uses contact_external_ids_contact_id_provider_key. «is true» keeps the planner
--- from the primary key, through which it would read every mapping of the organisation.
+-- from the primary key, through which it would read every mapping of the organisation, and «offset 0» from
+-- reading the whole table at once.
 select
-  contact_id as "contactId",
-  provider,
-  entity_type as "entityType",
-  external_id as "externalId",
-  first_seen_at as "firstSeenAt",
-  last_seen_at as "lastSeenAt"
-from contact_external_ids
-where (organisation_id = :organisationId!::uuid) is true
-  and contact_id = any(:contactIds!::uuid[])
+  mapping.contact_id as "contactId",
+  mapping.provider,
+  mapping.entity_type as "entityType",
+  mapping.external_id as "externalId",
+  mapping.first_seen_at as "firstSeenAt",
+  mapping.last_seen_at as "lastSeenAt"
+from (select distinct contact_id from unnest(:contactIds!::uuid[]) as given (contact_id)) as wanted
+cross join lateral (
+  select
+    contact_id,
+    provider,
+    entity_type,
+    external_id,
+    first_seen_at,
+    last_seen_at
+  from contact_external_ids
+  where (organisation_id = :organisationId!::uuid) is true
+    and contact_id = wanted.contact_id
+  offset 0
+) as mapping
 order by
-  contact_id,
-  provider;
+  mapping.contact_id,
+  mapping.provider;
 
 /* @name contactExternalIdRepoint */
 -- Moves external ids from one contact to another, one array element each, all or nothing. A swap is two
@@ -176,20 +217,43 @@ with wanted as (
 held as (
   select
     wanted.position,
-    mapping.provider,
-    mapping.contact_id
-  from wanted
-  inner join contact_external_ids as mapping
-    on mapping.organisation_id = :organisationId!::uuid
-    and mapping.provider = wanted.provider
-    and mapping.entity_type = wanted.entity_type
-    and mapping.external_id = wanted.external_id
-    and mapping.contact_id = wanted.from_contact_id
-  order by
+    wanted.from_contact_id as wanted_contact_id,
+    mapping.organisation_id,
     mapping.provider,
     mapping.entity_type,
-    mapping.external_id
-  for update of mapping
+    mapping.external_id,
+    mapping.contact_id
+  from (
+    select
+      position,
+      provider,
+      entity_type,
+      external_id,
+      from_contact_id
+    from wanted
+    -- Locks are taken in this order, that of the primary key.
+    order by
+      provider collate "C",
+      entity_type collate "C",
+      external_id collate "C"
+  ) as wanted
+  cross join lateral (
+    select
+      organisation_id,
+      provider,
+      entity_type,
+      external_id,
+      contact_id
+    from contact_external_ids
+    where organisation_id = :organisationId!::uuid
+      and provider = wanted.provider
+      and entity_type = wanted.entity_type
+      and external_id = wanted.external_id
+      and (contact_id = wanted.from_contact_id) is true
+    -- Keeps the planner from reading every mapping of the organisation.
+    limit 1
+    for update
+  ) as mapping
 ),
 decided as (
   select
@@ -204,26 +268,35 @@ decided as (
   left join held
     on held.position = wanted.position
   -- A contact that already has an id at that provider, and does not lose it in this batch.
-  left join contact_external_ids as occupant
-    on occupant.organisation_id = :organisationId!::uuid
-    and occupant.provider = wanted.provider
-    and occupant.contact_id = wanted.to_contact_id
-    and not exists (
+  left join lateral (
+    select
+      mapping.provider,
+      mapping.contact_id
+    from contact_external_ids as mapping
+    where (mapping.organisation_id = :organisationId!::uuid) is true
+      and mapping.provider = wanted.provider
+      and mapping.contact_id = wanted.to_contact_id
+    limit 1
+  ) as occupant
+    on (occupant.provider, occupant.contact_id) not in (
       select
-      from held as leaving
-      where leaving.provider = occupant.provider
-        and leaving.contact_id = occupant.contact_id
+        provider,
+        contact_id
+      from held
     )
 ),
 -- Deleted and inserted again instead of updated: a unique index is checked row by row, so an update
 -- would fail on the first half of a swap.
 removed as (
   delete from contact_external_ids as mapping
-  using wanted
-  where mapping.organisation_id = :organisationId!::uuid
-    and mapping.provider = wanted.provider
-    and mapping.entity_type = wanted.entity_type
-    and mapping.external_id = wanted.external_id
+  using held
+  -- By the row's own key, not by the parameter, for which the planner may read the whole organisation.
+  where mapping.organisation_id = held.organisation_id
+    and mapping.provider = held.provider
+    and mapping.entity_type = held.entity_type
+    and mapping.external_id = held.external_id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and held.contact_id = held.wanted_contact_id
     and (select bool_and(outcome = 'held') from decided)
   returning mapping.external_id
 ),
@@ -256,15 +329,23 @@ order by position;
 
 /* @name contactExternalIdResolve */
 -- Finds the contacts of external ids of one provider and entity type. Returns at most one row per id, and
--- none for an unknown id. Uses the primary key.
+-- none for an unknown id. Uses the primary key. The limit keeps the planner from reading every mapping of
+-- the organisation.
 select
-  external_id as "externalId",
-  contact_id as "contactId"
-from contact_external_ids
-where organisation_id = :organisationId!::uuid
-  and provider = :provider!::text
-  and entity_type = :entityType!::text
-  and external_id = any(:externalIds!::text[]);
+  mapping.external_id as "externalId",
+  mapping.contact_id as "contactId"
+from (select distinct external_id from unnest(:externalIds!::text[]) as given (external_id)) as wanted
+cross join lateral (
+  select
+    external_id,
+    contact_id
+  from contact_external_ids
+  where organisation_id = :organisationId!::uuid
+    and provider = :provider!::text
+    and entity_type = :entityType!::text
+    and external_id = wanted.external_id
+  limit 1
+) as mapping;
 
 /* @name contactExternalIdUnlink */
 -- Unlinks contacts from external ids, one array element each. Returns one row per removed link: its
@@ -286,26 +367,51 @@ with unwanted as (
 held as (
   select
     unwanted.position,
+    unwanted.contact_id as wanted_contact_id,
+    mapping.organisation_id,
     mapping.provider,
     mapping.entity_type,
-    mapping.external_id
-  from unwanted
-  inner join contact_external_ids as mapping
-    on mapping.organisation_id = :organisationId!::uuid
-    and mapping.provider = unwanted.provider
-    and mapping.entity_type = unwanted.entity_type
-    and mapping.external_id = unwanted.external_id
-    and mapping.contact_id = unwanted.contact_id
-  order by
-    mapping.provider,
-    mapping.entity_type,
-    mapping.external_id
-  for update of mapping
+    mapping.external_id,
+    mapping.contact_id
+  from (
+    select
+      position,
+      provider,
+      entity_type,
+      external_id,
+      contact_id
+    from unwanted
+    -- Locks are taken in this order, that of the primary key.
+    order by
+      provider collate "C",
+      entity_type collate "C",
+      external_id collate "C"
+  ) as unwanted
+  cross join lateral (
+    select
+      organisation_id,
+      provider,
+      entity_type,
+      external_id,
+      contact_id
+    from contact_external_ids
+    where organisation_id = :organisationId!::uuid
+      and provider = unwanted.provider
+      and entity_type = unwanted.entity_type
+      and external_id = unwanted.external_id
+      and (contact_id = unwanted.contact_id) is true
+    -- Keeps the planner from reading every mapping of the organisation.
+    limit 1
+    for update
+  ) as mapping
 )
 delete from contact_external_ids as mapping
 using held
-where mapping.organisation_id = :organisationId!::uuid
+-- By the row's own key, not by the parameter, for which the planner may read the whole organisation.
+where mapping.organisation_id = held.organisation_id
   and mapping.provider = held.provider
   and mapping.entity_type = held.entity_type
   and mapping.external_id = held.external_id
+  -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+  and held.contact_id = held.wanted_contact_id
 returning held.position::integer as "position!";

@@ -30,9 +30,15 @@ run as (
 ),
 due as (
   select
+    failure.organisation_id,
+    failure.connection_id,
     failure.direction,
+    failure.record_id,
     failure.entity_type,
-    failure.record_id
+    failure.kind,
+    failure.last_failed_at,
+    failure.id,
+    failure.id as locked_id
   from run
   cross join crm_sync_failures as failure
   where failure.organisation_id = :organisationId!::uuid
@@ -47,11 +53,17 @@ claimed as (
   set next_attempt_at = clock.at + crm_sync_backoff(failure.attempts + 1, 60, 21600)
   from due
   cross join clock
-  where failure.organisation_id = :organisationId!::uuid
-    and failure.connection_id = :connectionId!::uuid
+  where failure.organisation_id = due.organisation_id
+    and failure.connection_id = due.connection_id
     and failure.direction = due.direction
-    and failure.entity_type = due.entity_type
     and failure.record_id = due.record_id
+    and failure.entity_type = due.entity_type
+    -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+    and failure.kind = due.kind
+    and failure.last_failed_at = due.last_failed_at
+    and failure.id = due.id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and due.id = due.locked_id
   returning
     failure.direction,
     failure.entity_type,
@@ -138,7 +150,8 @@ limit :limit!::integer;
 -- Makes failing records of a live connection due for a retry now, as if they had never failed, including
 -- those that sync has given up on: records of the given kinds whose last failure was in a window, oldest
 -- first, at most `limit`. Skips records that are already due. Returns one row with their number. Uses
--- crm_sync_failures_kind_idx. Locks the connection for the transaction, then the failures.
+-- crm_sync_failures_kind_idx for at most `limit` rows per kind, then once per row. Locks the connection for
+-- the transaction, then the failures.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -152,24 +165,83 @@ connection as (
     and status <> 'disconnected'
   for no key update
 ),
-wanted as (
+candidate as (
   select
+    failure.organisation_id,
+    failure.connection_id,
     failure.direction,
+    failure.record_id,
     failure.entity_type,
-    failure.record_id
+    failure.kind,
+    failure.last_failed_at,
+    failure.id
   from connection
-  cross join crm_sync_failures as failure
-  where failure.organisation_id = :organisationId!::uuid
-    and failure.connection_id = :connectionId!::uuid
-    and failure.kind = any(:kinds!::text[])
-    and failure.last_failed_at >= :failedFrom!::timestamptz
-    and failure.last_failed_at < :failedBefore!::timestamptz
-    and (failure.next_attempt_at > (select at from clock) or failure.next_attempt_at is null)
+  cross join (select distinct kind from unnest(:kinds!::text[]) as given (kind)) as given
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      direction,
+      record_id,
+      entity_type,
+      kind,
+      last_failed_at,
+      id
+    from crm_sync_failures
+    where organisation_id = :organisationId!::uuid
+      and connection_id = :connectionId!::uuid
+      and kind = given.kind
+      and last_failed_at >= :failedFrom!::timestamptz
+      and last_failed_at < :failedBefore!::timestamptz
+      and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+    -- Only crm_sync_failures_kind_idx has this order. Without it, the planner may read every failure.
+    order by
+      last_failed_at,
+      id
+    limit :limit!::integer
+  ) as failure
   order by
     failure.last_failed_at,
     failure.id
+),
+wanted as (
+  select
+    failure.organisation_id,
+    failure.connection_id,
+    failure.direction,
+    failure.record_id,
+    failure.entity_type,
+    failure.kind,
+    failure.last_failed_at,
+    failure.id,
+    candidate.id as candidate_id
+  from candidate
+  -- Locks one by one until there are enough. A record that fails again meanwhile is left to its own retry.
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      direction,
+      record_id,
+      entity_type,
+      kind,
+      last_failed_at,
+      id
+    from crm_sync_failures
+    where organisation_id = candidate.organisation_id
+      and connection_id = candidate.connection_id
+      and direction = candidate.direction
+      and record_id = candidate.record_id
+      and entity_type = candidate.entity_type
+      -- All columns of crm_sync_failures_kind_idx too: see below.
+      and kind = candidate.kind
+      and last_failed_at = candidate.last_failed_at
+      and id = candidate.id
+      and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+    limit 1
+    for no key update
+  ) as failure
   limit :limit!::integer
-  for no key update of failure
 ),
 replayed as (
   update crm_sync_failures as failure
@@ -179,11 +251,17 @@ replayed as (
     gave_up_at = null
   from wanted
   cross join clock
-  where failure.organisation_id = :organisationId!::uuid
-    and failure.connection_id = :connectionId!::uuid
+  where failure.organisation_id = wanted.organisation_id
+    and failure.connection_id = wanted.connection_id
     and failure.direction = wanted.direction
-    and failure.entity_type = wanted.entity_type
     and failure.record_id = wanted.record_id
+    and failure.entity_type = wanted.entity_type
+    -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+    and failure.kind = wanted.kind
+    and failure.last_failed_at = wanted.last_failed_at
+    and failure.id = wanted.id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and wanted.id = wanted.candidate_id
   returning failure.id
 ),
 requested as (

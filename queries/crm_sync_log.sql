@@ -128,7 +128,8 @@ limit :limit!::integer;
 /* @name syncLogRecord */
 -- Adds events of one connection to the log, one array element each, all or nothing. An event without a
 -- time gets the current time. Returns one row: the number of added events. Locks the connection's row FOR
--- KEY SHARE, which only blocks its deletion.
+-- KEY SHARE, which only blocks its deletion. Nulls are allowed in `occurredAts`, `externalIds`,
+-- `internalIds` and `errors`.
 with recorded as (
   insert into crm_sync_log (
     organisation_id,

@@ -6,19 +6,25 @@
 -- lists the events, counted from 1, that were recorded as failures because their mapping could not be
 -- made. Uses primary keys, contact_external_ids_contact_id_provider_key and the host's key of contacts.
 -- Locks the connection for the transaction, then the run and its cursors, then the rest. Needs READ
--- COMMITTED.
+-- COMMITTED. Nulls are allowed in `occurredAts`, `externalIds`, `internalIds`, `errors`, `retryAfters`,
+-- `changeVersions`, `cursorSyncedTos`, `cursorTokens` and `cursorPages`.
 
 -- The eight steps, and the CTEs of each:
 --   1. Lock      clock, connection, run, cursor_move, cursor
 --   2. Decide    judged_move, decision
 --   3. Link      event, wanted, existing, seen, linked, refused, settled
 --   4. Log       logged
---   5. Failures  last_outcome, closed, failed
+--   5. Failures  last_outcome, open_failure, closed, failed
 --   6. Outbound  pushed, cleared
 --   7. Cursors   moved
 --   8. Lease     extended, postponed
 -- There is one decision for the whole batch. Steps 3 to 8 have rows only if it is recorded: they read event,
 -- which depends on it, or decision itself.
+--
+-- The cost of a batch must not depend on what the planner knows: the statistics of a first sync, or of a
+-- connection that has grown, are wrong. So rows are found one by one, each in a subquery with a limit, which
+-- leaves only an index look-up. Rows that were found are written by their own keys, never by the parameters
+-- alone: for those, the planner could read everything that the connection has.
 
 -- 1. Lock -------------------------------------------------------------------------------------------------
 -- The connection first, as everywhere, then the run and the cursors. The decision reads locked rows, because
@@ -172,29 +178,49 @@ existing as (
   select
     wanted.position,
     wanted.internal_id,
+    mapping.organisation_id,
     mapping.provider,
     mapping.entity_type,
     mapping.external_id,
-    mapping.contact_id
-  from wanted
-  cross join connection
-  inner join contact_external_ids as mapping
-    on mapping.organisation_id = :organisationId!::uuid
-    and mapping.provider = connection.provider
-    and mapping.entity_type = wanted.entity_type
-    and mapping.external_id = wanted.external_id
-  order by
-    mapping.entity_type,
-    mapping.external_id
-  for no key update of mapping
+    mapping.contact_id,
+    mapping.last_seen_at
+  from connection
+  cross join (
+    select
+      position,
+      entity_type,
+      external_id,
+      internal_id
+    from wanted
+    -- Locks are taken in this order, that of the primary key.
+    order by
+      entity_type collate "C",
+      external_id collate "C"
+  ) as wanted
+  cross join lateral (
+    select
+      organisation_id,
+      provider,
+      entity_type,
+      external_id,
+      contact_id,
+      last_seen_at
+    from contact_external_ids
+    where organisation_id = :organisationId!::uuid
+      and provider = connection.provider
+      and entity_type = wanted.entity_type
+      and external_id = wanted.external_id
+    limit 1
+    for no key update
+  ) as mapping
 ),
 seen as (
   update contact_external_ids as mapping
   set last_seen_at = now()
   from existing
   where existing.contact_id = existing.internal_id
-    and mapping.last_seen_at < now() - interval '1 day'
-    and mapping.organisation_id = :organisationId!::uuid
+    and existing.last_seen_at < now() - interval '1 day'
+    and mapping.organisation_id = existing.organisation_id
     and mapping.provider = existing.provider
     and mapping.entity_type = existing.entity_type
     and mapping.external_id = existing.external_id
@@ -215,14 +241,15 @@ linked as (
     wanted.internal_id
   from wanted
   cross join connection
+  -- The contact may have been deleted since the worker looked it up. Then only this record fails.
+  cross join lateral (
+    select
+    from contacts
+    where organisation_id = :organisationId!::uuid
+      and id = wanted.internal_id
+    limit 1
+  ) as contact
   where wanted.position not in (select position from existing)
-    -- The contact may have been deleted since the worker looked it up. Then only this record fails.
-    and exists (
-      select
-      from contacts
-      where contacts.organisation_id = :organisationId!::uuid
-        and contacts.id = wanted.internal_id
-    )
   order by
     wanted.entity_type,
     wanted.external_id
@@ -243,12 +270,13 @@ refused as (
     wanted.position,
     case
       when wanted.internal_id in (select contact_id from linked)
-        or exists (
-          select
+        or (
+          select true
           from contact_external_ids as other
-          where other.organisation_id = :organisationId!::uuid
+          where (other.organisation_id = :organisationId!::uuid) is true
             and other.contact_id = wanted.internal_id
             and other.provider = connection.provider
+          limit 1
         )
         then '{"kind": "conflict", "retryable": false, "message": "The contact is linked to another external id of this CRM."}'::jsonb
       else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link changed at the same time."}'
@@ -327,16 +355,150 @@ last_outcome as (
     record_id,
     position desc
 ),
+-- Each search reads the row that follows its key in the order of the primary key, and goes on while that is a
+-- failure of its record. Only a search in that order is sure to use the primary key: for equal values, the
+-- planner may use an index that leads to every failure of the connection. Where row-level security compares
+-- organisation_id, the scan would begin at its first row, so the columns after it have their own bound there.
+open_failure as (
+  with recursive bound as (
+    select
+      case
+        when row_security_active('crm_sync_failures') and not pg_has_role('crm_worker', 'usage')
+          then :connectionId!::uuid
+        else '00000000-0000-0000-0000-000000000000'
+      end as connection_id
+  ),
+  found as (
+    select
+      last_outcome.record_id as wanted_record_id,
+      last_outcome.entity_type as wanted_entity_type,
+      first.organisation_id,
+      first.connection_id,
+      first.direction,
+      first.record_id,
+      first.entity_type,
+      first.kind,
+      first.last_failed_at,
+      first.id
+    from last_outcome
+    cross join bound
+    cross join lateral (
+      select
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type,
+        kind,
+        last_failed_at,
+        id
+      from crm_sync_failures
+      where (organisation_id, connection_id, direction, record_id, entity_type) > (
+        :organisationId!::uuid,
+        :connectionId!::uuid,
+        last_outcome.direction,
+        last_outcome.record_id,
+        ''
+      )
+        and (connection_id, direction, record_id, entity_type) > (
+          bound.connection_id,
+          last_outcome.direction,
+          last_outcome.record_id,
+          ''
+        )
+      order by
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type
+      limit 1
+    ) as first
+    where last_outcome.status <> 'error'
+      and first.organisation_id = :organisationId!::uuid
+      and first.connection_id = :connectionId!::uuid
+      and first.direction = last_outcome.direction
+      and first.record_id = last_outcome.record_id
+    union all
+    select
+      found.wanted_record_id,
+      found.wanted_entity_type,
+      next.organisation_id,
+      next.connection_id,
+      next.direction,
+      next.record_id,
+      next.entity_type,
+      next.kind,
+      next.last_failed_at,
+      next.id
+    from found
+    cross join bound
+    cross join lateral (
+      select
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type,
+        kind,
+        last_failed_at,
+        id
+      from crm_sync_failures
+      where (organisation_id, connection_id, direction, record_id, entity_type) > (
+        found.organisation_id,
+        found.connection_id,
+        found.direction,
+        found.record_id,
+        found.entity_type
+      )
+        and (connection_id, direction, record_id, entity_type) > (
+          bound.connection_id,
+          found.direction,
+          found.record_id,
+          found.entity_type
+        )
+      order by
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type
+      limit 1
+    ) as next
+    where next.organisation_id = found.organisation_id
+      and next.connection_id = found.connection_id
+      and next.direction = found.direction
+      and next.record_id = found.record_id
+  )
+  select
+    wanted_record_id,
+    organisation_id,
+    connection_id,
+    direction,
+    record_id,
+    entity_type,
+    kind,
+    last_failed_at,
+    id
+  from found
+  -- A push is about our contact, whatever the entity type at the CRM.
+  where entity_type = wanted_entity_type
+    or direction = 'outbound'
+),
 closed as (
   delete from crm_sync_failures as failure
-  using last_outcome
-  where last_outcome.status <> 'error'
-    and failure.organisation_id = :organisationId!::uuid
-    and failure.connection_id = :connectionId!::uuid
-    and failure.direction = last_outcome.direction
-    and failure.record_id = last_outcome.record_id
-    -- A push is about our contact, whatever the entity type at the CRM.
-    and (failure.entity_type = last_outcome.entity_type or failure.direction = 'outbound')
+  using open_failure
+  where failure.organisation_id = open_failure.organisation_id
+    and failure.connection_id = open_failure.connection_id
+    and failure.direction = open_failure.direction
+    and failure.record_id = open_failure.record_id
+    and failure.entity_type = open_failure.entity_type
+    -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+    and failure.kind = open_failure.kind
+    and failure.last_failed_at = open_failure.last_failed_at
+    and failure.id = open_failure.id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and open_failure.wanted_record_id = open_failure.record_id
 ),
 failed as (
   insert into crm_sync_failures as failure (
@@ -407,12 +569,16 @@ failed as (
 -- its failure replaces it.
 pushed as (
   select
+    change.organisation_id,
     change.contact_id,
+    change.connection_id,
     change.version
   from settled
   cross join lateral (
     select
+      change.organisation_id,
       change.contact_id,
+      change.connection_id,
       change.version
     from crm_outbound_changes as change
     where change.organisation_id = :organisationId!::uuid
@@ -423,14 +589,16 @@ pushed as (
     -- Skips locked changes: they are being changed, and must be pushed again.
     for update skip locked
   ) as change
-  where settled.change_version is not null
+  -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+  where settled.change_version = change.version
+    and settled.internal_id = change.contact_id
 ),
 cleared as (
   delete from crm_outbound_changes as change
   using pushed
-  where change.organisation_id = :organisationId!::uuid
+  where change.organisation_id = pushed.organisation_id
     and change.contact_id = pushed.contact_id
-    and (change.connection_id = :connectionId!::uuid) is true
+    and (change.connection_id = pushed.connection_id) is true
     and change.version = pushed.version
 ),
 -- 7. Cursors ----------------------------------------------------------------------------------------------

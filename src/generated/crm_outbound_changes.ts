@@ -279,7 +279,8 @@ export interface OutboundChangeClaimResult {
  * Claims contacts to push to a connection's CRM, longest waiting first, for the worker that holds its run.
  * The claim itself postpones the next attempt, so a contact that crashes its workers does not block the
  * others. Returns at most `limit` rows, one row of nulls if there is nothing to claim, and none if the
- * lease is lost. Uses crm_outbound_changes_next_attempt_at_idx. Locks the connection for the transaction,
+ * lease is lost. Uses crm_outbound_changes_next_attempt_at_idx, then the primary key («is true» keeps the
+ * planner from reading all changes of the connection for each one). Locks the connection for the transaction,
  * then the run and the changes. Skips locked changes: they are being changed. Needs READ COMMITTED.
  *
  * @remarks
@@ -309,7 +310,11 @@ export interface OutboundChangeClaimResult {
  *   for no key update of run
  * ),
  * due as (
- *   select change.contact_id
+ *   select
+ *     change.organisation_id,
+ *     change.contact_id,
+ *     change.connection_id,
+ *     change.contact_id as locked_contact_id
  *   from run
  *   cross join crm_outbound_changes as change
  *   where change.organisation_id = :organisationId!::uuid
@@ -327,9 +332,11 @@ export interface OutboundChangeClaimResult {
  *     is_announced = true
  *   from due
  *   cross join clock
- *   where change.organisation_id = :organisationId!::uuid
- *     and change.connection_id = :connectionId!::uuid
+ *   where change.organisation_id = due.organisation_id
  *     and change.contact_id = due.contact_id
+ *     and (change.connection_id = due.connection_id) is true
+ *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+ *     and due.contact_id = due.locked_contact_id
  *   returning
  *     change.contact_id,
  *     change.version,
@@ -347,7 +354,7 @@ export interface OutboundChangeClaimResult {
  */
 export const outboundChangeClaim = new PreparedQuery<OutboundChangeClaimParams,OutboundChangeClaimResult>({
   name: 'outboundChangeClaim',
-  statementName: 'outboundChangeClaim_6296fbe7',
+  statementName: 'outboundChangeClaim_eecb4fe2',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -380,7 +387,11 @@ run as (
   for no key update of run
 ),
 due as (
-  select change.contact_id
+  select
+    change.organisation_id,
+    change.contact_id,
+    change.connection_id,
+    change.contact_id as locked_contact_id
   from run
   cross join crm_outbound_changes as change
   where change.organisation_id = $1::uuid
@@ -398,9 +409,10 @@ claimed as (
     is_announced = true
   from due
   cross join clock
-  where change.organisation_id = $1::uuid
-    and change.connection_id = $2::uuid
+  where change.organisation_id = due.organisation_id
     and change.contact_id = due.contact_id
+    and (change.connection_id = due.connection_id) is true
+    and due.contact_id = due.locked_contact_id
   returning
     change.contact_id,
     change.version,

@@ -425,10 +425,10 @@ export interface SyncLogRecordParams {
   connectionId: string;
   directions: string[];
   entityTypes: string[];
-  errors: Json[];
-  externalIds: string[];
-  internalIds: string[];
-  occurredAts: TimestampInput[];
+  errors: (Json | null)[];
+  externalIds: (string | null)[];
+  internalIds: (string | null)[];
+  occurredAts: (TimestampInput | null)[];
   organisationId: string;
   statuses: string[];
 }
@@ -441,7 +441,8 @@ export interface SyncLogRecordResult {
 /**
  * Adds events of one connection to the log, one array element each, all or nothing. An event without a
  * time gets the current time. Returns one row: the number of added events. Locks the connection's row FOR
- * KEY SHARE, which only blocks its deletion.
+ * KEY SHARE, which only blocks its deletion. Nulls are allowed in `occurredAts`, `externalIds`,
+ * `internalIds` and `errors`.
  *
  * @remarks
  * ```sql

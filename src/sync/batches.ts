@@ -14,7 +14,7 @@ import {
   refuse,
 } from '../validation.js';
 import { type CursorMove, cursorColumns } from './cursor-moves.js';
-import { addEvent, empty, eventFieldNames, noEvents, type SyncEvent } from './events.js';
+import { addEvent, type EventColumns, eventFieldNames, noEvents, type SyncEvent } from './events.js';
 
 /**
  * One sync operation of a batch. An inbound event is about `externalId`, an outbound one about `internalId`.
@@ -144,20 +144,19 @@ export async function syncBatchRecord(
   }
 }
 
+/** The events of a batch as columns, which is how `unnest` takes them. */
+type BatchEventColumns = EventColumns &
+  Pick<queries.SyncBatchRecordParams, 'retryAfters' | 'areLinks' | 'changeVersions'>;
+
 /** Checks events and turns them into columns, in one pass. */
-function batchEventColumns(events: readonly BatchEvent[]) {
-  const columns = {
-    ...noEvents(),
-    retryAfters: [] as number[],
-    areLinks: [] as boolean[],
-    changeVersions: [] as string[],
-  };
+function batchEventColumns(events: readonly BatchEvent[]): BatchEventColumns {
+  const columns: BatchEventColumns = { ...noEvents(), retryAfters: [], areLinks: [], changeVersions: [] };
   events.forEach((event, rowIndex) => {
     addEvent(columns, event, rowIndex, batchEventFields);
     checkBatchFields(event, rowIndex);
-    columns.retryAfters.push(event.retryAfterSeconds ?? empty);
+    columns.retryAfters.push(event.retryAfterSeconds ?? null);
     columns.areLinks.push(event.linksContact ?? false);
-    columns.changeVersions.push(event.changeVersion ?? empty);
+    columns.changeVersions.push(event.changeVersion ?? null);
   });
   return columns;
 }

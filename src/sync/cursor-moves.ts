@@ -13,7 +13,6 @@ import {
   refuse,
 } from '../validation.js';
 import type { CursorPosition, SyncCursor } from './cursors.js';
-import { empty } from './events.js';
 
 /** A stream's next position, for `syncBatchRecord`. */
 export interface CursorMove extends StreamKey {
@@ -64,11 +63,11 @@ export function cursorColumns(moves: readonly CursorMove[]): CursorColumns {
     columns.cursorKinds.push(kind);
     columns.cursorSyncedTos.push(
       syncedTo == null
-        ? empty
+        ? null
         : timestampParameter({ field: 'cursors.position.syncedTo', rowIndex }, syncedTo),
     );
-    columns.cursorTokens.push(kind === 'token' ? position.token : empty);
-    columns.cursorPages.push(kind === 'page' ? position.page : empty);
+    columns.cursorTokens.push(kind === 'token' ? position.token : null);
+    columns.cursorPages.push(kind === 'page' ? position.page : null);
   });
   return columns;
 }

@@ -72,9 +72,6 @@ export type EventColumns = Pick<
   'occurredAts' | 'directions' | 'entityTypes' | 'externalIds' | 'internalIds' | 'statuses' | 'errors'
 >;
 
-/** An empty element of a column. pgtyped types the elements of array parameters as never null. */
-export const empty = null as never;
-
 /** Columns without any event yet. */
 export function noEvents(): EventColumns {
   return {
@@ -112,12 +109,12 @@ export function addEvent(
   const error = checkEvent(event, rowIndex, fields);
   const { occurredAt } = event;
   columns.occurredAts.push(
-    occurredAt == null ? empty : timestampParameter({ field: 'occurredAt', rowIndex }, occurredAt),
+    occurredAt == null ? null : timestampParameter({ field: 'occurredAt', rowIndex }, occurredAt),
   );
   columns.directions.push(event.direction);
   columns.entityTypes.push(event.entityType);
-  columns.externalIds.push(event.externalId ?? empty);
-  columns.internalIds.push(event.internalId ?? empty);
+  columns.externalIds.push(event.externalId ?? null);
+  columns.internalIds.push(event.internalId ?? null);
   columns.statuses.push(event.status);
   columns.errors.push(error as Json);
 }

@@ -54,6 +54,19 @@ test('documents a query by its comment, and names types as TypeScript does', asy
   ]);
 });
 
+test('allows nulls only in the arrays that the comment of the query names', async () => {
+  const list =
+    'select count(*)::integer as "count!" from unnest(:ids!::text[], :names!::text[], :versions!::bigint[]) as a (b, c, d);\n';
+  const output = await generateOne(
+    `/* @name one */\n-- What it answers. Nulls are allowed in \`names\`\n-- and \`versions\`.\n${list}/* @name two */\n-- What it answers.\n${list}`,
+  );
+  const params = [...output.matchAll(/Params \{\n([^}]*)\}/g)].map(([, fields]) => fields);
+  expect(params).toEqual([
+    '  ids: string[];\n  names: (string | null)[];\n  versions: (number | string | null)[];\n',
+    '  ids: string[];\n  names: string[];\n  versions: (number | string)[];\n',
+  ]);
+});
+
 test('the subpath ./queries exports every query, and marks those that are planned on each call', async () => {
   const files = (await readdir(projectPath('queries'))).map((name) => projectPath(`queries/${name}`));
   const sources = await Promise.all(files.map((file) => readFile(file, 'utf8')));
@@ -75,6 +88,11 @@ test.each([
   ['an unmapped type', "/* @name one */\nselect '(1,2)'::circle as one;\n", /circle|unknown/],
   ['a column that does not exist', '/* @name one */\nselect nonsense from crm_connections;\n', /nonsense/],
   ['a syntax error', '/* @name one */\nselect from where;\n', /syntax error/],
+  [
+    'nulls in a parameter that is no array',
+    '/* @name one */\n-- Nulls are allowed in `x`.\nselect :x!::text as "one!";\n',
+    /one has no array parameter x/,
+  ],
   ['no query at all', '-- Nothing.\n', /no query found/],
 ])('fails on %s', async (_, source, message) => {
   await expect(generateOne(source)).rejects.toThrow(message);

@@ -286,14 +286,14 @@ function batchOfOne(run: RunKey): ParamsOf<'syncBatchRecord'> {
     leaseSeconds: 60,
     retryAfters: [60],
     areLinks: [false],
-    changeVersions: [null as never],
+    changeVersions: [null],
     cursorDirections: ['inbound'],
     cursorEntityTypes: ['contact'],
     cursorVersions: [0],
     cursorKinds: ['timestamp'],
     cursorSyncedTos: ['2026-11-16T09:00:00Z'],
-    cursorTokens: [null as never],
-    cursorPages: [null as never],
+    cursorTokens: [null],
+    cursorPages: [null],
   };
 }
 

@@ -15,6 +15,7 @@ export interface PlanNode {
   'Actual Loops'?: number;
   'Rows Removed by Filter'?: number;
   'Rows Removed by Index Recheck'?: number;
+  'Rows Removed by Join Filter'?: number;
   Plans?: PlanNode[];
 }
 
@@ -121,6 +122,14 @@ export function rowsRead(plan: PlanNode): number {
       (node['Actual Loops'] ?? 0),
   );
   return Math.round(rows.reduce((sum, count) => sum + count, 0));
+}
+
+/** How many pairs of rows a plan compared in vain: rows of one side that are read again for each of the other. */
+export function pairsRejected(plan: PlanNode): number {
+  const pairs = executed(plan).map(
+    (node) => (node['Rows Removed by Join Filter'] ?? 0) * (node['Actual Loops'] ?? 0),
+  );
+  return Math.round(pairs.reduce((sum, count) => sum + count, 0));
 }
 
 /** The indexes that a plan used. Indexes of partitions have the name of the log's index. */

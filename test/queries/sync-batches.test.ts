@@ -324,7 +324,7 @@ test('the map of the statement names its CTEs, in order, under their steps', asy
     if (step !== undefined) found.push([step]);
     else found.at(-1)?.push(cte);
   }
-  expect(found.flat()).toHaveLength(8 + 23);
+  expect(found.flat()).toHaveLength(8 + 24);
   expect(found).toEqual(mapped);
 });
 

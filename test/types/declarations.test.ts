@@ -33,6 +33,31 @@ test('declarations can be emitted for a consumer’s wrappers of each function',
   expect(functions).toEqual(expect.arrayContaining(['crm.syncRunClaim', 'migrations.migrateUp']));
 });
 
+test.each([
+  ['SyncBatchRecordParams', ['externalIds', 'internalIds', 'occurredAts', 'errors', 'retryAfters']],
+  ['SyncBatchRecordParams', ['changeVersions', 'cursorSyncedTos', 'cursorTokens', 'cursorPages']],
+  ['SyncLogRecordParams', ['externalIds', 'internalIds', 'occurredAts', 'errors']],
+])('the arrays of %s accept nulls where the statement does: %j', (type, fields) => {
+  expect(errorsOf(type, fields, '[null]')).toEqual([]);
+});
+
+test.each([
+  ['SyncBatchRecordParams', ['directions', 'entityTypes', 'statuses', 'areLinks', 'cursorVersions']],
+  ['SyncLogRecordParams', ['directions', 'entityTypes', 'statuses']],
+  ['ContactExternalIdLinkParams', ['providers', 'entityTypes', 'externalIds', 'contactIds']],
+  ['ContactExternalIdResolveParams', ['externalIds']],
+])('the other arrays of %s refuse nulls: %j', (type, fields) => {
+  expect(errorsOf(type, fields, '[null]')).toEqual(fields.map(() => 2322));
+});
+
+/** The codes of the compiler's errors if some fields of a query's parameters are given a value, one by one. */
+function errorsOf(type: string, fields: string[], value: string): number[] {
+  const lines = fields.map((field) => `export const ${field}: queries.${type}['${field}'] = ${value};`);
+  const { path, service } = consumerProgram(`${imports}\n${lines.join('\n')}`);
+  const program = service.getProgram() as ts.Program;
+  return program.getSemanticDiagnostics(program.getSourceFile(path)).map(({ code }) => code);
+}
+
 describe('the documentation of a field', () => {
   test.each([
     [
