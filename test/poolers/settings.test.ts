@@ -145,7 +145,7 @@ describe.each(poolers)('behind $name', ({ start, discards }) => {
       expect(await nextClient(nobody), name).toEqual(before);
     }
     // For these a user needs no privilege.
-    expect(works).toEqual(['organisationSet', 'partitionsList', 'verify']);
+    expect(works).toEqual(['organisationSet', 'verify']);
   });
 
   test('a transaction that fails at the end leaves the settings of the connection', async () => {
