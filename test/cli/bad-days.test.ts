@@ -5,7 +5,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { createHostTables, databaseUrl, withClient } from '../../dev/database.js';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
-import { noPgBouncer, startPgBouncer } from '../pgbouncer/support.js';
+import { noPgBouncer, startPgBouncer } from '../poolers/pgbouncer.js';
 import { useBuiltCli } from './migrations.js';
 import { noOpenssl, startMeddler, startPooler, startReplica, startTlsServer } from './servers.js';
 
@@ -176,24 +176,25 @@ describe('migrate explains a connection problem:', () => {
 
   test.skipIf(noPgBouncer)('a pooler, through which others could migrate at the same time', async () => {
     const url = await database();
-    const pooler = await startPgBouncer(url, 5);
+    const pooler = await startPgBouncer({ connections: 5, users: [url] });
+    const through = pooler.through(url);
     onTestFinished(() => pooler.stop());
     const line =
       'Poolers are not supported here, and this connection goes through one: through it, the migration lock would not keep other migrators out. Connect to the database directly.';
-    await expectRefused(pooler.url, ['migrate', 'up'], [line]);
-    await expectRefused(pooler.url, ['migrate', 'down', '--to', '0', '--allow-production'], [line]);
+    await expectRefused(through, ['migrate', 'up'], [line]);
+    await expectRefused(through, ['migrate', 'down', '--to', '0', '--allow-production'], [line]);
     // Reading is safe.
-    expect(await cli.run(pooler.url, ['migrate', 'status', '--check'])).toMatchObject({
+    expect(await cli.run(through, ['migrate', 'status', '--check'])).toMatchObject({
       code: 3,
       stderr: '',
     });
     await expectRefused(
-      pooler.url,
+      through,
       ['migrate', 'up'],
       [
         'Poolers are not supported here, and this connection goes through one, which refused a setting of the session: connect to the database directly.',
       ],
-      { PGOPTIONS: '-c search_path=public' },
+      { PGOPTIONS: '-c statement_timeout=5s' },
     );
   });
 

@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest';
 import {
   contactExternalIdResolve,
   providers,
@@ -12,13 +12,15 @@ import { createSamples, queries, queryNames } from '../queries/every-query.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';
-import { noPgBouncer, type PgBouncer, startPgBouncer, supportsNamedStatements } from './support.js';
+import { noOdyssey, startOdyssey } from './odyssey.js';
+import type { Pooler } from './pooler.js';
+import { poolers } from './poolers.js';
 
-describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
+describe.each(poolers)('behind $name in transaction mode', ({ start, discards, supportsNamedStatements }) => {
   const database = useDatabase();
   const member = useMember(database, 'crm_app');
 
-  const bouncers: PgBouncer[] = [];
+  const started: Pooler[] = [];
   const pools: pg.Pool[] = [];
 
   /** Pools whose clients share this many connections to the server. */
@@ -27,12 +29,12 @@ describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
     clients: readonly number[],
     as = database.pool,
   ): Promise<pg.Pool[]> {
-    const bouncer = await startPgBouncer(database.url, connections);
-    bouncers.push(bouncer);
-    const url = new URL(as.options.connectionString as string);
-    url.port = new URL(bouncer.url).port;
+    const url = as.options.connectionString as string;
+    const users = [...new Set([database.url, url])];
+    const pooler = await start({ connections, users });
+    started.push(pooler);
     return clients.map((max) => {
-      const pool = new pg.Pool({ connectionString: url.href, max });
+      const pool = new pg.Pool({ connectionString: pooler.through(url), max });
       pool.on('error', () => {});
       pools.push(pool);
       return pool;
@@ -45,7 +47,7 @@ describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
   });
   afterAll(async () => {
     await Promise.all(pools.map((pool) => pool.end()));
-    await Promise.all(bouncers.map((bouncer) => bouncer.stop()));
+    await Promise.all(started.map((pooler) => pooler.stop()));
   });
 
   test('twenty clients share two connections', async () => {
@@ -202,30 +204,50 @@ describe.skipIf(noPgBouncer)('behind PgBouncer in transaction mode', () => {
       expect(new Set(seen.map(({ pid }) => pid)).size).toBe(2);
     });
 
-    test('would leak to the next client if set for the session, which this package never does', async () => {
+    test('if set for the session, which this package never does, leaks to the next client unless the pooler resets it', async () => {
       const [one, next] = (await sharedPools(1, [1, 1], member)) as [pg.Pool, pg.Pool];
       await one.query("select set_config('crm_schema.organisation_id', $1, false)", [ours]);
-      expect(await lookFrom(next)).toMatchObject({ sees: [ours] });
+      expect(await lookFrom(next)).toMatchObject({ sees: discards ? unset : [ours] });
     });
   });
 
   describe('named statements', () => {
-    test.runIf(supportsNamedStatements)('work from 1.21', async () => {
+    test.runIf(supportsNamedStatements)('work', async () => {
       const clients = await sharedPools(1, [1, 1]);
       for (const client of [...clients, ...clients]) {
         await queries.credentialsCountByKey.run(undefined, withNamedStatements(client));
       }
     });
 
-    test.skipIf(supportsNamedStatements)('fail before 1.21, and unnamed ones do not', async () => {
-      const [one, next] = (await sharedPools(1, [1, 1])) as [pg.Pool, pg.Pool];
-      const { credentialsCountByKey } = queries;
-      await credentialsCountByKey.run(undefined, withNamedStatements(one));
-      // Another client has already prepared the name on this connection to the server.
-      await expect(credentialsCountByKey.run(undefined, withNamedStatements(next))).rejects.toMatchObject({
-        code: '42P05',
-      });
-      await credentialsCountByKey.run(undefined, next);
-    });
+    test.skipIf(supportsNamedStatements)(
+      'fail in a PgBouncer before 1.21, and unnamed ones do not',
+      async () => {
+        const [one, next] = (await sharedPools(1, [1, 1])) as [pg.Pool, pg.Pool];
+        const { credentialsCountByKey } = queries;
+        await credentialsCountByKey.run(undefined, withNamedStatements(one));
+        // Another client has already prepared the name on this connection to the server.
+        await expect(credentialsCountByKey.run(undefined, withNamedStatements(next))).rejects.toMatchObject({
+          code: '42P05',
+        });
+        await credentialsCountByKey.run(undefined, next);
+      },
+    );
   });
 });
+
+test.skipIf(noOdyssey)(
+  'named statements fail behind Odyssey without pool_reserve_prepared_statement',
+  async () => {
+    const database = inject('serverUrl');
+    const pooler = await startOdyssey({ connections: 1, users: [database] }, { reservesStatements: false });
+    onTestFinished(() => pooler.stop());
+    const [one, next] = [0, 1].map(() => new pg.Client({ connectionString: pooler.through(database) }));
+    for (const client of [one, next]) {
+      await client?.connect();
+      onTestFinished(() => client?.end());
+    }
+    const statement = { name: 'crm_schema_test', text: 'select 1' };
+    await one?.query(statement);
+    await expect(next?.query(statement)).rejects.toMatchObject({ code: '42P05' });
+  },
+);

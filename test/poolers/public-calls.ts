@@ -1,0 +1,143 @@
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import * as credentials from '../../src/credentials.js';
+import * as crm from '../../src/index.js';
+import * as migrations from '../../src/migrations.js';
+import { connect } from '../support/connection.js';
+import { sampleCredentials, testKeyRing } from '../support/credentials.js';
+import { createTenant } from '../support/database.js';
+
+/** The names of the functions that refuse poolers. */
+export const refusePoolers: ReadonlySet<string> = new Set([
+  'migrateDown',
+  'migrateUp',
+  'partitionsDrop',
+  'partitionsEnsure',
+]);
+
+/** The names of all public functions that run statements, by their first parameter. */
+export const publicNames = [crm, credentials, migrations]
+  .flatMap((entryPoint) => Object.entries<unknown>({ ...entryPoint }))
+  .filter(([, value]) => typeof value === 'function')
+  .filter(([, value]) => /^(async )?function \w+\((client|pool)\b/.test(String(value)))
+  .map(([name]) => name)
+  // Runs nothing.
+  .filter((name) => name !== 'withNamedStatements');
+
+/** A call of each public function on a new tenant, by name. A pool for `withOrganisation`, a client for the others. */
+export async function publicCalls(
+  pool: pg.Pool,
+): Promise<Record<string, (client: pg.Client, clients: pg.Pool) => Promise<unknown>>> {
+  const { organisationId, contactIds } = await createTenant(pool, 2);
+  const [contactId, otherId] = contactIds as [string, string];
+  const key = await connect(pool, organisationId);
+  const claimable = await connect(pool, organisationId, 'alto');
+  const [claimed] = await crm
+    .syncRunClaim(pool, { worker: 'test', limit: 1000 })
+    .then((runs) => runs.filter(({ connectionId }) => connectionId === key.connectionId));
+  if (claimed === undefined) throw new Error('The connection was not claimed.');
+  const run = { ...key, runId: claimed.runId };
+  const keys = await testKeyRing('next');
+  const provider = 'reapit';
+  const contact = { direction: 'inbound', entityType: 'contact' } as const;
+  const record = { organisationId, provider, entityType: 'contact', externalId: '1' } as const;
+  const event = { ...contact, externalId: '1', internalId: contactId, status: 'success' } as const;
+  const since = '2026-01-01T00:00:00Z';
+  const owner = { ...key, provider } as const;
+  const stored = { credentials: sampleCredentials.reapit };
+  const table = { migrationsTable: 'pgmigrations' };
+  return {
+    connectionAdvanceLastSyncedAt: (client) =>
+      crm.connectionAdvanceLastSyncedAt(client, { ...key, lastSyncedAt: since }),
+    connectionConnect: (client) => connect(client, organisationId, 'loop'),
+    connectionGet: (client) => crm.connectionGet(client, key),
+    connectionGetCredentials: (client) => crm.connectionGetCredentials(client, key),
+    connectionGetLive: (client) => crm.connectionGetLive(client, { organisationId, provider }),
+    connectionListTotals: (client) => crm.connectionListTotals(client),
+    connectionListWithHealth: (client) =>
+      crm.connectionListWithHealth(client, { organisationId, failuresSince: since }),
+    connectionRequestSync: (client) =>
+      crm.connectionRequestSync(client, { organisationId, connectionIds: [key.connectionId] }),
+    connectionResetLastSyncedAt: (client) => crm.connectionResetLastSyncedAt(client, key),
+    connectionSetStatus: (client) => crm.connectionSetStatus(client, { ...key, status: 'active' }),
+    connectionSetSyncInterval: (client) =>
+      crm.connectionSetSyncInterval(client, { ...key, syncIntervalSeconds: 3600 }),
+    connectionTotalWork: (client) => crm.connectionTotalWork(client),
+    contactExternalIdLink: (client) => crm.contactExternalIdLink(client, { ...record, contactId }),
+    contactExternalIdLinkMany: (client) =>
+      crm.contactExternalIdLinkMany(client, { organisationId, links: [{ ...record, contactId }] }),
+    contactExternalIdListByContact: (client) =>
+      crm.contactExternalIdListByContact(client, { organisationId, contactId }),
+    contactExternalIdListByContacts: (client) =>
+      crm.contactExternalIdListByContacts(client, { organisationId, contactIds }),
+    contactExternalIdRepoint: (client) =>
+      crm.contactExternalIdRepoint(client, { ...record, fromContactId: contactId, toContactId: otherId }),
+    contactExternalIdRepointMany: (client) =>
+      crm.contactExternalIdRepointMany(client, {
+        organisationId,
+        moves: [{ ...record, fromContactId: otherId, toContactId: contactId }],
+      }),
+    contactExternalIdResolve: (client) => crm.contactExternalIdResolve(client, record),
+    contactExternalIdResolveMany: (client) =>
+      crm.contactExternalIdResolveMany(client, { ...record, externalIds: ['1'] }),
+    contactExternalIdUnlink: (client) => crm.contactExternalIdUnlink(client, { ...record, contactId }),
+    contactExternalIdUnlinkMany: (client) =>
+      crm.contactExternalIdUnlinkMany(client, { organisationId, links: [{ ...record, contactId }] }),
+    credentialsCountByKey: (client) => credentials.credentialsCountByKey(client, keys),
+    credentialsCheckKeys: (client) => credentials.credentialsCheckKeys(client, keys),
+    credentialsConnect: (client) =>
+      credentials.credentialsConnect(client, keys, {
+        organisationId,
+        connectionId: randomUUID(),
+        provider: 'street',
+        credentials: sampleCredentials.street,
+      }),
+    credentialsGet: (client) => credentials.credentialsGet(client, keys, owner),
+    credentialsRefresh: (client) =>
+      credentials.credentialsRefresh(client, keys, {
+        ...owner,
+        credentialsVersion: 1,
+        refresh: async () => stored,
+        patience: 100,
+      }),
+    credentialsReplace: (client) =>
+      credentials.credentialsReplace(client, keys, { ...owner, ...stored, credentialsVersion: 2 }),
+    credentialsRotate: (client) => credentials.credentialsRotate(client, keys, {}),
+    migrationPlan: (client) => migrations.migrationPlan(client, table),
+    migrationStatus: (client) => migrations.migrationStatus(client, table),
+    migrateDown: (client) => migrations.migrateDown(client, { ...table, to: 11 }),
+    migrateUp: (client) => migrations.migrateUp(client, table),
+    organisationSet: (client) => crm.organisationSet(client, { organisationId }),
+    outboundChangeAnnounce: (client) => crm.outboundChangeAnnounce(client),
+    outboundChangeClaim: (client) => crm.outboundChangeClaim(client, { ...run, limit: 10 }),
+    outboundChangeListWaiting: (client) => crm.outboundChangeListWaiting(client, { ...key, contactIds }),
+    outboundChangeRecord: (client) => crm.outboundChangeRecord(client, { organisationId, contactIds }),
+    partitionsDrop: (client) => migrations.partitionsDrop(client),
+    partitionsEnsure: (client) => migrations.partitionsEnsure(client),
+    partitionsList: (client) => migrations.partitionsList(client),
+    syncBatchRecord: (client) => crm.syncBatchRecord(client, { ...run, batchNumber: 1, events: [event] }),
+    syncCursorForget: (client) => crm.syncCursorForget(client, { ...key, ...contact }),
+    syncCursorList: (client) => crm.syncCursorList(client, key),
+    syncCursorReset: (client) => crm.syncCursorReset(client, { ...key, ...contact }),
+    syncFailureClaim: (client) => crm.syncFailureClaim(client, { ...run, limit: 10 }),
+    syncFailureCountByKind: (client) => crm.syncFailureCountByKind(client, key),
+    syncFailureList: (client) => crm.syncFailureList(client, key),
+    syncFailureReplay: (client) =>
+      crm.syncFailureReplay(client, { ...key, failedFrom: since, failedBefore: '2100-01-01T00:00:00Z' }),
+    syncLogCountErrorsByKind: (client) => crm.syncLogCountErrorsByKind(client, { ...key, since }),
+    syncLogListByConnection: (client) => crm.syncLogListByConnection(client, key),
+    syncLogListByContact: (client) => crm.syncLogListByContact(client, { organisationId, contactId }),
+    syncLogListFailures: (client) => crm.syncLogListFailures(client, key),
+    syncLogRecord: (client) => crm.syncLogRecord(client, { ...key, events: [event] }),
+    syncRunClaim: (client) => crm.syncRunClaim(client, { worker: 'test' }),
+    syncRunHeartbeat: (client) => crm.syncRunHeartbeat(client, run),
+    syncRunListByConnection: (client) => crm.syncRunListByConnection(client, key),
+    syncRunPurge: (client) => crm.syncRunPurge(client),
+    syncRunSweep: (client) => crm.syncRunSweep(client),
+    syncRunFinish: (client) => crm.syncRunFinish(client, { ...run, outcome: 'success' }),
+    verify: (client) => migrations.verify(client),
+    withOrganisation: (_, clients) =>
+      crm.withOrganisation(clients, organisationId, (client) => crm.connectionListTotals(client)),
+    connectionDisconnect: (client) => crm.connectionDisconnect(client, claimable),
+  };
+}
