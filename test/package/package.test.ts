@@ -144,31 +144,22 @@ describe.each(managers)('installed by %s, the package', (manager) => {
     expect(/node_modules\/(jose|zod|commander|node-pg-migrate)\//.test(stderr)).toBe(expected);
   });
 
-  test.each([
-    ['nodenext', 'nodenext', 'ts'],
-    ['nodenext', 'nodenext', 'cts'],
-    ['bundler', 'esnext', 'ts'],
-  ])(
-    'has correct types under moduleResolution %s, module %s, in .%s',
-    async (moduleResolution, module, kind) => {
+  test.each(
+    ['typescript', 'typescript-7'].flatMap((compiler) => [
+      [compiler, 'nodenext', 'nodenext', 'ts'] as const,
+      [compiler, 'nodenext', 'nodenext', 'cts'] as const,
+      [compiler, 'bundler', 'esnext', 'ts'] as const,
+    ]),
+  )(
+    'has correct types for %s under moduleResolution %s, module %s, in .%s',
+    async (compiler, moduleResolution, module, kind) => {
       const source = await readFile(projectPath(`test/package/consumer.${kind}.txt`), 'utf8');
       await writeFile(join(consumer.folder, `consumer.${kind}`), source);
       const options = ['--strict', '--exactOptionalPropertyTypes', '--skipLibCheck', 'false', '--noEmit'];
+      const target = ['--target', 'es2023', '--module', module, '--moduleResolution', moduleResolution];
       await run(
         process.execPath,
-        [
-          projectPath('node_modules/typescript/bin/tsc'),
-          ...options,
-          ...[
-            '--target',
-            'es2023',
-            '--module',
-            module,
-            '--moduleResolution',
-            moduleResolution,
-            `consumer.${kind}`,
-          ],
-        ],
+        [projectPath(`node_modules/${compiler}/bin/tsc`), ...options, ...target, `consumer.${kind}`],
         { cwd: consumer.folder },
       ).catch(({ stdout }) => expect.unreachable(stdout));
     },
