@@ -128,7 +128,7 @@ describe('a version without an npm package', () => {
   });
 });
 
-test('dev/debian-postgres/program.sh runs a program with its own loader and libraries, also through a link', async () => {
+test('dev/debian-postgres/program.sh runs a program with its own loader and libraries, also through links', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'crm-schema-program-'));
   onTestFinished(() => rm(folder, { recursive: true }));
   const bin = join(folder, 'lib/postgresql/19/bin');
@@ -138,15 +138,18 @@ test('dev/debian-postgres/program.sh runs a program with its own loader and libr
   await writeFile(join(folder, 'libraries/ld-linux-x.so.2'), '#!/bin/sh\nprintf "%s\\n" "$@"\n', {
     mode: 0o755,
   });
-  const { stdout } = await promisify(execFile)(join(folder, 'bin/postgres'), ['-c', "it's one"]);
+  await symlink(join(folder, 'bin/postgres'), join(folder, 'postgres'));
   const real = await realpath(bin);
-  expect(stdout.trim().split('\n')).toEqual([
-    '--argv0',
-    join(real, 'postgres'),
-    '--library-path',
-    `${real}/../../../../libraries`,
-    `${real}/../../../../programs/postgres`,
-    '-c',
-    "it's one",
-  ]);
+  for (const path of ['bin/postgres', 'postgres']) {
+    const { stdout } = await promisify(execFile)(join(folder, path), ['-c', "it's one"]);
+    expect(stdout.trim().split('\n')).toEqual([
+      '--argv0',
+      join(real, 'postgres'),
+      '--library-path',
+      `${real}/../../../../libraries`,
+      `${real}/../../../../programs/postgres`,
+      '-c',
+      "it's one",
+    ]);
+  }
 });
