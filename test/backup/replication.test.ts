@@ -1,38 +1,19 @@
-import pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { createHostTables, migrate } from '../../dev/database.js';
-import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
 import { syncLogRecord, syncRunClaim } from '../../src/index.js';
 import { createSamples, queries, queryNames } from '../queries/every-query.js';
 import { connect } from '../support/connection.js';
 import { createTenant } from '../support/database.js';
 import { waiting } from '../support/waiting.js';
+import { caughtUp, type Side, startSide } from './sides.js';
 import { contents, deleteWhatMigrationsWrote, fill, tablesOf } from './support.js';
-
-/** A server with the schema: the publisher or the subscriber. */
-interface Side {
-  server: EmbeddedPostgres;
-  pool: pg.Pool;
-}
 
 let publisher: Side;
 let subscriber: Side;
 let subscriberLog = '';
 
-async function start(settings: Record<string, string>, onLog: (text: string) => void): Promise<Side> {
-  const server = await startEmbeddedPostgres(process.env.TEST_POSTGRES_VERSION, { settings, onLog });
-  const pool = new pg.Pool({ connectionString: server.url });
-  pool.on('error', () => {});
-  const client = await pool.connect();
-  await createHostTables(client);
-  await migrate(client);
-  client.release();
-  return { server, pool };
-}
-
 beforeAll(async () => {
-  publisher = await start({ wal_level: 'logical' }, () => {});
-  subscriber = await start({ wal_retrieve_retry_interval: '100ms' }, (text) => {
+  publisher = await startSide({ wal_level: 'logical' }, () => {});
+  subscriber = await startSide({ wal_retrieve_retry_interval: '100ms' }, (text) => {
     subscriberLog += text;
   });
   await fill(publisher.pool);
@@ -49,22 +30,7 @@ async function published(): Promise<string[]> {
   return (await tablesOf(publisher.pool)).filter((table) => !/(migrations|_emptied)$/.test(table));
 }
 
-/** Waits until the subscriber has applied everything that was committed, or has stopped. */
-async function caughtUp(): Promise<void> {
-  const { rows } = await publisher.pool.query('select pg_current_wal_insert_lsn() as position');
-  await vi.waitFor(async () => {
-    const slot = await publisher.pool.query(
-      "select confirmed_flush_lsn >= $1 as reached from pg_replication_slots where slot_name = 'crm_schema'",
-      [rows[0].position],
-    );
-    const copied = await subscriber.pool.query(
-      "select bool_and(srsubstate = 'r') as all from pg_subscription_rel",
-    );
-    expect({ ...slot.rows[0], ...copied.rows[0] }).toEqual({ reached: true, all: true });
-  }, waiting);
-}
-
-/** The rows of every replicated table, whatever partition they are in. */
+/** The rows of every table that is replicated, whatever partition holds them. */
 async function replicated({ pool }: Side): Promise<Record<string, string[]>> {
   const tables = await published();
   return Object.fromEntries(
@@ -75,7 +41,7 @@ async function replicated({ pool }: Side): Promise<Record<string, string[]>> {
 }
 
 async function expectSame(): Promise<void> {
-  await caughtUp();
+  await caughtUp(publisher, subscriber);
   expect(await replicated(subscriber)).toEqual(await replicated(publisher));
 }
 

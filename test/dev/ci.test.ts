@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { projectPath } from '../../dev/database.js';
-import { postgresVersions } from '../../dev/embedded-postgres.js';
+import { comesFromFolder, postgresVersions } from '../../dev/embedded-postgres.js';
 import { workflowProblems } from '../deploy/workflow.js';
 
 const run = promisify(execFile);
@@ -26,6 +26,24 @@ test('the CI workflow calls .ci/run, and the suite on each PostgreSQL version', 
     /^npm run test:postgres-versions -- \$\{\{ matrix\.version }}$/,
   );
   expect(jobs.postgres.strategy.matrix.version.map(String)).toEqual(postgresVersions);
+});
+
+test('the CI workflow makes the folder of each PostgreSQL version that npm does not have', async () => {
+  const { jobs } = parse(await read('.github/workflows/ci.yml'));
+  const step = jobs.postgres.steps.find(({ run }: { run?: string }) => run?.includes('debian-postgres'));
+  const [withoutPackage] = postgresVersions.filter(comesFromFolder);
+  expect(step.if).toBe(`matrix.version == ${withoutPackage}`);
+  expect(step.run).toContain(`dev/debian-postgres/build.sh "$RUNNER_TEMP/postgres" ${withoutPackage}`);
+  expect(step.run).toContain('TEST_POSTGRES_FOLDER=$RUNNER_TEMP/postgres');
+});
+
+test('the CI workflow runs the package tests on each Node that CONVENTIONS.md names, beginning with the oldest', async () => {
+  const { jobs } = parse(await read('.github/workflows/ci.yml'));
+  const versions: string[] = jobs.node.strategy.matrix.version.map(String);
+  const [, named = ''] = /Node (\d[\d., and]+\d)/.exec(await read('CONVENTIONS.md')) ?? [];
+  expect(versions).toEqual(named.split(/, | and /));
+  expect(packageJson.engines.node).toBe(`>=${versions[0]}`);
+  expect(jobs.node.steps.at(-1).run).toBe('npx vitest run test/package');
 });
 
 test('.nvmrc names a Node that engines allows', async () => {

@@ -1,10 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { cp, mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 import pg from 'pg';
-import { expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
 import { startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
 import { waiting } from '../support/waiting.js';
@@ -78,6 +81,70 @@ test('the embedded server runs until SIGTERM after outlive()', async () => {
 
 test('startEmbeddedPostgres, given an unknown version, names the known ones', async () => {
   await expect(startEmbeddedPostgres('12')).rejects.toThrow(
-    'There is no embedded PostgreSQL 12. Choose from 15, 16, 17, 18.',
+    'There is no embedded PostgreSQL 12. Choose from 15, 16, 17, 18, 19.',
   );
+});
+
+describe('a version without an npm package', () => {
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
+  test('says how to make the folder, if TEST_POSTGRES_FOLDER is not set', async () => {
+    vi.stubEnv('TEST_POSTGRES_FOLDER', '');
+    await expect(startEmbeddedPostgres('19')).rejects.toThrow(
+      'npm has no PostgreSQL 19. Run dev/debian-postgres/build.sh <folder> 19, and set TEST_POSTGRES_FOLDER to that folder.',
+    );
+  });
+
+  test('is refused from a folder without a server, or with one of another version', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'crm-schema-folder-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    vi.stubEnv('TEST_POSTGRES_FOLDER', folder);
+    await expect(startEmbeddedPostgres('19')).rejects.toThrow(
+      `TEST_POSTGRES_FOLDER (${folder}) has no bin/postgres that starts. Make it again with dev/debian-postgres/build.sh.`,
+    );
+    await mkdir(join(folder, 'bin'));
+    await writeFile(join(folder, 'bin/postgres'), "#!/bin/sh\necho 'postgres (PostgreSQL) 20.1'\n", {
+      mode: 0o755,
+    });
+    await expect(startEmbeddedPostgres('19')).rejects.toThrow(
+      `TEST_POSTGRES_FOLDER (${folder}) has postgres (PostgreSQL) 20.1, not PostgreSQL 19.`,
+    );
+  });
+
+  test.skipIf((process.env.TEST_POSTGRES_FOLDER ?? '') === '')('starts from its folder', async () => {
+    const server = await startEmbeddedPostgres('19');
+    onTestFinished(() => server.stop());
+    await withClient(server.url, async (client) => {
+      const { rows } = await client.query("select current_setting('server_version') as version");
+      expect(rows[0].version).toMatch(/^19/);
+    });
+  });
+});
+
+test('dev/debian-postgres/program.sh runs a program with its own loader and libraries, also through links', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'crm-schema-program-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const bin = join(folder, 'lib/postgresql/19/bin');
+  for (const each of [bin, join(folder, 'libraries')]) await mkdir(each, { recursive: true });
+  await cp(projectPath('dev/debian-postgres/program.sh'), join(bin, 'postgres'));
+  await symlink('lib/postgresql/19/bin', join(folder, 'bin'));
+  await writeFile(join(folder, 'libraries/ld-linux-x.so.2'), '#!/bin/sh\nprintf "%s\\n" "$@"\n', {
+    mode: 0o755,
+  });
+  await symlink(join(folder, 'bin/postgres'), join(folder, 'postgres'));
+  const real = await realpath(bin);
+  for (const path of ['bin/postgres', 'postgres']) {
+    const { stdout } = await promisify(execFile)(join(folder, path), ['-c', "it's one"]);
+    expect(stdout.trim().split('\n')).toEqual([
+      '--argv0',
+      join(real, 'postgres'),
+      '--library-path',
+      `${real}/../../../../libraries`,
+      `${real}/../../../../programs/postgres`,
+      '-c',
+      "it's one",
+    ]);
+  }
 });

@@ -151,14 +151,29 @@ describe.each(managers)('installed by %s, the package', (manager) => {
     expect(/node_modules\/(jose|zod|commander|node-pg-migrate)\//.test(stderr)).toBe(expected);
   });
 
-  test.each([
+  const consumers = [
     ['nodenext', 'nodenext', 'ts'],
     ['nodenext', 'nodenext', 'cts'],
     ['bundler', 'esnext', 'ts'],
-  ] as const)(
+  ] as const;
+
+  test.each(consumers)(
     'has correct types under moduleResolution %s, module %s, in .%s',
     (moduleResolution, _, kind) => {
       expect(typeErrors(consumer.folder, moduleResolution, `consumer.${kind}`)).toBe('');
+    },
+  );
+
+  test.each(consumers)(
+    'has correct types for TypeScript 7 under moduleResolution %s, module %s, in .%s',
+    async (moduleResolution, module, kind) => {
+      const options = ['--strict', '--exactOptionalPropertyTypes', '--skipLibCheck', 'false', '--noEmit'];
+      const target = ['--target', 'es2023', '--module', module, '--moduleResolution', moduleResolution];
+      await run(
+        process.execPath,
+        [projectPath('node_modules/typescript-7/bin/tsc'), ...options, ...target, `consumer.${kind}`],
+        { cwd: consumer.folder },
+      ).catch(({ stdout }) => expect.unreachable(stdout));
     },
   );
 

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, inject, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
 import type { Difference } from '../../src/verify/verify.js';
 import { rolledBack, useDatabase } from '../support/database.js';
@@ -19,6 +19,8 @@ interface Damage {
   reported: Reported[];
   /** The advice, if no SQL repairs it. */
   byHand?: RegExp;
+  /** The first version that refuses `sql`, and the error code. */
+  refused?: { since: number; code: string };
 }
 
 const cursors = 'public.crm_sync_cursors';
@@ -686,6 +688,7 @@ const damages: Damage[] = [
     damage: 'adds a rule named like that of a view',
     sql: 'create rule theirs as on delete to crm_sync_runs do instead nothing; alter rule theirs on crm_sync_runs rename to "_RETURN"',
     reported: [['rule', `"_RETURN" on ${runs}`, null, 'DO INSTEAD NOTHING']],
+    refused: { since: 19, code: '42P17' },
   },
   {
     damage: 'replaces a collation by one of the same name',
@@ -994,7 +997,14 @@ function title({ damage, reported, byHand }: Damage): string {
   return `${damage} → reports ${[...new Set(drifts)].join(', ')}; ${outcome}`;
 }
 
-test.each(damages.map((each) => [title(each), each] as const))('%s', async (_, { sql, reported, byHand }) => {
+test.each(damages.map((each) => [title(each), each] as const))('%s', async (_, damage) => {
+  const { sql, reported, byHand, refused } = damage;
+  if (refused !== undefined && inject('serverMajorVersion') >= refused.since) {
+    await expect(rolledBack(pool, (client) => client.query(sql))).rejects.toMatchObject({
+      code: refused.code,
+    });
+    return;
+  }
   const unrepaired = await rolledBack(pool, async (client) => {
     await client.query(sql);
     const differences = await differencesIn(client);

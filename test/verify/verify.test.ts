@@ -16,6 +16,8 @@ const { url, pool } = database;
 const host = useDatabase('host');
 const reader = useMember(database, 'crm_reader', 1);
 const stranger = useMember(database, undefined, 1);
+/** PostgreSQL 19 refuses line breaks in role names, and strings in which a backslash escapes. */
+const isOld = inject('serverMajorVersion') < 19;
 
 /** What differs in a session with these settings. */
 async function verifyWith(to: string, settings: string) {
@@ -85,7 +87,8 @@ test.each([
     'prints times differently',
     "set timezone = 'Asia/Tokyo'; set datestyle = 'German'; set intervalstyle = 'iso_8601'",
   ],
-  ['quotes all identifiers', 'set quote_all_identifiers = on; set standard_conforming_strings = off'],
+  ['quotes all identifiers', 'set quote_all_identifiers = on'],
+  ...(isOld ? [['reads backslashes in strings', 'set standard_conforming_strings = off']] : []),
   ['searches other schemas first', 'create schema if not exists other; set search_path = other, public'],
 ])('verify reports nothing in a session that %s', async (_, settings) => {
   expect(await verifyWith(url, settings)).toEqual([]);
@@ -338,13 +341,14 @@ test('verify runs no function planted on the search_path', async () => {
 test('verify reports and repairs objects with hostile names', async () => {
   await rolledBack(pool, async (client) => {
     const name = `"x'; drop table crm_sync_log; -- "" on \n TRIGGER USING "`;
+    const role = isOld ? name : name.replace('\n', '\t');
     await client.query(
       `create index ${name} on crm_sync_runs (worker);
        create policy ${name} on crm_sync_runs using (true);
        create trigger ${name} before insert on crm_sync_runs for each row execute function crm_sync_log_refuse_change();
        alter table crm_sync_runs add constraint ${name} check (id > 0);
-       create role ${name};
-       grant select on crm_sync_runs to ${name}`,
+       create role ${role};
+       grant select on crm_sync_runs to ${role}`,
     );
     const differences = await differencesIn(client);
     expect(differences.map(({ kind }) => kind)).toEqual([
