@@ -11,8 +11,15 @@ export const noPgBouncer = isMissing('pgbouncer', path, 'TEST_REQUIRE_PGBOUNCER'
 /** The second number of the version: 18 for 1.18.0; 0 if PgBouncer is not installed. */
 export const minorVersion = noPgBouncer ? 0 : readMinorVersion();
 
-/** Starts PgBouncer in transaction mode. It looks up the passwords of all users but the first. */
-export function startPgBouncer({ connections, users }: PoolerOptions): Promise<Pooler> {
+/**
+ * Starts PgBouncer in transaction mode. It looks up the passwords of all users but the first.
+ *
+ * @param settings more lines of its configuration
+ */
+export function startPgBouncer(
+  { connections, users }: PoolerOptions,
+  settings: readonly string[] = [],
+): Promise<Pooler> {
   const [owner] = users as [string];
   const { user, password } = loginOf(owner);
   const { hostname, port: serverPort } = new URL(owner);
@@ -36,6 +43,7 @@ default_pool_size = ${connections}
 auth_type = scram-sha-256
 auth_file = ${join(folder, 'users')}
 auth_user = ${user}
+${settings.join('\n')}
 ${minorVersion >= 21 && minorVersion < 26 ? 'max_prepared_statements = 200\n' : ''}`,
     }),
   });

@@ -15,7 +15,7 @@ const pgBouncer: PoolerUnderTest = {
   name: 'PgBouncer',
   discards: false,
   supportsNamedStatements: minorVersion >= 21,
-  start: startPgBouncer,
+  start: (options) => startPgBouncer(options),
 };
 
 const odysseys = [false, true].map(

@@ -66,6 +66,25 @@ describe.skipIf(noPgBouncer)('PgBouncer', () => {
     },
   );
 
+  test('refuses a setting that the server does not have', async () => {
+    expect(await settingOf('work_mem', pooler, { crm_schema_none: '1' })).toMatch(
+      'unsupported startup parameter: crm_schema_none',
+    );
+  });
+
+  test('resets a setting of the session with server_reset_query_always', async () => {
+    const resetting = await startPgBouncer({ connections: 1, users: [url] }, [
+      'server_reset_query = discard all',
+      'server_reset_query_always = 1',
+    ]);
+    try {
+      expect(await afterSet('work_mem', '5MB', resetting)).not.toBe('5MB');
+      expect(await afterSet('work_mem', '5MB', pooler)).toBe('5MB');
+    } finally {
+      await resetting.stop();
+    }
+  });
+
   test('refuses options before 1.20, and limits in options in every version', async () => {
     const given = { options: '-c statement_timeout=5s' };
     expect(await settingOf('statement_timeout', pooler, given)).toMatch(
