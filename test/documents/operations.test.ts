@@ -1,10 +1,12 @@
 import { readdir } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
+import { connectionRequestSync, outboundChangeAnnounce, syncRunClaim } from '../../src/index.js';
 import { verify } from '../../src/migrations.js';
 import { rolledBack } from '../migrations/support.js';
 import { createSamples } from '../queries/every-query.js';
-import { useDatabase } from '../support/database.js';
+import { connect } from '../support/connection.js';
+import { createTenant, useDatabase } from '../support/database.js';
 import {
   beginLog,
   connectWithEvents,
@@ -39,6 +41,7 @@ beforeAll(async () => {
 
 describe('docs/operations', () => {
   test.each([
+    ['README.md', 2],
     ['back-up.md', 2],
     ['install.md', 1],
     ['monitor.md', 10],
@@ -78,6 +81,36 @@ describe('docs/operations', () => {
       const found = (await client.query(protection)).rows.map((row) => row.found);
       expect(found).toEqual(expect.arrayContaining(['crm_sync_log', 'crm_sync_runs']));
       expect((await client.query(grants)).rows).toMatchObject([{ relname: 'crm_sync_runs' }]);
+    });
+  });
+
+  test('a paused CRM is not claimed, not even after a webhook, until it is resumed', async () => {
+    const pause = await blockWith('README.md', "not_before_at = '9000-01-01Z'\nwhere provider");
+    const resume = await blockWith('README.md', 'not_before_at = null');
+    await rolledBack(pool, async (client) => {
+      await client.query('update crm_connections set next_sync_at = now()');
+      const { organisationId } = await createTenant(client);
+      const { connectionId } = await connect(client, organisationId, 'reapit');
+      const claimed = async () => {
+        await client.query('savepoint claim');
+        const runs = await syncRunClaim(client, { worker: 'test', limit: 100, leaseSeconds: 300 });
+        await client.query('rollback to claim');
+        return runs.some((run) => run.connectionId === connectionId);
+      };
+      const isClaimed = async (sql: string) => {
+        await client.query(sql);
+        return claimed();
+      };
+      expect(await claimed()).toBe(true);
+      expect(await isClaimed(pause)).toBe(false);
+      expect((await client.query(pause)).rowCount).toBe(0);
+      await connectionRequestSync(client, { organisationId, connectionIds: [connectionId] });
+      await outboundChangeAnnounce(client);
+      expect(await claimed()).toBe(false);
+      expect(await isClaimed(resume)).toBe(true);
+      await client.query(pause);
+      await connectionRequestSync(client, { organisationId, connectionIds: [connectionId], isUrgent: true });
+      expect(await claimed()).toBe(true);
     });
   });
 
