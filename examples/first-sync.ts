@@ -6,6 +6,7 @@ import {
   CrmSchemaError,
   canonicalTimestamp,
   connectionAdvanceLastSyncedAt,
+  connectionGetLive,
   connectionListWithHealth,
   contactExternalIdLinkMany,
   contactExternalIdResolve,
@@ -31,9 +32,14 @@ const { connectionId } = await withOrganisation(pool, organisationId, (client) =
     provider: 'reapit',
     credentials: { grant: 'client_credentials', customer: 'SBOX' },
   }),
-).catch((error) => {
+).catch(async (error) => {
   if (!(error instanceof CrmSchemaError) || error.code !== 'live_connection_exists') throw error;
-  console.error('Reapit is already connected. Disconnect it first.');
+  const live = await withOrganisation(pool, organisationId, (client) =>
+    connectionGetLive(client, { organisationId, provider: 'reapit' }),
+  );
+  console.error(`Reapit is already connected. Disconnect it first:
+  withOrganisation(pool, '${organisationId}', (client) =>
+    connectionDisconnect(client, { organisationId: '${organisationId}', connectionId: '${live?.connectionId}' }))`);
   process.exit(1);
 });
 const connection = { organisationId, connectionId };

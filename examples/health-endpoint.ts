@@ -4,6 +4,7 @@
  *   TENANTS=tenants.json DATABASE_URL=postgres://… npx tsx health-endpoint.ts
  *   curl --header "authorization: Bearer $TOKEN" localhost:8080/connections
  *
+ * It speaks HTTP without TLS, on loopback (PORT, 8080 by default): put a proxy in front, or set HOST.
  * Its database user is a member of crm_app. The organisation comes from the token alone, and
  * `withOrganisation` restricts the transaction to it: neither a parameter nor a mistake in the query can
  * show another agency's connections. Replace `tenantsFrom` with your own sign-in; tenants.json is
@@ -27,9 +28,12 @@ import pg from 'pg';
 /** Returns the organisation of a token; undefined if there is none. */
 export type Authenticate = (token: string) => Promise<string | undefined>;
 
+/** In milliseconds. A slower sender holds a connection for nothing. Node checks only at this interval. */
+const limits = { headersTimeout: 5_000, requestTimeout: 10_000, connectionsCheckingInterval: 1_000 };
+
 /** A server that is not listening yet. */
 export function createHealthServer(pool: pg.Pool, authenticate: Authenticate): Server {
-  return createServer((request, response) => {
+  const server = createServer(limits, (request, response) => {
     handle(pool, authenticate, request, response).catch((error) => {
       // Never the error itself: its message may quote a connection string or a value.
       console.error(`Health not answered: ${error.name} ${error.code ?? ''}`.trim());
@@ -38,6 +42,8 @@ export function createHealthServer(pool: pg.Pool, authenticate: Authenticate): S
       else answer(response, 503, { error: 'Try again in a minute.' }, { 'retry-after': '60' });
     });
   });
+  server.maxConnections = 1_000;
+  return server;
 }
 
 async function handle(
@@ -55,9 +61,11 @@ async function handle(
     return answer(response, 401, { error: 'Sign in again.' }, { 'www-authenticate': 'Bearer' });
   }
   const failuresSince = new Date(Date.now() - 86_400_000);
-  const connections = await withOrganisation(pool, organisationId, (client) =>
-    connectionListWithHealth(client, { organisationId, failuresSince }),
-  );
+  const connections = await withOrganisation(pool, organisationId, async (client) => {
+    // Set here and not for the pool, because PgBouncer refuses it as a startup parameter.
+    await client.query("set local statement_timeout = '5s'");
+    return connectionListWithHealth(client, { organisationId, failuresSince });
+  });
   return answer(response, 200, { connections: connections.map(inWords) });
 }
 
@@ -94,7 +102,10 @@ const explanations: Record<SyncErrorKind, string> = {
   internal: 'Something went wrong on our side.',
 };
 
-/** Tokens are stored as hashes: whoever reads the file cannot sign in. */
+/**
+ * Tokens are stored as hashes, so that whoever reads the file cannot sign in. This holds only for tokens with at
+ * least 128 random bits, such as `openssl rand -hex 16` prints: shorter ones and passwords can be guessed.
+ */
 export function tenantsFrom(organisations: Record<string, string>): Authenticate {
   const byHash = new Map(Object.entries(organisations));
   return async (token) => byHash.get(createHash('sha256').update(token).digest('hex'));
@@ -111,13 +122,12 @@ function answer(
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const { DATABASE_URL, TENANTS = 'tenants.json', PORT = '8080' } = process.env;
-  const options = { connectionTimeoutMillis: 2_000, statement_timeout: 5_000 };
-  const pool = new pg.Pool({ connectionString: DATABASE_URL, ...options });
+  const { DATABASE_URL, TENANTS = 'tenants.json', HOST = '127.0.0.1', PORT = '8080' } = process.env;
+  const pool = new pg.Pool({ connectionString: DATABASE_URL, connectionTimeoutMillis: 2_000 });
   // Without a listener, losing an idle connection would end the process.
   pool.on('error', () => {});
   const authenticate = tenantsFrom(JSON.parse(readFileSync(TENANTS, 'utf8')));
-  createHealthServer(pool, authenticate).listen(Number(PORT), () =>
+  createHealthServer(pool, authenticate).listen(Number(PORT), HOST, () =>
     console.log(`Listening on port ${PORT}.`),
   );
 }

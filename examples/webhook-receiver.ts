@@ -1,10 +1,15 @@
 /**
  * Receives webhooks: a CRM's notification makes its connection due, and a worker syncs it within seconds.
- * The receiver reads nothing from the notification, so it needs no adapter and trusts no content. A repeated
- * or replayed notification is harmless: any number of them before the next sync are one sync.
+ * The receiver reads nothing from the notification, so it needs no adapter and trusts no content. Any number of
+ * notifications before the next sync are one sync. But somebody who replays one after each sync keeps the
+ * connection due and spends the CRM's rate limit: if the CRM can sign a timestamp, check that it is recent.
  *
  *   WEBHOOK_SECRET=… DATABASE_URL=postgres://… npx tsx webhook-receiver.ts
  *
+ * To rotate the secret, move it to OLD_WEBHOOK_SECRET and set a new WEBHOOK_SECRET. The receiver accepts both.
+ * Remove the old one when every CRM signs with the new one.
+ *
+ * It speaks HTTP without TLS, on loopback (PORT, 8080 by default): put a proxy in front, or set HOST.
  * Its database user is a member of crm_app. Give the CRM this URL and, as the secret to sign with,
  * `webhookSecret(…)` of the connection, so that no agency can sign for another:
  *   POST /webhooks/<organisation id>/<connection id>    x-signature: sha256=<HMAC-SHA256 of the body, in hex>
@@ -26,6 +31,8 @@ import pg from 'pg';
 
 const longestBody = 65_536;
 const uuid = '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}';
+/** In milliseconds. A slower sender holds a connection for nothing. Node checks only at this interval. */
+const limits = { headersTimeout: 5_000, requestTimeout: 10_000, connectionsCheckingInterval: 1_000 };
 const route = new RegExp(`^/webhooks/(${uuid})/(${uuid})$`);
 
 /** The secret of one connection, in hex, derived from the receiver's own. */
@@ -33,10 +40,14 @@ export function webhookSecret(secret: string, { organisationId, connectionId }: 
   return createHmac('sha256', secret).update(`${organisationId}/${connectionId}`).digest('hex');
 }
 
-/** A server that is not listening yet. */
-export function createReceiver(pool: pg.Pool, secret: string): Server {
-  const server = createServer((request, response) => {
-    receive(pool, secret, request, response).catch((error) => {
+/**
+ * A server that is not listening yet.
+ *
+ * @param secrets the receiver's own: one, or during a rotation the new one and the old one
+ */
+export function createReceiver(pool: pg.Pool, ...secrets: string[]): Server {
+  const server = createServer(limits, (request, response) => {
+    receive(pool, secrets, request, response).catch((error) => {
       // Never the error itself: its message may quote a connection string or a value.
       console.error(`Webhook not handled: ${error.name} ${error.code ?? ''}`.trim());
       // What the schema refuses is our mistake; anything else is the database's, and may pass.
@@ -44,13 +55,16 @@ export function createReceiver(pool: pg.Pool, secret: string): Server {
       else answer(response, 503, { 'retry-after': '30' });
     });
   });
-  // A sender slower than this occupies a connection to no purpose.
-  server.requestTimeout = 10_000;
-  server.headersTimeout = 5_000;
+  server.maxConnections = 1_000;
   return server;
 }
 
-async function receive(pool: pg.Pool, secret: string, request: IncomingMessage, response: ServerResponse) {
+async function receive(
+  pool: pg.Pool,
+  secrets: readonly string[],
+  request: IncomingMessage,
+  response: ServerResponse,
+) {
   const [, organisationId = '', connectionId = ''] = route.exec(request.url ?? '') ?? [];
   if (organisationId === '') return answer(response, 404);
   if (request.method !== 'POST') return answer(response, 405, { allow: 'POST' });
@@ -61,7 +75,8 @@ async function receive(pool: pg.Pool, secret: string, request: IncomingMessage, 
 
   const key = { organisationId, connectionId };
   // Before the database is queried, so that no one without the secret can learn which connections exist.
-  if (!isSigned(body, webhookSecret(secret, key), request.headers['x-signature']))
+  const signature = request.headers['x-signature'];
+  if (!secrets.some((secret) => isSigned(body, webhookSecret(secret, key), signature)))
     return answer(response, 401);
   return answer(response, await withOrganisation(pool, organisationId, (client) => makeDue(client, key)));
 }
@@ -69,6 +84,9 @@ async function receive(pool: pg.Pool, secret: string, request: IncomingMessage, 
 /** Makes a connection due; returns the status to answer with. */
 async function makeDue(client: pg.ClientBase, key: ConnectionKey): Promise<number> {
   const { organisationId, connectionId } = key;
+  // A webhook gets its answer in seconds, even while a worker has the connection locked. Set here and not for
+  // the pool, because PgBouncer refuses it as a startup parameter.
+  await client.query("set local statement_timeout = '3s'");
   const changed = await connectionRequestSync(client, { organisationId, connectionIds: [connectionId] });
   if (changed.length > 0) return 202;
   // Nothing changed: a sync is requested already, or there is none to request.
@@ -104,18 +122,22 @@ function answer(response: ServerResponse, status: number, headers: Record<string
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const { DATABASE_URL, WEBHOOK_SECRET = '', PORT = '8080' } = process.env;
-  if (WEBHOOK_SECRET.length < 32) {
+  const {
+    DATABASE_URL,
+    WEBHOOK_SECRET = '',
+    OLD_WEBHOOK_SECRET,
+    HOST = '127.0.0.1',
+    PORT = '8080',
+  } = process.env;
+  const secrets = [WEBHOOK_SECRET, ...(OLD_WEBHOOK_SECRET ? [OLD_WEBHOOK_SECRET] : [])];
+  if (secrets.some((secret) => secret.length < 32)) {
     console.error('Set WEBHOOK_SECRET to at least 32 random characters.');
     process.exit(2);
   }
-  // A webhook gets its answer in seconds, even while a worker has the connection locked.
-  const pool = new pg.Pool({
-    connectionString: DATABASE_URL,
-    connectionTimeoutMillis: 2_000,
-    statement_timeout: 3_000,
-  });
+  const pool = new pg.Pool({ connectionString: DATABASE_URL, connectionTimeoutMillis: 2_000 });
   // Without a listener, losing an idle connection would end the process.
   pool.on('error', () => {});
-  createReceiver(pool, WEBHOOK_SECRET).listen(Number(PORT), () => console.log(`Listening on port ${PORT}.`));
+  createReceiver(pool, ...secrets).listen(Number(PORT), HOST, () =>
+    console.log(`Listening on port ${PORT}.`),
+  );
 }

@@ -34,7 +34,7 @@ export async function readKeyRing(environment: Environment): Promise<string> {
   if (text !== '') return text;
   throw new CrmSchemaError(
     'invalid_key_ring',
-    `${variable} is not set: set it to a key ring, as JSON or as the path of a file. To create a key ring: npx crm-schema credentials generate-key.`,
+    `${variable} is not set: set it to a key ring, as JSON or as the path of a file. To create a key ring: npx --no -- crm-schema credentials generate-key.`,
   );
 }
 

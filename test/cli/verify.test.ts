@@ -156,7 +156,7 @@ test('verify finds the schema that PGOPTIONS names', async () => {
 
 test('verify prints what docs/operations/monitor.md shows', async () => {
   const document = await readFile(projectPath('docs/operations/monitor.md'), 'utf8');
-  const [, shown] = /^\$ npx crm-schema verify\n([\s\S]*?)^```$/m.exec(document) ?? [];
+  const [, shown] = /^\$ npx --no -- crm-schema verify\n([\s\S]*?)^```$/m.exec(document) ?? [];
   await damaged(
     'drop index crm_sync_runs_expires_at_idx; alter table crm_sync_log disable trigger crm_sync_log_refuse_truncate',
     'select',

@@ -1,8 +1,11 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createHash, createHmac, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect as connectTo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { afterAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
@@ -16,6 +19,7 @@ import {
   syncErrorKinds,
   syncLogRecord,
 } from '../../src/index.js';
+import { noPgBouncer, startPgBouncer } from '../pgbouncer/support.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';
@@ -48,6 +52,33 @@ function logged(): () => string {
   });
   return () => spies.flatMap(({ mock }) => mock.calls.flat()).join('\n');
 }
+
+describe.each([
+  ['webhook-receiver.ts', () => createReceiver(app, 'a test secret of more than 32 characters')],
+  ['health-endpoint.ts', () => createHealthServer(app, tenantsFrom({}))],
+])('%s', (_, create) => {
+  test.each([
+    ['header', 'POST /webhooks/1/2 HTTP/1.1\r\nhost: localhost\r\n'],
+    [
+      'body',
+      `POST /webhooks/${randomUUID()}/${randomUUID()} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nhalf`,
+    ],
+  ])('closes a connection that sends half a %s long before 30 seconds have passed', async (_, half) => {
+    const server = create();
+    const { port } = new URL(await start(server));
+    const sender = connectTo(Number(port), '127.0.0.1');
+    onTestFinished(() => void sender.destroy());
+    const sentAt = Date.now();
+    sender
+      .on('error', () => {})
+      .resume()
+      .write(half);
+    await once(sender, 'close');
+    // The limits are 5 and 10 seconds. Without an interval, Node checks them every 30.
+    expect(Date.now() - sentAt).toBeLessThan(25_000);
+    expect(server.maxConnections).toBeLessThanOrEqual(1_000);
+  });
+});
 
 describe('webhook-receiver.ts', () => {
   const secret = 'a test secret of more than 32 characters';
@@ -130,6 +161,15 @@ describe('webhook-receiver.ts', () => {
     expect(await isDue(key)).toBe(false);
   });
 
+  test('accepts the old secret during a rotation, and no other', async () => {
+    const url = await start(createReceiver(app, 'a new test secret of more than 32 characters', secret));
+    const third = webhookSecret('a third test secret of more than 32 characters', key);
+    expect((await send(url, { signature: sign(body, third) })).status).toBe(401);
+    expect(await isDue(key)).toBe(false);
+    expect((await send(url)).status).toBe(202);
+    expect(await isDue(key)).toBe(true);
+  });
+
   test('refuses a body without a length once it is longer than 64 KiB', async () => {
     const url = await start(createReceiver(app, secret));
     const sending = httpRequest(url + pathOf(key), { method: 'POST' });
@@ -158,16 +198,14 @@ describe('webhook-receiver.ts', () => {
 
   test('answers 503 when a worker keeps the connection locked for too long', async () => {
     logged();
-    const impatient = new pg.Pool({ ...app.options, statement_timeout: 200 });
     const worker = await pool.connect();
     try {
       await worker.query('begin');
       await worker.query('select from crm_connections where id = $1 for update', [key.connectionId]);
-      expect((await send(await start(createReceiver(impatient, secret)))).status).toBe(503);
+      expect((await send(await start(createReceiver(app, secret)))).status).toBe(503);
     } finally {
       await worker.query('rollback');
       worker.release();
-      await impatient.end();
     }
     expect(await isDue(key)).toBe(false);
   });
@@ -186,16 +224,72 @@ describe('webhook-receiver.ts', () => {
   });
 });
 
-test('webhook-receiver.ts, started with a short secret, exits with 2 and says what to set', async () => {
-  const failure = await run(process.execPath, ['--import', 'tsx', 'examples/webhook-receiver.ts'], {
-    cwd: projectPath('.'),
-    env: { ...process.env, WEBHOOK_SECRET: 'short' },
-  }).catch((error) => error);
-  expect([failure.code, failure.stderr]).toEqual([
-    2,
-    'Set WEBHOOK_SECRET to at least 32 random characters.\n',
-  ]);
+describe.skipIf(noPgBouncer)('behind PgBouncer', () => {
+  const secret = 'a test secret of more than 32 characters';
+
+  /** Starts an example as the application's user, through PgBouncer; returns its URL. */
+  async function startProgram(file: string, env: Record<string, string>): Promise<string> {
+    const bouncer = await startPgBouncer(database.url, 2);
+    onTestFinished(bouncer.stop);
+    const url = new URL(app.options.connectionString as string);
+    url.port = new URL(bouncer.url).port;
+    const probe = createServer().listen(0, '127.0.0.1');
+    await once(probe, 'listening');
+    const { port } = probe.address() as AddressInfo;
+    probe.close();
+    await once(probe, 'close');
+    const program = spawn(process.execPath, ['--import', 'tsx', `examples/${file}`], {
+      cwd: projectPath('.'),
+      env: { ...process.env, DATABASE_URL: url.href, PORT: String(port), ...env },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    onTestFinished(() => void program.kill('SIGKILL'));
+    const [said] = await Promise.race([once(program.stdout, 'data'), once(program, 'exit')]);
+    expect(String(said)).toBe(`Listening on port ${port}.\n`);
+    return `http://127.0.0.1:${port}`;
+  }
+
+  test('webhook-receiver.ts makes a connection due', async () => {
+    const key = await connect(pool, (await createTenant(pool)).organisationId);
+    const url = await startProgram('webhook-receiver.ts', { WEBHOOK_SECRET: secret });
+    const signature = createHmac('sha256', webhookSecret(secret, key)).update('{}').digest('hex');
+    const response = await fetch(`${url}/webhooks/${key.organisationId}/${key.connectionId}`, {
+      method: 'POST',
+      headers: { 'x-signature': `sha256=${signature}` },
+      body: '{}',
+    });
+    expect(response.status).toBe(202);
+  });
+
+  test('health-endpoint.ts shows the connections', async () => {
+    const { organisationId } = await connect(pool, (await createTenant(pool)).organisationId);
+    const file = join(await mkdtemp(join(tmpdir(), 'crm-schema-tenants-')), 'tenants.json');
+    onTestFinished(() => rm(dirname(file), { recursive: true }));
+    const token = randomUUID();
+    const hash = createHash('sha256').update(token).digest('hex');
+    await writeFile(file, JSON.stringify({ [hash]: organisationId }));
+    const url = await startProgram('health-endpoint.ts', { TENANTS: file });
+    const response = await fetch(`${url}/connections`, { headers: { authorization: `Bearer ${token}` } });
+    expect([response.status, await response.json()]).toMatchObject([
+      200,
+      { connections: [{ crm: 'reapit' }] },
+    ]);
+  });
 });
+
+test.each([{ WEBHOOK_SECRET: 'short' }, { WEBHOOK_SECRET: 'x'.repeat(32), OLD_WEBHOOK_SECRET: 'short' }])(
+  'webhook-receiver.ts, started with a short secret, exits with 2 and says what to set: %o',
+  async (env) => {
+    const failure = await run(process.execPath, ['--import', 'tsx', 'examples/webhook-receiver.ts'], {
+      cwd: projectPath('.'),
+      env: { ...process.env, ...env },
+    }).catch((error) => error);
+    expect([failure.code, failure.stderr]).toEqual([
+      2,
+      'Set WEBHOOK_SECRET to at least 32 random characters.\n',
+    ]);
+  },
+);
 
 describe('health-endpoint.ts', () => {
   const hash = (token: string) => createHash('sha256').update(token).digest('hex');

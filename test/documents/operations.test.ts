@@ -1,8 +1,20 @@
 import { readdir } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { projectPath } from '../../dev/database.js';
+import { projectPath, withClient } from '../../dev/database.js';
+import { connectionRequestSync, outboundChangeAnnounce, syncRunClaim } from '../../src/index.js';
+import { verify } from '../../src/migrations.js';
 import { createSamples } from '../queries/every-query.js';
-import { rolledBack, useDatabase } from '../support/database.js';
+import { connect } from '../support/connection.js';
+import { createTenant, rolledBack, useDatabase } from '../support/database.js';
+import {
+  beginLog,
+  connectWithEvents,
+  eventsOf,
+  monthName,
+  monthStart,
+  partitionNames,
+  pastName,
+} from '../support/log-partitions.js';
 import { codeBlocks } from './blocks.js';
 
 const { pool } = useDatabase();
@@ -28,7 +40,8 @@ beforeAll(async () => {
 
 describe('docs/operations', () => {
   test.each([
-    ['back-up.md', 1],
+    ['README.md', 2],
+    ['back-up.md', 2],
     ['install.md', 1],
     ['monitor.md', 10],
     ['partitions.md', 1],
@@ -70,6 +83,36 @@ describe('docs/operations', () => {
     });
   });
 
+  test('a paused CRM is not claimed, not even after a webhook, until it is resumed', async () => {
+    const pause = await blockWith('README.md', "not_before_at = '9000-01-01Z'\nwhere provider");
+    const resume = await blockWith('README.md', 'not_before_at = null');
+    await rolledBack(pool, async (client) => {
+      await client.query('update crm_connections set next_sync_at = now()');
+      const { organisationId } = await createTenant(client);
+      const { connectionId } = await connect(client, organisationId, 'reapit');
+      const claimed = async () => {
+        await client.query('savepoint claim');
+        const runs = await syncRunClaim(client, { worker: 'test', limit: 100, leaseSeconds: 300 });
+        await client.query('rollback to claim');
+        return runs.some((run) => run.connectionId === connectionId);
+      };
+      const isClaimed = async (sql: string) => {
+        await client.query(sql);
+        return claimed();
+      };
+      expect(await claimed()).toBe(true);
+      expect(await isClaimed(pause)).toBe(false);
+      expect((await client.query(pause)).rowCount).toBe(0);
+      await connectionRequestSync(client, { organisationId, connectionIds: [connectionId] });
+      await outboundChangeAnnounce(client);
+      expect(await claimed()).toBe(false);
+      expect(await isClaimed(resume)).toBe(true);
+      await client.query(pause);
+      await connectionRequestSync(client, { organisationId, connectionIds: [connectionId], isUrgent: true });
+      expect(await claimed()).toBe(true);
+    });
+  });
+
   test("a detached table does not count as next month's partition", async () => {
     const query = await blockWith('monitor.md', 'next_month_is_there');
     await rolledBack(pool, async (client) => {
@@ -79,6 +122,43 @@ describe('docs/operations', () => {
       );
       await client.query(`alter table crm_sync_log detach partition ${rows[0].name}`);
       expect((await client.query(query)).rows).toMatchObject([{ next_month_is_there: false }]);
+    });
+  });
+});
+
+describe('the statements that keep a month', () => {
+  const { url } = useDatabase();
+
+  test('leave no gap, nothing for verify to report, and the rows in the renamed table', async () => {
+    const blocks = await codeBlocks('docs/operations/partitions.md');
+    const { text = '' } = blocks.find((block) => block.text.includes('kept_sync_log_2026_11')) ?? {};
+    const parts = text.split('\n\n');
+    expect(parts).toHaveLength(2);
+    await withClient(url, async (client) => {
+      await beginLog(client, 5);
+      const { connectionId } = await connectWithEvents(client, [-6, -5, -4, -3]);
+      const keep = async (part = '', ahead = 0) => {
+        const month = monthStart(ahead).slice(0, 7).replace('-', '_');
+        for (const sql of part.replace(/^--.*/gm, '').split(';')) {
+          if (sql.trim() !== '') await client.query(sql.replaceAll('2026_11', month));
+        }
+      };
+
+      // The first month has no partition before it, the second has.
+      await keep(parts[1], -5);
+      expect((await partitionNames(client)).slice(0, 2)).toEqual([pastName(-4), monthName(-4)]);
+      await keep(parts[0], -4);
+      await keep(parts[1], -4);
+      expect((await partitionNames(client)).slice(0, 2)).toEqual([pastName(-3), monthName(-3)]);
+
+      expect((await verify(client)).differences).toEqual([]);
+      expect(await eventsOf(client, connectionId)).toEqual(['OXF-3']);
+      const kept = async (ahead: number) => {
+        const name = monthName(ahead).replace('crm_', 'kept_');
+        return (await client.query(`select external_id as id from ${name} order by occurred_at`)).rows;
+      };
+      expect(await kept(-5)).toEqual([{ id: 'OXF-6' }, { id: 'OXF-5' }]);
+      expect(await kept(-4)).toEqual([{ id: 'OXF-4' }]);
     });
   });
 });

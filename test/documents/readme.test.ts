@@ -1,10 +1,11 @@
 import { execFile } from 'node:child_process';
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { expect, onTestFinished, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
 import * as credentialsApi from '../../src/credentials.js';
 import * as api from '../../src/index.js';
+import { connectionDisconnect, withOrganisation } from '../../src/index.js';
 import { migrateUp } from '../../src/migrations.js';
 import { denied } from '../access/permissions.js';
 import { type QueryName, queryNames } from '../queries/every-query.js';
@@ -17,7 +18,8 @@ import { codeBlocks } from './blocks.js';
 const run = promisify(execFile);
 const database = useDatabase();
 const empty = useDatabase('empty');
-const appUrl = useMember(database, 'crm_app').options.connectionString as string;
+const app = useMember(database, 'crm_app');
+const appUrl = app.options.connectionString as string;
 
 const keyRing = JSON.stringify({ keys: [testRingKey()] });
 
@@ -34,14 +36,22 @@ function firstSync(args: readonly string[], url: string) {
   });
 }
 
-test('first-sync.ts prints what the README shows, and refuses to connect a second time', async () => {
+test('first-sync.ts prints what the README shows, and says how to disconnect before a second time', async () => {
   const { organisationId, contactIds } = await createTenant(database.pool, 2);
   const start = () => firstSync([organisationId, ...contactIds], appUrl);
   expect((await start()).stdout).toBe(await firstOutput());
-  await expect(start()).rejects.toMatchObject({
-    code: 1,
-    stderr: 'Reapit is already connected. Disconnect it first.\n',
-  });
+  const { code, stderr } = await start().catch((error) => error);
+  expect(code).toBe(1);
+  const [, connectionId = ''] = /connectionId: '(.*)'/.exec(stderr) ?? [];
+  expect(stderr).toBe(`Reapit is already connected. Disconnect it first:
+  withOrganisation(pool, '${organisationId}', (client) =>
+    connectionDisconnect(client, { organisationId: '${organisationId}', connectionId: '${connectionId}' }))
+`);
+  await withOrganisation(app, organisationId, (client) =>
+    connectionDisconnect(client, { organisationId, connectionId }),
+  );
+  // The list now has the disconnected connection too.
+  expect((await start()).stdout).toMatch(/^reapit is active, .*, failures: 0$/m);
 });
 
 test('first-sync.ts stops its cursor before a record that fails', async () => {
@@ -62,7 +72,7 @@ test('the README steps, from an empty database, print what the README shows', as
   const worker = next.findIndex(({ text }) => text.includes('npx tsx run-worker.ts'));
   const workerCalls = next[worker]?.text ?? '';
   // Roles belong to the whole server, which other test files use at the same time.
-  const names = ['web', 'worker'].map(
+  const names = ['web', 'worker', 'reader'].map(
     (name) => [`nurturehub_${name}`, `test_${name}_${process.pid}`] as const,
   );
   const ours = (text = '') => names.reduce((sum, [name, own]) => sum.replaceAll(name, own), text);
@@ -85,18 +95,20 @@ test('the README steps, from an empty database, print what the README shows', as
 
   const snippet = blocks.findIndex(({ text }) => text.includes('await pool.end()'));
   expect(blocks[snippet]?.text.match(/\S.*\n/g)?.length).toBeLessThanOrEqual(15);
-  const program = projectPath(`.readme-test-${process.pid}.ts`);
-  await writeFile(program, blocks[snippet]?.text ?? '');
-  onTestFinished(() => rm(program));
-  const printed = await run(process.execPath, ['--import', 'tsx', program], {
+  const ask = await readFile(projectPath('examples/ask.ts'), 'utf8');
+  expect(ask.replace(/^(\/\/.*\n)+/, '')).toBe(blocks[snippet]?.text);
+  const [askCall = '', healthCall = ''] =
+    blocks.find(({ text }) => text.includes('npx tsx ask.ts'))?.text.split('\n') ?? [];
+  const printed = await run(process.execPath, ['--import', 'tsx', 'examples/ask.ts'], {
     cwd: projectPath('.'),
-    env: { ...process.env, DATABASE_URL: urlIn(call) },
+    env: { ...process.env, DATABASE_URL: urlIn(askCall) },
   });
   expect(printed.stdout).toBe(blocks[snippet + 1]?.text);
 
   const health = async (args: string[], url: string) =>
     JSON.parse((await runCli(['health', '--json', ...args], { DATABASE_URL: url })).stdout).connections;
-  expect(await health([], empty.url)).toMatchObject([{ due: 1, neverSynced: 1 }]);
+  expect(healthCall).toMatch(/nurturehub_reader.* npx --no -- crm-schema health$/);
+  expect(await health([], urlIn(healthCall))).toMatchObject([{ due: 1, neverSynced: 1 }]);
 
   const { stdout } = await run(process.execPath, ['--import', 'tsx', 'examples/run-worker.ts', '--once'], {
     cwd: projectPath('.'),
@@ -124,9 +136,9 @@ const queriesOf: Record<string, QueryName[]> = {
   withOrganisation: ['organisationSet'],
 };
 
-test('the README lists, for each function, the roles that may run its queries', async () => {
-  const readme = await readFile(projectPath('README.md'), 'utf8');
-  const [, table = ''] = /\| task \| functions \| role \|\n(.*?)\n\n/s.exec(readme) ?? [];
+test('docs/functions.md lists, for each function, the roles that may run its queries', async () => {
+  const page = await readFile(projectPath('docs/functions.md'), 'utf8');
+  const [, table = ''] = /\| task \| functions \| role \|\n(.*?)\n$/s.exec(page) ?? [];
   const rows = table.split('\n').map((line) => line.split('|').map((cell) => cell.trim()));
   const calls = rows.flatMap(([, , functions = '', as = '']) =>
     [...functions.matchAll(/`(\w+)`/g)].map(([, name = '']) => ({ name, as })),
@@ -146,13 +158,14 @@ test('the README lists, for each function, the roles that may run its queries', 
   expect([...run].toSorted()).toEqual(queryNames.toSorted());
 });
 
-test('the README names every public function, and no document names a function that does not exist', async () => {
+test('the README and docs/functions.md name every public function, and no document names a function that does not exist', async () => {
   const readme = await readFile(projectPath('README.md'), 'utf8');
+  const listed = readme + (await readFile(projectPath('docs/functions.md'), 'utf8'));
   const functions = Object.entries({ ...api, ...credentialsApi })
     .filter(([, value]) => typeof value === 'function')
     .map(([name]) => name);
   const covered = functions.filter(
-    (name) => readme.includes(`\`${name.replace(/Many$/, '')}\``) || readme.includes(name),
+    (name) => listed.includes(`\`${name.replace(/Many$/, '')}\``) || listed.includes(name),
   );
   expect(covered).toEqual(functions);
   const operations = await readdir(projectPath('docs/operations'));
@@ -160,7 +173,7 @@ test('the README names every public function, and no document names a function t
     operations.map((page) => `docs/operations/${page}`),
   );
   const texts = await Promise.all(others.map((document) => readFile(projectPath(document), 'utf8')));
-  for (const [, name] of [readme, ...texts]
+  for (const [, name] of [listed, ...texts]
     .join('\n')
     .matchAll(
       /`((?:connection|credentials(?!Version|ExpiresAt)|sync(?:Log|Run|Batch|Cursor|Failure)|outboundChange|contactExternalId)[A-Z]\w+)`/g,

@@ -176,6 +176,45 @@ describe('an event', () => {
   });
 });
 
+describe('the locks of crm_sync_log_ensure_partitions', () => {
+  const { pool } = useDatabase();
+
+  test('are those in its comment, until the end of the transaction', async () => {
+    const { rows } = await pool.query(
+      "select obj_description('crm_sync_log_ensure_partitions(integer, regclass)'::regprocedure) as comment",
+    );
+    const [, toCreate, toDrop] =
+      /To create a partition, it takes (.*?): .* dropping it takes (.*?)\./.exec(rows[0].comment) ?? [];
+    const held = (months: number) =>
+      rolledBack(pool, async (client) => {
+        await ensure(client, months);
+        const { rows: locks } = await client.query(
+          `select relation::regclass::text || ' ' || mode as lock from pg_locks
+           where pid = pg_backend_pid()
+             and relation in ('crm_connections'::regclass, 'crm_sync_log'::regclass)
+             and mode in ('AccessExclusiveLock', 'ShareRowExclusiveLock')
+           order by lock`,
+        );
+        return locks.map(({ lock }) => lock);
+      });
+    expect(await held(3)).toEqual([]);
+    expect(await held(4)).toEqual([
+      'crm_connections ShareRowExclusiveLock',
+      'crm_sync_log AccessExclusiveLock',
+    ]);
+    expect(toCreate).toBe('ACCESS EXCLUSIVE on the log and SHARE ROW EXCLUSIVE on crm_connections');
+
+    await ensure(pool, 4);
+    expect(await held(4)).toEqual(['crm_connections AccessExclusiveLock']);
+    expect(await held(5)).toEqual([
+      'crm_connections AccessExclusiveLock',
+      'crm_connections ShareRowExclusiveLock',
+      'crm_sync_log AccessExclusiveLock',
+    ]);
+    expect(toDrop).toBe('ACCESS EXCLUSIVE on crm_connections');
+  });
+});
+
 describe('crm_sync_log_ensure_partitions', () => {
   const { pool, url } = useDatabase();
 
