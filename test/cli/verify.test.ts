@@ -145,7 +145,7 @@ test.each([
       expect(code).toBe(3);
       const [, expectedSide, foundSide] = /^ {2}expected {2}(.*?)^ {2}found {5}(.*?)^\S/ms.exec(stdout) ?? [];
       expect(foundSide).toContain(found);
-      expect(expectedSide).not.toContain(found);
+      expect(expectedSide).not.toBe(foundSide);
     },
   );
 });
