@@ -102,7 +102,9 @@ test('the command says in one line that pg, or another dependency, is not instal
     }
     expect((await start('--help')).stdout).toContain('Usage: crm-schema');
     await command(['node-pg-migrate/*']);
-    await expect(start('migrate', 'plan', '--to', '0')).rejects.toMatchObject({
+    await expect(
+      start('migrate', 'plan', '--to', '0', '--migrations-table', 'pgmigrations'),
+    ).rejects.toMatchObject({
       code: 1,
       stderr:
         'A dependency of this package is not installed: reinstall the package, with its dependencies.\n',
