@@ -93,7 +93,7 @@ export function rangeDifferences(
         missing.holder.before === null
           ? bySql(`select ${schema}.crm_sync_log_ensure_partitions()`)
           : byHand(
-              "The server's clock was ahead when partitions were dropped: see docs/operations/partitions.md, After the clock was ahead.",
+              "Perhaps the server's clock was ahead when partitions were dropped: see After the clock was ahead, in docs/operations/partitions.md.",
             ),
       ),
     ),
