@@ -290,7 +290,7 @@ describe('partitions drop', () => {
   });
 
   test('keeps open failures when it drops the events of their time', async () => {
-    const key = await connectWithEvents(pool, [past[0] ?? 0]);
+    const key = await connectWithEvents(pool, [past[0] ?? 0, 0]);
     await insert(pool, 'crm_sync_failures', {
       organisation_id: key.organisationId,
       connection_id: key.connectionId,
