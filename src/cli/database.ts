@@ -1,4 +1,4 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { isThroughPooler } from '../statements/dedicated-connection.js';
 import { requiredSettings, setForSession } from '../statements/session-settings.js';
 
@@ -6,6 +6,10 @@ import { requiredSettings, setForSession } from '../statements/session-settings.
 const variables = ['PGHOST', 'PGPORT', 'PGDATABASE', 'PGUSER'];
 
 const urlForm = 'postgres://user:password@host:5432/database';
+
+const noUrl = `DATABASE_URL is not a URL: it must be ${urlForm}.`;
+
+const severalHosts = 'pg does not support several hosts: name only that of the primary.';
 
 /**
  * Runs `work` with a connection to the database that the environment names, as a user who sees the rows of all
@@ -46,10 +50,10 @@ export async function withConnection<Result>(work: (client: pg.Client) => Promis
   if (url === '' && ignored !== undefined) {
     throw new Error(`${ignored} is not supported: set DATABASE_URL, or ${variables.join(', ')}.`);
   }
-  if (url !== '' && !(/^postgres(ql)?:\/\//.test(url) && URL.canParse(url))) {
-    throw new Error(`DATABASE_URL is not a URL: it must be ${urlForm}.`);
-  }
-  const client = newClient({
+  // pg takes any text for a URL. The other two forms are its own, for a socket.
+  if (url !== '' && !/^(postgres(ql)?:\/\/|socket:|\/)/i.test(url)) throw new Error(noUrl);
+  checkParameters(url);
+  const client = await newClient({
     ...(url === '' ? {} : { connectionString: checkedTls(url) }),
     fallback_application_name: 'crm-schema',
     connectionTimeoutMillis: 10_000,
@@ -88,22 +92,48 @@ async function setSettings(client: pg.Client): Promise<void> {
  *
  * @throws Error that does not repeat the name of a file: someone may have given the key itself
  */
-function newClient(config: pg.ClientConfig): pg.Client {
+async function newClient(config: pg.ClientConfig): Promise<pg.Client> {
+  // Loaded when needed: pg may not be installed, and help does not need it.
+  const { Client } = (await import('pg')).default;
   let client: pg.Client;
   try {
-    client = new pg.Client(config);
+    client = new Client(config);
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException;
+    if (code === 'ERR_INVALID_URL') {
+      // It reads the second host as a part of the first one's port.
+      throw new Error(
+        /^\w+:\/\/([^/?#]*@)?[^/?#@]*,/.test(config.connectionString ?? '') ? severalHosts : noUrl,
+      );
+    }
     if (!/^(E[A-Z]+|ERR_INVALID_ARG_VALUE)$/.test(code)) throw error;
     throw new Error(
       `A file that DATABASE_URL names as sslrootcert, sslcert or sslkey cannot be read (${code}): check its path and permissions.`,
     );
   }
+  if (!client.host.startsWith('/') && client.host.includes(',')) throw new Error(severalHosts);
   if (!(Number.isInteger(client.port) && client.port >= 1 && client.port <= 65_535)) {
     const source = /^\d*$/.test(process.env.PGPORT ?? '') ? 'The port in DATABASE_URL' : 'PGPORT';
     throw new Error(`${source} is not a port: it must be a number from 1 to 65535.`);
   }
   return client;
+}
+
+/** Refuses parameters that other drivers understand, and `pg` ignores or takes for something else. */
+function checkParameters(url: string): void {
+  for (const [name, value] of new URLSearchParams(url.replace(/^[^?]*\??/, ''))) {
+    if (/^(current_?schema|schema|(schema_)?search_?path)$/i.test(name)) {
+      const option = encodeURIComponent(`-csearch_path=${value.replaceAll(/\s/g, '') || 'crm'}`);
+      throw new Error(
+        `pg ignores the parameter ${name} in DATABASE_URL: write options=${option} instead, which sets search_path.`,
+      );
+    }
+    if (name === 'sslrootcert' && value === 'system') {
+      throw new Error(
+        "pg does not support sslrootcert=system in DATABASE_URL: write sslmode=verify-full alone, which trusts Node's certificate authorities, or name the file of the system's, such as sslrootcert=/etc/ssl/certs/ca-certificates.crt.",
+      );
+    }
+  }
 }
 
 /** `pg` treats some modes as `verify-full`, with long warnings, and any unknown word as well. */

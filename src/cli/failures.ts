@@ -88,6 +88,11 @@ const schemaAdvice: Record<string, string> = {
 
 /** Advice about errors without a code of their own, by their message. */
 const messageAdvice: readonly (readonly [RegExp, string])[] = [
+  [/^Cannot find (package|module) 'pg'/, 'The package pg is not installed beside this one: npm install pg'],
+  [
+    /^Cannot find (package|module) '/,
+    'A dependency of this package is not installed: reinstall the package, with its dependencies.',
+  ],
   [
     /no encryption$/,
     'The server requires TLS, or does not accept this user from here: add ?sslmode=verify-full to DATABASE_URL, or ask its administrator.',

@@ -2,8 +2,12 @@ import type { MigrationPlan, MigrationState, MigrationStatus } from '../migratio
 import { table, visible } from './text.js';
 import { minute } from './times.js';
 
-/** The status of the migrations, for people. */
-export function statusReport(status: MigrationStatus): string[] {
+/**
+ * The status of the migrations, for people.
+ *
+ * @param otherLineEndings the migrations of this package that differ from their release only in their line endings
+ */
+export function statusReport(status: MigrationStatus, otherLineEndings: ReadonlySet<string>): string[] {
   const { schema, migrationsTable, migrations } = status;
   const applied = migrations.filter(({ standing }) => standing === 'applied').length;
   const known = migrations.filter(({ standing }) => standing !== 'unknown').length;
@@ -18,19 +22,23 @@ export function statusReport(status: MigrationStatus): string[] {
         migration.appliedAt === null ? '' : minute(migration.appliedAt),
       ]),
     ]),
-    ...remarks(migrations),
+    ...remarks(migrations, otherLineEndings),
   ];
 }
 
-function remarks(migrations: readonly MigrationState[]): string[] {
+function remarks(migrations: readonly MigrationState[], otherLineEndings: ReadonlySet<string>): string[] {
   const names = (condition: (state: MigrationState) => boolean) =>
     migrations.filter(condition).map(({ name }) => name);
   const remark = (found: string[], text: string) =>
     found.length === 0 ? [] : ['', text, ...found.map(visible)];
   return [
     ...remark(
-      names(({ release }) => release === 'edited'),
+      names(({ release, name }) => release === 'edited' && !otherLineEndings.has(name)),
       'Edited since their release; reinstall the package:',
+    ),
+    ...remark(
+      names(({ name }) => otherLineEndings.has(name)),
+      'Different from their release only in line endings (CRLF); reinstall the package\nfrom a clone with LF:',
     ),
     ...remark(
       names(({ isOutOfOrder }) => isOutOfOrder),

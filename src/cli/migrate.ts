@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import type pg from 'pg';
 import { CrmSchemaError } from '../errors.js';
-import { migrationNames, numberOf } from '../migrations/files.js';
+import { migrationNames, numberOf, readMigrationFiles } from '../migrations/files.js';
 import {
   type MigrateOptions,
   type MigrationResult,
@@ -182,7 +182,11 @@ function withBlockingSession(error: unknown, attempts: number, sessions: Blockin
 
 async function status(options: TableOptions & { check?: boolean }): Promise<void> {
   const found = await withConnection((client) => migrationStatus(client, options));
-  await print(options.json ? json(found) : statusReport(found).join('\n'));
+  if (options.json) await print(json(found));
+  else {
+    const otherLineEndings = (await readMigrationFiles()).filter((file) => file.hasOtherLineEndings);
+    await print(statusReport(found, new Set(otherLineEndings.map(({ name }) => name))).join('\n'));
+  }
   if (options.check && !found.isCurrent) process.exitCode = exitCodes.unmet;
 }
 

@@ -8,6 +8,13 @@ import { minute } from './times.js';
 export function listReport({ at, keepDays, keptFrom, partitions, droppable }: PartitionList): string[] {
   const isStuck = partitions.some(({ state, name }) => state === 'detaching' && !droppable.includes(name));
   const hasEarlyEvents = partitions.some((each) => each.state === 'catch_all' && each.hasEvents);
+  const hasMonth = partitions.some(
+    ({ state, from, before }) =>
+      (state === 'kept' || state === 'expired') &&
+      from !== null &&
+      from <= at &&
+      (before === null || before > at),
+  );
   const isUnknown = partitions.some((each) => 'hasEvents' in each && each.hasEvents === null);
   return [
     `crm_sync_log, ${minute(at)} UTC`,
@@ -25,6 +32,10 @@ export function listReport({ at, keepDays, keptFrom, partitions, droppable }: Pa
       ]),
     ]),
     ...remark(droppable.length > 0, 'To drop expired partitions: crm-schema partitions drop'),
+    ...remark(
+      !hasMonth,
+      `The current month, ${at.slice(0, '2026-11'.length)}, has no partition of its own: crm-schema verify says how to repair it.`,
+    ),
     ...remark(isStuck, 'A detach was begun and not finished: crm-schema verify says how to finish it.'),
     ...remark(
       isUnknown,

@@ -16,11 +16,13 @@ import { json, print } from './text.js';
 
 interface EnsureOptions {
   months: number;
+  trustServerClock?: boolean;
   json?: boolean;
 }
 
 interface DropOptions {
   dryRun?: boolean;
+  trustServerClock?: boolean;
   wait: number;
   json?: boolean;
 }
@@ -36,6 +38,10 @@ export function partitionsCommand(): Command {
       'Creates the partitions of this month and the coming ones, and moves events to them from the catch-all partition. Run it daily, as the owner of the log.',
     )
     .option('--months <number>', 'how many months after this one, 0 to 120', wholeNumber(0, 120), 3)
+    .option(
+      '--trust-server-clock',
+      "create months even where this machine's clock differs by more than a day",
+    )
     .option('--json', 'print JSON')
     .addHelpText('after', ensureLocks)
     .action(ensure);
@@ -53,6 +59,10 @@ export function partitionsCommand(): Command {
       'Detaches and drops the partitions past the retention period (crm_retention), oldest first. Run it daily, as the owner of the log. May be interrupted and run again.',
     )
     .option('--dry-run', 'show what would be dropped, and change nothing')
+    .option(
+      '--trust-server-clock',
+      "drop even where this machine's clock differs by more than a day, or no events would be left",
+    )
     .option(
       '--wait <seconds>',
       'how long to wait for other sessions at each step, 1 to 3600',
@@ -97,9 +107,9 @@ interruption until it is run again. Later events are never refused.
 Poolers are not supported here: connect to the database directly.`;
 
 async function ensure(options: EnsureOptions): Promise<void> {
-  const { months } = options;
+  const { months, trustServerClock } = options;
   const { made, gaps } = await withWatchedConnection((client, watcher) =>
-    partitionsEnsure(client, { months, watcher }),
+    partitionsEnsure(client, { months, trustServerClock, watcher }),
   );
   const nothing =
     gaps.length > 0
@@ -133,12 +143,12 @@ async function list(options: { json?: boolean }): Promise<void> {
 }
 
 async function drop(options: DropOptions): Promise<void> {
-  const { dryRun = false, wait } = options;
+  const { dryRun = false, wait, trustServerClock } = options;
   const onDropped = async (partition: DroppedPartition) => {
     if (!options.json) await print(`${dryRun ? 'Would drop' : 'Dropped'} ${described(partition)}.`);
   };
   const result = await withWatchedConnection((client, watcher) =>
-    partitionsDrop(client, { dryRun, wait, onDropped, watcher }),
+    partitionsDrop(client, { dryRun, wait, trustServerClock, onDropped, watcher }),
   ).catch((error: unknown) => {
     throw dryRun ? withAlternative(error) : error;
   });

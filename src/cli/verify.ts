@@ -46,7 +46,7 @@ function report({ schema, owner, differences }: Verification, version: string): 
 
 /** One difference. Its statements are not wrapped, to be copied. */
 function section({ kind, name, expected, found, statements, advice }: Difference): string[] {
-  const [expectedText, foundText] = firstDifference(expected ?? 'nothing', found ?? 'nothing');
+  const [expectedText, foundText] = distinguishable(expected ?? 'nothing', found ?? 'nothing');
   return [
     ...wrapped(name.startsWith(`${kind} `) ? name : `${kind} ${name}`),
     ...labelled('expected', expectedText),
@@ -54,6 +54,34 @@ function section({ kind, name, expected, found, statements, advice }: Difference
     ...(advice === null ? [] : labelled('repair', advice)),
     ...statements.flatMap((statement) => `${statement};`.split('\n').map(visible)),
   ];
+}
+
+/** What to show of two texts, so that their difference can be seen. */
+function distinguishable(expected: string, found: string): [string, string] {
+  if (withLineFeeds(expected) === withLineFeeds(found)) {
+    return [
+      `line endings ${lineEndings(expected)}`,
+      `the same text, with line endings ${lineEndings(found)}`,
+    ];
+  }
+  const shown = firstDifference(expected, found);
+  const [expectedLook, foundLook] = shown.map((text) => text.replace(/\s+/g, ' ').trim());
+  return expectedLook === foundLook ? firstDifference(spacesVisible(expected), spacesVisible(found)) : shown;
+}
+
+function withLineFeeds(text: string): string {
+  return text.replace(/\r\n?/g, '\n');
+}
+
+function lineEndings(text: string): string {
+  return text.includes('\r\n') ? 'CRLF' : text.includes('\r') ? 'CR' : 'LF';
+}
+
+/** Writes white space other than single spaces between words as `\u0020`, and so on. */
+function spacesVisible(text: string): string {
+  return text.replace(/[^\S \n]|^ +| +$|(?<= ) +/gm, (spaces) =>
+    [...spaces].map((space) => `\\u${space.charCodeAt(0).toString(16).padStart(4, '0')}`).join(''),
+  );
 }
 
 /** Both texts, or if one has several lines, the first line that differs. */

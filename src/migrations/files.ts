@@ -1,14 +1,24 @@
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CrmSchemaError } from '../errors.js';
 
-/** The root of the package, from `src` as from `dist`. */
-const root = fileURLToPath(new URL('../../', import.meta.url));
+/** The root of the package, from `src` as from `dist`; null in a CommonJS bundle, where modules have no URL. */
+function packageRoot(): string | null {
+  const { url } = import.meta as { url?: string };
+  return url?.startsWith('file:') ? fileURLToPath(new URL('../../', url)) : null;
+}
 
-/** The absolute path of the folder of `.sql` files, for stock node-pg-migrate's `--migrations-dir`. */
-export const migrationsDirectory: string = join(root, 'migrations');
+/**
+ * The absolute path of the folder of `.sql` files, for stock node-pg-migrate's `--migrations-dir`. In a CommonJS
+ * bundle, a path that does not exist: mark the package as external.
+ */
+export const migrationsDirectory: string = join(
+  packageRoot() ?? '/mark-this-package-as-external-in-your-bundler',
+  'migrations',
+);
 
 /** Whether a file is as it was released; `unreleased`: it is not part of any release yet. */
 export type MigrationRelease = 'released' | 'unreleased' | 'edited';
@@ -21,6 +31,8 @@ export interface MigrationFile {
   path: string;
   content: string;
   release: MigrationRelease;
+  /** Whether only its line endings differ from the released file: Git on Windows writes CRLF. */
+  hasOtherLineEndings: boolean;
 }
 
 /** The names of this package's migrations, in ascending order: `0001_prepare_host_tables`. */
@@ -45,19 +57,47 @@ export async function readMigrationFiles(): Promise<MigrationFile[]> {
   return Promise.all(
     files.map(async (file) => {
       const path = join(migrationsDirectory, file);
-      const content = await readFile(path);
-      const checksum = createHash('sha256').update(content).digest('hex');
+      const content = await readFile(path, 'utf8');
       const released = checksums.get(`migrations/${file}`);
+      const isReleased = checksumOf(content) === released;
       const name = basename(file, '.sql');
       return {
         name,
         number: numberOf(name),
         path,
-        content: content.toString('utf8'),
-        release: released === undefined ? 'unreleased' : released === checksum ? 'released' : 'edited',
+        content,
+        release: released === undefined ? 'unreleased' : isReleased ? 'released' : 'edited',
+        hasOtherLineEndings: !isReleased && checksumOf(content.replace(/\r\n?/g, '\n')) === released,
       };
     }),
   );
+}
+
+function checksumOf(content: string): string {
+  return createHash('sha256').update(content).digest('hex');
+}
+
+/**
+ * The absolute path of a file of this package.
+ *
+ * @throws CrmSchemaError `migration_refused` in a CommonJS bundle
+ */
+function packageFile(name: string): string {
+  return join(packageRoot() ?? incomplete(), name);
+}
+
+/**
+ * Reads a JSON file of this package.
+ *
+ * @throws CrmSchemaError `migration_refused` if it is missing, for example because a bundler included only JavaScript
+ */
+export function readPackageJson<Document>(name: string): Document {
+  try {
+    return JSON.parse(readFileSync(packageFile(name), 'utf8'));
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'ENOENT') throw error;
+    return incomplete();
+  }
 }
 
 function incomplete(): never {
@@ -73,6 +113,8 @@ async function fileNames(): Promise<string[]> {
 
 /** By path, from the file that `sha256sum --check` reads. */
 async function releasedChecksums(): Promise<Map<string, string>> {
-  const lines = (await readFile(join(root, 'migrations.sha256'), 'utf8')).trimEnd().split('\n');
-  return new Map(lines.map((line) => line.split('  ').reverse() as [string, string]));
+  const text = await readFile(packageFile('migrations.sha256'), 'utf8');
+  // Git on Windows may have written CRLF, and `sha256sum` writes a star before the name of a file in binary mode.
+  const lines = text.trimEnd().split(/\r\n?|\n/);
+  return new Map(lines.map((line) => line.split(/ [ *]/).reverse() as [string, string]));
 }

@@ -76,7 +76,10 @@ export async function planOf(
       : files
           .filter(({ name, number }) => standingOf.get(name) === 'applied' && number > (to ?? number))
           .toReversed();
-  if (toRun.length > 0) checkSafe(status, direction);
+  if (toRun.length > 0) {
+    checkLineEndings(files);
+    checkSafe(status, direction);
+  }
   const searchPath = await searchedSchemas(client);
   return {
     direction,
@@ -104,6 +107,15 @@ async function searchedSchemas(client: DedicatedConnection): Promise<string> {
     );
   }
   return path;
+}
+
+/** @throws CrmSchemaError `migration_refused` */
+function checkLineEndings(files: readonly MigrationFile[]): void {
+  if (!files.some(({ hasOtherLineEndings }) => hasOtherLineEndings)) return;
+  throw new CrmSchemaError(
+    'migration_refused',
+    `Migrations of this package differ from their release only in their line endings, CRLF instead of LF, which functions in the database would keep. Git on Windows writes CRLF (core.autocrlf): pack the package from a clone with LF, and reinstall it.`,
+  );
 }
 
 /** @throws CrmSchemaError `migration_refused` */

@@ -52,6 +52,12 @@ export async function findTable(client: DedicatedConnection, migrationsTable: st
       `${migrationsTable} in schema ${schema} is not a plain migrations table: it must have only the columns id, name and run_on, and no constraints, triggers, rules or policies. Find out who created it, and rename it.`,
     );
   }
+  // Hidden rows are not missing rows.
+  if (found.hidesRows) {
+    refuse(
+      `Row-level security hides the rows of ${migrationsTable} from user ${user}, so which migrations are applied is unknown. As the table's owner, run: alter table ${found.sqlName} disable row level security;`,
+    );
+  }
   return { schema, hasTable: found.hasTable, hasConnections: found.hasConnections };
 }
 
@@ -96,6 +102,8 @@ const ofTable = `
     counter.relowner = (select oid from pg_catalog.pg_roles where rolname = current_user)
       or counter.relowner is not distinct from connections.relowner as "isTrusted",
     pg_catalog.has_table_privilege(counter.oid, 'select') as "mayRead",
+    pg_catalog.row_security_active(counter.oid) as "hidesRows",
+    pg_catalog.format('%I.%I', place.nspname, counter.relname) as "sqlName",
     counter.relkind = 'r'
       and 3 = (
         select pg_catalog.count(*)

@@ -5,6 +5,7 @@ import {
   checkNoPooler,
   type DedicatedConnection,
 } from '../statements/dedicated-connection.js';
+import type { LogPartition, PartitionedLog } from './log-partitions.js';
 
 /** SQLSTATEs: a table, a column or a function that does not exist. */
 const missingObject = new Set(['42P01', '42703', '42883']);
@@ -66,6 +67,55 @@ export async function checkMayChange(
     throw new CrmSchemaError(
       'not_permitted',
       `User ${user} may not change the partitions of crm_sync_log: connect as its owner, ${owner}, or as a superuser.`,
+    );
+  }
+}
+
+/** The longest time by which the clocks of the server and of this machine may differ, in milliseconds. */
+const maximumClockDifference = 24 * 60 * 60 * 1000;
+
+/**
+ * Refuses to create or drop months by a server's clock that is wrong, or may be.
+ *
+ * @throws CrmSchemaError `partitions_refused` where it differs from this machine's by more than a day
+ */
+export async function checkClock(client: DedicatedConnection): Promise<void> {
+  const { rows } = await client.query(
+    'select (1000 * extract(epoch from pg_catalog.clock_timestamp()))::float8::text as at',
+  );
+  const [server, here] = [Number(rows[0].at), Date.now()];
+  if (Math.abs(server - here) <= maximumClockDifference) return;
+  const [serverTime, time] = [server, here].map((at) => `${new Date(at).toISOString().slice(0, 16)}Z`);
+  throw new CrmSchemaError(
+    'partitions_refused',
+    `The server's clock says ${serverTime}, and this machine's ${time}. Months are created and dropped by the server's: correct the clock that is wrong. If the server's is right, add --trust-server-clock (trustServerClock).`,
+  );
+}
+
+/**
+ * Refuses to drop every partition that has events: more likely than a log of only old events is a clock that is ahead.
+ *
+ * @param droppable the partitions to drop
+ * @throws CrmSchemaError `partitions_refused`
+ */
+export async function checkKeepsEvents(
+  client: DedicatedConnection,
+  log: PartitionedLog,
+  droppable: readonly LogPartition[],
+): Promise<void> {
+  const hasEvents = async ({ sqlName }: LogPartition) => {
+    const { rows } = await client.query(`select exists (select from ${sqlName}) as found`);
+    return rows[0].found as boolean;
+  };
+  if (droppable.length === 0) return;
+  for (const partition of log.partitions) {
+    if (!droppable.includes(partition) && (await hasEvents(partition))) return;
+  }
+  for (const partition of droppable) {
+    if (!(await hasEvents(partition))) continue;
+    throw new CrmSchemaError(
+      'partitions_refused',
+      `Every partition with events is past its retention period, so nothing would be left in the log. The server's clock says ${log.at.slice(0, 16)}Z: if that is right, and they may go, add --trust-server-clock (trustServerClock).`,
     );
   }
 }

@@ -3,11 +3,11 @@ import { type DedicatedConnection, serverProcess } from '../statements/dedicated
 import { requiredSettings, withSessionSettings } from '../statements/session-settings.js';
 import type { Timestamp } from '../types.js';
 import { checkFields, checkObject, checkWholeNumber, fieldsOf, refuse } from '../validation.js';
-import { checkMayChange, onLog } from './checks.js';
+import { checkClock, checkKeepsEvents, checkMayChange, onLog } from './checks.js';
 import { dropExpired } from './drop-steps.js';
 import { droppablePartitions } from './expiry.js';
 import type { PartitionSize } from './list.js';
-import { type LogPartition, reading, readLog } from './log-partitions.js';
+import { type LogPartition, type PartitionedLog, reading, readLog } from './log-partitions.js';
 
 /** Options for {@link partitionsDrop}. */
 export interface PartitionsDropOptions {
@@ -15,6 +15,12 @@ export interface PartitionsDropOptions {
   wait?: number | undefined;
   /** Whether to change nothing, and return the partitions that would be dropped; defaults to false. */
   dryRun?: boolean | undefined;
+  /**
+   * Whether to go by the server's clock even where it differs from this machine's by more than a day, and where
+   * every partition with events would be dropped;
+   * defaults to false.
+   */
+  trustServerClock?: boolean | undefined;
   /** Called with each partition when it has been dropped (with `dryRun`, when it would have been), and awaited. */
   onDropped?: ((partition: DroppedPartition) => unknown) | undefined;
   /**
@@ -41,7 +47,13 @@ export interface DroppedPartitions {
   dropped: DroppedPartition[];
 }
 
-const fields = fieldsOf<PartitionsDropOptions>({ wait: true, dryRun: true, onDropped: true, watcher: true });
+const fields = fieldsOf<PartitionsDropOptions>({
+  wait: true,
+  dryRun: true,
+  trustServerClock: true,
+  onDropped: true,
+  watcher: true,
+});
 
 /** Short enough that whoever queues behind this session does not wait long. In milliseconds. */
 const limits = { lock_timeout: '500', statement_timeout: '10000' };
@@ -56,7 +68,8 @@ const limits = { lock_timeout: '500', statement_timeout: '10000' };
  *
  * @param client a dedicated connection of the log's owner, not through a pooler
  * @throws CrmSchemaError `partitions_blocked`, naming the step and the sessions; `retention_period_missing`;
- *   `not_permitted`; `partitions_refused` through a pooler, and while someone else detaches another partition;
+ *   `not_permitted`; `partitions_refused` through a pooler, while someone else detaches another partition, and
+ *   unless `trustServerClock`;
  *   `schema_not_found`; `invalid_input`, also for a pool, and if a transaction is open
  */
 export async function partitionsDrop(
@@ -65,18 +78,20 @@ export async function partitionsDrop(
 ): Promise<DroppedPartitions> {
   checkObject({ field: 'options' }, options);
   checkFields({ field: 'options' }, options, fields);
-  const { wait = 30, dryRun = false, onDropped, watcher } = options;
+  const { wait = 30, dryRun = false, trustServerClock = false, onDropped, watcher } = options;
   checkWholeNumber({ field: 'wait' }, wait, 1, 3600);
   if (typeof dryRun !== 'boolean') refuse({ field: 'dryRun' }, 'must be true or false');
+  if (typeof trustServerClock !== 'boolean') refuse({ field: 'trustServerClock' }, 'must be true or false');
   return onLog(client, async () => {
     await checkMayChange(client, watcher);
+    if (!trustServerClock) await checkClock(client);
     const dropped: DroppedPartition[] = [];
     const add = async ({ name, from, before, rows, bytes }: LogPartition) => {
       const partition = { name, from, before, rows, bytes };
       dropped.push(partition);
       await onDropped?.(partition);
     };
-    const log = await reading(client, () => readLog(client));
+    const log = await readChecked(client, trustServerClock);
     if (dryRun) {
       for (const partition of droppablePartitions(log)) await add(partition);
     } else {
@@ -89,4 +104,19 @@ export async function partitionsDrop(
     const { at, keepDays, keptFrom } = log;
     return { at, keepDays, keptFrom, isDryRun: dryRun, dropped };
   });
+}
+
+async function readChecked(client: DedicatedConnection, trustServerClock: boolean): Promise<PartitionedLog> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await reading(client, async () => {
+        const log = await readLog(client);
+        if (!trustServerClock) await checkKeepsEvents(client, log, droppablePartitions(log));
+        return log;
+      });
+    } catch (error) {
+      // Another call dropped a partition after this one had listed it.
+      if ((error as { code?: string }).code !== '42P01' || attempt === 5) throw error;
+    }
+  }
 }

@@ -3,8 +3,8 @@ import { BlockingSessions } from '../statements/blocking-sessions.js';
 import { safeCause } from '../statements/database-errors.js';
 import { type DedicatedConnection, serverProcess } from '../statements/dedicated-connection.js';
 import { requiredSettings, setLocally } from '../statements/session-settings.js';
-import { checkFields, checkObject, checkWholeNumber, fieldsOf } from '../validation.js';
-import { checkMayChange, onLog } from './checks.js';
+import { checkFields, checkObject, checkWholeNumber, fieldsOf, refuse } from '../validation.js';
+import { checkClock, checkMayChange, onLog } from './checks.js';
 import { readGaps, reading } from './log-partitions.js';
 import type { PartitionRange } from './ranges.js';
 
@@ -12,6 +12,11 @@ import type { PartitionRange } from './ranges.js';
 export interface PartitionsEnsureOptions {
   /** How many months after this one get a partition: 0 to 120; defaults to 3. */
   months?: number | undefined;
+  /**
+   * Whether to go by the server's clock even where it differs from this machine's by more than a day;
+   * defaults to false.
+   */
+  trustServerClock?: boolean | undefined;
   /**
    * A second dedicated connection of the same user, which finds out which sessions block the first one, so that an
    * error can name them. Optional.
@@ -30,7 +35,7 @@ export interface EnsuredPartitions {
   gaps: PartitionRange[];
 }
 
-const fields = fieldsOf<PartitionsEnsureOptions>({ months: true, watcher: true });
+const fields = fieldsOf<PartitionsEnsureOptions>({ months: true, trustServerClock: true, watcher: true });
 
 /**
  * Creates the log's partitions for this month and those ahead, and moves events to them from the catch-all partition.
@@ -41,7 +46,7 @@ const fields = fieldsOf<PartitionsEnsureOptions>({ months: true, watcher: true }
  *
  * @param client a dedicated connection of the log's owner, not through a pooler
  * @throws CrmSchemaError `partitions_blocked`; `catch_all_missing`; `not_permitted`; `partitions_refused` through a
- *   pooler; `schema_not_found`; `invalid_input`, also for a pool, and if a transaction is open
+ *   pooler, and unless `trustServerClock` where the clocks differ; `schema_not_found`; `invalid_input`, also for a pool, and if a transaction is open
  */
 export async function partitionsEnsure(
   client: DedicatedConnection,
@@ -49,10 +54,12 @@ export async function partitionsEnsure(
 ): Promise<EnsuredPartitions> {
   checkObject({ field: 'options' }, options);
   checkFields({ field: 'options' }, options, fields);
-  const { months = 3, watcher } = options;
+  const { months = 3, trustServerClock = false, watcher } = options;
   checkWholeNumber({ field: 'months' }, months, 0, 120);
+  if (typeof trustServerClock !== 'boolean') refuse({ field: 'trustServerClock' }, 'must be true or false');
   return onLog(client, async () => {
     await checkMayChange(client, watcher);
+    if (!trustServerClock) await checkClock(client);
     const sessions = new BlockingSessions(watcher);
     const made = await create(client, sessions, {
       call: "crm_sync_log_ensure_partitions($1::integer, 'crm_sync_log'::regclass)",

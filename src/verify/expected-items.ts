@@ -1,5 +1,5 @@
-import { createRequire } from 'node:module';
 import type { Grant } from '../catalog/facts.js';
+import { readPackageJson } from '../migrations/files.js';
 import type { Installation } from './installation.js';
 import { type Definition, define, type Item, type ItemKind, itemKinds, type State } from './item.js';
 
@@ -63,7 +63,7 @@ function readDefinition(kind: ItemKind, definition: WrittenDefinition): Definiti
 
 /** What the migrations of this version create, in the schema `public`, as `schema.json` has it. */
 export function shippedItems(): Item[] {
-  const file: ItemFile = createRequire(import.meta.url)('../../schema.json');
+  const file: ItemFile = readPackageJson('schema.json');
   return Object.entries(file).flatMap(([object, parts]) =>
     Object.entries(parts).flatMap(([kind, named]) =>
       Object.entries(named).map(([name, definition]) => ({

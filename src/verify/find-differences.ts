@@ -4,12 +4,13 @@ import { dropMarker } from '../partitions/drop-marker.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { quoted } from '../statements/quoting.js';
 import { compare } from './compare.js';
-import { type Difference, nameOf } from './difference.js';
+import { bySqlIf, type Difference, nameOf } from './difference.js';
 import { expectedItems } from './expected-items.js';
 import type { Installation } from './installation.js';
 import type { Item, ItemKind } from './item.js';
 import { rangeDifferences } from './partition-differences.js';
 import { readItems } from './read-items.js';
+import { type AppliedMigrations, readAppliedMigrations } from './row-items.js';
 
 /** The differences of an installation, in the order in which to repair them. */
 export async function findDifferences(
@@ -17,6 +18,9 @@ export async function findDifferences(
   installation: Installation,
   knownRoles: readonly string[],
 ): Promise<Difference[]> {
+  const hidden = (await readAppliedMigrations(client, installation)).filter(({ isHidden }) => isHidden);
+  // Of another version or not: what to repair depends on it.
+  if (hidden.length > 0) return hidden.map(hiddenMigrations);
   const items = await readItems(client, installation);
   const partitions = items.filter(isPartition).map(({ name }) => name);
   const [expected, found] = comparableMigrations(expectedItems(installation, partitions), items);
@@ -43,6 +47,16 @@ export async function findDifferences(
   // All other differences follow from the other version, and repairing them would interfere with the migrations.
   const migrations = differences.filter(({ kind }) => kind === 'migration');
   return migrations.length > 0 ? migrations : [...differences, ...ranges];
+}
+
+function hiddenMigrations({ table }: AppliedMigrations): Difference {
+  return {
+    kind: 'table',
+    name: table,
+    expected: 'the applied migrations',
+    found: 'rows that row-level security hides from this user, so the schema may be of any version',
+    ...bySqlIf('As the owner, then run verify again:', `alter table ${table} disable row level security`),
+  };
 }
 
 /**

@@ -2,6 +2,7 @@ import type { AttachedPartition } from '../partitions/attached.js';
 import {
   catchAllName,
   gapsBetween,
+  isPastPartition,
   monthAfter,
   type PartitionRange,
   partitionName,
@@ -28,9 +29,13 @@ export function rangeDifferences(
   const attached = partitions.filter(({ isDefault, isDetaching }) => !isDefault && !isDetaching);
   const gaps = gapsBetween(attached).flatMap(splitByMonth);
   const qualified = (range: PartitionRange) => `${schema}.${partitionName(range)}`;
-  const isInCatchAll = (month: string) =>
-    attached.some(({ from, before }) => before === null && (from === null || from <= month));
-  const withoutOwn = months.filter(isInCatchAll).map((month) => ({ from: month, before: monthAfter(month) }));
+  const withoutOwn = months.flatMap((month) => {
+    const holder = attached.find(
+      ({ from, before }) => (from === null || from <= month) && (before === null || before > month),
+    );
+    const isEnd = holder !== undefined && (holder.before === null || isPastPartition(nameOf(holder.name)));
+    return isEnd ? { from: month, before: monthAfter(month), holder } : [];
+  });
   return [
     ...partitions
       .filter(({ isDefault }) => isDefault)
@@ -84,11 +89,20 @@ export function rangeDifferences(
       partitionDifference(
         qualified(missing),
         describeRange(missing),
-        'nothing: its events go to crm_sync_log_catch_all',
-        bySql(`select ${schema}.crm_sync_log_ensure_partitions()`),
+        `nothing: its events go to ${nameOf(missing.holder.name)}`,
+        missing.holder.before === null
+          ? bySql(`select ${schema}.crm_sync_log_ensure_partitions()`)
+          : byHand(
+              "Perhaps the server's clock was ahead when partitions were dropped: see After the clock was ahead, in docs/operations/partitions.md.",
+            ),
       ),
     ),
   ];
+}
+
+/** The name of a partition without its schema. */
+function nameOf(qualified: string): string {
+  return qualified.slice(qualified.lastIndexOf('.') + 1);
 }
 
 function describeRange({ from, before }: PartitionRange): string {

@@ -4,6 +4,16 @@ import type { DedicatedConnection } from '../statements/dedicated-connection.js'
 import type { Installation } from './installation.js';
 import { define, type Item } from './item.js';
 
+/** A migrations table, and what it records. */
+export interface AppliedMigrations {
+  oid: string;
+  /** Qualified. */
+  table: string;
+  names: string[];
+  /** Whether row-level security hides all its rows from the user. */
+  isHidden: boolean;
+}
+
 /**
  * Tables in the installation's schema that have the shape of node-pg-migrate's migrations table, with the
  * migrations they record; none if the user may not read them.
@@ -11,12 +21,13 @@ import { define, type Item } from './item.js';
 export async function readAppliedMigrations(
   client: DedicatedConnection,
   { schemaId, ownerId }: Installation,
-): Promise<{ oid: string; names: string[] }[]> {
+): Promise<AppliedMigrations[]> {
   const { rows } = await client.query(
     `select
        oid::text,
        oid::regclass::text as name,
-       has_table_privilege(oid, 'select') as "isReadable"
+       has_table_privilege(oid, 'select') as "isReadable",
+       row_security_active(oid) as "hasPolicies"
      from pg_class
      where relnamespace = $1::oid
        and relkind = 'r'
@@ -31,10 +42,15 @@ export async function readAppliedMigrations(
        )`,
     [schemaId, ownerId],
   );
-  const tables: { oid: string; names: string[] }[] = [];
-  for (const { oid, name, isReadable } of rows) {
+  const tables: { oid: string; table: string; names: string[]; isHidden: boolean }[] = [];
+  for (const { oid, name, isReadable, hasPolicies } of rows) {
     const { rows: applied } = isReadable ? await client.query(`select name from ${name}`) : { rows: [] };
-    tables.push({ oid, names: applied.map((row) => String(row.name)) });
+    tables.push({
+      oid,
+      table: name,
+      names: applied.map((row) => String(row.name)),
+      isHidden: isReadable && hasPolicies && applied.length === 0,
+    });
   }
   return tables;
 }

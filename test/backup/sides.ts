@@ -28,17 +28,14 @@ export async function startSide(
 /** Waits until the subscription `crm_schema` has received everything that was committed. */
 export async function caughtUp(publisher: Side, subscriber: Side): Promise<void> {
   const { rows } = await publisher.pool.query('select pg_current_wal_insert_lsn() as position');
-  await vi.waitFor(
-    async () => {
-      const slot = await publisher.pool.query(
-        "select confirmed_flush_lsn >= $1 as reached from pg_replication_slots where slot_name = 'crm_schema'",
-        [rows[0].position],
-      );
-      const copied = await subscriber.pool.query(
-        "select bool_and(srsubstate = 'r') as all from pg_subscription_rel",
-      );
-      expect({ ...slot.rows[0], ...copied.rows[0] }).toEqual({ reached: true, all: true });
-    },
-    waiting,
-  );
+  await vi.waitFor(async () => {
+    const slot = await publisher.pool.query(
+      "select confirmed_flush_lsn >= $1 as reached from pg_replication_slots where slot_name = 'crm_schema'",
+      [rows[0].position],
+    );
+    const copied = await subscriber.pool.query(
+      "select bool_and(srsubstate = 'r') as all from pg_subscription_rel",
+    );
+    expect({ ...slot.rows[0], ...copied.rows[0] }).toEqual({ reached: true, all: true });
+  }, waiting);
 }

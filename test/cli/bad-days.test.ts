@@ -62,7 +62,7 @@ async function expectRefused(
 const commands = [['migrate', 'up'], ['health'], ['partitions', 'list']];
 
 describe.each(commands.map((args) => [args.join(' '), args] as const))('%s', (_, args) => {
-  test.each([
+  test.each<[string, string, string]>([
     [
       'no URL',
       '',
@@ -114,6 +114,44 @@ describe.each(commands.map((args) => [args.join(' '), args] as const))('%s', (_,
       'The port in DATABASE_URL is not a port: it must be a number from 1 to 65535.',
     ],
     [
+      'several hosts with ports',
+      `postgres://user:${secret}@one:5432,two:5432/x`,
+      'pg does not support several hosts: name only that of the primary.',
+    ],
+    [
+      'several hosts',
+      `postgres://user:${secret}@one,two/x`,
+      'pg does not support several hosts: name only that of the primary.',
+    ],
+    [
+      'several hosts in a parameter',
+      `postgres://user:${secret}@/x?host=one,two`,
+      'pg does not support several hosts: name only that of the primary.',
+    ],
+    [
+      'a port that is no number',
+      `postgres://user:${secret}@one:port/x`,
+      'DATABASE_URL is not a URL: it must be postgres://user:password@host:5432/database.',
+    ],
+    ...['schema', 'currentSchema', 'search_path', 'searchPath'].map(
+      (name) =>
+        [
+          `?${name}=`,
+          `postgres://user:${secret}@127.0.0.1:1/x?sslmode=disable&${name}=crm`,
+          `pg ignores the parameter ${name} in DATABASE_URL: write options=-csearch_path%3Dcrm instead, which sets search_path.`,
+        ] satisfies [string, string, string],
+    ),
+    [
+      'two schemas',
+      `postgres://user:${secret}@127.0.0.1:1/x?currentSchema=crm,%20public`,
+      'pg ignores the parameter currentSchema in DATABASE_URL: write options=-csearch_path%3Dcrm%2Cpublic instead, which sets search_path.',
+    ],
+    [
+      'sslrootcert=system',
+      `postgres://user:${secret}@127.0.0.1:1/x?sslrootcert=system`,
+      "pg does not support sslrootcert=system in DATABASE_URL: write sslmode=verify-full alone, which trusts Node's certificate authorities, or name the file of the system's, such as sslrootcert=/etc/ssl/certs/ca-certificates.crt.",
+    ],
+    [
       'an unknown sslmode',
       `postgres://user:${secret}@127.0.0.1:1/x?sslmode=bogus`,
       'The sslmode in DATABASE_URL is unknown: it must be verify-full, or disable if the network is safe.',
@@ -136,6 +174,38 @@ describe.each(commands.map((args) => [args.join(' '), args] as const))('%s', (_,
       'The database does not exist: check DATABASE_URL.',
     ]);
   });
+});
+
+test('a URL is accepted as pg accepts it: without a host, and with a socket', async () => {
+  const url = await database();
+  const { username, password, port, hostname, pathname } = new URL(url);
+  const env = { PGPASSWORD: decodeURIComponent(password) };
+  const socketFolder = await withClient(url, async (client) => {
+    const { rows } = await client.query(
+      "select split_part(setting, ', ', 1) as folder from pg_settings where name = 'unix_socket_directories'",
+    );
+    return rows[0].folder as string;
+  });
+  const user = `${username}@`;
+  const onTcp = { ...env, PGHOST: hostname, PGPORT: port };
+  const forms: [string, Record<string, string>][] = [
+    [`postgres://${user}${pathname}`, onTcp],
+    [`postgresql://@${pathname}`, { ...onTcp, PGUSER: username }],
+    [`postgresql://${pathname}`, { ...onTcp, PGUSER: username }],
+    [`postgres://${user}${pathname}?host=${hostname}&port=${port}`, env],
+    [`Postgres://${user}${hostname}:${port}${pathname}`, env],
+    [`postgres://${user}${pathname}?host=${socketFolder}&port=${port}`, env],
+    [`postgres://${user}${encodeURIComponent(socketFolder)}:${port}${pathname}`, env],
+  ];
+  for (const [form, variables] of forms) {
+    expect(await cli.run(form, ['migrate', 'status'], variables), form).toMatchObject({
+      code: 0,
+      stderr: '',
+    });
+  }
+  const inSchema = `${url}?options=-csearch_path%3Dcrm`;
+  await withClient(url, (client) => client.query('create schema crm'));
+  expect((await cli.run(inSchema, ['migrate', 'status'])).stdout).toContain('Schema crm,');
 });
 
 describe('migrate explains a connection problem:', () => {

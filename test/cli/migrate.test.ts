@@ -1,4 +1,4 @@
-import { appendFile, rename } from 'node:fs/promises';
+import { appendFile, readFile, rename, writeFile } from 'node:fs/promises';
 import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -391,6 +391,50 @@ describe('a package with missing files', () => {
     }
     await rename(`${copy.folder}/elsewhere`, `${copy.folder}/${path}`);
   });
+});
+
+describe('a package with CRLF, as a clone with core.autocrlf has,', () => {
+  const copy = useCopyOfBuiltCli();
+  async function useLineEndings(lineEnd: string, ...paths: string[]) {
+    for (const path of paths) {
+      const text = await readFile(`${copy.folder}/${path}`, 'utf8');
+      await writeFile(`${copy.folder}/${path}`, text.replace(/\r\n?|\n/g, lineEnd));
+    }
+  }
+
+  test('migrates where only the checksums have CRLF, or are of binary mode', async () => {
+    const url = await freshDatabase();
+    await useLineEndings('\r\n', 'migrations.sha256');
+    expect(await copy.run(url, ['migrate', 'status'])).toMatchObject({ code: 0, stderr: '' });
+    const path = `${copy.folder}/migrations.sha256`;
+    await writeFile(path, (await readFile(path, 'utf8')).replaceAll('  migrations', ' *migrations'));
+    expect(await copy.run(url, ['migrate', 'up'])).toMatchObject({ code: 0 });
+    await expectWhole(url);
+  });
+
+  test.each(['\r\n', '\r'])(
+    'applies nothing, and says that only line endings differ: %j',
+    async (lineEnd) => {
+      const url = await freshDatabase();
+      const paths = names.slice(0, 3).map((name) => `migrations/${name}.sql`);
+      await useLineEndings(lineEnd, ...paths);
+      for (const command of ['up', 'plan']) {
+        expect(await copy.run(url, ['migrate', command])).toEqual({
+          code: 1,
+          stdout: '',
+          stderr:
+            'Migrations of this package differ from their release only in their line endings, CRLF instead of LF, which functions in the database would keep. Git on Windows writes CRLF (core.autocrlf): pack the package from a clone with LF, and reinstall it.\n',
+        });
+      }
+      const { code, stdout } = await copy.run(url, ['migrate', 'status', '--check']);
+      expect(code).toBe(3);
+      expect(stdout).toContain(
+        `\nDifferent from their release only in line endings (CRLF); reinstall the package\nfrom a clone with LF:\n${names[0]}\n`,
+      );
+      expect(stdout).not.toContain('Edited');
+      await useLineEndings('\n', ...paths);
+    },
+  );
 });
 
 describe('a package edited since its release', () => {

@@ -107,6 +107,49 @@ test('verify prints the first line that differs in a function, and the whole fun
   });
 });
 
+test.each([
+  ['\r\n', (body: string) => body.replaceAll('\n', '\r\n'), 'LF', 'the same text, with line endings CRLF'],
+  ['\r', (body: string) => body.replaceAll('\n', '\r'), 'LF', 'the same text, with line endings CR'],
+])('verify says that only line endings differ: %j', async (_, change, expected, found) => {
+  const { rows } = await pool.query(
+    "select pg_get_functiondef('crm_sync_backoff'::regproc) as definition, prosrc from pg_proc where proname = 'crm_sync_backoff'",
+  );
+  const [{ definition, prosrc }] = rows;
+  await damaged(
+    definition.replace(prosrc, () => change(prosrc)),
+    definition,
+    async () => {
+      const { code, stdout } = await run();
+      expect(code).toBe(3);
+      expect(stdout).toContain(`  expected  line endings ${expected}\n  found     ${found}\n`);
+    },
+  );
+  expect((await run()).code).toBe(0);
+});
+
+test.each([
+  ['a trailing space', (body: string) => body.replace(/(?<=\S)\n/, ' \n'), '\\u0020'],
+  ['a tab', (body: string) => body.replace('\n  ', '\n\t'), '\\u0009'],
+  ['another space', (body: string) => body.replace(/(?<=\w) (?=\w)/, '  '), ' \\u0020'],
+])('verify shows %s in a function, which could not be seen', async (_, change, found) => {
+  const { rows } = await pool.query(
+    "select pg_get_functiondef('crm_sync_backoff'::regproc) as definition, prosrc from pg_proc where proname = 'crm_sync_backoff'",
+  );
+  const [{ definition, prosrc }] = rows;
+  expect(change(prosrc)).not.toBe(prosrc);
+  await damaged(
+    definition.replace(prosrc, () => change(prosrc)),
+    definition,
+    async () => {
+      const { code, stdout } = await run();
+      expect(code).toBe(3);
+      const [, expectedSide, foundSide] = /^ {2}expected {2}(.*?)^ {2}found {5}(.*?)^\S/ms.exec(stdout) ?? [];
+      expect(foundSide).toContain(found);
+      expect(expectedSide).not.toBe(foundSide);
+    },
+  );
+});
+
 test('verify wraps at 80 columns except for SQL, and escapes control characters', async () => {
   await damaged(
     `create table "crm_\u001b[2J${'x'.repeat(50)}" (id integer);

@@ -19,7 +19,7 @@ import {
   syncErrorKinds,
   syncLogRecord,
 } from '../../src/index.js';
-import { noPgBouncer, startPgBouncer } from '../pgbouncer/support.js';
+import { noPgBouncer, startPgBouncer } from '../poolers/pgbouncer.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';
@@ -229,10 +229,9 @@ describe.skipIf(noPgBouncer)('behind PgBouncer', () => {
 
   /** Starts an example as the application's user, through PgBouncer; returns its URL. */
   async function startProgram(file: string, env: Record<string, string>): Promise<string> {
-    const bouncer = await startPgBouncer(database.url, 2);
+    const appUrl = app.options.connectionString as string;
+    const bouncer = await startPgBouncer({ connections: 2, users: [database.url, appUrl] });
     onTestFinished(bouncer.stop);
-    const url = new URL(app.options.connectionString as string);
-    url.port = new URL(bouncer.url).port;
     const probe = createServer().listen(0, '127.0.0.1');
     await once(probe, 'listening');
     const { port } = probe.address() as AddressInfo;
@@ -240,7 +239,7 @@ describe.skipIf(noPgBouncer)('behind PgBouncer', () => {
     await once(probe, 'close');
     const program = spawn(process.execPath, ['--import', 'tsx', `examples/${file}`], {
       cwd: projectPath('.'),
-      env: { ...process.env, DATABASE_URL: url.href, PORT: String(port), ...env },
+      env: { ...process.env, DATABASE_URL: bouncer.through(appUrl), PORT: String(port), ...env },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     onTestFinished(() => void program.kill('SIGKILL'));
