@@ -46,34 +46,64 @@ export async function dropExpired(context: DropContext): Promise<void> {
   const { client, sessions, seconds } = context;
   const run: Run = { ...context, hasDetached: false };
   let failedSince: number | undefined;
-  for (;;) {
-    const step = nextStep(await reading(client, () => readLog(client)), run);
+  for (let log = await read(client); ; ) {
+    const step = nextStep(log, run);
     if (step === undefined) return;
-    try {
-      await step.run();
+    const error = await attempt(step);
+    const before = log;
+    if (error === undefined) log = await read(client);
+    // A step that changes nothing would be the next one for ever.
+    if (stateOf(log) !== stateOf(before)) {
       failedSince = undefined;
-    } catch (error) {
-      const { code = '', message } = error as { code?: string; message: string };
-      if (error instanceof CrmSchemaError || !retryable.has(code)) throw error;
-      failedSince ??= Date.now();
-      if (Date.now() - failedSince >= 1000 * seconds) {
-        // Until the past is covered, events of that time are refused.
-        if (run.hasDetached) await coverPast(client).catch(() => {});
-        const isBlocked = code === lockNotAvailable || code === queryCanceled;
-        throw gaveUp(`${step.kind} ${step.target}`, run, {
-          cause: isBlocked ? blockedBy(sessions.last) : message,
-          isBlocked,
-          isOpen: run.hasDetached && (await isDetaching(client)),
-          error,
-        });
-      }
-      await sleep(200 + 300 * Math.random());
+      continue;
     }
+    failedSince ??= Date.now();
+    if (Date.now() - failedSince >= 1000 * seconds) {
+      // Until the past is covered, events of that time are refused.
+      if (run.hasDetached) await coverPast(client).catch(() => {});
+      const { code = '', message } = error ?? { message: 'it had no effect' };
+      const isBlocked = code === lockNotAvailable || code === queryCanceled;
+      throw gaveUp(`${step.kind} ${step.target}`, run, {
+        cause: isBlocked ? blockedBy(sessions.last) : message,
+        isBlocked,
+        isOpen: run.hasDetached && (await isDetaching(client)),
+        error,
+      });
+    }
+    await sleep(200 + 300 * Math.random());
+    log = await read(client);
+  }
+}
+
+function read(client: DedicatedConnection): Promise<PartitionedLog> {
+  return reading(client, () => readLog(client));
+}
+
+/** What the steps change. */
+function stateOf({ partitions }: PartitionedLog): string {
+  return JSON.stringify(
+    partitions.map(({ oid, name, standing, from, before }) => [oid, name, standing, from, before]),
+  );
+}
+
+/**
+ * Runs a step.
+ *
+ * @returns the error, if another attempt may succeed; undefined if the step did not fail
+ */
+async function attempt(step: Step): Promise<{ code?: string; message: string } | undefined> {
+  try {
+    await step.run();
+    return undefined;
+  } catch (error) {
+    const failure = error as { code?: string; message: string };
+    if (error instanceof CrmSchemaError || !retryable.has(failure.code ?? '')) throw error;
+    return failure;
   }
 }
 
 async function isDetaching(client: DedicatedConnection): Promise<boolean> {
-  const { partitions } = await reading(client, () => readLog(client));
+  const { partitions } = await read(client);
   return partitions.some(({ standing }) => standing === 'detaching');
 }
 
@@ -102,8 +132,14 @@ function nextStep(log: PartitionedLog, run: Run): Step | undefined {
       `Someone else is detaching ${detaching.name}, which is within its retention period: finish that detach first.`,
     );
   }
-  // At once where an earlier call was interrupted; otherwise after the last detach.
-  if (first !== undefined && first.from !== null && (oldest === undefined || !run.hasDetached)) {
+  // At once where an earlier call was interrupted; otherwise after the last detach. Not while a detach is pending: the
+  // function creates nothing then.
+  if (
+    detaching === undefined &&
+    first !== undefined &&
+    first.from !== null &&
+    (oldest === undefined || !run.hasDetached)
+  ) {
     return step('create a partition before', first, () => coverPast(client));
   }
   // From the first detach until the past is covered, events of that time are refused. So it does not begin while
