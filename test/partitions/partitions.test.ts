@@ -198,6 +198,30 @@ describe.each(changing)('%s', (name) => {
     });
   });
 
+  test('ends, and holds no lock, although the watcher stops answering', async () => {
+    await withClient(url, (client) =>
+      withClient(url, async (watcher) => {
+        const stalled: DedicatedConnection = {
+          query: (text, values) =>
+            text.startsWith('begin read only') ? new Promise(() => {}) : watcher.query(text, values),
+        };
+        let answered = 0;
+        const pauses: number[] = [];
+        const watched: DedicatedConnection = {
+          async query(text, values) {
+            if (text === 'commit') pauses.push(Date.now() - answered);
+            const result = await client.query(text, values);
+            answered = Date.now();
+            return result;
+          },
+        };
+        await call(watched, { watcher: stalled });
+        expect(pauses.length).toBeGreaterThan(0);
+        expect(Math.max(...pauses)).toBeLessThan(500);
+      }),
+    );
+  });
+
   test('leaves the watcher without a transaction, and with its settings', async () => {
     await withClient(url, (client) =>
       withClient(url, async (watcher) => {
