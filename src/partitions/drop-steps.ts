@@ -26,7 +26,8 @@ interface Run extends DropContext {
 interface Step {
   kind: 'finish detaching' | 'detach' | 'create a partition before' | 'drop';
   target: string;
-  run(): Promise<unknown>;
+  /** Returns the partition that it dropped, if any. */
+  run(): Promise<LogPartition | undefined>;
 }
 
 const lockNotAvailable = '55P03';
@@ -43,13 +44,14 @@ const retryable = new Set([lockNotAvailable, queryCanceled, '40P01', '55000', '4
  * @throws CrmSchemaError `partitions_blocked`, naming the step and the sessions; `partitions_refused`
  */
 export async function dropExpired(context: DropContext): Promise<void> {
-  const { client, sessions, seconds } = context;
+  const { client, sessions, seconds, onDropped } = context;
   const run: Run = { ...context, hasDetached: false };
   let failedSince: number | undefined;
   for (let log = await read(client); ; ) {
     const step = nextStep(log, run);
     if (step === undefined) return;
-    const error = await attempt(step);
+    const { dropped, error } = await attempt(step);
+    if (dropped !== undefined) await onDropped(dropped);
     const before = log;
     if (error === undefined) log = await read(client);
     // A step that changes nothing would be the next one for ever.
@@ -89,16 +91,17 @@ function stateOf({ partitions }: PartitionedLog): string {
 /**
  * Runs a step.
  *
- * @returns the error, if another attempt may succeed; undefined if the step did not fail
+ * @returns the partition that it dropped, if any; or the error, if another attempt may succeed
  */
-async function attempt(step: Step): Promise<{ code?: string; message: string } | undefined> {
+async function attempt(
+  step: Step,
+): Promise<{ dropped?: LogPartition | undefined; error?: { code?: string; message: string } }> {
   try {
-    await step.run();
-    return undefined;
+    return { dropped: await step.run() };
   } catch (error) {
     const failure = error as { code?: string; message: string };
     if (error instanceof CrmSchemaError || !retryable.has(failure.code ?? '')) throw error;
-    return failure;
+    return { error: failure };
   }
 }
 
@@ -117,7 +120,7 @@ function nextStep(log: PartitionedLog, run: Run): Step | undefined {
   const step = (kind: Step['kind'], { name }: LogPartition, work: () => Promise<unknown>): Step => ({
     kind,
     target: name,
-    run: work,
+    run: () => work().then(() => undefined),
   });
 
   if (detaching !== undefined && unfinished.includes(detaching)) {
@@ -147,7 +150,7 @@ function nextStep(log: PartitionedLog, run: Run): Step | undefined {
   const unusedFirst = first?.from === null ? expired : [];
   if (oldest !== undefined) return step('detach', oldest, () => detach(oldest, run, unusedFirst));
   const [detached] = unfinished;
-  return detached && step('drop', detached, () => drop(detached, run));
+  return detached && { kind: 'drop', target: detached.name, run: () => drop(detached, run) };
 }
 
 async function detach(
@@ -175,8 +178,9 @@ async function coverPast(client: DedicatedConnection): Promise<void> {
   await client.query("select crm_sync_log_ensure_past('crm_sync_log'::regclass)");
 }
 
-async function drop(partition: LogPartition, run: Run): Promise<void> {
-  const { client, onDropped } = run;
+/** @returns the partition; undefined if it is not what it was */
+async function drop(partition: LogPartition, run: Run): Promise<LogPartition | undefined> {
+  const { client } = run;
   // Everyone queues behind a lock on crm_connections, so this asks for it only when it will get it soon.
   await waitUntilFree(`drop ${partition.name}`, run, { used: ['crm_connections', partition.sqlName] });
   await client.query('begin');
@@ -200,7 +204,7 @@ async function drop(partition: LogPartition, run: Run): Promise<void> {
     await client.query('rollback').catch(() => {});
     throw error;
   }
-  if (isDropped) await onDropped(partition);
+  return isDropped ? partition : undefined;
 }
 
 async function waitUntilFree(

@@ -68,13 +68,19 @@ export async function partitionsDrop(
   const { wait = 30, dryRun = false, onDropped, watcher } = options;
   checkWholeNumber({ field: 'wait' }, wait, 1, 3600);
   if (typeof dryRun !== 'boolean') refuse({ field: 'dryRun' }, 'must be true or false');
-  return onLog(client, async () => {
+  let callbackFailure: { error: unknown } | undefined;
+  const result = onLog(client, async () => {
     await checkMayChange(client, watcher);
     const dropped: DroppedPartition[] = [];
     const add = async ({ name, from, before, rows, bytes }: LogPartition) => {
       const partition = { name, from, before, rows, bytes };
       dropped.push(partition);
-      await onDropped?.(partition);
+      try {
+        await onDropped?.(partition);
+      } catch (error) {
+        callbackFailure = { error };
+        throw error;
+      }
     };
     const log = await reading(client, () => readLog(client));
     if (dryRun) {
@@ -88,5 +94,9 @@ export async function partitionsDrop(
     }
     const { at, keepDays, keptFrom } = log;
     return { at, keepDays, keptFrom, isDryRun: dryRun, dropped };
+  });
+  return result.catch((error: unknown) => {
+    // The caller's error passes unchanged, whatever code it has.
+    throw callbackFailure === undefined ? error : callbackFailure.error;
   });
 }

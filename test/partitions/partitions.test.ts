@@ -404,6 +404,23 @@ describe('partitionsDrop', () => {
     expect(await detachedNames(pool)).toEqual([]);
   });
 
+  test.each([
+    ['55P03', false],
+    ['42703', false],
+    ['42703', true],
+  ])('throws an error of onDropped with code %s unchanged (dry run: %s)', async (code, dryRun) => {
+    const failure = Object.assign(new Error('mine'), { code });
+    const seen: string[] = [];
+    const onDropped: PartitionsDropOptions['onDropped'] = ({ name }) => {
+      seen.push(name);
+      throw failure;
+    };
+    await withClient(url, async (client) => {
+      await expect(partitionsDrop(client, { dryRun, onDropped })).rejects.toBe(failure);
+    });
+    expect(seen).toEqual([monthName(-monthsAgo)]);
+  });
+
   test('works for an owner who is not a superuser', async () => {
     const owner = `crm_owner_${randomBytes(4).toString('hex')}`;
     await pool.query(`create role ${owner}; grant create on schema public to ${owner}`);
