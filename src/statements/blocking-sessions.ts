@@ -103,7 +103,7 @@ export class BlockingSessions {
 }
 
 /** Begins a look. */
-const begin = `begin read only; set local role none; set local search_path = pg_catalog; set local statement_timeout = ${lookLimit}`;
+const begin = `begin read only; set local role none; set local search_path = pg_catalog, pg_temp; set local statement_timeout = ${lookLimit}`;
 
 /** What `work` returns within so many milliseconds; undefined after that. */
 async function within<Result>(limit: number, work: Promise<Result>): Promise<Result | undefined> {
