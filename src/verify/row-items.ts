@@ -16,7 +16,8 @@ export async function readAppliedMigrations(
     `select
        oid::text,
        oid::regclass::text as name,
-       has_table_privilege(oid, 'select') as "isReadable"
+       -- Any policy on it is someone else's.
+       has_table_privilege(oid, 'select') and not row_security_active(oid) as "isReadable"
      from pg_class
      where relnamespace = $1::oid
        and relkind = 'r'
@@ -61,6 +62,13 @@ export async function readPeriods(
              from pg_roles
              where rolname in ('crm_worker', 'crm_reader')
                and pg_has_role(pg_roles.oid, 'usage')
+           )
+           -- Ours call nothing.
+           and not exists (
+             select
+             from pg_policy
+             where polrelid = pg_class.oid
+               and pg_get_expr(polqual, polrelid) <> 'true'
            )
          ) as "isReadable"
      from pg_class
