@@ -56,7 +56,7 @@ function section({ kind, name, expected, found, statements, advice }: Difference
     ...(advice === null ? [] : labelled('repair', advice)),
     ...(isSafe
       ? statements.flatMap((statement) => `${statement};`.split('\n').map(visible))
-      : labelled('repair', 'A name has a line break: check it, and take the SQL from verify --json.')),
+      : labelled('repair', 'A name has a line break: check it. The SQL is in verify --json.')),
   ];
 }
 

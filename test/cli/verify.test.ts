@@ -134,7 +134,7 @@ test('verify prints no SQL that contains a name with a line break', async () => 
     async () => {
       const { stdout } = await run();
       expect(stdout).not.toMatch(/^drop /m);
-      expect(stdout).toContain('take the SQL from verify --json');
+      expect(stdout).toContain('The SQL is in verify --json');
     },
   );
 });
