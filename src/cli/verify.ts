@@ -47,12 +47,16 @@ function report({ schema, owner, differences }: Verification, version: string): 
 /** One difference. Its statements are not wrapped, to be copied. */
 function section({ kind, name, expected, found, statements, advice }: Difference): string[] {
   const [expectedText, foundText] = distinguishable(expected ?? 'nothing', found ?? 'nothing');
+  // A line break in a name would put text of whoever chose the name among the SQL to copy.
+  const isSafe = statements.every((statement) => !/[\n\r]/.test(statement)) || /\n/.test(expected ?? '');
   return [
     ...wrapped(name.startsWith(`${kind} `) ? name : `${kind} ${name}`),
     ...labelled('expected', expectedText),
     ...labelled('found', foundText),
     ...(advice === null ? [] : labelled('repair', advice)),
-    ...statements.flatMap((statement) => `${statement};`.split('\n').map(visible)),
+    ...(isSafe
+      ? statements.flatMap((statement) => `${statement};`.split('\n').map(visible))
+      : labelled('repair', 'A name has a line break: check it. The SQL is in verify --json.')),
   ];
 }
 

@@ -26,7 +26,8 @@ interface Run extends DropContext {
 interface Step {
   kind: 'finish detaching' | 'detach' | 'create a partition before' | 'drop';
   target: string;
-  run(): Promise<unknown>;
+  /** Returns the partition that it dropped, if any. */
+  run(): Promise<LogPartition | undefined>;
 }
 
 const lockNotAvailable = '55P03';
@@ -43,37 +44,69 @@ const retryable = new Set([lockNotAvailable, queryCanceled, '40P01', '55000', '4
  * @throws CrmSchemaError `partitions_blocked`, naming the step and the sessions; `partitions_refused`
  */
 export async function dropExpired(context: DropContext): Promise<void> {
-  const { client, sessions, seconds } = context;
+  const { client, sessions, seconds, onDropped } = context;
   const run: Run = { ...context, hasDetached: false };
   let failedSince: number | undefined;
-  for (;;) {
-    const step = nextStep(await reading(client, () => readLog(client)), run);
+  for (let log = await read(client); ; ) {
+    const step = nextStep(log, run);
     if (step === undefined) return;
-    try {
-      await step.run();
+    const { dropped, error } = await attempt(step);
+    if (dropped !== undefined) await onDropped(dropped);
+    const before = log;
+    if (error === undefined) log = await read(client);
+    // A step that changes nothing would be the next one for ever.
+    if (stateOf(log) !== stateOf(before)) {
       failedSince = undefined;
-    } catch (error) {
-      const { code = '', message } = error as { code?: string; message: string };
-      if (error instanceof CrmSchemaError || !retryable.has(code)) throw error;
-      failedSince ??= Date.now();
-      if (Date.now() - failedSince >= 1000 * seconds) {
-        // Until the past is covered, events of that time are refused.
-        if (run.hasDetached) await coverPast(client).catch(() => {});
-        const isBlocked = code === lockNotAvailable || code === queryCanceled;
-        throw gaveUp(`${step.kind} ${step.target}`, run, {
-          cause: isBlocked ? blockedBy(sessions.last) : message,
-          isBlocked,
-          isOpen: run.hasDetached && (await isDetaching(client)),
-          error,
-        });
-      }
-      await sleep(200 + 300 * Math.random());
+      continue;
     }
+    failedSince ??= Date.now();
+    if (Date.now() - failedSince >= 1000 * seconds) {
+      // Until the past is covered, events of that time are refused.
+      if (run.hasDetached) await coverPast(client).catch(() => {});
+      const { code = '', message } = error ?? { message: 'it had no effect' };
+      const isBlocked = code === lockNotAvailable || code === queryCanceled;
+      throw gaveUp(`${step.kind} ${step.target}`, run, {
+        cause: isBlocked ? blockedBy(sessions.last) : message,
+        isBlocked,
+        isOpen: run.hasDetached && (await isDetaching(client)),
+        error,
+      });
+    }
+    await sleep(200 + 300 * Math.random());
+    log = await read(client);
+  }
+}
+
+function read(client: DedicatedConnection): Promise<PartitionedLog> {
+  return reading(client, () => readLog(client));
+}
+
+/** What the steps change. */
+function stateOf({ partitions }: PartitionedLog): string {
+  return JSON.stringify(
+    partitions.map(({ oid, name, standing, from, before }) => [oid, name, standing, from, before]),
+  );
+}
+
+/**
+ * Runs a step.
+ *
+ * @returns the partition that it dropped, if any; or the error, if another attempt may succeed
+ */
+async function attempt(
+  step: Step,
+): Promise<{ dropped?: LogPartition | undefined; error?: { code?: string; message: string } }> {
+  try {
+    return { dropped: await step.run() };
+  } catch (error) {
+    const failure = error as { code?: string; message: string };
+    if (error instanceof CrmSchemaError || !retryable.has(failure.code ?? '')) throw error;
+    return { error: failure };
   }
 }
 
 async function isDetaching(client: DedicatedConnection): Promise<boolean> {
-  const { partitions } = await reading(client, () => readLog(client));
+  const { partitions } = await read(client);
   return partitions.some(({ standing }) => standing === 'detaching');
 }
 
@@ -87,7 +120,7 @@ function nextStep(log: PartitionedLog, run: Run): Step | undefined {
   const step = (kind: Step['kind'], { name }: LogPartition, work: () => Promise<unknown>): Step => ({
     kind,
     target: name,
-    run: work,
+    run: () => work().then(() => undefined),
   });
 
   if (detaching !== undefined && unfinished.includes(detaching)) {
@@ -102,8 +135,14 @@ function nextStep(log: PartitionedLog, run: Run): Step | undefined {
       `Someone else is detaching ${detaching.name}, which is within its retention period: finish that detach first.`,
     );
   }
-  // At once where an earlier call was interrupted; otherwise after the last detach.
-  if (first !== undefined && first.from !== null && (oldest === undefined || !run.hasDetached)) {
+  // At once where an earlier call was interrupted; otherwise after the last detach. Not while a detach is pending: the
+  // function creates nothing then.
+  if (
+    detaching === undefined &&
+    first !== undefined &&
+    first.from !== null &&
+    (oldest === undefined || !run.hasDetached)
+  ) {
     return step('create a partition before', first, () => coverPast(client));
   }
   // From the first detach until the past is covered, events of that time are refused. So it does not begin while
@@ -111,7 +150,7 @@ function nextStep(log: PartitionedLog, run: Run): Step | undefined {
   const unusedFirst = first?.from === null ? expired : [];
   if (oldest !== undefined) return step('detach', oldest, () => detach(oldest, run, unusedFirst));
   const [detached] = unfinished;
-  return detached && step('drop', detached, () => drop(detached, run));
+  return detached && { kind: 'drop', target: detached.name, run: () => drop(detached, run) };
 }
 
 async function detach(
@@ -139,8 +178,9 @@ async function coverPast(client: DedicatedConnection): Promise<void> {
   await client.query("select crm_sync_log_ensure_past('crm_sync_log'::regclass)");
 }
 
-async function drop(partition: LogPartition, run: Run): Promise<void> {
-  const { client, onDropped } = run;
+/** @returns the partition; undefined if it is not what it was */
+async function drop(partition: LogPartition, run: Run): Promise<LogPartition | undefined> {
+  const { client } = run;
   // Everyone queues behind a lock on crm_connections, so this asks for it only when it will get it soon.
   await waitUntilFree(`drop ${partition.name}`, run, { used: ['crm_connections', partition.sqlName] });
   await client.query('begin');
@@ -164,7 +204,7 @@ async function drop(partition: LogPartition, run: Run): Promise<void> {
     await client.query('rollback').catch(() => {});
     throw error;
   }
-  if (isDropped) await onDropped(partition);
+  return isDropped ? partition : undefined;
 }
 
 async function waitUntilFree(

@@ -82,14 +82,20 @@ export async function partitionsDrop(
   checkWholeNumber({ field: 'wait' }, wait, 1, 3600);
   if (typeof dryRun !== 'boolean') refuse({ field: 'dryRun' }, 'must be true or false');
   if (typeof trustServerClock !== 'boolean') refuse({ field: 'trustServerClock' }, 'must be true or false');
-  return onLog(client, async () => {
+  let callbackFailure: { error: unknown } | undefined;
+  const result = onLog(client, async () => {
     await checkMayChange(client, watcher);
     if (!trustServerClock) await checkClock(client);
     const dropped: DroppedPartition[] = [];
     const add = async ({ name, from, before, rows, bytes }: LogPartition) => {
       const partition = { name, from, before, rows, bytes };
       dropped.push(partition);
-      await onDropped?.(partition);
+      try {
+        await onDropped?.(partition);
+      } catch (error) {
+        callbackFailure = { error };
+        throw error;
+      }
     };
     const log = await readChecked(client, trustServerClock);
     if (dryRun) {
@@ -103,6 +109,10 @@ export async function partitionsDrop(
     }
     const { at, keepDays, keptFrom } = log;
     return { at, keepDays, keptFrom, isDryRun: dryRun, dropped };
+  });
+  return result.catch((error: unknown) => {
+    // The caller's error passes unchanged, whatever code it has.
+    throw callbackFailure === undefined ? error : callbackFailure.error;
   });
 }
 

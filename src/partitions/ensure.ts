@@ -90,10 +90,11 @@ async function create(
   await client.query('begin isolation level read committed');
   try {
     await setLocally(client, requiredSettings);
-    const { rows } = await sessions.during(pid, () =>
-      client.query(`select ${call}::regclass::text as name`, parameters),
-    );
-    await client.query('commit');
+    const rows = await sessions.during(pid, async () => {
+      const result = await client.query(`select ${call}::regclass::text as name`, parameters);
+      await client.query('commit');
+      return result.rows;
+    });
     return rows.flatMap(({ name }) => name ?? []);
   } catch (error) {
     await client.query('rollback').catch(() => {});

@@ -2,12 +2,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DedicatedConnection } from './dedicated-connection.js';
 import { span } from './durations.js';
 
+/** How long a look may take, in milliseconds. */
+const lookLimit = 5000;
+
+/** How long the work that is watched waits for a look, in milliseconds. */
+const patience = 1000;
+
 /**
  * Finds which sessions block another one, over a second connection.
  *
  * Each look is its own transaction, which leaves the session's settings unchanged. It resets the role, because only
- * the session's user may see and cancel the statements of its other sessions. It searches pg_catalog alone, so that
- * no other function runs in place of PostgreSQL's own.
+ * the session's user may see and cancel the statements of its other sessions. It searches pg_catalog first, and
+ * temporary objects last, so that no other function runs in place of PostgreSQL's own. A look that takes too long
+ * finds nothing: a watcher that does not answer must not hold up the work, which may hold locks.
  */
 export class BlockingSessions {
   readonly #watcher: DedicatedConnection | undefined;
@@ -37,7 +44,7 @@ export class BlockingSessions {
       return await work();
     } finally {
       workIsOver.abort();
-      await looking;
+      await within(patience, looking);
     }
   }
 
@@ -46,11 +53,14 @@ export class BlockingSessions {
     return listOf(await this.#sessionsWhere('pid = any ($1::integer[])', [...pids]));
   }
 
-  /** Cancels the statement that a server process of the same user runs. */
+  /** Cancels the statement that a server process of the same user runs. Waits only briefly for a look under way. */
   async cancel(pid: number): Promise<void> {
-    await this.#look((watcher) =>
-      watcher.query('select pg_catalog.pg_cancel_backend($1::integer)', [pid]),
-    ).catch(() => {});
+    await within(patience, this.#queue);
+    const watcher = this.#watcher;
+    await watcher
+      ?.query(`${begin}; select pg_catalog.pg_cancel_backend(${Math.trunc(pid)}); rollback`)
+      .catch(() => watcher.query('rollback'))
+      .catch(() => {});
   }
 
   async #lookUntil(signal: AbortSignal, pid: number): Promise<void> {
@@ -73,16 +83,38 @@ export class BlockingSessions {
   async #look<Result>(work: (watcher: DedicatedConnection) => Promise<Result>): Promise<Result | undefined> {
     const watcher = this.#watcher;
     if (watcher === undefined) return undefined;
+    let isLate = false;
     const look = this.#queue.then(async () => {
-      await watcher.query('begin read only; set local role none; set local search_path = pg_catalog');
+      if (isLate) return undefined;
+      await watcher.query(begin);
       try {
-        return await work(watcher);
+        return isLate ? undefined : await work(watcher);
       } finally {
         await watcher.query('rollback');
       }
     });
     this.#queue = look.catch(() => {});
-    return look;
+    try {
+      return await within(lookLimit, look);
+    } finally {
+      isLate = true;
+    }
+  }
+}
+
+/** Begins a look. */
+const begin = `begin read only; set local role none; set local search_path = pg_catalog, pg_temp; set local statement_timeout = ${lookLimit}`;
+
+/** What `work` returns within so many milliseconds; undefined after that. */
+async function within<Result>(limit: number, work: Promise<Result>): Promise<Result | undefined> {
+  const over = new AbortController();
+  try {
+    return await Promise.race([
+      work,
+      sleep(limit, undefined, { signal: over.signal }).catch(() => undefined),
+    ]);
+  } finally {
+    over.abort();
   }
 }
 

@@ -42,7 +42,7 @@ export async function findInstallation(client: DedicatedConnection): Promise<Ins
   const [organisationsId = null, contactsId = null] = ids.slice(landmarks.length);
   const foundLandmarks = ids.slice(0, landmarks.length).filter((id) => id !== null);
   await client.query(`select
-    pg_catalog.set_config('search_path', 'pg_catalog', true),
+    pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
     pg_catalog.set_config('lock_timeout', '5s', true),
     pg_catalog.set_config('row_security', 'on', true),
     -- Compiling the query would take longer than running it.

@@ -26,8 +26,15 @@ export async function readAppliedMigrations(
     `select
        oid::text,
        oid::regclass::text as name,
-       has_table_privilege(oid, 'select') as "isReadable",
-       row_security_active(oid) as "hasPolicies"
+       has_table_privilege(oid, 'select') as "isGranted",
+       row_security_active(oid) as "hasPolicies",
+       -- A policy could call anybody's function.
+       not row_security_active(oid) or not exists (
+         select
+         from pg_policy
+         where polrelid = pg_class.oid
+           and pg_get_expr(polqual, polrelid) <> 'true'
+       ) as "isSafe"
      from pg_class
      where relnamespace = $1::oid
        and relkind = 'r'
@@ -42,14 +49,15 @@ export async function readAppliedMigrations(
        )`,
     [schemaId, ownerId],
   );
-  const tables: { oid: string; table: string; names: string[]; isHidden: boolean }[] = [];
-  for (const { oid, name, isReadable, hasPolicies } of rows) {
-    const { rows: applied } = isReadable ? await client.query(`select name from ${name}`) : { rows: [] };
+  const tables: AppliedMigrations[] = [];
+  for (const { oid, name, isGranted, hasPolicies, isSafe } of rows) {
+    const { rows: applied } =
+      isGranted && isSafe ? await client.query(`select name from ${name}`) : { rows: [] };
     tables.push({
       oid,
       table: name,
       names: applied.map((row) => String(row.name)),
-      isHidden: isReadable && hasPolicies && applied.length === 0,
+      isHidden: isGranted && hasPolicies && applied.length === 0,
     });
   }
   return tables;
@@ -77,6 +85,13 @@ export async function readPeriods(
              from pg_roles
              where rolname in ('crm_worker', 'crm_reader')
                and pg_has_role(pg_roles.oid, 'usage')
+           )
+           -- Ours call nothing.
+           and not exists (
+             select
+             from pg_policy
+             where polrelid = pg_class.oid
+               and pg_get_expr(polqual, polrelid) <> 'true'
            )
          ) as "isReadable"
      from pg_class

@@ -91,3 +91,21 @@ test('explain recognises a connection that was lost before the next statement wa
     /^The connection to the database was lost\. /,
   );
 });
+
+test('BlockingSessions lets the work end, and still cancels, although a look gets no answer', async () => {
+  const sent: string[] = [];
+  const sessions = new BlockingSessions({
+    query(text) {
+      sent.push(text);
+      return text.includes('pg_cancel_backend') ? Promise.resolve({ rows: [] }) : new Promise(() => {});
+    },
+  });
+  const result = await sessions.during(1, async () => {
+    await sessions.cancel(4242);
+    return 'done';
+  });
+  expect(result).toBe('done');
+  expect(sent.at(-1)).toContain('pg_cancel_backend(4242)');
+  expect(sessions.last).toBe('another session');
+  expect(await sessions.describe([4242])).toBe('another session');
+});

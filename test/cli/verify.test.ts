@@ -169,6 +169,19 @@ test('verify wraps at 80 columns except for SQL, and escapes control characters'
   expect((await run()).code).toBe(0);
 });
 
+test('verify prints no SQL that contains a name with a line break', async () => {
+  const name = '"x\ndrop table crm_sync_log; --"';
+  await damaged(
+    `create policy ${name} on crm_sync_runs using (true)`,
+    `drop policy ${name} on crm_sync_runs`,
+    async () => {
+      const { stdout } = await run();
+      expect(stdout).not.toMatch(/^drop /m);
+      expect(stdout).toContain('The SQL is in verify --json');
+    },
+  );
+});
+
 test('verify prints one line if the schema is missing, older or newer', async () => {
   const nowhere = await run([], older.url);
   expect(nowhere).toEqual({

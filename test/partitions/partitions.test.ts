@@ -198,6 +198,30 @@ describe.each(changing)('%s', (name) => {
     });
   });
 
+  test('ends, and holds no lock, although the watcher stops answering', async () => {
+    await withClient(url, (client) =>
+      withClient(url, async (watcher) => {
+        const stalled: DedicatedConnection = {
+          query: (text, values) =>
+            text.startsWith('begin read only') ? new Promise(() => {}) : watcher.query(text, values),
+        };
+        let answered = 0;
+        const pauses: number[] = [];
+        const watched: DedicatedConnection = {
+          async query(text, values) {
+            if (text === 'commit') pauses.push(Date.now() - answered);
+            const result = await client.query(text, values);
+            answered = Date.now();
+            return result;
+          },
+        };
+        await call(watched, { watcher: stalled });
+        expect(pauses.length).toBeGreaterThan(0);
+        expect(Math.max(...pauses)).toBeLessThan(500);
+      }),
+    );
+  });
+
   test('leaves the watcher without a transaction, and with its settings', async () => {
     await withClient(url, (client) =>
       withClient(url, async (watcher) => {
@@ -380,6 +404,23 @@ describe('partitionsDrop', () => {
     expect(await detachedNames(pool)).toEqual([]);
   });
 
+  test.each([
+    ['55P03', false],
+    ['42703', false],
+    ['42703', true],
+  ])('throws an error of onDropped with code %s unchanged (dry run: %s)', async (code, dryRun) => {
+    const failure = Object.assign(new Error('mine'), { code });
+    const seen: string[] = [];
+    const onDropped: PartitionsDropOptions['onDropped'] = ({ name }) => {
+      seen.push(name);
+      throw failure;
+    };
+    await withClient(url, async (client) => {
+      await expect(partitionsDrop(client, { dryRun, onDropped })).rejects.toBe(failure);
+    });
+    expect(seen).toEqual([monthName(-monthsAgo)]);
+  });
+
   test('works for an owner who is not a superuser', async () => {
     const owner = `crm_owner_${randomBytes(4).toString('hex')}`;
     await pool.query(`create role ${owner}; grant create on schema public to ${owner}`);
@@ -445,17 +486,63 @@ describe('partitionsDrop', () => {
     });
   });
 
-  test('fails with partitions_refused while someone else detaches a month within the retention period', async () => {
+  /** Leaves the detach of a month unfinished. */
+  async function interruptDetach(month: string): Promise<void> {
     await withClient(url, async (user) => {
       await user.query('begin; select from crm_sync_log limit 1');
       await withClient(url, async (client) => {
         await client.query("set lock_timeout = '50ms'");
         await expect(
-          client.query(`alter table crm_sync_log detach partition ${monthName(1)} concurrently`),
+          client.query(`alter table crm_sync_log detach partition ${month} concurrently`),
         ).rejects.toMatchObject({ code: '55P03' });
       });
       await user.query('rollback');
     });
+  }
+
+  test('changes nothing while someone else detaches the first month within the retention period', async () => {
+    await withClient(url, (client) => beginLog(client, 6));
+    await interruptDetach(monthName(-6));
+    const before = await partitionNames(pool);
+    const calls: string[] = [];
+    await withClient(url, async (client) => {
+      const observed: DedicatedConnection = {
+        query(text, values) {
+          if (!/^(begin|rollback|select)\b|^\s+select/.test(text) || text.includes('ensure_past'))
+            calls.push(text);
+          return client.query(text, values);
+        },
+      };
+      expect(await partitionsDrop(observed, { wait: 1 })).toMatchObject({ dropped: [] });
+    });
+    expect(calls).toEqual([]);
+    expect(await partitionNames(pool)).toEqual(before);
+    await pool.query(`alter table crm_sync_log detach partition ${monthName(-6)} finalize`);
+  });
+
+  test('fails with partitions_blocked where a step has no effect, and pauses between attempts', async () => {
+    await pool.query(`alter table crm_sync_log detach partition ${monthName(-monthsAgo)}`);
+    let calls = 0;
+    await withClient(url, async (client) => {
+      const ineffective: DedicatedConnection = {
+        async query(text, values) {
+          if (!text.includes('crm_sync_log_ensure_past')) return client.query(text, values);
+          calls += 1;
+          if (calls > 100) throw new Error('It does not pause.');
+          return { rows: [] };
+        },
+      };
+      await expect(partitionsDrop(ineffective, { wait: 1 })).rejects.toMatchObject({
+        code: 'partitions_blocked',
+        message: `Could not create a partition before ${monthName(1 - monthsAgo)} within 1 s: it had no effect. Nothing is lost: run it again.`,
+      });
+    });
+    expect(calls).toBeGreaterThan(1);
+    expect(calls).toBeLessThan(10);
+  });
+
+  test('fails with partitions_refused while someone else detaches a month within the retention period', async () => {
+    await interruptDetach(monthName(1));
     await withClient(url, (client) =>
       expect(partitionsDrop(client)).rejects.toMatchObject({
         code: 'partitions_refused',

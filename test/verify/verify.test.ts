@@ -305,6 +305,24 @@ test('verify runs no policy of another owner', async () => {
   });
 });
 
+test('verify runs no policy of the owner that search_path leads to', async () => {
+  await rolledBack(pool, async (client) => {
+    const name = `crm_test_${randomBytes(6).toString('hex')}`;
+    await client.query(
+      `create role ${name} in role crm_reader;
+       create function planted() returns boolean language plpgsql as $$ begin raise exception 'planted'; end $$;
+       create policy planted on crm_retention using (planted());
+       create policy planted on pgmigrations using (planted());
+       alter table pgmigrations enable row level security;
+       grant select on pgmigrations to ${name};
+       set local role ${name}`,
+    );
+    expect(await differencesIn(client)).toContainEqual(
+      expect.objectContaining({ kind: 'policy', name: expect.stringContaining('planted') }),
+    );
+  });
+});
+
 test.each([
   ['is partial', 'unique (organisation_id, id) where name <> $x$y$x$'],
   ['has an expression', 'unique (organisation_id, (id::text))'],
