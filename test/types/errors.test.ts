@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import pg from 'pg';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -103,6 +104,23 @@ test("errors of the host's tables, the server and the program pass through uncha
   ];
   for (const error of foreign) expect(fromDatabaseError(error)).toBe(error);
   expect(foreign[0]).toBeInstanceOf(pg.DatabaseError);
+});
+
+test('every README section that a message or comment quotes exists', () => {
+  const root = new URL('../../', import.meta.url);
+  const headings = new Set(
+    [...readFileSync(new URL('README.md', root), 'utf8').matchAll(/^#+ (.+)$/gm)].map(
+      ([, heading]) => heading,
+    ),
+  );
+  const quoted = readdirSync(new URL('src', root), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .flatMap((file) => [
+      ...readFileSync(new URL(`src/${file}`, root), 'utf8').matchAll(/"([^"\n]+)" in the README/g),
+    ])
+    .map(([, heading]) => heading);
+  expect(quoted).toContain('Who may do what');
+  expect(quoted.filter((heading) => !headings.has(heading))).toEqual([]);
 });
 
 describe('a missing privilege', () => {
