@@ -78,15 +78,28 @@ export function fromDatabaseError(error: unknown): unknown {
     );
   }
   if (isRefusedStatement(error)) {
-    return new CrmSchemaError(
-      'not_permitted',
-      `The database refused the statement: ${error.message}. Connect as a member of the role that the call needs: crm_app to connect a CRM; crm_worker to claim runs, purge them and read credentials. See "Who may do what" in the README.`,
-      { cause: safeCause(error) },
-    );
+    return notPermitted(`The database refused the statement: ${error.message}.`, error);
   }
   if (!integrityViolation.test(error.code) || !isOurs(error.table)) return error;
   const [code, message] = meaning(error);
   return new CrmSchemaError(code, message, { cause: safeCause(error) });
+}
+
+/**
+ * Throws `not_permitted` in place of `organisation_not_set`, for calls of which a worker may make the whole and an
+ * application only the first statements: it must not be told to set an organisation.
+ */
+export function onlyForWorkers(error: unknown): never {
+  if (!(error instanceof CrmSchemaError) || error.code !== 'organisation_not_set') throw error;
+  throw notPermitted('Only crm_worker may make this call.', error.cause);
+}
+
+function notPermitted(problem: string, error: unknown): CrmSchemaError {
+  return new CrmSchemaError(
+    'not_permitted',
+    `${problem} Connect as a member of the role that the call needs: crm_app to connect a CRM; crm_worker to claim runs, purge them and read credentials. See "Who may do what" in the README.`,
+    { cause: safeCause(error) },
+  );
 }
 
 /** Only for our own statements. If a function refuses (the host's, in a trigger), its own error says why. */

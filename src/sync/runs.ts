@@ -1,6 +1,7 @@
 import { leaseLost } from '../errors.js';
 import * as queries from '../generated/crm_sync_runs.js';
 import { type ConnectionKey, checkConnectionKey, checkRunKey, type RunKey } from '../keys.js';
+import { onlyForWorkers } from '../statements/database-errors.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
@@ -91,8 +92,8 @@ export async function syncRunClaim(
   checkShortText({ field: 'worker' }, worker, 200);
   checkLimit(limit);
   checkLease(leaseSeconds);
-  await syncRunSweep(client);
-  await outboundChangeAnnounce(client);
+  await syncRunSweep(client).catch(onlyForWorkers);
+  await outboundChangeAnnounce(client).catch(onlyForWorkers);
   const rows = await queries.syncRunClaim.run({ worker, limit, leaseSeconds }, client);
   return rows as ClaimedRun[];
 }

@@ -14,8 +14,10 @@ import {
   type Queryable,
   syncLogRecord,
   syncRunClaim,
+  syncRunPurge,
   withOrganisation,
 } from '../../src/index.js';
+import { credentialsCountByKey } from '../../src/queries.js';
 import { fromDatabaseError } from '../../src/statements/database-errors.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
@@ -194,6 +196,26 @@ describe('a missing privilege', () => {
         message: expect.stringMatching(/permission denied for table crm_.*crm_app.*crm_worker/),
         cause: { code: '42501' },
       });
+    }
+  });
+
+  test('is not_permitted where only a worker may call, also outside withOrganisation', async () => {
+    const { organisationId } = await createTenant(pool);
+    const key = await connect(pool, organisationId, 'reapit');
+    const calls = [
+      () => syncRunClaim(app, { worker: 'test' }),
+      () => syncRunPurge(app),
+      () => connectionGetCredentials(app, key),
+      () => credentialsCountByKey.run(undefined, app),
+    ];
+    for (const call of calls) {
+      const error = await refusal(call());
+      expect(error, String(call)).toMatchObject({
+        code: 'not_permitted',
+        message: expect.stringContaining('crm_worker'),
+        cause: { code: expect.stringMatching(/^(42501|CRM05)$/) },
+      });
+      expect(error.message).not.toContain('withOrganisation');
     }
   });
 
