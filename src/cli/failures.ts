@@ -127,6 +127,7 @@ export function explain(error: unknown): string {
   const { message, code, cause } = error;
   // Where the server refused, the library's words are for programs.
   if (code === 'not_permitted' && cause !== undefined) return schemaAdvice['42501'] as string;
+  if (code === 'schema_not_found' && cause !== undefined) return outdated;
   if (code !== 'migration_failed') return message;
   return message.replace((cause as Error).message, () => adviceOn(cause, serverAdvice));
 }

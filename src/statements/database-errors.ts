@@ -32,11 +32,13 @@ const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
   contact_external_ids_provider_check: ['unknown_provider', 'The provider is not supported.'],
 };
 
-/** SQLSTATEs: class 23, text that the server cannot store, no organisation set, insufficient privilege. */
+/** SQLSTATEs: class 23, text that the server cannot store, no organisation set, insufficient privilege, missing object. */
 const integrityViolation = /^23/;
 const unstorableText = new Set(['22021', '22P05']);
 const organisationNotSet = 'CRM05';
 const insufficientPrivilege = '42501';
+/** A table, a column, a function or a schema that does not exist. */
+const missingObject = new Set(['42P01', '42703', '42883', '3F000']);
 
 /** The server function that enforces policies. Unlike the message, its name is never translated. */
 const policyRoutine = 'ExecWithCheckOptions';
@@ -58,8 +60,8 @@ function isDatabaseError(error: unknown): error is DatabaseError {
 }
 
 /**
- * Returns the typed error for a broken rule of this schema or a missing privilege, and any other error
- * unchanged.
+ * Returns the typed error for a broken rule of this schema, a missing privilege or a missing schema, and any
+ * other error unchanged.
  *
  * @param error what a statement of this package threw
  */
@@ -79,6 +81,13 @@ export function fromDatabaseError(error: unknown): unknown {
   }
   if (isRefusedStatement(error)) {
     return notPermitted(`The database refused the statement: ${error.message}.`, error);
+  }
+  if (isMissingObject(error)) {
+    return new CrmSchemaError(
+      'schema_not_found',
+      `The database refused the statement: ${error.message}. The schema is missing or of an older version: run the migrations first, or set the search_path of the session to the schema.`,
+      { cause: safeCause(error) },
+    );
   }
   if (!integrityViolation.test(error.code) || !isOurs(error.table)) return error;
   const [code, message] = meaning(error);
@@ -105,6 +114,11 @@ function notPermitted(problem: string, error: unknown): CrmSchemaError {
 /** Only for our own statements. If a function refuses (the host's, in a trigger), its own error says why. */
 function isRefusedStatement({ code, where }: DatabaseError): boolean {
   return code === insufficientPrivilege && where === undefined;
+}
+
+/** Only in our own statements. If a host's trigger misses something, its own error says what. */
+function isMissingObject({ code, where }: DatabaseError): boolean {
+  return missingObject.has(code) && where === undefined;
 }
 
 function isPolicyViolation(error: DatabaseError): boolean {

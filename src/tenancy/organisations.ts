@@ -1,5 +1,6 @@
 import { CrmSchemaError } from '../errors.js';
 import * as queries from '../generated/organisations.js';
+import { fromDatabaseError } from '../statements/database-errors.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { checkUuid, refuse } from '../validation.js';
 
@@ -67,7 +68,7 @@ export async function organisationSet(
  * @param work receives the client, for use until its promise settles: later queries throw, because the
  *   connection may have another user by then; so does releasing the client
  * @returns the result of `work`, once it is committed
- * @throws CrmSchemaError `invalid_input`; `transaction_undone` if a statement failed and `work` did not
+ * @throws CrmSchemaError `invalid_input`; `schema_not_found`; `transaction_undone` if a statement failed and `work` did not
  *   rethrow its error, or if `work` ended the transaction or set another organisation
  */
 export async function withOrganisation<Pool extends TransactionPool, Result>(
@@ -85,7 +86,9 @@ export async function withOrganisation<Pool extends TransactionPool, Result>(
   let broken: Error | undefined;
   try {
     // Two statements in one message, here and at the end, to save a round trip.
-    await client.query(`begin; select crm_set_organisation('${organisationId}')`);
+    await client.query(`begin; select crm_set_organisation('${organisationId}')`).catch((error: unknown) => {
+      throw fromDatabaseError(error);
+    });
     const result = await lent.to(work as (client: TransactionClient) => Promise<Result>);
     await checkStillInTransaction(client, organisationId);
     await client.query(`commit; ${resetOrganisation}`);
