@@ -111,10 +111,17 @@ export function checkUuids(field: string, value: readonly string[]): string[] {
   return uuids;
 }
 
-/** An element of a batch, or a call's whole parameter object. */
+/** An element of a batch. */
 export function checkObject(place: InputLocation, value: unknown): asserts value is object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     refuse(place, `must be an object, not ${describeValue(value)}`);
+  }
+}
+
+/** An object that a call takes as a parameter. Anything else could be a misplaced secret, so it is not repeated. */
+export function checkParameter(field: string, value: unknown): asserts value is object {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    refuse({ field }, `must be an object, not ${kindOf(value)}`);
   }
 }
 
@@ -187,4 +194,11 @@ export function describeValue(value: unknown): string {
   if (value === null || typeof value !== 'object')
     return typeof value === 'function' ? 'a function' : String(value);
   return 'an object';
+}
+
+/** Names the kind of any value, also where the value could be a secret. */
+export function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (Array.isArray(value)) return 'an array';
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }

@@ -11,7 +11,7 @@ import { type ConnectionKey, checkConnectionKey } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { expiryParameter } from '../timestamps.js';
 import type { Provider, Timestamp, TimestampInput } from '../types.js';
-import { checkProvider, checkVersion } from '../validation.js';
+import { checkParameter, checkProvider, checkVersion } from '../validation.js';
 import type { Credentials } from './credential-checks.js';
 import { decryptCredentials, encryptCredentials, type OwnerOf } from './encryption.js';
 import { checkKeyRing, type KeyRing } from './key-ring.js';
@@ -91,6 +91,7 @@ export async function credentialsConnect<P extends Provider>(
   keys: KeyRing,
   params: CredentialsConnectParams & ProviderCredentials<P>,
 ): Promise<NewConnection> {
+  checkParameter('params', params);
   const { organisationId, connectionId = randomUUID(), provider } = params;
   checkConnectionKey({ organisationId, connectionId });
   const owner = { organisationId, connectionId: connectionId.toLowerCase(), provider };
@@ -122,8 +123,9 @@ export async function credentialsGet(
   keys: KeyRing,
   params: ConnectionKey & { provider?: Provider },
 ): Promise<StoredCredentials | null> {
-  const { organisationId, connectionId } = params;
   checkKeyRing(keys);
+  checkConnectionKey(params);
+  const { organisationId, connectionId } = params;
   if (params.provider !== undefined) checkProvider({ field: 'provider' }, params.provider);
   const row = await connectionGetCredentials(client, { organisationId, connectionId });
   if (row === null) return null;
@@ -158,8 +160,8 @@ export async function credentialsReplace<P extends Provider>(
   keys: KeyRing,
   params: CredentialsReplaceParams & ProviderCredentials<P>,
 ): Promise<ReplaceOutcome> {
-  const { organisationId, connectionId, provider, credentialsVersion } = params;
   checkConnectionKey(params);
+  const { organisationId, connectionId, provider, credentialsVersion } = params;
   checkVersion(credentialsVersion);
   const credentialsExpiresAt = expiryParameter(params.credentialsExpiresAt);
   const owner = { organisationId, connectionId, provider };

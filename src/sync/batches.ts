@@ -93,8 +93,8 @@ export async function syncBatchRecord(
   client: Queryable,
   params: SyncBatchRecordParams,
 ): Promise<BatchResult> {
-  const { organisationId, connectionId, runId, batchNumber, leaseSeconds = 300 } = params;
   checkRunKey(params);
+  const { organisationId, connectionId, runId, batchNumber, leaseSeconds = 300 } = params;
   checkWholeNumber({ field: 'batchNumber' }, batchNumber, 1, 2_147_483_647);
   checkLease(leaseSeconds);
   const events = checkBatch('events', params.events ?? []);

@@ -11,6 +11,7 @@ import {
   checkLease,
   checkLimit,
   checkOneOf,
+  checkParameter,
   checkRetryAfter,
   checkShortText,
   checkSyncError,
@@ -88,6 +89,7 @@ export async function syncRunClaim(
     leaseSeconds?: number | undefined;
   },
 ): Promise<ClaimedRun[]> {
+  checkParameter('params', params);
   const { worker, limit = 10, leaseSeconds = 300 } = params;
   checkShortText({ field: 'worker' }, worker, 200);
   checkLimit(limit);
@@ -118,8 +120,8 @@ export async function syncRunHeartbeat(
   /** When the lease now expires. */
   expiresAt: Timestamp;
 }> {
-  const { leaseSeconds = 300 } = params;
   checkRunKey(params);
+  const { leaseSeconds = 300 } = params;
   checkLease(leaseSeconds);
   const [row] = await queries.syncRunHeartbeat.run({ ...params, leaseSeconds }, client);
   return row ?? leaseLost();
@@ -188,8 +190,8 @@ export async function syncRunListByConnection(
   client: Queryable,
   params: SyncRunListByConnectionParams,
 ): Promise<SyncRun[]> {
-  const { organisationId, connectionId, before, limit = 50 } = params;
   checkConnectionKey(params);
+  const { organisationId, connectionId, before, limit = 50 } = params;
   checkLimit(limit);
   const beforeId = before?.runId ?? null;
   if (beforeId !== null) checkId({ field: 'before.runId' }, beforeId);
@@ -213,6 +215,7 @@ export async function syncRunSweep(
     limit?: number | undefined;
   } = {},
 ): Promise<AbandonedRun[]> {
+  checkParameter('params', params);
   const { limit = 100 } = params;
   checkLimit(limit);
   return queries.syncRunSweep.run({ limit }, client);
@@ -240,6 +243,7 @@ export async function syncRunPurge(
   /** The number of deleted runs. */
   purged: number;
 }> {
+  checkParameter('params', params);
   const { limit = 1000 } = params;
   checkLimit(limit);
   const endedBefore =

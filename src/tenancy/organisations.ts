@@ -1,8 +1,9 @@
 import { CrmSchemaError } from '../errors.js';
 import * as queries from '../generated/organisations.js';
+import { checkOrganisation } from '../keys.js';
 import { fromDatabaseError } from '../statements/database-errors.js';
 import type { Queryable } from '../statements/prepared-query.js';
-import { checkUuid, refuse } from '../validation.js';
+import { checkUuid, kindOf, refuse } from '../validation.js';
 
 /** The part of a pool's client that a transaction uses. */
 export interface TransactionClient extends Queryable {
@@ -48,8 +49,8 @@ export async function organisationSet(
     organisationId: string;
   },
 ): Promise<void> {
+  checkOrganisation(params);
   const { organisationId } = params;
-  checkUuid({ field: 'organisationId' }, organisationId);
   await queries.organisationSet.run({ organisationId }, client);
 }
 
@@ -78,6 +79,7 @@ export async function withOrganisation<Pool extends TransactionPool, Result>(
 ): Promise<Result> {
   checkUuid({ field: 'organisationId' }, organisationId);
   checkPool(pool);
+  if (typeof work !== 'function') refuse({ field: 'work' }, `must be a function, not ${kindOf(work)}`);
   const client = await pool.connect();
   // A connection lost between two statements emits an error event; the next statement throws anyway.
   const ignore = () => {};
