@@ -113,6 +113,13 @@ export async function credentialsGet<P extends Provider>(
   keys: KeyRing,
   params: OwnerOf<P>,
 ): Promise<StoredCredentials<P> | null>;
+/**
+ * Decrypts the credentials of a live connection; null if the organisation has no such live connection.
+ * If the caller names the `provider`, the result has its type, and a connection to another CRM is refused.
+ *
+ * @throws CrmSchemaError `credentials_bound_elsewhere` if the connection is to another CRM;
+ *   `unknown_key`, `key_cannot_decrypt`, `credentials_not_authentic`, `invalid_credentials`, `invalid_input`
+ */
 export async function credentialsGet(
   client: Queryable,
   keys: KeyRing,
