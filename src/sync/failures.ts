@@ -142,14 +142,14 @@ export interface SyncFailureReplayParams extends ConnectionKey {
  *
  * Call it again while `replayed` equals `limit`.
  *
- * @returns the number of records to retry
+ * @returns the number of records that this call made due; records that were already due are not counted
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`
  */
 export async function syncFailureReplay(
   client: Queryable,
   params: SyncFailureReplayParams,
 ): Promise<{
-  /** The number of records to retry. */
+  /** The number of records that this call made due. Records that were already due are not counted. */
   replayed: number;
 }> {
   checkConnectionKey(params);
