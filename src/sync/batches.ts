@@ -45,7 +45,7 @@ export type BatchResult =
       /**
        * Indexes, from 0, of the events that were recorded as failures because their contact could not be
        * linked. This includes a contact that the organisation does not have: its failure is retryable, because
-       * the contact may be created later.
+       * the contact may have changed at the same time.
        */
       conflicts: number[];
     }
@@ -76,9 +76,10 @@ export interface SyncBatchRecordParams extends RunKey {
  *
  * Write the batch's changes to the host's own tables in the same transaction, before this call.
  *
- * It is safe to repeat a call whose answer was lost. If a contact cannot be linked, only that record fails,
- * with an error of kind `conflict`. This includes a contact that does not exist. A change is also cleared if its push failed: the failure replaces it. An
- * event without the id of its record is logged but opens no failure, so do not move a cursor past it.
+ * It is safe to repeat a call whose answer was lost. If a contact cannot be linked, or does not exist, only
+ * that record fails, with an error of kind `conflict`. A change is also cleared if its push failed: the
+ * failure replaces it. An event without the id of its record is logged but opens no failure, so do not move a
+ * cursor past it.
  *
  * Retry a deadlock (SQLSTATE 40P01), which can occur while the host deletes many contacts.
  *
