@@ -1,6 +1,6 @@
 /** What each error code means. The codes are part of the public contract: none ever changes its meaning. */
 export interface CrmSchemaErrorCodes {
-  /** The session's `search_path` finds no installation of the schema or, for partitions, only an older version. */
+  /** The session's `search_path` finds no installation of the schema, or only one of an older version. */
   schema_not_found: true;
   /** The input breaks a rule of the schema. Nothing was written. */
   invalid_input: true;

@@ -1,5 +1,12 @@
 import { type SyncDirection, syncDirections } from './types.js';
-import { checkEntityType, checkId, checkOneOf, checkUuid, type InputLocation } from './validation.js';
+import {
+  checkEntityType,
+  checkId,
+  checkOneOf,
+  checkParameter,
+  checkUuid,
+  type InputLocation,
+} from './validation.js';
 
 /** Identifies a connection. */
 export interface ConnectionKey {
@@ -24,12 +31,27 @@ export interface StreamKey {
 }
 
 /**
- * Checks the ids of a connection.
+ * Checks the id of an organisation.
  *
+ * @param field the name of the parameter, for the message
  * @throws CrmSchemaError `invalid_input`
  */
-export function checkConnectionKey(key: { organisationId: unknown; connectionId: unknown }): void {
-  checkUuid({ field: 'organisationId' }, key.organisationId);
+export function checkOrganisation(params: { organisationId: unknown }, field = 'params'): void {
+  checkParameter(field, params);
+  checkUuid({ field: 'organisationId' }, params.organisationId);
+}
+
+/**
+ * Checks the ids of a connection.
+ *
+ * @param field the name of the parameter, for the message
+ * @throws CrmSchemaError `invalid_input`
+ */
+export function checkConnectionKey(
+  key: { organisationId: unknown; connectionId: unknown },
+  field = 'params',
+): void {
+  checkOrganisation(key, field);
   checkUuid({ field: 'connectionId' }, key.connectionId);
 }
 

@@ -124,6 +124,13 @@ export function checkObject(location: InputLocation, value: unknown): asserts va
   }
 }
 
+/** An object that a call takes as a parameter. Anything else could be a misplaced secret, so it is not repeated. */
+export function checkParameter(field: string, value: unknown): asserts value is object {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    refuse({ field }, `must be an object, not ${kindOf(value)}`);
+  }
+}
+
 /** The names of a row's fields; for a union, those of every member. */
 type FieldOf<Row> = Row extends unknown ? keyof Row & string : never;
 
@@ -193,4 +200,11 @@ export function describeValue(value: unknown): string {
   if (value === null || typeof value !== 'object')
     return typeof value === 'function' ? 'a function' : String(value);
   return 'an object';
+}
+
+/** Names the kind of any value, also where the value could be a secret. */
+export function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (Array.isArray(value)) return 'an array';
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }

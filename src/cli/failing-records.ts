@@ -45,7 +45,9 @@ export function failuresCommand(): Command {
     .option('--limit <records>', 'how many to show, from 1 to 1,000', size, 20)
     .action(list);
   ofConnection(command.command('replay'))
-    .description('Makes all records that last failed in a period due at once, including those given up on.')
+    .description(
+      'Makes all records that last failed in a period due at once, including those given up on. Does not count records that are already due.',
+    )
     .requiredOption('--from <time>', 'start of the period, inclusive: 2026-11-16T09:00Z', time)
     .requiredOption('--before <time>', 'end of the period, exclusive', time)
     .action(replay);

@@ -83,7 +83,7 @@ const schemaAdvice: Record<string, string> = {
   '42703': outdated,
   '42883': outdated,
   '42501':
-    'The user may not do this: connect as a member of crm_worker, or of crm_reader to view health and failures.',
+    'The user may not do this: connect as a member of crm_worker, or of crm_reader to view health and failures. If the user already is, the schema may be older than this version: run crm-schema migrate status as the owner.',
 };
 
 /** Advice about errors without a code of their own, by their message. */
@@ -132,6 +132,7 @@ export function explain(error: unknown): string {
   const { message, code, cause } = error;
   // Where the server refused, the library's words are for programs.
   if (code === 'not_permitted' && cause !== undefined) return schemaAdvice['42501'] as string;
+  if (code === 'schema_not_found' && cause !== undefined) return outdated;
   if (code !== 'migration_failed') return message;
   return message.replace((cause as Error).message, () => adviceOn(cause, serverAdvice));
 }

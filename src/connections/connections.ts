@@ -1,6 +1,6 @@
 import { CrmSchemaError, notLive } from '../errors.js';
 import * as queries from '../generated/crm_connections.js';
-import { type ConnectionKey, checkConnectionKey } from '../keys.js';
+import { type ConnectionKey, checkConnectionKey, checkOrganisation } from '../keys.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import type {
@@ -11,7 +11,7 @@ import type {
   Timestamp,
   TimestampInput,
 } from '../types.js';
-import { checkOneOf, checkProvider, checkShortText, checkUuid, checkVersion } from '../validation.js';
+import { checkOneOf, checkProvider, checkShortText, checkVersion } from '../validation.js';
 import {
   checkEncryptedCredentials,
   encryptedCredentialsParameter,
@@ -55,6 +55,7 @@ export async function connectionConnect(
   /** When the database created the connection. */
   connectedAt: Timestamp;
 }> {
+  checkConnectionKey(params);
   const credentials = checkEncryptedCredentials(params, params.credentials);
   const credentialsExpiresAt = expiryParameter(params.credentialsExpiresAt);
   const [row] = await queries.connectionConnect.run(
@@ -74,7 +75,7 @@ export async function connectionConnect(
  * @throws CrmSchemaError `invalid_input`
  */
 export async function connectionGet(client: Queryable, key: ConnectionKey): Promise<Connection | null> {
-  checkConnectionKey(key);
+  checkConnectionKey(key, 'key');
   const [row] = await queries.connectionGet.run(key, client);
   return (row as Connection | undefined) ?? null;
 }
@@ -93,7 +94,7 @@ export async function connectionGetLive(
     provider: Provider;
   },
 ): Promise<Connection | null> {
-  checkUuid({ field: 'organisationId' }, params.organisationId);
+  checkOrganisation(params);
   checkProvider({ field: 'provider' }, params.provider);
   const [row] = await queries.connectionGetLive.run(params, client);
   return (row as Connection | undefined) ?? null;
@@ -108,7 +109,7 @@ export async function connectionGetCredentials(
   client: Queryable,
   key: ConnectionKey,
 ): Promise<ConnectionCredentials | null> {
-  checkConnectionKey(key);
+  checkConnectionKey(key, 'key');
   const [row] = await queries.connectionGetCredentials.run(key, client);
   return (row as ConnectionCredentials | undefined) ?? null;
 }

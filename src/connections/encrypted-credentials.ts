@@ -25,7 +25,7 @@ export interface CredentialsOwner {
  * @throws CrmSchemaError `invalid_input`, `unknown_provider`
  */
 export function credentialsAad(owner: CredentialsOwner): Uint8Array {
-  checkConnectionKey(owner);
+  checkConnectionKey(owner, 'owner');
   checkProvider({ field: 'provider' }, owner.provider);
   // PostgreSQL writes UUIDs in lower case.
   const ids = `${owner.organisationId}:${owner.connectionId}`.toLowerCase();

@@ -1,4 +1,5 @@
 import * as queries from '../generated/crm_connections.js';
+import { checkOrganisation } from '../keys.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
@@ -11,7 +12,6 @@ import type {
   Timestamp,
   TimestampInput,
 } from '../types.js';
-import { checkUuid } from '../validation.js';
 import type { Connection } from './connections.js';
 
 /** A connection with the health of its syncs and its log. Counts stop at 1,000, which means 1,000 or more. */
@@ -109,7 +109,7 @@ export async function connectionListWithHealth(
     failuresSince: TimestampInput;
   },
 ): Promise<ConnectionHealth[]> {
-  checkUuid({ field: 'organisationId' }, params.organisationId);
+  checkOrganisation(params);
   const failuresSince = timestampParameter({ field: 'failuresSince' }, params.failuresSince);
   const rows = await queries.connectionListWithHealth.run({ ...params, failuresSince }, client);
   return rows as ConnectionHealth[];

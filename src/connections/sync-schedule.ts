@@ -1,10 +1,10 @@
 import { CrmSchemaError, notLive } from '../errors.js';
 import * as queries from '../generated/crm_connections.js';
-import { type ConnectionKey, checkConnectionKey } from '../keys.js';
+import { type ConnectionKey, checkConnectionKey, checkOrganisation } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
 import type { Timestamp, TimestampInput } from '../types.js';
-import { checkUuid, checkUuids, checkWholeNumber } from '../validation.js';
+import { checkUuids, checkWholeNumber } from '../validation.js';
 
 /** The parameters of {@link connectionAdvanceLastSyncedAt}. */
 export interface ConnectionAdvanceLastSyncedAtParams extends ConnectionKey {
@@ -65,8 +65,8 @@ export async function connectionRequestSync(
     isUrgent?: boolean | undefined;
   },
 ): Promise<RequestedSync[]> {
+  checkOrganisation(params);
   const { organisationId, isUrgent = false } = params;
-  checkUuid({ field: 'organisationId' }, organisationId);
   const connectionIds = checkUuids('connectionId', params.connectionIds);
   return queries.connectionRequestSync.run({ organisationId, connectionIds, isUrgent }, client);
 }
@@ -77,7 +77,7 @@ export async function connectionRequestSync(
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`
  */
 export async function connectionResetLastSyncedAt(client: Queryable, key: ConnectionKey): Promise<void> {
-  checkConnectionKey(key);
+  checkConnectionKey(key, 'key');
   const [row] = await queries.connectionResetLastSyncedAt.run(key, client);
   if (row === undefined) notLive();
 }

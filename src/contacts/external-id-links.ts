@@ -1,7 +1,8 @@
 import { CrmSchemaError, withoutRow } from '../errors.js';
 import * as queries from '../generated/contact_external_ids.js';
+import { checkOrganisation } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
-import { checkBatch, checkUuid } from '../validation.js';
+import { checkBatch, checkParameter, checkUuid } from '../validation.js';
 import { checkRecord, type ExternalRecord, noSuchContact, recordColumns } from './external-records.js';
 
 /** A contact, and a record at a CRM that represents it. */
@@ -52,8 +53,8 @@ export async function contactExternalIdLinkMany(
     links: readonly ContactLink[];
   },
 ): Promise<LinkOutcome[]> {
+  checkOrganisation(params);
   const { organisationId } = params;
-  checkUuid({ field: 'organisationId' }, organisationId);
   const links = checkBatch('links', params.links);
   links.forEach(checkLink);
   const outcomes = links.map((): LinkOutcome => ({ outcome: 'contested' }));
@@ -101,6 +102,7 @@ export async function contactExternalIdLink(
   /** Whether the mapping is new. */
   outcome: 'linked' | 'already_linked';
 }> {
+  checkParameter('params', params);
   const { organisationId, ...link } = params;
   const [result] = await contactExternalIdLinkMany(client, { organisationId, links: [link] }).catch(
     withoutRow,
@@ -139,8 +141,8 @@ export async function contactExternalIdUnlinkMany(
     links: readonly ContactLink[];
   },
 ): Promise<boolean[]> {
+  checkOrganisation(params);
   const { organisationId } = params;
-  checkUuid({ field: 'organisationId' }, organisationId);
   const links = checkBatch('links', params.links);
   links.forEach(checkLink);
   const rows = await queries.contactExternalIdUnlink.run(
@@ -160,6 +162,7 @@ export async function contactExternalIdUnlink(
   client: Queryable,
   params: ContactExternalIdLinkParams,
 ): Promise<boolean> {
+  checkParameter('params', params);
   const { organisationId, ...link } = params;
   const [wasThere = false] = await contactExternalIdUnlinkMany(client, {
     organisationId,

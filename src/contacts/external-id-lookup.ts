@@ -1,9 +1,10 @@
 import { withoutRow } from '../errors.js';
 import * as queries from '../generated/contact_external_ids.js';
+import { checkOrganisation } from '../keys.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import type { Provider } from '../types.js';
-import { checkBatch, checkUuid, checkUuids } from '../validation.js';
+import { checkBatch, checkParameter, checkUuids } from '../validation.js';
 import { checkRecord, type ExternalRecord } from './external-records.js';
 
 /** One of a contact's external ids, and when a sync first and last saw it. */
@@ -29,8 +30,8 @@ export async function contactExternalIdResolveMany(
     externalIds: readonly string[];
   },
 ): Promise<Map<string, string>> {
+  checkOrganisation(params);
   const { organisationId, provider, entityType } = params;
-  checkUuid({ field: 'organisationId' }, organisationId);
   const externalIds = checkBatch('externalIds', params.externalIds);
   externalIds.forEach((externalId, rowIndex) => {
     checkRecord({ provider, entityType, externalId }, rowIndex);
@@ -57,6 +58,7 @@ export async function contactExternalIdResolve(
   client: Queryable,
   params: ContactExternalIdResolveParams,
 ): Promise<string | null> {
+  checkParameter('params', params);
   const { externalId, ...rest } = params;
   const contacts = await contactExternalIdResolveMany(client, { ...rest, externalIds: [externalId] }).catch(
     withoutRow,
@@ -78,8 +80,8 @@ export async function contactExternalIdListByContacts(
     contactIds: readonly string[];
   },
 ): Promise<ContactExternalId[]> {
+  checkOrganisation(params);
   const { organisationId } = params;
-  checkUuid({ field: 'organisationId' }, organisationId);
   const contactIds = checkUuids('contactId', params.contactIds);
   const rows = await queries.contactExternalIdListByContacts.run({ organisationId, contactIds }, client);
   return rows as ContactExternalId[];
@@ -99,6 +101,7 @@ export async function contactExternalIdListByContact(
     contactId: string;
   },
 ): Promise<ContactExternalId[]> {
+  checkParameter('params', params);
   const { organisationId, contactId } = params;
   return contactExternalIdListByContacts(client, { organisationId, contactIds: [contactId] }).catch(
     withoutRow,

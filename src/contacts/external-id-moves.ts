@@ -1,7 +1,8 @@
 import { CrmSchemaError, withoutRow } from '../errors.js';
 import * as queries from '../generated/contact_external_ids.js';
+import { checkOrganisation } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
-import { checkBatch, checkUuid, refuse } from '../validation.js';
+import { checkBatch, checkParameter, checkUuid, refuse } from '../validation.js';
 import { checkRecord, type ExternalRecord, noSuchContact, recordColumns } from './external-records.js';
 
 /** An external id that moves from one contact to another. */
@@ -28,8 +29,8 @@ export async function contactExternalIdRepointMany(
     moves: readonly ContactMove[];
   },
 ): Promise<void> {
+  checkOrganisation(params);
   const { organisationId } = params;
-  checkUuid({ field: 'organisationId' }, organisationId);
   const moves = checkBatch('moves', params.moves);
   const seen = new Set<string>();
   moves.forEach((move, rowIndex) => {
@@ -84,6 +85,7 @@ export async function contactExternalIdRepoint(
   client: Queryable,
   params: ContactExternalIdRepointParams,
 ): Promise<void> {
+  checkParameter('params', params);
   const { organisationId, ...move } = params;
   await contactExternalIdRepointMany(client, { organisationId, moves: [move] }).catch(withoutRow);
 }

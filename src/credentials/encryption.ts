@@ -1,6 +1,7 @@
 import type { CredentialsOwner } from '../connections/encrypted-credentials.js';
 import { CrmSchemaError } from '../errors.js';
 import type { EncryptedCredentials, Provider } from '../types.js';
+import { checkParameter } from '../validation.js';
 import { type Credentials, checkCredentials } from './credential-checks.js';
 import { hideFromLogs } from './hide-from-logs.js';
 import { checkKeyRing, type KeyRing } from './key-ring.js';
@@ -26,6 +27,7 @@ export async function encryptCredentials<P extends Provider>(
   credentials: Credentials<P>,
 ): Promise<EncryptedCredentials> {
   checkKeyRing(keys);
+  checkParameter('owner', owner);
   const checked = checkCredentials(owner.provider, credentials);
   const plaintext = new TextEncoder().encode(JSON.stringify(checked));
   if (plaintext.length > maxPlaintextBytes) {
@@ -50,6 +52,7 @@ export async function decryptCredentials<P extends Provider>(
   encrypted: unknown,
 ): Promise<Credentials<P>> {
   checkKeyRing(keys);
+  checkParameter('owner', owner);
   const plaintext = await keys.decrypt(owner, encrypted);
   return hideFromLogs(checkCredentials(owner.provider, parsePlaintext(plaintext)));
 }

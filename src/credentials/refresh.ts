@@ -3,7 +3,7 @@ import { CrmSchemaError, notLive } from '../errors.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
 import type { Provider } from '../types.js';
-import { checkVersion, describeValue, refuse } from '../validation.js';
+import { checkParameter, checkVersion, describeValue, refuse } from '../validation.js';
 import { salvageCredentials } from './credential-checks.js';
 import type { OwnerOf } from './encryption.js';
 import type { KeyRing } from './key-ring.js';
@@ -52,6 +52,7 @@ export async function credentialsRefresh<P extends Provider>(
   keys: KeyRing,
   params: CredentialsRefreshParams<P>,
 ): Promise<StoredCredentials<P>> {
+  checkParameter('params', params);
   const { organisationId, connectionId, provider, credentialsVersion, refresh, patience = 10_000 } = params;
   checkVersion(credentialsVersion);
   if (!Number.isFinite(patience) || patience < 0) {

@@ -7,7 +7,7 @@ import { CrmSchemaError, type CrmSchemaErrorCode } from '../errors.js';
 import * as queries from '../generated/credentials.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import type { Provider } from '../types.js';
-import { checkLimit } from '../validation.js';
+import { checkLimit, checkParameter } from '../validation.js';
 import { checkKeyRing, type KeyRing } from './key-ring.js';
 import { connectionsUnder, credentialsCountByKey, type KeyUsage } from './keys-in-use.js';
 
@@ -75,6 +75,7 @@ export async function credentialsRotate(
     signal?: AbortSignal | undefined;
   } = {},
 ): Promise<RotationResult> {
+  checkParameter('options', options);
   const { batchSize = 100, onProgress, signal } = options;
   checkKeyRing(keys);
   checkLimit(batchSize, 'batchSize');

@@ -10,7 +10,7 @@ import * as queries from '../generated/credentials.js';
 import { type ConnectionKey, checkConnectionKey } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import type { Provider, Timestamp, TimestampInput } from '../types.js';
-import { checkProvider, checkVersion } from '../validation.js';
+import { checkParameter, checkProvider, checkVersion } from '../validation.js';
 import type { Credentials } from './credential-checks.js';
 import { decryptCredentials, encryptCredentials, type OwnerOf } from './encryption.js';
 import { checkKeyRing, type KeyRing } from './key-ring.js';
@@ -90,6 +90,7 @@ export async function credentialsConnect<P extends Provider>(
   keys: KeyRing,
   params: CredentialsConnectParams & ProviderCredentials<P>,
 ): Promise<NewConnection> {
+  checkParameter('params', params);
   const { organisationId, connectionId = randomUUID(), provider } = params;
   checkConnectionKey({ organisationId, connectionId });
   const owner = { organisationId, connectionId: connectionId.toLowerCase(), provider };
@@ -111,6 +112,13 @@ export async function credentialsGet<P extends Provider>(
   keys: KeyRing,
   params: OwnerOf<P>,
 ): Promise<StoredCredentials<P> | null>;
+/**
+ * Decrypts the credentials of a live connection; null if the organisation has no such live connection.
+ * If the caller names the `provider`, the result has its type, and a connection to another CRM is refused.
+ *
+ * @throws CrmSchemaError `credentials_bound_elsewhere` if the connection is to another CRM;
+ *   `unknown_key`, `key_cannot_decrypt`, `credentials_not_authentic`, `invalid_credentials`, `invalid_input`
+ */
 export async function credentialsGet(
   client: Queryable,
   keys: KeyRing,
@@ -121,8 +129,9 @@ export async function credentialsGet(
   keys: KeyRing,
   params: ConnectionKey & { provider?: Provider },
 ): Promise<StoredCredentials | null> {
-  const { organisationId, connectionId } = params;
   checkKeyRing(keys);
+  checkConnectionKey(params);
+  const { organisationId, connectionId } = params;
   if (params.provider !== undefined) checkProvider({ field: 'provider' }, params.provider);
   const row = await connectionGetCredentials(client, { organisationId, connectionId });
   if (row === null) return null;
@@ -157,8 +166,8 @@ export async function credentialsReplace<P extends Provider>(
   keys: KeyRing,
   params: CredentialsReplaceParams & ProviderCredentials<P>,
 ): Promise<ReplaceOutcome> {
-  const { organisationId, connectionId, provider, credentialsVersion } = params;
   checkConnectionKey(params);
+  const { organisationId, connectionId, provider, credentialsVersion } = params;
   checkVersion(credentialsVersion);
   const credentialsExpiresAt = expiryParameter(params.credentialsExpiresAt);
   const owner = { organisationId, connectionId, provider };

@@ -19,7 +19,7 @@ export interface PartitionList {
   droppable: string[];
 }
 
-/** A partition of the log, or a detached table that waits to be dropped. */
+/** A partition of the log, or a detached table that waits to be dropped. Narrow it by `state`. */
 export type ListedPartition = ListedMonth | ListedEnd;
 
 /** The name, range and size of a partition. */

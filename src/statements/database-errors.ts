@@ -37,6 +37,8 @@ const integrityViolation = /^23/;
 const unstorableText = new Set(['22021', '22P05']);
 const organisationNotSet = 'CRM05';
 const insufficientPrivilege = '42501';
+/** A table, a column, a function or a schema that does not exist. */
+const missingObject = new Set(['42P01', '42703', '42883', '3F000']);
 
 /** The server function that enforces policies. Unlike the message, its name is never translated. */
 const policyRoutine = 'ExecWithCheckOptions';
@@ -58,8 +60,8 @@ function isDatabaseError(error: unknown): error is DatabaseError {
 }
 
 /**
- * Returns the typed error for a broken rule of this schema or a missing privilege, and any other error
- * unchanged.
+ * Returns the typed error for a broken rule of this schema, a missing privilege or a missing schema, and any
+ * other error unchanged.
  *
  * @param error what a statement of this package threw
  */
@@ -78,9 +80,12 @@ export function fromDatabaseError(error: unknown): unknown {
     );
   }
   if (isRefusedStatement(error)) {
+    return notPermitted(`The database refused the statement: ${error.message}.`, error);
+  }
+  if (isMissingObject(error)) {
     return new CrmSchemaError(
-      'not_permitted',
-      `The database refused the statement: ${error.message}. Connect as a member of the role that the call needs: crm_app to connect a CRM; crm_worker to claim runs, purge them and read credentials. See "Who may do what" in the README.`,
+      'schema_not_found',
+      `The database refused the statement: ${error.message}. The schema is missing or of an older version: run the migrations first, or set the search_path of the session to the schema.`,
       { cause: safeCause(error) },
     );
   }
@@ -89,9 +94,31 @@ export function fromDatabaseError(error: unknown): unknown {
   return new CrmSchemaError(code, message, { cause: safeCause(error) });
 }
 
+/**
+ * Throws `not_permitted` in place of `organisation_not_set`, for calls of which a worker may make the whole and an
+ * application only the first statements: it must not be told to set an organisation.
+ */
+export function onlyForWorkers(error: unknown): never {
+  if (!(error instanceof CrmSchemaError) || error.code !== 'organisation_not_set') throw error;
+  throw notPermitted('Only crm_worker may make this call.', error.cause);
+}
+
+function notPermitted(problem: string, error: unknown): CrmSchemaError {
+  return new CrmSchemaError(
+    'not_permitted',
+    `${problem} Connect as a member of the role that the call needs: crm_app to connect a CRM; crm_worker to claim runs, purge them and read credentials. See "Who may do what" in the README.`,
+    { cause: safeCause(error) },
+  );
+}
+
 /** Only for our own statements. If a function refuses (the host's, in a trigger), its own error says why. */
 function isRefusedStatement({ code, where }: DatabaseError): boolean {
   return code === insufficientPrivilege && where === undefined;
+}
+
+/** Only in our own statements. If a host's trigger misses something, its own error says what. */
+function isMissingObject({ code, where }: DatabaseError): boolean {
+  return missingObject.has(code) && where === undefined;
 }
 
 function isPolicyViolation(error: DatabaseError): boolean {

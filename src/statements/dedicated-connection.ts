@@ -7,7 +7,10 @@ export interface DedicatedConnectionResult {
   rows: any[];
 }
 
-/** A dedicated connection, not a pool: a connected `pg` client, or anything that behaves like one. */
+/**
+ * A dedicated connection, not a pool: a connected `pg` client, or anything that behaves like one. Call the
+ * client's `connect()` first, or the call never settles.
+ */
 export interface DedicatedConnection {
   /** Runs one statement. */
   query(text: string, values?: unknown[]): Promise<DedicatedConnectionResult>;

@@ -1,5 +1,6 @@
 import { CrmSchemaError } from '../errors.js';
 import { canonicalTimestamp } from '../timestamps.js';
+import { kindOf, refuse } from '../validation.js';
 import { fromDatabaseError } from './database-errors.js';
 
 /**
@@ -110,8 +111,11 @@ export class PreparedQuery<Params, Row> {
    *   unchanged
    */
   async run(params: Params, client: Queryable): Promise<Row[]> {
+    if (typeof (client as Partial<Queryable> | undefined)?.query !== 'function') {
+      refuse({ field: 'client' }, `must be a pg client or pool, not ${kindOf(client)}`);
+    }
     const config: QueryConfig = { text: this.text, values: this.#values(params), types: textTypes };
-    if (this.isPreparable && (client as { [namesStatements]?: true })?.[namesStatements]) {
+    if (this.isPreparable && (client as { [namesStatements]?: true })[namesStatements]) {
       config.name = this.#statementName;
     }
     const { rows, fields } = await client.query(config).catch((error: unknown) => {

@@ -44,7 +44,8 @@ export type BatchResult =
       expiresAt: Timestamp;
       /**
        * Indexes, from 0, of the events that were recorded as failures because their contact could not be
-       * linked.
+       * linked. This includes a contact that the organisation does not have: its failure is retryable, because
+       * the contact may have changed at the same time.
        */
       conflicts: number[];
     }
@@ -75,9 +76,10 @@ export interface SyncBatchRecordParams extends RunKey {
  *
  * Write the batch's changes to the host's own tables in the same transaction, before this call.
  *
- * It is safe to repeat a call whose answer was lost. If a contact cannot be linked, only that record fails,
- * with an error of kind `conflict`. A change is also cleared if its push failed: the failure replaces it. An
- * event without the id of its record is logged but opens no failure, so do not move a cursor past it.
+ * It is safe to repeat a call whose answer was lost. If a contact cannot be linked, or does not exist, only
+ * that record fails, with an error of kind `conflict`. A change is also cleared if its push failed: the
+ * failure replaces it. An event without the id of its record is logged but opens no failure, so do not move a
+ * cursor past it.
  *
  * Retry a deadlock (SQLSTATE 40P01), which can occur while the host deletes many contacts.
  *
@@ -86,15 +88,15 @@ export interface SyncBatchRecordParams extends RunKey {
  *   - `cursor_conflict`: the cursor was reset in the meantime: finish the run and start again
  *   - `cursor_moved_backwards`
  *   - `batch_out_of_order`
- *   - `wrong_tenant`: a contact was deleted at the same time: look it up again
+ *   - `wrong_tenant`: a contact was deleted while the batch was recorded: look it up again
  *   - `invalid_input` with `rowIndex`, which counts cursors if the message names one
  */
 export async function syncBatchRecord(
   client: Queryable,
   params: SyncBatchRecordParams,
 ): Promise<BatchResult> {
-  const { organisationId, connectionId, runId, batchNumber, leaseSeconds = 300 } = params;
   checkRunKey(params);
+  const { organisationId, connectionId, runId, batchNumber, leaseSeconds = 300 } = params;
   checkWholeNumber({ field: 'batchNumber' }, batchNumber, 1, 2_147_483_647);
   checkLease(leaseSeconds);
   const events = checkBatch('events', params.events ?? []);

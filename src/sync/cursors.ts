@@ -76,7 +76,7 @@ export interface SyncCursor extends StreamKey {
  * @throws CrmSchemaError `invalid_input`
  */
 export async function syncCursorList(client: Queryable, key: ConnectionKey): Promise<SyncCursor[]> {
-  checkConnectionKey(key);
+  checkConnectionKey(key, 'key');
   const rows = await queries.syncCursorList.run(key, client);
   return rows.map(({ direction, entityType, kind, syncedTo, token, page, version, movedAt }) => ({
     direction: direction as SyncDirection,

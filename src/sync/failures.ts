@@ -63,8 +63,8 @@ export async function syncFailureClaim(
   client: Queryable,
   params: SyncFailureClaimParams,
 ): Promise<ClaimedFailure[]> {
-  const { limit = 100 } = params;
   checkRunKey(params);
+  const { limit = 100 } = params;
   checkLimit(limit);
   const rows = await queries.syncFailureClaim.run({ ...params, limit }, client);
   if (rows.length === 0) leaseLost();
@@ -90,8 +90,8 @@ export async function syncFailureList(
   client: Queryable,
   params: SyncFailureListParams,
 ): Promise<SyncFailure[]> {
-  const { organisationId, connectionId, before, limit = 50 } = params;
   checkConnectionKey(params);
+  const { organisationId, connectionId, before, limit = 50 } = params;
   checkLimit(limit);
   const kinds = checkKinds(params.kinds);
   if (before != null) checkId({ field: 'before.id' }, before.id);
@@ -119,7 +119,7 @@ export async function syncFailureCountByKind(
   client: Queryable,
   key: ConnectionKey,
 ): Promise<SyncFailureCount[]> {
-  checkConnectionKey(key);
+  checkConnectionKey(key, 'key');
   const rows = await queries.syncFailureCountByKind.run({ ...key, kinds: [...syncErrorKinds] }, client);
   return rows as SyncFailureCount[];
 }
@@ -142,18 +142,18 @@ export interface SyncFailureReplayParams extends ConnectionKey {
  *
  * Call it again while `replayed` equals `limit`.
  *
- * @returns the number of records to retry
+ * @returns the number of records that this call made due; records that were already due are not counted
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`
  */
 export async function syncFailureReplay(
   client: Queryable,
   params: SyncFailureReplayParams,
 ): Promise<{
-  /** The number of records to retry. */
+  /** The number of records that this call made due. Records that were already due are not counted. */
   replayed: number;
 }> {
-  const { organisationId, connectionId, limit = 1000 } = params;
   checkConnectionKey(params);
+  const { organisationId, connectionId, limit = 1000 } = params;
   checkLimit(limit);
   const failedFrom = timestampParameter({ field: 'failedFrom' }, params.failedFrom);
   const failedBefore = timestampParameter({ field: 'failedBefore' }, params.failedBefore);

@@ -1,5 +1,5 @@
 import * as queries from '../generated/crm_sync_log.js';
-import { type ConnectionKey, checkConnectionKey } from '../keys.js';
+import { type ConnectionKey, checkConnectionKey, checkOrganisation } from '../keys.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
@@ -77,8 +77,8 @@ export async function syncLogRecord(
   /** The number of recorded events. */
   recorded: number;
 }> {
-  const { organisationId, connectionId } = params;
   checkConnectionKey(params);
+  const { organisationId, connectionId } = params;
   const columns = eventColumns(checkBatch('events', params.events));
   const [row] = await queries.syncLogRecord.run({ organisationId, connectionId, ...columns }, client);
   return row as queries.SyncLogRecordResult;
@@ -93,7 +93,7 @@ export async function syncLogListByConnection(
   client: Queryable,
   params: ConnectionKey & Page,
 ): Promise<SyncLogEntry[]> {
-  checkUuid({ field: 'connectionId' }, params.connectionId);
+  checkConnectionKey(params);
   const rows = await queries.syncLogListByConnection.run({ ...params, ...page(params) }, client);
   return rows as unknown as SyncLogEntry[];
 }
@@ -115,6 +115,7 @@ export async function syncLogListByContact(
   client: Queryable,
   params: SyncLogListByContactParams,
 ): Promise<ContactSyncLogEntry[]> {
+  checkOrganisation(params);
   checkUuid({ field: 'contactId' }, params.contactId);
   const rows = await queries.syncLogListByContact.run({ ...params, ...page(params) }, client);
   return rows as unknown as ContactSyncLogEntry[];
@@ -129,7 +130,7 @@ export async function syncLogListFailures(
   client: Queryable,
   params: ConnectionKey & Page,
 ): Promise<SyncLogFailure[]> {
-  checkUuid({ field: 'connectionId' }, params.connectionId);
+  checkConnectionKey(params);
   const rows = await queries.syncLogListFailures.run({ ...params, ...page(params) }, client);
   return rows as unknown as SyncLogFailure[];
 }

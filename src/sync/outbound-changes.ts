@@ -1,9 +1,15 @@
 import { leaseLost } from '../errors.js';
 import * as queries from '../generated/crm_outbound_changes.js';
-import { type ConnectionKey, checkConnectionKey, checkRunKey, type RunKey } from '../keys.js';
+import {
+  type ConnectionKey,
+  checkConnectionKey,
+  checkOrganisation,
+  checkRunKey,
+  type RunKey,
+} from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import type { Timestamp } from '../types.js';
-import { checkLimit, checkUuid, checkUuids } from '../validation.js';
+import { checkLimit, checkParameter, checkUuid, checkUuids } from '../validation.js';
 
 /** A contact to push now. */
 export interface ClaimedChange {
@@ -46,8 +52,8 @@ export async function outboundChangeRecord(
     fromConnectionId?: string | null | undefined;
   },
 ): Promise<NotedChange[]> {
+  checkOrganisation(params);
   const { organisationId, fromConnectionId = null } = params;
-  checkUuid({ field: 'organisationId' }, organisationId);
   const contactIds = checkUuids('contactId', params.contactIds);
   if (fromConnectionId !== null) checkUuid({ field: 'fromConnectionId' }, fromConnectionId);
   return queries.outboundChangeRecord.run({ organisationId, contactIds, fromConnectionId }, client);
@@ -73,8 +79,8 @@ export async function outboundChangeClaim(
   client: Queryable,
   params: OutboundChangeClaimParams,
 ): Promise<ClaimedChange[]> {
-  const { limit = 100 } = params;
   checkRunKey(params);
+  const { limit = 100 } = params;
   checkLimit(limit);
   const rows = await queries.outboundChangeClaim.run({ ...params, limit }, client);
   if (rows.length === 0) leaseLost();
@@ -104,8 +110,8 @@ export async function outboundChangeListWaiting(
   client: Queryable,
   params: OutboundChangeListWaitingParams,
 ): Promise<WaitingChange[]> {
-  const { organisationId, connectionId } = params;
   checkConnectionKey(params);
+  const { organisationId, connectionId } = params;
   const contactIds = checkUuids('contactId', params.contactIds);
   return queries.outboundChangeListWaiting.run({ organisationId, connectionId, contactIds }, client);
 }
@@ -127,6 +133,7 @@ export async function outboundChangeAnnounce(
   /** The number of changes processed. */
   announced: number;
 }> {
+  checkParameter('params', params);
   const { limit = 100 } = params;
   checkLimit(limit);
   const [row] = await queries.outboundChangeAnnounce.run({ limit }, client);

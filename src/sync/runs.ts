@@ -1,6 +1,7 @@
 import { leaseLost } from '../errors.js';
 import * as queries from '../generated/crm_sync_runs.js';
 import { type ConnectionKey, checkConnectionKey, checkRunKey, type RunKey } from '../keys.js';
+import { onlyForWorkers } from '../statements/database-errors.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
@@ -10,6 +11,7 @@ import {
   checkLease,
   checkLimit,
   checkOneOf,
+  checkParameter,
   checkRetryAfter,
   checkShortText,
   checkSyncError,
@@ -87,12 +89,13 @@ export async function syncRunClaim(
     leaseSeconds?: number | undefined;
   },
 ): Promise<ClaimedRun[]> {
+  checkParameter('params', params);
   const { worker, limit = 10, leaseSeconds = 300 } = params;
   checkShortText({ field: 'worker' }, worker, 200);
   checkLimit(limit);
   checkLease(leaseSeconds);
-  await syncRunSweep(client);
-  await outboundChangeAnnounce(client);
+  await syncRunSweep(client).catch(onlyForWorkers);
+  await outboundChangeAnnounce(client).catch(onlyForWorkers);
   const rows = await queries.syncRunClaim.run({ worker, limit, leaseSeconds }, client);
   return rows as ClaimedRun[];
 }
@@ -117,8 +120,8 @@ export async function syncRunHeartbeat(
   /** When the lease now expires. */
   expiresAt: Timestamp;
 }> {
-  const { leaseSeconds = 300 } = params;
   checkRunKey(params);
+  const { leaseSeconds = 300 } = params;
   checkLease(leaseSeconds);
   const [row] = await queries.syncRunHeartbeat.run({ ...params, leaseSeconds }, client);
   return row ?? leaseLost();
@@ -187,8 +190,8 @@ export async function syncRunListByConnection(
   client: Queryable,
   params: SyncRunListByConnectionParams,
 ): Promise<SyncRun[]> {
-  const { organisationId, connectionId, before, limit = 50 } = params;
   checkConnectionKey(params);
+  const { organisationId, connectionId, before, limit = 50 } = params;
   checkLimit(limit);
   const beforeId = before?.runId ?? null;
   if (beforeId !== null) checkId({ field: 'before.runId' }, beforeId);
@@ -212,6 +215,7 @@ export async function syncRunSweep(
     limit?: number | undefined;
   } = {},
 ): Promise<AbandonedRun[]> {
+  checkParameter('params', params);
   const { limit = 100 } = params;
   checkLimit(limit);
   return queries.syncRunSweep.run({ limit }, client);
@@ -239,6 +243,7 @@ export async function syncRunPurge(
   /** The number of deleted runs. */
   purged: number;
 }> {
+  checkParameter('params', params);
   const { limit = 1000 } = params;
   checkLimit(limit);
   const endedBefore =

@@ -1,7 +1,9 @@
 import { CrmSchemaError } from '../errors.js';
 import * as queries from '../generated/organisations.js';
+import { checkOrganisation } from '../keys.js';
+import { fromDatabaseError } from '../statements/database-errors.js';
 import type { Queryable } from '../statements/prepared-query.js';
-import { checkUuid, refuse } from '../validation.js';
+import { checkUuid, kindOf, refuse } from '../validation.js';
 
 /** The part of a pool's client that a transaction uses. */
 export interface TransactionClient extends Queryable {
@@ -47,8 +49,8 @@ export async function organisationSet(
     organisationId: string;
   },
 ): Promise<void> {
+  checkOrganisation(params);
   const { organisationId } = params;
-  checkUuid({ field: 'organisationId' }, organisationId);
   await queries.organisationSet.run({ organisationId }, client);
 }
 
@@ -67,8 +69,8 @@ export async function organisationSet(
  * @param work receives the client, for use until its promise settles: later queries throw, because the
  *   connection may have another user by then; so does releasing the client
  * @returns the result of `work`, once it is committed
- * @throws CrmSchemaError `invalid_input`; `transaction_undone` if a statement failed and `work` did not
- *   rethrow its error, or if `work` ended the transaction or set another organisation
+ * @throws CrmSchemaError `invalid_input`; `schema_not_found`; `transaction_undone` if a statement failed and `work`
+ *   did not rethrow its error, or if `work` ended the transaction or set another organisation
  */
 export async function withOrganisation<Pool extends TransactionPool, Result>(
   pool: Pool,
@@ -77,6 +79,7 @@ export async function withOrganisation<Pool extends TransactionPool, Result>(
 ): Promise<Result> {
   checkUuid({ field: 'organisationId' }, organisationId);
   checkPool(pool);
+  if (typeof work !== 'function') refuse({ field: 'work' }, `must be a function, not ${kindOf(work)}`);
   const client = await pool.connect();
   // A connection lost between two statements emits an error event; the next statement throws anyway.
   const ignore = () => {};
@@ -84,7 +87,9 @@ export async function withOrganisation<Pool extends TransactionPool, Result>(
   let connectionError: Error | undefined;
   try {
     // Two statements in one message, here and at the end, to save a round trip.
-    await client.query(`begin; select crm_set_organisation('${organisationId}')`);
+    await client.query(`begin; select crm_set_organisation('${organisationId}')`).catch((error: unknown) => {
+      throw fromDatabaseError(error);
+    });
     const result = await lend(client, work as (client: TransactionClient) => Promise<Result>);
     await checkStillInTransaction(client, organisationId);
     await client.query(`commit; ${resetOrganisation}`);

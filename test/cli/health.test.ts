@@ -493,6 +493,23 @@ describe('a database without the installed schema', () => {
   });
 });
 
+const notPermitted =
+  'The user may not do this: connect as a member of crm_worker, or of crm_reader to view health and failures. If the user already is, the schema may be older than this version: run crm-schema migrate status as the owner.\n';
+
+describe('a database that went down to a version without roles', () => {
+  const older = useDatabase();
+  const worker = useMember(older, 'crm_worker');
+
+  test('health tells a member of crm_worker that the schema may be older', async () => {
+    await withClient(older.url, (client) => migrate(client, 'down', 3));
+    expect(await runCli(['health'], { DATABASE_URL: worker.options.connectionString as string })).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: notPermitted,
+    });
+  });
+});
+
 test('says what to do about an invalid port, and a server that never answers', async () => {
   const noPort = await runCli(['health'], { PGHOST: '127.0.0.1', PGPORT: 'abc' });
   expect(noPort).toEqual({
@@ -555,8 +572,7 @@ describe('as a user other than the owner', () => {
     expect(await runCli(['failures', 'replay', ...key, ...window], urlOf('crm_reader'))).toEqual({
       code: 1,
       stdout: '',
-      stderr:
-        'The user may not do this: connect as a member of crm_worker, or of crm_reader to view health and failures.\n',
+      stderr: notPermitted,
     });
     expect(await runCli(['failures', 'replay', ...key, ...window], urlOf('crm_worker'))).toMatchObject({
       code: 0,

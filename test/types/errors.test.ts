@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import pg from 'pg';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import {
   CrmSchemaError,
   connectionGet,
@@ -13,8 +15,10 @@ import {
   type Queryable,
   syncLogRecord,
   syncRunClaim,
+  syncRunPurge,
   withOrganisation,
 } from '../../src/index.js';
+import { credentialsCountByKey } from '../../src/queries.js';
 import { fromDatabaseError } from '../../src/statements/database-errors.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
@@ -105,6 +109,61 @@ test("errors of the host's tables, the server and the program pass through uncha
   expect(foreign[0]).toBeInstanceOf(pg.DatabaseError);
 });
 
+test('every README section that a message or comment quotes exists', () => {
+  const root = new URL('../../', import.meta.url);
+  const headings = new Set(
+    [...readFileSync(new URL('README.md', root), 'utf8').matchAll(/^#+ (.+)$/gm)].map(
+      ([, heading]) => heading,
+    ),
+  );
+  const quoted = readdirSync(new URL('src', root), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .flatMap((file) => [
+      ...readFileSync(new URL(`src/${file}`, root), 'utf8').matchAll(/"([^"\n]+)" in the README/g),
+    ])
+    .map(([, heading]) => heading);
+  expect(quoted).toContain('Who may do what');
+  expect(quoted.filter((heading) => !headings.has(heading))).toEqual([]);
+});
+
+describe('a missing schema', () => {
+  const empty = useDatabase('empty');
+  const elsewhere = new pg.Pool({ connectionString: database.url, options: '-c search_path=pg_catalog' });
+  afterAll(() => elsewhere.end());
+  const id = randomUUID();
+
+  test.each([
+    ['in a database that was never migrated', empty.pool],
+    ['where search_path leads elsewhere', elsewhere],
+  ])('is schema_not_found %s', async (_, members) => {
+    const calls: (() => Promise<unknown>)[] = [
+      () => connectionGet(members, { organisationId: id, connectionId: id }),
+      () => connectionSetStatus(members, { organisationId: id, connectionId: id, status: 'active' }),
+      () => organisationSet(members, { organisationId: id }),
+      () => withOrganisation(members, id, async () => expect.unreachable()),
+      () => syncRunClaim(members, { worker: 'test' }),
+      () => credentialsCountByKey.run(undefined, members),
+    ];
+    for (const call of calls) {
+      await expect(call(), String(call)).rejects.toMatchObject({
+        name: 'CrmSchemaError',
+        code: 'schema_not_found',
+        message: expect.stringMatching(
+          /^The database refused the statement: .+ does not exist\. The schema is missing or of an older version: run the migrations first, or /,
+        ),
+        cause: { code: expect.stringMatching(/^(42P01|42883)$/) },
+      });
+    }
+  });
+
+  test.each(['42P01', '42703', '42883', '3F000'])('is recognised by SQLSTATE %s in any language', (code) => {
+    const own = Object.assign(new Error('Fehler'), { code });
+    expect(fromDatabaseError(own)).toMatchObject({ code: 'schema_not_found', cause: { code } });
+    const inFunction = Object.assign(new Error('Fehler'), { code, where: 'PL/pgSQL-Funktion f()' });
+    expect(fromDatabaseError(inFunction)).toBe(inFunction);
+  });
+});
+
 describe('a missing privilege', () => {
   const refusal = (call: Promise<unknown>) =>
     call.then(
@@ -179,15 +238,39 @@ describe('a missing privilege', () => {
     }
   });
 
-  test("in a host's trigger function passes through unchanged, and so does an error that it raises", async () => {
+  test('is not_permitted where only a worker may call, also outside withOrganisation', async () => {
+    const { organisationId } = await createTenant(pool);
+    const key = await connect(pool, organisationId, 'reapit');
+    const calls = [
+      () => syncRunClaim(app, { worker: 'test' }),
+      () => syncRunPurge(app),
+      () => connectionGetCredentials(app, key),
+      () => credentialsCountByKey.run(undefined, app),
+    ];
+    for (const call of calls) {
+      const error = await refusal(call());
+      expect(error, String(call)).toMatchObject({
+        code: 'not_permitted',
+        message: expect.stringContaining('crm_worker'),
+        cause: { code: expect.stringMatching(/^(42501|CRM05)$/) },
+      });
+      expect(error.message).not.toContain('withOrganisation');
+    }
+  });
+
+  test("in a host's trigger function passes through unchanged, and so does any other error of it", async () => {
     const { organisationId, contactIds } = await createTenant(pool, 1);
     await connect(pool, organisationId, 'reapit');
     onTestFinished(async () => {
       await pool.query('drop function host_audit cascade; drop table if exists host_audit');
     });
-    for (const body of [
-      'insert into host_audit default values',
-      "raise insufficient_privilege using message = 'The host says no'",
+    for (const [body, code] of [
+      ['insert into host_audit default values', '42501'],
+      ["raise insufficient_privilege using message = 'The host says no'", '42501'],
+      ['insert into host_nowhere default values', '42P01'],
+      ['perform host_nowhere()', '42883'],
+      ['perform host_nowhere.f()', '3F000'],
+      ['new.host_nowhere := 1', '42703'],
     ]) {
       await pool.query(`
         create table if not exists host_audit ();
@@ -201,7 +284,7 @@ describe('a missing privilege', () => {
         ),
       );
       expect(error).toBeInstanceOf(pg.DatabaseError);
-      expect(error).toMatchObject({ code: '42501' });
+      expect(error).toMatchObject({ code });
     }
   });
 

@@ -1,0 +1,106 @@
+import { expect, test } from 'vitest';
+import * as credentials from '../../src/credentials.js';
+import * as root from '../../src/index.js';
+import { testKeyRing } from '../support/credentials.js';
+
+/** What a caller without a compiler may pass. */
+type AnyFunction = (...args: unknown[]) => unknown;
+
+const unusedClient = { query: () => expect.unreachable() };
+const keys = await testKeyRing();
+const someKey = {
+  organisationId: '00000000-0000-4000-8000-000000000001',
+  connectionId: '00000000-0000-4000-8000-000000000002',
+};
+
+/** Those that take no parameters besides a client. */
+const withoutParameters = ['connectionListTotals', 'connectionTotalWork'];
+
+const functions = Object.entries(root as Record<string, unknown>).filter(
+  (entry): entry is [string, AnyFunction] =>
+    typeof entry[1] === 'function' &&
+    /^(connection|contact|organisationSet|outboundChange|syncBatch|syncCursor|syncFailure|syncLog|syncRun)/.test(
+      entry[0],
+    ) &&
+    !withoutParameters.includes(entry[0]),
+);
+
+const credentialFunctions: [string, unknown][] = [
+  ['credentialsConnect', credentials.credentialsConnect],
+  ['credentialsGet', credentials.credentialsGet],
+  ['credentialsRefresh', credentials.credentialsRefresh],
+  ['credentialsReplace', credentials.credentialsReplace],
+  ['credentialsRotate', credentials.credentialsRotate],
+];
+
+test('the list contains the functions of the package', () => {
+  expect(functions.length).toBeGreaterThan(35);
+});
+
+test.each(functions)('%s refuses parameters that are not an object', async (_, call) => {
+  for (const wrong of [null, 'x', 5]) {
+    await expect((async () => call(unusedClient, wrong))()).rejects.toMatchObject({
+      code: 'invalid_input',
+      message: expect.stringMatching(/^(params|key) must be an object, not (null|a string|a number)\.$/),
+    });
+  }
+});
+
+test.each(functions.filter(([, { length }]) => length === 2))(
+  '%s refuses a call without parameters',
+  async (_, call) => {
+    await expect((async () => call(unusedClient))()).rejects.toMatchObject({
+      code: 'invalid_input',
+      message: expect.stringMatching(/^(params|key) must be an object, not undefined\.$/),
+    });
+  },
+);
+
+test.each(credentialFunctions)('%s refuses parameters that are not an object', async (_, call) => {
+  await expect((async () => (call as AnyFunction)(unusedClient, keys, null))()).rejects.toMatchObject({
+    code: 'invalid_input',
+    message: expect.stringMatching(/^(params|options) must be an object, not null\.$/),
+  });
+});
+
+test.each([
+  ['credentialsAad', () => (credentials.credentialsAad as AnyFunction)()],
+  ['encryptCredentials', () => (credentials.encryptCredentials as AnyFunction)(keys, undefined, {})],
+  ['decryptCredentials', () => (credentials.decryptCredentials as AnyFunction)(keys, undefined, {})],
+])('%s refuses an owner that is not an object', async (_, call) => {
+  await expect((async () => call())()).rejects.toMatchObject({
+    code: 'invalid_input',
+    message: 'owner must be an object, not undefined.',
+  });
+});
+
+test.each([undefined, null, 'postgres://host/database', {}])(
+  'a client that is %j is refused',
+  async (client) => {
+    for (const call of [
+      () => (root.connectionGet as AnyFunction)(client, someKey),
+      () => (root.connectionListTotals as AnyFunction)(client),
+      () => (root.syncRunClaim as AnyFunction)(client, { worker: 'test' }),
+      () => (credentials.credentialsGet as AnyFunction)(client, keys, someKey),
+    ]) {
+      await expect((async () => call())()).rejects.toMatchObject({
+        code: 'invalid_input',
+        message: expect.stringMatching(
+          /^client must be a pg client or pool, not (undefined|null|a string|an object)\.$/,
+        ),
+      });
+    }
+  },
+);
+
+test('withOrganisation refuses a call without work before it checks out a client', async () => {
+  const pool = { connect: () => expect.unreachable() };
+  for (const work of [undefined, {}, Promise.resolve()]) {
+    await expect(
+      (root.withOrganisation as AnyFunction)(pool, someKey.organisationId, work),
+    ).rejects.toMatchObject({
+      code: 'invalid_input',
+      message: expect.stringMatching(/^work must be a function, not (undefined|an object)\.$/),
+    });
+  }
+});
