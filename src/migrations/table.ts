@@ -103,7 +103,7 @@ const ofTable = `
       or counter.relowner is not distinct from connections.relowner as "isTrusted",
     pg_catalog.has_table_privilege(counter.oid, 'select') as "mayRead",
     pg_catalog.row_security_active(counter.oid) as "hidesRows",
-    pg_catalog.format('%I.%I', place.nspname, counter.relname) as "sqlName",
+    pg_catalog.format('%I.%I', place.nspname, $2::name) as "sqlName",
     counter.relkind = 'r'
       and 3 = (
         select pg_catalog.count(*)
