@@ -27,7 +27,11 @@ export function rangeDifferences(
 ): Difference[] {
   const { schema } = installation;
   const attached = partitions.filter(({ isDefault, isDetaching }) => !isDefault && !isDetaching);
-  const gaps = gapsBetween(attached).flatMap(splitByMonth);
+  const isDetachingAt = (gap: PartitionRange) =>
+    partitions.some(
+      ({ isDetaching, from, before }) => isDetaching && from === gap.from && before === gap.before,
+    );
+  const gaps = gapsBetween(attached).flatMap((gap) => (isDetachingAt(gap) ? gap : splitGap(gap, months[0])));
   const qualified = (range: PartitionRange) => `${schema}.${partitionName(range)}`;
   const withoutOwn = months.flatMap((month) => {
     const holder = attached.find(
@@ -98,6 +102,16 @@ export function rangeDifferences(
       ),
     ),
   ];
+}
+
+/**
+ * Splits a gap into the partitions that fill it. If it reaches from the beginning into the current month, the months
+ * from the current one on come first, so that the partition for older events ends before them.
+ */
+function splitGap(gap: PartitionRange, currentMonth = ''): PartitionRange[] {
+  const { from, before } = gap;
+  if (from !== null || before === null || before <= currentMonth) return splitByMonth(gap);
+  return [...splitByMonth({ from: currentMonth, before }), { from: null, before: currentMonth }];
 }
 
 /** The name of a partition without its schema. */

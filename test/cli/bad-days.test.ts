@@ -1,4 +1,9 @@
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
@@ -180,11 +185,17 @@ test('a URL is accepted as pg accepts it: without a host, and with a socket', as
   const url = await database();
   const { username, password, port, hostname, pathname } = new URL(url);
   const env = { PGPASSWORD: decodeURIComponent(password) };
-  const socketFolder = await withClient(url, async (client) => {
-    const { rows } = await client.query(
-      "select split_part(setting, ', ', 1) as folder from pg_settings where name = 'unix_socket_directories'",
-    );
-    return rows[0].folder as string;
+  // A server under test may have no socket: this one leads to its port.
+  const socketFolder = await mkdtemp(join(tmpdir(), 'crm-schema-socket-'));
+  const socket = createServer((from) => {
+    const to = connect(Number(port), hostname);
+    for (const end of [from, to]) end.on('error', () => {});
+    from.pipe(to).pipe(from);
+  }).listen(join(socketFolder, `.s.PGSQL.${port}`));
+  await once(socket, 'listening');
+  onTestFinished(async () => {
+    socket.close();
+    await rm(socketFolder, { recursive: true });
   });
   const user = `${username}@`;
   const onTcp = { ...env, PGHOST: hostname, PGPORT: port };

@@ -427,8 +427,8 @@ describe('partitions drop', () => {
     await withClient(url, async (idle) => {
       await idle.query("set application_name = 'report'; begin; select from crm_sync_log limit 1");
       const pid = await backendPid(idle);
+      const key = await connectWithEvents(pool, [0]);
       const { ended } = startCli(['partitions', 'drop', '--wait', '2'], { DATABASE_URL: url });
-      const key = await connectWithEvents(pool, []);
       await whileItRuns(ended, (client) =>
         syncLogRecord(client, {
           ...key,

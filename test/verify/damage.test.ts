@@ -31,7 +31,9 @@ const catchAll = `${log}_catch_all`;
 const [thisMonth, nextMonth, thirdMonth, lastMonth] = [0, 1, 2, 3].map(
   (ahead) => `public.${monthName(ahead)}`,
 );
-const [nextStart, thirdStart] = [1, 2, 4].map((ahead) => `${monthStart(ahead).slice(0, 10)} 00:00:00+00`);
+const [thisStart, nextStart, thirdStart] = [0, 1, 2].map(
+  (ahead) => `${monthStart(ahead).slice(0, 10)} 00:00:00+00`,
+);
 const append = 'crm_sync_log_refuse_change';
 const truncate = 'crm_sync_log_refuse_truncate';
 const invalid = (index: string) =>
@@ -896,10 +898,11 @@ const damages: Damage[] = [
     damage: 'drops the first partition',
     sql: `drop table ${thisMonth}`,
     reported: [
+      ['partition', String(thisMonth), `from ${thisStart} to ${nextStart}`, 'nothing'],
       [
         'partition',
-        `public.${monthName(1).replace('log_', 'log_before_')}`,
-        `from the beginning to ${nextStart}`,
+        `public.${monthName(0).replace('log_', 'log_before_')}`,
+        `from the beginning to ${thisStart}`,
         'nothing',
       ],
     ],
