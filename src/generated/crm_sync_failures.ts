@@ -423,7 +423,7 @@ export interface SyncFailureReplayResult {
 
 /**
  * Makes failing records of a live connection due for a retry now, as if they had never failed, including
- * those that sync has given up on: records of the given kinds whose last failure was in a window, oldest
+ * those that the worker has given up on: records of the given kinds whose last failure was in a window, oldest
  * first, at most `limit`. Skips records that are already due. Returns one row with their number. Uses
  * crm_sync_failures_kind_idx for at most `limit` rows per kind, then once per row. Locks the connection for
  * the transaction, then the failures.

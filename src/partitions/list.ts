@@ -15,7 +15,7 @@ export interface PartitionList {
   keptFrom: Timestamp;
   /** In ascending order of time. */
   partitions: ListedPartition[];
-  /** The names of the partitions that {@link partitionsDrop} would drop now, in its order. */
+  /** The names of the partitions that `partitionsDrop` would drop now, in its order. */
   droppable: string[];
 }
 

@@ -40,7 +40,7 @@ export interface SyncFailureCount extends queries.SyncFailureCountByKindResult {
   kind: SyncErrorKind;
   /** At most 1,000, which means 1,000 or more. */
   count: number;
-  /** How many of the counted records sync has given up on. */
+  /** How many of the counted records the worker has given up on. */
   givenUpCount: number;
 }
 
@@ -137,7 +137,7 @@ export interface SyncFailureReplayParams extends ConnectionKey {
 }
 
 /**
- * Makes failing records due for a retry now, including those that sync has given up on, and gives them all
+ * Makes failing records due for a retry now, including those that the worker has given up on, and gives them all
  * their attempts again. Call it after the cause has been repaired. Also requests a sync of the connection.
  *
  * Call it again while `replayed` equals `limit`.
@@ -149,7 +149,7 @@ export async function syncFailureReplay(
   client: Queryable,
   params: SyncFailureReplayParams,
 ): Promise<{
-  /** The number of records that this call made due. Records that were already due are not counted. */
+  /** The number of records that this call made due; records that were already due are not counted. */
   replayed: number;
 }> {
   checkConnectionKey(params);
