@@ -1,8 +1,9 @@
 import type { ConnectionHealth } from '../connections/health.js';
+import { span } from '../statements/durations.js';
 import type { Timestamp } from '../types.js';
 import { countUpTo } from './progress.js';
 import { table, wrapped } from './text.js';
-import { minute, moment, relative, secondsSince, span } from './times.js';
+import { minute, moment, relative, secondsSince } from './times.js';
 
 /** The report for people: an overview of one organisation's connections, then the details of each. */
 export function organisationReport(found: {

@@ -3,8 +3,6 @@ import { span } from '../statements/durations.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
 
-export { span };
-
 /** The database's current time, on which all stored times are based. */
 export async function databaseTime(client: pg.Client): Promise<Timestamp> {
   const { rows } = await client.query('select crm_now() as now');

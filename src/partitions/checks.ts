@@ -5,7 +5,7 @@ import {
   checkNoPooler,
   type DedicatedConnection,
 } from '../statements/dedicated-connection.js';
-import type { LogPartition, PartitionedLog } from './log-partitions.js';
+import { hasEvents, type LogPartition, type PartitionedLog } from './log-partitions.js';
 
 /** SQLSTATEs: a table, a column or a function that does not exist. */
 const missingObject = new Set(['42P01', '42703', '42883']);
@@ -103,16 +103,12 @@ export async function checkKeepsEvents(
   log: PartitionedLog,
   droppable: readonly LogPartition[],
 ): Promise<void> {
-  const hasEvents = async ({ sqlName }: LogPartition) => {
-    const { rows } = await client.query(`select exists (select from ${sqlName}) as found`);
-    return rows[0].found as boolean;
-  };
   if (droppable.length === 0) return;
   for (const partition of log.partitions) {
-    if (!droppable.includes(partition) && (await hasEvents(partition))) return;
+    if (!droppable.includes(partition) && (await hasEvents(client, partition))) return;
   }
   for (const partition of droppable) {
-    if (!(await hasEvents(partition))) continue;
+    if (!(await hasEvents(client, partition))) continue;
     throw new CrmSchemaError(
       'partitions_refused',
       `Every partition with events is past its retention period, so nothing would be left in the log. The server's clock says ${log.at.slice(0, 16)}Z: if that is right, and they may go, add --trust-server-clock (trustServerClock).`,

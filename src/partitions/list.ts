@@ -2,7 +2,7 @@ import type { DedicatedConnection } from '../statements/dedicated-connection.js'
 import type { Timestamp } from '../types.js';
 import { onLog } from './checks.js';
 import { droppablePartitions, stateOf } from './expiry.js';
-import { type LogPartition, type PartitionedLog, reading, readLog } from './log-partitions.js';
+import { hasEvents, type LogPartition, type PartitionedLog, reading, readLog } from './log-partitions.js';
 import type { PartitionRange } from './ranges.js';
 
 /** The log's partitions, and its retention period. */
@@ -82,17 +82,8 @@ async function listed(
   const state = stateOf(partition, log);
   const known = { name, from, before, rows, bytes };
   return state === 'before' || state === 'catch_all'
-    ? { ...known, state, hasEvents: await hasEvents(client, partition) }
+    ? { ...known, state, hasEvents: partition.isReadable ? await hasEvents(client, partition) : null }
     : { ...known, state, keptUntil: keptUntil(partition, log) };
-}
-
-async function hasEvents(
-  client: DedicatedConnection,
-  { sqlName, isReadable }: LogPartition,
-): Promise<boolean | null> {
-  if (!isReadable) return null;
-  const { rows } = await client.query(`select exists (select from ${sqlName}) as found`);
-  return rows[0].found;
 }
 
 function keptUntil({ before }: LogPartition, { at, keptFrom }: PartitionedLog): Timestamp | null {

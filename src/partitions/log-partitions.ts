@@ -151,3 +151,9 @@ function toPartition(row: Row): LogPartition {
   const { from, before } = row;
   return { ...row, from: from && canonicalTimestamp(from), before: before && canonicalTimestamp(before) };
 }
+
+/** Whether a partition holds events. The user must be able to read it. */
+export async function hasEvents(client: DedicatedConnection, { sqlName }: LogPartition): Promise<boolean> {
+  const { rows } = await client.query(`select exists (select from ${sqlName}) as found`);
+  return rows[0].found;
+}

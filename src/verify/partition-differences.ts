@@ -37,7 +37,8 @@ export function rangeDifferences(
     const holder = attached.find(
       ({ from, before }) => (from === null || from <= month) && (before === null || before > month),
     );
-    const isEnd = holder !== undefined && (holder.before === null || isPastPartition(nameOf(holder.name)));
+    const isEnd =
+      holder !== undefined && (holder.before === null || isPastPartition(withoutSchema(holder.name)));
     return isEnd ? { from: month, before: monthAfter(month), holder } : [];
   });
   return [
@@ -93,7 +94,7 @@ export function rangeDifferences(
       partitionDifference(
         qualified(missing),
         describeRange(missing),
-        `nothing: its events go to ${nameOf(missing.holder.name)}`,
+        `nothing: its events go to ${withoutSchema(missing.holder.name)}`,
         missing.holder.before === null
           ? bySql(`select ${schema}.crm_sync_log_ensure_partitions()`)
           : byHand(
@@ -115,7 +116,7 @@ function splitGap(gap: PartitionRange, currentMonth = ''): PartitionRange[] {
 }
 
 /** The name of a partition without its schema. */
-function nameOf(qualified: string): string {
+function withoutSchema(qualified: string): string {
   return qualified.slice(qualified.lastIndexOf('.') + 1);
 }
 

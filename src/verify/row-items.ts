@@ -4,6 +4,14 @@ import type { DedicatedConnection } from '../statements/dedicated-connection.js'
 import type { Installation } from './installation.js';
 import { define, type Item } from './item.js';
 
+/** A policy could call anybody's function; those of this package call nothing. */
+const policiesCallNothing = `not exists (
+  select
+  from pg_policy
+  where polrelid = pg_class.oid
+    and pg_get_expr(polqual, polrelid) <> 'true'
+)`;
+
 /** A migrations table, and what it records. */
 export interface AppliedMigrations {
   oid: string;
@@ -28,13 +36,7 @@ export async function readAppliedMigrations(
        oid::regclass::text as name,
        has_table_privilege(oid, 'select') as "isGranted",
        row_security_active(oid) as "hasPolicies",
-       -- A policy could call anybody's function.
-       not row_security_active(oid) or not exists (
-         select
-         from pg_policy
-         where polrelid = pg_class.oid
-           and pg_get_expr(polqual, polrelid) <> 'true'
-       ) as "isSafe"
+       not row_security_active(oid) or ${policiesCallNothing} as "isSafe"
      from pg_class
      where relnamespace = $1::oid
        and relkind = 'r'
@@ -86,13 +88,7 @@ export async function readPeriods(
              where rolname in ('crm_worker', 'crm_reader')
                and pg_has_role(pg_roles.oid, 'usage')
            )
-           -- Ours call nothing.
-           and not exists (
-             select
-             from pg_policy
-             where polrelid = pg_class.oid
-               and pg_get_expr(polqual, polrelid) <> 'true'
-           )
+           and ${policiesCallNothing}
          ) as "isReadable"
      from pg_class
      where relnamespace = $1::oid
