@@ -11,8 +11,7 @@ export function listReport({ at, keepDays, keptFrom, partitions, droppable }: Pa
   const hasMonth = partitions.some(
     ({ state, from, before }) =>
       (state === 'kept' || state === 'expired') &&
-      from !== null &&
-      from <= at &&
+      (from === null || from <= at) &&
       (before === null || before > at),
   );
   const isUnknown = partitions.some((each) => 'hasEvents' in each && each.hasEvents === null);

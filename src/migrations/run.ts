@@ -148,8 +148,10 @@ async function migrate(
   checkWholeNumber({ field: 'wait' }, wait, 0, 86_400);
   checkWholeNumber({ field: 'attempts' }, attempts, 1, 1000);
   const onWaiting = (pids: number[]) => onProgress?.({ step: 'waiting', pids });
+  // First: in a bundle they are missing, and some of what comes next cannot be loaded.
+  const files = await readMigrationFiles();
   return underMigrationLock(client, { wait, signal, onWaiting }, async () => {
-    const plan = await planOf(client, direction, options, await readMigrationFiles());
+    const plan = await planOf(client, direction, options, files);
     if (direction === 'up' && plan.migrations.length > 0) await checkPrivileges(client, plan);
     await onProgress?.({ step: 'planned', plan });
     const { migrations, ...where } = plan;
