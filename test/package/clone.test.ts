@@ -114,7 +114,7 @@ describe('packed from a clone with CRLF in every file, the package', () => {
     const { differences } = JSON.parse(stdout);
     expect(differences.length).toBeGreaterThan(0);
     await withClient(migratedByStock.url, async (client) => {
-      for (const { repair } of differences) await client.query(repair.sql ?? repair);
+      for (const { statements } of differences) for (const each of statements) await client.query(each);
     });
     expect((await released.command(['verify'], env)).stderr).toBe('');
   });

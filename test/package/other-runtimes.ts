@@ -52,7 +52,7 @@ export const applications = {
   Bun: async (tarball: string) => onNodeModules(await install('npm', tarball), programPath('bun'), []),
   // -A: reading files, the environment and the network, which Deno asks permission for.
   Deno: async (tarball: string) =>
-    onNodeModules(await install('npm', tarball), programPath('deno'), ['run', '-A', '--no-config']),
+    onNodeModules(await install('npm', tarball), programPath('deno'), ['run', '-A']),
   'Yarn PnP': withPlugAndPlay,
 } satisfies Record<string, (tarball: string) => Promise<Application>>;
 
