@@ -3,7 +3,7 @@ import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { migrate, projectPath, withClient } from '../../dev/database.js';
-import { maySucceed, pauseAfter } from '../../src/migrations/transactions.js';
+import { isTransient, pauseAfter } from '../../src/migrations/retries.js';
 import { type DedicatedConnection, migrateDown, migrateUp, migrationPlan } from '../../src/migrations.js';
 import { catalog } from '../migrations/catalog.js';
 import { connect } from '../support/connection.js';
@@ -593,5 +593,5 @@ test.each([
   ['57014', 'canceling statement due to user request', false],
   ['CRM01', 'this database does not fit', false],
 ])('after %s (%s) a migration is tried again: %s', (code, message, expected) => {
-  expect(maySucceed(Object.assign(new Error(message), { code }))).toBe(expected);
+  expect(isTransient(Object.assign(new Error(message), { code }))).toBe(expected);
 });
