@@ -3,7 +3,6 @@ import { CrmSchemaError } from '../errors.js';
 import { safeCause } from '../statements/database-errors.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { checkWholeNumber } from '../validation.js';
-import { checkPrivileges } from './checks.js';
 import { readMigrationFiles } from './files.js';
 import { underMigrationLock } from './lock.js';
 import {
@@ -13,7 +12,9 @@ import {
   type PlannedMigration,
   planOf,
 } from './plan.js';
-import { maySucceed, pauseAfter, rehearse, runMigration } from './transactions.js';
+import { checkPrivileges } from './privileges.js';
+import { isTransient, pauseAfter } from './retries.js';
+import { rehearse, runMigration } from './transactions.js';
 
 /** Options for migrating. */
 export interface MigrateOptions extends MigrationTarget {
@@ -148,32 +149,36 @@ async function migrate(
   checkWholeNumber({ field: 'wait' }, wait, 0, 86_400);
   checkWholeNumber({ field: 'attempts' }, attempts, 1, 1000);
   const onWaiting = (pids: number[]) => onProgress?.({ step: 'waiting', pids });
-  // First: in a bundle they are missing, and some of what comes next cannot be loaded.
-  const files = await readMigrationFiles();
+  // Refuses in a bundle, which lacks them, before the code of the lock is loaded: not every bundle can.
+  await readMigrationFiles();
   return underMigrationLock(client, { wait, signal, onWaiting }, async () => {
-    const plan = await planOf(client, direction, options, files);
+    const plan = await planOf(client, direction, options);
     if (direction === 'up' && plan.migrations.length > 0) await checkPrivileges(client, plan);
     await onProgress?.({ step: 'planned', plan });
-    const { migrations, ...where } = plan;
+    const { migrations } = plan;
     if (direction === 'down' && migrations.length > 1) {
       await onProgress?.({ step: 'rehearsing' });
       await rehearse(client, migrations, signal);
     }
-    const done: MigrationResult['migrations'] = [];
+    const finished: FinishedMigration[] = [];
     for (const migration of migrations) {
       const { name } = migration;
       const start = Date.now();
       await onProgress?.({ step: 'started', name });
       if (!(await runWithRetries(client, migration, plan, options))) continue;
       const milliseconds = Date.now() - start;
-      done.push({ name, milliseconds });
+      finished.push({ name, milliseconds });
       await onProgress?.({ step: 'finished', name, milliseconds });
     }
-    return { ...where, migrations: done };
+    return { ...plan, migrations: finished };
   });
 }
 
-/** Tries a migration until it succeeds, fails for good, or has had its attempts. */
+/**
+ * Tries a migration until it succeeds, fails for good, or has had its attempts.
+ *
+ * @returns false if another migrator ran it first
+ */
 async function runWithRetries(
   client: DedicatedConnection,
   migration: PlannedMigration,
@@ -187,7 +192,7 @@ async function runWithRetries(
     } catch (error) {
       signal?.throwIfAborted();
       const cause = safeCause(error);
-      if (attempt >= attempts || !maySucceed(cause)) {
+      if (attempt >= attempts || !isTransient(cause)) {
         throw new CrmSchemaError('migration_failed', `${name} failed: ${cause.message}`, { cause });
       }
       const pause = pauseAfter(attempt);
