@@ -1,5 +1,5 @@
 import type { ConnectionHealth } from '../connections/health.js';
-import { span } from '../statements/durations.js';
+import { formatDuration } from '../statements/durations.js';
 import type { Timestamp } from '../types.js';
 import { countUpTo } from './progress.js';
 import { table, wrapped } from './text.js';
@@ -24,7 +24,7 @@ export function organisationReport(found: {
 }
 
 function overview(connections: readonly ConnectionHealth[], now: Timestamp): string[] {
-  const since = (at: Timestamp | null) => (at === null ? '-' : span(secondsSince(at, now)));
+  const since = (at: Timestamp | null) => (at === null ? '-' : formatDuration(secondsSince(at, now)));
   return table('lllllrrrl', [
     ['', '', 'Last', 'Failing', '', 'Records', 'Given', 'Pushes', 'Running'],
     ['CRM', 'Status', 'success', 'for', 'Lag', 'failing', 'up', 'waiting', 'for'],
@@ -88,7 +88,7 @@ function lines(text: string): string[] {
 /** A cursor further ahead than clocks can differ is an error: changes made before then will be missed. */
 function lag(seconds: number | null): string {
   if (seconds === null) return '-';
-  return seconds < -3600 ? 'ahead!' : span(seconds);
+  return seconds < -3600 ? 'ahead!' : formatDuration(seconds);
 }
 
 /** The database counts up to 1,000. */

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { span } from '../statements/durations.js';
+import { formatDuration } from '../statements/durations.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
 
@@ -27,7 +27,7 @@ export function secondsSince(at: Timestamp, now: Timestamp): number {
 /** `3 min ago`, or `in 3 min`. */
 export function relative(at: Timestamp, now: Timestamp): string {
   const seconds = secondsSince(at, now);
-  return seconds < 0 ? `in ${span(-seconds)}` : `${span(seconds)} ago`;
+  return seconds < 0 ? `in ${formatDuration(-seconds)}` : `${formatDuration(seconds)} ago`;
 }
 
 /** `2026-11-16 09:05 UTC (3 min ago)`. */

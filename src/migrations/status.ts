@@ -1,6 +1,6 @@
 import { CrmSchemaError } from '../errors.js';
 import { checkDedicatedConnection, type DedicatedConnection } from '../statements/dedicated-connection.js';
-import { quoted } from '../statements/quoting.js';
+import { quoteIdentifier } from '../statements/quoting.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
 import { type MigrationFile, type MigrationRelease, readMigrationFiles } from './files.js';
@@ -128,5 +128,5 @@ export async function recordedMigrations(
 
 /** `"public"."crm_schema_migrations"` */
 export function sqlName({ schema, migrationsTable }: { schema: string; migrationsTable: string }): string {
-  return [schema, migrationsTable].map(quoted).join('.');
+  return [schema, migrationsTable].map(quoteIdentifier).join('.');
 }

@@ -1,5 +1,5 @@
 import { CrmSchemaError } from '../errors.js';
-import { type DatabaseError, safeCause } from '../statements/database-errors.js';
+import { type ServerError, safeCause } from '../statements/database-errors.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import type { MigrationPlan, PlannedMigration } from './plan.js';
 import { recordedMigrations } from './status.js';
@@ -32,7 +32,7 @@ export async function runMigration(
 }
 
 /** Whether trying again may help: after a lock timeout, a deadlock or a statement timeout, but not after a cancel. */
-export function maySucceed({ code, message }: Pick<Partial<DatabaseError>, 'code'> & Error): boolean {
+export function maySucceed({ code, message }: Pick<Partial<ServerError>, 'code'> & Error): boolean {
   return code === '55P03' || code === '40P01' || (code === '57014' && !message.endsWith('user request'));
 }
 

@@ -142,7 +142,7 @@ export async function syncBatchRecord(
         'A cursor is already past the given position, and cursors never move backwards. To start again, reset it.',
       );
     default:
-      return leaseLost();
+      throw leaseLost();
   }
 }
 

@@ -1,7 +1,7 @@
 import { leaseLost } from '../errors.js';
 import * as queries from '../generated/crm_sync_runs.js';
 import { type ConnectionKey, checkConnectionKey, checkRunKey, type RunKey } from '../keys.js';
-import { onlyForWorkers } from '../statements/database-errors.js';
+import { rethrowAsNotPermitted } from '../statements/database-errors.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
@@ -94,8 +94,8 @@ export async function syncRunClaim(
   checkShortText({ field: 'worker' }, worker, 200);
   checkLimit(limit);
   checkLease(leaseSeconds);
-  await syncRunSweep(client).catch(onlyForWorkers);
-  await outboundChangeAnnounce(client).catch(onlyForWorkers);
+  await syncRunSweep(client).catch(rethrowAsNotPermitted);
+  await outboundChangeAnnounce(client).catch(rethrowAsNotPermitted);
   const rows = await queries.syncRunClaim.run({ worker, limit, leaseSeconds }, client);
   return rows as ClaimedRun[];
 }
@@ -124,7 +124,8 @@ export async function syncRunHeartbeat(
   const { leaseSeconds = 300 } = params;
   checkLease(leaseSeconds);
   const [row] = await queries.syncRunHeartbeat.run({ ...params, leaseSeconds }, client);
-  return row ?? leaseLost();
+  if (row === undefined) throw leaseLost();
+  return row;
 }
 
 /**
@@ -170,7 +171,7 @@ export async function syncRunFinish(client: Queryable, params: RunKey & RunEnd):
     },
     client,
   );
-  if (row?.outcome !== 'ended') leaseLost();
+  if (row?.outcome !== 'ended') throw leaseLost();
 }
 
 /** The parameters of {@link syncRunListByConnection}. */

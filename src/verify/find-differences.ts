@@ -2,7 +2,7 @@ import { isOfThisPackage } from '../migrations/status.js';
 import { readAttached, readMonths } from '../partitions/attached.js';
 import { dropMarker } from '../partitions/drop-marker.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
-import { quoted } from '../statements/quoting.js';
+import { quoteIdentifier } from '../statements/quoting.js';
 import { compare } from './compare.js';
 import { bySqlIf, type Difference, nameOf } from './difference.js';
 import { expectedItems } from './expected-items.js';
@@ -85,7 +85,7 @@ function isIntended({ kind, name }: Item, knownRoles: readonly string[]): boolea
   return (
     kind === 'privileges' &&
     !['public', 'the owner', 'crm_app', 'crm_worker', 'crm_reader'].includes(name) &&
-    knownRoles.some((role) => name === role || name === quoted(role))
+    knownRoles.some((role) => name === role || name === quoteIdentifier(role))
   );
 }
 

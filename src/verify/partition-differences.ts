@@ -8,7 +8,7 @@ import {
   partitionName,
   splitByMonth,
 } from '../partitions/ranges.js';
-import { literal } from '../statements/quoting.js';
+import { quoteLiteral } from '../statements/quoting.js';
 import { byHand, bySql, type Difference, type Repair } from './difference.js';
 import type { Installation } from './installation.js';
 
@@ -146,6 +146,6 @@ function fillGap(
   if (from === null && before !== null) return bySql(`select ${log}_ensure_past()`);
   return bySql(
     `create table ${name} partition of ${log} ${values}`,
-    `select ${log}_finish_partition(${literal(name)}, ${literal(log)})`,
+    `select ${log}_finish_partition(${quoteLiteral(name)}, ${quoteLiteral(log)})`,
   );
 }

@@ -1,6 +1,6 @@
 // How to repair what tables consist of: see repair.ts.
 
-import { printable } from '../statements/quoting.js';
+import { escapeControlCharacters } from '../statements/quoting.js';
 import { commentStatement } from './comments.js';
 import {
   asSuperuser,
@@ -91,7 +91,7 @@ export function repairConstraint(change: Change, { schema }: Installation, sibli
   const comment = commentStatement(change, sibling);
   // `not valid` and `validate` check the rows without blocking writers. On the log that works only for CHECKs.
   const isInTwoSteps = /^(FOREIGN KEY|CHECK)/.test(expected.sql) && !isPartitioned(table, sibling);
-  const add = `add constraint ${name} ${printable(expected.sql)}${isInTwoSteps ? ' not valid' : ''}`;
+  const add = `add constraint ${name} ${escapeControlCharacters(expected.sql)}${isInTwoSteps ? ' not valid' : ''}`;
   const validate = `${alter} validate constraint ${name}`;
   if (found === null) return bySql(`${alter} ${add}`, isInTwoSteps ? validate : null, comment);
   // The partition has its own constraint of this name; its copy of the log's constraint has another name.
@@ -123,7 +123,7 @@ export function repairIndex(change: Change, sibling: ExpectedSibling): Repair {
   const rebuild = reindexStatement(change);
   if (rebuild !== null && !isPartitioned(table, sibling)) return bySql(rebuild);
   const [, unique = '', method = ''] = /^(unique )?(.*)$/s.exec(expected.sql) ?? [];
-  const create = `create ${unique}index ${concurrently}${bareName(name)} on ${table} using ${printable(method)}`;
+  const create = `create ${unique}index ${concurrently}${bareName(name)} on ${table} using ${escapeControlCharacters(method)}`;
   return bySql(found === null ? null : drop, create, commentStatement(change, sibling));
 }
 

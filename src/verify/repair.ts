@@ -1,4 +1,4 @@
-import { literal } from '../statements/quoting.js';
+import { quoteLiteral } from '../statements/quoting.js';
 import { commentStatement, commentTarget } from './comments.js';
 import {
   asSuperuser,
@@ -74,7 +74,7 @@ export function repair(change: Change, installation: Installation, sibling: Expe
       return bySqlIf(asSuperuser, `revoke ${found?.sql} on ${object} from ${name}`);
     case 'period':
       return byHand(
-        `Nothing in ${name} is dropped until it is set: insert into ${table} (subject, keep_days) values (${literal(name)}, …)`,
+        `Nothing in ${name} is dropped until it is set: insert into ${table} (subject, keep_days) values (${quoteLiteral(name)}, …)`,
       );
     case 'membership': {
       const grantor = found?.state?.grantor;
@@ -138,7 +138,7 @@ export function repair(change: Change, installation: Installation, sibling: Expe
       return bySqlIf(asBothOwners, `alter ${object} owner to ${installation.owner}`);
     case 'comment':
       return bySql(
-        `comment on ${commentTarget(object, name)} is ${expected === null ? 'null' : literal(expected.sql)}`,
+        `comment on ${commentTarget(object, name)} is ${expected === null ? 'null' : quoteLiteral(expected.sql)}`,
       );
     case 'privileges':
       throw new Error('privilegeDifferences repairs privileges.');
