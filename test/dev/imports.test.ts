@@ -49,7 +49,7 @@ test.each([
     'a room that imports one above it',
     {
       'src/partitions/drop.ts': "import { explain } from '../cli/failures.js';\nexport const drop = explain;",
-      'src/cli/explain-errors.ts': "export const explain = '';",
+      'src/cli/failures.ts': "export const explain = '';",
     },
     /direction-of-partitions: src\/partitions\/drop\.ts → src\/cli\/failures\.ts\s+src\/partitions may import statements/,
   ],
