@@ -31,7 +31,7 @@ export const functionTables = (oids: Record<'functions' | 'types' | 'schemas', s
     where oid in (${oids.schemas})
   )`;
 
-export const functionFacts = `
+export const functionSelect = `
   select
     'functions',
     0::oid,
@@ -57,7 +57,7 @@ export const functionFacts = `
   inner join pg_language
     on pg_language.oid = prolang`;
 
-export const typeFacts = `
+export const typeSelect = `
   select
     'types',
     0::oid,
@@ -77,7 +77,7 @@ export const typeFacts = `
     )
   from standalone_type`;
 
-export const schemaFacts = `
+export const schemaSelect = `
   select
     'schemas',
     0::oid,

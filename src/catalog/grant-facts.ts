@@ -1,7 +1,7 @@
 // Privileges: see read.ts.
 
 /** An owner's default privileges are read like the rest, because they can be revoked. */
-export const grantFacts = `
+export const grantSelect = `
   select
     'grants',
     object,

@@ -123,7 +123,7 @@ const policies = `
     on polrelid = relation.oid`;
 
 /** Selects to unite. */
-export const relationFacts = (withInherited: boolean) => [
+export const relationSelects = (withInherited: boolean) => [
   relations(withInherited),
   sequences,
   rules,

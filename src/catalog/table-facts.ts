@@ -176,7 +176,7 @@ const triggers = `
   where not tgisinternal`;
 
 /** Selects to unite. */
-export const tableFacts = (withInherited: boolean) => [
+export const tableSelects = (withInherited: boolean) => [
   columns(withInherited),
   constraints(withInherited),
   indexes(withInherited),

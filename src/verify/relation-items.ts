@@ -22,10 +22,10 @@ export function relationItems(catalog: Catalog, log: string): Item[] {
   const isTable = ({ kind }: RelationFacts) => kind === 'table';
   return [
     ...catalog.relations.flatMap((relation) => {
-      return ownItems(relation, log).flatMap((item) => withComment(objectOf(relation), item));
+      return tableItems(relation, log).flatMap((item) => withComment(objectOf(relation), item));
     }),
     ...itemsOf(catalog.sequences, (sequence) => [
-      item(
+      commented(
         'sequence',
         sequence.relation,
         define(
@@ -37,11 +37,16 @@ export function relationItems(catalog: Catalog, log: string): Item[] {
     ...itemsOf(catalog.constraints, constraintItems),
     ...itemsOf(catalog.indexes, indexItems),
     ...itemsOf(catalog.triggers, ({ name, definition, fires, comment }) => [
-      item('trigger', name, define(definition, { fires: fires === 'normally' ? undefined : fires }), comment),
+      commented(
+        'trigger',
+        name,
+        define(definition, { fires: fires === 'normally' ? undefined : fires }),
+        comment,
+      ),
     ]),
-    ...itemsOf(catalog.rules, ({ name, definition }) => [item('rule', name, define(definition))]),
+    ...itemsOf(catalog.rules, ({ name, definition }) => [commented('rule', name, define(definition))]),
     ...itemsOf(catalog.policies, ({ name, isPermissive, command, roles, using, check, comment }) => [
-      item(
+      commented(
         'policy',
         name,
         define(
@@ -58,7 +63,7 @@ export function relationItems(catalog: Catalog, log: string): Item[] {
   ];
 }
 
-function item(
+function commented(
   kind: ItemKind,
   name: string,
   definition: Definition,
@@ -71,7 +76,7 @@ function objectOf({ kind, qualified }: RelationFacts): string {
   return `${kind} ${qualified}`;
 }
 
-function ownItems(relation: RelationFacts, log: string): Commented[] {
+function tableItems(relation: RelationFacts, log: string): Commented[] {
   const { qualified, kind, persistence, parents, partitionKey, comment } = relation;
   if (kind === 'sequence') return [];
   const isPartition = parents.includes(log);
@@ -84,8 +89,8 @@ function ownItems(relation: RelationFacts, log: string): Commented[] {
   const security = `${relation.hasRowSecurity ? 'on' : 'off'}${relation.isRowSecurityForced ? ', forced' : ''}`;
   return [
     // A partition's comment depends on its month.
-    item('table', qualified, definition, isPartition ? null : comment),
-    ...(kind === 'table' ? [item('row-level security', qualified, define(security))] : []),
+    commented('table', qualified, definition, isPartition ? null : comment),
+    ...(kind === 'table' ? [commented('row-level security', qualified, define(security))] : []),
   ];
 }
 
@@ -99,8 +104,8 @@ function columnItems(column: ColumnFacts): Commented[] {
     ...(isNotNull ? ['not null'] : []),
   ].join(' ');
   return [
-    item('column', name, define(sql, { isNotValid: !column.isNotNullValidated }), comment),
-    ...(generated === null && expression !== null ? [item('default', name, define(expression))] : []),
+    commented('column', name, define(sql, { isNotValid: !column.isNotNullValidated }), comment),
+    ...(generated === null && expression !== null ? [commented('default', name, define(expression))] : []),
   ];
 }
 
@@ -114,7 +119,7 @@ function constraintItems(constraint: ConstraintFacts): Commented[] {
     disabledTriggersOf: disabledTriggersOf ?? undefined,
     invalidIndex: invalidIndex ?? undefined,
   };
-  return [item('constraint', parent ?? name, define(definition, state), comment)];
+  return [commented('constraint', parent ?? name, define(definition, state), comment)];
 }
 
 /** Names a partition's index after that of the log. A constraint's index belongs to the constraint. */
@@ -122,7 +127,7 @@ function indexItems(index: IndexFacts, { schema }: RelationFacts): Commented[] {
   const { name, parent, definition, isUnique, isValid, isBeingRebuilt, isOfConstraint, comment } = index;
   const qualified = `${schema}.${name}`;
   const state = { invalidIndex: isValid ? undefined : qualified };
-  if (parent !== null) return [item('index', parent, define('attached', state))];
+  if (parent !== null) return [commented('index', parent, define('attached', state))];
   if (isOfConstraint || isBeingRebuilt) return [];
-  return [item('index', qualified, define(`${isUnique ? 'unique ' : ''}${definition}`, state), comment)];
+  return [commented('index', qualified, define(`${isUnique ? 'unique ' : ''}${definition}`, state), comment)];
 }

@@ -20,7 +20,7 @@ import {
   repairIndex,
   repairName,
   repairTable,
-  stateOnly,
+  stateIfSqlMatches,
 } from './repair-tables.js';
 
 const asBothOwners = 'Run as a superuser, or as a member of both owners:';
@@ -118,7 +118,7 @@ export function repair(change: Change, installation: Installation, sibling: Expe
       return repairIndex(change, sibling);
     case 'trigger': {
       if (expected === null) return bySqlIf(unlessNeeded, `drop trigger ${name} on ${table}`);
-      return stateOnly(change) !== null
+      return stateIfSqlMatches(change) !== null
         ? bySql(`alter table ${table} enable trigger ${name}`)
         : bySql(`create or replace trigger ${name} ${expected.sql}`, commentStatement(change, sibling));
     }
@@ -147,10 +147,10 @@ export function repair(change: Change, installation: Installation, sibling: Expe
 
 /** The attributes that are expected of a role, without those it has. */
 function attributesToSet(expected: string, found: string): string {
-  const has = found.split(' ');
+  const present = found.split(' ');
   return expected
     .split(' ')
-    .filter((attribute) => !has.includes(attribute))
+    .filter((attribute) => !present.includes(attribute))
     .join(' ');
 }
 
