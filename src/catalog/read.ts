@@ -1,6 +1,7 @@
 import type { Catalog } from './facts.js';
 import { functionSelect, functionTables, schemaSelect, typeSelect } from './function-facts.js';
 import { grantSelect } from './grant-facts.js';
+import { indexSelects } from './index-facts.js';
 import { relationSelects, relationTable } from './relation-facts.js';
 import { tableSelects } from './table-facts.js';
 
@@ -72,6 +73,7 @@ with ${relationTable(relations)},
     ${[
       ...relationSelects(withInherited),
       ...tableSelects(withInherited),
+      ...indexSelects(withInherited),
       functionSelect,
       typeSelect,
       schemaSelect,

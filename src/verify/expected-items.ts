@@ -1,4 +1,4 @@
-import type { Grant } from '../catalog/facts.js';
+import type { Grant } from '../catalog/grant-facts.js';
 import { readPackageJson } from '../migrations/files.js';
 import type { Installation } from './installation.js';
 import { type Definition, define, type Item, type ItemKind, itemKinds, type State } from './item.js';

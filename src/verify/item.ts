@@ -1,4 +1,4 @@
-import type { Grant } from '../catalog/facts.js';
+import type { Grant } from '../catalog/grant-facts.js';
 
 /** What can differ: objects first, and in the order in which differences can be repaired. */
 export const itemKinds = [

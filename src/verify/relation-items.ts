@@ -1,4 +1,7 @@
-import type { Catalog, ColumnFacts, ConstraintFacts, IndexFacts, RelationFacts } from '../catalog/facts.js';
+import type { Catalog } from '../catalog/facts.js';
+import type { IndexFacts } from '../catalog/index-facts.js';
+import type { RelationFacts } from '../catalog/relation-facts.js';
+import type { ColumnFacts, ConstraintFacts } from '../catalog/table-facts.js';
 import { type Commented, type Definition, define, type Item, type ItemKind, withComment } from './item.js';
 
 /**
