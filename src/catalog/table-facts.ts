@@ -83,7 +83,12 @@ const columns = (withInherited: boolean) => `
       'statisticsTarget', nullif(attstattarget, -1),
       'isLocal', attislocal,
       'parentCount', attinhcount,
-      'settings', attoptions,
+      -- From 15.20 on, the server keeps a version of each column here, which its own pg_dump leaves out.
+      'settings', (
+        select array_agg(setting)
+        from unnest(attoptions) as setting
+        where setting !~ '^pg_attver='
+      ),
       'comment', ${commentOn('pg_class', 'attrelid', 'attnum')}
     )
   from relation

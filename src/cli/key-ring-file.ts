@@ -103,8 +103,20 @@ async function replaceFile(path: string, document: KeyRingDocument): Promise<voi
   } finally {
     await draft.close();
   }
-  const folder = await open(dirname(path), 'r');
-  await folder.sync().finally(() => folder.close());
+  await syncFolder(dirname(path));
+}
+
+/** Keeps the new name of a file through a power cut, where that is possible: Windows cannot sync a folder. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (!['EPERM', 'EINVAL', 'ENOTSUP'].includes(code)) throw error;
+  } finally {
+    await folder.close();
+  }
 }
 
 function rethrowAsForeignOwner(): never {

@@ -58,6 +58,9 @@ export function planText({ direction, schema, migrations }: MigrationPlan): stri
     escapeForTerminal(`-- crm-schema migrate ${direction}, in schema ${schema}: ${names}.`),
     '-- To run it by hand, as the owner: psql --set ON_ERROR_STOP=1 --file <this file> …',
     '',
+    // psql would read the file in the encoding of its terminal, and store other characters.
+    "set client_encoding to 'UTF8';",
+    '',
     migrations
       .map(({ open, change, close }) => [...open, '', change.trim(), '', ...close].join('\n'))
       .join('\n\n'),

@@ -29,13 +29,22 @@ export function keyRingFile(environment: Environment): string | undefined {
  */
 export async function readKeyRing(environment: Environment): Promise<string> {
   const path = keyRingFile(environment);
-  if (path !== undefined) return readFile(path, 'utf8').catch(refuseUnreadable);
+  if (path !== undefined) return decoded(await readFile(path).catch(refuseUnreadable));
   const text = environment[variable]?.trim() ?? '';
   if (text !== '') return text;
   throw new CrmSchemaError(
     'invalid_key_ring',
     `${variable} is not set: set it to a key ring, as JSON or as the path of a file. To create a key ring: npx --no -- crm-schema credentials generate-key.`,
   );
+}
+
+/** The text of a file, without the byte order mark that Windows editors write. */
+function decoded(content: Buffer): string {
+  const [first, second] = content;
+  if (first === 0xff && second === 0xfe) {
+    return refuseKeyRing('is in UTF-16, which the > of Windows PowerShell writes: save it as UTF-8');
+  }
+  return new TextDecoder().decode(content);
 }
 
 /** Does not repeat the value: a key without its braces looks like a path. */

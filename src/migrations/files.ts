@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CrmSchemaError } from '../errors.js';
+import { migrationRefused } from './refusal.js';
 
 /** The root of the package, from `src` as from `dist`; null in a CommonJS bundle, where modules have no URL. */
 function packageRoot(): string | null {
@@ -37,7 +37,7 @@ export interface MigrationFile {
 
 /** The names of this package's migrations, in ascending order: `0001_prepare_host_tables`. */
 export async function migrationNames(): Promise<string[]> {
-  return (await fileNames().catch(() => incomplete())).map((file) => basename(file, '.sql'));
+  return (await readFileNames().catch(() => refuseIncompletePackage())).map((file) => basename(file, '.sql'));
 }
 
 /** The number of a migration: 1 for `0001_prepare_host_tables`. */
@@ -52,22 +52,24 @@ export function numberOf(name: string): number {
  * included only JavaScript
  */
 export async function readMigrationFiles(): Promise<MigrationFile[]> {
-  const [checksums, files] = await Promise.all([releasedChecksums(), fileNames()]).catch(() => incomplete());
-  if ([...checksums.keys()].some((path) => !files.includes(basename(path)))) incomplete();
+  const [checksums, fileNames] = await Promise.all([readReleasedChecksums(), readFileNames()]).catch(() =>
+    refuseIncompletePackage(),
+  );
+  if ([...checksums.keys()].some((path) => !fileNames.includes(basename(path)))) refuseIncompletePackage();
   return Promise.all(
-    files.map(async (file) => {
+    fileNames.map(async (file) => {
       const path = join(migrationsDirectory, file);
       const content = await readFile(path, 'utf8');
-      const released = checksums.get(`migrations/${file}`);
-      const isReleased = checksumOf(content) === released;
+      const releasedChecksum = checksums.get(`migrations/${file}`);
+      const isReleased = checksumOf(content) === releasedChecksum;
       const name = basename(file, '.sql');
       return {
         name,
         number: numberOf(name),
         path,
         content,
-        release: released === undefined ? 'unreleased' : isReleased ? 'released' : 'edited',
-        hasOtherLineEndings: !isReleased && checksumOf(content.replace(/\r\n?/g, '\n')) === released,
+        release: releasedChecksum === undefined ? 'unreleased' : isReleased ? 'released' : 'edited',
+        hasOtherLineEndings: !isReleased && checksumOf(content.replace(/\r\n?/g, '\n')) === releasedChecksum,
       };
     }),
   );
@@ -82,8 +84,8 @@ function checksumOf(content: string): string {
  *
  * @throws CrmSchemaError `migration_refused` in a CommonJS bundle
  */
-function packageFile(name: string): string {
-  return join(packageRoot() ?? incomplete(), name);
+function packagePath(name: string): string {
+  return join(packageRoot() ?? refuseIncompletePackage(), name);
 }
 
 /**
@@ -93,27 +95,26 @@ function packageFile(name: string): string {
  */
 export function readPackageJson<Document>(name: string): Document {
   try {
-    return JSON.parse(readFileSync(packageFile(name), 'utf8'));
+    return JSON.parse(readFileSync(packagePath(name), 'utf8'));
   } catch (error) {
     if ((error as { code?: string }).code !== 'ENOENT') throw error;
-    return incomplete();
+    return refuseIncompletePackage();
   }
 }
 
-function incomplete(): never {
-  throw new CrmSchemaError(
-    'migration_refused',
+function refuseIncompletePackage(): never {
+  throw migrationRefused(
     'Files of this package are missing: reinstall it, and mark it as external if you use a bundler.',
   );
 }
 
-async function fileNames(): Promise<string[]> {
+async function readFileNames(): Promise<string[]> {
   return (await readdir(migrationsDirectory)).filter((file) => file.endsWith('.sql')).toSorted();
 }
 
-/** By path, from the file that `sha256sum --check` reads. */
-async function releasedChecksums(): Promise<Map<string, string>> {
-  const text = await readFile(packageFile('migrations.sha256'), 'utf8');
+/** The checksum of each released file by its path, from the file that `sha256sum --check` reads. */
+async function readReleasedChecksums(): Promise<Map<string, string>> {
+  const text = await readFile(packagePath('migrations.sha256'), 'utf8');
   // Git on Windows may have written CRLF, and `sha256sum` writes a star before the name of a file in binary mode.
   const lines = text.trimEnd().split(/\r\n?|\n/);
   return new Map(lines.map((line) => line.split(/ [ *]/).reverse() as [string, string]));

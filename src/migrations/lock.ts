@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CrmSchemaError } from '../errors.js';
 import {
   checkDedicatedConnection,
   checkNoPooler,
@@ -7,6 +6,7 @@ import {
 } from '../statements/dedicated-connection.js';
 import { noIdleTimeout, withSessionSettings } from '../statements/session-settings.js';
 import { migrationLockId } from './node-pg-migrate.js';
+import { migrationRefused } from './refusal.js';
 
 /** How to wait for another migrator. */
 export interface LockOptions {
@@ -38,7 +38,7 @@ export async function underMigrationLock<Result>(
   const id = await migrationLockId();
   return withSessionSettings(client, noIdleTimeout, async () => {
     try {
-      await lock(client, id, options);
+      await acquireLock(client, id, options);
       return await work();
     } finally {
       // If the connection is lost, so is the lock.
@@ -47,28 +47,30 @@ export async function underMigrationLock<Result>(
   });
 }
 
-async function lock(
+async function acquireLock(
   client: DedicatedConnection,
   id: number,
   { wait, signal, onWaiting }: LockOptions,
 ): Promise<void> {
-  let isWaiting = false;
-  for (const end = Date.now() + 1000 * wait; ; ) {
-    const { rows } = await client.query(`select pg_catalog.pg_try_advisory_lock(${id}) as "isOurs"`);
-    if (rows[0].isOurs) return;
-    if (!isWaiting) await onWaiting(await holders(client, id));
-    isWaiting = true;
-    if (Date.now() >= end) {
-      throw new CrmSchemaError(
-        'migration_refused',
-        `Another migrator still holds the migration lock after ${wait} s: server process ${(await holders(client, id)).join(', ')}. Wait for it to end, then run this again.`,
+  const deadline = Date.now() + 1000 * wait;
+  for (let isFirstAttempt = true; !(await tryLock(client, id)); isFirstAttempt = false) {
+    if (isFirstAttempt) await onWaiting(await lockHolders(client, id));
+    if (Date.now() >= deadline) {
+      throw migrationRefused(
+        `Another migrator still holds the migration lock after ${wait} s: server process ${(await lockHolders(client, id)).join(', ')}. Wait for it to end, then run this again.`,
       );
     }
     await sleep(100 + 200 * Math.random(), undefined, { ...(signal && { signal }) });
   }
 }
 
-async function holders(client: DedicatedConnection, id: number): Promise<number[]> {
+async function tryLock(client: DedicatedConnection, id: number): Promise<boolean> {
+  const { rows } = await client.query(`select pg_catalog.pg_try_advisory_lock(${id}) as "isOurs"`);
+  return rows[0].isOurs;
+}
+
+/** The server processes that hold the lock. */
+async function lockHolders(client: DedicatedConnection, id: number): Promise<number[]> {
   const { rows } = await client.query(
     `select pid::text
      from pg_catalog.pg_locks

@@ -1,11 +1,12 @@
-import type { Migration } from 'node-pg-migrate/migration';
-import type { RunnerOption } from 'node-pg-migrate/runner';
-import type { MigrationFile } from './files.js';
-
 /**
  * Everything that this package takes from inside node-pg-migrate, so that a database can be migrated by either.
  * Loaded when needed, because loading it takes a while.
  */
+
+import type { Migration } from 'node-pg-migrate/migration';
+import type { RunnerOption } from 'node-pg-migrate/runner';
+import type { MigrationFile } from './files.js';
+import type { TableName } from './table.js';
 
 /** The key of the advisory lock under which node-pg-migrate works. */
 export async function migrationLockId(): Promise<number> {
@@ -21,12 +22,12 @@ export async function migrationLockId(): Promise<number> {
 export async function migrationStatements(
   { path, content }: MigrationFile,
   direction: 'up' | 'down',
-  { schema, migrationsTable }: { schema: string; migrationsTable: string },
+  { schema, migrationsTable }: TableName,
 ): Promise<{ change: string; record: string }> {
   const { Migration } = await import('node-pg-migrate/migration');
   const { getActions } = await import('node-pg-migrate/sqlMigration');
-  const made: string[] = [];
-  const recorder = { query: async (sql: string) => void made.push(sql) };
+  const statements: string[] = [];
+  const recorder = { query: async (sql: string) => void statements.push(sql) };
   const options = {
     direction,
     migrationsSchema: schema,
@@ -43,6 +44,6 @@ export async function migrationStatements(
     { info() {}, warn() {}, error() {} },
   );
   await migration.apply(direction);
-  const [change = '', record = ''] = made;
+  const [change = '', record = ''] = statements;
   return { change, record };
 }

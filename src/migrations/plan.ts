@@ -1,9 +1,10 @@
-import { CrmSchemaError } from '../errors.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
-import { checkWholeNumber } from '../validation.js';
-import { type MigrationFile, numberOf, readMigrationFiles } from './files.js';
+import { type MigrationFile, readMigrationFiles } from './files.js';
 import { migrationStatements } from './node-pg-migrate.js';
-import { type MigrationStatus, type MigrationsTable, readStatus, sqlName } from './status.js';
+import { checkLineEndings, checkRecords, checkTarget } from './plan-checks.js';
+import { migrationRefused } from './refusal.js';
+import { type MigrationStatus, type MigrationsTable, readStatus } from './status.js';
+import { sqlName } from './table.js';
 
 /** The direction of a migration: `up` applies, `down` reverts. */
 export type MigrationDirection = 'up' | 'down';
@@ -49,46 +50,66 @@ export async function migrationPlan(
   client: DedicatedConnection,
   options: MigrationTarget = {},
 ): Promise<MigrationPlan> {
-  const files = await readMigrationFiles();
-  const down = await planOf(client, 'down', options, files);
-  return down.migrations.length > 0 ? down : planOf(client, 'up', options, files);
+  const sources = await readPlanSources(client, options);
+  const down = await planFrom(sources, 'down', options.to);
+  return down.migrations.length > 0 ? down : planFrom(sources, 'up', options.to);
 }
 
 /** Plans in one direction. Without a target, `down` plans nothing. */
 export async function planOf(
   client: DedicatedConnection,
   direction: MigrationDirection,
-  { to, migrationsTable }: MigrationTarget,
-  files: readonly MigrationFile[],
+  target: MigrationTarget,
 ): Promise<MigrationPlan> {
-  if (to !== undefined) checkWholeNumber({ field: 'to' }, to, 0, 9999);
-  if (to !== undefined && to !== 0 && !files.some(({ number }) => number === to)) {
-    throw new CrmSchemaError(
-      'invalid_input',
-      `to must be the number of a migration, not ${to}: the last is ${files.at(-1)?.name}.`,
-    );
-  }
+  return planFrom(await readPlanSources(client, target), direction, target.to);
+}
+
+/** What a plan is made from. */
+interface PlanSources {
+  files: MigrationFile[];
+  status: MigrationStatus;
+  /** The schemas in search_path, as SQL. */
+  searchPath: string;
+}
+
+async function readPlanSources(
+  client: DedicatedConnection,
+  { to, migrationsTable }: MigrationTarget,
+): Promise<PlanSources> {
+  const files = await readMigrationFiles();
+  checkTarget(to, files);
   const status = await readStatus(client, { migrationsTable }, files);
+  return { files, status, searchPath: await searchedSchemas(client) };
+}
+
+async function planFrom(
+  { files, status, searchPath }: PlanSources,
+  direction: MigrationDirection,
+  to: number | undefined,
+): Promise<MigrationPlan> {
   const standingOf = new Map(status.migrations.map(({ name, standing }) => [name, standing]));
-  const toRun =
+  const filesToRun =
     direction === 'up'
       ? files.filter(({ name, number }) => standingOf.get(name) === 'pending' && number <= (to ?? number))
       : files
           .filter(({ name, number }) => standingOf.get(name) === 'applied' && number > (to ?? number))
           .toReversed();
-  if (toRun.length > 0) {
+  if (filesToRun.length > 0) {
     checkLineEndings(files);
-    checkSafe(status, direction);
+    checkRecords(status, direction);
   }
-  const searchPath = await searchedSchemas(client);
+  const { schema, migrationsTable, hasTable } = status;
   return {
     direction,
-    schema: status.schema,
-    migrationsTable: status.migrationsTable,
+    schema,
+    migrationsTable,
     migrations: await Promise.all(
-      toRun.map((file, position) =>
-        planned(file, direction, { ...status, searchPath }, status.hasTable || position > 0),
-      ),
+      filesToRun.map(async (file, position) => {
+        const { change, record } = await migrationStatements(file, direction, status);
+        // The first migration creates the table.
+        const open = openingStatements(sqlName(status), searchPath, hasTable || position > 0);
+        return { name: file.name, open, change, close: [record, 'commit;'] };
+      }),
     ),
   };
 }
@@ -101,72 +122,26 @@ async function searchedSchemas(client: DedicatedConnection): Promise<string> {
   );
   const { path } = rows[0];
   if (/\p{C}/u.test(path)) {
-    throw new CrmSchemaError(
-      'migration_refused',
+    throw migrationRefused(
       'search_path contains a schema with control characters in its name: leave it out with PGOPTIONS="-c search_path=…".',
     );
   }
   return path;
 }
 
-/** @throws CrmSchemaError `migration_refused` */
-function checkLineEndings(files: readonly MigrationFile[]): void {
-  if (!files.some(({ hasOtherLineEndings }) => hasOtherLineEndings)) return;
-  throw new CrmSchemaError(
-    'migration_refused',
-    `Migrations of this package differ from their release only in their line endings, CRLF instead of LF, which functions in the database would keep. Git on Windows writes CRLF (core.autocrlf): pack the package from a clone with LF, and reinstall it.`,
-  );
-}
-
-/** @throws CrmSchemaError `migration_refused` */
-function checkSafe(
-  { migrations, schema, migrationsTable }: MigrationStatus,
-  direction: MigrationDirection,
-): void {
-  const refuse = (message: string) => {
-    throw new CrmSchemaError('migration_refused', message);
-  };
-  const edited = migrations.filter(({ release }) => release === 'edited').map(({ name }) => name);
-  if (edited.length > 0) {
-    refuse(
-      `Migrations of this package were edited since their release: ${edited.join(', ')}. Reinstall the package, and change the schema with your own migrations.`,
-    );
-  }
-  const where = `${migrationsTable} in schema ${schema}`;
-  const skipped = migrations.find(({ isOutOfOrder }) => isOutOfOrder);
-  if (direction === 'up' && skipped !== undefined) {
-    refuse(
-      `${skipped.name} is pending, but ${where} has later ones. If it was applied, restore its row. Otherwise revert the later ones first: crm-schema migrate down --to ${numberOf(skipped.name) - 1}.`,
-    );
-  }
-  const unknown = migrations.findLast(({ standing }) => standing === 'unknown');
-  if (direction === 'down' && unknown !== undefined) {
-    refuse(
-      `${where} has ${unknown.name}, which this version does not know. Revert with the version that does.`,
-    );
-  }
-}
-
-/** The transaction of one file. */
-async function planned(
-  file: MigrationFile,
-  direction: MigrationDirection,
-  table: { schema: string; migrationsTable: string; searchPath: string },
-  hasTable: boolean,
-): Promise<PlannedMigration> {
-  const { change, record } = await migrationStatements(file, direction, table);
-  const name = sqlName(table);
-  return {
-    name: file.name,
-    open: [
-      'begin;',
-      "set local lock_timeout = '5s';",
-      `set local search_path = ${table.searchPath};`,
-      hasTable
-        ? `lock table ${name} in share row exclusive mode;`
-        : `create table ${name} (id serial primary key, name varchar(255) not null, run_on timestamp not null);`,
-    ],
-    change,
-    close: [record, 'commit;'],
-  };
+/**
+ * The statements before the change of a migration.
+ *
+ * @param table the migrations table, as SQL
+ * @param searchPath the schemas in search_path, as SQL
+ */
+function openingStatements(table: string, searchPath: string, tableExists: boolean): string[] {
+  return [
+    'begin;',
+    "set local lock_timeout = '5s';",
+    `set local search_path = ${searchPath};`,
+    tableExists
+      ? `lock table ${table} in share row exclusive mode;`
+      : `create table ${table} (id serial primary key, name varchar(255) not null, run_on timestamp not null);`,
+  ];
 }

@@ -3,8 +3,6 @@ import { CrmSchemaError } from '../errors.js';
 import { safeCause } from '../statements/database-errors.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { checkWholeNumber } from '../validation.js';
-import { checkPrivileges } from './checks.js';
-import { readMigrationFiles } from './files.js';
 import { underMigrationLock } from './lock.js';
 import {
   type MigrationDirection,
@@ -13,7 +11,9 @@ import {
   type PlannedMigration,
   planOf,
 } from './plan.js';
-import { maySucceed, pauseAfter, rehearse, runMigration } from './transactions.js';
+import { checkPrivileges } from './privileges.js';
+import { isTransient, pauseAfter } from './retries.js';
+import { rehearse, runMigration } from './transactions.js';
 
 /** Options for migrating. */
 export interface MigrateOptions extends MigrationTarget {
@@ -149,29 +149,33 @@ async function migrate(
   checkWholeNumber({ field: 'attempts' }, attempts, 1, 1000);
   const onWaiting = (pids: number[]) => onProgress?.({ step: 'waiting', pids });
   return underMigrationLock(client, { wait, signal, onWaiting }, async () => {
-    const plan = await planOf(client, direction, options, await readMigrationFiles());
+    const plan = await planOf(client, direction, options);
     if (direction === 'up' && plan.migrations.length > 0) await checkPrivileges(client, plan);
     await onProgress?.({ step: 'planned', plan });
-    const { migrations, ...where } = plan;
+    const { migrations } = plan;
     if (direction === 'down' && migrations.length > 1) {
       await onProgress?.({ step: 'rehearsing' });
       await rehearse(client, migrations, signal);
     }
-    const done: MigrationResult['migrations'] = [];
+    const finished: FinishedMigration[] = [];
     for (const migration of migrations) {
       const { name } = migration;
       const start = Date.now();
       await onProgress?.({ step: 'started', name });
       if (!(await runWithRetries(client, migration, plan, options))) continue;
       const milliseconds = Date.now() - start;
-      done.push({ name, milliseconds });
+      finished.push({ name, milliseconds });
       await onProgress?.({ step: 'finished', name, milliseconds });
     }
-    return { ...where, migrations: done };
+    return { ...plan, migrations: finished };
   });
 }
 
-/** Tries a migration until it succeeds, fails for good, or has had its attempts. */
+/**
+ * Tries a migration until it succeeds, fails for good, or has had its attempts.
+ *
+ * @returns false if another migrator ran it first
+ */
 async function runWithRetries(
   client: DedicatedConnection,
   migration: PlannedMigration,
@@ -185,7 +189,7 @@ async function runWithRetries(
     } catch (error) {
       signal?.throwIfAborted();
       const cause = safeCause(error);
-      if (attempt >= attempts || !maySucceed(cause)) {
+      if (attempt >= attempts || !isTransient(cause)) {
         throw new CrmSchemaError('migration_failed', `${name} failed: ${cause.message}`, { cause });
       }
       const pause = pauseAfter(attempt);

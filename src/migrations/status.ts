@@ -1,10 +1,9 @@
-import { CrmSchemaError } from '../errors.js';
 import { checkDedicatedConnection, type DedicatedConnection } from '../statements/dedicated-connection.js';
-import { quoteIdentifier } from '../statements/quoting.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
 import { type MigrationFile, type MigrationRelease, readMigrationFiles } from './files.js';
-import { findTable } from './table.js';
+import { migrationRefused } from './refusal.js';
+import { findTable, sqlName, type TableName } from './table.js';
 
 /** The table that records which migrations are applied. */
 export interface MigrationsTable {
@@ -53,7 +52,7 @@ export async function migrationStatus(
   return readStatus(client, options, await readMigrationFiles());
 }
 
-/** The same, for files that have been read already. */
+/** Returns the status of migrations whose files have been read already, like `migrationStatus`. */
 export async function readStatus(
   client: DedicatedConnection,
   options: MigrationsTable,
@@ -67,8 +66,7 @@ export async function readStatus(
     const { schema, hasTable, hasConnections } = await findTable(client, migrationsTable);
     const recorded = hasTable ? await recordedMigrations(client, { schema, migrationsTable }) : new Map();
     if (hasConnections && !recorded.has('0002_create_crm_connections')) {
-      throw new CrmSchemaError(
-        'migration_refused',
+      throw migrationRefused(
         `Schema ${schema} already has crm_connections, but ${migrationsTable} does not record it. If another table does, name it with --migrations-table (node-pg-migrate's default is pgmigrations). If the migrations table is lost, restore its rows.`,
       );
     }
@@ -81,25 +79,25 @@ export async function readStatus(
 function statusOf(
   files: readonly MigrationFile[],
   recorded: ReadonlyMap<string, Timestamp>,
-  where: Pick<MigrationStatus, 'schema' | 'migrationsTable' | 'hasTable'>,
+  table: Pick<MigrationStatus, 'schema' | 'migrationsTable' | 'hasTable'>,
 ): MigrationStatus {
-  const known = new Map(files.map((file) => [file.name, file]));
-  const ofThisPackage = [...recorded.keys()].filter((name) => known.has(name) || isOfThisPackage(name));
-  const names = [...new Set([...known.keys(), ...ofThisPackage])].toSorted();
-  const last = ofThisPackage.toSorted().at(-1) ?? '';
+  const fileOf = new Map(files.map((file) => [file.name, file]));
+  const recordedNames = [...recorded.keys()].filter((name) => fileOf.has(name) || isOfThisPackage(name));
+  const lastRecorded = recordedNames.toSorted().at(-1) ?? '';
+  const names = [...new Set([...fileOf.keys(), ...recordedNames])].toSorted();
   const migrations = names.map((name): MigrationState => {
-    const file = known.get(name);
+    const file = fileOf.get(name);
     const standing = file === undefined ? 'unknown' : recorded.has(name) ? 'applied' : 'pending';
     return {
       name,
       standing,
       appliedAt: recorded.get(name) ?? null,
       release: file?.release ?? null,
-      isOutOfOrder: standing === 'pending' && name < last,
+      isOutOfOrder: standing === 'pending' && name < lastRecorded,
     };
   });
   return {
-    ...where,
+    ...table,
     migrations,
     isCurrent: migrations.every(({ standing, release }) => standing === 'applied' && release !== 'edited'),
   };
@@ -110,10 +108,10 @@ export function isOfThisPackage(name: string): boolean {
   return /^\d{4}_/.test(name);
 }
 
-/** The recorded names, each with its time. */
+/** Reads the names of the recorded migrations, each with the time when it was applied. */
 export async function recordedMigrations(
   client: DedicatedConnection,
-  table: { schema: string; migrationsTable: string },
+  table: TableName,
 ): Promise<Map<string, Timestamp>> {
   // A timestamp without time zone, in that of the session that wrote it. As text, whatever the session's datestyle.
   const { rows } = await client.query(
@@ -124,9 +122,4 @@ export async function recordedMigrations(
      order by run_on, id`,
   );
   return new Map(rows.map(({ name, at }) => [name, canonicalTimestamp(at)]));
-}
-
-/** `"public"."crm_schema_migrations"` */
-export function sqlName({ schema, migrationsTable }: { schema: string; migrationsTable: string }): string {
-  return [schema, migrationsTable].map(quoteIdentifier).join('.');
 }

@@ -1,7 +1,8 @@
 import { CrmSchemaError } from '../errors.js';
-import { type ServerError, safeCause } from '../statements/database-errors.js';
+import { safeCause } from '../statements/database-errors.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import type { MigrationPlan, PlannedMigration } from './plan.js';
+import { isTransient } from './retries.js';
 import { recordedMigrations } from './status.js';
 
 /**
@@ -15,11 +16,11 @@ export async function runMigration(
   plan: MigrationPlan,
   signal?: AbortSignal,
 ): Promise<boolean> {
-  const send = sender(client, signal);
+  const send = abortableSender(client, signal);
   try {
     for (const statement of open) await send(statement);
-    const isApplied = (await recordedMigrations(client, plan)).has(name);
-    if (isApplied === (plan.direction === 'up')) {
+    const isRecorded = (await recordedMigrations(client, plan)).has(name);
+    if (isRecorded === (plan.direction === 'up')) {
       await client.query('rollback');
       return false;
     }
@@ -31,23 +32,8 @@ export async function runMigration(
   }
 }
 
-/** Whether trying again may help: after a lock timeout, a deadlock or a statement timeout, but not after a cancel. */
-export function maySucceed({ code, message }: Pick<Partial<ServerError>, 'code'> & Error): boolean {
-  return code === '55P03' || code === '40P01' || (code === '57014' && !message.endsWith('user request'));
-}
-
 /**
- * The pause after a failed attempt, in milliseconds: about a second at first, doubling each time, up to half a minute.
- * Randomised, so that migrators that wait for the same lock do not all return at once.
- *
- * @param attempt the number of the failed attempt, from 1
- */
-export function pauseAfter(attempt: number): number {
-  return 1000 * Math.min(30, 2 ** (attempt - 1)) * (0.5 + Math.random());
-}
-
-/**
- * Runs all migrations in one transaction, and rolls it back: a migration that refuses must do so before others are
+ * Reverts all migrations in one transaction, and rolls it back: a migration that refuses must do so before others are
  * reverted. Without 0010, for example, the application is locked out.
  *
  * @throws CrmSchemaError `migration_failed`; the signal's reason
@@ -57,22 +43,22 @@ export async function rehearse(
   migrations: readonly PlannedMigration[],
   signal?: AbortSignal,
 ): Promise<void> {
-  const send = sender(client, signal);
-  let at = '';
+  const send = abortableSender(client, signal);
+  let rehearsed = '';
   try {
     await send('begin');
     for (const { name, change } of migrations) {
-      at = name;
+      rehearsed = name;
       await send(change);
     }
   } catch (error) {
     signal?.throwIfAborted();
     const cause = safeCause(error);
     // The real run tries again.
-    if (maySucceed(cause)) return;
+    if (isTransient(cause)) return;
     throw new CrmSchemaError(
       'migration_failed',
-      `Nothing was reverted, because ${at} would fail: ${cause.message}`,
+      `Nothing was reverted, because ${rehearsed} would fail: ${cause.message}`,
       { cause },
     );
   } finally {
@@ -80,8 +66,11 @@ export async function rehearse(
   }
 }
 
-/** Sends statements, until the signal is aborted. */
-function sender(client: DedicatedConnection, signal?: AbortSignal): (statement: string) => Promise<void> {
+/** Returns a function that sends a statement, or throws the signal's reason once it is aborted. */
+function abortableSender(
+  client: DedicatedConnection,
+  signal?: AbortSignal,
+): (statement: string) => Promise<void> {
   return async (statement) => {
     signal?.throwIfAborted();
     await client.query(statement);

@@ -1,5 +1,5 @@
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
-import { dropMarker } from './drop-marker.js';
+import { hasDropMarker } from './drop-marker.js';
 import { byTime, type PartitionRange } from './ranges.js';
 
 /** An attached partition of the log, or one whose detach is pending. */
@@ -14,32 +14,42 @@ export interface AttachedPartition extends PartitionRange {
 }
 
 /**
+ * SQL: the columns `from` and `before` of a partition, of which `bound` is the text that pg_get_expr returns. Null
+ * where it is unbounded. Moments are printed as the session's timezone and datestyle say.
+ */
+export const rangeColumns = `
+  substring(bound from 'FROM \\(''(.*)''\\) TO') as "from",
+  substring(bound from 'TO \\(''(.*)''\\)') as before`;
+
+/**
  * Reads the attached partitions from the catalog, in ascending order, without locking them.
  *
- * @param client with timezone UTC and datestyle ISO: bounds are printed as the session's settings say
+ * @param client with timezone UTC and datestyle ISO
  * @param logId the oid of crm_sync_log, as text
  */
 export async function readAttached(client: DedicatedConnection, logId: string): Promise<AttachedPartition[]> {
   const { rows } = await client.query(
     `select
        inhrelid::regclass::text as name,
-       substring(bound from 'FROM \\(''(.*)''\\) TO') as "from",
-       substring(bound from 'TO \\(''(.*)''\\)') as before,
+       ${rangeColumns},
        bound = 'DEFAULT' as "isDefault",
        inhdetachpending as "isDetaching",
-       pg_catalog.right(pg_catalog.obj_description(inhrelid, 'pg_class'), pg_catalog.length($2::text)) = $2::text
-         as "isToBeDropped"
+       ${hasDropMarker('inhrelid')} as "isToBeDropped"
      from pg_catalog.pg_inherits
      inner join pg_catalog.pg_class
        on pg_class.oid = inhrelid
      cross join pg_catalog.pg_get_expr(relpartbound, inhrelid) as bound
      where inhparent = $1::oid`,
-    [logId, dropMarker],
+    [logId],
   );
   return rows.sort(byTime);
 }
 
-/** Reads the first moments of this month and the next, with the same settings. */
+/**
+ * Reads the first moments of this month and the next.
+ *
+ * @param client with timezone UTC and datestyle ISO
+ */
 export async function readMonths(client: DedicatedConnection): Promise<string[]> {
   const { rows } = await client.query(
     `select (

@@ -1,5 +1,4 @@
 import { CrmSchemaError } from '../errors.js';
-import { safeCause } from '../statements/database-errors.js';
 import {
   checkDedicatedConnection,
   checkNoPooler,
@@ -7,42 +6,18 @@ import {
 } from '../statements/dedicated-connection.js';
 import { hasEvents, type LogPartition, type PartitionedLog } from './log-partitions.js';
 
-/** SQLSTATEs: a table, a column or a function that does not exist. */
-const missingObject = new Set(['42P01', '42703', '42883']);
-
-/**
- * Runs `work` on an installation that the session's search_path finds.
- *
- * @throws CrmSchemaError `schema_not_found`, also where an older version lacks a table or function; `invalid_input` for
- * a pool, and if a transaction is open
- */
-export async function onLog<Result>(
-  client: DedicatedConnection,
-  work: () => Promise<Result>,
-): Promise<Result> {
-  await checkDedicatedConnection(client);
-  try {
-    return await work();
-  } catch (error) {
-    if (!missingObject.has((error as { code?: string }).code ?? '')) throw error;
-    throw new CrmSchemaError(
-      'schema_not_found',
-      'The schema is missing or of an older version: run the migrations first, or name its schema in PGOPTIONS="-c search_path=…".',
-      { cause: safeCause(error) },
-    );
-  }
-}
-
 /**
  * Checks that a connection may change the log's partitions.
  *
  * @param watcher the second connection, if there is one
- * @throws CrmSchemaError `partitions_refused` through a pooler; `not_permitted`, naming the owner; `invalid_input`
+ * @throws CrmSchemaError `partitions_refused` through a pooler; `not_permitted`, naming the owner; `invalid_input` for
+ * a pool, and if a transaction is open
  */
 export async function checkMayChange(
   client: DedicatedConnection,
   watcher: DedicatedConnection | undefined,
 ): Promise<void> {
+  await checkDedicatedConnection(client);
   if (watcher !== undefined) {
     await checkDedicatedConnection(watcher, 'watcher');
     if (watcher === client) {
@@ -81,14 +56,14 @@ const maximumClockDifference = 24 * 60 * 60 * 1000;
  */
 export async function checkClock(client: DedicatedConnection): Promise<void> {
   const { rows } = await client.query(
-    'select (1000 * extract(epoch from pg_catalog.clock_timestamp()))::float8::text as at',
+    'select (1000 * extract(epoch from pg_catalog.clock_timestamp()))::float8::text as milliseconds',
   );
-  const [server, here] = [Number(rows[0].at), Date.now()];
-  if (Math.abs(server - here) <= maximumClockDifference) return;
-  const [serverTime, time] = [server, here].map((at) => `${new Date(at).toISOString().slice(0, 16)}Z`);
+  const [serverClock, ownClock] = [Number(rows[0].milliseconds), Date.now()];
+  if (Math.abs(serverClock - ownClock) <= maximumClockDifference) return;
+  const toMinute = (clock: number) => `${new Date(clock).toISOString().slice(0, '2026-11-16T09:30'.length)}Z`;
   throw new CrmSchemaError(
     'partitions_refused',
-    `The server's clock says ${serverTime}, and this machine's ${time}. Months are created and dropped by the server's: correct the clock that is wrong. If the server's is right, add --trust-server-clock (trustServerClock).`,
+    `The server's clock says ${toMinute(serverClock)}, and this machine's ${toMinute(ownClock)}. Months are created and dropped by the server's: correct the clock that is wrong. If the server's is right, add --trust-server-clock (trustServerClock).`,
   );
 }
 

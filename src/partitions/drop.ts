@@ -1,13 +1,15 @@
 import { BlockingSessions } from '../statements/blocking-sessions.js';
 import { type DedicatedConnection, serverProcess } from '../statements/dedicated-connection.js';
 import { requiredSettings, withSessionSettings } from '../statements/session-settings.js';
+import { sqlStates } from '../statements/sqlstates.js';
 import type { Timestamp } from '../types.js';
 import { checkFields, checkObject, checkWholeNumber, fieldsOf, refuse } from '../validation.js';
-import { checkClock, checkKeepsEvents, checkMayChange, onLog } from './checks.js';
-import { dropExpired } from './drop-steps.js';
+import { checkClock, checkKeepsEvents, checkMayChange } from './checks.js';
+import { dropExpired } from './drop-expired.js';
 import { droppablePartitions } from './expiry.js';
-import type { PartitionSize } from './list.js';
-import { type LogPartition, type PartitionedLog, reading, readLog } from './log-partitions.js';
+import { type PartitionSize, sizeOf } from './list.js';
+import { inReadOnlyTransaction, type LogPartition, type PartitionedLog, readLog } from './log-partitions.js';
+import { explainMissingSchema } from './missing-schema.js';
 
 /** Options for {@link partitionsDrop}. */
 export interface PartitionsDropOptions {
@@ -56,7 +58,7 @@ const fields = fieldsOf<PartitionsDropOptions>({
 });
 
 /** Short enough that whoever queues behind this session does not wait long. In milliseconds. */
-const limits = { lock_timeout: '500', statement_timeout: '10000' };
+const timeouts = { lock_timeout: '500', statement_timeout: '10000' };
 
 /**
  * Detaches and drops the log's partitions that are past their retention period, oldest first, and creates a partition
@@ -82,51 +84,43 @@ export async function partitionsDrop(
   checkWholeNumber({ field: 'wait' }, wait, 1, 3600);
   if (typeof dryRun !== 'boolean') refuse({ field: 'dryRun' }, 'must be true or false');
   if (typeof trustServerClock !== 'boolean') refuse({ field: 'trustServerClock' }, 'must be true or false');
-  let callbackFailure: { error: unknown } | undefined;
-  const result = onLog(client, async () => {
+  const log = await explainMissingSchema(async () => {
     await checkMayChange(client, watcher);
     if (!trustServerClock) await checkClock(client);
-    const dropped: DroppedPartition[] = [];
-    const add = async ({ name, from, before, rows, bytes }: LogPartition) => {
-      const partition = { name, from, before, rows, bytes };
-      dropped.push(partition);
-      try {
-        await onDropped?.(partition);
-      } catch (error) {
-        callbackFailure = { error };
-        throw error;
-      }
-    };
-    const log = await readChecked(client, trustServerClock);
-    if (dryRun) {
-      for (const partition of droppablePartitions(log)) await add(partition);
-    } else {
-      const sessions = new BlockingSessions(watcher);
-      const pid = await serverProcess(client);
-      await withSessionSettings(client, { ...requiredSettings, ...limits }, () =>
-        sessions.during(pid, () => dropExpired({ client, sessions, seconds: wait, onDropped: add })),
-      );
-    }
-    const { at, keepDays, keptFrom } = log;
-    return { at, keepDays, keptFrom, isDryRun: dryRun, dropped };
+    return readChecked(client, trustServerClock);
   });
-  return result.catch((error: unknown) => {
-    // The caller's error passes unchanged, whatever code it has.
-    throw callbackFailure === undefined ? error : callbackFailure.error;
-  });
+  const dropped: DroppedPartition[] = [];
+  const report = async (partition: LogPartition) => {
+    const size = sizeOf(partition);
+    dropped.push(size);
+    await onDropped?.(size);
+  };
+  if (dryRun) {
+    for (const partition of droppablePartitions(log)) await report(partition);
+  } else {
+    const sessions = new BlockingSessions(watcher);
+    const pid = await serverProcess(client);
+    await withSessionSettings(client, { ...requiredSettings, ...timeouts }, () =>
+      sessions.during(pid, () => dropExpired({ client, sessions, seconds: wait, onDropped: report })),
+    );
+  }
+  const { at, keepDays, keptFrom } = log;
+  return { at, keepDays, keptFrom, isDryRun: dryRun, dropped };
 }
 
+/** Reads the log, and refuses to drop all its events unless the server's clock is trusted. */
 async function readChecked(client: DedicatedConnection, trustServerClock: boolean): Promise<PartitionedLog> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await reading(client, async () => {
+      return await inReadOnlyTransaction(client, async () => {
         const log = await readLog(client);
         if (!trustServerClock) await checkKeepsEvents(client, log, droppablePartitions(log));
         return log;
       });
     } catch (error) {
       // Another call dropped a partition after this one had listed it.
-      if ((error as { code?: string }).code !== '42P01' || attempt === 5) throw error;
+      const isGone = (error as { code?: string }).code === sqlStates.undefinedTable;
+      if (!isGone || attempt === 5) throw error;
     }
   }
 }

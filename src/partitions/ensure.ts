@@ -3,9 +3,11 @@ import { BlockingSessions } from '../statements/blocking-sessions.js';
 import { safeCause } from '../statements/database-errors.js';
 import { type DedicatedConnection, serverProcess } from '../statements/dedicated-connection.js';
 import { requiredSettings, setLocally } from '../statements/session-settings.js';
+import { sqlStates } from '../statements/sqlstates.js';
 import { checkFields, checkObject, checkWholeNumber, fieldsOf, refuse } from '../validation.js';
-import { checkClock, checkMayChange, onLog } from './checks.js';
-import { readGaps, reading } from './log-partitions.js';
+import { checkClock, checkMayChange } from './checks.js';
+import { inReadOnlyTransaction, readGaps } from './log-partitions.js';
+import { explainMissingSchema } from './missing-schema.js';
 import type { PartitionRange } from './ranges.js';
 
 /** Options for {@link partitionsEnsure}. */
@@ -57,33 +59,42 @@ export async function partitionsEnsure(
   const { months = 3, trustServerClock = false, watcher } = options;
   checkWholeNumber({ field: 'months' }, months, 0, 120);
   if (typeof trustServerClock !== 'boolean') refuse({ field: 'trustServerClock' }, 'must be true or false');
-  return onLog(client, async () => {
+  return explainMissingSchema(async () => {
     await checkMayChange(client, watcher);
     if (!trustServerClock) await checkClock(client);
     const sessions = new BlockingSessions(watcher);
-    const made = await create(client, sessions, {
+    const newMonths = await createPartitions(client, sessions, {
       call: "crm_sync_log_ensure_partitions($1::integer, 'crm_sync_log'::regclass)",
       parameters: [months],
-      outcome: 'Nothing was changed',
+      outcomeIfBlocked: 'Nothing was changed',
     });
-    const past = await create(client, sessions, {
+    const newForOlderEvents = await createPartitions(client, sessions, {
       call: "crm_sync_log_ensure_past('crm_sync_log'::regclass)",
       parameters: [],
-      outcome: 'The months were created, but events older than the first one are refused',
+      outcomeIfBlocked: 'The months were created, but events older than the first one are refused',
     });
-    return { made: [...past, ...made], gaps: await reading(client, () => readGaps(client)) };
+    const gaps = await inReadOnlyTransaction(client, () => readGaps(client));
+    return { made: [...newForOlderEvents, ...newMonths], gaps };
   });
 }
 
+/** A call of a database function that creates partitions and returns their names. */
+interface CreatingCall {
+  call: string;
+  parameters: number[];
+  /** What the error says of the state of the log, if other sessions block the call. */
+  outcomeIfBlocked: string;
+}
+
 /**
- * Calls a database function that creates partitions and returns their names.
+ * Creates partitions, in a transaction.
  *
- * @param outcome what the error says of the state of the log, if other sessions block the call
+ * @returns their names
  */
-async function create(
+async function createPartitions(
   client: DedicatedConnection,
   sessions: BlockingSessions,
-  { call, parameters, outcome }: { call: string; parameters: number[]; outcome: string },
+  { call, parameters, outcomeIfBlocked }: CreatingCall,
 ): Promise<string[]> {
   const pid = await serverProcess(client);
   // Once it has the lock, the function looks again for the work of other calls, which an old snapshot would hide.
@@ -98,20 +109,27 @@ async function create(
     return rows.flatMap(({ name }) => name ?? []);
   } catch (error) {
     await client.query('rollback').catch(() => {});
-    const { code } = error as { code?: string };
-    // The function looks for the catch-all partition, and there is none.
-    if (code === 'P0002') {
-      throw new CrmSchemaError(
-        'catch_all_missing',
-        'The log has no last partition, so later events are refused. crm-schema verify says how to repair it.',
-        { cause: safeCause(error) },
-      );
-    }
-    if (code !== '55P03') throw error;
-    throw new CrmSchemaError(
-      'partitions_blocked',
-      `Gave up after twenty attempts, blocked by ${sessions.last}. ${outcome}: run it again when that transaction has ended.`,
+    throw creationError(error, sessions, outcomeIfBlocked);
+  }
+}
+
+/** The error to throw for one of the function: typed if the cause is known. */
+function creationError(error: unknown, sessions: BlockingSessions, outcomeIfBlocked: string): unknown {
+  const { code } = error as { code?: string };
+  // The function looks for the catch-all partition, and there is none.
+  if (code === sqlStates.noDataFound) {
+    return new CrmSchemaError(
+      'catch_all_missing',
+      'The log has no last partition, so later events are refused. crm-schema verify says how to repair it.',
       { cause: safeCause(error) },
     );
   }
+  if (code === sqlStates.lockNotAvailable) {
+    return new CrmSchemaError(
+      'partitions_blocked',
+      `Gave up after twenty attempts, blocked by ${sessions.last}. ${outcomeIfBlocked}: run it again when that transaction has ended.`,
+      { cause: safeCause(error) },
+    );
+  }
+  return error;
 }

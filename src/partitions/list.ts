@@ -1,8 +1,14 @@
-import type { DedicatedConnection } from '../statements/dedicated-connection.js';
+import { checkDedicatedConnection, type DedicatedConnection } from '../statements/dedicated-connection.js';
 import type { Timestamp } from '../types.js';
-import { onLog } from './checks.js';
 import { droppablePartitions, stateOf } from './expiry.js';
-import { hasEvents, type LogPartition, type PartitionedLog, reading, readLog } from './log-partitions.js';
+import {
+  hasEvents,
+  inReadOnlyTransaction,
+  type LogPartition,
+  type PartitionedLog,
+  readLog,
+} from './log-partitions.js';
+import { explainMissingSchema } from './missing-schema.js';
 import type { PartitionRange } from './ranges.js';
 
 /** The log's partitions, and its retention period. */
@@ -61,33 +67,39 @@ export interface ListedEnd extends PartitionSize {
  *   transaction is open
  */
 export async function partitionsList(client: DedicatedConnection): Promise<PartitionList> {
-  return onLog(client, () =>
-    reading(client, async () => {
+  await checkDedicatedConnection(client);
+  return explainMissingSchema(() =>
+    inReadOnlyTransaction(client, async () => {
       const log = await readLog(client);
       const { at, keepDays, keptFrom } = log;
       const partitions: ListedPartition[] = [];
-      for (const partition of log.partitions) partitions.push(await listed(client, partition, log));
+      for (const partition of log.partitions) partitions.push(await toListed(client, partition, log));
       const droppable = droppablePartitions(log).map(({ name }) => name);
       return { at, keepDays, keptFrom, partitions, droppable };
     }),
   );
 }
 
-async function listed(
+async function toListed(
   client: DedicatedConnection,
   partition: LogPartition,
   log: PartitionedLog,
 ): Promise<ListedPartition> {
-  const { name, from, before, rows, bytes } = partition;
+  const size = sizeOf(partition);
   const state = stateOf(partition, log);
-  const known = { name, from, before, rows, bytes };
   return state === 'before' || state === 'catch_all'
-    ? { ...known, state, hasEvents: partition.isReadable ? await hasEvents(client, partition) : null }
-    : { ...known, state, keptUntil: keptUntil(partition, log) };
+    ? { ...size, state, hasEvents: partition.isReadable ? await hasEvents(client, partition) : null }
+    : { ...size, state, keptUntil: keptUntil(partition, log) };
 }
 
+/** The name, range and size of a partition, without what only this package needs. */
+export function sizeOf({ name, from, before, rows, bytes }: LogPartition): PartitionSize {
+  return { name, from, before, rows, bytes };
+}
+
+/** When the retention period of a partition ends; null if it has no end. */
 function keptUntil({ before }: LogPartition, { at, keptFrom }: PartitionedLog): Timestamp | null {
   if (before === null) return null;
-  const kept = Date.parse(at) - Date.parse(keptFrom);
-  return new Date(Date.parse(before) + kept).toISOString().replace('Z', '000Z');
+  const retentionPeriod = Date.parse(at) - Date.parse(keptFrom);
+  return new Date(Date.parse(before) + retentionPeriod).toISOString().replace('Z', '000Z');
 }

@@ -3,9 +3,10 @@ import type { DedicatedConnection } from '../statements/dedicated-connection.js'
 import { requiredSettings, setLocally } from '../statements/session-settings.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
-import { readAttached } from './attached.js';
-import { dropMarker } from './drop-marker.js';
-import { byTime, gapsBetween, type PartitionRange, rangeOfName } from './ranges.js';
+import { rangeColumns, readAttached } from './attached.js';
+import { hasDropMarker } from './drop-marker.js';
+import { datedNamePattern, rangeOfName } from './names.js';
+import { byTime, gapsBetween, type PartitionRange } from './ranges.js';
 
 /** A partition of the log, or a table that was one. */
 export interface LogPartition extends PartitionRange {
@@ -15,7 +16,7 @@ export interface LogPartition extends PartitionRange {
   /** As it stands in SQL: quoted, and with its schema where the search_path needs it. */
   sqlName: string;
   /** `detaching`: a detach is under way, or was interrupted. */
-  standing: 'attached' | 'detaching' | 'detached';
+  attachment: 'attached' | 'detaching' | 'detached';
   /** An estimate; null if unknown. */
   rows: number | null;
   /** Including indexes. */
@@ -38,12 +39,12 @@ export interface PartitionedLog {
 
 /**
  * Reads the attached partitions, and the detached tables that wait to be dropped: tables of the log's owner, in the
- * log's schema, with a partition's name and the comment that marks them. For use within `reading`.
+ * log's schema, with a partition's name and the comment that marks them. For use within `inReadOnlyTransaction`.
  *
  * @throws CrmSchemaError `retention_period_missing`
  */
 export async function readLog(client: DedicatedConnection): Promise<PartitionedLog> {
-  const { rows: periods } = await client.query(period);
+  const { rows: periods } = await client.query(selectRetentionPeriod);
   if (periods.length === 0) {
     throw new CrmSchemaError(
       'retention_period_missing',
@@ -51,32 +52,36 @@ export async function readLog(client: DedicatedConnection): Promise<PartitionedL
     );
   }
   const { at, keepDays, keptFrom } = periods[0];
-  const { rows } = await client.query(partitions, [dropMarker]);
+  const { rows } = await client.query(selectPartitions, [datedNamePattern]);
   return {
     at: canonicalTimestamp(at),
     keepDays,
     keptFrom: canonicalTimestamp(keptFrom),
-    partitions: rows.map(toPartition).sort(byTime),
+    partitions: rows.map(withRange).sort(byTime),
   };
 }
 
 /**
  * Finds the times that no partition covers: events of those times are refused. Counts a partition that is being
- * detached as covering its time, because whoever detaches it takes care of that. For use within `reading`.
+ * detached as covering its time, because whoever detaches it takes care of that. For use within
+ * `inReadOnlyTransaction`.
  */
 export async function readGaps(client: DedicatedConnection): Promise<PartitionRange[]> {
   const { rows } = await client.query("select 'crm_sync_log'::regclass::oid::text as id");
-  return gapsBetween(await readAttached(client, rows[0].id)).map(({ from, before }) => ({
-    from: from && canonicalTimestamp(from),
-    before: before && canonicalTimestamp(before),
-  }));
+  return gapsBetween(await readAttached(client, rows[0].id)).map(canonicalRange);
+}
+
+/** Whether a partition holds events. The user must be able to read it. */
+export async function hasEvents(client: DedicatedConnection, { sqlName }: LogPartition): Promise<boolean> {
+  const { rows } = await client.query(`select exists (select from ${sqlName}) as "hasEvents"`);
+  return rows[0].hasEvents;
 }
 
 /**
  * Runs `work` in a transaction that only reads, with the settings on which the catalog's answers depend. Waits up to
  * five seconds for a lock, because measuring a partition locks it.
  */
-export async function reading<Result>(
+export async function inReadOnlyTransaction<Result>(
   client: DedicatedConnection,
   work: () => Promise<Result>,
 ): Promise<Result> {
@@ -89,20 +94,26 @@ export async function reading<Result>(
   }
 }
 
-/** In milliseconds, as text: a client's own parser may make anything of a timestamptz. */
-const utc = (moment: string) =>
-  `pg_catalog.to_char(${moment} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"000Z"')`;
+/**
+ * SQL: a timestamptz in UTC, to the millisecond, as text: a client's own parser may make anything of a timestamptz.
+ *
+ * @param moment an SQL expression
+ */
+function utcText(moment: string): string {
+  return `pg_catalog.to_char(${moment} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"000Z"')`;
+}
 
 /** By the real time, not by crm_now(), because what is dropped is lost. */
-const period = `
+const selectRetentionPeriod = `
   select
-    ${utc('pg_catalog.now()')} as at,
+    ${utcText('pg_catalog.now()')} as at,
     keep_days::float8 as "keepDays",
-    ${utc('(pg_catalog.now() - pg_catalog.make_interval(hours => 24 * keep_days))')} as "keptFrom"
+    ${utcText('(pg_catalog.now() - pg_catalog.make_interval(hours => 24 * keep_days))')} as "keptFrom"
   from crm_retention
   where subject = 'crm_sync_log'`;
 
-const partitions = `
+/** $1: what the names of detached tables match. */
+const selectPartitions = `
   select
     relation.oid::text as oid,
     relation.oid::regclass::text as "sqlName",
@@ -111,9 +122,8 @@ const partitions = `
       when inhrelid is null then 'detached'
       when inhdetachpending then 'detaching'
       else 'attached'
-    end as standing,
-    nullif(pg_catalog.btrim(substring(bound from 'FROM \\((.*)\\) TO'), ''''), 'MINVALUE') as "from",
-    nullif(pg_catalog.btrim(substring(bound from 'TO \\((.*)\\)'), ''''), 'MAXVALUE') as before,
+    end as attachment,
+    ${rangeColumns},
     nullif(greatest(relation.reltuples::float8, pg_catalog.pg_stat_get_live_tuples(relation.oid)::float8), -1::float8) as rows,
     coalesce(pg_catalog.pg_total_relation_size(relation.oid::regclass), 0)::float8 as bytes,
     pg_catalog.has_table_privilege(relation.oid, 'select') as "isReadable"
@@ -132,28 +142,17 @@ const partitions = `
         and relation.relowner = log.relowner
         and relation.relkind = 'r'
         and not relation.relispartition
-        and relation.relname::text ~ '^crm_sync_log_([0-9]{4}_[0-9]{2}|before_[0-9]{4}_[0-9]{2}(_[0-9]+)?)$'
-        and pg_catalog.right(pg_catalog.obj_description(relation.oid, 'pg_class'), pg_catalog.length($1::text)) = $1::text
+        and relation.relname::text ~ $1::text
+        and ${hasDropMarker('relation.oid')}
       )
     )`;
 
-type Row = Omit<LogPartition, 'from' | 'before'> & { from: string | null; before: string | null };
-
-function toPartition(row: Row): LogPartition {
-  if (row.standing === 'detached') {
-    const { from, before } = rangeOfName(row.name);
-    return {
-      ...row,
-      from: from && canonicalTimestamp(from.toISOString()),
-      before: canonicalTimestamp(before.toISOString()),
-    };
-  }
-  const { from, before } = row;
-  return { ...row, from: from && canonicalTimestamp(from), before: before && canonicalTimestamp(before) };
+/** Gives a row its range: that of its name if it is detached, and so has no bounds. */
+function withRange(row: LogPartition): LogPartition {
+  return { ...row, ...(row.attachment === 'detached' ? rangeOfName(row.name) : canonicalRange(row)) };
 }
 
-/** Whether a partition holds events. The user must be able to read it. */
-export async function hasEvents(client: DedicatedConnection, { sqlName }: LogPartition): Promise<boolean> {
-  const { rows } = await client.query(`select exists (select from ${sqlName}) as found`);
-  return rows[0].found;
+/** Converts the moments of a range from PostgreSQL's form to this package's. */
+function canonicalRange({ from, before }: PartitionRange): PartitionRange {
+  return { from: from && canonicalTimestamp(from), before: before && canonicalTimestamp(before) };
 }

@@ -1,5 +1,5 @@
 /**
- * Ranges of the log's partitions: gaps, months and names. Nothing here talks to a database.
+ * Ranges of the log's partitions: gaps and months. Nothing here talks to a database.
  *
  * Moments are UTC, as text of one form within a call, so that they sort: PostgreSQL's `2026-11-01 00:00:00+00`, or
  * this package's `2026-11-01T00:00:00.000000Z`.
@@ -15,10 +15,10 @@ export interface PartitionRange {
   before: Timestamp | null;
 }
 
-/** Sorts ranges in ascending order of time. */
+/** Compares two ranges, to sort them in ascending order of time. */
 export function byTime(one: PartitionRange, other: PartitionRange): number {
-  const key = ({ from, before }: PartitionRange) => `${before ?? '9999-99'} ${from ?? ''}`;
-  return key(one) < key(other) ? -1 : 1;
+  const sortKey = ({ from, before }: PartitionRange) => `${before ?? '9999-99'} ${from ?? ''}`;
+  return sortKey(one) < sortKey(other) ? -1 : 1;
 }
 
 /**
@@ -28,15 +28,16 @@ export function byTime(one: PartitionRange, other: PartitionRange): number {
  */
 export function gapsBetween(ranges: readonly PartitionRange[]): PartitionRange[] {
   const gaps: PartitionRange[] = [];
-  let reached: Timestamp | null = null;
+  /** Where the ranges so far end; null before the first of them, and after one that has no end. */
+  let coveredUntil: Timestamp | null = null;
   let isFirst = true;
   for (const { from, before } of ranges) {
-    if (isFirst ? from !== null : reached !== null && from !== null && from > reached) {
-      gaps.push({ from: reached, before: from });
+    if (isFirst ? from !== null : coveredUntil !== null && from !== null && from > coveredUntil) {
+      gaps.push({ from: coveredUntil, before: from });
     }
-    [reached, isFirst] = [before, false];
+    [coveredUntil, isFirst] = [before, false];
   }
-  if (isFirst || reached !== null) gaps.push({ from: reached, before: null });
+  if (isFirst || coveredUntil !== null) gaps.push({ from: coveredUntil, before: null });
   return gaps;
 }
 
@@ -58,37 +59,4 @@ export function monthAfter(moment: string): string {
   const month = new Date(Date.UTC(Number(moment.slice(0, 4)), Number(moment.slice(5, 7))));
   const midnight = moment[10] === 'T' ? 'T00:00:00.000000Z' : ' 00:00:00+00';
   return `${month.toISOString().slice(0, 10)}${midnight}`;
-}
-
-const pastPrefix = 'crm_sync_log_before_';
-
-/** The partition that holds events later than the last month. */
-export const catchAllName = 'crm_sync_log_catch_all';
-
-/** The name that the functions of the schema give to the partition of a range. */
-export function partitionName({ from, before }: PartitionRange): string {
-  if (before === null) return catchAllName;
-  if (from === null) return `${pastPrefix}${monthPart(before)}`;
-  return `crm_sync_log_${monthPart(from)}`;
-}
-
-/** Whether a name is that of a partition for everything older than the first month. */
-export function isPastPartition(name: string): boolean {
-  return name.startsWith(pastPrefix);
-}
-
-/**
- * The range that a partition's name stands for: a detached table has no bounds, but its name has a month.
- *
- * @param name `crm_sync_log_2026_11`, or `crm_sync_log_before_2026_11` with any suffix
- */
-export function rangeOfName(name: string): { from: Date | null; before: Date } {
-  const [, year, month] = /^crm_sync_log_(?:before_)?(\d{4})_(\d\d)/.exec(name) ?? [];
-  const start = (monthsLater: number) => new Date(Date.UTC(Number(year), Number(month) - 1 + monthsLater));
-  return isPastPartition(name) ? { from: null, before: start(0) } : { from: start(0), before: start(1) };
-}
-
-/** `2026_11` */
-function monthPart(moment: string): string {
-  return moment.slice(0, 7).replace('-', '_');
 }

@@ -1,6 +1,7 @@
 import { isOfThisPackage } from '../migrations/status.js';
 import { readAttached, readMonths } from '../partitions/attached.js';
 import { dropMarker } from '../partitions/drop-marker.js';
+import { isPartitionName } from '../partitions/names.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { quoteIdentifier } from '../statements/quoting.js';
 import { compare } from './compare.js';
@@ -107,7 +108,7 @@ function detachedPartitions(
       definition.sql === 'table' &&
       definition.state === undefined &&
       name.startsWith(`${schema}.`) &&
-      /\.crm_sync_log_(catch_all|\d{4}_\d\d|before_\d{4}_\d\d(_\d+)?)$/.test(name) &&
+      isPartitionName(name.slice(`${schema}.`.length)) &&
       sqlOf(object, 'owner') === 'the owner of the tables',
   );
   return new Map(

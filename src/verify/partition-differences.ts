@@ -1,13 +1,6 @@
 import type { AttachedPartition } from '../partitions/attached.js';
-import {
-  catchAllName,
-  gapsBetween,
-  isPastPartition,
-  monthAfter,
-  type PartitionRange,
-  partitionName,
-  splitByMonth,
-} from '../partitions/ranges.js';
+import { catchAllName, isForOlderEvents, partitionName } from '../partitions/names.js';
+import { gapsBetween, monthAfter, type PartitionRange, splitByMonth } from '../partitions/ranges.js';
 import { quoteLiteral } from '../statements/quoting.js';
 import { byHand, bySql, type Difference, type Repair } from './difference.js';
 import type { Installation } from './installation.js';
@@ -40,7 +33,7 @@ export function rangeDifferences(
       ({ from, before }) => (from === null || from <= month) && (before === null || before > month),
     );
     const isHeldByEndPartition =
-      holder !== undefined && (holder.before === null || isPastPartition(withoutSchema(holder.name)));
+      holder !== undefined && (holder.before === null || isForOlderEvents(withoutSchema(holder.name)));
     return isHeldByEndPartition ? { from: month, before: monthAfter(month), holder } : [];
   });
   return [

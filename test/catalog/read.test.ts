@@ -47,3 +47,21 @@ test.each(changes)('the catalog facts show one changed fact: %s', async (sql) =>
     expect(await catalog(client)).not.toEqual(before);
   });
 });
+
+test('the catalog facts leave out the version that PostgreSQL 15.20 keeps of each column', async () => {
+  await rolledBack(pool, async (client) => {
+    await client.query('alter table contacts alter column name set (n_distinct = 3)');
+    const before = await catalog(client);
+    for (const version of [1, 2]) {
+      await client.query(
+        `update pg_attribute
+         set attoptions = array_append(
+           array(select setting from unnest(attoptions) as setting where setting !~ 'attver'),
+           'pg_attver=${version}'
+         )
+         where attrelid in ('contacts'::regclass, 'crm_connections'::regclass) and attnum > 0`,
+      );
+      expect(await catalog(client)).toEqual(before);
+    }
+  });
+});

@@ -125,6 +125,42 @@ describe('a key ring in a file', () => {
     expect((await readdir(folder)).filter((name) => !name.endsWith('.json'))).toEqual([]);
   });
 
+  test('is replaced where a folder cannot be synced, as on Windows', async () => {
+    const path = join(folder, 'unsynced.json');
+    await writeFile(path, ring);
+    const refuseSync = `import fs from 'node:fs/promises';
+      import { syncBuiltinESMExports } from 'node:module';
+      const { open } = fs;
+      fs.open = async (...call) => {
+        const file = await open(...call);
+        if (!(await file.stat()).isDirectory()) return file;
+        file.sync = () => Promise.reject(Object.assign(new Error(), { code: 'EPERM' }));
+        console.error('A folder refuses to be synced.');
+        return file;
+      };
+      syncBuiltinESMExports();`;
+    const { code, stderr } = await runCli(['credentials', 'generate-key', '--add', '--kid', 'next'], {
+      CRM_SCHEMA_KEYS: path,
+      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(refuseSync)}`,
+    });
+    expect(stderr).toMatch(/^A folder refuses to be synced\.\nAdded next\./);
+    expect(code).toBe(0);
+    expect((await KeyRing.parse(await readFile(path, 'utf8'))).keys).toHaveLength(2);
+  });
+
+  test('is read with a byte order mark, and refused in UTF-16', async () => {
+    const path = join(folder, 'marked.json');
+    const read = () => runCli(['credentials', 'public-ring'], { CRM_SCHEMA_KEYS: path });
+    await writeFile(path, `\ufeff${ring}`);
+    expect((await read()).stderr).toContain('The current key test-key-1 is symmetric');
+    await writeFile(path, `\ufeff${ring}`, 'utf16le');
+    expect(await read()).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: 'The key ring is in UTF-16, which the > of Windows PowerShell writes: save it as UTF-8.\n',
+    });
+  });
+
   test('loses no key when several processes change it at the same time', async () => {
     const path = join(folder, 'busy.json');
     await writeFile(path, ring);

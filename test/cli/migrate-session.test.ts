@@ -89,3 +89,16 @@ test.each(['migrateUp', 'migrateDown', 'migrationPlan'])(
     expect(new Set(files).size).toBe(migrations.length);
   },
 );
+
+test.each([undefined, 3, 0])('migrationPlan to %s reads the status once', async (to) => {
+  await migrateUp(client, { to: 5 });
+  const transactions: string[] = [];
+  const observed: DedicatedConnection = {
+    query(text, values) {
+      if (text.startsWith('begin')) transactions.push(text);
+      return client.query(text, values);
+    },
+  };
+  await migrationPlan(observed, { to });
+  expect(transactions).toEqual(['begin read only']);
+});

@@ -1,19 +1,24 @@
+import { execFile } from 'node:child_process';
 import { appendFile, readFile, rename, writeFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { migrate, projectPath, withClient } from '../../dev/database.js';
-import { maySucceed, pauseAfter } from '../../src/migrations/transactions.js';
+import { isTransient, pauseAfter } from '../../src/migrations/retries.js';
 import { type DedicatedConnection, migrateDown, migrateUp, migrationPlan } from '../../src/migrations.js';
 import { catalog } from '../migrations/catalog.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { migrations } from '../support/migrations.js';
+import { findProgram, isMissing } from '../support/programs.js';
 import { releases } from '../upgrades/releases.js';
 import { freshDatabase, recorded, useBuiltCli, useCopyOfBuiltCli } from './migrations.js';
 
 const names = migrations.map(({ file }) => file.replace('.sql', ''));
 const last = names.at(-1) as string;
+const psql = findProgram('psql');
+const noPsql = isMissing('psql', psql, 'TEST_REQUIRE_PG_DUMP');
 
 /** A database after stock node-pg-migrate has applied all migrations. */
 const stock = useDatabase();
@@ -177,6 +182,21 @@ describe('plan', () => {
     expect(await withClient(url, (client) => catalog(client))).toEqual(before);
     expect(await recorded(url)).toEqual([]);
   });
+
+  test.skipIf(noPsql)(
+    'prints SQL that psql reads as UTF-8 where its terminal has another encoding',
+    async () => {
+      const url = await freshDatabase();
+      const { stdout } = await migrateCli(url, ['plan']);
+      expect(stdout).toMatch(/[^\0-\x7f]/);
+      const ended = promisify(execFile)(psql as string, ['--no-psqlrc', '--set=ON_ERROR_STOP=1', url], {
+        env: { ...process.env, PGCLIENTENCODING: 'WIN1252' },
+      });
+      ended.child.stdin?.end(stdout);
+      await ended;
+      await expectWhole(url);
+    },
+  );
 
   test('equals the statements that up runs, and that stock node-pg-migrate would run', async () => {
     const url = await freshDatabase();
@@ -593,5 +613,5 @@ test.each([
   ['57014', 'canceling statement due to user request', false],
   ['CRM01', 'this database does not fit', false],
 ])('after %s (%s) a migration is tried again: %s', (code, message, expected) => {
-  expect(maySucceed(Object.assign(new Error(message), { code }))).toBe(expected);
+  expect(isTransient(Object.assign(new Error(message), { code }))).toBe(expected);
 });

@@ -406,6 +406,7 @@ describe('partitionsDrop', () => {
 
   test.each([
     ['55P03', false],
+    ['42P01', false],
     ['42703', false],
     ['42703', true],
   ])('throws an error of onDropped with code %s unchanged (dry run: %s)', async (code, dryRun) => {
@@ -539,6 +540,21 @@ describe('partitionsDrop', () => {
     });
     expect(calls).toBeGreaterThan(1);
     expect(calls).toBeLessThan(10);
+  });
+
+  test('fails with schema_not_found where a step misses a function, as in an older version', async () => {
+    const [signature, hidden] = ['crm_sync_log_ensure_past(regclass)', 'crm_sync_log_ensure_past_hidden'];
+    await pool.query(`alter table crm_sync_log detach partition ${monthName(-monthsAgo)}`);
+    await pool.query(`alter function ${signature} rename to ${hidden}`);
+    onTestFinished(async () => {
+      await pool.query(`alter function ${hidden}(regclass) rename to crm_sync_log_ensure_past`);
+    });
+    await withClient(url, (client) =>
+      expect(partitionsDrop(client)).rejects.toMatchObject({
+        code: 'schema_not_found',
+        cause: { code: '42883' },
+      }),
+    );
   });
 
   test('fails with partitions_refused while someone else detaches a month within the retention period', async () => {

@@ -2,11 +2,8 @@ import { describe, expect, test } from 'vitest';
 import {
   byTime,
   gapsBetween,
-  isPastPartition,
   monthAfter,
   type PartitionRange,
-  partitionName,
-  rangeOfName,
   splitByMonth,
 } from '../../src/partitions/ranges.js';
 
@@ -82,23 +79,4 @@ test.each([
   ['2026-11-15T12:00:00.000000Z', '2026-12-01T00:00:00.000000Z'],
 ])('monthAfter keeps the form of %s', (moment, expected) => {
   expect(monthAfter(moment)).toBe(expected);
-});
-
-test.each([
-  [range('2026-11', '2026-12'), 'crm_sync_log_2026_11'],
-  [range(null, '2026-11'), 'crm_sync_log_before_2026_11'],
-  [range('2026-11', null), 'crm_sync_log_catch_all'],
-  [range(null, null), 'crm_sync_log_catch_all'],
-])('partitionName names %j', (named, expected) => {
-  expect(partitionName(named)).toBe(expected);
-});
-
-test.each([
-  ['crm_sync_log_2026_12', '2026-12', '2027-01', false],
-  ['crm_sync_log_before_2026_12', null, '2026-12', true],
-  ['crm_sync_log_before_2026_12_2', null, '2026-12', true],
-])('rangeOfName reads the range of %s', (name, from, before, isPast) => {
-  const start = (text: string) => new Date(`${text}-01T00:00:00Z`);
-  expect(rangeOfName(name)).toEqual({ from: from && start(from), before: start(before) });
-  expect(isPastPartition(name)).toBe(isPast);
 });

@@ -196,4 +196,20 @@ describe.each(poolers)('behind $name', ({ start, discards }) => {
       expect(await nextClient(nobody), name).toEqual(before);
     }
   });
+
+  test('a command that reads refuses a database that sets what it must change', async () => {
+    const sets = (clause: string) => pool.query(`alter database ${new URL(url).pathname.slice(1)} ${clause}`);
+    // Its connections are new, so that they have the setting.
+    const fresh = await start({ connections: 1, users: [url, nobody] });
+    try {
+      await sets("set datestyle = 'German'");
+      expect(await run('health', fresh.through(url))).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('sets datestyle to German, DMY, which crm-schema cannot change'),
+      });
+      await sets('reset datestyle');
+    } finally {
+      await fresh.stop();
+    }
+  });
 });

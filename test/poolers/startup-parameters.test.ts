@@ -85,14 +85,25 @@ describe.skipIf(noPgBouncer)('PgBouncer', () => {
     }
   });
 
-  test('refuses options before 1.20, and limits in options in every version', async () => {
-    const given = { options: '-c statement_timeout=5s' };
-    expect(await settingOf('statement_timeout', pooler, given)).toMatch(
-      minorVersion < 20
-        ? 'unsupported startup parameter: options'
-        : 'unsupported startup parameter in options: statement_timeout',
-    );
-  });
+  test.each(['-c statement_timeout=5s', '-cstatement_timeout=5s'])(
+    'refuses options=%s: all options before 1.20, and limits in every version',
+    async (options) => {
+      expect(await settingOf('statement_timeout', pooler, { options })).toMatch(
+        minorVersion < 20
+          ? 'unsupported startup parameter: options'
+          : 'unsupported startup parameter in options: statement_timeout',
+      );
+    },
+  );
+
+  test.runIf(minorVersion < 20).each(['-c search_path=crm,public', '-csearch_path=crm,public'])(
+    'refuses options=%s before 1.20',
+    async (options) => {
+      expect(await settingOf('search_path', pooler, { options })).toMatch(
+        'unsupported startup parameter: options',
+      );
+    },
+  );
 
   test.runIf(minorVersion >= 26).each(['-c search_path=crm,public', '-csearch_path=crm,public'])(
     '1.26 applies options=%s, and only for this client',
@@ -132,8 +143,9 @@ describe.skipIf(noOdyssey).each([false, true])('Odyssey with pool_discard %s', (
   );
 
   test('applies limits in options, if there is a space after -c', async () => {
-    expect(await settingOf('work_mem', pooler, { options: '-c work_mem=5MB' })).toBe('5MB');
-    expect(await settingOf('work_mem', pooler, { options: '-cwork_mem=6MB' })).not.toBe('6MB');
+    const options = (text: string) => settingOf('statement_timeout', pooler, { options: text });
+    expect(await options('-c statement_timeout=5s')).toBe('5s');
+    expect(await options('-cstatement_timeout=6s')).not.toBe('6s');
   });
 
   test('turns options=-c search_path=crm,public into one schema', async () => {
