@@ -121,17 +121,17 @@ export function withoutRow(error: unknown): never {
   throw new CrmSchemaError(error.code, message, error.cause === undefined ? {} : { cause: error.cause });
 }
 
-/** Throws `connection_not_live`, for calls that need a live connection. */
-export function notLive(): never {
-  throw new CrmSchemaError(
+/** The error of a call that needs a live connection. */
+export function connectionNotLive(): CrmSchemaError {
+  return new CrmSchemaError(
     'connection_not_live',
     'The organisation has no such live connection, or is not the one set for this transaction.',
   );
 }
 
-/** Throws `lease_lost`, for calls that only the holder of a run's lease may make. */
-export function leaseLost(): never {
-  throw new CrmSchemaError(
+/** The error of a call that only the holder of a run's lease may make. */
+export function leaseLost(): CrmSchemaError {
+  return new CrmSchemaError(
     'lease_lost',
     'The run has ended, its lease has expired or its connection is disconnected. Nothing was written.',
   );

@@ -35,6 +35,7 @@ export type { SyncEvent, SyncEventEnd, SyncEventFields } from './sync/events.js'
 export * from './sync/failures.js';
 export * from './sync/log.js';
 export * from './sync/outbound-changes.js';
+export * from './sync/run-history.js';
 export * from './sync/runs.js';
 export {
   type ClientOf,

@@ -1,4 +1,4 @@
-import { printable } from '../../src/statements/quoting.js';
+import { escapeControlCharacters } from '../../src/statements/quoting.js';
 
 /** A Markdown table. */
 export function tableOf(heads: string[], rows: string[][]): string {
@@ -8,7 +8,7 @@ export function tableOf(heads: string[], rows: string[][]): string {
 
 /** Code on one line. */
 export function code(source: string): string {
-  const oneLine = printable(source).replace(/\s+/g, ' ');
+  const oneLine = escapeControlCharacters(source).replace(/\s+/g, ' ');
   return oneLine.includes('`') ? `\`\` ${oneLine} \`\`` : `\`${oneLine}\``;
 }
 

@@ -1,11 +1,8 @@
-import type {
-  Catalog,
-  ColumnFacts,
-  ConstraintFacts,
-  GrantFacts,
-  PolicyFacts,
-} from '../../src/catalog/facts.js';
+import type { Catalog } from '../../src/catalog/facts.js';
+import type { GrantFacts } from '../../src/catalog/grant-facts.js';
 import { readCatalog } from '../../src/catalog/read.js';
+import type { PolicyFacts } from '../../src/catalog/relation-facts.js';
+import type { ColumnFacts, ConstraintFacts } from '../../src/catalog/table-facts.js';
 import type { SnapshotDatabase } from './database.js';
 import type { Column, Constraint, Part, Privilege, Schema, Table } from './schema.js';
 

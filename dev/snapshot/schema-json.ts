@@ -1,5 +1,5 @@
 import { migrationNames } from '../../src/migrations/files.js';
-import { itemFile } from '../../src/verify/expected-items.js';
+import { schemaJsonText } from '../../src/verify/expected-items.js';
 import { findInstallation } from '../../src/verify/installation.js';
 import { migrationItem, readItems } from '../../src/verify/read-items.js';
 import type { SnapshotDatabase } from './database.js';
@@ -12,5 +12,5 @@ export async function schemaJson({ client }: SnapshotDatabase): Promise<string> 
     return readItems(transaction, installation);
   });
   const migrations = (await migrationNames()).map(migrationItem);
-  return itemFile([...migrations, ...items]);
+  return schemaJsonText([...migrations, ...items]);
 }

@@ -1,4 +1,4 @@
-import { printable } from '../../src/statements/quoting.js';
+import { escapeControlCharacters } from '../../src/statements/quoting.js';
 import { dump, type SnapshotDatabase } from './database.js';
 
 /**
@@ -38,7 +38,7 @@ function split(dumped: string): { preamble: string; objects: string[] } {
   return {
     preamble,
     objects: objects.map((object) =>
-      printable(
+      escapeControlCharacters(
         `--\n${object.replace(/(\n--\n-- PostgreSQL database dump complete[\s\S]*)$/, '')}`.trimEnd(),
       ),
     ),

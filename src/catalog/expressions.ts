@@ -19,3 +19,13 @@ export const commentOn = (catalog: string, oid: string, column = '0') => `
       and objoid = ${oid}
       and objsubid = ${column}
   )`;
+
+/** The names of columns, in the order of the given numbers. */
+export const columnNames = (relation: string, numbers: string) => `
+  (
+    select json_agg(quote_ident(attname) order by position)
+    from unnest(${numbers}) with ordinality as key (number, position)
+    inner join pg_attribute
+      on attrelid = ${relation}
+      and attnum = key.number
+  )`;

@@ -2,6 +2,39 @@
 
 import { commentOn } from './expressions.js';
 
+export interface SchemaFacts {
+  name: string;
+  owner: string;
+  comment: string | null;
+}
+
+export interface FunctionFacts {
+  name: string;
+  /** With its schema and the types of its parameters. */
+  qualified: string;
+  /** With the names, types and defaults of its parameters. */
+  signature: string;
+  result: string;
+  isAggregate: boolean;
+  language: string;
+  volatility: 'immutable' | 'stable' | 'volatile';
+  isStrict: boolean;
+  parallel: 'safe' | 'restricted' | 'unsafe';
+  isSecurityDefiner: boolean;
+  settings: string[] | null;
+  /** `CREATE OR REPLACE FUNCTION …`; null for an aggregate. */
+  definition: string | null;
+  owner: string;
+  comment: string | null;
+}
+
+/** A type that does not belong to a table or to another type. */
+export interface TypeFacts {
+  qualified: string;
+  kind: 'domain' | 'enum' | 'composite' | 'base' | 'range' | 'multirange';
+  comment: string | null;
+}
+
 /** The routines, types and schemas to read, as the tables `routine`, `standalone_type` and `schema_read`. */
 export const functionTables = (oids: Record<'functions' | 'types' | 'schemas', string>) => `
   routine as (
@@ -31,7 +64,7 @@ export const functionTables = (oids: Record<'functions' | 'types' | 'schemas', s
     where oid in (${oids.schemas})
   )`;
 
-export const functionFacts = `
+export const functionSelect = `
   select
     'functions',
     0::oid,
@@ -57,7 +90,7 @@ export const functionFacts = `
   inner join pg_language
     on pg_language.oid = prolang`;
 
-export const typeFacts = `
+export const typeSelect = `
   select
     'types',
     0::oid,
@@ -77,7 +110,7 @@ export const typeFacts = `
     )
   from standalone_type`;
 
-export const schemaFacts = `
+export const schemaSelect = `
   select
     'schemas',
     0::oid,

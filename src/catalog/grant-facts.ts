@@ -1,7 +1,32 @@
 // Privileges: see read.ts.
 
+import type { RelationFacts } from './relation-facts.js';
+
+/** Everything granted to one role on one object, including what an owner has by default. */
+export interface GrantFacts {
+  /** As in `grant … on`, except that a view is not called a table: see `RelationFacts.kind`. */
+  kind: RelationFacts['kind'] | 'function' | 'schema';
+  /** Qualified; of a function, with the types of its parameters. */
+  name: string;
+  /** `public` for everyone. */
+  grantee: string;
+  isToOwner: boolean;
+  /** By the position of the column, then by the privilege. */
+  grants: Grant[];
+}
+
+export interface Grant {
+  /** In lower case. */
+  privilege: string;
+  /** The column that it is limited to. */
+  column: string | null;
+  /** Null for the owner of the object. */
+  grantor: string | null;
+  isGrantable: boolean;
+}
+
 /** An owner's default privileges are read like the rest, because they can be revoked. */
-export const grantFacts = `
+export const grantSelect = `
   select
     'grants',
     object,

@@ -1,8 +1,9 @@
 import type { Catalog } from './facts.js';
-import { functionFacts, functionTables, schemaFacts, typeFacts } from './function-facts.js';
-import { grantFacts } from './grant-facts.js';
-import { relationFacts, relationTable } from './relation-facts.js';
-import { tableFacts } from './table-facts.js';
+import { functionSelect, functionTables, schemaSelect, typeSelect } from './function-facts.js';
+import { grantSelect } from './grant-facts.js';
+import { indexSelects } from './index-facts.js';
+import { relationSelects, relationTable } from './relation-facts.js';
+import { tableSelects } from './table-facts.js';
 
 /** What to read, as SQL that selects oids; `$1`, `$2` … are the parameters. */
 export interface Scope {
@@ -70,12 +71,13 @@ with ${relationTable(relations)},
   ${functionTables({ functions, types, schemas })},
   fact (part, object, position, name, facts) as (
     ${[
-      ...relationFacts(withInherited),
-      ...tableFacts(withInherited),
-      functionFacts,
-      typeFacts,
-      schemaFacts,
-      grantFacts,
+      ...relationSelects(withInherited),
+      ...tableSelects(withInherited),
+      ...indexSelects(withInherited),
+      functionSelect,
+      typeSelect,
+      schemaSelect,
+      grantSelect,
     ].join('\n    union all')}
   )
 select part, facts::text

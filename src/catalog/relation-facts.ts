@@ -2,6 +2,62 @@
 
 import { commentOn, qualifiedName } from './expressions.js';
 
+export interface RelationFacts {
+  schema: string;
+  name: string;
+  /** With its schema: what other facts call `relation`. */
+  qualified: string;
+  /** As in `alter … `, where a partitioned table is also a table. */
+  kind: 'table' | 'view' | 'materialized view' | 'foreign table' | 'sequence' | 'index' | 'composite type';
+  owner: string;
+  persistence: 'permanent' | 'unlogged' | 'temporary';
+  /** Of a partitioned table: `RANGE (occurred_at)`. */
+  partitionKey: string | null;
+  isPartition: boolean;
+  /** Of a partition, if read: `FOR VALUES FROM …`. */
+  bound: string | null;
+  /** Qualified names of the tables, or the index, it inherits from or is a partition of. */
+  parents: string[];
+  hasRowSecurity: boolean;
+  /** Whether its policies apply to its owner, too. */
+  isRowSecurityForced: boolean;
+  /** Storage parameters, such as `fillfactor=70`. */
+  settings: string[] | null;
+  tablespace: string | null;
+  /** d: the primary key, n: nothing, f: all columns, i: an index. */
+  replicaIdentity: 'd' | 'n' | 'f' | 'i';
+  comment: string | null;
+}
+
+/** Numbers are texts, because some exceed what a JavaScript number holds exactly. */
+export interface SequenceFacts {
+  relation: string;
+  type: string;
+  start: string;
+  increment: string;
+  minimum: string;
+  maximum: string;
+  cache: string;
+  isCycling: boolean;
+}
+
+export interface RuleFacts {
+  relation: string;
+  name: string;
+  definition: string;
+}
+
+export interface PolicyFacts {
+  relation: string;
+  name: string;
+  isPermissive: boolean;
+  command: 'select' | 'insert' | 'update' | 'delete' | 'all';
+  roles: string[];
+  using: string | null;
+  check: string | null;
+  comment: string | null;
+}
+
 /** The relations to read, as the table `relation`, through which all other facts of tables are found. */
 export const relationTable = (relations: string) => `
   relation as (
@@ -123,7 +179,7 @@ const policies = `
     on polrelid = relation.oid`;
 
 /** Selects to unite. */
-export const relationFacts = (withInherited: boolean) => [
+export const relationSelects = (withInherited: boolean) => [
   relations(withInherited),
   sequences,
   rules,

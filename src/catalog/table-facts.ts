@@ -1,16 +1,55 @@
-// What tables consist of: columns, constraints, indexes and triggers. See read.ts.
+// What tables consist of: columns and constraints. See read.ts.
 
-import { commentOn, qualifiedName } from './expressions.js';
+import { columnNames, commentOn, qualifiedName } from './expressions.js';
 
-/** The names of columns, in the order of the given numbers. */
-const columnNames = (relation: string, numbers: string) => `
-  (
-    select json_agg(quote_ident(attname) order by position)
-    from unnest(${numbers}) with ordinality as key (number, position)
-    inner join pg_attribute
-      on attrelid = ${relation}
-      and attnum = key.number
-  )`;
+export interface ColumnFacts {
+  relation: string;
+  name: string;
+  /** From 1, without gaps for dropped columns. */
+  position: number;
+  type: string;
+  /** Null for the database's default, and for a type without collations. */
+  collation: string | null;
+  isNotNull: boolean;
+  /** False if NOT NULL was added `not valid` and existing rows were not checked (since PostgreSQL 18). */
+  isNotNullValidated: boolean;
+  identity: 'always' | 'by default' | null;
+  generated: 'stored' | 'virtual' | null;
+  /** The default, or what a generated column is generated from. */
+  expression: string | null;
+  storage: string;
+  compression: string | null;
+  /** Null for the server's default. */
+  statisticsTarget: number | null;
+  isLocal: boolean;
+  parentCount: number;
+  settings: string[] | null;
+  comment: string | null;
+}
+
+export interface ConstraintFacts {
+  relation: string;
+  name: string;
+  /** p: primary key, u: unique, f: foreign key, x: exclusion, c: check, n: not null, t: trigger. */
+  type: 'p' | 'u' | 'f' | 'x' | 'c' | 'n' | 't';
+  /** Without `NOT VALID`. */
+  definition: string;
+  /** False if it was added `not valid` and existing rows were not checked. */
+  isValidated: boolean;
+  /** Null for a partition's, if not read. */
+  columns: string[] | null;
+  /** Of a foreign key, if its columns are read, in the same order. */
+  references: { relation: string; columns: string[]; onDelete: 'a' | 'r' | 'c' | 'n' | 'd' } | null;
+  /** The name of the constraint of the partitioned table that it implements in a partition. */
+  parent: string | null;
+  isLocal: boolean;
+  parentCount: number;
+  /** The index that enforces it, qualified, if that is invalid. */
+  invalidIndex: string | null;
+  /** The table whose internal triggers enforce it, if any of these are not enabled. */
+  disabledTriggersOf: string | null;
+  comment: string | null;
+}
 
 const columns = (withInherited: boolean) => `
   select
@@ -112,78 +151,5 @@ const constraints = (withInherited: boolean) => `
     on parent.oid = own.conparentid
   ${withInherited ? '' : "where not relispartition or own.contype = 'f' or own.coninhcount = 0 and own.conparentid = 0"}`;
 
-const indexes = (withInherited: boolean) => `
-  select
-    'indexes',
-    relation.oid,
-    0,
-    pg_class.relname::text,
-    json_build_object(
-      'relation', qualified,
-      'name', quote_ident(pg_class.relname),
-      'parent', ${qualifiedName('inhparent')},
-      'isUnique', indisunique,
-      'definition', case when inhparent is null or ${withInherited}
-        then substring(pg_get_indexdef(indexrelid, 0, true) from ' USING (.*)$')
-      end,
-      'columns', case when inhparent is null or ${withInherited}
-        then ${columnNames('indrelid', 'indkey[0:indnkeyatts - 1]')}
-      end,
-      'predicate', pg_get_expr(indpred, indrelid, true),
-      'isValid', indisvalid and indisready,
-      'isBeingRebuilt', not indisvalid
-        and pg_class.relname ~ '_cc(new|old)[0-9]*$'
-        and exists (
-          select
-          from pg_locks
-          where database = (select pg_database.oid from pg_database where datname = current_database())
-            and pg_locks.relation = indexrelid
-            and mode = 'ShareUpdateExclusiveLock'
-            and granted
-        ),
-      'isOfConstraint', indexrelid in (select conindid from pg_constraint where contype in ('p', 'u', 'x')),
-      'isClustered', indisclustered,
-      'isReplicaIdentity', indisreplident,
-      'comment', ${commentOn('pg_class', 'indexrelid')}
-    )
-  from relation
-  inner join pg_index
-    on indrelid = relation.oid
-  inner join pg_class
-    on pg_class.oid = indexrelid
-  left join pg_inherits
-    on inhrelid = indexrelid`;
-
-const triggers = `
-  select
-    'triggers',
-    relation.oid,
-    0,
-    tgname::text,
-    json_build_object(
-      'relation', qualified,
-      'name', quote_ident(tgname),
-      'definition', substring(
-        pg_get_triggerdef(pg_trigger.oid, true) from ' TRIGGER (?:"(?:[^"]|"")*"|[^" ]+) (.*)$'
-      ),
-      'fires', case tgenabled
-        when 'O' then 'normally'
-        when 'D' then 'never'
-        when 'R' then 'on replicas only'
-        when 'A' then 'always'
-      end,
-      'isInherited', tgparentid <> 0,
-      'comment', ${commentOn('pg_trigger', 'pg_trigger.oid')}
-    )
-  from relation
-  inner join pg_trigger
-    on tgrelid = relation.oid
-  where not tgisinternal`;
-
 /** Selects to unite. */
-export const tableFacts = (withInherited: boolean) => [
-  columns(withInherited),
-  constraints(withInherited),
-  indexes(withInherited),
-  triggers,
-];
+export const tableSelects = (withInherited: boolean) => [columns(withInherited), constraints(withInherited)];

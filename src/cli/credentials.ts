@@ -2,12 +2,15 @@ import { Command } from 'commander';
 import { KeyRing } from '../credentials/key-ring.js';
 import { connectionsUnder, credentialsCountByKey, type KeyUsage } from '../credentials/keys-in-use.js';
 import { credentialsRotate, type RotationResult } from '../credentials/rotation.js';
-import { withDatabase } from './database.js';
-import { exitCodes } from './failures.js';
+import { withUnrestrictedConnection } from './database.js';
+import { exitCodes } from './exit-codes.js';
+import { interruptionSignal } from './interruption.js';
 import { addKeyCommands } from './keys.js';
-import { size } from './options.js';
-import { connections, count, duration, showProgress } from './progress.js';
-import { json, print, say, wrapped } from './text.js';
+import { formatNumber, formatQuantity } from './numbers.js';
+import { parseLimit } from './options.js';
+import { showProgress } from './progress.js';
+import { formatJson, printMessage, printResult, wrap } from './text.js';
+import { formatElapsed } from './times.js';
 
 /** `crm-schema credentials …` */
 export function credentialsCommand(): Command {
@@ -26,102 +29,102 @@ Key ring:
       'Counts the connections under each key. Exit code 3 if the key ring cannot decrypt with a key they need.',
     )
     .option('--json', 'print JSON, for programs')
-    .action(status);
+    .action(showStatus);
   command
     .command('rotate')
     .description(
       'Re-encrypts all credentials under the current key, in batches, while live traffic continues. Can be interrupted and run again.',
     )
-    .option('--batch-size <rows>', 'connections per statement, from 1 to 1,000', size, 100)
+    .option('--batch-size <rows>', 'connections per statement, from 1 to 1,000', parseLimit, 100)
     .option('--json', 'print JSON, for programs')
-    .action(rotate);
+    .action(rotateCredentials);
   return command;
 }
 
-async function status(options: { json?: boolean }): Promise<void> {
+async function showStatus(options: { json?: boolean }): Promise<void> {
   const keys = await KeyRing.load();
-  const usages = await withDatabase((client) => credentialsCountByKey(client, keys));
-  await print(options.json ? json({ current: keys.current, keys: usages }) : report(usages));
+  const usages = await withUnrestrictedConnection((client) => credentialsCountByKey(client, keys));
+  await printResult(options.json ? formatJson({ current: keys.current, keys: usages }) : keyReport(usages));
   if (usages.some(isNeeded)) process.exitCode = exitCodes.unmet;
 }
 
 /** Whether connections need a key that the ring cannot decrypt with. */
-function isNeeded({ connections: number, canDecrypt }: KeyUsage): boolean {
-  return number > 0 && !canDecrypt;
+function isNeeded({ connections, canDecrypt }: KeyUsage): boolean {
+  return connections > 0 && !canDecrypt;
 }
 
-function report(usages: readonly KeyUsage[]): string {
-  const width = Math.max(3, ...usages.map(({ keyId: id }) => id.length));
+function keyReport(usages: readonly KeyUsage[]): string {
+  const width = Math.max(3, ...usages.map(({ keyId }) => keyId.length));
   const row = (...[id, standing, number]: [string, string, string]) =>
     `${id.padEnd(width)}  ${standing.padEnd(8)}  ${number.padStart(11)}`;
-  const waiting = usages.filter(({ standing, canDecrypt }) => standing !== 'current' && canDecrypt);
-  const total = connectionsUnder(waiting);
-  const idle = waiting.filter((usage) => usage.connections === 0);
+  const others = usages.filter(({ standing, canDecrypt }) => standing !== 'current' && canDecrypt);
+  const toReEncrypt = connectionsUnder(others);
+  const unused = others.filter((usage) => usage.connections === 0);
   const advice = [
-    ...usages.filter(isNeeded).map(unreadable),
-    ...(total > 0 ? [`To re-encrypt ${connections(total)}: crm-schema credentials rotate`] : []),
-    ...idle.map(({ keyId: id }) => `${id} protects no connections: run use-key to use it, or drop-key.`),
+    ...usages.filter(isNeeded).map(describeUnreadable),
+    ...(toReEncrypt > 0
+      ? [`To re-encrypt ${formatQuantity(toReEncrypt, 'connection')}: crm-schema credentials rotate`]
+      : []),
+    ...unused.map(({ keyId }) => `${keyId} protects no connections: run use-key to use it, or drop-key.`),
   ];
   return [
     row('Key', 'Status', 'Connections'),
-    ...usages.map((usage) => row(usage.keyId, usage.standing, count(usage.connections))),
-    ...advice.flatMap((text) => wrapped(text)),
+    ...usages.map((usage) => row(usage.keyId, usage.standing, formatNumber(usage.connections))),
+    ...advice.flatMap((text) => wrap(text)),
   ].join('\n');
 }
 
-function unreadable({ keyId: id, standing, connections: number }: KeyUsage): string {
+function describeUnreadable({ keyId, standing, connections }: KeyUsage): string {
   const reason =
     standing === 'missing'
-      ? `key ${id} is not in the key ring`
-      : `the key ring has only the public half of ${id}`;
-  return `${connections(number)} cannot be decrypted: ${reason}.`;
+      ? `key ${keyId} is not in the key ring`
+      : `the key ring has only the public half of ${keyId}`;
+  return `${formatQuantity(connections, 'connection')} cannot be decrypted: ${reason}.`;
 }
 
-async function rotate(options: { batchSize: number; json?: boolean }): Promise<void> {
+async function rotateCredentials(options: { batchSize: number; json?: boolean }): Promise<void> {
   const keys = await KeyRing.load();
-  const interruption = new AbortController();
-  const onSignal = () => interruption.abort();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal);
+  const signal = interruptionSignal();
   const start = Date.now();
   const progress = showProgress('Re-encrypting');
-  const { result, usages } = await withDatabase(async (client) => {
-    const ended = await credentialsRotate(client, keys, {
+  const { result, usages } = await withUnrestrictedConnection(async (client) => {
+    const rotation = await credentialsRotate(client, keys, {
       batchSize: options.batchSize,
-      signal: interruption.signal,
+      signal,
       onProgress: ({ rotated, total }) => progress.update(rotated, total),
     });
-    return { result: ended, usages: await credentialsCountByKey(client, keys) };
+    return { result: rotation, usages: await credentialsCountByKey(client, keys) };
   }).finally(() => progress.end());
-  if (options.json) await print(json({ keyId: keys.current, ...result }));
+  if (options.json) await printResult(formatJson({ keyId: keys.current, ...result }));
   else if (result.rotated + result.remaining === 0) {
-    await print(`Nothing to do: all connections are already under ${keys.current}.`);
+    await printResult(`Nothing to do: all connections are already under ${keys.current}.`);
   } else if (result.rotated > 0) {
-    await print(
-      `Re-encrypted ${connections(result.rotated)} under ${keys.current} in ${duration(Date.now() - start)}.`,
+    await printResult(
+      `Re-encrypted ${formatQuantity(result.rotated, 'connection')} under ${keys.current} in ${formatElapsed(Date.now() - start)}.`,
     );
   }
-  for (const line of notRotated(result)) say(line);
-  const idle = usages.filter(({ standing, connections: number }) => standing === 'other' && number === 0);
-  if (result.rotated + result.remaining === 0 && idle.length > 0) {
-    say(
-      `To encrypt with ${idle.map((usage) => usage.keyId).join(' or ')}, first make it current: crm-schema credentials use-key <id>`,
+  for (const line of describeNotRotated(result)) printMessage(line);
+  const unused = usages.filter(({ standing, connections }) => standing === 'other' && connections === 0);
+  if (result.rotated + result.remaining === 0 && unused.length > 0) {
+    printMessage(
+      `To encrypt with ${unused.map((usage) => usage.keyId).join(' or ')}, first make it current: crm-schema credentials use-key <id>`,
     );
   }
-  if (interruption.signal.aborted) say('Interrupted: run it again to re-encrypt the rest.');
+  if (signal.aborted) printMessage('Interrupted: run it again to re-encrypt the rest.');
   const lacking = connectionsUnder(result.lacking);
   if (result.remaining > lacking) process.exitCode = exitCodes.failed;
   else if (lacking > 0) process.exitCode = exitCodes.unmet;
 }
 
 /** What a rotation did not re-encrypt, and why. */
-function notRotated({ failures, lacking, remaining }: RotationResult): string[] {
-  const rest = remaining - failures.length - connectionsUnder(lacking);
+function describeNotRotated({ failures, lacking, remaining }: RotationResult): string[] {
+  const left = remaining - failures.length - connectionsUnder(lacking);
   return [
-    ...lacking.map(unreadable),
+    ...lacking.map(describeUnreadable),
     ...failures.map(
-      ({ organisationId, connectionId, keyId: id, code }) =>
-        `Not re-encrypted: connection ${connectionId} of organisation ${organisationId}, key ${id}: ${code}.`,
+      ({ organisationId, connectionId, keyId, code }) =>
+        `Not re-encrypted: connection ${connectionId} of organisation ${organisationId}, key ${keyId}: ${code}.`,
     ),
-    ...(rest > 0 ? [`${connections(rest)} left for the next run.`] : []),
+    ...(left > 0 ? [`${formatQuantity(left, 'connection')} left for the next run.`] : []),
   ];
 }

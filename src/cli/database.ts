@@ -3,11 +3,11 @@ import { isThroughPooler } from '../statements/dedicated-connection.js';
 import { requiredSettings, setForSession } from '../statements/session-settings.js';
 
 /** The environment variables by which `pg` finds a server; `psql` knows more. */
-const variables = ['PGHOST', 'PGPORT', 'PGDATABASE', 'PGUSER'];
+const serverVariables = ['PGHOST', 'PGPORT', 'PGDATABASE', 'PGUSER'];
 
 const urlForm = 'postgres://user:password@host:5432/database';
 
-const noUrl = `DATABASE_URL is not a URL: it must be ${urlForm}.`;
+const notAUrl = `DATABASE_URL is not a URL: it must be ${urlForm}.`;
 
 const severalHosts = 'pg does not support several hosts: name only that of the primary.';
 
@@ -17,9 +17,11 @@ const severalHosts = 'pg does not support several hosts: name only that of the p
  *
  * @throws Error, which never shows the URL, if there is none or it is invalid, or if the user does not see all rows
  */
-export function withDatabase<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
+export function withUnrestrictedConnection<Result>(
+  work: (client: pg.Client) => Promise<Result>,
+): Promise<Result> {
   return withConnection(async (client) => {
-    await checkSeesAll(client);
+    await checkSeesAllOrganisations(client);
     return work(client);
   });
 }
@@ -41,20 +43,9 @@ export function withWatchedConnection<Result>(
  * @throws Error, which never shows the URL, if there is none or it is invalid
  */
 export async function withConnection<Result>(work: (client: pg.Client) => Promise<Result>): Promise<Result> {
-  const url = process.env.DATABASE_URL ?? '';
-  if (url === '' && !variables.some((name) => process.env[name])) {
-    throw new Error(`DATABASE_URL is not set: set it to ${urlForm}, or set PGHOST and the like.`);
-  }
-  // psql would follow these to another database.
-  const ignored = ['PGSERVICE', 'PGHOSTADDR'].find((name) => process.env[name]);
-  if (url === '' && ignored !== undefined) {
-    throw new Error(`${ignored} is not supported: set DATABASE_URL, or ${variables.join(', ')}.`);
-  }
-  // pg takes any text for a URL. The other two forms are its own, for a socket.
-  if (url !== '' && !/^(postgres(ql)?:\/\/|socket:|\/)/i.test(url)) throw new Error(noUrl);
-  checkParameters(url);
+  const url = readDatabaseUrl();
   const client = await newClient({
-    ...(url === '' ? {} : { connectionString: checkedTls(url) }),
+    ...(url === '' ? {} : { connectionString: withVerifiedTls(url) }),
     fallback_application_name: 'crm-schema',
     connectionTimeoutMillis: 10_000,
   });
@@ -62,26 +53,48 @@ export async function withConnection<Result>(work: (client: pg.Client) => Promis
   client.on('error', () => {});
   try {
     await client.connect();
-    await setSettings(client);
+    await setRequiredSettings(client);
     return await work(client);
   } finally {
     await client.end().catch(() => {});
   }
 }
 
+/**
+ * Reads and checks `DATABASE_URL`.
+ *
+ * @returns an empty text if other variables name the server
+ * @throws Error, which never shows the URL
+ */
+function readDatabaseUrl(): string {
+  const url = process.env.DATABASE_URL ?? '';
+  if (url === '' && !serverVariables.some((name) => process.env[name])) {
+    throw new Error(`DATABASE_URL is not set: set it to ${urlForm}, or set PGHOST and the like.`);
+  }
+  // psql would follow these to another database.
+  const unsupported = ['PGSERVICE', 'PGHOSTADDR'].find((name) => process.env[name]);
+  if (url === '' && unsupported !== undefined) {
+    throw new Error(`${unsupported} is not supported: set DATABASE_URL, or ${serverVariables.join(', ')}.`);
+  }
+  // pg takes any text for a URL. The other two forms are its own, for a socket.
+  if (url !== '' && !/^(postgres(ql)?:\/\/|socket:|\/)/i.test(url)) throw new Error(notAUrl);
+  checkParameters(url);
+  return url;
+}
+
 /** @throws Error through a pooler, if anything has to be set: the pooler would pass it on to other clients */
-async function setSettings(client: pg.Client): Promise<void> {
+async function setRequiredSettings(client: pg.Client): Promise<void> {
   const { rows } = await client.query(
     `select key as name, value as wanted, pg_catalog.current_setting(key) as current
      from pg_catalog.json_each_text($1::json)
      where not pg_catalog.starts_with(pg_catalog.current_setting(key), value)`,
     [JSON.stringify(requiredSettings)],
   );
-  const [first] = rows;
-  if (first === undefined) return;
+  const [setting] = rows;
+  if (setting === undefined) return;
   if (await isThroughPooler(client)) {
     throw new Error(
-      `The user or database sets ${first.name} to ${first.current}, which crm-schema cannot change through a pooler: connect to the database directly.`,
+      `The user or database sets ${setting.name} to ${setting.current}, which crm-schema cannot change through a pooler: connect to the database directly.`,
     );
   }
   await setForSession(client, Object.fromEntries(rows.map(({ name, wanted }) => [name, wanted])));
@@ -103,7 +116,7 @@ async function newClient(config: pg.ClientConfig): Promise<pg.Client> {
     if (code === 'ERR_INVALID_URL') {
       // It reads the second host as a part of the first one's port.
       throw new Error(
-        /^\w+:\/\/([^/?#]*@)?[^/?#@]*,/.test(config.connectionString ?? '') ? severalHosts : noUrl,
+        /^\w+:\/\/([^/?#]*@)?[^/?#@]*,/.test(config.connectionString ?? '') ? severalHosts : notAUrl,
       );
     }
     if (!/^(E[A-Z]+|ERR_INVALID_ARG_VALUE)$/.test(code)) throw error;
@@ -137,7 +150,7 @@ function checkParameters(url: string): void {
 }
 
 /** `pg` treats some modes as `verify-full`, with long warnings, and any unknown word as well. */
-function checkedTls(url: string): string {
+function withVerifiedTls(url: string): string {
   if (/[?&]sslmode=(?!(disable|allow|prefer|require|verify-ca|verify-full|no-verify)(&|$))/.test(url)) {
     throw new Error(
       'The sslmode in DATABASE_URL is unknown: it must be verify-full, or disable if the network is safe.',
@@ -149,7 +162,7 @@ function checkedTls(url: string): string {
 }
 
 /** Row-level security hides rows silently, and a partial answer must not look complete. */
-async function checkSeesAll(client: pg.Client): Promise<void> {
+async function checkSeesAllOrganisations(client: pg.Client): Promise<void> {
   const { rows } = await client.query(
     `select
       row_security_active(to_regclass('crm_connections')::oid) as is_active,

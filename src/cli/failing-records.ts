@@ -10,12 +10,12 @@ import {
   syncFailureReplay,
 } from '../sync/failures.js';
 import { type SyncErrorKind, syncErrorKinds, type Timestamp } from '../types.js';
-import { withDatabase } from './database.js';
-import { UnmetCondition } from './failures.js';
-import { size, time, uuid } from './options.js';
-import { count, countUpTo } from './progress.js';
-import { json, print, table, wrapped } from './text.js';
-import { databaseTime, minute, moment, relative, secondsSince } from './times.js';
+import { withUnrestrictedConnection } from './database.js';
+import { UnmetCondition } from './exit-codes.js';
+import { formatCapped, formatNumber, formatQuantity } from './numbers.js';
+import { parseLimit, parseTime, parseUuid } from './options.js';
+import { formatJson, formatTable, printResult, wrap } from './text.js';
+import { databaseTime, formatTime, formatTimeAndAge, formatTimeFromNow, secondsSince } from './times.js';
 
 interface FailuresOptions {
   organisation: string;
@@ -33,65 +33,74 @@ interface ReplayOptions extends FailuresOptions {
   before: Timestamp;
 }
 
+/** What `failures list --json` prints. */
+interface FailuresDocument extends ConnectionKey {
+  at: Timestamp;
+  counts: SyncFailureCount[];
+  failures: SyncFailure[];
+}
+
 /** `crm-schema failures …` */
 export function failuresCommand(): Command {
   const command = new Command('failures').description(
     'Lists and replays the failing records of a connection. Exit code 3 if there is no such connection.',
   );
-  ofConnection(command.command('list', { isDefault: true }))
+  addConnectionOptions(command.command('list', { isDefault: true }))
     .description(
       'Counts failing records by kind of error, and shows the newest. This is the default command.',
     )
-    .option('--limit <records>', 'how many to show, from 1 to 1,000', size, 20)
-    .action(list);
-  ofConnection(command.command('replay'))
+    .option('--limit <records>', 'how many to show, from 1 to 1,000', parseLimit, 20)
+    .action(listFailures);
+  addConnectionOptions(command.command('replay'))
     .description(
       'Makes all records that last failed in a period due at once, including those given up on. Does not count records that are already due.',
     )
-    .requiredOption('--from <time>', 'start of the period, inclusive: 2026-11-16T09:00Z', time)
-    .requiredOption('--before <time>', 'end of the period, exclusive', time)
-    .action(replay);
+    .requiredOption('--from <time>', 'start of the period, inclusive: 2026-11-16T09:00Z', parseTime)
+    .requiredOption('--before <time>', 'end of the period, exclusive', parseTime)
+    .action(replayFailures);
   return command;
 }
 
-function ofConnection(command: Command): Command {
+function addConnectionOptions(command: Command): Command {
   return command
-    .requiredOption('--organisation <id>', "the organisation's id", uuid)
-    .requiredOption('--connection <id>', "the connection's id, which health shows", uuid)
+    .requiredOption('--organisation <id>', "the organisation's id", parseUuid)
+    .requiredOption('--connection <id>', "the connection's id, which health shows", parseUuid)
     .addOption(new Option('--kind <kinds...>', 'only these kinds of error').choices(syncErrorKinds))
     .option('--json', 'print JSON, for programs');
 }
 
-async function list(options: ListOptions): Promise<void> {
+async function listFailures(options: ListOptions): Promise<void> {
   const key = { organisationId: options.organisation, connectionId: options.connection };
-  const { connection, ...found } = await withDatabase(async (client) => ({
+  const { connection, ...document } = await withUnrestrictedConnection(async (client) => ({
     at: await databaseTime(client),
     connection: await getConnection(client, key),
     ...key,
     counts: await syncFailureCountByKind(client, key),
     failures: await syncFailureList(client, { ...key, kinds: options.kind, limit: options.limit }),
   }));
-  await print(options.json ? json(found) : report(connection, found, options.limit).join('\n'));
+  await printResult(
+    options.json ? formatJson(document) : failuresReport(connection, document, options.limit).join('\n'),
+  );
 }
 
-async function replay(options: ReplayOptions, command: Command): Promise<void> {
+async function replayFailures(options: ReplayOptions, command: Command): Promise<void> {
   if (options.from >= options.before) command.error('error: --from must be earlier than --before');
   const key = { organisationId: options.organisation, connectionId: options.connection };
-  const window = { failedFrom: options.from, failedBefore: options.before, kinds: options.kind };
+  const period = { failedFrom: options.from, failedBefore: options.before, kinds: options.kind };
   const limit = 1000;
-  const replayed = await withDatabase(async (client) => {
+  const replayed = await withUnrestrictedConnection(async (client) => {
     await getConnection(client, key);
     for (let total = 0; ; ) {
-      const page = await syncFailureReplay(client, { ...key, ...window, limit });
-      total += page.replayed;
-      if (page.replayed < limit) return total;
+      const batch = await syncFailureReplay(client, { ...key, ...period, limit });
+      total += batch.replayed;
+      if (batch.replayed < limit) return total;
     }
   });
   const message =
     replayed === 0
       ? 'Nothing to replay: no matching failures in that period, or all already due.'
-      : `${count(replayed)} record${replayed === 1 ? '' : 's'} will be retried: a sync was requested.`;
-  await print(options.json ? json({ ...key, replayed }) : message);
+      : `${formatQuantity(replayed, 'record')} will be retried: a sync was requested.`;
+  await printResult(options.json ? formatJson({ ...key, replayed }) : message);
 }
 
 async function getConnection(client: Queryable, key: ConnectionKey): Promise<Connection> {
@@ -102,44 +111,43 @@ async function getConnection(client: Queryable, key: ConnectionKey): Promise<Con
   return connection;
 }
 
-function report(
+function failuresReport(
   { provider, status }: Connection,
-  found: ConnectionKey & { at: Timestamp; counts: SyncFailureCount[]; failures: SyncFailure[] },
+  { connectionId, at, counts, failures }: FailuresDocument,
   limit: number,
 ): string[] {
-  const { at, counts, failures } = found;
   return [
-    `Connection ${found.connectionId}`,
-    `${provider}, ${status}, ${minute(at)} UTC`,
+    `Connection ${connectionId}`,
+    `${provider}, ${status}, ${formatTime(at)} UTC`,
     '',
     ...(counts.length === 0 ? ['No failing records.'] : countsTable(counts)),
     ...(counts.length > 0 && failures.length === 0 ? ['', 'None of the requested kinds.'] : []),
-    ...failures.flatMap((failure) => ['', ...details(failure, at)]),
+    ...failures.flatMap((failure) => ['', ...failureDetails(failure, at)]),
     ...(failures.length < limit
       ? []
-      : ['', `These are the newest ${count(limit)}; there may be more: --limit takes up to 1000.`]),
+      : ['', `These are the newest ${formatNumber(limit)}; there may be more: --limit takes up to 1000.`]),
   ];
 }
 
 /** The database looks at up to 1,000 of each kind. */
 function countsTable(counts: readonly SyncFailureCount[]): string[] {
-  return table('lrr', [
+  return formatTable('lrr', [
     ['Kind', 'Records', 'Given up'],
     ...counts.map(({ kind, count: records, givenUpCount }) => [
       kind,
-      countUpTo(1000, records),
-      records < 1000 ? count(givenUpCount) : `${count(givenUpCount)}+`,
+      formatCapped(records, 1000),
+      records < 1000 ? formatNumber(givenUpCount) : `${formatNumber(givenUpCount)}+`,
     ]),
   ]);
 }
 
-function details(failure: SyncFailure, now: Timestamp): string[] {
+function failureDetails(failure: SyncFailure, now: Timestamp): string[] {
   const { direction, entityType, recordId, error } = failure;
   const code = error.code === undefined ? '' : ` ${error.code}`;
   return [
-    ...wrapped(`${direction} ${entityType} ${recordId}`),
-    ...wrapped(`${error.kind}${code}: ${error.message}`, '  '),
-    ...wrapped(retryState(failure, now), '  '),
+    ...wrap(`${direction} ${entityType} ${recordId}`),
+    ...wrap(`${error.kind}${code}: ${error.message}`, '  '),
+    ...wrap(retryState(failure, now), '  '),
   ];
 }
 
@@ -147,9 +155,10 @@ function retryState(
   { attempts, lastFailedAt, nextAttemptAt, gaveUpAt }: SyncFailure,
   now: Timestamp,
 ): string {
-  const tries = `${attempts} attempt${attempts === 1 ? '' : 's'}`;
-  if (nextAttemptAt === null) return `${tries}, gave up ${moment(gaveUpAt as Timestamp, now)}`;
-  const tried = attempts === 0 ? 'replayed' : `${tries}, the latest ${relative(lastFailedAt, now)}`;
-  const when = secondsSince(nextAttemptAt, now) < 0 ? 'next' : 'due since';
-  return `${tried}, ${when} ${moment(nextAttemptAt, now)}`;
+  const tries = formatQuantity(attempts, 'attempt');
+  if (nextAttemptAt === null) return `${tries}, gave up ${formatTimeAndAge(gaveUpAt as Timestamp, now)}`;
+  const attempted =
+    attempts === 0 ? 'replayed' : `${tries}, the latest ${formatTimeFromNow(lastFailedAt, now)}`;
+  const dueOrNext = secondsSince(nextAttemptAt, now) < 0 ? 'next' : 'due since';
+  return `${attempted}, ${dueOrNext} ${formatTimeAndAge(nextAttemptAt, now)}`;
 }

@@ -7,13 +7,13 @@ import {
   type WorkTotal,
 } from '../connections/health.js';
 import type { Timestamp } from '../types.js';
-import { withDatabase } from './database.js';
-import { UnmetCondition } from './failures.js';
-import { uuid } from './options.js';
+import { withUnrestrictedConnection } from './database.js';
+import { UnmetCondition } from './exit-codes.js';
+import { formatCapped, formatNumber } from './numbers.js';
+import { parseUuid } from './options.js';
 import { organisationReport } from './organisation-health.js';
-import { count, countUpTo } from './progress.js';
-import { json, print, table, wrapped } from './text.js';
-import { databaseTime, dayBefore, minute, moment, relative } from './times.js';
+import { formatJson, formatTable, printResult, wrap } from './text.js';
+import { databaseTime, dayBefore, formatTime, formatTimeAndAge, formatTimeFromNow } from './times.js';
 
 interface HealthOptions {
   organisation?: string;
@@ -26,46 +26,52 @@ export function healthCommand(): Command {
     .description(
       'Shows the health of all connections, or of one organisation. Exit code 3 if the organisation has none.',
     )
-    .option('--organisation <id>', 'show each connection of this organisation', uuid)
+    .option('--organisation <id>', 'show each connection of this organisation', parseUuid)
     .option('--json', 'print JSON, for programs')
     .action((options: HealthOptions) =>
       options.organisation === undefined
-        ? fleetHealth(options)
-        : organisationHealth(options.organisation, options),
+        ? showFleetHealth(options)
+        : showOrganisationHealth(options.organisation, options),
     );
 }
 
-async function fleetHealth(options: HealthOptions): Promise<void> {
-  const found = await withDatabase(async (client) => {
+async function showFleetHealth(options: HealthOptions): Promise<void> {
+  const health = await withUnrestrictedConnection(async (client) => {
     const connections = await connectionListTotals(client);
     const work = await connectionTotalWork(client);
     return { at: await databaseTime(client), connections, work };
   });
-  await print(options.json ? json(found) : fleetReport(found).join('\n'));
+  await printResult(options.json ? formatJson(health) : fleetReport(health).join('\n'));
 }
 
-async function organisationHealth(organisationId: string, options: HealthOptions): Promise<void> {
-  const found = await withDatabase(async (client) => {
+async function showOrganisationHealth(organisationId: string, options: HealthOptions): Promise<void> {
+  const health = await withUnrestrictedConnection(async (client) => {
     const at = await databaseTime(client);
     const failuresSince = dayBefore(at);
     const connections = await connectionListWithHealth(client, { organisationId, failuresSince });
     return { at, organisationId, failuresSince, connections };
   });
-  if (found.connections.length === 0) {
+  if (health.connections.length === 0) {
     throw new UnmetCondition(`Organisation ${organisationId} does not exist, or has never connected a CRM.`);
   }
-  await print(options.json ? json(found) : organisationReport(found).join('\n'));
+  await printResult(options.json ? formatJson(health) : organisationReport(health).join('\n'));
 }
 
-function fleetReport(found: { at: Timestamp; connections: ConnectionTotal[]; work: WorkTotal }): string[] {
-  const { at, connections, work } = found;
-  const upTo = (number: number) => countUpTo(10_000, number);
+/** What `health --json` prints without an organisation. */
+interface FleetHealth {
+  at: Timestamp;
+  connections: ConnectionTotal[];
+  work: WorkTotal;
+}
+
+function fleetReport({ at, connections, work }: FleetHealth): string[] {
+  const upTo = (number: number) => formatCapped(number, 10_000);
   return [
-    `All organisations, ${minute(at)} UTC`,
+    `All organisations, ${formatTime(at)} UTC`,
     '',
-    ...(connections.length === 0 ? ['No organisation is connected to a CRM.'] : totals(connections, at)),
+    ...(connections.length === 0 ? ['No organisation is connected to a CRM.'] : totalsTable(connections, at)),
     '',
-    ...table('lr', [
+    ...formatTable('lr', [
       ['Syncs running', upTo(work.running)],
       ['Syncs with an expired lease', upTo(work.expired)],
       ['Failing records to be retried', upTo(work.retriedRecords)],
@@ -75,28 +81,33 @@ function fleetReport(found: { at: Timestamp; connections: ConnectionTotal[]; wor
   ];
 }
 
-function totals(connections: readonly ConnectionTotal[], now: Timestamp): string[] {
-  const [waiting] = connections
+function totalsTable(connections: readonly ConnectionTotal[], now: Timestamp): string[] {
+  const [longestDue] = connections
     .filter(({ due }) => due > 0)
     .sort((one, other) => (one.nextSyncAt < other.nextSyncAt ? -1 : 1));
   return [
-    ...table('llrrrrl', [
+    ...formatTable('llrrrrl', [
       ['', '', '', '', '', 'Never', 'Oldest success'],
       ['CRM', 'Status', 'Live', 'Failing', 'Due', 'synced', '(UTC)'],
       ...connections.map((total) => [
         total.provider,
         total.status,
-        count(total.connections),
-        count(total.failing),
-        count(total.due),
-        count(total.neverSynced),
+        formatNumber(total.connections),
+        formatNumber(total.failing),
+        formatNumber(total.due),
+        formatNumber(total.neverSynced),
         total.oldestSuccessAt === null
           ? 'never'
-          : `${minute(total.oldestSuccessAt)}, ${relative(total.oldestSuccessAt, now)}`,
+          : `${formatTime(total.oldestSuccessAt)}, ${formatTimeFromNow(total.oldestSuccessAt, now)}`,
       ]),
     ]),
-    ...(waiting === undefined
+    ...(longestDue === undefined
       ? []
-      : ['', ...wrapped(`Longest due: ${waiting.provider}, since ${moment(waiting.nextSyncAt, now)}.`)]),
+      : [
+          '',
+          ...wrap(
+            `Longest due: ${longestDue.provider}, since ${formatTimeAndAge(longestDue.nextSyncAt, now)}.`,
+          ),
+        ]),
   ];
 }

@@ -17,7 +17,7 @@ import {
 const fsync = promisify(fsyncWithCallback);
 
 /** The key ring of the environment: ready for use, and in its written form. */
-export interface Ring {
+export interface OpenedRing {
   keys: KeyRing;
   document: KeyRingDocument;
 }
@@ -27,7 +27,7 @@ export interface Ring {
  *
  * @throws CrmSchemaError `invalid_key_ring`
  */
-export async function openRing(): Promise<Ring> {
+export async function openRing(): Promise<OpenedRing> {
   const text = await readKeyRing(process.env);
   return { keys: await KeyRing.parse(text), document: parseKeyRingJson(text) as KeyRingDocument };
 }
@@ -40,7 +40,7 @@ export async function openRing(): Promise<Ring> {
 export async function printRing(document: KeyRingDocument): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     process.stdout.once('error', reject);
-    process.stdout.write(text(document), (error) => (error ? reject(error) : resolve()));
+    process.stdout.write(formatRing(document), (error) => (error ? reject(error) : resolve()));
   });
 }
 
@@ -52,12 +52,12 @@ export async function printRing(document: KeyRingDocument): Promise<void> {
  * @returns the new key ring
  * @throws CrmSchemaError `invalid_key_ring`, and whatever `change` throws; nothing is changed then
  */
-export async function changeRing(change: (ring: Ring) => KeyRingDocument): Promise<KeyRing> {
+export async function changeRing(change: (ring: OpenedRing) => KeyRingDocument): Promise<KeyRing> {
   // Read it before using it as a path: the value may be a key by mistake.
-  const found = await openRing();
+  const opened = await openRing();
   const file = keyRingFile(process.env);
   if (file === undefined) {
-    const document = change(found);
+    const document = change(opened);
     const keys = await KeyRing.parse(document);
     await printRing(document);
     return keys;
@@ -81,7 +81,7 @@ export async function createRingFile(path: string, document: KeyRingDocument): P
     );
   });
   try {
-    await write(file, document);
+    await writeToDisk(file, document);
   } catch (error) {
     await rm(path);
     throw error;
@@ -93,16 +93,17 @@ export async function createRingFile(path: string, document: KeyRingDocument): P
 /** Replaces a key ring's file atomically, keeping its owner and permissions. */
 async function replaceFile(path: string, document: KeyRingDocument): Promise<void> {
   const { mode, uid, gid } = await stat(path);
-  const name = `${path}.${randomBytes(6).toString('hex')}`;
-  const draft = await open(name, 'wx', 0o600);
+  const draftPath = `${path}.${randomBytes(6).toString('hex')}`;
+  const draft = await open(draftPath, 'wx', 0o600);
   try {
-    const own = await draft.stat();
-    if (uid !== own.uid || gid !== own.gid) await draft.chown(uid, gid).catch(cannotKeepOwner);
+    const draftStat = await draft.stat();
+    if (uid !== draftStat.uid || gid !== draftStat.gid)
+      await draft.chown(uid, gid).catch(rethrowAsForeignOwner);
     await draft.chmod(mode & 0o777);
-    await write(draft, document);
-    await rename(name, path);
+    await writeToDisk(draft, document);
+    await rename(draftPath, path);
   } catch (error) {
-    await rm(name, { force: true });
+    await rm(draftPath, { force: true });
     throw error;
   } finally {
     await draft.close();
@@ -123,7 +124,7 @@ async function syncFolder(path: string): Promise<void> {
   }
 }
 
-function cannotKeepOwner(): never {
+function rethrowAsForeignOwner(): never {
   throw new Error('The key ring file belongs to another user or group: change it as that user.');
 }
 
@@ -140,8 +141,10 @@ async function withLockFile<Result>(path: string, work: () => Promise<Result>): 
       break;
     }
     if (attempt === 50) {
-      const other = await readFile(lock, 'utf8').catch(() => 'another process');
-      throw new Error(`${other} is changing the key ring. If it is no longer running, remove ${lock}`);
+      const currentHolder = await readFile(lock, 'utf8').catch(() => 'another process');
+      throw new Error(
+        `${currentHolder} is changing the key ring. If it is no longer running, remove ${lock}`,
+      );
     }
     await sleep(100);
   }
@@ -154,11 +157,11 @@ async function withLockFile<Result>(path: string, work: () => Promise<Result>): 
 }
 
 /** Writes to disk before it returns: after a power cut, half a key ring would be useless. */
-async function write(file: FileHandle, document: KeyRingDocument): Promise<void> {
-  await file.writeFile(text(document));
+async function writeToDisk(file: FileHandle, document: KeyRingDocument): Promise<void> {
+  await file.writeFile(formatRing(document));
   await fsync(file.fd);
 }
 
-function text(document: KeyRingDocument): string {
+function formatRing(document: KeyRingDocument): string {
   return `${JSON.stringify(document, null, 2)}\n`;
 }

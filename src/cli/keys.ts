@@ -1,12 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { type Command, Option } from 'commander';
 import { credentialsCountByKey } from '../credentials/keys-in-use.js';
-import { generateKey, type KeyAlgorithm, keyAlgorithms, publicHalf } from '../credentials/wrapping-keys.js';
+import {
+  generateKey,
+  type KeyAlgorithm,
+  keyAlgorithms,
+  publicHalf,
+  type RingKey,
+} from '../credentials/wrapping-keys.js';
 import { CrmSchemaError } from '../errors.js';
-import { withDatabase } from './database.js';
-import { changeRing, createRingFile, openRing, printRing, type Ring } from './key-ring-file.js';
-import { connections } from './progress.js';
-import { say } from './text.js';
+import { withUnrestrictedConnection } from './database.js';
+import { changeRing, createRingFile, type OpenedRing, openRing, printRing } from './key-ring-file.js';
+import { formatQuantity } from './numbers.js';
+import { printMessage } from './text.js';
 
 interface GenerateOptions {
   alg: KeyAlgorithm;
@@ -56,76 +62,83 @@ export function addKeyCommands(command: Command): void {
 async function generate({ alg, kid, add, out }: GenerateOptions): Promise<void> {
   const today = new Date().toISOString().slice(0, 10);
   const key = await generateKey(alg, kid ?? `key-${today}-${randomBytes(2).toString('hex')}`);
-  if (add) {
-    const { current } = await changeRing((ring) => {
-      if (has(ring, key.kid))
-        throw ringError(`The key ring already has a key ${key.kid}: choose another --kid.`);
-      return { ...ring.document, current: ring.keys.current, keys: [...ring.document.keys, key] };
-    });
-    say(
-      `Added ${key.kid}. To make it current instead of ${current}: crm-schema credentials use-key ${key.kid}`,
-    );
-    return;
-  }
+  await (add ? addToRing(key) : createRing(key, out));
+}
+
+async function addToRing(key: RingKey): Promise<void> {
+  const { current } = await changeRing((ring) => {
+    if (hasKey(ring, key.kid))
+      throw invalidKeyRing(`The key ring already has a key ${key.kid}: choose another --kid.`);
+    return { ...ring.document, current: ring.keys.current, keys: [...ring.document.keys, key] };
+  });
+  printMessage(
+    `Added ${key.kid}. To make it current instead of ${current}: crm-schema credentials use-key ${key.kid}`,
+  );
+}
+
+/** Prints a key ring with this key alone, or writes it to a file. */
+async function createRing(key: RingKey, path: string | undefined): Promise<void> {
   const document = { current: key.kid, keys: [key] };
-  if (out === undefined) await printRing(document);
-  else {
-    await createRingFile(out, document);
-    say(`Created ${out} with key ${key.kid}.`);
-  }
+  if (path === undefined) return printRing(document);
+  await createRingFile(path, document);
+  printMessage(`Created ${path} with key ${key.kid}.`);
 }
 
 async function useKey(id: string): Promise<void> {
   await changeRing((ring) => {
-    if (!has(ring, id)) throw unknownKey(ring);
+    if (!hasKey(ring, id)) throw unknownKey(ring);
     return { ...ring.document, current: id };
   });
-  say(`${id} is now current. To re-encrypt credentials under other keys: crm-schema credentials rotate`);
+  printMessage(
+    `${id} is now current. To re-encrypt credentials under other keys: crm-schema credentials rotate`,
+  );
 }
 
 async function dropKey(id: string, { evenIfNeeded }: { evenIfNeeded?: boolean }): Promise<void> {
   const { keys } = await openRing();
-  const usages = await withDatabase((client) => credentialsCountByKey(client, keys));
+  const usages = await withUnrestrictedConnection((client) => credentialsCountByKey(client, keys));
   const needed = usages.find((usage) => usage.keyId === id)?.connections ?? 0;
   await changeRing((ring) => {
-    if (!has(ring, id)) throw unknownKey(ring);
+    if (!hasKey(ring, id)) throw unknownKey(ring);
     if (id === ring.keys.current)
-      throw ringError(`${id} is the current key: make another key current first.`);
+      throw invalidKeyRing(`${id} is the current key: make another key current first.`);
     if (needed > 0 && !evenIfNeeded) {
       throw new CrmSchemaError(
         'key_still_needed',
-        `${id} was not dropped: ${connections(needed)} still under it. Rotate first.`,
+        `${id} was not dropped: ${formatQuantity(needed, 'connection')} still under it. Rotate first.`,
       );
     }
     const others = ring.document.keys.filter(({ kid }) => kid !== id);
     return { ...ring.document, current: ring.keys.current, keys: others };
   });
-  say(`Dropped ${id}, with ${connections(needed)} under it. Backups may still need it.`);
+  printMessage(
+    `Dropped ${id}, with ${formatQuantity(needed, 'connection')} under it. Backups may still need it.`,
+  );
 }
 
 async function printPublicRing(): Promise<void> {
   const { keys, document } = await openRing();
   const key = document.keys.find(({ kid }) => kid === keys.current);
-  const half = key && publicHalf(key);
-  if (half === undefined) {
-    throw ringError(
+  const publicKey = key && publicHalf(key);
+  if (publicKey === undefined) {
+    throw invalidKeyRing(
       `The current key ${keys.current} is symmetric: anyone who encrypts with it can also decrypt. Create a key with --alg ECDH-ES+A256KW.`,
     );
   }
-  await printRing({ current: keys.current, keys: [half] });
+  await printRing({ current: keys.current, keys: [publicKey] });
 }
 
-function has({ document }: Ring, id: string): boolean {
+function hasKey({ document }: OpenedRing, id: string): boolean {
   return document.keys.some(({ kid }) => kid === id);
 }
 
 /** Does not repeat the argument: it may be a key instead of its id. */
-function unknownKey({ document }: Ring): CrmSchemaError {
-  return ringError(
+function unknownKey({ document }: OpenedRing): CrmSchemaError {
+  return invalidKeyRing(
     `The key ring has no such key. Its keys are ${document.keys.map(({ kid }) => kid).join(', ')}.`,
   );
 }
 
-function ringError(message: string): CrmSchemaError {
+function invalidKeyRing(message: string): CrmSchemaError {
   return new CrmSchemaError('invalid_key_ring', message);
 }

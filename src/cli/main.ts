@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 import { createRequire } from 'node:module';
 import { Command, CommanderError } from 'commander';
-import { exitCodeOf, exitCodes, explain } from './failures.js';
-import { hasPrinted, json, print, say } from './text.js';
+import { exitCodeOf, exitCodes } from './exit-codes.js';
+import { explainError } from './explain-errors.js';
+import { formatJson, hasPrintedResult, printMessage, printResult } from './text.js';
 
 const { version } = createRequire(import.meta.url)('../../package.json');
 
@@ -33,8 +34,10 @@ Exit codes:
   3  something is missing, pending or different`,
   );
 
-const [, , called = ''] = process.argv;
-const loaders = Object.hasOwn(subcommands, called) ? [subcommands[called]] : Object.values(subcommands);
+const [, , subcommandName = ''] = process.argv;
+const loaders = Object.hasOwn(subcommands, subcommandName)
+  ? [subcommands[subcommandName]]
+  : Object.values(subcommands);
 for (const load of loaders) if (load !== undefined) program.addCommand(await load());
 
 // Subcommands too: a usage error has its own exit code.
@@ -42,7 +45,7 @@ for (const command of [program, ...program.commands, ...program.commands.flatMap
   command.exitOverride();
   command.configureOutput({
     outputError(text) {
-      for (const line of text.trimEnd().split('\n')) say(line);
+      for (const line of text.trimEnd().split('\n')) printMessage(line);
     },
   });
 }
@@ -56,10 +59,11 @@ try {
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
   } else {
-    const message = explain(error);
+    const message = explainError(error);
     // A program that asked for JSON gets JSON.
-    if (process.argv.includes('--json') && !hasPrinted()) await print(json({ error: message }));
-    for (const line of message.split('\n')) say(line);
+    if (process.argv.includes('--json') && !hasPrintedResult())
+      await printResult(formatJson({ error: message }));
+    for (const line of message.split('\n')) printMessage(line);
     process.exitCode = exitCodeOf(error);
   }
 }

@@ -1,17 +1,19 @@
 import type { MigrationPlan, MigrationProgress, MigrationResult } from '../migrations.js';
 import type { BlockingSessions } from '../statements/blocking-sessions.js';
-import { duration } from './progress.js';
-import { say } from './text.js';
+import { formatQuantity } from './numbers.js';
+import { printMessage } from './text.js';
+import { formatElapsed } from './times.js';
 
 /** The part of standard error that is used. */
 type Stream = Pick<NodeJS.WriteStream, 'write' | 'isTTY'>;
 
-/** Between two messages about a file that takes long, in milliseconds: on a terminal, and in a log. */
-const intervals = { terminal: 200, log: 10_000 };
+/** How often to show how long something has taken, in milliseconds: on a terminal, and in a log. */
+const elapsedIntervals = { terminal: 200, log: 10_000 };
 
 /** Reports the progress of migrating on standard error, one line per step, and records what is done. */
 export class MigrationLog {
-  readonly done: MigrationResult['migrations'] = [];
+  /** The migrations that were applied or reverted. */
+  readonly finished: MigrationResult['migrations'] = [];
   readonly #verb: string;
   readonly #stream: Stream;
   readonly #start = Date.now();
@@ -25,46 +27,45 @@ export class MigrationLog {
   }
 
   /** `11 migrations in 0:03` */
-  get total(): string {
-    const { length } = this.done;
-    return `${length} migration${length === 1 ? '' : 's'} in ${duration(Date.now() - this.#start)}`;
+  get summary(): string {
+    return `${formatQuantity(this.finished.length, 'migration')} in ${formatElapsed(Date.now() - this.#start)}`;
   }
 
   /** `schema public is up to date` */
-  get current(): string {
+  get currentState(): string {
     return `schema ${this.#plan?.schema} is up to date`;
   }
 
   /** Reports one step. */
-  async add(progress: MigrationProgress, sessions: BlockingSessions): Promise<void> {
+  async report(progress: MigrationProgress, sessions: BlockingSessions): Promise<void> {
     switch (progress.step) {
       case 'waiting':
-        this.#line(`Waiting for another migrator: ${await sessions.describe(progress.pids)}.`);
-        this.#since('Waiting for another migrator');
+        this.#writeLine(`Waiting for another migrator: ${await sessions.describe(progress.pids)}.`);
+        this.#showElapsed('Waiting for another migrator');
         break;
       case 'planned':
         this.#plan = progress.plan;
         this.end();
         break;
       case 'rehearsing':
-        this.#since('Checking that all of it can be reverted');
+        this.#showElapsed('Checking that all of it can be reverted');
         break;
       case 'started':
-        this.#since(this.#label(progress.name));
+        this.#showElapsed(this.#label(progress.name));
         break;
       case 'retrying': {
         const { name, attempt, attempts, pause, cause } = progress;
         const { code, message } = cause as { code?: string; message: string };
         const reason = code === '55P03' ? `no lock in time, blocked by ${sessions.last}` : message;
-        const next = `attempt ${attempt + 1} of ${attempts} in ${seconds(pause)}`;
-        this.#line(`${this.#label(name)}: ${reason}; ${next}`);
-        this.#since(this.#label(name));
+        const next = `attempt ${attempt + 1} of ${attempts} in ${formatSeconds(pause)}`;
+        this.#writeLine(`${this.#label(name)}: ${reason}; ${next}`);
+        this.#showElapsed(this.#label(name));
         break;
       }
       case 'finished': {
         const { name, milliseconds } = progress;
-        this.done.push({ name, milliseconds });
-        this.#line(`${this.#label(name)}: ${this.#verb} in ${seconds(milliseconds)}`);
+        this.finished.push({ name, milliseconds });
+        this.#writeLine(`${this.#label(name)}: ${this.#verb} in ${formatSeconds(milliseconds)}`);
       }
     }
   }
@@ -83,25 +84,25 @@ export class MigrationLog {
   }
 
   /** Reports at intervals how long something has taken so far. */
-  #since(what: string): void {
+  #showElapsed(activity: string): void {
     this.end();
     const start = Date.now();
     const { isTTY } = this.#stream;
-    const tick = () => {
-      const text = `${what}: ${duration(Date.now() - start)}`;
+    const writeElapsed = () => {
+      const text = `${activity}: ${formatElapsed(Date.now() - start)}`;
       this.#stream.write(isTTY ? `\r\x1b[K${text}` : `${text}\n`);
     };
-    if (isTTY) tick();
-    this.#timer = setInterval(tick, isTTY ? intervals.terminal : intervals.log);
+    if (isTTY) writeElapsed();
+    this.#timer = setInterval(writeElapsed, isTTY ? elapsedIntervals.terminal : elapsedIntervals.log);
   }
 
-  #line(text: string): void {
+  #writeLine(text: string): void {
     this.end();
-    say(text, this.#stream);
+    printMessage(text, this.#stream);
   }
 }
 
 /** `0.21 s`, and from a minute on `1:23`. */
-function seconds(milliseconds: number): string {
-  return milliseconds < 60_000 ? `${(milliseconds / 1000).toFixed(2)} s` : duration(milliseconds);
+function formatSeconds(milliseconds: number): string {
+  return milliseconds < 60_000 ? `${(milliseconds / 1000).toFixed(2)} s` : formatElapsed(milliseconds);
 }

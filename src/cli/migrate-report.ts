@@ -1,6 +1,6 @@
 import type { MigrationPlan, MigrationState, MigrationStatus } from '../migrations.js';
-import { table, visible } from './text.js';
-import { minute } from './times.js';
+import { escapeForTerminal, formatTable } from './text.js';
+import { formatTime } from './times.js';
 
 /**
  * The status of the migrations, for people.
@@ -12,14 +12,14 @@ export function statusReport(status: MigrationStatus, otherLineEndings: Readonly
   const applied = migrations.filter(({ standing }) => standing === 'applied').length;
   const known = migrations.filter(({ standing }) => standing !== 'unknown').length;
   return [
-    visible(`Schema ${schema}, according to ${migrationsTable}: ${applied} of ${known} applied`),
+    escapeForTerminal(`Schema ${schema}, according to ${migrationsTable}: ${applied} of ${known} applied`),
     '',
-    ...table('lll', [
+    ...formatTable('lll', [
       ['Migration', 'Status', 'Applied (UTC)'],
       ...migrations.map((migration) => [
         migration.name,
         migration.standing,
-        migration.appliedAt === null ? '' : minute(migration.appliedAt),
+        migration.appliedAt === null ? '' : formatTime(migration.appliedAt),
       ]),
     ]),
     ...remarks(migrations, otherLineEndings),
@@ -27,25 +27,25 @@ export function statusReport(status: MigrationStatus, otherLineEndings: Readonly
 }
 
 function remarks(migrations: readonly MigrationState[], otherLineEndings: ReadonlySet<string>): string[] {
-  const names = (condition: (state: MigrationState) => boolean) =>
+  const namesOf = (condition: (state: MigrationState) => boolean) =>
     migrations.filter(condition).map(({ name }) => name);
-  const remark = (found: string[], text: string) =>
-    found.length === 0 ? [] : ['', text, ...found.map(visible)];
+  const remark = (names: string[], text: string) =>
+    names.length === 0 ? [] : ['', text, ...names.map(escapeForTerminal)];
   return [
     ...remark(
-      names(({ release, name }) => release === 'edited' && !otherLineEndings.has(name)),
+      namesOf(({ release, name }) => release === 'edited' && !otherLineEndings.has(name)),
       'Edited since their release; reinstall the package:',
     ),
     ...remark(
-      names(({ name }) => otherLineEndings.has(name)),
+      namesOf(({ name }) => otherLineEndings.has(name)),
       'Different from their release only in line endings (CRLF); reinstall the package\nfrom a clone with LF:',
     ),
     ...remark(
-      names(({ isOutOfOrder }) => isOutOfOrder),
+      namesOf(({ isOutOfOrder }) => isOutOfOrder),
       'Pending, although a later one is applied:',
     ),
     ...remark(
-      names(({ standing }) => standing === 'unknown'),
+      namesOf(({ standing }) => standing === 'unknown'),
       'Unknown to this version; a newer one applied them:',
     ),
   ];
@@ -55,7 +55,7 @@ function remarks(migrations: readonly MigrationState[], otherLineEndings: Readon
 export function planText({ direction, schema, migrations }: MigrationPlan): string {
   const names = migrations.map(({ name }) => name.slice(0, 4)).join(', ');
   return [
-    visible(`-- crm-schema migrate ${direction}, in schema ${schema}: ${names}.`),
+    escapeForTerminal(`-- crm-schema migrate ${direction}, in schema ${schema}: ${names}.`),
     '-- To run it by hand, as the owner: psql --set ON_ERROR_STOP=1 --file <this file> …',
     '',
     // psql would read the file in the encoding of its terminal, and store other characters.

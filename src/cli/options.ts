@@ -4,23 +4,23 @@ import type { Timestamp } from '../types.js';
 import { checkUuid } from '../validation.js';
 
 /** The id of an organisation or a connection. Like every option, a usage error if it is invalid. */
-export function uuid(value: string): string {
-  refuse('It must be a UUID.', () => checkUuid({ field: 'id' }, value));
+export function parseUuid(value: string): string {
+  withUsageError('It must be a UUID.', () => checkUuid({ field: 'id' }, value));
   return value.toLowerCase();
 }
 
 /** A moment, with its time zone. */
-export function time(value: string): Timestamp {
-  return refuse('It must be a time with a time zone: 2026-11-16T09:00Z.', () =>
+export function parseTime(value: string): Timestamp {
+  return withUsageError('It must be a time with a time zone: 2026-11-16T09:00Z.', () =>
     timestampParameter({ field: 'time' }, value),
   );
 }
 
 /** The size of a page or a batch. */
-export const size = wholeNumber(1, 1000);
+export const parseLimit = wholeNumberParser(1, 1000);
 
 /** A whole number within limits. */
-export function wholeNumber(least: number, most: number): (value: string) => number {
+export function wholeNumberParser(least: number, most: number): (value: string) => number {
   return (value) => {
     if (!/^\d+$/.test(value) || Number(value) < least || Number(value) > most) {
       throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
@@ -29,7 +29,7 @@ export function wholeNumber(least: number, most: number): (value: string) => num
   };
 }
 
-function refuse<Value>(message: string, check: () => Value): Value {
+function withUsageError<Value>(message: string, check: () => Value): Value {
   try {
     return check();
   } catch {

@@ -1,43 +1,45 @@
 import type { ConnectionHealth } from '../connections/health.js';
-import { span } from '../statements/durations.js';
+import { formatDuration } from '../statements/durations.js';
 import type { Timestamp } from '../types.js';
-import { countUpTo } from './progress.js';
-import { table, wrapped } from './text.js';
-import { minute, moment, relative, secondsSince } from './times.js';
+import { formatCapped, formatQuantity } from './numbers.js';
+import { formatTable, wrap } from './text.js';
+import { formatTime, formatTimeAndAge, formatTimeFromNow, secondsSince } from './times.js';
 
-/** The report for people: an overview of one organisation's connections, then the details of each. */
-export function organisationReport(found: {
+/** The connections of one organisation at a time. */
+export interface OrganisationHealth {
   at: Timestamp;
   organisationId: string;
   connections: readonly ConnectionHealth[];
-}): string[] {
-  const { at, organisationId, connections } = found;
+}
+
+/** The report for people: an overview of one organisation's connections, then the details of each. */
+export function organisationReport({ at, organisationId, connections }: OrganisationHealth): string[] {
   const live = connections.filter(({ status }) => status !== 'disconnected');
-  const ended = connections.filter(({ status }) => status === 'disconnected');
+  const disconnected = connections.filter(({ status }) => status === 'disconnected');
   return [
-    `Organisation ${organisationId}, ${minute(at)} UTC`,
+    `Organisation ${organisationId}, ${formatTime(at)} UTC`,
     '',
     ...(live.length === 0 ? ['No live connections.'] : overview(live, at)),
     ...live.flatMap((connection) => ['', ...details(connection, at)]),
-    ...ended.flatMap((connection) => ['', ...history(connection, at)]),
+    ...disconnected.flatMap((connection) => ['', ...disconnection(connection, at)]),
   ];
 }
 
 function overview(connections: readonly ConnectionHealth[], now: Timestamp): string[] {
-  const since = (at: Timestamp | null) => (at === null ? '-' : span(secondsSince(at, now)));
-  return table('lllllrrrl', [
+  const durationSince = (at: Timestamp | null) => (at === null ? '-' : formatDuration(secondsSince(at, now)));
+  return formatTable('lllllrrrl', [
     ['', '', 'Last', 'Failing', '', 'Records', 'Given', 'Pushes', 'Running'],
     ['CRM', 'Status', 'success', 'for', 'Lag', 'failing', 'up', 'waiting', 'for'],
     ...connections.map((connection) => [
       connection.provider,
       connection.status,
-      connection.lastSuccessAt === null ? 'never' : relative(connection.lastSuccessAt, now),
-      since(connection.failingSince),
-      lag(connection.lagSeconds),
-      number(connection.retriedRecords),
-      number(connection.givenUpRecords),
-      number(connection.waitingChanges),
-      since(connection.runningSince),
+      connection.lastSuccessAt === null ? 'never' : formatTimeFromNow(connection.lastSuccessAt, now),
+      durationSince(connection.failingSince),
+      formatLag(connection.lagSeconds),
+      formatRecords(connection.retriedRecords),
+      formatRecords(connection.givenUpRecords),
+      formatRecords(connection.waitingChanges),
+      durationSince(connection.runningSince),
     ]),
   ]);
 }
@@ -48,54 +50,50 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
   return [
     `${connection.provider} ${connection.connectionId}`,
     ...(status === 'error'
-      ? lines(`In error since ${moment(connection.statusChangedAt, now)}: ${statusReason}`)
+      ? indented(`In error since ${formatTimeAndAge(connection.statusChangedAt, now)}: ${statusReason}`)
       : []),
     ...(failingSince === null
       ? []
-      : lines(
-          `${syncs(failedSyncs)} failed in a row since ${moment(failingSince, now)}${lastSyncError === null ? '.' : `, the last with ${lastSyncError.kind}: ${lastSyncError.message}`}`,
+      : indented(
+          `${formatQuantity(failedSyncs, 'sync')} failed in a row since ${formatTimeAndAge(failingSince, now)}${lastSyncError === null ? '.' : `, the last with ${lastSyncError.kind}: ${lastSyncError.message}`}`,
         )),
     ...(failureCount === 0 || lastFailureAt === null || lastError === null
       ? []
-      : lines(
-          `Failures logged in the last 24 h: ${number(failureCount)}, the latest ${moment(lastFailureAt, now)}: ${lastError.kind}: ${lastError.message}`,
+      : indented(
+          `Failures logged in the last 24 h: ${formatRecords(failureCount)}, the latest ${formatTimeAndAge(lastFailureAt, now)}: ${lastError.kind}: ${lastError.message}`,
         )),
-    ...lines(schedule(connection, now)),
+    ...indented(schedule(connection, now)),
   ];
 }
 
 function schedule({ runningSince, nextSyncAt }: ConnectionHealth, now: Timestamp): string {
-  if (runningSince !== null) return `Syncing since ${moment(runningSince, now)}.`;
+  if (runningSince !== null) return `Syncing since ${formatTimeAndAge(runningSince, now)}.`;
   return secondsSince(nextSyncAt, now) < 0
-    ? `Next sync ${moment(nextSyncAt, now)}.`
-    : `Due since ${moment(nextSyncAt, now)}, waiting for a worker.`;
+    ? `Next sync ${formatTimeAndAge(nextSyncAt, now)}.`
+    : `Due since ${formatTimeAndAge(nextSyncAt, now)}, waiting for a worker.`;
 }
 
-function history(connection: ConnectionHealth, now: Timestamp): string[] {
+function disconnection(connection: ConnectionHealth, now: Timestamp): string[] {
   const { disconnectedAt, statusReason } = connection;
   return [
     `${connection.provider} ${connection.connectionId}`,
-    ...lines(
-      `Disconnected ${moment(disconnectedAt as Timestamp, now)}${statusReason === null ? '.' : `: ${statusReason}`}`,
+    ...indented(
+      `Disconnected ${formatTimeAndAge(disconnectedAt as Timestamp, now)}${statusReason === null ? '.' : `: ${statusReason}`}`,
     ),
   ];
 }
 
-function lines(text: string): string[] {
-  return wrapped(text, '  ');
+function indented(text: string): string[] {
+  return wrap(text, '  ');
 }
 
 /** A cursor further ahead than clocks can differ is an error: changes made before then will be missed. */
-function lag(seconds: number | null): string {
+function formatLag(seconds: number | null): string {
   if (seconds === null) return '-';
-  return seconds < -3600 ? 'ahead!' : span(seconds);
+  return seconds < -3600 ? 'ahead!' : formatDuration(seconds);
 }
 
 /** The database counts up to 1,000. */
-function number(counted: number): string {
-  return countUpTo(1000, counted);
-}
-
-function syncs(failed: number): string {
-  return `${failed} sync${failed === 1 ? '' : 's'}`;
+function formatRecords(records: number): string {
+  return formatCapped(records, 1000);
 }

@@ -8,11 +8,12 @@ import {
   partitionsList,
 } from '../migrations.js';
 import { withConnection, withWatchedConnection } from './database.js';
-import { UnmetCondition } from './failures.js';
-import { wholeNumber } from './options.js';
-import { listReport, size } from './partition-report.js';
-import { count } from './progress.js';
-import { json, print } from './text.js';
+import { UnmetCondition } from './exit-codes.js';
+import { formatBytes, formatNumber } from './numbers.js';
+import { wholeNumberParser } from './options.js';
+import { partitionReport } from './partition-report.js';
+import { formatJson, printResult } from './text.js';
+import { formatDay } from './times.js';
 
 interface EnsureOptions {
   months: number;
@@ -37,22 +38,22 @@ export function partitionsCommand(): Command {
     .description(
       'Creates the partitions of this month and the coming ones, and moves events to them from the catch-all partition. Run it daily, as the owner of the log.',
     )
-    .option('--months <number>', 'how many months after this one, 0 to 120', wholeNumber(0, 120), 3)
+    .option('--months <number>', 'how many months after this one, 0 to 120', wholeNumberParser(0, 120), 3)
     .option(
       '--trust-server-clock',
       "create months even where this machine's clock differs by more than a day",
     )
     .option('--json', 'print JSON')
-    .addHelpText('after', ensureLocks)
-    .action(ensure);
+    .addHelpText('after', ensureLockHelp)
+    .action(ensurePartitions);
   command
     .command('list')
     .description(
       'Shows each partition: its range, estimated rows, size, and how long it is kept. Changes nothing.',
     )
     .option('--json', 'print JSON')
-    .addHelpText('after', listLocks)
-    .action(list);
+    .addHelpText('after', listLockHelp)
+    .action(listPartitions);
   command
     .command('drop')
     .description(
@@ -66,16 +67,16 @@ export function partitionsCommand(): Command {
     .option(
       '--wait <seconds>',
       'how long to wait for other sessions at each step, 1 to 3600',
-      wholeNumber(1, 3600),
+      wholeNumberParser(1, 3600),
       30,
     )
     .option('--json', 'print JSON')
-    .addHelpText('after', dropLocks)
-    .action(drop);
+    .addHelpText('after', dropLockHelp)
+    .action(dropPartitions);
   return command;
 }
 
-const ensureLocks = `
+const ensureLockHelp = `
 Locks, only when there is a month to create, once a month:
   crm_sync_log     ACCESS EXCLUSIVE: readers and writers wait for an instant, or
                    for as long as it takes to move events
@@ -86,11 +87,11 @@ It waits half a second for a lock, lets other sessions through and tries again,
 twenty times.
 Poolers are not supported here: connect to the database directly.`;
 
-const listLocks = `
+const listLockHelp = `
 Locks: ACCESS SHARE on the log and its partitions for an instant; waits up to
 five seconds for it.`;
 
-const dropLocks = `
+const dropLockHelp = `
 Locks, each for an instant:
   crm_sync_log     SHARE UPDATE EXCLUSIVE, to detach: only maintenance waits
                    (VACUUM, ANALYZE)
@@ -106,64 +107,67 @@ events of that time are refused (SQLSTATE 23514): for an instant, or after an
 interruption until it is run again. Later events are never refused.
 Poolers are not supported here: connect to the database directly.`;
 
-async function ensure(options: EnsureOptions): Promise<void> {
+async function ensurePartitions(options: EnsureOptions): Promise<void> {
   const { months, trustServerClock } = options;
   const { made, gaps } = await withWatchedConnection((client, watcher) =>
     partitionsEnsure(client, { months, trustServerClock, watcher }),
   );
-  const nothing =
+  const nothingCreated =
     gaps.length > 0
       ? 'Nothing was created.'
       : `Nothing to create: this month and the next ${months} have their partitions.`;
-  await print(
+  await printResult(
     options.json
-      ? json({ made })
+      ? formatJson({ made })
       : made.length === 0
-        ? nothing
+        ? nothingCreated
         : made.map((name) => `Created ${name}.`).join('\n'),
   );
-  refuseGaps(gaps);
+  failOnGaps(gaps);
 }
 
-function refuseGaps(gaps: readonly PartitionRange[]): void {
-  const times = gaps.map(({ from, before }) => {
-    const [since, until] = [from, before].map((time) => time?.slice(0, '2026-11-16'.length));
-    return [since && `from ${since}`, until && `before ${until}`].filter(Boolean).join(' ');
-  });
-  if (times.length === 0) return;
+/** @throws UnmetCondition if the log has gaps */
+function failOnGaps(gaps: readonly PartitionRange[]): void {
+  if (gaps.length === 0) return;
+  const times = gaps.map(({ from, before }) =>
+    [from && `from ${formatDay(from)}`, before && `before ${formatDay(before)}`].filter(Boolean).join(' '),
+  );
   throw new UnmetCondition(
     `No partition covers events ${times.join(', nor ')}: they are refused. crm-schema verify says how to repair it.`,
   );
 }
 
-async function list(options: { json?: boolean }): Promise<void> {
-  const found = await withConnection((client) => partitionsList(client));
-  const { droppable: _, ...document } = found;
-  await print(options.json ? json(document) : listReport(found).join('\n'));
+async function listPartitions(options: { json?: boolean }): Promise<void> {
+  const partitionList = await withConnection((client) => partitionsList(client));
+  const { droppable: _, ...document } = partitionList;
+  await printResult(options.json ? formatJson(document) : partitionReport(partitionList).join('\n'));
 }
 
-async function drop(options: DropOptions): Promise<void> {
+async function dropPartitions(options: DropOptions): Promise<void> {
   const { dryRun = false, wait, trustServerClock } = options;
   const onDropped = async (partition: DroppedPartition) => {
-    if (!options.json) await print(`${dryRun ? 'Would drop' : 'Dropped'} ${described(partition)}.`);
+    if (!options.json)
+      await printResult(`${dryRun ? 'Would drop' : 'Dropped'} ${describePartition(partition)}.`);
   };
   const result = await withWatchedConnection((client, watcher) =>
     partitionsDrop(client, { dryRun, wait, trustServerClock, onDropped, watcher }),
   ).catch((error: unknown) => {
-    throw dryRun ? withAlternative(error) : error;
+    throw dryRun ? suggestingList(error) : error;
   });
-  if (options.json) await print(json(result));
+  if (options.json) await printResult(formatJson(result));
   else if (result.dropped.length === 0) {
-    await print(`Nothing to drop: no partition is entirely older than ${count(result.keepDays)} days.`);
+    await printResult(
+      `Nothing to drop: no partition is entirely older than ${formatNumber(result.keepDays)} days.`,
+    );
   }
 }
 
-/** Points users who may only read to the command for them. */
-function withAlternative(error: unknown): unknown {
+/** The error, which points users who may only read to the command for them. */
+function suggestingList(error: unknown): unknown {
   const isForbidden = error instanceof CrmSchemaError && error.code === 'not_permitted' && !error.cause;
   return isForbidden ? new Error(`${error.message} For read-only access: crm-schema partitions list`) : error;
 }
 
-function described({ name, rows, bytes }: DroppedPartition): string {
-  return `${name}: ${rows === null ? '' : `about ${count(rows)} rows, `}${size(bytes)}`;
+function describePartition({ name, rows, bytes }: DroppedPartition): string {
+  return `${name}: ${rows === null ? '' : `about ${formatNumber(rows)} rows, `}${formatBytes(bytes)}`;
 }

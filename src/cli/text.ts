@@ -1,11 +1,11 @@
 /** The maximum width of text for people. */
-const width = 80;
+const maxWidth = 80;
 
 /** The space between columns. */
-const gap = '  ';
+const columnGap = '  ';
 
 /** Escapes whatever a terminal would obey or hide: `\u001b` for an escape character. */
-export function visible(text: string): string {
+export function escapeForTerminal(text: string): string {
   return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) =>
     character
       .split('')
@@ -15,45 +15,45 @@ export function visible(text: string): string {
 }
 
 /** One JSON document for programs, safe to show on a terminal. */
-export function json(document: unknown): string {
-  return JSON.stringify(document, null, 2).split('\n').map(visible).join('\n');
+export function formatJson(document: unknown): string {
+  return JSON.stringify(document, null, 2).split('\n').map(escapeForTerminal).join('\n');
 }
 
 /** Wraps a text from any source into lines, between words, or within a word that is too long. */
-export function wrapped(text: string, before = ''): string[] {
-  const room = width - before.length;
+export function wrap(text: string, indent = ''): string[] {
+  const available = maxWidth - indent.length;
   const lines = [''];
-  for (const word of visible(text).split(/ +/)) {
+  for (const word of escapeForTerminal(text).split(/ +/)) {
     const line = `${lines.at(-1)} ${word}`.trimStart();
-    if (line.length <= room) lines[lines.length - 1] = line;
-    else lines.push(...pieces(word, room));
+    if (line.length <= available) lines[lines.length - 1] = line;
+    else lines.push(...splitWord(word, available));
   }
-  return lines.filter((line) => line !== '').map((line) => before + line);
+  return lines.filter((line) => line !== '').map((line) => indent + line);
 }
 
 /**
  * Formats a message: one line for a log, wrapped lines for a terminal. A statement after the last colon stays on one
  * line, to be copied.
  */
-export function forReader(message: string, isTerminal: boolean): string {
-  if (!isTerminal || message.length <= width) return visible(message);
-  const [, words = message, copied = ''] =
+export function formatMessage(message: string, isTerminal: boolean): string {
+  if (!isTerminal || message.length <= maxWidth) return escapeForTerminal(message);
+  const [, explanation = message, statement = ''] =
     /^(.*: )((?:select|alter|create|drop|grant|revoke) [^:]*)$/s.exec(message) ?? [];
-  return [...wrapped(words), ...(copied === '' ? [] : [visible(copied)])].join('\n');
+  return [...wrap(explanation), ...(statement === '' ? [] : [escapeForTerminal(statement)])].join('\n');
 }
 
 /** Writes a message for people to standard error: standard output holds only results. */
-export function say(
+export function printMessage(
   message: string,
   stream: Pick<NodeJS.WriteStream, 'write' | 'isTTY'> = process.stderr,
 ): void {
-  stream.write(`${forReader(message, stream.isTTY)}\n`);
+  stream.write(`${formatMessage(message, stream.isTTY)}\n`);
 }
 
-function pieces(word: string, size: number): string[] {
+function splitWord(word: string, length: number): string[] {
   const characters = [...word];
-  return Array.from({ length: Math.ceil(characters.length / size) }, (_, index) =>
-    characters.slice(index * size, (index + 1) * size).join(''),
+  return Array.from({ length: Math.ceil(characters.length / length) }, (_, index) =>
+    characters.slice(index * length, (index + 1) * length).join(''),
   );
 }
 
@@ -62,30 +62,30 @@ function pieces(word: string, size: number): string[] {
  *
  * @param alignment one letter per column: `l` for words, `r` for numbers
  */
-export function table(alignment: string, cells: readonly (readonly string[])[]): string[] {
-  const rows = cells.map((row) => row.map(visible));
+export function formatTable(alignment: string, cells: readonly (readonly string[])[]): string[] {
+  const rows = cells.map((row) => row.map(escapeForTerminal));
   const widths = [...alignment].map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return rows.map((row) =>
     row
       .map((cell, column) => {
-        const size = widths[column] ?? 0;
-        return alignment[column] === 'r' ? cell.padStart(size) : cell.padEnd(size);
+        const cellWidth = widths[column] ?? 0;
+        return alignment[column] === 'r' ? cell.padStart(cellWidth) : cell.padEnd(cellWidth);
       })
-      .join(gap)
+      .join(columnGap)
       .trimEnd(),
   );
 }
 
-let printed = false;
+let resultWasPrinted = false;
 
 /** Whether anything was written to standard output. */
-export function hasPrinted(): boolean {
-  return printed;
+export function hasPrintedResult(): boolean {
+  return resultWasPrinted;
 }
 
 /** Writes a line to standard output. A reader that stops early, as `head` does, is no error. */
-export function print(text: string): Promise<void> {
-  printed = true;
+export function printResult(text: string): Promise<void> {
+  resultWasPrinted = true;
   return new Promise((resolve, reject) => {
     const settle = (error?: NodeJS.ErrnoException | null) => {
       process.stdout.removeListener('error', settle);

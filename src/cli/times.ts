@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { span } from '../statements/durations.js';
+import { formatDuration } from '../statements/durations.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
 
@@ -10,27 +10,38 @@ export async function databaseTime(client: pg.Client): Promise<Timestamp> {
 }
 
 /** 24 hours earlier. */
-export function dayBefore(at: Timestamp): Timestamp {
-  return canonicalTimestamp(new Date(Date.parse(at) - 86_400_000).toISOString());
+export function dayBefore(time: Timestamp): Timestamp {
+  return canonicalTimestamp(new Date(Date.parse(time) - 86_400_000).toISOString());
+}
+
+/** `2026-11-16`, in UTC. */
+export function formatDay(time: Timestamp): string {
+  return time.slice(0, '2026-11-16'.length);
 }
 
 /** `2026-11-16 09:05`, in UTC. */
-export function minute(at: Timestamp): string {
-  return at.slice(0, '2026-11-16T09:05'.length).replace('T', ' ');
+export function formatTime(time: Timestamp): string {
+  return time.slice(0, '2026-11-16T09:05'.length).replace('T', ' ');
 }
 
 /** The number of seconds since then; negative if it is in the future. */
-export function secondsSince(at: Timestamp, now: Timestamp): number {
-  return (Date.parse(now) - Date.parse(at)) / 1000;
+export function secondsSince(time: Timestamp, now: Timestamp): number {
+  return (Date.parse(now) - Date.parse(time)) / 1000;
 }
 
 /** `3 min ago`, or `in 3 min`. */
-export function relative(at: Timestamp, now: Timestamp): string {
-  const seconds = secondsSince(at, now);
-  return seconds < 0 ? `in ${span(-seconds)}` : `${span(seconds)} ago`;
+export function formatTimeFromNow(time: Timestamp, now: Timestamp): string {
+  const seconds = secondsSince(time, now);
+  return seconds < 0 ? `in ${formatDuration(-seconds)}` : `${formatDuration(seconds)} ago`;
 }
 
 /** `2026-11-16 09:05 UTC (3 min ago)`. */
-export function moment(at: Timestamp, now: Timestamp): string {
-  return `${minute(at)} UTC (${relative(at, now)})`;
+export function formatTimeAndAge(time: Timestamp, now: Timestamp): string {
+  return `${formatTime(time)} UTC (${formatTimeFromNow(time, now)})`;
+}
+
+/** `0:12`, from milliseconds. */
+export function formatElapsed(milliseconds: number): string {
+  const seconds = Math.floor(milliseconds / 1000);
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
 }

@@ -1,9 +1,9 @@
 import { Command } from 'commander';
 import { type Difference, type Verification, verify } from '../verify/verify.js';
 import { withConnection } from './database.js';
-import { exitCodes, UnmetCondition } from './failures.js';
-import { count } from './progress.js';
-import { json, print, visible, wrapped } from './text.js';
+import { exitCodes, UnmetCondition } from './exit-codes.js';
+import { formatQuantity } from './numbers.js';
+import { escapeForTerminal, formatJson, printResult, wrap } from './text.js';
 
 /** `crm-schema verify` */
 export function verifyCommand(version: string): Command {
@@ -14,15 +14,17 @@ export function verifyCommand(version: string): Command {
     .option('--known-role <name...>', 'your own roles whose privileges here are intended')
     .option('--json', 'prints JSON, for programs')
     .action(async (options: { knownRole?: string[]; json?: boolean }) => {
-      const found = await withConnection((client) => verify(client, { knownRoles: options.knownRole }));
-      if (options.json) await print(json({ version, ...found }));
-      else await print(report(found, version).join('\n'));
-      if (found.differences.length > 0) process.exitCode = exitCodes.unmet;
+      const verification = await withConnection((client) =>
+        verify(client, { knownRoles: options.knownRole }),
+      );
+      if (options.json) await printResult(formatJson({ version, ...verification }));
+      else await printResult(verificationReport(verification, version).join('\n'));
+      if (verification.differences.length > 0) process.exitCode = exitCodes.unmet;
     });
 }
 
 /** @throws UnmetCondition if the installed schema is of another version, from which all other differences follow */
-function report({ schema, owner, differences }: Verification, version: string): string[] {
+function verificationReport({ schema, owner, differences }: Verification, version: string): string[] {
   const migrations = differences.filter(({ kind }) => kind === 'migration');
   const pending = migrations.filter(({ found }) => found === null).map(({ name }) => name);
   if (pending.length > 0) {
@@ -36,26 +38,26 @@ function report({ schema, owner, differences }: Verification, version: string): 
     );
   }
   const expected = `version ${version} (owner: ${owner})`;
-  if (differences.length === 0) return wrapped(`Schema ${schema} is up to date with ${expected}.`);
-  const points = `${count(differences.length)} ${differences.length === 1 ? 'difference' : 'differences'}`;
+  if (differences.length === 0) return wrap(`Schema ${schema} is up to date with ${expected}.`);
+  const differenceCount = formatQuantity(differences.length, 'difference');
   return [
-    ...wrapped(`Schema ${schema} has ${points} from ${expected}.`),
-    ...differences.flatMap((difference) => ['', ...section(difference)]),
+    ...wrap(`Schema ${schema} has ${differenceCount} from ${expected}.`),
+    ...differences.flatMap((difference) => ['', ...describeDifference(difference)]),
   ];
 }
 
 /** One difference. Its statements are not wrapped, to be copied. */
-function section({ kind, name, expected, found, statements, advice }: Difference): string[] {
+function describeDifference({ kind, name, expected, found, statements, advice }: Difference): string[] {
   const [expectedText, foundText] = distinguishable(expected ?? 'nothing', found ?? 'nothing');
   // A line break in a name would put text of whoever chose the name among the SQL to copy.
   const isSafe = statements.every((statement) => !/[\n\r]/.test(statement)) || /\n/.test(expected ?? '');
   return [
-    ...wrapped(name.startsWith(`${kind} `) ? name : `${kind} ${name}`),
+    ...wrap(name.startsWith(`${kind} `) ? name : `${kind} ${name}`),
     ...labelled('expected', expectedText),
     ...labelled('found', foundText),
     ...(advice === null ? [] : labelled('repair', advice)),
     ...(isSafe
-      ? statements.flatMap((statement) => `${statement};`.split('\n').map(visible))
+      ? statements.flatMap((statement) => `${statement};`.split('\n').map(escapeForTerminal))
       : labelled('repair', 'A name has a line break: check it. The SQL is in verify --json.')),
   ];
 }
@@ -68,9 +70,11 @@ function distinguishable(expected: string, found: string): [string, string] {
       `the same text, with line endings ${lineEndings(found)}`,
     ];
   }
-  const shown = firstDifference(expected, found);
-  const [expectedLook, foundLook] = shown.map((text) => text.replace(/\s+/g, ' ').trim());
-  return expectedLook === foundLook ? firstDifference(spacesVisible(expected), spacesVisible(found)) : shown;
+  const excerpts = firstDifference(expected, found);
+  const [expectedLook, foundLook] = excerpts.map((text) => text.replace(/\s+/g, ' ').trim());
+  return expectedLook === foundLook
+    ? firstDifference(spacesVisible(expected), spacesVisible(found))
+    : excerpts;
 }
 
 function withLineFeeds(text: string): string {
@@ -93,13 +97,15 @@ function firstDifference(expected: string, found: string): [string, string] {
   const [expectedLines, foundLines] = [expected.split('\n'), found.split('\n')];
   if (expectedLines.length === 1 && foundLines.length === 1) return [expected, found];
   const index = expectedLines.findIndex((line, position) => line !== foundLines[position]);
-  const first = index === -1 ? expectedLines.length : index;
-  const part = (lines: string[]) =>
-    lines.length === 1 ? (lines[0] as string) : `line ${first + 1}: ${lines[first]?.trim() ?? 'nothing'}`;
-  return [part(expectedLines), part(foundLines)];
+  const differingLine = index === -1 ? expectedLines.length : index;
+  const differingPart = (lines: string[]) =>
+    lines.length === 1
+      ? (lines[0] as string)
+      : `line ${differingLine + 1}: ${lines[differingLine]?.trim() ?? 'nothing'}`;
+  return [differingPart(expectedLines), differingPart(foundLines)];
 }
 
 function labelled(label: string, text: string): string[] {
-  const lines = wrapped(text, ' '.repeat(12));
+  const lines = wrap(text, ' '.repeat(12));
   return lines.map((line, index) => (index === 0 ? `  ${label.padEnd(10)}${line.slice(12)}` : line));
 }

@@ -1,4 +1,4 @@
-import { CrmSchemaError, notLive } from '../errors.js';
+import { CrmSchemaError, connectionNotLive } from '../errors.js';
 import * as queries from '../generated/crm_connections.js';
 import { type ConnectionKey, checkConnectionKey, checkOrganisation } from '../keys.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
@@ -162,7 +162,7 @@ export async function connectionSetStatus(
     throw new CrmSchemaError('invalid_input', 'reason must be null or omitted if status is active.');
   }
   const [row] = await queries.connectionSetStatus.run({ ...params, reason, credentialsVersion }, client);
-  if (row === undefined || row.outcome === 'disconnected') return notLive();
+  if (row === undefined || row.outcome === 'disconnected') throw connectionNotLive();
   if (row.outcome === 'superseded') {
     throw new CrmSchemaError(
       'credentials_superseded',
@@ -197,5 +197,6 @@ export async function connectionDisconnect(
   const [row] = await queries.connectionDisconnect.run({ ...params, reason: params.reason ?? null }, client);
   // Also if it was already disconnected: an earlier call may have been interrupted at this point.
   await queries.connectionDropWork.run(params, client);
-  return row ?? notLive();
+  if (row === undefined) throw connectionNotLive();
+  return row;
 }

@@ -1,4 +1,4 @@
-import { CrmSchemaError, notLive } from '../errors.js';
+import { CrmSchemaError, connectionNotLive } from '../errors.js';
 import * as queries from '../generated/crm_connections.js';
 import { type ConnectionKey, checkConnectionKey, checkOrganisation } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
@@ -31,7 +31,7 @@ export async function connectionAdvanceLastSyncedAt(
   checkConnectionKey(params);
   const lastSyncedAt = timestampParameter({ field: 'lastSyncedAt' }, params.lastSyncedAt);
   const [row] = await queries.connectionAdvanceLastSyncedAt.run({ ...params, lastSyncedAt }, client);
-  if (row === undefined || row.outcome === 'disconnected') return notLive();
+  if (row === undefined || row.outcome === 'disconnected') throw connectionNotLive();
   if (row.outcome === 'moved_backwards') {
     throw new CrmSchemaError(
       'cursor_moved_backwards',
@@ -79,7 +79,7 @@ export async function connectionRequestSync(
 export async function connectionResetLastSyncedAt(client: Queryable, key: ConnectionKey): Promise<void> {
   checkConnectionKey(key, 'key');
   const [row] = await queries.connectionResetLastSyncedAt.run(key, client);
-  if (row === undefined) notLive();
+  if (row === undefined) throw connectionNotLive();
 }
 
 /** The parameters of {@link connectionSetSyncInterval}. */
@@ -105,5 +105,6 @@ export async function connectionSetSyncInterval(
   checkConnectionKey(params);
   checkWholeNumber({ field: 'syncIntervalSeconds' }, params.syncIntervalSeconds, 60, 604_800);
   const [row] = await queries.connectionSetSyncInterval.run(params, client);
-  return row ?? notLive();
+  if (row === undefined) throw connectionNotLive();
+  return row;
 }

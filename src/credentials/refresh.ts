@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CrmSchemaError, notLive } from '../errors.js';
+import { CrmSchemaError, connectionNotLive } from '../errors.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
 import type { Provider } from '../types.js';
@@ -59,7 +59,11 @@ export async function credentialsRefresh<P extends Provider>(
     refuse({ field: 'patience' }, `must be a number of milliseconds from 0, not ${describeValue(patience)}`);
   }
   const owner = { organisationId, connectionId, provider };
-  const readStored = async () => (await credentialsGet(client, keys, owner)) ?? notLive();
+  const readStored = async () => {
+    const stored = await credentialsGet(client, keys, owner);
+    if (stored === null) throw connectionNotLive();
+    return stored;
+  };
   const isOtherVersion = (credentials: StoredCredentials<P>) =>
     credentials.credentialsVersion !== credentialsVersion;
 

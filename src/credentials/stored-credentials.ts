@@ -5,7 +5,7 @@ import {
   connectionGetCredentials,
 } from '../connections/connections.js';
 import { encryptedCredentialsParameter, expiryParameter } from '../connections/encrypted-credentials.js';
-import { CrmSchemaError, notLive } from '../errors.js';
+import { CrmSchemaError, connectionNotLive } from '../errors.js';
 import * as queries from '../generated/credentials.js';
 import { type ConnectionKey, checkConnectionKey } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
@@ -181,7 +181,7 @@ export async function credentialsReplace<P extends Provider>(
     },
     client,
   );
-  if (row === undefined || row.outcome === 'disconnected') return notLive();
+  if (row === undefined || row.outcome === 'disconnected') throw connectionNotLive();
   if (row.outcome === 'other_provider') refuseOtherProvider(provider);
   return row as ReplaceOutcome;
 }

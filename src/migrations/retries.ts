@@ -1,8 +1,8 @@
-import type { DatabaseError } from '../statements/database-errors.js';
+import type { ServerError } from '../statements/database-errors.js';
 import { sqlStates } from '../statements/sqlstates.js';
 
 /** Whether an error may pass by itself: a lock timeout, a deadlock or a statement timeout, but not a cancel. */
-export function isTransient({ code, message }: Pick<Partial<DatabaseError>, 'code'> & Error): boolean {
+export function isTransient({ code, message }: Pick<Partial<ServerError>, 'code'> & Error): boolean {
   if (code === sqlStates.queryCanceled) return !message.endsWith('user request');
   return code === sqlStates.lockNotAvailable || code === sqlStates.deadlockDetected;
 }

@@ -1,5 +1,5 @@
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
-import { quoted } from '../statements/quoting.js';
+import { quoteIdentifier } from '../statements/quoting.js';
 import { migrationRefused } from './refusal.js';
 import { readSearchPathFacts, readTableFacts, type SearchPathFacts, type TableFacts } from './table-facts.js';
 
@@ -11,7 +11,7 @@ export interface TableName {
 
 /** `"public"."crm_schema_migrations"` */
 export function sqlName({ schema, migrationsTable }: TableName): string {
-  return [schema, migrationsTable].map(quoted).join('.');
+  return [schema, migrationsTable].map(quoteIdentifier).join('.');
 }
 
 /** The schema of an installation, and what it has. */

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DedicatedConnection } from './dedicated-connection.js';
-import { span } from './durations.js';
+import { formatDuration } from './durations.js';
 
-/** How long a look may take, in milliseconds. */
-const lookLimit = 5000;
+/** How long a look may take, in milliseconds: on the server, and until its answer. */
+const lookTimeout = 5000;
 
-/** How long the work that is watched waits for a look, in milliseconds. */
-const patience = 1000;
+/** How long work that is over, and a cancellation, still wait for a look under way, in milliseconds. */
+const lookGracePeriod = 1000;
 
 /**
  * Finds which sessions block another one, over a second connection.
@@ -29,7 +29,7 @@ export class BlockingSessions {
 
   /** The sessions seen last: `process 4242 (psql, idle in transaction for 12 min)`, or `another session`. */
   get last(): string {
-    return listOf(this.#last);
+    return sessionList(this.#last);
   }
 
   /**
@@ -44,21 +44,21 @@ export class BlockingSessions {
       return await work();
     } finally {
       workIsOver.abort();
-      await within(patience, looking);
+      await resultWithin(lookGracePeriod, looking);
     }
   }
 
   /** Describes server processes: `process 4242 (psql, idle in transaction for 12 min)`. */
   async describe(pids: readonly number[]): Promise<string> {
-    return listOf(await this.#sessionsWhere('pid = any ($1::integer[])', [...pids]));
+    return sessionList(await this.#sessionsWhere('pid = any ($1::integer[])', [...pids]));
   }
 
   /** Cancels the statement that a server process of the same user runs. Waits only briefly for a look under way. */
   async cancel(pid: number): Promise<void> {
-    await within(patience, this.#queue);
+    await resultWithin(lookGracePeriod, this.#queue);
     const watcher = this.#watcher;
     await watcher
-      ?.query(`${begin}; select pg_catalog.pg_cancel_backend(${Math.trunc(pid)}); rollback`)
+      ?.query(`${beginLook}; select pg_catalog.pg_cancel_backend(${Math.trunc(pid)}); rollback`)
       .catch(() => watcher.query('rollback'))
       .catch(() => {});
   }
@@ -86,7 +86,7 @@ export class BlockingSessions {
     let isLate = false;
     const look = this.#queue.then(async () => {
       if (isLate) return undefined;
-      await watcher.query(begin);
+      await watcher.query(beginLook);
       try {
         return isLate ? undefined : await work(watcher);
       } finally {
@@ -95,7 +95,7 @@ export class BlockingSessions {
     });
     this.#queue = look.catch(() => {});
     try {
-      return await within(lookLimit, look);
+      return await resultWithin(lookTimeout, look);
     } finally {
       isLate = true;
     }
@@ -103,18 +103,21 @@ export class BlockingSessions {
 }
 
 /** Begins a look. */
-const begin = `begin read only; set local role none; set local search_path = pg_catalog, pg_temp; set local statement_timeout = ${lookLimit}`;
+const beginLook = `begin read only; set local role none; set local search_path = pg_catalog, pg_temp; set local statement_timeout = ${lookTimeout}`;
 
 /** What `work` returns within so many milliseconds; undefined after that. */
-async function within<Result>(limit: number, work: Promise<Result>): Promise<Result | undefined> {
-  const over = new AbortController();
+async function resultWithin<Result>(
+  milliseconds: number,
+  work: Promise<Result>,
+): Promise<Result | undefined> {
+  const raceIsOver = new AbortController();
   try {
     return await Promise.race([
       work,
-      sleep(limit, undefined, { signal: over.signal }).catch(() => undefined),
+      sleep(milliseconds, undefined, { signal: raceIsOver.signal }).catch(() => undefined),
     ]);
   } finally {
-    over.abort();
+    raceIsOver.abort();
   }
 }
 
@@ -129,13 +132,13 @@ export async function waitUntilUnused(
   tables: { used: string[]; written?: string[] },
   seconds: number,
 ): Promise<string[]> {
-  const users = async (): Promise<{ id: string; pid: string | null }[]> =>
+  const readTransactions = async (): Promise<{ id: string; pid: string | null }[]> =>
     (await client.query(transactionsUsing, [tables.used, tables.written ?? []])).rows;
-  let remaining = await users();
+  let remaining = await readTransactions();
   for (const end = Date.now() + 1000 * seconds; remaining.length > 0 && Date.now() < end; ) {
     await sleep(50);
-    const current = new Set((await users()).map(({ id }) => id));
-    remaining = remaining.filter(({ id }) => current.has(id));
+    const idsNow = new Set((await readTransactions()).map(({ id }) => id));
+    remaining = remaining.filter(({ id }) => idsNow.has(id));
   }
   const pids = remaining.flatMap(({ pid }) => pid ?? []);
   return [
@@ -176,15 +179,15 @@ async function describeSessions(
     [parameter],
   );
   return rows.map(({ pid, name, state, seconds }) => {
-    const since = seconds === null ? '' : ` for ${span(seconds)}`;
+    const since = seconds === null ? '' : ` for ${formatDuration(seconds)}`;
     // Some users cannot see others' sessions. A session chooses its own name, so unusual characters are removed.
-    const known = [/^[\w ./:@-]*$/.test(name ?? '') && name, state && `${state}${since}`]
+    const details = [/^[\w ./:@-]*$/.test(name ?? '') && name, state && `${state}${since}`]
       .filter(Boolean)
       .join(', ');
-    return `process ${pid}${known === '' ? '' : ` (${known})`}`;
+    return `process ${pid}${details === '' ? '' : ` (${details})`}`;
   });
 }
 
-function listOf(sessions: readonly string[]): string {
+function sessionList(sessions: readonly string[]): string {
   return sessions.join(' and ') || 'another session';
 }

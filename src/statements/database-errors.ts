@@ -43,8 +43,8 @@ const missingObject = new Set(['42P01', '42703', '42883', '3F000']);
 /** The server function that enforces policies. Unlike the message, its name is never translated. */
 const policyRoutine = 'ExecWithCheckOptions';
 
-/** The fields of `pg`'s DatabaseError that this file reads. */
-export interface DatabaseError extends Error {
+/** An error of the server: the fields of `pg`'s `DatabaseError` that this package reads. */
+export interface ServerError extends Error {
   code: string;
   hint?: string;
   constraint?: string;
@@ -55,7 +55,7 @@ export interface DatabaseError extends Error {
   routine?: string;
 }
 
-function isDatabaseError(error: unknown): error is DatabaseError {
+function isServerError(error: unknown): error is ServerError {
   return error instanceof Error && 'code' in error && typeof error.code === 'string';
 }
 
@@ -65,8 +65,8 @@ function isDatabaseError(error: unknown): error is DatabaseError {
  *
  * @param error what a statement of this package threw
  */
-export function fromDatabaseError(error: unknown): unknown {
-  if (!isDatabaseError(error)) return error;
+export function fromServerError(error: unknown): unknown {
+  if (!isServerError(error)) return error;
   if (unstorableText.has(error.code)) {
     return new CrmSchemaError('invalid_input', 'Text must not contain NUL or invalid UTF-8.', {
       cause: safeCause(error),
@@ -95,10 +95,10 @@ export function fromDatabaseError(error: unknown): unknown {
 }
 
 /**
- * Throws `not_permitted` in place of `organisation_not_set`, for calls of which a worker may make the whole and an
- * application only the first statements: it must not be told to set an organisation.
+ * Rethrows an error, with `not_permitted` in place of `organisation_not_set`: for calls of which a worker may make
+ * the whole, and an application only the first statements. It must not be told to set an organisation.
  */
-export function onlyForWorkers(error: unknown): never {
+export function rethrowAsNotPermitted(error: unknown): never {
   if (!(error instanceof CrmSchemaError) || error.code !== 'organisation_not_set') throw error;
   throw notPermitted('Only crm_worker may make this call.', error.cause);
 }
@@ -112,16 +112,16 @@ function notPermitted(problem: string, error: unknown): CrmSchemaError {
 }
 
 /** Only for our own statements. If a function refuses (the host's, in a trigger), its own error says why. */
-function isRefusedStatement({ code, where }: DatabaseError): boolean {
+function isRefusedStatement({ code, where }: ServerError): boolean {
   return code === insufficientPrivilege && where === undefined;
 }
 
 /** Only in our own statements. If a host's trigger misses something, its own error says what. */
-function isMissingObject({ code, where }: DatabaseError): boolean {
+function isMissingObject({ code, where }: ServerError): boolean {
   return missingObject.has(code) && where === undefined;
 }
 
-function isPolicyViolation(error: DatabaseError): boolean {
+function isPolicyViolation(error: ServerError): boolean {
   return isRefusedStatement(error) && error.routine === policyRoutine;
 }
 
@@ -129,16 +129,14 @@ function isOurTable(table = ''): boolean {
   return /^(crm_|contact_external_ids)/.test(table);
 }
 
-function codeAndMessage(error: DatabaseError): readonly [CrmSchemaErrorCode, string] {
-  const constraint = error.constraint ?? '';
-  const known = constraintCodes[constraint];
-  if (known !== undefined) return known;
-  return ['invalid_input', `The database refused the row: ${error.message}.`];
+function codeAndMessage(error: ServerError): readonly [CrmSchemaErrorCode, string] {
+  const listed = constraintCodes[error.constraint ?? ''];
+  return listed ?? ['invalid_input', `The database refused the row: ${error.message}.`];
 }
 
 /** The server's error without its detail, which may quote the refused row, credentials included. */
-export function safeCause(error: unknown): Partial<DatabaseError> & Error {
-  const { message, ...fields } = error as DatabaseError;
+export function safeCause(error: unknown): Partial<ServerError> & Error {
+  const { message, ...fields } = error as ServerError;
   const kept = (['code', 'hint', 'constraint', 'table', 'column'] as const)
     .filter((field) => fields[field] !== undefined)
     .map((field) => [field, fields[field]]);

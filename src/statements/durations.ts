@@ -1,5 +1,5 @@
 /** `45 s`, `3 min`, `5 h` or `12 d`, rounded down: in the smallest unit that needs only two digits. */
-export function span(seconds: number): string {
+export function formatDuration(seconds: number): string {
   const units = [
     [1, 's'],
     [60, 'min'],

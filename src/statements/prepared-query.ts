@@ -1,7 +1,7 @@
 import { CrmSchemaError } from '../errors.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import { kindOf, refuse } from '../validation.js';
-import { fromDatabaseError } from './database-errors.js';
+import { fromServerError } from './database-errors.js';
 
 /**
  * Runs queries: a `pg` client, a pool, a pool's client, or anything that behaves like one.
@@ -119,7 +119,7 @@ export class PreparedQuery<Params, Row> {
       config.name = this.#statementName;
     }
     const { rows, fields } = await client.query(config).catch((error: unknown) => {
-      throw fromDatabaseError(error);
+      throw fromServerError(error);
     });
     parseInPlace(rows, fields);
     return rows;

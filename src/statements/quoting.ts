@@ -1,15 +1,15 @@
-/** Quotes a name for SQL. */
-export function quoted(name: string): string {
+/** `"name"`: a name as an identifier in SQL. */
+export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-/** Quotes a text for SQL. */
-export function literal(text: string): string {
+/** `'text'`: a text as a literal in SQL. */
+export function quoteLiteral(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
 
-/** Escapes control characters in literals, such as a CHECK's white space, which copying would lose. */
-export function printable(sql: string): string {
+/** Escapes control characters in the literals of SQL, such as a CHECK's white space, which copying would lose. */
+export function escapeControlCharacters(sql: string): string {
   const escapes: Record<string, string> = {
     '\t': '\\t',
     '\n': '\\n',

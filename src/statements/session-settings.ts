@@ -20,12 +20,12 @@ export const noIdleTimeout: Settings = { idle_session_timeout: '0' };
 
 /** Sets settings until the end of the transaction. */
 export function setLocally(client: DedicatedConnection, settings: Settings): Promise<unknown> {
-  return set(client, settings, true);
+  return setConfig(client, settings, true);
 }
 
 /** Sets settings until the end of the session. Not through a pooler, which would pass them on to other clients. */
 export function setForSession(client: DedicatedConnection, settings: Settings): Promise<unknown> {
-  return set(client, settings, false);
+  return setConfig(client, settings, false);
 }
 
 /**
@@ -48,13 +48,17 @@ export async function withSessionSettings<Result>(
     await setForSession(client, settings);
     return await work();
   } finally {
-    const before = Object.fromEntries(rows.map(({ name, setting }) => [name, setting]));
+    const earlierSettings = Object.fromEntries(rows.map(({ name, setting }) => [name, setting]));
     // If the connection is lost, so are its settings.
-    await setForSession(client, before).catch(() => {});
+    await setForSession(client, earlierSettings).catch(() => {});
   }
 }
 
-async function set(client: DedicatedConnection, settings: Settings, isLocal: boolean): Promise<unknown> {
+async function setConfig(
+  client: DedicatedConnection,
+  settings: Settings,
+  isLocal: boolean,
+): Promise<unknown> {
   return client.query(
     'select pg_catalog.set_config(key, value, $2::boolean) from pg_catalog.json_each_text($1::json)',
     [JSON.stringify(settings), isLocal],

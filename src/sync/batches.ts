@@ -14,7 +14,7 @@ import {
   refuse,
 } from '../validation.js';
 import { type CursorMove, cursorColumns } from './cursor-moves.js';
-import { addEvent, type EventColumns, eventFieldNames, noEvents, type SyncEvent } from './events.js';
+import { appendEvent, type EventColumns, emptyEventColumns, eventFields, type SyncEvent } from './events.js';
 
 /**
  * One sync operation of a batch. An inbound event is about `externalId`, an outbound one about `internalId`.
@@ -28,8 +28,8 @@ export type BatchEvent = SyncEvent & {
   changeVersion?: string | null | undefined;
 };
 
-const batchEventFields = fieldsOf<BatchEvent>({
-  ...eventFieldNames,
+const batchEventFieldNames = fieldsOf<BatchEvent>({
+  ...eventFields,
   retryAfterSeconds: true,
   linksContact: true,
   changeVersion: true,
@@ -142,7 +142,7 @@ export async function syncBatchRecord(
         'A cursor is already past the given position, and cursors never move backwards. To start again, reset it.',
       );
     default:
-      return leaseLost();
+      throw leaseLost();
   }
 }
 
@@ -152,9 +152,14 @@ type BatchEventColumns = EventColumns &
 
 /** Checks events and turns them into columns, in one pass. */
 function batchEventColumns(events: readonly BatchEvent[]): BatchEventColumns {
-  const columns: BatchEventColumns = { ...noEvents(), retryAfters: [], areLinks: [], changeVersions: [] };
+  const columns: BatchEventColumns = {
+    ...emptyEventColumns(),
+    retryAfters: [],
+    areLinks: [],
+    changeVersions: [],
+  };
   events.forEach((event, rowIndex) => {
-    addEvent(columns, event, rowIndex, batchEventFields);
+    appendEvent(columns, event, rowIndex, batchEventFieldNames);
     checkBatchFields(event, rowIndex);
     columns.retryAfters.push(event.retryAfterSeconds ?? null);
     columns.areLinks.push(event.linksContact ?? false);
@@ -165,22 +170,25 @@ function batchEventColumns(events: readonly BatchEvent[]): BatchEventColumns {
 
 /** Checks the fields that only the events of a batch have. */
 function checkBatchFields(event: BatchEvent, rowIndex: number): void {
-  const at = (field: string): InputLocation => ({ field, rowIndex });
+  const locate = (field: string): InputLocation => ({ field, rowIndex });
   const { retryAfterSeconds, linksContact, changeVersion } = event;
   if (retryAfterSeconds != null) {
-    if (event.status !== 'error') refuse(at('retryAfterSeconds'), 'is only allowed with status error');
-    checkRetryAfter(at('retryAfterSeconds'), retryAfterSeconds);
+    if (event.status !== 'error') refuse(locate('retryAfterSeconds'), 'is only allowed with status error');
+    checkRetryAfter(locate('retryAfterSeconds'), retryAfterSeconds);
   }
   if (linksContact != null) {
-    if (typeof linksContact !== 'boolean') refuse(at('linksContact'), 'must be true or false');
+    if (typeof linksContact !== 'boolean') refuse(locate('linksContact'), 'must be true or false');
     if (linksContact && (event.externalId == null || event.internalId == null)) {
-      refuse(at('linksContact'), 'needs both externalId and internalId');
+      refuse(locate('linksContact'), 'needs both externalId and internalId');
     }
   }
   if (changeVersion != null) {
-    checkId(at('changeVersion'), changeVersion);
+    checkId(locate('changeVersion'), changeVersion);
     if (event.direction !== 'outbound' || event.internalId == null) {
-      refuse(at('changeVersion'), 'is only allowed with direction outbound and the contact as internalId');
+      refuse(
+        locate('changeVersion'),
+        'is only allowed with direction outbound and the contact as internalId',
+      );
     }
   }
 }

@@ -22,9 +22,14 @@ export interface CursorMove extends StreamKey {
   position: CursorPosition;
 }
 
-const moveFields = fieldsOf<CursorMove>({ direction: true, entityType: true, version: true, position: true });
+const moveFieldNames = fieldsOf<CursorMove>({
+  direction: true,
+  entityType: true,
+  version: true,
+  position: true,
+});
 /** The fields of every kind: a position that changes kind may still have fields of the old one. */
-const positionFields = fieldsOf<CursorPosition>({ kind: true, syncedTo: true, token: true, page: true });
+const positionFieldNames = fieldsOf<CursorPosition>({ kind: true, syncedTo: true, token: true, page: true });
 
 /** Moves as columns, which is how `unnest` takes them. */
 type CursorColumns = Pick<
@@ -49,13 +54,13 @@ export function cursorColumns(moves: readonly CursorMove[]): CursorColumns {
     cursorTokens: [],
     cursorPages: [],
   };
-  const seen = new Set<string>();
+  const streams = new Set<string>();
   moves.forEach((move, rowIndex) => {
     checkMove(move, rowIndex);
     const { direction, entityType, version, position } = move;
     const stream = `${direction} ${entityType}`;
-    if (seen.has(stream)) refuse({ field: 'cursors.entityType', rowIndex }, 'is in the batch twice');
-    seen.add(stream);
+    if (streams.has(stream)) refuse({ field: 'cursors.entityType', rowIndex }, 'is in the batch twice');
+    streams.add(stream);
     const { kind, syncedTo } = position;
     columns.cursorDirections.push(direction);
     columns.cursorEntityTypes.push(entityType);
@@ -73,23 +78,23 @@ export function cursorColumns(moves: readonly CursorMove[]): CursorColumns {
 }
 
 function checkMove(move: CursorMove, rowIndex: number): void {
-  const at = (field: string): InputLocation => ({ field: `cursors.${field}`, rowIndex });
+  const locate = (field: string): InputLocation => ({ field: `cursors.${field}`, rowIndex });
   checkObject({ field: 'cursor', rowIndex }, move);
   // Callers may spread a cursor that they read.
   const { movedAt: _, ...given } = move as Partial<SyncCursor>;
-  checkFields({ field: 'cursor', rowIndex }, given, moveFields);
-  checkStreamKey(move, at);
-  checkWholeNumber(at('version'), move.version, 0, 2_147_483_646);
+  checkFields({ field: 'cursor', rowIndex }, given, moveFieldNames);
+  checkStreamKey(move, locate);
+  checkWholeNumber(locate('version'), move.version, 0, 2_147_483_646);
   const { position } = move;
-  checkObject(at('position'), position);
-  checkFields(at('position'), position, positionFields);
+  checkObject(locate('position'), position);
+  checkFields(locate('position'), position, positionFieldNames);
   const { kind, syncedTo } = position;
-  checkOneOf(at('position.kind'), kind, cursorKinds);
-  if (kind === 'timestamp' && syncedTo == null) refuse(at('position.syncedTo'), 'is missing');
-  if (kind === 'page') checkWholeNumber(at('position.page'), position.page, 0, 2_147_483_647);
+  checkOneOf(locate('position.kind'), kind, cursorKinds);
+  if (kind === 'timestamp' && syncedTo == null) refuse(locate('position.syncedTo'), 'is missing');
+  if (kind === 'page') checkWholeNumber(locate('position.page'), position.page, 0, 2_147_483_647);
   if (kind === 'token') {
-    checkText(at('position.token'), position.token);
+    checkText(locate('position.token'), position.token);
     const bytes = Buffer.byteLength(position.token);
-    if (bytes < 1 || bytes > 4096) refuse(at('position.token'), 'must have 1 to 4,096 bytes');
+    if (bytes < 1 || bytes > 4096) refuse(locate('position.token'), 'must have 1 to 4,096 bytes');
   }
 }

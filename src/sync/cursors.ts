@@ -144,11 +144,11 @@ export function askFrom(
   checkWholeNumber({ field: 'overlapSeconds' }, overlapSeconds, 0, 604_800);
   checkWholeNumber({ field: 'fractionalDigits' }, fractionalDigits, 0, 6);
   if (syncedTo == null) return null;
-  const reached = timestampParameter({ field: 'syncedTo' }, syncedTo);
+  const timestamp = timestampParameter({ field: 'syncedTo' }, syncedTo);
   // Date has no microseconds, so it computes whole seconds, and the fraction is copied.
-  const seconds = new Date(Date.parse(`${reached.slice(0, 19)}Z`) - overlapSeconds * 1000);
-  const fraction = reached.slice(20, 20 + fractionalDigits);
-  return `${seconds.toISOString().slice(0, 19)}${fraction === '' ? '' : `.${fraction}`}Z`;
+  const startSecond = new Date(Date.parse(`${timestamp.slice(0, 19)}Z`) - overlapSeconds * 1000);
+  const fraction = timestamp.slice(20, 20 + fractionalDigits);
+  return `${startSecond.toISOString().slice(0, 19)}${fraction === '' ? '' : `.${fraction}`}Z`;
 }
 
 function positionOf(

@@ -54,7 +54,7 @@ export type SyncEventEnd =
 export type SyncEvent = SyncEventFields & SyncEventEnd;
 
 /** The fields of an event, for {@link fieldsOf}. */
-export const eventFieldNames = {
+export const eventFields = {
   direction: true,
   entityType: true,
   externalId: true,
@@ -64,7 +64,7 @@ export const eventFieldNames = {
   error: true,
 } as const;
 
-const eventFields = fieldsOf<SyncEvent>(eventFieldNames);
+const logEventFieldNames = fieldsOf<SyncEvent>(eventFields);
 
 /** Events as columns, which is how `unnest` takes them. */
 export type EventColumns = Pick<
@@ -73,7 +73,7 @@ export type EventColumns = Pick<
 >;
 
 /** Columns without any event yet. */
-export function noEvents(): EventColumns {
+export function emptyEventColumns(): EventColumns {
   return {
     occurredAts: [],
     directions: [],
@@ -87,9 +87,9 @@ export function noEvents(): EventColumns {
 
 /** Checks events and turns them into columns. */
 export function eventColumns(events: readonly SyncEvent[]): EventColumns {
-  const columns = noEvents();
+  const columns = emptyEventColumns();
   events.forEach((event, rowIndex) => {
-    addEvent(columns, event, rowIndex, eventFields);
+    appendEvent(columns, event, rowIndex, logEventFieldNames);
   });
   return columns;
 }
@@ -100,7 +100,7 @@ export function eventColumns(events: readonly SyncEvent[]): EventColumns {
  * @param fields the fields that the event may have
  * @throws CrmSchemaError `invalid_input` with the event's `rowIndex`
  */
-export function addEvent(
+export function appendEvent(
   columns: EventColumns,
   event: SyncEvent,
   rowIndex: number,
@@ -125,18 +125,18 @@ function checkEvent(
   rowIndex: number,
   fields: ReadonlySet<string>,
 ): SyncError | null {
-  const at = (field: string): InputLocation => ({ field, rowIndex });
-  checkObject(at('event'), event);
-  checkFields(at('event'), event, fields);
-  checkOneOf(at('direction'), event.direction, syncDirections);
-  checkEntityType(at('entityType'), event.entityType);
-  if (event.externalId != null) checkExternalId(at('externalId'), event.externalId);
-  if (event.internalId != null) checkUuid(at('internalId'), event.internalId);
-  checkOneOf(at('status'), event.status, syncStatuses);
+  const locate = (field: string): InputLocation => ({ field, rowIndex });
+  checkObject(locate('event'), event);
+  checkFields(locate('event'), event, fields);
+  checkOneOf(locate('direction'), event.direction, syncDirections);
+  checkEntityType(locate('entityType'), event.entityType);
+  if (event.externalId != null) checkExternalId(locate('externalId'), event.externalId);
+  if (event.internalId != null) checkUuid(locate('internalId'), event.internalId);
+  checkOneOf(locate('status'), event.status, syncStatuses);
   if (event.status === 'error') {
-    if (event.error == null) refuse(at('error'), 'is missing: an event with status error must have one');
-    return checkSyncError(at('error'), event.error);
+    if (event.error == null) refuse(locate('error'), 'is missing: an event with status error must have one');
+    return checkSyncError(locate('error'), event.error);
   }
-  if (event.error != null) refuse(at('error'), `is only allowed with status error, not ${event.status}`);
+  if (event.error != null) refuse(locate('error'), `is only allowed with status error, not ${event.status}`);
   return null;
 }

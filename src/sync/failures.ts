@@ -1,4 +1,4 @@
-import { leaseLost, notLive } from '../errors.js';
+import { connectionNotLive, leaseLost } from '../errors.js';
 import * as queries from '../generated/crm_sync_failures.js';
 import { type ConnectionKey, checkConnectionKey, checkRunKey, type RunKey } from '../keys.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
@@ -67,7 +67,7 @@ export async function syncFailureClaim(
   const { limit = 100 } = params;
   checkLimit(limit);
   const rows = await queries.syncFailureClaim.run({ ...params, limit }, client);
-  if (rows.length === 0) leaseLost();
+  if (rows.length === 0) throw leaseLost();
   return rows.filter(({ recordId }) => recordId !== null) as unknown as ClaimedFailure[];
 }
 
@@ -162,7 +162,8 @@ export async function syncFailureReplay(
     { organisationId, connectionId, kinds: checkKinds(params.kinds), failedFrom, failedBefore, limit },
     client,
   );
-  return row ?? notLive();
+  if (row === undefined) throw connectionNotLive();
+  return row;
 }
 
 function checkKinds(kinds: readonly SyncErrorKind[] = syncErrorKinds): SyncErrorKind[] {

@@ -94,7 +94,7 @@ export async function syncLogListByConnection(
   params: ConnectionKey & Page,
 ): Promise<SyncLogEntry[]> {
   checkConnectionKey(params);
-  const rows = await queries.syncLogListByConnection.run({ ...params, ...page(params) }, client);
+  const rows = await queries.syncLogListByConnection.run({ ...params, ...pageParameters(params) }, client);
   return rows as unknown as SyncLogEntry[];
 }
 
@@ -117,7 +117,7 @@ export async function syncLogListByContact(
 ): Promise<ContactSyncLogEntry[]> {
   checkOrganisation(params);
   checkUuid({ field: 'contactId' }, params.contactId);
-  const rows = await queries.syncLogListByContact.run({ ...params, ...page(params) }, client);
+  const rows = await queries.syncLogListByContact.run({ ...params, ...pageParameters(params) }, client);
   return rows as unknown as ContactSyncLogEntry[];
 }
 
@@ -131,7 +131,7 @@ export async function syncLogListFailures(
   params: ConnectionKey & Page,
 ): Promise<SyncLogFailure[]> {
   checkConnectionKey(params);
-  const rows = await queries.syncLogListFailures.run({ ...params, ...page(params) }, client);
+  const rows = await queries.syncLogListFailures.run({ ...params, ...pageParameters(params) }, client);
   return rows as unknown as SyncLogFailure[];
 }
 
@@ -157,7 +157,7 @@ export async function syncLogCountErrorsByKind(
 }
 
 /** Checks a page, and converts it to the queries' parameters. */
-function page({ organisationId, before, limit = 50 }: Page & { organisationId: string }) {
+function pageParameters({ organisationId, before, limit = 50 }: Page & { organisationId: string }) {
   checkUuid({ field: 'organisationId' }, organisationId);
   checkLimit(limit);
   if (before == null) return { limit, beforeOccurredAt: null, beforeId: null };

@@ -83,7 +83,7 @@ export async function outboundChangeClaim(
   const { limit = 100 } = params;
   checkLimit(limit);
   const rows = await queries.outboundChangeClaim.run({ ...params, limit }, client);
-  if (rows.length === 0) leaseLost();
+  if (rows.length === 0) throw leaseLost();
   return rows.filter(({ contactId }) => contactId !== null) as unknown as ClaimedChange[];
 }
 

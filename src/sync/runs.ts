@@ -1,13 +1,11 @@
 import { leaseLost } from '../errors.js';
 import * as queries from '../generated/crm_sync_runs.js';
-import { type ConnectionKey, checkConnectionKey, checkRunKey, type RunKey } from '../keys.js';
-import { onlyForWorkers } from '../statements/database-errors.js';
+import { checkRunKey, type RunKey } from '../keys.js';
+import { rethrowAsNotPermitted } from '../statements/database-errors.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
-import { timestampParameter } from '../timestamps.js';
-import type { Json, Provider, SyncError, SyncRunOutcome, Timestamp, TimestampInput } from '../types.js';
+import type { Json, Provider, SyncError, Timestamp } from '../types.js';
 import {
-  checkId,
   checkLease,
   checkLimit,
   checkOneOf,
@@ -24,13 +22,6 @@ export interface ClaimedRun extends NarrowedRow<queries.SyncRunClaimResult, { pr
 
 /** A run whose lease expired without a heartbeat. */
 export interface AbandonedRun extends queries.SyncRunSweepResult {}
-
-/** A run, open or ended. Counts are bigints, as text. */
-export interface SyncRun
-  extends NarrowedRow<
-    queries.SyncRunListByConnectionResult,
-    { outcome: SyncRunOutcome | null; error: SyncError | null }
-  > {}
 
 /** How a run ended. Only a failure has an error. */
 export type RunEnd =
@@ -94,8 +85,8 @@ export async function syncRunClaim(
   checkShortText({ field: 'worker' }, worker, 200);
   checkLimit(limit);
   checkLease(leaseSeconds);
-  await syncRunSweep(client).catch(onlyForWorkers);
-  await outboundChangeAnnounce(client).catch(onlyForWorkers);
+  await syncRunSweep(client).catch(rethrowAsNotPermitted);
+  await outboundChangeAnnounce(client).catch(rethrowAsNotPermitted);
   const rows = await queries.syncRunClaim.run({ worker, limit, leaseSeconds }, client);
   return rows as ClaimedRun[];
 }
@@ -124,7 +115,8 @@ export async function syncRunHeartbeat(
   const { leaseSeconds = 300 } = params;
   checkLease(leaseSeconds);
   const [row] = await queries.syncRunHeartbeat.run({ ...params, leaseSeconds }, client);
-  return row ?? leaseLost();
+  if (row === undefined) throw leaseLost();
+  return row;
 }
 
 /**
@@ -147,11 +139,12 @@ export async function syncRunHeartbeat(
 export async function syncRunFinish(client: Queryable, params: RunKey & RunEnd): Promise<void> {
   checkRunKey(params);
   checkOneOf({ field: 'outcome' }, params.outcome, ['success', 'failed', 'cancelled']);
-  const end = params.outcome === 'failed' ? params : undefined;
-  const error = end === undefined ? null : (checkSyncError({ field: 'error' }, end.error) as unknown as Json);
-  const reason = end?.reason ?? null;
-  const retryAfterSeconds = end?.retryAfterSeconds ?? null;
-  const credentialsVersion = end?.credentialsVersion ?? null;
+  const failure = params.outcome === 'failed' ? params : undefined;
+  const error =
+    failure === undefined ? null : (checkSyncError({ field: 'error' }, failure.error) as unknown as Json);
+  const reason = failure?.reason ?? null;
+  const retryAfterSeconds = failure?.retryAfterSeconds ?? null;
+  const credentialsVersion = failure?.credentialsVersion ?? null;
   if (credentialsVersion !== null) checkVersion(credentialsVersion);
   if (reason !== null) checkShortText({ field: 'reason' }, reason, 500);
   if (retryAfterSeconds !== null) checkRetryAfter({ field: 'retryAfterSeconds' }, retryAfterSeconds);
@@ -170,36 +163,7 @@ export async function syncRunFinish(client: Queryable, params: RunKey & RunEnd):
     },
     client,
   );
-  if (row?.outcome !== 'ended') leaseLost();
-}
-
-/** The parameters of {@link syncRunListByConnection}. */
-export interface SyncRunListByConnectionParams extends ConnectionKey {
-  /** The last run of the previous page; null or omitted for the newest page. */
-  before?: Pick<SyncRun, 'runId'> | null | undefined;
-  /** The maximum number of runs: 1 to 1,000; defaults to 50. */
-  limit?: number | undefined;
-}
-
-/**
- * Lists the runs of a connection, newest first.
- *
- * @throws CrmSchemaError `invalid_input`
- */
-export async function syncRunListByConnection(
-  client: Queryable,
-  params: SyncRunListByConnectionParams,
-): Promise<SyncRun[]> {
-  checkConnectionKey(params);
-  const { organisationId, connectionId, before, limit = 50 } = params;
-  checkLimit(limit);
-  const beforeId = before?.runId ?? null;
-  if (beforeId !== null) checkId({ field: 'before.runId' }, beforeId);
-  const rows = await queries.syncRunListByConnection.run(
-    { organisationId, connectionId, beforeId, limit },
-    client,
-  );
-  return rows as SyncRun[];
+  if (row?.outcome !== 'ended') throw leaseLost();
 }
 
 /**
@@ -219,35 +183,4 @@ export async function syncRunSweep(
   const { limit = 100 } = params;
   checkLimit(limit);
   return queries.syncRunSweep.run({ limit }, client);
-}
-
-/**
- * Deletes runs past their retention period, across all organisations, oldest first. Call it again while
- * `purged` equals `limit`.
- *
- * @returns the number of deleted runs
- * @throws CrmSchemaError `invalid_input`
- */
-export async function syncRunPurge(
-  client: Queryable,
-  params: {
-    /**
-     * Deletes runs that ended before this time; null or omitted means the retention period in
-     * `crm_retention`.
-     */
-    endedBefore?: TimestampInput | null | undefined;
-    /** The maximum number of runs: 1 to 1,000; defaults to 1,000. */
-    limit?: number | undefined;
-  } = {},
-): Promise<{
-  /** The number of deleted runs. */
-  purged: number;
-}> {
-  checkParameter('params', params);
-  const { limit = 1000 } = params;
-  checkLimit(limit);
-  const endedBefore =
-    params.endedBefore == null ? null : timestampParameter({ field: 'endedBefore' }, params.endedBefore);
-  const [row] = await queries.syncRunPurge.run({ endedBefore, limit }, client);
-  return row as queries.SyncRunPurgeResult;
 }

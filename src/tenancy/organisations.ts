@@ -1,7 +1,7 @@
 import { CrmSchemaError } from '../errors.js';
 import * as queries from '../generated/organisations.js';
 import { checkOrganisation } from '../keys.js';
-import { fromDatabaseError } from '../statements/database-errors.js';
+import { fromServerError } from '../statements/database-errors.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { checkUuid, kindOf, refuse } from '../validation.js';
 
@@ -88,7 +88,7 @@ export async function withOrganisation<Pool extends TransactionPool, Result>(
   try {
     // Two statements in one message, here and at the end, to save a round trip.
     await client.query(`begin; select crm_set_organisation('${organisationId}')`).catch((error: unknown) => {
-      throw fromDatabaseError(error);
+      throw fromServerError(error);
     });
     const result = await lend(client, work as (client: TransactionClient) => Promise<Result>);
     await checkStillInTransaction(client, organisationId);

@@ -1,4 +1,4 @@
-import { literal } from '../statements/quoting.js';
+import { quoteLiteral } from '../statements/quoting.js';
 import { type Change, type ExpectedSibling, nameOf } from './difference.js';
 
 /** The statement that restores the comment on an item; null if none is expected. */
@@ -8,7 +8,7 @@ export function commentStatement(
 ): string | null {
   const comment = sibling('comment', `${kind} ${name}`);
   if (comment === undefined) return null;
-  return `comment on ${commentTarget(object, `${kind} ${name}`)} is ${literal(comment.sql)}`;
+  return `comment on ${commentTarget(object, `${kind} ${name}`)} is ${quoteLiteral(comment.sql)}`;
 }
 
 /** The subject of a comment, in SQL: `column public.crm_connections.status`. */

@@ -45,7 +45,7 @@ export function compare(
     });
   return withRenames(changes)
     .filter((change) => !isReportedForLog(change, changes, installation))
-    .sort((one, other) => (rank(one) < rank(other) ? -1 : 1))
+    .sort((one, other) => (repairOrder(one) < repairOrder(other) ? -1 : 1))
     .flatMap((change) => {
       if (change.kind === 'privileges') return privilegeDifferences(change, installation);
       const { object, kind } = change;
@@ -122,11 +122,11 @@ function isReportedForLog(change: Change, changes: readonly Change[], { schema }
  * By kind. Foreign keys come after the keys they reference, the owner's grants after those that depend on
  * them, the partitions after the log.
  */
-function rank({ object, kind, name, expected, found }: Change): string {
-  const isLate =
+function repairOrder({ object, kind, name, expected, found }: Change): string {
+  const isRepairedLate =
     (kind === 'constraint' && expected?.sql.startsWith('FOREIGN KEY')) ||
     (kind === 'privileges' && (found?.grants ?? []).every(({ grantor }) => grantor === null));
-  return [String(itemKinds.indexOf(kind)).padStart(2, '0'), isLate ? 1 : 0, object, name].join('\n');
+  return [String(itemKinds.indexOf(kind)).padStart(2, '0'), isRepairedLate ? 1 : 0, object, name].join('\n');
 }
 
 function displayName({ object, kind, name }: Change): string {

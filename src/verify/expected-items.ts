@@ -1,4 +1,4 @@
-import type { Grant } from '../catalog/facts.js';
+import type { Grant } from '../catalog/grant-facts.js';
 import { readPackageJson } from '../migrations/files.js';
 import type { Installation } from './installation.js';
 import { type Definition, define, type Item, type ItemKind, itemKinds, type State } from './item.js';
@@ -8,7 +8,7 @@ import { type Definition, define, type Item, type ItemKind, itemKinds, type Stat
  * is its SQL, as a list if it has several lines; an object if it has a state; for privileges, the columns of
  * each, or true for the whole object.
  */
-type ItemFile = Record<string, Partial<Record<ItemKind, Record<string, WrittenDefinition>>>>;
+type SchemaJson = Record<string, Partial<Record<ItemKind, Record<string, WrittenDefinition>>>>;
 
 type WrittenDefinition = string | string[] | ({ sql: string } & State) | Record<string, true | string[]>;
 
@@ -16,13 +16,13 @@ type WrittenDefinition = string | string[] | ({ sql: string } & State) | Record<
 const modelPartition = 'public.crm_sync_log_catch_all';
 
 /** The text of `schema.json`, from the items of a database that the migrations have just created. */
-export function itemFile(items: readonly Item[]): string {
-  const file: ItemFile = {};
+export function schemaJsonText(items: readonly Item[]): string {
+  const file: SchemaJson = {};
   const rank = ({ object, kind, name }: Item) =>
     `${object}\n${String(itemKinds.indexOf(kind)).padStart(2, '0')}\n${name}`;
   for (const item of [...items].sort((one, other) => (rank(one) < rank(other) ? -1 : 1))) {
     file[item.object] ??= {};
-    const parts = file[item.object] as ItemFile[string];
+    const parts = file[item.object] as SchemaJson[string];
     parts[item.kind] ??= {};
     (parts[item.kind] as Record<string, WrittenDefinition>)[item.name] = writeDefinition(item.definition);
   }
@@ -63,7 +63,7 @@ function readDefinition(kind: ItemKind, definition: WrittenDefinition): Definiti
 
 /** What the migrations of this version create, in the schema `public`, as `schema.json` has it. */
 export function shippedItems(): Item[] {
-  const file: ItemFile = readPackageJson('schema.json');
+  const file: SchemaJson = readPackageJson('schema.json');
   return Object.entries(file).flatMap(([object, parts]) =>
     Object.entries(parts).flatMap(([kind, named]) =>
       Object.entries(named).map(([name, definition]) => ({
@@ -91,20 +91,20 @@ export function expectedItems(installation: Installation, partitions: readonly s
       // A function as the replacement, so that no `$` in the name is special.
       shipped
         .filter(isOfModel)
-        .map((item) => withNames(item, (sql) => sql.replaceAll(modelPartition, () => name))),
+        .map((item) => renamed(item, (sql) => sql.replaceAll(modelPartition, () => name))),
     ),
-  ].map((item) => withNames(item, (sql) => inInstallation(sql, installation)));
+  ].map((item) => renamed(item, (sql) => withInstallationNames(sql, installation)));
 }
 
 /** SQL that names objects in `public`, with the names of the installation. */
-function inInstallation(sql: string, { schema, organisations, contacts }: Installation): string {
+function withInstallationNames(sql: string, { schema, organisations, contacts }: Installation): string {
   return sql.replace(/\bpublic\.(organisations\b|contacts\b)?/g, (_, host: string | undefined) =>
     host === undefined ? `${schema}.` : host === 'contacts' ? contacts : organisations,
   );
 }
 
 /** Comments are prose and stay as they are. */
-function withNames({ object, kind, name, definition }: Item, rename: (sql: string) => string): Item {
+function renamed({ object, kind, name, definition }: Item, rename: (sql: string) => string): Item {
   return {
     object: rename(object),
     kind,

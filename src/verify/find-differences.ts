@@ -3,7 +3,7 @@ import { readAttached, readMonths } from '../partitions/attached.js';
 import { dropMarker } from '../partitions/drop-marker.js';
 import { isPartitionName } from '../partitions/names.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
-import { quoted } from '../statements/quoting.js';
+import { quoteIdentifier } from '../statements/quoting.js';
 import { compare } from './compare.js';
 import { bySqlIf, type Difference, nameOf } from './difference.js';
 import { expectedItems } from './expected-items.js';
@@ -21,7 +21,7 @@ export async function findDifferences(
 ): Promise<Difference[]> {
   const hidden = (await readAppliedMigrations(client, installation)).filter(({ isHidden }) => isHidden);
   // Of another version or not: what to repair depends on it.
-  if (hidden.length > 0) return hidden.map(hiddenMigrations);
+  if (hidden.length > 0) return hidden.map(hiddenMigrationsDifference);
   const items = await readItems(client, installation);
   const partitions = items.filter(isPartition).map(({ name }) => name);
   const [expected, found] = comparableMigrations(expectedItems(installation, partitions), items);
@@ -43,14 +43,14 @@ export async function findDifferences(
   const differences = compare(
     installation,
     expected,
-    found.filter((item) => !isInTransit(item) && !isIntended(item, knownRoles)),
+    found.filter((item) => !isInTransit(item) && !isOfKnownRole(item, knownRoles)),
   );
   // All other differences follow from the other version, and repairing them would interfere with the migrations.
   const migrations = differences.filter(({ kind }) => kind === 'migration');
   return migrations.length > 0 ? migrations : [...differences, ...ranges];
 }
 
-function hiddenMigrations({ table }: AppliedMigrations): Difference {
+function hiddenMigrationsDifference({ table }: AppliedMigrations): Difference {
   return {
     kind: 'table',
     name: table,
@@ -82,11 +82,11 @@ function isMigration({ kind }: Item): boolean {
 }
 
 /** Whether an item is a known role's privileges. The three roles and public cannot be known roles. */
-function isIntended({ kind, name }: Item, knownRoles: readonly string[]): boolean {
+function isOfKnownRole({ kind, name }: Item, knownRoles: readonly string[]): boolean {
   return (
     kind === 'privileges' &&
     !['public', 'the owner', 'crm_app', 'crm_worker', 'crm_reader'].includes(name) &&
-    knownRoles.some((role) => name === role || name === quoted(role))
+    knownRoles.some((role) => name === role || name === quoteIdentifier(role))
   );
 }
 

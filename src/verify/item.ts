@@ -1,4 +1,4 @@
-import type { Grant } from '../catalog/facts.js';
+import type { Grant } from '../catalog/grant-facts.js';
 
 /** What can differ: objects first, and in the order in which differences can be repaired. */
 export const itemKinds = [
@@ -74,8 +74,8 @@ export interface State {
 
 /** A definition with its state. */
 export function define(sql: string, state: State = {}): Definition {
-  const set = Object.entries(state).filter(([, value]) => value !== undefined && value !== false);
-  return set.length === 0 ? { sql } : { sql, state: Object.fromEntries(set) };
+  const entries = Object.entries(state).filter(([, value]) => value !== undefined && value !== false);
+  return entries.length === 0 ? { sql } : { sql, state: Object.fromEntries(entries) };
 }
 
 /** Describes a definition for people: its SQL and its state. */

@@ -1,4 +1,5 @@
-import type { Catalog, Grant } from '../catalog/facts.js';
+import type { Catalog } from '../catalog/facts.js';
+import type { Grant } from '../catalog/grant-facts.js';
 import { define, type Item } from './item.js';
 
 /** Who owns relations and functions. An identity column's sequence has its table's owner. */

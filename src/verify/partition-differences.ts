@@ -1,7 +1,7 @@
 import type { AttachedPartition } from '../partitions/attached.js';
 import { catchAllName, isForOlderEvents, partitionName } from '../partitions/names.js';
 import { gapsBetween, monthAfter, type PartitionRange, splitByMonth } from '../partitions/ranges.js';
-import { literal } from '../statements/quoting.js';
+import { quoteLiteral } from '../statements/quoting.js';
 import { byHand, bySql, type Difference, type Repair } from './difference.js';
 import type { Installation } from './installation.js';
 
@@ -20,19 +20,21 @@ export function rangeDifferences(
 ): Difference[] {
   const { schema } = installation;
   const attached = partitions.filter(({ isDefault, isDetaching }) => !isDefault && !isDetaching);
-  const isDetachingAt = (gap: PartitionRange) =>
+  const isBeingDetached = (gap: PartitionRange) =>
     partitions.some(
       ({ isDetaching, from, before }) => isDetaching && from === gap.from && before === gap.before,
     );
-  const gaps = gapsBetween(attached).flatMap((gap) => (isDetachingAt(gap) ? gap : splitGap(gap, months[0])));
+  const gaps = gapsBetween(attached).flatMap((gap) =>
+    isBeingDetached(gap) ? gap : splitGap(gap, months[0]),
+  );
   const qualified = (range: PartitionRange) => `${schema}.${partitionName(range)}`;
-  const withoutOwn = months.flatMap((month) => {
+  const monthsWithoutPartition = months.flatMap((month) => {
     const holder = attached.find(
       ({ from, before }) => (from === null || from <= month) && (before === null || before > month),
     );
-    const isEnd =
+    const isHeldByEndPartition =
       holder !== undefined && (holder.before === null || isForOlderEvents(withoutSchema(holder.name)));
-    return isEnd ? { from: month, before: monthAfter(month), holder } : [];
+    return isHeldByEndPartition ? { from: month, before: monthAfter(month), holder } : [];
   });
   return [
     ...partitions
@@ -63,12 +65,12 @@ export function rangeDifferences(
       );
       if (detaching?.isToBeDropped) return [];
       const name = detaching?.name ?? qualified(gap);
-      const isTableThere = detaching !== undefined || detached.has(name);
+      const tableExists = detaching !== undefined || detached.has(name);
       return partitionDifference(
         name,
         describeRange(gap),
         'nothing: events of that time are refused',
-        fillGap(gap, name, installation, isTableThere),
+        fillGap(gap, name, installation, tableExists),
       );
     }),
     ...attached
@@ -83,7 +85,7 @@ export function rangeDifferences(
             : byHand('Rename it and move it to the schema, as expected.'),
         ),
       ),
-    ...withoutOwn.map((missing) =>
+    ...monthsWithoutPartition.map((missing) =>
       partitionDifference(
         qualified(missing),
         describeRange(missing),
@@ -130,15 +132,15 @@ function fillGap(
   { from, before }: PartitionRange,
   name: string,
   { schema }: Installation,
-  isTableThere: boolean,
+  tableExists: boolean,
 ): Repair {
   const bound = (time: string | null, open: string) => (time === null ? open : `'${time}'`);
   const values = `for values from (${bound(from, 'minvalue')}) to (${bound(before, 'maxvalue')})`;
   const log = `${schema}.crm_sync_log`;
-  if (isTableThere) return bySql(`alter table ${log} attach partition ${name} ${values}`);
+  if (tableExists) return bySql(`alter table ${log} attach partition ${name} ${values}`);
   if (from === null && before !== null) return bySql(`select ${log}_ensure_past()`);
   return bySql(
     `create table ${name} partition of ${log} ${values}`,
-    `select ${log}_finish_partition(${literal(name)}, ${literal(log)})`,
+    `select ${log}_finish_partition(${quoteLiteral(name)}, ${quoteLiteral(log)})`,
   );
 }

@@ -1,4 +1,4 @@
-import type { Grant } from '../catalog/facts.js';
+import type { Grant } from '../catalog/grant-facts.js';
 import { bySql, type Change, type Difference, nameOf, type Repair } from './difference.js';
 import type { Installation } from './installation.js';
 

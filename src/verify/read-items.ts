@@ -5,7 +5,7 @@ import type { Installation } from './installation.js';
 import { define, type Item } from './item.js';
 import { ownerItems, privilegeItems } from './ownership-items.js';
 import { relationItems } from './relation-items.js';
-import { readAppliedMigrations, readPeriods } from './row-items.js';
+import { readAppliedMigrations, readRetentionPeriods } from './row-items.js';
 import { scopeOf } from './scope.js';
 import { readServerItems } from './server-items.js';
 
@@ -26,7 +26,7 @@ export async function readItems(client: DedicatedConnection, installation: Insta
     ...ownerItems(catalog, installation.owner),
     ...privilegeItems(catalog),
     ...(await readServerItems(client, installation)),
-    ...(await readPeriods(client, installation)),
+    ...(await readRetentionPeriods(client, installation)),
     ...[...migrations].map(migrationItem),
   ];
 }

@@ -1,4 +1,7 @@
-import type { Catalog, ColumnFacts, ConstraintFacts, IndexFacts, RelationFacts } from '../catalog/facts.js';
+import type { Catalog } from '../catalog/facts.js';
+import type { IndexFacts } from '../catalog/index-facts.js';
+import type { RelationFacts } from '../catalog/relation-facts.js';
+import type { ColumnFacts, ConstraintFacts } from '../catalog/table-facts.js';
 import { type Commented, type Definition, define, type Item, type ItemKind, withComment } from './item.js';
 
 /**
@@ -22,10 +25,10 @@ export function relationItems(catalog: Catalog, log: string): Item[] {
   const isTable = ({ kind }: RelationFacts) => kind === 'table';
   return [
     ...catalog.relations.flatMap((relation) => {
-      return ownItems(relation, log).flatMap((item) => withComment(objectOf(relation), item));
+      return tableItems(relation, log).flatMap((item) => withComment(objectOf(relation), item));
     }),
     ...itemsOf(catalog.sequences, (sequence) => [
-      item(
+      commented(
         'sequence',
         sequence.relation,
         define(
@@ -37,11 +40,16 @@ export function relationItems(catalog: Catalog, log: string): Item[] {
     ...itemsOf(catalog.constraints, constraintItems),
     ...itemsOf(catalog.indexes, indexItems),
     ...itemsOf(catalog.triggers, ({ name, definition, fires, comment }) => [
-      item('trigger', name, define(definition, { fires: fires === 'normally' ? undefined : fires }), comment),
+      commented(
+        'trigger',
+        name,
+        define(definition, { fires: fires === 'normally' ? undefined : fires }),
+        comment,
+      ),
     ]),
-    ...itemsOf(catalog.rules, ({ name, definition }) => [item('rule', name, define(definition))]),
+    ...itemsOf(catalog.rules, ({ name, definition }) => [commented('rule', name, define(definition))]),
     ...itemsOf(catalog.policies, ({ name, isPermissive, command, roles, using, check, comment }) => [
-      item(
+      commented(
         'policy',
         name,
         define(
@@ -58,7 +66,7 @@ export function relationItems(catalog: Catalog, log: string): Item[] {
   ];
 }
 
-function item(
+function commented(
   kind: ItemKind,
   name: string,
   definition: Definition,
@@ -71,7 +79,7 @@ function objectOf({ kind, qualified }: RelationFacts): string {
   return `${kind} ${qualified}`;
 }
 
-function ownItems(relation: RelationFacts, log: string): Commented[] {
+function tableItems(relation: RelationFacts, log: string): Commented[] {
   const { qualified, kind, persistence, parents, partitionKey, comment } = relation;
   if (kind === 'sequence') return [];
   const isPartition = parents.includes(log);
@@ -84,8 +92,8 @@ function ownItems(relation: RelationFacts, log: string): Commented[] {
   const security = `${relation.hasRowSecurity ? 'on' : 'off'}${relation.isRowSecurityForced ? ', forced' : ''}`;
   return [
     // A partition's comment depends on its month.
-    item('table', qualified, definition, isPartition ? null : comment),
-    ...(kind === 'table' ? [item('row-level security', qualified, define(security))] : []),
+    commented('table', qualified, definition, isPartition ? null : comment),
+    ...(kind === 'table' ? [commented('row-level security', qualified, define(security))] : []),
   ];
 }
 
@@ -99,8 +107,8 @@ function columnItems(column: ColumnFacts): Commented[] {
     ...(isNotNull ? ['not null'] : []),
   ].join(' ');
   return [
-    item('column', name, define(sql, { isNotValid: !column.isNotNullValidated }), comment),
-    ...(generated === null && expression !== null ? [item('default', name, define(expression))] : []),
+    commented('column', name, define(sql, { isNotValid: !column.isNotNullValidated }), comment),
+    ...(generated === null && expression !== null ? [commented('default', name, define(expression))] : []),
   ];
 }
 
@@ -114,7 +122,7 @@ function constraintItems(constraint: ConstraintFacts): Commented[] {
     disabledTriggersOf: disabledTriggersOf ?? undefined,
     invalidIndex: invalidIndex ?? undefined,
   };
-  return [item('constraint', parent ?? name, define(definition, state), comment)];
+  return [commented('constraint', parent ?? name, define(definition, state), comment)];
 }
 
 /** Names a partition's index after that of the log. A constraint's index belongs to the constraint. */
@@ -122,7 +130,7 @@ function indexItems(index: IndexFacts, { schema }: RelationFacts): Commented[] {
   const { name, parent, definition, isUnique, isValid, isBeingRebuilt, isOfConstraint, comment } = index;
   const qualified = `${schema}.${name}`;
   const state = { invalidIndex: isValid ? undefined : qualified };
-  if (parent !== null) return [item('index', parent, define('attached', state))];
+  if (parent !== null) return [commented('index', parent, define('attached', state))];
   if (isOfConstraint || isBeingRebuilt) return [];
-  return [item('index', qualified, define(`${isUnique ? 'unique ' : ''}${definition}`, state), comment)];
+  return [commented('index', qualified, define(`${isUnique ? 'unique ' : ''}${definition}`, state), comment)];
 }

@@ -1,6 +1,6 @@
 // How to repair what tables consist of: see repair.ts.
 
-import { printable } from '../statements/quoting.js';
+import { escapeControlCharacters } from '../statements/quoting.js';
 import { commentStatement } from './comments.js';
 import {
   asSuperuser,
@@ -35,7 +35,7 @@ function bareName(name: string): string {
 }
 
 /** The state of an item whose SQL is as expected; null if its SQL differs or it is missing. */
-export function stateOnly({ expected, found }: Pick<Change, 'expected' | 'found'>): State | null {
+export function stateIfSqlMatches({ expected, found }: Pick<Change, 'expected' | 'found'>): State | null {
   if (expected === null || found === null || expected.sql !== found.sql) return null;
   return found.state ?? {};
 }
@@ -45,7 +45,7 @@ export function repairTable(change: Change): Repair {
   if (found === null) {
     return byHand('Check whether it was renamed. If not, its rows are lost: restore them from a backup.');
   }
-  const { isUnlogged, inheritsFrom = [], ...shape } = stateOnly(change) ?? { sql: found.sql };
+  const { isUnlogged, inheritsFrom = [], ...shape } = stateIfSqlMatches(change) ?? { sql: found.sql };
   if (JSON.stringify(shape) !== JSON.stringify(expected?.state ?? {})) {
     return byHand('It cannot be altered in place: create a new table beside this one, and move the rows.');
   }
@@ -74,7 +74,7 @@ export function repairColumn(change: Change, sibling: ExpectedSibling): Repair {
     );
   }
   if (found.sql === `${expected.sql} not null`) return bySql(`${column} drop not null`);
-  if (`${found.sql} not null` === expected.sql || stateOnly(change)?.isNotValid) {
+  if (`${found.sql} not null` === expected.sql || stateIfSqlMatches(change)?.isNotValid) {
     return bySql(`${column} set not null`);
   }
   if (found.sql === expected.sql.replace(' always as identity', ' by default as identity')) {
@@ -91,14 +91,14 @@ export function repairConstraint(change: Change, { schema }: Installation, sibli
   const comment = commentStatement(change, sibling);
   // `not valid` and `validate` check the rows without blocking writers. On the log that works only for CHECKs.
   const isInTwoSteps = /^(FOREIGN KEY|CHECK)/.test(expected.sql) && !isPartitioned(table, sibling);
-  const add = `add constraint ${name} ${printable(expected.sql)}${isInTwoSteps ? ' not valid' : ''}`;
+  const add = `add constraint ${name} ${escapeControlCharacters(expected.sql)}${isInTwoSteps ? ' not valid' : ''}`;
   const validate = `${alter} validate constraint ${name}`;
   if (found === null) return bySql(`${alter} ${add}`, isInTwoSteps ? validate : null, comment);
   // The partition has its own constraint of this name; its copy of the log's constraint has another name.
   if (found.namesakes?.some(({ sql }) => sql === expected.sql)) {
     return bySql(`${alter} drop constraint ${name}`);
   }
-  const state = stateOnly(change);
+  const state = stateIfSqlMatches(change);
   if (state?.invalidIndex !== undefined) return bySql(reindexStatement(change));
   if (state?.disabledTriggersOf !== undefined) {
     const disabled = state.disabledTriggersOf;
@@ -123,7 +123,7 @@ export function repairIndex(change: Change, sibling: ExpectedSibling): Repair {
   const rebuild = reindexStatement(change);
   if (rebuild !== null && !isPartitioned(table, sibling)) return bySql(rebuild);
   const [, unique = '', method = ''] = /^(unique )?(.*)$/s.exec(expected.sql) ?? [];
-  const create = `create ${unique}index ${concurrently}${bareName(name)} on ${table} using ${printable(method)}`;
+  const create = `create ${unique}index ${concurrently}${bareName(name)} on ${table} using ${escapeControlCharacters(method)}`;
   return bySql(found === null ? null : drop, create, commentStatement(change, sibling));
 }
 
@@ -133,6 +133,6 @@ function isPartitioned(table: string, sibling: ExpectedSibling): boolean {
 
 /** The statement that rebuilds an index which is as expected, but invalid; null for any other. */
 export function reindexStatement(change: Pick<Change, 'expected' | 'found'>): string | null {
-  const index = stateOnly(change)?.invalidIndex;
+  const index = stateIfSqlMatches(change)?.invalidIndex;
   return index === undefined ? null : `reindex index concurrently ${index}`;
 }

@@ -1,4 +1,4 @@
-import { literal } from '../statements/quoting.js';
+import { quoteLiteral } from '../statements/quoting.js';
 import { commentStatement, commentTarget } from './comments.js';
 import {
   asSuperuser,
@@ -20,7 +20,7 @@ import {
   repairIndex,
   repairName,
   repairTable,
-  stateOnly,
+  stateIfSqlMatches,
 } from './repair-tables.js';
 
 const asBothOwners = 'Run as a superuser, or as a member of both owners:';
@@ -74,7 +74,7 @@ export function repair(change: Change, installation: Installation, sibling: Expe
       return bySqlIf(asSuperuser, `revoke ${found?.sql} on ${object} from ${name}`);
     case 'period':
       return byHand(
-        `Nothing in ${name} is dropped until it is set: insert into ${table} (subject, keep_days) values (${literal(name)}, …)`,
+        `Nothing in ${name} is dropped until it is set: insert into ${table} (subject, keep_days) values (${quoteLiteral(name)}, …)`,
       );
     case 'membership': {
       const grantor = found?.state?.grantor;
@@ -118,7 +118,7 @@ export function repair(change: Change, installation: Installation, sibling: Expe
       return repairIndex(change, sibling);
     case 'trigger': {
       if (expected === null) return bySqlIf(unlessNeeded, `drop trigger ${name} on ${table}`);
-      return stateOnly(change) !== null
+      return stateIfSqlMatches(change) !== null
         ? bySql(`alter table ${table} enable trigger ${name}`)
         : bySql(`create or replace trigger ${name} ${expected.sql}`, commentStatement(change, sibling));
     }
@@ -138,7 +138,7 @@ export function repair(change: Change, installation: Installation, sibling: Expe
       return bySqlIf(asBothOwners, `alter ${object} owner to ${installation.owner}`);
     case 'comment':
       return bySql(
-        `comment on ${commentTarget(object, name)} is ${expected === null ? 'null' : literal(expected.sql)}`,
+        `comment on ${commentTarget(object, name)} is ${expected === null ? 'null' : quoteLiteral(expected.sql)}`,
       );
     case 'privileges':
       throw new Error('privilegeDifferences repairs privileges.');
@@ -147,10 +147,10 @@ export function repair(change: Change, installation: Installation, sibling: Expe
 
 /** The attributes that are expected of a role, without those it has. */
 function attributesToSet(expected: string, found: string): string {
-  const has = found.split(' ');
+  const present = found.split(' ');
   return expected
     .split(' ')
-    .filter((attribute) => !has.includes(attribute))
+    .filter((attribute) => !present.includes(attribute))
     .join(' ');
 }
 

@@ -70,7 +70,7 @@ export async function readAppliedMigrations(
  * without a row nothing is deleted by age. If the user may not read the table, all periods are assumed to be
  * set.
  */
-export async function readPeriods(
+export async function readRetentionPeriods(
   client: DedicatedConnection,
   { schema, schemaId, ownerId }: Installation,
 ): Promise<Item[]> {

@@ -53,12 +53,12 @@ export async function readServerItems(
   return rows.map(
     (row: Record<'object' | 'name' | 'definition', string> & { kind: ItemKind; state: string | null }) => {
       const state: Record<string, unknown> = row.state === null ? {} : JSON.parse(row.state);
-      const set = Object.fromEntries(Object.entries(state).filter(([, value]) => value !== null));
+      const knownState = Object.fromEntries(Object.entries(state).filter(([, value]) => value !== null));
       return {
         object: row.object,
         kind: row.kind,
         name: row.name,
-        definition: define(row.definition, set as State),
+        definition: define(row.definition, knownState as State),
       };
     },
   );

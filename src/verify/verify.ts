@@ -53,13 +53,13 @@ export async function verify(
   await checkDedicatedConnection(client);
   const { knownRoles = [] } = options;
   if (!Array.isArray(knownRoles)) refuse({ field: 'knownRoles' }, 'must be an array of names');
-  let found = await verifyOnce(client, options);
-  for (let reads = 2; reads <= 5 && found.differences.length > 0; reads += 1) {
-    const before = JSON.stringify(found);
-    found = await verifyOnce(client, options);
-    if (JSON.stringify(found) === before) break;
+  let verification = await verifyOnce(client, options);
+  for (let reads = 2; reads <= 5 && verification.differences.length > 0; reads += 1) {
+    const previous = JSON.stringify(verification);
+    verification = await verifyOnce(client, options);
+    if (JSON.stringify(verification) === previous) break;
   }
-  return found;
+  return verification;
 }
 
 /** Reads everything in one transaction; again if an object was dropped meanwhile. */

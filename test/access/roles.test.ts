@@ -52,9 +52,12 @@ const overAllTenants: QueryName[] = [
   'syncRunSweep',
 ];
 
+/** When the samples were made, or a little later, so that what is due stays the same. */
+let now: string;
+
 const insufficientPrivilege = { code: '42501' };
 
-/** Runs `work` as a role, in a transaction that is rolled back. */
+/** Runs `work` as a role, in a transaction that is rolled back. Every call has the same time. */
 async function rolledBack<Result>(
   memberPool: pg.Pool,
   organisationId: string | null,
@@ -63,6 +66,7 @@ async function rolledBack<Result>(
   const client = await memberPool.connect();
   try {
     await client.query('begin');
+    await client.query("select set_config('crm_schema.now', $1, true)", [now]);
     if (organisationId !== null) await organisationSet(client, { organisationId });
     return await work(client);
   } finally {
@@ -206,6 +210,7 @@ describe.each(['crm_app', 'crm_worker', 'crm_reader'] as const)('%s', (role) => 
   let organisationId: string;
   beforeAll(async () => {
     samples = await createSamples(pool);
+    now = new Date().toISOString();
     ({ organisationId } = samples.connectionGetLive[0] as { organisationId: string });
   });
 

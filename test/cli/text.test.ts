@@ -1,41 +1,41 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { explain } from '../../src/cli/failures.js';
+import { explainError } from '../../src/cli/explain-errors.js';
 import { MigrationLog } from '../../src/cli/migrate-log.js';
-import { forReader, print } from '../../src/cli/text.js';
+import { formatMessage, printResult } from '../../src/cli/text.js';
 import { BlockingSessions } from '../../src/statements/blocking-sessions.js';
 
 const words =
   'Events of that time are refused, and those of any other are not: run it again when that transaction has ended.';
 
-test('forReader keeps a message on one line for a log', () => {
-  expect(forReader(words, false)).toBe(words);
+test('formatMessage keeps a message on one line for a log', () => {
+  expect(formatMessage(words, false)).toBe(words);
 });
 
-test('forReader wraps a message between words for a terminal', () => {
-  const lines = forReader(words, true).split('\n');
+test('formatMessage wraps a message between words for a terminal', () => {
+  const lines = formatMessage(words, true).split('\n');
   expect(lines).toHaveLength(2);
   for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
   expect(lines.join(' ')).toBe(words);
 });
 
-test('forReader keeps a statement on one line, to be copied', () => {
+test('formatMessage keeps a statement on one line, to be copied', () => {
   const statement = `select crm_sync_log_ensure_partitions(3), '${'x'.repeat(80)}';`;
-  expect(forReader(`${words} Run: ${statement}`, true).split('\n').at(-1)).toBe(statement);
+  expect(formatMessage(`${words} Run: ${statement}`, true).split('\n').at(-1)).toBe(statement);
 });
 
-test('forReader escapes what a terminal would obey', () => {
-  expect(forReader('a\u001b[2Jb', true)).toBe('a\\u001b[2Jb');
-  expect(forReader(`${words}\u001b[2J`, true)).toContain('\\u001b[2J');
+test('formatMessage escapes what a terminal would obey', () => {
+  expect(formatMessage('a\u001b[2Jb', true)).toBe('a\\u001b[2Jb');
+  expect(formatMessage(`${words}\u001b[2J`, true)).toContain('\\u001b[2J');
 });
 
-test('print leaves no listener behind, however many lines it writes', async () => {
+test('printResult leaves no listener behind, however many lines it writes', async () => {
   const write = vi.spyOn(process.stdout, 'write').mockImplementation((...args: unknown[]) => {
     setImmediate(args.at(-1) as () => void);
     return true;
   });
   onTestFinished(() => write.mockRestore());
   const before = process.stdout.listenerCount('error');
-  for (let line = 1; line <= 20; line += 1) await print(`line ${line}`);
+  for (let line = 1; line <= 20; line += 1) await printResult(`line ${line}`);
   expect(process.stdout.listenerCount('error')).toBe(before);
 });
 
@@ -54,8 +54,8 @@ test('progress of migrate is wrapped on a terminal, and one line per step in a l
     await sessions.during(1, async () => {});
     const name = '0010_add_row_level_security';
     const cause = Object.assign(new Error('lock'), { code: '55P03' });
-    await log.add({ step: 'waiting', pids: [4242] }, sessions);
-    await log.add({ step: 'retrying', name, attempt: 1, attempts: 10, pause: 1234, cause }, sessions);
+    await log.report({ step: 'waiting', pids: [4242] }, sessions);
+    await log.report({ step: 'retrying', name, attempt: 1, attempts: 10, pause: 1234, cause }, sessions);
     log.end();
     const lines = said.join('').split('\r\u001b[K').join('\n').split('\n');
     expect(lines.join(' ')).toContain(
@@ -71,7 +71,7 @@ test('progress in a log says every ten seconds how long a migration has been run
   onTestFinished(() => void vi.useRealTimers());
   const said: string[] = [];
   const log = new MigrationLog('applied', { isTTY: false, write: (text) => said.push(String(text)) > 0 });
-  await log.add({ step: 'started', name: '0003_create_crm_sync_log' }, new BlockingSessions(undefined));
+  await log.report({ step: 'started', name: '0003_create_crm_sync_log' }, new BlockingSessions(undefined));
   vi.advanceTimersByTime(65_000);
   log.end();
   vi.advanceTimersByTime(65_000);
@@ -80,14 +80,14 @@ test('progress in a log says every ten seconds how long a migration has been run
 });
 
 const codes = '53200 57P02 57P05 25P03 25P04 57014 40P01 55P03 CERT_HAS_EXPIRED ERR_TLS_CERT_ALTNAME_INVALID';
-test.each(codes.split(' '))('explain replaces the server’s message for %s with advice', (code) => {
-  const said = explain(Object.assign(new Error('the words of the server'), { code }));
+test.each(codes.split(' '))('explainError replaces the server’s message for %s with advice', (code) => {
+  const said = explainError(Object.assign(new Error('the words of the server'), { code }));
   expect(said).toMatch(/^[A-Z][^\n]+\.$/);
   expect(said).not.toContain('the words of the server');
 });
 
-test('explain recognises a connection that was lost before the next statement was sent', () => {
-  expect(explain(new Error('Client has encountered a connection error and is not queryable'))).toMatch(
+test('explainError recognises a connection that was lost before the next statement was sent', () => {
+  expect(explainError(new Error('Client has encountered a connection error and is not queryable'))).toMatch(
     /^The connection to the database was lost\. /,
   );
 });

@@ -46,6 +46,11 @@ export class Keys {
     this.#accessTokens.clear();
   }
 
+  /** Ends the life of all access tokens; keys and refresh tokens remain valid. */
+  expireAccessTokens(): void {
+    this.#accessTokens.clear();
+  }
+
   hasKey(key: string | undefined): boolean {
     return key !== undefined && this.#keys.has(key);
   }

@@ -42,6 +42,8 @@ export interface SimulatedCrm<P extends Provider = Provider> {
   calm(): void;
   /** Changes some habits from the next request. */
   setHabits(habits: Partial<Habits>): void;
+  /** Ends the life of all access tokens, as time does. */
+  expireAccessTokens(): void;
   /** Revokes all keys and tokens; `signIn` makes new ones. */
   revokeTokens(): void;
   /** Closes all connections and frees the port. */
@@ -165,6 +167,7 @@ export async function startSimulatedCrm<P extends Provider>(options: {
     setHabits(changed) {
       habits = { ...habits, ...changed };
     },
+    expireAccessTokens: () => keys.expireAccessTokens(),
     revokeTokens: () => keys.revoke(),
     async stop() {
       const closed = new Promise((resolve) => server.close(resolve));

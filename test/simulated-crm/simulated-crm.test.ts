@@ -350,7 +350,7 @@ describe.concurrent('errors', () => {
       timeoutMilliseconds: patientMilliseconds,
     });
     await client.readPage('contact', null);
-    await pause(life + 10);
+    crm.expireAccessTokens();
     expect(await failure(client.readPage('contact', null))).toMatchObject({ kind: 'auth' });
     const next = await refreshAccessToken(crm.url, credentials);
     const { accessToken } = next.credentials;
@@ -368,19 +368,25 @@ describe.concurrent('errors', () => {
   });
 
   test('alto: an expired token is renewed', async () => {
-    const { client } = await start('alto', { accessTokenMilliseconds: 200 });
+    const { crm, client } = await start('alto');
     for (let n = 0; n < 3; n += 1) {
       await client.readPage('contact', null);
-      await pause(210);
+      crm.expireAccessTokens();
     }
   });
 
+  test('alto: a token is refused after its lifetime', async () => {
+    const { client } = await start('alto', { accessTokenMilliseconds: 0 });
+    expect(await failure(client.readPage('contact', null))).toMatchObject({ kind: 'auth' });
+  });
+
   test('agentos: a request limit ends after its window', async () => {
-    const { client } = await start('agentos', { requestLimit: 2, requestWindowMilliseconds: 2_000 });
+    const { crm, client } = await start('agentos', { requestLimit: 2, requestWindowMilliseconds: 3_600_000 });
     await client.readPage('contact', null);
     await client.readPage('contact', null);
     expect(await failure(client.readPage('contact', null))).toMatchObject({ kind: 'rate_limited' });
-    await pause(2_010);
+    crm.setHabits({ requestWindowMilliseconds: 1 });
+    await pause(2);
     await client.readPage('contact', null);
   });
 

@@ -6,6 +6,10 @@ import { projectPath } from '../../dev/database.js';
 const folder = projectPath('test/consumer');
 const installed = join(folder, 'node_modules/@nurturehub/crm-schema');
 
+/** Keeps what was parsed, for the next program: TypeScript's own declarations, `@types/node` and the package's. */
+const registry = ts.createDocumentRegistry();
+let programs = 0;
+
 /** The package's declarations as `npm run build` emits them, by their paths once installed. */
 const declarations = builtDeclarations();
 
@@ -28,35 +32,40 @@ function builtDeclarations(): ReadonlyMap<string, string> {
  * @param source the text of its only file, at the returned path
  */
 export function consumerProgram(source: string): { path: string; service: ts.LanguageService } {
-  const path = join(folder, 'program.ts');
+  // Its own name: the registry knows a file by its path.
+  programs += 1;
+  const path = join(folder, `program-${programs}.ts`);
   // A separate package: within ours, our package's name would resolve to the source.
   const manifest = JSON.stringify({ name: 'consumer', type: 'module' });
   const files = new Map(declarations).set(path, source).set(join(folder, 'package.json'), manifest);
   const folders = new Set([...files.keys()].flatMap(ancestors));
   const readFile = (name: string) => files.get(name) ?? ts.sys.readFile(name);
-  const service = ts.createLanguageService({
-    getScriptFileNames: () => [path],
-    getScriptVersion: () => '1',
-    getScriptSnapshot: (name) => {
-      const text = readFile(name);
-      return text === undefined ? undefined : ts.ScriptSnapshot.fromString(text);
+  const service = ts.createLanguageService(
+    {
+      getScriptFileNames: () => [path],
+      getScriptVersion: () => '1',
+      getScriptSnapshot: (name) => {
+        const text = readFile(name);
+        return text === undefined ? undefined : ts.ScriptSnapshot.fromString(text);
+      },
+      getCurrentDirectory: () => folder,
+      getDefaultLibFileName: ts.getDefaultLibFilePath,
+      getCompilationSettings: () => ({
+        strict: true,
+        exactOptionalPropertyTypes: true,
+        declaration: true,
+        target: ts.ScriptTarget.ES2023,
+        module: ts.ModuleKind.NodeNext,
+        types: ['node'],
+        skipLibCheck: true,
+      }),
+      fileExists: (name) => files.has(name) || ts.sys.fileExists(name),
+      readFile,
+      directoryExists: (name) => folders.has(name) || ts.sys.directoryExists(name),
+      getDirectories: ts.sys.getDirectories,
     },
-    getCurrentDirectory: () => folder,
-    getDefaultLibFileName: ts.getDefaultLibFilePath,
-    getCompilationSettings: () => ({
-      strict: true,
-      exactOptionalPropertyTypes: true,
-      declaration: true,
-      target: ts.ScriptTarget.ES2023,
-      module: ts.ModuleKind.NodeNext,
-      types: ['node'],
-      skipLibCheck: true,
-    }),
-    fileExists: (name) => files.has(name) || ts.sys.fileExists(name),
-    readFile,
-    directoryExists: (name) => folders.has(name) || ts.sys.directoryExists(name),
-    getDirectories: ts.sys.getDirectories,
-  });
+    registry,
+  );
   return { path, service };
 }
 

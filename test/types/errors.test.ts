@@ -19,7 +19,7 @@ import {
   withOrganisation,
 } from '../../src/index.js';
 import { credentialsCountByKey } from '../../src/queries.js';
-import { fromDatabaseError } from '../../src/statements/database-errors.js';
+import { fromServerError } from '../../src/statements/database-errors.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';
@@ -49,7 +49,7 @@ test('every constraint that can be violated maps to its own code or to invalid_i
   const codes = Object.fromEntries(
     rows.map(({ name, table }) => {
       const violation = Object.assign(new Error('violated'), { code: '23514', constraint: name, table });
-      return [name, (fromDatabaseError(violation) as CrmSchemaError).code];
+      return [name, (fromServerError(violation) as CrmSchemaError).code];
     }),
   );
   expect(codes).toMatchObject({
@@ -86,7 +86,7 @@ test('neither the error nor its cause quotes a refused row', async () => {
     )
     .catch((error: unknown) => error);
   expect(inspect(refusal)).toContain('secret-plaintext');
-  const typed = fromDatabaseError(refusal) as CrmSchemaError;
+  const typed = fromServerError(refusal) as CrmSchemaError;
   expect(typed).toBeInstanceOf(CrmSchemaError);
   expect(typed.cause).toMatchObject({
     code: '23514',
@@ -105,7 +105,7 @@ test("errors of the host's tables, the server and the program pass through uncha
     new TypeError('not a function'),
     undefined,
   ];
-  for (const error of foreign) expect(fromDatabaseError(error)).toBe(error);
+  for (const error of foreign) expect(fromServerError(error)).toBe(error);
   expect(foreign[0]).toBeInstanceOf(pg.DatabaseError);
 });
 
@@ -158,9 +158,9 @@ describe('a missing schema', () => {
 
   test.each(['42P01', '42703', '42883', '3F000'])('is recognised by SQLSTATE %s in any language', (code) => {
     const own = Object.assign(new Error('Fehler'), { code });
-    expect(fromDatabaseError(own)).toMatchObject({ code: 'schema_not_found', cause: { code } });
+    expect(fromServerError(own)).toMatchObject({ code: 'schema_not_found', cause: { code } });
     const inFunction = Object.assign(new Error('Fehler'), { code, where: 'PL/pgSQL-Funktion f()' });
-    expect(fromDatabaseError(inFunction)).toBe(inFunction);
+    expect(fromServerError(inFunction)).toBe(inFunction);
   });
 });
 
@@ -290,7 +290,7 @@ describe('a missing privilege', () => {
 
   test('is recognised in any language of the server', async () => {
     const localised = (rest: object) =>
-      fromDatabaseError(Object.assign(new Error('Fehler'), { code: '42501', ...rest }));
+      fromServerError(Object.assign(new Error('Fehler'), { code: '42501', ...rest }));
     expect(localised({ routine: 'ExecWithCheckOptions' })).toMatchObject({ code: 'organisation_not_set' });
     expect(localised({ routine: 'aclcheck_error' })).toMatchObject({ code: 'not_permitted' });
   });

@@ -1,40 +1,21 @@
-import { CrmSchemaError, type CrmSchemaErrorCode } from '../errors.js';
+import { CrmSchemaError } from '../errors.js';
 
-/** The exit codes of the command. `unmet`: nothing failed, but something is missing, pending or different. */
-export const exitCodes = { done: 0, failed: 1, usage: 2, unmet: 3 } as const;
-
-/** Something that the command was asked about does not exist or is not as it should be: exit code `unmet`. */
-export class UnmetCondition extends Error {}
-
-/** The codes of the library's errors that mean the same. */
-const unmetCodes: ReadonlySet<CrmSchemaErrorCode> = new Set([
-  'catch_all_missing',
-  'retention_period_missing',
-]);
-
-/** The exit code for an error. */
-export function exitCodeOf(error: unknown): number {
-  const isUnmet =
-    error instanceof UnmetCondition || (error instanceof CrmSchemaError && unmetCodes.has(error.code));
-  return isUnmet ? exitCodes.unmet : exitCodes.failed;
-}
-
-const timedOut =
+const sessionTimedOut =
   'The server ended the session because of a timeout: raise idle_in_transaction_session_timeout, transaction_timeout or idle_session_timeout, at least for this user. Committed work is kept.';
 
-const lost =
+const connectionLost =
   'The connection to the database was lost. Committed work is kept: run the command again for the rest.';
 
-const outdated =
+const schemaOutdated =
   'The schema is missing or of an older version: run crm-schema migrate up first, or name its schema in PGOPTIONS="-c search_path=…".';
 
-const untrusted =
+const certificateUntrusted =
   "The server's certificate is not trusted: name its certificate authority in DATABASE_URL, sslrootcert=/path/to/ca.pem.";
 
-const refused =
+const nothingAnswers =
   'Nothing answers at the address of the database: check DATABASE_URL, and that the server is running.';
 
-const unknownHost = 'The host name of the database is unknown: check DATABASE_URL.';
+const hostUnknown = 'The host name of the database is unknown: check DATABASE_URL.';
 
 /** Advice about errors of the server and of the network, by SQLSTATE or by Node's code. */
 const serverAdvice: Record<string, string> = {
@@ -48,29 +29,29 @@ const serverAdvice: Record<string, string> = {
   '53200': 'The server is out of memory: free some, and run the command again.',
   '53300':
     'The server has no connections left: close some, or raise max_connections or the connection limit of the user or database.',
-  ECONNREFUSED: refused,
-  EHOSTUNREACH: refused,
-  ENETUNREACH: refused,
-  ENOTFOUND: unknownHost,
-  EAI_AGAIN: unknownHost,
+  ECONNREFUSED: nothingAnswers,
+  EHOSTUNREACH: nothingAnswers,
+  ENETUNREACH: nothingAnswers,
+  ENOTFOUND: hostUnknown,
+  EAI_AGAIN: hostUnknown,
   ETIMEDOUT: 'The database did not answer in time: check DATABASE_URL and the network.',
   // Terminated by an administrator, by the crash of another session, or by a shutdown.
-  '57P01': lost,
-  '57P02': lost,
+  '57P01': connectionLost,
+  '57P02': connectionLost,
   // idle_in_transaction_session_timeout, transaction_timeout and idle_session_timeout.
-  '25P03': timedOut,
-  '25P04': timedOut,
-  '57P05': timedOut,
+  '25P03': sessionTimedOut,
+  '25P04': sessionTimedOut,
+  '57P05': sessionTimedOut,
   '57014':
     'A statement was cancelled, or took longer than statement_timeout allows: run the command again, best when the database is quiet.',
   '40P01': 'This command and another session were deadlocked: run the command again.',
-  ECONNRESET: lost,
-  EPIPE: lost,
+  ECONNRESET: connectionLost,
+  EPIPE: connectionLost,
   '57P03': 'The database is starting up or shutting down: try again in a moment.',
-  DEPTH_ZERO_SELF_SIGNED_CERT: untrusted,
-  SELF_SIGNED_CERT_IN_CHAIN: untrusted,
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: untrusted,
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: untrusted,
+  DEPTH_ZERO_SELF_SIGNED_CERT: certificateUntrusted,
+  SELF_SIGNED_CERT_IN_CHAIN: certificateUntrusted,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: certificateUntrusted,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: certificateUntrusted,
   CERT_HAS_EXPIRED: "The server's certificate has expired: ask its administrator to renew it.",
   ERR_TLS_CERT_ALTNAME_INVALID:
     "The server's certificate is for another host name: check the host in DATABASE_URL.",
@@ -79,9 +60,9 @@ const serverAdvice: Record<string, string> = {
 /** Advice where a command does not find what it expects in the database. */
 const schemaAdvice: Record<string, string> = {
   // A table, a column or a function that does not exist.
-  '42P01': outdated,
-  '42703': outdated,
-  '42883': outdated,
+  '42P01': schemaOutdated,
+  '42703': schemaOutdated,
+  '42883': schemaOutdated,
   '42501':
     'The user may not do this: connect as a member of crm_worker, or of crm_reader to view health and failures. If the user already is, the schema may be older than this version: run crm-schema migrate status as the owner.',
 };
@@ -118,9 +99,9 @@ const messageAdvice: readonly (readonly [RegExp, string])[] = [
     'sslcert or sslkey in DATABASE_URL cannot be used: both files must be PEM, and belong together.',
   ],
   // A Unix-domain socket.
-  [/^connect (ENOENT|EACCES)/, refused],
+  [/^connect (ENOENT|EACCES)/, nothingAnswers],
   [/^timeout expired$/, serverAdvice.ETIMEDOUT as string],
-  [/^Connection terminated|^Client has encountered a connection error/, lost],
+  [/^Connection terminated|^Client has encountered a connection error/, connectionLost],
   [
     /^unsupported startup parameter/,
     'Poolers are not supported here, and this connection goes through one, which refused a setting of the session: connect to the database directly.',
@@ -131,21 +112,21 @@ const messageAdvice: readonly (readonly [RegExp, string])[] = [
  * Explains an error to people in one line: what happened, then what to do. The hint of one of our migrations is a
  * second line. Never a stack, never a secret.
  */
-export function explain(error: unknown): string {
-  if (!(error instanceof CrmSchemaError)) return adviceOn(error, { ...serverAdvice, ...schemaAdvice });
+export function explainError(error: unknown): string {
+  if (!(error instanceof CrmSchemaError)) return explainByCode(error, { ...serverAdvice, ...schemaAdvice });
   const { message, code, cause } = error;
   // Where the server refused, the library's words are for programs.
   if (code === 'not_permitted' && cause !== undefined) return schemaAdvice['42501'] as string;
-  if (code === 'schema_not_found' && cause !== undefined) return outdated;
+  if (code === 'schema_not_found' && cause !== undefined) return schemaOutdated;
   if (code !== 'migration_failed') return message;
-  return message.replace((cause as Error).message, () => adviceOn(cause, serverAdvice));
+  return message.replace((cause as Error).message, () => explainByCode(cause, serverAdvice));
 }
 
-function adviceOn(error: unknown, advice: Record<string, string>): string {
+function explainByCode(error: unknown, adviceByCode: Record<string, string>): string {
   const { code = '', message, hint } = error as { code?: string; message?: string; hint?: string };
   const line = (message || String(error)).split('\n', 1).join('');
-  const known = messageAdvice.find(([pattern]) => pattern.test(line))?.[1] ?? advice[code];
-  if (known !== undefined) return known;
+  const advice = messageAdvice.find(([pattern]) => pattern.test(line))?.[1] ?? adviceByCode[code];
+  if (advice !== undefined) return advice;
   if (code === '42501') return `${line}: connect as the owner of the tables.`;
   // Raised by our migrations and functions.
   if (code.startsWith('CRM')) return [line, hint].filter(Boolean).join('\n');
