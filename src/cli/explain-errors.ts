@@ -69,9 +69,13 @@ const schemaAdvice: Record<string, string> = {
 
 /** Advice about errors without a code of their own, by their message. */
 const messageAdvice: readonly (readonly [RegExp, string])[] = [
-  [/^Cannot find (package|module) 'pg'/, 'The package pg is not installed beside this one: npm install pg'],
+  // In the words of Node, Bun, Deno and Yarn Plug'n'Play.
   [
-    /^Cannot find (package|module) '/,
+    /^(Cannot|Could not) find (package|module) 'pg'|tried to access pg \(a peer dependency\)/,
+    'The package pg is not installed beside this one: npm install pg',
+  ],
+  [
+    /^(Cannot|Could not) find (package|module) '/,
     'A dependency of this package is not installed: reinstall the package, with its dependencies.',
   ],
   [

@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { fsync as fsyncWithCallback } from 'node:fs';
 import { type FileHandle, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { KeyRing } from '../credentials/key-ring.js';
 import {
   type KeyRingDocument,
@@ -10,6 +12,9 @@ import {
   parseKeyRingJson,
   readKeyRing,
 } from '../credentials/key-ring-document.js';
+
+// Yarn Plug'n'Play has no `sync` of a FileHandle.
+const fsync = promisify(fsyncWithCallback);
 
 /** The key ring of the environment: ready for use, and in its written form. */
 export interface OpenedRing {
@@ -110,7 +115,7 @@ async function replaceFile(path: string, document: KeyRingDocument): Promise<voi
 async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r');
   try {
-    await folder.sync();
+    await fsync(folder.fd);
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException;
     if (!['EPERM', 'EINVAL', 'ENOTSUP'].includes(code)) throw error;
@@ -154,7 +159,7 @@ async function withLockFile<Result>(path: string, work: () => Promise<Result>): 
 /** Writes to disk before it returns: after a power cut, half a key ring would be useless. */
 async function writeToDisk(file: FileHandle, document: KeyRingDocument): Promise<void> {
   await file.writeFile(formatRing(document));
-  await file.sync();
+  await fsync(file.fd);
 }
 
 function formatRing(document: KeyRingDocument): string {

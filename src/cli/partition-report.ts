@@ -13,8 +13,7 @@ export function partitionReport({ at, keepDays, keptFrom, partitions, droppable 
   const hasCurrentMonth = partitions.some(
     ({ state, from, before }) =>
       (state === 'kept' || state === 'expired') &&
-      from !== null &&
-      from <= at &&
+      (from === null || from <= at) &&
       (before === null || before > at),
   );
   const hasUnknown = partitions.some((each) => 'hasEvents' in each && each.hasEvents === null);

@@ -3,6 +3,7 @@ import { CrmSchemaError } from '../errors.js';
 import { safeCause } from '../statements/database-errors.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { checkWholeNumber } from '../validation.js';
+import { readMigrationFiles } from './files.js';
 import { underMigrationLock } from './lock.js';
 import {
   type MigrationDirection,
@@ -148,6 +149,8 @@ async function migrate(
   checkWholeNumber({ field: 'wait' }, wait, 0, 86_400);
   checkWholeNumber({ field: 'attempts' }, attempts, 1, 1000);
   const onWaiting = (pids: number[]) => onProgress?.({ step: 'waiting', pids });
+  // Refuses in a bundle, which lacks them, before the code of the lock is loaded: not every bundle can.
+  await readMigrationFiles();
   return underMigrationLock(client, { wait, signal, onWaiting }, async () => {
     const plan = await planOf(client, direction, options);
     if (direction === 'up' && plan.migrations.length > 0) await checkPrivileges(client, plan);

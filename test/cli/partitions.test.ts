@@ -640,3 +640,13 @@ async function withTransaction(work: (client: pg.ClientBase) => Promise<void>): 
     throw error;
   }
 }
+
+describe('a log just installed,', () => {
+  const fresh = useDatabase();
+
+  test('partitions list has no remark', async () => {
+    const { stdout } = await run(['list'], { DATABASE_URL: fresh.url });
+    expect(stdout).toContain(monthName(0).replace('crm_sync_log_', ''));
+    expect(stdout).toMatch(/\ncatch_all .* empty\n$/);
+  });
+});

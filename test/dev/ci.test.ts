@@ -46,6 +46,19 @@ test('the CI workflow runs the package tests on each Node that CONVENTIONS.md na
   expect(jobs.node.steps.at(-1).run).toBe('npx vitest run test/package');
 });
 
+test('the CI workflow tests the package on the other runtimes, in the versions of the script', async () => {
+  const { jobs } = parse(await read('.github/workflows/ci.yml'));
+  const steps: { run?: string }[] = jobs.runtimes.steps;
+  const installs = steps.findIndex(({ run }) => run?.includes('other-runtimes/install.sh'));
+  expect(steps[installs]?.run).toContain('dev/other-runtimes/install.sh "$RUNNER_TEMP/runtimes"');
+  expect(steps[installs]?.run).toContain('TEST_OTHER_RUNTIMES=$RUNNER_TEMP/runtimes');
+  expect(steps[installs + 1]?.run).toBe('npx vitest run test/package/other-runtimes.test.ts');
+  const [, packages = ''] =
+    /^npm install (?:--\S+ )+(.*)$/m.exec(await read('dev/other-runtimes/install.sh')) ?? [];
+  expect(packages.split(' ')).toHaveLength(3);
+  for (const each of packages.split(' ')) expect(each).toMatch(/.@\d+\.\d+\.\d+$/);
+});
+
 test('.nvmrc names a Node that engines allows', async () => {
   const [, oldest = ''] = /^>=(\d+)/.exec(packageJson.engines.node) ?? [];
   expect(Number(await read('.nvmrc'))).toBeGreaterThanOrEqual(Number(oldest));

@@ -1,115 +1,109 @@
-import { execFile } from 'node:child_process';
-import { mkdtemp, rm, symlink } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
+import { copyFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { build } from 'esbuild';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 import { useDatabase } from '../support/database.js';
+import { expectedOutput } from './application.js';
+import { type Consumer, install, packageJson, packedPackage } from './consumer.js';
 
-const run = promisify(execFile);
-const { url } = useDatabase();
-
-let folder: string;
+let consumer: Consumer;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'crm-schema-bundle-'));
+  consumer = await install('npm', await packedPackage());
+  await copyFile(projectPath('test/package/application.mjs'), join(consumer.folder, 'application.mjs'));
+  await writeFile(
+    join(consumer.folder, 'functions.mjs'),
+    `import { CrmSchemaError, connectionListTotals } from '${packageJson.name}';
+     import { KeyRing, generateKey } from '${packageJson.name}/credentials';
+     import * as migrations from '${packageJson.name}/migrations';
+     import { existsSync } from 'node:fs';
+     import pg from 'pg';
+     async function main() {
+       const client = new pg.Client(process.env.DATABASE_URL);
+       await client.connect();
+       const key = await generateKey('A256KW', 'test-key');
+       const { keys } = await KeyRing.parse({ current: key.kid, keys: [key] });
+       const found = [await connectionListTotals(client), keys.length, existsSync(migrations.migrationsDirectory)];
+       found.push((await migrations.partitionsList(client)).keepDays);
+       for (const work of ['migrateUp', 'migrationPlan', 'migrationStatus', 'verify']) {
+         const { code, message } = await migrations[work](client).catch((error) => error);
+         found.push([code, message]);
+       }
+       await client.end();
+       console.log(JSON.stringify(found));
+     }
+     void main();`,
+  );
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
+afterAll(() => rm(consumer.folder, { recursive: true, force: true }));
 
-/** Runs a bundle of a program that imports this package's source. Returns what it prints. */
-async function runBundle(format: 'cjs' | 'esm', program: string): Promise<string> {
-  const outfile = join(folder, format === 'cjs' ? 'app.cjs' : 'app.mjs');
+/** Bundles a program of the consumer with its dependencies, except `external`. Returns the path of the bundle. */
+async function bundle(program: string, format: 'cjs' | 'esm', external: string[]): Promise<string> {
+  const outfile = join(consumer.folder, `bundle.${format === 'cjs' ? 'cjs' : 'mjs'}`);
   await build({
-    stdin: { contents: program, resolveDir: projectPath('src'), loader: 'ts' },
+    entryPoints: [join(consumer.folder, program)],
     outfile,
     bundle: true,
     platform: 'node',
     format,
-    external: ['pg'],
+    external,
     logLevel: 'silent',
-    banner: {
-      js:
-        format === 'cjs'
-          ? ''
-          : "import { createRequire as requireFor } from 'node:module'; const require = requireFor(import.meta.url);",
-    },
   });
-  const { stdout } = await run(process.execPath, [outfile], { env: { ...process.env, DATABASE_URL: url } });
-  return stdout;
+  return outfile;
 }
 
-test.each(['cjs', 'esm'] as const)(
-  'a bundle in %s loads, and its functions say that a bundler must treat the package as external',
-  async (format) => {
-    await symlink(projectPath('node_modules'), join(folder, 'node_modules')).catch(() => {});
-    const found = await runBundle(
-      format,
-      `import pg from 'pg';
-       import { existsSync } from 'node:fs';
-       import { migrateUp, migrationPlan, migrationStatus, migrationsDirectory, partitionsList, verify } from './migrations.js';
-       async function main() {
-         const client = new pg.Client(process.env.DATABASE_URL);
-         await client.connect();
-         const found: unknown[] = [existsSync(migrationsDirectory), (await partitionsList(client)).keepDays];
-         for (const work of [migrateUp, migrationPlan, migrationStatus, verify]) {
-           await work(client).catch(({ code, message }) => found.push([code, message]));
-         }
-         await client.end();
-         console.log(JSON.stringify(found));
-       }
-       void main();`,
-    );
+describe.each(['cjs', 'esm'] as const)('a bundle in %s', (format) => {
+  const migrated = useDatabase();
+  const host = useDatabase('host');
+
+  test('without this package can do everything', async () => {
+    const path = await bundle('application.mjs', format, [packageJson.name, 'pg']);
+    const { stdout } = await consumer.node([path], { DATABASE_URL: host.url });
+    expect(JSON.parse(stdout)).toEqual(await expectedOutput());
+  });
+
+  test('with this package has its functions, and those that need its files say that it must be external', async () => {
+    const path = await bundle('functions.mjs', format, ['pg']);
+    const { stdout } = await consumer.node([path], { DATABASE_URL: migrated.url });
     const refusal = [
       'migration_refused',
       'Files of this package are missing: reinstall it, and mark it as external if you use a bundler.',
     ];
-    expect(JSON.parse(found)).toEqual([false, expect.any(Number), refusal, refusal, refusal, refusal]);
-  },
-);
+    expect(JSON.parse(stdout)).toEqual([[], 1, false, 395, refusal, refusal, refusal, refusal]);
+  });
+});
 
-test('the command says in one line that pg, or another dependency, is not installed', async () => {
-  const alone = await mkdtemp(join(tmpdir(), 'crm-schema-alone-'));
-  try {
-    const main = join(alone, 'dist/cli/main.js');
-    const command = (external: string[]) =>
-      build({
-        entryPoints: [projectPath('src/cli/main.ts')],
-        outdir: dirname(main),
-        // Keeps what is loaded when needed in files of its own, as in the package.
-        splitting: true,
-        bundle: true,
-        platform: 'node',
-        format: 'esm',
-        external: [...external, 'pg-native'],
-        logLevel: 'silent',
-        banner: {
-          js: "import { createRequire as requireFor } from 'node:module'; const require = requireFor(import.meta.url);",
-        },
-      });
-    await symlink(projectPath('package.json'), join(alone, 'package.json'));
-    for (const path of ['migrations', 'migrations.sha256', 'schema.json']) {
-      await symlink(projectPath(path), join(alone, path));
-    }
-    const env = { ...process.env, DATABASE_URL: url };
-    const start = (...args: string[]) => run(process.execPath, [main, ...args], { env });
-    await command(['pg']);
-    for (const args of [['migrate', 'status'], ['health'], ['verify']]) {
-      await expect(start(...args)).rejects.toMatchObject({
-        code: 1,
-        stderr: 'The package pg is not installed beside this one: npm install pg\n',
-      });
-    }
-    expect((await start('--help')).stdout).toContain('Usage: crm-schema');
-    await command(['node-pg-migrate/*']);
-    await expect(
-      start('migrate', 'plan', '--to', '0', '--migrations-table', 'pgmigrations'),
-    ).rejects.toMatchObject({
-      code: 1,
-      stderr:
-        'A dependency of this package is not installed: reinstall the package, with its dependencies.\n',
-    });
-  } finally {
-    await rm(alone, { recursive: true, force: true });
+describe('without a package that it needs, the command', () => {
+  const { url } = useDatabase();
+
+  /** Runs `work` while a package of the consumer is not there. */
+  async function without(name: string, work: () => Promise<void>): Promise<void> {
+    const path = join(consumer.folder, 'node_modules', name);
+    await rename(path, `${path}-elsewhere`);
+    await work().finally(() => rename(`${path}-elsewhere`, path));
   }
+
+  test('says in one line that pg is not installed, and still has help', async () => {
+    await without('pg', async () => {
+      for (const args of [['migrate', 'status'], ['health'], ['verify']]) {
+        await expect(consumer.command(args, { DATABASE_URL: url })).rejects.toMatchObject({
+          code: 1,
+          stderr: 'The package pg is not installed beside this one: npm install pg\n',
+        });
+      }
+      expect((await consumer.command(['--help'])).stdout).toContain('Usage: crm-schema');
+    });
+  });
+
+  test('says in one line that a dependency is not installed', async () => {
+    expect(await readdir(join(consumer.folder, 'node_modules'))).toContain('node-pg-migrate');
+    await without('node-pg-migrate', async () => {
+      const args = ['migrate', 'plan', '--to', '0', '--migrations-table', 'pgmigrations'];
+      await expect(consumer.command(args, { DATABASE_URL: url })).rejects.toMatchObject({
+        code: 1,
+        stderr:
+          'A dependency of this package is not installed: reinstall the package, with its dependencies.\n',
+      });
+    });
+  });
 });

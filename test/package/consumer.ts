@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { inject, vi } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 
 const run = promisify(execFile);
@@ -18,7 +19,9 @@ export interface Consumer {
   folder: string;
   /** The path of the package in it. */
   installed: string;
-  /** Runs Node on a program, in the project. */
+  /** Runs Node in the project. */
+  node(args: readonly string[], env?: NodeJS.ProcessEnv): Promise<Output>;
+  /** Runs Node on the text of a program, in the project. */
   evaluate(type: 'module' | 'commonjs', program: string, env?: NodeJS.ProcessEnv): Promise<Output>;
   /** Runs `crm-schema`. */
   command(args: readonly string[], env?: NodeJS.ProcessEnv): Promise<Output>;
@@ -29,11 +32,35 @@ interface Output {
   stderr: string;
 }
 
-/** Packs the package into a folder. Returns the path of the tarball. */
-export async function pack(folder: string): Promise<string> {
-  const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], {
-    cwd: projectPath('.'),
-  });
+/**
+ * Packs this project, once for all test files: whoever comes first packs, the others wait.
+ *
+ * @returns the path of the tarball, which tests must not change
+ */
+export async function packedPackage(): Promise<string> {
+  const folder = join(inject('packFolder'), 'packing');
+  const result = join(folder, 'result.json');
+  const isFirst = await mkdir(folder).then(
+    () => true,
+    ({ code }) => code !== 'EEXIST',
+  );
+  if (isFirst) {
+    const outcome = await pack(projectPath('.'), folder).then(
+      (tarball) => ({ tarball }),
+      (error) => ({ error: `npm pack failed. ${error.stderr ?? error}` }),
+    );
+    await writeFile(`${result}.draft`, JSON.stringify(outcome));
+    await rename(`${result}.draft`, result);
+  }
+  const text = await vi.waitFor(() => readFile(result, 'utf8'), { timeout: 240_000, interval: 200 });
+  const { tarball, error } = JSON.parse(text);
+  if (error !== undefined) throw new Error(error);
+  return tarball;
+}
+
+/** Builds and packs a clone of this project into a folder. Returns the path of the tarball. */
+export async function pack(project: string, folder: string): Promise<string> {
+  const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd: project });
   const [{ filename }] = JSON.parse(stdout.slice(stdout.indexOf('[')));
   return join(folder, filename);
 }
@@ -63,6 +90,7 @@ export async function install(manager: Manager, tarball: string): Promise<Consum
   return {
     folder,
     installed: join(folder, 'node_modules', packageJson.name),
+    node: (rest, env) => start(process.execPath, rest, env),
     evaluate: (type, text, env) => start(process.execPath, [`--input-type=${type}`, '--eval', text], env),
     command: (rest, env) => start(join(folder, 'node_modules/.bin/crm-schema'), rest, env),
   };

@@ -8,7 +8,7 @@ import { formatMessage } from 'publint/utils';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
 import { useDatabase } from '../support/database.js';
-import { type Consumer, install, managers, pack, packageJson } from './consumer.js';
+import { type Consumer, install, managers, packageJson, packedPackage } from './consumer.js';
 import { typeErrors } from './types.js';
 
 const run = promisify(execFile);
@@ -17,7 +17,7 @@ let folder: string;
 let tarball: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'crm-schema-package-'));
-  tarball = await pack(folder);
+  tarball = await packedPackage();
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 

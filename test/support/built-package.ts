@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs';
-import { cp, mkdtemp } from 'node:fs/promises';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
@@ -12,6 +12,8 @@ declare module 'vitest' {
     builtPackage: string;
     /** The command in it. */
     command: string;
+    /** A folder for the packed package: the first test that needs it packs it (`test/package/consumer.ts`). */
+    packFolder: string;
   }
 }
 
@@ -24,7 +26,10 @@ declare module 'vitest' {
 export default async function setup(project: TestProject): Promise<() => void> {
   const folder = await mkdtemp(join(tmpdir(), 'crm-schema-built-'));
   const command = join(folder, 'dist/cli/main.js');
-  const remove = () => rmSync(folder, { recursive: true, force: true });
+  const packFolder = await mkdtemp(join(tmpdir(), 'crm-schema-packed-'));
+  const remove = () => {
+    for (const each of [folder, packFolder]) rmSync(each, { recursive: true, force: true });
+  };
   // Ctrl-C ends Vitest without a teardown, and a library that handles signals may end it without `exit`.
   for (const event of ['exit', 'SIGINT', 'SIGTERM']) process.once(event, remove);
   try {
@@ -36,9 +41,13 @@ export default async function setup(project: TestProject): Promise<() => void> {
     remove();
     throw error;
   }
-  project.onTestsRerun(() => buildCommand(command));
+  project.onTestsRerun(async () => {
+    await buildCommand(command);
+    await rm(join(packFolder, 'packing'), { recursive: true, force: true });
+  });
   project.provide('builtPackage', folder);
   project.provide('command', command);
+  project.provide('packFolder', packFolder);
   return remove;
 }
 
