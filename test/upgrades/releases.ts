@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { projectPath } from '../../dev/database.js';
 
 /** A release, kept here as it was released, because a shallow clone has no history. */
@@ -6,7 +6,7 @@ export interface Release {
   version: string;
   /** The number of its last migration. */
   lastMigration: number;
-  /** SQL that adds the data of an installation, beyond the data of the release before. */
+  /** SQL that adds the data of an installation, beyond the data of the release before; empty if there is none. */
   data: string;
   queries: readonly ReleasedQuery[];
 }
@@ -19,14 +19,15 @@ export interface ReleasedQuery {
   parameterNames: readonly string[];
 }
 
-const versions = ['1.0.4', '1.0.5', '1.1.0', '1.2.0'];
+const versions = ['1.0.4', '1.0.5', '1.1.0', '1.2.0', '1.3.1'];
 
-/** The releases to upgrade from, in order. 1.0.5 changed queries only. */
+/** The releases to upgrade from, in order. 1.0.5 changed queries only; 1.3.0 changed neither. */
 export const releases: readonly Release[] = [
   release('1.0.4', 4),
   release('1.0.5', 4),
   release('1.1.0', 9),
   release('1.2.0', 11),
+  release('1.3.1', 12),
 ];
 
 /** The statements of a file of `queries/` as they are sent: with numbered parameters, without pgtyped's hints. */
@@ -54,10 +55,11 @@ export function readQueries(source: string): ReleasedQuery[] {
 function release(version: string, lastMigration: number): Release {
   const folder = projectPath(`test/upgrades/releases/${version}`);
   const queries = [...filesOf(version).values()].flatMap(readQueries);
-  return { version, lastMigration, data: readFileSync(`${folder}/data.sql`, 'utf8'), queries };
+  const file = `${folder}/data.sql`;
+  return { version, lastMigration, data: existsSync(file) ? readFileSync(file, 'utf8') : '', queries };
 }
 
-/** The files of a release's `queries/`, by name. A folder holds only those that its release added or changed. */
+/** The files of a release's `queries/`, by name. A folder holds only those whose statements its release added or changed. */
 function filesOf(version: string): Map<string, string> {
   const files = new Map<string, string>();
   for (const each of versions.slice(0, versions.indexOf(version) + 1)) {

@@ -76,7 +76,7 @@ describe.each(releases)('from $version', (release) => {
   });
 
   const later = releases.slice(releases.indexOf(release) + 1);
-  test.runIf(later.some((other) => other.lastMigration > lastMigration))(
+  test.runIf(later.some((other) => other.lastMigration > lastMigration && other.data !== ''))(
     'a down that would lose later rows is refused, and changes nothing',
     async () => {
       for (const other of later) await after.pool.query(other.data);

@@ -1,0 +1,265 @@
+/* @name outboundChangeAnnounce */
+-- Requests a sync of the connections with new outbound changes, as a webhook does with
+-- connectionRequestSync, across all organisations, for at most `limit` connections. Drops changes that
+-- were recorded while their connection was disconnected. Returns one row: the number of processed changes,
+-- at most 100 per connection, so that one with many does not delay the others. Skips locked connections
+-- and changes: a later call processes them. Uses crm_outbound_changes_connection_id_new_idx, then primary
+-- keys («is true» keeps the planner from reading all changes of a connection for each one). Locks the
+-- connections for the transaction, then the changes, and waits for neither. Needs READ COMMITTED.
+with recursive clock as materialized (
+  select crm_now() as at
+),
+named as (
+  (
+    select
+      organisation_id,
+      connection_id
+    from crm_outbound_changes
+    where not is_announced
+    order by
+      organisation_id,
+      connection_id
+    limit 1
+  )
+  union all
+  select
+    next.organisation_id,
+    next.connection_id
+  from named
+  cross join lateral (
+    select
+      change.organisation_id,
+      change.connection_id
+    from crm_outbound_changes as change
+    where not change.is_announced
+      and (change.organisation_id, change.connection_id) > (named.organisation_id, named.connection_id)
+    order by
+      change.organisation_id,
+      change.connection_id
+    limit 1
+  ) as next
+),
+connection as (
+  select
+    found.organisation_id,
+    found.id,
+    found.status <> 'disconnected' as is_live,
+    -- greatest ignores null.
+    greatest(clock.at, found.not_before_at) as wanted_at
+  from (
+    select
+      organisation_id,
+      connection_id
+    from named
+    limit :limit!::integer
+  ) as named
+  inner join crm_connections as found
+    on found.organisation_id = named.organisation_id
+    and found.id = named.connection_id
+  cross join clock
+  for no key update of found skip locked
+),
+fresh as (
+  select
+    change.organisation_id,
+    change.contact_id,
+    change.connection_id,
+    connection.is_live
+  from connection
+  cross join lateral (
+    select
+      change.organisation_id,
+      change.contact_id,
+      change.connection_id
+    from crm_outbound_changes as change
+    where change.organisation_id = connection.organisation_id
+      and change.connection_id = connection.id
+      and not change.is_announced
+    limit 100
+    for update of change skip locked
+  ) as change
+),
+dropped as (
+  delete from crm_outbound_changes as change
+  using fresh
+  where not fresh.is_live
+    and change.organisation_id = fresh.organisation_id
+    and change.contact_id = fresh.contact_id
+    and (change.connection_id = fresh.connection_id) is true
+),
+announced as (
+  update crm_outbound_changes as change
+  set is_announced = true
+  from fresh
+  where fresh.is_live
+    and change.organisation_id = fresh.organisation_id
+    and change.contact_id = fresh.contact_id
+    and (change.connection_id = fresh.connection_id) is true
+),
+made_due as (
+  update crm_connections
+  set
+    sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),
+    next_sync_at = least(crm_connections.next_sync_at, connection.wanted_at)
+  from connection
+  cross join clock
+  where connection.is_live
+    and crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and (connection.organisation_id, connection.id) in (
+      select
+        organisation_id,
+        connection_id
+      from fresh
+    )
+    and (crm_connections.sync_requested_at is null or crm_connections.next_sync_at > connection.wanted_at)
+)
+select count(*)::integer as "announced!"
+from fresh;
+
+/* @name outboundChangeClaim */
+-- Claims contacts to push to a connection's CRM, longest waiting first, for the worker that holds its run.
+-- The claim itself postpones the next attempt, so a contact that crashes its workers does not block the
+-- others. Returns at most `limit` rows, one row of nulls if there is nothing to claim, and none if the
+-- lease is lost. Uses crm_outbound_changes_next_attempt_at_idx, then the primary key («is true» keeps the
+-- planner from reading all changes of the connection for each one). Locks the connection for the transaction,
+-- then the run and the changes. Skips locked changes: they are being changed. Needs READ COMMITTED.
+with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+run as (
+  select run.id
+  from connection
+  cross join crm_sync_runs as run
+  where run.organisation_id = :organisationId!::uuid
+    and run.connection_id = :connectionId!::uuid
+    and run.id = :runId!::bigint
+    and run.ended_at is null
+    and run.expires_at > (select at from clock)
+  for no key update of run
+),
+due as (
+  select
+    change.organisation_id,
+    change.contact_id,
+    change.connection_id,
+    change.contact_id as locked_contact_id
+  from run
+  cross join crm_outbound_changes as change
+  where change.organisation_id = :organisationId!::uuid
+    and change.connection_id = :connectionId!::uuid
+    and change.next_attempt_at <= (select at from clock)
+  order by change.next_attempt_at
+  limit :limit!::integer
+  for no key update of change skip locked
+),
+claimed as (
+  update crm_outbound_changes as change
+  set
+    attempts = change.attempts + 1,
+    next_attempt_at = clock.at + crm_sync_backoff(change.attempts + 1, 60, 21600),
+    is_announced = true
+  from due
+  cross join clock
+  where change.organisation_id = due.organisation_id
+    and change.contact_id = due.contact_id
+    and (change.connection_id = due.connection_id) is true
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and due.contact_id = due.locked_contact_id
+  returning
+    change.contact_id,
+    change.version,
+    change.first_changed_at,
+    change.attempts
+)
+select
+  claimed.contact_id as "contactId?",
+  claimed.version as "version?",
+  claimed.first_changed_at as "firstChangedAt?",
+  claimed.attempts as "attempts?"
+from run
+left join claimed on true;
+
+/* @name outboundChangeListWaiting */
+-- Lists which of the given contacts are not pushed yet to a connection's CRM: those that wait, and those
+-- whose push failed and will be retried. Fails with CRM05 if row-level security hides the organisation.
+-- Uses primary keys («is true» and the limits keep the planner from reading everything that waits).
+select wanted.contact_id as "contactId!"
+from unnest(:contactIds!::uuid[]) as wanted (contact_id)
+cross join lateral (
+  (
+    select
+    from crm_outbound_changes as change
+    where change.organisation_id = :organisationId!::uuid
+      and change.contact_id = wanted.contact_id
+      and (change.connection_id = :connectionId!::uuid) is true
+    limit 1
+  )
+  union all
+  (
+    select
+    from crm_sync_failures as failure
+    where failure.organisation_id = :organisationId!::uuid
+      and failure.connection_id = :connectionId!::uuid
+      and failure.direction = 'outbound'
+      and failure.record_id = wanted.contact_id::text
+      and failure.next_attempt_at is not null
+    limit 1
+  )
+  limit 1
+) as waiting
+where crm_check_organisation(:organisationId!::uuid);
+
+/* @name outboundChangeRecord */
+-- Records that contacts of an organisation changed. Each will be pushed once to every live connection
+-- except the one that the change came from, however often it changes before that. Run it in the
+-- transaction that changes the contacts. Returns the recorded changes. Violates
+-- crm_outbound_changes_contact_id_fkey if the organisation has no such contact. Fails with CRM05 if
+-- row-level security hides the organisation. Uses an index of crm_connections that begins with the
+-- organisation, then the primary key. Locks the rows that it writes, in key order, and their connections
+-- and contacts FOR KEY SHARE, which only blocks their deletion.
+insert into crm_outbound_changes as change (
+  organisation_id,
+  contact_id,
+  connection_id,
+  first_changed_at,
+  last_changed_at,
+  next_attempt_at
+)
+select distinct
+  connection.organisation_id,
+  contact_id,
+  connection.id,
+  crm_now(),
+  crm_now(),
+  crm_now()
+from unnest(:contactIds!::uuid[]) as contact_id
+cross join crm_connections as connection
+where crm_check_organisation(:organisationId!::uuid)
+  and connection.organisation_id = :organisationId!::uuid
+  and connection.status <> 'disconnected'
+  and connection.id is distinct from :fromConnectionId::uuid
+order by
+  connection.organisation_id,
+  contact_id,
+  connection.id
+on conflict (organisation_id, contact_id, connection_id) do update
+set
+  version = default,
+  last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),
+  attempts = 0,
+  next_attempt_at = excluded.next_attempt_at,
+  is_announced = false
+returning
+  contact_id as "contactId",
+  connection_id as "connectionId";

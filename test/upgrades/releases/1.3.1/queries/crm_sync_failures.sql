@@ -1,0 +1,282 @@
+/* @name syncFailureClaim */
+-- Claims failing records of a connection that are due for a retry, longest due first, for the worker that
+-- holds its run. The claim itself postpones the next attempt, so a record that crashes its workers does
+-- not block the others. Returns at most `limit` rows, one row of nulls if there is nothing to claim, and
+-- none if the lease is lost. Uses crm_sync_failures_next_attempt_at_idx. Locks the connection for the
+-- transaction, then the run and the failures. Needs READ COMMITTED.
+with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+run as (
+  select run.id
+  from connection
+  cross join crm_sync_runs as run
+  where run.organisation_id = :organisationId!::uuid
+    and run.connection_id = :connectionId!::uuid
+    and run.id = :runId!::bigint
+    and run.ended_at is null
+    and run.expires_at > (select at from clock)
+  for no key update of run
+),
+due as (
+  select
+    failure.organisation_id,
+    failure.connection_id,
+    failure.direction,
+    failure.record_id,
+    failure.entity_type,
+    failure.kind,
+    failure.last_failed_at,
+    failure.id,
+    failure.id as locked_id
+  from run
+  cross join crm_sync_failures as failure
+  where failure.organisation_id = :organisationId!::uuid
+    and failure.connection_id = :connectionId!::uuid
+    and failure.next_attempt_at <= (select at from clock)
+  order by failure.next_attempt_at
+  limit :limit!::integer
+  for no key update of failure
+),
+claimed as (
+  update crm_sync_failures as failure
+  set next_attempt_at = clock.at + crm_sync_backoff(failure.attempts + 1, 60, 21600)
+  from due
+  cross join clock
+  where failure.organisation_id = due.organisation_id
+    and failure.connection_id = due.connection_id
+    and failure.direction = due.direction
+    and failure.record_id = due.record_id
+    and failure.entity_type = due.entity_type
+    -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+    and failure.kind = due.kind
+    and failure.last_failed_at = due.last_failed_at
+    and failure.id = due.id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and due.id = due.locked_id
+  returning
+    failure.direction,
+    failure.entity_type,
+    failure.record_id,
+    failure.attempts,
+    failure.error,
+    failure.first_failed_at
+)
+select
+  claimed.direction as "direction?",
+  claimed.entity_type as "entityType?",
+  claimed.record_id as "recordId?",
+  claimed.attempts as "attempts?",
+  claimed.error as "error?",
+  claimed.first_failed_at as "firstFailedAt?"
+from run
+left join claimed on true;
+
+/* @name syncFailureCountByKind */
+-- Counts the failing records of a connection by the kind of their error, most frequent first, each kind up
+-- to 1,000. Returns at most ten rows. Uses crm_sync_failures_kind_idx.
+select
+  wanted.kind as "kind!",
+  failures.count as "count!",
+  failures.given_up_count as "givenUpCount!"
+from unnest(:kinds!::text[]) as wanted (kind)
+cross join lateral (
+  select
+    count(*)::integer as count,
+    count(gave_up_at)::integer as given_up_count
+  from (
+    select failure.gave_up_at
+    from crm_sync_failures as failure
+    where failure.organisation_id = :organisationId!::uuid
+      and failure.connection_id = :connectionId!::uuid
+      and failure.kind = wanted.kind
+    limit 1000
+  ) as counted
+) as failures
+where failures.count > 0
+order by
+  failures.count desc,
+  wanted.kind;
+
+/* @name syncFailureList */
+-- Lists the failing records of a connection with the given kinds of error, newest failure first, a page at
+-- a time. Returns at most `limit` rows. Uses crm_sync_failures_kind_idx, and reads at most a page per
+-- kind.
+select
+  failure.id,
+  failure.direction,
+  failure.entity_type as "entityType",
+  failure.record_id as "recordId",
+  failure.attempts,
+  failure.error,
+  failure.first_failed_at as "firstFailedAt",
+  failure.last_failed_at as "lastFailedAt",
+  failure.next_attempt_at as "nextAttemptAt",
+  failure.gave_up_at as "gaveUpAt"
+from unnest(:kinds!::text[]) as wanted (kind)
+cross join lateral (
+  select failure.*
+  from crm_sync_failures as failure
+  where failure.organisation_id = :organisationId!::uuid
+    and failure.connection_id = :connectionId!::uuid
+    and failure.kind = wanted.kind
+    -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
+    and failure.last_failed_at <= least(:beforeLastFailedAt::timestamptz, 'infinity')
+    and (failure.last_failed_at, failure.id) < (
+      least(:beforeLastFailedAt::timestamptz, 'infinity'),
+      least(:beforeId::bigint, 9223372036854775807)
+    )
+  order by
+    failure.last_failed_at desc,
+    failure.id desc
+  limit :limit!::integer
+) as failure
+order by
+  failure.last_failed_at desc,
+  failure.id desc
+limit :limit!::integer;
+
+/* @name syncFailureReplay */
+-- Makes failing records of a live connection due for a retry now, as if they had never failed, including
+-- those that the worker has given up on: records of the given kinds whose last failure was in a window, oldest
+-- first, at most `limit`. Skips records that are already due. Returns one row with their number. Uses
+-- crm_sync_failures_kind_idx for at most `limit` rows per kind, then once per row. Locks the connection for
+-- the transaction, then the failures.
+with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+candidate as (
+  select
+    failure.organisation_id,
+    failure.connection_id,
+    failure.direction,
+    failure.record_id,
+    failure.entity_type,
+    failure.kind,
+    failure.last_failed_at,
+    failure.id
+  from connection
+  cross join (select distinct kind from unnest(:kinds!::text[]) as given (kind)) as given
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      direction,
+      record_id,
+      entity_type,
+      kind,
+      last_failed_at,
+      id
+    from crm_sync_failures
+    where organisation_id = :organisationId!::uuid
+      and connection_id = :connectionId!::uuid
+      and kind = given.kind
+      and last_failed_at >= :failedFrom!::timestamptz
+      and last_failed_at < :failedBefore!::timestamptz
+      and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+    -- Only crm_sync_failures_kind_idx has this order. Without it, the planner may read every failure.
+    order by
+      last_failed_at,
+      id
+    limit :limit!::integer
+  ) as failure
+  order by
+    failure.last_failed_at,
+    failure.id
+),
+wanted as (
+  select
+    failure.organisation_id,
+    failure.connection_id,
+    failure.direction,
+    failure.record_id,
+    failure.entity_type,
+    failure.kind,
+    failure.last_failed_at,
+    failure.id,
+    candidate.id as candidate_id
+  from candidate
+  -- Locks one by one until there are enough. A record that fails again meanwhile is left to its own retry.
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      direction,
+      record_id,
+      entity_type,
+      kind,
+      last_failed_at,
+      id
+    from crm_sync_failures
+    where organisation_id = candidate.organisation_id
+      and connection_id = candidate.connection_id
+      and direction = candidate.direction
+      and record_id = candidate.record_id
+      and entity_type = candidate.entity_type
+      -- All columns of crm_sync_failures_kind_idx too: see below.
+      and kind = candidate.kind
+      and last_failed_at = candidate.last_failed_at
+      and id = candidate.id
+      and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+    limit 1
+    for no key update
+  ) as failure
+  limit :limit!::integer
+),
+replayed as (
+  update crm_sync_failures as failure
+  set
+    attempts = 0,
+    next_attempt_at = clock.at,
+    gave_up_at = null
+  from wanted
+  cross join clock
+  where failure.organisation_id = wanted.organisation_id
+    and failure.connection_id = wanted.connection_id
+    and failure.direction = wanted.direction
+    and failure.record_id = wanted.record_id
+    and failure.entity_type = wanted.entity_type
+    -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+    and failure.kind = wanted.kind
+    and failure.last_failed_at = wanted.last_failed_at
+    and failure.id = wanted.id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and wanted.id = wanted.candidate_id
+  returning failure.id
+),
+requested as (
+  -- As connectionRequestSync does for an urgent request.
+  update crm_connections
+  set
+    sync_requested_at = coalesce(sync_requested_at, clock.at),
+    not_before_at = null,
+    next_sync_at = least(next_sync_at, clock.at)
+  from connection
+  cross join clock
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and exists (select from replayed)
+)
+select
+  (select count(*) from replayed)::integer as "replayed!"
+from connection;

@@ -1,0 +1,680 @@
+/* @name syncBatchRecord */
+-- Records a batch of a run, all or nothing: its events, the failures that they open, update or close, the
+-- mappings that they make, the changes that they push, cursor moves and a heartbeat. Returns one row, or
+-- none if the organisation has no such run. `outcome` is `recorded`; otherwise nothing was changed:
+-- `repeated`, `lost`, `stale`, `out_of_order`, `cursor_conflict` or `cursor_moved_backwards`. `conflicts`
+-- lists the events, counted from 1, that were recorded as failures because their mapping could not be
+-- made. Uses primary keys, contact_external_ids_contact_id_provider_key and the host's key of contacts.
+-- Locks the connection for the transaction, then the run and its cursors, then the rest. Needs READ
+-- COMMITTED. Nulls are allowed in `occurredAts`, `externalIds`, `internalIds`, `errors`, `retryAfters`,
+-- `changeVersions`, `cursorSyncedTos`, `cursorTokens` and `cursorPages`.
+
+-- The eight steps, and the CTEs of each:
+--   1. Lock      clock, connection, run, cursor_move, cursor
+--   2. Decide    judged_move, decision
+--   3. Link      event, wanted, existing, seen, linked, refused, settled
+--   4. Log       logged
+--   5. Failures  last_outcome, open_failure, closed, failed
+--   6. Outbound  pushed, cleared
+--   7. Cursors   moved
+--   8. Lease     extended, postponed
+-- There is one decision for the whole batch. Steps 3 to 8 have rows only if it is recorded: they read event,
+-- which depends on it, or decision itself.
+--
+-- The cost of a batch must not depend on what the planner knows: the statistics of a first sync, or of a
+-- connection that has grown, are wrong. So rows are found one by one, each in a subquery with a limit, which
+-- leaves only an index look-up. Rows that were found are written by their own keys, never by the parameters
+-- alone: for those, the planner could read everything that the connection has.
+
+-- 1. Lock -------------------------------------------------------------------------------------------------
+-- The connection first, as everywhere, then the run and the cursors. The decision reads locked rows, because
+-- after waiting for a lock a statement sees only the rows that it locks in their current state.
+with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    organisation_id,
+    id,
+    provider,
+    status,
+    next_sync_at
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+  for no key update
+),
+run as (
+  select
+    run.id,
+    run.batch_number,
+    run.ended_at is null
+      and run.expires_at > (select at from clock)
+      and connection.status <> 'disconnected' as is_held
+  from connection
+  cross join crm_sync_runs as run
+  where run.organisation_id = :organisationId!::uuid
+    and run.connection_id = :connectionId!::uuid
+    and run.id = :runId!::bigint
+  for no key update of run
+),
+cursor_move as (
+  select move.*
+  from unnest(
+    :cursorDirections!::text[],
+    :cursorEntityTypes!::text[],
+    :cursorVersions!::integer[],
+    :cursorKinds!::text[],
+    :cursorSyncedTos!::timestamptz[],
+    :cursorTokens!::text[],
+    :cursorPages!::integer[]
+  ) as move (direction, entity_type, version, kind, synced_to_at, token, page)
+),
+cursor as (
+  select
+    cursor.direction,
+    cursor.entity_type,
+    cursor.version,
+    cursor.kind,
+    cursor.synced_to_at,
+    cursor.page
+  from run
+  cross join cursor_move
+  inner join crm_sync_cursors as cursor
+    on cursor.organisation_id = :organisationId!::uuid
+    and cursor.connection_id = :connectionId!::uuid
+    and cursor.direction = cursor_move.direction
+    and cursor.entity_type = cursor_move.entity_type
+  order by
+    cursor.direction,
+    cursor.entity_type
+  for no key update of cursor
+),
+-- 2. Decide -----------------------------------------------------------------------------------------------
+-- One outcome for the batch. It is materialized, so that no step can decide differently.
+judged_move as (
+  select
+    coalesce(cursor.version, 0) = cursor_move.version as is_current,
+    -- A page may only go back when synced_to_at advances.
+    cursor_move.synced_to_at < cursor.synced_to_at
+      or (
+        cursor_move.kind = 'page'
+        and cursor.kind = 'page'
+        and cursor_move.page < cursor.page
+        and coalesce(cursor_move.synced_to_at, cursor.synced_to_at) is not distinct from cursor.synced_to_at
+      ) as is_backwards
+  from cursor_move
+  left join cursor
+    on cursor.direction = cursor_move.direction
+    and cursor.entity_type = cursor_move.entity_type
+),
+decision as materialized (
+  select
+    case
+      when :batchNumber!::integer <= run.batch_number then 'repeated'
+      when not run.is_held then 'lost'
+      -- Another batch was recorded while this one waited for the connection, and is not visible here.
+      when run.batch_number <> (
+        select seen.batch_number
+        from crm_sync_runs as seen
+        where seen.organisation_id = :organisationId!::uuid
+          and seen.connection_id = :connectionId!::uuid
+          and seen.id = :runId!::bigint
+      ) then 'stale'
+      when :batchNumber!::integer > run.batch_number + 1 then 'out_of_order'
+      when exists (select from judged_move where not is_current) then 'cursor_conflict'
+      when exists (select from judged_move where is_backwards) then 'cursor_moved_backwards'
+      else 'recorded'
+    end as outcome
+  from run
+),
+-- 3. Link -------------------------------------------------------------------------------------------------
+-- The events of a recorded batch. Events that link a contact make or confirm its mapping. If a link is
+-- refused, its event becomes a failure of kind conflict: settled lists the events after that.
+event as (
+  select event.*
+  from decision
+  cross join unnest(
+    :occurredAts!::timestamptz[],
+    :directions!::text[],
+    :entityTypes!::text[],
+    :externalIds!::text[],
+    :internalIds!::uuid[],
+    :statuses!::text[],
+    :errors!::jsonb[],
+    :retryAfters!::integer[],
+    :areLinks!::boolean[],
+    :changeVersions!::bigint[]
+  ) with ordinality as event (
+    occurred_at,
+    direction,
+    entity_type,
+    external_id,
+    internal_id,
+    status,
+    error,
+    retry_after_seconds,
+    is_link,
+    change_version,
+    position
+  )
+  where decision.outcome = 'recorded'
+),
+wanted as (
+  select distinct on (event.entity_type, event.external_id)
+    event.position,
+    event.entity_type,
+    event.external_id,
+    event.internal_id
+  from event
+  where event.is_link
+    and event.status <> 'error'
+  order by
+    event.entity_type,
+    event.external_id,
+    event.position desc
+),
+existing as (
+  select
+    wanted.position,
+    wanted.internal_id,
+    mapping.organisation_id,
+    mapping.provider,
+    mapping.entity_type,
+    mapping.external_id,
+    mapping.contact_id,
+    mapping.last_seen_at
+  from connection
+  cross join (
+    select
+      position,
+      entity_type,
+      external_id,
+      internal_id
+    from wanted
+    -- Locks are taken in this order, that of the primary key.
+    order by
+      entity_type collate "C",
+      external_id collate "C"
+  ) as wanted
+  cross join lateral (
+    select
+      organisation_id,
+      provider,
+      entity_type,
+      external_id,
+      contact_id,
+      last_seen_at
+    from contact_external_ids
+    where organisation_id = :organisationId!::uuid
+      and provider = connection.provider
+      and entity_type = wanted.entity_type
+      and external_id = wanted.external_id
+    limit 1
+    for no key update
+  ) as mapping
+),
+seen as (
+  update contact_external_ids as mapping
+  set last_seen_at = now()
+  from existing
+  where existing.contact_id = existing.internal_id
+    and existing.last_seen_at < now() - interval '1 day'
+    and mapping.organisation_id = existing.organisation_id
+    and mapping.provider = existing.provider
+    and mapping.entity_type = existing.entity_type
+    and mapping.external_id = existing.external_id
+),
+linked as (
+  insert into contact_external_ids (
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id
+  )
+  select
+    :organisationId!::uuid,
+    connection.provider,
+    wanted.entity_type,
+    wanted.external_id,
+    wanted.internal_id
+  from wanted
+  cross join connection
+  -- The contact may have been deleted since the worker looked it up. Then only this record fails.
+  cross join lateral (
+    select
+    from contacts
+    where organisation_id = :organisationId!::uuid
+      and id = wanted.internal_id
+    limit 1
+  ) as contact
+  where wanted.position not in (select position from existing)
+  order by
+    wanted.entity_type,
+    wanted.external_id
+  on conflict do nothing
+  returning
+    entity_type,
+    external_id,
+    contact_id
+),
+refused as (
+  select
+    position,
+    '{"kind": "conflict", "retryable": false, "message": "The external id is linked to another contact."}'::jsonb as error
+  from existing
+  where contact_id <> internal_id
+  union all
+  select
+    wanted.position,
+    case
+      when wanted.internal_id in (select contact_id from linked)
+        or (
+          select true
+          from contact_external_ids as other
+          where (other.organisation_id = :organisationId!::uuid) is true
+            and other.contact_id = wanted.internal_id
+            and other.provider = connection.provider
+          limit 1
+        )
+        then '{"kind": "conflict", "retryable": false, "message": "The contact is linked to another external id of this CRM."}'::jsonb
+      else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link changed at the same time."}'
+    end
+  from wanted
+  cross join connection
+  where wanted.position not in (select position from existing)
+    and (wanted.entity_type, wanted.external_id, wanted.internal_id) not in (
+      select
+        entity_type,
+        external_id,
+        contact_id
+      from linked
+    )
+),
+settled as (
+  select
+    event.position,
+    event.occurred_at,
+    event.direction,
+    event.entity_type,
+    event.external_id,
+    event.internal_id,
+    case when refused.error is null then event.status else 'error' end as status,
+    coalesce(refused.error, event.error) as error,
+    event.retry_after_seconds,
+    event.change_version,
+    refused.error is not null as is_conflict,
+    case event.direction when 'inbound' then event.external_id else event.internal_id::text end as record_id
+  from event
+  left join refused
+    on refused.position = event.position
+),
+-- 4. Log --------------------------------------------------------------------------------------------------
+logged as (
+  insert into crm_sync_log (
+    organisation_id,
+    connection_id,
+    occurred_at,
+    direction,
+    entity_type,
+    external_id,
+    internal_id,
+    status,
+    error
+  )
+  select
+    :organisationId!::uuid,
+    :connectionId!::uuid,
+    coalesce(settled.occurred_at, clock.at),
+    settled.direction,
+    settled.entity_type,
+    settled.external_id,
+    settled.internal_id,
+    settled.status,
+    settled.error
+  from settled
+  cross join clock
+  order by settled.position
+),
+-- 5. Failures ---------------------------------------------------------------------------------------------
+-- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it.
+last_outcome as (
+  select distinct on (direction, entity_type, record_id)
+    direction,
+    entity_type,
+    record_id,
+    status,
+    error,
+    retry_after_seconds
+  from settled
+  where record_id is not null
+  order by
+    direction,
+    entity_type,
+    record_id,
+    position desc
+),
+-- Each search reads the row that follows its key in the order of the primary key, and goes on while that is a
+-- failure of its record. Only a search in that order is sure to use the primary key: for equal values, the
+-- planner may use an index that leads to every failure of the connection. Where row-level security compares
+-- organisation_id, the scan would begin at its first row, so the columns after it have their own bound there.
+open_failure as (
+  with recursive bound as (
+    select
+      case
+        when row_security_active('crm_sync_failures') and not pg_has_role('crm_worker', 'usage')
+          then :connectionId!::uuid
+        else '00000000-0000-0000-0000-000000000000'
+      end as connection_id
+  ),
+  found as (
+    select
+      last_outcome.record_id as wanted_record_id,
+      last_outcome.entity_type as wanted_entity_type,
+      first.organisation_id,
+      first.connection_id,
+      first.direction,
+      first.record_id,
+      first.entity_type,
+      first.kind,
+      first.last_failed_at,
+      first.id
+    from last_outcome
+    cross join bound
+    cross join lateral (
+      select
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type,
+        kind,
+        last_failed_at,
+        id
+      from crm_sync_failures
+      where (organisation_id, connection_id, direction, record_id, entity_type) > (
+        :organisationId!::uuid,
+        :connectionId!::uuid,
+        last_outcome.direction,
+        last_outcome.record_id,
+        ''
+      )
+        and (connection_id, direction, record_id, entity_type) > (
+          bound.connection_id,
+          last_outcome.direction,
+          last_outcome.record_id,
+          ''
+        )
+      order by
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type
+      limit 1
+    ) as first
+    where last_outcome.status <> 'error'
+      and first.organisation_id = :organisationId!::uuid
+      and first.connection_id = :connectionId!::uuid
+      and first.direction = last_outcome.direction
+      and first.record_id = last_outcome.record_id
+    union all
+    select
+      found.wanted_record_id,
+      found.wanted_entity_type,
+      next.organisation_id,
+      next.connection_id,
+      next.direction,
+      next.record_id,
+      next.entity_type,
+      next.kind,
+      next.last_failed_at,
+      next.id
+    from found
+    cross join bound
+    cross join lateral (
+      select
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type,
+        kind,
+        last_failed_at,
+        id
+      from crm_sync_failures
+      where (organisation_id, connection_id, direction, record_id, entity_type) > (
+        found.organisation_id,
+        found.connection_id,
+        found.direction,
+        found.record_id,
+        found.entity_type
+      )
+        and (connection_id, direction, record_id, entity_type) > (
+          bound.connection_id,
+          found.direction,
+          found.record_id,
+          found.entity_type
+        )
+      order by
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type
+      limit 1
+    ) as next
+    where next.organisation_id = found.organisation_id
+      and next.connection_id = found.connection_id
+      and next.direction = found.direction
+      and next.record_id = found.record_id
+  )
+  select
+    wanted_record_id,
+    organisation_id,
+    connection_id,
+    direction,
+    record_id,
+    entity_type,
+    kind,
+    last_failed_at,
+    id
+  from found
+  -- A push is about our contact, whatever the entity type at the CRM.
+  where entity_type = wanted_entity_type
+    or direction = 'outbound'
+),
+closed as (
+  delete from crm_sync_failures as failure
+  using open_failure
+  where failure.organisation_id = open_failure.organisation_id
+    and failure.connection_id = open_failure.connection_id
+    and failure.direction = open_failure.direction
+    and failure.record_id = open_failure.record_id
+    and failure.entity_type = open_failure.entity_type
+    -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+    and failure.kind = open_failure.kind
+    and failure.last_failed_at = open_failure.last_failed_at
+    and failure.id = open_failure.id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and open_failure.wanted_record_id = open_failure.record_id
+),
+failed as (
+  insert into crm_sync_failures as failure (
+    organisation_id,
+    connection_id,
+    direction,
+    entity_type,
+    record_id,
+    attempts,
+    error,
+    first_failed_at,
+    last_failed_at,
+    next_attempt_at,
+    gave_up_at
+  )
+  select
+    :organisationId!::uuid,
+    :connectionId!::uuid,
+    last_outcome.direction,
+    last_outcome.entity_type,
+    last_outcome.record_id,
+    1,
+    last_outcome.error,
+    clock.at,
+    clock.at,
+    case
+      when not crm_sync_failure_is_final(last_outcome.error, 1, interval '0') then clock.at + greatest(
+        crm_sync_backoff(1, 60, 21600),
+        make_interval(secs => coalesce(last_outcome.retry_after_seconds, 0))
+      )
+    end,
+    case when crm_sync_failure_is_final(last_outcome.error, 1, interval '0') then clock.at end
+  from last_outcome
+  cross join clock
+  where last_outcome.status = 'error'
+  order by
+    last_outcome.direction,
+    last_outcome.record_id,
+    last_outcome.entity_type
+  on conflict (organisation_id, connection_id, direction, record_id, entity_type) do update
+  set
+    attempts = failure.attempts + 1,
+    error = excluded.error,
+    -- The clock may have been set back.
+    first_failed_at = least(failure.first_failed_at, excluded.last_failed_at),
+    last_failed_at = excluded.last_failed_at,
+    next_attempt_at = case
+      when not crm_sync_failure_is_final(
+        excluded.error,
+        failure.attempts + 1,
+        excluded.last_failed_at - failure.first_failed_at
+      ) then excluded.last_failed_at + greatest(
+        crm_sync_backoff(failure.attempts + 1, 60, 21600),
+        -- The delay that the CRM asked for. If it asked for none, this is shorter than the backoff above.
+        excluded.next_attempt_at - excluded.last_failed_at
+      )
+    end,
+    gave_up_at = case
+      when crm_sync_failure_is_final(
+        excluded.error,
+        failure.attempts + 1,
+        excluded.last_failed_at - failure.first_failed_at
+      ) then excluded.last_failed_at
+    end
+),
+-- 6. Outbound ---------------------------------------------------------------------------------------------
+-- Clears changes that were pushed at their current version; newer changes stay. A failed push is also cleared:
+-- its failure replaces it.
+pushed as (
+  select
+    change.organisation_id,
+    change.contact_id,
+    change.connection_id,
+    change.version
+  from settled
+  cross join lateral (
+    select
+      change.organisation_id,
+      change.contact_id,
+      change.connection_id,
+      change.version
+    from crm_outbound_changes as change
+    where change.organisation_id = :organisationId!::uuid
+      and change.contact_id = settled.internal_id
+      and (change.connection_id = :connectionId!::uuid) is true
+      and change.version = settled.change_version
+    limit 1
+    -- Skips locked changes: they are being changed, and must be pushed again.
+    for update skip locked
+  ) as change
+  -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+  where settled.change_version = change.version
+    and settled.internal_id = change.contact_id
+),
+cleared as (
+  delete from crm_outbound_changes as change
+  using pushed
+  where change.organisation_id = pushed.organisation_id
+    and change.contact_id = pushed.contact_id
+    and (change.connection_id = pushed.connection_id) is true
+    and change.version = pushed.version
+),
+-- 7. Cursors ----------------------------------------------------------------------------------------------
+moved as (
+  insert into crm_sync_cursors as cursor (
+    organisation_id,
+    connection_id,
+    direction,
+    entity_type,
+    kind,
+    synced_to_at,
+    token,
+    page,
+    moved_at
+  )
+  select
+    :organisationId!::uuid,
+    :connectionId!::uuid,
+    cursor_move.direction,
+    cursor_move.entity_type,
+    cursor_move.kind,
+    cursor_move.synced_to_at,
+    cursor_move.token,
+    cursor_move.page,
+    clock.at
+  from decision
+  cross join cursor_move
+  cross join clock
+  where decision.outcome = 'recorded'
+  on conflict (organisation_id, connection_id, direction, entity_type) do update
+  set
+    kind = excluded.kind,
+    synced_to_at = coalesce(excluded.synced_to_at, cursor.synced_to_at),
+    token = excluded.token,
+    page = excluded.page,
+    version = cursor.version + 1,
+    moved_at = excluded.moved_at
+),
+-- 8. Lease ------------------------------------------------------------------------------------------------
+-- Adds the events to the counts of the run, extends its lease, and keeps the connection from becoming due
+-- before the lease expires.
+extended as (
+  update crm_sync_runs as run
+  set
+    batch_number = :batchNumber!::integer,
+    success_count = run.success_count + counted.success_count,
+    skipped_count = run.skipped_count + counted.skipped_count,
+    error_count = run.error_count + counted.error_count,
+    heartbeat_at = clock.at,
+    expires_at = greatest(run.expires_at, clock.at + make_interval(secs => :leaseSeconds!::integer))
+  from decision
+  cross join clock
+  cross join (
+    select
+      count(*) filter (where status = 'success') as success_count,
+      count(*) filter (where status = 'skipped') as skipped_count,
+      count(*) filter (where status = 'error') as error_count
+    from settled
+  ) as counted
+  where decision.outcome = 'recorded'
+    and run.organisation_id = :organisationId!::uuid
+    and run.connection_id = :connectionId!::uuid
+    and run.id = :runId!::bigint
+  returning run.expires_at
+),
+postponed as (
+  update crm_connections
+  set next_sync_at = extended.expires_at
+  from connection
+  cross join extended
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.next_sync_at < extended.expires_at
+)
+select
+  decision.outcome as "outcome!",
+  (select expires_at from extended) as "expiresAt?",
+  (select coalesce(jsonb_agg(position order by position), '[]') from settled where is_conflict) as "conflicts!"
+from decision;
