@@ -141,6 +141,8 @@ CREATE TABLE public.crm_connections (
     last_success_at timestamp with time zone,
     first_failed_at timestamp with time zone,
     failure_count integer DEFAULT 0 NOT NULL,
+    account text COLLATE pg_catalog."C",
+    CONSTRAINT crm_connections_account_check CHECK (((btrim(account, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(account) <= 512))),
     CONSTRAINT crm_connections_active_has_no_reason_check CHECK (((status <> 'active'::text) OR (status_reason IS NULL))),
     CONSTRAINT crm_connections_credentials_bound_to_row_check CHECK (((credentials ->> 'aad'::text) = public.crm_credentials_aad(organisation_id, id, provider))),
     CONSTRAINT crm_connections_credentials_is_jwe_check CHECK (public.crm_credentials_is_jwe(credentials)),
@@ -284,6 +286,18 @@ COMMENT ON COLUMN public.crm_connections.first_failed_at IS 'When the current se
 --
 
 COMMENT ON COLUMN public.crm_connections.failure_count IS 'How many syncs in a row have failed, including abandoned ones.';
+
+--
+-- Name: COLUMN crm_connections.account; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.account IS 'The account at the CRM, by the CRM''s own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection.';
+
+--
+-- Name: CONSTRAINT crm_connections_account_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_account_check ON public.crm_connections IS 'An account''s name is not blank, and at most 512 bytes.';
 
 --
 -- Name: CONSTRAINT crm_connections_active_has_no_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -2806,6 +2820,14 @@ GRANT UPDATE(first_failed_at) ON TABLE public.crm_connections TO crm_worker;
 GRANT SELECT(failure_count),UPDATE(failure_count) ON TABLE public.crm_connections TO crm_app;
 GRANT SELECT(failure_count) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(failure_count) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.account; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(account),UPDATE(account) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(account) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(account) ON TABLE public.crm_connections TO crm_worker;
 
 --
 -- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
