@@ -81,6 +81,10 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     healthy.connectionId,
   ]);
 
+  await pool.query("update crm_connections set account = 'test-account' where id = $1", [
+    healthy.connectionId,
+  ]);
+
   const contact = { direction: 'inbound', entityType: 'contact' } as const;
   const error = { kind: 'auth', retryable: false, message: 'Token refused.' } as const;
   for (const key of [healthy, failing]) {
@@ -173,6 +177,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     connectionListWithHealth: [{ organisationId, failuresSince: since }],
     connectionRequestSync: [{ organisationId, connectionIds: [fresh.connectionId], isUrgent: false }],
     connectionResetLastSyncedAt: [fresh],
+    connectionSetAccount: [{ ...fresh, account: 'test-account' }],
     connectionSetStatus: [{ ...fresh, status: 'active' }],
     connectionSetSyncInterval: [{ ...fresh, syncIntervalSeconds: 3600 }],
     connectionTotalWork: [undefined],
