@@ -122,7 +122,7 @@ comment on constraint contact_external_id_archive_primary_is_not_merged_check on
 comment on index contact_external_id_archive_contact_id_idx is
   'Finds the archived ids of a contact that is deleted.';
 
-grant select, insert, delete
+grant select, insert, update, delete
 on contact_external_id_archive
 to crm_app, crm_worker;
 

@@ -22,5 +22,6 @@ export function credentialAccount<P extends Provider>(
   provider: P,
   credentials: Credentials<P>,
 ): string | null {
-  return accountOf[provider]?.(checkCredentials(provider, credentials)) ?? null;
+  const checked = checkCredentials(provider, credentials);
+  return accountOf[provider](checked) ?? null;
 }

@@ -115,6 +115,13 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     ],
   });
 
+  await pool.query(
+    `insert into contact_external_id_archive
+       (organisation_id, connection_id, entity_type, external_id, contact_id, is_primary, first_seen_at, last_seen_at, remote_state)
+     values ($1, $2, 'contact', '1', $3, true, now(), now(), 'active')`,
+    [organisationId, ended.connectionId, bothId],
+  );
+
   const connectionId = randomUUID();
   const credentials = await encryptCredentials({ organisationId, connectionId, provider: 'loop' });
   const noAnswer = { kind: 'network', retryable: true, message: 'No answer.' } as const;
