@@ -37,7 +37,7 @@ create table contact_external_id_archive (
   is_primary boolean not null,
   first_seen_at timestamptz not null,
   last_seen_at timestamptz not null,
-  remote_state text collate "C" not null,
+  remote_state text not null,
   remote_version text collate "C",
   remote_modified_at timestamptz,
   merged_into_entity_type text collate "C",
