@@ -141,6 +141,8 @@ CREATE TABLE public.crm_connections (
     last_success_at timestamp with time zone,
     first_failed_at timestamp with time zone,
     failure_count integer DEFAULT 0 NOT NULL,
+    account text COLLATE pg_catalog."C",
+    CONSTRAINT crm_connections_account_check CHECK (((btrim(account, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(account) <= 512))),
     CONSTRAINT crm_connections_active_has_no_reason_check CHECK (((status <> 'active'::text) OR (status_reason IS NULL))),
     CONSTRAINT crm_connections_credentials_bound_to_row_check CHECK (((credentials ->> 'aad'::text) = public.crm_credentials_aad(organisation_id, id, provider))),
     CONSTRAINT crm_connections_credentials_is_jwe_check CHECK (public.crm_credentials_is_jwe(credentials)),
@@ -284,6 +286,18 @@ COMMENT ON COLUMN public.crm_connections.first_failed_at IS 'When the current se
 --
 
 COMMENT ON COLUMN public.crm_connections.failure_count IS 'How many syncs in a row have failed, including abandoned ones.';
+
+--
+-- Name: COLUMN crm_connections.account; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.account IS 'The account at the CRM, by the CRM''s own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection.';
+
+--
+-- Name: CONSTRAINT crm_connections_account_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_account_check ON public.crm_connections IS 'An account''s name is not blank, and at most 512 bytes.';
 
 --
 -- Name: CONSTRAINT crm_connections_active_has_no_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -710,6 +724,262 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_set_organisation(organisation_id uuid) IS 'Sets the organisation (tenant) whose rows crm_app sees until the end of the transaction. The next user of a pooled connection has none. Outside a transaction it has no effect. It guards against mistakes of the application, not against its SQL: whoever can run any statement as crm_app can set any organisation.';
+
+--
+-- Name: crm_switch_account(uuid, uuid, text, timestamp with time zone, regclass); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text DEFAULT NULL::text, own_ids_since timestamp with time zone DEFAULT NULL::timestamp with time zone, connections_table regclass DEFAULT 'public.crm_connections'::regclass) RETURNS TABLE(archived integer, restored integer)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  own_since constant timestamptz := coalesce(own_ids_since, 'infinity');
+  our_schema constant name := (
+    select nspname
+    from pg_class
+    inner join pg_namespace
+      on pg_namespace.oid = relnamespace
+    where pg_class.oid = connections_table
+  );
+  present record;
+  -- The last other connection whose account is known, and those since then whose account is not.
+  named record;
+  unnamed record;
+  -- The connections under which their ids are archived; null if the ids stay.
+  named_home uuid;
+  unnamed_home uuid;
+  home uuid;
+  moved integer;
+begin
+  archived := 0;
+  restored := 0;
+  -- Until this function ends. Nobody else may create objects in the schema.
+  perform set_config('search_path', format('pg_catalog, %I, pg_temp', our_schema), true);
+
+  select
+    connection.id,
+    connection.provider,
+    connection.account
+  into present
+  from crm_connections as connection
+  where connection.organisation_id = organisation
+    and connection.id = connection_id;
+
+  select
+    connection.id,
+    connection.account,
+    connection.connected_at
+  into named
+  from crm_connections as connection
+  where connection.organisation_id = organisation
+    and connection.provider = present.provider
+    and connection.id <> present.id
+    and connection.account is not null
+  order by connection.connected_at desc
+  limit 1;
+
+  select
+    (array_agg(connection.id order by connection.connected_at desc))[1] as id,
+    -- What was linked before the first connection of all was linked for it.
+    case when named.id is null then '-infinity' else min(connection.connected_at) end as since
+  into unnamed
+  from crm_connections as connection
+  where connection.organisation_id = organisation
+    and connection.provider = present.provider
+    and connection.id <> present.id
+    and connection.account is null
+    and (named.id is null or connection.connected_at > named.connected_at);
+
+  if present.account is null or coalesce(named.id, unnamed.id) is null then
+    return next;
+    return;
+  end if;
+  if current_setting('transaction_isolation') = 'repeatable read' then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = 'accounts cannot be switched at REPEATABLE READ: what others have linked would not be seen',
+      hint = 'Use READ COMMITTED.';
+  end if;
+
+  perform crm_lock_external_ids(organisation, array[present.provider]);
+
+  if ids_of_unknown_account is null
+    and exists (
+      select
+      from contact_external_records as record
+      where record.organisation_id = organisation
+        and record.provider = present.provider
+        and record.first_seen_at >= unnamed.since
+        and record.first_seen_at < own_since
+    )
+  then
+    raise exception using
+      errcode = 'CRM06',
+      message = format('the organisation has ids of records at %s, and it is not known to which account they belong', present.provider),
+      hint = 'Say whether to keep them, as ids of the account that is being connected, or to archive them, as ids of another.';
+  end if;
+
+  named_home := case when named.account <> present.account then named.id end;
+  unnamed_home := case when ids_of_unknown_account = 'archive' then unnamed.id end;
+
+  for attempt in 1..10 loop
+    begin
+      restored := 0;
+      perform crm_lock_contacts(organisation, array(
+        select record.contact_id
+        from contact_external_records as record
+        where record.organisation_id = organisation
+          and record.provider = present.provider
+        union
+        select archive.contact_id
+        from contact_external_id_archive as archive
+        inner join crm_connections as connection
+          on connection.organisation_id = archive.organisation_id
+          and connection.id = archive.connection_id
+        where archive.organisation_id = organisation
+          and connection.provider = present.provider
+          and connection.account = present.account
+      ));
+
+      -- Inserts before it deletes: who deletes a contact holds it, and waits for what is deleted here.
+      insert into contact_external_id_archive (
+        organisation_id, connection_id, entity_type, external_id, contact_id, is_primary, first_seen_at,
+        last_seen_at, remote_state, remote_version, remote_modified_at, merged_into_entity_type,
+        merged_into_external_id, pushed_hash, pushed_version, pushed_at
+      )
+      select
+        organisation, place.connection_id, record.entity_type, record.external_id, record.contact_id,
+        record.is_primary, record.first_seen_at, record.last_seen_at, record.remote_state, record.remote_version,
+        record.remote_modified_at, record.merged_into_entity_type, record.merged_into_external_id,
+        record.pushed_hash, record.pushed_version, record.pushed_at
+      from contact_external_records as record
+      cross join lateral (
+        select case when record.first_seen_at >= unnamed.since then unnamed_home else named_home end as connection_id
+      ) as place
+      where record.organisation_id = organisation
+        and record.provider = present.provider
+        and record.first_seen_at < own_since
+        and place.connection_id is not null
+      order by record.contact_id;
+      get diagnostics archived = row_count;
+
+      delete from contact_external_id_aliases as alias
+      where alias.organisation_id = organisation
+        and alias.provider = present.provider
+        and alias.first_seen_at < own_since
+        and case when alias.first_seen_at >= unnamed.since then unnamed_home else named_home end is not null;
+
+      delete from contact_external_ids as mapping
+      where mapping.organisation_id = organisation
+        and mapping.provider = present.provider
+        and mapping.first_seen_at < own_since
+        and case when mapping.first_seen_at >= unnamed.since then unnamed_home else named_home end is not null;
+
+      for home in
+        select connection.id
+        from crm_connections as connection
+        where connection.organisation_id = organisation
+          and connection.provider = present.provider
+          and connection.account = present.account
+          and connection.id <> present.id
+        order by connection.connected_at desc
+      loop
+        -- An id that means a contact already stays as it is, and the archived one stays in the archive.
+        insert into contact_external_ids (
+          organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
+          remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+        )
+        select
+          organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
+          archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_version,
+          archive.remote_modified_at, archive.pushed_hash, archive.pushed_version, archive.pushed_at
+        from contact_external_id_archive as archive
+        where archive.organisation_id = organisation
+          and archive.connection_id = home
+          and archive.is_primary
+          and archive.contact_id is not null
+        order by archive.contact_id
+        on conflict do nothing;
+        get diagnostics moved = row_count;
+        restored := restored + moved;
+
+        insert into contact_external_id_aliases (
+          organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
+          remote_state, remote_version, remote_modified_at, merged_into_entity_type, merged_into_external_id,
+          pushed_hash, pushed_version, pushed_at
+        )
+        select
+          organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
+          archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_version,
+          archive.remote_modified_at, archive.merged_into_entity_type, archive.merged_into_external_id,
+          archive.pushed_hash, archive.pushed_version, archive.pushed_at
+        from contact_external_id_archive as archive
+        where archive.organisation_id = organisation
+          and archive.connection_id = home
+          and archive.contact_id is not null
+        order by archive.contact_id
+        on conflict do nothing;
+        get diagnostics moved = row_count;
+        restored := restored + moved;
+
+        -- Not a join, for which the planner may read all ids of the CRM for each archived one.
+        delete from contact_external_id_archive as archive
+        where archive.organisation_id = organisation
+          and archive.connection_id = home
+          and archive.contact_id = (
+            select record.contact_id
+            from contact_external_records as record
+            where record.organisation_id = organisation
+              and record.provider = present.provider
+              and record.entity_type = archive.entity_type
+              and record.external_id = archive.external_id
+            limit 1
+          );
+      end loop;
+
+      -- An alias whose primary id means another contact by now takes its place.
+      insert into contact_external_ids (
+        organisation_id, provider, entity_type, external_id, contact_id, last_seen_at
+      )
+      select distinct on (alias.contact_id)
+        organisation, present.provider, alias.entity_type, alias.external_id, alias.contact_id, alias.last_seen_at
+      from contact_external_id_aliases as alias
+      where alias.organisation_id = organisation
+        and alias.provider = present.provider
+        and alias.remote_state <> 'merged'
+        and (
+          select mapping.external_id
+          from contact_external_ids as mapping
+          where mapping.contact_id = alias.contact_id
+            and mapping.provider = present.provider
+          limit 1
+        ) is null
+      order by
+        alias.contact_id,
+        alias.remote_state = 'deleted',
+        alias.first_seen_at;
+
+      return next;
+      return;
+    exception
+      when foreign_key_violation then
+        -- The host has deleted one of the contacts meanwhile; the next attempt sees that.
+        if attempt = 10 then
+          raise;
+        end if;
+    end;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass) IS 'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Does nothing if the account is null. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 at REPEATABLE READ. Omit the last parameter, which is crm_connections itself.';
 
 --
 -- Name: crm_sync_backoff(integer, integer, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -1460,6 +1730,166 @@ COMMENT ON CONSTRAINT contact_external_id_aliases_remote_version_check ON public
 --
 
 COMMENT ON CONSTRAINT contact_external_id_aliases_seen_times_check ON public.contact_external_id_aliases IS 'Times are in order and in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: contact_external_id_archive; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.contact_external_id_archive (
+    organisation_id uuid NOT NULL,
+    connection_id uuid NOT NULL,
+    entity_type text NOT NULL COLLATE pg_catalog."C",
+    external_id text NOT NULL COLLATE pg_catalog."C",
+    contact_id uuid,
+    is_primary boolean NOT NULL,
+    first_seen_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    remote_state text NOT NULL,
+    remote_version text COLLATE pg_catalog."C",
+    remote_modified_at timestamp with time zone,
+    merged_into_entity_type text COLLATE pg_catalog."C",
+    merged_into_external_id text COLLATE pg_catalog."C",
+    pushed_hash bytea,
+    pushed_version text COLLATE pg_catalog."C",
+    pushed_at timestamp with time zone,
+    archived_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT contact_external_id_archive_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
+    CONSTRAINT contact_external_id_archive_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
+    CONSTRAINT contact_external_id_archive_primary_is_not_merged_check CHECK (((NOT is_primary) OR (remote_state <> 'merged'::text))),
+    CONSTRAINT contact_external_id_archive_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text, 'merged'::text])))
+);
+
+--
+-- Name: TABLE contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.contact_external_id_archive IS 'The ids of accounts that an organisation is not connected to at present. Connecting another account moves the current ids here; connecting theirs again moves them back (crm_switch_account). No look-up of contacts reads it.';
+
+--
+-- Name: COLUMN contact_external_id_archive.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.organisation_id IS 'The organisation (tenant) that the contact belongs to.';
+
+--
+-- Name: COLUMN contact_external_id_archive.connection_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.connection_id IS 'The last connection to the account: it says which CRM and which account the id belongs to.';
+
+--
+-- Name: COLUMN contact_external_id_archive.entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.entity_type IS 'The kind of record, in the CRM''s own terms.';
+
+--
+-- Name: COLUMN contact_external_id_archive.external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.external_id IS 'The record''s id in that account.';
+
+--
+-- Name: COLUMN contact_external_id_archive.contact_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.contact_id IS 'NurtureHub''s contact. Null once the host has deleted it: the id then stays here, and is not restored.';
+
+--
+-- Name: COLUMN contact_external_id_archive.is_primary; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.is_primary IS 'Whether it was the primary id of its contact, rather than an alias.';
+
+--
+-- Name: COLUMN contact_external_id_archive.first_seen_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.first_seen_at IS 'As in contact_external_ids, when it was archived.';
+
+--
+-- Name: COLUMN contact_external_id_archive.last_seen_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.last_seen_at IS 'As in contact_external_ids, when it was archived.';
+
+--
+-- Name: COLUMN contact_external_id_archive.remote_state; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.remote_state IS 'As in contact_external_ids, when it was archived; also merged, of an alias.';
+
+--
+-- Name: COLUMN contact_external_id_archive.remote_version; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.remote_version IS 'As in contact_external_ids, when it was archived.';
+
+--
+-- Name: COLUMN contact_external_id_archive.remote_modified_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.remote_modified_at IS 'As in contact_external_ids, when it was archived.';
+
+--
+-- Name: COLUMN contact_external_id_archive.merged_into_entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.merged_into_entity_type IS 'As in contact_external_id_aliases, when it was archived.';
+
+--
+-- Name: COLUMN contact_external_id_archive.merged_into_external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.merged_into_external_id IS 'As in contact_external_id_aliases, when it was archived.';
+
+--
+-- Name: COLUMN contact_external_id_archive.pushed_hash; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.pushed_hash IS 'As in contact_external_ids, when it was archived.';
+
+--
+-- Name: COLUMN contact_external_id_archive.pushed_version; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.pushed_version IS 'As in contact_external_ids, when it was archived.';
+
+--
+-- Name: COLUMN contact_external_id_archive.pushed_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.pushed_at IS 'As in contact_external_ids, when it was archived.';
+
+--
+-- Name: COLUMN contact_external_id_archive.archived_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.archived_at IS 'When another account took its place.';
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_entity_type_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_entity_type_check ON public.contact_external_id_archive IS 'Lower snake case, 1 to 63 characters.';
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_external_id_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_external_id_check ON public.contact_external_id_archive IS 'Not blank, and at most 512 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_primary_is_not_merged_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_primary_is_not_merged_check ON public.contact_external_id_archive IS 'A record that was merged away is an alias.';
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_remote_state_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_remote_state_check ON public.contact_external_id_archive IS 'The closed list of states.';
 
 --
 -- Name: contact_external_ids; Type: TABLE; Schema: public; Owner: -
@@ -2403,6 +2833,19 @@ ALTER TABLE ONLY public.contact_external_id_aliases
 COMMENT ON CONSTRAINT contact_external_id_aliases_pkey ON public.contact_external_id_aliases IS 'An external id belongs to one contact, so that an inbound event finds it without doubt.';
 
 --
+-- Name: contact_external_id_archive contact_external_id_archive_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.contact_external_id_archive
+    ADD CONSTRAINT contact_external_id_archive_pkey PRIMARY KEY (organisation_id, connection_id, entity_type, external_id);
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_pkey ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_pkey ON public.contact_external_id_archive IS 'An id belongs to an account, so the same id may stand here once for each.';
+
+--
 -- Name: contact_external_ids contact_external_ids_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -2524,6 +2967,18 @@ CREATE INDEX contact_external_id_aliases_contact_id_provider_idx ON public.conta
 --
 
 COMMENT ON INDEX public.contact_external_id_aliases_contact_id_provider_idx IS 'Finds the aliases of a contact, and serves its foreign key.';
+
+--
+-- Name: contact_external_id_archive_contact_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_archive_contact_id_idx ON public.contact_external_id_archive USING btree (organisation_id, contact_id);
+
+--
+-- Name: INDEX contact_external_id_archive_contact_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_archive_contact_id_idx IS 'Finds the archived ids of a contact that is deleted.';
 
 --
 -- Name: contact_external_ids_contact_id_provider_key; Type: INDEX; Schema: public; Owner: -
@@ -2809,6 +3264,32 @@ ALTER TABLE ONLY public.contact_external_id_aliases
 COMMENT ON CONSTRAINT contact_external_id_aliases_contact_id_fkey ON public.contact_external_id_aliases IS 'Composite, so that an alias can never point at another organisation''s contact. On delete cascade: aliases go with their contact. On update no action: a contact that moves to another organisation is unlinked first.';
 
 --
+-- Name: contact_external_id_archive contact_external_id_archive_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.contact_external_id_archive
+    ADD CONSTRAINT contact_external_id_archive_connection_id_fkey FOREIGN KEY (organisation_id, connection_id) REFERENCES public.crm_connections(organisation_id, id) ON DELETE RESTRICT;
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_connection_id_fkey ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_connection_id_fkey ON public.contact_external_id_archive IS 'Composite, so that an id can never point at another organisation''s connection. On delete restrict: a connection with archived ids must be erased deliberately.';
+
+--
+-- Name: contact_external_id_archive contact_external_id_archive_contact_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.contact_external_id_archive
+    ADD CONSTRAINT contact_external_id_archive_contact_id_fkey FOREIGN KEY (organisation_id, contact_id) REFERENCES public.contacts(organisation_id, id) ON DELETE SET NULL (contact_id);
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_contact_id_fkey ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_contact_id_fkey ON public.contact_external_id_archive IS 'Composite, so that an id can never point at another organisation''s contact. On delete set null: that the contact was deleted is worth knowing when the account comes back.';
+
+--
 -- Name: contact_external_ids contact_external_ids_contact_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -2953,6 +3434,48 @@ CREATE POLICY contact_external_id_aliases_worker_policy ON public.contact_extern
 --
 
 COMMENT ON POLICY contact_external_id_aliases_worker_policy ON public.contact_external_id_aliases IS 'The sync worker works for all organisations.';
+
+--
+-- Name: contact_external_id_archive; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.contact_external_id_archive ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: contact_external_id_archive contact_external_id_archive_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_archive_reader_policy ON public.contact_external_id_archive FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY contact_external_id_archive_reader_policy ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_archive_reader_policy ON public.contact_external_id_archive IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: contact_external_id_archive contact_external_id_archive_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_archive_tenant_policy ON public.contact_external_id_archive TO crm_app USING (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false)) WITH CHECK (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false));
+
+--
+-- Name: POLICY contact_external_id_archive_tenant_policy ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_archive_tenant_policy ON public.contact_external_id_archive IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: contact_external_id_archive contact_external_id_archive_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_archive_worker_policy ON public.contact_external_id_archive TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY contact_external_id_archive_worker_policy ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_archive_worker_policy ON public.contact_external_id_archive IS 'The sync worker works for all organisations.';
 
 --
 -- Name: contact_external_ids; Type: ROW SECURITY; Schema: public; Owner: -
@@ -3487,6 +4010,14 @@ GRANT SELECT(failure_count) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(failure_count) ON TABLE public.crm_connections TO crm_worker;
 
 --
+-- Name: COLUMN crm_connections.account; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(account),UPDATE(account) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(account) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(account) ON TABLE public.crm_connections TO crm_worker;
+
+--
 -- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
 --
 
@@ -3533,6 +4064,14 @@ GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, cont
 GRANT ALL ON FUNCTION public.crm_set_organisation(organisation_id uuid) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_set_organisation(organisation_id uuid) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_set_organisation(organisation_id uuid) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer); Type: ACL; Schema: public; Owner: -
@@ -3599,6 +4138,14 @@ REVOKE ALL ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_id_aliases TO crm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_id_aliases TO crm_worker;
 GRANT SELECT ON TABLE public.contact_external_id_aliases TO crm_reader;
+
+--
+-- Name: TABLE contact_external_id_archive; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_id_archive TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_id_archive TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_id_archive TO crm_reader;
 
 --
 -- Name: TABLE contact_external_ids; Type: ACL; Schema: public; Owner: -

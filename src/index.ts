@@ -11,6 +11,11 @@
  * @packageDocumentation
  */
 
+export {
+  type ConnectionSetAccountParams,
+  connectionSetAccount,
+  type SwitchedIds,
+} from './connections/accounts.js';
 export * from './connections/connections.js';
 export { type CredentialsOwner, credentialsAad } from './connections/encrypted-credentials.js';
 export * from './connections/health.js';

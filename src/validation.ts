@@ -76,6 +76,11 @@ export function checkExternalId(location: InputLocation, value: unknown): void {
   if (Buffer.byteLength(value) > 512) refuse(location, 'is longer than 512 bytes');
 }
 
+/** The name of an account at a CRM: as opaque as an external id. */
+export function checkAccount(location: InputLocation, value: unknown): void {
+  checkExternalId(location, value);
+}
+
 /** Free text that is not blank and has at most `limit` characters. */
 export function checkShortText(location: InputLocation, value: unknown, limit: number): void {
   checkText(location, value);

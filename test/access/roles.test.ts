@@ -29,6 +29,8 @@ const privileges: Record<string, Record<GroupRole, string>> = {
   crm_sync_failures: fullAccess(),
   crm_outbound_changes: fullAccess(),
   contact_external_ids: fullAccess(),
+  contact_external_id_aliases: fullAccess(),
+  contact_external_id_archive: fullAccess(),
 };
 
 function fullAccess(): Record<GroupRole, string> {
@@ -86,7 +88,7 @@ describe('privileges', () => {
       cross join aclexplode(relacl)
       where relnamespace = 'public'::regnamespace
         and relkind in ('r', 'p')
-        and relname ~ '^(crm_|contact_external_ids)'
+        and relname ~ '^(crm_|contact_external_id)'
         and relname not in ('crm_retention', 'crm_schema_migrations')
         and grantee <> relowner
       group by relname, grantee`);
@@ -259,6 +261,8 @@ describe('row-level security', () => {
     crm_sync_failures: 'attempts',
     crm_outbound_changes: 'attempts',
     contact_external_ids: 'contact_id',
+    contact_external_id_aliases: 'contact_id',
+    contact_external_id_archive: 'contact_id',
   };
   const none = Object.fromEntries(Object.keys(privileges).map((table) => [table, 0]));
   let organisationId: string;
@@ -393,6 +397,7 @@ describe('row-level security', () => {
       `insert into crm_sync_log (organisation_id, connection_id, direction, entity_type, status)
        values ('${other.organisationId}', gen_random_uuid(), 'inbound', 'contact', 'success')`,
       `update contact_external_ids set organisation_id = '${other.organisationId}'`,
+      `update contact_external_id_archive set organisation_id = '${other.organisationId}'`,
       `update crm_sync_cursors set organisation_id = '${other.organisationId}'`,
       `update crm_sync_failures set organisation_id = '${other.organisationId}'`,
       `update crm_outbound_changes set organisation_id = '${other.organisationId}'`,

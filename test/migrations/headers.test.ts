@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { describe, expect, test } from 'vitest';
-import { connect } from '../support/connection.js';
+import { insertConnection } from '../support/connection.js';
 import { createTenant, rolledBack, type Tenant, useDatabase } from '../support/database.js';
 import { type Migration, migrations } from '../support/migrations.js';
 
@@ -190,7 +190,7 @@ async function migratedAlone(
     for (const { up } of earlier) await client.query(up);
     const tenant = await createTenant(client, 3);
     const existing = await tables(client);
-    if (existing.includes('crm_connections')) await connect(client, tenant.organisationId);
+    if (existing.includes('crm_connections')) await insertConnection(client, tenant.organisationId);
     if (existing.includes('contact_external_ids')) await linkAll(client, tenant);
     await client.query('commit');
     await work(client);

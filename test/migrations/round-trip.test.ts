@@ -17,6 +17,7 @@ const tablesByMigration = [
   ['crm_sync_cursors', 7],
   ['crm_sync_failures', 8],
   ['contact_external_id_aliases', 13],
+  ['contact_external_id_archive', migrations.findIndex(({ file }) => file.startsWith('0018_'))],
 ] as const;
 
 const dataLoss = { code: 'CRM03', message: expect.stringContaining('has rows') };
@@ -35,6 +36,19 @@ async function fill(client: Parameters<typeof createTenant>[0], table: string): 
     return;
   }
   const { connectionId } = await connect(client, organisationId);
+  if (table === 'contact_external_id_archive') {
+    await insert(client, table, {
+      organisation_id: organisationId,
+      connection_id: connectionId,
+      entity_type: 'contact',
+      external_id: '1',
+      contact_id: contactIds[0],
+      is_primary: true,
+      first_seen_at: '2026-11-16T09:00:00Z',
+      last_seen_at: '2026-11-16T09:00:00Z',
+      remote_state: 'active',
+    });
+  }
   if (table === 'crm_sync_runs') {
     await insert(client, table, {
       organisation_id: organisationId,
@@ -133,7 +147,7 @@ describe('down with rows in the table', () => {
         applied.rows,
       );
       await client.query(
-        'truncate contact_external_ids, contact_external_id_aliases, crm_sync_runs, crm_sync_cursors, crm_sync_failures, crm_outbound_changes',
+        'truncate contact_external_ids, contact_external_id_aliases, contact_external_id_archive, crm_sync_runs, crm_sync_cursors, crm_sync_failures, crm_outbound_changes',
       );
       // Only a superuser can bypass the append-only trigger.
       await client.query("set session_replication_role = 'replica'");
@@ -191,6 +205,23 @@ describe('down with rows in the table', () => {
       await expectRefused(client.query(down), {
         code: 'CRM03',
         message: expect.stringContaining('has states of records'),
+      });
+    });
+  });
+
+  test('0017 refuses while an account is known', async () => {
+    const position = migrations.findIndex(({ file }) => file.startsWith('0017_'));
+    const [down = '', ...laterDowns] = migrations.slice(position).map((migration) => migration.down);
+    await rolledBack(pool, async (client) => {
+      await connect(client, (await createTenant(client)).organisationId);
+      for (const later of laterDowns.reverse()) await client.query(later);
+      await client.query('savepoint before');
+      await client.query(down);
+      await client.query('rollback to savepoint before');
+      await client.query("update crm_connections set account = 'SBOX'");
+      await expectRefused(client.query(down), {
+        code: 'CRM03',
+        message: expect.stringContaining('has accounts'),
       });
     });
   });

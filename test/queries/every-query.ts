@@ -81,6 +81,10 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     healthy.connectionId,
   ]);
 
+  await pool.query("update crm_connections set account = 'test-account' where id = $1", [
+    healthy.connectionId,
+  ]);
+
   const contact = { direction: 'inbound', entityType: 'contact' } as const;
   const error = { kind: 'auth', retryable: false, message: 'Token refused.' } as const;
   for (const key of [healthy, failing]) {
@@ -111,6 +115,12 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     ],
   });
 
+  await pool.query(
+    `insert into contact_external_id_archive
+       (organisation_id, connection_id, entity_type, external_id, contact_id, is_primary, first_seen_at, last_seen_at, remote_state)
+     values ($1, $2, 'contact', '1', $3, true, now(), now(), 'active')`,
+    [organisationId, ended.connectionId, bothId],
+  );
   await contactExternalIdLinkMany(pool, {
     organisationId,
     links: [
@@ -192,6 +202,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     connectionListWithHealth: [{ organisationId, failuresSince: since }],
     connectionRequestSync: [{ organisationId, connectionIds: [fresh.connectionId], isUrgent: false }],
     connectionResetLastSyncedAt: [fresh],
+    connectionSetAccount: [{ ...fresh, account: 'test-account' }],
     connectionSetStatus: [{ ...fresh, status: 'active' }],
     connectionSetSyncInterval: [{ ...fresh, syncIntervalSeconds: 3600 }],
     connectionTotalWork: [undefined],

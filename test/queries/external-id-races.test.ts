@@ -92,13 +92,11 @@ describe('twenty sessions', () => {
             contactId: anyOf(contactIds),
           });
           const links = [link(), link(), link()];
-          const moves = links
-            .slice(0, 1)
-            .map(({ contactId, ...record }) => ({
-              ...record,
-              fromContactId: contactId,
-              toContactId: anyOf(contactIds),
-            }));
+          const moves = links.slice(0, 1).map(({ contactId, ...record }) => ({
+            ...record,
+            fromContactId: contactId,
+            toContactId: anyOf(contactIds),
+          }));
           const work = anyOf([
             () => contactExternalIdLinkMany(pool, { organisationId, links, ifContactTaken: 'alias' }),
             () => contactExternalIdLinkMany(pool, { organisationId, links, ifContactTaken: 'alias' }),

@@ -29,6 +29,8 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     organisationId,
     connectionId,
     provider,
+    account: 'test-account',
+    idsOfUnknownAccount: 'keep',
     runId: tenant.runId,
     contactId: contactIds[0],
     contactIds,

@@ -38,7 +38,7 @@ const aliases = ['contact_external_id_aliases_pkey', 'contact_external_id_aliase
 /** The expectations for each query: what its comment says about indexes, checked against the planner. */
 export const expectations: Record<QueryName, Expectation> = {
   connectionAdvanceLastSyncedAt: { indexes: ['crm_connections_pkey'], buffers: 60 },
-  connectionConnect: { indexes: [], buffers: 100 },
+  connectionConnect: { indexes: ['crm_connections_pkey'], buffers: 120 },
   connectionDisconnect: { indexes: heldRun, buffers: 60 },
   // Deletes 20,000 failures and as many changes.
   connectionDropWork: { indexes: ['crm_connections_pkey', ...failures, ...changes], buffers: 250_000 },
@@ -60,6 +60,8 @@ export const expectations: Record<QueryName, Expectation> = {
   },
   connectionRequestSync: { indexes: heldRun, buffers: 60 },
   connectionResetLastSyncedAt: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 60 },
+  // Of a connection whose account is known, so that nothing is switched.
+  connectionSetAccount: liveConnection,
   connectionSetStatus: liveConnection,
   connectionSetSyncInterval: liveConnection,
   connectionTotalWork: {

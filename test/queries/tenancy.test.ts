@@ -12,6 +12,7 @@ const tables = [
   'crm_sync_failures',
   'crm_outbound_changes',
   'contact_external_ids',
+  'contact_external_id_archive',
   'contact_external_id_aliases',
 ];
 
