@@ -431,6 +431,46 @@ $$;
 COMMENT ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) IS 'Returns true if the user sees the rows of this organisation (tenant), and fails with SQLSTATE CRM05 otherwise. For statements to which finding nothing means that there is nothing to do: rows that a policy hides must not look like that. Omit the second parameter.';
 
 --
+-- Name: crm_contact_was_deleted(uuid, text, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  return coalesce(
+    (
+      select change.kind = 'contact_deleted'
+      from public.contact_external_id_changes as change
+      left join public.crm_connections as past
+        on past.organisation_id = change.organisation_id
+        and past.id = change.connection_id
+      left join public.crm_connections as present
+        on present.organisation_id = change.organisation_id
+        and present.provider = change.provider
+        and present.status <> 'disconnected'
+      where change.organisation_id = crm_contact_was_deleted.organisation_id
+        and change.provider = crm_contact_was_deleted.provider
+        and change.entity_type = crm_contact_was_deleted.entity_type
+        and change.external_id = crm_contact_was_deleted.external_id
+        -- The same id in another account is another record.
+        and coalesce(past.account = present.account, true)
+      order by change.id desc
+      limit 1
+    ),
+    false
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) IS 'True if the last that is known of an external id, in the account of the live connection, is that the host deleted its contact. For ids that mean no contact: one that was linked again since does.';
+
+--
 -- Name: crm_guard_external_id_alias(); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -595,6 +635,63 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) IS 'Locks what the external ids of an organisation (tenant) mean at these CRMs, until the end of the transaction; waits for whoever holds it. Call it first, as a statement of its own: only the statements after it see what the previous holder did. One lock for each CRM, however many ids, in the order of the CRMs'' names. Fails with CRM04 if a parameter is null.';
+
+--
+-- Name: crm_note_deleted_contact(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_note_deleted_contact() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  -- A cascade deletes inside the trigger of the foreign key, as the owner of this table.
+  if pg_trigger_depth() = 1
+    or current_user <> (select pg_get_userbyid(relowner) from pg_class where oid = tg_relid)
+  then
+    return old;
+  end if;
+  -- A trigger of the host may do so, too, but then the contact is still there. The owner need not see contacts.
+  if has_column_privilege('public.contacts'::regclass, 'id', 'select')
+    and has_column_privilege('public.contacts'::regclass, 'organisation_id', 'select')
+  then
+    perform
+    from public.contacts as contacts
+    where contacts.organisation_id = old.organisation_id
+      and contacts.id = old.contact_id;
+    if found then
+      return old;
+    end if;
+  end if;
+  insert into public.contact_external_id_changes (
+    organisation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id, was_primary, linked_at
+  )
+  values (
+    old.organisation_id,
+    'contact_deleted',
+    old.provider,
+    old.entity_type,
+    old.external_id,
+    (
+      select connection.id
+      from public.crm_connections as connection
+      where connection.organisation_id = old.organisation_id
+        and connection.provider = old.provider
+        and connection.status <> 'disconnected'
+    ),
+    old.contact_id,
+    tg_table_name = 'contact_external_ids',
+    old.first_seen_at
+  );
+  return old;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_note_deleted_contact(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_note_deleted_contact() IS 'Keeps in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
 
 --
 -- Name: crm_organisation_id(); Type: FUNCTION; Schema: public; Owner: -
@@ -1807,6 +1904,179 @@ COMMENT ON CONSTRAINT contact_external_id_archive_primary_is_not_merged_check ON
 COMMENT ON CONSTRAINT contact_external_id_archive_remote_state_check ON public.contact_external_id_archive IS 'The closed list of states.';
 
 --
+-- Name: contact_external_id_changes; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.contact_external_id_changes (
+    organisation_id uuid NOT NULL,
+    id bigint NOT NULL,
+    operation_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    kind text NOT NULL,
+    provider text COLLATE pg_catalog."C",
+    entity_type text COLLATE pg_catalog."C",
+    external_id text COLLATE pg_catalog."C",
+    connection_id uuid,
+    from_contact_id uuid,
+    to_contact_id uuid,
+    was_primary boolean,
+    is_primary boolean,
+    linked_at timestamp with time zone,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    changed_by text DEFAULT SESSION_USER NOT NULL,
+    reason text,
+    undone_by uuid,
+    CONSTRAINT contact_external_id_changes_changed_by_check CHECK (((btrim(changed_by) <> ''::text) AND (octet_length(changed_by) <= 200))),
+    CONSTRAINT contact_external_id_changes_kind_check CHECK ((kind = ANY (ARRAY['unlinked'::text, 'repointed'::text, 'promoted'::text, 'contacts_merged'::text, 'records_merged'::text, 'undone'::text, 'contact_deleted'::text]))),
+    CONSTRAINT contact_external_id_changes_reason_check CHECK (((btrim(reason) <> ''::text) AND (octet_length(reason) <= 500))),
+    CONSTRAINT contact_external_id_changes_record_check CHECK ((num_nulls(provider, entity_type, external_id) = ANY (ARRAY[0, 3])))
+);
+
+--
+-- Name: TABLE contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.contact_external_id_changes IS 'The history of what external ids mean: one row for each id that was unlinked, moved, promoted, merged or lost its contact. The first link is not in it; first_seen_at says when that was. Ids and times only, no personal data besides. It outlives the contacts and has no foreign keys.';
+
+--
+-- Name: COLUMN contact_external_id_changes.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.organisation_id IS 'The organisation (tenant) that the contacts belong to.';
+
+--
+-- Name: COLUMN contact_external_id_changes.id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.id IS 'In the order in which the changes were made.';
+
+--
+-- Name: COLUMN contact_external_id_changes.operation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.operation_id IS 'Which changes were made together. A merge of contacts is undone by it.';
+
+--
+-- Name: COLUMN contact_external_id_changes.kind; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.kind IS 'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact.';
+
+--
+-- Name: COLUMN contact_external_id_changes.provider; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.provider IS 'The CRM of the record. Null, as are entity_type and external_id, in the row that says that two contacts were merged, or their merge undone.';
+
+--
+-- Name: COLUMN contact_external_id_changes.entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.entity_type IS 'The entity type of the record.';
+
+--
+-- Name: COLUMN contact_external_id_changes.external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.external_id IS 'The external id of the record.';
+
+--
+-- Name: COLUMN contact_external_id_changes.connection_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.connection_id IS 'The connection whose account the id belongs to: the live one at that time, or that under which it was archived. Null if there was none.';
+
+--
+-- Name: COLUMN contact_external_id_changes.from_contact_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.from_contact_id IS 'The contact that the id meant before. Null if it meant none.';
+
+--
+-- Name: COLUMN contact_external_id_changes.to_contact_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.to_contact_id IS 'The contact that the id means afterwards. Null if it means none.';
+
+--
+-- Name: COLUMN contact_external_id_changes.was_primary; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.was_primary IS 'Whether it was the primary id before, rather than an alias. Null if it meant no contact.';
+
+--
+-- Name: COLUMN contact_external_id_changes.is_primary; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.is_primary IS 'Whether it is the primary id afterwards, rather than an alias. Null if it means no contact.';
+
+--
+-- Name: COLUMN contact_external_id_changes.linked_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.linked_at IS 'Since when the id had meant from_contact_id.';
+
+--
+-- Name: COLUMN contact_external_id_changes.changed_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.changed_at IS 'When the transaction that made the change began.';
+
+--
+-- Name: COLUMN contact_external_id_changes.changed_by; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.changed_by IS 'Who made the change: a role or a program, never a person''s name. By default the database user.';
+
+--
+-- Name: COLUMN contact_external_id_changes.reason; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.reason IS 'Why, in the words of whoever made the change. No personal data.';
+
+--
+-- Name: COLUMN contact_external_id_changes.undone_by; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.undone_by IS 'The operation that undid this change.';
+
+--
+-- Name: CONSTRAINT contact_external_id_changes_changed_by_check ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_changes_changed_by_check ON public.contact_external_id_changes IS 'Not blank, at most 200 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_id_changes_kind_check ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_changes_kind_check ON public.contact_external_id_changes IS 'The closed list of kinds.';
+
+--
+-- Name: CONSTRAINT contact_external_id_changes_reason_check ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_changes_reason_check ON public.contact_external_id_changes IS 'Not blank, at most 500 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_id_changes_record_check ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_changes_record_check ON public.contact_external_id_changes IS 'A record is named in full or not at all.';
+
+--
+-- Name: contact_external_id_changes_id_seq; Type: SEQUENCE; Schema: public; Owner: -
+--
+
+ALTER TABLE public.contact_external_id_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.contact_external_id_changes_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+--
 -- Name: contact_external_ids; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -2761,6 +3031,19 @@ ALTER TABLE ONLY public.contact_external_id_archive
 COMMENT ON CONSTRAINT contact_external_id_archive_pkey ON public.contact_external_id_archive IS 'An id belongs to an account, so the same id may stand here once for each.';
 
 --
+-- Name: contact_external_id_changes contact_external_id_changes_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.contact_external_id_changes
+    ADD CONSTRAINT contact_external_id_changes_pkey PRIMARY KEY (organisation_id, id);
+
+--
+-- Name: CONSTRAINT contact_external_id_changes_pkey ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_changes_pkey ON public.contact_external_id_changes IS 'Tenant first.';
+
+--
 -- Name: contact_external_ids contact_external_ids_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -2894,6 +3177,54 @@ CREATE INDEX contact_external_id_archive_contact_id_idx ON public.contact_extern
 --
 
 COMMENT ON INDEX public.contact_external_id_archive_contact_id_idx IS 'Finds the archived ids of a contact that is deleted.';
+
+--
+-- Name: contact_external_id_changes_external_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_changes_external_id_idx ON public.contact_external_id_changes USING btree (organisation_id, provider, entity_type, external_id, id) WHERE (external_id IS NOT NULL);
+
+--
+-- Name: INDEX contact_external_id_changes_external_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_changes_external_id_idx IS 'Finds the latest change of an external id.';
+
+--
+-- Name: contact_external_id_changes_from_contact_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_changes_from_contact_id_idx ON public.contact_external_id_changes USING btree (organisation_id, from_contact_id, id) WHERE (from_contact_id IS NOT NULL);
+
+--
+-- Name: INDEX contact_external_id_changes_from_contact_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_changes_from_contact_id_idx IS 'Finds the ids that a contact had, the latest change first.';
+
+--
+-- Name: contact_external_id_changes_operation_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_changes_operation_id_idx ON public.contact_external_id_changes USING btree (organisation_id, operation_id);
+
+--
+-- Name: INDEX contact_external_id_changes_operation_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_changes_operation_id_idx IS 'Finds what was changed together, to undo it.';
+
+--
+-- Name: contact_external_id_changes_to_contact_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_changes_to_contact_id_idx ON public.contact_external_id_changes USING btree (organisation_id, to_contact_id, id) WHERE (to_contact_id IS NOT NULL);
+
+--
+-- Name: INDEX contact_external_id_changes_to_contact_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_changes_to_contact_id_idx IS 'Finds the ids that a contact was given, the latest change first.';
 
 --
 -- Name: contact_external_ids_contact_id_provider_key; Type: INDEX; Schema: public; Owner: -
@@ -3118,6 +3449,18 @@ CREATE TRIGGER contact_external_id_aliases_guard BEFORE INSERT OR UPDATE OF orga
 COMMENT ON TRIGGER contact_external_id_aliases_guard ON public.contact_external_id_aliases IS 'Keeps a primary id from becoming an alias as well.';
 
 --
+-- Name: contact_external_id_aliases contact_external_id_aliases_note_deleted_contact; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER contact_external_id_aliases_note_deleted_contact BEFORE DELETE ON public.contact_external_id_aliases FOR EACH ROW EXECUTE FUNCTION public.crm_note_deleted_contact();
+
+--
+-- Name: TRIGGER contact_external_id_aliases_note_deleted_contact ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER contact_external_id_aliases_note_deleted_contact ON public.contact_external_id_aliases IS 'Before, because only then the cascade''s user is the owner.';
+
+--
 -- Name: contact_external_ids contact_external_ids_guard; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -3128,6 +3471,18 @@ CREATE TRIGGER contact_external_ids_guard BEFORE INSERT OR UPDATE OF organisatio
 --
 
 COMMENT ON TRIGGER contact_external_ids_guard ON public.contact_external_ids IS 'Keeps an alias from becoming a primary id as well.';
+
+--
+-- Name: contact_external_ids contact_external_ids_note_deleted_contact; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER contact_external_ids_note_deleted_contact BEFORE DELETE ON public.contact_external_ids FOR EACH ROW EXECUTE FUNCTION public.crm_note_deleted_contact();
+
+--
+-- Name: TRIGGER contact_external_ids_note_deleted_contact ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER contact_external_ids_note_deleted_contact ON public.contact_external_ids IS 'Before, because only then the cascade''s user is the owner.';
 
 --
 -- Name: crm_sync_log crm_sync_log_refuse_change; Type: TRIGGER; Schema: public; Owner: -
@@ -3391,6 +3746,48 @@ CREATE POLICY contact_external_id_archive_worker_policy ON public.contact_extern
 --
 
 COMMENT ON POLICY contact_external_id_archive_worker_policy ON public.contact_external_id_archive IS 'The sync worker works for all organisations.';
+
+--
+-- Name: contact_external_id_changes; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.contact_external_id_changes ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: contact_external_id_changes contact_external_id_changes_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_changes_reader_policy ON public.contact_external_id_changes FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY contact_external_id_changes_reader_policy ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_changes_reader_policy ON public.contact_external_id_changes IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: contact_external_id_changes contact_external_id_changes_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_changes_tenant_policy ON public.contact_external_id_changes TO crm_app USING (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false)) WITH CHECK (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false));
+
+--
+-- Name: POLICY contact_external_id_changes_tenant_policy ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_changes_tenant_policy ON public.contact_external_id_changes IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: contact_external_id_changes contact_external_id_changes_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_changes_worker_policy ON public.contact_external_id_changes TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY contact_external_id_changes_worker_policy ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_changes_worker_policy ON public.contact_external_id_changes IS 'The sync worker works for all organisations.';
 
 --
 -- Name: contact_external_ids; Type: ROW SECURITY; Schema: public; Owner: -
@@ -3941,6 +4338,14 @@ GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connec
 GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) TO crm_reader;
 
 --
+-- Name: FUNCTION crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
 --
 
@@ -4053,6 +4458,21 @@ GRANT SELECT ON TABLE public.contact_external_id_aliases TO crm_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_id_archive TO crm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_id_archive TO crm_worker;
 GRANT SELECT ON TABLE public.contact_external_id_archive TO crm_reader;
+
+--
+-- Name: TABLE contact_external_id_changes; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT SELECT,INSERT ON TABLE public.contact_external_id_changes TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_id_changes TO crm_reader;
+
+--
+-- Name: COLUMN contact_external_id_changes.undone_by; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(undone_by) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT UPDATE(undone_by) ON TABLE public.contact_external_id_changes TO crm_worker;
 
 --
 -- Name: TABLE contact_external_ids; Type: ACL; Schema: public; Owner: -
