@@ -12,6 +12,14 @@ export const connectionStatuses = ['active', 'error', 'disconnected'] as const;
 /** One of {@link connectionStatuses}. */
 export type ConnectionStatus = (typeof connectionStatuses)[number];
 
+/**
+ * The states of a record at its CRM. `deleted`: the CRM says that it is gone; `hidden`: the CRM does not show it to
+ * this account; `merged`: the CRM has merged it into another record.
+ */
+export const remoteStates = ['active', 'archived', 'deleted', 'hidden', 'merged'] as const;
+
+export type RemoteState = (typeof remoteStates)[number];
+
 /** Which way a record went (`crm_sync_log_direction_check`): `inbound` is from the CRM. */
 export const syncDirections = ['inbound', 'outbound'] as const;
 /** One of {@link syncDirections}. */

@@ -13,6 +13,8 @@ const tables = [
   'crm_outbound_changes',
   'contact_external_ids',
   'contact_external_id_archive',
+  'contact_external_id_aliases',
+  'contact_external_id_changes',
 ];
 
 /** All rows of a tenant, as text to compare. */
@@ -58,6 +60,9 @@ test.each(queryNames.filter((name) => !overAllTenants.includes(name)))(
           break;
         case 'syncLogRecord':
           expect(rows).toEqual([{ refused: 'wrong_tenant' }]);
+          break;
+        case 'contactExternalIdLock':
+          expect(rows).toEqual([{ isLocked: true }]);
           break;
         case 'contactExternalIdLink':
         case 'contactExternalIdRepoint':
