@@ -201,7 +201,7 @@ create function %1$I.crm_promote_external_ids(
   providers text[],
   entity_types text[]
 )
-returns void
+returns setof %1$I.contact_external_ids
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
@@ -209,6 +209,7 @@ as $body$
 declare
   bare record;
   alias %1$I.contact_external_id_aliases;
+  promoted %1$I.contact_external_ids;
 begin
   for bare in
     select distinct on (given.provider, given.contact_id) given.*
@@ -221,7 +222,7 @@ begin
     )
     order by given.provider, given.contact_id, given.entity_type
   loop
-    delete from %1$I.contact_external_id_aliases as promoted
+    delete from %1$I.contact_external_id_aliases as chosen
     using (
       select candidate.*
       from %1$I.contact_external_id_aliases as candidate
@@ -238,14 +239,14 @@ begin
       limit 1
       for update
     ) as next
-    where promoted.organisation_id = next.organisation_id
-      and promoted.provider = next.provider
-      and promoted.entity_type = next.entity_type
-      and promoted.external_id = next.external_id
-    returning promoted.*
+    where chosen.organisation_id = next.organisation_id
+      and chosen.provider = next.provider
+      and chosen.entity_type = next.entity_type
+      and chosen.external_id = next.external_id
+    returning chosen.*
     into alias;
     if found then
-      insert into %1$I.contact_external_ids (
+      insert into %1$I.contact_external_ids as mapping (
         organisation_id,
         provider,
         entity_type,
@@ -274,7 +275,10 @@ begin
         alias.pushed_hash,
         alias.pushed_version,
         alias.pushed_at
-      );
+      )
+      returning mapping.*
+      into promoted;
+      return next promoted;
     end if;
   end loop;
 end
@@ -288,7 +292,7 @@ $migration$;
 comment on function crm_lock_contacts(uuid, uuid[]) is
   'Locks contacts of an organisation (tenant) FOR KEY SHARE, in the order of their ids, until the end of the transaction, so that nobody deletes them meanwhile. Call it after crm_lock_external_ids and before locking external ids: who deletes a contact locks in that order. Does nothing for a role that may not update contacts.';
 comment on function crm_promote_external_ids(uuid, uuid[], text[], text[]) is
-  'Gives contacts that have lost their primary id at a CRM another: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
+  'Gives contacts that have lost their primary id at a CRM another, and returns those: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
 comment on function crm_guard_primary_external_id() is
   'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
 comment on function crm_guard_external_id_alias() is

@@ -59,9 +59,9 @@ create table contact_external_id_changes (
   constraint contact_external_id_changes_record_check
     check (num_nulls(provider, entity_type, external_id) in (0, 3)),
   constraint contact_external_id_changes_changed_by_check
-    check (btrim(changed_by) <> '' and octet_length(changed_by) <= 200),
+    check (btrim(changed_by, E' \t\n\r\f\x0b') <> '' and length(changed_by) <= 100),
   constraint contact_external_id_changes_reason_check
-    check (btrim(reason) <> '' and octet_length(reason) <= 500)
+    check (btrim(reason, E' \t\n\r\f\x0b') <> '' and length(reason) <= 500)
 );
 
 create index contact_external_id_changes_operation_id_idx
@@ -122,9 +122,9 @@ comment on constraint contact_external_id_changes_kind_check on contact_external
 comment on constraint contact_external_id_changes_record_check on contact_external_id_changes is
   'A record is named in full or not at all.';
 comment on constraint contact_external_id_changes_changed_by_check on contact_external_id_changes is
-  'Not blank, at most 200 bytes.';
+  'Not blank, at most 100 characters.';
 comment on constraint contact_external_id_changes_reason_check on contact_external_id_changes is
-  'Not blank, at most 500 bytes.';
+  'Not blank, at most 500 characters.';
 comment on index contact_external_id_changes_operation_id_idx is
   'Finds what was changed together, to undo it.';
 comment on index contact_external_id_changes_from_contact_id_idx is

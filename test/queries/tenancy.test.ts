@@ -68,6 +68,12 @@ test.each(queryNames.filter((name) => !overAllTenants.includes(name)))(
         case 'contactExternalIdRepoint':
           expect(rows).toMatchObject([{ position: 1, outcome: 'wrong_tenant' }]);
           break;
+        case 'contactMerge':
+          expect(rows).toMatchObject([{ outcome: 'wrong_tenant' }]);
+          break;
+        case 'externalRecordMergeMany':
+          expect(rows).toMatchObject([{ outcome: 'unknown' }, { outcome: 'unknown' }]);
+          break;
         default:
           expect(rows).toEqual([]);
       }
