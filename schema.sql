@@ -766,16 +766,17 @@ begin
     return;
   end if;
 
-  -- In the order in which batches lock them.
+  -- In the order in which batches lock them. «is true» keeps the planner from reading all of an organisation's ids
+  -- where statistics are missing.
   perform
   from public.contact_external_ids as mapping
-  where mapping.organisation_id = organisation
+  where (mapping.organisation_id = organisation) is true
     and mapping.contact_id in (from_contact_id, into_contact_id)
   order by mapping.provider, mapping.entity_type, mapping.external_id
   for update;
   perform
   from public.contact_external_id_aliases as alias
-  where alias.organisation_id = organisation
+  where (alias.organisation_id = organisation) is true
     and alias.contact_id = from_contact_id
   order by alias.provider, alias.entity_type, alias.external_id
   for update;
@@ -809,12 +810,12 @@ begin
       on connection.organisation_id = organisation
       and connection.provider = record.provider
       and connection.status <> 'disconnected'
-    where record.organisation_id = organisation
+    where (record.organisation_id = organisation) is true
+      and record.contact_id in (from_contact_id, into_contact_id)
       and (
         record.contact_id = from_contact_id
         or (
-          record.contact_id = into_contact_id
-          and record.is_primary
+          record.is_primary
           and record.remote_state = 'deleted'
           and other.remote_state <> 'deleted'
         )
@@ -1425,40 +1426,38 @@ declare
   alias public.contact_external_id_aliases;
   promoted public.contact_external_ids;
 begin
+  -- One by one: each look-up then reads a few rows, whatever the statistics know.
   for bare in
     select distinct on (given.provider, given.contact_id) given.*
     from unnest(contact_ids, providers, entity_types) as given (contact_id, provider, entity_type)
-    where not exists (
-      select
-      from public.contact_external_ids as mapping
-      where mapping.provider = given.provider
-        and mapping.contact_id = given.contact_id
-    )
     order by given.provider, given.contact_id, given.entity_type
   loop
+    continue when exists (
+      select
+      from public.contact_external_ids as mapping
+      where mapping.provider = bare.provider
+        and mapping.contact_id = bare.contact_id
+    );
+    select candidate.*
+    into alias
+    from public.contact_external_id_aliases as candidate
+    where (candidate.organisation_id = crm_promote_external_ids.organisation_id) is true
+      and candidate.contact_id = bare.contact_id
+      and candidate.provider = bare.provider
+      and candidate.remote_state <> 'merged'
+    order by
+      candidate.remote_state = 'deleted',
+      candidate.entity_type <> bare.entity_type,
+      candidate.first_seen_at,
+      candidate.entity_type,
+      candidate.external_id
+    limit 1
+    for update;
     delete from public.contact_external_id_aliases as chosen
-    using (
-      select candidate.*
-      from public.contact_external_id_aliases as candidate
-      where candidate.organisation_id = crm_promote_external_ids.organisation_id
-        and candidate.contact_id = bare.contact_id
-        and candidate.provider = bare.provider
-        and candidate.remote_state <> 'merged'
-      order by
-        candidate.remote_state = 'deleted',
-        candidate.entity_type <> bare.entity_type,
-        candidate.first_seen_at,
-        candidate.entity_type,
-        candidate.external_id
-      limit 1
-      for update
-    ) as next
-    where chosen.organisation_id = next.organisation_id
-      and chosen.provider = next.provider
-      and chosen.entity_type = next.entity_type
-      and chosen.external_id = next.external_id
-    returning chosen.*
-    into alias;
+    where chosen.organisation_id = alias.organisation_id
+      and chosen.provider = alias.provider
+      and chosen.entity_type = alias.entity_type
+      and chosen.external_id = alias.external_id;
     if found then
       insert into public.contact_external_ids as mapping (
         organisation_id,
@@ -2365,13 +2364,13 @@ begin
   perform public.crm_lock_contacts(organisation, array[merge.from_contact_id, merge.to_contact_id]);
   perform
   from public.contact_external_ids as mapping
-  where mapping.organisation_id = organisation
+  where (mapping.organisation_id = organisation) is true
     and mapping.contact_id in (merge.from_contact_id, merge.to_contact_id)
   order by mapping.provider, mapping.entity_type, mapping.external_id
   for update;
   perform
   from public.contact_external_id_aliases as alias
-  where alias.organisation_id = organisation
+  where (alias.organisation_id = organisation) is true
     and alias.contact_id in (merge.from_contact_id, merge.to_contact_id)
   order by alias.provider, alias.entity_type, alias.external_id
   for update;
@@ -2483,7 +2482,7 @@ begin
     record.external_id,
     'stays'
   from public.contact_external_records as record
-  where record.organisation_id = organisation
+  where (record.organisation_id = organisation) is true
     and record.contact_id = merge.to_contact_id
     and record.first_seen_at >= merge.changed_at;
 end
@@ -3939,16 +3938,16 @@ ALTER TABLE ONLY public.crm_sync_runs
 COMMENT ON CONSTRAINT crm_sync_runs_pkey ON public.crm_sync_runs IS 'Tenant first, then the runs of a connection in their order.';
 
 --
--- Name: contact_external_id_aliases_contact_id_idx; Type: INDEX; Schema: public; Owner: -
+-- Name: contact_external_id_aliases_contact_id_provider_idx; Type: INDEX; Schema: public; Owner: -
 --
 
-CREATE INDEX contact_external_id_aliases_contact_id_idx ON public.contact_external_id_aliases USING btree (organisation_id, contact_id, provider);
+CREATE INDEX contact_external_id_aliases_contact_id_provider_idx ON public.contact_external_id_aliases USING btree (contact_id, provider);
 
 --
--- Name: INDEX contact_external_id_aliases_contact_id_idx; Type: COMMENT; Schema: public; Owner: -
+-- Name: INDEX contact_external_id_aliases_contact_id_provider_idx; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON INDEX public.contact_external_id_aliases_contact_id_idx IS 'Finds the aliases of a contact, and serves its foreign key.';
+COMMENT ON INDEX public.contact_external_id_aliases_contact_id_provider_idx IS 'Finds the aliases of a contact, and serves its foreign key.';
 
 --
 -- Name: contact_external_id_archive_contact_id_idx; Type: INDEX; Schema: public; Owner: -

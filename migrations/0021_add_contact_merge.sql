@@ -82,16 +82,17 @@ begin
     return;
   end if;
 
-  -- In the order in which batches lock them.
+  -- In the order in which batches lock them. «is true» keeps the planner from reading all of an organisation's ids
+  -- where statistics are missing.
   perform
   from %1$I.contact_external_ids as mapping
-  where mapping.organisation_id = organisation
+  where (mapping.organisation_id = organisation) is true
     and mapping.contact_id in (from_contact_id, into_contact_id)
   order by mapping.provider, mapping.entity_type, mapping.external_id
   for update;
   perform
   from %1$I.contact_external_id_aliases as alias
-  where alias.organisation_id = organisation
+  where (alias.organisation_id = organisation) is true
     and alias.contact_id = from_contact_id
   order by alias.provider, alias.entity_type, alias.external_id
   for update;
@@ -125,12 +126,12 @@ begin
       on connection.organisation_id = organisation
       and connection.provider = record.provider
       and connection.status <> 'disconnected'
-    where record.organisation_id = organisation
+    where (record.organisation_id = organisation) is true
+      and record.contact_id in (from_contact_id, into_contact_id)
       and (
         record.contact_id = from_contact_id
         or (
-          record.contact_id = into_contact_id
-          and record.is_primary
+          record.is_primary
           and record.remote_state = 'deleted'
           and other.remote_state <> 'deleted'
         )

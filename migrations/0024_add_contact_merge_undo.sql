@@ -184,13 +184,13 @@ begin
   perform %1$I.crm_lock_contacts(organisation, array[merge.from_contact_id, merge.to_contact_id]);
   perform
   from %1$I.contact_external_ids as mapping
-  where mapping.organisation_id = organisation
+  where (mapping.organisation_id = organisation) is true
     and mapping.contact_id in (merge.from_contact_id, merge.to_contact_id)
   order by mapping.provider, mapping.entity_type, mapping.external_id
   for update;
   perform
   from %1$I.contact_external_id_aliases as alias
-  where alias.organisation_id = organisation
+  where (alias.organisation_id = organisation) is true
     and alias.contact_id in (merge.from_contact_id, merge.to_contact_id)
   order by alias.provider, alias.entity_type, alias.external_id
   for update;
@@ -302,7 +302,7 @@ begin
     record.external_id,
     'stays'
   from %1$I.contact_external_records as record
-  where record.organisation_id = organisation
+  where (record.organisation_id = organisation) is true
     and record.contact_id = merge.to_contact_id
     and record.first_seen_at >= merge.changed_at;
 end

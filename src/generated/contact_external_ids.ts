@@ -29,8 +29,8 @@ export interface ContactExternalIdLinkResult {
  * provider), `wrong_tenant` (the organisation has no such contact; then nothing is linked), or `retry` (a
  * concurrent change decides, and only the next statement can see it). Uses primary keys,
  * contact_external_ids_contact_id_provider_key and the host's key of contacts. Locks the external ids of
- * the organisation at these providers, then the contacts of new links FOR KEY SHARE, then the mappings and
- * the aliases in key order.
+ * the organisation at these providers, then the contacts FOR KEY SHARE, then the mappings and the aliases in
+ * key order.
  *
  * @remarks
  * ```sql
@@ -63,19 +63,8 @@ export interface ContactExternalIdLinkResult {
  * ),
  * -- Whoever deletes a contact locks it before its mappings, so this does, too.
  * contact_lock as materialized (
- *   select crm_lock_contacts(:organisationId!::uuid, array_agg(wanted.contact_id))
- *   from wanted
- *   left join lateral (
- *     select contact_id
- *     from contact_external_ids
- *     where organisation_id = :organisationId!::uuid
- *       and provider = wanted.provider
- *       and entity_type = wanted.entity_type
- *       and external_id = wanted.external_id
- *     -- Keeps the planner from reading every mapping of the organisation.
- *     limit 1
- *   ) as mapping on true
- *   where mapping.contact_id is null
+ *   select crm_lock_contacts(:organisationId!::uuid, :contactIds!::uuid[])
+ *   from identity_lock
  * ),
  * existing_primary as (
  *   select
@@ -269,7 +258,7 @@ export interface ContactExternalIdLinkResult {
  */
 export const contactExternalIdLink = new PreparedQuery<ContactExternalIdLinkParams,ContactExternalIdLinkResult>({
   name: 'contactExternalIdLink',
-  statementName: 'contactExternalIdLink_b09c1a4c',
+  statementName: 'contactExternalIdLink_dc38fbba',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -305,18 +294,8 @@ wanted as (
   ) as contacts on true
 ),
 contact_lock as materialized (
-  select crm_lock_contacts($1::uuid, array_agg(wanted.contact_id))
-  from wanted
-  left join lateral (
-    select contact_id
-    from contact_external_ids
-    where organisation_id = $1::uuid
-      and provider = wanted.provider
-      and entity_type = wanted.entity_type
-      and external_id = wanted.external_id
-    limit 1
-  ) as mapping on true
-  where mapping.contact_id is null
+  select crm_lock_contacts($1::uuid, $5::uuid[])
+  from identity_lock
 ),
 existing_primary as (
   select
@@ -816,7 +795,7 @@ export interface ContactExternalIdRepointResult {
  * says why: `mapping_changed` (the id is not mapped to the contact from which it should move),
  * `contact_taken` (the new contact would have two primary ids at that provider), `wrong_tenant` (the
  * organisation has no such contact) or `held` (nothing is wrong with this element). Uses primary keys,
- * contact_external_ids_contact_id_provider_key, contact_external_id_aliases_contact_id_idx and the host's
+ * contact_external_ids_contact_id_provider_key, contact_external_id_aliases_contact_id_provider_idx and the host's
  * key of contacts. Locks the external ids of the organisation at these providers, then the contacts FOR KEY
  * SHARE, then the mappings and the aliases in key order. Notes the moves in contact_external_id_changes.
  *
@@ -1747,7 +1726,7 @@ export interface ContactExternalIdUnlinkResult {
 /**
  * Unlinks contacts from external ids, one array element each. A contact that loses its primary id gets
  * another (crm_promote_external_ids). Returns one row per removed link: its `position`, counted from 1. Uses
- * primary keys, contact_external_ids_contact_id_provider_key and contact_external_id_aliases_contact_id_idx.
+ * primary keys, contact_external_ids_contact_id_provider_key and contact_external_id_aliases_contact_id_provider_idx.
  * Locks the external ids of the organisation at these providers, then the contacts FOR KEY SHARE, then the
  * mappings and the aliases in key order. Notes the changes in contact_external_id_changes.
  *
@@ -2302,7 +2281,7 @@ export interface ExternalRecordListByContactsResult {
 /**
  * Lists every record at a CRM that stands for one of the given contacts, by contact and provider; the primary
  * id comes first, then the aliases, the oldest first. Uses contact_external_ids_contact_id_provider_key and
- * contact_external_id_aliases_contact_id_idx. «is true» and «offset 0» are as in
+ * contact_external_id_aliases_contact_id_provider_idx. «is true» and «offset 0» are as in
  * contactExternalIdListByContacts.
  *
  * @remarks
