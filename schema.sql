@@ -1662,22 +1662,16 @@ begin
       get diagnostics archived = row_count;
 
       delete from contact_external_id_aliases as alias
-      using contact_external_id_archive as archive
-      where archive.organisation_id = organisation
-        and archive.connection_id in (named_home, unnamed_home)
-        and alias.organisation_id = organisation
+      where alias.organisation_id = organisation
         and alias.provider = present.provider
-        and alias.entity_type = archive.entity_type
-        and alias.external_id = archive.external_id;
+        and alias.first_seen_at < own_since
+        and case when alias.first_seen_at >= unnamed.since then unnamed_home else named_home end is not null;
 
       delete from contact_external_ids as mapping
-      using contact_external_id_archive as archive
-      where archive.organisation_id = organisation
-        and archive.connection_id in (named_home, unnamed_home)
-        and mapping.organisation_id = organisation
+      where mapping.organisation_id = organisation
         and mapping.provider = present.provider
-        and mapping.entity_type = archive.entity_type
-        and mapping.external_id = archive.external_id;
+        and mapping.first_seen_at < own_since
+        and case when mapping.first_seen_at >= unnamed.since then unnamed_home else named_home end is not null;
 
       for home in
         select connection.id
@@ -1726,15 +1720,19 @@ begin
         get diagnostics moved = row_count;
         restored := restored + moved;
 
+        -- Not a join, for which the planner may read all ids of the CRM for each archived one.
         delete from contact_external_id_archive as archive
-        using contact_external_records as record
         where archive.organisation_id = organisation
           and archive.connection_id = home
-          and record.organisation_id = organisation
-          and record.provider = present.provider
-          and record.entity_type = archive.entity_type
-          and record.external_id = archive.external_id
-          and record.contact_id = archive.contact_id;
+          and archive.contact_id = (
+            select record.contact_id
+            from contact_external_records as record
+            where record.organisation_id = organisation
+              and record.provider = present.provider
+              and record.entity_type = archive.entity_type
+              and record.external_id = archive.external_id
+            limit 1
+          );
       end loop;
 
       -- An alias whose primary id means another contact by now takes its place.
@@ -1744,13 +1742,16 @@ begin
       select distinct on (alias.contact_id)
         organisation, present.provider, alias.entity_type, alias.external_id, alias.contact_id, alias.last_seen_at
       from contact_external_id_aliases as alias
-      left join contact_external_ids as mapping
-        on mapping.contact_id = alias.contact_id
-        and mapping.provider = alias.provider
       where alias.organisation_id = organisation
         and alias.provider = present.provider
         and alias.remote_state <> 'merged'
-        and mapping.contact_id is null
+        and (
+          select mapping.external_id
+          from contact_external_ids as mapping
+          where mapping.contact_id = alias.contact_id
+            and mapping.provider = present.provider
+          limit 1
+        ) is null
       order by
         alias.contact_id,
         alias.remote_state = 'deleted',

@@ -197,4 +197,9 @@ begin
 end
 $$;
 
+-- One by one, so that contacts are locked before crm_connections, as by an application.
+alter table contact_external_id_archive drop constraint contact_external_id_archive_contact_id_fkey;
+
+alter table contact_external_id_archive drop constraint contact_external_id_archive_connection_id_fkey;
+
 drop table contact_external_id_archive;

@@ -46,7 +46,7 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
   const { status, statusReason, failingSince, failedSyncs, lastSyncError } = connection;
   const { failureCount, lastFailureAt, lastError } = connection;
   return [
-    `${connection.provider} ${connection.connectionId}`,
+    ...heading(connection),
     ...(status === 'error'
       ? lines(`In error since ${moment(connection.statusChangedAt, now)}: ${statusReason}`)
       : []),
@@ -64,6 +64,10 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
   ];
 }
 
+function heading({ provider, connectionId, account }: ConnectionHealth): string[] {
+  return [`${provider} ${connectionId}`, ...(account === null ? [] : lines(`Account ${account}`))];
+}
+
 function schedule({ runningSince, nextSyncAt }: ConnectionHealth, now: Timestamp): string {
   if (runningSince !== null) return `Syncing since ${moment(runningSince, now)}.`;
   return secondsSince(nextSyncAt, now) < 0
@@ -74,7 +78,7 @@ function schedule({ runningSince, nextSyncAt }: ConnectionHealth, now: Timestamp
 function history(connection: ConnectionHealth, now: Timestamp): string[] {
   const { disconnectedAt, statusReason } = connection;
   return [
-    `${connection.provider} ${connection.connectionId}`,
+    ...heading(connection),
     ...lines(
       `Disconnected ${moment(disconnectedAt as Timestamp, now)}${statusReason === null ? '.' : `: ${statusReason}`}`,
     ),

@@ -29,6 +29,7 @@ const privileges: Record<string, Record<GroupRole, string>> = {
   crm_sync_failures: fullAccess(),
   crm_outbound_changes: fullAccess(),
   contact_external_ids: fullAccess(),
+  contact_external_id_aliases: fullAccess(),
   contact_external_id_archive: fullAccess(),
 };
 
@@ -255,6 +256,7 @@ describe('row-level security', () => {
     crm_sync_failures: 'attempts',
     crm_outbound_changes: 'attempts',
     contact_external_ids: 'contact_id',
+    contact_external_id_aliases: 'contact_id',
     contact_external_id_archive: 'contact_id',
   };
   const none = Object.fromEntries(Object.keys(privileges).map((table) => [table, 0]));

@@ -178,9 +178,9 @@ describe('health --organisation', () => {
       'reapit',
       `${inError}, ${failing}, last_success_at = '2026-11-16 06:30Z'`,
     );
-    const alto = await connectWith('alto', healthy);
+    const alto = await connectWith('alto', `${healthy}, account = '${'A'.repeat(80)}'`);
     const custom = await connectWith('custom', "next_sync_at = '2026-11-16 09:10Z'");
-    const loop = await connectWith('loop');
+    const loop = await connectWith('loop', "account = 'Puddlewick \u001b[2J'");
     await connectionDisconnect(pool, { ...loop, reason: 'The agency moved to Reapit.' });
     await pool.query(
       "update crm_connections set disconnected_at = '2026-10-01 12:00Z', status_changed_at = '2026-10-01 12:00Z' where id = $1",
@@ -223,6 +223,9 @@ custom  active  never      -        -            0       0        0  -
 reapit  error   3 h ago    2 h      -            2  1,000+        0  -
 
 alto ${alto.connectionId}
+  Account
+  ${'A'.repeat(78)}
+  AA
   Syncing since 2026-11-16 09:00 UTC (30 min ago).
 
 custom ${custom.connectionId}
@@ -237,6 +240,7 @@ reapit ${reapit.connectionId}
   Next sync 2026-11-16 09:45 UTC (in 15 min).
 
 loop ${loop.connectionId}
+  Account Puddlewick \\u001b[2J
   Disconnected 2026-10-01 12:00 UTC (45 d ago): The agency moved to Reapit.
 `),
     );
@@ -249,7 +253,7 @@ loop ${loop.connectionId}
       failuresSince: '2026-11-15T09:30:00.000000Z',
       connections: [
         { provider: 'alto', runningSince: '2026-11-16T09:00:00.000000Z', waitingChanges: 3, lagSeconds: 240 },
-        { ...custom, lastSuccessAt: null, lagSeconds: null },
+        { ...custom, account: null, lastSuccessAt: null, lagSeconds: null },
         { ...reapit, status: 'error', retriedRecords: 2, givenUpRecords: 1000, lastError: noAnswer },
         { ...loop, status: 'disconnected', statusReason: 'The agency moved to Reapit.' },
       ],

@@ -518,6 +518,41 @@ describe('at the same time', () => {
   });
 });
 
+test('a switch reads as many pages for each of 3,000 ids as of 300, although no table was analysed', async () => {
+  const pagesPerId = async (count: number) => {
+    const { organisationId, contactIds } = await createTenant(pool, count);
+    await connectionDisconnect(pool, await connect(organisationId, 'AAA'));
+    const { connectionId } = await connect(organisationId, null);
+    for (const [table, entityType] of [
+      ['contact_external_ids', 'contact'],
+      ['contact_external_id_aliases', 'landlord'],
+    ]) {
+      await pool.query(
+        `insert into ${table} (organisation_id, provider, entity_type, external_id, contact_id, first_seen_at)
+         select $1, 'reapit', $3, id::text, id, '2026-11-16T09:00:00Z' from unnest($2::uuid[]) as id`,
+        [organisationId, contactIds, entityType],
+      );
+    }
+    /** The pages of one switch that moves all ids. */
+    const pages = async (account: string) => {
+      await pool.query('update crm_connections set account = $2 where id = $1', [connectionId, account]);
+      const { rows } = await pool.query(
+        `explain (analyze, buffers, format json) select from crm_switch_account('${organisationId}', '${connectionId}')`,
+      );
+      const [{ Plan: plan }] = rows[0]['QUERY PLAN'];
+      return (plan['Shared Hit Blocks'] + plan['Shared Read Blocks']) / (count * 2);
+    };
+    const archiving = await pages('BBB');
+    expect(Object.keys(await ids({ organisationId }))).toHaveLength(0);
+    const restoring = await pages('AAA');
+    expect(Object.keys(await archive({ organisationId }))).toHaveLength(0);
+    return { archiving, restoring };
+  };
+  const [few, many] = [await pagesPerId(300), await pagesPerId(3000)];
+  expect(many.archiving).toBeLessThan(few.archiving * 1.5);
+  expect(many.restoring).toBeLessThan(few.restoring * 1.5);
+});
+
 describe('row-level security', () => {
   test('lets the application switch the accounts of its own organisation', async () => {
     const tenant = await agency();

@@ -122,6 +122,7 @@ describe.each(clients)('through %s', (_, open) => {
 
 test('every query has a behaviour test, through the public function of its name', () => {
   const files = [
+    'queries/accounts',
     'queries/connections',
     'queries/connection-health',
     'queries/contact-external-ids',
