@@ -431,6 +431,141 @@ $$;
 COMMENT ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) IS 'Returns true if the user sees the rows of this organisation (tenant), and fails with SQLSTATE CRM05 otherwise. For statements to which finding nothing means that there is nothing to do: rows that a policy hides must not look like that. Omit the second parameter.';
 
 --
+-- Name: crm_contact_merge_records(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) RETURNS TABLE(provider text, entity_type text, external_id text, connection_id uuid, is_archived boolean, from_contact_id uuid, to_contact_id uuid, was_primary boolean, is_primary boolean, first_seen_at timestamp with time zone, outcome text)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  operation constant uuid := operation_id;
+begin
+  return query
+  select
+    change.provider,
+    change.entity_type,
+    change.external_id,
+    change.connection_id,
+    archive.external_id is not null,
+    change.from_contact_id,
+    change.to_contact_id,
+    change.was_primary,
+    change.is_primary,
+    present.first_seen_at,
+    case
+      when change.undone_by is not null then 'undone_before'
+      when present.contact_id is distinct from change.to_contact_id
+        or present.is_primary is distinct from change.is_primary
+        or (change.was_primary and present.remote_state = 'merged')
+        then 'changed_since'
+      when contacts.id is null then 'no_contact'
+      when change.was_primary and archive.external_id is null and exists (
+        select
+        from public.contact_external_ids as other
+        where other.provider = change.provider
+          and other.contact_id = change.from_contact_id
+          -- It gives its place back.
+          and not exists (
+            select
+            from public.contact_external_id_changes as moved
+            where moved.organisation_id = organisation
+              and moved.operation_id = operation
+              and moved.provider = other.provider
+              and moved.entity_type = other.entity_type
+              and moved.external_id = other.external_id
+          )
+      )
+        then 'contact_taken'
+      when change.was_primary and exists (
+        select
+        from public.contact_external_id_archive as other
+        where archive.external_id is not null
+          and other.organisation_id = organisation
+          and other.contact_id = change.from_contact_id
+          and other.connection_id = archive.connection_id
+          and other.is_primary
+      )
+        then 'contact_taken'
+      else 'held'
+    end
+  from public.contact_external_id_changes as change
+  left join public.contact_external_id_archive as archive
+    on archive.organisation_id = organisation
+    and archive.connection_id = change.connection_id
+    and archive.entity_type = change.entity_type
+    and archive.external_id = change.external_id
+  left join public.contact_external_records as record
+    on record.organisation_id = organisation
+    and record.provider = change.provider
+    and record.entity_type = change.entity_type
+    and record.external_id = change.external_id
+  cross join lateral (
+    select
+      case when archive.external_id is null then record.contact_id else archive.contact_id end as contact_id,
+      case when archive.external_id is null then record.is_primary else archive.is_primary end as is_primary,
+      case when archive.external_id is null then record.remote_state else archive.remote_state end as remote_state,
+      case when archive.external_id is null then record.first_seen_at else archive.first_seen_at end as first_seen_at
+  ) as present
+  left join public.contacts as contacts
+    on contacts.organisation_id = organisation
+    and contacts.id = change.from_contact_id
+  where change.organisation_id = organisation
+    and change.operation_id = operation
+    and change.kind = 'contacts_merged'
+    and change.external_id is not null;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_contact_merge_records(organisation_id uuid, operation_id uuid); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
+
+--
+-- Name: crm_contact_was_deleted(uuid, text, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  return coalesce(
+    (
+      select change.kind = 'contact_deleted'
+      from public.contact_external_id_changes as change
+      left join public.crm_connections as past
+        on past.organisation_id = change.organisation_id
+        and past.id = change.connection_id
+      left join public.crm_connections as present
+        on present.organisation_id = change.organisation_id
+        and present.provider = change.provider
+        and present.status <> 'disconnected'
+      where change.organisation_id = crm_contact_was_deleted.organisation_id
+        and change.provider = crm_contact_was_deleted.provider
+        and change.entity_type = crm_contact_was_deleted.entity_type
+        and change.external_id = crm_contact_was_deleted.external_id
+        -- The same id in another account is another record.
+        and coalesce(past.account = present.account, true)
+      order by change.id desc
+      limit 1
+    ),
+    false
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) IS 'True if the last that is known of an external id, in the account of the live connection, is that the host deleted its contact. For ids that mean no contact: one that was linked again since does.';
+
+--
 -- Name: crm_guard_external_id_alias(); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -595,6 +730,418 @@ $$;
 COMMENT ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) IS 'Locks what the external ids of an organisation (tenant) mean at these CRMs, until the end of the transaction; waits for whoever holds it. Call it first, as a statement of its own: only the statements after it see what the previous holder did. One lock for each CRM, however many ids; organisations may share a lock by chance. Fails with CRM04 if a parameter is null.';
 
 --
+-- Name: crm_merge_contacts(uuid, uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) RETURNS TABLE(provider text, entity_type text, external_id text, outcome text)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  operation constant uuid := operation_id;
+  author constant text := coalesce(changed_by, session_user);
+  why constant text := reason;
+  step record;
+begin
+  if current_setting('transaction_isolation') = 'repeatable read' then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = 'contacts cannot be merged at REPEATABLE READ: what others have linked would not be seen',
+      hint = 'Use READ COMMITTED.';
+  end if;
+
+  perform public.crm_check_organisation(organisation);
+  perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
+  perform public.crm_lock_contacts(organisation, array[from_contact_id, into_contact_id]);
+  if 2 <> (
+    select count(*)
+    from public.contacts as contacts
+    where contacts.organisation_id = organisation
+      and contacts.id in (from_contact_id, into_contact_id)
+  ) then
+    outcome := 'wrong_tenant';
+    return next;
+    return;
+  end if;
+
+  -- In the order in which batches lock them. «is true» keeps the planner from reading all of an organisation's ids
+  -- where statistics are missing.
+  perform
+  from public.contact_external_ids as mapping
+  where (mapping.organisation_id = organisation) is true
+    and mapping.contact_id in (from_contact_id, into_contact_id)
+  order by mapping.provider, mapping.entity_type, mapping.external_id
+  for update;
+  perform
+  from public.contact_external_id_aliases as alias
+  where (alias.organisation_id = organisation) is true
+    and alias.contact_id = from_contact_id
+  order by alias.provider, alias.entity_type, alias.external_id
+  for update;
+
+  insert into public.contact_external_id_changes (
+    organisation_id, operation_id, kind, from_contact_id, to_contact_id, changed_by, reason
+  )
+  values (organisation, operation, 'contacts_merged', from_contact_id, into_contact_id, author, why);
+
+  for step in
+    select
+      record.provider,
+      record.entity_type,
+      record.external_id,
+      record.contact_id,
+      record.is_primary as was_primary,
+      -- A primary id keeps its place unless the other contact has one, which may only be worse if it is deleted.
+      record.is_primary
+        and record.contact_id = from_contact_id
+        and (other.contact_id is null or (other.remote_state = 'deleted' and record.remote_state <> 'deleted'))
+        as is_primary,
+      record.first_seen_at,
+      connection.id as connection_id
+    from public.contact_external_records as record
+    left join public.contact_external_ids as other
+      on record.is_primary
+      and other.provider = record.provider
+      and other.contact_id in (from_contact_id, into_contact_id)
+      and other.contact_id <> record.contact_id
+    left join public.crm_connections as connection
+      on connection.organisation_id = organisation
+      and connection.provider = record.provider
+      and connection.status <> 'disconnected'
+    where (record.organisation_id = organisation) is true
+      and record.contact_id in (from_contact_id, into_contact_id)
+      and (
+        record.contact_id = from_contact_id
+        or (
+          record.is_primary
+          and record.remote_state = 'deleted'
+          and other.remote_state <> 'deleted'
+        )
+      )
+    -- Those that become aliases first: a contact has one primary id at a CRM.
+    order by is_primary, record.provider, record.entity_type, record.external_id
+  loop
+    perform public.crm_place_external_id(
+      organisation, step.provider, step.entity_type, step.external_id, into_contact_id, step.is_primary
+    );
+    insert into public.contact_external_id_changes (
+      organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+      to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+    )
+    values (
+      organisation, operation, 'contacts_merged', step.provider, step.entity_type, step.external_id,
+      step.connection_id, step.contact_id, into_contact_id, step.was_primary, step.is_primary,
+      step.first_seen_at, author, why
+    );
+    provider := step.provider;
+    entity_type := step.entity_type;
+    external_id := step.external_id;
+    outcome := case
+      when step.is_primary then 'moved'
+      when step.was_primary then 'became_alias'
+      else 'alias_moved'
+    end;
+    return next;
+  end loop;
+
+  -- The ids of accounts that the organisation is not connected to at present.
+  for step in
+    select
+      connection.provider,
+      archive.entity_type,
+      archive.external_id,
+      archive.connection_id,
+      archive.is_primary as was_primary,
+      archive.is_primary and other.contact_id is null as is_primary,
+      archive.first_seen_at
+    from public.contact_external_id_archive as archive
+    inner join public.crm_connections as connection
+      on connection.organisation_id = archive.organisation_id
+      and connection.id = archive.connection_id
+    left join public.contact_external_id_archive as other
+      on archive.is_primary
+      and other.organisation_id = organisation
+      and other.contact_id = into_contact_id
+      and other.connection_id = archive.connection_id
+      and other.is_primary
+    where archive.organisation_id = organisation
+      and archive.contact_id = from_contact_id
+    order by archive.connection_id, archive.entity_type, archive.external_id
+    for update of archive
+  loop
+    update public.contact_external_id_archive as archive
+    set
+      contact_id = into_contact_id,
+      is_primary = step.is_primary
+    where archive.organisation_id = organisation
+      and archive.connection_id = step.connection_id
+      and archive.entity_type = step.entity_type
+      and archive.external_id = step.external_id;
+    insert into public.contact_external_id_changes (
+      organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+      to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+    )
+    values (
+      organisation, operation, 'contacts_merged', step.provider, step.entity_type, step.external_id,
+      step.connection_id, from_contact_id, into_contact_id, step.was_primary, step.is_primary,
+      step.first_seen_at, author, why
+    );
+    provider := step.provider;
+    entity_type := step.entity_type;
+    external_id := step.external_id;
+    outcome := 'archived_moved';
+    return next;
+  end loop;
+
+  -- What is merged away is not pushed: the CRM would get a second record. In key order, as changes are recorded.
+  perform
+  from public.crm_outbound_changes as change
+  where change.organisation_id = organisation
+    and change.contact_id = from_contact_id
+  order by change.connection_id
+  for update;
+  delete from public.crm_outbound_changes as change
+  where change.organisation_id = organisation
+    and change.contact_id = from_contact_id;
+  delete from public.crm_sync_failures as failure
+  using public.crm_connections as connection
+  where connection.organisation_id = organisation
+    and failure.organisation_id = organisation
+    and failure.connection_id = connection.id
+    and failure.direction = 'outbound'
+    and failure.record_id = from_contact_id::text;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) IS 'Merges a contact into another: each of its external ids means the other contact afterwards. Returns one row for each: moved (it is the primary id there), became_alias, alias_moved or archived_moved (an id of an account that the organisation is not connected to at present); or one row wrong_tenant, and nothing has changed. became_alias is also returned for the primary id of the remaining contact if the CRM has deleted that record and not the other. Deletes the outbound changes and failures of the contact that is merged away; the host deletes the contact itself. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts: call it before touching either contact. operation_id names the merge for crm_undo_contact_merge; changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+
+--
+-- Name: crm_merge_external_records(uuid, text, text[], text[], text[], text[], uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) RETURNS TABLE(pair_number integer, outcome text, contact_id uuid, other_contact_id uuid)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  crm constant text := provider;
+  operation constant uuid := operation_id;
+  author constant text := coalesce(changed_by, session_user);
+  why constant text := reason;
+  live_connection_id constant uuid := (
+    select connection.id
+    from public.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.provider = crm
+      and connection.status <> 'disconnected'
+  );
+  pair record;
+  gone public.contact_external_records;
+  survivor public.contact_external_records;
+  next_survivor public.contact_external_records;
+  survivor_id uuid;
+begin
+  if current_setting('transaction_isolation') = 'repeatable read' then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = 'records cannot be merged at REPEATABLE READ: what others have linked would not be seen',
+      hint = 'Use READ COMMITTED.';
+  end if;
+
+  perform public.crm_check_organisation(organisation);
+  perform public.crm_lock_external_ids(organisation, array[crm]);
+  perform public.crm_lock_contacts(organisation, array(
+    select record.contact_id
+    from unnest(from_entity_types || into_entity_types, from_external_ids || into_external_ids) as given (entity_type, external_id)
+    cross join lateral (
+      select found.contact_id
+      from public.contact_external_records as found
+      where found.organisation_id = organisation
+        and found.provider = crm
+        and found.entity_type = given.entity_type
+        and found.external_id = given.external_id
+      limit 1
+    ) as record
+  ));
+
+  for pair in
+    select given.*
+    from unnest(from_entity_types, from_external_ids, into_entity_types, into_external_ids)
+      with ordinality as given (from_type, from_id, into_type, into_id, number)
+    order by given.number
+  loop
+    pair_number := pair.number;
+    other_contact_id := null;
+    select record.* into gone
+    from public.contact_external_records as record
+    where record.organisation_id = organisation
+      and record.provider = crm
+      and record.entity_type = pair.from_type
+      and record.external_id = pair.from_id;
+    select record.* into survivor
+    from public.contact_external_records as record
+    where record.organisation_id = organisation
+      and record.provider = crm
+      and record.entity_type = pair.into_type
+      and record.external_id = pair.into_id;
+    -- CRMs tell of merges in any order: where the survivor was merged itself meanwhile, its own survivor counts;
+    -- unless that is this record, so that the CRM has turned the merge round.
+    for hop in 1..20 loop
+      exit when survivor.remote_state is distinct from 'merged';
+      select record.* into next_survivor
+      from public.contact_external_records as record
+      where record.organisation_id = organisation
+        and record.provider = crm
+        and record.entity_type = survivor.merged_into_entity_type
+        and record.external_id = survivor.merged_into_external_id;
+      exit when next_survivor.contact_id is null
+        or (next_survivor.entity_type, next_survivor.external_id) = (pair.from_type, pair.from_id);
+      survivor := next_survivor;
+    end loop;
+
+    contact_id := coalesce(survivor.contact_id, gone.contact_id);
+    if (pair.from_type, pair.from_id) = (pair.into_type, pair.into_id) then
+      outcome := 'same_record';
+    elsif contact_id is null then
+      outcome := 'unknown';
+    elsif survivor.contact_id <> gone.contact_id then
+      outcome := 'contacts_differ';
+      other_contact_id := gone.contact_id;
+    else
+      outcome := 'merged';
+    end if;
+    if outcome <> 'merged'
+      or (gone.merged_into_entity_type, gone.merged_into_external_id) = (pair.into_type, pair.into_id)
+    then
+      return next;
+      continue;
+    end if;
+
+    survivor_id := contact_id;
+    if gone.is_primary then
+      perform public.crm_place_external_id(organisation, crm, pair.from_type, pair.from_id, survivor_id, false);
+    end if;
+    if survivor.contact_id is null then
+      -- It takes the place of the other: as primary id, or as an alias.
+      if gone.is_primary then
+        insert into public.contact_external_ids (organisation_id, provider, entity_type, external_id, contact_id)
+        values (organisation, crm, pair.into_type, pair.into_id, survivor_id);
+      else
+        insert into public.contact_external_id_aliases (organisation_id, provider, entity_type, external_id, contact_id)
+        values (organisation, crm, pair.into_type, pair.into_id, survivor_id);
+      end if;
+    elsif gone.is_primary then
+      perform public.crm_place_external_id(
+        organisation, crm, survivor.entity_type, survivor.external_id, survivor_id, true
+      );
+    elsif survivor.remote_state = 'merged' then
+      update public.contact_external_id_aliases as alias
+      set
+        remote_state = 'active',
+        merged_into_entity_type = null,
+        merged_into_external_id = null
+      where alias.organisation_id = organisation
+        and alias.provider = crm
+        and alias.entity_type = survivor.entity_type
+        and alias.external_id = survivor.external_id;
+    end if;
+    insert into public.contact_external_id_aliases as alias (
+      organisation_id, provider, entity_type, external_id, contact_id, remote_state, merged_into_entity_type,
+      merged_into_external_id
+    )
+    values (
+      organisation, crm, pair.from_type, pair.from_id, survivor_id, 'merged', pair.into_type, pair.into_id
+    )
+    on conflict on constraint contact_external_id_aliases_pkey do update
+    set
+      remote_state = excluded.remote_state,
+      merged_into_entity_type = excluded.merged_into_entity_type,
+      merged_into_external_id = excluded.merged_into_external_id;
+    insert into public.contact_external_id_changes (
+      organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+      to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+    )
+    values (
+      organisation, operation, 'records_merged', crm, pair.from_type, pair.from_id, live_connection_id,
+      gone.contact_id, survivor_id, gone.is_primary, false, gone.first_seen_at, author, why
+    );
+    return next;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) IS 'Records that a CRM has merged records into others, one array element each: the record that is gone becomes an alias with the state merged, and the other takes its place as primary id. Returns one row for each: merged (also if that was known), same_record, unknown (neither means a contact), or contacts_differ: the records mean two contacts, contact_id and other_contact_id, and nothing has changed; merge the contacts, then call again. Takes the lock of crm_lock_external_ids, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+
+--
+-- Name: crm_note_deleted_contact(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_note_deleted_contact() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  -- A cascade deletes inside the trigger of the foreign key, as the owner of this table.
+  if pg_trigger_depth() = 1
+    or current_user <> (select pg_get_userbyid(relowner) from pg_class where oid = tg_relid)
+  then
+    return old;
+  end if;
+  -- A trigger of the host may do so, too, but then the contact is still there. The owner need not see contacts.
+  if has_column_privilege('public.contacts'::regclass, 'id', 'select')
+    and has_column_privilege('public.contacts'::regclass, 'organisation_id', 'select')
+  then
+    perform
+    from public.contacts as contacts
+    where contacts.organisation_id = old.organisation_id
+      and contacts.id = old.contact_id;
+    if found then
+      return old;
+    end if;
+  end if;
+  insert into public.contact_external_id_changes (
+    organisation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id, was_primary, linked_at
+  )
+  values (
+    old.organisation_id,
+    'contact_deleted',
+    old.provider,
+    old.entity_type,
+    old.external_id,
+    (
+      select connection.id
+      from public.crm_connections as connection
+      where connection.organisation_id = old.organisation_id
+        and connection.provider = old.provider
+        and connection.status <> 'disconnected'
+    ),
+    old.contact_id,
+    tg_table_name = 'contact_external_ids',
+    old.first_seen_at
+  );
+  return old;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_note_deleted_contact(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_note_deleted_contact() IS 'Keeps in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
+
+--
 -- Name: crm_organisation_id(); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -623,16 +1170,261 @@ $$;
 COMMENT ON FUNCTION public.crm_organisation_id() IS 'The organisation (tenant) whose rows crm_app sees in this transaction. Fails with SQLSTATE CRM05 if none is set, so that hidden rows are not mistaken for missing ones.';
 
 --
+-- Name: crm_place_external_id(uuid, text, text, text, uuid, boolean); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  mapping public.contact_external_ids;
+  alias public.contact_external_id_aliases;
+begin
+  if is_primary then
+    update public.contact_external_ids as present
+    set contact_id = crm_place_external_id.contact_id
+    where present.organisation_id = crm_place_external_id.organisation_id
+      and present.provider = crm_place_external_id.provider
+      and present.entity_type = crm_place_external_id.entity_type
+      and present.external_id = crm_place_external_id.external_id;
+    if found then
+      return;
+    end if;
+    delete from public.contact_external_id_aliases as present
+    where present.organisation_id = crm_place_external_id.organisation_id
+      and present.provider = crm_place_external_id.provider
+      and present.entity_type = crm_place_external_id.entity_type
+      and present.external_id = crm_place_external_id.external_id
+    returning present.*
+    into strict alias;
+    insert into public.contact_external_ids (
+      organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
+      remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+    )
+    values (
+      alias.organisation_id, alias.provider, alias.entity_type, alias.external_id,
+      crm_place_external_id.contact_id, alias.first_seen_at, alias.last_seen_at,
+      case alias.remote_state when 'merged' then 'active' else alias.remote_state end,
+      alias.remote_version, alias.remote_modified_at, alias.pushed_hash, alias.pushed_version, alias.pushed_at
+    );
+  else
+    update public.contact_external_id_aliases as present
+    set contact_id = crm_place_external_id.contact_id
+    where present.organisation_id = crm_place_external_id.organisation_id
+      and present.provider = crm_place_external_id.provider
+      and present.entity_type = crm_place_external_id.entity_type
+      and present.external_id = crm_place_external_id.external_id;
+    if found then
+      return;
+    end if;
+    delete from public.contact_external_ids as present
+    where present.organisation_id = crm_place_external_id.organisation_id
+      and present.provider = crm_place_external_id.provider
+      and present.entity_type = crm_place_external_id.entity_type
+      and present.external_id = crm_place_external_id.external_id
+    returning present.*
+    into strict mapping;
+    insert into public.contact_external_id_aliases (
+      organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
+      remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+    )
+    values (
+      mapping.organisation_id, mapping.provider, mapping.entity_type, mapping.external_id,
+      crm_place_external_id.contact_id, mapping.first_seen_at, mapping.last_seen_at, mapping.remote_state,
+      mapping.remote_version, mapping.remote_modified_at, mapping.pushed_hash, mapping.pushed_version,
+      mapping.pushed_at
+    );
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) IS 'Makes an external id, which means a contact already, mean a contact as its primary id or as an alias. Keeps what is known of the record; one that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+
+--
+-- Name: contact_external_ids; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.contact_external_ids (
+    organisation_id uuid NOT NULL,
+    provider text NOT NULL COLLATE pg_catalog."C",
+    entity_type text NOT NULL COLLATE pg_catalog."C",
+    external_id text NOT NULL COLLATE pg_catalog."C",
+    contact_id uuid NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    remote_state text DEFAULT 'active'::text NOT NULL,
+    remote_version text COLLATE pg_catalog."C",
+    remote_modified_at timestamp with time zone,
+    pushed_hash bytea,
+    pushed_version text COLLATE pg_catalog."C",
+    pushed_at timestamp with time zone,
+    CONSTRAINT contact_external_ids_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
+    CONSTRAINT contact_external_ids_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
+    CONSTRAINT contact_external_ids_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
+    CONSTRAINT contact_external_ids_pushed_hash_check CHECK ((octet_length(pushed_hash) = 32)),
+    CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check CHECK (((pushed_at IS NOT NULL) = ((pushed_hash IS NOT NULL) OR (pushed_version IS NOT NULL)))),
+    CONSTRAINT contact_external_ids_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text]))),
+    CONSTRAINT contact_external_ids_remote_times_in_range_check CHECK (((LEAST(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT contact_external_ids_remote_version_check CHECK ((((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512)) AND ((octet_length(pushed_version) >= 1) AND (octet_length(pushed_version) <= 512)))),
+    CONSTRAINT contact_external_ids_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
+)
+WITH (fillfactor='85');
+
+--
+-- Name: TABLE contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.contact_external_ids IS 'The id of each contact at each CRM: one row per contact and provider, and one contact per external id.';
+
+--
+-- Name: COLUMN contact_external_ids.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.organisation_id IS 'The organisation (tenant) that the contact belongs to.';
+
+--
+-- Name: COLUMN contact_external_ids.provider; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.provider IS 'The CRM that assigned the id. The mapping outlives the connection: it applies again after a reconnect.';
+
+--
+-- Name: COLUMN contact_external_ids.entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.entity_type IS 'What kind of record the id names, in the provider''s terms: an external id means something only together with it.';
+
+--
+-- Name: COLUMN contact_external_ids.external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.external_id IS 'The record''s id at the CRM: case-sensitive text, whatever type the CRM sends.';
+
+--
+-- Name: COLUMN contact_external_ids.contact_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.contact_id IS 'NurtureHub''s contact.';
+
+--
+-- Name: COLUMN contact_external_ids.first_seen_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.first_seen_at IS 'When the contact was first linked to this external id. Reset when the id is re-pointed to another contact.';
+
+--
+-- Name: COLUMN contact_external_ids.last_seen_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.last_seen_at IS 'When a sync last confirmed the link, to within a day: an update at every sync would cost more than it is worth.';
+
+--
+-- Name: COLUMN contact_external_ids.remote_state; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.remote_state IS 'The state of the record at the CRM. archived: put away. deleted: the CRM says that it is gone, so no push may create it again. hidden: the CRM does not show it to this account. That a record is missing from a list does not mean that it is deleted.';
+
+--
+-- Name: COLUMN contact_external_ids.remote_version; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.remote_version IS 'The version of the record at the CRM, as the CRM writes it: an ETag with its quotes. Null if unknown.';
+
+--
+-- Name: COLUMN contact_external_ids.remote_modified_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.remote_modified_at IS 'When the record was last modified, by the CRM''s clock. Null if unknown.';
+
+--
+-- Name: COLUMN contact_external_ids.pushed_hash; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.pushed_hash IS 'SHA-256 of the mapped fields that were last pushed, as the CRM then held them: by it, an echo is recognised. Null if nothing was pushed since the last change at the CRM.';
+
+--
+-- Name: COLUMN contact_external_ids.pushed_version; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.pushed_version IS 'The version that the CRM gave to what was last pushed. Null if it gave none, or if nothing was pushed since the last change at the CRM.';
+
+--
+-- Name: COLUMN contact_external_ids.pushed_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.pushed_at IS 'When it was pushed.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_entity_type_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_entity_type_check ON public.contact_external_ids IS 'Lower snake case, at most 63 characters; an open list, because each provider names its own.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_external_id_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_external_id_check ON public.contact_external_ids IS 'Not blank (spaces, tabs and line breaks alone), at most 512 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_provider_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_provider_check ON public.contact_external_ids IS 'The CRMs NurtureHub can sync with.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_pushed_hash_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_pushed_hash_check ON public.contact_external_ids IS 'SHA-256 has 32 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check ON public.contact_external_ids IS 'pushed_at is set if and only if it is known what was pushed.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_remote_state_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_remote_state_check ON public.contact_external_ids IS 'The closed list of states. A record that the CRM has merged into another is an alias.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_remote_times_in_range_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_remote_times_in_range_check ON public.contact_external_ids IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_remote_version_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_remote_version_check ON public.contact_external_ids IS 'Versions are 1 to 512 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_seen_times_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_seen_times_check ON public.contact_external_ids IS 'Times are in order and in the years 1900 to 9998: every client can read them.';
+
+--
 -- Name: crm_promote_external_ids(uuid, uuid[], text[], text[]); Type: FUNCTION; Schema: public; Owner: -
 --
 
-CREATE FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) RETURNS void
+CREATE FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) RETURNS SETOF public.contact_external_ids
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
   bare record;
   alias public.contact_external_id_aliases;
+  promoted public.contact_external_ids;
 begin
   -- One by one: each look-up then reads a few rows, whatever the statistics know.
   for bare in
@@ -661,13 +1453,13 @@ begin
       candidate.external_id
     limit 1
     for update;
-    delete from public.contact_external_id_aliases as promoted
-    where promoted.organisation_id = alias.organisation_id
-      and promoted.provider = alias.provider
-      and promoted.entity_type = alias.entity_type
-      and promoted.external_id = alias.external_id;
+    delete from public.contact_external_id_aliases as chosen
+    where chosen.organisation_id = alias.organisation_id
+      and chosen.provider = alias.provider
+      and chosen.entity_type = alias.entity_type
+      and chosen.external_id = alias.external_id;
     if found then
-      insert into public.contact_external_ids (
+      insert into public.contact_external_ids as mapping (
         organisation_id,
         provider,
         entity_type,
@@ -696,7 +1488,10 @@ begin
         alias.pushed_hash,
         alias.pushed_version,
         alias.pushed_at
-      );
+      )
+      returning mapping.*
+      into promoted;
+      return next promoted;
     end if;
   end loop;
 end
@@ -706,7 +1501,7 @@ $$;
 -- Name: FUNCTION crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) IS 'Gives contacts that have lost their primary id at a CRM another: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
+COMMENT ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) IS 'Gives contacts that have lost their primary id at a CRM another, and returns those: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
 
 --
 -- Name: crm_set_organisation(uuid); Type: FUNCTION; Schema: public; Owner: -
@@ -1532,6 +2327,175 @@ $$;
 COMMENT ON FUNCTION public.crm_sync_log_refuse_change() IS 'Refuses UPDATE, DELETE and TRUNCATE on the sync log with SQLSTATE CRM02. The owner of the log could disable the triggers that call it or detach a partition, and a superuser could bypass them; applications must connect as neither.';
 
 --
+-- Name: crm_undo_contact_merge(uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) RETURNS TABLE(provider text, entity_type text, external_id text, outcome text)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  operation constant uuid := operation_id;
+  author constant text := coalesce(changed_by, session_user);
+  why constant text := reason;
+  merge public.contact_external_id_changes;
+  step record;
+begin
+  if current_setting('transaction_isolation') = 'repeatable read' then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = 'a merge cannot be undone at REPEATABLE READ: what others have linked would not be seen',
+      hint = 'Use READ COMMITTED.';
+  end if;
+
+  perform public.crm_check_organisation(organisation);
+  perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
+  select change.*
+  into merge
+  from public.contact_external_id_changes as change
+  where change.organisation_id = organisation
+    and change.operation_id = merge_id
+    and change.kind = 'contacts_merged'
+    and change.external_id is null;
+  if merge.id is null then
+    return;
+  end if;
+  perform public.crm_lock_contacts(organisation, array[merge.from_contact_id, merge.to_contact_id]);
+  perform
+  from public.contact_external_ids as mapping
+  where (mapping.organisation_id = organisation) is true
+    and mapping.contact_id in (merge.from_contact_id, merge.to_contact_id)
+  order by mapping.provider, mapping.entity_type, mapping.external_id
+  for update;
+  perform
+  from public.contact_external_id_aliases as alias
+  where (alias.organisation_id = organisation) is true
+    and alias.contact_id in (merge.from_contact_id, merge.to_contact_id)
+  order by alias.provider, alias.entity_type, alias.external_id
+  for update;
+
+  outcome := case
+    when merge.undone_by is not null then 'undone_before'
+    when not exists (
+      select
+      from public.contacts as contacts
+      where contacts.organisation_id = organisation
+        and contacts.id = merge.from_contact_id
+    )
+      then 'no_contact'
+    when exists (
+      select
+      from public.crm_contact_merge_records(organisation, merge_id) as merged
+      where merged.outcome <> 'held'
+    )
+      then 'held'
+    else 'undone'
+  end;
+  return next;
+  if outcome <> 'undone' then
+    return query
+    select
+      merged.provider,
+      merged.entity_type,
+      merged.external_id,
+      merged.outcome
+    from public.crm_contact_merge_records(organisation, merge_id) as merged;
+    return;
+  end if;
+
+  for step in
+    select merged.*
+    from public.crm_contact_merge_records(organisation, merge_id) as merged
+    -- Primary ids first, which give their place back.
+    order by merged.is_primary desc, merged.provider, merged.entity_type, merged.external_id
+  loop
+    if step.is_archived then
+      update public.contact_external_id_archive as archive
+      set
+        contact_id = step.from_contact_id,
+        is_primary = step.was_primary
+      where archive.organisation_id = organisation
+        and archive.connection_id = step.connection_id
+        and archive.entity_type = step.entity_type
+        and archive.external_id = step.external_id;
+    else
+      perform public.crm_place_external_id(
+        organisation, step.provider, step.entity_type, step.external_id, step.from_contact_id, step.was_primary
+      );
+    end if;
+    insert into public.contact_external_id_changes (
+      organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+      to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+    )
+    values (
+      organisation, operation, 'undone', step.provider, step.entity_type, step.external_id, step.connection_id,
+      step.to_contact_id, step.from_contact_id, step.is_primary, step.was_primary, step.first_seen_at, author, why
+    );
+    provider := step.provider;
+    entity_type := step.entity_type;
+    external_id := step.external_id;
+    outcome := 'undone';
+    return next;
+  end loop;
+
+  insert into public.contact_external_id_changes (
+    organisation_id, operation_id, kind, from_contact_id, to_contact_id, changed_by, reason
+  )
+  values (organisation, operation, 'undone', merge.to_contact_id, merge.from_contact_id, author, why);
+
+  -- Ids that were linked since stay; where only aliases are left, one becomes the primary id.
+  insert into public.contact_external_id_changes (
+    organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+    to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+  )
+  select
+    organisation, operation, 'promoted', promoted.provider, promoted.entity_type, promoted.external_id,
+    connection.id, promoted.contact_id, promoted.contact_id, false, true, promoted.first_seen_at, author, why
+  from (
+    select
+      array_agg(change.to_contact_id) as contact_ids,
+      array_agg(change.provider) as providers,
+      array_agg(change.entity_type) as entity_types
+    from public.contact_external_id_changes as change
+    where change.organisation_id = organisation
+      and change.operation_id = merge_id
+      and change.is_primary
+  ) as left_behind
+  cross join lateral public.crm_promote_external_ids(
+    organisation, left_behind.contact_ids, left_behind.providers, left_behind.entity_types
+  ) as promoted
+  left join public.crm_connections as connection
+    on connection.organisation_id = organisation
+    and connection.provider = promoted.provider
+    and connection.status <> 'disconnected';
+
+  update public.contact_external_id_changes as change
+  set undone_by = operation
+  where change.organisation_id = organisation
+    and change.operation_id = merge_id;
+
+  return query
+  select
+    record.provider,
+    record.entity_type,
+    record.external_id,
+    'stays'
+  from public.contact_external_records as record
+  where (record.organisation_id = organisation) is true
+    and record.contact_id = merge.to_contact_id
+    and record.first_seen_at >= merge.changed_at;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) IS 'Undoes a merge of contacts: each external id that it has moved means the contact again that it meant before. All or none. Returns no row if there was no such merge; otherwise a row without a record: undone, or why not (undone_before, no_contact, held: one of the records stops it), and a row for each record: undone, or as crm_contact_merge_records says; then stays for each external id that was linked to the remaining contact since. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+
+--
 -- Name: contact_external_id_aliases; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -1892,172 +2856,177 @@ COMMENT ON CONSTRAINT contact_external_id_archive_primary_is_not_merged_check ON
 COMMENT ON CONSTRAINT contact_external_id_archive_remote_state_check ON public.contact_external_id_archive IS 'The closed list of states.';
 
 --
--- Name: contact_external_ids; Type: TABLE; Schema: public; Owner: -
+-- Name: contact_external_id_changes; Type: TABLE; Schema: public; Owner: -
 --
 
-CREATE TABLE public.contact_external_ids (
+CREATE TABLE public.contact_external_id_changes (
     organisation_id uuid NOT NULL,
-    provider text NOT NULL COLLATE pg_catalog."C",
-    entity_type text NOT NULL COLLATE pg_catalog."C",
-    external_id text NOT NULL COLLATE pg_catalog."C",
-    contact_id uuid NOT NULL,
-    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
-    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
-    remote_state text DEFAULT 'active'::text NOT NULL,
-    remote_version text COLLATE pg_catalog."C",
-    remote_modified_at timestamp with time zone,
-    pushed_hash bytea,
-    pushed_version text COLLATE pg_catalog."C",
-    pushed_at timestamp with time zone,
-    CONSTRAINT contact_external_ids_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
-    CONSTRAINT contact_external_ids_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
-    CONSTRAINT contact_external_ids_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
-    CONSTRAINT contact_external_ids_pushed_hash_check CHECK ((octet_length(pushed_hash) = 32)),
-    CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check CHECK (((pushed_at IS NOT NULL) = ((pushed_hash IS NOT NULL) OR (pushed_version IS NOT NULL)))),
-    CONSTRAINT contact_external_ids_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text]))),
-    CONSTRAINT contact_external_ids_remote_times_in_range_check CHECK (((LEAST(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
-    CONSTRAINT contact_external_ids_remote_version_check CHECK ((((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512)) AND ((octet_length(pushed_version) >= 1) AND (octet_length(pushed_version) <= 512)))),
-    CONSTRAINT contact_external_ids_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
-)
-WITH (fillfactor='85');
+    id bigint NOT NULL,
+    operation_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    kind text NOT NULL,
+    provider text COLLATE pg_catalog."C",
+    entity_type text COLLATE pg_catalog."C",
+    external_id text COLLATE pg_catalog."C",
+    connection_id uuid,
+    from_contact_id uuid,
+    to_contact_id uuid,
+    was_primary boolean,
+    is_primary boolean,
+    linked_at timestamp with time zone,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    changed_by text DEFAULT SESSION_USER NOT NULL,
+    reason text,
+    undone_by uuid,
+    CONSTRAINT contact_external_id_changes_changed_by_check CHECK (((btrim(changed_by, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(changed_by) <= 100))),
+    CONSTRAINT contact_external_id_changes_kind_check CHECK ((kind = ANY (ARRAY['unlinked'::text, 'repointed'::text, 'promoted'::text, 'contacts_merged'::text, 'records_merged'::text, 'undone'::text, 'contact_deleted'::text]))),
+    CONSTRAINT contact_external_id_changes_reason_check CHECK (((btrim(reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(reason) <= 500))),
+    CONSTRAINT contact_external_id_changes_record_check CHECK ((num_nulls(provider, entity_type, external_id) = ANY (ARRAY[0, 3])))
+);
 
 --
--- Name: TABLE contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: TABLE contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.contact_external_ids IS 'The id of each contact at each CRM: one row per contact and provider, and one contact per external id.';
+COMMENT ON TABLE public.contact_external_id_changes IS 'The history of what external ids mean: one row for each id that was unlinked, moved, promoted, merged or lost its contact. The first link is not in it; first_seen_at says when that was. Ids and times only, no personal data besides. It outlives the contacts and has no foreign keys.';
 
 --
--- Name: COLUMN contact_external_ids.organisation_id; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.organisation_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.organisation_id IS 'The organisation (tenant) that the contact belongs to.';
+COMMENT ON COLUMN public.contact_external_id_changes.organisation_id IS 'The organisation (tenant) that the contacts belong to.';
 
 --
--- Name: COLUMN contact_external_ids.provider; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.provider IS 'The CRM that assigned the id. The mapping outlives the connection: it applies again after a reconnect.';
+COMMENT ON COLUMN public.contact_external_id_changes.id IS 'In the order in which the changes were made.';
 
 --
--- Name: COLUMN contact_external_ids.entity_type; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.operation_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.entity_type IS 'What kind of record the id names, in the provider''s terms: an external id means something only together with it.';
+COMMENT ON COLUMN public.contact_external_id_changes.operation_id IS 'Which changes were made together. A merge of contacts is undone by it.';
 
 --
--- Name: COLUMN contact_external_ids.external_id; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.kind; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.external_id IS 'The record''s id at the CRM: case-sensitive text, whatever type the CRM sends.';
+COMMENT ON COLUMN public.contact_external_id_changes.kind IS 'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact.';
 
 --
--- Name: COLUMN contact_external_ids.contact_id; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.provider; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.contact_id IS 'NurtureHub''s contact.';
+COMMENT ON COLUMN public.contact_external_id_changes.provider IS 'The CRM of the record. Null, as are entity_type and external_id, in the row that says that two contacts were merged, or their merge undone.';
 
 --
--- Name: COLUMN contact_external_ids.first_seen_at; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.entity_type; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.first_seen_at IS 'When the contact was first linked to this external id. Reset when the id is re-pointed to another contact.';
+COMMENT ON COLUMN public.contact_external_id_changes.entity_type IS 'The entity type of the record.';
 
 --
--- Name: COLUMN contact_external_ids.last_seen_at; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.external_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.last_seen_at IS 'When a sync last confirmed the link, to within a day: an update at every sync would cost more than it is worth.';
+COMMENT ON COLUMN public.contact_external_id_changes.external_id IS 'The external id of the record.';
 
 --
--- Name: COLUMN contact_external_ids.remote_state; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.connection_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.remote_state IS 'The state of the record at the CRM. archived: put away. deleted: the CRM says that it is gone, so no push may create it again. hidden: the CRM does not show it to this account. That a record is missing from a list does not mean that it is deleted.';
+COMMENT ON COLUMN public.contact_external_id_changes.connection_id IS 'The connection whose account the id belongs to: the live one at that time, or that under which it was archived. Null if there was none.';
 
 --
--- Name: COLUMN contact_external_ids.remote_version; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.from_contact_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.remote_version IS 'The version of the record at the CRM, as the CRM writes it: an ETag with its quotes. Null if unknown.';
+COMMENT ON COLUMN public.contact_external_id_changes.from_contact_id IS 'The contact that the id meant before. Null if it meant none.';
 
 --
--- Name: COLUMN contact_external_ids.remote_modified_at; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.to_contact_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.remote_modified_at IS 'When the record was last modified, by the CRM''s clock. Null if unknown.';
+COMMENT ON COLUMN public.contact_external_id_changes.to_contact_id IS 'The contact that the id means afterwards. Null if it means none.';
 
 --
--- Name: COLUMN contact_external_ids.pushed_hash; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.was_primary; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.pushed_hash IS 'SHA-256 of the mapped fields that were last pushed, as the CRM then held them: by it, an echo is recognised. Null if nothing was pushed since the last change at the CRM.';
+COMMENT ON COLUMN public.contact_external_id_changes.was_primary IS 'Whether it was the primary id before, rather than an alias. Null if it meant no contact.';
 
 --
--- Name: COLUMN contact_external_ids.pushed_version; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.is_primary; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.pushed_version IS 'The version that the CRM gave to what was last pushed. Null if it gave none, or if nothing was pushed since the last change at the CRM.';
+COMMENT ON COLUMN public.contact_external_id_changes.is_primary IS 'Whether it is the primary id afterwards, rather than an alias. Null if it means no contact.';
 
 --
--- Name: COLUMN contact_external_ids.pushed_at; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.linked_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.pushed_at IS 'When it was pushed.';
+COMMENT ON COLUMN public.contact_external_id_changes.linked_at IS 'Since when the id had meant from_contact_id.';
 
 --
--- Name: CONSTRAINT contact_external_ids_entity_type_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.changed_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_entity_type_check ON public.contact_external_ids IS 'Lower snake case, at most 63 characters; an open list, because each provider names its own.';
+COMMENT ON COLUMN public.contact_external_id_changes.changed_at IS 'When the transaction that made the change began.';
 
 --
--- Name: CONSTRAINT contact_external_ids_external_id_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.changed_by; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_external_id_check ON public.contact_external_ids IS 'Not blank (spaces, tabs and line breaks alone), at most 512 bytes.';
+COMMENT ON COLUMN public.contact_external_id_changes.changed_by IS 'Who made the change: a role or a program, never a person''s name. By default the database user.';
 
 --
--- Name: CONSTRAINT contact_external_ids_provider_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.reason; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_provider_check ON public.contact_external_ids IS 'The CRMs NurtureHub can sync with.';
+COMMENT ON COLUMN public.contact_external_id_changes.reason IS 'Why, in the words of whoever made the change. No personal data.';
 
 --
--- Name: CONSTRAINT contact_external_ids_pushed_hash_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_changes.undone_by; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_pushed_hash_check ON public.contact_external_ids IS 'SHA-256 has 32 bytes.';
+COMMENT ON COLUMN public.contact_external_id_changes.undone_by IS 'The operation that undid this change.';
 
 --
--- Name: CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: CONSTRAINT contact_external_id_changes_changed_by_check ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check ON public.contact_external_ids IS 'pushed_at is set if and only if it is known what was pushed.';
+COMMENT ON CONSTRAINT contact_external_id_changes_changed_by_check ON public.contact_external_id_changes IS 'Not blank, at most 100 characters.';
 
 --
--- Name: CONSTRAINT contact_external_ids_remote_state_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: CONSTRAINT contact_external_id_changes_kind_check ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_remote_state_check ON public.contact_external_ids IS 'The closed list of states. A record that the CRM has merged into another is an alias.';
+COMMENT ON CONSTRAINT contact_external_id_changes_kind_check ON public.contact_external_id_changes IS 'The closed list of kinds.';
 
 --
--- Name: CONSTRAINT contact_external_ids_remote_times_in_range_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: CONSTRAINT contact_external_id_changes_reason_check ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_remote_times_in_range_check ON public.contact_external_ids IS 'Times are in the years 1900 to 9998: every client can read them.';
+COMMENT ON CONSTRAINT contact_external_id_changes_reason_check ON public.contact_external_id_changes IS 'Not blank, at most 500 characters.';
 
 --
--- Name: CONSTRAINT contact_external_ids_remote_version_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: CONSTRAINT contact_external_id_changes_record_check ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_remote_version_check ON public.contact_external_ids IS 'Versions are 1 to 512 bytes.';
+COMMENT ON CONSTRAINT contact_external_id_changes_record_check ON public.contact_external_id_changes IS 'A record is named in full or not at all.';
 
 --
--- Name: CONSTRAINT contact_external_ids_seen_times_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: contact_external_id_changes_id_seq; Type: SEQUENCE; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_seen_times_check ON public.contact_external_ids IS 'Times are in order and in the years 1900 to 9998: every client can read them.';
+ALTER TABLE public.contact_external_id_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.contact_external_id_changes_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 --
 -- Name: contact_external_records; Type: VIEW; Schema: public; Owner: -
@@ -2846,6 +3815,19 @@ ALTER TABLE ONLY public.contact_external_id_archive
 COMMENT ON CONSTRAINT contact_external_id_archive_pkey ON public.contact_external_id_archive IS 'An id belongs to an account, so the same id may stand here once for each.';
 
 --
+-- Name: contact_external_id_changes contact_external_id_changes_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.contact_external_id_changes
+    ADD CONSTRAINT contact_external_id_changes_pkey PRIMARY KEY (organisation_id, id);
+
+--
+-- Name: CONSTRAINT contact_external_id_changes_pkey ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_changes_pkey ON public.contact_external_id_changes IS 'Tenant first.';
+
+--
 -- Name: contact_external_ids contact_external_ids_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -2979,6 +3961,54 @@ CREATE INDEX contact_external_id_archive_contact_id_idx ON public.contact_extern
 --
 
 COMMENT ON INDEX public.contact_external_id_archive_contact_id_idx IS 'Finds the archived ids of a contact that is deleted.';
+
+--
+-- Name: contact_external_id_changes_external_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_changes_external_id_idx ON public.contact_external_id_changes USING btree (organisation_id, provider, entity_type, external_id, id) WHERE (external_id IS NOT NULL);
+
+--
+-- Name: INDEX contact_external_id_changes_external_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_changes_external_id_idx IS 'Finds the latest change of an external id.';
+
+--
+-- Name: contact_external_id_changes_from_contact_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_changes_from_contact_id_idx ON public.contact_external_id_changes USING btree (organisation_id, from_contact_id, id) WHERE (from_contact_id IS NOT NULL);
+
+--
+-- Name: INDEX contact_external_id_changes_from_contact_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_changes_from_contact_id_idx IS 'Finds the ids that a contact had, the latest change first.';
+
+--
+-- Name: contact_external_id_changes_operation_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_changes_operation_id_idx ON public.contact_external_id_changes USING btree (organisation_id, operation_id);
+
+--
+-- Name: INDEX contact_external_id_changes_operation_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_changes_operation_id_idx IS 'Finds what was changed together, to undo it.';
+
+--
+-- Name: contact_external_id_changes_to_contact_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_changes_to_contact_id_idx ON public.contact_external_id_changes USING btree (organisation_id, to_contact_id, id) WHERE (to_contact_id IS NOT NULL);
+
+--
+-- Name: INDEX contact_external_id_changes_to_contact_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_changes_to_contact_id_idx IS 'Finds the ids that a contact was given, the latest change first.';
 
 --
 -- Name: contact_external_ids_contact_id_provider_key; Type: INDEX; Schema: public; Owner: -
@@ -3203,6 +4233,18 @@ CREATE TRIGGER contact_external_id_aliases_guard BEFORE INSERT OR UPDATE OF orga
 COMMENT ON TRIGGER contact_external_id_aliases_guard ON public.contact_external_id_aliases IS 'Keeps a primary id from becoming an alias as well.';
 
 --
+-- Name: contact_external_id_aliases contact_external_id_aliases_note_deleted_contact; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER contact_external_id_aliases_note_deleted_contact BEFORE DELETE ON public.contact_external_id_aliases FOR EACH ROW EXECUTE FUNCTION public.crm_note_deleted_contact();
+
+--
+-- Name: TRIGGER contact_external_id_aliases_note_deleted_contact ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER contact_external_id_aliases_note_deleted_contact ON public.contact_external_id_aliases IS 'Before, because only then the cascade''s user is the owner.';
+
+--
 -- Name: contact_external_ids contact_external_ids_guard; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -3213,6 +4255,18 @@ CREATE TRIGGER contact_external_ids_guard BEFORE INSERT OR UPDATE OF organisatio
 --
 
 COMMENT ON TRIGGER contact_external_ids_guard ON public.contact_external_ids IS 'Keeps an alias from becoming a primary id as well.';
+
+--
+-- Name: contact_external_ids contact_external_ids_note_deleted_contact; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER contact_external_ids_note_deleted_contact BEFORE DELETE ON public.contact_external_ids FOR EACH ROW EXECUTE FUNCTION public.crm_note_deleted_contact();
+
+--
+-- Name: TRIGGER contact_external_ids_note_deleted_contact ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER contact_external_ids_note_deleted_contact ON public.contact_external_ids IS 'Before, because only then the cascade''s user is the owner.';
 
 --
 -- Name: crm_sync_log crm_sync_log_refuse_change; Type: TRIGGER; Schema: public; Owner: -
@@ -3476,6 +4530,48 @@ CREATE POLICY contact_external_id_archive_worker_policy ON public.contact_extern
 --
 
 COMMENT ON POLICY contact_external_id_archive_worker_policy ON public.contact_external_id_archive IS 'The sync worker works for all organisations.';
+
+--
+-- Name: contact_external_id_changes; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.contact_external_id_changes ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: contact_external_id_changes contact_external_id_changes_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_changes_reader_policy ON public.contact_external_id_changes FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY contact_external_id_changes_reader_policy ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_changes_reader_policy ON public.contact_external_id_changes IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: contact_external_id_changes contact_external_id_changes_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_changes_tenant_policy ON public.contact_external_id_changes TO crm_app USING (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false)) WITH CHECK (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false));
+
+--
+-- Name: POLICY contact_external_id_changes_tenant_policy ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_changes_tenant_policy ON public.contact_external_id_changes IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: contact_external_id_changes contact_external_id_changes_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_changes_worker_policy ON public.contact_external_id_changes TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY contact_external_id_changes_worker_policy ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_changes_worker_policy ON public.contact_external_id_changes IS 'The sync worker works for all organisations.';
 
 --
 -- Name: contact_external_ids; Type: ROW SECURITY; Schema: public; Owner: -
@@ -4026,6 +5122,22 @@ GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connec
 GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) TO crm_reader;
 
 --
+-- Name: FUNCTION crm_contact_merge_records(organisation_id uuid, operation_id uuid); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
 --
 
@@ -4042,12 +5154,44 @@ GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, provide
 GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_reader;
 
 --
+-- Name: FUNCTION crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) TO crm_worker;
+
+--
 -- Name: FUNCTION crm_organisation_id(); Type: ACL; Schema: public; Owner: -
 --
 
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_app;
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_reader;
+
+--
+-- Name: FUNCTION crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) TO crm_worker;
+
+--
+-- Name: TABLE contact_external_ids; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_ids TO crm_reader;
 
 --
 -- Name: FUNCTION crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]); Type: ACL; Schema: public; Owner: -
@@ -4132,6 +5276,14 @@ REVOKE ALL ON FUNCTION public.crm_sync_log_ensure_past(log_table regclass) FROM 
 REVOKE ALL ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, log_table regclass) FROM PUBLIC;
 
 --
+-- Name: FUNCTION crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) TO crm_worker;
+
+--
 -- Name: TABLE contact_external_id_aliases; Type: ACL; Schema: public; Owner: -
 --
 
@@ -4148,12 +5300,19 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_id_archive TO
 GRANT SELECT ON TABLE public.contact_external_id_archive TO crm_reader;
 
 --
--- Name: TABLE contact_external_ids; Type: ACL; Schema: public; Owner: -
+-- Name: TABLE contact_external_id_changes; Type: ACL; Schema: public; Owner: -
 --
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_app;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_worker;
-GRANT SELECT ON TABLE public.contact_external_ids TO crm_reader;
+GRANT SELECT,INSERT ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT SELECT,INSERT ON TABLE public.contact_external_id_changes TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_id_changes TO crm_reader;
+
+--
+-- Name: COLUMN contact_external_id_changes.undone_by; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(undone_by) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT UPDATE(undone_by) ON TABLE public.contact_external_id_changes TO crm_worker;
 
 --
 -- Name: TABLE contact_external_records; Type: ACL; Schema: public; Owner: -

@@ -201,7 +201,7 @@ create function %1$I.crm_promote_external_ids(
   providers text[],
   entity_types text[]
 )
-returns void
+returns setof %1$I.contact_external_ids
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
@@ -209,6 +209,7 @@ as $body$
 declare
   bare record;
   alias %1$I.contact_external_id_aliases;
+  promoted %1$I.contact_external_ids;
 begin
   -- One by one: each look-up then reads a few rows, whatever the statistics know.
   for bare in
@@ -237,13 +238,13 @@ begin
       candidate.external_id
     limit 1
     for update;
-    delete from %1$I.contact_external_id_aliases as promoted
-    where promoted.organisation_id = alias.organisation_id
-      and promoted.provider = alias.provider
-      and promoted.entity_type = alias.entity_type
-      and promoted.external_id = alias.external_id;
+    delete from %1$I.contact_external_id_aliases as chosen
+    where chosen.organisation_id = alias.organisation_id
+      and chosen.provider = alias.provider
+      and chosen.entity_type = alias.entity_type
+      and chosen.external_id = alias.external_id;
     if found then
-      insert into %1$I.contact_external_ids (
+      insert into %1$I.contact_external_ids as mapping (
         organisation_id,
         provider,
         entity_type,
@@ -272,7 +273,10 @@ begin
         alias.pushed_hash,
         alias.pushed_version,
         alias.pushed_at
-      );
+      )
+      returning mapping.*
+      into promoted;
+      return next promoted;
     end if;
   end loop;
 end
@@ -286,7 +290,7 @@ $migration$;
 comment on function crm_lock_contacts(uuid, uuid[]) is
   'Locks contacts of an organisation (tenant) FOR KEY SHARE, in the order of their ids, until the end of the transaction, so that nobody deletes them meanwhile. Call it after crm_lock_external_ids and before locking external ids: who deletes a contact locks in that order. Does nothing for a role that may not update contacts.';
 comment on function crm_promote_external_ids(uuid, uuid[], text[], text[]) is
-  'Gives contacts that have lost their primary id at a CRM another: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
+  'Gives contacts that have lost their primary id at a CRM another, and returns those: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
 comment on function crm_guard_primary_external_id() is
   'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
 comment on function crm_guard_external_id_alias() is

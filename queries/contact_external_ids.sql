@@ -344,7 +344,7 @@ where crm_check_organisation(:organisationId!::uuid);
 -- organisation has no such contact) or `held` (nothing is wrong with this element). Uses primary keys,
 -- contact_external_ids_contact_id_provider_key, contact_external_id_aliases_contact_id_provider_idx and the host's
 -- key of contacts. Locks the external ids of the organisation at these providers, then the contacts FOR KEY
--- SHARE, then the mappings and the aliases in key order.
+-- SHARE, then the mappings and the aliases in key order. Notes the moves in contact_external_id_changes.
 with identity_lock as materialized (
   select crm_lock_external_ids(:organisationId!::uuid, :providers!::text[])
 ),
@@ -388,6 +388,7 @@ held_primary as (
     mapping.entity_type,
     mapping.external_id,
     mapping.contact_id,
+    mapping.first_seen_at,
     mapping.remote_state,
     mapping.remote_version,
     mapping.remote_modified_at,
@@ -415,6 +416,7 @@ held_primary as (
       entity_type,
       external_id,
       contact_id,
+      first_seen_at,
       remote_state,
       remote_version,
       remote_modified_at,
@@ -441,6 +443,7 @@ held_alias as (
     alias.entity_type,
     alias.external_id,
     alias.contact_id,
+    alias.first_seen_at,
     alias.remote_state,
     alias.remote_version,
     alias.remote_modified_at,
@@ -469,6 +472,7 @@ held_alias as (
       entity_type,
       external_id,
       contact_id,
+      first_seen_at,
       remote_state,
       remote_version,
       remote_modified_at,
@@ -495,6 +499,7 @@ held as (
     entity_type,
     external_id,
     contact_id,
+    first_seen_at,
     remote_state,
     remote_version,
     remote_modified_at,
@@ -512,6 +517,7 @@ held as (
     entity_type,
     external_id,
     contact_id,
+    first_seen_at,
     remote_state,
     remote_version,
     remote_modified_at,
@@ -637,15 +643,96 @@ moved as (
 ),
 promoted as (
   select
-    crm_promote_external_ids(
-      :organisationId!::uuid,
-      array_agg(contact_id),
-      array_agg(provider),
-      array_agg(entity_type)
-    )
-  from removed
-  -- After the insertions: half of a swap leaves nobody without an id.
-  where (select count(*) from moved) > 0
+    promotion.provider,
+    promotion.entity_type,
+    promotion.external_id,
+    promotion.contact_id,
+    promotion.first_seen_at
+  from (
+    select
+      array_agg(contact_id) as contact_ids,
+      array_agg(provider) as providers,
+      array_agg(entity_type) as entity_types
+    from removed
+    -- After the insertions: half of a swap leaves nobody without an id.
+    where (select count(*) from moved) > 0
+  ) as left_behind
+  cross join lateral crm_promote_external_ids(
+    :organisationId!::uuid,
+    left_behind.contact_ids,
+    left_behind.providers,
+    left_behind.entity_types
+  ) as promotion
+),
+changes as (
+  select
+    'repointed' as kind,
+    held.provider,
+    held.entity_type,
+    held.external_id,
+    held.contact_id as from_contact_id,
+    wanted.to_contact_id,
+    held.is_primary as was_primary,
+    held.remote_state <> 'merged' as is_primary,
+    held.first_seen_at as linked_at
+  from held
+  inner join wanted
+    on wanted.position = held.position
+  where (select bool_and(outcome = 'held') from decided)
+  union all
+  select
+    'promoted' as kind,
+    provider,
+    entity_type,
+    external_id,
+    contact_id as from_contact_id,
+    contact_id as to_contact_id,
+    false as was_primary,
+    true as is_primary,
+    first_seen_at as linked_at
+  from promoted
+),
+operation as materialized (
+  select gen_random_uuid() as id
+),
+noted as (
+  insert into contact_external_id_changes (
+    organisation_id,
+    operation_id,
+    kind,
+    provider,
+    entity_type,
+    external_id,
+    connection_id,
+    from_contact_id,
+    to_contact_id,
+    was_primary,
+    is_primary,
+    linked_at,
+    changed_by,
+    reason
+  )
+  select
+    :organisationId!::uuid,
+    operation.id,
+    changes.kind,
+    changes.provider,
+    changes.entity_type,
+    changes.external_id,
+    connection.id,
+    changes.from_contact_id,
+    changes.to_contact_id,
+    changes.was_primary,
+    changes.is_primary,
+    changes.linked_at,
+    coalesce(:changedBy::text, session_user),
+    :reason::text
+  from changes
+  cross join operation
+  left join crm_connections as connection
+    on connection.organisation_id = :organisationId!::uuid
+    and connection.provider = changes.provider
+    and connection.status <> 'disconnected'
 )
 select
   position::integer as "position!",
@@ -654,7 +741,6 @@ select
     else outcome
   end as "outcome!"
 from decided
-cross join promoted
 order by position;
 
 /* @name contactExternalIdResolve */
@@ -702,7 +788,7 @@ where mapping.contact_id is not null
 -- another (crm_promote_external_ids). Returns one row per removed link: its `position`, counted from 1. Uses
 -- primary keys, contact_external_ids_contact_id_provider_key and contact_external_id_aliases_contact_id_provider_idx.
 -- Locks the external ids of the organisation at these providers, then the contacts FOR KEY SHARE, then the
--- mappings and the aliases in key order.
+-- mappings and the aliases in key order. Notes the changes in contact_external_id_changes.
 with identity_lock as materialized (
   select crm_lock_external_ids(:organisationId!::uuid, :providers!::text[])
 ),
@@ -733,7 +819,8 @@ held_primary as (
     mapping.provider,
     mapping.entity_type,
     mapping.external_id,
-    mapping.contact_id
+    mapping.contact_id,
+    mapping.first_seen_at
   from (
     select
       position,
@@ -754,7 +841,8 @@ held_primary as (
       provider,
       entity_type,
       external_id,
-      contact_id
+      contact_id,
+      first_seen_at
     from contact_external_ids
     where organisation_id = :organisationId!::uuid
       and provider = unwanted.provider
@@ -774,7 +862,8 @@ held_alias as (
     alias.provider,
     alias.entity_type,
     alias.external_id,
-    alias.contact_id
+    alias.contact_id,
+    alias.first_seen_at
   from (
     select
       position,
@@ -796,7 +885,8 @@ held_alias as (
       provider,
       entity_type,
       external_id,
-      contact_id
+      contact_id,
+      first_seen_at
     from contact_external_id_aliases
     where organisation_id = :organisationId!::uuid
       and provider = unwanted.provider
@@ -822,7 +912,9 @@ removed as (
     held.position,
     held.contact_id,
     held.provider,
-    held.entity_type
+    held.entity_type,
+    held.external_id,
+    held.first_seen_at
 ),
 removed_alias as (
   delete from contact_external_id_aliases as alias
@@ -833,29 +925,127 @@ removed_alias as (
     and alias.entity_type = held.entity_type
     and alias.external_id = held.external_id
     and held.contact_id = held.wanted_contact_id
-  returning held.position
+  returning
+    held.position,
+    held.contact_id,
+    held.provider,
+    held.entity_type,
+    held.external_id,
+    held.first_seen_at
+),
+gone as (
+  select
+    position,
+    contact_id,
+    provider,
+    entity_type,
+    external_id,
+    first_seen_at,
+    true as was_primary
+  from removed
+  union all
+  select
+    position,
+    contact_id,
+    provider,
+    entity_type,
+    external_id,
+    first_seen_at,
+    false as was_primary
+  from removed_alias
 ),
 promoted as (
   select
-    crm_promote_external_ids(
-      :organisationId!::uuid,
-      array_agg(contact_id),
-      array_agg(provider),
-      array_agg(entity_type)
-    )
-  from removed
-  -- After the aliases are gone: none that is unlinked here is promoted.
-  where (select count(*) from removed_alias) >= 0
-)
-select gone.position::integer as "position!"
-from (
-  select position
-  from removed
+    promotion.provider,
+    promotion.entity_type,
+    promotion.external_id,
+    promotion.contact_id,
+    promotion.first_seen_at
+  from (
+    select
+      array_agg(contact_id) as contact_ids,
+      array_agg(provider) as providers,
+      array_agg(entity_type) as entity_types
+    from removed
+    -- After the aliases are gone: none that is unlinked here is promoted.
+    where (select count(*) from removed_alias) >= 0
+  ) as left_behind
+  cross join lateral crm_promote_external_ids(
+    :organisationId!::uuid,
+    left_behind.contact_ids,
+    left_behind.providers,
+    left_behind.entity_types
+  ) as promotion
+),
+changes as (
+  select
+    'unlinked' as kind,
+    provider,
+    entity_type,
+    external_id,
+    contact_id as from_contact_id,
+    null::uuid as to_contact_id,
+    was_primary,
+    null::boolean as is_primary,
+    first_seen_at as linked_at
+  from gone
   union all
-  select position
-  from removed_alias
-) as gone
-cross join promoted;
+  select
+    'promoted' as kind,
+    provider,
+    entity_type,
+    external_id,
+    contact_id as from_contact_id,
+    contact_id as to_contact_id,
+    false as was_primary,
+    true as is_primary,
+    first_seen_at as linked_at
+  from promoted
+),
+operation as materialized (
+  select gen_random_uuid() as id
+),
+noted as (
+  insert into contact_external_id_changes (
+    organisation_id,
+    operation_id,
+    kind,
+    provider,
+    entity_type,
+    external_id,
+    connection_id,
+    from_contact_id,
+    to_contact_id,
+    was_primary,
+    is_primary,
+    linked_at,
+    changed_by,
+    reason
+  )
+  select
+    :organisationId!::uuid,
+    operation.id,
+    changes.kind,
+    changes.provider,
+    changes.entity_type,
+    changes.external_id,
+    connection.id,
+    changes.from_contact_id,
+    changes.to_contact_id,
+    changes.was_primary,
+    changes.is_primary,
+    changes.linked_at,
+    coalesce(:changedBy::text, session_user),
+    :reason::text
+  from changes
+  cross join operation
+  left join crm_connections as connection
+    on connection.organisation_id = :organisationId!::uuid
+    and connection.provider = changes.provider
+    and connection.status <> 'disconnected'
+)
+select position::integer as "position!"
+from gone;
 
 /* @name externalRecordListByContacts */
 -- Lists every record at a CRM that stands for one of the given contacts, by contact and provider; the primary

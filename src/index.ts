@@ -20,6 +20,8 @@ export * from './connections/connections.js';
 export { type CredentialsOwner, credentialsAad } from './connections/encrypted-credentials.js';
 export * from './connections/health.js';
 export * from './connections/sync-schedule.js';
+export type { ChangeAuthor } from './contacts/change-author.js';
+export * from './contacts/contact-merges.js';
 export * from './contacts/external-id-links.js';
 export * from './contacts/external-id-lock.js';
 export * from './contacts/external-id-lookup.js';
@@ -32,6 +34,8 @@ export {
   type ExternalRecord,
   toExternalId,
 } from './contacts/external-records.js';
+export * from './contacts/identity-changes.js';
+export * from './contacts/record-merges.js';
 export { CrmSchemaError, type CrmSchemaErrorCode, type CrmSchemaErrorCodes } from './errors.js';
 export type { ConnectionKey, RunKey, StreamKey } from './keys.js';
 export {

@@ -3,6 +3,7 @@ import * as queries from '../generated/contact_external_ids.js';
 import { checkOrganisation } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { checkBatch, checkParameter, checkUuid, refuse } from '../validation.js';
+import { authorColumns, type ChangeAuthor } from './change-author.js';
 import { checkRecord, type ExternalRecord, noSuchContact, recordColumns } from './external-records.js';
 
 /** An external id that moves from one contact to another. */
@@ -24,7 +25,7 @@ export interface ContactMove extends ExternalRecord {
  */
 export async function contactExternalIdRepointMany(
   client: Queryable,
-  params: {
+  params: ChangeAuthor & {
     /** The UUID of the contacts' organisation. */
     organisationId: string;
     /** Up to a few thousand, each for a different external id. */
@@ -49,6 +50,7 @@ export async function contactExternalIdRepointMany(
       ...recordColumns(moves),
       fromContactIds: moves.map(({ fromContactId }) => fromContactId),
       toContactIds: moves.map(({ toContactId }) => toContactId),
+      ...authorColumns(params),
     },
     client,
   );
@@ -73,7 +75,7 @@ export async function contactExternalIdRepointMany(
 }
 
 /** The parameters of {@link contactExternalIdRepoint}. */
-export interface ContactExternalIdRepointParams extends ContactMove {
+export interface ContactExternalIdRepointParams extends ContactMove, ChangeAuthor {
   /** The UUID of the contacts' organisation. */
   organisationId: string;
 }
@@ -88,6 +90,11 @@ export async function contactExternalIdRepoint(
   params: ContactExternalIdRepointParams,
 ): Promise<void> {
   checkParameter('params', params);
-  const { organisationId, ...move } = params;
-  await contactExternalIdRepointMany(client, { organisationId, moves: [move] }).catch(withoutRow);
+  const { organisationId, changedBy, reason, ...move } = params;
+  await contactExternalIdRepointMany(client, {
+    organisationId,
+    moves: [move],
+    changedBy,
+    reason,
+  }).catch(withoutRow);
 }

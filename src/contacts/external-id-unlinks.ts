@@ -3,6 +3,7 @@ import * as queries from '../generated/contact_external_ids.js';
 import { checkOrganisation } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { checkBatch, checkParameter } from '../validation.js';
+import { authorColumns, type ChangeAuthor } from './change-author.js';
 import {
   type ContactExternalIdLinkParams,
   type ContactLink,
@@ -20,7 +21,7 @@ import {
  */
 export async function contactExternalIdUnlinkMany(
   client: Queryable,
-  params: {
+  params: ChangeAuthor & {
     /** The UUID of the contacts' organisation. */
     organisationId: string;
     /** Up to a few thousand. */
@@ -31,7 +32,10 @@ export async function contactExternalIdUnlinkMany(
   const { organisationId } = params;
   const links = checkBatch('links', params.links);
   links.forEach(checkLink);
-  const rows = await queries.contactExternalIdUnlink.run({ organisationId, ...linkColumns(links) }, client);
+  const rows = await queries.contactExternalIdUnlink.run(
+    { organisationId, ...linkColumns(links), ...authorColumns(params) },
+    client,
+  );
   const gone = new Set(rows.map(({ position }) => position));
   return links.map((_, index) => gone.has(index + 1));
 }
@@ -43,13 +47,15 @@ export async function contactExternalIdUnlinkMany(
  */
 export async function contactExternalIdUnlink(
   client: Queryable,
-  params: ContactExternalIdLinkParams,
+  params: ContactExternalIdLinkParams & ChangeAuthor,
 ): Promise<boolean> {
   checkParameter('params', params);
-  const { organisationId, ...link } = params;
+  const { organisationId, changedBy, reason, ...link } = params;
   const [wasThere = false] = await contactExternalIdUnlinkMany(client, {
     organisationId,
     links: [link],
+    changedBy,
+    reason,
   }).catch(withoutRow);
   return wasThere;
 }

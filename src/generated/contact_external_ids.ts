@@ -771,11 +771,13 @@ where crm_check_organisation($1::uuid)`,
 
 /** The parameters of {@link contactExternalIdRepoint}. */
 export interface ContactExternalIdRepointParams {
+  changedBy?: string | null | void;
   entityTypes: string[];
   externalIds: string[];
   fromContactIds: string[];
   organisationId: string;
   providers: string[];
+  reason?: string | null | void;
   toContactIds: string[];
 }
 
@@ -795,7 +797,7 @@ export interface ContactExternalIdRepointResult {
  * organisation has no such contact) or `held` (nothing is wrong with this element). Uses primary keys,
  * contact_external_ids_contact_id_provider_key, contact_external_id_aliases_contact_id_provider_idx and the host's
  * key of contacts. Locks the external ids of the organisation at these providers, then the contacts FOR KEY
- * SHARE, then the mappings and the aliases in key order.
+ * SHARE, then the mappings and the aliases in key order. Notes the moves in contact_external_id_changes.
  *
  * @remarks
  * ```sql
@@ -842,6 +844,7 @@ export interface ContactExternalIdRepointResult {
  *     mapping.entity_type,
  *     mapping.external_id,
  *     mapping.contact_id,
+ *     mapping.first_seen_at,
  *     mapping.remote_state,
  *     mapping.remote_version,
  *     mapping.remote_modified_at,
@@ -869,6 +872,7 @@ export interface ContactExternalIdRepointResult {
  *       entity_type,
  *       external_id,
  *       contact_id,
+ *       first_seen_at,
  *       remote_state,
  *       remote_version,
  *       remote_modified_at,
@@ -895,6 +899,7 @@ export interface ContactExternalIdRepointResult {
  *     alias.entity_type,
  *     alias.external_id,
  *     alias.contact_id,
+ *     alias.first_seen_at,
  *     alias.remote_state,
  *     alias.remote_version,
  *     alias.remote_modified_at,
@@ -923,6 +928,7 @@ export interface ContactExternalIdRepointResult {
  *       entity_type,
  *       external_id,
  *       contact_id,
+ *       first_seen_at,
  *       remote_state,
  *       remote_version,
  *       remote_modified_at,
@@ -949,6 +955,7 @@ export interface ContactExternalIdRepointResult {
  *     entity_type,
  *     external_id,
  *     contact_id,
+ *     first_seen_at,
  *     remote_state,
  *     remote_version,
  *     remote_modified_at,
@@ -966,6 +973,7 @@ export interface ContactExternalIdRepointResult {
  *     entity_type,
  *     external_id,
  *     contact_id,
+ *     first_seen_at,
  *     remote_state,
  *     remote_version,
  *     remote_modified_at,
@@ -1091,15 +1099,96 @@ export interface ContactExternalIdRepointResult {
  * ),
  * promoted as (
  *   select
- *     crm_promote_external_ids(
- *       :organisationId!::uuid,
- *       array_agg(contact_id),
- *       array_agg(provider),
- *       array_agg(entity_type)
- *     )
- *   from removed
- *   -- After the insertions: half of a swap leaves nobody without an id.
- *   where (select count(*) from moved) > 0
+ *     promotion.provider,
+ *     promotion.entity_type,
+ *     promotion.external_id,
+ *     promotion.contact_id,
+ *     promotion.first_seen_at
+ *   from (
+ *     select
+ *       array_agg(contact_id) as contact_ids,
+ *       array_agg(provider) as providers,
+ *       array_agg(entity_type) as entity_types
+ *     from removed
+ *     -- After the insertions: half of a swap leaves nobody without an id.
+ *     where (select count(*) from moved) > 0
+ *   ) as left_behind
+ *   cross join lateral crm_promote_external_ids(
+ *     :organisationId!::uuid,
+ *     left_behind.contact_ids,
+ *     left_behind.providers,
+ *     left_behind.entity_types
+ *   ) as promotion
+ * ),
+ * changes as (
+ *   select
+ *     'repointed' as kind,
+ *     held.provider,
+ *     held.entity_type,
+ *     held.external_id,
+ *     held.contact_id as from_contact_id,
+ *     wanted.to_contact_id,
+ *     held.is_primary as was_primary,
+ *     held.remote_state <> 'merged' as is_primary,
+ *     held.first_seen_at as linked_at
+ *   from held
+ *   inner join wanted
+ *     on wanted.position = held.position
+ *   where (select bool_and(outcome = 'held') from decided)
+ *   union all
+ *   select
+ *     'promoted' as kind,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id as from_contact_id,
+ *     contact_id as to_contact_id,
+ *     false as was_primary,
+ *     true as is_primary,
+ *     first_seen_at as linked_at
+ *   from promoted
+ * ),
+ * operation as materialized (
+ *   select gen_random_uuid() as id
+ * ),
+ * noted as (
+ *   insert into contact_external_id_changes (
+ *     organisation_id,
+ *     operation_id,
+ *     kind,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     connection_id,
+ *     from_contact_id,
+ *     to_contact_id,
+ *     was_primary,
+ *     is_primary,
+ *     linked_at,
+ *     changed_by,
+ *     reason
+ *   )
+ *   select
+ *     :organisationId!::uuid,
+ *     operation.id,
+ *     changes.kind,
+ *     changes.provider,
+ *     changes.entity_type,
+ *     changes.external_id,
+ *     connection.id,
+ *     changes.from_contact_id,
+ *     changes.to_contact_id,
+ *     changes.was_primary,
+ *     changes.is_primary,
+ *     changes.linked_at,
+ *     coalesce(:changedBy::text, session_user),
+ *     :reason::text
+ *   from changes
+ *   cross join operation
+ *   left join crm_connections as connection
+ *     on connection.organisation_id = :organisationId!::uuid
+ *     and connection.provider = changes.provider
+ *     and connection.status <> 'disconnected'
  * )
  * select
  *   position::integer as "position!",
@@ -1108,13 +1197,12 @@ export interface ContactExternalIdRepointResult {
  *     else outcome
  *   end as "outcome!"
  * from decided
- * cross join promoted
  * order by position
  * ```
  */
 export const contactExternalIdRepoint = new PreparedQuery<ContactExternalIdRepointParams,ContactExternalIdRepointResult>({
   name: 'contactExternalIdRepoint',
-  statementName: 'contactExternalIdRepoint_7cf775e4',
+  statementName: 'contactExternalIdRepoint_e9a34dd2',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -1123,6 +1211,8 @@ export const contactExternalIdRepoint = new PreparedQuery<ContactExternalIdRepoi
     { name: 'toContactIds', required: true },
     { name: 'entityTypes', required: true },
     { name: 'externalIds', required: true },
+    { name: 'changedBy', required: false },
+    { name: 'reason', required: false },
   ],
   text: `/* contactExternalIdRepoint */ with identity_lock as materialized (
   select crm_lock_external_ids($1::uuid, $2::text[])
@@ -1166,6 +1256,7 @@ held_primary as (
     mapping.entity_type,
     mapping.external_id,
     mapping.contact_id,
+    mapping.first_seen_at,
     mapping.remote_state,
     mapping.remote_version,
     mapping.remote_modified_at,
@@ -1192,6 +1283,7 @@ held_primary as (
       entity_type,
       external_id,
       contact_id,
+      first_seen_at,
       remote_state,
       remote_version,
       remote_modified_at,
@@ -1217,6 +1309,7 @@ held_alias as (
     alias.entity_type,
     alias.external_id,
     alias.contact_id,
+    alias.first_seen_at,
     alias.remote_state,
     alias.remote_version,
     alias.remote_modified_at,
@@ -1244,6 +1337,7 @@ held_alias as (
       entity_type,
       external_id,
       contact_id,
+      first_seen_at,
       remote_state,
       remote_version,
       remote_modified_at,
@@ -1269,6 +1363,7 @@ held as (
     entity_type,
     external_id,
     contact_id,
+    first_seen_at,
     remote_state,
     remote_version,
     remote_modified_at,
@@ -1286,6 +1381,7 @@ held as (
     entity_type,
     external_id,
     contact_id,
+    first_seen_at,
     remote_state,
     remote_version,
     remote_modified_at,
@@ -1403,14 +1499,95 @@ moved as (
 ),
 promoted as (
   select
-    crm_promote_external_ids(
-      $1::uuid,
-      array_agg(contact_id),
-      array_agg(provider),
-      array_agg(entity_type)
-    )
-  from removed
-  where (select count(*) from moved) > 0
+    promotion.provider,
+    promotion.entity_type,
+    promotion.external_id,
+    promotion.contact_id,
+    promotion.first_seen_at
+  from (
+    select
+      array_agg(contact_id) as contact_ids,
+      array_agg(provider) as providers,
+      array_agg(entity_type) as entity_types
+    from removed
+    where (select count(*) from moved) > 0
+  ) as left_behind
+  cross join lateral crm_promote_external_ids(
+    $1::uuid,
+    left_behind.contact_ids,
+    left_behind.providers,
+    left_behind.entity_types
+  ) as promotion
+),
+changes as (
+  select
+    'repointed' as kind,
+    held.provider,
+    held.entity_type,
+    held.external_id,
+    held.contact_id as from_contact_id,
+    wanted.to_contact_id,
+    held.is_primary as was_primary,
+    held.remote_state <> 'merged' as is_primary,
+    held.first_seen_at as linked_at
+  from held
+  inner join wanted
+    on wanted.position = held.position
+  where (select bool_and(outcome = 'held') from decided)
+  union all
+  select
+    'promoted' as kind,
+    provider,
+    entity_type,
+    external_id,
+    contact_id as from_contact_id,
+    contact_id as to_contact_id,
+    false as was_primary,
+    true as is_primary,
+    first_seen_at as linked_at
+  from promoted
+),
+operation as materialized (
+  select gen_random_uuid() as id
+),
+noted as (
+  insert into contact_external_id_changes (
+    organisation_id,
+    operation_id,
+    kind,
+    provider,
+    entity_type,
+    external_id,
+    connection_id,
+    from_contact_id,
+    to_contact_id,
+    was_primary,
+    is_primary,
+    linked_at,
+    changed_by,
+    reason
+  )
+  select
+    $1::uuid,
+    operation.id,
+    changes.kind,
+    changes.provider,
+    changes.entity_type,
+    changes.external_id,
+    connection.id,
+    changes.from_contact_id,
+    changes.to_contact_id,
+    changes.was_primary,
+    changes.is_primary,
+    changes.linked_at,
+    coalesce($7::text, session_user),
+    $8::text
+  from changes
+  cross join operation
+  left join crm_connections as connection
+    on connection.organisation_id = $1::uuid
+    and connection.provider = changes.provider
+    and connection.status <> 'disconnected'
 )
 select
   position::integer as "position",
@@ -1419,7 +1596,6 @@ select
     else outcome
   end as "outcome"
 from decided
-cross join promoted
 order by position`,
 });
 
@@ -1533,11 +1709,13 @@ where mapping.contact_id is not null
 
 /** The parameters of {@link contactExternalIdUnlink}. */
 export interface ContactExternalIdUnlinkParams {
+  changedBy?: string | null | void;
   contactIds: string[];
   entityTypes: string[];
   externalIds: string[];
   organisationId: string;
   providers: string[];
+  reason?: string | null | void;
 }
 
 /** A row of {@link contactExternalIdUnlink}. */
@@ -1550,7 +1728,7 @@ export interface ContactExternalIdUnlinkResult {
  * another (crm_promote_external_ids). Returns one row per removed link: its `position`, counted from 1. Uses
  * primary keys, contact_external_ids_contact_id_provider_key and contact_external_id_aliases_contact_id_provider_idx.
  * Locks the external ids of the organisation at these providers, then the contacts FOR KEY SHARE, then the
- * mappings and the aliases in key order.
+ * mappings and the aliases in key order. Notes the changes in contact_external_id_changes.
  *
  * @remarks
  * ```sql
@@ -1584,7 +1762,8 @@ export interface ContactExternalIdUnlinkResult {
  *     mapping.provider,
  *     mapping.entity_type,
  *     mapping.external_id,
- *     mapping.contact_id
+ *     mapping.contact_id,
+ *     mapping.first_seen_at
  *   from (
  *     select
  *       position,
@@ -1605,7 +1784,8 @@ export interface ContactExternalIdUnlinkResult {
  *       provider,
  *       entity_type,
  *       external_id,
- *       contact_id
+ *       contact_id,
+ *       first_seen_at
  *     from contact_external_ids
  *     where organisation_id = :organisationId!::uuid
  *       and provider = unwanted.provider
@@ -1625,7 +1805,8 @@ export interface ContactExternalIdUnlinkResult {
  *     alias.provider,
  *     alias.entity_type,
  *     alias.external_id,
- *     alias.contact_id
+ *     alias.contact_id,
+ *     alias.first_seen_at
  *   from (
  *     select
  *       position,
@@ -1647,7 +1828,8 @@ export interface ContactExternalIdUnlinkResult {
  *       provider,
  *       entity_type,
  *       external_id,
- *       contact_id
+ *       contact_id,
+ *       first_seen_at
  *     from contact_external_id_aliases
  *     where organisation_id = :organisationId!::uuid
  *       and provider = unwanted.provider
@@ -1673,7 +1855,9 @@ export interface ContactExternalIdUnlinkResult {
  *     held.position,
  *     held.contact_id,
  *     held.provider,
- *     held.entity_type
+ *     held.entity_type,
+ *     held.external_id,
+ *     held.first_seen_at
  * ),
  * removed_alias as (
  *   delete from contact_external_id_aliases as alias
@@ -1684,34 +1868,132 @@ export interface ContactExternalIdUnlinkResult {
  *     and alias.entity_type = held.entity_type
  *     and alias.external_id = held.external_id
  *     and held.contact_id = held.wanted_contact_id
- *   returning held.position
+ *   returning
+ *     held.position,
+ *     held.contact_id,
+ *     held.provider,
+ *     held.entity_type,
+ *     held.external_id,
+ *     held.first_seen_at
+ * ),
+ * gone as (
+ *   select
+ *     position,
+ *     contact_id,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     first_seen_at,
+ *     true as was_primary
+ *   from removed
+ *   union all
+ *   select
+ *     position,
+ *     contact_id,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     first_seen_at,
+ *     false as was_primary
+ *   from removed_alias
  * ),
  * promoted as (
  *   select
- *     crm_promote_external_ids(
- *       :organisationId!::uuid,
- *       array_agg(contact_id),
- *       array_agg(provider),
- *       array_agg(entity_type)
- *     )
- *   from removed
- *   -- After the aliases are gone: none that is unlinked here is promoted.
- *   where (select count(*) from removed_alias) >= 0
- * )
- * select gone.position::integer as "position!"
- * from (
- *   select position
- *   from removed
+ *     promotion.provider,
+ *     promotion.entity_type,
+ *     promotion.external_id,
+ *     promotion.contact_id,
+ *     promotion.first_seen_at
+ *   from (
+ *     select
+ *       array_agg(contact_id) as contact_ids,
+ *       array_agg(provider) as providers,
+ *       array_agg(entity_type) as entity_types
+ *     from removed
+ *     -- After the aliases are gone: none that is unlinked here is promoted.
+ *     where (select count(*) from removed_alias) >= 0
+ *   ) as left_behind
+ *   cross join lateral crm_promote_external_ids(
+ *     :organisationId!::uuid,
+ *     left_behind.contact_ids,
+ *     left_behind.providers,
+ *     left_behind.entity_types
+ *   ) as promotion
+ * ),
+ * changes as (
+ *   select
+ *     'unlinked' as kind,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id as from_contact_id,
+ *     null::uuid as to_contact_id,
+ *     was_primary,
+ *     null::boolean as is_primary,
+ *     first_seen_at as linked_at
+ *   from gone
  *   union all
- *   select position
- *   from removed_alias
- * ) as gone
- * cross join promoted
+ *   select
+ *     'promoted' as kind,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id as from_contact_id,
+ *     contact_id as to_contact_id,
+ *     false as was_primary,
+ *     true as is_primary,
+ *     first_seen_at as linked_at
+ *   from promoted
+ * ),
+ * operation as materialized (
+ *   select gen_random_uuid() as id
+ * ),
+ * noted as (
+ *   insert into contact_external_id_changes (
+ *     organisation_id,
+ *     operation_id,
+ *     kind,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     connection_id,
+ *     from_contact_id,
+ *     to_contact_id,
+ *     was_primary,
+ *     is_primary,
+ *     linked_at,
+ *     changed_by,
+ *     reason
+ *   )
+ *   select
+ *     :organisationId!::uuid,
+ *     operation.id,
+ *     changes.kind,
+ *     changes.provider,
+ *     changes.entity_type,
+ *     changes.external_id,
+ *     connection.id,
+ *     changes.from_contact_id,
+ *     changes.to_contact_id,
+ *     changes.was_primary,
+ *     changes.is_primary,
+ *     changes.linked_at,
+ *     coalesce(:changedBy::text, session_user),
+ *     :reason::text
+ *   from changes
+ *   cross join operation
+ *   left join crm_connections as connection
+ *     on connection.organisation_id = :organisationId!::uuid
+ *     and connection.provider = changes.provider
+ *     and connection.status <> 'disconnected'
+ * )
+ * select position::integer as "position!"
+ * from gone
  * ```
  */
 export const contactExternalIdUnlink = new PreparedQuery<ContactExternalIdUnlinkParams,ContactExternalIdUnlinkResult>({
   name: 'contactExternalIdUnlink',
-  statementName: 'contactExternalIdUnlink_89c12bef',
+  statementName: 'contactExternalIdUnlink_13bf7ae2',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -1719,6 +2001,8 @@ export const contactExternalIdUnlink = new PreparedQuery<ContactExternalIdUnlink
     { name: 'contactIds', required: true },
     { name: 'entityTypes', required: true },
     { name: 'externalIds', required: true },
+    { name: 'changedBy', required: false },
+    { name: 'reason', required: false },
   ],
   text: `/* contactExternalIdUnlink */ with identity_lock as materialized (
   select crm_lock_external_ids($1::uuid, $2::text[])
@@ -1750,7 +2034,8 @@ held_primary as (
     mapping.provider,
     mapping.entity_type,
     mapping.external_id,
-    mapping.contact_id
+    mapping.contact_id,
+    mapping.first_seen_at
   from (
     select
       position,
@@ -1770,7 +2055,8 @@ held_primary as (
       provider,
       entity_type,
       external_id,
-      contact_id
+      contact_id,
+      first_seen_at
     from contact_external_ids
     where organisation_id = $1::uuid
       and provider = unwanted.provider
@@ -1789,7 +2075,8 @@ held_alias as (
     alias.provider,
     alias.entity_type,
     alias.external_id,
-    alias.contact_id
+    alias.contact_id,
+    alias.first_seen_at
   from (
     select
       position,
@@ -1810,7 +2097,8 @@ held_alias as (
       provider,
       entity_type,
       external_id,
-      contact_id
+      contact_id,
+      first_seen_at
     from contact_external_id_aliases
     where organisation_id = $1::uuid
       and provider = unwanted.provider
@@ -1833,7 +2121,9 @@ removed as (
     held.position,
     held.contact_id,
     held.provider,
-    held.entity_type
+    held.entity_type,
+    held.external_id,
+    held.first_seen_at
 ),
 removed_alias as (
   delete from contact_external_id_aliases as alias
@@ -1843,28 +2133,126 @@ removed_alias as (
     and alias.entity_type = held.entity_type
     and alias.external_id = held.external_id
     and held.contact_id = held.wanted_contact_id
-  returning held.position
+  returning
+    held.position,
+    held.contact_id,
+    held.provider,
+    held.entity_type,
+    held.external_id,
+    held.first_seen_at
+),
+gone as (
+  select
+    position,
+    contact_id,
+    provider,
+    entity_type,
+    external_id,
+    first_seen_at,
+    true as was_primary
+  from removed
+  union all
+  select
+    position,
+    contact_id,
+    provider,
+    entity_type,
+    external_id,
+    first_seen_at,
+    false as was_primary
+  from removed_alias
 ),
 promoted as (
   select
-    crm_promote_external_ids(
-      $1::uuid,
-      array_agg(contact_id),
-      array_agg(provider),
-      array_agg(entity_type)
-    )
-  from removed
-  where (select count(*) from removed_alias) >= 0
-)
-select gone.position::integer as "position"
-from (
-  select position
-  from removed
+    promotion.provider,
+    promotion.entity_type,
+    promotion.external_id,
+    promotion.contact_id,
+    promotion.first_seen_at
+  from (
+    select
+      array_agg(contact_id) as contact_ids,
+      array_agg(provider) as providers,
+      array_agg(entity_type) as entity_types
+    from removed
+    where (select count(*) from removed_alias) >= 0
+  ) as left_behind
+  cross join lateral crm_promote_external_ids(
+    $1::uuid,
+    left_behind.contact_ids,
+    left_behind.providers,
+    left_behind.entity_types
+  ) as promotion
+),
+changes as (
+  select
+    'unlinked' as kind,
+    provider,
+    entity_type,
+    external_id,
+    contact_id as from_contact_id,
+    null::uuid as to_contact_id,
+    was_primary,
+    null::boolean as is_primary,
+    first_seen_at as linked_at
+  from gone
   union all
-  select position
-  from removed_alias
-) as gone
-cross join promoted`,
+  select
+    'promoted' as kind,
+    provider,
+    entity_type,
+    external_id,
+    contact_id as from_contact_id,
+    contact_id as to_contact_id,
+    false as was_primary,
+    true as is_primary,
+    first_seen_at as linked_at
+  from promoted
+),
+operation as materialized (
+  select gen_random_uuid() as id
+),
+noted as (
+  insert into contact_external_id_changes (
+    organisation_id,
+    operation_id,
+    kind,
+    provider,
+    entity_type,
+    external_id,
+    connection_id,
+    from_contact_id,
+    to_contact_id,
+    was_primary,
+    is_primary,
+    linked_at,
+    changed_by,
+    reason
+  )
+  select
+    $1::uuid,
+    operation.id,
+    changes.kind,
+    changes.provider,
+    changes.entity_type,
+    changes.external_id,
+    connection.id,
+    changes.from_contact_id,
+    changes.to_contact_id,
+    changes.was_primary,
+    changes.is_primary,
+    changes.linked_at,
+    coalesce($6::text, session_user),
+    $7::text
+  from changes
+  cross join operation
+  left join crm_connections as connection
+    on connection.organisation_id = $1::uuid
+    and connection.provider = changes.provider
+    and connection.status <> 'disconnected'
+)
+select position::integer as "position"
+from gone`,
 });
 
 

@@ -24,6 +24,7 @@ export const readOnly: QueryName[] = [
   'contactExternalIdListByContacts',
   'contactExternalIdLock',
   'contactExternalIdResolve',
+  'contactIdentityChangeList',
   'externalRecordListByContacts',
   'organisationSet',
   'outboundChangeListWaiting',

@@ -82,6 +82,7 @@ test('the schema has exactly our tables', async () => {
   expect((await found('tables')).map(({ name }) => name)).toEqual([
     'contact_external_id_aliases',
     'contact_external_id_archive',
+    'contact_external_id_changes',
     'contact_external_ids',
     'crm_connections',
     'crm_outbound_changes',
@@ -98,7 +99,7 @@ test('every object has one of our prefixes', async () => {
     await offenders(`
       select relname as name from pg_class
       where relnamespace = 'public'::regnamespace
-        and relname !~ '^(crm_|contact_external_(ids|id_aliases|id_archive|records)(_|$)|contacts_organisation_id_id_key$)'
+        and relname !~ '^(crm_|contact_external_(ids|id_aliases|id_archive|id_changes|records)(_|$)|contacts_organisation_id_id_key$)'
         and relname !~ '^(organisations|contacts)(_pkey)?$'
         and relname !~ '^pgmigrations'
       union all

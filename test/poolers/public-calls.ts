@@ -87,6 +87,20 @@ export async function publicCalls(
     contactExternalIdUnlink: (client) => crm.contactExternalIdUnlink(client, { ...record, contactId }),
     contactExternalIdUnlinkMany: (client) =>
       crm.contactExternalIdUnlinkMany(client, { organisationId, links: [{ ...record, contactId }] }),
+    contactIdentityChangeList: (client) =>
+      crm.contactIdentityChangeList(client, { organisationId, contactId }),
+    contactMerge: (client) =>
+      crm.contactMerge(client, { organisationId, fromContactId: otherId, intoContactId: contactId }),
+    contactMergeUndo: (client) =>
+      crm
+        .contactMerge(client, { organisationId, fromContactId: otherId, intoContactId: contactId })
+        .then(({ operationId }) => crm.contactMergeUndo(client, { organisationId, operationId })),
+    externalRecordMergeMany: (client) =>
+      crm.externalRecordMergeMany(client, {
+        organisationId,
+        provider,
+        merges: [{ from: { ...record, externalId: 'gone' }, into: record }],
+      }),
     externalRecordListByContacts: (client) =>
       crm.externalRecordListByContacts(client, { organisationId, contactIds }),
     credentialsCountByKey: (client) => credentials.credentialsCountByKey(client, keys),

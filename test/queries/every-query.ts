@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
+import * as identityChangeQueries from '../../src/generated/contact_external_id_changes.js';
 import * as contactExternalIdQueries from '../../src/generated/contact_external_ids.js';
 import * as credentialsQueries from '../../src/generated/credentials.js';
 import * as connectionQueries from '../../src/generated/crm_connections.js';
@@ -16,6 +17,10 @@ import {
   connectionDisconnect,
   connectionSetStatus,
   contactExternalIdLinkMany,
+  contactExternalIdUnlink,
+  contactMerge,
+  contactMergeUndo,
+  externalRecordMergeMany,
   outboundChangeRecord,
   type RunKey,
   syncBatchRecord,
@@ -36,6 +41,7 @@ const generated = {
   ...syncRunQueries,
   ...syncLogQueries,
   ...contactExternalIdQueries,
+  ...identityChangeQueries,
   ...syncBatchQueries,
   ...syncCursorQueries,
   ...syncFailureQueries,
@@ -59,8 +65,10 @@ export type Samples = { [Name in QueryName]: readonly ParamsOf<Name>[] };
 
 /** Creates a tenant with rows in every table, and sample calls of every query for it. */
 export async function createSamples(pool: pg.Pool): Promise<Samples> {
-  const { organisationId, contactIds } = await createTenant(pool, 6);
-  const [bothId, takenId, otherId, moverId, goneId, freeId] = contactIds as [
+  const { organisationId, contactIds } = await createTenant(pool, 8);
+  const [bothId, takenId, otherId, moverId, goneId, freeId, mergedId, remainingId] = contactIds as [
+    string,
+    string,
     string,
     string,
     string,
@@ -139,6 +147,31 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
      where organisation_id = $1 and entity_type = 'applicant'`,
     [organisationId],
   );
+
+  await contactExternalIdLinkMany(pool, {
+    organisationId,
+    links: [link(mergedId, '11'), link(mergedId, '12', 'alto')],
+  });
+  await externalRecordMergeMany(pool, {
+    organisationId,
+    provider: 'reapit',
+    merges: [
+      {
+        from: { entityType: 'contact', externalId: '13' },
+        into: { entityType: 'contact', externalId: '11' },
+      },
+    ],
+  });
+  await contactExternalIdUnlink(pool, { organisationId, ...link(mergedId, '12', 'alto') });
+  const merge = {
+    organisationId,
+    fromContactId: mergedId,
+    intoContactId: remainingId,
+    reason: 'Entered twice.',
+  };
+  const undone = await contactMerge(pool, merge);
+  await contactMergeUndo(pool, { organisationId, operationId: undone.operationId });
+  const merged = await contactMerge(pool, merge);
 
   const connectionId = randomUUID();
   const credentials = await encryptCredentials({ organisationId, connectionId, provider: 'loop' });
@@ -220,7 +253,28 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       { organisationId, provider: 'reapit', entityType: 'contact', externalIds: ['1', '2', 'unknown'] },
     ],
     contactExternalIdUnlink: [{ ...record('4'), contactIds: [goneId] }],
+    contactIdentityChangeList: [{ organisationId, contactId: mergedId, limit: 50 }],
+    contactMerge: [bothId, nobody].map((fromContactId) => ({
+      organisationId,
+      fromContactId,
+      intoContactId: otherId,
+      operationId: randomUUID(),
+    })),
+    contactMergeUndo: [
+      { organisationId, mergeId: merged.operationId, operationId: randomUUID(), changedBy: 'test' },
+    ],
     externalRecordListByContacts: [{ organisationId, contactIds }],
+    externalRecordMergeMany: [
+      {
+        organisationId,
+        provider: 'reapit',
+        fromEntityTypes: ['contact', 'contact'],
+        fromExternalIds: ['1', 'unknown'],
+        intoEntityTypes: ['contact', 'contact'],
+        intoExternalIds: ['2', 'unknown, too'],
+        operationId: randomUUID(),
+      },
+    ],
     credentialsCountByKey: [undefined],
     credentialsListByKey: [
       { keyId: 'test-key-1', afterOrganisationId: nobody, afterConnectionId: nobody, limit: 5 },

@@ -33,6 +33,11 @@ const mappings = [
   'contacts_organisation_id_id_key',
   'contacts_pkey',
 ];
+const identityChanges = [
+  'contact_external_id_changes_pkey',
+  'contact_external_id_changes_from_contact_id_idx',
+  'contact_external_id_changes_to_contact_id_idx',
+];
 const aliases = ['contact_external_id_aliases_pkey', 'contact_external_id_aliases_contact_id_provider_idx'];
 
 /** The expectations for each query: what its comment says about indexes, checked against the planner. */
@@ -92,6 +97,10 @@ export const expectations: Record<QueryName, Expectation> = {
     buffers: 700,
   },
   contactExternalIdUnlink: { indexes: [...mappings, ...aliases], buffers: 2700 },
+  contactIdentityChangeList: { indexes: [...identityChanges], buffers: 60 },
+  contactMerge: { indexes: [], buffers: 400 },
+  contactMergeUndo: { indexes: [], buffers: 200 },
+  externalRecordMergeMany: { indexes: [], buffers: 6000 },
   externalRecordListByContacts: {
     indexes: [
       'contact_external_ids_contact_id_provider_key',

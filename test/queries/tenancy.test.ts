@@ -14,6 +14,7 @@ const tables = [
   'contact_external_ids',
   'contact_external_id_archive',
   'contact_external_id_aliases',
+  'contact_external_id_changes',
 ];
 
 /** All rows of a tenant, as text to compare. */
@@ -66,6 +67,12 @@ test.each(queryNames.filter((name) => !overAllTenants.includes(name)))(
         case 'contactExternalIdLink':
         case 'contactExternalIdRepoint':
           expect(rows).toMatchObject([{ position: 1, outcome: 'wrong_tenant' }]);
+          break;
+        case 'contactMerge':
+          expect(rows).toMatchObject([{ outcome: 'wrong_tenant' }]);
+          break;
+        case 'externalRecordMergeMany':
+          expect(rows).toMatchObject([{ outcome: 'unknown' }, { outcome: 'unknown' }]);
           break;
         default:
           expect(rows).toEqual([]);

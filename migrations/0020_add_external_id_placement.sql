@@ -1,0 +1,158 @@
+-- Up Migration
+--
+-- Purpose: moves an external id between contacts, and between the primary ids and the aliases, for merges.
+-- Locks:   nothing.
+-- Scans:   nothing.
+-- Down:    drops the function; loses no data.
+
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+do $$
+begin
+  if (
+    select nspname
+    from pg_catalog.pg_class
+    inner join pg_catalog.pg_namespace
+      on pg_namespace.oid = relnamespace
+    where pg_class.oid = 'contact_external_ids'::regclass
+  ) is distinct from current_schema() then
+    raise exception using
+      errcode = 'CRM01',
+      message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
+      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the migrations before.';
+  end if;
+end
+$$;
+
+-- The function names its tables with the schema, because search_path must not decide which tables it uses.
+do $migration$
+declare
+  search_path constant text := current_setting('search_path'::text);
+  our_schema constant name := current_schema();
+begin
+  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  execute format($create$
+create function %1$I.crm_place_external_id(
+  organisation_id uuid,
+  provider text,
+  entity_type text,
+  external_id text,
+  contact_id uuid,
+  is_primary boolean
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $body$
+declare
+  mapping %1$I.contact_external_ids;
+  alias %1$I.contact_external_id_aliases;
+begin
+  if is_primary then
+    update %1$I.contact_external_ids as present
+    set contact_id = crm_place_external_id.contact_id
+    where present.organisation_id = crm_place_external_id.organisation_id
+      and present.provider = crm_place_external_id.provider
+      and present.entity_type = crm_place_external_id.entity_type
+      and present.external_id = crm_place_external_id.external_id;
+    if found then
+      return;
+    end if;
+    delete from %1$I.contact_external_id_aliases as present
+    where present.organisation_id = crm_place_external_id.organisation_id
+      and present.provider = crm_place_external_id.provider
+      and present.entity_type = crm_place_external_id.entity_type
+      and present.external_id = crm_place_external_id.external_id
+    returning present.*
+    into strict alias;
+    insert into %1$I.contact_external_ids (
+      organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
+      remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+    )
+    values (
+      alias.organisation_id, alias.provider, alias.entity_type, alias.external_id,
+      crm_place_external_id.contact_id, alias.first_seen_at, alias.last_seen_at,
+      case alias.remote_state when 'merged' then 'active' else alias.remote_state end,
+      alias.remote_version, alias.remote_modified_at, alias.pushed_hash, alias.pushed_version, alias.pushed_at
+    );
+  else
+    update %1$I.contact_external_id_aliases as present
+    set contact_id = crm_place_external_id.contact_id
+    where present.organisation_id = crm_place_external_id.organisation_id
+      and present.provider = crm_place_external_id.provider
+      and present.entity_type = crm_place_external_id.entity_type
+      and present.external_id = crm_place_external_id.external_id;
+    if found then
+      return;
+    end if;
+    delete from %1$I.contact_external_ids as present
+    where present.organisation_id = crm_place_external_id.organisation_id
+      and present.provider = crm_place_external_id.provider
+      and present.entity_type = crm_place_external_id.entity_type
+      and present.external_id = crm_place_external_id.external_id
+    returning present.*
+    into strict mapping;
+    insert into %1$I.contact_external_id_aliases (
+      organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
+      remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+    )
+    values (
+      mapping.organisation_id, mapping.provider, mapping.entity_type, mapping.external_id,
+      crm_place_external_id.contact_id, mapping.first_seen_at, mapping.last_seen_at, mapping.remote_state,
+      mapping.remote_version, mapping.remote_modified_at, mapping.pushed_hash, mapping.pushed_version,
+      mapping.pushed_at
+    );
+  end if;
+end
+$body$
+  $create$, our_schema);
+
+  perform set_config('search_path', search_path, true);
+end
+$migration$;
+
+comment on function crm_place_external_id(uuid, text, text, text, uuid, boolean) is
+  'Makes an external id, which means a contact already, mean a contact as its primary id or as an alias. Keeps what is known of the record; one that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+
+revoke execute
+on function
+  crm_place_external_id(uuid, text, text, text, uuid, boolean)
+from public;
+
+grant execute
+on function
+  crm_place_external_id(uuid, text, text, text, uuid, boolean)
+to crm_app, crm_worker;
+
+-- All of the schema has one owner.
+do $$
+declare
+  search_path constant text := current_setting('search_path'::text);
+  our_schema constant name := current_schema();
+  connections constant regclass := to_regclass('crm_connections'::text);
+  new_function text;
+begin
+  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  foreach new_function in array array[
+    'crm_place_external_id(uuid, text, text, text, uuid, boolean)'
+  ] loop
+    execute format(
+      'alter function %I.%s owner to %s',
+      our_schema, new_function, (select relowner::regrole from pg_class where oid = connections)
+    );
+  end loop;
+
+  perform set_config('search_path', search_path, true);
+end
+$$;
+
+-- Down Migration
+
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+drop function crm_place_external_id(uuid, text, text, text, uuid, boolean);
