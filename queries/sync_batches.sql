@@ -6,8 +6,8 @@
 -- lists the events, counted from 1, that were recorded as failures because their mapping could not be
 -- made. Uses primary keys, contact_external_ids_contact_id_provider_key and the host's key of contacts.
 -- Locks the connection for the transaction, then the run and its cursors, then the rest. Needs READ
--- COMMITTED. Nulls are allowed in `occurredAts`, `externalIds`, `internalIds`, `errors`, `retryAfters`,
--- `changeVersions`, `cursorSyncedTos`, `cursorTokens` and `cursorPages`.
+-- COMMITTED. Nulls are allowed in `occurredAts`, `externalIds`, `internalIds`, `errors`, `reasons`,
+-- `retryAfters`, `changeVersions`, `cursorSyncedTos`, `cursorTokens` and `cursorPages`.
 
 -- The eight steps, and the CTEs of each:
 --   1. Lock      clock, connection, run, cursor_move, cursor
@@ -142,6 +142,7 @@ event as (
     :internalIds!::uuid[],
     :statuses!::text[],
     :errors!::jsonb[],
+    :reasons!::text[],
     :retryAfters!::integer[],
     :areLinks!::boolean[],
     :changeVersions!::bigint[]
@@ -153,6 +154,7 @@ event as (
     internal_id,
     status,
     error,
+    reason,
     retry_after_seconds,
     is_link,
     change_version,
@@ -302,6 +304,7 @@ settled as (
     event.internal_id,
     case when refused.error is null then event.status else 'error' end as status,
     coalesce(refused.error, event.error) as error,
+    case when refused.error is null then event.reason end as reason,
     event.retry_after_seconds,
     event.change_version,
     refused.error is not null as is_conflict,
@@ -321,7 +324,8 @@ logged as (
     external_id,
     internal_id,
     status,
-    error
+    error,
+    reason
   )
   select
     :organisationId!::uuid,
@@ -332,7 +336,8 @@ logged as (
     settled.external_id,
     settled.internal_id,
     settled.status,
-    settled.error
+    settled.error,
+    settled.reason
   from settled
   cross join clock
   order by settled.position

@@ -26,6 +26,7 @@ export interface SyncBatchRecordParams {
   leaseSeconds: number;
   occurredAts: (TimestampInput | null)[];
   organisationId: string;
+  reasons: (string | null)[];
   retryAfters: (number | null)[];
   runId: number | string;
   statuses: string[];
@@ -46,8 +47,8 @@ export interface SyncBatchRecordResult {
  * lists the events, counted from 1, that were recorded as failures because their mapping could not be
  * made. Uses primary keys, contact_external_ids_contact_id_provider_key and the host's key of contacts.
  * Locks the connection for the transaction, then the run and its cursors, then the rest. Needs READ
- * COMMITTED. Nulls are allowed in `occurredAts`, `externalIds`, `internalIds`, `errors`, `retryAfters`,
- * `changeVersions`, `cursorSyncedTos`, `cursorTokens` and `cursorPages`.
+ * COMMITTED. Nulls are allowed in `occurredAts`, `externalIds`, `internalIds`, `errors`, `reasons`,
+ * `retryAfters`, `changeVersions`, `cursorSyncedTos`, `cursorTokens` and `cursorPages`.
  *
  * @remarks
  * ```sql
@@ -184,6 +185,7 @@ export interface SyncBatchRecordResult {
  *     :internalIds!::uuid[],
  *     :statuses!::text[],
  *     :errors!::jsonb[],
+ *     :reasons!::text[],
  *     :retryAfters!::integer[],
  *     :areLinks!::boolean[],
  *     :changeVersions!::bigint[]
@@ -195,6 +197,7 @@ export interface SyncBatchRecordResult {
  *     internal_id,
  *     status,
  *     error,
+ *     reason,
  *     retry_after_seconds,
  *     is_link,
  *     change_version,
@@ -344,6 +347,7 @@ export interface SyncBatchRecordResult {
  *     event.internal_id,
  *     case when refused.error is null then event.status else 'error' end as status,
  *     coalesce(refused.error, event.error) as error,
+ *     case when refused.error is null then event.reason end as reason,
  *     event.retry_after_seconds,
  *     event.change_version,
  *     refused.error is not null as is_conflict,
@@ -363,7 +367,8 @@ export interface SyncBatchRecordResult {
  *     external_id,
  *     internal_id,
  *     status,
- *     error
+ *     error,
+ *     reason
  *   )
  *   select
  *     :organisationId!::uuid,
@@ -374,7 +379,8 @@ export interface SyncBatchRecordResult {
  *     settled.external_id,
  *     settled.internal_id,
  *     settled.status,
- *     settled.error
+ *     settled.error,
+ *     settled.reason
  *   from settled
  *   cross join clock
  *   order by settled.position
@@ -724,7 +730,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_776cfab9',
+  statementName: 'syncBatchRecord_cc659dae',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -745,6 +751,7 @@ export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatch
     { name: 'internalIds', required: true },
     { name: 'statuses', required: true },
     { name: 'errors', required: true },
+    { name: 'reasons', required: true },
     { name: 'retryAfters', required: true },
     { name: 'areLinks', required: true },
     { name: 'changeVersions', required: true },
@@ -856,9 +863,10 @@ event as (
     $16::uuid[],
     $17::text[],
     $18::jsonb[],
-    $19::integer[],
-    $20::boolean[],
-    $21::bigint[]
+    $19::text[],
+    $20::integer[],
+    $21::boolean[],
+    $22::bigint[]
   ) with ordinality as event (
     occurred_at,
     direction,
@@ -867,6 +875,7 @@ event as (
     internal_id,
     status,
     error,
+    reason,
     retry_after_seconds,
     is_link,
     change_version,
@@ -1014,6 +1023,7 @@ settled as (
     event.internal_id,
     case when refused.error is null then event.status else 'error' end as status,
     coalesce(refused.error, event.error) as error,
+    case when refused.error is null then event.reason end as reason,
     event.retry_after_seconds,
     event.change_version,
     refused.error is not null as is_conflict,
@@ -1032,7 +1042,8 @@ logged as (
     external_id,
     internal_id,
     status,
-    error
+    error,
+    reason
   )
   select
     $1::uuid,
@@ -1043,7 +1054,8 @@ logged as (
     settled.external_id,
     settled.internal_id,
     settled.status,
-    settled.error
+    settled.error,
+    settled.reason
   from settled
   cross join clock
   order by settled.position
@@ -1339,7 +1351,7 @@ extended as (
     skipped_count = run.skipped_count + counted.skipped_count,
     error_count = run.error_count + counted.error_count,
     heartbeat_at = clock.at,
-    expires_at = greatest(run.expires_at, clock.at + make_interval(secs => $22::integer))
+    expires_at = greatest(run.expires_at, clock.at + make_interval(secs => $23::integer))
   from decision
   cross join clock
   cross join (

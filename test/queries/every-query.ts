@@ -90,7 +90,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         { ...contact, externalId: 'OXF18000001', internalId: bothId, status: 'success' },
         { ...contact, internalId: bothId, status: 'error', error },
         { ...contact, externalId: 'OXF18000002', status: 'error', error },
-        { ...contact, status: 'skipped', internalId: bothId },
+        { ...contact, status: 'skipped', internalId: bothId, reason: 'echo' },
       ],
     });
   }
@@ -307,5 +307,6 @@ function recordOne(key: ConnectionKey): ParamsOf<'syncLogRecord'> {
     internalIds: [randomUUID()],
     statuses: ['error'],
     errors: [{ kind: 'auth', retryable: false, message: 'Token refused.' }],
+    reasons: [null],
   };
 }

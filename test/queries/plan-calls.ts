@@ -76,6 +76,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     occurredAts: each(dayOfThisMonth(60)),
     statuses: contacts.map((_, index) => (index % 10 === 9 ? 'error' : 'success')),
     errors: contacts.map((_, index) => (index % 10 === 9 ? timeout : null)),
+    reasons: each(null),
     batchNumber: 1,
     retryAfters: each(null),
     areLinks: each(true),

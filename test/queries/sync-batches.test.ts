@@ -301,7 +301,7 @@ describe('syncBatchRecord', () => {
     [
       'changeVersion under the name that the claim returns it',
       { direction: 'outbound', internalId: randomUUID(), version: '8' } as object,
-      'event has an unknown field: "version"; known fields: direction, entityType, externalId, internalId, occurredAt, status, error, retryAfterSeconds, linksContact, changeVersion.',
+      'event has an unknown field: "version"; known fields: direction, entityType, externalId, internalId, occurredAt, status, error, reason, retryAfterSeconds, linksContact, changeVersion.',
     ],
   ])('refuses %s before anything is sent', async (_, rest, message) => {
     const events = [seen('1'), seen('2', rest)];

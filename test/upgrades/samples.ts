@@ -58,6 +58,7 @@ const events = {
   internalIds: [null, people[6], one],
   statuses: ['error', 'success', 'success'],
   errors: [error, null, null],
+  reasons: [null, null, null],
 };
 
 function batch(run: typeof openRun, batchNumber: number) {
