@@ -417,6 +417,172 @@ $$;
 COMMENT ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) IS 'Returns true if the user sees the rows of this organisation (tenant), and fails with SQLSTATE CRM05 otherwise. For statements to which finding nothing means that there is nothing to do: rows that a policy hides must not look like that. Omit the second parameter.';
 
 --
+-- Name: crm_guard_external_id_alias(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_guard_external_id_alias() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if current_setting('transaction_isolation') = 'repeatable read' then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
+      hint = 'Use READ COMMITTED.';
+  end if;
+  perform pg_advisory_xact_lock(
+    hashtextextended('crm_external_ids:' || new.provider || ':' || new.organisation_id::text, 0)
+  );
+  -- A statement of its own: it sees what those who held the lock before have written.
+  if exists (
+    select
+    from public.contact_external_ids as taken
+    where taken.organisation_id = new.organisation_id
+      and taken.provider = new.provider
+      and taken.entity_type = new.entity_type
+      and taken.external_id = new.external_id
+  ) then
+    return null;
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_guard_external_id_alias(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_guard_external_id_alias() IS 'Keeps a primary id from becoming an alias as well: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
+
+--
+-- Name: crm_guard_primary_external_id(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_guard_primary_external_id() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  alias public.contact_external_id_aliases;
+begin
+  if current_setting('transaction_isolation') = 'repeatable read' then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
+      hint = 'Use READ COMMITTED.';
+  end if;
+  perform pg_advisory_xact_lock(
+    hashtextextended('crm_external_ids:' || new.provider || ':' || new.organisation_id::text, 0)
+  );
+  -- A statement of its own: it sees what those who held the lock before have written.
+  select taken.*
+  into alias
+  from public.contact_external_id_aliases as taken
+  where taken.organisation_id = new.organisation_id
+    and taken.provider = new.provider
+    and taken.entity_type = new.entity_type
+    and taken.external_id = new.external_id;
+  if alias.contact_id is null then
+    return new;
+  end if;
+  -- The alias of a contact without a primary id, which an earlier release leaves behind, becomes its primary id.
+  if alias.contact_id <> new.contact_id
+    or alias.remote_state = 'merged'
+    or exists (
+      select
+      from public.contact_external_ids as mapping
+      where mapping.provider = new.provider
+        and mapping.contact_id = new.contact_id
+    )
+  then
+    return null;
+  end if;
+  delete from public.contact_external_id_aliases as taken
+  where taken.organisation_id = new.organisation_id
+    and taken.provider = new.provider
+    and taken.entity_type = new.entity_type
+    and taken.external_id = new.external_id;
+  new.first_seen_at := least(alias.first_seen_at, new.first_seen_at);
+  new.remote_state := alias.remote_state;
+  new.remote_version := alias.remote_version;
+  new.remote_modified_at := alias.remote_modified_at;
+  new.pushed_hash := alias.pushed_hash;
+  new.pushed_version := alias.pushed_version;
+  new.pushed_at := alias.pushed_at;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_guard_primary_external_id(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_guard_primary_external_id() IS 'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
+
+--
+-- Name: crm_lock_contacts(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids uuid[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  -- Locking needs the privilege to update; a role without it leaves the lock to the foreign keys.
+  if has_any_column_privilege('public.contacts'::regclass, 'update') then
+    perform
+    from public.contacts as contacts
+    where contacts.organisation_id = crm_lock_contacts.organisation_id
+      and contacts.id = any (contact_ids)
+    order by contacts.id
+    for key share;
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids uuid[]) IS 'Locks contacts of an organisation (tenant) FOR KEY SHARE, in the order of their ids, until the end of the transaction, so that nobody deletes them meanwhile. Call it after crm_lock_external_ids and before locking external ids: who deletes a contact locks in that order. Does nothing for a role that may not update contacts.';
+
+--
+-- Name: crm_lock_external_ids(uuid, text[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  provider text;
+begin
+  -- A lock of null would be none.
+  if organisation_id is null or providers is null or array_position(providers, null) is not null then
+    raise exception using
+      errcode = 'CRM04',
+      message = 'organisation_id and providers must not be null';
+  end if;
+  for provider in
+    select distinct given collate "C"
+    from unnest(providers) as given
+    order by 1
+  loop
+    perform pg_advisory_xact_lock(
+      hashtextextended('crm_external_ids:' || provider || ':' || organisation_id::text, 0)
+    );
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_lock_external_ids(organisation_id uuid, providers text[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) IS 'Locks what the external ids of an organisation (tenant) mean at these CRMs, until the end of the transaction; waits for whoever holds it. Call it first, as a statement of its own: only the statements after it see what the previous holder did. One lock for each CRM, however many ids, in the order of the CRMs'' names. Fails with CRM04 if a parameter is null.';
+
+--
 -- Name: crm_organisation_id(); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -1041,6 +1207,206 @@ $$;
 COMMENT ON FUNCTION public.crm_sync_log_refuse_change() IS 'Refuses UPDATE, DELETE and TRUNCATE on the sync log with SQLSTATE CRM02. The owner of the log could disable the triggers that call it or detach a partition, and a superuser could bypass them; applications must connect as neither.';
 
 --
+-- Name: contact_external_id_aliases; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.contact_external_id_aliases (
+    organisation_id uuid NOT NULL,
+    provider text NOT NULL COLLATE pg_catalog."C",
+    entity_type text NOT NULL COLLATE pg_catalog."C",
+    external_id text NOT NULL COLLATE pg_catalog."C",
+    contact_id uuid NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    remote_state text DEFAULT 'active'::text NOT NULL,
+    remote_version text COLLATE pg_catalog."C",
+    remote_modified_at timestamp with time zone,
+    merged_into_entity_type text COLLATE pg_catalog."C",
+    merged_into_external_id text COLLATE pg_catalog."C",
+    pushed_hash bytea,
+    pushed_version text COLLATE pg_catalog."C",
+    pushed_at timestamp with time zone,
+    CONSTRAINT contact_external_id_aliases_entity_type_check CHECK (((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text) AND (merged_into_entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text))),
+    CONSTRAINT contact_external_id_aliases_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512) AND (btrim(merged_into_external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(merged_into_external_id) <= 512))),
+    CONSTRAINT contact_external_id_aliases_merged_iff_into_check CHECK ((num_nonnulls(merged_into_entity_type, merged_into_external_id) =
+CASE remote_state
+    WHEN 'merged'::text THEN 2
+    ELSE 0
+END)),
+    CONSTRAINT contact_external_id_aliases_merged_into_another_check CHECK (((merged_into_entity_type <> entity_type) OR (merged_into_external_id <> external_id))),
+    CONSTRAINT contact_external_id_aliases_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
+    CONSTRAINT contact_external_id_aliases_pushed_hash_check CHECK ((octet_length(pushed_hash) = 32)),
+    CONSTRAINT contact_external_id_aliases_pushed_iff_pushed_at_check CHECK (((pushed_at IS NOT NULL) = ((pushed_hash IS NOT NULL) OR (pushed_version IS NOT NULL)))),
+    CONSTRAINT contact_external_id_aliases_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text, 'merged'::text]))),
+    CONSTRAINT contact_external_id_aliases_remote_times_in_range_check CHECK (((LEAST(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT contact_external_id_aliases_remote_version_check CHECK ((((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512)) AND ((octet_length(pushed_version) >= 1) AND (octet_length(pushed_version) <= 512)))),
+    CONSTRAINT contact_external_id_aliases_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
+)
+WITH (fillfactor='85');
+
+--
+-- Name: TABLE contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.contact_external_id_aliases IS 'Further external ids of contacts: a contact that has several records at one CRM has one of them in contact_external_ids, its primary id, and the others here. No id is in both.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.organisation_id IS 'The organisation (tenant) that the contact belongs to.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.provider; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.provider IS 'The CRM that gave the id.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.entity_type IS 'What kind of record the id names, in the provider''s terms: an external id means something only together with it.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.external_id IS 'The record''s id at the CRM: case-sensitive text, whatever type the CRM sends.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.contact_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.contact_id IS 'NurtureHub''s contact.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.first_seen_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.first_seen_at IS 'When the contact was first linked to this external id. Re-pointing starts anew.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.last_seen_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.last_seen_at IS 'When a sync last confirmed the link, exact to a day: writing it each time would cost more than it tells.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.remote_state; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.remote_state IS 'The state of the record at the CRM, as in contact_external_ids. merged: the CRM has merged it into another record.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.remote_version; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.remote_version IS 'The version of the record at the CRM, as the CRM writes it: an ETag with its quotes. Null if unknown.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.remote_modified_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.remote_modified_at IS 'When the record was last modified, by the CRM''s clock. Null if unknown.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.merged_into_entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.merged_into_entity_type IS 'The entity type of the record that it was merged into. Null if it was not merged.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.merged_into_external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.merged_into_external_id IS 'The external id of the record that it was merged into. Null if it was not merged.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.pushed_hash; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.pushed_hash IS 'SHA-256 of the mapped fields that were last pushed, as the CRM then held them: by it, an echo is recognised. Null if nothing was pushed since the last change at the CRM.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.pushed_version; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.pushed_version IS 'The version that the CRM gave to what was last pushed. Null if it gave none, or if nothing was pushed since the last change at the CRM.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.pushed_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.pushed_at IS 'When it was pushed.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_entity_type_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_entity_type_check ON public.contact_external_id_aliases IS 'Lower snake case, at most 63 characters; an open list, because each provider names its own.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_external_id_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_external_id_check ON public.contact_external_id_aliases IS 'Not blank (spaces, tabs and line breaks alone), at most 512 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_merged_iff_into_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_merged_iff_into_check ON public.contact_external_id_aliases IS 'The other record is named if and only if the state is merged.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_merged_into_another_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_merged_into_another_check ON public.contact_external_id_aliases IS 'No record is merged into itself.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_provider_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_provider_check ON public.contact_external_id_aliases IS 'The CRMs NurtureHub can sync with.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_pushed_hash_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_pushed_hash_check ON public.contact_external_id_aliases IS 'SHA-256 has 32 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_pushed_iff_pushed_at_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_pushed_iff_pushed_at_check ON public.contact_external_id_aliases IS 'pushed_at is set if and only if it is known what was pushed.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_remote_state_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_remote_state_check ON public.contact_external_id_aliases IS 'The closed list of states.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_remote_times_in_range_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_remote_times_in_range_check ON public.contact_external_id_aliases IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_remote_version_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_remote_version_check ON public.contact_external_id_aliases IS 'Versions are 1 to 512 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_seen_times_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_seen_times_check ON public.contact_external_id_aliases IS 'Times are in order and in the years 1900 to 9998: every client can read them.';
+
+--
 -- Name: contact_external_ids; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -1052,11 +1418,23 @@ CREATE TABLE public.contact_external_ids (
     contact_id uuid NOT NULL,
     first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
     last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    remote_state text DEFAULT 'active'::text NOT NULL,
+    remote_version text COLLATE pg_catalog."C",
+    remote_modified_at timestamp with time zone,
+    pushed_hash bytea,
+    pushed_version text COLLATE pg_catalog."C",
+    pushed_at timestamp with time zone,
     CONSTRAINT contact_external_ids_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
     CONSTRAINT contact_external_ids_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
     CONSTRAINT contact_external_ids_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
+    CONSTRAINT contact_external_ids_pushed_hash_check CHECK ((octet_length(pushed_hash) = 32)),
+    CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check CHECK (((pushed_at IS NOT NULL) = ((pushed_hash IS NOT NULL) OR (pushed_version IS NOT NULL)))),
+    CONSTRAINT contact_external_ids_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text]))),
+    CONSTRAINT contact_external_ids_remote_times_in_range_check CHECK (((LEAST(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT contact_external_ids_remote_version_check CHECK ((((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512)) AND ((octet_length(pushed_version) >= 1) AND (octet_length(pushed_version) <= 512)))),
     CONSTRAINT contact_external_ids_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
-);
+)
+WITH (fillfactor='85');
 
 --
 -- Name: TABLE contact_external_ids; Type: COMMENT; Schema: public; Owner: -
@@ -1107,6 +1485,42 @@ COMMENT ON COLUMN public.contact_external_ids.first_seen_at IS 'When the contact
 COMMENT ON COLUMN public.contact_external_ids.last_seen_at IS 'When a sync last confirmed the link, to within a day: an update at every sync would cost more than it is worth.';
 
 --
+-- Name: COLUMN contact_external_ids.remote_state; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.remote_state IS 'The state of the record at the CRM. archived: put away. deleted: the CRM says that it is gone, so no push may create it again. hidden: the CRM does not show it to this account. That a record is missing from a list does not mean that it is deleted.';
+
+--
+-- Name: COLUMN contact_external_ids.remote_version; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.remote_version IS 'The version of the record at the CRM, as the CRM writes it: an ETag with its quotes. Null if unknown.';
+
+--
+-- Name: COLUMN contact_external_ids.remote_modified_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.remote_modified_at IS 'When the record was last modified, by the CRM''s clock. Null if unknown.';
+
+--
+-- Name: COLUMN contact_external_ids.pushed_hash; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.pushed_hash IS 'SHA-256 of the mapped fields that were last pushed, as the CRM then held them: by it, an echo is recognised. Null if nothing was pushed since the last change at the CRM.';
+
+--
+-- Name: COLUMN contact_external_ids.pushed_version; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.pushed_version IS 'The version that the CRM gave to what was last pushed. Null if it gave none, or if nothing was pushed since the last change at the CRM.';
+
+--
+-- Name: COLUMN contact_external_ids.pushed_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.pushed_at IS 'When it was pushed.';
+
+--
 -- Name: CONSTRAINT contact_external_ids_entity_type_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -1125,10 +1539,87 @@ COMMENT ON CONSTRAINT contact_external_ids_external_id_check ON public.contact_e
 COMMENT ON CONSTRAINT contact_external_ids_provider_check ON public.contact_external_ids IS 'The CRMs NurtureHub can sync with.';
 
 --
+-- Name: CONSTRAINT contact_external_ids_pushed_hash_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_pushed_hash_check ON public.contact_external_ids IS 'SHA-256 has 32 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check ON public.contact_external_ids IS 'pushed_at is set if and only if it is known what was pushed.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_remote_state_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_remote_state_check ON public.contact_external_ids IS 'The closed list of states. A record that the CRM has merged into another is an alias.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_remote_times_in_range_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_remote_times_in_range_check ON public.contact_external_ids IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_remote_version_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_remote_version_check ON public.contact_external_ids IS 'Versions are 1 to 512 bytes.';
+
+--
 -- Name: CONSTRAINT contact_external_ids_seen_times_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
 --
 
 COMMENT ON CONSTRAINT contact_external_ids_seen_times_check ON public.contact_external_ids IS 'Times are in order and in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: contact_external_records; Type: VIEW; Schema: public; Owner: -
+--
+
+CREATE VIEW public.contact_external_records WITH (security_invoker='true') AS
+ SELECT contact_external_ids.organisation_id,
+    contact_external_ids.provider,
+    contact_external_ids.entity_type,
+    contact_external_ids.external_id,
+    contact_external_ids.contact_id,
+    true AS is_primary,
+    contact_external_ids.first_seen_at,
+    contact_external_ids.last_seen_at,
+    contact_external_ids.remote_state,
+    contact_external_ids.remote_version,
+    contact_external_ids.remote_modified_at,
+    (NULL::text COLLATE "C") AS merged_into_entity_type,
+    (NULL::text COLLATE "C") AS merged_into_external_id,
+    contact_external_ids.pushed_hash,
+    contact_external_ids.pushed_version,
+    contact_external_ids.pushed_at
+   FROM public.contact_external_ids
+UNION ALL
+ SELECT contact_external_id_aliases.organisation_id,
+    contact_external_id_aliases.provider,
+    contact_external_id_aliases.entity_type,
+    contact_external_id_aliases.external_id,
+    contact_external_id_aliases.contact_id,
+    false AS is_primary,
+    contact_external_id_aliases.first_seen_at,
+    contact_external_id_aliases.last_seen_at,
+    contact_external_id_aliases.remote_state,
+    contact_external_id_aliases.remote_version,
+    contact_external_id_aliases.remote_modified_at,
+    contact_external_id_aliases.merged_into_entity_type,
+    contact_external_id_aliases.merged_into_external_id,
+    contact_external_id_aliases.pushed_hash,
+    contact_external_id_aliases.pushed_version,
+    contact_external_id_aliases.pushed_at
+   FROM public.contact_external_id_aliases;
+
+--
+-- Name: VIEW contact_external_records; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON VIEW public.contact_external_records IS 'Every record at a CRM that stands for a contact: the primary ids and the aliases. With the privileges and the policies of the user who reads it.';
 
 --
 -- Name: crm_outbound_changes; Type: TABLE; Schema: public; Owner: -
@@ -1847,6 +2338,19 @@ ALTER TABLE public.crm_sync_runs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
 ALTER TABLE ONLY public.crm_sync_log ATTACH PARTITION public.crm_sync_log_catch_all FOR VALUES FROM (MINVALUE) TO (MAXVALUE);
 
 --
+-- Name: contact_external_id_aliases contact_external_id_aliases_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.contact_external_id_aliases
+    ADD CONSTRAINT contact_external_id_aliases_pkey PRIMARY KEY (organisation_id, provider, entity_type, external_id);
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_pkey ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_pkey ON public.contact_external_id_aliases IS 'An external id belongs to one contact, so that an inbound event finds it without doubt.';
+
+--
 -- Name: contact_external_ids contact_external_ids_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1956,6 +2460,18 @@ ALTER TABLE ONLY public.crm_sync_runs
 --
 
 COMMENT ON CONSTRAINT crm_sync_runs_pkey ON public.crm_sync_runs IS 'Tenant first, then the runs of a connection in their order.';
+
+--
+-- Name: contact_external_id_aliases_contact_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_aliases_contact_id_idx ON public.contact_external_id_aliases USING btree (organisation_id, contact_id, provider);
+
+--
+-- Name: INDEX contact_external_id_aliases_contact_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_aliases_contact_id_idx IS 'Finds the aliases of a contact, and serves its foreign key.';
 
 --
 -- Name: contact_external_ids_contact_id_provider_key; Type: INDEX; Schema: public; Owner: -
@@ -2168,6 +2684,30 @@ ALTER INDEX public.crm_sync_log_pkey ATTACH PARTITION public.crm_sync_log_catch_
 ALTER INDEX public.crm_sync_log_status_connection_id_idx ATTACH PARTITION public.crm_sync_log_catch_all_status_connection_id_idx;
 
 --
+-- Name: contact_external_id_aliases contact_external_id_aliases_guard; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER contact_external_id_aliases_guard BEFORE INSERT OR UPDATE OF organisation_id, provider, entity_type, external_id ON public.contact_external_id_aliases FOR EACH ROW EXECUTE FUNCTION public.crm_guard_external_id_alias();
+
+--
+-- Name: TRIGGER contact_external_id_aliases_guard ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER contact_external_id_aliases_guard ON public.contact_external_id_aliases IS 'Keeps a primary id from becoming an alias as well.';
+
+--
+-- Name: contact_external_ids contact_external_ids_guard; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER contact_external_ids_guard BEFORE INSERT OR UPDATE OF organisation_id, provider, entity_type, external_id ON public.contact_external_ids FOR EACH ROW EXECUTE FUNCTION public.crm_guard_primary_external_id();
+
+--
+-- Name: TRIGGER contact_external_ids_guard ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER contact_external_ids_guard ON public.contact_external_ids IS 'Keeps an alias from becoming a primary id as well.';
+
+--
 -- Name: crm_sync_log crm_sync_log_refuse_change; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -2202,6 +2742,19 @@ CREATE TRIGGER crm_sync_log_refuse_truncate BEFORE TRUNCATE ON public.crm_sync_l
 --
 
 COMMENT ON TRIGGER crm_sync_log_refuse_truncate ON public.crm_sync_log_catch_all IS 'Keeps the log append-only.';
+
+--
+-- Name: contact_external_id_aliases contact_external_id_aliases_contact_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.contact_external_id_aliases
+    ADD CONSTRAINT contact_external_id_aliases_contact_id_fkey FOREIGN KEY (organisation_id, contact_id) REFERENCES public.contacts(organisation_id, id) ON DELETE CASCADE;
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_contact_id_fkey ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_contact_id_fkey ON public.contact_external_id_aliases IS 'Composite, so that an alias can never point at another organisation''s contact. On delete cascade: aliases go with their contact. On update no action: a contact that moves to another organisation is unlinked first.';
 
 --
 -- Name: contact_external_ids contact_external_ids_contact_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -2306,6 +2859,48 @@ ALTER TABLE ONLY public.crm_sync_runs
 --
 
 COMMENT ON CONSTRAINT crm_sync_runs_connection_id_fkey ON public.crm_sync_runs IS 'Composite, so that a run can never belong to another organisation''s connection. On delete restrict: a connection with runs must be erased deliberately.';
+
+--
+-- Name: contact_external_id_aliases; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.contact_external_id_aliases ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: contact_external_id_aliases contact_external_id_aliases_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_aliases_reader_policy ON public.contact_external_id_aliases FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY contact_external_id_aliases_reader_policy ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_aliases_reader_policy ON public.contact_external_id_aliases IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: contact_external_id_aliases contact_external_id_aliases_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_aliases_tenant_policy ON public.contact_external_id_aliases TO crm_app USING (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false)) WITH CHECK (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false));
+
+--
+-- Name: POLICY contact_external_id_aliases_tenant_policy ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_aliases_tenant_policy ON public.contact_external_id_aliases IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: contact_external_id_aliases contact_external_id_aliases_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_aliases_worker_policy ON public.contact_external_id_aliases TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY contact_external_id_aliases_worker_policy ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_aliases_worker_policy ON public.contact_external_id_aliases IS 'The sync worker works for all organisations.';
 
 --
 -- Name: contact_external_ids; Type: ROW SECURITY; Schema: public; Owner: -
@@ -2848,6 +3443,22 @@ GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connec
 GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) TO crm_reader;
 
 --
+-- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids uuid[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids uuid[]) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids uuid[]) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_lock_external_ids(organisation_id uuid, providers text[]); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_organisation_id(); Type: ACL; Schema: public; Owner: -
 --
 
@@ -2922,12 +3533,28 @@ REVOKE ALL ON FUNCTION public.crm_sync_log_ensure_past(log_table regclass) FROM 
 REVOKE ALL ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, log_table regclass) FROM PUBLIC;
 
 --
+-- Name: TABLE contact_external_id_aliases; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_id_aliases TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_id_aliases TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_id_aliases TO crm_reader;
+
+--
 -- Name: TABLE contact_external_ids; Type: ACL; Schema: public; Owner: -
 --
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_worker;
 GRANT SELECT ON TABLE public.contact_external_ids TO crm_reader;
+
+--
+-- Name: TABLE contact_external_records; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.contact_external_records TO crm_app;
+GRANT SELECT ON TABLE public.contact_external_records TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_records TO crm_reader;
 
 --
 -- Name: TABLE crm_outbound_changes; Type: ACL; Schema: public; Owner: -

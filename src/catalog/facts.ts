@@ -36,6 +36,8 @@ export interface RelationFacts {
   /** Of a partitioned table: `RANGE (occurred_at)`. */
   partitionKey: string | null;
   isPartition: boolean;
+  /** Of a view: its query. */
+  query: string | null;
   /** Of a partition, if read: `FOR VALUES FROM …`. */
   bound: string | null;
   /** Qualified names of the tables, or the index, it inherits from or is a partition of. */

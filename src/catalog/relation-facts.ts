@@ -39,6 +39,7 @@ const relations = (withInherited: boolean) => `
       'owner', relowner::regrole,
       'persistence', case relpersistence when 'u' then 'unlogged' when 't' then 'temporary' else 'permanent' end,
       'partitionKey', case relkind when 'p' then pg_get_partkeydef(oid) end,
+      'query', case relkind when 'v' then pg_get_viewdef(oid, true) end,
       'isPartition', relispartition,
       'bound', case when ${withInherited} then pg_get_expr(relpartbound, oid) end,
       'parents', array(

@@ -30,6 +30,9 @@ const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
     'The contact has another external id at this provider.',
   ],
   contact_external_ids_provider_check: ['unknown_provider', 'The provider is not supported.'],
+  contact_external_id_aliases_contact_id_fkey: ['wrong_tenant', 'The organisation has no such contact.'],
+  contact_external_id_aliases_pkey: ['external_id_taken', 'The external id is already mapped.'],
+  contact_external_id_aliases_provider_check: ['unknown_provider', 'The provider is not supported.'],
 };
 
 // SQLSTATEs.
@@ -126,7 +129,7 @@ function isPolicyViolation(error: DatabaseError): boolean {
 }
 
 function isOurTable(table = ''): boolean {
-  return /^(crm_|contact_external_ids)/.test(table);
+  return /^(crm_|contact_external_)/.test(table);
 }
 
 function codeAndMessage(error: DatabaseError): readonly [CrmSchemaErrorCode, string] {

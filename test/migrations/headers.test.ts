@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import { connect } from '../support/connection.js';
-import { createTenant, insert, rolledBack, useDatabase } from '../support/database.js';
+import { createTenant, insert, rolledBack, type Tenant, useDatabase } from '../support/database.js';
 import { type Migration, migrations } from '../support/migrations.js';
 
 const { pool } = useDatabase('host');
@@ -206,6 +206,7 @@ async function migratedAlone(
         });
       }
     }
+    if (existing.includes('contact_external_ids')) await linkAll(client, tenant);
     await client.query('commit');
     await work(client);
   } finally {
@@ -217,6 +218,15 @@ async function migratedAlone(
     await client.query('commit');
     client.release();
   }
+}
+
+/** Links each contact to an external id. */
+async function linkAll(client: pg.ClientBase, { organisationId, contactIds }: Tenant): Promise<void> {
+  await client.query(
+    `insert into contact_external_ids (organisation_id, provider, entity_type, external_id, contact_id)
+     select $1, 'reapit', 'contact', id::text, id from unnest($2::uuid[]) as id`,
+    [organisationId, contactIds],
+  );
 }
 
 test('0001 locks nothing if the index was built beforehand', async () => {

@@ -16,6 +16,7 @@ const tablesByMigration = [
   ['crm_sync_runs', 6],
   ['crm_sync_cursors', 7],
   ['crm_sync_failures', 8],
+  ['contact_external_id_aliases', 13],
 ] as const;
 
 const dataLoss = { code: 'CRM03', message: expect.stringContaining('has rows') };
@@ -23,7 +24,7 @@ const dataLoss = { code: 'CRM03', message: expect.stringContaining('has rows') }
 /** Inserts a row into a table, and into those that it references. */
 async function fill(client: Parameters<typeof createTenant>[0], table: string): Promise<void> {
   const { organisationId, contactIds } = await createTenant(client, 1);
-  if (table === 'contact_external_ids') {
+  if (table === 'contact_external_ids' || table === 'contact_external_id_aliases') {
     await insert(client, table, {
       organisation_id: organisationId,
       provider: 'loop',
@@ -132,7 +133,7 @@ describe('down with rows in the table', () => {
         applied.rows,
       );
       await client.query(
-        'truncate contact_external_ids, crm_sync_runs, crm_sync_cursors, crm_sync_failures, crm_outbound_changes',
+        'truncate contact_external_ids, contact_external_id_aliases, crm_sync_runs, crm_sync_cursors, crm_sync_failures, crm_outbound_changes',
       );
       // Only a superuser can bypass the append-only trigger.
       await client.query("set session_replication_role = 'replica'");
@@ -169,6 +170,27 @@ describe('down with rows in the table', () => {
         await client.query(down);
         const { rows } = await client.query('select to_regclass($1) as found', [table]);
         expect(rows).toEqual([{ found: null }]);
+      });
+    });
+  });
+
+  test.each([
+    "remote_state = 'archived'",
+    `remote_version = '"7"'`,
+    "remote_modified_at = '2026-11-16T09:00:00Z'",
+    "pushed_at = '2026-11-16T09:00:00Z', pushed_version = '8'",
+  ])('0013 refuses while an external id has %s', async (state) => {
+    const [down = '', ...laterDowns] = migrations.slice(12).map((migration) => migration.down);
+    await rolledBack(pool, async (client) => {
+      await fill(client, 'contact_external_ids');
+      for (const later of laterDowns.reverse()) await client.query(later);
+      await client.query('savepoint before');
+      await client.query(down);
+      await client.query('rollback to savepoint before');
+      await client.query(`update contact_external_ids set ${state}`);
+      await expectRefused(client.query(down), {
+        code: 'CRM03',
+        message: expect.stringContaining('has states of records'),
       });
     });
   });

@@ -1,0 +1,316 @@
+-- Up Migration
+--
+-- Purpose: no external id ever means two contacts, although a contact's ids are in two tables, which no unique
+--          index spans.
+-- Locks:   contact_external_ids SHARE ROW EXCLUSIVE and contact_external_id_aliases SHARE ROW EXCLUSIVE, to
+--          create the triggers: writes wait until the end of the transaction, which by default is that of all
+--          pending files. The rows are read before that, while only maintenance waits.
+-- Scans:   contact_external_ids, to validate the constraints of 0013.
+-- Down:    drops the triggers (contact_external_ids and contact_external_id_aliases ACCESS EXCLUSIVE) and the
+--          functions; loses no data.
+
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+-- Before the triggers, so that writers do not wait for the scan.
+alter table contact_external_ids
+  validate constraint contact_external_ids_remote_state_check,
+  validate constraint contact_external_ids_remote_version_check,
+  validate constraint contact_external_ids_pushed_hash_check,
+  validate constraint contact_external_ids_pushed_iff_pushed_at_check,
+  validate constraint contact_external_ids_remote_times_in_range_check;
+
+create function crm_lock_external_ids(organisation_id uuid, providers text[])
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  provider text;
+begin
+  -- A lock of null would be none.
+  if organisation_id is null or providers is null or array_position(providers, null) is not null then
+    raise exception using
+      errcode = 'CRM04',
+      message = 'organisation_id and providers must not be null';
+  end if;
+  for provider in
+    select distinct given collate "C"
+    from unnest(providers) as given
+    order by 1
+  loop
+    perform pg_advisory_xact_lock(
+      hashtextextended('crm_external_ids:' || provider || ':' || organisation_id::text, 0)
+    );
+  end loop;
+end
+$$;
+
+comment on function crm_lock_external_ids(uuid, text[]) is
+  'Locks what the external ids of an organisation (tenant) mean at these CRMs, until the end of the transaction; waits for whoever holds it. Call it first, as a statement of its own: only the statements after it see what the previous holder did. One lock for each CRM, however many ids, in the order of the CRMs'' names. Fails with CRM04 if a parameter is null.';
+
+-- The guards name their tables with the schema, because search_path must not decide which tables they read.
+do $migration$
+declare
+  search_path constant text := current_setting('search_path'::text);
+  new_schema constant name := current_schema();
+  mappings constant regclass := to_regclass('contact_external_ids'::text);
+  our_schema name;
+  hosts_contacts regclass;
+begin
+  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  select nspname
+  into our_schema
+  from pg_class
+  inner join pg_namespace
+    on pg_namespace.oid = relnamespace
+  where pg_class.oid = mappings;
+  if our_schema is null or our_schema is distinct from new_schema then
+    raise exception using
+      errcode = 'CRM01',
+      message = format(
+        'contact_external_ids is in schema %s, and what is new would go into schema %s',
+        coalesce(our_schema, '(none that is searched)'), coalesce(new_schema, '(none)')
+      ),
+      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
+  end if;
+
+  select confrelid::regclass
+  into strict hosts_contacts
+  from pg_constraint
+  where conrelid = mappings
+    and conname = 'contact_external_ids_contact_id_fkey';
+
+  execute format($create$
+create function %1$I.crm_lock_contacts(organisation_id uuid, contact_ids uuid[])
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $body$
+begin
+  -- Locking needs the privilege to update; a role without it leaves the lock to the foreign keys.
+  if has_any_column_privilege(%2$L::regclass, 'update') then
+    perform
+    from %2$s as contacts
+    where contacts.organisation_id = crm_lock_contacts.organisation_id
+      and contacts.id = any (contact_ids)
+    order by contacts.id
+    for key share;
+  end if;
+end
+$body$
+  $create$, our_schema, hosts_contacts);
+
+  execute format($create$
+create function %1$I.crm_guard_primary_external_id()
+returns trigger
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $body$
+declare
+  alias %1$I.contact_external_id_aliases;
+begin
+  if current_setting('transaction_isolation') = 'repeatable read' then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
+      hint = 'Use READ COMMITTED.';
+  end if;
+  perform pg_advisory_xact_lock(
+    hashtextextended('crm_external_ids:' || new.provider || ':' || new.organisation_id::text, 0)
+  );
+  -- A statement of its own: it sees what those who held the lock before have written.
+  select taken.*
+  into alias
+  from %1$I.contact_external_id_aliases as taken
+  where taken.organisation_id = new.organisation_id
+    and taken.provider = new.provider
+    and taken.entity_type = new.entity_type
+    and taken.external_id = new.external_id;
+  if alias.contact_id is null then
+    return new;
+  end if;
+  -- The alias of a contact without a primary id, which an earlier release leaves behind, becomes its primary id.
+  if alias.contact_id <> new.contact_id
+    or alias.remote_state = 'merged'
+    or exists (
+      select
+      from %1$I.contact_external_ids as mapping
+      where mapping.provider = new.provider
+        and mapping.contact_id = new.contact_id
+    )
+  then
+    return null;
+  end if;
+  delete from %1$I.contact_external_id_aliases as taken
+  where taken.organisation_id = new.organisation_id
+    and taken.provider = new.provider
+    and taken.entity_type = new.entity_type
+    and taken.external_id = new.external_id;
+  new.first_seen_at := least(alias.first_seen_at, new.first_seen_at);
+  new.remote_state := alias.remote_state;
+  new.remote_version := alias.remote_version;
+  new.remote_modified_at := alias.remote_modified_at;
+  new.pushed_hash := alias.pushed_hash;
+  new.pushed_version := alias.pushed_version;
+  new.pushed_at := alias.pushed_at;
+  return new;
+end
+$body$
+  $create$, our_schema);
+
+  execute format($create$
+create function %1$I.crm_guard_external_id_alias()
+returns trigger
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $body$
+begin
+  if current_setting('transaction_isolation') = 'repeatable read' then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
+      hint = 'Use READ COMMITTED.';
+  end if;
+  perform pg_advisory_xact_lock(
+    hashtextextended('crm_external_ids:' || new.provider || ':' || new.organisation_id::text, 0)
+  );
+  -- A statement of its own: it sees what those who held the lock before have written.
+  if exists (
+    select
+    from %1$I.contact_external_ids as taken
+    where taken.organisation_id = new.organisation_id
+      and taken.provider = new.provider
+      and taken.entity_type = new.entity_type
+      and taken.external_id = new.external_id
+  ) then
+    return null;
+  end if;
+  return new;
+end
+$body$
+  $create$, our_schema);
+
+  perform set_config('search_path', search_path, true);
+end
+$migration$;
+
+comment on function crm_lock_contacts(uuid, uuid[]) is
+  'Locks contacts of an organisation (tenant) FOR KEY SHARE, in the order of their ids, until the end of the transaction, so that nobody deletes them meanwhile. Call it after crm_lock_external_ids and before locking external ids: who deletes a contact locks in that order. Does nothing for a role that may not update contacts.';
+comment on function crm_guard_primary_external_id() is
+  'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
+comment on function crm_guard_external_id_alias() is
+  'Keeps a primary id from becoming an alias as well: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
+
+create trigger contact_external_ids_guard
+  before insert or update of organisation_id, provider, entity_type, external_id
+  on contact_external_ids
+  for each row
+  execute function crm_guard_primary_external_id();
+
+create trigger contact_external_id_aliases_guard
+  before insert or update of organisation_id, provider, entity_type, external_id
+  on contact_external_id_aliases
+  for each row
+  execute function crm_guard_external_id_alias();
+
+comment on trigger contact_external_ids_guard on contact_external_ids is
+  'Keeps an alias from becoming a primary id as well.';
+comment on trigger contact_external_id_aliases_guard on contact_external_id_aliases is
+  'Keeps a primary id from becoming an alias as well.';
+
+grant execute
+on function
+  crm_lock_external_ids(uuid, text[]),
+  crm_lock_contacts(uuid, uuid[])
+to crm_app, crm_worker, crm_reader;
+
+-- Whoever runs this, all of the schema has one owner.
+do $$
+declare
+  search_path constant text := current_setting('search_path'::text);
+  our_schema constant name := current_schema();
+  log_table constant regclass := to_regclass('crm_sync_log'::text);
+  log_owner regrole;
+  new_function text;
+begin
+  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  select relowner::regrole
+  into log_owner
+  from pg_class
+  where oid = log_table;
+  foreach new_function in array array[
+    'crm_lock_external_ids(uuid, text[])',
+    'crm_lock_contacts(uuid, uuid[])',
+    'crm_guard_primary_external_id()',
+    'crm_guard_external_id_alias()'
+  ] loop
+    execute format('alter function %I.%s owner to %s', our_schema, new_function, log_owner);
+  end loop;
+
+  perform set_config('search_path', search_path, true);
+end
+$$;
+
+-- Down Migration
+
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+drop trigger contact_external_ids_guard on contact_external_ids;
+
+drop trigger contact_external_id_aliases_guard on contact_external_id_aliases;
+
+drop function crm_guard_external_id_alias();
+
+drop function crm_guard_primary_external_id();
+
+drop function crm_lock_contacts(uuid, uuid[]);
+
+drop function crm_lock_external_ids(uuid, text[]);
+
+-- As 0013 left them.
+alter table contact_external_ids
+  drop constraint contact_external_ids_remote_state_check,
+  drop constraint contact_external_ids_remote_version_check,
+  drop constraint contact_external_ids_pushed_hash_check,
+  drop constraint contact_external_ids_pushed_iff_pushed_at_check,
+  drop constraint contact_external_ids_remote_times_in_range_check,
+  add constraint contact_external_ids_remote_state_check
+    check (remote_state in ('active', 'archived', 'deleted', 'hidden'))
+    not valid,
+  add constraint contact_external_ids_remote_version_check
+    check (
+      octet_length(remote_version) between 1 and 512
+      and octet_length(pushed_version) between 1 and 512
+    )
+    not valid,
+  add constraint contact_external_ids_pushed_hash_check
+    check (octet_length(pushed_hash) = 32)
+    not valid,
+  add constraint contact_external_ids_pushed_iff_pushed_at_check
+    check ((pushed_at is not null) = (pushed_hash is not null or pushed_version is not null))
+    not valid,
+  add constraint contact_external_ids_remote_times_in_range_check
+    check (
+      least(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'
+      and greatest(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'
+    )
+    not valid;
+
+comment on constraint contact_external_ids_remote_state_check on contact_external_ids is
+  'The closed list of states. A record that the CRM has merged into another is an alias.';
+comment on constraint contact_external_ids_remote_version_check on contact_external_ids is
+  'Versions are 1 to 512 bytes.';
+comment on constraint contact_external_ids_pushed_hash_check on contact_external_ids is
+  'SHA-256 has 32 bytes.';
+comment on constraint contact_external_ids_pushed_iff_pushed_at_check on contact_external_ids is
+  'pushed_at is set if and only if it is known what was pushed.';
+comment on constraint contact_external_ids_remote_times_in_range_check on contact_external_ids is
+  'Times are in the years 1900 to 9998: every client can read them.';
