@@ -15,9 +15,11 @@ export * from './connections/connections.js';
 export { type CredentialsOwner, credentialsAad } from './connections/encrypted-credentials.js';
 export * from './connections/health.js';
 export * from './connections/sync-schedule.js';
+export * from './contacts/content-hash.js';
 export * from './contacts/external-id-links.js';
 export * from './contacts/external-id-lookup.js';
 export * from './contacts/external-id-moves.js';
+export * from './contacts/external-record-checks.js';
 export { type ExternalRecord, toExternalId } from './contacts/external-records.js';
 export { CrmSchemaError, type CrmSchemaErrorCode, type CrmSchemaErrorCodes } from './errors.js';
 export type { ConnectionKey, RunKey, StreamKey } from './keys.js';
@@ -35,6 +37,7 @@ export type { SyncEvent, SyncEventEnd, SyncEventFields } from './sync/events.js'
 export * from './sync/failures.js';
 export * from './sync/log.js';
 export * from './sync/outbound-changes.js';
+export type { RecordNews } from './sync/record-news.js';
 export * from './sync/runs.js';
 export {
   type ClientOf,

@@ -45,6 +45,19 @@ export const syncSkipReasons = [
 /** One of {@link syncSkipReasons}. */
 export type SyncSkipReason = (typeof syncSkipReasons)[number];
 
+/**
+ * The states of a record at the CRM (`contact_external_id_aliases_remote_state_check`):
+ *
+ * - `active`: in use
+ * - `archived`: put away
+ * - `deleted`: the CRM says that it is gone; that it is missing from a list does not mean that
+ * - `hidden`: the CRM does not show it to this account
+ * - `merged`: the CRM has merged it into another record
+ */
+export const remoteStates = ['active', 'archived', 'deleted', 'hidden', 'merged'] as const;
+/** One of {@link remoteStates}. */
+export type RemoteState = (typeof remoteStates)[number];
+
 /** How a run ended (`crm_sync_runs_outcome_check`). */
 export const syncRunOutcomes = ['success', 'failed', 'abandoned', 'cancelled'] as const;
 /** One of {@link syncRunOutcomes}. */

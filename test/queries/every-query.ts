@@ -8,6 +8,7 @@ import * as syncCursorQueries from '../../src/generated/crm_sync_cursors.js';
 import * as syncFailureQueries from '../../src/generated/crm_sync_failures.js';
 import * as syncLogQueries from '../../src/generated/crm_sync_log.js';
 import * as syncRunQueries from '../../src/generated/crm_sync_runs.js';
+import * as externalRecordCheckQueries from '../../src/generated/external_record_checks.js';
 import * as organisationQueries from '../../src/generated/organisations.js';
 import * as syncBatchQueries from '../../src/generated/sync_batches.js';
 import {
@@ -36,6 +37,7 @@ const generated = {
   ...syncRunQueries,
   ...syncLogQueries,
   ...contactExternalIdQueries,
+  ...externalRecordCheckQueries,
   ...syncBatchQueries,
   ...syncCursorQueries,
   ...syncFailureQueries,
@@ -207,6 +209,16 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         credentials: [{ ...rewrapped }],
       },
     ],
+    externalRecordCheck: ['1', 'unknown'].map((externalId) => ({
+      organisationId,
+      provider: 'reapit',
+      entityTypes: ['contact'],
+      externalIds: [externalId],
+      versions: [null],
+      modifiedAts: [null],
+      states: ['active'],
+      contentHashes: [null],
+    })),
     organisationSet: [{ organisationId }],
     outboundChangeAnnounce: [{ limit: 1000 }],
     outboundChangeClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
@@ -287,6 +299,11 @@ function batchOfOne(run: RunKey): ParamsOf<'syncBatchRecord'> {
     retryAfters: [60],
     areLinks: [false],
     changeVersions: [null],
+    remoteVersions: [null],
+    remoteModifiedAts: [null],
+    remoteStates: [null],
+    contentHashes: [null],
+    basedOnVersions: [null],
     cursorDirections: ['inbound'],
     cursorEntityTypes: ['contact'],
     cursorVersions: [0],

@@ -84,6 +84,10 @@ export const expectations: Record<QueryName, Expectation> = {
   contactExternalIdRepoint: { indexes: mappings, buffers: 3000 },
   contactExternalIdResolve: { indexes: ['contact_external_ids_pkey'], buffers: 700 },
   contactExternalIdUnlink: { indexes: mappings, buffers: 1600 },
+  externalRecordCheck: {
+    indexes: ['contact_external_ids_pkey', 'contact_external_id_aliases_pkey'],
+    buffers: 1000,
+  },
   organisationSet: { indexes: [], buffers: 20 },
   outboundChangeAnnounce: {
     indexes: [
@@ -99,7 +103,14 @@ export const expectations: Record<QueryName, Expectation> = {
   outboundChangeListWaiting: { indexes: [...changes, ...failures], buffers: 1200 },
   outboundChangeRecord: { indexes: liveConnection.indexes, buffers: 3000 },
   syncBatchRecord: {
-    indexes: [...heldRun, ...mappings, ...failures, ...changes, 'crm_sync_cursors_pkey'],
+    indexes: [
+      ...heldRun,
+      ...mappings,
+      'contact_external_id_aliases_pkey',
+      ...failures,
+      ...changes,
+      'crm_sync_cursors_pkey',
+    ],
     buffers: 2000,
   },
   syncCursorForget: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 20 },

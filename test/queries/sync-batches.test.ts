@@ -301,7 +301,7 @@ describe('syncBatchRecord', () => {
     [
       'changeVersion under the name that the claim returns it',
       { direction: 'outbound', internalId: randomUUID(), version: '8' } as object,
-      'event has an unknown field: "version"; known fields: direction, entityType, externalId, internalId, occurredAt, status, error, reason, retryAfterSeconds, linksContact, changeVersion.',
+      'event has an unknown field: "version"; known fields: direction, entityType, externalId, internalId, occurredAt, status, error, reason, retryAfterSeconds, linksContact, changeVersion, remoteVersion, remoteModifiedAt, remoteState, contentHash, basedOnVersion.',
     ],
   ])('refuses %s before anything is sent', async (_, rest, message) => {
     const events = [seen('1'), seen('2', rest)];
@@ -324,7 +324,7 @@ test('the map of the statement names its CTEs, in order, under their steps', asy
     if (step !== undefined) found.push([step]);
     else found.at(-1)?.push(cte);
   }
-  expect(found.flat()).toHaveLength(8 + 24);
+  expect(found.flat()).toHaveLength(9 + 27);
   expect(found).toEqual(mapped);
 });
 
@@ -557,8 +557,7 @@ describe('the links of a batch', () => {
       batchNumber: 1,
       events: [link('taken', second), link('other', first), link('mine', third), link('taken', first)],
     });
-    // The last event of an id decides its contact.
-    expect(result).toMatchObject({ outcome: 'recorded', conflicts: [1] });
+    expect(result).toMatchObject({ outcome: 'recorded', conflicts: [0, 1] });
     const [failure, ...others] = await syncFailureList(pool, run);
     expect(others).toEqual([]);
     expect(failure).toMatchObject({
@@ -570,7 +569,7 @@ describe('the links of a batch', () => {
     expect(log.map(({ externalId, status }) => [externalId, status]).toSorted()).toEqual([
       ['mine', 'success'],
       ['other', 'error'],
-      ['taken', 'success'],
+      ['taken', 'error'],
       ['taken', 'success'],
     ]);
   });
