@@ -431,9 +431,8 @@ begin
       message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
       hint = 'Use READ COMMITTED.';
   end if;
-  perform pg_advisory_xact_lock(
-    hashtextextended('crm_external_ids:' || new.provider || ':' || new.organisation_id::text, 0)
-  );
+  -- As crm_lock_external_ids does.
+  perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
   -- A statement of its own: it sees what those who held the lock before have written.
   if exists (
     select
@@ -472,9 +471,8 @@ begin
       message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
       hint = 'Use READ COMMITTED.';
   end if;
-  perform pg_advisory_xact_lock(
-    hashtextextended('crm_external_ids:' || new.provider || ':' || new.organisation_id::text, 0)
-  );
+  -- As crm_lock_external_ids does.
+  perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
   -- A statement of its own: it sees what those who held the lock before have written.
   select taken.*
   into alias
@@ -556,7 +554,7 @@ CREATE FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers tex
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
-  provider text;
+  bucket integer;
 begin
   -- A lock of null would be none.
   if organisation_id is null or providers is null or array_position(providers, null) is not null then
@@ -564,14 +562,14 @@ begin
       errcode = 'CRM04',
       message = 'organisation_id and providers must not be null';
   end if;
-  for provider in
-    select distinct given collate "C"
-    from unnest(providers) as given
+  -- 'crm1' as a number, and one of 1,024 buckets: a transaction for thousands of organisations must not use up the
+  -- server's memory for locks.
+  for bucket in
+    select distinct hashtext(provider || ' ' || organisation_id::text) & 1023
+    from unnest(providers) as provider
     order by 1
   loop
-    perform pg_advisory_xact_lock(
-      hashtextextended('crm_external_ids:' || provider || ':' || organisation_id::text, 0)
-    );
+    perform pg_advisory_xact_lock(1668443441, bucket);
   end loop;
 end
 $$;
@@ -580,7 +578,7 @@ $$;
 -- Name: FUNCTION crm_lock_external_ids(organisation_id uuid, providers text[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) IS 'Locks what the external ids of an organisation (tenant) mean at these CRMs, until the end of the transaction; waits for whoever holds it. Call it first, as a statement of its own: only the statements after it see what the previous holder did. One lock for each CRM, however many ids, in the order of the CRMs'' names. Fails with CRM04 if a parameter is null.';
+COMMENT ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) IS 'Locks what the external ids of an organisation (tenant) mean at these CRMs, until the end of the transaction; waits for whoever holds it. Call it first, as a statement of its own: only the statements after it see what the previous holder did. One lock for each CRM, however many ids; organisations may share a lock by chance. Fails with CRM04 if a parameter is null.';
 
 --
 -- Name: crm_organisation_id(); Type: FUNCTION; Schema: public; Owner: -
@@ -609,6 +607,94 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_organisation_id() IS 'The organisation (tenant) whose rows crm_app sees in this transaction. Fails with SQLSTATE CRM05 if none is set, so that hidden rows are not mistaken for missing ones.';
+
+--
+-- Name: crm_promote_external_ids(uuid, uuid[], text[], text[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  bare record;
+  alias public.contact_external_id_aliases;
+begin
+  for bare in
+    select distinct on (given.provider, given.contact_id) given.*
+    from unnest(contact_ids, providers, entity_types) as given (contact_id, provider, entity_type)
+    where not exists (
+      select
+      from public.contact_external_ids as mapping
+      where mapping.provider = given.provider
+        and mapping.contact_id = given.contact_id
+    )
+    order by given.provider, given.contact_id, given.entity_type
+  loop
+    delete from public.contact_external_id_aliases as promoted
+    using (
+      select candidate.*
+      from public.contact_external_id_aliases as candidate
+      where candidate.organisation_id = crm_promote_external_ids.organisation_id
+        and candidate.contact_id = bare.contact_id
+        and candidate.provider = bare.provider
+        and candidate.remote_state <> 'merged'
+      order by
+        candidate.remote_state = 'deleted',
+        candidate.entity_type <> bare.entity_type,
+        candidate.first_seen_at,
+        candidate.entity_type,
+        candidate.external_id
+      limit 1
+      for update
+    ) as next
+    where promoted.organisation_id = next.organisation_id
+      and promoted.provider = next.provider
+      and promoted.entity_type = next.entity_type
+      and promoted.external_id = next.external_id
+    returning promoted.*
+    into alias;
+    if found then
+      insert into public.contact_external_ids (
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        first_seen_at,
+        last_seen_at,
+        remote_state,
+        remote_version,
+        remote_modified_at,
+        pushed_hash,
+        pushed_version,
+        pushed_at
+      )
+      values (
+        alias.organisation_id,
+        alias.provider,
+        alias.entity_type,
+        alias.external_id,
+        alias.contact_id,
+        alias.first_seen_at,
+        alias.last_seen_at,
+        alias.remote_state,
+        alias.remote_version,
+        alias.remote_modified_at,
+        alias.pushed_hash,
+        alias.pushed_version,
+        alias.pushed_at
+      );
+    end if;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) IS 'Gives contacts that have lost their primary id at a CRM another: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
 
 --
 -- Name: crm_set_organisation(uuid); Type: FUNCTION; Schema: public; Owner: -
@@ -3465,6 +3551,14 @@ GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, provide
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_app;
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_reader;
+
+--
+-- Name: FUNCTION crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_set_organisation(organisation_id uuid); Type: ACL; Schema: public; Owner: -

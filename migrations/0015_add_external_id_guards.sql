@@ -1,7 +1,7 @@
 -- Up Migration
 --
 -- Purpose: no external id ever means two contacts, although a contact's ids are in two tables, which no unique
---          index spans.
+--          index spans; and a contact that loses its primary id gets another.
 -- Locks:   contact_external_ids SHARE ROW EXCLUSIVE and contact_external_id_aliases SHARE ROW EXCLUSIVE, to
 --          create the triggers: writes wait until the end of the transaction, which by default is that of all
 --          pending files. The rows are read before that, while only maintenance waits.
@@ -27,7 +27,7 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  provider text;
+  bucket integer;
 begin
   -- A lock of null would be none.
   if organisation_id is null or providers is null or array_position(providers, null) is not null then
@@ -35,20 +35,20 @@ begin
       errcode = 'CRM04',
       message = 'organisation_id and providers must not be null';
   end if;
-  for provider in
-    select distinct given collate "C"
-    from unnest(providers) as given
+  -- 'crm1' as a number, and one of 1,024 buckets: a transaction for thousands of organisations must not use up the
+  -- server's memory for locks.
+  for bucket in
+    select distinct hashtext(provider || ' ' || organisation_id::text) & 1023
+    from unnest(providers) as provider
     order by 1
   loop
-    perform pg_advisory_xact_lock(
-      hashtextextended('crm_external_ids:' || provider || ':' || organisation_id::text, 0)
-    );
+    perform pg_advisory_xact_lock(1668443441, bucket);
   end loop;
 end
 $$;
 
 comment on function crm_lock_external_ids(uuid, text[]) is
-  'Locks what the external ids of an organisation (tenant) mean at these CRMs, until the end of the transaction; waits for whoever holds it. Call it first, as a statement of its own: only the statements after it see what the previous holder did. One lock for each CRM, however many ids, in the order of the CRMs'' names. Fails with CRM04 if a parameter is null.';
+  'Locks what the external ids of an organisation (tenant) mean at these CRMs, until the end of the transaction; waits for whoever holds it. Call it first, as a statement of its own: only the statements after it see what the previous holder did. One lock for each CRM, however many ids; organisations may share a lock by chance. Fails with CRM04 if a parameter is null.';
 
 -- The guards name their tables with the schema, because search_path must not decide which tables they read.
 do $migration$
@@ -120,9 +120,8 @@ begin
       message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
       hint = 'Use READ COMMITTED.';
   end if;
-  perform pg_advisory_xact_lock(
-    hashtextextended('crm_external_ids:' || new.provider || ':' || new.organisation_id::text, 0)
-  );
+  -- As crm_lock_external_ids does.
+  perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
   -- A statement of its own: it sees what those who held the lock before have written.
   select taken.*
   into alias
@@ -177,9 +176,8 @@ begin
       message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
       hint = 'Use READ COMMITTED.';
   end if;
-  perform pg_advisory_xact_lock(
-    hashtextextended('crm_external_ids:' || new.provider || ':' || new.organisation_id::text, 0)
-  );
+  -- As crm_lock_external_ids does.
+  perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
   -- A statement of its own: it sees what those who held the lock before have written.
   if exists (
     select
@@ -196,12 +194,101 @@ end
 $body$
   $create$, our_schema);
 
+  execute format($create$
+create function %1$I.crm_promote_external_ids(
+  organisation_id uuid,
+  contact_ids uuid[],
+  providers text[],
+  entity_types text[]
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $body$
+declare
+  bare record;
+  alias %1$I.contact_external_id_aliases;
+begin
+  for bare in
+    select distinct on (given.provider, given.contact_id) given.*
+    from unnest(contact_ids, providers, entity_types) as given (contact_id, provider, entity_type)
+    where not exists (
+      select
+      from %1$I.contact_external_ids as mapping
+      where mapping.provider = given.provider
+        and mapping.contact_id = given.contact_id
+    )
+    order by given.provider, given.contact_id, given.entity_type
+  loop
+    delete from %1$I.contact_external_id_aliases as promoted
+    using (
+      select candidate.*
+      from %1$I.contact_external_id_aliases as candidate
+      where candidate.organisation_id = crm_promote_external_ids.organisation_id
+        and candidate.contact_id = bare.contact_id
+        and candidate.provider = bare.provider
+        and candidate.remote_state <> 'merged'
+      order by
+        candidate.remote_state = 'deleted',
+        candidate.entity_type <> bare.entity_type,
+        candidate.first_seen_at,
+        candidate.entity_type,
+        candidate.external_id
+      limit 1
+      for update
+    ) as next
+    where promoted.organisation_id = next.organisation_id
+      and promoted.provider = next.provider
+      and promoted.entity_type = next.entity_type
+      and promoted.external_id = next.external_id
+    returning promoted.*
+    into alias;
+    if found then
+      insert into %1$I.contact_external_ids (
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        first_seen_at,
+        last_seen_at,
+        remote_state,
+        remote_version,
+        remote_modified_at,
+        pushed_hash,
+        pushed_version,
+        pushed_at
+      )
+      values (
+        alias.organisation_id,
+        alias.provider,
+        alias.entity_type,
+        alias.external_id,
+        alias.contact_id,
+        alias.first_seen_at,
+        alias.last_seen_at,
+        alias.remote_state,
+        alias.remote_version,
+        alias.remote_modified_at,
+        alias.pushed_hash,
+        alias.pushed_version,
+        alias.pushed_at
+      );
+    end if;
+  end loop;
+end
+$body$
+  $create$, our_schema);
+
   perform set_config('search_path', search_path, true);
 end
 $migration$;
 
 comment on function crm_lock_contacts(uuid, uuid[]) is
   'Locks contacts of an organisation (tenant) FOR KEY SHARE, in the order of their ids, until the end of the transaction, so that nobody deletes them meanwhile. Call it after crm_lock_external_ids and before locking external ids: who deletes a contact locks in that order. Does nothing for a role that may not update contacts.';
+comment on function crm_promote_external_ids(uuid, uuid[], text[], text[]) is
+  'Gives contacts that have lost their primary id at a CRM another: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
 comment on function crm_guard_primary_external_id() is
   'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
 comment on function crm_guard_external_id_alias() is
@@ -227,7 +314,8 @@ comment on trigger contact_external_id_aliases_guard on contact_external_id_alia
 grant execute
 on function
   crm_lock_external_ids(uuid, text[]),
-  crm_lock_contacts(uuid, uuid[])
+  crm_lock_contacts(uuid, uuid[]),
+  crm_promote_external_ids(uuid, uuid[], text[], text[])
 to crm_app, crm_worker, crm_reader;
 
 -- Whoever runs this, all of the schema has one owner.
@@ -248,6 +336,7 @@ begin
   foreach new_function in array array[
     'crm_lock_external_ids(uuid, text[])',
     'crm_lock_contacts(uuid, uuid[])',
+    'crm_promote_external_ids(uuid, uuid[], text[], text[])',
     'crm_guard_primary_external_id()',
     'crm_guard_external_id_alias()'
   ] loop
@@ -270,6 +359,8 @@ drop trigger contact_external_id_aliases_guard on contact_external_id_aliases;
 drop function crm_guard_external_id_alias();
 
 drop function crm_guard_primary_external_id();
+
+drop function crm_promote_external_ids(uuid, uuid[], text[], text[]);
 
 drop function crm_lock_contacts(uuid, uuid[]);
 

@@ -17,10 +17,18 @@ export * from './connections/health.js';
 export * from './connections/sync-schedule.js';
 export * from './contacts/content-hash.js';
 export * from './contacts/external-id-links.js';
+export * from './contacts/external-id-lock.js';
 export * from './contacts/external-id-lookup.js';
 export * from './contacts/external-id-moves.js';
+export * from './contacts/external-id-unlinks.js';
 export * from './contacts/external-record-checks.js';
-export { type ExternalRecord, toExternalId } from './contacts/external-records.js';
+export * from './contacts/external-record-list.js';
+export {
+  type ContactExternalIdLinkParams,
+  type ContactLink,
+  type ExternalRecord,
+  toExternalId,
+} from './contacts/external-records.js';
 export { CrmSchemaError, type CrmSchemaErrorCode, type CrmSchemaErrorCodes } from './errors.js';
 export type { ConnectionKey, RunKey, StreamKey } from './keys.js';
 export {

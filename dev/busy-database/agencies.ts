@@ -69,4 +69,19 @@ export async function loadMappings(client: pg.ClientBase, from = 0, to = 1): Pro
      order by contact, agency.number`,
     [from, to],
   );
+  // Every tenth contact is a landlord, too.
+  await client.query(
+    `insert into contact_external_id_aliases (organisation_id, provider, entity_type, external_id, contact_id)
+     select
+       organisation_id,
+       provider,
+       'landlord',
+       ${externalId('agency.number', 'contact')},
+       ${contactId('agency.number', 'contact')}
+     from agency
+     cross join lateral generate_series(1 + ceil(contacts * $1::numeric)::integer, ceil(contacts * $2::numeric)::integer) as contact
+     where contact % 10 = 0
+     order by contact, agency.number`,
+    [from, to],
+  );
 }

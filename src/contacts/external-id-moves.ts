@@ -14,11 +14,13 @@ export interface ContactMove extends ExternalRecord {
 }
 
 /**
- * Moves external ids between contacts, all or none. Two moves make a swap.
+ * Moves external ids between contacts, all or none. Two moves make a swap. An id becomes the primary id of its new
+ * contact; a contact that loses its primary id gets another from its aliases, as with `contactExternalIdUnlinkMany`. A
+ * record that the CRM has merged into another stays an alias.
  *
  * @throws CrmSchemaError, with `rowIndex` if one element caused it: `mapping_changed` if an external id is
- *   not, or no longer, mapped to its `fromContactId`; `contact_taken` if a contact would have two ids
- *   at one provider; `wrong_tenant` if the organisation has no such contact; `invalid_input`
+ *   not, or no longer, mapped to its `fromContactId`; `contact_taken` if a contact would have two
+ *   primary ids at one provider; `wrong_tenant` if the organisation has no such contact; `invalid_input`
  */
 export async function contactExternalIdRepointMany(
   client: Queryable,

@@ -24,15 +24,20 @@ export interface ContactExternalIdLinkResult {
 /**
  * Links contacts to external ids, one array element each. Refreshes lastSeenAt of an existing link if it
  * is at least a day old. Returns one row per element: `position`, counted from 1, and `outcome`: `linked`,
- * `already_linked`, `external_id_taken` (by `linkedContactId`), `contact_taken` (the contact has
- * `linkedExternalId`, a `linkedEntityType`, at that provider), `wrong_tenant` (the organisation has no
- * such contact; then nothing is linked), or `retry` (a concurrent change decides, and only the next
- * statement can see it). Uses the primary key, contact_external_ids_contact_id_provider_key and the host's
- * key of contacts. Locks the mappings in key order and the contacts FOR KEY SHARE.
+ * `already_linked` (as primary id or as alias), `external_id_taken` (by `linkedContactId`),
+ * `contact_taken` (the contact has the primary id `linkedExternalId`, a `linkedEntityType`, at that
+ * provider), `wrong_tenant` (the organisation has no such contact; then nothing is linked), or `retry` (a
+ * concurrent change decides, and only the next statement can see it). Uses primary keys,
+ * contact_external_ids_contact_id_provider_key and the host's key of contacts. Locks the external ids of
+ * the organisation at these providers, then the contacts of new links FOR KEY SHARE, then the mappings and
+ * the aliases in key order.
  *
  * @remarks
  * ```sql
- * with wanted as (
+ * with identity_lock as materialized (
+ *   select crm_lock_external_ids(:organisationId!::uuid, :providers!::text[])
+ * ),
+ * wanted as (
  *   select
  *     link.position,
  *     link.provider,
@@ -46,6 +51,7 @@ export interface ContactExternalIdLinkResult {
  *     :externalIds!::text[],
  *     :contactIds!::uuid[]
  *   ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
+ *   cross join identity_lock
  *   left join lateral (
  *     select id
  *     from contacts
@@ -55,7 +61,23 @@ export interface ContactExternalIdLinkResult {
  *     limit 1
  *   ) as contacts on true
  * ),
- * existing as (
+ * -- Whoever deletes a contact locks it before its mappings, so this does, too.
+ * contact_lock as materialized (
+ *   select crm_lock_contacts(:organisationId!::uuid, array_agg(wanted.contact_id))
+ *   from wanted
+ *   left join lateral (
+ *     select contact_id
+ *     from contact_external_ids
+ *     where organisation_id = :organisationId!::uuid
+ *       and provider = wanted.provider
+ *       and entity_type = wanted.entity_type
+ *       and external_id = wanted.external_id
+ *     -- Keeps the planner from reading every mapping of the organisation.
+ *     limit 1
+ *   ) as mapping on true
+ *   where mapping.contact_id is null
+ * ),
+ * existing_primary as (
  *   select
  *     wanted.position,
  *     wanted.contact_id as wanted_contact_id,
@@ -73,6 +95,7 @@ export interface ContactExternalIdLinkResult {
  *       external_id,
  *       contact_id
  *     from wanted
+ *     cross join contact_lock
  *     -- Locks are taken in this order, that of the primary key.
  *     order by
  *       provider collate "C",
@@ -97,10 +120,64 @@ export interface ContactExternalIdLinkResult {
  *     for no key update
  *   ) as mapping
  * ),
+ * existing_alias as (
+ *   select
+ *     wanted.position,
+ *     wanted.contact_id as wanted_contact_id,
+ *     alias.organisation_id,
+ *     alias.provider,
+ *     alias.entity_type,
+ *     alias.external_id,
+ *     alias.contact_id,
+ *     alias.last_seen_at
+ *   from (
+ *     select
+ *       position,
+ *       provider,
+ *       entity_type,
+ *       external_id,
+ *       contact_id
+ *     from wanted
+ *     where position not in (select position from existing_primary)
+ *     -- As above.
+ *     order by
+ *       provider collate "C",
+ *       entity_type collate "C",
+ *       external_id collate "C"
+ *   ) as wanted
+ *   cross join lateral (
+ *     select
+ *       organisation_id,
+ *       provider,
+ *       entity_type,
+ *       external_id,
+ *       contact_id,
+ *       last_seen_at
+ *     from contact_external_id_aliases
+ *     where organisation_id = :organisationId!::uuid
+ *       and provider = wanted.provider
+ *       and entity_type = wanted.entity_type
+ *       and external_id = wanted.external_id
+ *     -- Keeps the planner from reading every alias of the organisation.
+ *     limit 1
+ *     for no key update
+ *   ) as alias
+ * ),
+ * existing as (
+ *   select
+ *     position,
+ *     contact_id
+ *   from existing_primary
+ *   union all
+ *   select
+ *     position,
+ *     contact_id
+ *   from existing_alias
+ * ),
  * seen as (
  *   update contact_external_ids as mapping
  *   set last_seen_at = now()
- *   from existing
+ *   from existing_primary as existing
  *   where existing.contact_id = existing.wanted_contact_id
  *     and existing.last_seen_at < now() - interval '1 day'
  *     -- By the row's own key, not by the parameter, for which the planner may read the whole organisation.
@@ -108,6 +185,19 @@ export interface ContactExternalIdLinkResult {
  *     and mapping.provider = existing.provider
  *     and mapping.entity_type = existing.entity_type
  *     and mapping.external_id = existing.external_id
+ *     and not exists (select from wanted where is_stranger)
+ * ),
+ * seen_alias as (
+ *   update contact_external_id_aliases as alias
+ *   set last_seen_at = now()
+ *   from existing_alias as existing
+ *   where existing.contact_id = existing.wanted_contact_id
+ *     and existing.last_seen_at < now() - interval '1 day'
+ *     -- As above.
+ *     and alias.organisation_id = existing.organisation_id
+ *     and alias.provider = existing.provider
+ *     and alias.entity_type = existing.entity_type
+ *     and alias.external_id = existing.external_id
  *     and not exists (select from wanted where is_stranger)
  * ),
  * linked as (
@@ -179,16 +269,19 @@ export interface ContactExternalIdLinkResult {
  */
 export const contactExternalIdLink = new PreparedQuery<ContactExternalIdLinkParams,ContactExternalIdLinkResult>({
   name: 'contactExternalIdLink',
-  statementName: 'contactExternalIdLink_04ad0ab3',
+  statementName: 'contactExternalIdLink_b09c1a4c',
   isPreparable: true,
   params: [
+    { name: 'organisationId', required: true },
     { name: 'providers', required: true },
     { name: 'entityTypes', required: true },
     { name: 'externalIds', required: true },
     { name: 'contactIds', required: true },
-    { name: 'organisationId', required: true },
   ],
-  text: `/* contactExternalIdLink */ with wanted as (
+  text: `/* contactExternalIdLink */ with identity_lock as materialized (
+  select crm_lock_external_ids($1::uuid, $2::text[])
+),
+wanted as (
   select
     link.position,
     link.provider,
@@ -197,20 +290,35 @@ export const contactExternalIdLink = new PreparedQuery<ContactExternalIdLinkPara
     link.contact_id,
     contacts.id is null as is_stranger
   from unnest(
-    $1::text[],
     $2::text[],
     $3::text[],
-    $4::uuid[]
+    $4::text[],
+    $5::uuid[]
   ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
+  cross join identity_lock
   left join lateral (
     select id
     from contacts
-    where organisation_id = $5::uuid
+    where organisation_id = $1::uuid
       and id = link.contact_id
     limit 1
   ) as contacts on true
 ),
-existing as (
+contact_lock as materialized (
+  select crm_lock_contacts($1::uuid, array_agg(wanted.contact_id))
+  from wanted
+  left join lateral (
+    select contact_id
+    from contact_external_ids
+    where organisation_id = $1::uuid
+      and provider = wanted.provider
+      and entity_type = wanted.entity_type
+      and external_id = wanted.external_id
+    limit 1
+  ) as mapping on true
+  where mapping.contact_id is null
+),
+existing_primary as (
   select
     wanted.position,
     wanted.contact_id as wanted_contact_id,
@@ -228,6 +336,7 @@ existing as (
       external_id,
       contact_id
     from wanted
+    cross join contact_lock
     order by
       provider collate "C",
       entity_type collate "C",
@@ -242,7 +351,7 @@ existing as (
       contact_id,
       last_seen_at
     from contact_external_ids
-    where organisation_id = $5::uuid
+    where organisation_id = $1::uuid
       and provider = wanted.provider
       and entity_type = wanted.entity_type
       and external_id = wanted.external_id
@@ -250,16 +359,80 @@ existing as (
     for no key update
   ) as mapping
 ),
+existing_alias as (
+  select
+    wanted.position,
+    wanted.contact_id as wanted_contact_id,
+    alias.organisation_id,
+    alias.provider,
+    alias.entity_type,
+    alias.external_id,
+    alias.contact_id,
+    alias.last_seen_at
+  from (
+    select
+      position,
+      provider,
+      entity_type,
+      external_id,
+      contact_id
+    from wanted
+    where position not in (select position from existing_primary)
+    order by
+      provider collate "C",
+      entity_type collate "C",
+      external_id collate "C"
+  ) as wanted
+  cross join lateral (
+    select
+      organisation_id,
+      provider,
+      entity_type,
+      external_id,
+      contact_id,
+      last_seen_at
+    from contact_external_id_aliases
+    where organisation_id = $1::uuid
+      and provider = wanted.provider
+      and entity_type = wanted.entity_type
+      and external_id = wanted.external_id
+    limit 1
+    for no key update
+  ) as alias
+),
+existing as (
+  select
+    position,
+    contact_id
+  from existing_primary
+  union all
+  select
+    position,
+    contact_id
+  from existing_alias
+),
 seen as (
   update contact_external_ids as mapping
   set last_seen_at = now()
-  from existing
+  from existing_primary as existing
   where existing.contact_id = existing.wanted_contact_id
     and existing.last_seen_at < now() - interval '1 day'
     and mapping.organisation_id = existing.organisation_id
     and mapping.provider = existing.provider
     and mapping.entity_type = existing.entity_type
     and mapping.external_id = existing.external_id
+    and not exists (select from wanted where is_stranger)
+),
+seen_alias as (
+  update contact_external_id_aliases as alias
+  set last_seen_at = now()
+  from existing_alias as existing
+  where existing.contact_id = existing.wanted_contact_id
+    and existing.last_seen_at < now() - interval '1 day'
+    and alias.organisation_id = existing.organisation_id
+    and alias.provider = existing.provider
+    and alias.entity_type = existing.entity_type
+    and alias.external_id = existing.external_id
     and not exists (select from wanted where is_stranger)
 ),
 linked as (
@@ -271,7 +444,7 @@ linked as (
     contact_id
   )
   select
-    $5::uuid,
+    $1::uuid,
     provider,
     entity_type,
     external_id,
@@ -319,12 +492,175 @@ left join lateral (
     mapping.entity_type,
     mapping.external_id
   from contact_external_ids as mapping
-  where (mapping.organisation_id = $5::uuid) is true
+  where (mapping.organisation_id = $1::uuid) is true
     and mapping.provider = wanted.provider
     and mapping.contact_id = wanted.contact_id
     and (mapping.entity_type, mapping.external_id) <> (wanted.entity_type, wanted.external_id)
   limit 1
 ) as other on true
+order by wanted.position`,
+});
+
+
+/** The parameters of {@link contactExternalIdLinkAlias}. */
+export interface ContactExternalIdLinkAliasParams {
+  contactIds: string[];
+  entityTypes: string[];
+  externalIds: string[];
+  organisationId: string;
+  providers: string[];
+}
+
+/** A row of {@link contactExternalIdLinkAlias}. */
+export interface ContactExternalIdLinkAliasResult {
+  position: number;
+}
+
+/**
+ * Links contacts to further external ids as aliases, one array element each, after contactExternalIdLink has
+ * found that they have a primary id. Returns one row per alias that it linked: its `position`, counted from
+ * 1. A missing one depends on a concurrent change: link it again. Uses primary keys and the host's key of
+ * contacts. Locks the external ids of the organisation at these providers and the contacts FOR KEY SHARE.
+ *
+ * @remarks
+ * ```sql
+ * with identity_lock as materialized (
+ *   select crm_lock_external_ids(:organisationId!::uuid, :providers!::text[])
+ * ),
+ * wanted as (
+ *   select
+ *     link.position,
+ *     link.provider,
+ *     link.entity_type,
+ *     link.external_id,
+ *     link.contact_id
+ *   from unnest(
+ *     :providers!::text[],
+ *     :entityTypes!::text[],
+ *     :externalIds!::text[],
+ *     :contactIds!::uuid[]
+ *   ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
+ *   cross join identity_lock
+ * ),
+ * linked as (
+ *   insert into contact_external_id_aliases (
+ *     organisation_id,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id
+ *   )
+ *   select
+ *     :organisationId!::uuid,
+ *     wanted.provider,
+ *     wanted.entity_type,
+ *     wanted.external_id,
+ *     wanted.contact_id
+ *   from wanted
+ *   -- Without a primary id, it must not become an alias; without the contact, nothing.
+ *   cross join lateral (
+ *     select contact_id
+ *     from contact_external_ids as mapping
+ *     where (mapping.organisation_id = :organisationId!::uuid) is true
+ *       and mapping.provider = wanted.provider
+ *       and mapping.contact_id = wanted.contact_id
+ *     limit 1
+ *     for key share
+ *   ) as mapping
+ *   order by
+ *     wanted.provider collate "C",
+ *     wanted.entity_type collate "C",
+ *     wanted.external_id collate "C",
+ *     wanted.position
+ *   on conflict do nothing
+ *   returning
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id
+ * )
+ * select wanted.position::integer as "position!"
+ * from wanted
+ * inner join linked
+ *   on linked.provider = wanted.provider
+ *   and linked.entity_type = wanted.entity_type
+ *   and linked.external_id = wanted.external_id
+ *   and linked.contact_id = wanted.contact_id
+ * order by wanted.position
+ * ```
+ */
+export const contactExternalIdLinkAlias = new PreparedQuery<ContactExternalIdLinkAliasParams,ContactExternalIdLinkAliasResult>({
+  name: 'contactExternalIdLinkAlias',
+  statementName: 'contactExternalIdLinkAlias_485e8293',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'providers', required: true },
+    { name: 'entityTypes', required: true },
+    { name: 'externalIds', required: true },
+    { name: 'contactIds', required: true },
+  ],
+  text: `/* contactExternalIdLinkAlias */ with identity_lock as materialized (
+  select crm_lock_external_ids($1::uuid, $2::text[])
+),
+wanted as (
+  select
+    link.position,
+    link.provider,
+    link.entity_type,
+    link.external_id,
+    link.contact_id
+  from unnest(
+    $2::text[],
+    $3::text[],
+    $4::text[],
+    $5::uuid[]
+  ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
+  cross join identity_lock
+),
+linked as (
+  insert into contact_external_id_aliases (
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id
+  )
+  select
+    $1::uuid,
+    wanted.provider,
+    wanted.entity_type,
+    wanted.external_id,
+    wanted.contact_id
+  from wanted
+  cross join lateral (
+    select contact_id
+    from contact_external_ids as mapping
+    where (mapping.organisation_id = $1::uuid) is true
+      and mapping.provider = wanted.provider
+      and mapping.contact_id = wanted.contact_id
+    limit 1
+    for key share
+  ) as mapping
+  order by
+    wanted.provider collate "C",
+    wanted.entity_type collate "C",
+    wanted.external_id collate "C",
+    wanted.position
+  on conflict do nothing
+  returning
+    provider,
+    entity_type,
+    external_id,
+    contact_id
+)
+select wanted.position::integer as "position"
+from wanted
+inner join linked
+  on linked.provider = wanted.provider
+  and linked.entity_type = wanted.entity_type
+  and linked.external_id = wanted.external_id
+  and linked.contact_id = wanted.contact_id
 order by wanted.position`,
 });
 
@@ -352,7 +688,7 @@ export interface ContactExternalIdListByContactsResult {
 }
 
 /**
- * Lists the external ids of the given contacts, by contact and provider. Returns at most one row per
+ * Lists the primary ids of the given contacts, by contact and provider. Returns at most one row per
  * contact and provider. Uses contact_external_ids_contact_id_provider_key. «is true» keeps the planner
  * from the primary key, through which it would read every mapping of the organisation, and «offset 0» from
  * reading the whole table at once.
@@ -420,6 +756,40 @@ order by
 });
 
 
+/** The parameters of {@link contactExternalIdLock}. */
+export interface ContactExternalIdLockParams {
+  organisationId: string;
+  providers: string[];
+}
+
+/** A row of {@link contactExternalIdLock}. */
+export interface ContactExternalIdLockResult {
+  isLocked: boolean;
+}
+
+/**
+ * Locks what the external ids of an organisation mean at some CRMs, until the end of the transaction. Returns
+ * one row. Waits for whoever holds the lock; only the statements after this one see what he has done.
+ *
+ * @remarks
+ * ```sql
+ * select crm_lock_external_ids(:organisationId!::uuid, :providers!::text[]) is not null as "isLocked!"
+ * where crm_check_organisation(:organisationId!::uuid)
+ * ```
+ */
+export const contactExternalIdLock = new PreparedQuery<ContactExternalIdLockParams,ContactExternalIdLockResult>({
+  name: 'contactExternalIdLock',
+  statementName: 'contactExternalIdLock_c209c19f',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'providers', required: true },
+  ],
+  text: `/* contactExternalIdLock */ select crm_lock_external_ids($1::uuid, $2::text[]) is not null as "isLocked"
+where crm_check_organisation($1::uuid)`,
+});
+
+
 /** The parameters of {@link contactExternalIdRepoint}. */
 export interface ContactExternalIdRepointParams {
   entityTypes: string[];
@@ -438,16 +808,26 @@ export interface ContactExternalIdRepointResult {
 
 /**
  * Moves external ids from one contact to another, one array element each, all or nothing. A swap is two
- * elements. Returns one row per element: `position`, counted from 1, and `outcome`. If all are `moved`,
- * they were moved. Otherwise nothing was, and `outcome` says why: `mapping_changed` (the id is not mapped
- * to the contact from which it should move), `contact_taken` (the new contact would have two ids at that
- * provider), `wrong_tenant` (the organisation has no such contact) or `held` (nothing is wrong with this
- * element). Uses the primary key, contact_external_ids_contact_id_provider_key and the host's key of
- * contacts. Locks the mappings in key order and the contacts FOR KEY SHARE.
+ * elements. An id becomes the primary id of its new contact, and the contact that it leaves gets another
+ * (crm_promote_external_ids); a merged record stays an alias. Returns one row per element: `position`,
+ * counted from 1, and `outcome`. If all are `moved`, they were moved. Otherwise nothing was, and `outcome`
+ * says why: `mapping_changed` (the id is not mapped to the contact from which it should move),
+ * `contact_taken` (the new contact would have two primary ids at that provider), `wrong_tenant` (the
+ * organisation has no such contact) or `held` (nothing is wrong with this element). Uses primary keys,
+ * contact_external_ids_contact_id_provider_key, contact_external_id_aliases_contact_id_idx and the host's
+ * key of contacts. Locks the external ids of the organisation at these providers, then the contacts FOR KEY
+ * SHARE, then the mappings and the aliases in key order.
  *
  * @remarks
  * ```sql
- * with wanted as (
+ * with identity_lock as materialized (
+ *   select crm_lock_external_ids(:organisationId!::uuid, :providers!::text[])
+ * ),
+ * contact_lock as materialized (
+ *   select crm_lock_contacts(:organisationId!::uuid, :fromContactIds!::uuid[] || :toContactIds!::uuid[])
+ *   from identity_lock
+ * ),
+ * wanted as (
  *   select
  *     move.position,
  *     move.provider,
@@ -464,6 +844,7 @@ export interface ContactExternalIdRepointResult {
  *     :fromContactIds!::uuid[],
  *     :toContactIds!::uuid[]
  *   ) with ordinality as move (provider, entity_type, external_id, from_contact_id, to_contact_id, position)
+ *   cross join contact_lock
  *   left join lateral (
  *     select id
  *     from contacts
@@ -473,7 +854,7 @@ export interface ContactExternalIdRepointResult {
  *     limit 1
  *   ) as contacts on true
  * ),
- * held as (
+ * held_primary as (
  *   select
  *     wanted.position,
  *     wanted.from_contact_id as wanted_contact_id,
@@ -481,7 +862,13 @@ export interface ContactExternalIdRepointResult {
  *     mapping.provider,
  *     mapping.entity_type,
  *     mapping.external_id,
- *     mapping.contact_id
+ *     mapping.contact_id,
+ *     mapping.remote_state,
+ *     mapping.remote_version,
+ *     mapping.remote_modified_at,
+ *     mapping.pushed_hash,
+ *     mapping.pushed_version,
+ *     mapping.pushed_at
  *   from (
  *     select
  *       position,
@@ -502,17 +889,112 @@ export interface ContactExternalIdRepointResult {
  *       provider,
  *       entity_type,
  *       external_id,
- *       contact_id
+ *       contact_id,
+ *       remote_state,
+ *       remote_version,
+ *       remote_modified_at,
+ *       pushed_hash,
+ *       pushed_version,
+ *       pushed_at
  *     from contact_external_ids
  *     where organisation_id = :organisationId!::uuid
  *       and provider = wanted.provider
  *       and entity_type = wanted.entity_type
  *       and external_id = wanted.external_id
  *       and (contact_id = wanted.from_contact_id) is true
- *     -- Keeps the planner from reading every mapping of the organisation.
+ *     -- Keeps the planner from reading every row of the organisation.
  *     limit 1
  *     for update
  *   ) as mapping
+ * ),
+ * held_alias as (
+ *   select
+ *     wanted.position,
+ *     wanted.from_contact_id as wanted_contact_id,
+ *     alias.organisation_id,
+ *     alias.provider,
+ *     alias.entity_type,
+ *     alias.external_id,
+ *     alias.contact_id,
+ *     alias.remote_state,
+ *     alias.remote_version,
+ *     alias.remote_modified_at,
+ *     alias.pushed_hash,
+ *     alias.pushed_version,
+ *     alias.pushed_at
+ *   from (
+ *     select
+ *       position,
+ *       provider,
+ *       entity_type,
+ *       external_id,
+ *       from_contact_id
+ *     from wanted
+ *     where position not in (select position from held_primary)
+ *     -- Locks are taken in this order, that of the primary key.
+ *     order by
+ *       provider collate "C",
+ *       entity_type collate "C",
+ *       external_id collate "C"
+ *   ) as wanted
+ *   cross join lateral (
+ *     select
+ *       organisation_id,
+ *       provider,
+ *       entity_type,
+ *       external_id,
+ *       contact_id,
+ *       remote_state,
+ *       remote_version,
+ *       remote_modified_at,
+ *       pushed_hash,
+ *       pushed_version,
+ *       pushed_at
+ *     from contact_external_id_aliases
+ *     where organisation_id = :organisationId!::uuid
+ *       and provider = wanted.provider
+ *       and entity_type = wanted.entity_type
+ *       and external_id = wanted.external_id
+ *       and (contact_id = wanted.from_contact_id) is true
+ *     -- Keeps the planner from reading every row of the organisation.
+ *     limit 1
+ *     for update
+ *   ) as alias
+ * ),
+ * held as (
+ *   select
+ *     position,
+ *     wanted_contact_id,
+ *     organisation_id,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id,
+ *     remote_state,
+ *     remote_version,
+ *     remote_modified_at,
+ *     pushed_hash,
+ *     pushed_version,
+ *     pushed_at,
+ *     true as is_primary
+ *   from held_primary
+ *   union all
+ *   select
+ *     position,
+ *     wanted_contact_id,
+ *     organisation_id,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id,
+ *     remote_state,
+ *     remote_version,
+ *     remote_modified_at,
+ *     pushed_hash,
+ *     pushed_version,
+ *     pushed_at,
+ *     false as is_primary
+ *   from held_alias
  * ),
  * decided as (
  *   select
@@ -520,13 +1002,14 @@ export interface ContactExternalIdRepointResult {
  *     case
  *       when wanted.is_stranger then 'wrong_tenant'
  *       when held.position is null then 'mapping_changed'
+ *       when held.remote_state = 'merged' then 'held'
  *       when wanted.is_crowded or occupant.contact_id is not null then 'contact_taken'
  *       else 'held'
  *     end as outcome
  *   from wanted
  *   left join held
  *     on held.position = wanted.position
- *   -- A contact that already has an id at that provider, and does not lose it in this batch.
+ *   -- A contact that already has a primary id at that provider, and does not lose it in this batch.
  *   left join lateral (
  *     select
  *       mapping.provider,
@@ -541,14 +1024,14 @@ export interface ContactExternalIdRepointResult {
  *       select
  *         provider,
  *         contact_id
- *       from held
+ *       from held_primary
  *     )
  * ),
  * -- Deleted and inserted again instead of updated: a unique index is checked row by row, so an update
  * -- would fail on the first half of a swap.
  * removed as (
  *   delete from contact_external_ids as mapping
- *   using held
+ *   using held_primary as held
  *   -- By the row's own key, not by the parameter, for which the planner may read the whole organisation.
  *   where mapping.organisation_id = held.organisation_id
  *     and mapping.provider = held.provider
@@ -557,7 +1040,41 @@ export interface ContactExternalIdRepointResult {
  *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
  *     and held.contact_id = held.wanted_contact_id
  *     and (select bool_and(outcome = 'held') from decided)
- *   returning mapping.external_id
+ *   returning
+ *     mapping.provider,
+ *     mapping.entity_type,
+ *     mapping.contact_id
+ * ),
+ * removed_alias as (
+ *   delete from contact_external_id_aliases as alias
+ *   using held_alias as held
+ *   -- As above.
+ *   where alias.organisation_id = held.organisation_id
+ *     and alias.provider = held.provider
+ *     and alias.entity_type = held.entity_type
+ *     and alias.external_id = held.external_id
+ *     and held.contact_id = held.wanted_contact_id
+ *     and held.remote_state <> 'merged'
+ *     and (select bool_and(outcome = 'held') from decided)
+ *   returning alias.external_id
+ * ),
+ * moved_merged as (
+ *   update contact_external_id_aliases as alias
+ *   set
+ *     contact_id = wanted.to_contact_id,
+ *     first_seen_at = now(),
+ *     last_seen_at = now()
+ *   from held_alias as held
+ *   inner join wanted
+ *     on wanted.position = held.position
+ *   -- As above.
+ *   where alias.organisation_id = held.organisation_id
+ *     and alias.provider = held.provider
+ *     and alias.entity_type = held.entity_type
+ *     and alias.external_id = held.external_id
+ *     and held.contact_id = held.wanted_contact_id
+ *     and held.remote_state = 'merged'
+ *     and (select bool_and(outcome = 'held') from decided)
  * ),
  * moved as (
  *   insert into contact_external_ids (
@@ -565,17 +1082,45 @@ export interface ContactExternalIdRepointResult {
  *     provider,
  *     entity_type,
  *     external_id,
- *     contact_id
+ *     contact_id,
+ *     remote_state,
+ *     remote_version,
+ *     remote_modified_at,
+ *     pushed_hash,
+ *     pushed_version,
+ *     pushed_at
  *   )
  *   select
  *     :organisationId!::uuid,
- *     provider,
- *     entity_type,
- *     external_id,
- *     to_contact_id
+ *     wanted.provider,
+ *     wanted.entity_type,
+ *     wanted.external_id,
+ *     wanted.to_contact_id,
+ *     held.remote_state,
+ *     held.remote_version,
+ *     held.remote_modified_at,
+ *     held.pushed_hash,
+ *     held.pushed_version,
+ *     held.pushed_at
  *   from wanted
- *   -- The count forces all deletions before the first insertion.
- *   where (select count(*) from removed) > 0
+ *   inner join held
+ *     on held.position = wanted.position
+ *     and held.remote_state <> 'merged'
+ *   -- The counts force all deletions before the first insertion.
+ *   where (select count(*) from removed) + (select count(*) from removed_alias) > 0
+ *   returning external_id
+ * ),
+ * promoted as (
+ *   select
+ *     crm_promote_external_ids(
+ *       :organisationId!::uuid,
+ *       array_agg(contact_id),
+ *       array_agg(provider),
+ *       array_agg(entity_type)
+ *     )
+ *   from removed
+ *   -- After the insertions: half of a swap leaves nobody without an id.
+ *   where (select count(*) from moved) > 0
  * )
  * select
  *   position::integer as "position!",
@@ -584,22 +1129,30 @@ export interface ContactExternalIdRepointResult {
  *     else outcome
  *   end as "outcome!"
  * from decided
+ * cross join promoted
  * order by position
  * ```
  */
 export const contactExternalIdRepoint = new PreparedQuery<ContactExternalIdRepointParams,ContactExternalIdRepointResult>({
   name: 'contactExternalIdRepoint',
-  statementName: 'contactExternalIdRepoint_c5b61fd2',
+  statementName: 'contactExternalIdRepoint_7cf775e4',
   isPreparable: true,
   params: [
+    { name: 'organisationId', required: true },
     { name: 'providers', required: true },
-    { name: 'entityTypes', required: true },
-    { name: 'externalIds', required: true },
     { name: 'fromContactIds', required: true },
     { name: 'toContactIds', required: true },
-    { name: 'organisationId', required: true },
+    { name: 'entityTypes', required: true },
+    { name: 'externalIds', required: true },
   ],
-  text: `/* contactExternalIdRepoint */ with wanted as (
+  text: `/* contactExternalIdRepoint */ with identity_lock as materialized (
+  select crm_lock_external_ids($1::uuid, $2::text[])
+),
+contact_lock as materialized (
+  select crm_lock_contacts($1::uuid, $3::uuid[] || $4::uuid[])
+  from identity_lock
+),
+wanted as (
   select
     move.position,
     move.provider,
@@ -610,21 +1163,22 @@ export const contactExternalIdRepoint = new PreparedQuery<ContactExternalIdRepoi
     count(*) over (partition by move.provider, move.to_contact_id) > 1 as is_crowded,
     contacts.id is null as is_stranger
   from unnest(
-    $1::text[],
     $2::text[],
-    $3::text[],
-    $4::uuid[],
-    $5::uuid[]
+    $5::text[],
+    $6::text[],
+    $3::uuid[],
+    $4::uuid[]
   ) with ordinality as move (provider, entity_type, external_id, from_contact_id, to_contact_id, position)
+  cross join contact_lock
   left join lateral (
     select id
     from contacts
-    where organisation_id = $6::uuid
+    where organisation_id = $1::uuid
       and id = move.to_contact_id
     limit 1
   ) as contacts on true
 ),
-held as (
+held_primary as (
   select
     wanted.position,
     wanted.from_contact_id as wanted_contact_id,
@@ -632,7 +1186,13 @@ held as (
     mapping.provider,
     mapping.entity_type,
     mapping.external_id,
-    mapping.contact_id
+    mapping.contact_id,
+    mapping.remote_state,
+    mapping.remote_version,
+    mapping.remote_modified_at,
+    mapping.pushed_hash,
+    mapping.pushed_version,
+    mapping.pushed_at
   from (
     select
       position,
@@ -652,9 +1212,15 @@ held as (
       provider,
       entity_type,
       external_id,
-      contact_id
+      contact_id,
+      remote_state,
+      remote_version,
+      remote_modified_at,
+      pushed_hash,
+      pushed_version,
+      pushed_at
     from contact_external_ids
-    where organisation_id = $6::uuid
+    where organisation_id = $1::uuid
       and provider = wanted.provider
       and entity_type = wanted.entity_type
       and external_id = wanted.external_id
@@ -663,12 +1229,100 @@ held as (
     for update
   ) as mapping
 ),
+held_alias as (
+  select
+    wanted.position,
+    wanted.from_contact_id as wanted_contact_id,
+    alias.organisation_id,
+    alias.provider,
+    alias.entity_type,
+    alias.external_id,
+    alias.contact_id,
+    alias.remote_state,
+    alias.remote_version,
+    alias.remote_modified_at,
+    alias.pushed_hash,
+    alias.pushed_version,
+    alias.pushed_at
+  from (
+    select
+      position,
+      provider,
+      entity_type,
+      external_id,
+      from_contact_id
+    from wanted
+    where position not in (select position from held_primary)
+    order by
+      provider collate "C",
+      entity_type collate "C",
+      external_id collate "C"
+  ) as wanted
+  cross join lateral (
+    select
+      organisation_id,
+      provider,
+      entity_type,
+      external_id,
+      contact_id,
+      remote_state,
+      remote_version,
+      remote_modified_at,
+      pushed_hash,
+      pushed_version,
+      pushed_at
+    from contact_external_id_aliases
+    where organisation_id = $1::uuid
+      and provider = wanted.provider
+      and entity_type = wanted.entity_type
+      and external_id = wanted.external_id
+      and (contact_id = wanted.from_contact_id) is true
+    limit 1
+    for update
+  ) as alias
+),
+held as (
+  select
+    position,
+    wanted_contact_id,
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id,
+    remote_state,
+    remote_version,
+    remote_modified_at,
+    pushed_hash,
+    pushed_version,
+    pushed_at,
+    true as is_primary
+  from held_primary
+  union all
+  select
+    position,
+    wanted_contact_id,
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id,
+    remote_state,
+    remote_version,
+    remote_modified_at,
+    pushed_hash,
+    pushed_version,
+    pushed_at,
+    false as is_primary
+  from held_alias
+),
 decided as (
   select
     wanted.position,
     case
       when wanted.is_stranger then 'wrong_tenant'
       when held.position is null then 'mapping_changed'
+      when held.remote_state = 'merged' then 'held'
       when wanted.is_crowded or occupant.contact_id is not null then 'contact_taken'
       else 'held'
     end as outcome
@@ -680,7 +1334,7 @@ decided as (
       mapping.provider,
       mapping.contact_id
     from contact_external_ids as mapping
-    where (mapping.organisation_id = $6::uuid) is true
+    where (mapping.organisation_id = $1::uuid) is true
       and mapping.provider = wanted.provider
       and mapping.contact_id = wanted.to_contact_id
     limit 1
@@ -689,19 +1343,51 @@ decided as (
       select
         provider,
         contact_id
-      from held
+      from held_primary
     )
 ),
 removed as (
   delete from contact_external_ids as mapping
-  using held
+  using held_primary as held
   where mapping.organisation_id = held.organisation_id
     and mapping.provider = held.provider
     and mapping.entity_type = held.entity_type
     and mapping.external_id = held.external_id
     and held.contact_id = held.wanted_contact_id
     and (select bool_and(outcome = 'held') from decided)
-  returning mapping.external_id
+  returning
+    mapping.provider,
+    mapping.entity_type,
+    mapping.contact_id
+),
+removed_alias as (
+  delete from contact_external_id_aliases as alias
+  using held_alias as held
+  where alias.organisation_id = held.organisation_id
+    and alias.provider = held.provider
+    and alias.entity_type = held.entity_type
+    and alias.external_id = held.external_id
+    and held.contact_id = held.wanted_contact_id
+    and held.remote_state <> 'merged'
+    and (select bool_and(outcome = 'held') from decided)
+  returning alias.external_id
+),
+moved_merged as (
+  update contact_external_id_aliases as alias
+  set
+    contact_id = wanted.to_contact_id,
+    first_seen_at = now(),
+    last_seen_at = now()
+  from held_alias as held
+  inner join wanted
+    on wanted.position = held.position
+  where alias.organisation_id = held.organisation_id
+    and alias.provider = held.provider
+    and alias.entity_type = held.entity_type
+    and alias.external_id = held.external_id
+    and held.contact_id = held.wanted_contact_id
+    and held.remote_state = 'merged'
+    and (select bool_and(outcome = 'held') from decided)
 ),
 moved as (
   insert into contact_external_ids (
@@ -709,16 +1395,43 @@ moved as (
     provider,
     entity_type,
     external_id,
-    contact_id
+    contact_id,
+    remote_state,
+    remote_version,
+    remote_modified_at,
+    pushed_hash,
+    pushed_version,
+    pushed_at
   )
   select
-    $6::uuid,
-    provider,
-    entity_type,
-    external_id,
-    to_contact_id
+    $1::uuid,
+    wanted.provider,
+    wanted.entity_type,
+    wanted.external_id,
+    wanted.to_contact_id,
+    held.remote_state,
+    held.remote_version,
+    held.remote_modified_at,
+    held.pushed_hash,
+    held.pushed_version,
+    held.pushed_at
   from wanted
-  where (select count(*) from removed) > 0
+  inner join held
+    on held.position = wanted.position
+    and held.remote_state <> 'merged'
+  where (select count(*) from removed) + (select count(*) from removed_alias) > 0
+  returning external_id
+),
+promoted as (
+  select
+    crm_promote_external_ids(
+      $1::uuid,
+      array_agg(contact_id),
+      array_agg(provider),
+      array_agg(entity_type)
+    )
+  from removed
+  where (select count(*) from moved) > 0
 )
 select
   position::integer as "position",
@@ -727,6 +1440,7 @@ select
     else outcome
   end as "outcome"
 from decided
+cross join promoted
 order by position`,
 });
 
@@ -741,39 +1455,59 @@ export interface ContactExternalIdResolveParams {
 
 /** A row of {@link contactExternalIdResolve}. */
 export interface ContactExternalIdResolveResult {
-  /** NurtureHub's contact. */
   contactId: string;
-  /** The record's id at the CRM: case-sensitive text, whatever type the CRM sends. */
   externalId: string;
+  matchedBy: string;
+  remoteState: string;
 }
 
 /**
  * Finds the contacts of external ids of one provider and entity type. Returns at most one row per id, and
- * none for an unknown id. Uses the primary key. The limit keeps the planner from reading every mapping of
- * the organisation.
+ * none for an unknown id: `matchedBy` is `primary` or `alias`. Uses the primary keys. Looks for an alias
+ * only where there is no primary id. The limits keep the planner from reading every mapping of the
+ * organisation.
  *
  * @remarks
  * ```sql
  * select
- *   mapping.external_id as "externalId",
- *   mapping.contact_id as "contactId"
+ *   wanted.external_id as "externalId!",
+ *   coalesce(mapping.contact_id, alias.contact_id) as "contactId!",
+ *   case
+ *     when mapping.contact_id is not null then 'primary'
+ *     else 'alias'
+ *   end as "matchedBy!",
+ *   coalesce(mapping.remote_state, alias.remote_state) as "remoteState!"
  * from (select distinct external_id from unnest(:externalIds!::text[]) as given (external_id)) as wanted
- * cross join lateral (
+ * left join lateral (
  *   select
- *     external_id,
- *     contact_id
+ *     contact_id,
+ *     remote_state
  *   from contact_external_ids
  *   where organisation_id = :organisationId!::uuid
  *     and provider = :provider!::text
  *     and entity_type = :entityType!::text
  *     and external_id = wanted.external_id
  *   limit 1
- * ) as mapping
+ * ) as mapping on true
+ * left join lateral (
+ *   select
+ *     contact_id,
+ *     remote_state
+ *   from contact_external_id_aliases
+ *   where mapping.contact_id is null
+ *     and organisation_id = :organisationId!::uuid
+ *     and provider = :provider!::text
+ *     and entity_type = :entityType!::text
+ *     and external_id = wanted.external_id
+ *   limit 1
+ * ) as alias on true
+ * where mapping.contact_id is not null
+ *   or alias.contact_id is not null
  * ```
  */
 export const contactExternalIdResolve = new PreparedQuery<ContactExternalIdResolveParams,ContactExternalIdResolveResult>({
   name: 'contactExternalIdResolve',
-  statementName: 'contactExternalIdResolve_cf29be12',
+  statementName: 'contactExternalIdResolve_a1f3378e',
   isPreparable: true,
   params: [
     { name: 'externalIds', required: true },
@@ -782,20 +1516,39 @@ export const contactExternalIdResolve = new PreparedQuery<ContactExternalIdResol
     { name: 'entityType', required: true },
   ],
   text: `/* contactExternalIdResolve */ select
-  mapping.external_id as "externalId",
-  mapping.contact_id as "contactId"
+  wanted.external_id as "externalId",
+  coalesce(mapping.contact_id, alias.contact_id) as "contactId",
+  case
+    when mapping.contact_id is not null then 'primary'
+    else 'alias'
+  end as "matchedBy",
+  coalesce(mapping.remote_state, alias.remote_state) as "remoteState"
 from (select distinct external_id from unnest($1::text[]) as given (external_id)) as wanted
-cross join lateral (
+left join lateral (
   select
-    external_id,
-    contact_id
+    contact_id,
+    remote_state
   from contact_external_ids
   where organisation_id = $2::uuid
     and provider = $3::text
     and entity_type = $4::text
     and external_id = wanted.external_id
   limit 1
-) as mapping`,
+) as mapping on true
+left join lateral (
+  select
+    contact_id,
+    remote_state
+  from contact_external_id_aliases
+  where mapping.contact_id is null
+    and organisation_id = $2::uuid
+    and provider = $3::text
+    and entity_type = $4::text
+    and external_id = wanted.external_id
+  limit 1
+) as alias on true
+where mapping.contact_id is not null
+  or alias.contact_id is not null`,
 });
 
 
@@ -814,12 +1567,22 @@ export interface ContactExternalIdUnlinkResult {
 }
 
 /**
- * Unlinks contacts from external ids, one array element each. Returns one row per removed link: its
- * `position`, counted from 1. Uses the primary key. Locks the mappings in key order.
+ * Unlinks contacts from external ids, one array element each. A contact that loses its primary id gets
+ * another (crm_promote_external_ids). Returns one row per removed link: its `position`, counted from 1. Uses
+ * primary keys, contact_external_ids_contact_id_provider_key and contact_external_id_aliases_contact_id_idx.
+ * Locks the external ids of the organisation at these providers, then the contacts FOR KEY SHARE, then the
+ * mappings and the aliases in key order.
  *
  * @remarks
  * ```sql
- * with unwanted as (
+ * with identity_lock as materialized (
+ *   select crm_lock_external_ids(:organisationId!::uuid, :providers!::text[])
+ * ),
+ * contact_lock as materialized (
+ *   select crm_lock_contacts(:organisationId!::uuid, :contactIds!::uuid[])
+ *   from identity_lock
+ * ),
+ * unwanted as (
  *   select
  *     position,
  *     provider,
@@ -832,8 +1595,9 @@ export interface ContactExternalIdUnlinkResult {
  *     :externalIds!::text[],
  *     :contactIds!::uuid[]
  *   ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
+ *   cross join contact_lock
  * ),
- * held as (
+ * held_primary as (
  *   select
  *     unwanted.position,
  *     unwanted.contact_id as wanted_contact_id,
@@ -869,35 +1633,122 @@ export interface ContactExternalIdUnlinkResult {
  *       and entity_type = unwanted.entity_type
  *       and external_id = unwanted.external_id
  *       and (contact_id = unwanted.contact_id) is true
- *     -- Keeps the planner from reading every mapping of the organisation.
+ *     -- Keeps the planner from reading every row of the organisation.
  *     limit 1
  *     for update
  *   ) as mapping
+ * ),
+ * held_alias as (
+ *   select
+ *     unwanted.position,
+ *     unwanted.contact_id as wanted_contact_id,
+ *     alias.organisation_id,
+ *     alias.provider,
+ *     alias.entity_type,
+ *     alias.external_id,
+ *     alias.contact_id
+ *   from (
+ *     select
+ *       position,
+ *       provider,
+ *       entity_type,
+ *       external_id,
+ *       contact_id
+ *     from unwanted
+ *     where position not in (select position from held_primary)
+ *     -- Locks are taken in this order, that of the primary key.
+ *     order by
+ *       provider collate "C",
+ *       entity_type collate "C",
+ *       external_id collate "C"
+ *   ) as unwanted
+ *   cross join lateral (
+ *     select
+ *       organisation_id,
+ *       provider,
+ *       entity_type,
+ *       external_id,
+ *       contact_id
+ *     from contact_external_id_aliases
+ *     where organisation_id = :organisationId!::uuid
+ *       and provider = unwanted.provider
+ *       and entity_type = unwanted.entity_type
+ *       and external_id = unwanted.external_id
+ *       and (contact_id = unwanted.contact_id) is true
+ *     -- Keeps the planner from reading every row of the organisation.
+ *     limit 1
+ *     for update
+ *   ) as alias
+ * ),
+ * removed as (
+ *   delete from contact_external_ids as mapping
+ *   using held_primary as held
+ *   -- By the row's own key, not by the parameter, for which the planner may read the whole organisation.
+ *   where mapping.organisation_id = held.organisation_id
+ *     and mapping.provider = held.provider
+ *     and mapping.entity_type = held.entity_type
+ *     and mapping.external_id = held.external_id
+ *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+ *     and held.contact_id = held.wanted_contact_id
+ *   returning
+ *     held.position,
+ *     held.contact_id,
+ *     held.provider,
+ *     held.entity_type
+ * ),
+ * removed_alias as (
+ *   delete from contact_external_id_aliases as alias
+ *   using held_alias as held
+ *   -- As above.
+ *   where alias.organisation_id = held.organisation_id
+ *     and alias.provider = held.provider
+ *     and alias.entity_type = held.entity_type
+ *     and alias.external_id = held.external_id
+ *     and held.contact_id = held.wanted_contact_id
+ *   returning held.position
+ * ),
+ * promoted as (
+ *   select
+ *     crm_promote_external_ids(
+ *       :organisationId!::uuid,
+ *       array_agg(contact_id),
+ *       array_agg(provider),
+ *       array_agg(entity_type)
+ *     )
+ *   from removed
+ *   -- After the aliases are gone: none that is unlinked here is promoted.
+ *   where (select count(*) from removed_alias) >= 0
  * )
- * delete from contact_external_ids as mapping
- * using held
- * -- By the row's own key, not by the parameter, for which the planner may read the whole organisation.
- * where mapping.organisation_id = held.organisation_id
- *   and mapping.provider = held.provider
- *   and mapping.entity_type = held.entity_type
- *   and mapping.external_id = held.external_id
- *   -- Always true. It tells the planner to expect few rows, so that it looks each one up.
- *   and held.contact_id = held.wanted_contact_id
- * returning held.position::integer as "position!"
+ * select gone.position::integer as "position!"
+ * from (
+ *   select position
+ *   from removed
+ *   union all
+ *   select position
+ *   from removed_alias
+ * ) as gone
+ * cross join promoted
  * ```
  */
 export const contactExternalIdUnlink = new PreparedQuery<ContactExternalIdUnlinkParams,ContactExternalIdUnlinkResult>({
   name: 'contactExternalIdUnlink',
-  statementName: 'contactExternalIdUnlink_f2d073c4',
+  statementName: 'contactExternalIdUnlink_89c12bef',
   isPreparable: true,
   params: [
+    { name: 'organisationId', required: true },
     { name: 'providers', required: true },
+    { name: 'contactIds', required: true },
     { name: 'entityTypes', required: true },
     { name: 'externalIds', required: true },
-    { name: 'contactIds', required: true },
-    { name: 'organisationId', required: true },
   ],
-  text: `/* contactExternalIdUnlink */ with unwanted as (
+  text: `/* contactExternalIdUnlink */ with identity_lock as materialized (
+  select crm_lock_external_ids($1::uuid, $2::text[])
+),
+contact_lock as materialized (
+  select crm_lock_contacts($1::uuid, $3::uuid[])
+  from identity_lock
+),
+unwanted as (
   select
     position,
     provider,
@@ -905,13 +1756,14 @@ export const contactExternalIdUnlink = new PreparedQuery<ContactExternalIdUnlink
     external_id,
     contact_id
   from unnest(
-    $1::text[],
     $2::text[],
-    $3::text[],
-    $4::uuid[]
+    $4::text[],
+    $5::text[],
+    $3::uuid[]
   ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
+  cross join contact_lock
 ),
-held as (
+held_primary as (
   select
     unwanted.position,
     unwanted.contact_id as wanted_contact_id,
@@ -941,7 +1793,7 @@ held as (
       external_id,
       contact_id
     from contact_external_ids
-    where organisation_id = $5::uuid
+    where organisation_id = $1::uuid
       and provider = unwanted.provider
       and entity_type = unwanted.entity_type
       and external_id = unwanted.external_id
@@ -949,15 +1801,214 @@ held as (
     limit 1
     for update
   ) as mapping
+),
+held_alias as (
+  select
+    unwanted.position,
+    unwanted.contact_id as wanted_contact_id,
+    alias.organisation_id,
+    alias.provider,
+    alias.entity_type,
+    alias.external_id,
+    alias.contact_id
+  from (
+    select
+      position,
+      provider,
+      entity_type,
+      external_id,
+      contact_id
+    from unwanted
+    where position not in (select position from held_primary)
+    order by
+      provider collate "C",
+      entity_type collate "C",
+      external_id collate "C"
+  ) as unwanted
+  cross join lateral (
+    select
+      organisation_id,
+      provider,
+      entity_type,
+      external_id,
+      contact_id
+    from contact_external_id_aliases
+    where organisation_id = $1::uuid
+      and provider = unwanted.provider
+      and entity_type = unwanted.entity_type
+      and external_id = unwanted.external_id
+      and (contact_id = unwanted.contact_id) is true
+    limit 1
+    for update
+  ) as alias
+),
+removed as (
+  delete from contact_external_ids as mapping
+  using held_primary as held
+  where mapping.organisation_id = held.organisation_id
+    and mapping.provider = held.provider
+    and mapping.entity_type = held.entity_type
+    and mapping.external_id = held.external_id
+    and held.contact_id = held.wanted_contact_id
+  returning
+    held.position,
+    held.contact_id,
+    held.provider,
+    held.entity_type
+),
+removed_alias as (
+  delete from contact_external_id_aliases as alias
+  using held_alias as held
+  where alias.organisation_id = held.organisation_id
+    and alias.provider = held.provider
+    and alias.entity_type = held.entity_type
+    and alias.external_id = held.external_id
+    and held.contact_id = held.wanted_contact_id
+  returning held.position
+),
+promoted as (
+  select
+    crm_promote_external_ids(
+      $1::uuid,
+      array_agg(contact_id),
+      array_agg(provider),
+      array_agg(entity_type)
+    )
+  from removed
+  where (select count(*) from removed_alias) >= 0
 )
-delete from contact_external_ids as mapping
-using held
-where mapping.organisation_id = held.organisation_id
-  and mapping.provider = held.provider
-  and mapping.entity_type = held.entity_type
-  and mapping.external_id = held.external_id
-  and held.contact_id = held.wanted_contact_id
-returning held.position::integer as "position"`,
+select gone.position::integer as "position"
+from (
+  select position
+  from removed
+  union all
+  select position
+  from removed_alias
+) as gone
+cross join promoted`,
+});
+
+
+/** The parameters of {@link externalRecordListByContacts}. */
+export interface ExternalRecordListByContactsParams {
+  contactIds: string[];
+  organisationId: string;
+}
+
+/** A row of {@link externalRecordListByContacts}. */
+export interface ExternalRecordListByContactsResult {
+  contactId: string;
+  entityType: string;
+  externalId: string;
+  firstSeenAt: Timestamp;
+  isPrimary: boolean;
+  lastSeenAt: Timestamp;
+  mergedIntoEntityType: string | null;
+  mergedIntoExternalId: string | null;
+  provider: string;
+  remoteModifiedAt: Timestamp | null;
+  remoteState: string;
+  remoteVersion: string | null;
+}
+
+/**
+ * Lists every record at a CRM that stands for one of the given contacts, by contact and provider; the primary
+ * id comes first, then the aliases, the oldest first. Uses contact_external_ids_contact_id_provider_key and
+ * contact_external_id_aliases_contact_id_idx. «is true» and «offset 0» are as in
+ * contactExternalIdListByContacts.
+ *
+ * @remarks
+ * ```sql
+ * select
+ *   record.contact_id as "contactId!",
+ *   record.provider as "provider!",
+ *   record.entity_type as "entityType!",
+ *   record.external_id as "externalId!",
+ *   record.is_primary as "isPrimary!",
+ *   record.remote_state as "remoteState!",
+ *   record.remote_version as "remoteVersion?",
+ *   record.remote_modified_at as "remoteModifiedAt?",
+ *   record.merged_into_entity_type as "mergedIntoEntityType?",
+ *   record.merged_into_external_id as "mergedIntoExternalId?",
+ *   record.first_seen_at as "firstSeenAt!",
+ *   record.last_seen_at as "lastSeenAt!"
+ * from (select distinct contact_id from unnest(:contactIds!::uuid[]) as given (contact_id)) as wanted
+ * cross join lateral (
+ *   select
+ *     contact_id,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     is_primary,
+ *     remote_state,
+ *     remote_version,
+ *     remote_modified_at,
+ *     merged_into_entity_type,
+ *     merged_into_external_id,
+ *     first_seen_at,
+ *     last_seen_at
+ *   from contact_external_records
+ *   where (organisation_id = :organisationId!::uuid) is true
+ *     and contact_id = wanted.contact_id
+ *   offset 0
+ * ) as record
+ * order by
+ *   record.contact_id,
+ *   record.provider,
+ *   record.is_primary desc,
+ *   record.first_seen_at,
+ *   record.entity_type,
+ *   record.external_id
+ * ```
+ */
+export const externalRecordListByContacts = new PreparedQuery<ExternalRecordListByContactsParams,ExternalRecordListByContactsResult>({
+  name: 'externalRecordListByContacts',
+  statementName: 'externalRecordListByContacts_d7ea4edb',
+  isPreparable: true,
+  params: [
+    { name: 'contactIds', required: true },
+    { name: 'organisationId', required: true },
+  ],
+  text: `/* externalRecordListByContacts */ select
+  record.contact_id as "contactId",
+  record.provider as "provider",
+  record.entity_type as "entityType",
+  record.external_id as "externalId",
+  record.is_primary as "isPrimary",
+  record.remote_state as "remoteState",
+  record.remote_version as "remoteVersion",
+  record.remote_modified_at as "remoteModifiedAt",
+  record.merged_into_entity_type as "mergedIntoEntityType",
+  record.merged_into_external_id as "mergedIntoExternalId",
+  record.first_seen_at as "firstSeenAt",
+  record.last_seen_at as "lastSeenAt"
+from (select distinct contact_id from unnest($1::uuid[]) as given (contact_id)) as wanted
+cross join lateral (
+  select
+    contact_id,
+    provider,
+    entity_type,
+    external_id,
+    is_primary,
+    remote_state,
+    remote_version,
+    remote_modified_at,
+    merged_into_entity_type,
+    merged_into_external_id,
+    first_seen_at,
+    last_seen_at
+  from contact_external_records
+  where (organisation_id = $2::uuid) is true
+    and contact_id = wanted.contact_id
+  offset 0
+) as record
+order by
+  record.contact_id,
+  record.provider,
+  record.is_primary desc,
+  record.first_seen_at,
+  record.entity_type,
+  record.external_id`,
 });
 
 

@@ -1,7 +1,13 @@
 import type { SyncBatchRecordParams } from '../generated/sync_batches.js';
 import { timestampParameter } from '../timestamps.js';
 import { type RemoteState, remoteStates, type TimestampInput } from '../types.js';
-import { checkContentHash, checkOneOf, checkRemoteVersion, type InputLocation, refuse } from '../validation.js';
+import {
+  checkContentHash,
+  checkOneOf,
+  checkRemoteVersion,
+  type InputLocation,
+  refuse,
+} from '../validation.js';
 import type { SyncEvent } from './events.js';
 
 /** What an event of a batch says about the record at the CRM. All of it is ignored if the event failed. */

@@ -113,6 +113,25 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     ],
   });
 
+  await contactExternalIdLinkMany(pool, {
+    organisationId,
+    links: [
+      { ...link(bothId, '1'), entityType: 'landlord' },
+      { ...link(bothId, '1'), entityType: 'applicant' },
+    ],
+    ifContactTaken: 'alias',
+  });
+  await pool.query(
+    `update contact_external_id_aliases
+     set remote_state = 'merged',
+       merged_into_entity_type = 'contact',
+       merged_into_external_id = '1',
+       remote_version = '"7"',
+       remote_modified_at = now()
+     where organisation_id = $1 and entity_type = 'applicant'`,
+    [organisationId],
+  );
+
   const connectionId = randomUUID();
   const credentials = await encryptCredentials({ organisationId, connectionId, provider: 'loop' });
   const noAnswer = { kind: 'network', retryable: true, message: 'No answer.' } as const;
@@ -184,12 +203,15 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       { ...record('unknown'), contactIds: [bothId] },
       { ...record('5'), contactIds: [freeId] },
     ],
+    contactExternalIdLinkAlias: [{ ...record('6'), contactIds: [bothId] }],
     contactExternalIdListByContacts: [{ organisationId, contactIds }],
+    contactExternalIdLock: [{ organisationId, providers: ['reapit', 'alto'] }],
     contactExternalIdRepoint: [{ ...record('3'), fromContactIds: [moverId], toContactIds: [otherId] }],
     contactExternalIdResolve: [
       { organisationId, provider: 'reapit', entityType: 'contact', externalIds: ['1', '2', 'unknown'] },
     ],
     contactExternalIdUnlink: [{ ...record('4'), contactIds: [goneId] }],
+    externalRecordListByContacts: [{ organisationId, contactIds }],
     credentialsCountByKey: [undefined],
     credentialsListByKey: [
       { keyId: 'test-key-1', afterOrganisationId: nobody, afterConnectionId: nobody, limit: 5 },

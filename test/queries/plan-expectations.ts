@@ -33,6 +33,7 @@ const mappings = [
   'contacts_organisation_id_id_key',
   'contacts_pkey',
 ];
+const aliases = ['contact_external_id_aliases_pkey', 'contact_external_id_aliases_contact_id_idx'];
 
 /** The expectations for each query: what its comment says about indexes, checked against the planner. */
 export const expectations: Record<QueryName, Expectation> = {
@@ -76,16 +77,25 @@ export const expectations: Record<QueryName, Expectation> = {
   },
   credentialsReplace: liveConnection,
   credentialsRewrap: liveConnection,
-  contactExternalIdLink: { indexes: mappings, buffers: 2500 },
+  contactExternalIdLink: { indexes: [...mappings, ...aliases], buffers: 2500 },
+  contactExternalIdLinkAlias: { indexes: [...mappings, ...aliases], buffers: 2500 },
+  contactExternalIdLock: { indexes: [], buffers: 20 },
   contactExternalIdListByContacts: {
     indexes: ['contact_external_ids_contact_id_provider_key'],
     buffers: 600,
   },
-  contactExternalIdRepoint: { indexes: mappings, buffers: 3000 },
-  contactExternalIdResolve: { indexes: ['contact_external_ids_pkey'], buffers: 700 },
-  contactExternalIdUnlink: { indexes: mappings, buffers: 1600 },
+  contactExternalIdRepoint: { indexes: [...mappings, ...aliases], buffers: 3000 },
+  contactExternalIdResolve: {
+    indexes: ['contact_external_ids_pkey', 'contact_external_id_aliases_pkey'],
+    buffers: 700,
+  },
+  contactExternalIdUnlink: { indexes: [...mappings, ...aliases], buffers: 1600 },
   externalRecordCheck: {
     indexes: ['contact_external_ids_pkey', 'contact_external_id_aliases_pkey'],
+    buffers: 1000,
+  },
+  externalRecordListByContacts: {
+    indexes: ['contact_external_ids_contact_id_provider_key', 'contact_external_id_aliases_contact_id_idx'],
     buffers: 1000,
   },
   organisationSet: { indexes: [], buffers: 20 },

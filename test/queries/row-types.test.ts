@@ -14,7 +14,12 @@ const database = useDatabase();
 const api = { ...rootApi, ...credentialsApi };
 
 /** Internal steps of `credentialsRotate`. */
-const internal: QueryName[] = ['connectionDropWork', 'credentialsListByKey', 'credentialsRewrap'];
+const internal: QueryName[] = [
+  'contactExternalIdLinkAlias',
+  'connectionDropWork',
+  'credentialsListByKey',
+  'credentialsRewrap',
+];
 
 /** Checks a value against a generated type; `Json` only means that there is a value. */
 const promises: Record<string, (value: unknown) => boolean> = {

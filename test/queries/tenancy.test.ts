@@ -12,6 +12,7 @@ const tables = [
   'crm_sync_failures',
   'crm_outbound_changes',
   'contact_external_ids',
+  'contact_external_id_aliases',
 ];
 
 /** All rows of a tenant, as text to compare. */
@@ -57,6 +58,9 @@ test.each(queryNames.filter((name) => !overAllTenants.includes(name)))(
           break;
         case 'syncLogRecord':
           expect(rows).toEqual([{ refused: 'wrong_tenant' }]);
+          break;
+        case 'contactExternalIdLock':
+          expect(rows).toEqual([{ isLocked: true }]);
           break;
         case 'contactExternalIdLink':
         case 'contactExternalIdRepoint':
