@@ -110,8 +110,8 @@ create table contact_external_id_aliases (
 -- Room for updates within the page: no index has a column of the state, so they are HOT.
 with (fillfactor = 85);
 
-create index contact_external_id_aliases_contact_id_idx
-  on contact_external_id_aliases (organisation_id, contact_id, provider);
+create index contact_external_id_aliases_contact_id_provider_idx
+  on contact_external_id_aliases (contact_id, provider);
 
 create view contact_external_records
 with (security_invoker = true)
@@ -212,7 +212,7 @@ comment on constraint contact_external_id_aliases_pushed_iff_pushed_at_check on 
   'pushed_at is set if and only if it is known what was pushed.';
 comment on constraint contact_external_id_aliases_remote_times_in_range_check on contact_external_id_aliases is
   'Times are in the years 1900 to 9998: every client can read them.';
-comment on index contact_external_id_aliases_contact_id_idx is
+comment on index contact_external_id_aliases_contact_id_provider_idx is
   'Finds the aliases of a contact, and serves its foreign key.';
 comment on view contact_external_records is
   'Every record at a CRM that stands for a contact: the primary ids and the aliases. With the privileges and the policies of the user who reads it.';

@@ -210,40 +210,38 @@ declare
   bare record;
   alias %1$I.contact_external_id_aliases;
 begin
+  -- One by one: each look-up then reads a few rows, whatever the statistics know.
   for bare in
     select distinct on (given.provider, given.contact_id) given.*
     from unnest(contact_ids, providers, entity_types) as given (contact_id, provider, entity_type)
-    where not exists (
-      select
-      from %1$I.contact_external_ids as mapping
-      where mapping.provider = given.provider
-        and mapping.contact_id = given.contact_id
-    )
     order by given.provider, given.contact_id, given.entity_type
   loop
+    continue when exists (
+      select
+      from %1$I.contact_external_ids as mapping
+      where mapping.provider = bare.provider
+        and mapping.contact_id = bare.contact_id
+    );
+    select candidate.*
+    into alias
+    from %1$I.contact_external_id_aliases as candidate
+    where (candidate.organisation_id = crm_promote_external_ids.organisation_id) is true
+      and candidate.contact_id = bare.contact_id
+      and candidate.provider = bare.provider
+      and candidate.remote_state <> 'merged'
+    order by
+      candidate.remote_state = 'deleted',
+      candidate.entity_type <> bare.entity_type,
+      candidate.first_seen_at,
+      candidate.entity_type,
+      candidate.external_id
+    limit 1
+    for update;
     delete from %1$I.contact_external_id_aliases as promoted
-    using (
-      select candidate.*
-      from %1$I.contact_external_id_aliases as candidate
-      where candidate.organisation_id = crm_promote_external_ids.organisation_id
-        and candidate.contact_id = bare.contact_id
-        and candidate.provider = bare.provider
-        and candidate.remote_state <> 'merged'
-      order by
-        candidate.remote_state = 'deleted',
-        candidate.entity_type <> bare.entity_type,
-        candidate.first_seen_at,
-        candidate.entity_type,
-        candidate.external_id
-      limit 1
-      for update
-    ) as next
-    where promoted.organisation_id = next.organisation_id
-      and promoted.provider = next.provider
-      and promoted.entity_type = next.entity_type
-      and promoted.external_id = next.external_id
-    returning promoted.*
-    into alias;
+    where promoted.organisation_id = alias.organisation_id
+      and promoted.provider = alias.provider
+      and promoted.entity_type = alias.entity_type
+      and promoted.external_id = alias.external_id;
     if found then
       insert into %1$I.contact_external_ids (
         organisation_id,

@@ -1,6 +1,6 @@
 /* @name contactExternalIdLink */
 -- Links contacts to external ids, one array element each. Refreshes lastSeenAt of an existing link if it
--- is at least a day old. Returns one row per element: `position`, counted from 1, and `outcome`: `linked`,
+-- is at least a day old; its record is active again if it was deleted or merged. Returns one row per element: `position`, counted from 1, and `outcome`: `linked`,
 -- `already_linked` (as primary id or as alias), `external_id_taken` (by `linkedContactId`),
 -- `contact_taken` (the contact has the primary id `linkedExternalId`, a `linkedEntityType`, at that
 -- provider), `wrong_tenant` (the organisation has no such contact; then nothing is linked), or `retry` (a
@@ -60,7 +60,8 @@ existing_primary as (
     mapping.entity_type,
     mapping.external_id,
     mapping.contact_id,
-    mapping.last_seen_at
+    mapping.last_seen_at,
+    mapping.remote_state
   from (
     select
       position,
@@ -83,7 +84,8 @@ existing_primary as (
       entity_type,
       external_id,
       contact_id,
-      last_seen_at
+      last_seen_at,
+      remote_state
     from contact_external_ids
     where organisation_id = :organisationId!::uuid
       and provider = wanted.provider
@@ -103,7 +105,8 @@ existing_alias as (
     alias.entity_type,
     alias.external_id,
     alias.contact_id,
-    alias.last_seen_at
+    alias.last_seen_at,
+    alias.remote_state
   from (
     select
       position,
@@ -126,7 +129,8 @@ existing_alias as (
       entity_type,
       external_id,
       contact_id,
-      last_seen_at
+      last_seen_at,
+      remote_state
     from contact_external_id_aliases
     where organisation_id = :organisationId!::uuid
       and provider = wanted.provider
@@ -148,12 +152,15 @@ existing as (
     contact_id
   from existing_alias
 ),
+-- Somebody has decided that the record is this contact's: a tombstone ends.
 seen as (
   update contact_external_ids as mapping
-  set last_seen_at = now()
+  set
+    last_seen_at = now(),
+    remote_state = case existing.remote_state when 'deleted' then 'active' else existing.remote_state end
   from existing_primary as existing
   where existing.contact_id = existing.wanted_contact_id
-    and existing.last_seen_at < now() - interval '1 day'
+    and (existing.last_seen_at < now() - interval '1 day' or existing.remote_state = 'deleted')
     -- By the row's own key, not by the parameter, for which the planner may read the whole organisation.
     and mapping.organisation_id = existing.organisation_id
     and mapping.provider = existing.provider
@@ -163,10 +170,14 @@ seen as (
 ),
 seen_alias as (
   update contact_external_id_aliases as alias
-  set last_seen_at = now()
+  set
+    last_seen_at = now(),
+    remote_state = case when existing.remote_state in ('deleted', 'merged') then 'active' else existing.remote_state end,
+    merged_into_entity_type = null,
+    merged_into_external_id = null
   from existing_alias as existing
   where existing.contact_id = existing.wanted_contact_id
-    and existing.last_seen_at < now() - interval '1 day'
+    and (existing.last_seen_at < now() - interval '1 day' or existing.remote_state in ('deleted', 'merged'))
     -- As above.
     and alias.organisation_id = existing.organisation_id
     and alias.provider = existing.provider
@@ -353,7 +364,7 @@ where crm_check_organisation(:organisationId!::uuid);
 -- says why: `mapping_changed` (the id is not mapped to the contact from which it should move),
 -- `contact_taken` (the new contact would have two primary ids at that provider), `wrong_tenant` (the
 -- organisation has no such contact) or `held` (nothing is wrong with this element). Uses primary keys,
--- contact_external_ids_contact_id_provider_key, contact_external_id_aliases_contact_id_idx and the host's
+-- contact_external_ids_contact_id_provider_key, contact_external_id_aliases_contact_id_provider_idx and the host's
 -- key of contacts. Locks the external ids of the organisation at these providers, then the contacts FOR KEY
 -- SHARE, then the mappings and the aliases in key order.
 with identity_lock as materialized (
@@ -711,7 +722,7 @@ where mapping.contact_id is not null
 /* @name contactExternalIdUnlink */
 -- Unlinks contacts from external ids, one array element each. A contact that loses its primary id gets
 -- another (crm_promote_external_ids). Returns one row per removed link: its `position`, counted from 1. Uses
--- primary keys, contact_external_ids_contact_id_provider_key and contact_external_id_aliases_contact_id_idx.
+-- primary keys, contact_external_ids_contact_id_provider_key and contact_external_id_aliases_contact_id_provider_idx.
 -- Locks the external ids of the organisation at these providers, then the contacts FOR KEY SHARE, then the
 -- mappings and the aliases in key order.
 with identity_lock as materialized (
@@ -871,7 +882,7 @@ cross join promoted;
 /* @name externalRecordListByContacts */
 -- Lists every record at a CRM that stands for one of the given contacts, by contact and provider; the primary
 -- id comes first, then the aliases, the oldest first. Uses contact_external_ids_contact_id_provider_key and
--- contact_external_id_aliases_contact_id_idx. «is true» and «offset 0» are as in
+-- contact_external_id_aliases_contact_id_provider_idx. «is true» and «offset 0» are as in
 -- contactExternalIdListByContacts.
 select
   record.contact_id as "contactId!",

@@ -33,7 +33,7 @@ const mappings = [
   'contacts_organisation_id_id_key',
   'contacts_pkey',
 ];
-const aliases = ['contact_external_id_aliases_pkey', 'contact_external_id_aliases_contact_id_idx'];
+const aliases = ['contact_external_id_aliases_pkey', 'contact_external_id_aliases_contact_id_provider_idx'];
 
 /** The expectations for each query: what its comment says about indexes, checked against the planner. */
 export const expectations: Record<QueryName, Expectation> = {
@@ -84,18 +84,21 @@ export const expectations: Record<QueryName, Expectation> = {
     indexes: ['contact_external_ids_contact_id_provider_key'],
     buffers: 600,
   },
-  contactExternalIdRepoint: { indexes: [...mappings, ...aliases], buffers: 3000 },
+  contactExternalIdRepoint: { indexes: [...mappings, ...aliases], buffers: 4500 },
   contactExternalIdResolve: {
     indexes: ['contact_external_ids_pkey', 'contact_external_id_aliases_pkey'],
     buffers: 700,
   },
-  contactExternalIdUnlink: { indexes: [...mappings, ...aliases], buffers: 1600 },
+  contactExternalIdUnlink: { indexes: [...mappings, ...aliases], buffers: 2700 },
   externalRecordCheck: {
     indexes: ['contact_external_ids_pkey', 'contact_external_id_aliases_pkey'],
     buffers: 1000,
   },
   externalRecordListByContacts: {
-    indexes: ['contact_external_ids_contact_id_provider_key', 'contact_external_id_aliases_contact_id_idx'],
+    indexes: [
+      'contact_external_ids_contact_id_provider_key',
+      'contact_external_id_aliases_contact_id_provider_idx',
+    ],
     buffers: 1000,
   },
   organisationSet: { indexes: [], buffers: 20 },
