@@ -1,3 +1,4 @@
+import { withoutRow } from '../errors.js';
 import * as queries from '../generated/external_record_checks.js';
 import { checkOrganisation } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
@@ -9,6 +10,7 @@ import {
   checkFields,
   checkObject,
   checkOneOf,
+  checkParameter,
   checkRemoteVersion,
   fieldsOf,
   type InputLocation,
@@ -107,6 +109,33 @@ export async function externalRecordCheckMany(
     matchedBy: matchedBy as RecordDecision['matchedBy'],
     decision: decision as RecordDecision['decision'],
   }));
+}
+
+/** The parameters of {@link externalRecordCheck}. */
+export interface ExternalRecordCheckParams extends SentRecord {
+  /** The UUID of the organisation. */
+  organisationId: string;
+  /** The CRM. */
+  provider: Provider;
+}
+
+/**
+ * Decides what to do with one record that a CRM has sent: see {@link externalRecordCheckMany}.
+ *
+ * @throws CrmSchemaError `unknown_provider`, `invalid_input`
+ */
+export async function externalRecordCheck(
+  client: Queryable,
+  params: ExternalRecordCheckParams,
+): Promise<RecordDecision> {
+  checkParameter('params', params);
+  const { organisationId, provider, ...record } = params;
+  const [decision] = await externalRecordCheckMany(client, {
+    organisationId,
+    provider,
+    records: [record],
+  }).catch(withoutRow);
+  return decision as RecordDecision;
 }
 
 function checkSentRecord(record: SentRecord, provider: Provider, rowIndex: number): void {

@@ -8,6 +8,7 @@ import {
   contactExternalIdLinkMany,
   contactExternalIdUnlink,
   contentHash,
+  externalRecordCheck,
   externalRecordCheckMany,
   externalRecordListByContacts,
   type FieldValue,
@@ -350,13 +351,13 @@ describe('a push with basedOnVersion', () => {
 
 describe('links of one batch that exclude each other', () => {
   test('are decided by the order of events: the first contact keeps the id', async () => {
-    expect(await record(linked(barnaby), linked(ottoline), linked(barnaby))).toEqual([1]);
+    expect(await record(linked(barnaby), linked(barnaby), linked(ottoline))).toEqual([2]);
     expect(await check()).toBe('changed');
     expect(await recordsOf(ottoline)).toEqual([]);
     const log = await syncLogListByConnection(pool, run);
     expect(log.map(({ internalId, status }) => [internalId, status])).toEqual([
-      [barnaby, 'success'],
       [ottoline, 'error'],
+      [barnaby, 'success'],
       [barnaby, 'success'],
     ]);
   });
@@ -371,6 +372,31 @@ describe('links of one batch that exclude each other', () => {
   test('do not set the version of the event that was refused', async () => {
     await record(linked(barnaby, { remoteVersion: '"1"' }), linked(ottoline, { remoteVersion: '"2"' }));
     expect(await recordsOf(barnaby)).toMatchObject([{ remoteVersion: '"1"' }]);
+  });
+});
+
+describe('externalRecordCheck', () => {
+  test('decides on one record, and names no row in its error', async () => {
+    await record(linked(ottoline, { remoteVersion: '"1"' }));
+    const { organisationId } = run;
+    const record1 = { entityType: 'contact', externalId: 'OXF1', version: '"1"' } as const;
+    const params = { organisationId, provider: 'reapit', ...record1 } as const;
+    expect(await externalRecordCheck(pool, params)).toEqual({
+      contactId: ottoline,
+      matchedBy: 'primary',
+      decision: 'unchanged',
+    });
+    await expect(externalRecordCheck(pool, { ...params, version: '' })).rejects.toMatchObject({
+      message: 'version must have 1 to 512 bytes.',
+      rowIndex: undefined,
+    });
+  });
+
+  test('sees nothing of a record of another organisation', async () => {
+    await record(linked(ottoline));
+    const { organisationId } = await createTenant(pool);
+    const params = { organisationId, provider: 'reapit', entityType: 'contact', externalId: 'OXF1' } as const;
+    expect(await externalRecordCheck(pool, params)).toMatchObject({ contactId: null, decision: 'unknown' });
   });
 });
 

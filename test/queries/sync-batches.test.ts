@@ -10,6 +10,8 @@ import {
   connectionDisconnect,
   connectionGet,
   contactExternalIdLink,
+  contactExternalIdLinkMany,
+  contactExternalIdLock,
   outboundChangeClaim,
   outboundChangeRecord,
   type SyncCursor,
@@ -25,6 +27,7 @@ import {
 } from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
+import { waitUntilBlocked } from '../support/locks.js';
 
 const { pool, url } = useDatabase();
 
@@ -589,6 +592,56 @@ describe('the links of a batch', () => {
       ['3', true],
       ['4', true],
     ]);
+  });
+
+  test('wait for the lock of the external ids before they lock a mapping', async () => {
+    const [first, second] = contactIds;
+    await syncBatchRecord(pool, { ...run, batchNumber: 1, events: [link('1', first)] });
+    await withClient(url, async (other) => {
+      await other.query('begin');
+      await contactExternalIdLock(other, { ...run, providers: ['reapit'] });
+      await withClient(url, async (worker) => {
+        const events = [link('1', first), link('2', second)];
+        const batch = syncBatchRecord(worker, { ...run, batchNumber: 2, events });
+        await waitUntilBlocked(url, worker);
+        const { rows } = await other.query(
+          'select from contact_external_ids where organisation_id = $1 for update nowait',
+          [run.organisationId],
+        );
+        expect(rows).toHaveLength(1);
+        await other.query('commit');
+        expect(await batch).toMatchObject({ outcome: 'recorded', conflicts: [] });
+      });
+    });
+  });
+
+  test('of ids that are aliases are confirmed for their contact, and refused for another', async () => {
+    const [first = '', second] = contactIds;
+    await syncBatchRecord(pool, { ...run, batchNumber: 1, events: [link('1', first)] });
+    await contactExternalIdLinkMany(pool, {
+      ...run,
+      links: [{ provider: 'reapit', entityType: 'contact', externalId: '2', contactId: first }],
+      ifContactTaken: 'alias',
+    });
+    await pool.query(
+      "update contact_external_id_aliases set first_seen_at = '2026-01-01', last_seen_at = '2026-01-01'",
+    );
+    const result = await syncBatchRecord(pool, {
+      ...run,
+      batchNumber: 2,
+      events: [link('2', first), link('2', second)],
+    });
+    expect(result).toMatchObject({ conflicts: [1] });
+    expect(await syncLogListByConnection(pool, run)).toMatchObject([
+      { error: { retryable: false, message: 'The external id is linked to another contact.' } },
+      { status: 'success' },
+      { status: 'success' },
+    ]);
+    const { rows } = await pool.query(
+      "select last_seen_at > now() - interval '1 minute' as is_fresh from contact_external_id_aliases where organisation_id = $1",
+      [run.organisationId],
+    );
+    expect(rows).toEqual([{ is_fresh: true }]);
   });
 
   test('that are made concurrently fail their record with a retryable error', async () => {
