@@ -1896,12 +1896,15 @@ CREATE TABLE public.crm_sync_log (
     internal_id uuid,
     status text NOT NULL,
     error jsonb,
+    reason text,
     CONSTRAINT crm_sync_log_direction_check CHECK ((direction = ANY (ARRAY['inbound'::text, 'outbound'::text]))),
     CONSTRAINT crm_sync_log_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
     CONSTRAINT crm_sync_log_error_iff_status_is_error_check CHECK (((status = 'error'::text) = (error IS NOT NULL))),
     CONSTRAINT crm_sync_log_error_is_valid_check CHECK (public.crm_sync_error_is_valid(error)),
     CONSTRAINT crm_sync_log_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
     CONSTRAINT crm_sync_log_occurred_at_in_range_check CHECK (((occurred_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (occurred_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_sync_log_reason_check CHECK ((reason = ANY (ARRAY['echo'::text, 'unchanged'::text, 'older'::text, 'pending_push'::text, 'no_consent'::text, 'merged'::text, 'erased'::text]))),
+    CONSTRAINT crm_sync_log_reason_has_status_skipped_check CHECK (((reason IS NULL) OR (status = 'skipped'::text))),
     CONSTRAINT crm_sync_log_status_check CHECK ((status = ANY (ARRAY['success'::text, 'skipped'::text, 'error'::text])))
 )
 PARTITION BY RANGE (occurred_at);
@@ -1973,6 +1976,12 @@ COMMENT ON COLUMN public.crm_sync_log.status IS 'success: both sides agree. skip
 COMMENT ON COLUMN public.crm_sync_log.error IS 'Why it failed: kind, retryable, message and optionally the provider''s own code. Never a payload, a secret or personal data. Set exactly when status is error.';
 
 --
+-- Name: COLUMN crm_sync_log.reason; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_log.reason IS 'Why it was skipped. echo: our own push came back. unchanged: the CRM''s version is the one already seen. older: it was modified before the one already seen. pending_push: our own change has still to be pushed. no_consent: the person does not consent to it. merged: the record was merged into another. erased: the person was erased. Null if no reason was given, and for events that were not skipped.';
+
+--
 -- Name: CONSTRAINT crm_sync_log_direction_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -2009,6 +2018,18 @@ COMMENT ON CONSTRAINT crm_sync_log_external_id_check ON public.crm_sync_log IS '
 COMMENT ON CONSTRAINT crm_sync_log_occurred_at_in_range_check ON public.crm_sync_log IS 'Times are in the years 1900 to 9998: every client can read them, and no event happened at infinity.';
 
 --
+-- Name: CONSTRAINT crm_sync_log_reason_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_log_reason_check ON public.crm_sync_log IS 'The closed list of reasons.';
+
+--
+-- Name: CONSTRAINT crm_sync_log_reason_has_status_skipped_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_log_reason_has_status_skipped_check ON public.crm_sync_log IS 'Only a skipped event has a reason.';
+
+--
 -- Name: CONSTRAINT crm_sync_log_status_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -2037,7 +2058,15 @@ declare
   );
   catch_all constant text := format('%I.crm_sync_log_catch_all', log_schema);
   emptied constant text := format('%I.crm_sync_log_emptied', log_schema);
-  log_columns constant text := 'organisation_id, connection_id, occurred_at, id, direction, entity_type, external_id, internal_id, status, error';
+  -- Read from the catalog, so that an event keeps every column that a migration adds.
+  log_columns constant text := (
+    select string_agg(quote_ident(attname), ', ' order by attnum)
+    from pg_attribute
+    where attrelid = log_table
+      and attnum > 0
+      and not attisdropped
+      and attgenerated = ''
+  );
   last_month timestamptz;
   lower_bound text;
   month_start timestamptz;
@@ -3574,12 +3603,15 @@ CREATE TABLE public.crm_sync_log_catch_all (
     internal_id uuid,
     status text CONSTRAINT crm_sync_log_status_not_null NOT NULL,
     error jsonb,
+    reason text,
     CONSTRAINT crm_sync_log_direction_check CHECK ((direction = ANY (ARRAY['inbound'::text, 'outbound'::text]))),
     CONSTRAINT crm_sync_log_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
     CONSTRAINT crm_sync_log_error_iff_status_is_error_check CHECK (((status = 'error'::text) = (error IS NOT NULL))),
     CONSTRAINT crm_sync_log_error_is_valid_check CHECK (public.crm_sync_error_is_valid(error)),
     CONSTRAINT crm_sync_log_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
     CONSTRAINT crm_sync_log_occurred_at_in_range_check CHECK (((occurred_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (occurred_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_sync_log_reason_check CHECK ((reason = ANY (ARRAY['echo'::text, 'unchanged'::text, 'older'::text, 'pending_push'::text, 'no_consent'::text, 'merged'::text, 'erased'::text]))),
+    CONSTRAINT crm_sync_log_reason_has_status_skipped_check CHECK (((reason IS NULL) OR (status = 'skipped'::text))),
     CONSTRAINT crm_sync_log_status_check CHECK ((status = ANY (ARRAY['success'::text, 'skipped'::text, 'error'::text])))
 );
 

@@ -1,6 +1,6 @@
 /* @name contactExternalIdLink */
 -- Links contacts to external ids, one array element each. Refreshes lastSeenAt of an existing link if it
--- is at least a day old. Returns one row per element: `position`, counted from 1, and `outcome`: `linked`,
+-- is at least a day old; its record is active again if it was deleted or merged. Returns one row per element: `position`, counted from 1, and `outcome`: `linked`,
 -- `already_linked` (as primary id or as alias), `external_id_taken` (by `linkedContactId`),
 -- `contact_taken` (the contact has the primary id `linkedExternalId`, a `linkedEntityType`, at that
 -- provider), `wrong_tenant` (the organisation has no such contact; then nothing is linked), or `retry` (a
@@ -49,7 +49,8 @@ existing_primary as (
     mapping.entity_type,
     mapping.external_id,
     mapping.contact_id,
-    mapping.last_seen_at
+    mapping.last_seen_at,
+    mapping.remote_state
   from (
     select
       position,
@@ -72,7 +73,8 @@ existing_primary as (
       entity_type,
       external_id,
       contact_id,
-      last_seen_at
+      last_seen_at,
+      remote_state
     from contact_external_ids
     where organisation_id = :organisationId!::uuid
       and provider = wanted.provider
@@ -92,7 +94,8 @@ existing_alias as (
     alias.entity_type,
     alias.external_id,
     alias.contact_id,
-    alias.last_seen_at
+    alias.last_seen_at,
+    alias.remote_state
   from (
     select
       position,
@@ -115,7 +118,8 @@ existing_alias as (
       entity_type,
       external_id,
       contact_id,
-      last_seen_at
+      last_seen_at,
+      remote_state
     from contact_external_id_aliases
     where organisation_id = :organisationId!::uuid
       and provider = wanted.provider
@@ -137,12 +141,15 @@ existing as (
     contact_id
   from existing_alias
 ),
+-- Somebody has decided that the record is this contact's: a tombstone ends.
 seen as (
   update contact_external_ids as mapping
-  set last_seen_at = now()
+  set
+    last_seen_at = now(),
+    remote_state = case existing.remote_state when 'deleted' then 'active' else existing.remote_state end
   from existing_primary as existing
   where existing.contact_id = existing.wanted_contact_id
-    and existing.last_seen_at < now() - interval '1 day'
+    and (existing.last_seen_at < now() - interval '1 day' or existing.remote_state = 'deleted')
     -- By the row's own key, not by the parameter, for which the planner may read the whole organisation.
     and mapping.organisation_id = existing.organisation_id
     and mapping.provider = existing.provider
@@ -152,10 +159,14 @@ seen as (
 ),
 seen_alias as (
   update contact_external_id_aliases as alias
-  set last_seen_at = now()
+  set
+    last_seen_at = now(),
+    remote_state = case when existing.remote_state in ('deleted', 'merged') then 'active' else existing.remote_state end,
+    merged_into_entity_type = null,
+    merged_into_external_id = null
   from existing_alias as existing
   where existing.contact_id = existing.wanted_contact_id
-    and existing.last_seen_at < now() - interval '1 day'
+    and (existing.last_seen_at < now() - interval '1 day' or existing.remote_state in ('deleted', 'merged'))
     -- As above.
     and alias.organisation_id = existing.organisation_id
     and alias.provider = existing.provider

@@ -22,11 +22,13 @@ export * from './connections/health.js';
 export * from './connections/sync-schedule.js';
 export type { ChangeAuthor } from './contacts/change-author.js';
 export * from './contacts/contact-merges.js';
+export * from './contacts/content-hash.js';
 export * from './contacts/external-id-links.js';
 export * from './contacts/external-id-lock.js';
 export * from './contacts/external-id-lookup.js';
 export * from './contacts/external-id-moves.js';
 export * from './contacts/external-id-unlinks.js';
+export * from './contacts/external-record-checks.js';
 export * from './contacts/external-record-list.js';
 export {
   type ContactExternalIdLinkParams,
@@ -52,6 +54,7 @@ export type { SyncEvent, SyncEventEnd, SyncEventFields } from './sync/events.js'
 export * from './sync/failures.js';
 export * from './sync/log.js';
 export * from './sync/outbound-changes.js';
+export type { RecordNews } from './sync/record-news.js';
 export * from './sync/run-history.js';
 export * from './sync/runs.js';
 export {

@@ -1,4 +1,4 @@
-import { CrmSchemaError, notLive } from '../errors.js';
+import { CrmSchemaError, connectionNotLive } from '../errors.js';
 import * as queries from '../generated/crm_connections.js';
 import { type ConnectionKey, checkConnectionKey } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
@@ -37,7 +37,7 @@ export async function connectionSetAccount(
   checkConnectionKey(params);
   checkAccount({ field: 'account' }, params.account);
   const [row] = await queries.connectionSetAccount.run(params, client);
-  if (row === undefined || row.outcome === 'disconnected') return notLive();
+  if (row === undefined || row.outcome === 'disconnected') throw connectionNotLive();
   if (row.outcome === 'other_account') return accountChanged();
   const { archivedIds, restoredIds } = row;
   return { archivedIds, restoredIds };

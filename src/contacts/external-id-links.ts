@@ -47,7 +47,8 @@ const maxAttempts = 5;
 export type IfContactTaken = 'refuse' | 'alias';
 
 /**
- * Links contacts to external ids. If a mapping already exists, updates its `lastSeenAt`.
+ * Links contacts to external ids. If a mapping already exists, updates its `lastSeenAt`; a record that was
+ * deleted or merged is active again, because somebody has decided that it is this contact's.
  *
  * @returns the outcome of each link, in order; a conflict does not stop the others
  * @throws CrmSchemaError with `rowIndex`: `wrong_tenant` if the organisation has no such contact,

@@ -82,7 +82,7 @@ function objectOf({ kind, qualified }: RelationFacts): string {
 function tableItems(relation: RelationFacts, log: string): Commented[] {
   const { qualified, kind, persistence, parents, partitionKey, comment } = relation;
   if (kind === 'sequence') return [];
-  if (kind === 'view') return [item('view', qualified, define(viewSql(relation)), comment)];
+  if (kind === 'view') return [commented('view', qualified, define(viewSql(relation)), comment)];
   const isPartition = parents.includes(log);
   const definition = define(kind, {
     partitionedBy: partitionKey ?? undefined,

@@ -9,6 +9,7 @@ import * as syncCursorQueries from '../../src/generated/crm_sync_cursors.js';
 import * as syncFailureQueries from '../../src/generated/crm_sync_failures.js';
 import * as syncLogQueries from '../../src/generated/crm_sync_log.js';
 import * as syncRunQueries from '../../src/generated/crm_sync_runs.js';
+import * as externalRecordCheckQueries from '../../src/generated/external_record_checks.js';
 import * as organisationQueries from '../../src/generated/organisations.js';
 import * as syncBatchQueries from '../../src/generated/sync_batches.js';
 import {
@@ -42,6 +43,7 @@ const generated = {
   ...syncLogQueries,
   ...contactExternalIdQueries,
   ...identityChangeQueries,
+  ...externalRecordCheckQueries,
   ...syncBatchQueries,
   ...syncCursorQueries,
   ...syncFailureQueries,
@@ -102,7 +104,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         { ...contact, externalId: 'OXF18000001', internalId: bothId, status: 'success' },
         { ...contact, internalId: bothId, status: 'error', error },
         { ...contact, externalId: 'OXF18000002', status: 'error', error },
-        { ...contact, status: 'skipped', internalId: bothId },
+        { ...contact, status: 'skipped', internalId: bothId, reason: 'echo' },
       ],
     });
   }
@@ -294,6 +296,16 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         credentials: [{ ...rewrapped }],
       },
     ],
+    externalRecordCheck: ['1', 'unknown'].map((externalId) => ({
+      organisationId,
+      provider: 'reapit',
+      entityTypes: ['contact'],
+      externalIds: [externalId],
+      versions: [null],
+      modifiedAts: [null],
+      states: ['active'],
+      contentHashes: [null],
+    })),
     organisationSet: [{ organisationId }],
     outboundChangeAnnounce: [{ limit: 1000 }],
     outboundChangeClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
@@ -374,6 +386,11 @@ function batchOfOne(run: RunKey): ParamsOf<'syncBatchRecord'> {
     retryAfters: [60],
     areLinks: [false],
     changeVersions: [null],
+    remoteVersions: [null],
+    remoteModifiedAts: [null],
+    remoteStates: [null],
+    contentHashes: [null],
+    basedOnVersions: [null],
     cursorDirections: ['inbound'],
     cursorEntityTypes: ['contact'],
     cursorVersions: [0],
@@ -394,5 +411,6 @@ function recordOne(key: ConnectionKey): ParamsOf<'syncLogRecord'> {
     internalIds: [randomUUID()],
     statuses: ['error'],
     errors: [{ kind: 'auth', retryable: false, message: 'Token refused.' }],
+    reasons: [null],
   };
 }

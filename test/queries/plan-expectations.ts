@@ -101,6 +101,10 @@ export const expectations: Record<QueryName, Expectation> = {
   contactMerge: { indexes: [], buffers: 400 },
   contactMergeUndo: { indexes: [], buffers: 200 },
   externalRecordMergeMany: { indexes: [], buffers: 6000 },
+  externalRecordCheck: {
+    indexes: ['contact_external_ids_pkey', 'contact_external_id_aliases_pkey'],
+    buffers: 1000,
+  },
   externalRecordListByContacts: {
     indexes: [
       'contact_external_ids_contact_id_provider_key',
@@ -123,7 +127,14 @@ export const expectations: Record<QueryName, Expectation> = {
   outboundChangeListWaiting: { indexes: [...changes, ...failures], buffers: 1200 },
   outboundChangeRecord: { indexes: liveConnection.indexes, buffers: 3000 },
   syncBatchRecord: {
-    indexes: [...heldRun, ...mappings, ...failures, ...changes, 'crm_sync_cursors_pkey'],
+    indexes: [
+      ...heldRun,
+      ...mappings,
+      'contact_external_id_aliases_pkey',
+      ...failures,
+      ...changes,
+      'crm_sync_cursors_pkey',
+    ],
     buffers: 2000,
   },
   syncCursorForget: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 20 },

@@ -37,6 +37,7 @@ test.each([
   ['crm_connections_status_check', crm.connectionStatuses],
   ['crm_sync_log_direction_check', crm.syncDirections],
   ['crm_sync_log_status_check', crm.syncStatuses],
+  ['crm_sync_log_reason_check', crm.syncSkipReasons],
   ['crm_sync_runs_outcome_check', crm.syncRunOutcomes],
   ['crm_sync_cursors_direction_check', crm.syncDirections],
   ['crm_sync_cursors_kind_check', crm.cursorKinds],
@@ -47,7 +48,7 @@ test.each([
 });
 
 test('no other column has a closed list', async () => {
-  expect((await closedLists()).size).toBe(9);
+  expect((await closedLists()).size).toBe(10);
 });
 
 test('crm_sync_error_is_valid accepts exactly the kinds of the public type', async () => {
@@ -144,9 +145,11 @@ test('each result column with a closed list has that list as its public type', a
     'syncFailureList.direction',
     'syncLogListByConnection.direction',
     'syncLogListByConnection.status',
+    'syncLogListByConnection.reason',
     'syncLogListByContact.provider',
     'syncLogListByContact.direction',
     'syncLogListByContact.status',
+    'syncLogListByContact.reason',
     'syncLogListFailures.direction',
     'syncLogListFailures.status',
     'syncRunClaim.provider',
