@@ -586,7 +586,10 @@ describe('row-level security', () => {
     expect((await connectionGet(reader, key))?.account).toBe('BBB');
     await expect(
       reader.query('select crm_switch_account($1, $2)', [organisationId, key.connectionId]),
-    ).rejects.toMatchObject({ code: '42501' });
+    ).rejects.toMatchObject({
+      code: '42501',
+      message: 'permission denied for function crm_switch_account',
+    });
     await expect(connectionSetAccount(reader, { ...key, account: 'BBB' })).rejects.toMatchObject({
       code: 'not_permitted',
     });
