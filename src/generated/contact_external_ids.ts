@@ -29,8 +29,8 @@ export interface ContactExternalIdLinkResult {
  * provider), `wrong_tenant` (the organisation has no such contact; then nothing is linked), or `retry` (a
  * concurrent change decides, and only the next statement can see it). Uses primary keys,
  * contact_external_ids_contact_id_provider_key and the host's key of contacts. Locks the external ids of
- * the organisation at these providers, then the contacts of new links FOR KEY SHARE, then the mappings and
- * the aliases in key order.
+ * the organisation at these providers, then the contacts FOR KEY SHARE, then the mappings and the aliases in
+ * key order.
  *
  * @remarks
  * ```sql
@@ -63,19 +63,8 @@ export interface ContactExternalIdLinkResult {
  * ),
  * -- Whoever deletes a contact locks it before its mappings, so this does, too.
  * contact_lock as materialized (
- *   select crm_lock_contacts(:organisationId!::uuid, array_agg(wanted.contact_id))
- *   from wanted
- *   left join lateral (
- *     select contact_id
- *     from contact_external_ids
- *     where organisation_id = :organisationId!::uuid
- *       and provider = wanted.provider
- *       and entity_type = wanted.entity_type
- *       and external_id = wanted.external_id
- *     -- Keeps the planner from reading every mapping of the organisation.
- *     limit 1
- *   ) as mapping on true
- *   where mapping.contact_id is null
+ *   select crm_lock_contacts(:organisationId!::uuid, :contactIds!::uuid[])
+ *   from identity_lock
  * ),
  * existing_primary as (
  *   select
@@ -280,7 +269,7 @@ export interface ContactExternalIdLinkResult {
  */
 export const contactExternalIdLink = new PreparedQuery<ContactExternalIdLinkParams,ContactExternalIdLinkResult>({
   name: 'contactExternalIdLink',
-  statementName: 'contactExternalIdLink_a76608ea',
+  statementName: 'contactExternalIdLink_59a02219',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -316,18 +305,8 @@ wanted as (
   ) as contacts on true
 ),
 contact_lock as materialized (
-  select crm_lock_contacts($1::uuid, array_agg(wanted.contact_id))
-  from wanted
-  left join lateral (
-    select contact_id
-    from contact_external_ids
-    where organisation_id = $1::uuid
-      and provider = wanted.provider
-      and entity_type = wanted.entity_type
-      and external_id = wanted.external_id
-    limit 1
-  ) as mapping on true
-  where mapping.contact_id is null
+  select crm_lock_contacts($1::uuid, $5::uuid[])
+  from identity_lock
 ),
 existing_primary as (
   select
