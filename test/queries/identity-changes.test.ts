@@ -174,6 +174,7 @@ describe('contactIdentityChangeList', () => {
         wasPrimary: true,
         isPrimary: false,
       },
+      { kind: 'promoted', externalId: '2', wasPrimary: false, isPrimary: true },
     ]);
   });
 

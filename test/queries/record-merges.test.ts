@@ -118,7 +118,10 @@ describe('externalRecordMergeMany', () => {
     const merged = { outcome: 'merged', contactId: contact(0) };
     expect(await mergeRecords('1 into 2', '1 into 2')).toEqual([merged, merged]);
     expect(await mergeRecords('1 into 2')).toEqual([merged]);
-    expect([await changes(0), await idsOf(0)]).toEqual([['records_merged 1'], ['*2', '1']]);
+    expect([await changes(0), await idsOf(0)]).toEqual([
+      ['records_merged 1', 'promoted 2'],
+      ['*2', '1'],
+    ]);
   });
 
   test.each([
