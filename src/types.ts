@@ -13,11 +13,12 @@ export const connectionStatuses = ['active', 'error', 'disconnected'] as const;
 export type ConnectionStatus = (typeof connectionStatuses)[number];
 
 /**
- * The states of a record at its CRM. `deleted`: the CRM says that it is gone; `hidden`: the CRM does not show it to
- * this account; `merged`: the CRM has merged it into another record.
+ * The states of a record at its CRM (`contact_external_id_aliases_remote_state_check`; a primary id is never
+ * `merged`). `deleted`: the CRM says that it is gone; `hidden`: the CRM does not show it to this account; `merged`: the
+ * CRM has merged it into another record.
  */
 export const remoteStates = ['active', 'archived', 'deleted', 'hidden', 'merged'] as const;
-
+/** One of {@link remoteStates}. */
 export type RemoteState = (typeof remoteStates)[number];
 
 /** Which way a record went (`crm_sync_log_direction_check`): `inbound` is from the CRM. */
