@@ -16,7 +16,7 @@ async function closedLists(): Promise<Map<string, { constraint: string; values: 
      where contype = 'c' and cardinality(conkey) = 1 and conparentid = 0
        and conrelid::regclass::text in (
          'crm_connections', 'crm_sync_log', 'crm_sync_runs', 'crm_sync_cursors', 'crm_sync_failures',
-         'crm_outbound_changes', 'contact_external_ids'
+         'crm_outbound_changes', 'contact_external_ids', 'contact_external_id_aliases'
        )`,
   );
   const lists = new Map();
@@ -34,6 +34,9 @@ async function closedLists(): Promise<Map<string, { constraint: string; values: 
 test.each([
   ['crm_connections_provider_check', crm.providers],
   ['contact_external_ids_provider_check', crm.providers],
+  ['contact_external_ids_remote_state_check', crm.remoteStates.filter((state) => state !== 'merged')],
+  ['contact_external_id_aliases_provider_check', crm.providers],
+  ['contact_external_id_aliases_remote_state_check', crm.remoteStates],
   ['crm_connections_status_check', crm.connectionStatuses],
   ['crm_sync_log_direction_check', crm.syncDirections],
   ['crm_sync_log_status_check', crm.syncStatuses],
@@ -47,7 +50,7 @@ test.each([
 });
 
 test('no other column has a closed list', async () => {
-  expect((await closedLists()).size).toBe(9);
+  expect((await closedLists()).size).toBe(12);
 });
 
 test('crm_sync_error_is_valid accepts exactly the kinds of the public type', async () => {
