@@ -118,7 +118,14 @@ function stateDiagram(transitions: Transition[]): string {
     ...(transitions.some(({ to }) => to === undefined)
       ? ['end [class=point, shape=doublecircle, width=0.12, fixedsize=true, label=""]']
       : []),
-    ...[...arrows].map(([arrow, labels]) => `${arrow} [label="${[...labels].join('\\n')}"]`),
+    ...[...arrows].flatMap(([arrow, labels]) => {
+      const label = [...labels].join('\\n');
+      // One arrow for both directions, where the same functions lead back.
+      const back = arrow.split(' -> ').toReversed().join(' -> ');
+      const isTwoWay = back !== arrow && [...(arrows.get(back) ?? [])].join('\\n') === label;
+      if (isTwoWay && back < arrow) return [];
+      return [`${arrow} [label="${label}"${isTwoWay ? ', dir=both' : ''}]`];
+    }),
     '}',
   ].join('\n');
 }

@@ -15,7 +15,6 @@ import {
   connectionStatuses,
   contactExternalIdLink,
   contactExternalIdLinkMany,
-  contactExternalIdUnlink,
   externalRecordMergeMany,
   type RemoteState,
   remoteStates,
@@ -327,7 +326,6 @@ const drivers: Record<keyof typeof machines, Machine> = {
             },
           ],
           externalRecordMergeMany: [mergeRecords],
-          contactExternalIdUnlink: [({ client, link }) => contactExternalIdUnlink(client, link)],
         }) as Record<string, Step[]>
       )[name] ?? [],
     state: (stage) =>
