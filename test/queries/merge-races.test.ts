@@ -62,6 +62,33 @@ describe('a merge of contacts', () => {
     expect(await tenant.ids(1)).toEqual(['*alto contact 7', '*reapit contact 1']);
   });
 
+  test('locks the contacts before their ids, so that a deletion that waits for either is no deadlock', async () => {
+    const tenant = await tenantWithIds(pool, ['reapit contact 2'], ['reapit contact 1']);
+    const batch = await pool.connect();
+    try {
+      await batch.query('begin');
+      await batch.query(
+        "select from contact_external_ids where organisation_id = $1 and external_id = '2' for update",
+        [tenant.organisationId],
+      );
+      await withTwo(async (merger, host) => {
+        // It has locked the first id by now, and waits for the second.
+        const merge = contactMerge(merger, tenant.merge(0, 1));
+        await waitUntilBlocked(url, merger);
+        const deletion = host.query('delete from contacts where id = $1', [tenant.contact(1)]);
+        await waitUntilBlocked(url, host);
+        await batch.query('commit');
+        expect((await merge).records).toMatchObject([{ externalId: '2', outcome: 'became_alias' }]);
+        await merger.query('commit');
+        expect((await deletion).rowCount).toBe(1);
+        await host.query('commit');
+      });
+    } finally {
+      batch.release();
+    }
+    expect([await tenant.ids(0), await tenant.ids(1)]).toEqual([[], []]);
+  });
+
   test('that waits for the deletion of a contact is refused', async () => {
     const tenant = await tenantWithIds(pool, ['reapit contact 1'], []);
     await withTwo(async (host, merger) => {
