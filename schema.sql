@@ -448,7 +448,7 @@ begin
     change.provider,
     change.entity_type,
     change.external_id,
-    change.connection_id,
+    coalesce(archive.connection_id, change.connection_id),
     archive.external_id is not null,
     change.from_contact_id,
     change.to_contact_id,
@@ -492,16 +492,27 @@ begin
       else 'held'
     end
   from public.contact_external_id_changes as change
-  left join public.contact_external_id_archive as archive
-    on archive.organisation_id = organisation
-    and archive.connection_id = change.connection_id
-    and archive.entity_type = change.entity_type
-    and archive.external_id = change.external_id
+  -- The same id may stand for records of several accounts. Wherever an id is moved, since when it is linked goes
+  -- with it, and tells them apart.
+  left join lateral (
+    select moved.*
+    from public.crm_connections as connection
+    inner join public.contact_external_id_archive as moved
+      on moved.organisation_id = organisation
+      and moved.connection_id = connection.id
+      and moved.entity_type = change.entity_type
+      and moved.external_id = change.external_id
+    where connection.organisation_id = organisation
+      and connection.provider = change.provider
+      and moved.first_seen_at = change.linked_at
+    limit 1
+  ) as archive on true
   left join public.contact_external_records as record
     on record.organisation_id = organisation
     and record.provider = change.provider
     and record.entity_type = change.entity_type
     and record.external_id = change.external_id
+    and record.first_seen_at = change.linked_at
   cross join lateral (
     select
       case when archive.external_id is null then record.contact_id else archive.contact_id end as contact_id,
@@ -523,7 +534,7 @@ $$;
 -- Name: FUNCTION crm_contact_merge_records(organisation_id uuid, operation_id uuid); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
+COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked, linked again or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
 
 --
 -- Name: crm_contact_was_deleted(uuid, text, text, text); Type: FUNCTION; Schema: public; Owner: -
@@ -730,6 +741,48 @@ $$;
 COMMENT ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) IS 'Locks what the external ids of an organisation (tenant) mean at these CRMs, until the end of the transaction; waits for whoever holds it. Call it first, as a statement of its own: only the statements after it see what the previous holder did. One lock for each CRM, however many ids; organisations may share a lock by chance. Fails with CRM04 if a parameter is null.';
 
 --
+-- Name: crm_lock_external_records(uuid, text[], text[], text[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  wanted record;
+begin
+  -- One by one, because an order by across both tables cannot be locked.
+  for wanted in
+    select given.*
+    from unnest(providers, entity_types, external_ids) as given (provider, entity_type, external_id)
+    order by given.provider collate "C", given.entity_type collate "C", given.external_id collate "C"
+  loop
+    perform
+    from public.contact_external_ids as mapping
+    where mapping.organisation_id = crm_lock_external_records.organisation_id
+      and mapping.provider = wanted.provider
+      and mapping.entity_type = wanted.entity_type
+      and mapping.external_id = wanted.external_id
+    for update;
+    continue when found;
+    perform
+    from public.contact_external_id_aliases as alias
+    where alias.organisation_id = crm_lock_external_records.organisation_id
+      and alias.provider = wanted.provider
+      and alias.entity_type = wanted.entity_type
+      and alias.external_id = wanted.external_id
+    for update;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Locks external ids for update, primary ids and aliases in one order, that of their keys, as batches and checks of records do. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+
+--
 -- Name: crm_merge_contacts(uuid, uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -766,20 +819,17 @@ begin
     return;
   end if;
 
-  -- In the order in which batches lock them. «is true» keeps the planner from reading all of an organisation's ids
-  -- where statistics are missing.
-  perform
-  from public.contact_external_ids as mapping
-  where (mapping.organisation_id = organisation) is true
-    and mapping.contact_id in (from_contact_id, into_contact_id)
-  order by mapping.provider, mapping.entity_type, mapping.external_id
-  for update;
-  perform
-  from public.contact_external_id_aliases as alias
-  where (alias.organisation_id = organisation) is true
-    and alias.contact_id = from_contact_id
-  order by alias.provider, alias.entity_type, alias.external_id
-  for update;
+  -- «is true» keeps the planner from reading all of an organisation's ids where statistics are missing.
+  perform public.crm_lock_external_records(
+    organisation,
+    array_agg(record.provider),
+    array_agg(record.entity_type),
+    array_agg(record.external_id)
+  )
+  from public.contact_external_records as record
+  where (record.organisation_id = organisation) is true
+    and record.contact_id in (from_contact_id, into_contact_id)
+    and (record.is_primary or record.contact_id = from_contact_id);
 
   insert into public.contact_external_id_changes (
     organisation_id, operation_id, kind, from_contact_id, to_contact_id, changed_by, reason
@@ -943,6 +993,8 @@ declare
       and connection.provider = crm
       and connection.status <> 'disconnected'
   );
+  concerned_types text[];
+  concerned_ids text[];
   pair record;
   gone public.contact_external_records;
   survivor public.contact_external_records;
@@ -958,9 +1010,43 @@ begin
 
   perform public.crm_check_organisation(organisation);
   perform public.crm_lock_external_ids(organisation, array[crm]);
+  -- Those of the call, and what those were merged into before.
+  with recursive concerned as (
+    select
+      given.entity_type collate "C" as entity_type,
+      given.external_id collate "C" as external_id
+    from unnest(
+      from_entity_types || into_entity_types,
+      from_external_ids || into_external_ids
+    ) as given (entity_type, external_id)
+    union
+    select
+      gone.merged_into_entity_type,
+      gone.merged_into_external_id
+    from concerned
+    cross join lateral (
+      select
+        alias.merged_into_entity_type,
+        alias.merged_into_external_id
+      from public.contact_external_id_aliases as alias
+      where alias.organisation_id = organisation
+        and alias.provider = crm
+        and alias.entity_type = concerned.entity_type
+        and alias.external_id = concerned.external_id
+        and alias.remote_state = 'merged'
+      limit 1
+    ) as gone
+  )
+  select
+    array_agg(concerned.entity_type),
+    array_agg(concerned.external_id)
+  into
+    concerned_types,
+    concerned_ids
+  from concerned;
   perform public.crm_lock_contacts(organisation, array(
     select record.contact_id
-    from unnest(from_entity_types || into_entity_types, from_external_ids || into_external_ids) as given (entity_type, external_id)
+    from unnest(concerned_types, concerned_ids) as given (entity_type, external_id)
     cross join lateral (
       select found.contact_id
       from public.contact_external_records as found
@@ -971,6 +1057,9 @@ begin
       limit 1
     ) as record
   ));
+  perform public.crm_lock_external_records(
+    organisation, array(select crm from unnest(concerned_ids)), concerned_types, concerned_ids
+  );
 
   for pair in
     select given.*
@@ -1081,6 +1170,17 @@ begin
       organisation, operation, 'records_merged', crm, pair.from_type, pair.from_id, live_connection_id,
       gone.contact_id, survivor_id, gone.is_primary, false, gone.first_seen_at, author, why
     );
+    -- If all that the contact had here was merged away, the record that remains is its primary id.
+    insert into public.contact_external_id_changes (
+      organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+      to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+    )
+    select
+      organisation, operation, 'promoted', crm, promoted.entity_type, promoted.external_id, live_connection_id,
+      survivor_id, survivor_id, false, true, promoted.first_seen_at, author, why
+    from public.crm_promote_external_ids(
+      organisation, array[survivor_id], array[crm], array[pair.into_type]
+    ) as promoted;
     return next;
   end loop;
 end
@@ -1091,6 +1191,41 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) IS 'Records that a CRM has merged records into others, one array element each: the record that is gone becomes an alias with the state merged, and the other takes its place as primary id. Returns one row for each: merged (also if that was known), same_record, unknown (neither means a contact), or contacts_differ: the records mean two contacts, contact_id and other_contact_id, and nothing has changed; merge the contacts, then call again. Takes the lock of crm_lock_external_ids, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+
+--
+-- Name: crm_note_deleted_archived_contact(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_note_deleted_archived_contact() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  insert into public.contact_external_id_changes (
+    organisation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id, was_primary, linked_at
+  )
+  select
+    old.organisation_id,
+    'contact_deleted',
+    connection.provider,
+    old.entity_type,
+    old.external_id,
+    old.connection_id,
+    old.contact_id,
+    old.is_primary,
+    old.first_seen_at
+  from public.crm_connections as connection
+  where connection.organisation_id = old.organisation_id
+    and connection.id = old.connection_id;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_note_deleted_archived_contact(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_note_deleted_archived_contact() IS 'Keeps the same of an id of an account that the organisation is not connected to at present.';
 
 --
 -- Name: crm_note_deleted_contact(); Type: FUNCTION; Schema: public; Owner: -
@@ -2400,18 +2535,15 @@ begin
     return;
   end if;
   perform public.crm_lock_contacts(organisation, array[merge.from_contact_id, merge.to_contact_id]);
-  perform
-  from public.contact_external_ids as mapping
-  where (mapping.organisation_id = organisation) is true
-    and mapping.contact_id in (merge.from_contact_id, merge.to_contact_id)
-  order by mapping.provider, mapping.entity_type, mapping.external_id
-  for update;
-  perform
-  from public.contact_external_id_aliases as alias
-  where (alias.organisation_id = organisation) is true
-    and alias.contact_id in (merge.from_contact_id, merge.to_contact_id)
-  order by alias.provider, alias.entity_type, alias.external_id
-  for update;
+  perform public.crm_lock_external_records(
+    organisation,
+    array_agg(record.provider),
+    array_agg(record.entity_type),
+    array_agg(record.external_id)
+  )
+  from public.contact_external_records as record
+  where (record.organisation_id = organisation) is true
+    and record.contact_id in (merge.from_contact_id, merge.to_contact_id);
 
   outcome := case
     when merge.undone_by is not null then 'undone_before'
@@ -4285,6 +4417,18 @@ CREATE TRIGGER contact_external_id_aliases_note_deleted_contact BEFORE DELETE ON
 COMMENT ON TRIGGER contact_external_id_aliases_note_deleted_contact ON public.contact_external_id_aliases IS 'Before, because only then the cascade''s user is the owner.';
 
 --
+-- Name: contact_external_id_archive contact_external_id_archive_note_deleted_contact; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER contact_external_id_archive_note_deleted_contact BEFORE UPDATE OF contact_id ON public.contact_external_id_archive FOR EACH ROW WHEN (((old.contact_id IS NOT NULL) AND (new.contact_id IS NULL))) EXECUTE FUNCTION public.crm_note_deleted_archived_contact();
+
+--
+-- Name: TRIGGER contact_external_id_archive_note_deleted_contact ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER contact_external_id_archive_note_deleted_contact ON public.contact_external_id_archive IS 'Before, as for the other ids.';
+
+--
 -- Name: contact_external_ids contact_external_ids_guard; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -5192,6 +5336,14 @@ GRANT ALL ON FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids
 GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -

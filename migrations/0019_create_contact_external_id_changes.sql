@@ -2,12 +2,13 @@
 --
 -- Purpose: which external ids meant another contact before, since when, by whom and why? And which records lost
 --          their contact because the host deleted it?
--- Locks:   contact_external_ids SHARE ROW EXCLUSIVE and contact_external_id_aliases SHARE ROW EXCLUSIVE, to
---          create the triggers: writes wait until the end of the transaction, which by default is that of all
---          pending files.
+-- Locks:   contact_external_ids SHARE ROW EXCLUSIVE, contact_external_id_aliases SHARE ROW EXCLUSIVE and
+--          contact_external_id_archive SHARE ROW EXCLUSIVE, to create the triggers: writes wait until the end of
+--          the transaction, which by default is that of all pending files.
 -- Scans:   nothing; the table is new and empty.
--- Down:    drops the triggers (contact_external_ids and contact_external_id_aliases ACCESS EXCLUSIVE), the
---          functions and the table, and refuses while it has rows unless crm_schema.allow_data_loss is on.
+-- Down:    drops the triggers (contact_external_ids, contact_external_id_aliases and contact_external_id_archive
+--          ACCESS EXCLUSIVE), the functions and the table, and refuses while it has rows unless
+--          crm_schema.allow_data_loss is on.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
@@ -200,6 +201,35 @@ $body$
   $create$, our_schema, hosts_contacts);
 
   execute format($create$
+create function %1$I.crm_note_deleted_archived_contact()
+returns trigger
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $body$
+begin
+  insert into %1$I.contact_external_id_changes (
+    organisation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id, was_primary, linked_at
+  )
+  select
+    old.organisation_id,
+    'contact_deleted',
+    connection.provider,
+    old.entity_type,
+    old.external_id,
+    old.connection_id,
+    old.contact_id,
+    old.is_primary,
+    old.first_seen_at
+  from %1$I.crm_connections as connection
+  where connection.organisation_id = old.organisation_id
+    and connection.id = old.connection_id;
+  return new;
+end
+$body$
+  $create$, our_schema);
+
+  execute format($create$
 create function %1$I.crm_contact_was_deleted(
   organisation_id uuid,
   provider text,
@@ -244,6 +274,8 @@ $migration$;
 
 comment on function crm_note_deleted_contact() is
   'Keeps in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
+comment on function crm_note_deleted_archived_contact() is
+  'Keeps the same of an id of an account that the organisation is not connected to at present.';
 comment on function crm_contact_was_deleted(uuid, text, text, text) is
   'True if the last that is known of an external id, in the account of the live connection, is that the host deleted its contact. For ids that mean no contact: one that was linked again since does.';
 
@@ -259,10 +291,21 @@ create trigger contact_external_id_aliases_note_deleted_contact
   for each row
   execute function crm_note_deleted_contact();
 
+-- Only the foreign key takes an archived id's contact away.
+create trigger contact_external_id_archive_note_deleted_contact
+  before update of contact_id
+  on contact_external_id_archive
+  for each row
+  when (old.contact_id is not null and new.contact_id is null)
+  execute function crm_note_deleted_archived_contact();
+
 comment on trigger contact_external_ids_note_deleted_contact on contact_external_ids is
   'Before, because only then the cascade''s user is the owner.';
 comment on trigger contact_external_id_aliases_note_deleted_contact on contact_external_id_aliases is
   'Before, because only then the cascade''s user is the owner.';
+
+comment on trigger contact_external_id_archive_note_deleted_contact on contact_external_id_archive is
+  'Before, as for the other ids.';
 
 grant execute
 on function crm_contact_was_deleted(uuid, text, text, text)
@@ -317,6 +360,7 @@ begin
   foreach new_object in array array[
     'table %I.contact_external_id_changes',
     'function %I.crm_note_deleted_contact()',
+    'function %I.crm_note_deleted_archived_contact()',
     'function %I.crm_contact_was_deleted(uuid, text, text, text)'
   ] loop
     execute format(
@@ -334,8 +378,13 @@ $$;
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Else a change that somebody is recording now would be lost unseen.
-lock table contact_external_id_changes in access exclusive mode;
+-- Else a change that somebody is recording now would be lost unseen. In the order in which they are written.
+lock table
+  contact_external_ids,
+  contact_external_id_aliases,
+  contact_external_id_archive,
+  contact_external_id_changes
+in access exclusive mode;
 
 do $$
 begin
@@ -354,7 +403,11 @@ drop trigger contact_external_ids_note_deleted_contact on contact_external_ids;
 
 drop trigger contact_external_id_aliases_note_deleted_contact on contact_external_id_aliases;
 
+drop trigger contact_external_id_archive_note_deleted_contact on contact_external_id_archive;
+
 drop function crm_contact_was_deleted(uuid, text, text, text);
+
+drop function crm_note_deleted_archived_contact();
 
 drop function crm_note_deleted_contact();
 

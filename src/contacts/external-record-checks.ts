@@ -44,12 +44,14 @@ const sentRecordFields = fieldsOf<SentRecord>({
 
 /** What to do with a record that a CRM has sent. */
 export interface RecordDecision {
-  /** The contact that the record belongs to; null if it is unknown. */
+  /** The contact that the record belongs to; null if it belongs to none. */
   contactId: string | null;
-  /** Whether the record is the contact's primary id or an alias; null if it is unknown. */
+  /** Whether the record is the contact's primary id or an alias; null if it belongs to none. */
   matchedBy: 'primary' | 'alias' | null;
   /**
    * - `unknown`: no contact is linked to it: create one and link it
+   * - `contact_deleted`: its contact was deleted here, and it was not linked since: do not create that person again
+   *   before somebody links it (`contactExternalIdLink`)
    * - `revived`: it was deleted or merged, and is back. It may be another person's now: do not apply it before
    *   somebody links it again (`contactExternalIdLink`) or unlinks it
    * - `echo`: our own last push has come back: skip it with reason `echo`
@@ -57,7 +59,7 @@ export interface RecordDecision {
    * - `older`: it was modified before the one that is known: skip it with reason `older`
    * - `changed`: apply it
    */
-  decision: 'unknown' | 'revived' | 'echo' | 'unchanged' | 'older' | 'changed';
+  decision: 'unknown' | 'contact_deleted' | 'revived' | 'echo' | 'unchanged' | 'older' | 'changed';
 }
 
 /**

@@ -23,7 +23,9 @@ export interface ContactExternalIdLinkResult {
 
 /**
  * Links contacts to external ids, one array element each. Refreshes lastSeenAt of an existing link if it
- * is at least a day old; its record is active again if it was deleted or merged. Returns one row per element: `position`, counted from 1, and `outcome`: `linked`,
+ * is at least a day old; its record is active again if it was deleted or merged, and an alias of a contact that
+ * has no primary id becomes that (crm_promote_external_ids, noted in contact_external_id_changes). Returns one
+ * row per element: `position`, counted from 1, and `outcome`: `linked`,
  * `already_linked` (as primary id or as alias), `external_id_taken` (by `linkedContactId`),
  * `contact_taken` (the contact has the primary id `linkedExternalId`, a `linkedEntityType`, at that
  * provider), `wrong_tenant` (the organisation has no such contact; then nothing is linked), or `retry` (a
@@ -66,17 +68,18 @@ export interface ContactExternalIdLinkResult {
  *   select crm_lock_contacts(:organisationId!::uuid, :contactIds!::uuid[])
  *   from identity_lock
  * ),
- * existing_primary as (
+ * found as (
  *   select
  *     wanted.position,
  *     wanted.contact_id as wanted_contact_id,
- *     mapping.organisation_id,
- *     mapping.provider,
- *     mapping.entity_type,
- *     mapping.external_id,
- *     mapping.contact_id,
- *     mapping.last_seen_at,
- *     mapping.remote_state
+ *     row.organisation_id,
+ *     row.provider,
+ *     row.entity_type,
+ *     row.external_id,
+ *     row.contact_id,
+ *     row.last_seen_at,
+ *     row.remote_state,
+ *     row.is_alias
  *   from (
  *     select
  *       position,
@@ -86,7 +89,7 @@ export interface ContactExternalIdLinkResult {
  *       contact_id
  *     from wanted
  *     cross join contact_lock
- *     -- Locks are taken in this order, that of the primary key.
+ *     -- Locks are taken in this order, that of the primary keys of both tables, as batches and checks of records do.
  *     order by
  *       provider collate "C",
  *       entity_type collate "C",
@@ -94,67 +97,79 @@ export interface ContactExternalIdLinkResult {
  *   ) as wanted
  *   cross join lateral (
  *     select
- *       organisation_id,
- *       provider,
- *       entity_type,
- *       external_id,
- *       contact_id,
- *       last_seen_at,
- *       remote_state
- *     from contact_external_ids
- *     where organisation_id = :organisationId!::uuid
- *       and provider = wanted.provider
- *       and entity_type = wanted.entity_type
- *       and external_id = wanted.external_id
- *     -- Keeps the planner from reading every mapping of the organisation.
+ *       mapping.*,
+ *       false as is_alias
+ *     from (
+ *       select
+ *         organisation_id,
+ *         provider,
+ *         entity_type,
+ *         external_id,
+ *         contact_id,
+ *         last_seen_at,
+ *         remote_state
+ *       from contact_external_ids
+ *       where organisation_id = :organisationId!::uuid
+ *         and provider = wanted.provider
+ *         and entity_type = wanted.entity_type
+ *         and external_id = wanted.external_id
+ *       -- Keeps the planner from reading every row of the organisation.
+ *       limit 1
+ *       for no key update
+ *     ) as mapping
+ *     union all
+ *     select
+ *       alias.*,
+ *       true as is_alias
+ *     from (
+ *       select
+ *         organisation_id,
+ *         provider,
+ *         entity_type,
+ *         external_id,
+ *         contact_id,
+ *         last_seen_at,
+ *         remote_state
+ *       from contact_external_id_aliases
+ *       where organisation_id = :organisationId!::uuid
+ *         and provider = wanted.provider
+ *         and entity_type = wanted.entity_type
+ *         and external_id = wanted.external_id
+ *       -- Keeps the planner from reading every row of the organisation.
+ *       limit 1
+ *       for no key update
+ *     ) as alias
+ *     -- An alias is looked for only if there is no mapping.
  *     limit 1
- *     for no key update
- *   ) as mapping
+ *   ) as row
+ * ),
+ * existing_primary as (
+ *   select
+ *     position,
+ *     wanted_contact_id,
+ *     organisation_id,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id,
+ *     last_seen_at,
+ *     remote_state
+ *   from found
+ *   where not is_alias
  * ),
  * existing_alias as (
  *   select
- *     wanted.position,
- *     wanted.contact_id as wanted_contact_id,
- *     alias.organisation_id,
- *     alias.provider,
- *     alias.entity_type,
- *     alias.external_id,
- *     alias.contact_id,
- *     alias.last_seen_at,
- *     alias.remote_state
- *   from (
- *     select
- *       position,
- *       provider,
- *       entity_type,
- *       external_id,
- *       contact_id
- *     from wanted
- *     where position not in (select position from existing_primary)
- *     -- As above.
- *     order by
- *       provider collate "C",
- *       entity_type collate "C",
- *       external_id collate "C"
- *   ) as wanted
- *   cross join lateral (
- *     select
- *       organisation_id,
- *       provider,
- *       entity_type,
- *       external_id,
- *       contact_id,
- *       last_seen_at,
- *       remote_state
- *     from contact_external_id_aliases
- *     where organisation_id = :organisationId!::uuid
- *       and provider = wanted.provider
- *       and entity_type = wanted.entity_type
- *       and external_id = wanted.external_id
- *     -- Keeps the planner from reading every alias of the organisation.
- *     limit 1
- *     for no key update
- *   ) as alias
+ *     position,
+ *     wanted_contact_id,
+ *     organisation_id,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id,
+ *     last_seen_at,
+ *     remote_state
+ *   from found
+ *   where is_alias
  * ),
  * existing as (
  *   select
@@ -199,6 +214,7 @@ export interface ContactExternalIdLinkResult {
  *     and alias.entity_type = existing.entity_type
  *     and alias.external_id = existing.external_id
  *     and not exists (select from wanted where is_stranger)
+ *   returning alias.external_id
  * ),
  * linked as (
  *   insert into contact_external_ids (
@@ -228,6 +244,64 @@ export interface ContactExternalIdLinkResult {
  *     entity_type,
  *     external_id,
  *     contact_id
+ * ),
+ * -- An alias of a contact that has no primary id becomes it: otherwise a push would make a second record.
+ * promoted as (
+ *   select
+ *     promotion.provider,
+ *     promotion.entity_type,
+ *     promotion.external_id,
+ *     promotion.contact_id,
+ *     promotion.first_seen_at
+ *   from (
+ *     select
+ *       array_agg(contact_id) as contact_ids,
+ *       array_agg(provider) as providers,
+ *       array_agg(entity_type) as entity_types
+ *     from existing_alias
+ *     where contact_id = wanted_contact_id
+ *       and not exists (select from wanted where is_stranger)
+ *       -- After what else this call does.
+ *       and (select count(*) from seen_alias) + (select count(*) from linked) >= 0
+ *   ) as confirmed
+ *   cross join lateral crm_promote_external_ids(
+ *     :organisationId!::uuid,
+ *     confirmed.contact_ids,
+ *     confirmed.providers,
+ *     confirmed.entity_types
+ *   ) as promotion
+ * ),
+ * noted as (
+ *   insert into contact_external_id_changes (
+ *     organisation_id,
+ *     kind,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     connection_id,
+ *     from_contact_id,
+ *     to_contact_id,
+ *     was_primary,
+ *     is_primary,
+ *     linked_at
+ *   )
+ *   select
+ *     :organisationId!::uuid,
+ *     'promoted',
+ *     promoted.provider,
+ *     promoted.entity_type,
+ *     promoted.external_id,
+ *     connection.id,
+ *     promoted.contact_id,
+ *     promoted.contact_id,
+ *     false,
+ *     true,
+ *     promoted.first_seen_at
+ *   from promoted
+ *   left join crm_connections as connection
+ *     on connection.organisation_id = :organisationId!::uuid
+ *     and connection.provider = promoted.provider
+ *     and connection.status <> 'disconnected'
  * )
  * select
  *   wanted.position::integer as "position!",
@@ -269,7 +343,7 @@ export interface ContactExternalIdLinkResult {
  */
 export const contactExternalIdLink = new PreparedQuery<ContactExternalIdLinkParams,ContactExternalIdLinkResult>({
   name: 'contactExternalIdLink',
-  statementName: 'contactExternalIdLink_59a02219',
+  statementName: 'contactExternalIdLink_38cd9cf9',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -308,17 +382,18 @@ contact_lock as materialized (
   select crm_lock_contacts($1::uuid, $5::uuid[])
   from identity_lock
 ),
-existing_primary as (
+found as (
   select
     wanted.position,
     wanted.contact_id as wanted_contact_id,
-    mapping.organisation_id,
-    mapping.provider,
-    mapping.entity_type,
-    mapping.external_id,
-    mapping.contact_id,
-    mapping.last_seen_at,
-    mapping.remote_state
+    row.organisation_id,
+    row.provider,
+    row.entity_type,
+    row.external_id,
+    row.contact_id,
+    row.last_seen_at,
+    row.remote_state,
+    row.is_alias
   from (
     select
       position,
@@ -335,64 +410,76 @@ existing_primary as (
   ) as wanted
   cross join lateral (
     select
-      organisation_id,
-      provider,
-      entity_type,
-      external_id,
-      contact_id,
-      last_seen_at,
-      remote_state
-    from contact_external_ids
-    where organisation_id = $1::uuid
-      and provider = wanted.provider
-      and entity_type = wanted.entity_type
-      and external_id = wanted.external_id
+      mapping.*,
+      false as is_alias
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        last_seen_at,
+        remote_state
+      from contact_external_ids
+      where organisation_id = $1::uuid
+        and provider = wanted.provider
+        and entity_type = wanted.entity_type
+        and external_id = wanted.external_id
+      limit 1
+      for no key update
+    ) as mapping
+    union all
+    select
+      alias.*,
+      true as is_alias
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        last_seen_at,
+        remote_state
+      from contact_external_id_aliases
+      where organisation_id = $1::uuid
+        and provider = wanted.provider
+        and entity_type = wanted.entity_type
+        and external_id = wanted.external_id
+      limit 1
+      for no key update
+    ) as alias
     limit 1
-    for no key update
-  ) as mapping
+  ) as row
+),
+existing_primary as (
+  select
+    position,
+    wanted_contact_id,
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id,
+    last_seen_at,
+    remote_state
+  from found
+  where not is_alias
 ),
 existing_alias as (
   select
-    wanted.position,
-    wanted.contact_id as wanted_contact_id,
-    alias.organisation_id,
-    alias.provider,
-    alias.entity_type,
-    alias.external_id,
-    alias.contact_id,
-    alias.last_seen_at,
-    alias.remote_state
-  from (
-    select
-      position,
-      provider,
-      entity_type,
-      external_id,
-      contact_id
-    from wanted
-    where position not in (select position from existing_primary)
-    order by
-      provider collate "C",
-      entity_type collate "C",
-      external_id collate "C"
-  ) as wanted
-  cross join lateral (
-    select
-      organisation_id,
-      provider,
-      entity_type,
-      external_id,
-      contact_id,
-      last_seen_at,
-      remote_state
-    from contact_external_id_aliases
-    where organisation_id = $1::uuid
-      and provider = wanted.provider
-      and entity_type = wanted.entity_type
-      and external_id = wanted.external_id
-    limit 1
-    for no key update
-  ) as alias
+    position,
+    wanted_contact_id,
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id,
+    last_seen_at,
+    remote_state
+  from found
+  where is_alias
 ),
 existing as (
   select
@@ -434,6 +521,7 @@ seen_alias as (
     and alias.entity_type = existing.entity_type
     and alias.external_id = existing.external_id
     and not exists (select from wanted where is_stranger)
+  returning alias.external_id
 ),
 linked as (
   insert into contact_external_ids (
@@ -463,6 +551,62 @@ linked as (
     entity_type,
     external_id,
     contact_id
+),
+promoted as (
+  select
+    promotion.provider,
+    promotion.entity_type,
+    promotion.external_id,
+    promotion.contact_id,
+    promotion.first_seen_at
+  from (
+    select
+      array_agg(contact_id) as contact_ids,
+      array_agg(provider) as providers,
+      array_agg(entity_type) as entity_types
+    from existing_alias
+    where contact_id = wanted_contact_id
+      and not exists (select from wanted where is_stranger)
+      and (select count(*) from seen_alias) + (select count(*) from linked) >= 0
+  ) as confirmed
+  cross join lateral crm_promote_external_ids(
+    $1::uuid,
+    confirmed.contact_ids,
+    confirmed.providers,
+    confirmed.entity_types
+  ) as promotion
+),
+noted as (
+  insert into contact_external_id_changes (
+    organisation_id,
+    kind,
+    provider,
+    entity_type,
+    external_id,
+    connection_id,
+    from_contact_id,
+    to_contact_id,
+    was_primary,
+    is_primary,
+    linked_at
+  )
+  select
+    $1::uuid,
+    'promoted',
+    promoted.provider,
+    promoted.entity_type,
+    promoted.external_id,
+    connection.id,
+    promoted.contact_id,
+    promoted.contact_id,
+    false,
+    true,
+    promoted.first_seen_at
+  from promoted
+  left join crm_connections as connection
+    on connection.organisation_id = $1::uuid
+    and connection.provider = promoted.provider
+    and connection.status <> 'disconnected'
 )
 select
   wanted.position::integer as "position",
@@ -837,7 +981,6 @@ export interface ContactExternalIdRepointResult {
  *     move.external_id,
  *     move.from_contact_id,
  *     move.to_contact_id,
- *     count(*) over (partition by move.provider, move.to_contact_id) > 1 as is_crowded,
  *     contacts.id is null as is_stranger
  *   from unnest(
  *     :providers!::text[],
@@ -856,22 +999,23 @@ export interface ContactExternalIdRepointResult {
  *     limit 1
  *   ) as contacts on true
  * ),
- * held_primary as (
+ * found as (
  *   select
  *     wanted.position,
  *     wanted.from_contact_id as wanted_contact_id,
- *     mapping.organisation_id,
- *     mapping.provider,
- *     mapping.entity_type,
- *     mapping.external_id,
- *     mapping.contact_id,
- *     mapping.first_seen_at,
- *     mapping.remote_state,
- *     mapping.remote_version,
- *     mapping.remote_modified_at,
- *     mapping.pushed_hash,
- *     mapping.pushed_version,
- *     mapping.pushed_at
+ *     row.organisation_id,
+ *     row.provider,
+ *     row.entity_type,
+ *     row.external_id,
+ *     row.contact_id,
+ *     row.first_seen_at,
+ *     row.remote_state,
+ *     row.remote_version,
+ *     row.remote_modified_at,
+ *     row.pushed_hash,
+ *     row.pushed_version,
+ *     row.pushed_at,
+ *     row.is_alias
  *   from (
  *     select
  *       position,
@@ -880,7 +1024,7 @@ export interface ContactExternalIdRepointResult {
  *       external_id,
  *       from_contact_id
  *     from wanted
- *     -- Locks are taken in this order, that of the primary key.
+ *     -- Locks are taken in this order, that of the primary keys of both tables, as batches and checks of records do.
  *     order by
  *       provider collate "C",
  *       entity_type collate "C",
@@ -888,84 +1032,101 @@ export interface ContactExternalIdRepointResult {
  *   ) as wanted
  *   cross join lateral (
  *     select
- *       organisation_id,
- *       provider,
- *       entity_type,
- *       external_id,
- *       contact_id,
- *       first_seen_at,
- *       remote_state,
- *       remote_version,
- *       remote_modified_at,
- *       pushed_hash,
- *       pushed_version,
- *       pushed_at
- *     from contact_external_ids
- *     where organisation_id = :organisationId!::uuid
- *       and provider = wanted.provider
- *       and entity_type = wanted.entity_type
- *       and external_id = wanted.external_id
- *       and (contact_id = wanted.from_contact_id) is true
- *     -- Keeps the planner from reading every row of the organisation.
+ *       mapping.*,
+ *       false as is_alias
+ *     from (
+ *       select
+ *         organisation_id,
+ *         provider,
+ *         entity_type,
+ *         external_id,
+ *         contact_id,
+ *         first_seen_at,
+ *         remote_state,
+ *         remote_version,
+ *         remote_modified_at,
+ *         pushed_hash,
+ *         pushed_version,
+ *         pushed_at
+ *       from contact_external_ids
+ *       where organisation_id = :organisationId!::uuid
+ *         and provider = wanted.provider
+ *         and entity_type = wanted.entity_type
+ *         and external_id = wanted.external_id
+ *         and (contact_id = wanted.from_contact_id) is true
+ *       -- Keeps the planner from reading every row of the organisation.
+ *       limit 1
+ *       for update
+ *     ) as mapping
+ *     union all
+ *     select
+ *       alias.*,
+ *       true as is_alias
+ *     from (
+ *       select
+ *         organisation_id,
+ *         provider,
+ *         entity_type,
+ *         external_id,
+ *         contact_id,
+ *         first_seen_at,
+ *         remote_state,
+ *         remote_version,
+ *         remote_modified_at,
+ *         pushed_hash,
+ *         pushed_version,
+ *         pushed_at
+ *       from contact_external_id_aliases
+ *       where organisation_id = :organisationId!::uuid
+ *         and provider = wanted.provider
+ *         and entity_type = wanted.entity_type
+ *         and external_id = wanted.external_id
+ *         and (contact_id = wanted.from_contact_id) is true
+ *       -- Keeps the planner from reading every row of the organisation.
+ *       limit 1
+ *       for update
+ *     ) as alias
+ *     -- An alias is looked for only if there is no mapping.
  *     limit 1
- *     for update
- *   ) as mapping
+ *   ) as row
+ * ),
+ * held_primary as (
+ *   select
+ *     position,
+ *     wanted_contact_id,
+ *     organisation_id,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id,
+ *     first_seen_at,
+ *     remote_state,
+ *     remote_version,
+ *     remote_modified_at,
+ *     pushed_hash,
+ *     pushed_version,
+ *     pushed_at
+ *   from found
+ *   where not is_alias
  * ),
  * held_alias as (
  *   select
- *     wanted.position,
- *     wanted.from_contact_id as wanted_contact_id,
- *     alias.organisation_id,
- *     alias.provider,
- *     alias.entity_type,
- *     alias.external_id,
- *     alias.contact_id,
- *     alias.first_seen_at,
- *     alias.remote_state,
- *     alias.remote_version,
- *     alias.remote_modified_at,
- *     alias.pushed_hash,
- *     alias.pushed_version,
- *     alias.pushed_at
- *   from (
- *     select
- *       position,
- *       provider,
- *       entity_type,
- *       external_id,
- *       from_contact_id
- *     from wanted
- *     where position not in (select position from held_primary)
- *     -- Locks are taken in this order, that of the primary key.
- *     order by
- *       provider collate "C",
- *       entity_type collate "C",
- *       external_id collate "C"
- *   ) as wanted
- *   cross join lateral (
- *     select
- *       organisation_id,
- *       provider,
- *       entity_type,
- *       external_id,
- *       contact_id,
- *       first_seen_at,
- *       remote_state,
- *       remote_version,
- *       remote_modified_at,
- *       pushed_hash,
- *       pushed_version,
- *       pushed_at
- *     from contact_external_id_aliases
- *     where organisation_id = :organisationId!::uuid
- *       and provider = wanted.provider
- *       and entity_type = wanted.entity_type
- *       and external_id = wanted.external_id
- *       and (contact_id = wanted.from_contact_id) is true
- *     -- Keeps the planner from reading every row of the organisation.
- *     limit 1
- *     for update
- *   ) as alias
+ *     position,
+ *     wanted_contact_id,
+ *     organisation_id,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id,
+ *     first_seen_at,
+ *     remote_state,
+ *     remote_version,
+ *     remote_modified_at,
+ *     pushed_hash,
+ *     pushed_version,
+ *     pushed_at
+ *   from found
+ *   where is_alias
  * ),
  * held as (
  *   select
@@ -1011,7 +1172,10 @@ export interface ContactExternalIdRepointResult {
  *       when wanted.is_stranger then 'wrong_tenant'
  *       when held.position is null then 'mapping_changed'
  *       when held.remote_state = 'merged' then 'held'
- *       when wanted.is_crowded or occupant.contact_id is not null then 'contact_taken'
+ *       when occupant.contact_id is not null
+ *         or count(*) filter (where held.remote_state <> 'merged')
+ *           over (partition by wanted.provider, wanted.to_contact_id) > 1
+ *         then 'contact_taken'
  *       else 'held'
  *     end as outcome
  *   from wanted
@@ -1223,7 +1387,7 @@ export interface ContactExternalIdRepointResult {
  */
 export const contactExternalIdRepoint = new PreparedQuery<ContactExternalIdRepointParams,ContactExternalIdRepointResult>({
   name: 'contactExternalIdRepoint',
-  statementName: 'contactExternalIdRepoint_e9a34dd2',
+  statementName: 'contactExternalIdRepoint_4d4a0848',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -1250,7 +1414,6 @@ wanted as (
     move.external_id,
     move.from_contact_id,
     move.to_contact_id,
-    count(*) over (partition by move.provider, move.to_contact_id) > 1 as is_crowded,
     contacts.id is null as is_stranger
   from unnest(
     $2::text[],
@@ -1268,22 +1431,23 @@ wanted as (
     limit 1
   ) as contacts on true
 ),
-held_primary as (
+found as (
   select
     wanted.position,
     wanted.from_contact_id as wanted_contact_id,
-    mapping.organisation_id,
-    mapping.provider,
-    mapping.entity_type,
-    mapping.external_id,
-    mapping.contact_id,
-    mapping.first_seen_at,
-    mapping.remote_state,
-    mapping.remote_version,
-    mapping.remote_modified_at,
-    mapping.pushed_hash,
-    mapping.pushed_version,
-    mapping.pushed_at
+    row.organisation_id,
+    row.provider,
+    row.entity_type,
+    row.external_id,
+    row.contact_id,
+    row.first_seen_at,
+    row.remote_state,
+    row.remote_version,
+    row.remote_modified_at,
+    row.pushed_hash,
+    row.pushed_version,
+    row.pushed_at,
+    row.is_alias
   from (
     select
       position,
@@ -1299,81 +1463,98 @@ held_primary as (
   ) as wanted
   cross join lateral (
     select
-      organisation_id,
-      provider,
-      entity_type,
-      external_id,
-      contact_id,
-      first_seen_at,
-      remote_state,
-      remote_version,
-      remote_modified_at,
-      pushed_hash,
-      pushed_version,
-      pushed_at
-    from contact_external_ids
-    where organisation_id = $1::uuid
-      and provider = wanted.provider
-      and entity_type = wanted.entity_type
-      and external_id = wanted.external_id
-      and (contact_id = wanted.from_contact_id) is true
+      mapping.*,
+      false as is_alias
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        first_seen_at,
+        remote_state,
+        remote_version,
+        remote_modified_at,
+        pushed_hash,
+        pushed_version,
+        pushed_at
+      from contact_external_ids
+      where organisation_id = $1::uuid
+        and provider = wanted.provider
+        and entity_type = wanted.entity_type
+        and external_id = wanted.external_id
+        and (contact_id = wanted.from_contact_id) is true
+      limit 1
+      for update
+    ) as mapping
+    union all
+    select
+      alias.*,
+      true as is_alias
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        first_seen_at,
+        remote_state,
+        remote_version,
+        remote_modified_at,
+        pushed_hash,
+        pushed_version,
+        pushed_at
+      from contact_external_id_aliases
+      where organisation_id = $1::uuid
+        and provider = wanted.provider
+        and entity_type = wanted.entity_type
+        and external_id = wanted.external_id
+        and (contact_id = wanted.from_contact_id) is true
+      limit 1
+      for update
+    ) as alias
     limit 1
-    for update
-  ) as mapping
+  ) as row
+),
+held_primary as (
+  select
+    position,
+    wanted_contact_id,
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id,
+    first_seen_at,
+    remote_state,
+    remote_version,
+    remote_modified_at,
+    pushed_hash,
+    pushed_version,
+    pushed_at
+  from found
+  where not is_alias
 ),
 held_alias as (
   select
-    wanted.position,
-    wanted.from_contact_id as wanted_contact_id,
-    alias.organisation_id,
-    alias.provider,
-    alias.entity_type,
-    alias.external_id,
-    alias.contact_id,
-    alias.first_seen_at,
-    alias.remote_state,
-    alias.remote_version,
-    alias.remote_modified_at,
-    alias.pushed_hash,
-    alias.pushed_version,
-    alias.pushed_at
-  from (
-    select
-      position,
-      provider,
-      entity_type,
-      external_id,
-      from_contact_id
-    from wanted
-    where position not in (select position from held_primary)
-    order by
-      provider collate "C",
-      entity_type collate "C",
-      external_id collate "C"
-  ) as wanted
-  cross join lateral (
-    select
-      organisation_id,
-      provider,
-      entity_type,
-      external_id,
-      contact_id,
-      first_seen_at,
-      remote_state,
-      remote_version,
-      remote_modified_at,
-      pushed_hash,
-      pushed_version,
-      pushed_at
-    from contact_external_id_aliases
-    where organisation_id = $1::uuid
-      and provider = wanted.provider
-      and entity_type = wanted.entity_type
-      and external_id = wanted.external_id
-      and (contact_id = wanted.from_contact_id) is true
-    limit 1
-    for update
-  ) as alias
+    position,
+    wanted_contact_id,
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id,
+    first_seen_at,
+    remote_state,
+    remote_version,
+    remote_modified_at,
+    pushed_hash,
+    pushed_version,
+    pushed_at
+  from found
+  where is_alias
 ),
 held as (
   select
@@ -1419,7 +1600,10 @@ decided as (
       when wanted.is_stranger then 'wrong_tenant'
       when held.position is null then 'mapping_changed'
       when held.remote_state = 'merged' then 'held'
-      when wanted.is_crowded or occupant.contact_id is not null then 'contact_taken'
+      when occupant.contact_id is not null
+        or count(*) filter (where held.remote_state <> 'merged')
+          over (partition by wanted.provider, wanted.to_contact_id) > 1
+        then 'contact_taken'
       else 'held'
     end as outcome
   from wanted
@@ -1775,16 +1959,17 @@ export interface ContactExternalIdUnlinkResult {
  *   ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
  *   cross join contact_lock
  * ),
- * held_primary as (
+ * found as (
  *   select
  *     unwanted.position,
  *     unwanted.contact_id as wanted_contact_id,
- *     mapping.organisation_id,
- *     mapping.provider,
- *     mapping.entity_type,
- *     mapping.external_id,
- *     mapping.contact_id,
- *     mapping.first_seen_at
+ *     row.organisation_id,
+ *     row.provider,
+ *     row.entity_type,
+ *     row.external_id,
+ *     row.contact_id,
+ *     row.first_seen_at,
+ *     row.is_alias
  *   from (
  *     select
  *       position,
@@ -1793,7 +1978,7 @@ export interface ContactExternalIdUnlinkResult {
  *       external_id,
  *       contact_id
  *     from unwanted
- *     -- Locks are taken in this order, that of the primary key.
+ *     -- Locks are taken in this order, that of the primary keys of both tables, as batches and checks of records do.
  *     order by
  *       provider collate "C",
  *       entity_type collate "C",
@@ -1801,66 +1986,77 @@ export interface ContactExternalIdUnlinkResult {
  *   ) as unwanted
  *   cross join lateral (
  *     select
- *       organisation_id,
- *       provider,
- *       entity_type,
- *       external_id,
- *       contact_id,
- *       first_seen_at
- *     from contact_external_ids
- *     where organisation_id = :organisationId!::uuid
- *       and provider = unwanted.provider
- *       and entity_type = unwanted.entity_type
- *       and external_id = unwanted.external_id
- *       and (contact_id = unwanted.contact_id) is true
- *     -- Keeps the planner from reading every row of the organisation.
+ *       mapping.*,
+ *       false as is_alias
+ *     from (
+ *       select
+ *         organisation_id,
+ *         provider,
+ *         entity_type,
+ *         external_id,
+ *         contact_id,
+ *         first_seen_at
+ *       from contact_external_ids
+ *       where organisation_id = :organisationId!::uuid
+ *         and provider = unwanted.provider
+ *         and entity_type = unwanted.entity_type
+ *         and external_id = unwanted.external_id
+ *         and (contact_id = unwanted.contact_id) is true
+ *       -- Keeps the planner from reading every row of the organisation.
+ *       limit 1
+ *       for update
+ *     ) as mapping
+ *     union all
+ *     select
+ *       alias.*,
+ *       true as is_alias
+ *     from (
+ *       select
+ *         organisation_id,
+ *         provider,
+ *         entity_type,
+ *         external_id,
+ *         contact_id,
+ *         first_seen_at
+ *       from contact_external_id_aliases
+ *       where organisation_id = :organisationId!::uuid
+ *         and provider = unwanted.provider
+ *         and entity_type = unwanted.entity_type
+ *         and external_id = unwanted.external_id
+ *         and (contact_id = unwanted.contact_id) is true
+ *       -- Keeps the planner from reading every row of the organisation.
+ *       limit 1
+ *       for update
+ *     ) as alias
+ *     -- An alias is looked for only if there is no mapping.
  *     limit 1
- *     for update
- *   ) as mapping
+ *   ) as row
+ * ),
+ * held_primary as (
+ *   select
+ *     position,
+ *     wanted_contact_id,
+ *     organisation_id,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id,
+ *     first_seen_at
+ *   from found
+ *   where not is_alias
  * ),
  * held_alias as (
  *   select
- *     unwanted.position,
- *     unwanted.contact_id as wanted_contact_id,
- *     alias.organisation_id,
- *     alias.provider,
- *     alias.entity_type,
- *     alias.external_id,
- *     alias.contact_id,
- *     alias.first_seen_at
- *   from (
- *     select
- *       position,
- *       provider,
- *       entity_type,
- *       external_id,
- *       contact_id
- *     from unwanted
- *     where position not in (select position from held_primary)
- *     -- Locks are taken in this order, that of the primary key.
- *     order by
- *       provider collate "C",
- *       entity_type collate "C",
- *       external_id collate "C"
- *   ) as unwanted
- *   cross join lateral (
- *     select
- *       organisation_id,
- *       provider,
- *       entity_type,
- *       external_id,
- *       contact_id,
- *       first_seen_at
- *     from contact_external_id_aliases
- *     where organisation_id = :organisationId!::uuid
- *       and provider = unwanted.provider
- *       and entity_type = unwanted.entity_type
- *       and external_id = unwanted.external_id
- *       and (contact_id = unwanted.contact_id) is true
- *     -- Keeps the planner from reading every row of the organisation.
- *     limit 1
- *     for update
- *   ) as alias
+ *     position,
+ *     wanted_contact_id,
+ *     organisation_id,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     contact_id,
+ *     first_seen_at
+ *   from found
+ *   where is_alias
  * ),
  * removed as (
  *   delete from contact_external_ids as mapping
@@ -2014,7 +2210,7 @@ export interface ContactExternalIdUnlinkResult {
  */
 export const contactExternalIdUnlink = new PreparedQuery<ContactExternalIdUnlinkParams,ContactExternalIdUnlinkResult>({
   name: 'contactExternalIdUnlink',
-  statementName: 'contactExternalIdUnlink_13bf7ae2',
+  statementName: 'contactExternalIdUnlink_7ece13cc',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -2047,16 +2243,17 @@ unwanted as (
   ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
   cross join contact_lock
 ),
-held_primary as (
+found as (
   select
     unwanted.position,
     unwanted.contact_id as wanted_contact_id,
-    mapping.organisation_id,
-    mapping.provider,
-    mapping.entity_type,
-    mapping.external_id,
-    mapping.contact_id,
-    mapping.first_seen_at
+    row.organisation_id,
+    row.provider,
+    row.entity_type,
+    row.external_id,
+    row.contact_id,
+    row.first_seen_at,
+    row.is_alias
   from (
     select
       position,
@@ -2072,63 +2269,74 @@ held_primary as (
   ) as unwanted
   cross join lateral (
     select
-      organisation_id,
-      provider,
-      entity_type,
-      external_id,
-      contact_id,
-      first_seen_at
-    from contact_external_ids
-    where organisation_id = $1::uuid
-      and provider = unwanted.provider
-      and entity_type = unwanted.entity_type
-      and external_id = unwanted.external_id
-      and (contact_id = unwanted.contact_id) is true
+      mapping.*,
+      false as is_alias
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        first_seen_at
+      from contact_external_ids
+      where organisation_id = $1::uuid
+        and provider = unwanted.provider
+        and entity_type = unwanted.entity_type
+        and external_id = unwanted.external_id
+        and (contact_id = unwanted.contact_id) is true
+      limit 1
+      for update
+    ) as mapping
+    union all
+    select
+      alias.*,
+      true as is_alias
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        first_seen_at
+      from contact_external_id_aliases
+      where organisation_id = $1::uuid
+        and provider = unwanted.provider
+        and entity_type = unwanted.entity_type
+        and external_id = unwanted.external_id
+        and (contact_id = unwanted.contact_id) is true
+      limit 1
+      for update
+    ) as alias
     limit 1
-    for update
-  ) as mapping
+  ) as row
+),
+held_primary as (
+  select
+    position,
+    wanted_contact_id,
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id,
+    first_seen_at
+  from found
+  where not is_alias
 ),
 held_alias as (
   select
-    unwanted.position,
-    unwanted.contact_id as wanted_contact_id,
-    alias.organisation_id,
-    alias.provider,
-    alias.entity_type,
-    alias.external_id,
-    alias.contact_id,
-    alias.first_seen_at
-  from (
-    select
-      position,
-      provider,
-      entity_type,
-      external_id,
-      contact_id
-    from unwanted
-    where position not in (select position from held_primary)
-    order by
-      provider collate "C",
-      entity_type collate "C",
-      external_id collate "C"
-  ) as unwanted
-  cross join lateral (
-    select
-      organisation_id,
-      provider,
-      entity_type,
-      external_id,
-      contact_id,
-      first_seen_at
-    from contact_external_id_aliases
-    where organisation_id = $1::uuid
-      and provider = unwanted.provider
-      and entity_type = unwanted.entity_type
-      and external_id = unwanted.external_id
-      and (contact_id = unwanted.contact_id) is true
-    limit 1
-    for update
-  ) as alias
+    position,
+    wanted_contact_id,
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id,
+    first_seen_at
+  from found
+  where is_alias
 ),
 removed as (
   delete from contact_external_ids as mapping

@@ -26,9 +26,10 @@ export interface ExternalRecordCheckResult {
 /**
  * Says what to do with records that a CRM has sent, one array element each. Returns one row per element, in
  * order: `position`, counted from 1; `contactId` and `matchedBy` (`primary` or `alias`), unless the record is
- * unknown; and `decision`: `unknown`; `revived` (it was deleted or merged, and is back); `echo` (what was pushed
- * last has come back); `unchanged` (its version is the one that is known); `older` (it was modified before
- * that one); or `changed`. Uses the primary keys. Locks the mappings and aliases in the order of their keys, for
+ * unknown; and `decision`: `unknown`; `contact_deleted` (it means no contact, because the host deleted that);
+ * `revived` (it was deleted or merged, and is back); `echo` (what was pushed last has come back); `unchanged` (its
+ * version is the one that is known); `older` (it was modified before that one); or `changed`. Uses the primary keys
+ * and contact_external_id_changes_external_id_idx. Locks the mappings and aliases in the order of their keys, for
  * the transaction that applies the records. Nulls are allowed in `versions`, `modifiedAts` and `contentHashes`,
  * which are SHA-256 in lower-case hex.
  *
@@ -56,6 +57,8 @@ export interface ExternalRecordCheckResult {
  * known as (
  *   select
  *     sent.position,
+ *     sent.entity_type,
+ *     sent.external_id,
  *     sent.version,
  *     sent.modified_at,
  *     sent.state,
@@ -134,6 +137,8 @@ export interface ExternalRecordCheckResult {
  *     when contact_id is not null then 'primary'
  *   end as "matchedBy?",
  *   case
+ *     when contact_id is null and crm_contact_was_deleted(:organisationId!::uuid, :provider!::text, entity_type, external_id)
+ *       then 'contact_deleted'
  *     when contact_id is null then 'unknown'
  *     when remote_state in ('deleted', 'merged') and state in ('active', 'archived') then 'revived'
  *     when remote_state <> state then 'changed'
@@ -150,7 +155,7 @@ export interface ExternalRecordCheckResult {
  */
 export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,ExternalRecordCheckResult>({
   name: 'externalRecordCheck',
-  statementName: 'externalRecordCheck_9bc22afb',
+  statementName: 'externalRecordCheck_49be99d7',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -184,6 +189,8 @@ export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,E
 known as (
   select
     sent.position,
+    sent.entity_type,
+    sent.external_id,
     sent.version,
     sent.modified_at,
     sent.state,
@@ -260,6 +267,8 @@ select
     when contact_id is not null then 'primary'
   end as "matchedBy",
   case
+    when contact_id is null and crm_contact_was_deleted($7::uuid, $8::text, entity_type, external_id)
+      then 'contact_deleted'
     when contact_id is null then 'unknown'
     when remote_state in ('deleted', 'merged') and state in ('active', 'archived') then 'revived'
     when remote_state <> state then 'changed'
