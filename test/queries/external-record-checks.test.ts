@@ -366,6 +366,19 @@ describe('a tombstone', () => {
     expect(await record(linked(zebedee, { externalId: 'OXF2', remoteState: 'active' }))).toEqual([]);
   });
 
+  test('of a contact that the host has deleted is not unknown, until the record is linked again and unlinked', async () => {
+    await record(linked(ottoline));
+    await pool.query('delete from contacts where id = $1', [ottoline]);
+    expect(await check({ version: '"4"' })).toBe('contact_deleted');
+    expect(await check({ externalId: 'OXF2' })).toBe('unknown');
+    const { organisationId } = run;
+    const link = { organisationId, provider: 'reapit', entityType: 'contact', externalId: 'OXF1' } as const;
+    await contactExternalIdLink(pool, { ...link, contactId: barnaby });
+    expect(await check({ version: '"4"' })).toBe('changed');
+    await contactExternalIdUnlink(pool, { ...link, contactId: barnaby });
+    expect(await check({ version: '"4"' })).toBe('unknown');
+  });
+
   test.each(['deleted', 'merged'])(
     'of an alias that is %s is revived, and ends when it is linked again',
     async (state) => {
