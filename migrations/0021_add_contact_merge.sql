@@ -221,13 +221,35 @@ begin
   delete from %1$I.crm_outbound_changes as change
   where change.organisation_id = organisation
     and change.contact_id = from_contact_id;
-  delete from %1$I.crm_sync_failures as failure
-  using %1$I.crm_connections as connection
-  where connection.organisation_id = organisation
-    and failure.organisation_id = organisation
-    and failure.connection_id = connection.id
-    and failure.direction = 'outbound'
-    and failure.record_id = from_contact_id::text;
+  -- The order and the limit make the planner read the key, not all failures of the connection.
+  for step in
+    select
+      connection.id as connection_id,
+      failure.entity_type
+    from %1$I.crm_connections as connection
+    cross join lateral (
+      select
+        later.record_id,
+        later.entity_type
+      from %1$I.crm_sync_failures as later
+      where later.organisation_id = organisation
+        and later.connection_id = connection.id
+        and later.direction = 'outbound'
+        and later.record_id >= from_contact_id::text
+      order by later.record_id, later.entity_type
+      limit 20
+    ) as failure
+    where connection.organisation_id = organisation
+      and failure.record_id = from_contact_id::text
+    order by connection.id, failure.entity_type
+  loop
+    delete from %1$I.crm_sync_failures as failure
+    where failure.organisation_id = organisation
+      and failure.connection_id = step.connection_id
+      and failure.direction = 'outbound'
+      and failure.record_id = from_contact_id::text
+      and failure.entity_type = step.entity_type;
+  end loop;
 end
 $body$
   $create$, our_schema, hosts_contacts);

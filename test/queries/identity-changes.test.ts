@@ -223,19 +223,20 @@ describe('contactIdentityChangeList', () => {
     const { organisationId, link, record, contact } = tenant;
     const refused = { code: 'invalid_input', message: expect.stringContaining(field) };
     const operations = [
-      contactMerge(pool, { ...tenant.merge(0, 1), ...wrong }),
-      contactMergeUndo(pool, { organisationId, operationId: organisationId, ...wrong }),
-      externalRecordMergeMany(pool, { organisationId, provider: 'reapit', merges: [], ...wrong }),
-      contactExternalIdUnlink(pool, { organisationId, ...link(0, 'reapit contact 1'), ...wrong }),
-      contactExternalIdRepoint(pool, {
-        organisationId,
-        ...record('reapit contact 1'),
-        fromContactId: contact(0),
-        toContactId: contact(1),
-        ...wrong,
-      }),
+      () => contactMerge(pool, { ...tenant.merge(0, 1), ...wrong }),
+      () => contactMergeUndo(pool, { organisationId, operationId: organisationId, ...wrong }),
+      () => externalRecordMergeMany(pool, { organisationId, provider: 'reapit', merges: [], ...wrong }),
+      () => contactExternalIdUnlink(pool, { organisationId, ...link(0, 'reapit contact 1'), ...wrong }),
+      () =>
+        contactExternalIdRepoint(pool, {
+          organisationId,
+          ...record('reapit contact 1'),
+          fromContactId: contact(0),
+          toContactId: contact(1),
+          ...wrong,
+        }),
     ];
-    for (const operation of operations) await expect(operation).rejects.toMatchObject(refused);
+    for (const operation of operations) await expect(operation()).rejects.toMatchObject(refused);
     await expect(
       pool.query(
         'insert into contact_external_id_changes (organisation_id, kind, changed_by, reason) values ($1, $2, $3, $4)',
@@ -427,11 +428,11 @@ describe('a member of', () => {
     const params = { organisationId, contactId: tenant.contact(0) };
     expect(await contactIdentityChangeList(reader, params)).toHaveLength(2);
     for (const call of [
-      contactMerge(reader, tenant.merge(0, 1)),
-      contactMergeUndo(reader, tenant.undo(operationId)),
-      externalRecordMergeMany(reader, { organisationId, provider: 'reapit', merges: [] }),
+      () => contactMerge(reader, tenant.merge(0, 1)),
+      () => contactMergeUndo(reader, tenant.undo(operationId)),
+      () => externalRecordMergeMany(reader, { organisationId, provider: 'reapit', merges: [] }),
     ]) {
-      await expect(call).rejects.toMatchObject({ code: 'not_permitted' });
+      await expect(call()).rejects.toMatchObject({ code: 'not_permitted' });
     }
   });
 
