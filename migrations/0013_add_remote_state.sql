@@ -50,7 +50,7 @@ comment on column contact_external_ids.remote_version is
 comment on column contact_external_ids.remote_modified_at is
   'When the record was last modified, by the CRM''s clock. Null if unknown.';
 comment on column contact_external_ids.pushed_hash is
-  'SHA-256 of the mapped fields that were last pushed, as the CRM then held them: by it, an echo is recognised. Null if nothing was pushed since the last change at the CRM.';
+  'SHA-256 of the mapped fields that were last pushed, as the CRM then held them: an echo is recognised by it. Null if nothing was pushed since the last change at the CRM.';
 comment on column contact_external_ids.pushed_version is
   'The version that the CRM gave to what was last pushed. Null if it gave none, or if nothing was pushed since the last change at the CRM.';
 comment on column contact_external_ids.pushed_at is

@@ -181,7 +181,7 @@ comment on column contact_external_id_aliases.merged_into_entity_type is
 comment on column contact_external_id_aliases.merged_into_external_id is
   'The external id of the record that it was merged into. Null if it was not merged.';
 comment on column contact_external_id_aliases.pushed_hash is
-  'SHA-256 of the mapped fields that were last pushed, as the CRM then held them: by it, an echo is recognised. Null if nothing was pushed since the last change at the CRM.';
+  'SHA-256 of the mapped fields that were last pushed, as the CRM then held them: an echo is recognised by it. Null if nothing was pushed since the last change at the CRM.';
 comment on column contact_external_id_aliases.pushed_version is
   'The version that the CRM gave to what was last pushed. Null if it gave none, or if nothing was pushed since the last change at the CRM.';
 comment on column contact_external_id_aliases.pushed_at is
@@ -215,9 +215,9 @@ comment on constraint contact_external_id_aliases_remote_times_in_range_check on
 comment on index contact_external_id_aliases_contact_id_provider_idx is
   'Finds the aliases of a contact, and serves its foreign key.';
 comment on view contact_external_records is
-  'Every record at a CRM that stands for a contact: the primary ids and the aliases. With the privileges and the policies of the user who reads it.';
+  'Every record at a CRM that stands for a contact: the primary ids and the aliases. It is read with the privileges and policies of the user who queries it.';
 
--- As of contact_external_ids.
+-- As for contact_external_ids.
 grant select, insert, update, delete
 on contact_external_id_aliases
 to crm_app, crm_worker;

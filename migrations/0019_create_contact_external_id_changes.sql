@@ -24,7 +24,7 @@ begin
     raise exception using
       errcode = 'CRM01',
       message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the migrations before.';
+      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
   end if;
 end
 $$;
@@ -80,13 +80,13 @@ create index contact_external_id_changes_external_id_idx
   where external_id is not null;
 
 comment on table contact_external_id_changes is
-  'The history of what external ids mean: one row for each id that was unlinked, moved, promoted, merged or lost its contact. The first link is not in it; first_seen_at says when that was. Ids and times only, no personal data besides. It outlives the contacts and has no foreign keys.';
+  'The history of what external ids mean: one row for each id that was unlinked, moved, promoted, merged or lost its contact. The first link is not in it; first_seen_at says when that was. It holds ids and times, and no other personal data. It outlives the contacts and has no foreign keys.';
 comment on column contact_external_id_changes.organisation_id is
   'The organisation (tenant) that the contacts belong to.';
 comment on column contact_external_id_changes.id is
   'In the order in which the changes were made.';
 comment on column contact_external_id_changes.operation_id is
-  'Which changes were made together. A merge of contacts is undone by it.';
+  'Names the changes that were made together: a merge of contacts is undone by it.';
 comment on column contact_external_id_changes.kind is
   'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact.';
 comment on column contact_external_id_changes.provider is
@@ -106,7 +106,7 @@ comment on column contact_external_id_changes.was_primary is
 comment on column contact_external_id_changes.is_primary is
   'Whether it is the primary id afterwards, rather than an alias. Null if it means no contact.';
 comment on column contact_external_id_changes.linked_at is
-  'Since when the id had meant from_contact_id.';
+  'When the id was linked to from_contact_id.';
 comment on column contact_external_id_changes.changed_at is
   'When the transaction that made the change began.';
 comment on column contact_external_id_changes.changed_by is
@@ -243,9 +243,9 @@ end
 $migration$;
 
 comment on function crm_note_deleted_contact() is
-  'Keeps in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
+  'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
 comment on function crm_contact_was_deleted(uuid, text, text, text) is
-  'True if the last that is known of an external id, in the account of the live connection, is that the host deleted its contact. For ids that mean no contact: one that was linked again since does.';
+  'True if the latest change of an external id, in the account of the live connection, is that the host deleted its contact. Call it only for ids that mean no contact: an id that was linked again means one.';
 
 create trigger contact_external_ids_note_deleted_contact
   before delete
@@ -260,9 +260,9 @@ create trigger contact_external_id_aliases_note_deleted_contact
   execute function crm_note_deleted_contact();
 
 comment on trigger contact_external_ids_note_deleted_contact on contact_external_ids is
-  'Before, because only then the cascade''s user is the owner.';
+  'Before the delete, because only then does the cascade run as the owner.';
 comment on trigger contact_external_id_aliases_note_deleted_contact on contact_external_id_aliases is
-  'Before, because only then the cascade''s user is the owner.';
+  'Before the delete, because only then does the cascade run as the owner.';
 
 grant execute
 on function crm_contact_was_deleted(uuid, text, text, text)

@@ -20,7 +20,7 @@ begin
     raise exception using
       errcode = 'CRM01',
       message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the migrations before.';
+      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
   end if;
 end
 $$;
@@ -82,7 +82,7 @@ begin
     return;
   end if;
 
-  -- In the order in which batches lock them. «is true» keeps the planner from reading all of an organisation's ids
+  -- In the order in which batches lock them. "is true" keeps the planner from reading all of an organisation's ids
   -- where statistics are missing.
   perform
   from %1$I.contact_external_ids as mapping
