@@ -526,46 +526,6 @@ $$;
 COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
 
 --
--- Name: crm_contact_was_deleted(uuid, text, text, text); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) RETURNS boolean
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-begin
-  return coalesce(
-    (
-      select change.kind = 'contact_deleted'
-      from public.contact_external_id_changes as change
-      left join public.crm_connections as past
-        on past.organisation_id = change.organisation_id
-        and past.id = change.connection_id
-      left join public.crm_connections as present
-        on present.organisation_id = change.organisation_id
-        and present.provider = change.provider
-        and present.status <> 'disconnected'
-      where change.organisation_id = crm_contact_was_deleted.organisation_id
-        and change.provider = crm_contact_was_deleted.provider
-        and change.entity_type = crm_contact_was_deleted.entity_type
-        and change.external_id = crm_contact_was_deleted.external_id
-        -- The same id in another account is another record.
-        and coalesce(past.account = present.account, true)
-      order by change.id desc
-      limit 1
-    ),
-    false
-  );
-end
-$$;
-
---
--- Name: FUNCTION crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text); Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) IS 'True if the latest change of an external id, in the account of the live connection, is that the host deleted its contact. Call it only for ids that mean no contact: an id that was linked again means one.';
-
---
 -- Name: crm_guard_external_id_alias(); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -654,8 +614,7 @@ begin
   new.remote_state := alias.remote_state;
   new.remote_version := alias.remote_version;
   new.remote_modified_at := alias.remote_modified_at;
-  new.pushed_hash := alias.pushed_hash;
-  new.pushed_version := alias.pushed_version;
+  new.content_hash := alias.content_hash;
   new.pushed_at := alias.pushed_at;
   return new;
 end
@@ -1230,13 +1189,13 @@ begin
     into strict alias;
     insert into public.contact_external_ids (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-      remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+      remote_state, remote_version, remote_modified_at, content_hash, pushed_at
     )
     values (
       alias.organisation_id, alias.provider, alias.entity_type, alias.external_id,
       crm_place_external_id.contact_id, alias.first_seen_at, alias.last_seen_at,
       case alias.remote_state when 'merged' then 'active' else alias.remote_state end,
-      alias.remote_version, alias.remote_modified_at, alias.pushed_hash, alias.pushed_version, alias.pushed_at
+      alias.remote_version, alias.remote_modified_at, alias.content_hash, alias.pushed_at
     );
   else
     update public.contact_external_id_aliases as present
@@ -1257,13 +1216,12 @@ begin
     into strict mapping;
     insert into public.contact_external_id_aliases (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-      remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+      remote_state, remote_version, remote_modified_at, content_hash, pushed_at
     )
     values (
       mapping.organisation_id, mapping.provider, mapping.entity_type, mapping.external_id,
       crm_place_external_id.contact_id, mapping.first_seen_at, mapping.last_seen_at, mapping.remote_state,
-      mapping.remote_version, mapping.remote_modified_at, mapping.pushed_hash, mapping.pushed_version,
-      mapping.pushed_at
+      mapping.remote_version, mapping.remote_modified_at, mapping.content_hash, mapping.pushed_at
     );
   end if;
 end
@@ -1290,17 +1248,15 @@ CREATE TABLE public.contact_external_ids (
     remote_state text DEFAULT 'active'::text NOT NULL,
     remote_version text COLLATE pg_catalog."C",
     remote_modified_at timestamp with time zone,
-    pushed_hash bytea,
-    pushed_version text COLLATE pg_catalog."C",
+    content_hash bytea,
     pushed_at timestamp with time zone,
+    CONSTRAINT contact_external_ids_content_hash_check CHECK ((octet_length(content_hash) = 32)),
     CONSTRAINT contact_external_ids_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
     CONSTRAINT contact_external_ids_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
     CONSTRAINT contact_external_ids_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
-    CONSTRAINT contact_external_ids_pushed_hash_check CHECK ((octet_length(pushed_hash) = 32)),
-    CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check CHECK (((pushed_at IS NOT NULL) = ((pushed_hash IS NOT NULL) OR (pushed_version IS NOT NULL)))),
     CONSTRAINT contact_external_ids_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text]))),
     CONSTRAINT contact_external_ids_remote_times_in_range_check CHECK (((LEAST(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
-    CONSTRAINT contact_external_ids_remote_version_check CHECK ((((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512)) AND ((octet_length(pushed_version) >= 1) AND (octet_length(pushed_version) <= 512)))),
+    CONSTRAINT contact_external_ids_remote_version_check CHECK (((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512))),
     CONSTRAINT contact_external_ids_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 )
 WITH (fillfactor='85');
@@ -1372,22 +1328,22 @@ COMMENT ON COLUMN public.contact_external_ids.remote_version IS 'The version of 
 COMMENT ON COLUMN public.contact_external_ids.remote_modified_at IS 'When the record was last modified, by the CRM''s clock. Null if unknown.';
 
 --
--- Name: COLUMN contact_external_ids.pushed_hash; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_ids.content_hash; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.pushed_hash IS 'SHA-256 of the mapped fields that were last pushed, as the CRM then held them: an echo is recognised by it. Null if nothing was pushed since the last change at the CRM.';
-
---
--- Name: COLUMN contact_external_ids.pushed_version; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.contact_external_ids.pushed_version IS 'The version that the CRM gave to what was last pushed. Null if it gave none, or if nothing was pushed since the last change at the CRM.';
+COMMENT ON COLUMN public.contact_external_ids.content_hash IS 'SHA-256 of the mapped fields as the CRM holds them, by what was last read or pushed: if they are read again, nothing has changed. Null if unknown.';
 
 --
 -- Name: COLUMN contact_external_ids.pushed_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.pushed_at IS 'When it was pushed.';
+COMMENT ON COLUMN public.contact_external_ids.pushed_at IS 'When the record was last pushed. Null once it has been read since: until then, to read the same content is an echo.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_content_hash_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_content_hash_check ON public.contact_external_ids IS 'SHA-256 has 32 bytes.';
 
 --
 -- Name: CONSTRAINT contact_external_ids_entity_type_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
@@ -1406,18 +1362,6 @@ COMMENT ON CONSTRAINT contact_external_ids_external_id_check ON public.contact_e
 --
 
 COMMENT ON CONSTRAINT contact_external_ids_provider_check ON public.contact_external_ids IS 'The CRMs NurtureHub can sync with.';
-
---
--- Name: CONSTRAINT contact_external_ids_pushed_hash_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT contact_external_ids_pushed_hash_check ON public.contact_external_ids IS 'SHA-256 has 32 bytes.';
-
---
--- Name: CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check ON public.contact_external_ids IS 'pushed_at is set if and only if it is known what was pushed.';
 
 --
 -- Name: CONSTRAINT contact_external_ids_remote_state_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
@@ -1500,8 +1444,7 @@ begin
         remote_state,
         remote_version,
         remote_modified_at,
-        pushed_hash,
-        pushed_version,
+        content_hash,
         pushed_at
       )
       values (
@@ -1515,8 +1458,7 @@ begin
         alias.remote_state,
         alias.remote_version,
         alias.remote_modified_at,
-        alias.pushed_hash,
-        alias.pushed_version,
+        alias.content_hash,
         alias.pushed_at
       )
       returning mapping.*
@@ -1561,6 +1503,7 @@ CREATE FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uu
 #variable_conflict use_column
 declare
   organisation constant uuid := organisation_id;
+  operation constant uuid := gen_random_uuid();
   own_since constant timestamptz := coalesce(own_ids_since, 'infinity');
   our_schema constant name := (
     select nspname
@@ -1669,17 +1612,74 @@ begin
           and connection.account = present.account
       ));
 
+      -- That the host deleted the contact of an id belongs to the account as well. If the id was linked again since,
+      -- the id itself is archived.
+      with latest as (
+        select distinct on (change.entity_type, change.external_id)
+          change.kind,
+          change.entity_type,
+          change.external_id,
+          change.was_primary,
+          change.linked_at,
+          change.changed_at
+        from contact_external_id_changes as change
+        where change.organisation_id = organisation
+          and change.provider = present.provider
+          and change.external_id is not null
+        order by change.entity_type, change.external_id, change.id desc
+      ),
+      deleted as (
+        select latest.*, record.contact_id, place.connection_id
+        from latest
+        left join lateral (
+          select record.contact_id, record.first_seen_at
+          from contact_external_records as record
+          where record.organisation_id = organisation
+            and record.provider = present.provider
+            and record.entity_type = latest.entity_type
+            and record.external_id = latest.external_id
+          limit 1
+        ) as record on true
+        cross join lateral (
+          select case
+            when coalesce(record.first_seen_at, latest.linked_at) >= unnamed.since then unnamed_home
+            else named_home
+          end as connection_id
+        ) as place
+        where latest.kind = 'contact_deleted'
+          and coalesce(record.first_seen_at, latest.linked_at) < own_since
+          and place.connection_id is not null
+      ),
+      archived_deletion as (
+        insert into contact_external_id_archive (
+          organisation_id, connection_id, entity_type, external_id, is_primary, first_seen_at, last_seen_at,
+          remote_state
+        )
+        select
+          organisation, deleted.connection_id, deleted.entity_type, deleted.external_id, deleted.was_primary,
+          deleted.linked_at, deleted.changed_at, 'active'
+        from deleted
+        where deleted.contact_id is null
+      )
+      insert into contact_external_id_changes (
+        organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id
+      )
+      select
+        organisation, operation, 'archived', present.provider, deleted.entity_type, deleted.external_id,
+        deleted.connection_id
+      from deleted;
+
       -- Inserts before it deletes: whoever deletes a contact has locked it, and waits for what is deleted here.
       insert into contact_external_id_archive (
         organisation_id, connection_id, entity_type, external_id, contact_id, is_primary, first_seen_at,
         last_seen_at, remote_state, remote_version, remote_modified_at, merged_into_entity_type,
-        merged_into_external_id, pushed_hash, pushed_version, pushed_at
+        merged_into_external_id, content_hash, pushed_at
       )
       select
         organisation, place.connection_id, record.entity_type, record.external_id, record.contact_id,
         record.is_primary, record.first_seen_at, record.last_seen_at, record.remote_state, record.remote_version,
         record.remote_modified_at, record.merged_into_entity_type, record.merged_into_external_id,
-        record.pushed_hash, record.pushed_version, record.pushed_at
+        record.content_hash, record.pushed_at
       from contact_external_records as record
       cross join lateral (
         select case when record.first_seen_at >= unnamed.since then unnamed_home else named_home end as connection_id
@@ -1715,12 +1715,12 @@ begin
         -- An id that means a contact already stays as it is, and the archived one stays in the archive.
         insert into contact_external_ids (
           organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-          remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+          remote_state, remote_version, remote_modified_at, content_hash, pushed_at
         )
         select
           organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
           archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_version,
-          archive.remote_modified_at, archive.pushed_hash, archive.pushed_version, archive.pushed_at
+          archive.remote_modified_at, archive.content_hash, archive.pushed_at
         from contact_external_id_archive as archive
         where archive.organisation_id = organisation
           and archive.connection_id = home
@@ -1734,13 +1734,13 @@ begin
         insert into contact_external_id_aliases (
           organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
           remote_state, remote_version, remote_modified_at, merged_into_entity_type, merged_into_external_id,
-          pushed_hash, pushed_version, pushed_at
+          content_hash, pushed_at
         )
         select
           organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
           archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_version,
           archive.remote_modified_at, archive.merged_into_entity_type, archive.merged_into_external_id,
-          archive.pushed_hash, archive.pushed_version, archive.pushed_at
+          archive.content_hash, archive.pushed_at
         from contact_external_id_archive as archive
         where archive.organisation_id = organisation
           and archive.connection_id = home
@@ -1749,6 +1749,34 @@ begin
         on conflict do nothing;
         get diagnostics moved = row_count;
         restored := restored + moved;
+
+        with deleted as (
+          delete from contact_external_id_archive as archive
+          where archive.organisation_id = organisation
+            and archive.connection_id = home
+            and archive.contact_id is null
+          returning
+            archive.entity_type,
+            archive.external_id,
+            archive.is_primary,
+            archive.first_seen_at
+        )
+        insert into contact_external_id_changes (
+          organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, was_primary, linked_at
+        )
+        select
+          organisation, operation, 'contact_deleted', present.provider, deleted.entity_type, deleted.external_id,
+          present.id, deleted.is_primary, deleted.first_seen_at
+        from deleted
+        where (
+          select record.contact_id
+          from contact_external_records as record
+          where record.organisation_id = organisation
+            and record.provider = present.provider
+            and record.entity_type = deleted.entity_type
+            and record.external_id = deleted.external_id
+          limit 1
+        ) is null;
 
         -- Not a join, for which the planner may read all ids of the CRM for each archived one.
         delete from contact_external_id_archive as archive
@@ -2571,9 +2599,9 @@ CREATE TABLE public.contact_external_id_aliases (
     remote_modified_at timestamp with time zone,
     merged_into_entity_type text COLLATE pg_catalog."C",
     merged_into_external_id text COLLATE pg_catalog."C",
-    pushed_hash bytea,
-    pushed_version text COLLATE pg_catalog."C",
+    content_hash bytea,
     pushed_at timestamp with time zone,
+    CONSTRAINT contact_external_id_aliases_content_hash_check CHECK ((octet_length(content_hash) = 32)),
     CONSTRAINT contact_external_id_aliases_entity_type_check CHECK (((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text) AND (merged_into_entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text))),
     CONSTRAINT contact_external_id_aliases_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512) AND (btrim(merged_into_external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(merged_into_external_id) <= 512))),
     CONSTRAINT contact_external_id_aliases_merged_iff_into_check CHECK ((num_nonnulls(merged_into_entity_type, merged_into_external_id) =
@@ -2583,11 +2611,9 @@ CASE remote_state
 END)),
     CONSTRAINT contact_external_id_aliases_merged_into_another_check CHECK (((merged_into_entity_type <> entity_type) OR (merged_into_external_id <> external_id))),
     CONSTRAINT contact_external_id_aliases_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
-    CONSTRAINT contact_external_id_aliases_pushed_hash_check CHECK ((octet_length(pushed_hash) = 32)),
-    CONSTRAINT contact_external_id_aliases_pushed_iff_pushed_at_check CHECK (((pushed_at IS NOT NULL) = ((pushed_hash IS NOT NULL) OR (pushed_version IS NOT NULL)))),
     CONSTRAINT contact_external_id_aliases_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text, 'merged'::text]))),
     CONSTRAINT contact_external_id_aliases_remote_times_in_range_check CHECK (((LEAST(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
-    CONSTRAINT contact_external_id_aliases_remote_version_check CHECK ((((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512)) AND ((octet_length(pushed_version) >= 1) AND (octet_length(pushed_version) <= 512)))),
+    CONSTRAINT contact_external_id_aliases_remote_version_check CHECK (((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512))),
     CONSTRAINT contact_external_id_aliases_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 )
 WITH (fillfactor='85');
@@ -2671,22 +2697,22 @@ COMMENT ON COLUMN public.contact_external_id_aliases.merged_into_entity_type IS 
 COMMENT ON COLUMN public.contact_external_id_aliases.merged_into_external_id IS 'The external id of the record that it was merged into. Null if it was not merged.';
 
 --
--- Name: COLUMN contact_external_id_aliases.pushed_hash; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_aliases.content_hash; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_aliases.pushed_hash IS 'SHA-256 of the mapped fields that were last pushed, as the CRM then held them: an echo is recognised by it. Null if nothing was pushed since the last change at the CRM.';
-
---
--- Name: COLUMN contact_external_id_aliases.pushed_version; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.contact_external_id_aliases.pushed_version IS 'The version that the CRM gave to what was last pushed. Null if it gave none, or if nothing was pushed since the last change at the CRM.';
+COMMENT ON COLUMN public.contact_external_id_aliases.content_hash IS 'SHA-256 of the mapped fields as the CRM holds them, by what was last read or pushed: if they are read again, nothing has changed. Null if unknown.';
 
 --
 -- Name: COLUMN contact_external_id_aliases.pushed_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_aliases.pushed_at IS 'When it was pushed.';
+COMMENT ON COLUMN public.contact_external_id_aliases.pushed_at IS 'When the record was last pushed. Null once it has been read since: until then, to read the same content is an echo.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_content_hash_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_content_hash_check ON public.contact_external_id_aliases IS 'SHA-256 has 32 bytes.';
 
 --
 -- Name: CONSTRAINT contact_external_id_aliases_entity_type_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
@@ -2717,18 +2743,6 @@ COMMENT ON CONSTRAINT contact_external_id_aliases_merged_into_another_check ON p
 --
 
 COMMENT ON CONSTRAINT contact_external_id_aliases_provider_check ON public.contact_external_id_aliases IS 'The CRMs NurtureHub can sync with.';
-
---
--- Name: CONSTRAINT contact_external_id_aliases_pushed_hash_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT contact_external_id_aliases_pushed_hash_check ON public.contact_external_id_aliases IS 'SHA-256 has 32 bytes.';
-
---
--- Name: CONSTRAINT contact_external_id_aliases_pushed_iff_pushed_at_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT contact_external_id_aliases_pushed_iff_pushed_at_check ON public.contact_external_id_aliases IS 'pushed_at is set if and only if it is known what was pushed.';
 
 --
 -- Name: CONSTRAINT contact_external_id_aliases_remote_state_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
@@ -2772,8 +2786,7 @@ CREATE TABLE public.contact_external_id_archive (
     remote_modified_at timestamp with time zone,
     merged_into_entity_type text COLLATE pg_catalog."C",
     merged_into_external_id text COLLATE pg_catalog."C",
-    pushed_hash bytea,
-    pushed_version text COLLATE pg_catalog."C",
+    content_hash bytea,
     pushed_at timestamp with time zone,
     archived_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT contact_external_id_archive_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
@@ -2816,7 +2829,7 @@ COMMENT ON COLUMN public.contact_external_id_archive.external_id IS 'The record'
 -- Name: COLUMN contact_external_id_archive.contact_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_archive.contact_id IS 'NurtureHub''s contact. Null once the host has deleted it: the id then stays here, and is not restored.';
+COMMENT ON COLUMN public.contact_external_id_archive.contact_id IS 'NurtureHub''s contact. Null if the host has deleted it: when the account comes back, only that is noted again, in contact_external_id_changes.';
 
 --
 -- Name: COLUMN contact_external_id_archive.is_primary; Type: COMMENT; Schema: public; Owner: -
@@ -2867,16 +2880,10 @@ COMMENT ON COLUMN public.contact_external_id_archive.merged_into_entity_type IS 
 COMMENT ON COLUMN public.contact_external_id_archive.merged_into_external_id IS 'As in contact_external_id_aliases, when it was archived.';
 
 --
--- Name: COLUMN contact_external_id_archive.pushed_hash; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_archive.content_hash; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_archive.pushed_hash IS 'As in contact_external_ids, when it was archived.';
-
---
--- Name: COLUMN contact_external_id_archive.pushed_version; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.contact_external_id_archive.pushed_version IS 'As in contact_external_ids, when it was archived.';
+COMMENT ON COLUMN public.contact_external_id_archive.content_hash IS 'As in contact_external_ids, when it was archived.';
 
 --
 -- Name: COLUMN contact_external_id_archive.pushed_at; Type: COMMENT; Schema: public; Owner: -
@@ -2937,7 +2944,7 @@ CREATE TABLE public.contact_external_id_changes (
     reason text,
     undone_by uuid,
     CONSTRAINT contact_external_id_changes_changed_by_check CHECK (((btrim(changed_by, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(changed_by) <= 100))),
-    CONSTRAINT contact_external_id_changes_kind_check CHECK ((kind = ANY (ARRAY['unlinked'::text, 'repointed'::text, 'promoted'::text, 'contacts_merged'::text, 'records_merged'::text, 'undone'::text, 'contact_deleted'::text]))),
+    CONSTRAINT contact_external_id_changes_kind_check CHECK ((kind = ANY (ARRAY['unlinked'::text, 'repointed'::text, 'promoted'::text, 'contacts_merged'::text, 'records_merged'::text, 'undone'::text, 'contact_deleted'::text, 'archived'::text]))),
     CONSTRAINT contact_external_id_changes_reason_check CHECK (((btrim(reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(reason) <= 500))),
     CONSTRAINT contact_external_id_changes_record_check CHECK ((num_nulls(provider, entity_type, external_id) = ANY (ARRAY[0, 3])))
 );
@@ -2970,7 +2977,7 @@ COMMENT ON COLUMN public.contact_external_id_changes.operation_id IS 'Names the 
 -- Name: COLUMN contact_external_id_changes.kind; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_changes.kind IS 'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact.';
+COMMENT ON COLUMN public.contact_external_id_changes.kind IS 'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: that the host had deleted it went to contact_external_id_archive, because another account took the place of the id''s.';
 
 --
 -- Name: COLUMN contact_external_id_changes.provider; Type: COMMENT; Schema: public; Owner: -
@@ -3105,8 +3112,7 @@ CREATE VIEW public.contact_external_records WITH (security_invoker='true') AS
     contact_external_ids.remote_modified_at,
     (NULL::text COLLATE "C") AS merged_into_entity_type,
     (NULL::text COLLATE "C") AS merged_into_external_id,
-    contact_external_ids.pushed_hash,
-    contact_external_ids.pushed_version,
+    contact_external_ids.content_hash,
     contact_external_ids.pushed_at
    FROM public.contact_external_ids
 UNION ALL
@@ -3123,8 +3129,7 @@ UNION ALL
     contact_external_id_aliases.remote_modified_at,
     contact_external_id_aliases.merged_into_entity_type,
     contact_external_id_aliases.merged_into_external_id,
-    contact_external_id_aliases.pushed_hash,
-    contact_external_id_aliases.pushed_version,
+    contact_external_id_aliases.content_hash,
     contact_external_id_aliases.pushed_at
    FROM public.contact_external_id_aliases;
 
@@ -4034,7 +4039,7 @@ CREATE INDEX contact_external_id_changes_external_id_idx ON public.contact_exter
 -- Name: INDEX contact_external_id_changes_external_id_idx; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON INDEX public.contact_external_id_changes_external_id_idx IS 'Finds the latest change of an external id.';
+COMMENT ON INDEX public.contact_external_id_changes_external_id_idx IS 'Finds the latest change of an external id, which says whether the host deleted its contact.';
 
 --
 -- Name: contact_external_id_changes_from_contact_id_idx; Type: INDEX; Schema: public; Owner: -
@@ -5190,14 +5195,6 @@ GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connec
 REVOKE ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_worker;
-
---
--- Name: FUNCTION crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text); Type: ACL; Schema: public; Owner: -
---
-
-GRANT ALL ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_worker;
-GRANT ALL ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -

@@ -70,13 +70,13 @@ begin
     into strict alias;
     insert into %1$I.contact_external_ids (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-      remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+      remote_state, remote_version, remote_modified_at, content_hash, pushed_at
     )
     values (
       alias.organisation_id, alias.provider, alias.entity_type, alias.external_id,
       crm_place_external_id.contact_id, alias.first_seen_at, alias.last_seen_at,
       case alias.remote_state when 'merged' then 'active' else alias.remote_state end,
-      alias.remote_version, alias.remote_modified_at, alias.pushed_hash, alias.pushed_version, alias.pushed_at
+      alias.remote_version, alias.remote_modified_at, alias.content_hash, alias.pushed_at
     );
   else
     update %1$I.contact_external_id_aliases as present
@@ -97,13 +97,12 @@ begin
     into strict mapping;
     insert into %1$I.contact_external_id_aliases (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-      remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+      remote_state, remote_version, remote_modified_at, content_hash, pushed_at
     )
     values (
       mapping.organisation_id, mapping.provider, mapping.entity_type, mapping.external_id,
       crm_place_external_id.contact_id, mapping.first_seen_at, mapping.last_seen_at, mapping.remote_state,
-      mapping.remote_version, mapping.remote_modified_at, mapping.pushed_hash, mapping.pushed_version,
-      mapping.pushed_at
+      mapping.remote_version, mapping.remote_modified_at, mapping.content_hash, mapping.pushed_at
     );
   end if;
 end

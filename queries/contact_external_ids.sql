@@ -1,13 +1,13 @@
 /* @name contactExternalIdLink */
 -- Links contacts to external ids, one array element each. Refreshes lastSeenAt of an existing link if it
--- is at least a day old; its record is active again if it was deleted or merged. Returns one row per element: `position`, counted from 1, and `outcome`: `linked`,
--- `already_linked` (as primary id or as alias), `external_id_taken` (by `linkedContactId`),
--- `contact_taken` (the contact has the primary id `linkedExternalId`, a `linkedEntityType`, at that
--- provider), `wrong_tenant` (the organisation has no such contact; then nothing is linked), or `retry` (a
--- concurrent change decides, and only the next statement can see it). Uses primary keys,
--- contact_external_ids_contact_id_provider_key and the host's key of contacts. Locks the external ids of
--- the organisation at these providers, then the contacts FOR KEY SHARE, then the mappings and the aliases in
--- key order.
+-- is at least a day old. If its record was deleted or merged, it is active again, and its version and content are
+-- forgotten. Returns one row per element: `position`, counted from 1, and `outcome`: `linked`, `already_linked`
+-- (as primary id or as alias), `external_id_taken` (by `linkedContactId`), `contact_taken` (the contact has the
+-- primary id `linkedExternalId`, a `linkedEntityType`, at that provider), `wrong_tenant` (the organisation has no
+-- such contact; then nothing is linked), or `retry` (a concurrent change decides, and only the next statement can
+-- see it). Uses primary keys, contact_external_ids_contact_id_provider_key and the host's key of contacts. Locks
+-- the external ids of the organisation at these providers, then the contacts FOR KEY SHARE, then the mappings and
+-- the aliases in key order.
 with identity_lock as materialized (
   select crm_lock_external_ids(:organisationId!::uuid, :providers!::text[])
 ),
@@ -141,12 +141,17 @@ existing as (
     contact_id
   from existing_alias
 ),
--- Somebody has decided that the record is this contact's: a tombstone ends.
+-- Somebody has decided that the record is this contact's: a tombstone ends. What it holds was never applied, so the
+-- next read must be a change.
 seen as (
   update contact_external_ids as mapping
   set
     last_seen_at = now(),
-    remote_state = case existing.remote_state when 'deleted' then 'active' else existing.remote_state end
+    remote_state = case existing.remote_state when 'deleted' then 'active' else existing.remote_state end,
+    remote_version = case when existing.remote_state <> 'deleted' then mapping.remote_version end,
+    remote_modified_at = case when existing.remote_state <> 'deleted' then mapping.remote_modified_at end,
+    content_hash = case when existing.remote_state <> 'deleted' then mapping.content_hash end,
+    pushed_at = case when existing.remote_state <> 'deleted' then mapping.pushed_at end
   from existing_primary as existing
   where existing.contact_id = existing.wanted_contact_id
     and (existing.last_seen_at < now() - interval '1 day' or existing.remote_state = 'deleted')
@@ -162,6 +167,10 @@ seen_alias as (
   set
     last_seen_at = now(),
     remote_state = case when existing.remote_state in ('deleted', 'merged') then 'active' else existing.remote_state end,
+    remote_version = case when existing.remote_state not in ('deleted', 'merged') then alias.remote_version end,
+    remote_modified_at = case when existing.remote_state not in ('deleted', 'merged') then alias.remote_modified_at end,
+    content_hash = case when existing.remote_state not in ('deleted', 'merged') then alias.content_hash end,
+    pushed_at = case when existing.remote_state not in ('deleted', 'merged') then alias.pushed_at end,
     merged_into_entity_type = null,
     merged_into_external_id = null
   from existing_alias as existing
@@ -403,8 +412,7 @@ held_primary as (
     mapping.remote_state,
     mapping.remote_version,
     mapping.remote_modified_at,
-    mapping.pushed_hash,
-    mapping.pushed_version,
+    mapping.content_hash,
     mapping.pushed_at
   from (
     select
@@ -431,8 +439,7 @@ held_primary as (
       remote_state,
       remote_version,
       remote_modified_at,
-      pushed_hash,
-      pushed_version,
+      content_hash,
       pushed_at
     from contact_external_ids
     where organisation_id = :organisationId!::uuid
@@ -458,8 +465,7 @@ held_alias as (
     alias.remote_state,
     alias.remote_version,
     alias.remote_modified_at,
-    alias.pushed_hash,
-    alias.pushed_version,
+    alias.content_hash,
     alias.pushed_at
   from (
     select
@@ -487,8 +493,7 @@ held_alias as (
       remote_state,
       remote_version,
       remote_modified_at,
-      pushed_hash,
-      pushed_version,
+      content_hash,
       pushed_at
     from contact_external_id_aliases
     where organisation_id = :organisationId!::uuid
@@ -514,8 +519,7 @@ held as (
     remote_state,
     remote_version,
     remote_modified_at,
-    pushed_hash,
-    pushed_version,
+    content_hash,
     pushed_at,
     true as is_primary
   from held_primary
@@ -532,8 +536,7 @@ held as (
     remote_state,
     remote_version,
     remote_modified_at,
-    pushed_hash,
-    pushed_version,
+    content_hash,
     pushed_at,
     false as is_primary
   from held_alias
@@ -628,8 +631,7 @@ moved as (
     remote_state,
     remote_version,
     remote_modified_at,
-    pushed_hash,
-    pushed_version,
+    content_hash,
     pushed_at
   )
   select
@@ -641,8 +643,7 @@ moved as (
     held.remote_state,
     held.remote_version,
     held.remote_modified_at,
-    held.pushed_hash,
-    held.pushed_version,
+    held.content_hash,
     held.pushed_at
   from wanted
   inner join held

@@ -93,13 +93,13 @@ describe('contactMerge', () => {
 
   test('keeps what is known of every record, and since when it is known', async () => {
     const tenant = await tenantWithIds(pool, ['reapit contact 1'], ['reapit contact 2']);
-    const known = `first_seen_at, last_seen_at, remote_state, remote_version, remote_modified_at, pushed_hash,
-      pushed_version, pushed_at`;
+    const known = `first_seen_at, last_seen_at, remote_state, remote_version, remote_modified_at, content_hash,
+      pushed_at`;
     await pool.query(
       `update contact_external_ids
        set first_seen_at = '2026-01-02Z', last_seen_at = '2026-03-04Z', remote_state = 'archived',
-         remote_version = '"7"', remote_modified_at = '2026-03-03Z', pushed_hash = sha256('x'),
-         pushed_version = '"6"', pushed_at = '2026-03-02Z'
+         remote_version = '"7"', remote_modified_at = '2026-03-03Z', content_hash = sha256('x'),
+         pushed_at = '2026-03-02Z'
        where contact_id = $1`,
       [tenant.contact(0)],
     );
@@ -115,7 +115,7 @@ describe('contactMerge', () => {
     expect(await state()).toEqual(before);
     await contactMergeUndo(pool, tenant.undo(operationId));
     expect(await state()).toEqual(before);
-    expect(before[0]).toMatchObject({ remote_state: 'archived', pushed_version: '"6"' });
+    expect(before[0]).toMatchObject({ remote_state: 'archived', pushed_at: new Date('2026-03-02Z') });
   });
 
   test('drops what was still to be pushed of the contact, but not of the other', async () => {

@@ -238,15 +238,15 @@ describe('unlinking', () => {
     await pool.query(
       `update contact_external_id_aliases
        set first_seen_at = '2026-01-02', last_seen_at = '2026-01-03', remote_state = 'archived',
-         remote_version = '"7"', remote_modified_at = '2026-01-04', pushed_hash = sha256('x'),
-         pushed_version = '"8"', pushed_at = '2026-01-05'
+         remote_version = '"7"', remote_modified_at = '2026-01-04', content_hash = sha256('x'),
+         pushed_at = '2026-01-05'
        where contact_id = $1`,
       [contact(0)],
     );
     const known = async (table: string) => {
       const { rows } = await pool.query(
-        `select first_seen_at, last_seen_at, remote_state, remote_version, remote_modified_at, pushed_hash,
-           pushed_version, pushed_at from ${table} where contact_id = $1 and entity_type = 'landlord'`,
+        `select first_seen_at, last_seen_at, remote_state, remote_version, remote_modified_at, content_hash,
+           pushed_at from ${table} where contact_id = $1 and entity_type = 'landlord'`,
         [contact(0)],
       );
       return rows;

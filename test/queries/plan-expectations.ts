@@ -102,7 +102,11 @@ export const expectations: Record<QueryName, Expectation> = {
   contactMergeUndo: { indexes: [], buffers: 200 },
   externalRecordMergeMany: { indexes: [], buffers: 12_000 },
   externalRecordCheck: {
-    indexes: ['contact_external_ids_pkey', 'contact_external_id_aliases_pkey'],
+    indexes: [
+      'contact_external_ids_pkey',
+      'contact_external_id_aliases_pkey',
+      'contact_external_id_changes_external_id_idx',
+    ],
     buffers: 1000,
   },
   externalRecordListByContacts: {
