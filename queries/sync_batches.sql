@@ -252,7 +252,11 @@ told as (
       based_on_version,
       lpad(position::text, 10, '0') as rank,
       status <> 'error' and reason is distinct from 'older' as is_news,
-      direction = 'inbound' or status = 'success' as is_turn,
+      case
+        when direction = 'outbound' then status = 'success'
+        -- Without a version, only the hash shows that the record is still as it was pushed.
+        else remote_version is not null or reason is distinct from 'echo'
+      end as is_turn,
       case when direction = 'outbound' then content_hash end as pushed_hash,
       case when direction = 'outbound' then remote_version end as pushed_version,
       case when direction = 'outbound' and status = 'success' then coalesce(remote_version, '') else remote_version end

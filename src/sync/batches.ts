@@ -87,7 +87,8 @@ export interface SyncBatchRecordParams extends RunKey {
  *
  * Of each record, the last event that did not fail says what the CRM now holds: its version, its time, its
  * state, and for a push what was pushed, by which `externalRecordCheckMany` recognises it when it comes back.
- * An inbound event forgets what was pushed. An event with reason `older` says nothing. A record that was
+ * An inbound event forgets what was pushed, unless its reason is `echo` and it tells no version: then only the
+ * hash shows the next time that nothing has changed. An event with reason `older` says nothing. A record that was
  * deleted or merged stays so until `contactExternalIdLink` or `contactExternalIdUnlink`: to link it in a batch
  * with a `remoteState` of active or archived is a conflict that is given up at once.
  *

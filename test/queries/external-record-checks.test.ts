@@ -118,6 +118,16 @@ describe('an echo', () => {
     expect(await check({ contentHash: name('Bartholomew-') })).toBe('echo');
   });
 
+  test('of a CRM that tells no versions is recognised each time that the record is read again', async () => {
+    await record(linked(ottoline), pushed({ contentHash: name('Bartholomew-') }));
+    for (let count = 0; count < 3; count += 1) {
+      expect(await check({ contentHash: name('Bartholomew-') })).toBe('echo');
+      await record(seen({ status: 'skipped', reason: 'echo' } as Partial<BatchEvent>));
+    }
+    await record(seen());
+    expect(await check({ contentHash: name('Bartholomew-') })).toBe('changed');
+  });
+
   test('is not a change that was made at the CRM after the push, and the push is forgotten with it', async () => {
     await record(linked(ottoline), pushed({ contentHash: name('Ottoline') }));
     expect(await check({ contentHash: name('Ottilie') })).toBe('changed');
