@@ -75,6 +75,7 @@ async function openCrm(run: ClaimedRun): Promise<Crm> {
     }
   };
   return {
+    account: open().account,
     entityTypes: open().entityTypes,
     readPage: (...args) => withRefresh((crm) => crm.readPage(...args)),
     read: (...args) => withRefresh((crm) => crm.read(...args)),
