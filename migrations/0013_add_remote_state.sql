@@ -1,8 +1,7 @@
 -- Up Migration
 --
 -- Purpose: in which state is a record at its CRM, and what was last pushed to it?
--- Locks:   contact_external_ids ACCESS EXCLUSIVE: reads and writes wait until the end of the transaction,
---          which by default is that of all pending files.
+-- Locks:   contact_external_ids ACCESS EXCLUSIVE: reads and writes wait until the end of the transaction.
 -- Scans:   nothing; the new columns are null or constant. 0015 validates the constraints.
 -- Down:    drops the columns (contact_external_ids ACCESS EXCLUSIVE). Refuses while any of them says something,
 --          unless crm_schema.allow_data_loss is on.

@@ -2,7 +2,7 @@
 --
 -- Purpose: which further ids does a contact have at a CRM?
 -- Locks:   contacts SHARE ROW EXCLUSIVE, to add the foreign key: writes wait until the end of the
---          transaction, which by default is that of all pending files.
+--          transaction.
 -- Scans:   nothing; the table is new and empty.
 -- Down:    drops the view and the table (contacts ACCESS EXCLUSIVE), and refuses while it has rows unless
 --          crm_schema.allow_data_loss is on.

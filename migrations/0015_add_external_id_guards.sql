@@ -3,8 +3,8 @@
 -- Purpose: no external id ever means two contacts, although a contact's ids are in two tables, which no unique
 --          index spans; and a contact that loses its primary id gets another.
 -- Locks:   contact_external_ids SHARE ROW EXCLUSIVE and contact_external_id_aliases SHARE ROW EXCLUSIVE, to
---          create the triggers: writes wait until the end of the transaction, which by default is that of all
---          pending files. The rows are read before that, while only maintenance waits.
+--          create the triggers: writes wait until the end of the transaction. The rows are read before that,
+--          while only maintenance waits.
 -- Scans:   contact_external_ids, to validate the constraints of 0013.
 -- Down:    drops the triggers (contact_external_ids and contact_external_id_aliases ACCESS EXCLUSIVE) and the
 --          functions; loses no data.

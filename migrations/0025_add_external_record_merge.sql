@@ -163,6 +163,14 @@ begin
       perform %1$I.crm_place_external_id(
         organisation, crm, survivor.entity_type, survivor.external_id, survivor_id, true
       );
+      insert into %1$I.contact_external_id_changes (
+        organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+        to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+      )
+      values (
+        organisation, operation, 'promoted', crm, survivor.entity_type, survivor.external_id, live_connection_id,
+        survivor_id, survivor_id, false, true, survivor.first_seen_at, author, why
+      );
     elsif survivor.remote_state = 'merged' then
       update %1$I.contact_external_id_aliases as alias
       set

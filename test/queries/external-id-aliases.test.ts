@@ -273,6 +273,7 @@ describe('unlinking', () => {
       expect(await unlinked).toBe(true);
       expect(await ids(0)).toEqual(['*landlord 1']);
     } finally {
+      await rival.query('rollback');
       rival.release();
       client.release();
     }
@@ -372,6 +373,7 @@ describe('contactExternalIdLock', () => {
       await holder.query('commit');
       await expect(linked).rejects.toMatchObject({ code: 'external_id_taken' });
     } finally {
+      await holder.query('rollback');
       holder.release();
       waiter.release();
     }

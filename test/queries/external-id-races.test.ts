@@ -187,6 +187,7 @@ test('a look-up after the identity lock sees what its previous holder linked', a
     ).toMatchObject([{ externalId: '1', contactId, matchedBy: 'primary' }]);
     await waiter.query('commit');
   } finally {
+    await holder.query('rollback');
     holder.release();
     waiter.release();
   }
@@ -194,40 +195,34 @@ test('a look-up after the identity lock sees what its previous holder linked', a
 
 test.each([
   [
-    'confirms an id',
-    (client: pg.ClientBase, params: { organisationId: string; links: ContactLink[] }) =>
-      contactExternalIdLinkMany(client, params),
+    'confirms a primary id',
+    (client: pg.ClientBase, organisationId: string, [primary]: ContactLink[]) =>
+      contactExternalIdLinkMany(client, { organisationId, links: [primary as ContactLink] }),
   ],
   [
-    'unlinks an id',
-    (client: pg.ClientBase, params: { organisationId: string; links: ContactLink[] }) =>
-      contactExternalIdUnlinkMany(client, params),
+    'unlinks an alias',
+    (client: pg.ClientBase, organisationId: string, [, alias]: ContactLink[]) =>
+      contactExternalIdUnlinkMany(client, { organisationId, links: [alias as ContactLink] }),
   ],
 ])(
-  'a transaction that %s of a contact and then links an alias does not deadlock with its deletion',
+  'a transaction that %s of a contact and then links another alias does not deadlock with its deletion',
   async (_, first) => {
     const { organisationId, contactIds } = await createTenant(pool, 1);
     const contactId = contactIds[0] as string;
-    const link = (externalId: string): ContactLink => ({ ...atReapit, externalId, contactId });
-    await contactExternalIdLinkMany(pool, {
-      organisationId,
-      links: [link('1'), link('2')],
-      ifContactTaken: 'alias',
-    });
+    const [primary, alias, other] = ['1', '2', '3'].map(
+      (externalId): ContactLink => ({ ...atReapit, externalId, contactId }),
+    ) as [ContactLink, ContactLink, ContactLink];
+    const linkAll = (client: pg.Pool | pg.ClientBase, links: ContactLink[]) =>
+      contactExternalIdLinkMany(client, { organisationId, links, ifContactTaken: 'alias' });
+    await linkAll(pool, [primary, alias]);
     const worker = await pool.connect();
     const host = await pool.connect();
     try {
       await worker.query('begin');
-      await first(worker, { organisationId, links: [link('1')] });
+      await first(worker, organisationId, [primary, alias]);
       const deleted = host.query('delete from contacts where id = $1', [contactId]);
       await waitUntilBlocked(url, host);
-      expect(
-        await contactExternalIdLinkMany(worker, {
-          organisationId,
-          links: [link('3')],
-          ifContactTaken: 'alias',
-        }),
-      ).toEqual([{ outcome: 'linked_as_alias' }]);
+      expect(await linkAll(worker, [other])).toEqual([{ outcome: 'linked_as_alias' }]);
       await worker.query('commit');
       await deleted;
       const { rows } = await pool.query('select from contact_external_records where contact_id = $1', [
@@ -235,6 +230,7 @@ test.each([
       ]);
       expect(rows).toEqual([]);
     } finally {
+      await worker.query('rollback');
       worker.release();
       host.release();
     }

@@ -16,7 +16,7 @@ import { createTenant, useDatabase } from '../support/database.js';
 
 const { pool } = useDatabase();
 
-const contactNumbers = [0, 1, 2, 3];
+const contactNumbers = [0, 1, 2];
 const externalIds = ['1', '2', '3', '4'];
 const entityTypes = ['contact', 'landlord'];
 const mappedProviders: Provider[] = ['reapit', 'alto'];
@@ -31,6 +31,7 @@ interface Pair {
 type Step =
   | { kind: 'link'; pairs: Pair[]; ifContactTaken: IfContactTaken }
   | { kind: 'unlink'; pairs: Pair[] }
+  | { kind: 'unlinkPrimary'; provider: Provider; contact: number }
   | { kind: 'repoint'; moves: (Pair & { to: number })[] }
   | { kind: 'swap'; provider: Provider; contacts: [number, number] };
 
@@ -42,14 +43,22 @@ const pair = fc.record({
 });
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
-    weight: 2,
+    weight: 3,
     arbitrary: fc.record({
       kind: fc.constant('link'),
       pairs: fc.array(pair, { maxLength: 5 }),
       ifContactTaken: fc.constantFrom('refuse', 'alias', 'alias'),
     }),
   },
-  fc.record({ kind: fc.constant('unlink'), pairs: fc.array(pair, { maxLength: 5 }) }),
+  fc.record({ kind: fc.constant('unlink'), pairs: fc.array(pair, { maxLength: 3 }) }),
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant('unlinkPrimary'),
+      provider: fc.constantFrom(...mappedProviders),
+      contact: fc.constantFrom(...contactNumbers),
+    }),
+  },
   fc.record({
     kind: fc.constant('repoint'),
     moves: fc
@@ -200,6 +209,13 @@ test('any sequence of link, alias, unlink, re-point and swap keeps every id with
           const unique = [...new Map(current.pairs.map((wanted) => [Model.key(wanted), wanted])).values()];
           const gone = await contactExternalIdUnlinkMany(pool, { organisationId, links: unique.map(link) });
           expect(gone).toEqual(model.unlink(unique));
+        } else if (current.kind === 'unlinkPrimary') {
+          const primary = model.primaryOf(current.provider, current.contact);
+          if (primary === undefined) continue;
+          const { isPrimary: _, seen: __, ...wanted } = primary;
+          const links = [link(wanted)];
+          expect(await contactExternalIdUnlinkMany(pool, { organisationId, links })).toEqual([true]);
+          model.unlink([wanted]);
         } else if (current.kind === 'repoint') {
           await repoint(current.moves);
         } else {

@@ -129,6 +129,7 @@ test('every query has a behaviour test, through the public function of its name'
     'queries/contact-merges',
     'queries/record-merges',
     'queries/identity-changes',
+    'queries/external-id-aliases',
     'queries/external-record-checks',
     'queries/outbound-changes',
     'queries/sync-batches',

@@ -34,6 +34,7 @@ async function closedLists(): Promise<Map<string, { constraint: string; values: 
 test.each([
   ['crm_connections_provider_check', crm.providers],
   ['contact_external_ids_provider_check', crm.providers],
+  ['contact_external_ids_remote_state_check', crm.remoteStates.filter((state) => state !== 'merged')],
   ['crm_connections_status_check', crm.connectionStatuses],
   ['crm_sync_log_direction_check', crm.syncDirections],
   ['crm_sync_log_status_check', crm.syncStatuses],
@@ -48,7 +49,7 @@ test.each([
 });
 
 test('no other column has a closed list', async () => {
-  expect((await closedLists()).size).toBe(10);
+  expect((await closedLists()).size).toBe(11);
 });
 
 test('crm_sync_error_is_valid accepts exactly the kinds of the public type', async () => {
