@@ -195,34 +195,43 @@ describe('two records of one person', () => {
     expect(await agency.failures()).toEqual([]);
   });
 
-  test('of which one cannot be written stay to be pushed, although the other was written', async () => {
-    const { crm } = await agency.startAndConnect('reapit');
-    crm.create('Ottoline Sprat');
-    await agency.tick();
-    const { 'Ottoline Sprat': contactId = '' } = await agency.contacts();
-    crm.create('Ottoline Sprat', contactId, 'landlord');
-    await agency.tick();
-    await agency.rename(contactId, 'Ottoline Spratt');
-    agency.meddle = (client) => ({
-      ...client,
-      write(contact, record) {
-        if (record?.entityType === 'landlord')
-          throw new CrmError('network', 'The connection failed.', { retryable: true });
-        return client.write(contact, record);
-      },
-    });
-    await agency.tick();
-    expect(
-      crm
-        .records()
-        .map(({ name }) => name)
-        .toSorted(),
-    ).toEqual(['Ottoline Sprat', 'Ottoline Spratt']);
-    agency.meddle = undefined;
-    await agency.tick();
-    await agency.tick();
-    expect(crm.records()).toMatchObject([{ name: 'Ottoline Spratt' }, { name: 'Ottoline Spratt' }]);
-  });
+  test.each([
+    ['network', 'landlord'],
+    ['provider', 'landlord'],
+    ['provider', 'contact'],
+  ] as const)(
+    'stay to be pushed while an error of kind %s stops the writes to the %s',
+    async (kind, broken) => {
+      const { crm } = await agency.startAndConnect('reapit');
+      crm.create('Ottoline Sprat');
+      await agency.tick();
+      const { 'Ottoline Sprat': contactId = '' } = await agency.contacts();
+      crm.create('Ottoline Sprat', contactId, 'landlord');
+      await agency.tick();
+      await agency.rename(contactId, 'Ottoline Spratt');
+      agency.meddle = (client) => ({
+        ...client,
+        write(contact, record) {
+          if (record?.entityType === broken) throw new CrmError(kind, 'Not today.', { retryable: true });
+          return client.write(contact, record);
+        },
+      });
+      for (let count = 0; count < 3; count += 1) await agency.tick();
+      expect(
+        crm
+          .records()
+          .map(({ name }) => name)
+          .toSorted(),
+      ).toEqual(['Ottoline Sprat', 'Ottoline Spratt']);
+      if (kind === 'provider')
+        expect(await agency.failures()).toMatchObject([{ direction: 'outbound', attempts: 3 }]);
+      agency.meddle = undefined;
+      await agency.tick();
+      await agency.tick();
+      expect(crm.records()).toMatchObject([{ name: 'Ottoline Spratt' }, { name: 'Ottoline Spratt' }]);
+      expect(await agency.failures()).toEqual([]);
+    },
+  );
 });
 
 describe('a merge', () => {
