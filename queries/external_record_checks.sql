@@ -29,8 +29,6 @@ with sent as (
 known as (
   select
     sent.position,
-    sent.entity_type,
-    sent.external_id,
     sent.version,
     sent.modified_at,
     sent.state,

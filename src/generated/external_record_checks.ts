@@ -57,8 +57,6 @@ export interface ExternalRecordCheckResult {
  * known as (
  *   select
  *     sent.position,
- *     sent.entity_type,
- *     sent.external_id,
  *     sent.version,
  *     sent.modified_at,
  *     sent.state,
@@ -182,7 +180,7 @@ export interface ExternalRecordCheckResult {
  */
 export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,ExternalRecordCheckResult>({
   name: 'externalRecordCheck',
-  statementName: 'externalRecordCheck_a63e4ee8',
+  statementName: 'externalRecordCheck_7dc0e293',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -216,8 +214,6 @@ export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,E
 known as (
   select
     sent.position,
-    sent.entity_type,
-    sent.external_id,
     sent.version,
     sent.modified_at,
     sent.state,
