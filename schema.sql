@@ -448,7 +448,7 @@ begin
     change.provider,
     change.entity_type,
     change.external_id,
-    change.connection_id,
+    coalesce(archive.connection_id, change.connection_id),
     archive.external_id is not null,
     change.from_contact_id,
     change.to_contact_id,
@@ -492,16 +492,27 @@ begin
       else 'held'
     end
   from public.contact_external_id_changes as change
-  left join public.contact_external_id_archive as archive
-    on archive.organisation_id = organisation
-    and archive.connection_id = change.connection_id
-    and archive.entity_type = change.entity_type
-    and archive.external_id = change.external_id
+  -- The same id may stand for records of several accounts. Wherever an id is moved, since when it is linked goes
+  -- with it, and tells them apart.
+  left join lateral (
+    select moved.*
+    from public.crm_connections as connection
+    inner join public.contact_external_id_archive as moved
+      on moved.organisation_id = organisation
+      and moved.connection_id = connection.id
+      and moved.entity_type = change.entity_type
+      and moved.external_id = change.external_id
+    where connection.organisation_id = organisation
+      and connection.provider = change.provider
+      and moved.first_seen_at = change.linked_at
+    limit 1
+  ) as archive on true
   left join public.contact_external_records as record
     on record.organisation_id = organisation
     and record.provider = change.provider
     and record.entity_type = change.entity_type
     and record.external_id = change.external_id
+    and record.first_seen_at = change.linked_at
   cross join lateral (
     select
       case when archive.external_id is null then record.contact_id else archive.contact_id end as contact_id,
@@ -523,7 +534,7 @@ $$;
 -- Name: FUNCTION crm_contact_merge_records(organisation_id uuid, operation_id uuid); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
+COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked, linked again or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
 
 --
 -- Name: crm_guard_external_id_alias(); Type: FUNCTION; Schema: public; Owner: -
@@ -689,6 +700,48 @@ $$;
 COMMENT ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) IS 'Locks what the external ids of an organisation (tenant) mean at these CRMs, until the end of the transaction; waits for whoever holds it. Call it first, as a statement of its own: only the statements after it see what the previous holder did. One lock for each CRM, however many ids; organisations may share a lock by chance. Fails with CRM04 if a parameter is null.';
 
 --
+-- Name: crm_lock_external_records(uuid, text[], text[], text[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  wanted record;
+begin
+  -- One by one, because an order by across both tables cannot be locked.
+  for wanted in
+    select given.*
+    from unnest(providers, entity_types, external_ids) as given (provider, entity_type, external_id)
+    order by given.provider collate "C", given.entity_type collate "C", given.external_id collate "C"
+  loop
+    perform
+    from public.contact_external_ids as mapping
+    where mapping.organisation_id = crm_lock_external_records.organisation_id
+      and mapping.provider = wanted.provider
+      and mapping.entity_type = wanted.entity_type
+      and mapping.external_id = wanted.external_id
+    for update;
+    continue when found;
+    perform
+    from public.contact_external_id_aliases as alias
+    where alias.organisation_id = crm_lock_external_records.organisation_id
+      and alias.provider = wanted.provider
+      and alias.entity_type = wanted.entity_type
+      and alias.external_id = wanted.external_id
+    for update;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Locks external ids for update, primary ids and aliases in one order, that of their keys, as batches and checks of records do. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+
+--
 -- Name: crm_merge_contacts(uuid, uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -725,20 +778,17 @@ begin
     return;
   end if;
 
-  -- In the order in which batches lock them. "is true" keeps the planner from reading all of an organisation's ids
-  -- where statistics are missing.
-  perform
-  from public.contact_external_ids as mapping
-  where (mapping.organisation_id = organisation) is true
-    and mapping.contact_id in (from_contact_id, into_contact_id)
-  order by mapping.provider, mapping.entity_type, mapping.external_id
-  for update;
-  perform
-  from public.contact_external_id_aliases as alias
-  where (alias.organisation_id = organisation) is true
-    and alias.contact_id = from_contact_id
-  order by alias.provider, alias.entity_type, alias.external_id
-  for update;
+  -- "is true" keeps the planner from reading all of an organisation's ids where statistics are missing.
+  perform public.crm_lock_external_records(
+    organisation,
+    array_agg(record.provider),
+    array_agg(record.entity_type),
+    array_agg(record.external_id)
+  )
+  from public.contact_external_records as record
+  where (record.organisation_id = organisation) is true
+    and record.contact_id in (from_contact_id, into_contact_id)
+    and (record.is_primary or record.contact_id = from_contact_id);
 
   insert into public.contact_external_id_changes (
     organisation_id, operation_id, kind, from_contact_id, to_contact_id, changed_by, reason
@@ -924,6 +974,8 @@ declare
       and connection.provider = crm
       and connection.status <> 'disconnected'
   );
+  concerned_types text[];
+  concerned_ids text[];
   pair record;
   gone public.contact_external_records;
   survivor public.contact_external_records;
@@ -939,9 +991,43 @@ begin
 
   perform public.crm_check_organisation(organisation);
   perform public.crm_lock_external_ids(organisation, array[crm]);
+  -- Those of the call, and what those were merged into before.
+  with recursive concerned as (
+    select
+      given.entity_type collate "C" as entity_type,
+      given.external_id collate "C" as external_id
+    from unnest(
+      from_entity_types || into_entity_types,
+      from_external_ids || into_external_ids
+    ) as given (entity_type, external_id)
+    union
+    select
+      gone.merged_into_entity_type,
+      gone.merged_into_external_id
+    from concerned
+    cross join lateral (
+      select
+        alias.merged_into_entity_type,
+        alias.merged_into_external_id
+      from public.contact_external_id_aliases as alias
+      where alias.organisation_id = organisation
+        and alias.provider = crm
+        and alias.entity_type = concerned.entity_type
+        and alias.external_id = concerned.external_id
+        and alias.remote_state = 'merged'
+      limit 1
+    ) as gone
+  )
+  select
+    array_agg(concerned.entity_type),
+    array_agg(concerned.external_id)
+  into
+    concerned_types,
+    concerned_ids
+  from concerned;
   perform public.crm_lock_contacts(organisation, array(
     select record.contact_id
-    from unnest(from_entity_types || into_entity_types, from_external_ids || into_external_ids) as given (entity_type, external_id)
+    from unnest(concerned_types, concerned_ids) as given (entity_type, external_id)
     cross join lateral (
       select found.contact_id
       from public.contact_external_records as found
@@ -952,6 +1038,9 @@ begin
       limit 1
     ) as record
   ));
+  perform public.crm_lock_external_records(
+    organisation, array(select crm from unnest(concerned_ids)), concerned_types, concerned_ids
+  );
 
   for pair in
     select given.*
@@ -1062,6 +1151,17 @@ begin
       organisation, operation, 'records_merged', crm, pair.from_type, pair.from_id, live_connection_id,
       gone.contact_id, survivor_id, gone.is_primary, false, gone.first_seen_at, author, why
     );
+    -- If all that the contact had here was merged away, the record that remains is its primary id.
+    insert into public.contact_external_id_changes (
+      organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+      to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+    )
+    select
+      organisation, operation, 'promoted', crm, promoted.entity_type, promoted.external_id, live_connection_id,
+      survivor_id, survivor_id, false, true, promoted.first_seen_at, author, why
+    from public.crm_promote_external_ids(
+      organisation, array[survivor_id], array[crm], array[pair.into_type]
+    ) as promoted;
     return next;
   end loop;
 end
@@ -2450,18 +2550,15 @@ begin
     return;
   end if;
   perform public.crm_lock_contacts(organisation, array[merge.from_contact_id, merge.to_contact_id]);
-  perform
-  from public.contact_external_ids as mapping
-  where (mapping.organisation_id = organisation) is true
-    and mapping.contact_id in (merge.from_contact_id, merge.to_contact_id)
-  order by mapping.provider, mapping.entity_type, mapping.external_id
-  for update;
-  perform
-  from public.contact_external_id_aliases as alias
-  where (alias.organisation_id = organisation) is true
-    and alias.contact_id in (merge.from_contact_id, merge.to_contact_id)
-  order by alias.provider, alias.entity_type, alias.external_id
-  for update;
+  perform public.crm_lock_external_records(
+    organisation,
+    array_agg(record.provider),
+    array_agg(record.entity_type),
+    array_agg(record.external_id)
+  )
+  from public.contact_external_records as record
+  where (record.organisation_id = organisation) is true
+    and record.contact_id in (merge.from_contact_id, merge.to_contact_id);
 
   outcome := case
     when merge.undone_by is not null then 'undone_before'
@@ -5211,6 +5308,14 @@ GRANT ALL ON FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids
 GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -

@@ -29,6 +29,8 @@ with sent as (
 known as (
   select
     sent.position,
+    sent.entity_type,
+    sent.external_id,
     sent.version,
     sent.modified_at,
     sent.state,

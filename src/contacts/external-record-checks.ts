@@ -47,9 +47,9 @@ const sentRecordFields = fieldsOf<SentRecord>({
 
 /** What to do with a record that a CRM has sent. */
 export interface RecordDecision {
-  /** The contact that the record belongs to; null if it is unknown. */
+  /** The contact that the record belongs to; null if it belongs to none. */
   contactId: string | null;
-  /** Whether the record is the contact's primary id or an alias; null if it is unknown. */
+  /** Whether the record is the contact's primary id or an alias; null if it belongs to none. */
   matchedBy: 'primary' | 'alias' | null;
   /**
    * - `unknown`: no contact is linked to it: create one and link it

@@ -57,6 +57,8 @@ export interface ExternalRecordCheckResult {
  * known as (
  *   select
  *     sent.position,
+ *     sent.entity_type,
+ *     sent.external_id,
  *     sent.version,
  *     sent.modified_at,
  *     sent.state,
@@ -180,7 +182,7 @@ export interface ExternalRecordCheckResult {
  */
 export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,ExternalRecordCheckResult>({
   name: 'externalRecordCheck',
-  statementName: 'externalRecordCheck_7dc0e293',
+  statementName: 'externalRecordCheck_a63e4ee8',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -214,6 +216,8 @@ export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,E
 known as (
   select
     sent.position,
+    sent.entity_type,
+    sent.external_id,
     sent.version,
     sent.modified_at,
     sent.state,

@@ -205,7 +205,7 @@ describe('down with rows in the table', () => {
       await client.query(`update contact_external_ids set ${state}`);
       await expectRefused(client.query(down), {
         code: 'CRM03',
-        message: expect.stringContaining('has states of records'),
+        message: expect.stringContaining('has states and contents of records'),
       });
     });
   });

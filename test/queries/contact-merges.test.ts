@@ -1,6 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import {
+  type ConnectionKey,
+  connectionConnect,
+  connectionDisconnect,
   contactExternalIdLinkMany,
   contactExternalIdListByContact,
   contactExternalIdMatchMany,
@@ -14,10 +17,18 @@ import {
   outboundChangeRecord,
 } from '../../src/index.js';
 import { connect } from '../support/connection.js';
+import { encryptCredentials } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { tenantWithIds } from '../support/identity.js';
 
 const { pool } = useDatabase();
+
+/** Connects an account at Reapit. */
+async function connectAccount(organisationId: string, account: string): Promise<ConnectionKey> {
+  const key = { organisationId, connectionId: randomUUID(), provider: 'reapit' } as const;
+  await connectionConnect(pool, { ...key, account, credentials: await encryptCredentials(key) });
+  return key;
+}
 
 describe('contactMerge', () => {
   test('moves ids where the remaining contact has none, and makes aliases of the others', async () => {
@@ -360,6 +371,24 @@ describe('contactMergeUndo', () => {
     expect((await contactMergeUndo(pool, tenant.undo(second.operationId))).outcome).toBe('undone');
     expect((await tenant.undoIt()).outcome).toBe('undone');
     expect(await tenant.all()).toEqual(before);
+  });
+
+  test('moves back the ids of an account that was left since, and leaves the same ids of another account', async () => {
+    const tenant = await tenantWithIds(pool, [], []);
+    const { organisationId, link } = tenant;
+    const first = await connectAccount(organisationId, 'AAA');
+    await contactExternalIdLinkMany(pool, { organisationId, links: [link(0, 'reapit contact 1')] });
+    const { operationId } = await contactMerge(pool, tenant.merge(0, 1));
+    await connectionDisconnect(pool, first);
+    // Another connection to the same account: the ids are archived under this one.
+    await connectionDisconnect(pool, await connectAccount(organisationId, 'AAA'));
+    const other = await connectAccount(organisationId, 'BBB');
+    await contactExternalIdLinkMany(pool, { organisationId, links: [link(1, 'reapit contact 1')] });
+    expect((await contactMergeUndo(pool, tenant.undo(operationId))).outcome).toBe('undone');
+    expect([await tenant.ids(0), await tenant.ids(1)]).toEqual([[], ['*reapit contact 1']]);
+    await connectionDisconnect(pool, other);
+    await connectAccount(organisationId, 'AAA');
+    expect([await tenant.ids(0), await tenant.ids(1)]).toEqual([['*reapit contact 1'], []]);
   });
 
   test('is refused for an unknown operation, one of another organisation, and an undo', async () => {

@@ -1,7 +1,9 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import {
+  connectionConnect,
+  connectionDisconnect,
   contactExternalIdLinkMany,
   contactExternalIdRepoint,
   contactExternalIdUnlink,
@@ -12,6 +14,7 @@ import {
   externalRecordCheck,
   externalRecordMergeMany,
 } from '../../src/index.js';
+import { encryptCredentials } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { tenantWithIds } from '../support/identity.js';
 import { useMember } from '../support/roles.js';
@@ -343,6 +346,24 @@ describe('a contact that the host deletes', () => {
     expect(await decisionOn(organisationId, 'contact', '1')).toBe('changed');
     await contactExternalIdUnlinkMany(pool, { organisationId, links });
     expect(await decisionOn(organisationId, 'contact', '1')).toBe('unknown');
+  });
+
+  test('while another account is connected is known once its account is connected again', async () => {
+    const { organisationId, contact, link } = await tenantWithIds(pool, []);
+    const connectAccount = async (account: string) => {
+      const key = { organisationId, connectionId: randomUUID(), provider: 'reapit' } as const;
+      await connectionConnect(pool, { ...key, account, credentials: await encryptCredentials(key) });
+      return key;
+    };
+    const first = await connectAccount('AAA');
+    await contactExternalIdLinkMany(pool, { organisationId, links: [link(0, 'reapit contact 1')] });
+    await connectionDisconnect(pool, first);
+    const other = await connectAccount('BBB');
+    await pool.query('delete from contacts where id = $1', [contact(0)]);
+    expect(await decisionOn(organisationId, 'contact', '1')).toBe('unknown');
+    await connectionDisconnect(pool, other);
+    await connectAccount('AAA');
+    expect(await decisionOn(organisationId, 'contact', '1')).toBe('contact_deleted');
   });
 
   test('leaves no change if the contact was merged into another before', async () => {

@@ -4,9 +4,11 @@ import { describe, expect, test } from 'vitest';
 import {
   contactExternalIdLinkMany,
   contactExternalIdLock,
+  contactExternalIdRepointMany,
   contactExternalIdUnlinkMany,
   contactMerge,
   contactMergeUndo,
+  externalRecordCheckMany,
   externalRecordMergeMany,
   type Provider,
 } from '../../src/index.js';
@@ -15,6 +17,8 @@ import { tenantWithIds } from '../support/identity.js';
 import { waitUntilBlocked } from '../support/locks.js';
 
 const { url, pool } = useDatabase();
+
+type Tenant = Awaited<ReturnType<typeof tenantWithIds>>;
 
 /** Runs `work` with a transaction of each of two sessions; both commit what it leaves open. */
 async function withTwo(work: (one: pg.PoolClient, other: pg.PoolClient) => Promise<void>): Promise<void> {
@@ -150,6 +154,73 @@ describe('a merge of contacts', () => {
     ]);
   });
 });
+
+test.each<[string, (tenant: Tenant, client: pg.ClientBase, operationId: string) => Promise<unknown>]>([
+  ['a merge of contacts', (tenant, client) => contactMerge(client, tenant.merge(0, 1))],
+  [
+    'the undo of a merge',
+    (tenant, client, operationId) => contactMergeUndo(client, tenant.undo(operationId)),
+  ],
+  [
+    'a merge of records',
+    ({ organisationId, recordMerge }, client) =>
+      externalRecordMergeMany(client, {
+        organisationId,
+        provider: 'reapit',
+        merges: [recordMerge('reapit contact 9', 'reapit contact 1')],
+      }),
+  ],
+  [
+    'a link',
+    ({ organisationId, link }, client) =>
+      contactExternalIdLinkMany(client, {
+        organisationId,
+        links: [link(0, 'reapit contact 9'), link(0, 'reapit contact 1')],
+      }),
+  ],
+  [
+    'unlinking',
+    ({ organisationId, link }, client) =>
+      contactExternalIdUnlinkMany(client, {
+        organisationId,
+        links: [link(0, 'reapit contact 9'), link(0, 'reapit contact 1')],
+      }),
+  ],
+  [
+    're-pointing',
+    ({ organisationId, record, contact }, client) =>
+      contactExternalIdRepointMany(client, {
+        organisationId,
+        moves: ['reapit contact 9', 'reapit contact 1'].map((name, index) => ({
+          ...record(name),
+          fromContactId: contact(0),
+          toContactId: contact(index + 1),
+        })),
+      }),
+  ],
+])(
+  '%s locks a primary id and an alias in the order of a worker that checks records, and does not deadlock with it',
+  async (name, change) => {
+    // The alias comes first in the order of the keys.
+    const tenant = await tenantWithIds(pool, ['reapit contact 9', 'reapit contact 1'], [], []);
+    const { organisationId } = tenant;
+    const merge = name.startsWith('the undo') ? await contactMerge(pool, tenant.merge(0, 1)) : undefined;
+    const check = (client: pg.ClientBase, externalId: string) =>
+      externalRecordCheckMany(client, {
+        organisationId,
+        provider: 'reapit',
+        records: [{ entityType: 'contact', externalId }],
+      });
+    await withTwo(async (worker, other) => {
+      await check(worker, '1');
+      const changed = change(tenant, other, merge?.operationId ?? '');
+      await waitUntilBlocked(url, other);
+      const checked = check(worker, '9');
+      await Promise.all([changed, checked.then(() => worker.query('commit'))]);
+      await other.query('commit');
+    });
+  },
+);
 
 test('a merge of records that waits for a link finds its contact', async () => {
   const tenant = await tenantWithIds(pool, []);
