@@ -448,7 +448,7 @@ begin
     change.provider,
     change.entity_type,
     change.external_id,
-    change.connection_id,
+    coalesce(archive.connection_id, change.connection_id),
     archive.external_id is not null,
     change.from_contact_id,
     change.to_contact_id,
@@ -492,16 +492,27 @@ begin
       else 'held'
     end
   from public.contact_external_id_changes as change
-  left join public.contact_external_id_archive as archive
-    on archive.organisation_id = organisation
-    and archive.connection_id = change.connection_id
-    and archive.entity_type = change.entity_type
-    and archive.external_id = change.external_id
+  -- The same id may stand for records of several accounts. Wherever an id is moved, since when it is linked goes
+  -- with it, and tells them apart.
+  left join lateral (
+    select moved.*
+    from public.crm_connections as connection
+    inner join public.contact_external_id_archive as moved
+      on moved.organisation_id = organisation
+      and moved.connection_id = connection.id
+      and moved.entity_type = change.entity_type
+      and moved.external_id = change.external_id
+    where connection.organisation_id = organisation
+      and connection.provider = change.provider
+      and moved.first_seen_at = change.linked_at
+    limit 1
+  ) as archive on true
   left join public.contact_external_records as record
     on record.organisation_id = organisation
     and record.provider = change.provider
     and record.entity_type = change.entity_type
     and record.external_id = change.external_id
+    and record.first_seen_at = change.linked_at
   cross join lateral (
     select
       case when archive.external_id is null then record.contact_id else archive.contact_id end as contact_id,
@@ -523,47 +534,7 @@ $$;
 -- Name: FUNCTION crm_contact_merge_records(organisation_id uuid, operation_id uuid); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
-
---
--- Name: crm_contact_was_deleted(uuid, text, text, text); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) RETURNS boolean
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-begin
-  return coalesce(
-    (
-      select change.kind = 'contact_deleted'
-      from public.contact_external_id_changes as change
-      left join public.crm_connections as past
-        on past.organisation_id = change.organisation_id
-        and past.id = change.connection_id
-      left join public.crm_connections as present
-        on present.organisation_id = change.organisation_id
-        and present.provider = change.provider
-        and present.status <> 'disconnected'
-      where change.organisation_id = crm_contact_was_deleted.organisation_id
-        and change.provider = crm_contact_was_deleted.provider
-        and change.entity_type = crm_contact_was_deleted.entity_type
-        and change.external_id = crm_contact_was_deleted.external_id
-        -- The same id in another account is another record.
-        and coalesce(past.account = present.account, true)
-      order by change.id desc
-      limit 1
-    ),
-    false
-  );
-end
-$$;
-
---
--- Name: FUNCTION crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text); Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) IS 'True if the last that is known of an external id, in the account of the live connection, is that the host deleted its contact. For ids that mean no contact: one that was linked again since does.';
+COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked, linked again or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
 
 --
 -- Name: crm_guard_external_id_alias(); Type: FUNCTION; Schema: public; Owner: -
@@ -654,8 +625,7 @@ begin
   new.remote_state := alias.remote_state;
   new.remote_version := alias.remote_version;
   new.remote_modified_at := alias.remote_modified_at;
-  new.pushed_hash := alias.pushed_hash;
-  new.pushed_version := alias.pushed_version;
+  new.content_hash := alias.content_hash;
   new.pushed_at := alias.pushed_at;
   return new;
 end
@@ -730,6 +700,48 @@ $$;
 COMMENT ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) IS 'Locks what the external ids of an organisation (tenant) mean at these CRMs, until the end of the transaction; waits for whoever holds it. Call it first, as a statement of its own: only the statements after it see what the previous holder did. One lock for each CRM, however many ids; organisations may share a lock by chance. Fails with CRM04 if a parameter is null.';
 
 --
+-- Name: crm_lock_external_records(uuid, text[], text[], text[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  wanted record;
+begin
+  -- One by one, because an order by across both tables cannot be locked.
+  for wanted in
+    select given.*
+    from unnest(providers, entity_types, external_ids) as given (provider, entity_type, external_id)
+    order by given.provider collate "C", given.entity_type collate "C", given.external_id collate "C"
+  loop
+    perform
+    from public.contact_external_ids as mapping
+    where mapping.organisation_id = crm_lock_external_records.organisation_id
+      and mapping.provider = wanted.provider
+      and mapping.entity_type = wanted.entity_type
+      and mapping.external_id = wanted.external_id
+    for update;
+    continue when found;
+    perform
+    from public.contact_external_id_aliases as alias
+    where alias.organisation_id = crm_lock_external_records.organisation_id
+      and alias.provider = wanted.provider
+      and alias.entity_type = wanted.entity_type
+      and alias.external_id = wanted.external_id
+    for update;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Locks external ids for update, primary ids and aliases in one order, that of their keys, as batches and checks of records do. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+
+--
 -- Name: crm_merge_contacts(uuid, uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -766,20 +778,17 @@ begin
     return;
   end if;
 
-  -- In the order in which batches lock them. «is true» keeps the planner from reading all of an organisation's ids
-  -- where statistics are missing.
-  perform
-  from public.contact_external_ids as mapping
-  where (mapping.organisation_id = organisation) is true
-    and mapping.contact_id in (from_contact_id, into_contact_id)
-  order by mapping.provider, mapping.entity_type, mapping.external_id
-  for update;
-  perform
-  from public.contact_external_id_aliases as alias
-  where (alias.organisation_id = organisation) is true
-    and alias.contact_id = from_contact_id
-  order by alias.provider, alias.entity_type, alias.external_id
-  for update;
+  -- «is true» keeps the planner from reading all of an organisation's ids where statistics are missing.
+  perform public.crm_lock_external_records(
+    organisation,
+    array_agg(record.provider),
+    array_agg(record.entity_type),
+    array_agg(record.external_id)
+  )
+  from public.contact_external_records as record
+  where (record.organisation_id = organisation) is true
+    and record.contact_id in (from_contact_id, into_contact_id)
+    and (record.is_primary or record.contact_id = from_contact_id);
 
   insert into public.contact_external_id_changes (
     organisation_id, operation_id, kind, from_contact_id, to_contact_id, changed_by, reason
@@ -905,13 +914,35 @@ begin
   delete from public.crm_outbound_changes as change
   where change.organisation_id = organisation
     and change.contact_id = from_contact_id;
-  delete from public.crm_sync_failures as failure
-  using public.crm_connections as connection
-  where connection.organisation_id = organisation
-    and failure.organisation_id = organisation
-    and failure.connection_id = connection.id
-    and failure.direction = 'outbound'
-    and failure.record_id = from_contact_id::text;
+  -- The order and the limit make the planner read the key, not all failures of the connection.
+  for step in
+    select
+      connection.id as connection_id,
+      failure.entity_type
+    from public.crm_connections as connection
+    cross join lateral (
+      select
+        later.record_id,
+        later.entity_type
+      from public.crm_sync_failures as later
+      where later.organisation_id = organisation
+        and later.connection_id = connection.id
+        and later.direction = 'outbound'
+        and later.record_id >= from_contact_id::text
+      order by later.record_id, later.entity_type
+      limit 20
+    ) as failure
+    where connection.organisation_id = organisation
+      and failure.record_id = from_contact_id::text
+    order by connection.id, failure.entity_type
+  loop
+    delete from public.crm_sync_failures as failure
+    where failure.organisation_id = organisation
+      and failure.connection_id = step.connection_id
+      and failure.direction = 'outbound'
+      and failure.record_id = from_contact_id::text
+      and failure.entity_type = step.entity_type;
+  end loop;
 end
 $$;
 
@@ -943,6 +974,8 @@ declare
       and connection.provider = crm
       and connection.status <> 'disconnected'
   );
+  concerned_types text[];
+  concerned_ids text[];
   pair record;
   gone public.contact_external_records;
   survivor public.contact_external_records;
@@ -958,9 +991,43 @@ begin
 
   perform public.crm_check_organisation(organisation);
   perform public.crm_lock_external_ids(organisation, array[crm]);
+  -- Those of the call, and what those were merged into before.
+  with recursive concerned as (
+    select
+      given.entity_type collate "C" as entity_type,
+      given.external_id collate "C" as external_id
+    from unnest(
+      from_entity_types || into_entity_types,
+      from_external_ids || into_external_ids
+    ) as given (entity_type, external_id)
+    union
+    select
+      gone.merged_into_entity_type,
+      gone.merged_into_external_id
+    from concerned
+    cross join lateral (
+      select
+        alias.merged_into_entity_type,
+        alias.merged_into_external_id
+      from public.contact_external_id_aliases as alias
+      where alias.organisation_id = organisation
+        and alias.provider = crm
+        and alias.entity_type = concerned.entity_type
+        and alias.external_id = concerned.external_id
+        and alias.remote_state = 'merged'
+      limit 1
+    ) as gone
+  )
+  select
+    array_agg(concerned.entity_type),
+    array_agg(concerned.external_id)
+  into
+    concerned_types,
+    concerned_ids
+  from concerned;
   perform public.crm_lock_contacts(organisation, array(
     select record.contact_id
-    from unnest(from_entity_types || into_entity_types, from_external_ids || into_external_ids) as given (entity_type, external_id)
+    from unnest(concerned_types, concerned_ids) as given (entity_type, external_id)
     cross join lateral (
       select found.contact_id
       from public.contact_external_records as found
@@ -971,6 +1038,9 @@ begin
       limit 1
     ) as record
   ));
+  perform public.crm_lock_external_records(
+    organisation, array(select crm from unnest(concerned_ids)), concerned_types, concerned_ids
+  );
 
   for pair in
     select given.*
@@ -1081,6 +1151,17 @@ begin
       organisation, operation, 'records_merged', crm, pair.from_type, pair.from_id, live_connection_id,
       gone.contact_id, survivor_id, gone.is_primary, false, gone.first_seen_at, author, why
     );
+    -- If all that the contact had here was merged away, the record that remains is its primary id.
+    insert into public.contact_external_id_changes (
+      organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+      to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+    )
+    select
+      organisation, operation, 'promoted', crm, promoted.entity_type, promoted.external_id, live_connection_id,
+      survivor_id, survivor_id, false, true, promoted.first_seen_at, author, why
+    from public.crm_promote_external_ids(
+      organisation, array[survivor_id], array[crm], array[pair.into_type]
+    ) as promoted;
     return next;
   end loop;
 end
@@ -1208,13 +1289,13 @@ begin
     into strict alias;
     insert into public.contact_external_ids (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-      remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+      remote_state, remote_version, remote_modified_at, content_hash, pushed_at
     )
     values (
       alias.organisation_id, alias.provider, alias.entity_type, alias.external_id,
       crm_place_external_id.contact_id, alias.first_seen_at, alias.last_seen_at,
       case alias.remote_state when 'merged' then 'active' else alias.remote_state end,
-      alias.remote_version, alias.remote_modified_at, alias.pushed_hash, alias.pushed_version, alias.pushed_at
+      alias.remote_version, alias.remote_modified_at, alias.content_hash, alias.pushed_at
     );
   else
     update public.contact_external_id_aliases as present
@@ -1235,13 +1316,12 @@ begin
     into strict mapping;
     insert into public.contact_external_id_aliases (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-      remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+      remote_state, remote_version, remote_modified_at, content_hash, pushed_at
     )
     values (
       mapping.organisation_id, mapping.provider, mapping.entity_type, mapping.external_id,
       crm_place_external_id.contact_id, mapping.first_seen_at, mapping.last_seen_at, mapping.remote_state,
-      mapping.remote_version, mapping.remote_modified_at, mapping.pushed_hash, mapping.pushed_version,
-      mapping.pushed_at
+      mapping.remote_version, mapping.remote_modified_at, mapping.content_hash, mapping.pushed_at
     );
   end if;
 end
@@ -1268,17 +1348,15 @@ CREATE TABLE public.contact_external_ids (
     remote_state text DEFAULT 'active'::text NOT NULL,
     remote_version text COLLATE pg_catalog."C",
     remote_modified_at timestamp with time zone,
-    pushed_hash bytea,
-    pushed_version text COLLATE pg_catalog."C",
+    content_hash bytea,
     pushed_at timestamp with time zone,
+    CONSTRAINT contact_external_ids_content_hash_check CHECK ((octet_length(content_hash) = 32)),
     CONSTRAINT contact_external_ids_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
     CONSTRAINT contact_external_ids_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
     CONSTRAINT contact_external_ids_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
-    CONSTRAINT contact_external_ids_pushed_hash_check CHECK ((octet_length(pushed_hash) = 32)),
-    CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check CHECK (((pushed_at IS NOT NULL) = ((pushed_hash IS NOT NULL) OR (pushed_version IS NOT NULL)))),
     CONSTRAINT contact_external_ids_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text]))),
     CONSTRAINT contact_external_ids_remote_times_in_range_check CHECK (((LEAST(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
-    CONSTRAINT contact_external_ids_remote_version_check CHECK ((((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512)) AND ((octet_length(pushed_version) >= 1) AND (octet_length(pushed_version) <= 512)))),
+    CONSTRAINT contact_external_ids_remote_version_check CHECK (((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512))),
     CONSTRAINT contact_external_ids_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 )
 WITH (fillfactor='85');
@@ -1350,22 +1428,22 @@ COMMENT ON COLUMN public.contact_external_ids.remote_version IS 'The version of 
 COMMENT ON COLUMN public.contact_external_ids.remote_modified_at IS 'When the record was last modified, by the CRM''s clock. Null if unknown.';
 
 --
--- Name: COLUMN contact_external_ids.pushed_hash; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_ids.content_hash; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.pushed_hash IS 'SHA-256 of the mapped fields that were last pushed, as the CRM then held them: by it, an echo is recognised. Null if nothing was pushed since the last change at the CRM.';
-
---
--- Name: COLUMN contact_external_ids.pushed_version; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.contact_external_ids.pushed_version IS 'The version that the CRM gave to what was last pushed. Null if it gave none, or if nothing was pushed since the last change at the CRM.';
+COMMENT ON COLUMN public.contact_external_ids.content_hash IS 'SHA-256 of the mapped fields as the CRM holds them, by what was last read or pushed: if they are read again, nothing has changed. Null if unknown.';
 
 --
 -- Name: COLUMN contact_external_ids.pushed_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.pushed_at IS 'When it was pushed.';
+COMMENT ON COLUMN public.contact_external_ids.pushed_at IS 'When the record was last pushed. Null once it has been read since: until then, to read the same content is an echo.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_content_hash_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_content_hash_check ON public.contact_external_ids IS 'SHA-256 has 32 bytes.';
 
 --
 -- Name: CONSTRAINT contact_external_ids_entity_type_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
@@ -1384,18 +1462,6 @@ COMMENT ON CONSTRAINT contact_external_ids_external_id_check ON public.contact_e
 --
 
 COMMENT ON CONSTRAINT contact_external_ids_provider_check ON public.contact_external_ids IS 'The CRMs NurtureHub can sync with.';
-
---
--- Name: CONSTRAINT contact_external_ids_pushed_hash_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT contact_external_ids_pushed_hash_check ON public.contact_external_ids IS 'SHA-256 has 32 bytes.';
-
---
--- Name: CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT contact_external_ids_pushed_iff_pushed_at_check ON public.contact_external_ids IS 'pushed_at is set if and only if it is known what was pushed.';
 
 --
 -- Name: CONSTRAINT contact_external_ids_remote_state_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
@@ -1478,8 +1544,7 @@ begin
         remote_state,
         remote_version,
         remote_modified_at,
-        pushed_hash,
-        pushed_version,
+        content_hash,
         pushed_at
       )
       values (
@@ -1493,8 +1558,7 @@ begin
         alias.remote_state,
         alias.remote_version,
         alias.remote_modified_at,
-        alias.pushed_hash,
-        alias.pushed_version,
+        alias.content_hash,
         alias.pushed_at
       )
       returning mapping.*
@@ -1539,6 +1603,7 @@ CREATE FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uu
 #variable_conflict use_column
 declare
   organisation constant uuid := organisation_id;
+  operation constant uuid := gen_random_uuid();
   own_since constant timestamptz := coalesce(own_ids_since, 'infinity');
   our_schema constant name := (
     select nspname
@@ -1647,17 +1712,74 @@ begin
           and connection.account = present.account
       ));
 
+      -- That the host deleted the contact of an id belongs to the account as well. If the id was linked again since,
+      -- the id itself is archived.
+      with latest as (
+        select distinct on (change.entity_type, change.external_id)
+          change.kind,
+          change.entity_type,
+          change.external_id,
+          change.was_primary,
+          change.linked_at,
+          change.changed_at
+        from contact_external_id_changes as change
+        where change.organisation_id = organisation
+          and change.provider = present.provider
+          and change.external_id is not null
+        order by change.entity_type, change.external_id, change.id desc
+      ),
+      deleted as (
+        select latest.*, record.contact_id, place.connection_id
+        from latest
+        left join lateral (
+          select record.contact_id, record.first_seen_at
+          from contact_external_records as record
+          where record.organisation_id = organisation
+            and record.provider = present.provider
+            and record.entity_type = latest.entity_type
+            and record.external_id = latest.external_id
+          limit 1
+        ) as record on true
+        cross join lateral (
+          select case
+            when coalesce(record.first_seen_at, latest.linked_at) >= unnamed.since then unnamed_home
+            else named_home
+          end as connection_id
+        ) as place
+        where latest.kind = 'contact_deleted'
+          and coalesce(record.first_seen_at, latest.linked_at) < own_since
+          and place.connection_id is not null
+      ),
+      archived_deletion as (
+        insert into contact_external_id_archive (
+          organisation_id, connection_id, entity_type, external_id, is_primary, first_seen_at, last_seen_at,
+          remote_state
+        )
+        select
+          organisation, deleted.connection_id, deleted.entity_type, deleted.external_id, deleted.was_primary,
+          deleted.linked_at, deleted.changed_at, 'active'
+        from deleted
+        where deleted.contact_id is null
+      )
+      insert into contact_external_id_changes (
+        organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id
+      )
+      select
+        organisation, operation, 'archived', present.provider, deleted.entity_type, deleted.external_id,
+        deleted.connection_id
+      from deleted;
+
       -- Inserts before it deletes: who deletes a contact holds it, and waits for what is deleted here.
       insert into contact_external_id_archive (
         organisation_id, connection_id, entity_type, external_id, contact_id, is_primary, first_seen_at,
         last_seen_at, remote_state, remote_version, remote_modified_at, merged_into_entity_type,
-        merged_into_external_id, pushed_hash, pushed_version, pushed_at
+        merged_into_external_id, content_hash, pushed_at
       )
       select
         organisation, place.connection_id, record.entity_type, record.external_id, record.contact_id,
         record.is_primary, record.first_seen_at, record.last_seen_at, record.remote_state, record.remote_version,
         record.remote_modified_at, record.merged_into_entity_type, record.merged_into_external_id,
-        record.pushed_hash, record.pushed_version, record.pushed_at
+        record.content_hash, record.pushed_at
       from contact_external_records as record
       cross join lateral (
         select case when record.first_seen_at >= unnamed.since then unnamed_home else named_home end as connection_id
@@ -1693,12 +1815,12 @@ begin
         -- An id that means a contact already stays as it is, and the archived one stays in the archive.
         insert into contact_external_ids (
           organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-          remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+          remote_state, remote_version, remote_modified_at, content_hash, pushed_at
         )
         select
           organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
           archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_version,
-          archive.remote_modified_at, archive.pushed_hash, archive.pushed_version, archive.pushed_at
+          archive.remote_modified_at, archive.content_hash, archive.pushed_at
         from contact_external_id_archive as archive
         where archive.organisation_id = organisation
           and archive.connection_id = home
@@ -1712,13 +1834,13 @@ begin
         insert into contact_external_id_aliases (
           organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
           remote_state, remote_version, remote_modified_at, merged_into_entity_type, merged_into_external_id,
-          pushed_hash, pushed_version, pushed_at
+          content_hash, pushed_at
         )
         select
           organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
           archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_version,
           archive.remote_modified_at, archive.merged_into_entity_type, archive.merged_into_external_id,
-          archive.pushed_hash, archive.pushed_version, archive.pushed_at
+          archive.content_hash, archive.pushed_at
         from contact_external_id_archive as archive
         where archive.organisation_id = organisation
           and archive.connection_id = home
@@ -1727,6 +1849,34 @@ begin
         on conflict do nothing;
         get diagnostics moved = row_count;
         restored := restored + moved;
+
+        with deleted as (
+          delete from contact_external_id_archive as archive
+          where archive.organisation_id = organisation
+            and archive.connection_id = home
+            and archive.contact_id is null
+          returning
+            archive.entity_type,
+            archive.external_id,
+            archive.is_primary,
+            archive.first_seen_at
+        )
+        insert into contact_external_id_changes (
+          organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, was_primary, linked_at
+        )
+        select
+          organisation, operation, 'contact_deleted', present.provider, deleted.entity_type, deleted.external_id,
+          present.id, deleted.is_primary, deleted.first_seen_at
+        from deleted
+        where (
+          select record.contact_id
+          from contact_external_records as record
+          where record.organisation_id = organisation
+            and record.provider = present.provider
+            and record.entity_type = deleted.entity_type
+            and record.external_id = deleted.external_id
+          limit 1
+        ) is null;
 
         -- Not a join, for which the planner may read all ids of the CRM for each archived one.
         delete from contact_external_id_archive as archive
@@ -2400,18 +2550,15 @@ begin
     return;
   end if;
   perform public.crm_lock_contacts(organisation, array[merge.from_contact_id, merge.to_contact_id]);
-  perform
-  from public.contact_external_ids as mapping
-  where (mapping.organisation_id = organisation) is true
-    and mapping.contact_id in (merge.from_contact_id, merge.to_contact_id)
-  order by mapping.provider, mapping.entity_type, mapping.external_id
-  for update;
-  perform
-  from public.contact_external_id_aliases as alias
-  where (alias.organisation_id = organisation) is true
-    and alias.contact_id in (merge.from_contact_id, merge.to_contact_id)
-  order by alias.provider, alias.entity_type, alias.external_id
-  for update;
+  perform public.crm_lock_external_records(
+    organisation,
+    array_agg(record.provider),
+    array_agg(record.entity_type),
+    array_agg(record.external_id)
+  )
+  from public.contact_external_records as record
+  where (record.organisation_id = organisation) is true
+    and record.contact_id in (merge.from_contact_id, merge.to_contact_id);
 
   outcome := case
     when merge.undone_by is not null then 'undone_before'
@@ -2549,9 +2696,9 @@ CREATE TABLE public.contact_external_id_aliases (
     remote_modified_at timestamp with time zone,
     merged_into_entity_type text COLLATE pg_catalog."C",
     merged_into_external_id text COLLATE pg_catalog."C",
-    pushed_hash bytea,
-    pushed_version text COLLATE pg_catalog."C",
+    content_hash bytea,
     pushed_at timestamp with time zone,
+    CONSTRAINT contact_external_id_aliases_content_hash_check CHECK ((octet_length(content_hash) = 32)),
     CONSTRAINT contact_external_id_aliases_entity_type_check CHECK (((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text) AND (merged_into_entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text))),
     CONSTRAINT contact_external_id_aliases_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512) AND (btrim(merged_into_external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(merged_into_external_id) <= 512))),
     CONSTRAINT contact_external_id_aliases_merged_iff_into_check CHECK ((num_nonnulls(merged_into_entity_type, merged_into_external_id) =
@@ -2561,11 +2708,9 @@ CASE remote_state
 END)),
     CONSTRAINT contact_external_id_aliases_merged_into_another_check CHECK (((merged_into_entity_type <> entity_type) OR (merged_into_external_id <> external_id))),
     CONSTRAINT contact_external_id_aliases_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
-    CONSTRAINT contact_external_id_aliases_pushed_hash_check CHECK ((octet_length(pushed_hash) = 32)),
-    CONSTRAINT contact_external_id_aliases_pushed_iff_pushed_at_check CHECK (((pushed_at IS NOT NULL) = ((pushed_hash IS NOT NULL) OR (pushed_version IS NOT NULL)))),
     CONSTRAINT contact_external_id_aliases_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text, 'merged'::text]))),
     CONSTRAINT contact_external_id_aliases_remote_times_in_range_check CHECK (((LEAST(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
-    CONSTRAINT contact_external_id_aliases_remote_version_check CHECK ((((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512)) AND ((octet_length(pushed_version) >= 1) AND (octet_length(pushed_version) <= 512)))),
+    CONSTRAINT contact_external_id_aliases_remote_version_check CHECK (((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512))),
     CONSTRAINT contact_external_id_aliases_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 )
 WITH (fillfactor='85');
@@ -2649,22 +2794,22 @@ COMMENT ON COLUMN public.contact_external_id_aliases.merged_into_entity_type IS 
 COMMENT ON COLUMN public.contact_external_id_aliases.merged_into_external_id IS 'The external id of the record that it was merged into. Null if it was not merged.';
 
 --
--- Name: COLUMN contact_external_id_aliases.pushed_hash; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_aliases.content_hash; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_aliases.pushed_hash IS 'SHA-256 of the mapped fields that were last pushed, as the CRM then held them: by it, an echo is recognised. Null if nothing was pushed since the last change at the CRM.';
-
---
--- Name: COLUMN contact_external_id_aliases.pushed_version; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.contact_external_id_aliases.pushed_version IS 'The version that the CRM gave to what was last pushed. Null if it gave none, or if nothing was pushed since the last change at the CRM.';
+COMMENT ON COLUMN public.contact_external_id_aliases.content_hash IS 'SHA-256 of the mapped fields as the CRM holds them, by what was last read or pushed: if they are read again, nothing has changed. Null if unknown.';
 
 --
 -- Name: COLUMN contact_external_id_aliases.pushed_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_aliases.pushed_at IS 'When it was pushed.';
+COMMENT ON COLUMN public.contact_external_id_aliases.pushed_at IS 'When the record was last pushed. Null once it has been read since: until then, to read the same content is an echo.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_content_hash_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_content_hash_check ON public.contact_external_id_aliases IS 'SHA-256 has 32 bytes.';
 
 --
 -- Name: CONSTRAINT contact_external_id_aliases_entity_type_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
@@ -2695,18 +2840,6 @@ COMMENT ON CONSTRAINT contact_external_id_aliases_merged_into_another_check ON p
 --
 
 COMMENT ON CONSTRAINT contact_external_id_aliases_provider_check ON public.contact_external_id_aliases IS 'The CRMs NurtureHub can sync with.';
-
---
--- Name: CONSTRAINT contact_external_id_aliases_pushed_hash_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT contact_external_id_aliases_pushed_hash_check ON public.contact_external_id_aliases IS 'SHA-256 has 32 bytes.';
-
---
--- Name: CONSTRAINT contact_external_id_aliases_pushed_iff_pushed_at_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT contact_external_id_aliases_pushed_iff_pushed_at_check ON public.contact_external_id_aliases IS 'pushed_at is set if and only if it is known what was pushed.';
 
 --
 -- Name: CONSTRAINT contact_external_id_aliases_remote_state_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
@@ -2750,8 +2883,7 @@ CREATE TABLE public.contact_external_id_archive (
     remote_modified_at timestamp with time zone,
     merged_into_entity_type text COLLATE pg_catalog."C",
     merged_into_external_id text COLLATE pg_catalog."C",
-    pushed_hash bytea,
-    pushed_version text COLLATE pg_catalog."C",
+    content_hash bytea,
     pushed_at timestamp with time zone,
     archived_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT contact_external_id_archive_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
@@ -2794,7 +2926,7 @@ COMMENT ON COLUMN public.contact_external_id_archive.external_id IS 'The record'
 -- Name: COLUMN contact_external_id_archive.contact_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_archive.contact_id IS 'NurtureHub''s contact. Null once the host has deleted it: the id then stays here, and is not restored.';
+COMMENT ON COLUMN public.contact_external_id_archive.contact_id IS 'NurtureHub''s contact. Null if the host has deleted it: when the account comes back, only that is noted again, in contact_external_id_changes.';
 
 --
 -- Name: COLUMN contact_external_id_archive.is_primary; Type: COMMENT; Schema: public; Owner: -
@@ -2845,16 +2977,10 @@ COMMENT ON COLUMN public.contact_external_id_archive.merged_into_entity_type IS 
 COMMENT ON COLUMN public.contact_external_id_archive.merged_into_external_id IS 'As in contact_external_id_aliases, when it was archived.';
 
 --
--- Name: COLUMN contact_external_id_archive.pushed_hash; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_archive.content_hash; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_archive.pushed_hash IS 'As in contact_external_ids, when it was archived.';
-
---
--- Name: COLUMN contact_external_id_archive.pushed_version; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.contact_external_id_archive.pushed_version IS 'As in contact_external_ids, when it was archived.';
+COMMENT ON COLUMN public.contact_external_id_archive.content_hash IS 'As in contact_external_ids, when it was archived.';
 
 --
 -- Name: COLUMN contact_external_id_archive.pushed_at; Type: COMMENT; Schema: public; Owner: -
@@ -2915,7 +3041,7 @@ CREATE TABLE public.contact_external_id_changes (
     reason text,
     undone_by uuid,
     CONSTRAINT contact_external_id_changes_changed_by_check CHECK (((btrim(changed_by, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(changed_by) <= 100))),
-    CONSTRAINT contact_external_id_changes_kind_check CHECK ((kind = ANY (ARRAY['unlinked'::text, 'repointed'::text, 'promoted'::text, 'contacts_merged'::text, 'records_merged'::text, 'undone'::text, 'contact_deleted'::text]))),
+    CONSTRAINT contact_external_id_changes_kind_check CHECK ((kind = ANY (ARRAY['unlinked'::text, 'repointed'::text, 'promoted'::text, 'contacts_merged'::text, 'records_merged'::text, 'undone'::text, 'contact_deleted'::text, 'archived'::text]))),
     CONSTRAINT contact_external_id_changes_reason_check CHECK (((btrim(reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(reason) <= 500))),
     CONSTRAINT contact_external_id_changes_record_check CHECK ((num_nulls(provider, entity_type, external_id) = ANY (ARRAY[0, 3])))
 );
@@ -2948,7 +3074,7 @@ COMMENT ON COLUMN public.contact_external_id_changes.operation_id IS 'Which chan
 -- Name: COLUMN contact_external_id_changes.kind; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_changes.kind IS 'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact.';
+COMMENT ON COLUMN public.contact_external_id_changes.kind IS 'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: that the host had deleted it went to contact_external_id_archive, because another account took the place of the id''s.';
 
 --
 -- Name: COLUMN contact_external_id_changes.provider; Type: COMMENT; Schema: public; Owner: -
@@ -3083,8 +3209,7 @@ CREATE VIEW public.contact_external_records WITH (security_invoker='true') AS
     contact_external_ids.remote_modified_at,
     (NULL::text COLLATE "C") AS merged_into_entity_type,
     (NULL::text COLLATE "C") AS merged_into_external_id,
-    contact_external_ids.pushed_hash,
-    contact_external_ids.pushed_version,
+    contact_external_ids.content_hash,
     contact_external_ids.pushed_at
    FROM public.contact_external_ids
 UNION ALL
@@ -3101,8 +3226,7 @@ UNION ALL
     contact_external_id_aliases.remote_modified_at,
     contact_external_id_aliases.merged_into_entity_type,
     contact_external_id_aliases.merged_into_external_id,
-    contact_external_id_aliases.pushed_hash,
-    contact_external_id_aliases.pushed_version,
+    contact_external_id_aliases.content_hash,
     contact_external_id_aliases.pushed_at
    FROM public.contact_external_id_aliases;
 
@@ -4012,7 +4136,7 @@ CREATE INDEX contact_external_id_changes_external_id_idx ON public.contact_exter
 -- Name: INDEX contact_external_id_changes_external_id_idx; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON INDEX public.contact_external_id_changes_external_id_idx IS 'Finds the latest change of an external id.';
+COMMENT ON INDEX public.contact_external_id_changes_external_id_idx IS 'Finds the latest change of an external id, which says whether the host deleted its contact.';
 
 --
 -- Name: contact_external_id_changes_from_contact_id_idx; Type: INDEX; Schema: public; Owner: -
@@ -5170,14 +5294,6 @@ GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, ope
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_worker;
 
 --
--- Name: FUNCTION crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text); Type: ACL; Schema: public; Owner: -
---
-
-GRANT ALL ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_worker;
-GRANT ALL ON FUNCTION public.crm_contact_was_deleted(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_reader;
-
---
 -- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
 --
 
@@ -5192,6 +5308,14 @@ GRANT ALL ON FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids
 GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -

@@ -1,10 +1,5 @@
 // Outbound: how a contact gets to the CRM.
-import {
-  type BatchEvent,
-  type ClaimedRun,
-  type ContactExternalRecord,
-  contentHash,
-} from '@nurturehub/crm-schema';
+import type { BatchEvent, ClaimedRun, ContactExternalRecord } from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import { type Crm, type CrmContact, CrmError, type LinkedRecord } from './crm.js';
 import { failure, unlessFatal } from './errors.js';
@@ -90,6 +85,5 @@ async function write(
     linksContact: true,
     ...newsOf(written),
     basedOnVersion: linked?.version,
-    contentHash: contentHash({ name: written.name }),
   };
 }

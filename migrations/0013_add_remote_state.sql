@@ -1,6 +1,6 @@
 -- Up Migration
 --
--- Purpose: in which state is a record at its CRM, and what was last pushed to it?
+-- Purpose: in which state is a record at its CRM, which content has it, and is that content ours?
 -- Locks:   contact_external_ids ACCESS EXCLUSIVE: reads and writes wait until the end of the transaction.
 -- Scans:   nothing; the new columns are null or constant. 0015 validates the constraints.
 -- Down:    drops the columns (contact_external_ids ACCESS EXCLUSIVE). Refuses while any of them says something,
@@ -14,23 +14,16 @@ alter table contact_external_ids
   -- Collation C, because these are opaque to us: the order of bytes never changes with the system.
   add column remote_version text collate "C",
   add column remote_modified_at timestamptz,
-  add column pushed_hash bytea,
-  add column pushed_version text collate "C",
+  add column content_hash bytea,
   add column pushed_at timestamptz,
   add constraint contact_external_ids_remote_state_check
     check (remote_state in ('active', 'archived', 'deleted', 'hidden'))
     not valid,
   add constraint contact_external_ids_remote_version_check
-    check (
-      octet_length(remote_version) between 1 and 512
-      and octet_length(pushed_version) between 1 and 512
-    )
+    check (octet_length(remote_version) between 1 and 512)
     not valid,
-  add constraint contact_external_ids_pushed_hash_check
-    check (octet_length(pushed_hash) = 32)
-    not valid,
-  add constraint contact_external_ids_pushed_iff_pushed_at_check
-    check ((pushed_at is not null) = (pushed_hash is not null or pushed_version is not null))
+  add constraint contact_external_ids_content_hash_check
+    check (octet_length(content_hash) = 32)
     not valid,
   add constraint contact_external_ids_remote_times_in_range_check
     check (
@@ -49,20 +42,16 @@ comment on column contact_external_ids.remote_version is
   'The version of the record at the CRM, as the CRM writes it: an ETag with its quotes. Null if unknown.';
 comment on column contact_external_ids.remote_modified_at is
   'When the record was last modified, by the CRM''s clock. Null if unknown.';
-comment on column contact_external_ids.pushed_hash is
-  'SHA-256 of the mapped fields that were last pushed, as the CRM then held them: by it, an echo is recognised. Null if nothing was pushed since the last change at the CRM.';
-comment on column contact_external_ids.pushed_version is
-  'The version that the CRM gave to what was last pushed. Null if it gave none, or if nothing was pushed since the last change at the CRM.';
+comment on column contact_external_ids.content_hash is
+  'SHA-256 of the mapped fields as the CRM holds them, by what was last read or pushed: if they are read again, nothing has changed. Null if unknown.';
 comment on column contact_external_ids.pushed_at is
-  'When it was pushed.';
+  'When the record was last pushed. Null once it has been read since: until then, to read the same content is an echo.';
 comment on constraint contact_external_ids_remote_state_check on contact_external_ids is
   'The closed list of states. A record that the CRM has merged into another is an alias.';
 comment on constraint contact_external_ids_remote_version_check on contact_external_ids is
   'Versions are 1 to 512 bytes.';
-comment on constraint contact_external_ids_pushed_hash_check on contact_external_ids is
+comment on constraint contact_external_ids_content_hash_check on contact_external_ids is
   'SHA-256 has 32 bytes.';
-comment on constraint contact_external_ids_pushed_iff_pushed_at_check on contact_external_ids is
-  'pushed_at is set if and only if it is known what was pushed.';
 comment on constraint contact_external_ids_remote_times_in_range_check on contact_external_ids is
   'Times are in the years 1900 to 9998: every client can read them.';
 
@@ -81,12 +70,12 @@ begin
       select
       from contact_external_ids
       where remote_state <> 'active'
-        or num_nonnulls(remote_version, remote_modified_at, pushed_at) > 0
+        or num_nonnulls(remote_version, remote_modified_at, content_hash, pushed_at) > 0
     )
   then
     raise exception using
       errcode = 'CRM03',
-      message = 'contact_external_ids has states of records and what was pushed to them, and going down would lose them',
+      message = 'contact_external_ids has states and contents of records, and going down would lose them',
       hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
   end if;
 end
@@ -98,6 +87,5 @@ alter table contact_external_ids
   drop column remote_state,
   drop column remote_version,
   drop column remote_modified_at,
-  drop column pushed_hash,
-  drop column pushed_version,
+  drop column content_hash,
   drop column pushed_at;

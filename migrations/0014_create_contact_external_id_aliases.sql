@@ -53,8 +53,7 @@ create table contact_external_id_aliases (
   remote_modified_at timestamptz,
   merged_into_entity_type text collate "C",
   merged_into_external_id text collate "C",
-  pushed_hash bytea,
-  pushed_version text collate "C",
+  content_hash bytea,
   pushed_at timestamptz,
   constraint contact_external_id_aliases_pkey
     primary key (organisation_id, provider, entity_type, external_id),
@@ -93,14 +92,9 @@ create table contact_external_id_aliases (
   constraint contact_external_id_aliases_merged_into_another_check
     check ((merged_into_entity_type, merged_into_external_id) <> (entity_type, external_id)),
   constraint contact_external_id_aliases_remote_version_check
-    check (
-      octet_length(remote_version) between 1 and 512
-      and octet_length(pushed_version) between 1 and 512
-    ),
-  constraint contact_external_id_aliases_pushed_hash_check
-    check (octet_length(pushed_hash) = 32),
-  constraint contact_external_id_aliases_pushed_iff_pushed_at_check
-    check ((pushed_at is not null) = (pushed_hash is not null or pushed_version is not null)),
+    check (octet_length(remote_version) between 1 and 512),
+  constraint contact_external_id_aliases_content_hash_check
+    check (octet_length(content_hash) = 32),
   constraint contact_external_id_aliases_remote_times_in_range_check
     check (
       least(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'
@@ -130,8 +124,7 @@ select
   remote_modified_at,
   null::text collate "C" as merged_into_entity_type,
   null::text collate "C" as merged_into_external_id,
-  pushed_hash,
-  pushed_version,
+  content_hash,
   pushed_at
 from contact_external_ids
 union all
@@ -149,8 +142,7 @@ select
   remote_modified_at,
   merged_into_entity_type,
   merged_into_external_id,
-  pushed_hash,
-  pushed_version,
+  content_hash,
   pushed_at
 from contact_external_id_aliases;
 
@@ -180,12 +172,10 @@ comment on column contact_external_id_aliases.merged_into_entity_type is
   'The entity type of the record that it was merged into. Null if it was not merged.';
 comment on column contact_external_id_aliases.merged_into_external_id is
   'The external id of the record that it was merged into. Null if it was not merged.';
-comment on column contact_external_id_aliases.pushed_hash is
-  'SHA-256 of the mapped fields that were last pushed, as the CRM then held them: by it, an echo is recognised. Null if nothing was pushed since the last change at the CRM.';
-comment on column contact_external_id_aliases.pushed_version is
-  'The version that the CRM gave to what was last pushed. Null if it gave none, or if nothing was pushed since the last change at the CRM.';
+comment on column contact_external_id_aliases.content_hash is
+  'SHA-256 of the mapped fields as the CRM holds them, by what was last read or pushed: if they are read again, nothing has changed. Null if unknown.';
 comment on column contact_external_id_aliases.pushed_at is
-  'When it was pushed.';
+  'When the record was last pushed. Null once it has been read since: until then, to read the same content is an echo.';
 comment on constraint contact_external_id_aliases_pkey on contact_external_id_aliases is
   'An external id belongs to one contact, so that an inbound event finds it without doubt.';
 comment on constraint contact_external_id_aliases_contact_id_fkey on contact_external_id_aliases is
@@ -206,10 +196,8 @@ comment on constraint contact_external_id_aliases_merged_into_another_check on c
   'No record is merged into itself.';
 comment on constraint contact_external_id_aliases_remote_version_check on contact_external_id_aliases is
   'Versions are 1 to 512 bytes.';
-comment on constraint contact_external_id_aliases_pushed_hash_check on contact_external_id_aliases is
+comment on constraint contact_external_id_aliases_content_hash_check on contact_external_id_aliases is
   'SHA-256 has 32 bytes.';
-comment on constraint contact_external_id_aliases_pushed_iff_pushed_at_check on contact_external_id_aliases is
-  'pushed_at is set if and only if it is known what was pushed.';
 comment on constraint contact_external_id_aliases_remote_times_in_range_check on contact_external_id_aliases is
   'Times are in the years 1900 to 9998: every client can read them.';
 comment on index contact_external_id_aliases_contact_id_provider_idx is

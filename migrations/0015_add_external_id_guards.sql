@@ -16,8 +16,7 @@ set local statement_timeout = '1min';
 alter table contact_external_ids
   validate constraint contact_external_ids_remote_state_check,
   validate constraint contact_external_ids_remote_version_check,
-  validate constraint contact_external_ids_pushed_hash_check,
-  validate constraint contact_external_ids_pushed_iff_pushed_at_check,
+  validate constraint contact_external_ids_content_hash_check,
   validate constraint contact_external_ids_remote_times_in_range_check;
 
 create function crm_lock_external_ids(organisation_id uuid, providers text[])
@@ -154,8 +153,7 @@ begin
   new.remote_state := alias.remote_state;
   new.remote_version := alias.remote_version;
   new.remote_modified_at := alias.remote_modified_at;
-  new.pushed_hash := alias.pushed_hash;
-  new.pushed_version := alias.pushed_version;
+  new.content_hash := alias.content_hash;
   new.pushed_at := alias.pushed_at;
   return new;
 end
@@ -255,8 +253,7 @@ begin
         remote_state,
         remote_version,
         remote_modified_at,
-        pushed_hash,
-        pushed_version,
+        content_hash,
         pushed_at
       )
       values (
@@ -270,8 +267,7 @@ begin
         alias.remote_state,
         alias.remote_version,
         alias.remote_modified_at,
-        alias.pushed_hash,
-        alias.pushed_version,
+        alias.content_hash,
         alias.pushed_at
       )
       returning mapping.*
@@ -372,23 +368,16 @@ drop function crm_lock_external_ids(uuid, text[]);
 alter table contact_external_ids
   drop constraint contact_external_ids_remote_state_check,
   drop constraint contact_external_ids_remote_version_check,
-  drop constraint contact_external_ids_pushed_hash_check,
-  drop constraint contact_external_ids_pushed_iff_pushed_at_check,
+  drop constraint contact_external_ids_content_hash_check,
   drop constraint contact_external_ids_remote_times_in_range_check,
   add constraint contact_external_ids_remote_state_check
     check (remote_state in ('active', 'archived', 'deleted', 'hidden'))
     not valid,
   add constraint contact_external_ids_remote_version_check
-    check (
-      octet_length(remote_version) between 1 and 512
-      and octet_length(pushed_version) between 1 and 512
-    )
+    check (octet_length(remote_version) between 1 and 512)
     not valid,
-  add constraint contact_external_ids_pushed_hash_check
-    check (octet_length(pushed_hash) = 32)
-    not valid,
-  add constraint contact_external_ids_pushed_iff_pushed_at_check
-    check ((pushed_at is not null) = (pushed_hash is not null or pushed_version is not null))
+  add constraint contact_external_ids_content_hash_check
+    check (octet_length(content_hash) = 32)
     not valid,
   add constraint contact_external_ids_remote_times_in_range_check
     check (
@@ -401,9 +390,7 @@ comment on constraint contact_external_ids_remote_state_check on contact_externa
   'The closed list of states. A record that the CRM has merged into another is an alias.';
 comment on constraint contact_external_ids_remote_version_check on contact_external_ids is
   'Versions are 1 to 512 bytes.';
-comment on constraint contact_external_ids_pushed_hash_check on contact_external_ids is
+comment on constraint contact_external_ids_content_hash_check on contact_external_ids is
   'SHA-256 has 32 bytes.';
-comment on constraint contact_external_ids_pushed_iff_pushed_at_check on contact_external_ids is
-  'pushed_at is set if and only if it is known what was pushed.';
 comment on constraint contact_external_ids_remote_times_in_range_check on contact_external_ids is
   'Times are in the years 1900 to 9998: every client can read them.';

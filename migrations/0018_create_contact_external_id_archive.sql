@@ -42,8 +42,7 @@ create table contact_external_id_archive (
   remote_modified_at timestamptz,
   merged_into_entity_type text collate "C",
   merged_into_external_id text collate "C",
-  pushed_hash bytea,
-  pushed_version text collate "C",
+  content_hash bytea,
   pushed_at timestamptz,
   archived_at timestamptz not null default now(),
   constraint contact_external_id_archive_pkey
@@ -80,7 +79,7 @@ comment on column contact_external_id_archive.entity_type is
 comment on column contact_external_id_archive.external_id is
   'The record''s id in that account.';
 comment on column contact_external_id_archive.contact_id is
-  'NurtureHub''s contact. Null once the host has deleted it: the id then stays here, and is not restored.';
+  'NurtureHub''s contact. Null if the host has deleted it: when the account comes back, only that is noted again, in contact_external_id_changes.';
 comment on column contact_external_id_archive.is_primary is
   'Whether it was the primary id of its contact, rather than an alias.';
 comment on column contact_external_id_archive.first_seen_at is
@@ -97,9 +96,7 @@ comment on column contact_external_id_archive.merged_into_entity_type is
   'As in contact_external_id_aliases, when it was archived.';
 comment on column contact_external_id_archive.merged_into_external_id is
   'As in contact_external_id_aliases, when it was archived.';
-comment on column contact_external_id_archive.pushed_hash is
-  'As in contact_external_ids, when it was archived.';
-comment on column contact_external_id_archive.pushed_version is
+comment on column contact_external_id_archive.content_hash is
   'As in contact_external_ids, when it was archived.';
 comment on column contact_external_id_archive.pushed_at is
   'As in contact_external_ids, when it was archived.';

@@ -2,12 +2,13 @@
 --
 -- Purpose: which external ids meant another contact before, since when, by whom and why? And which records lost
 --          their contact because the host deleted it?
--- Locks:   contact_external_ids SHARE ROW EXCLUSIVE and contact_external_id_aliases SHARE ROW EXCLUSIVE, to
---          create the triggers: writes wait until the end of the transaction, which by default is that of all
---          pending files.
+-- Locks:   contact_external_ids SHARE ROW EXCLUSIVE, contact_external_id_aliases SHARE ROW EXCLUSIVE and
+--          contact_external_id_archive SHARE ROW EXCLUSIVE, to create the triggers: writes wait until the end of
+--          the transaction, which by default is that of all pending files.
 -- Scans:   nothing; the table is new and empty.
--- Down:    drops the triggers (contact_external_ids and contact_external_id_aliases ACCESS EXCLUSIVE), the
---          functions and the table, and refuses while it has rows unless crm_schema.allow_data_loss is on.
+-- Down:    drops the triggers (contact_external_ids, contact_external_id_aliases and contact_external_id_archive
+--          ACCESS EXCLUSIVE), the functions and the table, and refuses while it has rows unless
+--          crm_schema.allow_data_loss is on.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
@@ -53,7 +54,7 @@ create table contact_external_id_changes (
   constraint contact_external_id_changes_kind_check
     check (
       kind in (
-        'unlinked', 'repointed', 'promoted', 'contacts_merged', 'records_merged', 'undone', 'contact_deleted'
+        'unlinked', 'repointed', 'promoted', 'contacts_merged', 'records_merged', 'undone', 'contact_deleted', 'archived'
       )
     ),
   constraint contact_external_id_changes_record_check
@@ -88,7 +89,7 @@ comment on column contact_external_id_changes.id is
 comment on column contact_external_id_changes.operation_id is
   'Which changes were made together. A merge of contacts is undone by it.';
 comment on column contact_external_id_changes.kind is
-  'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact.';
+  'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: that the host had deleted it went to contact_external_id_archive, because another account took the place of the id''s.';
 comment on column contact_external_id_changes.provider is
   'The CRM of the record. Null, as are entity_type and external_id, in the row that says that two contacts were merged, or their merge undone.';
 comment on column contact_external_id_changes.entity_type is
@@ -132,7 +133,7 @@ comment on index contact_external_id_changes_from_contact_id_idx is
 comment on index contact_external_id_changes_to_contact_id_idx is
   'Finds the ids that a contact was given, the latest change first.';
 comment on index contact_external_id_changes_external_id_idx is
-  'Finds the latest change of an external id.';
+  'Finds the latest change of an external id, which says whether the host deleted its contact.';
 
 -- The triggers name their tables with the schema, because search_path must not decide which tables they use.
 do $migration$
@@ -199,54 +200,12 @@ end
 $body$
   $create$, our_schema, hosts_contacts);
 
-  execute format($create$
-create function %1$I.crm_contact_was_deleted(
-  organisation_id uuid,
-  provider text,
-  entity_type text,
-  external_id text
-)
-returns boolean
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-as $body$
-begin
-  return coalesce(
-    (
-      select change.kind = 'contact_deleted'
-      from %1$I.contact_external_id_changes as change
-      left join %1$I.crm_connections as past
-        on past.organisation_id = change.organisation_id
-        and past.id = change.connection_id
-      left join %1$I.crm_connections as present
-        on present.organisation_id = change.organisation_id
-        and present.provider = change.provider
-        and present.status <> 'disconnected'
-      where change.organisation_id = crm_contact_was_deleted.organisation_id
-        and change.provider = crm_contact_was_deleted.provider
-        and change.entity_type = crm_contact_was_deleted.entity_type
-        and change.external_id = crm_contact_was_deleted.external_id
-        -- The same id in another account is another record.
-        and coalesce(past.account = present.account, true)
-      order by change.id desc
-      limit 1
-    ),
-    false
-  );
-end
-$body$
-  $create$, our_schema);
-
   perform set_config('search_path', search_path, true);
 end
 $migration$;
 
 comment on function crm_note_deleted_contact() is
   'Keeps in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
-comment on function crm_contact_was_deleted(uuid, text, text, text) is
-  'True if the last that is known of an external id, in the account of the live connection, is that the host deleted its contact. For ids that mean no contact: one that was linked again since does.';
-
 create trigger contact_external_ids_note_deleted_contact
   before delete
   on contact_external_ids
@@ -263,10 +222,6 @@ comment on trigger contact_external_ids_note_deleted_contact on contact_external
   'Before, because only then the cascade''s user is the owner.';
 comment on trigger contact_external_id_aliases_note_deleted_contact on contact_external_id_aliases is
   'Before, because only then the cascade''s user is the owner.';
-
-grant execute
-on function crm_contact_was_deleted(uuid, text, text, text)
-to crm_app, crm_worker, crm_reader;
 
 -- History is added to; the one thing that changes is whether it was undone.
 grant select, insert, update (undone_by)
@@ -316,8 +271,7 @@ begin
 
   foreach new_object in array array[
     'table %I.contact_external_id_changes',
-    'function %I.crm_note_deleted_contact()',
-    'function %I.crm_contact_was_deleted(uuid, text, text, text)'
+    'function %I.crm_note_deleted_contact()'
   ] loop
     execute format(
       'alter ' || new_object || ' owner to %s',
@@ -334,8 +288,13 @@ $$;
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Else a change that somebody is recording now would be lost unseen.
-lock table contact_external_id_changes in access exclusive mode;
+-- Else a change that somebody is recording now would be lost unseen. In the order in which they are written.
+lock table
+  contact_external_ids,
+  contact_external_id_aliases,
+  contact_external_id_archive,
+  contact_external_id_changes
+in access exclusive mode;
 
 do $$
 begin
@@ -353,8 +312,6 @@ $$;
 drop trigger contact_external_ids_note_deleted_contact on contact_external_ids;
 
 drop trigger contact_external_id_aliases_note_deleted_contact on contact_external_id_aliases;
-
-drop function crm_contact_was_deleted(uuid, text, text, text);
 
 drop function crm_note_deleted_contact();
 

@@ -1,9 +1,10 @@
 -- Up Migration
 --
--- Purpose: moves an external id between contacts, and between the primary ids and the aliases, for merges.
+-- Purpose: locks external ids, and moves them between contacts and between the primary ids and the aliases, for
+--          merges.
 -- Locks:   nothing.
 -- Scans:   nothing.
--- Down:    drops the function; loses no data.
+-- Down:    drops the functions; loses no data.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
@@ -25,13 +26,54 @@ begin
 end
 $$;
 
--- The function names its tables with the schema, because search_path must not decide which tables it uses.
+-- The functions name their tables with the schema, because search_path must not decide which tables they use.
 do $migration$
 declare
   search_path constant text := current_setting('search_path'::text);
   our_schema constant name := current_schema();
 begin
   perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  execute format($create$
+create function %1$I.crm_lock_external_records(
+  organisation_id uuid,
+  providers text[],
+  entity_types text[],
+  external_ids text[]
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $body$
+declare
+  wanted record;
+begin
+  -- One by one, because an order by across both tables cannot be locked.
+  for wanted in
+    select given.*
+    from unnest(providers, entity_types, external_ids) as given (provider, entity_type, external_id)
+    order by given.provider collate "C", given.entity_type collate "C", given.external_id collate "C"
+  loop
+    perform
+    from %1$I.contact_external_ids as mapping
+    where mapping.organisation_id = crm_lock_external_records.organisation_id
+      and mapping.provider = wanted.provider
+      and mapping.entity_type = wanted.entity_type
+      and mapping.external_id = wanted.external_id
+    for update;
+    continue when found;
+    perform
+    from %1$I.contact_external_id_aliases as alias
+    where alias.organisation_id = crm_lock_external_records.organisation_id
+      and alias.provider = wanted.provider
+      and alias.entity_type = wanted.entity_type
+      and alias.external_id = wanted.external_id
+    for update;
+  end loop;
+end
+$body$
+  $create$, our_schema);
 
   execute format($create$
 create function %1$I.crm_place_external_id(
@@ -70,13 +112,13 @@ begin
     into strict alias;
     insert into %1$I.contact_external_ids (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-      remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+      remote_state, remote_version, remote_modified_at, content_hash, pushed_at
     )
     values (
       alias.organisation_id, alias.provider, alias.entity_type, alias.external_id,
       crm_place_external_id.contact_id, alias.first_seen_at, alias.last_seen_at,
       case alias.remote_state when 'merged' then 'active' else alias.remote_state end,
-      alias.remote_version, alias.remote_modified_at, alias.pushed_hash, alias.pushed_version, alias.pushed_at
+      alias.remote_version, alias.remote_modified_at, alias.content_hash, alias.pushed_at
     );
   else
     update %1$I.contact_external_id_aliases as present
@@ -97,13 +139,12 @@ begin
     into strict mapping;
     insert into %1$I.contact_external_id_aliases (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-      remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+      remote_state, remote_version, remote_modified_at, content_hash, pushed_at
     )
     values (
       mapping.organisation_id, mapping.provider, mapping.entity_type, mapping.external_id,
       crm_place_external_id.contact_id, mapping.first_seen_at, mapping.last_seen_at, mapping.remote_state,
-      mapping.remote_version, mapping.remote_modified_at, mapping.pushed_hash, mapping.pushed_version,
-      mapping.pushed_at
+      mapping.remote_version, mapping.remote_modified_at, mapping.content_hash, mapping.pushed_at
     );
   end if;
 end
@@ -114,16 +155,20 @@ $body$
 end
 $migration$;
 
+comment on function crm_lock_external_records(uuid, text[], text[], text[]) is
+  'Locks external ids for update, primary ids and aliases in one order, that of their keys, as batches and checks of records do. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 comment on function crm_place_external_id(uuid, text, text, text, uuid, boolean) is
   'Makes an external id, which means a contact already, mean a contact as its primary id or as an alias. Keeps what is known of the record; one that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 
 revoke execute
 on function
+  crm_lock_external_records(uuid, text[], text[], text[]),
   crm_place_external_id(uuid, text, text, text, uuid, boolean)
 from public;
 
 grant execute
 on function
+  crm_lock_external_records(uuid, text[], text[], text[]),
   crm_place_external_id(uuid, text, text, text, uuid, boolean)
 to crm_app, crm_worker;
 
@@ -138,6 +183,7 @@ begin
   perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
 
   foreach new_function in array array[
+    'crm_lock_external_records(uuid, text[], text[], text[])',
     'crm_place_external_id(uuid, text, text, text, uuid, boolean)'
   ] loop
     execute format(
@@ -156,3 +202,5 @@ set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
 drop function crm_place_external_id(uuid, text, text, text, uuid, boolean);
+
+drop function crm_lock_external_records(uuid, text[], text[], text[]);

@@ -82,20 +82,17 @@ begin
     return;
   end if;
 
-  -- In the order in which batches lock them. «is true» keeps the planner from reading all of an organisation's ids
-  -- where statistics are missing.
-  perform
-  from %1$I.contact_external_ids as mapping
-  where (mapping.organisation_id = organisation) is true
-    and mapping.contact_id in (from_contact_id, into_contact_id)
-  order by mapping.provider, mapping.entity_type, mapping.external_id
-  for update;
-  perform
-  from %1$I.contact_external_id_aliases as alias
-  where (alias.organisation_id = organisation) is true
-    and alias.contact_id = from_contact_id
-  order by alias.provider, alias.entity_type, alias.external_id
-  for update;
+  -- «is true» keeps the planner from reading all of an organisation's ids where statistics are missing.
+  perform %1$I.crm_lock_external_records(
+    organisation,
+    array_agg(record.provider),
+    array_agg(record.entity_type),
+    array_agg(record.external_id)
+  )
+  from %1$I.contact_external_records as record
+  where (record.organisation_id = organisation) is true
+    and record.contact_id in (from_contact_id, into_contact_id)
+    and (record.is_primary or record.contact_id = from_contact_id);
 
   insert into %1$I.contact_external_id_changes (
     organisation_id, operation_id, kind, from_contact_id, to_contact_id, changed_by, reason
@@ -221,13 +218,35 @@ begin
   delete from %1$I.crm_outbound_changes as change
   where change.organisation_id = organisation
     and change.contact_id = from_contact_id;
-  delete from %1$I.crm_sync_failures as failure
-  using %1$I.crm_connections as connection
-  where connection.organisation_id = organisation
-    and failure.organisation_id = organisation
-    and failure.connection_id = connection.id
-    and failure.direction = 'outbound'
-    and failure.record_id = from_contact_id::text;
+  -- The order and the limit make the planner read the key, not all failures of the connection.
+  for step in
+    select
+      connection.id as connection_id,
+      failure.entity_type
+    from %1$I.crm_connections as connection
+    cross join lateral (
+      select
+        later.record_id,
+        later.entity_type
+      from %1$I.crm_sync_failures as later
+      where later.organisation_id = organisation
+        and later.connection_id = connection.id
+        and later.direction = 'outbound'
+        and later.record_id >= from_contact_id::text
+      order by later.record_id, later.entity_type
+      limit 20
+    ) as failure
+    where connection.organisation_id = organisation
+      and failure.record_id = from_contact_id::text
+    order by connection.id, failure.entity_type
+  loop
+    delete from %1$I.crm_sync_failures as failure
+    where failure.organisation_id = organisation
+      and failure.connection_id = step.connection_id
+      and failure.direction = 'outbound'
+      and failure.record_id = from_contact_id::text
+      and failure.entity_type = step.entity_type;
+  end loop;
 end
 $body$
   $create$, our_schema, hosts_contacts);

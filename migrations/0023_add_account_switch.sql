@@ -41,6 +41,7 @@ as $$
 #variable_conflict use_column
 declare
   organisation constant uuid := organisation_id;
+  operation constant uuid := gen_random_uuid();
   own_since constant timestamptz := coalesce(own_ids_since, 'infinity');
   our_schema constant name := (
     select nspname
@@ -149,17 +150,74 @@ begin
           and connection.account = present.account
       ));
 
+      -- That the host deleted the contact of an id belongs to the account as well. If the id was linked again since,
+      -- the id itself is archived.
+      with latest as (
+        select distinct on (change.entity_type, change.external_id)
+          change.kind,
+          change.entity_type,
+          change.external_id,
+          change.was_primary,
+          change.linked_at,
+          change.changed_at
+        from contact_external_id_changes as change
+        where change.organisation_id = organisation
+          and change.provider = present.provider
+          and change.external_id is not null
+        order by change.entity_type, change.external_id, change.id desc
+      ),
+      deleted as (
+        select latest.*, record.contact_id, place.connection_id
+        from latest
+        left join lateral (
+          select record.contact_id, record.first_seen_at
+          from contact_external_records as record
+          where record.organisation_id = organisation
+            and record.provider = present.provider
+            and record.entity_type = latest.entity_type
+            and record.external_id = latest.external_id
+          limit 1
+        ) as record on true
+        cross join lateral (
+          select case
+            when coalesce(record.first_seen_at, latest.linked_at) >= unnamed.since then unnamed_home
+            else named_home
+          end as connection_id
+        ) as place
+        where latest.kind = 'contact_deleted'
+          and coalesce(record.first_seen_at, latest.linked_at) < own_since
+          and place.connection_id is not null
+      ),
+      archived_deletion as (
+        insert into contact_external_id_archive (
+          organisation_id, connection_id, entity_type, external_id, is_primary, first_seen_at, last_seen_at,
+          remote_state
+        )
+        select
+          organisation, deleted.connection_id, deleted.entity_type, deleted.external_id, deleted.was_primary,
+          deleted.linked_at, deleted.changed_at, 'active'
+        from deleted
+        where deleted.contact_id is null
+      )
+      insert into contact_external_id_changes (
+        organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id
+      )
+      select
+        organisation, operation, 'archived', present.provider, deleted.entity_type, deleted.external_id,
+        deleted.connection_id
+      from deleted;
+
       -- Inserts before it deletes: who deletes a contact holds it, and waits for what is deleted here.
       insert into contact_external_id_archive (
         organisation_id, connection_id, entity_type, external_id, contact_id, is_primary, first_seen_at,
         last_seen_at, remote_state, remote_version, remote_modified_at, merged_into_entity_type,
-        merged_into_external_id, pushed_hash, pushed_version, pushed_at
+        merged_into_external_id, content_hash, pushed_at
       )
       select
         organisation, place.connection_id, record.entity_type, record.external_id, record.contact_id,
         record.is_primary, record.first_seen_at, record.last_seen_at, record.remote_state, record.remote_version,
         record.remote_modified_at, record.merged_into_entity_type, record.merged_into_external_id,
-        record.pushed_hash, record.pushed_version, record.pushed_at
+        record.content_hash, record.pushed_at
       from contact_external_records as record
       cross join lateral (
         select case when record.first_seen_at >= unnamed.since then unnamed_home else named_home end as connection_id
@@ -195,12 +253,12 @@ begin
         -- An id that means a contact already stays as it is, and the archived one stays in the archive.
         insert into contact_external_ids (
           organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-          remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version, pushed_at
+          remote_state, remote_version, remote_modified_at, content_hash, pushed_at
         )
         select
           organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
           archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_version,
-          archive.remote_modified_at, archive.pushed_hash, archive.pushed_version, archive.pushed_at
+          archive.remote_modified_at, archive.content_hash, archive.pushed_at
         from contact_external_id_archive as archive
         where archive.organisation_id = organisation
           and archive.connection_id = home
@@ -214,13 +272,13 @@ begin
         insert into contact_external_id_aliases (
           organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
           remote_state, remote_version, remote_modified_at, merged_into_entity_type, merged_into_external_id,
-          pushed_hash, pushed_version, pushed_at
+          content_hash, pushed_at
         )
         select
           organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
           archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_version,
           archive.remote_modified_at, archive.merged_into_entity_type, archive.merged_into_external_id,
-          archive.pushed_hash, archive.pushed_version, archive.pushed_at
+          archive.content_hash, archive.pushed_at
         from contact_external_id_archive as archive
         where archive.organisation_id = organisation
           and archive.connection_id = home
@@ -229,6 +287,34 @@ begin
         on conflict do nothing;
         get diagnostics moved = row_count;
         restored := restored + moved;
+
+        with deleted as (
+          delete from contact_external_id_archive as archive
+          where archive.organisation_id = organisation
+            and archive.connection_id = home
+            and archive.contact_id is null
+          returning
+            archive.entity_type,
+            archive.external_id,
+            archive.is_primary,
+            archive.first_seen_at
+        )
+        insert into contact_external_id_changes (
+          organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, was_primary, linked_at
+        )
+        select
+          organisation, operation, 'contact_deleted', present.provider, deleted.entity_type, deleted.external_id,
+          present.id, deleted.is_primary, deleted.first_seen_at
+        from deleted
+        where (
+          select record.contact_id
+          from contact_external_records as record
+          where record.organisation_id = organisation
+            and record.provider = present.provider
+            and record.entity_type = deleted.entity_type
+            and record.external_id = deleted.external_id
+          limit 1
+        ) is null;
 
         -- Not a join, for which the planner may read all ids of the CRM for each archived one.
         delete from contact_external_id_archive as archive

@@ -68,7 +68,7 @@ begin
     change.provider,
     change.entity_type,
     change.external_id,
-    change.connection_id,
+    coalesce(archive.connection_id, change.connection_id),
     archive.external_id is not null,
     change.from_contact_id,
     change.to_contact_id,
@@ -112,16 +112,27 @@ begin
       else 'held'
     end
   from %1$I.contact_external_id_changes as change
-  left join %1$I.contact_external_id_archive as archive
-    on archive.organisation_id = organisation
-    and archive.connection_id = change.connection_id
-    and archive.entity_type = change.entity_type
-    and archive.external_id = change.external_id
+  -- The same id may stand for records of several accounts. Wherever an id is moved, since when it is linked goes
+  -- with it, and tells them apart.
+  left join lateral (
+    select moved.*
+    from %1$I.crm_connections as connection
+    inner join %1$I.contact_external_id_archive as moved
+      on moved.organisation_id = organisation
+      and moved.connection_id = connection.id
+      and moved.entity_type = change.entity_type
+      and moved.external_id = change.external_id
+    where connection.organisation_id = organisation
+      and connection.provider = change.provider
+      and moved.first_seen_at = change.linked_at
+    limit 1
+  ) as archive on true
   left join %1$I.contact_external_records as record
     on record.organisation_id = organisation
     and record.provider = change.provider
     and record.entity_type = change.entity_type
     and record.external_id = change.external_id
+    and record.first_seen_at = change.linked_at
   cross join lateral (
     select
       case when archive.external_id is null then record.contact_id else archive.contact_id end as contact_id,
@@ -182,18 +193,15 @@ begin
     return;
   end if;
   perform %1$I.crm_lock_contacts(organisation, array[merge.from_contact_id, merge.to_contact_id]);
-  perform
-  from %1$I.contact_external_ids as mapping
-  where (mapping.organisation_id = organisation) is true
-    and mapping.contact_id in (merge.from_contact_id, merge.to_contact_id)
-  order by mapping.provider, mapping.entity_type, mapping.external_id
-  for update;
-  perform
-  from %1$I.contact_external_id_aliases as alias
-  where (alias.organisation_id = organisation) is true
-    and alias.contact_id in (merge.from_contact_id, merge.to_contact_id)
-  order by alias.provider, alias.entity_type, alias.external_id
-  for update;
+  perform %1$I.crm_lock_external_records(
+    organisation,
+    array_agg(record.provider),
+    array_agg(record.entity_type),
+    array_agg(record.external_id)
+  )
+  from %1$I.contact_external_records as record
+  where (record.organisation_id = organisation) is true
+    and record.contact_id in (merge.from_contact_id, merge.to_contact_id);
 
   outcome := case
     when merge.undone_by is not null then 'undone_before'
@@ -314,7 +322,7 @@ end
 $migration$;
 
 comment on function crm_contact_merge_records(uuid, uuid) is
-  'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
+  'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked, linked again or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
 comment on function crm_undo_contact_merge(uuid, uuid, uuid, text, text) is
   'Undoes a merge of contacts: each external id that it has moved means the contact again that it meant before. All or none. Returns no row if there was no such merge; otherwise a row without a record: undone, or why not (undone_before, no_contact, held: one of the records stops it), and a row for each record: undone, or as crm_contact_merge_records says; then stays for each external id that was linked to the remaining contact since. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
 

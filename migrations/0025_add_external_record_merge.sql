@@ -64,6 +64,8 @@ declare
       and connection.provider = crm
       and connection.status <> 'disconnected'
   );
+  concerned_types text[];
+  concerned_ids text[];
   pair record;
   gone %1$I.contact_external_records;
   survivor %1$I.contact_external_records;
@@ -79,9 +81,43 @@ begin
 
   perform %1$I.crm_check_organisation(organisation);
   perform %1$I.crm_lock_external_ids(organisation, array[crm]);
+  -- Those of the call, and what those were merged into before.
+  with recursive concerned as (
+    select
+      given.entity_type collate "C" as entity_type,
+      given.external_id collate "C" as external_id
+    from unnest(
+      from_entity_types || into_entity_types,
+      from_external_ids || into_external_ids
+    ) as given (entity_type, external_id)
+    union
+    select
+      gone.merged_into_entity_type,
+      gone.merged_into_external_id
+    from concerned
+    cross join lateral (
+      select
+        alias.merged_into_entity_type,
+        alias.merged_into_external_id
+      from %1$I.contact_external_id_aliases as alias
+      where alias.organisation_id = organisation
+        and alias.provider = crm
+        and alias.entity_type = concerned.entity_type
+        and alias.external_id = concerned.external_id
+        and alias.remote_state = 'merged'
+      limit 1
+    ) as gone
+  )
+  select
+    array_agg(concerned.entity_type),
+    array_agg(concerned.external_id)
+  into
+    concerned_types,
+    concerned_ids
+  from concerned;
   perform %1$I.crm_lock_contacts(organisation, array(
     select record.contact_id
-    from unnest(from_entity_types || into_entity_types, from_external_ids || into_external_ids) as given (entity_type, external_id)
+    from unnest(concerned_types, concerned_ids) as given (entity_type, external_id)
     cross join lateral (
       select found.contact_id
       from %1$I.contact_external_records as found
@@ -92,6 +128,9 @@ begin
       limit 1
     ) as record
   ));
+  perform %1$I.crm_lock_external_records(
+    organisation, array(select crm from unnest(concerned_ids)), concerned_types, concerned_ids
+  );
 
   for pair in
     select given.*
@@ -202,6 +241,17 @@ begin
       organisation, operation, 'records_merged', crm, pair.from_type, pair.from_id, live_connection_id,
       gone.contact_id, survivor_id, gone.is_primary, false, gone.first_seen_at, author, why
     );
+    -- If all that the contact had here was merged away, the record that remains is its primary id.
+    insert into %1$I.contact_external_id_changes (
+      organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+      to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+    )
+    select
+      organisation, operation, 'promoted', crm, promoted.entity_type, promoted.external_id, live_connection_id,
+      survivor_id, survivor_id, false, true, promoted.first_seen_at, author, why
+    from %1$I.crm_promote_external_ids(
+      organisation, array[survivor_id], array[crm], array[pair.into_type]
+    ) as promoted;
     return next;
   end loop;
 end

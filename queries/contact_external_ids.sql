@@ -1,13 +1,14 @@
 /* @name contactExternalIdLink */
 -- Links contacts to external ids, one array element each. Refreshes lastSeenAt of an existing link if it
--- is at least a day old; its record is active again if it was deleted or merged. Returns one row per element: `position`, counted from 1, and `outcome`: `linked`,
--- `already_linked` (as primary id or as alias), `external_id_taken` (by `linkedContactId`),
--- `contact_taken` (the contact has the primary id `linkedExternalId`, a `linkedEntityType`, at that
--- provider), `wrong_tenant` (the organisation has no such contact; then nothing is linked), or `retry` (a
--- concurrent change decides, and only the next statement can see it). Uses primary keys,
--- contact_external_ids_contact_id_provider_key and the host's key of contacts. Locks the external ids of
--- the organisation at these providers, then the contacts FOR KEY SHARE, then the mappings and the aliases in
--- key order.
+-- is at least a day old. If its record was deleted or merged, it is active again, and its version and content are
+-- forgotten. An alias of a contact that has no primary id becomes that (crm_promote_external_ids, noted in
+-- contact_external_id_changes). Returns one row per element: `position`, counted from 1, and `outcome`: `linked`,
+-- `already_linked` (as primary id or as alias), `external_id_taken` (by `linkedContactId`), `contact_taken` (the
+-- contact has the primary id `linkedExternalId`, a `linkedEntityType`, at that provider), `wrong_tenant` (the
+-- organisation has no such contact; then nothing is linked), or `retry` (a concurrent change decides, and only the
+-- next statement can see it). Uses primary keys, contact_external_ids_contact_id_provider_key and the host's key of
+-- contacts. Locks the external ids of the organisation at these providers, then the contacts FOR KEY SHARE, then the
+-- mappings and the aliases in key order.
 with identity_lock as materialized (
   select crm_lock_external_ids(:organisationId!::uuid, :providers!::text[])
 ),
@@ -40,17 +41,18 @@ contact_lock as materialized (
   select crm_lock_contacts(:organisationId!::uuid, :contactIds!::uuid[])
   from identity_lock
 ),
-existing_primary as (
+found as (
   select
     wanted.position,
     wanted.contact_id as wanted_contact_id,
-    mapping.organisation_id,
-    mapping.provider,
-    mapping.entity_type,
-    mapping.external_id,
-    mapping.contact_id,
-    mapping.last_seen_at,
-    mapping.remote_state
+    row.organisation_id,
+    row.provider,
+    row.entity_type,
+    row.external_id,
+    row.contact_id,
+    row.last_seen_at,
+    row.remote_state,
+    row.is_alias
   from (
     select
       position,
@@ -60,7 +62,7 @@ existing_primary as (
       contact_id
     from wanted
     cross join contact_lock
-    -- Locks are taken in this order, that of the primary key.
+    -- Locks are taken in this order, that of the primary keys of both tables, as batches and checks of records do.
     order by
       provider collate "C",
       entity_type collate "C",
@@ -68,67 +70,79 @@ existing_primary as (
   ) as wanted
   cross join lateral (
     select
-      organisation_id,
-      provider,
-      entity_type,
-      external_id,
-      contact_id,
-      last_seen_at,
-      remote_state
-    from contact_external_ids
-    where organisation_id = :organisationId!::uuid
-      and provider = wanted.provider
-      and entity_type = wanted.entity_type
-      and external_id = wanted.external_id
-    -- Keeps the planner from reading every mapping of the organisation.
+      mapping.*,
+      false as is_alias
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        last_seen_at,
+        remote_state
+      from contact_external_ids
+      where organisation_id = :organisationId!::uuid
+        and provider = wanted.provider
+        and entity_type = wanted.entity_type
+        and external_id = wanted.external_id
+      -- Keeps the planner from reading every row of the organisation.
+      limit 1
+      for no key update
+    ) as mapping
+    union all
+    select
+      alias.*,
+      true as is_alias
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        last_seen_at,
+        remote_state
+      from contact_external_id_aliases
+      where organisation_id = :organisationId!::uuid
+        and provider = wanted.provider
+        and entity_type = wanted.entity_type
+        and external_id = wanted.external_id
+      -- Keeps the planner from reading every row of the organisation.
+      limit 1
+      for no key update
+    ) as alias
+    -- An alias is looked for only if there is no mapping.
     limit 1
-    for no key update
-  ) as mapping
+  ) as row
+),
+existing_primary as (
+  select
+    position,
+    wanted_contact_id,
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id,
+    last_seen_at,
+    remote_state
+  from found
+  where not is_alias
 ),
 existing_alias as (
   select
-    wanted.position,
-    wanted.contact_id as wanted_contact_id,
-    alias.organisation_id,
-    alias.provider,
-    alias.entity_type,
-    alias.external_id,
-    alias.contact_id,
-    alias.last_seen_at,
-    alias.remote_state
-  from (
-    select
-      position,
-      provider,
-      entity_type,
-      external_id,
-      contact_id
-    from wanted
-    where position not in (select position from existing_primary)
-    -- As above.
-    order by
-      provider collate "C",
-      entity_type collate "C",
-      external_id collate "C"
-  ) as wanted
-  cross join lateral (
-    select
-      organisation_id,
-      provider,
-      entity_type,
-      external_id,
-      contact_id,
-      last_seen_at,
-      remote_state
-    from contact_external_id_aliases
-    where organisation_id = :organisationId!::uuid
-      and provider = wanted.provider
-      and entity_type = wanted.entity_type
-      and external_id = wanted.external_id
-    -- Keeps the planner from reading every alias of the organisation.
-    limit 1
-    for no key update
-  ) as alias
+    position,
+    wanted_contact_id,
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id,
+    last_seen_at,
+    remote_state
+  from found
+  where is_alias
 ),
 existing as (
   select
@@ -141,12 +155,17 @@ existing as (
     contact_id
   from existing_alias
 ),
--- Somebody has decided that the record is this contact's: a tombstone ends.
+-- Somebody has decided that the record is this contact's: a tombstone ends. What it holds was never applied, so the
+-- next read must be a change.
 seen as (
   update contact_external_ids as mapping
   set
     last_seen_at = now(),
-    remote_state = case existing.remote_state when 'deleted' then 'active' else existing.remote_state end
+    remote_state = case existing.remote_state when 'deleted' then 'active' else existing.remote_state end,
+    remote_version = case when existing.remote_state <> 'deleted' then mapping.remote_version end,
+    remote_modified_at = case when existing.remote_state <> 'deleted' then mapping.remote_modified_at end,
+    content_hash = case when existing.remote_state <> 'deleted' then mapping.content_hash end,
+    pushed_at = case when existing.remote_state <> 'deleted' then mapping.pushed_at end
   from existing_primary as existing
   where existing.contact_id = existing.wanted_contact_id
     and (existing.last_seen_at < now() - interval '1 day' or existing.remote_state = 'deleted')
@@ -162,6 +181,10 @@ seen_alias as (
   set
     last_seen_at = now(),
     remote_state = case when existing.remote_state in ('deleted', 'merged') then 'active' else existing.remote_state end,
+    remote_version = case when existing.remote_state not in ('deleted', 'merged') then alias.remote_version end,
+    remote_modified_at = case when existing.remote_state not in ('deleted', 'merged') then alias.remote_modified_at end,
+    content_hash = case when existing.remote_state not in ('deleted', 'merged') then alias.content_hash end,
+    pushed_at = case when existing.remote_state not in ('deleted', 'merged') then alias.pushed_at end,
     merged_into_entity_type = null,
     merged_into_external_id = null
   from existing_alias as existing
@@ -173,6 +196,7 @@ seen_alias as (
     and alias.entity_type = existing.entity_type
     and alias.external_id = existing.external_id
     and not exists (select from wanted where is_stranger)
+  returning alias.external_id
 ),
 linked as (
   insert into contact_external_ids (
@@ -202,6 +226,64 @@ linked as (
     entity_type,
     external_id,
     contact_id
+),
+-- An alias of a contact that has no primary id becomes it: otherwise a push would make a second record.
+promoted as (
+  select
+    promotion.provider,
+    promotion.entity_type,
+    promotion.external_id,
+    promotion.contact_id,
+    promotion.first_seen_at
+  from (
+    select
+      array_agg(contact_id) as contact_ids,
+      array_agg(provider) as providers,
+      array_agg(entity_type) as entity_types
+    from existing_alias
+    where contact_id = wanted_contact_id
+      and not exists (select from wanted where is_stranger)
+      -- After what else this call does.
+      and (select count(*) from seen_alias) + (select count(*) from linked) >= 0
+  ) as confirmed
+  cross join lateral crm_promote_external_ids(
+    :organisationId!::uuid,
+    confirmed.contact_ids,
+    confirmed.providers,
+    confirmed.entity_types
+  ) as promotion
+),
+noted as (
+  insert into contact_external_id_changes (
+    organisation_id,
+    kind,
+    provider,
+    entity_type,
+    external_id,
+    connection_id,
+    from_contact_id,
+    to_contact_id,
+    was_primary,
+    is_primary,
+    linked_at
+  )
+  select
+    :organisationId!::uuid,
+    'promoted',
+    promoted.provider,
+    promoted.entity_type,
+    promoted.external_id,
+    connection.id,
+    promoted.contact_id,
+    promoted.contact_id,
+    false,
+    true,
+    promoted.first_seen_at
+  from promoted
+  left join crm_connections as connection
+    on connection.organisation_id = :organisationId!::uuid
+    and connection.provider = promoted.provider
+    and connection.status <> 'disconnected'
 )
 select
   wanted.position::integer as "position!",
@@ -371,7 +453,6 @@ wanted as (
     move.external_id,
     move.from_contact_id,
     move.to_contact_id,
-    count(*) over (partition by move.provider, move.to_contact_id) > 1 as is_crowded,
     contacts.id is null as is_stranger
   from unnest(
     :providers!::text[],
@@ -390,22 +471,22 @@ wanted as (
     limit 1
   ) as contacts on true
 ),
-held_primary as (
+found as (
   select
     wanted.position,
     wanted.from_contact_id as wanted_contact_id,
-    mapping.organisation_id,
-    mapping.provider,
-    mapping.entity_type,
-    mapping.external_id,
-    mapping.contact_id,
-    mapping.first_seen_at,
-    mapping.remote_state,
-    mapping.remote_version,
-    mapping.remote_modified_at,
-    mapping.pushed_hash,
-    mapping.pushed_version,
-    mapping.pushed_at
+    row.organisation_id,
+    row.provider,
+    row.entity_type,
+    row.external_id,
+    row.contact_id,
+    row.first_seen_at,
+    row.remote_state,
+    row.remote_version,
+    row.remote_modified_at,
+    row.content_hash,
+    row.pushed_at,
+    row.is_alias
   from (
     select
       position,
@@ -414,7 +495,7 @@ held_primary as (
       external_id,
       from_contact_id
     from wanted
-    -- Locks are taken in this order, that of the primary key.
+    -- Locks are taken in this order, that of the primary keys of both tables, as batches and checks of records do.
     order by
       provider collate "C",
       entity_type collate "C",
@@ -422,84 +503,97 @@ held_primary as (
   ) as wanted
   cross join lateral (
     select
-      organisation_id,
-      provider,
-      entity_type,
-      external_id,
-      contact_id,
-      first_seen_at,
-      remote_state,
-      remote_version,
-      remote_modified_at,
-      pushed_hash,
-      pushed_version,
-      pushed_at
-    from contact_external_ids
-    where organisation_id = :organisationId!::uuid
-      and provider = wanted.provider
-      and entity_type = wanted.entity_type
-      and external_id = wanted.external_id
-      and (contact_id = wanted.from_contact_id) is true
-    -- Keeps the planner from reading every row of the organisation.
+      mapping.*,
+      false as is_alias
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        first_seen_at,
+        remote_state,
+        remote_version,
+        remote_modified_at,
+        content_hash,
+        pushed_at
+      from contact_external_ids
+      where organisation_id = :organisationId!::uuid
+        and provider = wanted.provider
+        and entity_type = wanted.entity_type
+        and external_id = wanted.external_id
+        and (contact_id = wanted.from_contact_id) is true
+      -- Keeps the planner from reading every row of the organisation.
+      limit 1
+      for update
+    ) as mapping
+    union all
+    select
+      alias.*,
+      true as is_alias
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        first_seen_at,
+        remote_state,
+        remote_version,
+        remote_modified_at,
+        content_hash,
+        pushed_at
+      from contact_external_id_aliases
+      where organisation_id = :organisationId!::uuid
+        and provider = wanted.provider
+        and entity_type = wanted.entity_type
+        and external_id = wanted.external_id
+        and (contact_id = wanted.from_contact_id) is true
+      -- Keeps the planner from reading every row of the organisation.
+      limit 1
+      for update
+    ) as alias
+    -- An alias is looked for only if there is no mapping.
     limit 1
-    for update
-  ) as mapping
+  ) as row
+),
+held_primary as (
+  select
+    position,
+    wanted_contact_id,
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id,
+    first_seen_at,
+    remote_state,
+    remote_version,
+    remote_modified_at,
+    content_hash,
+    pushed_at
+  from found
+  where not is_alias
 ),
 held_alias as (
   select
-    wanted.position,
-    wanted.from_contact_id as wanted_contact_id,
-    alias.organisation_id,
-    alias.provider,
-    alias.entity_type,
-    alias.external_id,
-    alias.contact_id,
-    alias.first_seen_at,
-    alias.remote_state,
-    alias.remote_version,
-    alias.remote_modified_at,
-    alias.pushed_hash,
-    alias.pushed_version,
-    alias.pushed_at
-  from (
-    select
-      position,
-      provider,
-      entity_type,
-      external_id,
-      from_contact_id
-    from wanted
-    where position not in (select position from held_primary)
-    -- Locks are taken in this order, that of the primary key.
-    order by
-      provider collate "C",
-      entity_type collate "C",
-      external_id collate "C"
-  ) as wanted
-  cross join lateral (
-    select
-      organisation_id,
-      provider,
-      entity_type,
-      external_id,
-      contact_id,
-      first_seen_at,
-      remote_state,
-      remote_version,
-      remote_modified_at,
-      pushed_hash,
-      pushed_version,
-      pushed_at
-    from contact_external_id_aliases
-    where organisation_id = :organisationId!::uuid
-      and provider = wanted.provider
-      and entity_type = wanted.entity_type
-      and external_id = wanted.external_id
-      and (contact_id = wanted.from_contact_id) is true
-    -- Keeps the planner from reading every row of the organisation.
-    limit 1
-    for update
-  ) as alias
+    position,
+    wanted_contact_id,
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id,
+    first_seen_at,
+    remote_state,
+    remote_version,
+    remote_modified_at,
+    content_hash,
+    pushed_at
+  from found
+  where is_alias
 ),
 held as (
   select
@@ -514,8 +608,7 @@ held as (
     remote_state,
     remote_version,
     remote_modified_at,
-    pushed_hash,
-    pushed_version,
+    content_hash,
     pushed_at,
     true as is_primary
   from held_primary
@@ -532,8 +625,7 @@ held as (
     remote_state,
     remote_version,
     remote_modified_at,
-    pushed_hash,
-    pushed_version,
+    content_hash,
     pushed_at,
     false as is_primary
   from held_alias
@@ -545,7 +637,10 @@ decided as (
       when wanted.is_stranger then 'wrong_tenant'
       when held.position is null then 'mapping_changed'
       when held.remote_state = 'merged' then 'held'
-      when wanted.is_crowded or occupant.contact_id is not null then 'contact_taken'
+      when occupant.contact_id is not null
+        or count(*) filter (where held.remote_state <> 'merged')
+          over (partition by wanted.provider, wanted.to_contact_id) > 1
+        then 'contact_taken'
       else 'held'
     end as outcome
   from wanted
@@ -628,8 +723,7 @@ moved as (
     remote_state,
     remote_version,
     remote_modified_at,
-    pushed_hash,
-    pushed_version,
+    content_hash,
     pushed_at
   )
   select
@@ -641,8 +735,7 @@ moved as (
     held.remote_state,
     held.remote_version,
     held.remote_modified_at,
-    held.pushed_hash,
-    held.pushed_version,
+    held.content_hash,
     held.pushed_at
   from wanted
   inner join held
@@ -822,16 +915,17 @@ unwanted as (
   ) with ordinality as link (provider, entity_type, external_id, contact_id, position)
   cross join contact_lock
 ),
-held_primary as (
+found as (
   select
     unwanted.position,
     unwanted.contact_id as wanted_contact_id,
-    mapping.organisation_id,
-    mapping.provider,
-    mapping.entity_type,
-    mapping.external_id,
-    mapping.contact_id,
-    mapping.first_seen_at
+    row.organisation_id,
+    row.provider,
+    row.entity_type,
+    row.external_id,
+    row.contact_id,
+    row.first_seen_at,
+    row.is_alias
   from (
     select
       position,
@@ -840,7 +934,7 @@ held_primary as (
       external_id,
       contact_id
     from unwanted
-    -- Locks are taken in this order, that of the primary key.
+    -- Locks are taken in this order, that of the primary keys of both tables, as batches and checks of records do.
     order by
       provider collate "C",
       entity_type collate "C",
@@ -848,66 +942,77 @@ held_primary as (
   ) as unwanted
   cross join lateral (
     select
-      organisation_id,
-      provider,
-      entity_type,
-      external_id,
-      contact_id,
-      first_seen_at
-    from contact_external_ids
-    where organisation_id = :organisationId!::uuid
-      and provider = unwanted.provider
-      and entity_type = unwanted.entity_type
-      and external_id = unwanted.external_id
-      and (contact_id = unwanted.contact_id) is true
-    -- Keeps the planner from reading every row of the organisation.
+      mapping.*,
+      false as is_alias
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        first_seen_at
+      from contact_external_ids
+      where organisation_id = :organisationId!::uuid
+        and provider = unwanted.provider
+        and entity_type = unwanted.entity_type
+        and external_id = unwanted.external_id
+        and (contact_id = unwanted.contact_id) is true
+      -- Keeps the planner from reading every row of the organisation.
+      limit 1
+      for update
+    ) as mapping
+    union all
+    select
+      alias.*,
+      true as is_alias
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        first_seen_at
+      from contact_external_id_aliases
+      where organisation_id = :organisationId!::uuid
+        and provider = unwanted.provider
+        and entity_type = unwanted.entity_type
+        and external_id = unwanted.external_id
+        and (contact_id = unwanted.contact_id) is true
+      -- Keeps the planner from reading every row of the organisation.
+      limit 1
+      for update
+    ) as alias
+    -- An alias is looked for only if there is no mapping.
     limit 1
-    for update
-  ) as mapping
+  ) as row
+),
+held_primary as (
+  select
+    position,
+    wanted_contact_id,
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id,
+    first_seen_at
+  from found
+  where not is_alias
 ),
 held_alias as (
   select
-    unwanted.position,
-    unwanted.contact_id as wanted_contact_id,
-    alias.organisation_id,
-    alias.provider,
-    alias.entity_type,
-    alias.external_id,
-    alias.contact_id,
-    alias.first_seen_at
-  from (
-    select
-      position,
-      provider,
-      entity_type,
-      external_id,
-      contact_id
-    from unwanted
-    where position not in (select position from held_primary)
-    -- Locks are taken in this order, that of the primary key.
-    order by
-      provider collate "C",
-      entity_type collate "C",
-      external_id collate "C"
-  ) as unwanted
-  cross join lateral (
-    select
-      organisation_id,
-      provider,
-      entity_type,
-      external_id,
-      contact_id,
-      first_seen_at
-    from contact_external_id_aliases
-    where organisation_id = :organisationId!::uuid
-      and provider = unwanted.provider
-      and entity_type = unwanted.entity_type
-      and external_id = unwanted.external_id
-      and (contact_id = unwanted.contact_id) is true
-    -- Keeps the planner from reading every row of the organisation.
-    limit 1
-    for update
-  ) as alias
+    position,
+    wanted_contact_id,
+    organisation_id,
+    provider,
+    entity_type,
+    external_id,
+    contact_id,
+    first_seen_at
+  from found
+  where is_alias
 ),
 removed as (
   delete from contact_external_ids as mapping

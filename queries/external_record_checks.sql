@@ -1,11 +1,12 @@
 /* @name externalRecordCheck */
 -- Says what to do with records that a CRM has sent, one array element each. Returns one row per element, in
 -- order: `position`, counted from 1; `contactId` and `matchedBy` (`primary` or `alias`), unless the record is
--- unknown; and `decision`: `unknown`; `revived` (it was deleted or merged, and is back); `echo` (what was pushed
--- last has come back); `unchanged` (its version is the one that is known); `older` (it was modified before
--- that one); or `changed`. Uses the primary keys. Locks the mappings and aliases in the order of their keys, for
--- the transaction that applies the records. Nulls are allowed in `versions`, `modifiedAts` and `contentHashes`,
--- which are SHA-256 in lower-case hex.
+-- unknown; and `decision`: `unknown`; `contact_deleted` (the host deleted its contact, and nobody has linked it
+-- since); `revived` (it was deleted or merged, and is back); `unchanged` (its version or its content is what is
+-- known); `echo` (the same, and the content is what was pushed last); `older` (it was modified before what is
+-- known); or `changed`. Uses the primary keys, and contact_external_id_changes_external_id_idx for unknown records.
+-- Locks the mappings and aliases in the order of their keys, for the transaction that applies the records. Nulls
+-- are allowed in `versions`, `modifiedAts` and `contentHashes`, which are SHA-256 in lower-case hex.
 with sent as (
   select
     record.position,
@@ -28,17 +29,20 @@ with sent as (
 known as (
   select
     sent.position,
+    sent.entity_type,
+    sent.external_id,
     sent.version,
     sent.modified_at,
     sent.state,
-    sent.content_hash,
+    decode(sent.content_hash, 'hex') as sent_hash,
     row.contact_id,
     row.is_alias,
     row.remote_state,
     row.remote_version,
     row.remote_modified_at,
-    row.pushed_hash,
-    row.pushed_version
+    row.content_hash,
+    row.pushed_at,
+    last_change.kind as last_change
   from (
     select
       position,
@@ -64,8 +68,8 @@ known as (
         remote_state,
         remote_version,
         remote_modified_at,
-        pushed_hash,
-        pushed_version
+        content_hash,
+        pushed_at
       from contact_external_ids
       where organisation_id = :organisationId!::uuid
         and provider = :provider!::text
@@ -84,8 +88,8 @@ known as (
         remote_state,
         remote_version,
         remote_modified_at,
-        pushed_hash,
-        pushed_version
+        content_hash,
+        pushed_at
       from contact_external_id_aliases
       where organisation_id = :organisationId!::uuid
         and provider = :provider!::text
@@ -97,6 +101,35 @@ known as (
     -- An alias is looked for only if there is no mapping.
     limit 1
   ) as row on true
+  left join lateral (
+    select latest.kind
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        kind
+      from contact_external_id_changes
+      where row.contact_id is null
+        and (organisation_id, provider, entity_type, external_id)
+          <= (:organisationId!::uuid, :provider!::text, sent.entity_type, sent.external_id)
+        and external_id is not null
+      -- Only a search in this order is sure to use the index of ids: for equal values, the planner may read the
+      -- whole history of the organisation.
+      order by
+        organisation_id desc,
+        provider desc,
+        entity_type desc,
+        external_id desc,
+        id desc
+      limit 1
+    ) as latest
+    where latest.organisation_id = :organisationId!::uuid
+      and latest.provider = :provider!::text
+      and latest.entity_type = sent.entity_type
+      and latest.external_id = sent.external_id
+  ) as last_change on true
 )
 select
   position::integer as "position!",
@@ -106,13 +139,12 @@ select
     when contact_id is not null then 'primary'
   end as "matchedBy?",
   case
+    when contact_id is null and last_change = 'contact_deleted' then 'contact_deleted'
     when contact_id is null then 'unknown'
     when remote_state in ('deleted', 'merged') and state in ('active', 'archived') then 'revived'
     when remote_state <> state then 'changed'
-    -- If the CRM tells versions, they decide: the content may be the same by chance.
-    when version is not null and pushed_version is not null and version = pushed_version then 'echo'
-    when (version is null or pushed_version is null) and decode(content_hash, 'hex') = pushed_hash then 'echo'
-    when version = remote_version then 'unchanged'
+    when version = remote_version or sent_hash = content_hash then
+      case when pushed_at is null then 'unchanged' else 'echo' end
     when modified_at < remote_modified_at then 'older'
     else 'changed'
   end as "decision!"

@@ -205,8 +205,9 @@ contact_lock as materialized (
   having count(*) > 0
 ),
 -- What the events of a record say together, up to each of them. Each value is the last that is not null: of arrays
--- of (rank, value), the greatest is the last. A push voids the version ('') unless the CRM told the new one. What
--- failed says nothing, and neither does what was older than what is known.
+-- of (rank, value), the greatest is the last. A push voids the version ('') unless the CRM told the new one, and
+-- whatever may have changed the content voids its hash. What failed says nothing, and neither does what was older than
+-- what is known.
 told as (
   select
     event.position,
@@ -231,8 +232,9 @@ told as (
     -- A clock that is far ahead must not make everything after it look older.
     max(remote_modified_at) filter (where is_news and remote_modified_at < now() + interval '1 day') over so_far
       as told_modified_at,
-    -- What the last push left at the CRM; nulls once something else was seen there.
-    max(array[rank, pushed_hash, pushed_version]) filter (where is_news and is_turn) over so_far as told_push
+    (max(array[rank, hash]) filter (where is_news and is_turn and hash is not null) over so_far)[2] as told_hash,
+    -- Whether the content is ours, as after a push, or was read since.
+    (max(array[rank, direction]) filter (where is_news and is_turn) over so_far)[2] as told_direction
   from (
     select
       position,
@@ -252,13 +254,8 @@ told as (
       based_on_version,
       lpad(position::text, 10, '0') as rank,
       status <> 'error' and reason is distinct from 'older' as is_news,
-      case
-        when direction = 'outbound' then status = 'success'
-        -- Without a version, only the hash shows that the record is still as it was pushed.
-        else remote_version is not null or reason is distinct from 'echo'
-      end as is_turn,
-      case when direction = 'outbound' then content_hash end as pushed_hash,
-      case when direction = 'outbound' then remote_version end as pushed_version,
+      direction = 'inbound' or status = 'success' as is_turn,
+      case when reason in ('echo', 'unchanged') then content_hash else coalesce(content_hash, '') end as hash,
       case when direction = 'outbound' and status = 'success' then coalesce(remote_version, '') else remote_version end
         as version
     from event
@@ -289,7 +286,8 @@ known as (
     told.told_version,
     told.told_state,
     told.told_modified_at,
-    told.told_push,
+    told.told_hash,
+    told.told_direction,
     row.organisation_id as row_organisation_id,
     row.provider as row_provider,
     row.entity_type as row_entity_type,
@@ -300,8 +298,7 @@ known as (
     row.remote_state,
     row.remote_version,
     row.remote_modified_at,
-    row.pushed_hash,
-    row.pushed_version,
+    row.content_hash,
     row.pushed_at,
     -- Nobody but a person decides that a record that was deleted or merged is the same person's again.
     told.is_link and row.remote_state in ('deleted', 'merged') and told.remote_state in ('active', 'archived')
@@ -333,8 +330,7 @@ known as (
         remote_state,
         remote_version,
         remote_modified_at,
-        pushed_hash,
-        pushed_version,
+        content_hash,
         pushed_at
       from contact_external_ids
       where told.status <> 'error'
@@ -360,8 +356,7 @@ known as (
         remote_state,
         remote_version,
         remote_modified_at,
-        pushed_hash,
-        pushed_version,
+        content_hash,
         pushed_at
       from contact_external_id_aliases
       where told.status <> 'error'
@@ -380,8 +375,8 @@ known as (
 news as (
   select
     latest.*,
-    (new_state, new_version, new_modified_at, new_pushed_hash, new_pushed_version)
-      is distinct from (remote_state, remote_version, remote_modified_at, pushed_hash, pushed_version) as is_changed,
+    (new_state, new_version, new_modified_at, new_hash, new_pushed_at)
+      is distinct from (remote_state, remote_version, remote_modified_at, content_hash, pushed_at) as is_changed,
     last_seen_at < now() - interval '1 day' as is_long_unseen
   from (
     select distinct on (known.entity_type, known.external_id)
@@ -400,8 +395,8 @@ news as (
       known.remote_state,
       known.remote_version,
       known.remote_modified_at,
-      known.pushed_hash,
-      known.pushed_version,
+      known.content_hash,
+      known.pushed_at,
       -- A tombstone stays: contactExternalIdLink or contactExternalIdUnlink removes it.
       case
         when known.remote_state in ('deleted', 'merged') then known.remote_state
@@ -413,16 +408,12 @@ news as (
       end as new_version,
       coalesce(known.told_modified_at, known.remote_modified_at) as new_modified_at,
       case
-        when known.told_push is null then known.pushed_hash
-        else decode(known.told_push[2], 'hex')
-      end as new_pushed_hash,
+        when known.told_hash is null then known.content_hash
+        else decode(nullif(known.told_hash, ''), 'hex')
+      end as new_hash,
       case
-        when known.told_push is null then known.pushed_version
-        else known.told_push[3]
-      end as new_pushed_version,
-      case
-        when known.told_push is null then known.pushed_at
-        when num_nonnulls(known.told_push[2], known.told_push[3]) > 0 then now()
+        when known.told_direction is null then known.pushed_at
+        when known.told_direction = 'outbound' then now()
       end as new_pushed_at
     from known
     where known.is_news
@@ -450,8 +441,7 @@ linked as (
     remote_state,
     remote_version,
     remote_modified_at,
-    pushed_hash,
-    pushed_version,
+    content_hash,
     pushed_at
   )
   select
@@ -463,8 +453,7 @@ linked as (
     wanted.new_state,
     wanted.new_version,
     wanted.new_modified_at,
-    wanted.new_pushed_hash,
-    wanted.new_pushed_version,
+    wanted.new_hash,
     wanted.new_pushed_at
   from (
     select
@@ -474,8 +463,7 @@ linked as (
       new_state,
       new_version,
       new_modified_at,
-      new_pushed_hash,
-      new_pushed_version,
+      new_hash,
       new_pushed_at,
       first_link_rank = min(first_link_rank) over (partition by first_contact_id) as is_first
     from news
@@ -508,8 +496,7 @@ noted as (
     remote_state = news.new_state,
     remote_version = news.new_version,
     remote_modified_at = news.new_modified_at,
-    pushed_hash = news.new_pushed_hash,
-    pushed_version = news.new_pushed_version,
+    content_hash = news.new_hash,
     pushed_at = news.new_pushed_at
   from news
   where not news.is_alias
@@ -528,8 +515,7 @@ noted_alias as (
     remote_state = news.new_state,
     remote_version = news.new_version,
     remote_modified_at = news.new_modified_at,
-    pushed_hash = news.new_pushed_hash,
-    pushed_version = news.new_pushed_version,
+    content_hash = news.new_hash,
     pushed_at = news.new_pushed_at
   from news
   where news.is_alias

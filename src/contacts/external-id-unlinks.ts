@@ -32,12 +32,19 @@ export async function contactExternalIdUnlinkMany(
   const { organisationId } = params;
   const links = checkBatch('links', params.links);
   links.forEach(checkLink);
-  const rows = await queries.contactExternalIdUnlink.run(
-    { organisationId, ...linkColumns(links), ...authorColumns(params) },
-    client,
-  );
-  const gone = new Set(rows.map(({ position }) => position));
-  return links.map((_, index) => gone.has(index + 1));
+  const gone = links.map(() => false);
+  // A statement that waits for another transaction does not see an alias that this one has made a primary id. The
+  // next one does.
+  for (let attempt = 1; attempt <= 2 && gone.includes(false); attempt += 1) {
+    const open = [...links.keys()].filter((index) => !gone[index]);
+    const batch = open.map((index) => links[index] as ContactLink);
+    const rows = await queries.contactExternalIdUnlink.run(
+      { organisationId, ...linkColumns(batch), ...authorColumns(params) },
+      client,
+    );
+    for (const { position } of rows) gone[open[position - 1] as number] = true;
+  }
+  return gone;
 }
 
 /**

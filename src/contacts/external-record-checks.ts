@@ -29,7 +29,10 @@ export interface SentRecord {
   modifiedAt?: TimestampInput | null | undefined;
   /** The state of the record; defaults to `active`, because the CRM shows it. */
   state?: RemoteState | null | undefined;
-  /** `contentHash` of its mapped fields. Only needed if the CRM tells no versions. */
+  /**
+   * `contentHash` of its mapped fields. Without it, only a version tells that nothing has changed; with it, a new
+   * version of the same content is no change either.
+   */
   contentHash?: string | null | undefined;
 }
 
@@ -44,27 +47,29 @@ const sentRecordFields = fieldsOf<SentRecord>({
 
 /** What to do with a record that a CRM has sent. */
 export interface RecordDecision {
-  /** The contact that the record belongs to; null if it is unknown. */
+  /** The contact that the record belongs to; null if it belongs to none. */
   contactId: string | null;
-  /** Whether the record is the contact's primary id or an alias; null if it is unknown. */
+  /** Whether the record is the contact's primary id or an alias; null if it belongs to none. */
   matchedBy: 'primary' | 'alias' | null;
   /**
    * - `unknown`: no contact is linked to it: create one and link it
+   * - `contact_deleted`: no contact is linked to it, because NurtureHub deleted the one that was. Skip it, or the
+   *   contact would be back: only a person should link it again (`contactExternalIdLink`)
    * - `revived`: it was deleted or merged, and is back. It may be another person's now: do not apply it before
    *   somebody links it again (`contactExternalIdLink`) or unlinks it
-   * - `echo`: our own last push has come back: skip it with reason `echo`
-   * - `unchanged`: its version is the one that is known: skip it with reason `unchanged`
+   * - `echo`: our own last push has come back, for the first time: skip it with reason `echo`
+   * - `unchanged`: its version or its content is what is known: skip it with reason `unchanged`
    * - `older`: it was modified before the one that is known: skip it with reason `older`
    * - `changed`: apply it
    */
-  decision: 'unknown' | 'revived' | 'echo' | 'unchanged' | 'older' | 'changed';
+  decision: 'unknown' | 'contact_deleted' | 'revived' | 'echo' | 'unchanged' | 'older' | 'changed';
 }
 
 /**
  * Decides what to do with records that a CRM has sent, before they are applied. Call it in the transaction that
  * applies them and records the batch: it locks the records until then, in the order of their keys. Another
- * state is always a change, except that a record which was deleted or merged is `revived`. If the CRM tells
- * versions, they decide what is an echo, and the hash otherwise.
+ * state is always a change, except that a record which was deleted or merged is `revived`. Otherwise nothing has
+ * changed if the version is the one that is known, or else if the content is.
  *
  * @returns the decision on each record, in order
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`, with `rowIndex`

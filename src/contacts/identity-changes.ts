@@ -7,7 +7,8 @@ import { checkId, checkLimit, checkUuid } from '../validation.js';
 
 /**
  * The kinds of changes of what an external id means. `promoted`: an alias became the primary id; `undone`: a merge of
- * contacts was undone; `contact_deleted`: the host deleted the contact.
+ * contacts was undone; `contact_deleted`: the host deleted the contact; `archived`: that it was deleted went to the
+ * archive, with the ids of its account.
  */
 export const identityChangeKinds = [
   'unlinked',
@@ -17,6 +18,7 @@ export const identityChangeKinds = [
   'records_merged',
   'undone',
   'contact_deleted',
+  'archived',
 ] as const;
 
 /** One of {@link identityChangeKinds}. */

@@ -264,7 +264,7 @@ export interface ContactIdentityChangeListResult {
   id: string;
   /** Whether it is the primary id afterwards, rather than an alias. Null if it means no contact. */
   isPrimary: boolean | null;
-  /** unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact. */
+  /** unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: that the host had deleted it went to contact_external_id_archive, because another account took the place of the id's. */
   kind: string;
   /** Since when the id had meant from_contact_id. */
   linkedAt: Timestamp | null;

@@ -86,9 +86,8 @@ export interface SyncBatchRecordParams extends RunKey {
  * Write the batch's changes to the host's own tables in the same transaction, before this call.
  *
  * Of each record, the last event that did not fail says what the CRM now holds: its version, its time, its
- * state, and for a push what was pushed, by which `externalRecordCheckMany` recognises it when it comes back.
- * An inbound event forgets what was pushed, unless its reason is `echo` and it tells no version: then only the
- * hash shows the next time that nothing has changed. An event with reason `older` says nothing. A record that was
+ * state, and its content (`contentHash`), by which `externalRecordCheckMany` recognises what is read again: as an
+ * echo if it was pushed, and not read since. An event with reason `older` says nothing. A record that was
  * deleted or merged stays so until `contactExternalIdLink` or `contactExternalIdUnlink`: to link it in a batch
  * with a `remoteState` of active or archived is a conflict that is given up at once.
  *

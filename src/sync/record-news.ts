@@ -24,7 +24,11 @@ export interface RecordNews {
   remoteModifiedAt?: TimestampInput | null | undefined;
   /** The state of the record. Null or omitted: as before, and `active` for a record that is new. */
   remoteState?: Exclude<RemoteState, 'merged'> | null | undefined;
-  /** Only for pushes: `contentHash` of what was pushed, as the CRM now holds it. */
+  /**
+   * `contentHash` of the mapped fields: of a record that was read, as the CRM sent it; of a push, as the CRM now
+   * holds it. Null or omitted: unknown, unless the reason is `echo` or `unchanged`. Ignored for pushes that were
+   * skipped.
+   */
   contentHash?: string | null | undefined;
   /**
    * Only for pushes: the version of the record that the push was based on. If another version is known, the
@@ -74,9 +78,8 @@ export function addRecordNews(
   for (const field of Object.keys(recordNewsNames) as (keyof RecordNews)[]) {
     if (event[field] != null && event.externalId == null) refuse(at(field), 'needs externalId');
   }
-  for (const field of ['contentHash', 'basedOnVersion'] as const) {
-    if (event[field] != null && event.direction !== 'outbound')
-      refuse(at(field), 'is only allowed with direction outbound');
+  if (basedOnVersion != null && event.direction !== 'outbound') {
+    refuse(at('basedOnVersion'), 'is only allowed with direction outbound');
   }
   if (remoteVersion != null) checkRemoteVersion(at('remoteVersion'), remoteVersion);
   if (remoteState != null) checkOneOf(at('remoteState'), remoteState, reportedStates);

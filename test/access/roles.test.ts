@@ -31,6 +31,12 @@ const privileges: Record<string, Record<GroupRole, string>> = {
   contact_external_ids: fullAccess(),
   contact_external_id_aliases: fullAccess(),
   contact_external_id_archive: fullAccess(),
+  // And update on undone_by.
+  contact_external_id_changes: {
+    crm_app: 'insert select',
+    crm_worker: 'insert select',
+    crm_reader: 'select',
+  },
 };
 
 function fullAccess(): Record<GroupRole, string> {

@@ -47,7 +47,8 @@ describe.skipIf(!isNew)('repack (concurrently)', () => {
     );
     const tables = ['crm_outbound_changes', 'crm_sync_failures', 'crm_sync_runs', 'crm_sync_cursors'];
     await withClient(database.url, async (client) => {
-      await client.query("set lock_timeout = '2s'");
+      // It also waits for transactions of other databases, which other tests keep open.
+      await client.query("set lock_timeout = '2min'");
       for (const table of [...tables, ...months.rows.map(({ name }) => name)]) {
         const fileOf = async () =>
           (await client.query('select pg_relation_filenode($1) as file', [table])).rows[0].file;

@@ -30,13 +30,9 @@ describe.each(['contact_external_ids', aliases])('%s', (table) => {
     ['remote_state', { remote_state: 'gone' }],
     ['remote_version', { remote_version: '' }],
     ['remote_version', { remote_version: 'x'.repeat(513) }],
-    ['remote_version', { pushed_version: '', pushed_at: '2026-11-16T09:00:00Z' }],
-    ['pushed_hash', { pushed_hash: Buffer.alloc(31), pushed_at: '2026-11-16T09:00:00Z' }],
-    ['pushed_iff_pushed_at', { pushed_at: '2026-11-16T09:00:00Z' }],
-    ['pushed_iff_pushed_at', { pushed_hash: Buffer.alloc(32) }],
-    ['pushed_iff_pushed_at', { pushed_version: '"7"' }],
+    ['content_hash', { content_hash: Buffer.alloc(31) }],
     ['remote_times_in_range', { remote_modified_at: '0001-01-01T00:00:00Z' }],
-    ['remote_times_in_range', { pushed_version: '7', pushed_at: 'infinity' }],
+    ['remote_times_in_range', { pushed_at: 'infinity' }],
   ])('refuses by its %s check what is not a state: %j', async (check, overrides) => {
     await expectCheck(add(table, overrides), `${table}_${check}_check`);
   });
@@ -48,8 +44,7 @@ describe.each(['contact_external_ids', aliases])('%s', (table) => {
         remote_state: state,
         remote_version: '"7"',
         remote_modified_at: new Date('2026-11-16T09:00:00Z'),
-        pushed_hash: Buffer.alloc(32, 1),
-        pushed_version: 'W/"8"',
+        content_hash: Buffer.alloc(32, 1),
         pushed_at: new Date('2026-11-16T09:01:00Z'),
       };
       expect(await add(table, known)).toMatchObject(known);

@@ -192,7 +192,8 @@ describe('down with rows in the table', () => {
     "remote_state = 'archived'",
     `remote_version = '"7"'`,
     "remote_modified_at = '2026-11-16T09:00:00Z'",
-    "pushed_at = '2026-11-16T09:00:00Z', pushed_version = '8'",
+    "content_hash = sha256('')",
+    "pushed_at = '2026-11-16T09:00:00Z'",
   ])('0013 refuses while an external id has %s', async (state) => {
     const [down = '', ...laterDowns] = migrations.slice(12).map((migration) => migration.down);
     await rolledBack(pool, async (client) => {
@@ -204,7 +205,7 @@ describe('down with rows in the table', () => {
       await client.query(`update contact_external_ids set ${state}`);
       await expectRefused(client.query(down), {
         code: 'CRM03',
-        message: expect.stringContaining('has states of records'),
+        message: expect.stringContaining('has states and contents of records'),
       });
     });
   });

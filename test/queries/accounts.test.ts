@@ -15,6 +15,7 @@ import {
   contactExternalIdLinkMany,
   contactExternalIdListByContact,
   contactExternalIdResolve,
+  externalRecordCheck,
   type Queryable,
   withOrganisation,
 } from '../../src/index.js';
@@ -113,6 +114,12 @@ async function ids({ organisationId }: { organisationId: string }): Promise<Reco
   return Object.fromEntries(rows.map(({ external_id, meaning }) => [external_id, meaning]));
 }
 
+/** The decision on a record that Reapit sends. */
+async function decisionOn(organisationId: string, externalId: string, entityType = 'contact') {
+  const record = { organisationId, provider: 'reapit', entityType, externalId } as const;
+  return (await externalRecordCheck(pool, record)).decision;
+}
+
 /** The ids in the archive, by account and id. */
 async function archive({
   organisationId,
@@ -202,7 +209,7 @@ describe('connecting another account of the same CRM', () => {
     expect(await ids({ organisationId })).toEqual({ OXF1: `=${ottoline}` });
   });
 
-  test('does not restore an id whose contact was deleted meanwhile, and keeps the id in the archive', async () => {
+  test('does not restore an id whose contact was deleted meanwhile, and says so when its record comes', async () => {
     const { organisationId, ottoline, barnaby } = await agency();
     await connect(organisationId, 'AAA');
     await link({ organisationId }, { OXF1: ottoline, OXF2: barnaby });
@@ -210,7 +217,8 @@ describe('connecting another account of the same CRM', () => {
     await pool.query('delete from contacts where id = $1', [ottoline]);
     expect(await reconnect(organisationId, 'AAA')).toMatchObject({ restoredIds: 1 });
     expect(await ids({ organisationId })).toEqual({ OXF2: `=${barnaby}` });
-    expect(await archive({ organisationId })).toEqual({ 'AAA OXF1': null });
+    expect(await archive({ organisationId })).toEqual({});
+    expect(await decisionOn(organisationId, 'OXF1')).toBe('contact_deleted');
   });
 
   test('orders the connections of one transaction', async () => {
@@ -229,6 +237,97 @@ describe('connecting another account of the same CRM', () => {
     }
     expect(await archive({ organisationId })).toEqual({ 'BBB OXF1': ottoline });
     expect(await connect(organisationId, 'BBB')).toMatchObject({ archivedIds: 0, restoredIds: 1 });
+  });
+});
+
+describe('that the host deleted the contact of an id', () => {
+  test('is known only in the account of the id, however often accounts are switched', async () => {
+    const { organisationId, ottoline, barnaby, zebedee } = await agency();
+    await connect(organisationId, 'AAA');
+    await link({ organisationId }, { OXF1: ottoline, OXF2: barnaby });
+    await addAlias({ organisationId }, ottoline, 'RPT1');
+    await pool.query('delete from contacts where id = $1', [ottoline]);
+    const all = async () => [
+      await decisionOn(organisationId, 'OXF1'),
+      await decisionOn(organisationId, 'RPT1', 'landlord'),
+    ];
+    for (const round of [1, 2, 3]) {
+      expect([round, ...(await all())]).toEqual([round, 'contact_deleted', 'contact_deleted']);
+      // Only ids that mean a contact are counted.
+      expect(await reconnect(organisationId, 'BBB')).toMatchObject({ archivedIds: 1 });
+      expect(await archive({ organisationId })).toMatchObject({ 'AAA OXF1': null, 'AAA RPT1': null });
+      expect([round, ...(await all())]).toEqual([round, round === 1 ? 'unknown' : 'changed', 'unknown']);
+      if (round === 1) await link({ organisationId }, { OXF1: zebedee });
+      expect(await reconnect(organisationId, 'AAA')).toMatchObject({ archivedIds: 1, restoredIds: 1 });
+      expect(await archive({ organisationId })).toEqual({ 'BBB OXF1': zebedee });
+    }
+  });
+
+  test('does not follow an id that was linked again since to the other account', async () => {
+    const { organisationId, ottoline, barnaby, zebedee } = await agency();
+    await connect(organisationId, 'AAA');
+    await link({ organisationId }, { OXF1: ottoline });
+    await pool.query('delete from contacts where id = $1', [ottoline]);
+    await link({ organisationId }, { OXF1: barnaby });
+    await reconnect(organisationId, 'BBB');
+    expect(await archive({ organisationId })).toEqual({ 'AAA OXF1': barnaby });
+    expect(await decisionOn(organisationId, 'OXF1')).toBe('unknown');
+    await link({ organisationId }, { OXF1: zebedee });
+    await pool.query('delete from contacts where id = $1', [zebedee]);
+    expect(await decisionOn(organisationId, 'OXF1')).toBe('contact_deleted');
+    await reconnect(organisationId, 'AAA');
+    expect(await ids({ organisationId })).toEqual({ OXF1: `=${barnaby}` });
+    expect(await archive({ organisationId })).toEqual({ 'BBB OXF1': null });
+  });
+
+  test.each([
+    ['stays known if the ids of an unknown account are kept', 'keep', 'contact_deleted', 'unknown'],
+    ['is not known if the ids of an unknown account are archived', 'archive', 'unknown', 'unknown'],
+  ] as const)('%s', async (_, idsOfUnknownAccount, inBbb, inCcc) => {
+    const { organisationId, ottoline, barnaby } = await agency();
+    await connect(organisationId, null);
+    await link({ organisationId }, { OXF1: ottoline, OXF2: barnaby });
+    await pool.query('delete from contacts where id = $1', [ottoline]);
+    await reconnect(organisationId, null);
+    expect(await decisionOn(organisationId, 'OXF1')).toBe('contact_deleted');
+    await reconnect(organisationId, 'BBB', { idsOfUnknownAccount });
+    expect(await decisionOn(organisationId, 'OXF1')).toBe(inBbb);
+    await reconnect(organisationId, 'CCC');
+    expect(await decisionOn(organisationId, 'OXF1')).toBe(inCcc);
+    await reconnect(organisationId, 'BBB');
+    expect(await decisionOn(organisationId, 'OXF1')).toBe(inBbb);
+  });
+
+  test('stays known in a connection whose account is learned, if the id was linked for it', async () => {
+    const { organisationId, ottoline, barnaby } = await agency();
+    await connect(organisationId, 'AAA');
+    await link({ organisationId }, { OXF1: ottoline });
+    await pool.query('delete from contacts where id = $1', [ottoline]);
+    const key = await reconnect(organisationId, null);
+    await link({ organisationId }, { OXF2: barnaby });
+    await pool.query('delete from contacts where id = $1', [barnaby]);
+    await connectionSetAccount(pool, { ...key, account: 'BBB' });
+    expect(await decisionOn(organisationId, 'OXF1')).toBe('unknown');
+    expect(await decisionOn(organisationId, 'OXF2')).toBe('contact_deleted');
+    expect(await archive({ organisationId })).toEqual({ 'AAA OXF1': null });
+  });
+
+  test('can be erased by the owner, in the history and in the archive', async () => {
+    const { organisationId, ottoline, barnaby } = await agency();
+    await connect(organisationId, 'AAA');
+    await link({ organisationId }, { OXF1: ottoline, OXF2: barnaby });
+    await pool.query('delete from contacts where id = any($1)', [[ottoline, barnaby]]);
+    await pool.query(
+      "delete from contact_external_id_changes where organisation_id = $1 and external_id = 'OXF2'",
+      [organisationId],
+    );
+    expect(await decisionOn(organisationId, 'OXF2')).toBe('unknown');
+    await reconnect(organisationId, 'BBB');
+    for (const table of ['contact_external_id_archive', 'contact_external_id_changes']) {
+      await pool.query(`delete from ${table} where organisation_id = $1`, [organisationId]);
+    }
+    await reconnect(organisationId, 'AAA');
+    expect(await decisionOn(organisationId, 'OXF1')).toBe('unknown');
   });
 });
 

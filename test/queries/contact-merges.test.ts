@@ -1,6 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import {
+  type ConnectionKey,
+  connectionConnect,
+  connectionDisconnect,
   contactExternalIdLinkMany,
   contactExternalIdListByContact,
   contactExternalIdMatchMany,
@@ -14,10 +17,18 @@ import {
   outboundChangeRecord,
 } from '../../src/index.js';
 import { connect } from '../support/connection.js';
+import { encryptCredentials } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { tenantWithIds } from '../support/identity.js';
 
 const { pool } = useDatabase();
+
+/** Connects an account at Reapit. */
+async function connectAccount(organisationId: string, account: string): Promise<ConnectionKey> {
+  const key = { organisationId, connectionId: randomUUID(), provider: 'reapit' } as const;
+  await connectionConnect(pool, { ...key, account, credentials: await encryptCredentials(key) });
+  return key;
+}
 
 describe('contactMerge', () => {
   test('moves ids where the remaining contact has none, and makes aliases of the others', async () => {
@@ -93,13 +104,13 @@ describe('contactMerge', () => {
 
   test('keeps what is known of every record, and since when it is known', async () => {
     const tenant = await tenantWithIds(pool, ['reapit contact 1'], ['reapit contact 2']);
-    const known = `first_seen_at, last_seen_at, remote_state, remote_version, remote_modified_at, pushed_hash,
-      pushed_version, pushed_at`;
+    const known = `first_seen_at, last_seen_at, remote_state, remote_version, remote_modified_at, content_hash,
+      pushed_at`;
     await pool.query(
       `update contact_external_ids
        set first_seen_at = '2026-01-02Z', last_seen_at = '2026-03-04Z', remote_state = 'archived',
-         remote_version = '"7"', remote_modified_at = '2026-03-03Z', pushed_hash = sha256('x'),
-         pushed_version = '"6"', pushed_at = '2026-03-02Z'
+         remote_version = '"7"', remote_modified_at = '2026-03-03Z', content_hash = sha256('x'),
+         pushed_at = '2026-03-02Z'
        where contact_id = $1`,
       [tenant.contact(0)],
     );
@@ -115,7 +126,7 @@ describe('contactMerge', () => {
     expect(await state()).toEqual(before);
     await contactMergeUndo(pool, tenant.undo(operationId));
     expect(await state()).toEqual(before);
-    expect(before[0]).toMatchObject({ remote_state: 'archived', pushed_version: '"6"' });
+    expect(before[0]).toMatchObject({ remote_state: 'archived', pushed_at: new Date('2026-03-02Z') });
   });
 
   test('drops what was still to be pushed of the contact, but not of the other', async () => {
@@ -360,6 +371,24 @@ describe('contactMergeUndo', () => {
     expect((await contactMergeUndo(pool, tenant.undo(second.operationId))).outcome).toBe('undone');
     expect((await tenant.undoIt()).outcome).toBe('undone');
     expect(await tenant.all()).toEqual(before);
+  });
+
+  test('moves back the ids of an account that was left since, and leaves the same ids of another account', async () => {
+    const tenant = await tenantWithIds(pool, [], []);
+    const { organisationId, link } = tenant;
+    const first = await connectAccount(organisationId, 'AAA');
+    await contactExternalIdLinkMany(pool, { organisationId, links: [link(0, 'reapit contact 1')] });
+    const { operationId } = await contactMerge(pool, tenant.merge(0, 1));
+    await connectionDisconnect(pool, first);
+    // Another connection to the same account: the ids are archived under this one.
+    await connectionDisconnect(pool, await connectAccount(organisationId, 'AAA'));
+    const other = await connectAccount(organisationId, 'BBB');
+    await contactExternalIdLinkMany(pool, { organisationId, links: [link(1, 'reapit contact 1')] });
+    expect((await contactMergeUndo(pool, tenant.undo(operationId))).outcome).toBe('undone');
+    expect([await tenant.ids(0), await tenant.ids(1)]).toEqual([[], ['*reapit contact 1']]);
+    await connectionDisconnect(pool, other);
+    await connectAccount(organisationId, 'AAA');
+    expect([await tenant.ids(0), await tenant.ids(1)]).toEqual([['*reapit contact 1'], []]);
   });
 
   test('is refused for an unknown operation, one of another organisation, and an undo', async () => {

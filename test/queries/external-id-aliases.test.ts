@@ -13,6 +13,7 @@ import {
   contactExternalIdResolveMany,
   contactExternalIdUnlink,
   contactExternalIdUnlinkMany,
+  contactIdentityChangeList,
   externalRecordListByContacts,
 } from '../../src/index.js';
 import { createTenant, useDatabase } from '../support/database.js';
@@ -114,6 +115,25 @@ describe('a link with ifContactTaken alias', () => {
     await expect(
       contactExternalIdLink(pool, { organisationId, ...link(2, 'landlord 1') }),
     ).rejects.toMatchObject({ code: 'external_id_taken' });
+  });
+
+  test('makes an alias of a contact without a primary id the primary id, and notes it', async () => {
+    const { organisationId, contact, link, ids, setState } = await tenantWithIds(['contact 1', 'landlord 1']);
+    await setState('landlord 1', 'merged');
+    await contactExternalIdUnlink(pool, { organisationId, ...link(0, 'contact 1') });
+    expect(await ids(0)).toEqual(['landlord 1']);
+    const links = [link(0, 'landlord 1')];
+    expect(await contactExternalIdLinkMany(pool, { organisationId, links })).toEqual([
+      { outcome: 'already_linked' },
+    ]);
+    expect(await ids(0)).toEqual(['*landlord 1']);
+    const [latest] = await contactIdentityChangeList(pool, { organisationId, contactId: contact(0) });
+    expect(latest).toMatchObject({
+      kind: 'promoted',
+      entityType: 'landlord',
+      wasPrimary: false,
+      isPrimary: true,
+    });
   });
 
   test('refreshes lastSeenAt of an alias at most once a day', async () => {
@@ -238,15 +258,15 @@ describe('unlinking', () => {
     await pool.query(
       `update contact_external_id_aliases
        set first_seen_at = '2026-01-02', last_seen_at = '2026-01-03', remote_state = 'archived',
-         remote_version = '"7"', remote_modified_at = '2026-01-04', pushed_hash = sha256('x'),
-         pushed_version = '"8"', pushed_at = '2026-01-05'
+         remote_version = '"7"', remote_modified_at = '2026-01-04', content_hash = sha256('x'),
+         pushed_at = '2026-01-05'
        where contact_id = $1`,
       [contact(0)],
     );
     const known = async (table: string) => {
       const { rows } = await pool.query(
-        `select first_seen_at, last_seen_at, remote_state, remote_version, remote_modified_at, pushed_hash,
-           pushed_version, pushed_at from ${table} where contact_id = $1 and entity_type = 'landlord'`,
+        `select first_seen_at, last_seen_at, remote_state, remote_version, remote_modified_at, content_hash,
+           pushed_at from ${table} where contact_id = $1 and entity_type = 'landlord'`,
         [contact(0)],
       );
       return rows;
@@ -354,6 +374,18 @@ describe('re-pointing', () => {
         ['landlord', '2', 'deleted'],
       ]),
     );
+  });
+
+  test('moves a primary id together with what the CRM has merged into it, but no two primary ids', async () => {
+    const { organisationId, move, ids, setState } = await tenantWithIds(['contact 1', 'landlord 1'], []);
+    const moves = [move('contact 1', 0, 1), move('landlord 1', 0, 1)];
+    await expect(contactExternalIdRepointMany(pool, { organisationId, moves })).rejects.toMatchObject({
+      code: 'contact_taken',
+      rowIndex: 0,
+    });
+    await setState('landlord 1', 'merged');
+    await contactExternalIdRepointMany(pool, { organisationId, moves });
+    expect([await ids(0), await ids(1)]).toEqual([[], ['*contact 1', 'landlord 1']]);
   });
 });
 

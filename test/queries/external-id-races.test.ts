@@ -236,3 +236,30 @@ test.each([
     }
   },
 );
+
+test('unlinking an alias that another transaction has just made the primary id unlinks it', async () => {
+  const { organisationId, contactIds } = await createTenant(pool, 1);
+  const [primary, alias] = ['1', '2'].map(
+    (externalId): ContactLink => ({ ...atReapit, externalId, contactId: contactIds[0] as string }),
+  ) as [ContactLink, ContactLink];
+  await contactExternalIdLinkMany(pool, { organisationId, links: [primary, alias], ifContactTaken: 'alias' });
+  const holder = await pool.connect();
+  try {
+    await holder.query('begin');
+    await contactExternalIdUnlinkMany(holder, { organisationId, links: [primary] });
+    const unlinked = inTransaction(async (client) => {
+      const result = contactExternalIdUnlinkMany(client, { organisationId, links: [alias] });
+      await waitUntilBlocked(url, client);
+      await holder.query('commit');
+      return result;
+    });
+    expect(await unlinked).toEqual([true]);
+  } finally {
+    await holder.query('rollback');
+    holder.release();
+  }
+  const { rows } = await pool.query('select from contact_external_records where organisation_id = $1', [
+    organisationId,
+  ]);
+  expect(rows).toEqual([]);
+});

@@ -1,7 +1,8 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import {
+  connectionConnect,
   connectionDisconnect,
   contactExternalIdLinkMany,
   contactExternalIdRepoint,
@@ -10,9 +11,10 @@ import {
   contactIdentityChangeList,
   contactMerge,
   contactMergeUndo,
+  externalRecordCheck,
   externalRecordMergeMany,
 } from '../../src/index.js';
-import { connect } from '../support/connection.js';
+import { encryptCredentials } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { tenantWithIds } from '../support/identity.js';
 import { useMember } from '../support/roles.js';
@@ -223,19 +225,20 @@ describe('contactIdentityChangeList', () => {
     const { organisationId, link, record, contact } = tenant;
     const refused = { code: 'invalid_input', message: expect.stringContaining(field) };
     const operations = [
-      contactMerge(pool, { ...tenant.merge(0, 1), ...wrong }),
-      contactMergeUndo(pool, { organisationId, operationId: organisationId, ...wrong }),
-      externalRecordMergeMany(pool, { organisationId, provider: 'reapit', merges: [], ...wrong }),
-      contactExternalIdUnlink(pool, { organisationId, ...link(0, 'reapit contact 1'), ...wrong }),
-      contactExternalIdRepoint(pool, {
-        organisationId,
-        ...record('reapit contact 1'),
-        fromContactId: contact(0),
-        toContactId: contact(1),
-        ...wrong,
-      }),
+      () => contactMerge(pool, { ...tenant.merge(0, 1), ...wrong }),
+      () => contactMergeUndo(pool, { organisationId, operationId: organisationId, ...wrong }),
+      () => externalRecordMergeMany(pool, { organisationId, provider: 'reapit', merges: [], ...wrong }),
+      () => contactExternalIdUnlink(pool, { organisationId, ...link(0, 'reapit contact 1'), ...wrong }),
+      () =>
+        contactExternalIdRepoint(pool, {
+          organisationId,
+          ...record('reapit contact 1'),
+          fromContactId: contact(0),
+          toContactId: contact(1),
+          ...wrong,
+        }),
     ];
-    for (const operation of operations) await expect(operation).rejects.toMatchObject(refused);
+    for (const operation of operations) await expect(operation()).rejects.toMatchObject(refused);
     await expect(
       pool.query(
         'insert into contact_external_id_changes (organisation_id, kind, changed_by, reason) values ($1, $2, $3, $4)',
@@ -251,15 +254,9 @@ describe('contactIdentityChangeList', () => {
 });
 
 describe('a contact that the host deletes', () => {
-  const wasDeleted = async (organisationId: string, entityType: string, externalId: string) =>
-    (
-      await pool.query('select crm_contact_was_deleted($1, $2, $3, $4) as "wasDeleted"', [
-        organisationId,
-        'reapit',
-        entityType,
-        externalId,
-      ])
-    ).rows[0].wasDeleted;
+  const decisionOn = async (organisationId: string, entityType: string, externalId: string) =>
+    (await externalRecordCheck(pool, { organisationId, provider: 'reapit', entityType, externalId }))
+      .decision;
 
   test('leaves a change for each of its ids, primary ids and aliases', async () => {
     const { organisationId, contact } = await tenantWithIds(
@@ -285,9 +282,15 @@ describe('a contact that the host deletes', () => {
       ['contact_deleted', 'reapit', 'landlord', '1', false],
     ]);
     expect(changes[0]).toMatchObject({ ...owner, toContactId: null, isPrimary: null });
-    expect(await wasDeleted(organisationId, 'contact', '1')).toBe(true);
-    expect(await wasDeleted(organisationId, 'contact', '2')).toBe(false);
-    expect(await wasDeleted(organisationId, 'contact', 'never seen')).toBe(false);
+    expect(await decisionOn(organisationId, 'contact', '1')).toBe('contact_deleted');
+    expect(await decisionOn(organisationId, 'landlord', '1')).toBe('contact_deleted');
+    expect(await decisionOn(organisationId, 'contact', '2')).toBe('changed');
+    // Neighbours in the index.
+    for (const id of ['0', '1 ', '10', 'never seen']) {
+      expect(await decisionOn(organisationId, 'contact', id)).toBe('unknown');
+    }
+    expect(await decisionOn(organisationId, 'landlord', '2')).toBe('unknown');
+    expect(await decisionOn((await createTenant(pool)).organisationId, 'contact', '1')).toBe('unknown');
   });
 
   test('leaves them also if a user without any privilege on the history deletes it', async () => {
@@ -330,43 +333,44 @@ describe('a contact that the host deletes', () => {
     } finally {
       await pool.query('drop function unlink_test_contact cascade');
     }
-    expect(await wasDeleted(organisationId, 'contact', '1')).toBe(false);
-    expect(await wasDeleted(organisationId, 'contact', '2')).toBe(false);
+    expect(await decisionOn(organisationId, 'contact', '1')).toBe('unknown');
+    expect(await decisionOn(organisationId, 'contact', '2')).toBe('unknown');
   });
 
   test('is forgotten once its id is linked again and unlinked', async () => {
     const { organisationId, contact, link } = await tenantWithIds(pool, ['reapit contact 1'], []);
     await pool.query('delete from contacts where id = $1', [contact(0)]);
     const links = [link(1, 'reapit contact 1')];
+    expect(await decisionOn(organisationId, 'contact', '1')).toBe('contact_deleted');
     await contactExternalIdLinkMany(pool, { organisationId, links });
+    expect(await decisionOn(organisationId, 'contact', '1')).toBe('changed');
     await contactExternalIdUnlinkMany(pool, { organisationId, links });
-    expect(await wasDeleted(organisationId, 'contact', '1')).toBe(false);
+    expect(await decisionOn(organisationId, 'contact', '1')).toBe('unknown');
   });
 
-  test('of another account at the CRM is another person', async () => {
-    const { organisationId, contact } = await tenantWithIds(pool, ['reapit contact 1']);
-    const account = async (connectionId: string, name: string) =>
-      pool.query('update crm_connections set account = $2 where id = $1', [connectionId, name]);
-    const first = await connect(pool, organisationId, 'reapit');
-    await account(first.connectionId, 'test-account');
-    await pool.query('delete from contacts where id = $1', [contact(0)]);
-    let present = first;
-    const reconnect = async (name: string) => {
-      await connectionDisconnect(pool, present);
-      present = await connect(pool, organisationId, 'reapit');
-      await account(present.connectionId, name);
+  test('while another account is connected is known once its account is connected again', async () => {
+    const { organisationId, contact, link } = await tenantWithIds(pool, []);
+    const connectAccount = async (account: string) => {
+      const key = { organisationId, connectionId: randomUUID(), provider: 'reapit' } as const;
+      await connectionConnect(pool, { ...key, account, credentials: await encryptCredentials(key) });
+      return key;
     };
-    await reconnect('other-account');
-    expect(await wasDeleted(organisationId, 'contact', '1')).toBe(false);
-    await reconnect('test-account');
-    expect(await wasDeleted(organisationId, 'contact', '1')).toBe(true);
+    const first = await connectAccount('AAA');
+    await contactExternalIdLinkMany(pool, { organisationId, links: [link(0, 'reapit contact 1')] });
+    await connectionDisconnect(pool, first);
+    const other = await connectAccount('BBB');
+    await pool.query('delete from contacts where id = $1', [contact(0)]);
+    expect(await decisionOn(organisationId, 'contact', '1')).toBe('unknown');
+    await connectionDisconnect(pool, other);
+    await connectAccount('AAA');
+    expect(await decisionOn(organisationId, 'contact', '1')).toBe('contact_deleted');
   });
 
   test('leaves no change if the contact was merged into another before', async () => {
     const tenant = await tenantWithIds(pool, ['reapit contact 1'], []);
     await contactMerge(pool, tenant.merge(0, 1));
     await pool.query('delete from contacts where id = $1', [tenant.contact(0)]);
-    expect(await wasDeleted(tenant.organisationId, 'contact', '1')).toBe(false);
+    expect(await decisionOn(tenant.organisationId, 'contact', '1')).toBe('changed');
     expect(await tenant.ids(1)).toEqual(['*reapit contact 1']);
   });
 });
@@ -427,11 +431,11 @@ describe('a member of', () => {
     const params = { organisationId, contactId: tenant.contact(0) };
     expect(await contactIdentityChangeList(reader, params)).toHaveLength(2);
     for (const call of [
-      contactMerge(reader, tenant.merge(0, 1)),
-      contactMergeUndo(reader, tenant.undo(operationId)),
-      externalRecordMergeMany(reader, { organisationId, provider: 'reapit', merges: [] }),
+      () => contactMerge(reader, tenant.merge(0, 1)),
+      () => contactMergeUndo(reader, tenant.undo(operationId)),
+      () => externalRecordMergeMany(reader, { organisationId, provider: 'reapit', merges: [] }),
     ]) {
-      await expect(call).rejects.toMatchObject({ code: 'not_permitted' });
+      await expect(call()).rejects.toMatchObject({ code: 'not_permitted' });
     }
   });
 

@@ -4,9 +4,11 @@ import { describe, expect, test } from 'vitest';
 import {
   contactExternalIdLinkMany,
   contactExternalIdLock,
+  contactExternalIdRepointMany,
   contactExternalIdUnlinkMany,
   contactMerge,
   contactMergeUndo,
+  externalRecordCheckMany,
   externalRecordMergeMany,
   type Provider,
 } from '../../src/index.js';
@@ -15,6 +17,8 @@ import { tenantWithIds } from '../support/identity.js';
 import { waitUntilBlocked } from '../support/locks.js';
 
 const { url, pool } = useDatabase();
+
+type Tenant = Awaited<ReturnType<typeof tenantWithIds>>;
 
 /** Runs `work` with a transaction of each of two sessions; both commit what it leaves open. */
 async function withTwo(work: (one: pg.PoolClient, other: pg.PoolClient) => Promise<void>): Promise<void> {
@@ -60,6 +64,33 @@ describe('a merge of contacts', () => {
       await host.query('commit');
     });
     expect(await tenant.ids(1)).toEqual(['*alto contact 7', '*reapit contact 1']);
+  });
+
+  test('locks the contacts before their ids, so that a deletion that waits for either is no deadlock', async () => {
+    const tenant = await tenantWithIds(pool, ['reapit contact 2'], ['reapit contact 1']);
+    const batch = await pool.connect();
+    try {
+      await batch.query('begin');
+      await batch.query(
+        "select from contact_external_ids where organisation_id = $1 and external_id = '2' for update",
+        [tenant.organisationId],
+      );
+      await withTwo(async (merger, host) => {
+        // It has locked the first id by now, and waits for the second.
+        const merge = contactMerge(merger, tenant.merge(0, 1));
+        await waitUntilBlocked(url, merger);
+        const deletion = host.query('delete from contacts where id = $1', [tenant.contact(1)]);
+        await waitUntilBlocked(url, host);
+        await batch.query('commit');
+        expect((await merge).records).toMatchObject([{ externalId: '2', outcome: 'became_alias' }]);
+        await merger.query('commit');
+        expect((await deletion).rowCount).toBe(1);
+        await host.query('commit');
+      });
+    } finally {
+      batch.release();
+    }
+    expect([await tenant.ids(0), await tenant.ids(1)]).toEqual([[], []]);
   });
 
   test('that waits for the deletion of a contact is refused', async () => {
@@ -123,6 +154,73 @@ describe('a merge of contacts', () => {
     ]);
   });
 });
+
+test.each<[string, (tenant: Tenant, client: pg.ClientBase, operationId: string) => Promise<unknown>]>([
+  ['a merge of contacts', (tenant, client) => contactMerge(client, tenant.merge(0, 1))],
+  [
+    'the undo of a merge',
+    (tenant, client, operationId) => contactMergeUndo(client, tenant.undo(operationId)),
+  ],
+  [
+    'a merge of records',
+    ({ organisationId, recordMerge }, client) =>
+      externalRecordMergeMany(client, {
+        organisationId,
+        provider: 'reapit',
+        merges: [recordMerge('reapit contact 9', 'reapit contact 1')],
+      }),
+  ],
+  [
+    'a link',
+    ({ organisationId, link }, client) =>
+      contactExternalIdLinkMany(client, {
+        organisationId,
+        links: [link(0, 'reapit contact 9'), link(0, 'reapit contact 1')],
+      }),
+  ],
+  [
+    'unlinking',
+    ({ organisationId, link }, client) =>
+      contactExternalIdUnlinkMany(client, {
+        organisationId,
+        links: [link(0, 'reapit contact 9'), link(0, 'reapit contact 1')],
+      }),
+  ],
+  [
+    're-pointing',
+    ({ organisationId, record, contact }, client) =>
+      contactExternalIdRepointMany(client, {
+        organisationId,
+        moves: ['reapit contact 9', 'reapit contact 1'].map((name, index) => ({
+          ...record(name),
+          fromContactId: contact(0),
+          toContactId: contact(index + 1),
+        })),
+      }),
+  ],
+])(
+  '%s locks a primary id and an alias in the order of a worker that checks records, and does not deadlock with it',
+  async (name, change) => {
+    // The alias comes first in the order of the keys.
+    const tenant = await tenantWithIds(pool, ['reapit contact 9', 'reapit contact 1'], [], []);
+    const { organisationId } = tenant;
+    const merge = name.startsWith('the undo') ? await contactMerge(pool, tenant.merge(0, 1)) : undefined;
+    const check = (client: pg.ClientBase, externalId: string) =>
+      externalRecordCheckMany(client, {
+        organisationId,
+        provider: 'reapit',
+        records: [{ entityType: 'contact', externalId }],
+      });
+    await withTwo(async (worker, other) => {
+      await check(worker, '1');
+      const changed = change(tenant, other, merge?.operationId ?? '');
+      await waitUntilBlocked(url, other);
+      const checked = check(worker, '9');
+      await Promise.all([changed, checked.then(() => worker.query('commit'))]);
+      await other.query('commit');
+    });
+  },
+);
 
 test('a merge of records that waits for a link finds its contact', async () => {
   const tenant = await tenantWithIds(pool, []);

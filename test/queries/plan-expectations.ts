@@ -91,18 +91,22 @@ export const expectations: Record<QueryName, Expectation> = {
     indexes: ['contact_external_ids_contact_id_provider_key'],
     buffers: 600,
   },
-  contactExternalIdRepoint: { indexes: [...mappings, ...aliases], buffers: 4500 },
+  contactExternalIdRepoint: { indexes: [...mappings, ...aliases, ...liveConnection.indexes], buffers: 4500 },
   contactExternalIdResolve: {
     indexes: ['contact_external_ids_pkey', 'contact_external_id_aliases_pkey'],
     buffers: 700,
   },
-  contactExternalIdUnlink: { indexes: [...mappings, ...aliases], buffers: 2700 },
+  contactExternalIdUnlink: { indexes: [...mappings, ...aliases, ...liveConnection.indexes], buffers: 2700 },
   contactIdentityChangeList: { indexes: [...identityChanges], buffers: 60 },
-  contactMerge: { indexes: [], buffers: 400 },
+  contactMerge: { indexes: [], buffers: 1000 },
   contactMergeUndo: { indexes: [], buffers: 200 },
-  externalRecordMergeMany: { indexes: [], buffers: 6000 },
+  externalRecordMergeMany: { indexes: [], buffers: 12_000 },
   externalRecordCheck: {
-    indexes: ['contact_external_ids_pkey', 'contact_external_id_aliases_pkey'],
+    indexes: [
+      'contact_external_ids_pkey',
+      'contact_external_id_aliases_pkey',
+      'contact_external_id_changes_external_id_idx',
+    ],
     buffers: 1000,
   },
   externalRecordListByContacts: {

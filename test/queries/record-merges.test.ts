@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import {
   contactExternalIdLinkMany,
   contactExternalIdMatchMany,
+  contactExternalIdUnlink,
   contactIdentityChangeList,
   contactMerge,
   externalRecordMergeMany,
@@ -83,6 +84,23 @@ describe('externalRecordMergeMany', () => {
     await mergeRecords(merge);
     expect((await idsOf(0)).toSorted()).toEqual(ids.toSorted());
   });
+
+  test.each([
+    ['into a record that means no contact', '2 into 3', ['*3', '2'], 'promoted 3'],
+    ['of a record that means no contact into it', '3 into 2', ['*2', '3'], 'promoted 2'],
+  ])(
+    'of the alias that a contact without a primary id has left, %s, makes the record that remains its primary id',
+    async (_, merge, ids, latest) => {
+      const tenant = await tenantWithRecords(['1', '2']);
+      const { organisationId, link } = tenant;
+      await tenant.mergeRecords('2 into 1');
+      await contactExternalIdUnlink(pool, { organisationId, ...link(0, 'reapit contact 1') });
+      expect(await tenant.idsOf(0)).toEqual(['2']);
+      await tenant.mergeRecords(merge);
+      expect(await tenant.idsOf(0)).toEqual(ids);
+      expect((await tenant.changes(0))[0]).toBe(latest);
+    },
+  );
 
   test('of records of two contacts changes nothing, and is recorded once the contacts are merged', async () => {
     const tenant = await tenantWithRecords(['1'], ['2']);

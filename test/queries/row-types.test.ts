@@ -126,6 +126,7 @@ test('every query has a behaviour test, through the public function of its name'
     'queries/connections',
     'queries/connection-health',
     'queries/contact-external-ids',
+    'queries/external-id-aliases',
     'queries/contact-merges',
     'queries/record-merges',
     'queries/identity-changes',

@@ -16,7 +16,7 @@ async function closedLists(): Promise<Map<string, { constraint: string; values: 
      where contype = 'c' and cardinality(conkey) = 1 and conparentid = 0
        and conrelid::regclass::text in (
          'crm_connections', 'crm_sync_log', 'crm_sync_runs', 'crm_sync_cursors', 'crm_sync_failures',
-         'crm_outbound_changes', 'contact_external_ids'
+         'crm_outbound_changes', 'contact_external_ids', 'contact_external_id_aliases'
        )`,
   );
   const lists = new Map();

@@ -848,7 +848,7 @@ const damages: Damage[] = [
   ...(
     [
       ['table', 'create table crm_notes (id integer primary key)', 'public.crm_notes', 'table'],
-      ['table', 'create view crm_notes as select 1', 'public.crm_notes', 'view'],
+      ['view', 'create view crm_notes as select 1', 'public.crm_notes', 'as'],
       ['table', 'create materialized view crm_notes as select 1', 'public.crm_notes', 'materialized view'],
       ['sequence', 'create sequence crm_notes', 'public.crm_notes', 'as bigint'],
       ['type', "create type crm_notes as enum ('x')", 'public.crm_notes', 'an enum'],
