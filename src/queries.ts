@@ -20,6 +20,7 @@ export * from './generated/crm_sync_cursors.js';
 export * from './generated/crm_sync_failures.js';
 export * from './generated/crm_sync_log.js';
 export * from './generated/crm_sync_runs.js';
+export * from './generated/external_record_checks.js';
 export * from './generated/organisations.js';
 export * from './generated/sync_batches.js';
 export {
