@@ -662,7 +662,7 @@ $$;
 -- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids uuid[]) IS 'Locks contacts of an organisation (tenant) FOR KEY SHARE, in the order of their ids, until the end of the transaction, so that nobody deletes them meanwhile. Call it after crm_lock_external_ids and before locking external ids: who deletes a contact locks in that order. Does nothing for a role that may not update contacts.';
+COMMENT ON FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids uuid[]) IS 'Locks contacts of an organisation (tenant) FOR KEY SHARE, in the order of their ids, until the end of the transaction, so that nobody deletes them meanwhile. Call it after crm_lock_external_ids and before locking external ids: whoever deletes a contact locks in that order. Does nothing for a role that may not update contacts.';
 
 --
 -- Name: crm_lock_external_ids(uuid, text[]); Type: FUNCTION; Schema: public; Owner: -
@@ -778,7 +778,7 @@ begin
     return;
   end if;
 
-  -- «is true» keeps the planner from reading all of an organisation's ids where statistics are missing.
+  -- "is true" keeps the planner from reading all of an organisation's ids where statistics are missing.
   perform public.crm_lock_external_records(
     organisation,
     array_agg(record.provider),
@@ -1062,8 +1062,8 @@ begin
       and record.provider = crm
       and record.entity_type = pair.into_type
       and record.external_id = pair.into_id;
-    -- CRMs tell of merges in any order: where the survivor was merged itself meanwhile, its own survivor counts;
-    -- unless that is this record, so that the CRM has turned the merge round.
+    -- CRMs report merges in any order: if the survivor was itself merged meanwhile, its own survivor counts, unless
+    -- that is this record: then the CRM has reversed the merge.
     for hop in 1..20 loop
       exit when survivor.remote_state is distinct from 'merged';
       select record.* into next_survivor
@@ -1161,7 +1161,10 @@ begin
       survivor_id, survivor_id, false, true, promoted.first_seen_at, author, why
     from public.crm_promote_external_ids(
       organisation, array[survivor_id], array[crm], array[pair.into_type]
-    ) as promoted;
+    ) as promoted
+    -- Otherwise one of them was, and the other has taken its place or keeps its own.
+    where gone.is_primary is not true
+      and survivor.is_primary is not true;
     return next;
   end loop;
 end
@@ -1228,7 +1231,7 @@ $$;
 -- Name: FUNCTION crm_note_deleted_contact(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_note_deleted_contact() IS 'Keeps in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
+COMMENT ON FUNCTION public.crm_note_deleted_contact() IS 'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
 
 --
 -- Name: crm_organisation_id(); Type: FUNCTION; Schema: public; Owner: -
@@ -1331,7 +1334,7 @@ $$;
 -- Name: FUNCTION crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) IS 'Makes an external id, which means a contact already, mean a contact as its primary id or as an alias. Keeps what is known of the record; one that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+COMMENT ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) IS 'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record; one that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 
 --
 -- Name: contact_external_ids; Type: TABLE; Schema: public; Owner: -
@@ -1769,7 +1772,7 @@ begin
         deleted.connection_id
       from deleted;
 
-      -- Inserts before it deletes: who deletes a contact holds it, and waits for what is deleted here.
+      -- Inserts before it deletes: whoever deletes a contact has locked it, and waits for what is deleted here.
       insert into contact_external_id_archive (
         organisation_id, connection_id, entity_type, external_id, contact_id, is_primary, first_seen_at,
         last_seen_at, remote_state, remote_version, remote_modified_at, merged_into_entity_type,
@@ -2950,7 +2953,7 @@ COMMENT ON COLUMN public.contact_external_id_archive.last_seen_at IS 'As in cont
 -- Name: COLUMN contact_external_id_archive.remote_state; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_archive.remote_state IS 'As in contact_external_ids, when it was archived; also merged, of an alias.';
+COMMENT ON COLUMN public.contact_external_id_archive.remote_state IS 'As in contact_external_ids, when it was archived; an alias may also be merged.';
 
 --
 -- Name: COLUMN contact_external_id_archive.remote_version; Type: COMMENT; Schema: public; Owner: -
@@ -3050,7 +3053,7 @@ CREATE TABLE public.contact_external_id_changes (
 -- Name: TABLE contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.contact_external_id_changes IS 'The history of what external ids mean: one row for each id that was unlinked, moved, promoted, merged or lost its contact. The first link is not in it; first_seen_at says when that was. Ids and times only, no personal data besides. It outlives the contacts and has no foreign keys.';
+COMMENT ON TABLE public.contact_external_id_changes IS 'The history of what external ids mean: one row for each id that was unlinked, moved, promoted, merged or lost its contact. The first link is not in it; first_seen_at says when that was. It holds ids and times, and no other personal data. It outlives the contacts and has no foreign keys.';
 
 --
 -- Name: COLUMN contact_external_id_changes.organisation_id; Type: COMMENT; Schema: public; Owner: -
@@ -3068,7 +3071,7 @@ COMMENT ON COLUMN public.contact_external_id_changes.id IS 'In the order in whic
 -- Name: COLUMN contact_external_id_changes.operation_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_changes.operation_id IS 'Which changes were made together. A merge of contacts is undone by it.';
+COMMENT ON COLUMN public.contact_external_id_changes.operation_id IS 'Names the changes that were made together: a merge of contacts is undone by it.';
 
 --
 -- Name: COLUMN contact_external_id_changes.kind; Type: COMMENT; Schema: public; Owner: -
@@ -3128,7 +3131,7 @@ COMMENT ON COLUMN public.contact_external_id_changes.is_primary IS 'Whether it i
 -- Name: COLUMN contact_external_id_changes.linked_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_changes.linked_at IS 'Since when the id had meant from_contact_id.';
+COMMENT ON COLUMN public.contact_external_id_changes.linked_at IS 'When the id was linked to from_contact_id.';
 
 --
 -- Name: COLUMN contact_external_id_changes.changed_at; Type: COMMENT; Schema: public; Owner: -
@@ -3234,7 +3237,7 @@ UNION ALL
 -- Name: VIEW contact_external_records; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON VIEW public.contact_external_records IS 'Every record at a CRM that stands for a contact: the primary ids and the aliases. With the privileges and the policies of the user who reads it.';
+COMMENT ON VIEW public.contact_external_records IS 'Every record at a CRM that stands for a contact: the primary ids and the aliases. It is read with the privileges and policies of the user who queries it.';
 
 --
 -- Name: crm_outbound_changes; Type: TABLE; Schema: public; Owner: -
@@ -3976,7 +3979,7 @@ ALTER TABLE ONLY public.contact_external_id_archive
 -- Name: CONSTRAINT contact_external_id_archive_pkey ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_id_archive_pkey ON public.contact_external_id_archive IS 'An id belongs to an account, so the same id may stand here once for each.';
+COMMENT ON CONSTRAINT contact_external_id_archive_pkey ON public.contact_external_id_archive IS 'An id belongs to an account, so the same id may be here once for each account.';
 
 --
 -- Name: contact_external_id_changes contact_external_id_changes_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -4406,7 +4409,7 @@ CREATE TRIGGER contact_external_id_aliases_note_deleted_contact BEFORE DELETE ON
 -- Name: TRIGGER contact_external_id_aliases_note_deleted_contact ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TRIGGER contact_external_id_aliases_note_deleted_contact ON public.contact_external_id_aliases IS 'Before, because only then the cascade''s user is the owner.';
+COMMENT ON TRIGGER contact_external_id_aliases_note_deleted_contact ON public.contact_external_id_aliases IS 'Before the delete, because only then does the cascade run as the owner.';
 
 --
 -- Name: contact_external_ids contact_external_ids_guard; Type: TRIGGER; Schema: public; Owner: -
@@ -4430,7 +4433,7 @@ CREATE TRIGGER contact_external_ids_note_deleted_contact BEFORE DELETE ON public
 -- Name: TRIGGER contact_external_ids_note_deleted_contact ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TRIGGER contact_external_ids_note_deleted_contact ON public.contact_external_ids IS 'Before, because only then the cascade''s user is the owner.';
+COMMENT ON TRIGGER contact_external_ids_note_deleted_contact ON public.contact_external_ids IS 'Before the delete, because only then does the cascade run as the owner.';
 
 --
 -- Name: crm_sync_log crm_sync_log_refuse_change; Type: TRIGGER; Schema: public; Owner: -

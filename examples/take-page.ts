@@ -165,8 +165,8 @@ async function apply(
   } as const;
   if (decision === 'echo' || decision === 'unchanged' || decision === 'older')
     return { ...event, status: 'skipped', reason: decision };
-  // Deleted here: only a person brings it back, with contactExternalIdLink.
-  if (decision === 'contact_deleted') return { ...event, status: 'skipped' };
+  // NurtureHub deleted the person, who must not come back with the next edit at the CRM.
+  if (decision === 'contact_deleted') return { ...event, status: 'skipped', reason: 'erased' };
   if (decision === 'revived') {
     // CRMs use ids again: a person decides whether it is the same contact, and then replays the failure.
     const message = 'The record was deleted or merged at the CRM and is back: link it again, or unlink it.';

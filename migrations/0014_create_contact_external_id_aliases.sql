@@ -203,9 +203,9 @@ comment on constraint contact_external_id_aliases_remote_times_in_range_check on
 comment on index contact_external_id_aliases_contact_id_provider_idx is
   'Finds the aliases of a contact, and serves its foreign key.';
 comment on view contact_external_records is
-  'Every record at a CRM that stands for a contact: the primary ids and the aliases. With the privileges and the policies of the user who reads it.';
+  'Every record at a CRM that stands for a contact: the primary ids and the aliases. It is read with the privileges and policies of the user who queries it.';
 
--- As of contact_external_ids.
+-- As for contact_external_ids.
 grant select, insert, update, delete
 on contact_external_id_aliases
 to crm_app, crm_worker;

@@ -284,7 +284,7 @@ end
 $migration$;
 
 comment on function crm_lock_contacts(uuid, uuid[]) is
-  'Locks contacts of an organisation (tenant) FOR KEY SHARE, in the order of their ids, until the end of the transaction, so that nobody deletes them meanwhile. Call it after crm_lock_external_ids and before locking external ids: who deletes a contact locks in that order. Does nothing for a role that may not update contacts.';
+  'Locks contacts of an organisation (tenant) FOR KEY SHARE, in the order of their ids, until the end of the transaction, so that nobody deletes them meanwhile. Call it after crm_lock_external_ids and before locking external ids: whoever deletes a contact locks in that order. Does nothing for a role that may not update contacts.';
 comment on function crm_promote_external_ids(uuid, uuid[], text[], text[]) is
   'Gives contacts that have lost their primary id at a CRM another, and returns those: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
 comment on function crm_guard_primary_external_id() is

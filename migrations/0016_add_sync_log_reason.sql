@@ -23,7 +23,7 @@ begin
     raise exception using
       errcode = 'CRM01',
       message = 'search_path does not begin with the schema of crm_sync_log, so what is replaced would go elsewhere',
-      hint = 'Let search_path begin with the schema of crm_sync_log, as it did for the migrations before.';
+      hint = 'Let search_path begin with the schema of crm_sync_log, as it did for the earlier migrations.';
   end if;
 end
 $$;
@@ -233,7 +233,7 @@ begin
     raise exception using
       errcode = 'CRM01',
       message = 'search_path does not begin with the schema of crm_sync_log, so what is replaced would go elsewhere',
-      hint = 'Let search_path begin with the schema of crm_sync_log, as it did for the migrations before.';
+      hint = 'Let search_path begin with the schema of crm_sync_log, as it did for the earlier migrations.';
   end if;
 end
 $$;

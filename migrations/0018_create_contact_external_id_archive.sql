@@ -3,7 +3,7 @@
 -- Purpose: keeps the ids of accounts that an organisation is not connected to at present, so that connecting
 --          another account starts empty, and coming back finds them again.
 -- Locks:   contacts SHARE ROW EXCLUSIVE and then crm_connections SHARE ROW EXCLUSIVE, to add the foreign keys:
---          writes wait until the end of the transaction. In the order in which a sync writes.
+--          writes wait until the end of the transaction. In the order in which a sync writes to them.
 -- Scans:   nothing; the table is new and empty.
 -- Down:    drops the table (contacts, crm_connections and it ACCESS EXCLUSIVE), and refuses while it has rows unless
 --          crm_schema.allow_data_loss is on.
@@ -23,7 +23,7 @@ begin
     raise exception using
       errcode = 'CRM01',
       message = 'search_path does not begin with the schema of crm_connections, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of crm_connections, as it did for the migrations before.';
+      hint = 'Let search_path begin with the schema of crm_connections, as it did for the earlier migrations.';
   end if;
 end
 $$;
@@ -87,7 +87,7 @@ comment on column contact_external_id_archive.first_seen_at is
 comment on column contact_external_id_archive.last_seen_at is
   'As in contact_external_ids, when it was archived.';
 comment on column contact_external_id_archive.remote_state is
-  'As in contact_external_ids, when it was archived; also merged, of an alias.';
+  'As in contact_external_ids, when it was archived; an alias may also be merged.';
 comment on column contact_external_id_archive.remote_version is
   'As in contact_external_ids, when it was archived.';
 comment on column contact_external_id_archive.remote_modified_at is
@@ -103,7 +103,7 @@ comment on column contact_external_id_archive.pushed_at is
 comment on column contact_external_id_archive.archived_at is
   'When another account took its place.';
 comment on constraint contact_external_id_archive_pkey on contact_external_id_archive is
-  'An id belongs to an account, so the same id may stand here once for each.';
+  'An id belongs to an account, so the same id may be here once for each account.';
 comment on constraint contact_external_id_archive_contact_id_fkey on contact_external_id_archive is
   'Composite, so that an id can never point at another organisation''s contact. On delete set null: that the contact was deleted is worth knowing when the account comes back.';
 comment on constraint contact_external_id_archive_connection_id_fkey on contact_external_id_archive is
@@ -129,7 +129,7 @@ to crm_reader;
 
 alter table contact_external_id_archive enable row level security;
 
--- As of contact_external_ids: coalesce, because the queries choose the index.
+-- As for contact_external_ids: coalesce, because the queries choose the index.
 create policy contact_external_id_archive_tenant_policy
   on contact_external_id_archive
   to crm_app

@@ -2,13 +2,12 @@
 --
 -- Purpose: which external ids meant another contact before, since when, by whom and why? And which records lost
 --          their contact because the host deleted it?
--- Locks:   contact_external_ids SHARE ROW EXCLUSIVE, contact_external_id_aliases SHARE ROW EXCLUSIVE and
---          contact_external_id_archive SHARE ROW EXCLUSIVE, to create the triggers: writes wait until the end of
---          the transaction, which by default is that of all pending files.
+-- Locks:   contact_external_ids SHARE ROW EXCLUSIVE and contact_external_id_aliases SHARE ROW EXCLUSIVE, to
+--          create the triggers: writes wait until the end of the transaction, which by default is that of all
+--          pending files.
 -- Scans:   nothing; the table is new and empty.
--- Down:    drops the triggers (contact_external_ids, contact_external_id_aliases and contact_external_id_archive
---          ACCESS EXCLUSIVE), the functions and the table, and refuses while it has rows unless
---          crm_schema.allow_data_loss is on.
+-- Down:    drops the triggers (contact_external_ids and contact_external_id_aliases ACCESS EXCLUSIVE), the
+--          function and the table, and refuses while it has rows unless crm_schema.allow_data_loss is on.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
@@ -25,7 +24,7 @@ begin
     raise exception using
       errcode = 'CRM01',
       message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the migrations before.';
+      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
   end if;
 end
 $$;
@@ -81,13 +80,13 @@ create index contact_external_id_changes_external_id_idx
   where external_id is not null;
 
 comment on table contact_external_id_changes is
-  'The history of what external ids mean: one row for each id that was unlinked, moved, promoted, merged or lost its contact. The first link is not in it; first_seen_at says when that was. Ids and times only, no personal data besides. It outlives the contacts and has no foreign keys.';
+  'The history of what external ids mean: one row for each id that was unlinked, moved, promoted, merged or lost its contact. The first link is not in it; first_seen_at says when that was. It holds ids and times, and no other personal data. It outlives the contacts and has no foreign keys.';
 comment on column contact_external_id_changes.organisation_id is
   'The organisation (tenant) that the contacts belong to.';
 comment on column contact_external_id_changes.id is
   'In the order in which the changes were made.';
 comment on column contact_external_id_changes.operation_id is
-  'Which changes were made together. A merge of contacts is undone by it.';
+  'Names the changes that were made together: a merge of contacts is undone by it.';
 comment on column contact_external_id_changes.kind is
   'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: that the host had deleted it went to contact_external_id_archive, because another account took the place of the id''s.';
 comment on column contact_external_id_changes.provider is
@@ -107,7 +106,7 @@ comment on column contact_external_id_changes.was_primary is
 comment on column contact_external_id_changes.is_primary is
   'Whether it is the primary id afterwards, rather than an alias. Null if it means no contact.';
 comment on column contact_external_id_changes.linked_at is
-  'Since when the id had meant from_contact_id.';
+  'When the id was linked to from_contact_id.';
 comment on column contact_external_id_changes.changed_at is
   'When the transaction that made the change began.';
 comment on column contact_external_id_changes.changed_by is
@@ -205,7 +204,7 @@ end
 $migration$;
 
 comment on function crm_note_deleted_contact() is
-  'Keeps in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
+  'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
 create trigger contact_external_ids_note_deleted_contact
   before delete
   on contact_external_ids
@@ -219,9 +218,9 @@ create trigger contact_external_id_aliases_note_deleted_contact
   execute function crm_note_deleted_contact();
 
 comment on trigger contact_external_ids_note_deleted_contact on contact_external_ids is
-  'Before, because only then the cascade''s user is the owner.';
+  'Before the delete, because only then does the cascade run as the owner.';
 comment on trigger contact_external_id_aliases_note_deleted_contact on contact_external_id_aliases is
-  'Before, because only then the cascade''s user is the owner.';
+  'Before the delete, because only then does the cascade run as the owner.';
 
 -- History is added to; the one thing that changes is whether it was undone.
 grant select, insert, update (undone_by)
@@ -292,7 +291,6 @@ set local statement_timeout = '1min';
 lock table
   contact_external_ids,
   contact_external_id_aliases,
-  contact_external_id_archive,
   contact_external_id_changes
 in access exclusive mode;
 

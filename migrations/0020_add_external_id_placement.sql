@@ -21,7 +21,7 @@ begin
     raise exception using
       errcode = 'CRM01',
       message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the migrations before.';
+      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
   end if;
 end
 $$;
@@ -158,7 +158,7 @@ $migration$;
 comment on function crm_lock_external_records(uuid, text[], text[], text[]) is
   'Locks external ids for update, primary ids and aliases in one order, that of their keys, as batches and checks of records do. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 comment on function crm_place_external_id(uuid, text, text, text, uuid, boolean) is
-  'Makes an external id, which means a contact already, mean a contact as its primary id or as an alias. Keeps what is known of the record; one that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+  'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record; one that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 
 revoke execute
 on function

@@ -20,7 +20,7 @@ begin
     raise exception using
       errcode = 'CRM01',
       message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the migrations before.';
+      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
   end if;
 end
 $$;
@@ -82,7 +82,7 @@ begin
     return;
   end if;
 
-  -- «is true» keeps the planner from reading all of an organisation's ids where statistics are missing.
+  -- "is true" keeps the planner from reading all of an organisation's ids where statistics are missing.
   perform %1$I.crm_lock_external_records(
     organisation,
     array_agg(record.provider),

@@ -21,7 +21,7 @@ begin
     raise exception using
       errcode = 'CRM01',
       message = 'search_path does not begin with the schema of crm_connections, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of crm_connections, as it did for the migrations before.';
+      hint = 'Let search_path begin with the schema of crm_connections, as it did for the earlier migrations.';
   end if;
 end
 $$;
@@ -207,7 +207,7 @@ begin
         deleted.connection_id
       from deleted;
 
-      -- Inserts before it deletes: who deletes a contact holds it, and waits for what is deleted here.
+      -- Inserts before it deletes: whoever deletes a contact has locked it, and waits for what is deleted here.
       insert into contact_external_id_archive (
         organisation_id, connection_id, entity_type, external_id, contact_id, is_primary, first_seen_at,
         last_seen_at, remote_state, remote_version, remote_modified_at, merged_into_entity_type,

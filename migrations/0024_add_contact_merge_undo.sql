@@ -20,7 +20,7 @@ begin
     raise exception using
       errcode = 'CRM01',
       message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the migrations before.';
+      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
   end if;
 end
 $$;

@@ -20,7 +20,7 @@ begin
     raise exception using
       errcode = 'CRM01',
       message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the migrations before.';
+      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
   end if;
 end
 $$;
@@ -152,8 +152,8 @@ begin
       and record.provider = crm
       and record.entity_type = pair.into_type
       and record.external_id = pair.into_id;
-    -- CRMs tell of merges in any order: where the survivor was merged itself meanwhile, its own survivor counts;
-    -- unless that is this record, so that the CRM has turned the merge round.
+    -- CRMs report merges in any order: if the survivor was itself merged meanwhile, its own survivor counts, unless
+    -- that is this record: then the CRM has reversed the merge.
     for hop in 1..20 loop
       exit when survivor.remote_state is distinct from 'merged';
       select record.* into next_survivor
@@ -251,7 +251,10 @@ begin
       survivor_id, survivor_id, false, true, promoted.first_seen_at, author, why
     from %1$I.crm_promote_external_ids(
       organisation, array[survivor_id], array[crm], array[pair.into_type]
-    ) as promoted;
+    ) as promoted
+    -- Otherwise one of them was, and the other has taken its place or keeps its own.
+    where gone.is_primary is not true
+      and survivor.is_primary is not true;
     return next;
   end loop;
 end

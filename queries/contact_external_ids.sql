@@ -393,8 +393,8 @@ order by wanted.position;
 
 /* @name contactExternalIdListByContacts */
 -- Lists the primary ids of the given contacts, by contact and provider. Returns at most one row per
--- contact and provider. Uses contact_external_ids_contact_id_provider_key. «is true» keeps the planner
--- from the primary key, through which it would read every mapping of the organisation, and «offset 0» from
+-- contact and provider. Uses contact_external_ids_contact_id_provider_key. `is true` keeps the planner
+-- from the primary key, through which it would read every mapping of the organisation, and `offset 0` from
 -- reading the whole table at once.
 select
   mapping.contact_id as "contactId",
@@ -423,7 +423,7 @@ order by
 
 /* @name contactExternalIdLock */
 -- Locks what the external ids of an organisation mean at some CRMs, until the end of the transaction. Returns
--- one row. Waits for whoever holds the lock; only the statements after this one see what he has done.
+-- one row. Waits for whoever holds the lock; only the statements after this one see what that holder did.
 select crm_lock_external_ids(:organisationId!::uuid, :providers!::text[]) is not null as "isLocked!"
 where crm_check_organisation(:organisationId!::uuid);
 
@@ -437,7 +437,7 @@ where crm_check_organisation(:organisationId!::uuid);
 -- organisation has no such contact) or `held` (nothing is wrong with this element). Uses primary keys,
 -- contact_external_ids_contact_id_provider_key, contact_external_id_aliases_contact_id_provider_idx and the host's
 -- key of contacts. Locks the external ids of the organisation at these providers, then the contacts FOR KEY
--- SHARE, then the mappings and the aliases in key order. Notes the moves in contact_external_id_changes.
+-- SHARE, then the mappings and the aliases in key order. Records the moves in contact_external_id_changes.
 with identity_lock as materialized (
   select crm_lock_external_ids(:organisationId!::uuid, :providers!::text[])
 ),
@@ -892,7 +892,7 @@ where mapping.contact_id is not null
 -- another (crm_promote_external_ids). Returns one row per removed link: its `position`, counted from 1. Uses
 -- primary keys, contact_external_ids_contact_id_provider_key and contact_external_id_aliases_contact_id_provider_idx.
 -- Locks the external ids of the organisation at these providers, then the contacts FOR KEY SHARE, then the
--- mappings and the aliases in key order. Notes the changes in contact_external_id_changes.
+-- mappings and the aliases in key order. Records the changes in contact_external_id_changes.
 with identity_lock as materialized (
   select crm_lock_external_ids(:organisationId!::uuid, :providers!::text[])
 ),
@@ -1166,7 +1166,7 @@ from gone;
 /* @name externalRecordListByContacts */
 -- Lists every record at a CRM that stands for one of the given contacts, by contact and provider; the primary
 -- id comes first, then the aliases, the oldest first. Uses contact_external_ids_contact_id_provider_key and
--- contact_external_id_aliases_contact_id_provider_idx. «is true» and «offset 0» are as in
+-- contact_external_id_aliases_contact_id_provider_idx. `is true` and `offset 0` are as in
 -- contactExternalIdListByContacts.
 select
   record.contact_id as "contactId!",

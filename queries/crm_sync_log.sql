@@ -1,7 +1,7 @@
 /* @name syncLogCountErrorsByKind */
 -- Counts the failed events of a connection since a time by the kind of error, most frequent first. Returns
 -- at most ten rows, one per kind. Uses crm_sync_log_status_connection_id_idx, and reads the failures of
--- that time. «is true» keeps the planner from the primary key, through which it would also read the
+-- that time. `is true` keeps the planner from the primary key, through which it would also read the
 -- successes.
 select
   error ->> 'kind' as "kind!",
@@ -100,7 +100,7 @@ order by
 
 /* @name syncLogListFailures */
 -- Lists the failed events of a connection, newest first: the page of at most `limit` events before the
--- given one. Uses crm_sync_log_status_connection_id_idx. «is true» keeps the planner from the primary key,
+-- given one. Uses crm_sync_log_status_connection_id_idx. `is true` keeps the planner from the primary key,
 -- through which it would also read the successes.
 select
   organisation_id as "organisationId",

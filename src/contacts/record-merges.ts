@@ -25,8 +25,9 @@ export interface RecordMerge {
 /** The outcome of a merge of records. */
 export type RecordMergeOutcome =
   | {
-      /** The contact of both, also if that was known. `same_record` of a record that means no contact: null. */
+      /** `merged`, also if that was known already. `same_record`: both are the same record. */
       outcome: 'merged' | 'same_record';
+      /** The contact of the records; null for `same_record` if the record means no contact. */
       contactId: string | null;
     }
   | {
@@ -49,8 +50,8 @@ export type RecordMergeOutcome =
  * Records that a CRM has merged records of its own. The record that is gone becomes an alias with the state `merged`,
  * so that whatever still comes with its id finds the contact, and the other takes its place as primary id.
  *
- * Merges are recorded in their order; those of other merges, too. If a merge into `into` is already known to have gone
- * on into a third record, that one takes the place.
+ * Merges are recorded in the given order. If `into` is known to have been merged into a third record, that one takes the
+ * place.
  *
  * @returns the outcome of each merge, in order; one that is not recorded does not stop the others
  * @throws CrmSchemaError with `rowIndex`: `invalid_input`; `unknown_provider`

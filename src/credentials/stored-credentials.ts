@@ -175,8 +175,8 @@ export interface CredentialsReplaceParams extends ConnectionKey {
 /**
  * Replaces the credentials of a live connection if they are still the version that the caller read: of
  * several callers that replace the same version, exactly one succeeds. Credentials of another account are
- * refused; if the connection's account is unknown, it is set as by `connectionSetAccount`. The status does not change; once the
- * CRM has accepted the new credentials, call `connectionSetStatus` to make the connection `active`.
+ * refused; an unknown account is set as by `connectionSetAccount`. The status does not change; once the CRM has
+ * accepted the new credentials, call `connectionSetStatus` to make the connection `active`.
  *
  * The session must use READ COMMITTED, PostgreSQL's default: at a stricter level, the losers fail with 40001.
  *

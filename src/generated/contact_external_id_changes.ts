@@ -266,9 +266,9 @@ export interface ContactIdentityChangeListResult {
   isPrimary: boolean | null;
   /** unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: that the host had deleted it went to contact_external_id_archive, because another account took the place of the id's. */
   kind: string;
-  /** Since when the id had meant from_contact_id. */
+  /** When the id was linked to from_contact_id. */
   linkedAt: Timestamp | null;
-  /** Which changes were made together. A merge of contacts is undone by it. */
+  /** Names the changes that were made together: a merge of contacts is undone by it. */
   operationId: string;
   /** The CRM of the record. Null, as are entity_type and external_id, in the row that says that two contacts were merged, or their merge undone. */
   provider: string | null;

@@ -849,8 +849,8 @@ export interface ContactExternalIdListByContactsResult {
 
 /**
  * Lists the primary ids of the given contacts, by contact and provider. Returns at most one row per
- * contact and provider. Uses contact_external_ids_contact_id_provider_key. «is true» keeps the planner
- * from the primary key, through which it would read every mapping of the organisation, and «offset 0» from
+ * contact and provider. Uses contact_external_ids_contact_id_provider_key. `is true` keeps the planner
+ * from the primary key, through which it would read every mapping of the organisation, and `offset 0` from
  * reading the whole table at once.
  *
  * @remarks
@@ -929,7 +929,7 @@ export interface ContactExternalIdLockResult {
 
 /**
  * Locks what the external ids of an organisation mean at some CRMs, until the end of the transaction. Returns
- * one row. Waits for whoever holds the lock; only the statements after this one see what he has done.
+ * one row. Waits for whoever holds the lock; only the statements after this one see what that holder did.
  *
  * @remarks
  * ```sql
@@ -978,7 +978,7 @@ export interface ContactExternalIdRepointResult {
  * organisation has no such contact) or `held` (nothing is wrong with this element). Uses primary keys,
  * contact_external_ids_contact_id_provider_key, contact_external_id_aliases_contact_id_provider_idx and the host's
  * key of contacts. Locks the external ids of the organisation at these providers, then the contacts FOR KEY
- * SHARE, then the mappings and the aliases in key order. Notes the moves in contact_external_id_changes.
+ * SHARE, then the mappings and the aliases in key order. Records the moves in contact_external_id_changes.
  *
  * @remarks
  * ```sql
@@ -1931,7 +1931,7 @@ export interface ContactExternalIdUnlinkResult {
  * another (crm_promote_external_ids). Returns one row per removed link: its `position`, counted from 1. Uses
  * primary keys, contact_external_ids_contact_id_provider_key and contact_external_id_aliases_contact_id_provider_idx.
  * Locks the external ids of the organisation at these providers, then the contacts FOR KEY SHARE, then the
- * mappings and the aliases in key order. Notes the changes in contact_external_id_changes.
+ * mappings and the aliases in key order. Records the changes in contact_external_id_changes.
  *
  * @remarks
  * ```sql
@@ -2508,7 +2508,7 @@ export interface ExternalRecordListByContactsResult {
 /**
  * Lists every record at a CRM that stands for one of the given contacts, by contact and provider; the primary
  * id comes first, then the aliases, the oldest first. Uses contact_external_ids_contact_id_provider_key and
- * contact_external_id_aliases_contact_id_provider_idx. «is true» and «offset 0» are as in
+ * contact_external_id_aliases_contact_id_provider_idx. `is true` and `offset 0` are as in
  * contactExternalIdListByContacts.
  *
  * @remarks

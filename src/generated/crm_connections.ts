@@ -343,7 +343,7 @@ export interface ConnectionDropWorkResult {
  * Deletes the failures and outbound changes of a disconnected connection. Returns one row with their
  * numbers. This is a separate statement because connectionDisconnect does not see what was committed while
  * it waited. Uses crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx. Locks the rows,
- * and the changes in the order in which the host writes them. «is true» keeps the planner from reading all
+ * and the changes in the order in which the host writes them. `is true` keeps the planner from reading all
  * changes for each one.
  *
  * @remarks
@@ -745,7 +745,7 @@ export interface ConnectionListWithHealthResult {
  * first, with its health: the state of its syncs, its open run, and its waiting and failing work, each
  * counted up to 1,000; from the log, the last event, the last failure, and the failures since a time,
  * counted up to 1,000. Returns a handful of rows. Uses the primary key. Per connection it uses the primary
- * key of the log and crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from
+ * key of the log and crm_sync_log_status_connection_id_idx, newest first (`is true` keeps the planner from
  * the primary key where only failures are wanted, and from all open runs where only one is),
  * crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
  * crm_sync_failures_gave_up_at_idx and crm_outbound_changes_next_attempt_at_idx.

@@ -22,7 +22,7 @@ export interface SyncLogCountErrorsByKindResult {
 /**
  * Counts the failed events of a connection since a time by the kind of error, most frequent first. Returns
  * at most ten rows, one per kind. Uses crm_sync_log_status_connection_id_idx, and reads the failures of
- * that time. «is true» keeps the planner from the primary key, through which it would also read the
+ * that time. `is true` keeps the planner from the primary key, through which it would also read the
  * successes.
  *
  * @remarks
@@ -360,7 +360,7 @@ export interface SyncLogListFailuresResult {
 
 /**
  * Lists the failed events of a connection, newest first: the page of at most `limit` events before the
- * given one. Uses crm_sync_log_status_connection_id_idx. «is true» keeps the planner from the primary key,
+ * given one. Uses crm_sync_log_status_connection_id_idx. `is true` keeps the planner from the primary key,
  * through which it would also read the successes.
  *
  * @remarks
