@@ -126,12 +126,14 @@ test('the README steps, from an empty database, print what the README shows', as
 const queriesOf: Record<string, QueryName[]> = {
   connectionDisconnect: ['connectionDisconnect', 'connectionDropWork'],
   contactExternalIdListByContact: ['contactExternalIdListByContacts'],
+  contactExternalIdMatchMany: ['contactExternalIdResolve'],
   contactExternalIdResolveMany: ['contactExternalIdResolve'],
   credentialsCheckKeys: ['credentialsCountByKey'],
   credentialsConnect: ['connectionConnect'],
   credentialsGet: ['connectionGetCredentials'],
   credentialsRefresh: ['connectionGetCredentials', 'credentialsReplace'],
   credentialsRotate: ['credentialsCountByKey', 'credentialsListByKey', 'credentialsRewrap'],
+  externalRecordCheckMany: ['externalRecordCheck'],
   syncRunClaim: ['syncRunClaim', 'syncRunSweep', 'outboundChangeAnnounce'],
   withOrganisation: ['organisationSet'],
 };
