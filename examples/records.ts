@@ -36,22 +36,23 @@ export function isSame(one: string | undefined, other: string): boolean {
 
 /** What an event says of the record at the CRM. A merge is recorded apart. */
 export function newsOf(record: CrmRecord) {
-  const { state } = record;
+  const { name, state } = record;
+  const isShown = state === 'active' || state === 'archived';
   return {
     remoteVersion: versionOf(record),
     remoteModifiedAt: modifiedAtOf(record),
     remoteState: state === 'merged' ? 'deleted' : state,
-    contentHash: contentHash({ name: record.name }),
+    contentHash: isShown ? contentHash({ name }) : null,
   } as const;
 }
 
 /** The version, if it can be stored. */
-export function versionOf({ version }: CrmRecord): string | null {
+function versionOf({ version }: CrmRecord): string | null {
   return isStorable(version) ? version : null;
 }
 
 /** The modified time, if it is one. */
-export function modifiedAtOf({ modifiedAt }: CrmRecord): string | null {
+function modifiedAtOf({ modifiedAt }: CrmRecord): string | null {
   try {
     return modifiedAt == null ? null : canonicalTimestamp(modifiedAt);
   } catch {

@@ -7,7 +7,6 @@ import {
   contactExternalIdLock,
   contactExternalIdMatchMany,
   contactMerge,
-  contentHash,
   externalRecordCheckMany,
   externalRecordMergeMany,
   outboundChangeListWaiting,
@@ -18,16 +17,7 @@ import {
 import type pg from 'pg';
 import type { CrmRecord } from './crm.js';
 import { isDataError, report } from './errors.js';
-import {
-  isAlive,
-  isSame,
-  isStorable,
-  modifiedAtOf,
-  newsOf,
-  recordsOf,
-  uuidIn,
-  versionOf,
-} from './records.js';
+import { isAlive, isSame, isStorable, newsOf, recordsOf, uuidIn } from './records.js';
 
 /** The state of a page that is not recorded yet. */
 interface Page {
@@ -84,14 +74,16 @@ export async function takePage(
   const decisions = await externalRecordCheckMany(client, {
     organisationId,
     provider,
-    records: others.map((record) => ({
-      entityType: record.entityType,
-      externalId: record.externalId,
-      version: versionOf(record),
-      modifiedAt: modifiedAtOf(record),
-      state: record.state,
-      contentHash: contentHash({ name: record.name }),
-    })),
+    records: others.map((record) => {
+      const { entityType, externalId } = record;
+      const {
+        remoteVersion: version,
+        remoteModifiedAt: modifiedAt,
+        remoteState: state,
+        contentHash,
+      } = newsOf(record);
+      return { entityType, externalId, version, modifiedAt, state, contentHash };
+    }),
   });
   for (const [index, record] of others.entries()) {
     const decision = decisions[index] as RecordDecision;

@@ -2,13 +2,12 @@
 --
 -- Purpose: which external ids meant another contact before, since when, by whom and why? And which records lost
 --          their contact because the host deleted it?
--- Locks:   contact_external_ids SHARE ROW EXCLUSIVE, contact_external_id_aliases SHARE ROW EXCLUSIVE and
---          contact_external_id_archive SHARE ROW EXCLUSIVE, to create the triggers: writes wait until the end of
---          the transaction, which by default is that of all pending files.
+-- Locks:   contact_external_ids SHARE ROW EXCLUSIVE and contact_external_id_aliases SHARE ROW EXCLUSIVE, to
+--          create the triggers: writes wait until the end of the transaction, which by default is that of all
+--          pending files.
 -- Scans:   nothing; the table is new and empty.
--- Down:    drops the triggers (contact_external_ids, contact_external_id_aliases and contact_external_id_archive
---          ACCESS EXCLUSIVE), the functions and the table, and refuses while it has rows unless
---          crm_schema.allow_data_loss is on.
+-- Down:    drops the triggers (contact_external_ids and contact_external_id_aliases ACCESS EXCLUSIVE), the
+--          function and the table, and refuses while it has rows unless crm_schema.allow_data_loss is on.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
@@ -292,7 +291,6 @@ set local statement_timeout = '1min';
 lock table
   contact_external_ids,
   contact_external_id_aliases,
-  contact_external_id_archive,
   contact_external_id_changes
 in access exclusive mode;
 

@@ -251,7 +251,10 @@ begin
       survivor_id, survivor_id, false, true, promoted.first_seen_at, author, why
     from %1$I.crm_promote_external_ids(
       organisation, array[survivor_id], array[crm], array[pair.into_type]
-    ) as promoted;
+    ) as promoted
+    -- Otherwise one of them was, and the other has taken its place or keeps its own.
+    where gone.is_primary is not true
+      and survivor.is_primary is not true;
     return next;
   end loop;
 end

@@ -29,8 +29,6 @@ with sent as (
 known as (
   select
     sent.position,
-    sent.entity_type,
-    sent.external_id,
     sent.version,
     sent.modified_at,
     sent.state,
@@ -143,9 +141,9 @@ select
     when contact_id is null then 'unknown'
     when remote_state in ('deleted', 'merged') and state in ('active', 'archived') then 'revived'
     when remote_state <> state then 'changed'
-    when version = remote_version or sent_hash = content_hash then
-      case when pushed_at is null then 'unchanged' else 'echo' end
+    when version = remote_version then case when pushed_at is null then 'unchanged' else 'echo' end
     when modified_at < remote_modified_at then 'older'
+    when sent_hash = content_hash then case when pushed_at is null then 'unchanged' else 'echo' end
     else 'changed'
   end as "decision!"
 from known

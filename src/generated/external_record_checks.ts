@@ -57,8 +57,6 @@ export interface ExternalRecordCheckResult {
  * known as (
  *   select
  *     sent.position,
- *     sent.entity_type,
- *     sent.external_id,
  *     sent.version,
  *     sent.modified_at,
  *     sent.state,
@@ -171,9 +169,9 @@ export interface ExternalRecordCheckResult {
  *     when contact_id is null then 'unknown'
  *     when remote_state in ('deleted', 'merged') and state in ('active', 'archived') then 'revived'
  *     when remote_state <> state then 'changed'
- *     when version = remote_version or sent_hash = content_hash then
- *       case when pushed_at is null then 'unchanged' else 'echo' end
+ *     when version = remote_version then case when pushed_at is null then 'unchanged' else 'echo' end
  *     when modified_at < remote_modified_at then 'older'
+ *     when sent_hash = content_hash then case when pushed_at is null then 'unchanged' else 'echo' end
  *     else 'changed'
  *   end as "decision!"
  * from known
@@ -182,7 +180,7 @@ export interface ExternalRecordCheckResult {
  */
 export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,ExternalRecordCheckResult>({
   name: 'externalRecordCheck',
-  statementName: 'externalRecordCheck_a63e4ee8',
+  statementName: 'externalRecordCheck_ce7ced76',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -216,8 +214,6 @@ export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,E
 known as (
   select
     sent.position,
-    sent.entity_type,
-    sent.external_id,
     sent.version,
     sent.modified_at,
     sent.state,
@@ -326,9 +322,9 @@ select
     when contact_id is null then 'unknown'
     when remote_state in ('deleted', 'merged') and state in ('active', 'archived') then 'revived'
     when remote_state <> state then 'changed'
-    when version = remote_version or sent_hash = content_hash then
-      case when pushed_at is null then 'unchanged' else 'echo' end
+    when version = remote_version then case when pushed_at is null then 'unchanged' else 'echo' end
     when modified_at < remote_modified_at then 'older'
+    when sent_hash = content_hash then case when pushed_at is null then 'unchanged' else 'echo' end
     else 'changed'
   end as "decision"
 from known

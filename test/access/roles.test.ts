@@ -269,6 +269,7 @@ describe('row-level security', () => {
     contact_external_ids: 'contact_id',
     contact_external_id_aliases: 'contact_id',
     contact_external_id_archive: 'contact_id',
+    contact_external_id_changes: 'undone_by',
   };
   const none = Object.fromEntries(Object.keys(privileges).map((table) => [table, 0]));
   let organisationId: string;
@@ -429,7 +430,9 @@ describe('row-level security', () => {
             ? await client.query('update crm_connections set status_reason = status_reason')
             : table === 'crm_sync_runs'
               ? await client.query('update crm_sync_runs set heartbeat_at = heartbeat_at')
-              : await client.query(`delete from ${table}`);
+              : table === 'contact_external_id_changes'
+                ? await client.query('update contact_external_id_changes set undone_by = undone_by')
+                : await client.query(`delete from ${table}`);
         expect(changed.rowCount, table).toBe(0);
       }
     });

@@ -16,7 +16,8 @@ async function closedLists(): Promise<Map<string, { constraint: string; values: 
      where contype = 'c' and cardinality(conkey) = 1 and conparentid = 0
        and conrelid::regclass::text in (
          'crm_connections', 'crm_sync_log', 'crm_sync_runs', 'crm_sync_cursors', 'crm_sync_failures',
-         'crm_outbound_changes', 'contact_external_ids', 'contact_external_id_aliases'
+         'crm_outbound_changes', 'contact_external_ids', 'contact_external_id_aliases',
+         'contact_external_id_changes', 'contact_external_id_archive'
        )`,
   );
   const lists = new Map();
@@ -35,6 +36,10 @@ test.each([
   ['crm_connections_provider_check', crm.providers],
   ['contact_external_ids_provider_check', crm.providers],
   ['contact_external_ids_remote_state_check', crm.remoteStates.filter((state) => state !== 'merged')],
+  ['contact_external_id_aliases_provider_check', crm.providers],
+  ['contact_external_id_aliases_remote_state_check', crm.remoteStates],
+  ['contact_external_id_archive_remote_state_check', crm.remoteStates],
+  ['contact_external_id_changes_kind_check', crm.identityChangeKinds],
   ['crm_connections_status_check', crm.connectionStatuses],
   ['crm_sync_log_direction_check', crm.syncDirections],
   ['crm_sync_log_status_check', crm.syncStatuses],
@@ -49,7 +54,7 @@ test.each([
 });
 
 test('no other column has a closed list', async () => {
-  expect((await closedLists()).size).toBe(11);
+  expect((await closedLists()).size).toBe(15);
 });
 
 test('crm_sync_error_is_valid accepts exactly the kinds of the public type', async () => {
@@ -141,6 +146,7 @@ test('each result column with a closed list has that list as its public type', a
     'connectionListWithHealth.lastSyncOutcome',
     'connectionListWithHealth.lastEventStatus',
     'contactExternalIdListByContacts.provider',
+    'contactIdentityChangeList.kind',
     'syncCursorList.direction',
     'syncFailureClaim.direction',
     'syncFailureList.direction',
