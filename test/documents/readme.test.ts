@@ -129,7 +129,6 @@ const queriesOf: Record<string, QueryName[]> = {
   contactExternalIdListByContact: ['contactExternalIdListByContacts'],
   contactExternalIdMatchMany: ['contactExternalIdResolve'],
   contactExternalIdResolveMany: ['contactExternalIdResolve'],
-  externalRecordCheckMany: ['externalRecordCheck'],
   credentialsCheckKeys: ['credentialsCountByKey'],
   credentialsConnect: ['connectionConnect'],
   credentialsGet: ['connectionGetCredentials'],
