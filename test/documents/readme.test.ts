@@ -126,6 +126,7 @@ test('the README steps, from an empty database, print what the README shows', as
 const queriesOf: Record<string, QueryName[]> = {
   connectionDisconnect: ['connectionDisconnect', 'connectionDropWork'],
   contactExternalIdListByContact: ['contactExternalIdListByContacts'],
+  contactExternalIdLink: ['contactExternalIdLink', 'contactExternalIdLinkAlias'],
   contactExternalIdMatchMany: ['contactExternalIdResolve'],
   contactExternalIdResolveMany: ['contactExternalIdResolve'],
   credentialsCheckKeys: ['credentialsCountByKey'],
