@@ -600,59 +600,6 @@ describe('what an event says of its record', () => {
   });
 });
 
-describe('updates of what is known of records', () => {
-  test('are all HOT, and the tables do not grow, once each row has moved to a page with room', async () => {
-    const count = 400;
-    const { rows } = await pool.query<{ id: string }>(
-      "insert into contacts (id, organisation_id, name) select gen_random_uuid(), $1, 'Test Person' from generate_series(1, $2::integer) returning id",
-      [run.organisationId, count],
-    );
-    const events = (version: string, state: 'active' | 'archived') =>
-      rows.map(({ id }, index) =>
-        linked(id, { externalId: `HOT${index}`, remoteVersion: version, remoteState: state }),
-      );
-    await record(...events('"0"', 'active'));
-    const measure = async () => {
-      const client = await pool.connect();
-      try {
-        await client.query('select pg_stat_force_next_flush()');
-        await client.query('select 1');
-      } finally {
-        client.release();
-      }
-      const { rows: found } = await pool.query<{ updated: string; hot: string; size: string }>(
-        `select n_tup_upd as updated, n_tup_hot_upd as hot, pg_relation_size(relid) as size
-         from pg_stat_all_tables where relid = 'contact_external_ids'::regclass`,
-      );
-      return found[0] as { updated: string; hot: string; size: string };
-    };
-    // Dead rows cannot be pruned while a snapshot is open, such as that of autovacuum when it analyses a table.
-    const noOpenSnapshot = () =>
-      expect
-        .poll(async () => {
-          const { rows: open } = await pool.query(
-            `select pid from pg_stat_activity
-             where datname = current_database() and pid <> pg_backend_pid() and backend_xmin is not null`,
-          );
-          return open;
-        })
-        .toEqual([]);
-    await pool.query('vacuum contact_external_ids');
-    const before = await measure();
-    // A tenth of the rows at a time, as pages of a sync do.
-    for (let round = 1; round <= 60; round += 1) {
-      const state = round % 2 === 0 ? 'active' : 'archived';
-      await noOpenSnapshot();
-      await record(...events(`"${round}"`, state).filter((_, index) => index % 10 === round % 10));
-    }
-    const after = await measure();
-    expect(Number(after.size)).toBe(Number(before.size));
-    const updated = Number(after.updated) - Number(before.updated);
-    expect(updated).toBe((60 * count) / 10);
-    expect(Number(after.hot) - Number(before.hot)).toBe(updated);
-  });
-});
-
 describe('contentHash', () => {
   const same: [string, Record<string, FieldValue>, Record<string, FieldValue>][] = [
     ['the order of keys', { a: '1', b: '2' }, { b: '2', a: '1' }],

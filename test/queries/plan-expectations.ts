@@ -100,7 +100,7 @@ export const expectations: Record<QueryName, Expectation> = {
   contactIdentityChangeList: { indexes: [...identityChanges], buffers: 60 },
   contactMerge: { indexes: [], buffers: 1000 },
   contactMergeUndo: { indexes: [], buffers: 200 },
-  externalRecordMergeMany: { indexes: [], buffers: 12_000 },
+  externalRecordMergeMany: { indexes: [], buffers: 18_000 },
   externalRecordCheck: {
     indexes: [
       'contact_external_ids_pkey',
