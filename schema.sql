@@ -645,16 +645,25 @@ CREATE FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids uuid[
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+declare
+  wanted uuid;
 begin
   -- Locking needs the privilege to update; a role without it leaves the lock to the foreign keys.
-  if has_any_column_privilege('public.contacts'::regclass, 'update') then
+  if not has_any_column_privilege('public.contacts'::regclass, 'update') then
+    return;
+  end if;
+  -- One by one: before PostgreSQL 17, a search for a list in order reads every contact of the organisation.
+  for wanted in
+    select distinct contact_id
+    from unnest(contact_ids) as contact_id
+    order by contact_id
+  loop
     perform
     from public.contacts as contacts
     where contacts.organisation_id = crm_lock_contacts.organisation_id
-      and contacts.id = any (contact_ids)
-    order by contacts.id
+      and contacts.id = wanted
     for key share;
-  end if;
+  end loop;
 end
 $$;
 

@@ -89,16 +89,25 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $body$
+declare
+  wanted uuid;
 begin
   -- Locking needs the privilege to update; a role without it leaves the lock to the foreign keys.
-  if has_any_column_privilege(%2$L::regclass, 'update') then
+  if not has_any_column_privilege(%2$L::regclass, 'update') then
+    return;
+  end if;
+  -- One by one: before PostgreSQL 17, a search for a list in order reads every contact of the organisation.
+  for wanted in
+    select distinct contact_id
+    from unnest(contact_ids) as contact_id
+    order by contact_id
+  loop
     perform
     from %2$s as contacts
     where contacts.organisation_id = crm_lock_contacts.organisation_id
-      and contacts.id = any (contact_ids)
-    order by contacts.id
+      and contacts.id = wanted
     for key share;
-  end if;
+  end loop;
 end
 $body$
   $create$, our_schema, hosts_contacts);

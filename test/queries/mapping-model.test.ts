@@ -154,7 +154,9 @@ class Model {
     for (const move of moves) {
       const { provider, to } = move;
       if (!this.isHeld(move)) return 'mapping_changed';
-      const isCrowded = moves.filter((other) => other.provider === provider && other.to === to).length > 1;
+      const isCrowded =
+        moves.filter((other) => other.provider === provider && other.to === to && this.isHeld(other)).length >
+        1;
       const occupant = this.primaryOf(provider, to);
       const isLeaving = moves.some(
         (other) => occupant !== undefined && this.isHeld(other) && Model.key(other) === Model.key(occupant),

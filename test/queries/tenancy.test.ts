@@ -74,6 +74,9 @@ test.each(queryNames.filter((name) => !overAllTenants.includes(name)))(
         case 'externalRecordMergeMany':
           expect(rows).toMatchObject([{ outcome: 'unknown' }, { outcome: 'unknown' }]);
           break;
+        case 'externalRecordCheck':
+          for (const row of rows) expect(row).toMatchObject({ decision: 'unknown', contactId: null });
+          break;
         default:
           expect(rows).toEqual([]);
       }

@@ -260,6 +260,12 @@ const damages: Damage[] = [
     sql: 'alter table crm_connections drop constraint crm_connections_pkey cascade',
     reported: [
       ['constraint', `crm_connections_pkey on ${connections}`, 'PRIMARY KEY (organisation_id, id)', null],
+      [
+        'constraint',
+        'contact_external_id_archive_connection_id_fkey on public.contact_external_id_archive',
+        'FOREIGN KEY',
+        null,
+      ],
       ...['outbound_changes', 'sync_cursors', 'sync_failures', 'sync_log', 'sync_runs'].map(
         (table): Reported => [
           'constraint',
