@@ -15,7 +15,7 @@ begin
     from pg_catalog.pg_class
     inner join pg_catalog.pg_namespace
       on pg_namespace.oid = relnamespace
-    where pg_class.oid = 'contact_external_ids'::regclass
+    where pg_class.oid = 'contact_external_ids'::regclass::oid
   ) is distinct from current_schema() then
     raise exception using
       errcode = 'CRM01',
@@ -33,7 +33,7 @@ declare
   hosts_contacts constant regclass := (
     select confrelid::regclass
     from pg_catalog.pg_constraint
-    where conrelid = 'contact_external_ids'::regclass
+    where conrelid = 'contact_external_ids'::regclass::oid
       and conname = 'contact_external_ids_contact_id_fkey'
   );
 begin

@@ -16,7 +16,7 @@ begin
     from pg_catalog.pg_class
     inner join pg_catalog.pg_namespace
       on pg_namespace.oid = relnamespace
-    where pg_class.oid = 'crm_connections'::regclass
+    where pg_class.oid = 'crm_connections'::regclass::oid
   ) is distinct from current_schema() then
     raise exception using
       errcode = 'CRM01',
