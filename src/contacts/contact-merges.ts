@@ -17,6 +17,7 @@ export type MergedRecordOutcome = 'moved' | 'became_alias' | 'alias_moved' | 'ar
 
 /** An external id that a merge of contacts has moved. */
 export interface MergedRecord extends ExternalRecord {
+  /** What became of it. */
   outcome: MergedRecordOutcome;
 }
 
@@ -93,7 +94,10 @@ export interface ContactMergeUndo {
   /** Names the undo in the history: a UUID. */
   operationId: string;
   /** Each external id that the merge had moved. */
-  records: (ExternalRecord & { outcome: UndoneRecordOutcome })[];
+  records: (ExternalRecord & {
+    /** What the undo did with it, or why it did nothing. */
+    outcome: UndoneRecordOutcome;
+  })[];
   /** The external ids that were linked to the remaining contact since the merge. They stay; move those that are wrong. */
   staying: ExternalRecord[];
 }

@@ -43,7 +43,16 @@ export interface ContactExternalIdMatch
   extends NarrowedRow<
     queries.ContactExternalIdResolveResult,
     { matchedBy: 'primary' | 'alias'; remoteState: RemoteState }
-  > {}
+  > {
+  /** The external id that was looked up. */
+  externalId: string;
+  /** The UUID of NurtureHub's contact. */
+  contactId: string;
+  /** Whether it is the contact's primary id at the CRM, or an alias. */
+  matchedBy: 'primary' | 'alias';
+  /** The state of the record at the CRM, as last synced. */
+  remoteState: RemoteState;
+}
 
 /**
  * Finds the contacts that external ids are mapped to, says whether each is its contact's primary id or an alias, and

@@ -3,7 +3,7 @@ import { CrmSchemaError } from '../errors.js';
 import { safeCause } from '../statements/database-errors.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { checkWholeNumber } from '../validation.js';
-import { readMigrationFiles } from './files.js';
+import { migrationNames } from './files.js';
 import { underMigrationLock } from './lock.js';
 import {
   type MigrationDirection,
@@ -150,7 +150,7 @@ async function migrate(
   checkWholeNumber({ field: 'attempts' }, attempts, 1, 1000);
   const onWaiting = (pids: number[]) => onProgress?.({ step: 'waiting', pids });
   // Refuses in a bundle, which lacks them, before the code of the lock is loaded: not every bundle can.
-  await readMigrationFiles();
+  await migrationNames();
   return underMigrationLock(client, { wait, signal, onWaiting }, async () => {
     const plan = await planOf(client, direction, options);
     if (direction === 'up' && plan.migrations.length > 0) await checkPrivileges(client, plan);

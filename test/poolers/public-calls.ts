@@ -59,6 +59,7 @@ export async function publicCalls(
     connectionRequestSync: (client) =>
       crm.connectionRequestSync(client, { organisationId, connectionIds: [key.connectionId] }),
     connectionResetLastSyncedAt: (client) => crm.connectionResetLastSyncedAt(client, key),
+    connectionSetAccount: (client) => crm.connectionSetAccount(client, { ...key, account: 'AAA' }),
     connectionSetStatus: (client) => crm.connectionSetStatus(client, { ...key, status: 'active' }),
     connectionSetSyncInterval: (client) =>
       crm.connectionSetSyncInterval(client, { ...key, syncIntervalSeconds: 3600 }),
@@ -95,6 +96,9 @@ export async function publicCalls(
       crm
         .contactMerge(client, { organisationId, fromContactId: otherId, intoContactId: contactId })
         .then(({ operationId }) => crm.contactMergeUndo(client, { organisationId, operationId })),
+    externalRecordCheck: (client) => crm.externalRecordCheck(client, record),
+    externalRecordCheckMany: (client) =>
+      crm.externalRecordCheckMany(client, { organisationId, provider, records: [record] }),
     externalRecordMergeMany: (client) =>
       crm.externalRecordMergeMany(client, {
         organisationId,
