@@ -1825,14 +1825,15 @@ begin
         order by connection.connected_at desc
       loop
         -- An id that means a contact already stays as it is, and the archived one stays in the archive.
+        -- Version and content are not restored: contacts may have changed here meanwhile, and were not pushed, so
+        -- the next read must not be taken for unchanged.
         insert into contact_external_ids (
           organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-          remote_state, remote_version, remote_modified_at, content_hash, pushed_at
+          remote_state, remote_modified_at
         )
         select
           organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
-          archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_version,
-          archive.remote_modified_at, archive.content_hash, archive.pushed_at
+          archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_modified_at
         from contact_external_id_archive as archive
         where archive.organisation_id = organisation
           and archive.connection_id = home
@@ -1845,14 +1846,12 @@ begin
 
         insert into contact_external_id_aliases (
           organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-          remote_state, remote_version, remote_modified_at, merged_into_entity_type, merged_into_external_id,
-          content_hash, pushed_at
+          remote_state, remote_modified_at, merged_into_entity_type, merged_into_external_id
         )
         select
           organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
-          archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_version,
-          archive.remote_modified_at, archive.merged_into_entity_type, archive.merged_into_external_id,
-          archive.content_hash, archive.pushed_at
+          archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_modified_at,
+          archive.merged_into_entity_type, archive.merged_into_external_id
         from contact_external_id_archive as archive
         where archive.organisation_id = organisation
           and archive.connection_id = home

@@ -153,7 +153,7 @@ describe('connecting another account of the same CRM', () => {
     expect(await archive({ organisationId })).toEqual({ 'AAA OXF1': ottoline, 'AAA OXF2': barnaby });
   });
 
-  test('and the old account again restores its ids, aliases and states, and archives the others', async () => {
+  test('and the old account again restores its ids, aliases and states, but not versions, and archives the others', async () => {
     const { organisationId, ottoline, barnaby, zebedee } = await agency();
     await connect(organisationId, 'AAA');
     await link({ organisationId }, { OXF1: ottoline, OXF2: barnaby });
@@ -173,7 +173,10 @@ describe('connecting another account of the same CRM', () => {
 
     expect(await reconnect(organisationId, 'AAA')).toMatchObject({ archivedIds: 1, restoredIds: 3 });
 
-    expect((await all()).rows).toEqual(before);
+    // But not the versions and contents: contacts may have changed meanwhile, so what is read is not unchanged.
+    expect((await all()).rows).toEqual(
+      before.map((row) => ({ ...row, remote_version: null, content_hash: null, pushed_at: null })),
+    );
     expect(await archive({ organisationId })).toEqual({ 'BBB OXF1': zebedee });
     expect(await reconnect(organisationId, 'BBB')).toMatchObject({ archivedIds: 3, restoredIds: 1 });
     expect(await ids({ organisationId })).toEqual({ OXF1: `=${zebedee}` });
