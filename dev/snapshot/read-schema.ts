@@ -7,8 +7,7 @@ import type { SnapshotDatabase } from './database.js';
 import type { Column, Constraint, Part, Privilege, Schema, Table } from './schema.js';
 
 const scope = {
-  relations:
-    "select oid from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v')",
+  relations: "select oid from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')",
   functions: "select oid from pg_proc where pronamespace = 'public'::regnamespace",
   withInherited: false,
 };
@@ -30,13 +29,6 @@ export async function readSchema({ client, hostRelations }: SnapshotDatabase): P
   return {
     postgresVersion: String(versions[0]?.version),
     tables: tables.map((table) => (table.isHost ? withoutHostParts(table, tables, hostRelations) : table)),
-    views: catalog.relations
-      .filter(({ kind }) => kind === 'view')
-      .map(({ name, query, settings, comment }) => ({
-        name,
-        definition: [...(settings ?? []).map((setting) => `-- ${setting}`), query ?? ''].join('\n'),
-        comment,
-      })),
     functions: catalog.functions.map(({ name, signature, result, comment, ...facts }) => ({
       name,
       signature,
@@ -63,7 +55,7 @@ function tablesOf(catalog: Catalog): Omit<Table, 'isHost'>[] {
   const nameOf = (qualified: string) =>
     catalog.relations.find((relation) => relation.qualified === qualified)?.name ?? qualified;
   return catalog.relations
-    .filter(({ kind, isPartition }) => kind === 'table' && !isPartition)
+    .filter(({ isPartition }) => !isPartition)
     .map(({ name, qualified, comment, partitionKey, settings, hasRowSecurity, isRowSecurityForced }) => {
       const ofTable = <Facts extends { relation: string }>(facts: readonly Facts[]) =>
         facts.filter(({ relation }) => relation === qualified);

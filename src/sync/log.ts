@@ -8,7 +8,6 @@ import type {
   SyncDirection,
   SyncError,
   SyncErrorKind,
-  SyncSkipReason,
   SyncStatus,
   Timestamp,
   TimestampInput,
@@ -29,12 +28,7 @@ export type ContactSyncLogEntry = SyncLogEntry & {
 export interface SyncLogSuccess
   extends NarrowedRow<
     queries.SyncLogListByConnectionResult,
-    {
-      direction: SyncDirection;
-      status: Exclude<SyncStatus, 'error'>;
-      error: null;
-      reason: SyncSkipReason | null;
-    }
+    { direction: SyncDirection; status: Exclude<SyncStatus, 'error'>; error: null }
   > {}
 
 /** One recorded sync operation that failed. `id` is a bigint, as text. */
@@ -42,10 +36,7 @@ export interface SyncLogFailure
   extends NarrowedRow<
     queries.SyncLogListFailuresResult,
     { direction: SyncDirection; status: 'error'; error: SyncError }
-  > {
-  /** Null or absent: only what was skipped may have a reason. */
-  reason?: null | undefined;
-}
+  > {}
 
 /** How often a kind of error occurred, and when it last did. */
 export interface SyncErrorCount extends queries.SyncLogCountErrorsByKindResult {

@@ -17,7 +17,6 @@ const independentKinds: readonly ItemKind[] = [
   'function',
   'type',
   'table',
-  'view',
   'sequence',
 ];
 

@@ -22,7 +22,6 @@ export const itemKinds = [
   'rule',
   'policy',
   'row-level security',
-  'view',
   'owner',
   'privileges',
   'comment',

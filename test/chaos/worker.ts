@@ -11,6 +11,8 @@ export interface WorkerSettings {
   name: string;
   workers: number;
   databaseUrl: string;
+  /** The URLs of the simulated CRMs, by connection. */
+  crmUrls: Record<string, string>;
   keys: KeyRingDocument;
 }
 
@@ -30,8 +32,7 @@ const timeoutMilliseconds = 1_000;
 
 /** Signs in with the stored credentials, and refreshes them if the CRM no longer accepts them. */
 async function openCrm(run: ClaimedRun): Promise<Crm> {
-  const { rows } = await pool.query('select url from crm_urls where connection_id = $1', [run.connectionId]);
-  const url: string = rows[0].url;
+  const url = settings.crmUrls[run.connectionId] as string;
   const { provider } = run;
   if (provider !== 'reapit') {
     const stored = await credentialsGet(pool, keys, { ...run, provider });
@@ -74,7 +75,6 @@ async function openCrm(run: ClaimedRun): Promise<Crm> {
     }
   };
   return {
-    account: open().account,
     entityTypes: open().entityTypes,
     readPage: (...args) => withRefresh((crm) => crm.readPage(...args)),
     read: (...args) => withRefresh((crm) => crm.read(...args)),

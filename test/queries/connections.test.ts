@@ -68,7 +68,6 @@ describe('connectionConnect', () => {
     });
     expect(await connectionGetCredentials(pool, { organisationId, connectionId })).toEqual({
       provider: 'alto',
-      account: null,
       credentials,
       credentialsKeyId: 'test-key-1',
       credentialsVersion: 1,

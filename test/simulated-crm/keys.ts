@@ -10,14 +10,8 @@ export class Keys {
   /** When each token expires, in milliseconds since 1970. */
   readonly #accessTokens = new Map<string, number>();
 
-  /** The name of the account. */
-  readonly account: string;
-
-  /** @param account defaults to one for each seed (Alto) or kind of CRM */
-  constructor(random: Random, provider: Provider, account?: string) {
+  constructor(random: Random) {
     this.#random = random;
-    const name = provider === 'alto' ? randomUuid(random) : provider === 'reapit' ? 'SBOX' : 'test-agency';
-    this.account = account ?? name;
   }
 
   /** Makes new credentials, as if a user had signed in; earlier ones remain valid. */
@@ -28,12 +22,12 @@ export class Keys {
   #signIn(provider: Provider, url: string): Credentials {
     switch (provider) {
       case 'agentos':
-        return { apiKey: this.#key(), shortName: this.account };
+        return { apiKey: this.#key(), shortName: 'test-agency' };
       case 'reapit':
-        return { grant: 'authorization_code', refreshToken: this.#newRefreshToken(), customer: this.account };
+        return { grant: 'authorization_code', refreshToken: this.#newRefreshToken(), customer: 'SBOX' };
       case 'alto':
         return {
-          agencyRef: this.account,
+          agencyRef: randomUuid(this.#random),
           client: { id: 'test-client', secret: this.#key() },
         };
       case 'street':

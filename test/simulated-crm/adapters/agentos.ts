@@ -9,16 +9,11 @@ export function agentosCrm(send: Send, shortName: string): Crm {
     OID: string;
     Name: string;
     Reference: string | null;
-    ETag: string;
   }
   const people = `/${shortName}/people`;
-  const record = ({ OID, Name, Reference, ETag }: Person): CrmRecord => ({
-    ...active('contact', OID, Name, Reference),
-    version: ETag,
-  });
+  const record = ({ OID, Name, Reference }: Person): CrmRecord => active('contact', OID, Name, Reference);
   const fields = ({ name, contactId }: CrmContact) => ({ Name: name, Reference: contactId });
   return {
-    account: shortName,
     entityTypes: ['contact'],
     async readPage(_, from) {
       const pass: { offset: number; begun: Timestamp | null } =
@@ -40,10 +35,9 @@ export function agentosCrm(send: Send, shortName: string): Crm {
       return status === 404 ? null : record(body);
     },
     write: writer({
-      async update({ externalId }, contact) {
+      update(externalId, contact) {
         const path = `${people}/${encodeURIComponent(externalId)}`;
-        const { status, body } = await send({ method: 'PUT', path, body: fields(contact), accept: [404] });
-        return status === 404 ? null : record(body);
+        return send({ method: 'PUT', path, body: fields(contact), accept: [404] });
       },
       async find({ contactId }) {
         const { body } = await send({ path: people, query: { reference: contactId } });
@@ -51,7 +45,7 @@ export function agentosCrm(send: Send, shortName: string): Crm {
       },
       async create(contact) {
         const { body } = await send({ method: 'POST', path: people, body: fields(contact) });
-        return record(body);
+        return body.OID;
       },
     }),
   };

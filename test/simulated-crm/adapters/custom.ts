@@ -29,14 +29,13 @@ export function customCrm(send: Send): Crm {
       return status === 404 ? null : record(body);
     },
     write: writer({
-      async update({ externalId }, contact) {
+      update(externalId, contact) {
         const path = `/contacts/${encodeURIComponent(externalId)}`;
-        const { status, body } = await send({ method: 'PATCH', path, body: fields(contact), accept: [404] });
-        return status === 404 ? null : record(body);
+        return send({ method: 'PATCH', path, body: fields(contact), accept: [404] });
       },
       async create(contact) {
-        const { status, body } = await send({ method: 'POST', path: '/contacts', body: fields(contact) });
-        return status === 201 ? record(body) : { existing: body.id };
+        const { body } = await send({ method: 'POST', path: '/contacts', body: fields(contact) });
+        return body.name === contact.name ? body.id : { existing: body.id };
       },
     }),
   };

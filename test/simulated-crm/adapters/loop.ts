@@ -30,10 +30,9 @@ export function loopCrm(send: Send): Crm {
       return status === 404 ? null : record(body.data);
     },
     write: writer({
-      async update({ externalId }, contact) {
+      update(externalId, contact) {
         const path = `/contacts/${encodeURIComponent(externalId)}`;
-        const { status, body } = await send({ method: 'PATCH', path, body: fields(contact), accept: [404] });
-        return status === 404 ? null : record(body.data);
+        return send({ method: 'PATCH', path, body: fields(contact), accept: [404] });
       },
       async find({ contactId }) {
         const { body } = await send({ path: '/contacts', query: { reference: contactId } });
@@ -41,7 +40,7 @@ export function loopCrm(send: Send): Crm {
       },
       async create(contact) {
         const { body } = await send({ method: 'POST', path: '/contacts', body: fields(contact) });
-        return record(body.data);
+        return body.data.id;
       },
     }),
   };
