@@ -1,5 +1,4 @@
-import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { execFile, spawnSync } from 'node:child_process';
 import { appendFile, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +11,7 @@ import { type Consumer, install, pack, packedPackage } from './consumer.js';
 const run = promisify(execFile);
 
 /** A copy of the sources, such as an archive of them, cannot be cloned. */
-const isClone = existsSync(projectPath('.git'));
+const isClone = spawnSync('git', ['rev-parse', '--verify', 'HEAD'], { cwd: projectPath('.') }).status === 0;
 
 /**
  * A project with the package installed from a clone of this repository's HEAD, made as on Windows. It shares this
