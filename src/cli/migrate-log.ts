@@ -1,5 +1,6 @@
 import type { MigrationPlan, MigrationProgress, MigrationResult } from '../migrations.js';
 import type { BlockingSessions } from '../statements/blocking-sessions.js';
+import { sqlStates } from '../statements/sqlstates.js';
 import { formatQuantity } from './numbers.js';
 import { printMessage } from './text.js';
 import { formatElapsed } from './times.js';
@@ -56,7 +57,8 @@ export class MigrationLog {
       case 'retrying': {
         const { name, attempt, attempts, pause, cause } = progress;
         const { code, message } = cause as { code?: string; message: string };
-        const reason = code === '55P03' ? `no lock in time, blocked by ${sessions.last}` : message;
+        const reason =
+          code === sqlStates.lockNotAvailable ? `no lock in time, blocked by ${sessions.last}` : message;
         const next = `attempt ${attempt + 1} of ${attempts} in ${formatSeconds(pause)}`;
         this.#writeLine(`${this.#label(name)}: ${reason}; ${next}`);
         this.#showElapsed(this.#label(name));

@@ -3,6 +3,7 @@ import { CrmSchemaError } from '../errors.js';
 import type { MigrateOptions, MigrationResult } from '../migrations.js';
 import { BlockingSessions } from '../statements/blocking-sessions.js';
 import { serverProcess } from '../statements/dedicated-connection.js';
+import { sqlStates } from '../statements/sqlstates.js';
 import { withWatchedConnection } from './database.js';
 import { explainError } from './explain-errors.js';
 import { interruptionSignal } from './interruption.js';
@@ -76,7 +77,7 @@ function interruptedError(): Error {
 /** Names the sessions that kept a migration from its lock: the server's error does not. */
 function namingBlockers(error: unknown, attempts: number, sessions: BlockingSessions): unknown {
   const { cause } = error as { cause?: { code?: string } };
-  if (!(error instanceof CrmSchemaError) || cause?.code !== '55P03') return error;
+  if (!(error instanceof CrmSchemaError) || cause?.code !== sqlStates.lockNotAvailable) return error;
   const name = error.message.slice(0, error.message.indexOf(' '));
   return new Error(
     `Could not run ${name} in ${formatQuantity(attempts, 'attempt')}, blocked by ${sessions.last}. Earlier migrations are kept: run the command again when that transaction has ended.`,
