@@ -141,6 +141,8 @@ CREATE TABLE public.crm_connections (
     last_success_at timestamp with time zone,
     first_failed_at timestamp with time zone,
     failure_count integer DEFAULT 0 NOT NULL,
+    account text COLLATE pg_catalog."C",
+    CONSTRAINT crm_connections_account_check CHECK (((btrim(account, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(account) <= 512))),
     CONSTRAINT crm_connections_active_has_no_reason_check CHECK (((status <> 'active'::text) OR (status_reason IS NULL))),
     CONSTRAINT crm_connections_credentials_bound_to_row_check CHECK (((credentials ->> 'aad'::text) = public.crm_credentials_aad(organisation_id, id, provider))),
     CONSTRAINT crm_connections_credentials_is_jwe_check CHECK (public.crm_credentials_is_jwe(credentials)),
@@ -286,6 +288,18 @@ COMMENT ON COLUMN public.crm_connections.first_failed_at IS 'When the current se
 COMMENT ON COLUMN public.crm_connections.failure_count IS 'How many syncs in a row have failed, including abandoned ones.';
 
 --
+-- Name: COLUMN crm_connections.account; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.account IS 'The account at the CRM, by the CRM''s own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection.';
+
+--
+-- Name: CONSTRAINT crm_connections_account_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_account_check ON public.crm_connections IS 'An account''s name is not blank, and at most 512 bytes.';
+
+--
 -- Name: CONSTRAINT crm_connections_active_has_no_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -417,6 +431,818 @@ $$;
 COMMENT ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) IS 'Returns true if the user sees the rows of this organisation (tenant), and fails with SQLSTATE CRM05 otherwise. For statements to which finding nothing means that there is nothing to do: rows that a policy hides must not look like that. Omit the second parameter.';
 
 --
+-- Name: crm_contact_merge_records(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) RETURNS TABLE(provider text, entity_type text, external_id text, connection_id uuid, is_archived boolean, from_contact_id uuid, to_contact_id uuid, was_primary boolean, is_primary boolean, first_seen_at timestamp with time zone, outcome text)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  operation constant uuid := operation_id;
+begin
+  return query
+  select
+    change.provider,
+    change.entity_type,
+    change.external_id,
+    coalesce(archive.connection_id, change.connection_id),
+    archive.external_id is not null,
+    change.from_contact_id,
+    change.to_contact_id,
+    change.was_primary,
+    change.is_primary,
+    present.first_seen_at,
+    case
+      when change.undone_by is not null then 'undone_before'
+      when present.contact_id is distinct from change.to_contact_id
+        or present.is_primary is distinct from change.is_primary
+        or (change.was_primary and present.remote_state = 'merged')
+        then 'changed_since'
+      when contacts.id is null then 'no_contact'
+      when change.was_primary and archive.external_id is null and exists (
+        select
+        from public.contact_external_ids as other
+        where other.provider = change.provider
+          and other.contact_id = change.from_contact_id
+          -- It gives its place back.
+          and not exists (
+            select
+            from public.contact_external_id_changes as moved
+            where moved.organisation_id = organisation
+              and moved.operation_id = operation
+              and moved.provider = other.provider
+              and moved.entity_type = other.entity_type
+              and moved.external_id = other.external_id
+          )
+      )
+        then 'contact_taken'
+      when change.was_primary and exists (
+        select
+        from public.contact_external_id_archive as other
+        where archive.external_id is not null
+          and other.organisation_id = organisation
+          and other.contact_id = change.from_contact_id
+          and other.connection_id = archive.connection_id
+          and other.is_primary
+      )
+        then 'contact_taken'
+      else 'held'
+    end
+  from public.contact_external_id_changes as change
+  -- The same id may stand for records of several accounts. Wherever an id is moved, since when it is linked goes
+  -- with it, and tells them apart.
+  left join lateral (
+    select moved.*
+    from public.crm_connections as connection
+    inner join public.contact_external_id_archive as moved
+      on moved.organisation_id = organisation
+      and moved.connection_id = connection.id
+      and moved.entity_type = change.entity_type
+      and moved.external_id = change.external_id
+    where connection.organisation_id = organisation
+      and connection.provider = change.provider
+      and moved.first_seen_at = change.linked_at
+    limit 1
+  ) as archive on true
+  left join public.contact_external_records as record
+    on record.organisation_id = organisation
+    and record.provider = change.provider
+    and record.entity_type = change.entity_type
+    and record.external_id = change.external_id
+    and record.first_seen_at = change.linked_at
+  cross join lateral (
+    select
+      case when archive.external_id is null then record.contact_id else archive.contact_id end as contact_id,
+      case when archive.external_id is null then record.is_primary else archive.is_primary end as is_primary,
+      case when archive.external_id is null then record.remote_state else archive.remote_state end as remote_state,
+      case when archive.external_id is null then record.first_seen_at else archive.first_seen_at end as first_seen_at
+  ) as present
+  left join public.contacts as contacts
+    on contacts.organisation_id = organisation
+    and contacts.id = change.from_contact_id
+  where change.organisation_id = organisation
+    and change.operation_id = operation
+    and change.kind = 'contacts_merged'
+    and change.external_id is not null;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_contact_merge_records(organisation_id uuid, operation_id uuid); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked, linked again or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
+
+--
+-- Name: crm_guard_external_id_alias(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_guard_external_id_alias() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if current_setting('transaction_isolation') = 'repeatable read' then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
+      hint = 'Use READ COMMITTED.';
+  end if;
+  -- As crm_lock_external_ids does.
+  perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
+  -- A statement of its own: it sees what those who held the lock before have written.
+  if exists (
+    select
+    from public.contact_external_ids as taken
+    where taken.organisation_id = new.organisation_id
+      and taken.provider = new.provider
+      and taken.entity_type = new.entity_type
+      and taken.external_id = new.external_id
+  ) then
+    return null;
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_guard_external_id_alias(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_guard_external_id_alias() IS 'Keeps a primary id from becoming an alias as well: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
+
+--
+-- Name: crm_guard_primary_external_id(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_guard_primary_external_id() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  alias public.contact_external_id_aliases;
+begin
+  if current_setting('transaction_isolation') = 'repeatable read' then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
+      hint = 'Use READ COMMITTED.';
+  end if;
+  -- As crm_lock_external_ids does.
+  perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
+  -- A statement of its own: it sees what those who held the lock before have written.
+  select taken.*
+  into alias
+  from public.contact_external_id_aliases as taken
+  where taken.organisation_id = new.organisation_id
+    and taken.provider = new.provider
+    and taken.entity_type = new.entity_type
+    and taken.external_id = new.external_id;
+  if alias.contact_id is null then
+    return new;
+  end if;
+  -- The alias of a contact without a primary id, which an earlier release leaves behind, becomes its primary id.
+  if alias.contact_id <> new.contact_id
+    or alias.remote_state = 'merged'
+    or exists (
+      select
+      from public.contact_external_ids as mapping
+      where mapping.provider = new.provider
+        and mapping.contact_id = new.contact_id
+    )
+  then
+    return null;
+  end if;
+  delete from public.contact_external_id_aliases as taken
+  where taken.organisation_id = new.organisation_id
+    and taken.provider = new.provider
+    and taken.entity_type = new.entity_type
+    and taken.external_id = new.external_id;
+  new.first_seen_at := least(alias.first_seen_at, new.first_seen_at);
+  new.remote_state := alias.remote_state;
+  new.remote_version := alias.remote_version;
+  new.remote_modified_at := alias.remote_modified_at;
+  new.content_hash := alias.content_hash;
+  new.pushed_at := alias.pushed_at;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_guard_primary_external_id(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_guard_primary_external_id() IS 'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
+
+--
+-- Name: crm_lock_contacts(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids uuid[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  wanted uuid;
+begin
+  -- Locking needs the privilege to update; a role without it leaves the lock to the foreign keys.
+  if not has_any_column_privilege('public.contacts'::regclass, 'update') then
+    return;
+  end if;
+  -- One by one: before PostgreSQL 17, a search for a list in order reads every contact of the organisation.
+  for wanted in
+    select distinct contact_id
+    from unnest(contact_ids) as contact_id
+    order by contact_id
+  loop
+    perform
+    from public.contacts as contacts
+    where contacts.organisation_id = crm_lock_contacts.organisation_id
+      and contacts.id = wanted
+    for key share;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids uuid[]) IS 'Locks contacts of an organisation (tenant) FOR KEY SHARE, in the order of their ids, until the end of the transaction, so that nobody deletes them meanwhile. Call it after crm_lock_external_ids and before locking external ids: whoever deletes a contact locks in that order. Does nothing for a role that may not update contacts.';
+
+--
+-- Name: crm_lock_external_ids(uuid, text[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  bucket integer;
+begin
+  -- A lock of null would be none.
+  if organisation_id is null or providers is null or array_position(providers, null) is not null then
+    raise exception using
+      errcode = 'CRM04',
+      message = 'organisation_id and providers must not be null';
+  end if;
+  -- 'crm1' as a number, and one of 1,024 buckets: a transaction for thousands of organisations must not use up the
+  -- server's memory for locks.
+  for bucket in
+    select distinct hashtext(provider || ' ' || organisation_id::text) & 1023
+    from unnest(providers) as provider
+    order by 1
+  loop
+    perform pg_advisory_xact_lock(1668443441, bucket);
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_lock_external_ids(organisation_id uuid, providers text[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) IS 'Locks what the external ids of an organisation (tenant) mean at these CRMs, until the end of the transaction; waits for whoever holds it. Call it first, as a statement of its own: only the statements after it see what the previous holder did. One lock for each CRM, however many ids; organisations may share a lock by chance. Fails with CRM04 if a parameter is null.';
+
+--
+-- Name: crm_lock_external_records(uuid, text[], text[], text[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  wanted record;
+begin
+  -- One by one, because an order by across both tables cannot be locked.
+  for wanted in
+    select given.*
+    from unnest(providers, entity_types, external_ids) as given (provider, entity_type, external_id)
+    order by given.provider collate "C", given.entity_type collate "C", given.external_id collate "C"
+  loop
+    perform
+    from public.contact_external_ids as mapping
+    where mapping.organisation_id = crm_lock_external_records.organisation_id
+      and mapping.provider = wanted.provider
+      and mapping.entity_type = wanted.entity_type
+      and mapping.external_id = wanted.external_id
+    for update;
+    continue when found;
+    perform
+    from public.contact_external_id_aliases as alias
+    where alias.organisation_id = crm_lock_external_records.organisation_id
+      and alias.provider = wanted.provider
+      and alias.entity_type = wanted.entity_type
+      and alias.external_id = wanted.external_id
+    for update;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Locks external ids for update, primary ids and aliases in one order, that of their keys, as batches and checks of records do. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+
+--
+-- Name: crm_merge_contacts(uuid, uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) RETURNS TABLE(provider text, entity_type text, external_id text, outcome text)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  operation constant uuid := operation_id;
+  author constant text := coalesce(changed_by, session_user);
+  why constant text := reason;
+  step record;
+begin
+  if current_setting('transaction_isolation') = 'repeatable read' then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = 'contacts cannot be merged at REPEATABLE READ: what others have linked would not be seen',
+      hint = 'Use READ COMMITTED.';
+  end if;
+
+  perform public.crm_check_organisation(organisation);
+  perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
+  perform public.crm_lock_contacts(organisation, array[from_contact_id, into_contact_id]);
+  if 2 <> (
+    select count(*)
+    from public.contacts as contacts
+    where contacts.organisation_id = organisation
+      and contacts.id in (from_contact_id, into_contact_id)
+  ) then
+    outcome := 'wrong_tenant';
+    return next;
+    return;
+  end if;
+
+  -- "is true" keeps the planner from reading all of an organisation's ids where statistics are missing.
+  perform public.crm_lock_external_records(
+    organisation,
+    array_agg(record.provider),
+    array_agg(record.entity_type),
+    array_agg(record.external_id)
+  )
+  from public.contact_external_records as record
+  where (record.organisation_id = organisation) is true
+    and record.contact_id in (from_contact_id, into_contact_id)
+    and (record.is_primary or record.contact_id = from_contact_id);
+
+  insert into public.contact_external_id_changes (
+    organisation_id, operation_id, kind, from_contact_id, to_contact_id, changed_by, reason
+  )
+  values (organisation, operation, 'contacts_merged', from_contact_id, into_contact_id, author, why);
+
+  for step in
+    select
+      record.provider,
+      record.entity_type,
+      record.external_id,
+      record.contact_id,
+      record.is_primary as was_primary,
+      -- A primary id keeps its place unless the other contact has one, which may only be worse if it is deleted.
+      record.is_primary
+        and record.contact_id = from_contact_id
+        and (other.contact_id is null or (other.remote_state = 'deleted' and record.remote_state <> 'deleted'))
+        as is_primary,
+      record.first_seen_at,
+      connection.id as connection_id
+    from public.contact_external_records as record
+    left join public.contact_external_ids as other
+      on record.is_primary
+      and other.provider = record.provider
+      and other.contact_id in (from_contact_id, into_contact_id)
+      and other.contact_id <> record.contact_id
+    left join public.crm_connections as connection
+      on connection.organisation_id = organisation
+      and connection.provider = record.provider
+      and connection.status <> 'disconnected'
+    where (record.organisation_id = organisation) is true
+      and record.contact_id in (from_contact_id, into_contact_id)
+      and (
+        record.contact_id = from_contact_id
+        or (
+          record.is_primary
+          and record.remote_state = 'deleted'
+          and other.remote_state <> 'deleted'
+        )
+      )
+    -- Those that become aliases first: a contact has one primary id at a CRM.
+    order by is_primary, record.provider, record.entity_type, record.external_id
+  loop
+    perform public.crm_place_external_id(
+      organisation, step.provider, step.entity_type, step.external_id, into_contact_id, step.is_primary
+    );
+    insert into public.contact_external_id_changes (
+      organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+      to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+    )
+    values (
+      organisation, operation, 'contacts_merged', step.provider, step.entity_type, step.external_id,
+      step.connection_id, step.contact_id, into_contact_id, step.was_primary, step.is_primary,
+      step.first_seen_at, author, why
+    );
+    provider := step.provider;
+    entity_type := step.entity_type;
+    external_id := step.external_id;
+    outcome := case
+      when step.is_primary then 'moved'
+      when step.was_primary then 'became_alias'
+      else 'alias_moved'
+    end;
+    return next;
+  end loop;
+
+  -- The ids of accounts that the organisation is not connected to at present.
+  for step in
+    select
+      connection.provider,
+      archive.entity_type,
+      archive.external_id,
+      archive.connection_id,
+      archive.is_primary as was_primary,
+      archive.is_primary and other.contact_id is null as is_primary,
+      archive.first_seen_at
+    from public.contact_external_id_archive as archive
+    inner join public.crm_connections as connection
+      on connection.organisation_id = archive.organisation_id
+      and connection.id = archive.connection_id
+    left join public.contact_external_id_archive as other
+      on archive.is_primary
+      and other.organisation_id = organisation
+      and other.contact_id = into_contact_id
+      and other.connection_id = archive.connection_id
+      and other.is_primary
+    where archive.organisation_id = organisation
+      and archive.contact_id = from_contact_id
+    order by archive.connection_id, archive.entity_type, archive.external_id
+    for update of archive
+  loop
+    update public.contact_external_id_archive as archive
+    set
+      contact_id = into_contact_id,
+      is_primary = step.is_primary
+    where archive.organisation_id = organisation
+      and archive.connection_id = step.connection_id
+      and archive.entity_type = step.entity_type
+      and archive.external_id = step.external_id;
+    insert into public.contact_external_id_changes (
+      organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+      to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+    )
+    values (
+      organisation, operation, 'contacts_merged', step.provider, step.entity_type, step.external_id,
+      step.connection_id, from_contact_id, into_contact_id, step.was_primary, step.is_primary,
+      step.first_seen_at, author, why
+    );
+    provider := step.provider;
+    entity_type := step.entity_type;
+    external_id := step.external_id;
+    outcome := 'archived_moved';
+    return next;
+  end loop;
+
+  -- What is merged away is not pushed: the CRM would get a second record. In key order, as changes are recorded.
+  perform
+  from public.crm_outbound_changes as change
+  where change.organisation_id = organisation
+    and change.contact_id = from_contact_id
+  order by change.connection_id
+  for update;
+  delete from public.crm_outbound_changes as change
+  where change.organisation_id = organisation
+    and change.contact_id = from_contact_id;
+  -- The order and the limit make the planner read the key, not all failures of the connection.
+  for step in
+    select
+      connection.id as connection_id,
+      failure.entity_type
+    from public.crm_connections as connection
+    cross join lateral (
+      select
+        later.record_id,
+        later.entity_type
+      from public.crm_sync_failures as later
+      where later.organisation_id = organisation
+        and later.connection_id = connection.id
+        and later.direction = 'outbound'
+        and later.record_id >= from_contact_id::text
+      order by later.record_id, later.entity_type
+      limit 20
+    ) as failure
+    where connection.organisation_id = organisation
+      and failure.record_id = from_contact_id::text
+    order by connection.id, failure.entity_type
+  loop
+    delete from public.crm_sync_failures as failure
+    where failure.organisation_id = organisation
+      and failure.connection_id = step.connection_id
+      and failure.direction = 'outbound'
+      and failure.record_id = from_contact_id::text
+      and failure.entity_type = step.entity_type;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) IS 'Merges a contact into another: each of its external ids means the other contact afterwards. Returns one row for each: moved (it is the primary id there), became_alias, alias_moved or archived_moved (an id of an account that the organisation is not connected to at present); or one row wrong_tenant, and nothing has changed. became_alias is also returned for the primary id of the remaining contact if the CRM has deleted that record and not the other. Deletes the outbound changes and failures of the contact that is merged away; the host deletes the contact itself. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts: call it before touching either contact. operation_id names the merge for crm_undo_contact_merge; changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+
+--
+-- Name: crm_merge_external_records(uuid, text, text[], text[], text[], text[], uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) RETURNS TABLE(pair_number integer, outcome text, contact_id uuid, other_contact_id uuid)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  crm constant text := provider;
+  operation constant uuid := operation_id;
+  author constant text := coalesce(changed_by, session_user);
+  why constant text := reason;
+  live_connection_id constant uuid := (
+    select connection.id
+    from public.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.provider = crm
+      and connection.status <> 'disconnected'
+  );
+  concerned_types text[];
+  concerned_ids text[];
+  pair record;
+  gone public.contact_external_records;
+  survivor public.contact_external_records;
+  next_survivor public.contact_external_records;
+  survivor_id uuid;
+begin
+  if current_setting('transaction_isolation') = 'repeatable read' then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = 'records cannot be merged at REPEATABLE READ: what others have linked would not be seen',
+      hint = 'Use READ COMMITTED.';
+  end if;
+
+  perform public.crm_check_organisation(organisation);
+  perform public.crm_lock_external_ids(organisation, array[crm]);
+  -- Those of the call, and what those were merged into before.
+  with recursive concerned as (
+    select
+      given.entity_type collate "C" as entity_type,
+      given.external_id collate "C" as external_id
+    from unnest(
+      from_entity_types || into_entity_types,
+      from_external_ids || into_external_ids
+    ) as given (entity_type, external_id)
+    union
+    select
+      gone.merged_into_entity_type,
+      gone.merged_into_external_id
+    from concerned
+    cross join lateral (
+      select
+        alias.merged_into_entity_type,
+        alias.merged_into_external_id
+      from public.contact_external_id_aliases as alias
+      where alias.organisation_id = organisation
+        and alias.provider = crm
+        and alias.entity_type = concerned.entity_type
+        and alias.external_id = concerned.external_id
+        and alias.remote_state = 'merged'
+      limit 1
+    ) as gone
+  )
+  select
+    array_agg(concerned.entity_type),
+    array_agg(concerned.external_id)
+  into
+    concerned_types,
+    concerned_ids
+  from concerned;
+  perform public.crm_lock_contacts(organisation, array(
+    select record.contact_id
+    from unnest(concerned_types, concerned_ids) as given (entity_type, external_id)
+    cross join lateral (
+      select found.contact_id
+      from public.contact_external_records as found
+      where found.organisation_id = organisation
+        and found.provider = crm
+        and found.entity_type = given.entity_type
+        and found.external_id = given.external_id
+      limit 1
+    ) as record
+  ));
+  perform public.crm_lock_external_records(
+    organisation, array(select crm from unnest(concerned_ids)), concerned_types, concerned_ids
+  );
+
+  for pair in
+    select given.*
+    from unnest(from_entity_types, from_external_ids, into_entity_types, into_external_ids)
+      with ordinality as given (from_type, from_id, into_type, into_id, number)
+    order by given.number
+  loop
+    pair_number := pair.number;
+    other_contact_id := null;
+    select record.* into gone
+    from public.contact_external_records as record
+    where record.organisation_id = organisation
+      and record.provider = crm
+      and record.entity_type = pair.from_type
+      and record.external_id = pair.from_id;
+    select record.* into survivor
+    from public.contact_external_records as record
+    where record.organisation_id = organisation
+      and record.provider = crm
+      and record.entity_type = pair.into_type
+      and record.external_id = pair.into_id;
+    -- CRMs report merges in any order: if the survivor was itself merged meanwhile, its own survivor counts, unless
+    -- that is this record: then the CRM has reversed the merge.
+    for hop in 1..20 loop
+      exit when survivor.remote_state is distinct from 'merged';
+      select record.* into next_survivor
+      from public.contact_external_records as record
+      where record.organisation_id = organisation
+        and record.provider = crm
+        and record.entity_type = survivor.merged_into_entity_type
+        and record.external_id = survivor.merged_into_external_id;
+      exit when next_survivor.contact_id is null
+        or (next_survivor.entity_type, next_survivor.external_id) = (pair.from_type, pair.from_id);
+      survivor := next_survivor;
+    end loop;
+
+    contact_id := coalesce(survivor.contact_id, gone.contact_id);
+    if (pair.from_type, pair.from_id) = (pair.into_type, pair.into_id) then
+      outcome := 'same_record';
+    elsif contact_id is null then
+      outcome := 'unknown';
+    elsif survivor.contact_id <> gone.contact_id then
+      outcome := 'contacts_differ';
+      other_contact_id := gone.contact_id;
+    else
+      outcome := 'merged';
+    end if;
+    if outcome <> 'merged'
+      or (gone.merged_into_entity_type, gone.merged_into_external_id) = (pair.into_type, pair.into_id)
+    then
+      return next;
+      continue;
+    end if;
+
+    survivor_id := contact_id;
+    if gone.is_primary then
+      perform public.crm_place_external_id(organisation, crm, pair.from_type, pair.from_id, survivor_id, false);
+    end if;
+    if survivor.contact_id is null then
+      -- It takes the place of the other: as primary id, or as an alias.
+      if gone.is_primary then
+        insert into public.contact_external_ids (organisation_id, provider, entity_type, external_id, contact_id)
+        values (organisation, crm, pair.into_type, pair.into_id, survivor_id);
+      else
+        insert into public.contact_external_id_aliases (organisation_id, provider, entity_type, external_id, contact_id)
+        values (organisation, crm, pair.into_type, pair.into_id, survivor_id);
+      end if;
+    elsif gone.is_primary then
+      perform public.crm_place_external_id(
+        organisation, crm, survivor.entity_type, survivor.external_id, survivor_id, true
+      );
+      insert into public.contact_external_id_changes (
+        organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+        to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+      )
+      values (
+        organisation, operation, 'promoted', crm, survivor.entity_type, survivor.external_id, live_connection_id,
+        survivor_id, survivor_id, false, true, survivor.first_seen_at, author, why
+      );
+    elsif survivor.remote_state = 'merged' then
+      update public.contact_external_id_aliases as alias
+      set
+        remote_state = 'active',
+        merged_into_entity_type = null,
+        merged_into_external_id = null
+      where alias.organisation_id = organisation
+        and alias.provider = crm
+        and alias.entity_type = survivor.entity_type
+        and alias.external_id = survivor.external_id;
+    end if;
+    insert into public.contact_external_id_aliases as alias (
+      organisation_id, provider, entity_type, external_id, contact_id, remote_state, merged_into_entity_type,
+      merged_into_external_id
+    )
+    values (
+      organisation, crm, pair.from_type, pair.from_id, survivor_id, 'merged', pair.into_type, pair.into_id
+    )
+    on conflict on constraint contact_external_id_aliases_pkey do update
+    set
+      remote_state = excluded.remote_state,
+      merged_into_entity_type = excluded.merged_into_entity_type,
+      merged_into_external_id = excluded.merged_into_external_id;
+    insert into public.contact_external_id_changes (
+      organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+      to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+    )
+    values (
+      organisation, operation, 'records_merged', crm, pair.from_type, pair.from_id, live_connection_id,
+      gone.contact_id, survivor_id, gone.is_primary, false, gone.first_seen_at, author, why
+    );
+    -- If all that the contact had here was merged away, the record that remains is its primary id.
+    insert into public.contact_external_id_changes (
+      organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+      to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+    )
+    select
+      organisation, operation, 'promoted', crm, promoted.entity_type, promoted.external_id, live_connection_id,
+      survivor_id, survivor_id, false, true, promoted.first_seen_at, author, why
+    from public.crm_promote_external_ids(
+      organisation, array[survivor_id], array[crm], array[pair.into_type]
+    ) as promoted
+    -- Otherwise one of them was, and the other has taken its place or keeps its own.
+    where gone.is_primary is not true
+      and survivor.is_primary is not true;
+    return next;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) IS 'Records that a CRM has merged records into others, one array element each: the record that is gone becomes an alias with the state merged, and the other takes its place as primary id. Returns one row for each: merged (also if that was known), same_record, unknown (neither means a contact), or contacts_differ: the records mean two contacts, contact_id and other_contact_id, and nothing has changed; merge the contacts, then call again. Takes the lock of crm_lock_external_ids, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+
+--
+-- Name: crm_note_deleted_contact(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_note_deleted_contact() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  -- A cascade deletes inside the trigger of the foreign key, as the owner of this table.
+  if pg_trigger_depth() = 1
+    or current_user <> (select pg_get_userbyid(relowner) from pg_class where oid = tg_relid)
+  then
+    return old;
+  end if;
+  -- A trigger of the host may do so, too, but then the contact is still there. The owner need not see contacts.
+  if has_column_privilege('public.contacts'::regclass, 'id', 'select')
+    and has_column_privilege('public.contacts'::regclass, 'organisation_id', 'select')
+  then
+    perform
+    from public.contacts as contacts
+    where contacts.organisation_id = old.organisation_id
+      and contacts.id = old.contact_id;
+    if found then
+      return old;
+    end if;
+  end if;
+  insert into public.contact_external_id_changes (
+    organisation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id, was_primary, linked_at
+  )
+  values (
+    old.organisation_id,
+    'contact_deleted',
+    old.provider,
+    old.entity_type,
+    old.external_id,
+    (
+      select connection.id
+      from public.crm_connections as connection
+      where connection.organisation_id = old.organisation_id
+        and connection.provider = old.provider
+        and connection.status <> 'disconnected'
+    ),
+    old.contact_id,
+    tg_table_name = 'contact_external_ids',
+    old.first_seen_at
+  );
+  return old;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_note_deleted_contact(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_note_deleted_contact() IS 'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
+
+--
 -- Name: crm_organisation_id(); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -445,6 +1271,323 @@ $$;
 COMMENT ON FUNCTION public.crm_organisation_id() IS 'The organisation (tenant) whose rows crm_app sees in this transaction. Fails with SQLSTATE CRM05 if none is set, so that hidden rows are not mistaken for missing ones.';
 
 --
+-- Name: crm_place_external_id(uuid, text, text, text, uuid, boolean); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  mapping public.contact_external_ids;
+  alias public.contact_external_id_aliases;
+begin
+  if is_primary then
+    update public.contact_external_ids as present
+    set contact_id = crm_place_external_id.contact_id
+    where present.organisation_id = crm_place_external_id.organisation_id
+      and present.provider = crm_place_external_id.provider
+      and present.entity_type = crm_place_external_id.entity_type
+      and present.external_id = crm_place_external_id.external_id;
+    if found then
+      return;
+    end if;
+    delete from public.contact_external_id_aliases as present
+    where present.organisation_id = crm_place_external_id.organisation_id
+      and present.provider = crm_place_external_id.provider
+      and present.entity_type = crm_place_external_id.entity_type
+      and present.external_id = crm_place_external_id.external_id
+    returning present.*
+    into strict alias;
+    insert into public.contact_external_ids (
+      organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
+      remote_state, remote_version, remote_modified_at, content_hash, pushed_at
+    )
+    values (
+      alias.organisation_id, alias.provider, alias.entity_type, alias.external_id,
+      crm_place_external_id.contact_id, alias.first_seen_at, alias.last_seen_at,
+      case alias.remote_state when 'merged' then 'active' else alias.remote_state end,
+      alias.remote_version, alias.remote_modified_at, alias.content_hash, alias.pushed_at
+    );
+  else
+    update public.contact_external_id_aliases as present
+    set contact_id = crm_place_external_id.contact_id
+    where present.organisation_id = crm_place_external_id.organisation_id
+      and present.provider = crm_place_external_id.provider
+      and present.entity_type = crm_place_external_id.entity_type
+      and present.external_id = crm_place_external_id.external_id;
+    if found then
+      return;
+    end if;
+    delete from public.contact_external_ids as present
+    where present.organisation_id = crm_place_external_id.organisation_id
+      and present.provider = crm_place_external_id.provider
+      and present.entity_type = crm_place_external_id.entity_type
+      and present.external_id = crm_place_external_id.external_id
+    returning present.*
+    into strict mapping;
+    insert into public.contact_external_id_aliases (
+      organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
+      remote_state, remote_version, remote_modified_at, content_hash, pushed_at
+    )
+    values (
+      mapping.organisation_id, mapping.provider, mapping.entity_type, mapping.external_id,
+      crm_place_external_id.contact_id, mapping.first_seen_at, mapping.last_seen_at, mapping.remote_state,
+      mapping.remote_version, mapping.remote_modified_at, mapping.content_hash, mapping.pushed_at
+    );
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) IS 'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record; one that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+
+--
+-- Name: contact_external_ids; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.contact_external_ids (
+    organisation_id uuid NOT NULL,
+    provider text NOT NULL COLLATE pg_catalog."C",
+    entity_type text NOT NULL COLLATE pg_catalog."C",
+    external_id text NOT NULL COLLATE pg_catalog."C",
+    contact_id uuid NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    remote_state text DEFAULT 'active'::text NOT NULL,
+    remote_version text COLLATE pg_catalog."C",
+    remote_modified_at timestamp with time zone,
+    content_hash bytea,
+    pushed_at timestamp with time zone,
+    CONSTRAINT contact_external_ids_content_hash_check CHECK ((octet_length(content_hash) = 32)),
+    CONSTRAINT contact_external_ids_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
+    CONSTRAINT contact_external_ids_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
+    CONSTRAINT contact_external_ids_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
+    CONSTRAINT contact_external_ids_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text]))),
+    CONSTRAINT contact_external_ids_remote_times_in_range_check CHECK (((LEAST(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT contact_external_ids_remote_version_check CHECK (((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512))),
+    CONSTRAINT contact_external_ids_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
+)
+WITH (fillfactor='85');
+
+--
+-- Name: TABLE contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.contact_external_ids IS 'The id of each contact at each CRM: one row per contact and provider, and one contact per external id.';
+
+--
+-- Name: COLUMN contact_external_ids.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.organisation_id IS 'The organisation (tenant) that the contact belongs to.';
+
+--
+-- Name: COLUMN contact_external_ids.provider; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.provider IS 'The CRM that assigned the id. The mapping outlives the connection: it applies again after a reconnect.';
+
+--
+-- Name: COLUMN contact_external_ids.entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.entity_type IS 'What kind of record the id names, in the provider''s terms: an external id means something only together with it.';
+
+--
+-- Name: COLUMN contact_external_ids.external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.external_id IS 'The record''s id at the CRM: case-sensitive text, whatever type the CRM sends.';
+
+--
+-- Name: COLUMN contact_external_ids.contact_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.contact_id IS 'NurtureHub''s contact.';
+
+--
+-- Name: COLUMN contact_external_ids.first_seen_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.first_seen_at IS 'When the contact was first linked to this external id. Reset when the id is re-pointed to another contact.';
+
+--
+-- Name: COLUMN contact_external_ids.last_seen_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.last_seen_at IS 'When a sync last confirmed the link, to within a day: an update at every sync would cost more than it is worth.';
+
+--
+-- Name: COLUMN contact_external_ids.remote_state; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.remote_state IS 'The state of the record at the CRM. archived: put away. deleted: the CRM says that it is gone, so no push may create it again. hidden: the CRM does not show it to this account. That a record is missing from a list does not mean that it is deleted.';
+
+--
+-- Name: COLUMN contact_external_ids.remote_version; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.remote_version IS 'The version of the record at the CRM, as the CRM writes it: an ETag with its quotes. Null if unknown.';
+
+--
+-- Name: COLUMN contact_external_ids.remote_modified_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.remote_modified_at IS 'When the record was last modified, by the CRM''s clock. Null if unknown.';
+
+--
+-- Name: COLUMN contact_external_ids.content_hash; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.content_hash IS 'SHA-256 of the mapped fields as the CRM holds them, by what was last read or pushed: if they are read again, nothing has changed. Null if unknown.';
+
+--
+-- Name: COLUMN contact_external_ids.pushed_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.pushed_at IS 'When the record was last pushed. Null once it has been read since: until then, to read the same content is an echo.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_content_hash_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_content_hash_check ON public.contact_external_ids IS 'SHA-256 has 32 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_entity_type_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_entity_type_check ON public.contact_external_ids IS 'Lower snake case, at most 63 characters; an open list, because each provider names its own.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_external_id_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_external_id_check ON public.contact_external_ids IS 'Not blank (spaces, tabs and line breaks alone), at most 512 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_provider_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_provider_check ON public.contact_external_ids IS 'The CRMs NurtureHub can sync with.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_remote_state_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_remote_state_check ON public.contact_external_ids IS 'The closed list of states. A record that the CRM has merged into another is an alias.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_remote_times_in_range_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_remote_times_in_range_check ON public.contact_external_ids IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_remote_version_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_remote_version_check ON public.contact_external_ids IS 'Versions are 1 to 512 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_seen_times_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_seen_times_check ON public.contact_external_ids IS 'Times are in order and in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: crm_promote_external_ids(uuid, uuid[], text[], text[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) RETURNS SETOF public.contact_external_ids
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  bare record;
+  alias public.contact_external_id_aliases;
+  promoted public.contact_external_ids;
+begin
+  -- One by one: each look-up then reads a few rows, whatever the statistics know.
+  for bare in
+    select distinct on (given.provider, given.contact_id) given.*
+    from unnest(contact_ids, providers, entity_types) as given (contact_id, provider, entity_type)
+    order by given.provider, given.contact_id, given.entity_type
+  loop
+    continue when exists (
+      select
+      from public.contact_external_ids as mapping
+      where mapping.provider = bare.provider
+        and mapping.contact_id = bare.contact_id
+    );
+    select candidate.*
+    into alias
+    from public.contact_external_id_aliases as candidate
+    where (candidate.organisation_id = crm_promote_external_ids.organisation_id) is true
+      and candidate.contact_id = bare.contact_id
+      and candidate.provider = bare.provider
+      and candidate.remote_state <> 'merged'
+    order by
+      candidate.remote_state = 'deleted',
+      candidate.entity_type <> bare.entity_type,
+      candidate.first_seen_at,
+      candidate.entity_type,
+      candidate.external_id
+    limit 1
+    for update;
+    delete from public.contact_external_id_aliases as chosen
+    where chosen.organisation_id = alias.organisation_id
+      and chosen.provider = alias.provider
+      and chosen.entity_type = alias.entity_type
+      and chosen.external_id = alias.external_id;
+    if found then
+      insert into public.contact_external_ids as mapping (
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        first_seen_at,
+        last_seen_at,
+        remote_state,
+        remote_version,
+        remote_modified_at,
+        content_hash,
+        pushed_at
+      )
+      values (
+        alias.organisation_id,
+        alias.provider,
+        alias.entity_type,
+        alias.external_id,
+        alias.contact_id,
+        alias.first_seen_at,
+        alias.last_seen_at,
+        alias.remote_state,
+        alias.remote_version,
+        alias.remote_modified_at,
+        alias.content_hash,
+        alias.pushed_at
+      )
+      returning mapping.*
+      into promoted;
+      return next promoted;
+    end if;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) IS 'Gives contacts that have lost their primary id at a CRM another, and returns those: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
+
+--
 -- Name: crm_set_organisation(uuid); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -460,6 +1603,347 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_set_organisation(organisation_id uuid) IS 'Sets the organisation (tenant) whose rows crm_app sees until the end of the transaction. The next user of a pooled connection has none. Outside a transaction it has no effect. It guards against mistakes of the application, not against its SQL: whoever can run any statement as crm_app can set any organisation.';
+
+--
+-- Name: crm_switch_account(uuid, uuid, text, timestamp with time zone, regclass); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text DEFAULT NULL::text, own_ids_since timestamp with time zone DEFAULT NULL::timestamp with time zone, connections_table regclass DEFAULT 'public.crm_connections'::regclass) RETURNS TABLE(archived integer, restored integer)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  operation constant uuid := gen_random_uuid();
+  own_since constant timestamptz := coalesce(own_ids_since, 'infinity');
+  our_schema constant name := (
+    select nspname
+    from pg_class
+    inner join pg_namespace
+      on pg_namespace.oid = relnamespace
+    where pg_class.oid = connections_table
+  );
+  present record;
+  -- The last other connection whose account is known, and those since then whose account is not.
+  named record;
+  unnamed record;
+  -- The connections under which their ids are archived; null if the ids stay.
+  named_home uuid;
+  unnamed_home uuid;
+  home uuid;
+  moved integer;
+begin
+  archived := 0;
+  restored := 0;
+  -- Until this function ends. Nobody else may create objects in the schema.
+  perform set_config('search_path', format('pg_catalog, %I, pg_temp', our_schema), true);
+
+  select
+    connection.id,
+    connection.provider,
+    connection.account
+  into present
+  from crm_connections as connection
+  where connection.organisation_id = organisation
+    and connection.id = connection_id;
+
+  select
+    connection.id,
+    connection.account,
+    connection.connected_at
+  into named
+  from crm_connections as connection
+  where connection.organisation_id = organisation
+    and connection.provider = present.provider
+    and connection.id <> present.id
+    and connection.account is not null
+  order by connection.connected_at desc
+  limit 1;
+
+  select
+    (array_agg(connection.id order by connection.connected_at desc))[1] as id,
+    -- What was linked before the first connection of all was linked for it.
+    case when named.id is null then '-infinity' else min(connection.connected_at) end as since
+  into unnamed
+  from crm_connections as connection
+  where connection.organisation_id = organisation
+    and connection.provider = present.provider
+    and connection.id <> present.id
+    and connection.account is null
+    and (named.id is null or connection.connected_at > named.connected_at);
+
+  if present.account is null or coalesce(named.id, unnamed.id) is null then
+    return next;
+    return;
+  end if;
+  if current_setting('transaction_isolation') = 'repeatable read' then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = 'accounts cannot be switched at REPEATABLE READ: what others have linked would not be seen',
+      hint = 'Use READ COMMITTED.';
+  end if;
+
+  perform crm_lock_external_ids(organisation, array[present.provider]);
+
+  if ids_of_unknown_account is null
+    and exists (
+      select
+      from contact_external_records as record
+      where record.organisation_id = organisation
+        and record.provider = present.provider
+        and record.first_seen_at >= unnamed.since
+        and record.first_seen_at < own_since
+    )
+  then
+    raise exception using
+      errcode = 'CRM06',
+      message = format('the organisation has ids of records at %s, and it is not known to which account they belong', present.provider),
+      hint = 'Say whether to keep them, as ids of the account that is being connected, or to archive them, as ids of another.';
+  end if;
+
+  named_home := case when named.account <> present.account then named.id end;
+  unnamed_home := case when ids_of_unknown_account = 'archive' then unnamed.id end;
+
+  for attempt in 1..10 loop
+    begin
+      restored := 0;
+      perform crm_lock_contacts(organisation, array(
+        select record.contact_id
+        from contact_external_records as record
+        where record.organisation_id = organisation
+          and record.provider = present.provider
+        union
+        select archive.contact_id
+        from contact_external_id_archive as archive
+        inner join crm_connections as connection
+          on connection.organisation_id = archive.organisation_id
+          and connection.id = archive.connection_id
+        where archive.organisation_id = organisation
+          and connection.provider = present.provider
+          and connection.account = present.account
+      ));
+
+      -- That the host deleted the contact of an id belongs to the account as well. If the id was linked again since,
+      -- the id itself is archived.
+      with latest as (
+        select distinct on (change.entity_type, change.external_id)
+          change.kind,
+          change.entity_type,
+          change.external_id,
+          change.was_primary,
+          change.linked_at,
+          change.changed_at
+        from contact_external_id_changes as change
+        where change.organisation_id = organisation
+          and change.provider = present.provider
+          and change.external_id is not null
+        order by change.entity_type, change.external_id, change.id desc
+      ),
+      deleted as (
+        select latest.*, record.contact_id, place.connection_id
+        from latest
+        left join lateral (
+          select record.contact_id, record.first_seen_at
+          from contact_external_records as record
+          where record.organisation_id = organisation
+            and record.provider = present.provider
+            and record.entity_type = latest.entity_type
+            and record.external_id = latest.external_id
+          limit 1
+        ) as record on true
+        cross join lateral (
+          select case
+            when coalesce(record.first_seen_at, latest.linked_at) >= unnamed.since then unnamed_home
+            else named_home
+          end as connection_id
+        ) as place
+        where latest.kind = 'contact_deleted'
+          and coalesce(record.first_seen_at, latest.linked_at) < own_since
+          and place.connection_id is not null
+      ),
+      archived_deletion as (
+        insert into contact_external_id_archive (
+          organisation_id, connection_id, entity_type, external_id, is_primary, first_seen_at, last_seen_at,
+          remote_state
+        )
+        select
+          organisation, deleted.connection_id, deleted.entity_type, deleted.external_id, deleted.was_primary,
+          deleted.linked_at, deleted.changed_at, 'active'
+        from deleted
+        where deleted.contact_id is null
+      )
+      insert into contact_external_id_changes (
+        organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id
+      )
+      select
+        organisation, operation, 'archived', present.provider, deleted.entity_type, deleted.external_id,
+        deleted.connection_id
+      from deleted;
+
+      -- Inserts before it deletes: whoever deletes a contact has locked it, and waits for what is deleted here.
+      insert into contact_external_id_archive (
+        organisation_id, connection_id, entity_type, external_id, contact_id, is_primary, first_seen_at,
+        last_seen_at, remote_state, remote_version, remote_modified_at, merged_into_entity_type,
+        merged_into_external_id, content_hash, pushed_at
+      )
+      select
+        organisation, place.connection_id, record.entity_type, record.external_id, record.contact_id,
+        record.is_primary, record.first_seen_at, record.last_seen_at, record.remote_state, record.remote_version,
+        record.remote_modified_at, record.merged_into_entity_type, record.merged_into_external_id,
+        record.content_hash, record.pushed_at
+      from contact_external_records as record
+      cross join lateral (
+        select case when record.first_seen_at >= unnamed.since then unnamed_home else named_home end as connection_id
+      ) as place
+      where record.organisation_id = organisation
+        and record.provider = present.provider
+        and record.first_seen_at < own_since
+        and place.connection_id is not null
+      order by record.contact_id;
+      get diagnostics archived = row_count;
+
+      delete from contact_external_id_aliases as alias
+      where alias.organisation_id = organisation
+        and alias.provider = present.provider
+        and alias.first_seen_at < own_since
+        and case when alias.first_seen_at >= unnamed.since then unnamed_home else named_home end is not null;
+
+      delete from contact_external_ids as mapping
+      where mapping.organisation_id = organisation
+        and mapping.provider = present.provider
+        and mapping.first_seen_at < own_since
+        and case when mapping.first_seen_at >= unnamed.since then unnamed_home else named_home end is not null;
+
+      for home in
+        select connection.id
+        from crm_connections as connection
+        where connection.organisation_id = organisation
+          and connection.provider = present.provider
+          and connection.account = present.account
+          and connection.id <> present.id
+        order by connection.connected_at desc
+      loop
+        -- An id that means a contact already stays as it is, and the archived one stays in the archive.
+        -- Version and content are not restored: contacts may have changed here meanwhile, and were not pushed, so
+        -- the next read must not be taken for unchanged.
+        insert into contact_external_ids (
+          organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
+          remote_state, remote_modified_at
+        )
+        select
+          organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
+          archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_modified_at
+        from contact_external_id_archive as archive
+        where archive.organisation_id = organisation
+          and archive.connection_id = home
+          and archive.is_primary
+          and archive.contact_id is not null
+        order by archive.contact_id
+        on conflict do nothing;
+        get diagnostics moved = row_count;
+        restored := restored + moved;
+
+        insert into contact_external_id_aliases (
+          organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
+          remote_state, remote_modified_at, merged_into_entity_type, merged_into_external_id
+        )
+        select
+          organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
+          archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_modified_at,
+          archive.merged_into_entity_type, archive.merged_into_external_id
+        from contact_external_id_archive as archive
+        where archive.organisation_id = organisation
+          and archive.connection_id = home
+          and archive.contact_id is not null
+        order by archive.contact_id
+        on conflict do nothing;
+        get diagnostics moved = row_count;
+        restored := restored + moved;
+
+        with deleted as (
+          delete from contact_external_id_archive as archive
+          where archive.organisation_id = organisation
+            and archive.connection_id = home
+            and archive.contact_id is null
+          returning
+            archive.entity_type,
+            archive.external_id,
+            archive.is_primary,
+            archive.first_seen_at
+        )
+        insert into contact_external_id_changes (
+          organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, was_primary, linked_at
+        )
+        select
+          organisation, operation, 'contact_deleted', present.provider, deleted.entity_type, deleted.external_id,
+          present.id, deleted.is_primary, deleted.first_seen_at
+        from deleted
+        where (
+          select record.contact_id
+          from contact_external_records as record
+          where record.organisation_id = organisation
+            and record.provider = present.provider
+            and record.entity_type = deleted.entity_type
+            and record.external_id = deleted.external_id
+          limit 1
+        ) is null;
+
+        -- Not a join, for which the planner may read all ids of the CRM for each archived one.
+        delete from contact_external_id_archive as archive
+        where archive.organisation_id = organisation
+          and archive.connection_id = home
+          and archive.contact_id = (
+            select record.contact_id
+            from contact_external_records as record
+            where record.organisation_id = organisation
+              and record.provider = present.provider
+              and record.entity_type = archive.entity_type
+              and record.external_id = archive.external_id
+            limit 1
+          );
+      end loop;
+
+      -- An alias whose primary id means another contact by now takes its place.
+      insert into contact_external_ids (
+        organisation_id, provider, entity_type, external_id, contact_id, last_seen_at
+      )
+      select distinct on (alias.contact_id)
+        organisation, present.provider, alias.entity_type, alias.external_id, alias.contact_id, alias.last_seen_at
+      from contact_external_id_aliases as alias
+      where alias.organisation_id = organisation
+        and alias.provider = present.provider
+        and alias.remote_state <> 'merged'
+        and (
+          select mapping.external_id
+          from contact_external_ids as mapping
+          where mapping.contact_id = alias.contact_id
+            and mapping.provider = present.provider
+          limit 1
+        ) is null
+      order by
+        alias.contact_id,
+        alias.remote_state = 'deleted',
+        alias.first_seen_at;
+
+      return next;
+      return;
+    exception
+      when foreign_key_violation then
+        -- The host has deleted one of the contacts meanwhile; the next attempt sees that.
+        if attempt = 10 then
+          raise;
+        end if;
+    end;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass) IS 'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Does nothing if the account is null. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 at REPEATABLE READ. Omit the last parameter, which is crm_connections itself.';
 
 --
 -- Name: crm_sync_backoff(integer, integer, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -581,12 +2065,15 @@ CREATE TABLE public.crm_sync_log (
     internal_id uuid,
     status text NOT NULL,
     error jsonb,
+    reason text,
     CONSTRAINT crm_sync_log_direction_check CHECK ((direction = ANY (ARRAY['inbound'::text, 'outbound'::text]))),
     CONSTRAINT crm_sync_log_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
     CONSTRAINT crm_sync_log_error_iff_status_is_error_check CHECK (((status = 'error'::text) = (error IS NOT NULL))),
     CONSTRAINT crm_sync_log_error_is_valid_check CHECK (public.crm_sync_error_is_valid(error)),
     CONSTRAINT crm_sync_log_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
     CONSTRAINT crm_sync_log_occurred_at_in_range_check CHECK (((occurred_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (occurred_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_sync_log_reason_check CHECK ((reason = ANY (ARRAY['echo'::text, 'unchanged'::text, 'older'::text, 'pending_push'::text, 'no_consent'::text, 'merged'::text, 'erased'::text]))),
+    CONSTRAINT crm_sync_log_reason_has_status_skipped_check CHECK (((reason IS NULL) OR (status = 'skipped'::text))),
     CONSTRAINT crm_sync_log_status_check CHECK ((status = ANY (ARRAY['success'::text, 'skipped'::text, 'error'::text])))
 )
 PARTITION BY RANGE (occurred_at);
@@ -658,6 +2145,12 @@ COMMENT ON COLUMN public.crm_sync_log.status IS 'success: both sides agree. skip
 COMMENT ON COLUMN public.crm_sync_log.error IS 'Why it failed: kind, retryable, message and optionally the provider''s own code. Never a payload, a secret or personal data. Set exactly when status is error.';
 
 --
+-- Name: COLUMN crm_sync_log.reason; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_log.reason IS 'Why it was skipped. echo: our own push came back. unchanged: the CRM''s version is the one already seen. older: it was modified before the one already seen. pending_push: our own change has still to be pushed. no_consent: the person does not consent to it. merged: the record was merged into another. erased: the person was erased. Null if no reason was given, and for events that were not skipped.';
+
+--
 -- Name: CONSTRAINT crm_sync_log_direction_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -694,6 +2187,18 @@ COMMENT ON CONSTRAINT crm_sync_log_external_id_check ON public.crm_sync_log IS '
 COMMENT ON CONSTRAINT crm_sync_log_occurred_at_in_range_check ON public.crm_sync_log IS 'Times are in the years 1900 to 9998: every client can read them, and no event happened at infinity.';
 
 --
+-- Name: CONSTRAINT crm_sync_log_reason_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_log_reason_check ON public.crm_sync_log IS 'The closed list of reasons.';
+
+--
+-- Name: CONSTRAINT crm_sync_log_reason_has_status_skipped_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_log_reason_has_status_skipped_check ON public.crm_sync_log IS 'Only a skipped event has a reason.';
+
+--
 -- Name: CONSTRAINT crm_sync_log_status_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -722,7 +2227,15 @@ declare
   );
   catch_all constant text := format('%I.crm_sync_log_catch_all', log_schema);
   emptied constant text := format('%I.crm_sync_log_emptied', log_schema);
-  log_columns constant text := 'organisation_id, connection_id, occurred_at, id, direction, entity_type, external_id, internal_id, status, error';
+  -- Read from the catalog, so that an event keeps every column that a migration adds.
+  log_columns constant text := (
+    select string_agg(quote_ident(attname), ', ' order by attnum)
+    from pg_attribute
+    where attrelid = log_table
+      and attnum > 0
+      and not attisdropped
+      and attgenerated = ''
+  );
   last_month timestamptz;
   lower_bound text;
   month_start timestamptz;
@@ -1012,10 +2525,176 @@ $$;
 COMMENT ON FUNCTION public.crm_sync_log_refuse_change() IS 'Refuses UPDATE, DELETE and TRUNCATE on the sync log with SQLSTATE CRM02. The owner of the log could disable the triggers that call it or detach a partition, and a superuser could bypass them; applications must connect as neither.';
 
 --
--- Name: contact_external_ids; Type: TABLE; Schema: public; Owner: -
+-- Name: crm_undo_contact_merge(uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
 --
 
-CREATE TABLE public.contact_external_ids (
+CREATE FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) RETURNS TABLE(provider text, entity_type text, external_id text, outcome text)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  operation constant uuid := operation_id;
+  author constant text := coalesce(changed_by, session_user);
+  why constant text := reason;
+  merge public.contact_external_id_changes;
+  step record;
+begin
+  if current_setting('transaction_isolation') = 'repeatable read' then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = 'a merge cannot be undone at REPEATABLE READ: what others have linked would not be seen',
+      hint = 'Use READ COMMITTED.';
+  end if;
+
+  perform public.crm_check_organisation(organisation);
+  perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
+  select change.*
+  into merge
+  from public.contact_external_id_changes as change
+  where change.organisation_id = organisation
+    and change.operation_id = merge_id
+    and change.kind = 'contacts_merged'
+    and change.external_id is null;
+  if merge.id is null then
+    return;
+  end if;
+  perform public.crm_lock_contacts(organisation, array[merge.from_contact_id, merge.to_contact_id]);
+  perform public.crm_lock_external_records(
+    organisation,
+    array_agg(record.provider),
+    array_agg(record.entity_type),
+    array_agg(record.external_id)
+  )
+  from public.contact_external_records as record
+  where (record.organisation_id = organisation) is true
+    and record.contact_id in (merge.from_contact_id, merge.to_contact_id);
+
+  outcome := case
+    when merge.undone_by is not null then 'undone_before'
+    when not exists (
+      select
+      from public.contacts as contacts
+      where contacts.organisation_id = organisation
+        and contacts.id = merge.from_contact_id
+    )
+      then 'no_contact'
+    when exists (
+      select
+      from public.crm_contact_merge_records(organisation, merge_id) as merged
+      where merged.outcome <> 'held'
+    )
+      then 'held'
+    else 'undone'
+  end;
+  return next;
+  if outcome <> 'undone' then
+    return query
+    select
+      merged.provider,
+      merged.entity_type,
+      merged.external_id,
+      merged.outcome
+    from public.crm_contact_merge_records(organisation, merge_id) as merged;
+    return;
+  end if;
+
+  for step in
+    select merged.*
+    from public.crm_contact_merge_records(organisation, merge_id) as merged
+    -- Primary ids first, which give their place back.
+    order by merged.is_primary desc, merged.provider, merged.entity_type, merged.external_id
+  loop
+    if step.is_archived then
+      update public.contact_external_id_archive as archive
+      set
+        contact_id = step.from_contact_id,
+        is_primary = step.was_primary
+      where archive.organisation_id = organisation
+        and archive.connection_id = step.connection_id
+        and archive.entity_type = step.entity_type
+        and archive.external_id = step.external_id;
+    else
+      perform public.crm_place_external_id(
+        organisation, step.provider, step.entity_type, step.external_id, step.from_contact_id, step.was_primary
+      );
+    end if;
+    insert into public.contact_external_id_changes (
+      organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+      to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+    )
+    values (
+      organisation, operation, 'undone', step.provider, step.entity_type, step.external_id, step.connection_id,
+      step.to_contact_id, step.from_contact_id, step.is_primary, step.was_primary, step.first_seen_at, author, why
+    );
+    provider := step.provider;
+    entity_type := step.entity_type;
+    external_id := step.external_id;
+    outcome := 'undone';
+    return next;
+  end loop;
+
+  insert into public.contact_external_id_changes (
+    organisation_id, operation_id, kind, from_contact_id, to_contact_id, changed_by, reason
+  )
+  values (organisation, operation, 'undone', merge.to_contact_id, merge.from_contact_id, author, why);
+
+  -- Ids that were linked since stay; where only aliases are left, one becomes the primary id.
+  insert into public.contact_external_id_changes (
+    organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
+    to_contact_id, was_primary, is_primary, linked_at, changed_by, reason
+  )
+  select
+    organisation, operation, 'promoted', promoted.provider, promoted.entity_type, promoted.external_id,
+    connection.id, promoted.contact_id, promoted.contact_id, false, true, promoted.first_seen_at, author, why
+  from (
+    select
+      array_agg(change.to_contact_id) as contact_ids,
+      array_agg(change.provider) as providers,
+      array_agg(change.entity_type) as entity_types
+    from public.contact_external_id_changes as change
+    where change.organisation_id = organisation
+      and change.operation_id = merge_id
+      and change.is_primary
+  ) as left_behind
+  cross join lateral public.crm_promote_external_ids(
+    organisation, left_behind.contact_ids, left_behind.providers, left_behind.entity_types
+  ) as promoted
+  left join public.crm_connections as connection
+    on connection.organisation_id = organisation
+    and connection.provider = promoted.provider
+    and connection.status <> 'disconnected';
+
+  update public.contact_external_id_changes as change
+  set undone_by = operation
+  where change.organisation_id = organisation
+    and change.operation_id = merge_id;
+
+  return query
+  select
+    record.provider,
+    record.entity_type,
+    record.external_id,
+    'stays'
+  from public.contact_external_records as record
+  where (record.organisation_id = organisation) is true
+    and record.contact_id = merge.to_contact_id
+    and record.first_seen_at >= merge.changed_at;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) IS 'Undoes a merge of contacts: each external id that it has moved means the contact again that it meant before. All or none. Returns no row if there was no such merge; otherwise a row without a record: undone, or why not (undone_before, no_contact, held: one of the records stops it), and a row for each record: undone, or as crm_contact_merge_records says; then stays for each external id that was linked to the remaining contact since. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+
+--
+-- Name: contact_external_id_aliases; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.contact_external_id_aliases (
     organisation_id uuid NOT NULL,
     provider text NOT NULL COLLATE pg_catalog."C",
     entity_type text NOT NULL COLLATE pg_catalog."C",
@@ -1023,83 +2702,550 @@ CREATE TABLE public.contact_external_ids (
     contact_id uuid NOT NULL,
     first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
     last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT contact_external_ids_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
-    CONSTRAINT contact_external_ids_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
-    CONSTRAINT contact_external_ids_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
-    CONSTRAINT contact_external_ids_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
+    remote_state text DEFAULT 'active'::text NOT NULL,
+    remote_version text COLLATE pg_catalog."C",
+    remote_modified_at timestamp with time zone,
+    merged_into_entity_type text COLLATE pg_catalog."C",
+    merged_into_external_id text COLLATE pg_catalog."C",
+    content_hash bytea,
+    pushed_at timestamp with time zone,
+    CONSTRAINT contact_external_id_aliases_content_hash_check CHECK ((octet_length(content_hash) = 32)),
+    CONSTRAINT contact_external_id_aliases_entity_type_check CHECK (((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text) AND (merged_into_entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text))),
+    CONSTRAINT contact_external_id_aliases_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512) AND (btrim(merged_into_external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(merged_into_external_id) <= 512))),
+    CONSTRAINT contact_external_id_aliases_merged_iff_into_check CHECK ((num_nonnulls(merged_into_entity_type, merged_into_external_id) =
+CASE remote_state
+    WHEN 'merged'::text THEN 2
+    ELSE 0
+END)),
+    CONSTRAINT contact_external_id_aliases_merged_into_another_check CHECK (((merged_into_entity_type <> entity_type) OR (merged_into_external_id <> external_id))),
+    CONSTRAINT contact_external_id_aliases_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
+    CONSTRAINT contact_external_id_aliases_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text, 'merged'::text]))),
+    CONSTRAINT contact_external_id_aliases_remote_times_in_range_check CHECK (((LEAST(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT contact_external_id_aliases_remote_version_check CHECK (((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512))),
+    CONSTRAINT contact_external_id_aliases_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
+)
+WITH (fillfactor='85');
+
+--
+-- Name: TABLE contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.contact_external_id_aliases IS 'Further external ids of contacts: a contact that has several records at one CRM has one of them in contact_external_ids, its primary id, and the others here. No id is in both.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.organisation_id IS 'The organisation (tenant) that the contact belongs to.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.provider; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.provider IS 'The CRM that gave the id.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.entity_type IS 'What kind of record the id names, in the provider''s terms: an external id means something only together with it.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.external_id IS 'The record''s id at the CRM: case-sensitive text, whatever type the CRM sends.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.contact_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.contact_id IS 'NurtureHub''s contact.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.first_seen_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.first_seen_at IS 'When the contact was first linked to this external id. Re-pointing starts anew.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.last_seen_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.last_seen_at IS 'When a sync last confirmed the link, exact to a day: writing it each time would cost more than it tells.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.remote_state; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.remote_state IS 'The state of the record at the CRM, as in contact_external_ids. merged: the CRM has merged it into another record.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.remote_version; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.remote_version IS 'The version of the record at the CRM, as the CRM writes it: an ETag with its quotes. Null if unknown.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.remote_modified_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.remote_modified_at IS 'When the record was last modified, by the CRM''s clock. Null if unknown.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.merged_into_entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.merged_into_entity_type IS 'The entity type of the record that it was merged into. Null if it was not merged.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.merged_into_external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.merged_into_external_id IS 'The external id of the record that it was merged into. Null if it was not merged.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.content_hash; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.content_hash IS 'SHA-256 of the mapped fields as the CRM holds them, by what was last read or pushed: if they are read again, nothing has changed. Null if unknown.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.pushed_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.pushed_at IS 'When the record was last pushed. Null once it has been read since: until then, to read the same content is an echo.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_content_hash_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_content_hash_check ON public.contact_external_id_aliases IS 'SHA-256 has 32 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_entity_type_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_entity_type_check ON public.contact_external_id_aliases IS 'Lower snake case, at most 63 characters; an open list, because each provider names its own.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_external_id_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_external_id_check ON public.contact_external_id_aliases IS 'Not blank (spaces, tabs and line breaks alone), at most 512 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_merged_iff_into_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_merged_iff_into_check ON public.contact_external_id_aliases IS 'The other record is named if and only if the state is merged.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_merged_into_another_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_merged_into_another_check ON public.contact_external_id_aliases IS 'No record is merged into itself.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_provider_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_provider_check ON public.contact_external_id_aliases IS 'The CRMs NurtureHub can sync with.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_remote_state_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_remote_state_check ON public.contact_external_id_aliases IS 'The closed list of states.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_remote_times_in_range_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_remote_times_in_range_check ON public.contact_external_id_aliases IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_remote_version_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_remote_version_check ON public.contact_external_id_aliases IS 'Versions are 1 to 512 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_seen_times_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_seen_times_check ON public.contact_external_id_aliases IS 'Times are in order and in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: contact_external_id_archive; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.contact_external_id_archive (
+    organisation_id uuid NOT NULL,
+    connection_id uuid NOT NULL,
+    entity_type text NOT NULL COLLATE pg_catalog."C",
+    external_id text NOT NULL COLLATE pg_catalog."C",
+    contact_id uuid,
+    is_primary boolean NOT NULL,
+    first_seen_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    remote_state text NOT NULL,
+    remote_version text COLLATE pg_catalog."C",
+    remote_modified_at timestamp with time zone,
+    merged_into_entity_type text COLLATE pg_catalog."C",
+    merged_into_external_id text COLLATE pg_catalog."C",
+    content_hash bytea,
+    pushed_at timestamp with time zone,
+    archived_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT contact_external_id_archive_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
+    CONSTRAINT contact_external_id_archive_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
+    CONSTRAINT contact_external_id_archive_primary_is_not_merged_check CHECK (((NOT is_primary) OR (remote_state <> 'merged'::text))),
+    CONSTRAINT contact_external_id_archive_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text, 'merged'::text])))
 );
 
 --
--- Name: TABLE contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: TABLE contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.contact_external_ids IS 'The id of each contact at each CRM: one row per contact and provider, and one contact per external id.';
+COMMENT ON TABLE public.contact_external_id_archive IS 'The ids of accounts that an organisation is not connected to at present. Connecting another account moves the current ids here; connecting theirs again moves them back (crm_switch_account). No look-up of contacts reads it.';
 
 --
--- Name: COLUMN contact_external_ids.organisation_id; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_archive.organisation_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.organisation_id IS 'The organisation (tenant) that the contact belongs to.';
+COMMENT ON COLUMN public.contact_external_id_archive.organisation_id IS 'The organisation (tenant) that the contact belongs to.';
 
 --
--- Name: COLUMN contact_external_ids.provider; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_archive.connection_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.provider IS 'The CRM that assigned the id. The mapping outlives the connection: it applies again after a reconnect.';
+COMMENT ON COLUMN public.contact_external_id_archive.connection_id IS 'The last connection to the account: it says which CRM and which account the id belongs to.';
 
 --
--- Name: COLUMN contact_external_ids.entity_type; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_archive.entity_type; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.entity_type IS 'What kind of record the id names, in the provider''s terms: an external id means something only together with it.';
+COMMENT ON COLUMN public.contact_external_id_archive.entity_type IS 'The kind of record, in the CRM''s own terms.';
 
 --
--- Name: COLUMN contact_external_ids.external_id; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_archive.external_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.external_id IS 'The record''s id at the CRM: case-sensitive text, whatever type the CRM sends.';
+COMMENT ON COLUMN public.contact_external_id_archive.external_id IS 'The record''s id in that account.';
 
 --
--- Name: COLUMN contact_external_ids.contact_id; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_archive.contact_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.contact_id IS 'NurtureHub''s contact.';
+COMMENT ON COLUMN public.contact_external_id_archive.contact_id IS 'NurtureHub''s contact. Null if the host has deleted it: when the account comes back, only that is noted again, in contact_external_id_changes.';
 
 --
--- Name: COLUMN contact_external_ids.first_seen_at; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_archive.is_primary; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.first_seen_at IS 'When the contact was first linked to this external id. Reset when the id is re-pointed to another contact.';
+COMMENT ON COLUMN public.contact_external_id_archive.is_primary IS 'Whether it was the primary id of its contact, rather than an alias.';
 
 --
--- Name: COLUMN contact_external_ids.last_seen_at; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_archive.first_seen_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.last_seen_at IS 'When a sync last confirmed the link, to within a day: an update at every sync would cost more than it is worth.';
+COMMENT ON COLUMN public.contact_external_id_archive.first_seen_at IS 'As in contact_external_ids, when it was archived.';
 
 --
--- Name: CONSTRAINT contact_external_ids_entity_type_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_archive.last_seen_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_entity_type_check ON public.contact_external_ids IS 'Lower snake case, at most 63 characters; an open list, because each provider names its own.';
+COMMENT ON COLUMN public.contact_external_id_archive.last_seen_at IS 'As in contact_external_ids, when it was archived.';
 
 --
--- Name: CONSTRAINT contact_external_ids_external_id_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_archive.remote_state; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_external_id_check ON public.contact_external_ids IS 'Not blank (spaces, tabs and line breaks alone), at most 512 bytes.';
+COMMENT ON COLUMN public.contact_external_id_archive.remote_state IS 'As in contact_external_ids, when it was archived; an alias may also be merged.';
 
 --
--- Name: CONSTRAINT contact_external_ids_provider_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_archive.remote_version; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_provider_check ON public.contact_external_ids IS 'The CRMs NurtureHub can sync with.';
+COMMENT ON COLUMN public.contact_external_id_archive.remote_version IS 'As in contact_external_ids, when it was archived.';
 
 --
--- Name: CONSTRAINT contact_external_ids_seen_times_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN contact_external_id_archive.remote_modified_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_seen_times_check ON public.contact_external_ids IS 'Times are in order and in the years 1900 to 9998: every client can read them.';
+COMMENT ON COLUMN public.contact_external_id_archive.remote_modified_at IS 'As in contact_external_ids, when it was archived.';
+
+--
+-- Name: COLUMN contact_external_id_archive.merged_into_entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.merged_into_entity_type IS 'As in contact_external_id_aliases, when it was archived.';
+
+--
+-- Name: COLUMN contact_external_id_archive.merged_into_external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.merged_into_external_id IS 'As in contact_external_id_aliases, when it was archived.';
+
+--
+-- Name: COLUMN contact_external_id_archive.content_hash; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.content_hash IS 'As in contact_external_ids, when it was archived.';
+
+--
+-- Name: COLUMN contact_external_id_archive.pushed_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.pushed_at IS 'As in contact_external_ids, when it was archived.';
+
+--
+-- Name: COLUMN contact_external_id_archive.archived_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_archive.archived_at IS 'When another account took its place.';
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_entity_type_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_entity_type_check ON public.contact_external_id_archive IS 'Lower snake case, 1 to 63 characters.';
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_external_id_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_external_id_check ON public.contact_external_id_archive IS 'Not blank, and at most 512 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_primary_is_not_merged_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_primary_is_not_merged_check ON public.contact_external_id_archive IS 'A record that was merged away is an alias.';
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_remote_state_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_remote_state_check ON public.contact_external_id_archive IS 'The closed list of states.';
+
+--
+-- Name: contact_external_id_changes; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.contact_external_id_changes (
+    organisation_id uuid NOT NULL,
+    id bigint NOT NULL,
+    operation_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    kind text NOT NULL,
+    provider text COLLATE pg_catalog."C",
+    entity_type text COLLATE pg_catalog."C",
+    external_id text COLLATE pg_catalog."C",
+    connection_id uuid,
+    from_contact_id uuid,
+    to_contact_id uuid,
+    was_primary boolean,
+    is_primary boolean,
+    linked_at timestamp with time zone,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    changed_by text DEFAULT SESSION_USER NOT NULL,
+    reason text,
+    undone_by uuid,
+    CONSTRAINT contact_external_id_changes_changed_by_check CHECK (((btrim(changed_by, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(changed_by) <= 100))),
+    CONSTRAINT contact_external_id_changes_kind_check CHECK ((kind = ANY (ARRAY['unlinked'::text, 'repointed'::text, 'promoted'::text, 'contacts_merged'::text, 'records_merged'::text, 'undone'::text, 'contact_deleted'::text, 'archived'::text]))),
+    CONSTRAINT contact_external_id_changes_reason_check CHECK (((btrim(reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(reason) <= 500))),
+    CONSTRAINT contact_external_id_changes_record_check CHECK ((num_nulls(provider, entity_type, external_id) = ANY (ARRAY[0, 3])))
+);
+
+--
+-- Name: TABLE contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.contact_external_id_changes IS 'The history of what external ids mean: one row for each id that was unlinked, moved, promoted, merged or lost its contact. The first link is not in it; first_seen_at says when that was. It holds ids and times, and no other personal data. It outlives the contacts and has no foreign keys.';
+
+--
+-- Name: COLUMN contact_external_id_changes.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.organisation_id IS 'The organisation (tenant) that the contacts belong to.';
+
+--
+-- Name: COLUMN contact_external_id_changes.id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.id IS 'In the order in which the changes were made.';
+
+--
+-- Name: COLUMN contact_external_id_changes.operation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.operation_id IS 'Names the changes that were made together: a merge of contacts is undone by it.';
+
+--
+-- Name: COLUMN contact_external_id_changes.kind; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.kind IS 'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: that the host had deleted it went to contact_external_id_archive, because another account took the place of the id''s.';
+
+--
+-- Name: COLUMN contact_external_id_changes.provider; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.provider IS 'The CRM of the record. Null, as are entity_type and external_id, in the row that says that two contacts were merged, or their merge undone.';
+
+--
+-- Name: COLUMN contact_external_id_changes.entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.entity_type IS 'The entity type of the record.';
+
+--
+-- Name: COLUMN contact_external_id_changes.external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.external_id IS 'The external id of the record.';
+
+--
+-- Name: COLUMN contact_external_id_changes.connection_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.connection_id IS 'The connection whose account the id belongs to: the live one at that time, or that under which it was archived. Null if there was none.';
+
+--
+-- Name: COLUMN contact_external_id_changes.from_contact_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.from_contact_id IS 'The contact that the id meant before. Null if it meant none.';
+
+--
+-- Name: COLUMN contact_external_id_changes.to_contact_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.to_contact_id IS 'The contact that the id means afterwards. Null if it means none.';
+
+--
+-- Name: COLUMN contact_external_id_changes.was_primary; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.was_primary IS 'Whether it was the primary id before, rather than an alias. Null if it meant no contact.';
+
+--
+-- Name: COLUMN contact_external_id_changes.is_primary; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.is_primary IS 'Whether it is the primary id afterwards, rather than an alias. Null if it means no contact.';
+
+--
+-- Name: COLUMN contact_external_id_changes.linked_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.linked_at IS 'When the id was linked to from_contact_id.';
+
+--
+-- Name: COLUMN contact_external_id_changes.changed_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.changed_at IS 'When the transaction that made the change began.';
+
+--
+-- Name: COLUMN contact_external_id_changes.changed_by; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.changed_by IS 'Who made the change: a role or a program, never a person''s name. By default the database user.';
+
+--
+-- Name: COLUMN contact_external_id_changes.reason; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.reason IS 'Why, in the words of whoever made the change. No personal data.';
+
+--
+-- Name: COLUMN contact_external_id_changes.undone_by; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_changes.undone_by IS 'The operation that undid this change.';
+
+--
+-- Name: CONSTRAINT contact_external_id_changes_changed_by_check ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_changes_changed_by_check ON public.contact_external_id_changes IS 'Not blank, at most 100 characters.';
+
+--
+-- Name: CONSTRAINT contact_external_id_changes_kind_check ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_changes_kind_check ON public.contact_external_id_changes IS 'The closed list of kinds.';
+
+--
+-- Name: CONSTRAINT contact_external_id_changes_reason_check ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_changes_reason_check ON public.contact_external_id_changes IS 'Not blank, at most 500 characters.';
+
+--
+-- Name: CONSTRAINT contact_external_id_changes_record_check ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_changes_record_check ON public.contact_external_id_changes IS 'A record is named in full or not at all.';
+
+--
+-- Name: contact_external_id_changes_id_seq; Type: SEQUENCE; Schema: public; Owner: -
+--
+
+ALTER TABLE public.contact_external_id_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.contact_external_id_changes_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+--
+-- Name: contact_external_records; Type: VIEW; Schema: public; Owner: -
+--
+
+CREATE VIEW public.contact_external_records WITH (security_invoker='true') AS
+ SELECT contact_external_ids.organisation_id,
+    contact_external_ids.provider,
+    contact_external_ids.entity_type,
+    contact_external_ids.external_id,
+    contact_external_ids.contact_id,
+    true AS is_primary,
+    contact_external_ids.first_seen_at,
+    contact_external_ids.last_seen_at,
+    contact_external_ids.remote_state,
+    contact_external_ids.remote_version,
+    contact_external_ids.remote_modified_at,
+    (NULL::text COLLATE "C") AS merged_into_entity_type,
+    (NULL::text COLLATE "C") AS merged_into_external_id,
+    contact_external_ids.content_hash,
+    contact_external_ids.pushed_at
+   FROM public.contact_external_ids
+UNION ALL
+ SELECT contact_external_id_aliases.organisation_id,
+    contact_external_id_aliases.provider,
+    contact_external_id_aliases.entity_type,
+    contact_external_id_aliases.external_id,
+    contact_external_id_aliases.contact_id,
+    false AS is_primary,
+    contact_external_id_aliases.first_seen_at,
+    contact_external_id_aliases.last_seen_at,
+    contact_external_id_aliases.remote_state,
+    contact_external_id_aliases.remote_version,
+    contact_external_id_aliases.remote_modified_at,
+    contact_external_id_aliases.merged_into_entity_type,
+    contact_external_id_aliases.merged_into_external_id,
+    contact_external_id_aliases.content_hash,
+    contact_external_id_aliases.pushed_at
+   FROM public.contact_external_id_aliases;
+
+--
+-- Name: VIEW contact_external_records; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON VIEW public.contact_external_records IS 'Every record at a CRM that stands for a contact: the primary ids and the aliases. It is read with the privileges and policies of the user who queries it.';
 
 --
 -- Name: crm_outbound_changes; Type: TABLE; Schema: public; Owner: -
@@ -1600,12 +3746,15 @@ CREATE TABLE public.crm_sync_log_catch_all (
     internal_id uuid,
     status text CONSTRAINT crm_sync_log_status_not_null NOT NULL,
     error jsonb,
+    reason text,
     CONSTRAINT crm_sync_log_direction_check CHECK ((direction = ANY (ARRAY['inbound'::text, 'outbound'::text]))),
     CONSTRAINT crm_sync_log_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
     CONSTRAINT crm_sync_log_error_iff_status_is_error_check CHECK (((status = 'error'::text) = (error IS NOT NULL))),
     CONSTRAINT crm_sync_log_error_is_valid_check CHECK (public.crm_sync_error_is_valid(error)),
     CONSTRAINT crm_sync_log_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
     CONSTRAINT crm_sync_log_occurred_at_in_range_check CHECK (((occurred_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (occurred_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_sync_log_reason_check CHECK ((reason = ANY (ARRAY['echo'::text, 'unchanged'::text, 'older'::text, 'pending_push'::text, 'no_consent'::text, 'merged'::text, 'erased'::text]))),
+    CONSTRAINT crm_sync_log_reason_has_status_skipped_check CHECK (((reason IS NULL) OR (status = 'skipped'::text))),
     CONSTRAINT crm_sync_log_status_check CHECK ((status = ANY (ARRAY['success'::text, 'skipped'::text, 'error'::text])))
 );
 
@@ -1815,6 +3964,45 @@ ALTER TABLE public.crm_sync_runs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
 ALTER TABLE ONLY public.crm_sync_log ATTACH PARTITION public.crm_sync_log_catch_all FOR VALUES FROM (MINVALUE) TO (MAXVALUE);
 
 --
+-- Name: contact_external_id_aliases contact_external_id_aliases_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.contact_external_id_aliases
+    ADD CONSTRAINT contact_external_id_aliases_pkey PRIMARY KEY (organisation_id, provider, entity_type, external_id);
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_pkey ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_pkey ON public.contact_external_id_aliases IS 'An external id belongs to one contact, so that an inbound event finds it without doubt.';
+
+--
+-- Name: contact_external_id_archive contact_external_id_archive_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.contact_external_id_archive
+    ADD CONSTRAINT contact_external_id_archive_pkey PRIMARY KEY (organisation_id, connection_id, entity_type, external_id);
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_pkey ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_pkey ON public.contact_external_id_archive IS 'An id belongs to an account, so the same id may be here once for each account.';
+
+--
+-- Name: contact_external_id_changes contact_external_id_changes_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.contact_external_id_changes
+    ADD CONSTRAINT contact_external_id_changes_pkey PRIMARY KEY (organisation_id, id);
+
+--
+-- Name: CONSTRAINT contact_external_id_changes_pkey ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_changes_pkey ON public.contact_external_id_changes IS 'Tenant first.';
+
+--
 -- Name: contact_external_ids contact_external_ids_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1924,6 +4112,78 @@ ALTER TABLE ONLY public.crm_sync_runs
 --
 
 COMMENT ON CONSTRAINT crm_sync_runs_pkey ON public.crm_sync_runs IS 'Tenant first, then the runs of a connection in their order.';
+
+--
+-- Name: contact_external_id_aliases_contact_id_provider_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_aliases_contact_id_provider_idx ON public.contact_external_id_aliases USING btree (contact_id, provider);
+
+--
+-- Name: INDEX contact_external_id_aliases_contact_id_provider_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_aliases_contact_id_provider_idx IS 'Finds the aliases of a contact, and serves its foreign key.';
+
+--
+-- Name: contact_external_id_archive_contact_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_archive_contact_id_idx ON public.contact_external_id_archive USING btree (organisation_id, contact_id);
+
+--
+-- Name: INDEX contact_external_id_archive_contact_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_archive_contact_id_idx IS 'Finds the archived ids of a contact that is deleted.';
+
+--
+-- Name: contact_external_id_changes_external_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_changes_external_id_idx ON public.contact_external_id_changes USING btree (organisation_id, provider, entity_type, external_id, id) WHERE (external_id IS NOT NULL);
+
+--
+-- Name: INDEX contact_external_id_changes_external_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_changes_external_id_idx IS 'Finds the latest change of an external id, which says whether the host deleted its contact.';
+
+--
+-- Name: contact_external_id_changes_from_contact_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_changes_from_contact_id_idx ON public.contact_external_id_changes USING btree (organisation_id, from_contact_id, id) WHERE (from_contact_id IS NOT NULL);
+
+--
+-- Name: INDEX contact_external_id_changes_from_contact_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_changes_from_contact_id_idx IS 'Finds the ids that a contact had, the latest change first.';
+
+--
+-- Name: contact_external_id_changes_operation_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_changes_operation_id_idx ON public.contact_external_id_changes USING btree (organisation_id, operation_id);
+
+--
+-- Name: INDEX contact_external_id_changes_operation_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_changes_operation_id_idx IS 'Finds what was changed together, to undo it.';
+
+--
+-- Name: contact_external_id_changes_to_contact_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX contact_external_id_changes_to_contact_id_idx ON public.contact_external_id_changes USING btree (organisation_id, to_contact_id, id) WHERE (to_contact_id IS NOT NULL);
+
+--
+-- Name: INDEX contact_external_id_changes_to_contact_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.contact_external_id_changes_to_contact_id_idx IS 'Finds the ids that a contact was given, the latest change first.';
 
 --
 -- Name: contact_external_ids_contact_id_provider_key; Type: INDEX; Schema: public; Owner: -
@@ -2136,6 +4396,54 @@ ALTER INDEX public.crm_sync_log_pkey ATTACH PARTITION public.crm_sync_log_catch_
 ALTER INDEX public.crm_sync_log_status_connection_id_idx ATTACH PARTITION public.crm_sync_log_catch_all_status_connection_id_idx;
 
 --
+-- Name: contact_external_id_aliases contact_external_id_aliases_guard; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER contact_external_id_aliases_guard BEFORE INSERT OR UPDATE OF organisation_id, provider, entity_type, external_id ON public.contact_external_id_aliases FOR EACH ROW EXECUTE FUNCTION public.crm_guard_external_id_alias();
+
+--
+-- Name: TRIGGER contact_external_id_aliases_guard ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER contact_external_id_aliases_guard ON public.contact_external_id_aliases IS 'Keeps a primary id from becoming an alias as well.';
+
+--
+-- Name: contact_external_id_aliases contact_external_id_aliases_note_deleted_contact; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER contact_external_id_aliases_note_deleted_contact BEFORE DELETE ON public.contact_external_id_aliases FOR EACH ROW EXECUTE FUNCTION public.crm_note_deleted_contact();
+
+--
+-- Name: TRIGGER contact_external_id_aliases_note_deleted_contact ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER contact_external_id_aliases_note_deleted_contact ON public.contact_external_id_aliases IS 'Before the delete, because only then does the cascade run as the owner.';
+
+--
+-- Name: contact_external_ids contact_external_ids_guard; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER contact_external_ids_guard BEFORE INSERT OR UPDATE OF organisation_id, provider, entity_type, external_id ON public.contact_external_ids FOR EACH ROW EXECUTE FUNCTION public.crm_guard_primary_external_id();
+
+--
+-- Name: TRIGGER contact_external_ids_guard ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER contact_external_ids_guard ON public.contact_external_ids IS 'Keeps an alias from becoming a primary id as well.';
+
+--
+-- Name: contact_external_ids contact_external_ids_note_deleted_contact; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER contact_external_ids_note_deleted_contact BEFORE DELETE ON public.contact_external_ids FOR EACH ROW EXECUTE FUNCTION public.crm_note_deleted_contact();
+
+--
+-- Name: TRIGGER contact_external_ids_note_deleted_contact ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER contact_external_ids_note_deleted_contact ON public.contact_external_ids IS 'Before the delete, because only then does the cascade run as the owner.';
+
+--
 -- Name: crm_sync_log crm_sync_log_refuse_change; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -2170,6 +4478,45 @@ CREATE TRIGGER crm_sync_log_refuse_truncate BEFORE TRUNCATE ON public.crm_sync_l
 --
 
 COMMENT ON TRIGGER crm_sync_log_refuse_truncate ON public.crm_sync_log_catch_all IS 'Keeps the log append-only.';
+
+--
+-- Name: contact_external_id_aliases contact_external_id_aliases_contact_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.contact_external_id_aliases
+    ADD CONSTRAINT contact_external_id_aliases_contact_id_fkey FOREIGN KEY (organisation_id, contact_id) REFERENCES public.contacts(organisation_id, id) ON DELETE CASCADE;
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_contact_id_fkey ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_contact_id_fkey ON public.contact_external_id_aliases IS 'Composite, so that an alias can never point at another organisation''s contact. On delete cascade: aliases go with their contact. On update no action: a contact that moves to another organisation is unlinked first.';
+
+--
+-- Name: contact_external_id_archive contact_external_id_archive_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.contact_external_id_archive
+    ADD CONSTRAINT contact_external_id_archive_connection_id_fkey FOREIGN KEY (organisation_id, connection_id) REFERENCES public.crm_connections(organisation_id, id) ON DELETE RESTRICT;
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_connection_id_fkey ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_connection_id_fkey ON public.contact_external_id_archive IS 'Composite, so that an id can never point at another organisation''s connection. On delete restrict: a connection with archived ids must be erased deliberately.';
+
+--
+-- Name: contact_external_id_archive contact_external_id_archive_contact_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.contact_external_id_archive
+    ADD CONSTRAINT contact_external_id_archive_contact_id_fkey FOREIGN KEY (organisation_id, contact_id) REFERENCES public.contacts(organisation_id, id) ON DELETE SET NULL (contact_id);
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_contact_id_fkey ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_contact_id_fkey ON public.contact_external_id_archive IS 'Composite, so that an id can never point at another organisation''s contact. On delete set null: that the contact was deleted is worth knowing when the account comes back.';
 
 --
 -- Name: contact_external_ids contact_external_ids_contact_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -2274,6 +4621,132 @@ ALTER TABLE ONLY public.crm_sync_runs
 --
 
 COMMENT ON CONSTRAINT crm_sync_runs_connection_id_fkey ON public.crm_sync_runs IS 'Composite, so that a run can never belong to another organisation''s connection. On delete restrict: a connection with runs must be erased deliberately.';
+
+--
+-- Name: contact_external_id_aliases; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.contact_external_id_aliases ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: contact_external_id_aliases contact_external_id_aliases_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_aliases_reader_policy ON public.contact_external_id_aliases FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY contact_external_id_aliases_reader_policy ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_aliases_reader_policy ON public.contact_external_id_aliases IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: contact_external_id_aliases contact_external_id_aliases_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_aliases_tenant_policy ON public.contact_external_id_aliases TO crm_app USING (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false)) WITH CHECK (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false));
+
+--
+-- Name: POLICY contact_external_id_aliases_tenant_policy ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_aliases_tenant_policy ON public.contact_external_id_aliases IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: contact_external_id_aliases contact_external_id_aliases_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_aliases_worker_policy ON public.contact_external_id_aliases TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY contact_external_id_aliases_worker_policy ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_aliases_worker_policy ON public.contact_external_id_aliases IS 'The sync worker works for all organisations.';
+
+--
+-- Name: contact_external_id_archive; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.contact_external_id_archive ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: contact_external_id_archive contact_external_id_archive_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_archive_reader_policy ON public.contact_external_id_archive FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY contact_external_id_archive_reader_policy ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_archive_reader_policy ON public.contact_external_id_archive IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: contact_external_id_archive contact_external_id_archive_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_archive_tenant_policy ON public.contact_external_id_archive TO crm_app USING (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false)) WITH CHECK (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false));
+
+--
+-- Name: POLICY contact_external_id_archive_tenant_policy ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_archive_tenant_policy ON public.contact_external_id_archive IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: contact_external_id_archive contact_external_id_archive_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_archive_worker_policy ON public.contact_external_id_archive TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY contact_external_id_archive_worker_policy ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_archive_worker_policy ON public.contact_external_id_archive IS 'The sync worker works for all organisations.';
+
+--
+-- Name: contact_external_id_changes; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.contact_external_id_changes ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: contact_external_id_changes contact_external_id_changes_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_changes_reader_policy ON public.contact_external_id_changes FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY contact_external_id_changes_reader_policy ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_changes_reader_policy ON public.contact_external_id_changes IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: contact_external_id_changes contact_external_id_changes_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_changes_tenant_policy ON public.contact_external_id_changes TO crm_app USING (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false)) WITH CHECK (COALESCE((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)), false));
+
+--
+-- Name: POLICY contact_external_id_changes_tenant_policy ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_changes_tenant_policy ON public.contact_external_id_changes IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: contact_external_id_changes contact_external_id_changes_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY contact_external_id_changes_worker_policy ON public.contact_external_id_changes TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY contact_external_id_changes_worker_policy ON contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY contact_external_id_changes_worker_policy ON public.contact_external_id_changes IS 'The sync worker works for all organisations.';
 
 --
 -- Name: contact_external_ids; Type: ROW SECURITY; Schema: public; Owner: -
@@ -2808,12 +5281,68 @@ GRANT SELECT(failure_count) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(failure_count) ON TABLE public.crm_connections TO crm_worker;
 
 --
+-- Name: COLUMN crm_connections.account; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(account),UPDATE(account) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(account) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(account) ON TABLE public.crm_connections TO crm_worker;
+
+--
 -- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
 --
 
 GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_contact_merge_records(organisation_id uuid, operation_id uuid); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids uuid[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids uuid[]) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_lock_contacts(organisation_id uuid, contact_ids uuid[]) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_lock_external_ids(organisation_id uuid, providers text[]); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, providers text[]) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_organisation_id(); Type: ACL; Schema: public; Owner: -
@@ -2824,12 +5353,44 @@ GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_reader;
 
 --
+-- Name: FUNCTION crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) TO crm_worker;
+
+--
+-- Name: TABLE contact_external_ids; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_ids TO crm_reader;
+
+--
+-- Name: FUNCTION crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_set_organisation(organisation_id uuid); Type: ACL; Schema: public; Owner: -
 --
 
 GRANT ALL ON FUNCTION public.crm_set_organisation(organisation_id uuid) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_set_organisation(organisation_id uuid) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_set_organisation(organisation_id uuid) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer); Type: ACL; Schema: public; Owner: -
@@ -2890,12 +5451,51 @@ REVOKE ALL ON FUNCTION public.crm_sync_log_ensure_past(log_table regclass) FROM 
 REVOKE ALL ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, log_table regclass) FROM PUBLIC;
 
 --
--- Name: TABLE contact_external_ids; Type: ACL; Schema: public; Owner: -
+-- Name: FUNCTION crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -
 --
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_app;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_ids TO crm_worker;
-GRANT SELECT ON TABLE public.contact_external_ids TO crm_reader;
+REVOKE ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) TO crm_worker;
+
+--
+-- Name: TABLE contact_external_id_aliases; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_id_aliases TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_id_aliases TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_id_aliases TO crm_reader;
+
+--
+-- Name: TABLE contact_external_id_archive; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_id_archive TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.contact_external_id_archive TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_id_archive TO crm_reader;
+
+--
+-- Name: TABLE contact_external_id_changes; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT SELECT,INSERT ON TABLE public.contact_external_id_changes TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_id_changes TO crm_reader;
+
+--
+-- Name: COLUMN contact_external_id_changes.undone_by; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(undone_by) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT UPDATE(undone_by) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: TABLE contact_external_records; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.contact_external_records TO crm_app;
+GRANT SELECT ON TABLE public.contact_external_records TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_records TO crm_reader;
 
 --
 -- Name: TABLE crm_outbound_changes; Type: ACL; Schema: public; Owner: -

@@ -5,7 +5,7 @@ import {
   KeyRing,
   type ProviderCredentials,
 } from '../src/credentials.js';
-import type { Provider, Queryable } from '../src/index.js';
+import type { Provider, Queryable, SwitchedIds } from '../src/index.js';
 import { type Agency, gullhaven, puddlewick, thistle } from './people.js';
 
 /** A connection in the story. Its id is fixed, so that the output never changes. */
@@ -24,7 +24,8 @@ export const thistleLoop = connection(4, thistle, 'loop');
 export const gullhavenStreet = connection(5, gullhaven, 'street');
 export const gullhavenCustom = connection(6, gullhaven, 'custom');
 /** Reconnecting a CRM creates a new connection. */
-export const thistleAltoAgain = connection(7, thistle, 'alto');
+export const thistleAltoElsewhere = connection(7, thistle, 'alto');
+export const thistleAltoAgain = connection(8, thistle, 'alto');
 
 /** The CRMs' names, as they spell them. */
 export const providerNames: Record<Provider, string> = {
@@ -53,7 +54,17 @@ const credentials: { [P in Provider]: ProviderCredentials<P> } = {
 /** A key for this run only: the demo never reads the credentials again. */
 const keys = await KeyRing.parse({ keys: [await generateKey('A256KW', 'demo-key-1')] });
 
+/** Credentials of another account at Alto. */
+export const otherAlto: ProviderCredentials<'alto'> = {
+  provider: 'alto',
+  credentials: { agencyRef: 'e0000000-0000-4000-8000-000000000002' },
+};
+
 /** Connects an agency's CRM with credentials encrypted for this connection only. */
-export async function connect(client: Queryable, owner: DemoConnection): Promise<void> {
-  await credentialsConnect(client, keys, { ...owner, ...credentials[owner.provider] });
+export async function connect(
+  client: Queryable,
+  owner: DemoConnection,
+  chosen: ProviderCredentials<Provider> = credentials[owner.provider],
+): Promise<SwitchedIds> {
+  return credentialsConnect(client, keys, { ...owner, ...chosen });
 }

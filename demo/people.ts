@@ -25,7 +25,7 @@ const agency = (number: number, name: string): Agency => ({
 });
 
 const contact = (number: number, { id }: Agency, name: string, email: string): Contact => ({
-  id: `c0000000-0000-4000-8000-00000000000${number}`,
+  id: `c0000000-0000-4000-8000-${String(number).padStart(12, '0')}`,
   organisationId: id,
   name,
   email,
@@ -45,9 +45,11 @@ export const hettie = contact(6, thistle, 'Hettie Biscuit', 'hettie@example.com'
 export const gideon = contact(7, thistle, 'Gideon Custard', 'gideon@example.org');
 export const clemmie = contact(8, gullhaven, 'Clemmie Button', 'clemmie@example.com');
 export const percy = contact(9, gullhaven, 'Percy Dovetail', 'percy@example.org');
+/** Gideon under another name: a duplicate. */
+export const gCustard = contact(10, thistle, 'G. Custard', 'g.custard@example.com');
 export const contacts = [
   ...[ottoline, barnaby, winifred, jasper, rufus],
-  ...[hettie, gideon],
+  ...[hettie, gideon, gCustard],
   ...[clemmie, percy],
 ];
 

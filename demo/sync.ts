@@ -5,7 +5,9 @@ import {
   connectionGet,
   contactExternalIdLinkMany,
   contactExternalIdResolveMany,
+  externalRecordCheckMany,
   type LinkOutcome,
+  type RecordDecision,
   type SyncDirection,
   type SyncError,
   type SyncEvent,
@@ -64,12 +66,23 @@ async function importAll(
 ): Promise<ImportResult> {
   const { organisationId, provider } = connection;
   const cursor = (await connectionGet(client, connection))?.lastSyncedAt ?? null;
+  const decisions = await externalRecordCheckMany(client, {
+    organisationId,
+    provider,
+    records: records.map(({ entityType, externalId, version, modifiedAt }) => ({
+      entityType,
+      externalId,
+      version,
+      modifiedAt,
+    })),
+  });
   const matched = await match(client, connection, records, confirmed);
   const links = matched.flatMap(({ record, contactId }): ContactLink[] =>
     contactId === null ? [] : [{ ...record, provider, contactId }],
   );
-  const outcomes = (await contactExternalIdLinkMany(client, { organisationId, links })).values();
-  const events = matched.map(({ record, contactId }): SyncEvent => {
+  const linked = await contactExternalIdLinkMany(client, { organisationId, links, ifContactTaken: 'alias' });
+  const outcomes = linked.values();
+  const events = matched.map(({ record, contactId }, index): SyncEvent => {
     const outcome = contactId === null ? undefined : outcomes.next().value;
     return {
       direction: 'inbound',
@@ -77,7 +90,7 @@ async function importAll(
       externalId: record.externalId,
       internalId: contactId,
       occurredAt,
-      ...statusOf(record, outcome, cursor),
+      ...statusOf(record, decisions[index], outcome, cursor),
     };
   });
   await syncLogRecord(client, { ...connection, events });
@@ -122,18 +135,18 @@ async function match(
 /** The status that the log records for a record. A conflict affects that record only. */
 function statusOf(
   { modifiedAt }: RemoteRecord,
+  { decision }: RecordDecision = { decision: 'unknown', contactId: null, matchedBy: null },
   link: LinkOutcome | undefined,
   cursor: Timestamp | null,
-): { status: 'success' | 'skipped' } | { status: 'error'; error: SyncError } {
+): { status: 'success' } | { status: 'skipped'; reason?: 'echo' } | { status: 'error'; error: SyncError } {
   const failure = (kind: 'validation' | 'conflict', message: string) =>
     ({ status: 'error', error: { kind, retryable: false, message } }) as const;
+  if (decision === 'echo') return { status: 'skipped', reason: decision };
   switch (link?.outcome) {
     case undefined:
       return failure('validation', 'No email address or mapping identifies this person.');
     case 'external_id_taken':
       return failure('conflict', 'This id is already mapped to another contact.');
-    case 'contact_taken':
-      return failure('conflict', 'The contact already has another id at this CRM.');
     case 'already_linked': {
       // Pages overlap: a record modified at or before the cursor has been imported already.
       const isOld = modifiedAt !== null && cursor !== null && modifiedAt <= cursor;

@@ -3,19 +3,22 @@ import {
   connectionDisconnect,
   connectionSetStatus,
   contactExternalIdRepoint,
+  contactMerge,
   type Timestamp,
 } from '../src/index.js';
 import {
   connect,
   gullhavenCustom,
   gullhavenStreet,
+  otherAlto,
   puddlewickAgentos,
   puddlewickReapit,
   thistleAlto,
   thistleAltoAgain,
+  thistleAltoElsewhere,
   thistleLoop,
 } from './connections.js';
-import { clemmie, gideon, jasper, ottoline, percy, rufus } from './people.js';
+import { clemmie, gCustard, gideon, jasper, ottoline, percy, rufus } from './people.js';
 import * as agentos from './providers/agentos.js';
 import * as alto from './providers/alto.js';
 import { transportError } from './providers/common.js';
@@ -23,6 +26,7 @@ import * as custom from './providers/custom.js';
 import * as loop from './providers/loop.js';
 import * as reapit from './providers/reapit.js';
 import * as street from './providers/street.js';
+import { recordPush } from './push.js';
 import { importRecords, log } from './sync.js';
 import { counts, timeOfDay } from './text.js';
 
@@ -107,11 +111,17 @@ async function wednesday(client: ClientBase): Promise<string> {
     contact: ottoline,
     error: reapit.toSyncError({ ...answer, statusCode: 412 }),
   });
-  await log(client, puddlewickReapit, { ...change, occurredAt: '2026-11-18T14:31:08Z', contact: ottoline });
+  await recordPush(client, {
+    entityType: change.entityType,
+    externalId: change.externalId,
+    occurredAt: '2026-11-18T14:31:08Z',
+    contact: ottoline,
+    remoteVersion: reapit.ottolineETags.after,
+  });
   return (
     `Reapit has given Jasper's id RPT120094 to Rufus: a conflict for that record only ` +
     `(${counts(result)}). The cursor stops before it, at ${timeOfDay(result.lastSyncedAt)}. ` +
-    `An update of Ottoline with If-Match ${reapit.ottolineETag} fails with 412; after a fresh read it succeeds.`
+    `An update of Ottoline with If-Match ${reapit.ottolineETags.before} fails with 412; after a fresh read it succeeds.`
   );
 }
 
@@ -155,7 +165,9 @@ async function friday(client: ClientBase): Promise<string> {
     toContactId: rufus.id,
   });
   const fromReapit = await importRecords(client, puddlewickReapit, reapit.friday, '2026-11-20T09:00:00Z');
-  await connect(client, thistleAltoAgain);
+  const { archivedIds } = await connect(client, thistleAltoElsewhere, otherAlto);
+  await connectionDisconnect(client, { ...thistleAltoElsewhere, reason: 'This was the wrong account.' });
+  const { restoredIds } = await connect(client, thistleAltoAgain);
   const fromAlto = await importRecords(
     client,
     thistleAltoAgain,
@@ -164,7 +176,9 @@ async function friday(client: ClientBase): Promise<string> {
   );
   return (
     `Puddlewick confirms that RPT120094 is now Rufus: the mapping is re-pointed and the records are read again ` +
-    `(${counts(fromReapit)}). Thistle & Quill reconnects Alto (${counts(fromAlto)}): 48213 still means Hettie.`
+    `(${counts(fromReapit)}). Winifred is a landlord now, too: an alias. Our update of Ottoline comes back: an echo. ` +
+    `Thistle & Quill connects another account of Alto (${archivedIds} ids archived), then its own again ` +
+    `(${restoredIds} restored, ${counts(fromAlto)}): 48213 still means Hettie.`
   );
 }
 
@@ -197,8 +211,18 @@ async function saturday(client: ClientBase): Promise<string> {
 async function sunday(client: ClientBase): Promise<string> {
   const record = loop.toRecord(loop.gideon);
   const fromLoop = await importRecords(client, thistleLoop, [record], '2026-11-22T09:00:00Z', {
-    [record.externalId]: gideon,
+    [record.externalId]: gCustard,
+  });
+  await contactMerge(client, {
+    organisationId: thistleLoop.organisationId,
+    fromContactId: gCustard.id,
+    intoContactId: gideon.id,
+    changedBy: 'demo',
+    reason: 'The same person.',
   });
   const fromReapit = await importRecords(client, puddlewickReapit, reapit.sunday, '2026-11-22T09:05:00Z');
-  return `Loop is back (${counts(fromLoop)}). Reapit returns its latest change again (${counts(fromReapit)}).`;
+  return (
+    `Loop is back and sends a G. Custard (${counts(fromLoop)}), who is Gideon: the contacts are merged. ` +
+    `Reapit returns its latest change again (${counts(fromReapit)}).`
+  );
 }

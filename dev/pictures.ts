@@ -1,14 +1,19 @@
 /**
- * Draws the pictures of docs/architecture.md into docs/architecture/, as SVG. The states, their transitions
- * and the rooms come from the tables in that document; the path of an event comes from dev/pictures/event.dot.
+ * Draws the pictures of docs/architecture.md and docs/identity.md into docs/architecture/, as SVG. The states, their
+ * transitions and the rooms come from the tables in docs/architecture.md; the path of an event comes from
+ * dev/pictures/event.dot; the records come from a run of the code in docs/identity.md.
  *
  *   npm run pictures              writes the files
  *   npm run pictures -- --check   changes nothing, and fails if a file is stale
  */
 import { readFile } from 'node:fs/promises';
-import { instance } from '@viz-js/viz';
+import type { ClientBase } from 'pg';
+import { migrateUp } from '../src/migrations.js';
 import { keepFresh } from './committed-folder.js';
-import { projectPath } from './database.js';
+import { createHostTables, projectPath, withClient } from './database.js';
+import { startEmbeddedPostgres } from './embedded-postgres.js';
+import { draw } from './pictures/draw.js';
+import { identityGraph } from './pictures/identity.js';
 
 /** A row of a table of states: one transition, or the same one from several states. */
 export interface Transition {
@@ -66,10 +71,19 @@ export async function readRooms(): Promise<Room[]> {
 }
 
 /** The heading of each table of states, by the name of its picture. */
-export const machines = { connection: 'A connection', run: 'A run', failure: 'A failure' } as const;
+export const machines = {
+  connection: 'A connection',
+  run: 'A run',
+  failure: 'A failure',
+  record: 'A record',
+} as const;
 
-/** The pictures, by file name. */
-export async function pictures(): Promise<Map<string, string>> {
+/**
+ * The pictures, by file name.
+ *
+ * @param client connected as the owner to a migrated database with the host tables, to which it adds rows
+ */
+export async function pictures(client: ClientBase): Promise<Map<string, string>> {
   const svgs = new Map<string, string>();
   const event = await readFile(projectPath('dev/pictures/event.dot'), 'utf8');
   svgs.set('event.svg', await draw(event, 'How an event reaches the log'));
@@ -78,6 +92,10 @@ export async function pictures(): Promise<Map<string, string>> {
     svgs.set(`${name}.svg`, await draw(dot, `The states of ${heading.toLowerCase()}`));
   }
   svgs.set('rooms.svg', await draw(roomDiagram(await readRooms()), 'The rooms of src and their imports'));
+  svgs.set(
+    'identity.svg',
+    await draw(await identityGraph(client), 'The records of two landlords at three CRMs'),
+  );
   return svgs;
 }
 
@@ -100,7 +118,14 @@ function stateDiagram(transitions: Transition[]): string {
     ...(transitions.some(({ to }) => to === undefined)
       ? ['end [class=point, shape=doublecircle, width=0.12, fixedsize=true, label=""]']
       : []),
-    ...[...arrows].map(([arrow, labels]) => `${arrow} [label="${[...labels].join('\\n')}"]`),
+    ...[...arrows].flatMap(([arrow, labels]) => {
+      const label = [...labels].join('\\n');
+      // One arrow for both directions, where the same functions lead back.
+      const back = arrow.split(' -> ').toReversed().join(' -> ');
+      const isTwoWay = back !== arrow && [...(arrows.get(back) ?? [])].join('\\n') === label;
+      if (isTwoWay && back < arrow) return [];
+      return [`${arrow} [label="${label}"${isTwoWay ? ', dir=both' : ''}]`];
+    }),
     '}',
   ].join('\n');
 }
@@ -124,61 +149,31 @@ function roomDiagram(rooms: Room[]): string {
   ].join('\n');
 }
 
-/** Shapes and colours by class, for a light page. `style` has the colours for a dark one. */
-const shapes: Record<string, string> = {
-  step: 'shape=box, style="filled,rounded", fillcolor="#dbe9f9"',
-  state: 'shape=box, style="filled,rounded", fillcolor="#dbe9f9", fontname="Courier"',
-  table: 'shape=cylinder, style=filled, fillcolor="#e9f5e9"',
-  outside: 'shape=oval, style=filled, fillcolor="#ffffff"',
-  adapter: 'shape=box, style=filled, fillcolor="#fff3d6"',
-  point: 'style=filled, fillcolor="#1f2328"',
-};
-
-const style = `<style>
-text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", Helvetica, Arial, sans-serif; }
-.state text { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
-@media (prefers-color-scheme: dark) {
-  .graph > polygon { fill: #0d1117; }
-  text { fill: #e6edf3; }
-  .node polygon, .node path, .node ellipse { stroke: #8b949e; }
-  .step > path, .state > path, .step > polygon { fill: #14325a; }
-  .table > path { fill: #17351f; }
-  .adapter > polygon { fill: #4a3a10; }
-  .outside > ellipse { fill: #161b22; }
-  .point > ellipse { fill: #e6edf3; }
-  .edge path { stroke: #8b949e; }
-  .edge polygon { fill: #8b949e; stroke: #8b949e; }
-}
-</style>`;
-
-/** Draws a graph as SVG, readable on a light and a dark page. */
-async function draw(graph: string, title: string): Promise<string> {
-  const viz = await instance();
-  const styled = graph.replaceAll(/\[class=(\w+)/g, (_, name) => `[class=${name}, ${shapes[name]}`);
-  const defaults = [
-    'graph [bgcolor="#ffffff", fontname="Helvetica", pad=0.2]',
-    'node [fontname="Helvetica", fontsize=12, color="#57606a", fontcolor="#1f2328", margin="0.22,0.08"]',
-    'edge [fontname="Helvetica", fontsize=10, color="#57606a", fontcolor="#1f2328", arrowsize=0.7]',
-  ];
-  const svg = viz.renderString(styled.replace(/digraph \{/, `digraph {\n${defaults.join('\n')}`), {
-    format: 'svg',
-  });
-  return svg
-    .slice(svg.indexOf('<svg'))
-    .replaceAll(/<!--.*?-->\n?/gs, '')
-    .replaceAll(/<title>[^<]*<\/title>\n?/g, '')
-    .replace(/(<svg[^>]*>)/, `$1\n<title>${title}</title>\n${style}`);
+/** Draws the pictures with an embedded server. */
+async function freshPictures(): Promise<Map<string, string>> {
+  const server = await startEmbeddedPostgres();
+  try {
+    return await withClient(server.url, async (client) => {
+      await createHostTables(client);
+      await migrateUp(client);
+      return pictures(client);
+    });
+  } finally {
+    await server.stop();
+  }
 }
 
 if (process.argv[1] === projectPath('dev/pictures.ts')) {
-  await keepFresh({
-    folder: 'docs/architecture',
-    fresh: await pictures(),
-    unit: 'pictures',
-    command: 'npm run pictures',
-    checkOnly: process.argv.includes('--check'),
-  }).catch((error) => {
+  try {
+    await keepFresh({
+      folder: 'docs/architecture',
+      fresh: await freshPictures(),
+      unit: 'pictures',
+      command: 'npm run pictures',
+      checkOnly: process.argv.includes('--check'),
+    });
+  } catch (error) {
     console.error(error instanceof Error ? error.message : error);
     process.exitCode = 1;
-  });
+  }
 }

@@ -5,6 +5,9 @@ import type { SyncError, SyncErrorKind } from '@nurturehub/crm-schema';
  * between CRMs.
  */
 export interface Crm {
+  /** The CRM's own name of the account that is signed in, if it has one. Ids belong to an account. */
+  readonly account?: string | undefined;
+
   /** The entity types to read. Each is a stream with its own cursor. */
   readonly entityTypes: readonly string[];
 
@@ -17,20 +20,24 @@ export interface Crm {
   readPage(entityType: string, from: CrmPosition | null): Promise<CrmPage>;
 
   /**
-   * Reads the current state of one record; null if the CRM has none, or no longer shows it.
+   * Reads the current state of one record; null if the CRM does not show it, which need not mean that it is
+   * deleted.
    *
    * @throws CrmError
    */
   read(entityType: string, externalId: string): Promise<CrmRecord | null>;
 
   /**
-   * Writes a contact: updates the record it is linked to, or creates one. If the response to a creation
-   * was lost, creating the same contact again finds the existing record.
+   * Writes a contact: updates a record, or creates one. If the response to a creation was lost, creating the
+   * same contact again finds the existing record. If the CRM compares versions (`If-Match`), an update of
+   * another version than `record.version` is refused: a retryable `CrmError` of kind `conflict`.
    *
-   * @returns the record's key; null if the record no longer exists
+   * @param record the record to update; null to create one
+   * @returns the record as the CRM now holds it: its version and the name as the CRM stores it, if it tells
+   *   them; null if it does not show the record
    * @throws CrmError
    */
-  write(contact: CrmContact, linked: CrmRecordKey | null): Promise<CrmRecordKey | null>;
+  write(contact: CrmContact, record: LinkedRecord | null): Promise<CrmRecord | null>;
 }
 
 /** A position in a stream, in the CRM's own terms. */
@@ -54,13 +61,23 @@ export interface CrmRecordKey {
   externalId: string;
 }
 
+/** A record that is linked to a contact. */
+export interface LinkedRecord extends CrmRecordKey {
+  /** Its version when it was last read or written, exactly as the CRM writes it; null if unknown. */
+  version?: string | null;
+}
+
 /** A person as the CRM knows them. */
 export interface CrmRecord extends CrmRecordKey {
   name: string;
-  state: 'active' | 'deleted' | 'merged';
+  state: 'active' | 'archived' | 'hidden' | 'deleted' | 'merged';
+  /** An ETag with its quotes, for example. */
+  version?: string | null;
+  /** When the record last changed, by the CRM's clock. */
+  modifiedAt?: string | null;
   /** The id of the contact, if we created the record. */
   reference?: string | null;
-  /** The record that this one was merged into. */
+  /** The id of the record of the same entity type that this one was merged into. */
   mergedInto?: string | null;
 }
 

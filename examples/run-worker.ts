@@ -3,11 +3,11 @@
 //   DATABASE_URL=postgres://… npx tsx run-worker.ts           until Ctrl-C
 //   DATABASE_URL=postgres://… npx tsx run-worker.ts --once    until nothing is due
 // Its database user is a member of crm_worker. The owner of contacts must also grant:
-//   grant select, insert, update on contacts to crm_worker;
+//   grant select, insert, update, delete on contacts to crm_worker;
 import { hostname } from 'node:os';
 import { canonicalTimestamp } from '@nurturehub/crm-schema';
 import pg from 'pg';
-import type { Crm, CrmContact, CrmPage, CrmPosition, CrmRecord, CrmRecordKey } from './crm.js';
+import type { Crm, CrmContact, CrmPage, CrmPosition, CrmRecord, LinkedRecord } from './crm.js';
 import { runWorker, syncNext, type Worker } from './sync-worker.js';
 
 /** The time by this CRM's clock. */
@@ -35,7 +35,7 @@ class MemoryCrm implements Crm {
     return this.#records.get(externalId) ?? null;
   }
 
-  async write({ contactId, name }: CrmContact, linked: CrmRecordKey | null): Promise<CrmRecordKey | null> {
+  async write({ contactId, name }: CrmContact, linked: LinkedRecord | null): Promise<CrmRecord | null> {
     const known =
       linked === null
         ? [...this.#records.values()].find(({ reference }) => reference === contactId)
@@ -45,11 +45,20 @@ class MemoryCrm implements Crm {
     return this.#store({ ...known, name, reference: contactId });
   }
 
-  #store(record: Partial<CrmRecord> & { name: string }): CrmRecordKey {
+  #store(record: Partial<CrmRecord> & { name: string }): CrmRecord {
     const externalId = record.externalId ?? `OXF1800000${this.#records.size + 1}`;
-    const key = { entityType: 'contact', externalId };
-    this.#records.set(externalId, { state: 'active', ...record, ...key, changedAt: now() });
-    return key;
+    const changedAt = now();
+    const stored = {
+      state: 'active',
+      ...record,
+      entityType: 'contact',
+      externalId,
+      version: `"${changedAt}"`,
+      modifiedAt: changedAt,
+      changedAt,
+    } as const;
+    this.#records.set(externalId, stored);
+    return stored;
   }
 }
 

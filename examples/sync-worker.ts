@@ -2,13 +2,12 @@
  * A small two-way sync worker to build a real engine from. Run any number of them on any number of machines:
  * if one dies, another resumes where it stopped, and nothing is lost or done twice. run-worker.ts starts it
  * with a CRM in memory. Its database user is a member of crm_worker. The owner of contacts must also grant:
- *   grant select, insert, update on contacts to crm_worker;
+ *   grant select, insert, update, delete on contacts to crm_worker;
  *
  * It keeps the name in `contacts (id, organisation_id, name)` the same here and at the CRMs. Code that differs
- * between CRMs is in the adapters (`crm.ts`), code that differs between products in `#apply` and `#push`; the
- * rest shows how to use the schema.
+ * between CRMs is in the adapters (`crm.ts`), code that differs between products in `take-page.ts` and
+ * `push-contact.ts`; the rest shows how to use the schema.
  */
-import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   askFrom,
@@ -17,12 +16,8 @@ import {
   CrmSchemaError,
   type CursorMove,
   canonicalTimestamp,
-  contactExternalIdListByContacts,
-  contactExternalIdResolve,
-  contactExternalIdUnlink,
+  connectionSetAccount,
   outboundChangeClaim,
-  outboundChangeListWaiting,
-  outboundChangeRecord,
   type RunEnd,
   type SyncCursor,
   syncBatchRecord,
@@ -34,6 +29,9 @@ import {
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import { type Crm, CrmError, type CrmPosition, type CrmRecord, type CrmRecordKey } from './crm.js';
+import { failure, isCode, report, unlessFatal } from './errors.js';
+import { type Push, pushContact } from './push-contact.js';
+import { takePage } from './take-page.js';
 
 /** The worker's configuration. */
 export interface Worker {
@@ -85,6 +83,11 @@ export async function syncNext(worker: Worker): Promise<boolean> {
 function endFor(error: unknown, { credentialsVersion }: ClaimedRun): RunEnd {
   // The cursor was reset meanwhile: start again.
   if (isCode(error, 'cursor_conflict')) return { outcome: 'cancelled' };
+  if (isCode(error, 'account_changed')) {
+    const message = 'The CRM signed in to another account than the one that the connection is to.';
+    const changed = { kind: 'auth', retryable: false, message } as const;
+    return { outcome: 'failed', error: changed, credentialsVersion };
+  }
   if (error instanceof CrmError) {
     const { retryAfterSeconds } = error;
     return { outcome: 'failed', error: error.toSyncError(), retryAfterSeconds, credentialsVersion };
@@ -101,14 +104,6 @@ const pushBatch = 10;
 /** The longest run before other connections get their turn, and the longest request to a CRM, in seconds. */
 const longestRun = 600;
 const longestRequest = 60;
-
-/** A contact to push, from an outbound change or a failure. */
-interface Push {
-  contactId: string;
-  changeVersion?: string;
-  /** The failure's entity type: an event of the same type closes it. */
-  entityType?: string;
-}
 
 /** One run: the sync of one connection. */
 class Sync {
@@ -131,6 +126,8 @@ class Sync {
   async all(): Promise<boolean> {
     const crm = await withTimeout(this.#worker.openCrm(this.#run));
     const { pool } = this.#worker;
+    // Before anything is read or written: the ids of another account mean other people.
+    if (crm.account !== undefined) await connectionSetAccount(pool, { ...this.#run, account: crm.account });
     const changes = await outboundChangeClaim(pool, { ...this.#run, limit: claimLimit });
     const failures = await syncFailureClaim(pool, { ...this.#run, limit: claimLimit });
     await this.#push(crm, [
@@ -169,15 +166,12 @@ class Sync {
       // would let the cursor pass every change until then.
       const syncedTo = latest(reached, earliest(page.next.syncedTo, this.#began));
       const position = { ...page.next, syncedTo } as CursorMove['position'];
-      await this.#record(
-        async (client) => {
-          const events: BatchEvent[] = [];
-          const links: Links = new Map();
-          for (const record of page.records) events.push(await this.#take(client, record, links));
-          return events;
-        },
-        { direction: 'inbound', entityType, version, position },
-      );
+      await this.#record((client) => this.#take(client, entityType, page.records), {
+        direction: 'inbound',
+        entityType,
+        version,
+        position,
+      });
       version += 1;
       reached = syncedTo;
       from = page.next;
@@ -186,158 +180,32 @@ class Sync {
     }
   }
 
-  /** Retries a record that failed. */
+  /** Retries a record that failed. That the CRM does not show it does not mean that it is deleted. */
   async #pullOne(crm: Crm, key: CrmRecordKey): Promise<void> {
     const record = await this.#ask(() => crm.read(key.entityType, key.externalId)).catch(unlessFatal);
     await this.#record(async (client) => {
       if (record instanceof CrmError) return [{ direction: 'inbound', ...key, ...failure(record) }];
-      return [await this.#take(client, record ?? { ...key, name: '', state: 'deleted' }, new Map())];
+      return this.#take(client, key.entityType, [record ?? { ...key, name: '', state: 'hidden' }]);
     });
   }
 
-  /** Applies a record, or returns an error event: a broken record does not stop the others. */
-  async #take(client: pg.ClientBase, record: CrmRecord, links: Links): Promise<BatchEvent> {
-    const { entityType, externalId } = record;
-    const event = { direction: 'inbound', entityType } as const;
-    if (!/^[^\0]*\S[^\0]*$/u.test(externalId) || Buffer.byteLength(externalId) > 512) {
-      const message = 'The CRM sent a record id that cannot be stored.';
-      return { ...event, status: 'error', error: { kind: 'validation', retryable: false, message } };
-    }
-    await client.query('savepoint record');
-    try {
-      const applied = await this.#apply(client, record, links);
-      await client.query('release savepoint record');
-      return applied;
-    } catch (error) {
-      if (!isDataError(error)) throw error;
-      report(error);
-      await client.query('rollback to savepoint record; release savepoint record');
-      const message = 'The record could not be stored. See the log of the worker.';
-      return { ...event, externalId, status: 'error', error: { kind: 'internal', retryable: true, message } };
-    }
-  }
-
-  /** Updates a contact from the CRM's record, and returns the event. */
-  async #apply(client: pg.ClientBase, record: CrmRecord, links: Links): Promise<BatchEvent> {
-    const { organisationId, connectionId, provider } = this.#run;
-    const { entityType, externalId } = record;
-    const find = async (id: string) =>
-      links.get(`${entityType} ${id}`) ??
-      (await contactExternalIdResolve(client, { organisationId, provider, entityType, externalId: id }));
-    const event = { direction: 'inbound', entityType, externalId } as const;
-    const known = await find(externalId);
-
-    if (record.state !== 'active') {
-      if (known === null) return { ...event, status: 'skipped' };
-      await contactExternalIdUnlink(client, {
-        organisationId,
-        provider,
-        entityType,
-        externalId,
-        contactId: known,
-      });
-      // After a merge, the contact is linked to the surviving record, unless that record has a contact already.
-      const survivor = record.mergedInto ?? null;
-      if (survivor !== null && (await find(survivor)) === null) {
-        links.set(`${entityType} ${survivor}`, known);
-        return { ...event, externalId: survivor, internalId: known, status: 'success', linksContact: true };
-      }
-      return { ...event, internalId: known, status: 'success' };
-    }
-
-    // If we created the record but the response was lost, it names its contact. Other records may name anything.
-    const { rows } = await client.query(
-      'select id, name from contacts where organisation_id = $1 and id = $2 for no key update',
-      [organisationId, known ?? uuidIn(record.reference)],
-    );
-    const contactId: string = rows[0]?.id ?? randomUUID();
-    const linked = { ...event, internalId: contactId, linksContact: true };
-    if (known === null && rows.length > 0) {
-      const ids = await contactExternalIdListByContacts(client, { organisationId, contactIds: [contactId] });
-      // It is already linked to another record: the link will be refused, and the contact must not change.
-      if (ids.some((each) => each.provider === provider)) return { ...linked, status: 'success' };
-    }
-    links.set(`${entityType} ${externalId}`, contactId);
-    if (rows.length === 0) {
-      await client.query('insert into contacts (organisation_id, id, name) values ($1, $2, $3)', [
-        organisationId,
-        contactId,
-        record.name,
-      ]);
-    } else if (rows[0].name === record.name) {
-      return { ...linked, status: known === null ? 'success' : 'skipped' };
-    } else {
-      // With the contact locked: our value is newer than the CRM's, and waits to be pushed.
-      const waiting = await outboundChangeListWaiting(client, { ...this.#run, contactIds: [contactId] });
-      if (waiting.length > 0) return { ...linked, status: 'skipped' };
-      await client.query('update contacts set name = $3 where organisation_id = $1 and id = $2', [
-        organisationId,
-        contactId,
-        record.name,
-      ]);
-    }
-    // The agency's other CRMs get the change as well.
-    await outboundChangeRecord(client, {
-      organisationId,
-      contactIds: [contactId],
-      fromConnectionId: connectionId,
-    });
-    return { ...linked, status: 'success' };
+  #take(client: pg.ClientBase, entityType: string, records: CrmRecord[]): Promise<BatchEvent[]> {
+    return takePage(client, this.#run, this.#worker.name, entityType, records);
   }
 
   /** Writes the current contacts to the CRM, and records a few at a time. */
   async #push(crm: Crm, pushes: Push[]): Promise<void> {
+    const pushing = { pool: this.#worker.pool, run: this.#run, ask: this.#ask.bind(this) };
     for (let start = 0; start < pushes.length; start += pushBatch) {
       const events: BatchEvent[] = [];
-      const gone: (CrmRecordKey & { contactId: string })[] = [];
       try {
-        for (const push of pushes.slice(start, start + pushBatch)) {
-          events.push(await this.#pushOne(crm, push, gone));
-        }
+        for (const push of pushes.slice(start, start + pushBatch))
+          await pushContact(pushing, crm, push, events);
       } finally {
         // Even if the CRM fails halfway, the contacts already written are recorded.
-        const { organisationId, provider } = this.#run;
-        await this.#record(async (client) => {
-          for (const link of gone)
-            await contactExternalIdUnlink(client, { organisationId, provider, ...link });
-          return events;
-        });
+        await this.#record(async () => events);
       }
     }
-  }
-
-  async #pushOne(
-    crm: Crm,
-    { contactId, changeVersion, entityType }: Push,
-    gone: (CrmRecordKey & { contactId: string })[],
-  ): Promise<BatchEvent> {
-    const { organisationId, provider } = this.#run;
-    const { pool } = this.#worker;
-    const ids = await contactExternalIdListByContacts(pool, { organisationId, contactIds: [contactId] });
-    const linked = ids.find((each) => each.provider === provider) ?? null;
-    const event = {
-      direction: 'outbound',
-      entityType: entityType ?? linked?.entityType ?? 'contact',
-      externalId: linked?.externalId ?? null,
-      internalId: contactId,
-      changeVersion,
-    } as const;
-    const { rows } = await pool.query('select name from contacts where organisation_id = $1 and id = $2', [
-      organisationId,
-      contactId,
-    ]);
-    if (rows.length === 0) return { ...event, status: 'skipped' };
-    const written = await this.#ask(() => crm.write({ contactId, name: rows[0].name }, linked)).catch(
-      unlessFatal,
-    );
-    if (written instanceof CrmError) return { ...event, ...failure(written) };
-    if (written !== null) {
-      const { externalId } = written;
-      return { ...event, entityType: written.entityType, externalId, status: 'success', linksContact: true };
-    }
-    // The record no longer exists, and is not created again.
-    if (linked !== null) gone.push({ ...linked, contactId });
-    return { ...event, status: 'skipped' };
   }
 
   /** Sends a request to the CRM while the lease is live, and repeats it after a short rate limit. */
@@ -391,9 +259,6 @@ class Sync {
   }
 }
 
-/** The links of a page that is not recorded yet: contacts by entity type and external id. */
-type Links = Map<string, string>;
-
 /** Limits a request's time, so that one without a response does not block the worker. */
 async function withTimeout<Answer>(answer: Promise<Answer>): Promise<Answer> {
   const ending = new AbortController();
@@ -406,13 +271,6 @@ async function withTimeout<Answer>(answer: Promise<Answer>): Promise<Answer> {
     ending.abort();
     late.catch(ignore);
   }
-}
-
-/** Logs an error's name, code and stack, without its message: that may contain values. */
-function report(error: unknown): void {
-  const { name, code, stack } = error as { name?: string; code?: string; stack?: string };
-  const places = stack?.split('\n').filter((line) => /^ +at /.test(line)) ?? [];
-  console.error([`${name ?? 'Error'} ${code ?? ''}`, ...places].join('\n'));
 }
 
 /** Runs `work` in a transaction, and rolls back if it returns false or throws. */
@@ -436,34 +294,6 @@ async function transaction(pool: pg.Pool, work: (client: pg.ClientBase) => Promi
 }
 
 function ignore(): void {}
-
-/** Returns an error of this record, to be recorded. Rethrows one of the account or network, to end the run. */
-function unlessFatal(error: unknown): CrmError {
-  const isOfRecord =
-    error instanceof CrmError && !['auth', 'permission', 'rate_limited', 'network'].includes(error.kind);
-  if (isOfRecord) return error;
-  throw error;
-}
-
-function failure(error: CrmError) {
-  const { retryAfterSeconds } = error;
-  return { status: 'error', error: error.toSyncError(), retryAfterSeconds } as const;
-}
-
-/** Extracts our UUID from a CRM's reference; null if it is not one of ours. */
-function uuidIn(reference: string | null | undefined): string | null {
-  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.exec(reference ?? '')?.[0] ?? null;
-}
-
-/** Whether the record caused the error. A deadlock or a missing privilege did not come from the record. */
-function isDataError(error: unknown): boolean {
-  if (isCode(error, 'not_permitted')) return false;
-  return error instanceof CrmSchemaError || /^(22|23|54)/.test((error as { code?: string }).code ?? '');
-}
-
-function isCode(error: unknown, code: CrmSchemaError['code']): boolean {
-  return error instanceof CrmSchemaError && error.code === code;
-}
 
 function leaseOf({ leaseSeconds = 300 }: Worker): number {
   return leaseSeconds;

@@ -33,24 +33,56 @@ select
 from connection;
 
 /* @name connectionConnect */
--- Connects a CRM: inserts a new, active connection. Returns one row: connectedAt. Violates
+-- Connects a CRM: inserts a new, active connection, and makes its account the one to which the
+-- organisation's ids at this CRM belong (crm_switch_account). Returns one row: `connectedAt`, later than
+-- that of every earlier connection to the CRM, and how many ids were archived and restored. Violates
 -- crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
--- the CRM.
-insert into crm_connections (
-  organisation_id,
-  id,
-  provider,
-  credentials,
-  credentials_expires_at
+-- the CRM. Fails with CRM06 if the account is given, ids of an unknown account are present, and
+-- idsOfUnknownAccount is null. Uses the primary key. If there was another connection, takes the lock of
+-- crm_lock_external_ids, then locks contacts and ids.
+with connection as (
+  insert into crm_connections (
+    organisation_id,
+    id,
+    provider,
+    account,
+    credentials,
+    credentials_expires_at,
+    connected_at
+  )
+  values (
+    :organisationId!::uuid,
+    :connectionId!::uuid,
+    :provider!::text,
+    :account::text,
+    :credentials!::jsonb,
+    :credentialsExpiresAt::timestamptz,
+    -- Two connections of one transaction would otherwise have the same time, and their accounts no order.
+    greatest(
+      now(),
+      (
+        select max(connected_at)
+        from crm_connections
+        where organisation_id = :organisationId!::uuid
+          and provider = :provider!::text
+      ) + interval '1 microsecond'
+    )
+  )
+  returning
+    organisation_id,
+    id,
+    connected_at
 )
-values (
-  :organisationId!::uuid,
-  :connectionId!::uuid,
-  :provider!::text,
-  :credentials!::jsonb,
-  :credentialsExpiresAt::timestamptz
-)
-returning connected_at as "connectedAt";
+select
+  connection.connected_at as "connectedAt!",
+  switched.archived as "archivedIds!",
+  switched.restored as "restoredIds!"
+from connection
+cross join lateral crm_switch_account(
+  connection.organisation_id,
+  connection.id,
+  :idsOfUnknownAccount::text
+) as switched;
 
 /* @name connectionDisconnect */
 -- Ends a live connection, closes its open run and wipes its credentials. The row stays as history, with
@@ -93,7 +125,7 @@ from ended;
 -- Deletes the failures and outbound changes of a disconnected connection. Returns one row with their
 -- numbers. This is a separate statement because connectionDisconnect does not see what was committed while
 -- it waited. Uses crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx. Locks the rows,
--- and the changes in the order in which the host writes them. «is true» keeps the planner from reading all
+-- and the changes in the order in which the host writes them. `is true` keeps the planner from reading all
 -- changes for each one.
 with ended as (
   select
@@ -139,6 +171,7 @@ select
   organisation_id as "organisationId",
   id as "connectionId",
   provider,
+  account,
   status,
   status_reason as "statusReason",
   status_changed_at as "statusChangedAt",
@@ -157,6 +190,7 @@ where organisation_id = :organisationId!::uuid
 -- primary key.
 select
   provider,
+  account,
   credentials as "credentials!",
   credentials_key_id as "credentialsKeyId!",
   credentials_version as "credentialsVersion",
@@ -173,6 +207,7 @@ select
   organisation_id as "organisationId",
   id as "connectionId",
   provider,
+  account,
   status,
   status_reason as "statusReason",
   status_changed_at as "statusChangedAt",
@@ -192,7 +227,7 @@ where organisation_id = :organisationId!::uuid
 -- first, with its health: the state of its syncs, its open run, and its waiting and failing work, each
 -- counted up to 1,000; from the log, the last event, the last failure, and the failures since a time,
 -- counted up to 1,000. Returns a handful of rows. Uses the primary key. Per connection it uses the primary
--- key of the log and crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from
+-- key of the log and crm_sync_log_status_connection_id_idx, newest first (`is true` keeps the planner from
 -- the primary key where only failures are wanted, and from all open runs where only one is),
 -- crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
 -- crm_sync_failures_gave_up_at_idx and crm_outbound_changes_next_attempt_at_idx.
@@ -200,6 +235,7 @@ select
   connection.organisation_id as "organisationId",
   connection.id as "connectionId",
   connection.provider,
+  connection.account,
   connection.status,
   connection.status_reason as "statusReason",
   connection.status_changed_at as "statusChangedAt",
@@ -412,6 +448,56 @@ reset as (
 )
 select id as "connectionId"
 from forgotten;
+
+/* @name connectionSetAccount */
+-- Sets the account of a live connection if it is unknown, and makes it the one to which the organisation's
+-- ids at this CRM belong (crm_switch_account): ids known to be of another account are archived, those
+-- linked since the connection was made stay. Returns one row, or none if the organisation has no such
+-- connection: `outcome` (`set`, `disconnected`, or `other_account` if it has another one), and how many ids
+-- were archived and restored. Uses the primary key. Locks the row for the transaction; if there
+-- was another connection, takes the lock of crm_lock_external_ids, then locks contacts and ids. Needs READ
+-- COMMITTED.
+with connection as (
+  select
+    organisation_id,
+    id,
+    status,
+    account
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+  for no key update
+),
+named as (
+  update crm_connections
+  set account = :account!::text
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.status <> 'disconnected'
+    and connection.account is null
+  returning
+    crm_connections.organisation_id,
+    crm_connections.id,
+    crm_connections.connected_at
+)
+select
+  case
+    when connection.status = 'disconnected' then 'disconnected'
+    when connection.account <> :account!::text then 'other_account'
+    else 'set'
+  end as "outcome!",
+  coalesce(switched.archived, 0) as "archivedIds!",
+  coalesce(switched.restored, 0) as "restoredIds!"
+from connection
+left join named
+  on named.id = connection.id
+left join lateral crm_switch_account(
+  named.organisation_id,
+  named.id,
+  'keep',
+  named.connected_at
+) as switched on true;
 
 /* @name connectionSetStatus */
 -- Sets a live connection to active (without a reason) or error (with one). If credentialsVersion is given,

@@ -1,7 +1,7 @@
 /* @name syncLogCountErrorsByKind */
 -- Counts the failed events of a connection since a time by the kind of error, most frequent first. Returns
 -- at most ten rows, one per kind. Uses crm_sync_log_status_connection_id_idx, and reads the failures of
--- that time. «is true» keeps the planner from the primary key, through which it would also read the
+-- that time. `is true` keeps the planner from the primary key, through which it would also read the
 -- successes.
 select
   error ->> 'kind' as "kind!",
@@ -30,7 +30,8 @@ select
   external_id as "externalId",
   internal_id as "internalId",
   status,
-  error
+  error,
+  reason
 from crm_sync_log
 where organisation_id = :organisationId!::uuid
   and connection_id = :connectionId!::uuid
@@ -60,7 +61,8 @@ select
   event.external_id as "externalId",
   event.internal_id as "internalId",
   event.status,
-  event.error
+  event.error,
+  event.reason
 from (
   -- Limited here, so that only the page is read, through its index.
   select
@@ -73,7 +75,8 @@ from (
     external_id,
     internal_id,
     status,
-    error
+    error,
+    reason
   from crm_sync_log
   where organisation_id = :organisationId!::uuid
     and internal_id = :contactId!::uuid
@@ -97,7 +100,7 @@ order by
 
 /* @name syncLogListFailures */
 -- Lists the failed events of a connection, newest first: the page of at most `limit` events before the
--- given one. Uses crm_sync_log_status_connection_id_idx. «is true» keeps the planner from the primary key,
+-- given one. Uses crm_sync_log_status_connection_id_idx. `is true` keeps the planner from the primary key,
 -- through which it would also read the successes.
 select
   organisation_id as "organisationId",
@@ -129,7 +132,7 @@ limit :limit!::integer;
 -- Adds events of one connection to the log, one array element each, all or nothing. An event without a
 -- time gets the current time. Returns one row: the number of added events. Locks the connection's row FOR
 -- KEY SHARE, which only blocks its deletion. Nulls are allowed in `occurredAts`, `externalIds`,
--- `internalIds` and `errors`.
+-- `internalIds`, `errors` and `reasons`.
 with recorded as (
   insert into crm_sync_log (
     organisation_id,
@@ -140,7 +143,8 @@ with recorded as (
     external_id,
     internal_id,
     status,
-    error
+    error,
+    reason
   )
   select
     :organisationId!::uuid,
@@ -151,7 +155,8 @@ with recorded as (
     event.external_id,
     event.internal_id,
     event.status,
-    event.error
+    event.error,
+    event.reason
   from unnest(
     :occurredAts!::timestamptz[],
     :directions!::text[],
@@ -159,7 +164,8 @@ with recorded as (
     :externalIds!::text[],
     :internalIds!::uuid[],
     :statuses!::text[],
-    :errors!::jsonb[]
+    :errors!::jsonb[],
+    :reasons!::text[]
   ) with ordinality as event (
     occurred_at,
     direction,
@@ -168,6 +174,7 @@ with recorded as (
     internal_id,
     status,
     error,
+    reason,
     position
   )
   order by event.position

@@ -10,6 +10,7 @@
  */
 
 export { type CredentialsOwner, credentialsAad } from './connections/encrypted-credentials.js';
+export { credentialAccount } from './credentials/credential-account.js';
 export { type Credentials, checkCredentials } from './credentials/credential-checks.js';
 export type {
   AgentosCredentials,

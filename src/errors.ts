@@ -22,6 +22,13 @@ export interface CrmSchemaErrorCodes {
   connection_exists: true;
   /** The connection is disconnected, or does not belong to this organisation. */
   connection_not_live: true;
+  /** The connection is to another account at the CRM than the call names. Nothing was written. */
+  account_changed: true;
+  /**
+   * It is not known to which account at the CRM the organisation's external ids belong, and the call does not
+   * say what becomes of them: see `idsOfUnknownAccount`.
+   */
+  account_unknown: true;
   /** The run has ended or its lease has expired. Another worker may already have the connection: stop. */
   lease_lost: true;
   /** The batch is not the next one of its run: an earlier batch was not recorded. */

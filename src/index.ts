@@ -11,14 +11,33 @@
  * @packageDocumentation
  */
 
+export {
+  type ConnectionSetAccountParams,
+  connectionSetAccount,
+  type SwitchedIds,
+} from './connections/accounts.js';
 export * from './connections/connections.js';
 export { type CredentialsOwner, credentialsAad } from './connections/encrypted-credentials.js';
 export * from './connections/health.js';
 export * from './connections/sync-schedule.js';
+export type { ChangeAuthor } from './contacts/change-author.js';
+export * from './contacts/contact-merges.js';
+export * from './contacts/content-hash.js';
 export * from './contacts/external-id-links.js';
+export * from './contacts/external-id-lock.js';
 export * from './contacts/external-id-lookup.js';
 export * from './contacts/external-id-moves.js';
-export { type ExternalRecord, toExternalId } from './contacts/external-records.js';
+export * from './contacts/external-id-unlinks.js';
+export * from './contacts/external-record-checks.js';
+export * from './contacts/external-record-list.js';
+export {
+  type ContactExternalIdLinkParams,
+  type ContactLink,
+  type ExternalRecord,
+  toExternalId,
+} from './contacts/external-records.js';
+export * from './contacts/identity-changes.js';
+export * from './contacts/record-merges.js';
 export { CrmSchemaError, type CrmSchemaErrorCode, type CrmSchemaErrorCodes } from './errors.js';
 export type { ConnectionKey, RunKey, StreamKey } from './keys.js';
 export {
@@ -35,6 +54,7 @@ export type { SyncEvent, SyncEventEnd, SyncEventFields } from './sync/events.js'
 export * from './sync/failures.js';
 export * from './sync/log.js';
 export * from './sync/outbound-changes.js';
+export type { RecordNews } from './sync/record-news.js';
 export * from './sync/run-history.js';
 export * from './sync/runs.js';
 export {

@@ -12,6 +12,7 @@
  *
  * @packageDocumentation
  */
+export * from './generated/contact_external_id_changes.js';
 export * from './generated/contact_external_ids.js';
 export * from './generated/credentials.js';
 export * from './generated/crm_connections.js';
@@ -20,6 +21,7 @@ export * from './generated/crm_sync_cursors.js';
 export * from './generated/crm_sync_failures.js';
 export * from './generated/crm_sync_log.js';
 export * from './generated/crm_sync_runs.js';
+export * from './generated/external_record_checks.js';
 export * from './generated/organisations.js';
 export * from './generated/sync_batches.js';
 export {

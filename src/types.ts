@@ -22,6 +22,42 @@ export const syncStatuses = ['success', 'skipped', 'error'] as const;
 /** One of {@link syncStatuses}. */
 export type SyncStatus = (typeof syncStatuses)[number];
 
+/**
+ * Why a sync operation was skipped (`crm_sync_log_reason_check`):
+ *
+ * - `echo`: our own push came back
+ * - `unchanged`: the CRM's version is the one already seen
+ * - `older`: it was modified before the one already seen
+ * - `pending_push`: our own change has still to be pushed
+ * - `no_consent`: the person does not consent to it
+ * - `merged`: the record was merged into another
+ * - `erased`: the person was erased
+ */
+export const syncSkipReasons = [
+  'echo',
+  'unchanged',
+  'older',
+  'pending_push',
+  'no_consent',
+  'merged',
+  'erased',
+] as const;
+/** One of {@link syncSkipReasons}. */
+export type SyncSkipReason = (typeof syncSkipReasons)[number];
+
+/**
+ * The states of a record at the CRM (`contact_external_id_aliases_remote_state_check`):
+ *
+ * - `active`: in use
+ * - `archived`: put away
+ * - `deleted`: the CRM says that it is gone; that it is missing from a list does not mean that
+ * - `hidden`: the CRM does not show it to this account
+ * - `merged`: the CRM has merged it into another record
+ */
+export const remoteStates = ['active', 'archived', 'deleted', 'hidden', 'merged'] as const;
+/** One of {@link remoteStates}. */
+export type RemoteState = (typeof remoteStates)[number];
+
 /** How a run ended (`crm_sync_runs_outcome_check`). */
 export const syncRunOutcomes = ['success', 'failed', 'abandoned', 'cancelled'] as const;
 /** One of {@link syncRunOutcomes}. */

@@ -76,6 +76,25 @@ export function checkExternalId(location: InputLocation, value: unknown): void {
   if (Buffer.byteLength(value) > 512) refuse(location, 'is longer than 512 bytes');
 }
 
+/** The name of an account at a CRM: as opaque as an external id. */
+export function checkAccount(location: InputLocation, value: unknown): void {
+  checkExternalId(location, value);
+}
+
+/** A version of a record, as the CRM writes it. */
+export function checkRemoteVersion(location: InputLocation, value: unknown): void {
+  checkText(location, value);
+  const bytes = Buffer.byteLength(value);
+  if (bytes < 1 || bytes > 512) refuse(location, 'must have 1 to 512 bytes');
+}
+
+/** What `contentHash` returns: SHA-256 in lower-case hex. */
+export function checkContentHash(location: InputLocation, value: unknown): void {
+  if (typeof value !== 'string' || !/^[0-9a-f]{64}$/.test(value)) {
+    refuse(location, `must be what contentHash returns, not ${describeValue(value)}`);
+  }
+}
+
 /** Free text that is not blank and has at most `limit` characters. */
 export function checkShortText(location: InputLocation, value: unknown, limit: number): void {
   checkText(location, value);

@@ -87,7 +87,7 @@ async function printTimeline(
     connections.find(({ connectionId }) => connectionId === event.connectionId)?.crm ?? '',
     event.direction,
     event.externalId ?? '',
-    event.error === null ? event.status : `${event.status}: ${event.error.kind}`,
+    [event.status, event.error?.kind ?? event.reason].filter((word) => word != null).join(': '),
   ]);
   print(table({ When: 14, CRM: 10, Direction: 11, 'External id': 20, Outcome: 0 }, rows));
 }

@@ -1,7 +1,7 @@
 import {
-  contactExternalIdListByContacts,
   contactExternalIdResolve,
   type ExternalRecord,
+  externalRecordListByContacts,
   type Queryable,
 } from '../../src/index.js';
 import { providerNames } from '../connections.js';
@@ -13,7 +13,7 @@ type Print = (text: string) => void;
 /** Answers question 3: what is a contact's id in each external system, and whose id is it? */
 export async function answerIdentity(client: Queryable, print: Print): Promise<void> {
   print("3. What is a contact's id in each external system, and whose id is it?");
-  print('   contactExternalIdListByContacts — queries/contact_external_ids.sql');
+  print('   externalRecordListByContacts — queries/contact_external_ids.sql');
   await printIds(client, print);
   print('');
   print('   contactExternalIdResolve — queries/contact_external_ids.sql');
@@ -25,13 +25,14 @@ async function printIds(client: Queryable, print: Print): Promise<void> {
   for (const { id: organisationId, name: agencyName } of agencies) {
     const people = contacts.filter((contact) => contact.organisationId === organisationId);
     const contactIds = people.map(({ id }) => id);
-    const found = await contactExternalIdListByContacts(client, { organisationId, contactIds });
+    const found = await externalRecordListByContacts(client, { organisationId, contactIds });
     rows.push(agencyName);
     for (const { id, name } of people) {
       const ids = found.filter(({ contactId }) => contactId === id);
       if (ids.length === 0) rows.push([` ${name}`, '–', '–', '–']);
-      for (const [index, { provider, entityType, externalId }] of ids.entries()) {
-        rows.push([index === 0 ? ` ${name}` : '', providerNames[provider], entityType, externalId]);
+      for (const [index, { provider, entityType, externalId, isPrimary }] of ids.entries()) {
+        const note = isPrimary ? '' : ' (alias)';
+        rows.push([index === 0 ? ` ${name}` : '', providerNames[provider], entityType, externalId + note]);
       }
     }
   }

@@ -6,6 +6,8 @@ export interface RemoteRecord {
   externalId: string;
   /** The CRM's time of the last change, in canonical form; null if the CRM gives none. */
   modifiedAt: string | null;
+  /** The CRM's version of the record, such as an ETag; absent if the adapter does not read it. */
+  version?: string;
   /** Identifies a person whose external id is new; null if there is none. */
   email: string | null;
 }

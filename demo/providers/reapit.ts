@@ -30,10 +30,11 @@ export function toRecords(
   entityType: 'contact' | 'applicant' | 'landlord',
   page: ReapitPage,
 ): RemoteRecord[] {
-  return page._embedded.map(({ id, modified, email, related }) => ({
+  return page._embedded.map(({ id, modified, email, related, _eTag }) => ({
     entityType,
     externalId: id,
     modifiedAt: modified == null ? null : canonicalTimestamp(modified),
+    version: _eTag,
     email: email ?? related?.[0]?.email ?? null,
   }));
 }
@@ -102,10 +103,23 @@ const rufus: ReapitRecord = {
 
 const winifredChanged: ReapitRecord = { ...winifred, modified: '2026-11-18T09:05:00.5Z' };
 const barnabyChanged: ReapitRecord = { ...barnaby, modified: '2026-11-18T11:00:00' };
-const ottolineChanged: ReapitRecord = { ...ottoline, modified: '2026-11-18T14:31:07.9999999Z' };
+/** After NurtureHub's update. */
+const ottolineChanged: ReapitRecord = {
+  ...ottoline,
+  modified: '2026-11-18T14:31:07.9999999Z',
+  _eTag: '"E1D09A6C55B24F70"',
+};
 
-/** The eTag sent with NurtureHub's update of Ottoline. */
-export const ottolineETag = ottoline._eTag;
+/** Winifred lets a property now: a second record of the same person. */
+const winifredAsLandlord: ReapitRecord = {
+  ...winifred,
+  id: 'RPT120131',
+  modified: '2026-11-19T15:00:00.2500000Z',
+  _eTag: '"C83F5E0217A94D6B"',
+};
+
+/** The eTags that Ottoline's record had before and after NurtureHub's update. */
+export const ottolineETags = { before: ottoline._eTag, after: ottolineChanged._eTag };
 
 /** All records, as the first sync reads them. */
 export const everything = [
@@ -124,9 +138,9 @@ export const wednesday = [
 /** The records changed since the first of Wednesday's changes; `modifiedFrom` is inclusive. */
 export const friday = [
   ...toRecords('contact', page(barnabyChanged)),
-  ...toRecords('landlord', page(rufus, ottolineChanged)),
+  ...toRecords('landlord', page(rufus, ottolineChanged, winifredAsLandlord)),
   ...toRecords('applicant', page(winifredChanged)),
 ];
 
 /** Nothing new: `modifiedFrom` is inclusive, so Reapit returns the latest change again. */
-export const sunday = toRecords('landlord', page(ottolineChanged));
+export const sunday = toRecords('landlord', page(winifredAsLandlord));

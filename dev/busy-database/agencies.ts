@@ -69,4 +69,38 @@ export async function loadMappings(client: pg.ClientBase, from = 0, to = 1): Pro
      order by contact, agency.number`,
     [from, to],
   );
+  // Every tenth contact is a landlord, too.
+  await client.query(
+    `insert into contact_external_id_aliases (organisation_id, provider, entity_type, external_id, contact_id)
+     select
+       organisation_id,
+       provider,
+       'landlord',
+       ${externalId('agency.number', 'contact')},
+       ${contactId('agency.number', 'contact')}
+     from agency
+     cross join lateral generate_series(1 + ceil(contacts * $1::numeric)::integer, ceil(contacts * $2::numeric)::integer) as contact
+     where contact % 10 = 0
+     order by contact, agency.number`,
+    [from, to],
+  );
+  // Every tenth contact had another id before.
+  await client.query(
+    `insert into contact_external_id_changes
+       (organisation_id, kind, provider, entity_type, external_id, from_contact_id, was_primary, linked_at)
+     select
+       organisation_id,
+       'unlinked',
+       provider,
+       'applicant',
+       ${externalId('agency.number', 'contact')},
+       ${contactId('agency.number', 'contact')},
+       true,
+       now()
+     from agency
+     cross join lateral generate_series(1 + ceil(contacts * $1::numeric)::integer, ceil(contacts * $2::numeric)::integer) as contact
+     where contact % 10 = 0
+     order by contact, agency.number`,
+    [from, to],
+  );
 }

@@ -1,7 +1,7 @@
 import { code, link, shortType, tableOf, text } from './markdown.js';
 import { mermaid } from './mermaid.js';
 import { privileges } from './privileges.js';
-import type { Column, Constraint, Part, Schema, SchemaFunction, Table } from './schema.js';
+import type { Column, Constraint, Part, Schema, SchemaFunction, Table, View } from './schema.js';
 
 /** The text of docs/schema.md: the data dictionary, from the comments in the catalog. */
 export function dictionary(schema: Schema): string {
@@ -16,6 +16,7 @@ export function dictionary(schema: Schema): string {
     ),
     'See also [functions](#functions) and [privileges](#privileges).',
     ...schema.tables.flatMap((table) => tableSection(table, schema.tables)),
+    ...schema.views.map(viewSection),
     '## Functions',
     ...schema.functions.map(functionSection),
     '## Privileges',
@@ -49,6 +50,10 @@ function tableSection(table: Table, tables: Table[]): string[] {
       ? [`Referenced by ${referencedBy.map(({ name }) => link(name)).join(', ')}.`]
       : []),
   ];
+}
+
+function viewSection({ name, definition, comment }: View): string {
+  return `## ${name}\n\nA view. ${text(comment ?? '')}\n\n\`\`\`text\n${definition.trim()}\n\`\`\``;
 }
 
 function about(table: Table): string {

@@ -20,7 +20,12 @@ interface Plan {
 
 /** From top to bottom: each goes as high as its columns allow. */
 const plans: readonly Plan[] = [
-  { title: 'Identity', id: 'identity', column: 0, stacks: [['contact_external_ids']] },
+  {
+    title: 'Identity',
+    id: 'identity',
+    column: 0,
+    stacks: [['contact_external_ids', 'contact_external_id_aliases', 'contact_external_id_archive']],
+  },
   { title: 'Host tables', id: 'host', column: 1, stacks: [['contacts', 'organisations']] },
   { title: 'History', id: 'history', column: 2, stacks: [['crm_sync_log', 'crm_retention']] },
   { title: 'Work', id: 'work', column: 0, stacks: [['crm_outbound_changes', 'crm_sync_failures']] },

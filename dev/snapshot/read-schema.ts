@@ -7,7 +7,8 @@ import type { SnapshotDatabase } from './database.js';
 import type { Column, Constraint, Part, Privilege, Schema, Table } from './schema.js';
 
 const scope = {
-  relations: "select oid from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')",
+  relations:
+    "select oid from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v')",
   functions: "select oid from pg_proc where pronamespace = 'public'::regnamespace",
   withInherited: false,
 };
@@ -29,6 +30,13 @@ export async function readSchema({ client, hostRelations }: SnapshotDatabase): P
   return {
     postgresVersion: String(versions[0]?.version),
     tables: tables.map((table) => (table.isHost ? withoutHostParts(table, tables, hostRelations) : table)),
+    views: catalog.relations
+      .filter(({ kind }) => kind === 'view')
+      .map(({ name, query, settings, comment }) => ({
+        name,
+        definition: [...(settings ?? []).map((setting) => `-- ${setting}`), query ?? ''].join('\n'),
+        comment,
+      })),
     functions: catalog.functions.map(({ name, signature, result, comment, ...facts }) => ({
       name,
       signature,
@@ -55,7 +63,7 @@ function tablesOf(catalog: Catalog): Omit<Table, 'isHost'>[] {
   const nameOf = (qualified: string) =>
     catalog.relations.find((relation) => relation.qualified === qualified)?.name ?? qualified;
   return catalog.relations
-    .filter(({ isPartition }) => !isPartition)
+    .filter(({ kind, isPartition }) => kind === 'table' && !isPartition)
     .map(({ name, qualified, comment, partitionKey, settings, hasRowSecurity, isRowSecurityForced }) => {
       const ofTable = <Facts extends { relation: string }>(facts: readonly Facts[]) =>
         facts.filter(({ relation }) => relation === qualified);

@@ -46,6 +46,9 @@ export interface Table {
   policies: Part[];
 }
 
+/** A view, with its query as its definition. */
+export type View = Part;
+
 export interface SchemaFunction {
   name: string;
   signature: string;
@@ -54,7 +57,7 @@ export interface SchemaFunction {
   comment: string | null;
 }
 
-/** A privilege of one role, or of everyone, on one table or function. Not the owner's. */
+/** A privilege of one role, or of everyone, on one table, view or function. Not the owner's. */
 export interface Privilege {
   object: string;
   objectKind: 'table' | 'function';
@@ -70,6 +73,7 @@ export interface Schema {
   postgresVersion: string;
   /** In the order in which they are created, the host's first. */
   tables: Table[];
+  views: View[];
   functions: SchemaFunction[];
   roles: { name: string; comment: string | null }[];
   privileges: Privilege[];

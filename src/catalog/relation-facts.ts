@@ -14,6 +14,8 @@ export interface RelationFacts {
   /** Of a partitioned table: `RANGE (occurred_at)`. */
   partitionKey: string | null;
   isPartition: boolean;
+  /** Of a view: its query. */
+  query: string | null;
   /** Of a partition, if read: `FOR VALUES FROM …`. */
   bound: string | null;
   /** Qualified names of the tables, or the index, it inherits from or is a partition of. */
@@ -95,6 +97,7 @@ const relations = (withInherited: boolean) => `
       'owner', relowner::regrole,
       'persistence', case relpersistence when 'u' then 'unlogged' when 't' then 'temporary' else 'permanent' end,
       'partitionKey', case relkind when 'p' then pg_get_partkeydef(oid) end,
+      'query', case relkind when 'v' then pg_get_viewdef(oid, true) end,
       'isPartition', relispartition,
       'bound', case when ${withInherited} then pg_get_expr(relpartbound, oid) end,
       'parents', array(

@@ -48,7 +48,7 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
   const { status, statusReason, failingSince, failedSyncs, lastSyncError } = connection;
   const { failureCount, lastFailureAt, lastError } = connection;
   return [
-    `${connection.provider} ${connection.connectionId}`,
+    ...heading(connection),
     ...(status === 'error'
       ? indented(`In error since ${formatTimeAndAge(connection.statusChangedAt, now)}: ${statusReason}`)
       : []),
@@ -66,6 +66,10 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
   ];
 }
 
+function heading({ provider, connectionId, account }: ConnectionHealth): string[] {
+  return [`${provider} ${connectionId}`, ...(account === null ? [] : indented(`Account ${account}`))];
+}
+
 function schedule({ runningSince, nextSyncAt }: ConnectionHealth, now: Timestamp): string {
   if (runningSince !== null) return `Syncing since ${formatTimeAndAge(runningSince, now)}.`;
   return secondsSince(nextSyncAt, now) < 0
@@ -76,7 +80,7 @@ function schedule({ runningSince, nextSyncAt }: ConnectionHealth, now: Timestamp
 function disconnection(connection: ConnectionHealth, now: Timestamp): string[] {
   const { disconnectedAt, statusReason } = connection;
   return [
-    `${connection.provider} ${connection.connectionId}`,
+    ...heading(connection),
     ...indented(
       `Disconnected ${formatTimeAndAge(disconnectedAt as Timestamp, now)}${statusReason === null ? '.' : `: ${statusReason}`}`,
     ),

@@ -11,7 +11,8 @@ import type {
   Timestamp,
   TimestampInput,
 } from '../types.js';
-import { checkOneOf, checkProvider, checkShortText, checkVersion } from '../validation.js';
+import { checkAccount, checkOneOf, checkProvider, checkShortText, checkVersion } from '../validation.js';
+import type { SwitchedIds } from './accounts.js';
 import {
   checkEncryptedCredentials,
   encryptedCredentialsParameter,
@@ -29,8 +30,22 @@ export interface ConnectionCredentials
     { provider: Provider; credentials: EncryptedCredentials }
   > {}
 
+/** Which account a connection is to. */
+export interface AccountParams {
+  /**
+   * The CRM's own name of the account: 1 to 512 bytes, compared exactly. External ids belong to it. Null or
+   * omitted: unknown, and the ids that are present stay.
+   */
+  account?: string | null | undefined;
+  /**
+   * What becomes of ids that were linked while the account was unknown: `keep` them, as ids of this account,
+   * or `archive` them, as ids of another. Needed if the account is given and there are such ids.
+   */
+  idsOfUnknownAccount?: 'keep' | 'archive' | undefined;
+}
+
 /** The parameters of {@link connectionConnect}. */
-export interface ConnectionConnectParams extends ConnectionKey {
+export interface ConnectionConnectParams extends ConnectionKey, AccountParams {
   /** A UUID that the caller generates, because the credentials are bound to it. */
   connectionId: string;
   /** The CRM. */
@@ -41,26 +56,41 @@ export interface ConnectionConnectParams extends ConnectionKey {
   credentialsExpiresAt?: TimestampInput | null | undefined;
 }
 
+/** When a connection was created, and what became of the ids that were present. */
+export interface ConnectedCrm extends SwitchedIds {
+  /** When the database created the connection. */
+  connectedAt: Timestamp;
+}
+
 /**
- * Connects a CRM: creates an active connection.
+ * Connects a CRM: creates an active connection. If it is to another account than the connection before, the
+ * ids of that account are archived, and those of this account that were archived earlier are restored.
  *
- * @returns when the database created the connection
- * @throws CrmSchemaError `live_connection_exists`, `connection_exists`, `unknown_organisation`,
- *   `unknown_provider`, `malformed_credentials`, `credentials_bound_elsewhere`, `invalid_input`
+ * The session must use READ COMMITTED, PostgreSQL's default.
+ *
+ * @returns when the database created the connection, and the numbers of archived and restored ids
+ * @throws CrmSchemaError `account_unknown` if ids of an unknown account are present, and the call names an
+ *   account without saying what becomes of them; `live_connection_exists`, `connection_exists`,
+ *   `unknown_organisation`, `unknown_provider`, `malformed_credentials`, `credentials_bound_elsewhere`,
+ *   `invalid_input`
  */
 export async function connectionConnect(
   client: Queryable,
   params: ConnectionConnectParams,
-): Promise<{
-  /** When the database created the connection. */
-  connectedAt: Timestamp;
-}> {
+): Promise<ConnectedCrm> {
   checkConnectionKey(params);
+  const { account = null, idsOfUnknownAccount = null } = params;
+  if (account !== null) checkAccount({ field: 'account' }, account);
+  if (idsOfUnknownAccount !== null) {
+    checkOneOf({ field: 'idsOfUnknownAccount' }, idsOfUnknownAccount, ['keep', 'archive']);
+  }
   const credentials = checkEncryptedCredentials(params, params.credentials);
   const credentialsExpiresAt = expiryParameter(params.credentialsExpiresAt);
   const [row] = await queries.connectionConnect.run(
     {
       ...params,
+      account,
+      idsOfUnknownAccount,
       credentials: encryptedCredentialsParameter(credentials),
       credentialsExpiresAt,
     },

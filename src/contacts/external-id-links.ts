@@ -2,30 +2,33 @@ import { CrmSchemaError, withoutRow } from '../errors.js';
 import * as queries from '../generated/contact_external_ids.js';
 import { checkOrganisation } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
-import { checkBatch, checkParameter, checkUuid } from '../validation.js';
-import { checkRecord, type ExternalRecord, noSuchContact, recordColumns } from './external-records.js';
-
-/** A contact, and a record at a CRM that represents it. */
-export interface ContactLink extends ExternalRecord {
-  /** The UUID of NurtureHub's contact. */
-  contactId: string;
-}
+import { checkBatch, checkOneOf, checkParameter } from '../validation.js';
+import {
+  type ContactExternalIdLinkParams,
+  type ContactLink,
+  checkLink,
+  linkColumns,
+  noSuchContact,
+} from './external-records.js';
 
 /** The outcome of a link. A conflict affects only its own record. */
 export type LinkOutcome =
   | {
-      /** `contested`: other transactions are changing these mappings; nothing was linked, try again. */
-      outcome: 'linked' | 'already_linked' | 'contested';
+      /**
+       * `linked_as_alias`: the contact has a primary id at this provider, and the external id is now an alias of it.
+       * `contested`: other transactions are changing these mappings; nothing was linked, try again.
+       */
+      outcome: 'linked' | 'linked_as_alias' | 'already_linked' | 'contested';
     }
   | {
-      /** The external id is mapped to another contact. */
+      /** The external id is mapped to another contact, as its primary id or as an alias. */
       outcome: 'external_id_taken';
       /** That contact's UUID. */
       linkedContactId: string;
     }
   | {
       /**
-       * The contact has another id at this provider: it can have only one per provider, of any entity type.
+       * The contact has another primary id at this provider: it can have only one per provider, of any entity type.
        */
       outcome: 'contact_taken';
       /** The entity type of that id. */
@@ -38,7 +41,14 @@ export type LinkOutcome =
 const maxAttempts = 5;
 
 /**
- * Links contacts to external ids. If a mapping already exists, updates its `lastSeenAt`.
+ * What to do if the contact has a primary id at the provider: `refuse` the link, or link the external id as an
+ * `alias`.
+ */
+export type IfContactTaken = 'refuse' | 'alias';
+
+/**
+ * Links contacts to external ids. If a mapping already exists, updates its `lastSeenAt`; a record that was
+ * deleted or merged is active again, because somebody has decided that it is this contact's.
  *
  * @returns the outcome of each link, in order; a conflict does not stop the others
  * @throws CrmSchemaError with `rowIndex`: `wrong_tenant` if the organisation has no such contact,
@@ -51,20 +61,20 @@ export async function contactExternalIdLinkMany(
     organisationId: string;
     /** Up to a few thousand. */
     links: readonly ContactLink[];
+    /** By default `refuse`. */
+    ifContactTaken?: IfContactTaken | undefined;
   },
 ): Promise<LinkOutcome[]> {
   checkOrganisation(params);
-  const { organisationId } = params;
+  const { organisationId, ifContactTaken = 'refuse' } = params;
+  checkOneOf({ field: 'ifContactTaken' }, ifContactTaken, ['refuse', 'alias']);
   const links = checkBatch('links', params.links);
   links.forEach(checkLink);
   const outcomes = links.map((): LinkOutcome => ({ outcome: 'contested' }));
   let open = [...links.keys()];
   for (let attempt = 1; attempt <= maxAttempts && open.length > 0; attempt += 1) {
     const batch = open.map((index) => links[index] as ContactLink);
-    const rows = await queries.contactExternalIdLink.run(
-      { organisationId, ...recordColumns(batch), contactIds: batch.map(({ contactId }) => contactId) },
-      client,
-    );
+    const rows = await queries.contactExternalIdLink.run({ organisationId, ...linkColumns(batch) }, client);
     // On later attempts, a missing contact was deleted in the meantime, and other links may already exist.
     const foreign = attempt === 1 ? rows.find(({ outcome }) => outcome === 'wrong_tenant') : undefined;
     if (foreign !== undefined) {
@@ -72,24 +82,41 @@ export async function contactExternalIdLinkMany(
       throw noSuchContact(links[rowIndex]?.contactId, rowIndex);
     }
     const undecided: number[] = [];
+    const further: number[] = [];
     for (const row of rows) {
       const index = open[row.position - 1] as number;
       if (row.outcome === 'retry') undecided.push(index);
+      else if (row.outcome === 'contact_taken' && ifContactTaken === 'alias') further.push(index);
       else if (row.outcome !== 'wrong_tenant') outcomes[index] = linkOutcome(row);
     }
-    open = undecided;
+    for (const index of await linkAliases(client, organisationId, links, further)) {
+      outcomes[index] = { outcome: 'linked_as_alias' };
+      further.splice(further.indexOf(index), 1);
+    }
+    open = [...undecided, ...further];
   }
   return outcomes;
 }
 
-/** The parameters of {@link contactExternalIdLink} and `contactExternalIdUnlink`. */
-export interface ContactExternalIdLinkParams extends ContactLink {
-  /** The UUID of the contact's organisation. */
-  organisationId: string;
+/** Links some of the links as aliases, and returns those that it linked. */
+async function linkAliases(
+  client: Queryable,
+  organisationId: string,
+  links: readonly ContactLink[],
+  indexes: readonly number[],
+): Promise<number[]> {
+  if (indexes.length === 0) return [];
+  const batch = indexes.map((index) => links[index] as ContactLink);
+  const rows = await queries.contactExternalIdLinkAlias.run(
+    { organisationId, ...linkColumns(batch) },
+    client,
+  );
+  return rows.map(({ position }) => indexes[position - 1] as number);
 }
 
 /**
- * Links one contact to an external id. If the mapping already exists, updates its `lastSeenAt`.
+ * Links one contact to an external id. If the mapping already exists, as primary id or as alias, updates its
+ * `lastSeenAt`. To link further ids of a contact as aliases, use {@link contactExternalIdLinkMany}.
  *
  * @returns whether the mapping is new
  * @throws CrmSchemaError `external_id_taken`, `contact_taken`, `mapping_changed` (another transaction is
@@ -122,58 +149,8 @@ export async function contactExternalIdLink(
     case 'contested':
       throw new CrmSchemaError('mapping_changed', 'Another transaction is changing this mapping: try again.');
     default:
-      return { outcome: found.outcome };
+      return { outcome: found.outcome as 'linked' | 'already_linked' };
   }
-}
-
-/**
- * Unlinks contacts from external ids. Ignores mappings that do not exist or belong to another contact.
- *
- * @returns for each link, in order, whether the mapping existed and was removed
- * @throws CrmSchemaError `invalid_input` with `rowIndex`
- */
-export async function contactExternalIdUnlinkMany(
-  client: Queryable,
-  params: {
-    /** The UUID of the contacts' organisation. */
-    organisationId: string;
-    /** Up to a few thousand. */
-    links: readonly ContactLink[];
-  },
-): Promise<boolean[]> {
-  checkOrganisation(params);
-  const { organisationId } = params;
-  const links = checkBatch('links', params.links);
-  links.forEach(checkLink);
-  const rows = await queries.contactExternalIdUnlink.run(
-    { organisationId, ...recordColumns(links), contactIds: links.map(({ contactId }) => contactId) },
-    client,
-  );
-  const gone = new Set(rows.map(({ position }) => position));
-  return links.map((_, index) => gone.has(index + 1));
-}
-
-/**
- * Unlinks one contact from an external id; returns whether the link was there.
- *
- * @throws CrmSchemaError `unknown_provider`, `invalid_input`
- */
-export async function contactExternalIdUnlink(
-  client: Queryable,
-  params: ContactExternalIdLinkParams,
-): Promise<boolean> {
-  checkParameter('params', params);
-  const { organisationId, ...link } = params;
-  const [wasThere = false] = await contactExternalIdUnlinkMany(client, {
-    organisationId,
-    links: [link],
-  }).catch(withoutRow);
-  return wasThere;
-}
-
-function checkLink(link: ContactLink, rowIndex: number): void {
-  checkRecord(link, rowIndex);
-  checkUuid({ field: 'contactId', rowIndex }, link.contactId);
 }
 
 function linkOutcome(row: queries.ContactExternalIdLinkResult): LinkOutcome {

@@ -3,33 +3,68 @@ import * as queries from '../generated/contact_external_ids.js';
 import { checkOrganisation } from '../keys.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
-import type { Provider } from '../types.js';
+import type { Provider, RemoteState } from '../types.js';
 import { checkBatch, checkParameter, checkUuids } from '../validation.js';
 import { checkRecord, type ExternalRecord } from './external-records.js';
 
-/** One of a contact's external ids, and when a sync first and last saw it. */
+/** A contact's primary id at a CRM, and when a sync first and last saw it. */
 export interface ContactExternalId
   extends NarrowedRow<queries.ContactExternalIdListByContactsResult, { provider: Provider }> {}
 
+/** The parameters of {@link contactExternalIdResolveMany} and {@link contactExternalIdMatchMany}. */
+export interface ContactExternalIdResolveManyParams {
+  /** The UUID of the contacts' organisation. */
+  organisationId: string;
+  /** The CRM. */
+  provider: Provider;
+  /** The entity type of the records, in the provider's terms: lower snake case. */
+  entityType: string;
+  /** Case-sensitive text, whatever type the CRM sends: see `toExternalId`. */
+  externalIds: readonly string[];
+}
+
 /**
- * Finds the contacts that external ids are mapped to. Hundreds at a time cost about as much as a few.
+ * Finds the contacts that external ids are mapped to, as primary ids or as aliases. Hundreds at a time cost about as
+ * much as a few.
  *
  * @returns contact ids by external id; unmapped external ids are absent
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`, with `rowIndex`
  */
 export async function contactExternalIdResolveMany(
   client: Queryable,
-  params: {
-    /** The UUID of the contacts' organisation. */
-    organisationId: string;
-    /** The CRM. */
-    provider: Provider;
-    /** The entity type of the records, in the provider's terms: lower snake case. */
-    entityType: string;
-    /** Case-sensitive text, whatever type the CRM sends: see `toExternalId`. */
-    externalIds: readonly string[];
-  },
+  params: ContactExternalIdResolveManyParams,
 ): Promise<Map<string, string>> {
+  const matches = await contactExternalIdMatchMany(client, params);
+  return new Map(matches.map(({ externalId, contactId }) => [externalId, contactId]));
+}
+
+/** The contact that an external id is mapped to, and how. */
+export interface ContactExternalIdMatch
+  extends NarrowedRow<
+    queries.ContactExternalIdResolveResult,
+    { matchedBy: 'primary' | 'alias'; remoteState: RemoteState }
+  > {
+  /** The external id that was looked up. */
+  externalId: string;
+  /** The UUID of NurtureHub's contact. */
+  contactId: string;
+  /** Whether it is the contact's primary id at the CRM, or an alias. */
+  matchedBy: 'primary' | 'alias';
+  /** The state of the record at the CRM, as last synced. */
+  remoteState: RemoteState;
+}
+
+/**
+ * Finds the contacts that external ids are mapped to, says whether each is its contact's primary id or an alias, and
+ * in which state the record was at the CRM when it was last synced.
+ *
+ * @returns the matches in the order of the external ids; unmapped external ids are absent
+ * @throws CrmSchemaError `unknown_provider`, `invalid_input`, with `rowIndex`
+ */
+export async function contactExternalIdMatchMany(
+  client: Queryable,
+  params: ContactExternalIdResolveManyParams,
+): Promise<ContactExternalIdMatch[]> {
   checkOrganisation(params);
   const { organisationId, provider, entityType } = params;
   const externalIds = checkBatch('externalIds', params.externalIds);
@@ -40,7 +75,8 @@ export async function contactExternalIdResolveMany(
     { organisationId, provider, entityType, externalIds },
     client,
   );
-  return new Map(rows.map(({ externalId, contactId }) => [externalId, contactId]));
+  const matches = new Map(rows.map((row) => [row.externalId, row as ContactExternalIdMatch]));
+  return externalIds.flatMap((externalId) => matches.get(externalId) ?? []);
 }
 
 /** The parameters of {@link contactExternalIdResolve}. */
@@ -50,7 +86,7 @@ export interface ContactExternalIdResolveParams extends ExternalRecord {
 }
 
 /**
- * Finds the contact that an external id is mapped to; null if there is none.
+ * Finds the contact that an external id is mapped to, as its primary id or as an alias; null if there is none.
  *
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`
  */
@@ -67,7 +103,8 @@ export async function contactExternalIdResolve(
 }
 
 /**
- * Lists all external ids of some contacts, ordered by contact and provider.
+ * Lists the primary ids of some contacts, ordered by contact and provider. `externalRecordListByContacts` lists aliases
+ * as well.
  *
  * @throws CrmSchemaError `invalid_input` with `rowIndex`
  */
@@ -88,7 +125,7 @@ export async function contactExternalIdListByContacts(
 }
 
 /**
- * Lists all external ids of one contact, ordered by provider.
+ * Lists the primary ids of one contact, ordered by provider.
  *
  * @throws CrmSchemaError `invalid_input`
  */

@@ -3,6 +3,7 @@ import * as queries from '../generated/contact_external_ids.js';
 import { checkOrganisation } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { checkBatch, checkParameter, checkUuid, refuse } from '../validation.js';
+import { authorColumns, type ChangeAuthor } from './change-author.js';
 import { checkRecord, type ExternalRecord, noSuchContact, recordColumns } from './external-records.js';
 
 /** An external id that moves from one contact to another. */
@@ -14,15 +15,17 @@ export interface ContactMove extends ExternalRecord {
 }
 
 /**
- * Moves external ids between contacts, all or none. Two moves make a swap.
+ * Moves external ids between contacts, all or none. Two moves make a swap. An id becomes the primary id of its new
+ * contact; a contact that loses its primary id gets another from its aliases, as with `contactExternalIdUnlinkMany`. A
+ * record that the CRM has merged into another stays an alias.
  *
  * @throws CrmSchemaError, with `rowIndex` if one element caused it: `mapping_changed` if an external id is
- *   not, or no longer, mapped to its `fromContactId`; `contact_taken` if a contact would have two ids
- *   at one provider; `wrong_tenant` if the organisation has no such contact; `invalid_input`
+ *   not, or no longer, mapped to its `fromContactId`; `contact_taken` if a contact would have two
+ *   primary ids at one provider; `wrong_tenant` if the organisation has no such contact; `invalid_input`
  */
 export async function contactExternalIdRepointMany(
   client: Queryable,
-  params: {
+  params: ChangeAuthor & {
     /** The UUID of the contacts' organisation. */
     organisationId: string;
     /** Up to a few thousand, each for a different external id. */
@@ -47,6 +50,7 @@ export async function contactExternalIdRepointMany(
       ...recordColumns(moves),
       fromContactIds: moves.map(({ fromContactId }) => fromContactId),
       toContactIds: moves.map(({ toContactId }) => toContactId),
+      ...authorColumns(params),
     },
     client,
   );
@@ -71,7 +75,7 @@ export async function contactExternalIdRepointMany(
 }
 
 /** The parameters of {@link contactExternalIdRepoint}. */
-export interface ContactExternalIdRepointParams extends ContactMove {
+export interface ContactExternalIdRepointParams extends ContactMove, ChangeAuthor {
   /** The UUID of the contacts' organisation. */
   organisationId: string;
 }
@@ -86,6 +90,11 @@ export async function contactExternalIdRepoint(
   params: ContactExternalIdRepointParams,
 ): Promise<void> {
   checkParameter('params', params);
-  const { organisationId, ...move } = params;
-  await contactExternalIdRepointMany(client, { organisationId, moves: [move] }).catch(withoutRow);
+  const { organisationId, changedBy, reason, ...move } = params;
+  await contactExternalIdRepointMany(client, {
+    organisationId,
+    moves: [move],
+    changedBy,
+    reason,
+  }).catch(withoutRow);
 }

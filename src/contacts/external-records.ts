@@ -5,6 +5,7 @@ import {
   checkExternalId,
   checkObject,
   checkProvider,
+  checkUuid,
   describeValue,
   type InputLocation,
   refuse,
@@ -18,6 +19,18 @@ export interface ExternalRecord {
   entityType: string;
   /** Case-sensitive text, whatever type the CRM sends: see `toExternalId`. */
   externalId: string;
+}
+
+/** A contact, and a record at a CRM that represents it. */
+export interface ContactLink extends ExternalRecord {
+  /** The UUID of NurtureHub's contact. */
+  contactId: string;
+}
+
+/** The parameters of `contactExternalIdLink` and `contactExternalIdUnlink`. */
+export interface ContactExternalIdLinkParams extends ContactLink {
+  /** The UUID of the contact's organisation. */
+  organisationId: string;
 }
 
 /**
@@ -57,6 +70,17 @@ export function recordColumns(records: readonly ExternalRecord[]) {
     entityTypes: records.map(({ entityType }) => entityType),
     externalIds: records.map(({ externalId }) => externalId),
   };
+}
+
+/** Checks one link of a batch, as {@link checkRecord}. */
+export function checkLink(link: ContactLink, rowIndex: number): void {
+  checkRecord(link, rowIndex);
+  checkUuid({ field: 'contactId', rowIndex }, link.contactId);
+}
+
+/** Converts links to columns, for `unnest`. */
+export function linkColumns(links: readonly ContactLink[]) {
+  return { ...recordColumns(links), contactIds: links.map(({ contactId }) => contactId) };
 }
 
 /** The error for a contact that the organisation does not have. */

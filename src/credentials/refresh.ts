@@ -4,7 +4,8 @@ import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
 import type { Provider } from '../types.js';
 import { checkParameter, checkVersion, describeValue, refuse } from '../validation.js';
-import { salvageCredentials } from './credential-checks.js';
+import { credentialAccount } from './credential-account.js';
+import { type Credentials, salvageCredentials } from './credential-checks.js';
 import type { OwnerOf } from './encryption.js';
 import type { KeyRing } from './key-ring.js';
 import {
@@ -44,7 +45,8 @@ export interface CredentialsRefreshParams<P extends Provider> extends OwnerOf<P>
  * @returns the credentials to continue with
  * @throws whatever `refresh` throws, if no other worker has refreshed in the meantime; you may then mark the
  *   connection with `connectionSetStatus` and this version
- * @throws CrmSchemaError `connection_not_live`, `invalid_input`, and as `credentialsGet` and
+ * @throws CrmSchemaError `account_changed` if the new credentials are for another account, in which case
+ *   they are not stored; `connection_not_live`, `invalid_input`, and as `credentialsGet` and
  *   `credentialsReplace`
  */
 export async function credentialsRefresh<P extends Provider>(
@@ -81,7 +83,9 @@ export async function credentialsRefresh<P extends Provider>(
     if (refreshedByOther === undefined) throw error;
     return refreshedByOther;
   }
-  const replacement = { ...owner, credentialsVersion, ...salvage(provider, fresh) };
+  const salvaged = salvage(provider, fresh);
+  const account = newAccount(provider, current, salvaged);
+  const replacement = { ...owner, credentialsVersion, ...salvaged, account };
   let failure: unknown;
   const outcome = await retryUntil(patience, async () => {
     try {
@@ -95,6 +99,20 @@ export async function credentialsRefresh<P extends Provider>(
   if (outcome === undefined) throw failure;
   // Ours or another worker's. If the reply to a first attempt was lost, superseded may mean ours.
   return readStored();
+}
+
+/**
+ * The account to compare with the connection's. Null if the new credentials name the same one as the current
+ * credentials: the connection may be to it under another name.
+ */
+function newAccount<P extends Provider>(
+  provider: P,
+  current: StoredCredentials<P>,
+  { credentials }: NewCredentials<P>,
+): string | null {
+  const account = credentialAccount(provider, credentials);
+  const isSame = account === credentialAccount(provider, current.credentials as Credentials<P>);
+  return isSame && current.account !== null ? null : account;
 }
 
 /** Keeps as much as possible of new credentials, which cannot be fetched again. */

@@ -1,5 +1,8 @@
 import { randomUUID } from 'node:crypto';
+import { accountChanged, type SwitchedIds } from '../connections/accounts.js';
 import {
+  type AccountParams,
+  type ConnectedCrm,
   type ConnectionCredentials,
   connectionConnect,
   connectionGetCredentials,
@@ -9,8 +12,9 @@ import { CrmSchemaError, connectionNotLive } from '../errors.js';
 import * as queries from '../generated/credentials.js';
 import { type ConnectionKey, checkConnectionKey } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
-import type { Provider, Timestamp, TimestampInput } from '../types.js';
-import { checkParameter, checkProvider, checkVersion } from '../validation.js';
+import type { Provider, TimestampInput } from '../types.js';
+import { checkAccount, checkParameter, checkProvider, checkVersion } from '../validation.js';
+import { credentialAccount } from './credential-account.js';
 import type { Credentials } from './credential-checks.js';
 import { decryptCredentials, encryptCredentials, type OwnerOf } from './encryption.js';
 import { checkKeyRing, type KeyRing } from './key-ring.js';
@@ -51,8 +55,8 @@ export type ProviderCredentials<P extends Provider = Provider> = {
   [Each in P]: ProviderCredentialsOf<Each>;
 }[P];
 
-/** The outcome of a replacement. */
-export interface ReplaceOutcome {
+/** The outcome of a replacement; ids change places only if it sets the connection's account. */
+export interface ReplaceOutcome extends SwitchedIds {
   /**
    * `superseded`: a newer version than the caller's was already stored, and nothing was changed; read it and
    * continue with it.
@@ -63,26 +67,31 @@ export interface ReplaceOutcome {
 }
 
 /** The parameters of {@link credentialsConnect}, besides the CRM and its credentials. */
-export interface CredentialsConnectParams {
+export interface CredentialsConnectParams extends AccountParams {
   /** The organisation's UUID. */
   organisationId: string;
   /** The connection's UUID; defaults to a new one. */
   connectionId?: string | undefined;
+  /**
+   * The CRM's own name of the account, as for `connectionConnect`; defaults to the one that the credentials
+   * name (`credentialAccount`). Give it where they name none, or where several names are one account. Null:
+   * unknown.
+   */
+  account?: string | null | undefined;
 }
 
 /** A new connection. */
-export interface NewConnection {
+export interface NewConnection extends ConnectedCrm {
   /** The connection's UUID, in lower case. */
   connectionId: string;
-  /** When the database created it. */
-  connectedAt: Timestamp;
 }
 
 /**
- * Connects a CRM: creates an active connection, with its credentials encrypted under the current key.
+ * Connects a CRM as `connectionConnect` does, with its credentials encrypted under the current key.
  *
  * @throws CrmSchemaError `invalid_credentials`, naming the field and never its value;
- *   `live_connection_exists`, `connection_exists`, `unknown_organisation`, `unknown_provider`,
+ *   `account_unknown` if ids of an unknown account are present, and the account is known, but not what becomes of
+ *   them; `live_connection_exists`, `connection_exists`, `unknown_organisation`, `unknown_provider`,
  *   `invalid_input`
  */
 export async function credentialsConnect<P extends Provider>(
@@ -95,9 +104,16 @@ export async function credentialsConnect<P extends Provider>(
   checkConnectionKey({ organisationId, connectionId });
   const owner = { organisationId, connectionId: connectionId.toLowerCase(), provider };
   const credentials = await encryptCredentials(keys, owner, params.credentials);
+  const { account = credentialAccount(provider, params.credentials), idsOfUnknownAccount } = params;
   const { credentialsExpiresAt } = params;
-  const { connectedAt } = await connectionConnect(client, { ...owner, credentials, credentialsExpiresAt });
-  return { connectionId: owner.connectionId, connectedAt };
+  const connected = await connectionConnect(client, {
+    ...owner,
+    credentials,
+    credentialsExpiresAt,
+    account,
+    idsOfUnknownAccount,
+  });
+  return { connectionId: owner.connectionId, ...connected };
 }
 
 /**
@@ -149,17 +165,24 @@ export async function credentialsGet(
 export interface CredentialsReplaceParams extends ConnectionKey {
   /** The version to replace, from `credentialsGet`, or from `connectionGet` if you cannot decrypt. */
   credentialsVersion: number;
+  /**
+   * The account that the new credentials are for; defaults to the one that they name (`credentialAccount`).
+   * Null: not compared with the connection's.
+   */
+  account?: string | null | undefined;
 }
 
 /**
  * Replaces the credentials of a live connection if they are still the version that the caller read: of
- * several callers that replace the same version, exactly one succeeds. The status does not change; once the
- * CRM has accepted the new credentials, call `connectionSetStatus` to make the connection `active`.
+ * several callers that replace the same version, exactly one succeeds. Credentials of another account are
+ * refused; an unknown account is set as by `connectionSetAccount`. The status does not change; once the CRM has
+ * accepted the new credentials, call `connectionSetStatus` to make the connection `active`.
  *
  * The session must use READ COMMITTED, PostgreSQL's default: at a stricter level, the losers fail with 40001.
  *
- * @throws CrmSchemaError `connection_not_live`; `credentials_bound_elsewhere` if the connection is to
- *   another CRM; `invalid_credentials`, naming the field and never its value; `invalid_input`
+ * @throws CrmSchemaError `account_changed` if the new credentials are for another account than the
+ *   connection, in which case nothing is changed; `connection_not_live`; `credentials_bound_elsewhere` if the
+ *   connection is to another CRM; `invalid_credentials`, naming the field and never its value; `invalid_input`
  */
 export async function credentialsReplace<P extends Provider>(
   client: Queryable,
@@ -172,10 +195,13 @@ export async function credentialsReplace<P extends Provider>(
   const credentialsExpiresAt = expiryParameter(params.credentialsExpiresAt);
   const owner = { organisationId, connectionId, provider };
   const encrypted = await encryptCredentials(keys, owner, params.credentials);
+  const { account = credentialAccount(provider, params.credentials) } = params;
+  if (account !== null) checkAccount({ field: 'account' }, account);
   const [row] = await queries.credentialsReplace.run(
     {
       ...owner,
       credentialsVersion,
+      account,
       credentials: encryptedCredentialsParameter(encrypted),
       credentialsExpiresAt,
     },
@@ -183,6 +209,7 @@ export async function credentialsReplace<P extends Provider>(
   );
   if (row === undefined || row.outcome === 'disconnected') throw connectionNotLive();
   if (row.outcome === 'other_provider') refuseOtherProvider(provider);
+  if (row.outcome === 'other_account') accountChanged();
   return row as ReplaceOutcome;
 }
 

@@ -119,6 +119,7 @@ limit $4::integer`,
 
 /** The parameters of {@link credentialsReplace}. */
 export interface CredentialsReplaceParams {
+  account?: string | null | void;
   connectionId: string;
   credentials: Json;
   credentialsExpiresAt?: TimestampInput | null | void;
@@ -129,15 +130,20 @@ export interface CredentialsReplaceParams {
 
 /** A row of {@link credentialsReplace}. */
 export interface CredentialsReplaceResult {
+  archivedIds: number;
   credentialsVersion: number;
   outcome: string;
+  restoredIds: number;
 }
 
 /**
- * Replaces the credentials of a live connection if they are still of the given version. Returns one row,
- * or none if the organisation has no such connection: `outcome` (`replaced`, `superseded`, `disconnected`
- * or `other_provider`) and `credentialsVersion`, the version now. Uses the primary key. Locks the row for
- * the transaction. Needs READ COMMITTED: at a higher level, the loser of a race fails with 40001.
+ * Replaces the credentials of a live connection if they are still of the given version and, where `account`
+ * is given, for the same account. If its account is unknown, sets it, as connectionSetAccount does. Returns
+ * one row, or none if the organisation has no such connection: `outcome` (`replaced`, `superseded`,
+ * `disconnected`, `other_provider` or `other_account`), `credentialsVersion`, the version now, and how many
+ * ids were archived and restored. Uses the primary key. Locks the row for the transaction; if it sets the
+ * account and there was another connection, takes the lock of crm_lock_external_ids, then locks contacts and
+ * ids. Needs READ COMMITTED: at a higher level, the loser of a race fails with 40001.
  *
  * @remarks
  * ```sql
@@ -146,6 +152,7 @@ export interface CredentialsReplaceResult {
  *     organisation_id,
  *     id,
  *     provider,
+ *     account,
  *     status,
  *     credentials_version
  *   from crm_connections
@@ -158,35 +165,53 @@ export interface CredentialsReplaceResult {
  *   set
  *     credentials = :credentials!::jsonb,
  *     credentials_version = connection.credentials_version + 1,
- *     credentials_expires_at = :credentialsExpiresAt::timestamptz
+ *     credentials_expires_at = :credentialsExpiresAt::timestamptz,
+ *     account = coalesce(connection.account, :account::text)
  *   from connection
  *   where crm_connections.organisation_id = connection.organisation_id
  *     and crm_connections.id = connection.id
  *     and connection.status <> 'disconnected'
  *     and connection.provider = :provider!::text
  *     and connection.credentials_version = :credentialsVersion!::integer
- *   returning crm_connections.credentials_version
+ *     and coalesce(connection.account = :account::text, true)
+ *   returning
+ *     crm_connections.organisation_id,
+ *     crm_connections.id,
+ *     crm_connections.credentials_version,
+ *     crm_connections.connected_at
  * )
  * select
  *   case
  *     when connection.status = 'disconnected' then 'disconnected'
  *     when connection.provider <> :provider!::text then 'other_provider'
- *     when exists (select from replaced) then 'replaced'
+ *     when connection.account <> :account::text then 'other_account'
+ *     when replaced.id is not null then 'replaced'
  *     else 'superseded'
  *   end as "outcome!",
- *   coalesce((select credentials_version from replaced), connection.credentials_version) as "credentialsVersion!"
+ *   coalesce(replaced.credentials_version, connection.credentials_version) as "credentialsVersion!",
+ *   coalesce(switched.archived, 0) as "archivedIds!",
+ *   coalesce(switched.restored, 0) as "restoredIds!"
  * from connection
+ * left join replaced
+ *   on replaced.id = connection.id
+ * left join lateral crm_switch_account(
+ *   case when connection.account is null then replaced.organisation_id end,
+ *   replaced.id,
+ *   'keep',
+ *   replaced.connected_at
+ * ) as switched on true
  * ```
  */
 export const credentialsReplace = new PreparedQuery<CredentialsReplaceParams,CredentialsReplaceResult>({
   name: 'credentialsReplace',
-  statementName: 'credentialsReplace_3eaa1387',
+  statementName: 'credentialsReplace_e998dfa1',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
     { name: 'credentials', required: true },
     { name: 'credentialsExpiresAt', required: false },
+    { name: 'account', required: false },
     { name: 'provider', required: true },
     { name: 'credentialsVersion', required: true },
   ],
@@ -195,6 +220,7 @@ export const credentialsReplace = new PreparedQuery<CredentialsReplaceParams,Cre
     organisation_id,
     id,
     provider,
+    account,
     status,
     credentials_version
   from crm_connections
@@ -207,24 +233,41 @@ replaced as (
   set
     credentials = $3::jsonb,
     credentials_version = connection.credentials_version + 1,
-    credentials_expires_at = $4::timestamptz
+    credentials_expires_at = $4::timestamptz,
+    account = coalesce(connection.account, $5::text)
   from connection
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id
     and connection.status <> 'disconnected'
-    and connection.provider = $5::text
-    and connection.credentials_version = $6::integer
-  returning crm_connections.credentials_version
+    and connection.provider = $6::text
+    and connection.credentials_version = $7::integer
+    and coalesce(connection.account = $5::text, true)
+  returning
+    crm_connections.organisation_id,
+    crm_connections.id,
+    crm_connections.credentials_version,
+    crm_connections.connected_at
 )
 select
   case
     when connection.status = 'disconnected' then 'disconnected'
-    when connection.provider <> $5::text then 'other_provider'
-    when exists (select from replaced) then 'replaced'
+    when connection.provider <> $6::text then 'other_provider'
+    when connection.account <> $5::text then 'other_account'
+    when replaced.id is not null then 'replaced'
     else 'superseded'
   end as "outcome",
-  coalesce((select credentials_version from replaced), connection.credentials_version) as "credentialsVersion"
-from connection`,
+  coalesce(replaced.credentials_version, connection.credentials_version) as "credentialsVersion",
+  coalesce(switched.archived, 0) as "archivedIds",
+  coalesce(switched.restored, 0) as "restoredIds"
+from connection
+left join replaced
+  on replaced.id = connection.id
+left join lateral crm_switch_account(
+  case when connection.account is null then replaced.organisation_id end,
+  replaced.id,
+  'keep',
+  replaced.connected_at
+) as switched on true`,
 });
 
 

@@ -99,69 +99,134 @@ from connection`,
 
 /** The parameters of {@link connectionConnect}. */
 export interface ConnectionConnectParams {
+  account?: string | null | void;
   connectionId: string;
   credentials: Json;
   credentialsExpiresAt?: TimestampInput | null | void;
+  idsOfUnknownAccount?: string | null | void;
   organisationId: string;
   provider: string;
 }
 
 /** A row of {@link connectionConnect}. */
 export interface ConnectionConnectResult {
+  archivedIds: number;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
+  restoredIds: number;
 }
 
 /**
- * Connects a CRM: inserts a new, active connection. Returns one row: connectedAt. Violates
+ * Connects a CRM: inserts a new, active connection, and makes its account the one to which the
+ * organisation's ids at this CRM belong (crm_switch_account). Returns one row: `connectedAt`, later than
+ * that of every earlier connection to the CRM, and how many ids were archived and restored. Violates
  * crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
- * the CRM.
+ * the CRM. Fails with CRM06 if the account is given, ids of an unknown account are present, and
+ * idsOfUnknownAccount is null. Uses the primary key. If there was another connection, takes the lock of
+ * crm_lock_external_ids, then locks contacts and ids.
  *
  * @remarks
  * ```sql
- * insert into crm_connections (
- *   organisation_id,
- *   id,
- *   provider,
- *   credentials,
- *   credentials_expires_at
+ * with connection as (
+ *   insert into crm_connections (
+ *     organisation_id,
+ *     id,
+ *     provider,
+ *     account,
+ *     credentials,
+ *     credentials_expires_at,
+ *     connected_at
+ *   )
+ *   values (
+ *     :organisationId!::uuid,
+ *     :connectionId!::uuid,
+ *     :provider!::text,
+ *     :account::text,
+ *     :credentials!::jsonb,
+ *     :credentialsExpiresAt::timestamptz,
+ *     -- Two connections of one transaction would otherwise have the same time, and their accounts no order.
+ *     greatest(
+ *       now(),
+ *       (
+ *         select max(connected_at)
+ *         from crm_connections
+ *         where organisation_id = :organisationId!::uuid
+ *           and provider = :provider!::text
+ *       ) + interval '1 microsecond'
+ *     )
+ *   )
+ *   returning
+ *     organisation_id,
+ *     id,
+ *     connected_at
  * )
- * values (
- *   :organisationId!::uuid,
- *   :connectionId!::uuid,
- *   :provider!::text,
- *   :credentials!::jsonb,
- *   :credentialsExpiresAt::timestamptz
- * )
- * returning connected_at as "connectedAt"
+ * select
+ *   connection.connected_at as "connectedAt!",
+ *   switched.archived as "archivedIds!",
+ *   switched.restored as "restoredIds!"
+ * from connection
+ * cross join lateral crm_switch_account(
+ *   connection.organisation_id,
+ *   connection.id,
+ *   :idsOfUnknownAccount::text
+ * ) as switched
  * ```
  */
 export const connectionConnect = new PreparedQuery<ConnectionConnectParams,ConnectionConnectResult>({
   name: 'connectionConnect',
-  statementName: 'connectionConnect_8c207978',
+  statementName: 'connectionConnect_da93a590',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
     { name: 'provider', required: true },
+    { name: 'account', required: false },
     { name: 'credentials', required: true },
     { name: 'credentialsExpiresAt', required: false },
+    { name: 'idsOfUnknownAccount', required: false },
   ],
-  text: `/* connectionConnect */ insert into crm_connections (
-  organisation_id,
-  id,
-  provider,
-  credentials,
-  credentials_expires_at
+  text: `/* connectionConnect */ with connection as (
+  insert into crm_connections (
+    organisation_id,
+    id,
+    provider,
+    account,
+    credentials,
+    credentials_expires_at,
+    connected_at
+  )
+  values (
+    $1::uuid,
+    $2::uuid,
+    $3::text,
+    $4::text,
+    $5::jsonb,
+    $6::timestamptz,
+    greatest(
+      now(),
+      (
+        select max(connected_at)
+        from crm_connections
+        where organisation_id = $1::uuid
+          and provider = $3::text
+      ) + interval '1 microsecond'
+    )
+  )
+  returning
+    organisation_id,
+    id,
+    connected_at
 )
-values (
-  $1::uuid,
-  $2::uuid,
-  $3::text,
-  $4::jsonb,
-  $5::timestamptz
-)
-returning connected_at as "connectedAt"`,
+select
+  connection.connected_at as "connectedAt",
+  switched.archived as "archivedIds",
+  switched.restored as "restoredIds"
+from connection
+cross join lateral crm_switch_account(
+  connection.organisation_id,
+  connection.id,
+  $7::text
+) as switched`,
 });
 
 
@@ -278,7 +343,7 @@ export interface ConnectionDropWorkResult {
  * Deletes the failures and outbound changes of a disconnected connection. Returns one row with their
  * numbers. This is a separate statement because connectionDisconnect does not see what was committed while
  * it waited. Uses crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx. Locks the rows,
- * and the changes in the order in which the host writes them. «is true» keeps the planner from reading all
+ * and the changes in the order in which the host writes them. `is true` keeps the planner from reading all
  * changes for each one.
  *
  * @remarks
@@ -378,6 +443,8 @@ export interface ConnectionGetParams {
 
 /** A row of {@link connectionGet}. */
 export interface ConnectionGetResult {
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
   /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
@@ -413,6 +480,7 @@ export interface ConnectionGetResult {
  *   organisation_id as "organisationId",
  *   id as "connectionId",
  *   provider,
+ *   account,
  *   status,
  *   status_reason as "statusReason",
  *   status_changed_at as "statusChangedAt",
@@ -429,7 +497,7 @@ export interface ConnectionGetResult {
  */
 export const connectionGet = new PreparedQuery<ConnectionGetParams,ConnectionGetResult>({
   name: 'connectionGet',
-  statementName: 'connectionGet_c73d99b5',
+  statementName: 'connectionGet_234bb499',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -439,6 +507,7 @@ export const connectionGet = new PreparedQuery<ConnectionGetParams,ConnectionGet
   organisation_id as "organisationId",
   id as "connectionId",
   provider,
+  account,
   status,
   status_reason as "statusReason",
   status_changed_at as "statusChangedAt",
@@ -462,6 +531,8 @@ export interface ConnectionGetCredentialsParams {
 
 /** A row of {@link connectionGetCredentials}. */
 export interface ConnectionGetCredentialsResult {
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  account: string | null;
   /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null exactly when disconnected. */
   credentials: Json;
   /** When the access token inside the credentials expires; readable without decrypting. Null if it does not expire, or if the time is unknown. */
@@ -482,6 +553,7 @@ export interface ConnectionGetCredentialsResult {
  * ```sql
  * select
  *   provider,
+ *   account,
  *   credentials as "credentials!",
  *   credentials_key_id as "credentialsKeyId!",
  *   credentials_version as "credentialsVersion",
@@ -494,7 +566,7 @@ export interface ConnectionGetCredentialsResult {
  */
 export const connectionGetCredentials = new PreparedQuery<ConnectionGetCredentialsParams,ConnectionGetCredentialsResult>({
   name: 'connectionGetCredentials',
-  statementName: 'connectionGetCredentials_1161ea07',
+  statementName: 'connectionGetCredentials_5a770c7f',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -502,6 +574,7 @@ export const connectionGetCredentials = new PreparedQuery<ConnectionGetCredentia
   ],
   text: `/* connectionGetCredentials */ select
   provider,
+  account,
   credentials as "credentials",
   credentials_key_id as "credentialsKeyId",
   credentials_version as "credentialsVersion",
@@ -521,6 +594,8 @@ export interface ConnectionGetLiveParams {
 
 /** A row of {@link connectionGetLive}. */
 export interface ConnectionGetLiveResult {
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
   /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
@@ -557,6 +632,7 @@ export interface ConnectionGetLiveResult {
  *   organisation_id as "organisationId",
  *   id as "connectionId",
  *   provider,
+ *   account,
  *   status,
  *   status_reason as "statusReason",
  *   status_changed_at as "statusChangedAt",
@@ -574,7 +650,7 @@ export interface ConnectionGetLiveResult {
  */
 export const connectionGetLive = new PreparedQuery<ConnectionGetLiveParams,ConnectionGetLiveResult>({
   name: 'connectionGetLive',
-  statementName: 'connectionGetLive_d8a61ed6',
+  statementName: 'connectionGetLive_12d648a3',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -584,6 +660,7 @@ export const connectionGetLive = new PreparedQuery<ConnectionGetLiveParams,Conne
   organisation_id as "organisationId",
   id as "connectionId",
   provider,
+  account,
   status,
   status_reason as "statusReason",
   status_changed_at as "statusChangedAt",
@@ -608,6 +685,8 @@ export interface ConnectionListWithHealthParams {
 
 /** A row of {@link connectionListWithHealth}. */
 export interface ConnectionListWithHealthResult {
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
   /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
@@ -666,7 +745,7 @@ export interface ConnectionListWithHealthResult {
  * first, with its health: the state of its syncs, its open run, and its waiting and failing work, each
  * counted up to 1,000; from the log, the last event, the last failure, and the failures since a time,
  * counted up to 1,000. Returns a handful of rows. Uses the primary key. Per connection it uses the primary
- * key of the log and crm_sync_log_status_connection_id_idx, newest first («is true» keeps the planner from
+ * key of the log and crm_sync_log_status_connection_id_idx, newest first (`is true` keeps the planner from
  * the primary key where only failures are wanted, and from all open runs where only one is),
  * crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
  * crm_sync_failures_gave_up_at_idx and crm_outbound_changes_next_attempt_at_idx.
@@ -677,6 +756,7 @@ export interface ConnectionListWithHealthResult {
  *   connection.organisation_id as "organisationId",
  *   connection.id as "connectionId",
  *   connection.provider,
+ *   connection.account,
  *   connection.status,
  *   connection.status_reason as "statusReason",
  *   connection.status_changed_at as "statusChangedAt",
@@ -804,7 +884,7 @@ export interface ConnectionListWithHealthResult {
  */
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>({
   name: 'connectionListWithHealth',
-  statementName: 'connectionListWithHealth_87c5f5b6',
+  statementName: 'connectionListWithHealth_1f14ede9',
   isPreparable: true,
   params: [
     { name: 'failuresSince', required: true },
@@ -814,6 +894,7 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   connection.organisation_id as "organisationId",
   connection.id as "connectionId",
   connection.provider,
+  connection.account,
   connection.status,
   connection.status_reason as "statusReason",
   connection.status_changed_at as "statusChangedAt",
@@ -1183,6 +1264,127 @@ reset as (
 )
 select id as "connectionId"
 from forgotten`,
+});
+
+
+/** The parameters of {@link connectionSetAccount}. */
+export interface ConnectionSetAccountParams {
+  account: string;
+  connectionId: string;
+  organisationId: string;
+}
+
+/** A row of {@link connectionSetAccount}. */
+export interface ConnectionSetAccountResult {
+  archivedIds: number;
+  outcome: string;
+  restoredIds: number;
+}
+
+/**
+ * Sets the account of a live connection if it is unknown, and makes it the one to which the organisation's
+ * ids at this CRM belong (crm_switch_account): ids known to be of another account are archived, those
+ * linked since the connection was made stay. Returns one row, or none if the organisation has no such
+ * connection: `outcome` (`set`, `disconnected`, or `other_account` if it has another one), and how many ids
+ * were archived and restored. Uses the primary key. Locks the row for the transaction; if there
+ * was another connection, takes the lock of crm_lock_external_ids, then locks contacts and ids. Needs READ
+ * COMMITTED.
+ *
+ * @remarks
+ * ```sql
+ * with connection as (
+ *   select
+ *     organisation_id,
+ *     id,
+ *     status,
+ *     account
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *   for no key update
+ * ),
+ * named as (
+ *   update crm_connections
+ *   set account = :account!::text
+ *   from connection
+ *   where crm_connections.organisation_id = connection.organisation_id
+ *     and crm_connections.id = connection.id
+ *     and connection.status <> 'disconnected'
+ *     and connection.account is null
+ *   returning
+ *     crm_connections.organisation_id,
+ *     crm_connections.id,
+ *     crm_connections.connected_at
+ * )
+ * select
+ *   case
+ *     when connection.status = 'disconnected' then 'disconnected'
+ *     when connection.account <> :account!::text then 'other_account'
+ *     else 'set'
+ *   end as "outcome!",
+ *   coalesce(switched.archived, 0) as "archivedIds!",
+ *   coalesce(switched.restored, 0) as "restoredIds!"
+ * from connection
+ * left join named
+ *   on named.id = connection.id
+ * left join lateral crm_switch_account(
+ *   named.organisation_id,
+ *   named.id,
+ *   'keep',
+ *   named.connected_at
+ * ) as switched on true
+ * ```
+ */
+export const connectionSetAccount = new PreparedQuery<ConnectionSetAccountParams,ConnectionSetAccountResult>({
+  name: 'connectionSetAccount',
+  statementName: 'connectionSetAccount_0456468e',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'account', required: true },
+  ],
+  text: `/* connectionSetAccount */ with connection as (
+  select
+    organisation_id,
+    id,
+    status,
+    account
+  from crm_connections
+  where organisation_id = $1::uuid
+    and id = $2::uuid
+  for no key update
+),
+named as (
+  update crm_connections
+  set account = $3::text
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.status <> 'disconnected'
+    and connection.account is null
+  returning
+    crm_connections.organisation_id,
+    crm_connections.id,
+    crm_connections.connected_at
+)
+select
+  case
+    when connection.status = 'disconnected' then 'disconnected'
+    when connection.account <> $3::text then 'other_account'
+    else 'set'
+  end as "outcome",
+  coalesce(switched.archived, 0) as "archivedIds",
+  coalesce(switched.restored, 0) as "restoredIds"
+from connection
+left join named
+  on named.id = connection.id
+left join lateral crm_switch_account(
+  named.organisation_id,
+  named.id,
+  'keep',
+  named.connected_at
+) as switched on true`,
 });
 
 

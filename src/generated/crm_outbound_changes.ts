@@ -19,7 +19,7 @@ export interface OutboundChangeAnnounceResult {
  * were recorded while their connection was disconnected. Returns one row: the number of processed changes,
  * at most 100 per connection, so that one with many does not delay the others. Skips locked connections
  * and changes: a later call processes them. Uses crm_outbound_changes_connection_id_new_idx, then primary
- * keys («is true» keeps the planner from reading all changes of a connection for each one). Locks the
+ * keys (`is true` keeps the planner from reading all changes of a connection for each one). Locks the
  * connections for the transaction, then the changes, and waits for neither. Needs READ COMMITTED.
  *
  * @remarks
@@ -279,7 +279,7 @@ export interface OutboundChangeClaimResult {
  * Claims contacts to push to a connection's CRM, longest waiting first, for the worker that holds its run.
  * The claim itself postpones the next attempt, so a contact that crashes its workers does not block the
  * others. Returns at most `limit` rows, one row of nulls if there is nothing to claim, and none if the
- * lease is lost. Uses crm_outbound_changes_next_attempt_at_idx, then the primary key («is true» keeps the
+ * lease is lost. Uses crm_outbound_changes_next_attempt_at_idx, then the primary key (`is true` keeps the
  * planner from reading all changes of the connection for each one). Locks the connection for the transaction,
  * then the run and the changes. Skips locked changes: they are being changed. Needs READ COMMITTED.
  *
@@ -444,7 +444,7 @@ export interface OutboundChangeListWaitingResult {
 /**
  * Lists which of the given contacts are not pushed yet to a connection's CRM: those that wait, and those
  * whose push failed and will be retried. Fails with CRM05 if row-level security hides the organisation.
- * Uses primary keys («is true» and the limits keep the planner from reading everything that waits).
+ * Uses primary keys (`is true` and the limits keep the planner from reading everything that waits).
  *
  * @remarks
  * ```sql

@@ -22,7 +22,7 @@ export interface SyncLogCountErrorsByKindResult {
 /**
  * Counts the failed events of a connection since a time by the kind of error, most frequent first. Returns
  * at most ten rows, one per kind. Uses crm_sync_log_status_connection_id_idx, and reads the failures of
- * that time. «is true» keeps the planner from the primary key, through which it would also read the
+ * that time. `is true` keeps the planner from the primary key, through which it would also read the
  * successes.
  *
  * @remarks
@@ -96,6 +96,8 @@ export interface SyncLogListByConnectionResult {
   occurredAt: Timestamp;
   /** The organisation (tenant) the event belongs to. */
   organisationId: string;
+  /** Why it was skipped. echo: our own push came back. unchanged: the CRM's version is the one already seen. older: it was modified before the one already seen. pending_push: our own change has still to be pushed. no_consent: the person does not consent to it. merged: the record was merged into another. erased: the person was erased. Null if no reason was given, and for events that were not skipped. */
+  reason: string | null;
   /** success: both sides agree. skipped: nothing had to change. error: it failed, error says why. */
   status: string;
 }
@@ -116,7 +118,8 @@ export interface SyncLogListByConnectionResult {
  *   external_id as "externalId",
  *   internal_id as "internalId",
  *   status,
- *   error
+ *   error,
+ *   reason
  * from crm_sync_log
  * where organisation_id = :organisationId!::uuid
  *   and connection_id = :connectionId!::uuid
@@ -134,7 +137,7 @@ export interface SyncLogListByConnectionResult {
  */
 export const syncLogListByConnection = new PreparedQuery<SyncLogListByConnectionParams,SyncLogListByConnectionResult>({
   name: 'syncLogListByConnection',
-  statementName: 'syncLogListByConnection_837a09ec',
+  statementName: 'syncLogListByConnection_192e498f',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -153,7 +156,8 @@ export const syncLogListByConnection = new PreparedQuery<SyncLogListByConnection
   external_id as "externalId",
   internal_id as "internalId",
   status,
-  error
+  error,
+  reason
 from crm_sync_log
 where organisation_id = $1::uuid
   and connection_id = $2::uuid
@@ -200,6 +204,8 @@ export interface SyncLogListByContactResult {
   organisationId: string;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
+  /** Why it was skipped. echo: our own push came back. unchanged: the CRM's version is the one already seen. older: it was modified before the one already seen. pending_push: our own change has still to be pushed. no_consent: the person does not consent to it. merged: the record was merged into another. erased: the person was erased. Null if no reason was given, and for events that were not skipped. */
+  reason: string | null;
   /** success: both sides agree. skipped: nothing had to change. error: it failed, error says why. */
   status: string;
 }
@@ -222,7 +228,8 @@ export interface SyncLogListByContactResult {
  *   event.external_id as "externalId",
  *   event.internal_id as "internalId",
  *   event.status,
- *   event.error
+ *   event.error,
+ *   event.reason
  * from (
  *   -- Limited here, so that only the page is read, through its index.
  *   select
@@ -235,7 +242,8 @@ export interface SyncLogListByContactResult {
  *     external_id,
  *     internal_id,
  *     status,
- *     error
+ *     error,
+ *     reason
  *   from crm_sync_log
  *   where organisation_id = :organisationId!::uuid
  *     and internal_id = :contactId!::uuid
@@ -260,7 +268,7 @@ export interface SyncLogListByContactResult {
  */
 export const syncLogListByContact = new PreparedQuery<SyncLogListByContactParams,SyncLogListByContactResult>({
   name: 'syncLogListByContact',
-  statementName: 'syncLogListByContact_47b0f957',
+  statementName: 'syncLogListByContact_5c6435ff',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -280,7 +288,8 @@ export const syncLogListByContact = new PreparedQuery<SyncLogListByContactParams
   event.external_id as "externalId",
   event.internal_id as "internalId",
   event.status,
-  event.error
+  event.error,
+  event.reason
 from (
   select
     organisation_id,
@@ -292,7 +301,8 @@ from (
     external_id,
     internal_id,
     status,
-    error
+    error,
+    reason
   from crm_sync_log
   where organisation_id = $1::uuid
     and internal_id = $2::uuid
@@ -350,7 +360,7 @@ export interface SyncLogListFailuresResult {
 
 /**
  * Lists the failed events of a connection, newest first: the page of at most `limit` events before the
- * given one. Uses crm_sync_log_status_connection_id_idx. «is true» keeps the planner from the primary key,
+ * given one. Uses crm_sync_log_status_connection_id_idx. `is true` keeps the planner from the primary key,
  * through which it would also read the successes.
  *
  * @remarks
@@ -430,6 +440,7 @@ export interface SyncLogRecordParams {
   internalIds: (string | null)[];
   occurredAts: (TimestampInput | null)[];
   organisationId: string;
+  reasons: (string | null)[];
   statuses: string[];
 }
 
@@ -442,7 +453,7 @@ export interface SyncLogRecordResult {
  * Adds events of one connection to the log, one array element each, all or nothing. An event without a
  * time gets the current time. Returns one row: the number of added events. Locks the connection's row FOR
  * KEY SHARE, which only blocks its deletion. Nulls are allowed in `occurredAts`, `externalIds`,
- * `internalIds` and `errors`.
+ * `internalIds`, `errors` and `reasons`.
  *
  * @remarks
  * ```sql
@@ -456,7 +467,8 @@ export interface SyncLogRecordResult {
  *     external_id,
  *     internal_id,
  *     status,
- *     error
+ *     error,
+ *     reason
  *   )
  *   select
  *     :organisationId!::uuid,
@@ -467,7 +479,8 @@ export interface SyncLogRecordResult {
  *     event.external_id,
  *     event.internal_id,
  *     event.status,
- *     event.error
+ *     event.error,
+ *     event.reason
  *   from unnest(
  *     :occurredAts!::timestamptz[],
  *     :directions!::text[],
@@ -475,7 +488,8 @@ export interface SyncLogRecordResult {
  *     :externalIds!::text[],
  *     :internalIds!::uuid[],
  *     :statuses!::text[],
- *     :errors!::jsonb[]
+ *     :errors!::jsonb[],
+ *     :reasons!::text[]
  *   ) with ordinality as event (
  *     occurred_at,
  *     direction,
@@ -484,6 +498,7 @@ export interface SyncLogRecordResult {
  *     internal_id,
  *     status,
  *     error,
+ *     reason,
  *     position
  *   )
  *   order by event.position
@@ -495,7 +510,7 @@ export interface SyncLogRecordResult {
  */
 export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecordResult>({
   name: 'syncLogRecord',
-  statementName: 'syncLogRecord_4d1dc458',
+  statementName: 'syncLogRecord_40c54c97',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -507,6 +522,7 @@ export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecord
     { name: 'internalIds', required: true },
     { name: 'statuses', required: true },
     { name: 'errors', required: true },
+    { name: 'reasons', required: true },
   ],
   text: `/* syncLogRecord */ with recorded as (
   insert into crm_sync_log (
@@ -518,7 +534,8 @@ export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecord
     external_id,
     internal_id,
     status,
-    error
+    error,
+    reason
   )
   select
     $1::uuid,
@@ -529,7 +546,8 @@ export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecord
     event.external_id,
     event.internal_id,
     event.status,
-    event.error
+    event.error,
+    event.reason
   from unnest(
     $3::timestamptz[],
     $4::text[],
@@ -537,7 +555,8 @@ export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecord
     $6::text[],
     $7::uuid[],
     $8::text[],
-    $9::jsonb[]
+    $9::jsonb[],
+    $10::text[]
   ) with ordinality as event (
     occurred_at,
     direction,
@@ -546,6 +565,7 @@ export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecord
     internal_id,
     status,
     error,
+    reason,
     position
   )
   order by event.position

@@ -8,9 +8,11 @@ import type { Json } from '../types.js';
 /** The parameters of {@link syncBatchRecord}. */
 export interface SyncBatchRecordParams {
   areLinks: boolean[];
+  basedOnVersions: (string | null)[];
   batchNumber: number;
   changeVersions: (number | string | null)[];
   connectionId: string;
+  contentHashes: (string | null)[];
   cursorDirections: string[];
   cursorEntityTypes: string[];
   cursorKinds: string[];
@@ -26,6 +28,10 @@ export interface SyncBatchRecordParams {
   leaseSeconds: number;
   occurredAts: (TimestampInput | null)[];
   organisationId: string;
+  reasons: (string | null)[];
+  remoteModifiedAts: (TimestampInput | null)[];
+  remoteStates: (string | null)[];
+  remoteVersions: (string | null)[];
   retryAfters: (number | null)[];
   runId: number | string;
   statuses: string[];
@@ -40,27 +46,32 @@ export interface SyncBatchRecordResult {
 
 /**
  * Records a batch of a run, all or nothing: its events, the failures that they open, update or close, the
- * mappings that they make, the changes that they push, cursor moves and a heartbeat. Returns one row, or
- * none if the organisation has no such run. `outcome` is `recorded`; otherwise nothing was changed:
- * `repeated`, `lost`, `stale`, `out_of_order`, `cursor_conflict` or `cursor_moved_backwards`. `conflicts`
- * lists the events, counted from 1, that were recorded as failures because their mapping could not be
- * made. Uses primary keys, contact_external_ids_contact_id_provider_key and the host's key of contacts.
- * Locks the connection for the transaction, then the run and its cursors, then the rest. Needs READ
- * COMMITTED. Nulls are allowed in `occurredAts`, `externalIds`, `internalIds`, `errors`, `retryAfters`,
- * `changeVersions`, `cursorSyncedTos`, `cursorTokens` and `cursorPages`.
+ * mappings that they make, what they say of the CRM's records, the changes that they push, cursor moves and a
+ * heartbeat. Returns one row, or none if the organisation has no such run. `outcome` is `recorded`; otherwise
+ * nothing was changed: `repeated`, `lost`, `stale`, `out_of_order`, `cursor_conflict` or
+ * `cursor_moved_backwards`. `conflicts` lists the events, counted from 1, that were recorded as failures
+ * because their mapping could not be made, or their push was based on another version (`basedOnVersions`)
+ * than the one that is known. `contentHashes` are SHA-256 in lower-case hex. Uses primary keys,
+ * contact_external_ids_contact_id_provider_key and the host's key of contacts. Locks the connection for the
+ * transaction, then the run and its cursors; then, if an event links a contact, the external ids of the
+ * organisation at that CRM and the contacts of new links FOR KEY SHARE; then the mappings and aliases in the
+ * order of their keys, and the rest. Needs READ COMMITTED. Nulls are allowed in `occurredAts`, `externalIds`,
+ * `internalIds`, `errors`, `reasons`, `retryAfters`, `changeVersions`, `remoteVersions`, `remoteModifiedAts`,
+ * `remoteStates`, `contentHashes`, `basedOnVersions`, `cursorSyncedTos`, `cursorTokens` and `cursorPages`.
  *
  * @remarks
  * ```sql
- * -- The eight steps, and the CTEs of each:
+ * -- The nine steps, and the CTEs of each:
  * --   1. Lock      clock, connection, run, cursor_move, cursor
  * --   2. Decide    judged_move, decision
- * --   3. Link      event, wanted, existing, seen, linked, refused, settled
- * --   4. Log       logged
- * --   5. Failures  last_outcome, open_failure, closed, failed
- * --   6. Outbound  pushed, cleared
- * --   7. Cursors   moved
- * --   8. Lease     extended, postponed
- * -- There is one decision for the whole batch. Steps 3 to 8 have rows only if it is recorded: they read event,
+ * --   3. Records   event, identity_lock, contact_lock, told, known, news
+ * --   4. Mappings  linked, noted, noted_alias, settled
+ * --   5. Log       logged
+ * --   6. Failures  last_outcome, open_failure, closed, failed
+ * --   7. Outbound  pushed, cleared
+ * --   8. Cursors   moved
+ * --   9. Lease     extended, postponed
+ * -- There is one decision for the whole batch. Steps 3 to 9 have rows only if it is recorded: they read event,
  * -- which depends on it, or decision itself.
  * --
  * -- The cost of a batch must not depend on what the planner knows: the statistics of a first sync, or of a
@@ -170,9 +181,8 @@ export interface SyncBatchRecordResult {
  *     end as outcome
  *   from run
  * ),
- * -- 3. Link -------------------------------------------------------------------------------------------------
- * -- The events of a recorded batch. Events that link a contact make or confirm its mapping. If a link is
- * -- refused, its event becomes a failure of kind conflict: settled lists the events after that.
+ * -- 3. Records ----------------------------------------------------------------------------------------------
+ * -- The events of a recorded batch, and what is known of the record that each is about.
  * event as (
  *   select event.*
  *   from decision
@@ -184,9 +194,15 @@ export interface SyncBatchRecordResult {
  *     :internalIds!::uuid[],
  *     :statuses!::text[],
  *     :errors!::jsonb[],
+ *     :reasons!::text[],
  *     :retryAfters!::integer[],
  *     :areLinks!::boolean[],
- *     :changeVersions!::bigint[]
+ *     :changeVersions!::bigint[],
+ *     :remoteVersions!::text[],
+ *     :remoteModifiedAts!::timestamptz[],
+ *     :remoteStates!::text[],
+ *     :contentHashes!::text[],
+ *     :basedOnVersions!::text[]
  *   ) with ordinality as event (
  *     occurred_at,
  *     direction,
@@ -195,103 +211,323 @@ export interface SyncBatchRecordResult {
  *     internal_id,
  *     status,
  *     error,
+ *     reason,
  *     retry_after_seconds,
  *     is_link,
  *     change_version,
+ *     remote_version,
+ *     remote_modified_at,
+ *     remote_state,
+ *     content_hash,
+ *     based_on_version,
  *     position
  *   )
  *   where decision.outcome = 'recorded'
  * ),
- * wanted as (
- *   select distinct on (event.entity_type, event.external_id)
- *     event.position,
- *     event.entity_type,
- *     event.external_id,
- *     event.internal_id
- *   from event
- *   where event.is_link
- *     and event.status <> 'error'
- *   order by
- *     event.entity_type,
- *     event.external_id,
- *     event.position desc
+ * -- A new mapping takes these two locks as well, but only after the lock on the first row: too late for the order of
+ * -- locks, which is the same everywhere.
+ * identity_lock as materialized (
+ *   select crm_lock_external_ids(:organisationId!::uuid, array[connection.provider])
+ *   from decision
+ *   cross join connection
+ *   where decision.outcome = 'recorded'
+ *     and true = any(:areLinks!::boolean[])
  * ),
- * existing as (
- *   select
- *     wanted.position,
- *     wanted.internal_id,
- *     mapping.organisation_id,
- *     mapping.provider,
- *     mapping.entity_type,
- *     mapping.external_id,
- *     mapping.contact_id,
- *     mapping.last_seen_at
- *   from connection
- *   cross join (
- *     select
- *       position,
- *       entity_type,
- *       external_id,
- *       internal_id
- *     from wanted
- *     -- Locks are taken in this order, that of the primary key.
- *     order by
- *       entity_type collate "C",
- *       external_id collate "C"
- *   ) as wanted
- *   cross join lateral (
- *     select
- *       organisation_id,
- *       provider,
- *       entity_type,
- *       external_id,
- *       contact_id,
- *       last_seen_at
+ * contact_lock as materialized (
+ *   select crm_lock_contacts(:organisationId!::uuid, array_agg(event.internal_id))
+ *   from identity_lock
+ *   cross join connection
+ *   cross join event
+ *   left join lateral (
+ *     select contact_id
  *     from contact_external_ids
  *     where organisation_id = :organisationId!::uuid
  *       and provider = connection.provider
- *       and entity_type = wanted.entity_type
- *       and external_id = wanted.external_id
+ *       and entity_type = event.entity_type
+ *       and external_id = event.external_id
  *     limit 1
- *     for no key update
- *   ) as mapping
+ *   ) as mapping on true
+ *   where event.is_link
+ *     and event.status <> 'error'
+ *     and mapping.contact_id is null
+ *   having count(*) > 0
  * ),
- * seen as (
- *   update contact_external_ids as mapping
- *   set last_seen_at = now()
- *   from existing
- *   where existing.contact_id = existing.internal_id
- *     and existing.last_seen_at < now() - interval '1 day'
- *     and mapping.organisation_id = existing.organisation_id
- *     and mapping.provider = existing.provider
- *     and mapping.entity_type = existing.entity_type
- *     and mapping.external_id = existing.external_id
+ * -- What the events of a record say together, up to each of them. Each value is the last that is not null: of arrays
+ * -- of (rank, value), the greatest is the last. A push voids the version ('') unless the CRM told the new one, and
+ * -- whatever may have changed the content voids its hash. What failed says nothing, and neither does what was older than
+ * -- what is known.
+ * told as (
+ *   select
+ *     event.position,
+ *     event.occurred_at,
+ *     event.direction,
+ *     event.entity_type,
+ *     event.external_id,
+ *     event.internal_id,
+ *     event.status,
+ *     event.error,
+ *     event.reason,
+ *     event.retry_after_seconds,
+ *     event.is_link,
+ *     event.change_version,
+ *     event.remote_state,
+ *     event.based_on_version,
+ *     event.is_news,
+ *     min(array[rank, internal_id::text]) filter (where is_link) over record as first_link,
+ *     (max(array[rank, version]) filter (where is_news and version is not null) over before)[2] as earlier_version,
+ *     (max(array[rank, version]) filter (where is_news and version is not null) over so_far)[2] as told_version,
+ *     (max(array[rank, remote_state]) filter (where is_news and remote_state is not null) over so_far)[2] as told_state,
+ *     -- A clock that is far ahead must not make everything after it look older.
+ *     max(remote_modified_at) filter (where is_news and remote_modified_at < now() + interval '1 day') over so_far
+ *       as told_modified_at,
+ *     (max(array[rank, hash]) filter (where is_news and is_turn and hash is not null) over so_far)[2] as told_hash,
+ *     -- Whether the content is ours, as after a push, or was read since.
+ *     (max(array[rank, direction]) filter (where is_news and is_turn) over so_far)[2] as told_direction
+ *   from (
+ *     select
+ *       position,
+ *       occurred_at,
+ *       direction,
+ *       entity_type,
+ *       external_id,
+ *       internal_id,
+ *       status,
+ *       error,
+ *       reason,
+ *       retry_after_seconds,
+ *       is_link and status <> 'error' as is_link,
+ *       change_version,
+ *       remote_state,
+ *       remote_modified_at,
+ *       based_on_version,
+ *       lpad(position::text, 10, '0') as rank,
+ *       status <> 'error' and reason is distinct from 'older' as is_news,
+ *       direction = 'inbound' or status = 'success' as is_turn,
+ *       case when reason in ('echo', 'unchanged') then content_hash else coalesce(content_hash, '') end as hash,
+ *       case when direction = 'outbound' and status = 'success' then coalesce(remote_version, '') else remote_version end
+ *         as version
+ *     from event
+ *   ) as event
+ *   window
+ *     record as (partition by entity_type collate "C", external_id collate "C"),
+ *     so_far as (record order by position),
+ *     before as (so_far rows between unbounded preceding and 1 preceding)
  * ),
+ * -- The same with the record's row, a mapping or an alias, which is locked. Locks are taken in the order of the keys.
+ * known as (
+ *   select
+ *     told.position,
+ *     told.occurred_at,
+ *     told.direction,
+ *     told.entity_type,
+ *     told.external_id,
+ *     told.internal_id,
+ *     told.status,
+ *     told.error,
+ *     told.reason,
+ *     told.retry_after_seconds,
+ *     told.is_link,
+ *     told.change_version,
+ *     told.is_news,
+ *     told.first_link[1] as first_link_rank,
+ *     told.first_link[2]::uuid as first_contact_id,
+ *     told.told_version,
+ *     told.told_state,
+ *     told.told_modified_at,
+ *     told.told_hash,
+ *     told.told_direction,
+ *     row.organisation_id as row_organisation_id,
+ *     row.provider as row_provider,
+ *     row.entity_type as row_entity_type,
+ *     row.external_id as row_external_id,
+ *     row.is_alias,
+ *     row.contact_id,
+ *     row.last_seen_at,
+ *     row.remote_state,
+ *     row.remote_version,
+ *     row.remote_modified_at,
+ *     row.content_hash,
+ *     row.pushed_at,
+ *     -- Nobody but a person decides that a record that was deleted or merged is the same person's again.
+ *     told.is_link and row.remote_state in ('deleted', 'merged') and told.remote_state in ('active', 'archived')
+ *       as is_revived,
+ *     told.status <> 'error'
+ *       and told.based_on_version <> nullif(coalesce(told.earlier_version, row.remote_version), '') as is_stale
+ *   from connection
+ *   cross join (
+ *     select told.*
+ *     from told
+ *     -- Always true. It forces those locks before the first of these.
+ *     where (select count(*) from identity_lock) + (select count(*) from contact_lock) >= 0
+ *     order by
+ *       entity_type collate "C",
+ *       external_id collate "C"
+ *   ) as told
+ *   left join lateral (
+ *     select
+ *       mapping.*,
+ *       false as is_alias
+ *     from (
+ *       select
+ *         organisation_id,
+ *         provider,
+ *         entity_type,
+ *         external_id,
+ *         contact_id,
+ *         last_seen_at,
+ *         remote_state,
+ *         remote_version,
+ *         remote_modified_at,
+ *         content_hash,
+ *         pushed_at
+ *       from contact_external_ids
+ *       where told.status <> 'error'
+ *         and organisation_id = :organisationId!::uuid
+ *         and provider = connection.provider
+ *         and entity_type = told.entity_type
+ *         and external_id = told.external_id
+ *       limit 1
+ *       for no key update
+ *     ) as mapping
+ *     union all
+ *     select
+ *       alias.*,
+ *       true as is_alias
+ *     from (
+ *       select
+ *         organisation_id,
+ *         provider,
+ *         entity_type,
+ *         external_id,
+ *         contact_id,
+ *         last_seen_at,
+ *         remote_state,
+ *         remote_version,
+ *         remote_modified_at,
+ *         content_hash,
+ *         pushed_at
+ *       from contact_external_id_aliases
+ *       where told.status <> 'error'
+ *         and organisation_id = :organisationId!::uuid
+ *         and provider = connection.provider
+ *         and entity_type = told.entity_type
+ *         and external_id = told.external_id
+ *       limit 1
+ *       for no key update
+ *     ) as alias
+ *     -- An alias is looked for only if there is no mapping.
+ *     limit 1
+ *   ) as row on true
+ * ),
+ * -- The last event of each record that stands, and what is known after it.
+ * news as (
+ *   select
+ *     latest.*,
+ *     (new_state, new_version, new_modified_at, new_hash, new_pushed_at)
+ *       is distinct from (remote_state, remote_version, remote_modified_at, content_hash, pushed_at) as is_changed,
+ *     last_seen_at < now() - interval '1 day' as is_long_unseen
+ *   from (
+ *     select distinct on (known.entity_type, known.external_id)
+ *       known.position,
+ *       known.entity_type,
+ *       known.external_id,
+ *       known.row_organisation_id,
+ *       known.row_provider,
+ *       known.row_entity_type,
+ *       known.row_external_id,
+ *       known.is_alias,
+ *       known.contact_id,
+ *       known.first_link_rank,
+ *       known.first_contact_id,
+ *       known.last_seen_at,
+ *       known.remote_state,
+ *       known.remote_version,
+ *       known.remote_modified_at,
+ *       known.content_hash,
+ *       known.pushed_at,
+ *       -- A tombstone stays: contactExternalIdLink or contactExternalIdUnlink removes it.
+ *       case
+ *         when known.remote_state in ('deleted', 'merged') then known.remote_state
+ *         else coalesce(known.told_state, known.remote_state, 'active')
+ *       end as new_state,
+ *       case
+ *         when known.told_version is null then known.remote_version
+ *         else nullif(known.told_version, '')
+ *       end as new_version,
+ *       coalesce(known.told_modified_at, known.remote_modified_at) as new_modified_at,
+ *       case
+ *         when known.told_hash is null then known.content_hash
+ *         else decode(nullif(known.told_hash, ''), 'hex')
+ *       end as new_hash,
+ *       case
+ *         when known.told_direction is null then known.pushed_at
+ *         when known.told_direction = 'outbound' then now()
+ *       end as new_pushed_at
+ *     from known
+ *     where known.is_news
+ *       and known.external_id is not null
+ *       and known.is_stale is not true
+ *       and known.is_revived is not true
+ *       and (not known.is_link or known.internal_id = coalesce(known.contact_id, known.first_contact_id))
+ *     order by
+ *       known.entity_type,
+ *       known.external_id,
+ *       known.position desc
+ *   ) as latest
+ * ),
+ * -- 4. Mappings ---------------------------------------------------------------------------------------------
+ * -- Events that link a contact make or confirm its mapping. If a link is refused, its event becomes a failure of
+ * -- kind conflict, and so does a push that was based on an old version: settled lists the events after that. Of
+ * -- links that exclude each other, the first one counts.
  * linked as (
  *   insert into contact_external_ids (
  *     organisation_id,
  *     provider,
  *     entity_type,
  *     external_id,
- *     contact_id
+ *     contact_id,
+ *     remote_state,
+ *     remote_version,
+ *     remote_modified_at,
+ *     content_hash,
+ *     pushed_at
  *   )
  *   select
  *     :organisationId!::uuid,
  *     connection.provider,
  *     wanted.entity_type,
  *     wanted.external_id,
- *     wanted.internal_id
- *   from wanted
+ *     wanted.first_contact_id,
+ *     wanted.new_state,
+ *     wanted.new_version,
+ *     wanted.new_modified_at,
+ *     wanted.new_hash,
+ *     wanted.new_pushed_at
+ *   from (
+ *     select
+ *       entity_type,
+ *       external_id,
+ *       first_contact_id,
+ *       new_state,
+ *       new_version,
+ *       new_modified_at,
+ *       new_hash,
+ *       new_pushed_at,
+ *       first_link_rank = min(first_link_rank) over (partition by first_contact_id) as is_first
+ *     from news
+ *     where contact_id is null
+ *       and first_contact_id is not null
+ *   ) as wanted
  *   cross join connection
  *   -- The contact may have been deleted since the worker looked it up. Then only this record fails.
  *   cross join lateral (
  *     select
  *     from contacts
  *     where organisation_id = :organisationId!::uuid
- *       and id = wanted.internal_id
+ *       and id = wanted.first_contact_id
  *     limit 1
  *   ) as contact
- *   where wanted.position not in (select position from existing)
+ *   where wanted.is_first
  *   order by
  *     wanted.entity_type,
  *     wanted.external_id
@@ -301,58 +537,103 @@ export interface SyncBatchRecordResult {
  *     external_id,
  *     contact_id
  * ),
- * refused as (
- *   select
- *     position,
- *     '{"kind": "conflict", "retryable": false, "message": "The external id is linked to another contact."}'::jsonb as error
- *   from existing
- *   where contact_id <> internal_id
- *   union all
- *   select
- *     wanted.position,
- *     case
- *       when wanted.internal_id in (select contact_id from linked)
- *         or (
- *           select true
- *           from contact_external_ids as other
- *           where (other.organisation_id = :organisationId!::uuid) is true
- *             and other.contact_id = wanted.internal_id
- *             and other.provider = connection.provider
- *           limit 1
- *         )
- *         then '{"kind": "conflict", "retryable": false, "message": "The contact is linked to another external id of this CRM."}'::jsonb
- *       else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link changed at the same time."}'
- *     end
- *   from wanted
- *   cross join connection
- *   where wanted.position not in (select position from existing)
- *     and (wanted.entity_type, wanted.external_id, wanted.internal_id) not in (
- *       select
- *         entity_type,
- *         external_id,
- *         contact_id
- *       from linked
- *     )
+ * noted as (
+ *   update contact_external_ids as mapping
+ *   set
+ *     last_seen_at = case when news.is_long_unseen then now() else mapping.last_seen_at end,
+ *     remote_state = news.new_state,
+ *     remote_version = news.new_version,
+ *     remote_modified_at = news.new_modified_at,
+ *     content_hash = news.new_hash,
+ *     pushed_at = news.new_pushed_at
+ *   from news
+ *   where not news.is_alias
+ *     and (news.is_changed or news.is_long_unseen)
+ *     and mapping.organisation_id = news.row_organisation_id
+ *     and mapping.provider = news.row_provider
+ *     and mapping.entity_type = news.row_entity_type
+ *     and mapping.external_id = news.row_external_id
+ *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+ *     and news.row_external_id = news.external_id
+ * ),
+ * noted_alias as (
+ *   update contact_external_id_aliases as alias
+ *   set
+ *     last_seen_at = case when news.is_long_unseen then now() else alias.last_seen_at end,
+ *     remote_state = news.new_state,
+ *     remote_version = news.new_version,
+ *     remote_modified_at = news.new_modified_at,
+ *     content_hash = news.new_hash,
+ *     pushed_at = news.new_pushed_at
+ *   from news
+ *   where news.is_alias
+ *     and (news.is_changed or news.is_long_unseen)
+ *     and alias.organisation_id = news.row_organisation_id
+ *     and alias.provider = news.row_provider
+ *     and alias.entity_type = news.row_entity_type
+ *     and alias.external_id = news.row_external_id
+ *     -- As above.
+ *     and news.row_external_id = news.external_id
  * ),
  * settled as (
  *   select
- *     event.position,
- *     event.occurred_at,
- *     event.direction,
- *     event.entity_type,
- *     event.external_id,
- *     event.internal_id,
- *     case when refused.error is null then event.status else 'error' end as status,
- *     coalesce(refused.error, event.error) as error,
- *     event.retry_after_seconds,
- *     event.change_version,
+ *     known.position,
+ *     known.occurred_at,
+ *     known.direction,
+ *     known.entity_type,
+ *     known.external_id,
+ *     known.internal_id,
+ *     case when refused.error is null then known.status else 'error' end as status,
+ *     coalesce(refused.error, known.error) as error,
+ *     case when refused.error is null then known.reason end as reason,
+ *     known.retry_after_seconds,
+ *     known.change_version,
+ *     known.is_stale,
  *     refused.error is not null as is_conflict,
- *     case event.direction when 'inbound' then event.external_id else event.internal_id::text end as record_id
- *   from event
- *   left join refused
- *     on refused.position = event.position
+ *     case known.direction when 'inbound' then known.external_id else known.internal_id::text end as record_id
+ *   from known
+ *   cross join connection
+ *   cross join lateral (
+ *     select
+ *       case
+ *         when known.is_stale
+ *           then '{"kind": "conflict", "retryable": true, "message": "The record has changed at the CRM since the version that the push was based on."}'::jsonb
+ *         when not known.is_link then null
+ *         when known.contact_id <> known.internal_id
+ *           or (
+ *             known.contact_id is null
+ *             and known.first_contact_id <> known.internal_id
+ *             and (known.entity_type, known.external_id) in (select entity_type, external_id from linked)
+ *           )
+ *           then '{"kind": "conflict", "retryable": false, "message": "The external id is linked to another contact."}'
+ *         when known.is_revived
+ *           then '{"kind": "conflict", "retryable": false, "message": "The record was deleted or merged at the CRM and is back: link it again, or unlink it."}'
+ *         when known.contact_id = known.internal_id
+ *           or (known.entity_type, known.external_id, known.internal_id) in (
+ *             select
+ *               entity_type,
+ *               external_id,
+ *               contact_id
+ *             from linked
+ *           )
+ *           then null
+ *         when known.internal_id in (select contact_id from linked)
+ *           or (
+ *             select true
+ *             from contact_external_ids as other
+ *             where (other.organisation_id = :organisationId!::uuid) is true
+ *               and other.contact_id = known.internal_id
+ *               and other.provider = connection.provider
+ *             limit 1
+ *           )
+ *           then '{"kind": "conflict", "retryable": false, "message": "The contact is linked to another external id of this CRM."}'
+ *         else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link changed at the same time."}'
+ *       end as error
+ *     -- Evaluated once, although it is used several times.
+ *     offset 0
+ *   ) as refused
  * ),
- * -- 4. Log --------------------------------------------------------------------------------------------------
+ * -- 5. Log --------------------------------------------------------------------------------------------------
  * logged as (
  *   insert into crm_sync_log (
  *     organisation_id,
@@ -363,7 +644,8 @@ export interface SyncBatchRecordResult {
  *     external_id,
  *     internal_id,
  *     status,
- *     error
+ *     error,
+ *     reason
  *   )
  *   select
  *     :organisationId!::uuid,
@@ -374,12 +656,13 @@ export interface SyncBatchRecordResult {
  *     settled.external_id,
  *     settled.internal_id,
  *     settled.status,
- *     settled.error
+ *     settled.error,
+ *     settled.reason
  *   from settled
  *   cross join clock
  *   order by settled.position
  * ),
- * -- 5. Failures ---------------------------------------------------------------------------------------------
+ * -- 6. Failures ---------------------------------------------------------------------------------------------
  * -- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it.
  * last_outcome as (
  *   select distinct on (direction, entity_type, record_id)
@@ -606,9 +889,9 @@ export interface SyncBatchRecordResult {
  *       ) then excluded.last_failed_at
  *     end
  * ),
- * -- 6. Outbound ---------------------------------------------------------------------------------------------
+ * -- 7. Outbound ---------------------------------------------------------------------------------------------
  * -- Clears changes that were pushed at their current version; newer changes stay. A failed push is also cleared:
- * -- its failure replaces it.
+ * -- its failure replaces it. A push that was based on an old version is not: it must be pushed again in any case.
  * pushed as (
  *   select
  *     change.organisation_id,
@@ -634,6 +917,7 @@ export interface SyncBatchRecordResult {
  *   -- Always true. It tells the planner to expect few rows, so that it looks each one up.
  *   where settled.change_version = change.version
  *     and settled.internal_id = change.contact_id
+ *     and settled.is_stale is not true
  * ),
  * cleared as (
  *   delete from crm_outbound_changes as change
@@ -643,7 +927,7 @@ export interface SyncBatchRecordResult {
  *     and (change.connection_id = pushed.connection_id) is true
  *     and change.version = pushed.version
  * ),
- * -- 7. Cursors ----------------------------------------------------------------------------------------------
+ * -- 8. Cursors ----------------------------------------------------------------------------------------------
  * moved as (
  *   insert into crm_sync_cursors as cursor (
  *     organisation_id,
@@ -679,7 +963,7 @@ export interface SyncBatchRecordResult {
  *     version = cursor.version + 1,
  *     moved_at = excluded.moved_at
  * ),
- * -- 8. Lease ------------------------------------------------------------------------------------------------
+ * -- 9. Lease ------------------------------------------------------------------------------------------------
  * -- Adds the events to the counts of the run, extends its lease, and keeps the connection from becoming due
  * -- before the lease expires.
  * extended as (
@@ -724,7 +1008,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_776cfab9',
+  statementName: 'syncBatchRecord_65f2a1a1',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -745,9 +1029,15 @@ export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatch
     { name: 'internalIds', required: true },
     { name: 'statuses', required: true },
     { name: 'errors', required: true },
+    { name: 'reasons', required: true },
     { name: 'retryAfters', required: true },
     { name: 'areLinks', required: true },
     { name: 'changeVersions', required: true },
+    { name: 'remoteVersions', required: true },
+    { name: 'remoteModifiedAts', required: true },
+    { name: 'remoteStates', required: true },
+    { name: 'contentHashes', required: true },
+    { name: 'basedOnVersions', required: true },
     { name: 'leaseSeconds', required: true },
   ],
   text: `/* syncBatchRecord */ with clock as materialized (
@@ -856,9 +1146,15 @@ event as (
     $16::uuid[],
     $17::text[],
     $18::jsonb[],
-    $19::integer[],
-    $20::boolean[],
-    $21::bigint[]
+    $19::text[],
+    $20::integer[],
+    $21::boolean[],
+    $22::bigint[],
+    $23::text[],
+    $24::timestamptz[],
+    $25::text[],
+    $26::text[],
+    $27::text[]
   ) with ordinality as event (
     occurred_at,
     direction,
@@ -867,76 +1163,255 @@ event as (
     internal_id,
     status,
     error,
+    reason,
     retry_after_seconds,
     is_link,
     change_version,
+    remote_version,
+    remote_modified_at,
+    remote_state,
+    content_hash,
+    based_on_version,
     position
   )
   where decision.outcome = 'recorded'
 ),
-wanted as (
-  select distinct on (event.entity_type, event.external_id)
-    event.position,
-    event.entity_type,
-    event.external_id,
-    event.internal_id
-  from event
-  where event.is_link
-    and event.status <> 'error'
-  order by
-    event.entity_type,
-    event.external_id,
-    event.position desc
+identity_lock as materialized (
+  select crm_lock_external_ids($1::uuid, array[connection.provider])
+  from decision
+  cross join connection
+  where decision.outcome = 'recorded'
+    and true = any($21::boolean[])
 ),
-existing as (
-  select
-    wanted.position,
-    wanted.internal_id,
-    mapping.organisation_id,
-    mapping.provider,
-    mapping.entity_type,
-    mapping.external_id,
-    mapping.contact_id,
-    mapping.last_seen_at
-  from connection
-  cross join (
-    select
-      position,
-      entity_type,
-      external_id,
-      internal_id
-    from wanted
-    order by
-      entity_type collate "C",
-      external_id collate "C"
-  ) as wanted
-  cross join lateral (
-    select
-      organisation_id,
-      provider,
-      entity_type,
-      external_id,
-      contact_id,
-      last_seen_at
+contact_lock as materialized (
+  select crm_lock_contacts($1::uuid, array_agg(event.internal_id))
+  from identity_lock
+  cross join connection
+  cross join event
+  left join lateral (
+    select contact_id
     from contact_external_ids
     where organisation_id = $1::uuid
       and provider = connection.provider
-      and entity_type = wanted.entity_type
-      and external_id = wanted.external_id
+      and entity_type = event.entity_type
+      and external_id = event.external_id
     limit 1
-    for no key update
-  ) as mapping
+  ) as mapping on true
+  where event.is_link
+    and event.status <> 'error'
+    and mapping.contact_id is null
+  having count(*) > 0
 ),
-seen as (
-  update contact_external_ids as mapping
-  set last_seen_at = now()
-  from existing
-  where existing.contact_id = existing.internal_id
-    and existing.last_seen_at < now() - interval '1 day'
-    and mapping.organisation_id = existing.organisation_id
-    and mapping.provider = existing.provider
-    and mapping.entity_type = existing.entity_type
-    and mapping.external_id = existing.external_id
+told as (
+  select
+    event.position,
+    event.occurred_at,
+    event.direction,
+    event.entity_type,
+    event.external_id,
+    event.internal_id,
+    event.status,
+    event.error,
+    event.reason,
+    event.retry_after_seconds,
+    event.is_link,
+    event.change_version,
+    event.remote_state,
+    event.based_on_version,
+    event.is_news,
+    min(array[rank, internal_id::text]) filter (where is_link) over record as first_link,
+    (max(array[rank, version]) filter (where is_news and version is not null) over before)[2] as earlier_version,
+    (max(array[rank, version]) filter (where is_news and version is not null) over so_far)[2] as told_version,
+    (max(array[rank, remote_state]) filter (where is_news and remote_state is not null) over so_far)[2] as told_state,
+    max(remote_modified_at) filter (where is_news and remote_modified_at < now() + interval '1 day') over so_far
+      as told_modified_at,
+    (max(array[rank, hash]) filter (where is_news and is_turn and hash is not null) over so_far)[2] as told_hash,
+    (max(array[rank, direction]) filter (where is_news and is_turn) over so_far)[2] as told_direction
+  from (
+    select
+      position,
+      occurred_at,
+      direction,
+      entity_type,
+      external_id,
+      internal_id,
+      status,
+      error,
+      reason,
+      retry_after_seconds,
+      is_link and status <> 'error' as is_link,
+      change_version,
+      remote_state,
+      remote_modified_at,
+      based_on_version,
+      lpad(position::text, 10, '0') as rank,
+      status <> 'error' and reason is distinct from 'older' as is_news,
+      direction = 'inbound' or status = 'success' as is_turn,
+      case when reason in ('echo', 'unchanged') then content_hash else coalesce(content_hash, '') end as hash,
+      case when direction = 'outbound' and status = 'success' then coalesce(remote_version, '') else remote_version end
+        as version
+    from event
+  ) as event
+  window
+    record as (partition by entity_type collate "C", external_id collate "C"),
+    so_far as (record order by position),
+    before as (so_far rows between unbounded preceding and 1 preceding)
+),
+known as (
+  select
+    told.position,
+    told.occurred_at,
+    told.direction,
+    told.entity_type,
+    told.external_id,
+    told.internal_id,
+    told.status,
+    told.error,
+    told.reason,
+    told.retry_after_seconds,
+    told.is_link,
+    told.change_version,
+    told.is_news,
+    told.first_link[1] as first_link_rank,
+    told.first_link[2]::uuid as first_contact_id,
+    told.told_version,
+    told.told_state,
+    told.told_modified_at,
+    told.told_hash,
+    told.told_direction,
+    row.organisation_id as row_organisation_id,
+    row.provider as row_provider,
+    row.entity_type as row_entity_type,
+    row.external_id as row_external_id,
+    row.is_alias,
+    row.contact_id,
+    row.last_seen_at,
+    row.remote_state,
+    row.remote_version,
+    row.remote_modified_at,
+    row.content_hash,
+    row.pushed_at,
+    told.is_link and row.remote_state in ('deleted', 'merged') and told.remote_state in ('active', 'archived')
+      as is_revived,
+    told.status <> 'error'
+      and told.based_on_version <> nullif(coalesce(told.earlier_version, row.remote_version), '') as is_stale
+  from connection
+  cross join (
+    select told.*
+    from told
+    where (select count(*) from identity_lock) + (select count(*) from contact_lock) >= 0
+    order by
+      entity_type collate "C",
+      external_id collate "C"
+  ) as told
+  left join lateral (
+    select
+      mapping.*,
+      false as is_alias
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        last_seen_at,
+        remote_state,
+        remote_version,
+        remote_modified_at,
+        content_hash,
+        pushed_at
+      from contact_external_ids
+      where told.status <> 'error'
+        and organisation_id = $1::uuid
+        and provider = connection.provider
+        and entity_type = told.entity_type
+        and external_id = told.external_id
+      limit 1
+      for no key update
+    ) as mapping
+    union all
+    select
+      alias.*,
+      true as is_alias
+    from (
+      select
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        last_seen_at,
+        remote_state,
+        remote_version,
+        remote_modified_at,
+        content_hash,
+        pushed_at
+      from contact_external_id_aliases
+      where told.status <> 'error'
+        and organisation_id = $1::uuid
+        and provider = connection.provider
+        and entity_type = told.entity_type
+        and external_id = told.external_id
+      limit 1
+      for no key update
+    ) as alias
+    limit 1
+  ) as row on true
+),
+news as (
+  select
+    latest.*,
+    (new_state, new_version, new_modified_at, new_hash, new_pushed_at)
+      is distinct from (remote_state, remote_version, remote_modified_at, content_hash, pushed_at) as is_changed,
+    last_seen_at < now() - interval '1 day' as is_long_unseen
+  from (
+    select distinct on (known.entity_type, known.external_id)
+      known.position,
+      known.entity_type,
+      known.external_id,
+      known.row_organisation_id,
+      known.row_provider,
+      known.row_entity_type,
+      known.row_external_id,
+      known.is_alias,
+      known.contact_id,
+      known.first_link_rank,
+      known.first_contact_id,
+      known.last_seen_at,
+      known.remote_state,
+      known.remote_version,
+      known.remote_modified_at,
+      known.content_hash,
+      known.pushed_at,
+      case
+        when known.remote_state in ('deleted', 'merged') then known.remote_state
+        else coalesce(known.told_state, known.remote_state, 'active')
+      end as new_state,
+      case
+        when known.told_version is null then known.remote_version
+        else nullif(known.told_version, '')
+      end as new_version,
+      coalesce(known.told_modified_at, known.remote_modified_at) as new_modified_at,
+      case
+        when known.told_hash is null then known.content_hash
+        else decode(nullif(known.told_hash, ''), 'hex')
+      end as new_hash,
+      case
+        when known.told_direction is null then known.pushed_at
+        when known.told_direction = 'outbound' then now()
+      end as new_pushed_at
+    from known
+    where known.is_news
+      and known.external_id is not null
+      and known.is_stale is not true
+      and known.is_revived is not true
+      and (not known.is_link or known.internal_id = coalesce(known.contact_id, known.first_contact_id))
+    order by
+      known.entity_type,
+      known.external_id,
+      known.position desc
+  ) as latest
 ),
 linked as (
   insert into contact_external_ids (
@@ -944,24 +1419,48 @@ linked as (
     provider,
     entity_type,
     external_id,
-    contact_id
+    contact_id,
+    remote_state,
+    remote_version,
+    remote_modified_at,
+    content_hash,
+    pushed_at
   )
   select
     $1::uuid,
     connection.provider,
     wanted.entity_type,
     wanted.external_id,
-    wanted.internal_id
-  from wanted
+    wanted.first_contact_id,
+    wanted.new_state,
+    wanted.new_version,
+    wanted.new_modified_at,
+    wanted.new_hash,
+    wanted.new_pushed_at
+  from (
+    select
+      entity_type,
+      external_id,
+      first_contact_id,
+      new_state,
+      new_version,
+      new_modified_at,
+      new_hash,
+      new_pushed_at,
+      first_link_rank = min(first_link_rank) over (partition by first_contact_id) as is_first
+    from news
+    where contact_id is null
+      and first_contact_id is not null
+  ) as wanted
   cross join connection
   cross join lateral (
     select
     from contacts
     where organisation_id = $1::uuid
-      and id = wanted.internal_id
+      and id = wanted.first_contact_id
     limit 1
   ) as contact
-  where wanted.position not in (select position from existing)
+  where wanted.is_first
   order by
     wanted.entity_type,
     wanted.external_id
@@ -971,56 +1470,98 @@ linked as (
     external_id,
     contact_id
 ),
-refused as (
-  select
-    position,
-    '{"kind": "conflict", "retryable": false, "message": "The external id is linked to another contact."}'::jsonb as error
-  from existing
-  where contact_id <> internal_id
-  union all
-  select
-    wanted.position,
-    case
-      when wanted.internal_id in (select contact_id from linked)
-        or (
-          select true
-          from contact_external_ids as other
-          where (other.organisation_id = $1::uuid) is true
-            and other.contact_id = wanted.internal_id
-            and other.provider = connection.provider
-          limit 1
-        )
-        then '{"kind": "conflict", "retryable": false, "message": "The contact is linked to another external id of this CRM."}'::jsonb
-      else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link changed at the same time."}'
-    end
-  from wanted
-  cross join connection
-  where wanted.position not in (select position from existing)
-    and (wanted.entity_type, wanted.external_id, wanted.internal_id) not in (
-      select
-        entity_type,
-        external_id,
-        contact_id
-      from linked
-    )
+noted as (
+  update contact_external_ids as mapping
+  set
+    last_seen_at = case when news.is_long_unseen then now() else mapping.last_seen_at end,
+    remote_state = news.new_state,
+    remote_version = news.new_version,
+    remote_modified_at = news.new_modified_at,
+    content_hash = news.new_hash,
+    pushed_at = news.new_pushed_at
+  from news
+  where not news.is_alias
+    and (news.is_changed or news.is_long_unseen)
+    and mapping.organisation_id = news.row_organisation_id
+    and mapping.provider = news.row_provider
+    and mapping.entity_type = news.row_entity_type
+    and mapping.external_id = news.row_external_id
+    and news.row_external_id = news.external_id
+),
+noted_alias as (
+  update contact_external_id_aliases as alias
+  set
+    last_seen_at = case when news.is_long_unseen then now() else alias.last_seen_at end,
+    remote_state = news.new_state,
+    remote_version = news.new_version,
+    remote_modified_at = news.new_modified_at,
+    content_hash = news.new_hash,
+    pushed_at = news.new_pushed_at
+  from news
+  where news.is_alias
+    and (news.is_changed or news.is_long_unseen)
+    and alias.organisation_id = news.row_organisation_id
+    and alias.provider = news.row_provider
+    and alias.entity_type = news.row_entity_type
+    and alias.external_id = news.row_external_id
+    and news.row_external_id = news.external_id
 ),
 settled as (
   select
-    event.position,
-    event.occurred_at,
-    event.direction,
-    event.entity_type,
-    event.external_id,
-    event.internal_id,
-    case when refused.error is null then event.status else 'error' end as status,
-    coalesce(refused.error, event.error) as error,
-    event.retry_after_seconds,
-    event.change_version,
+    known.position,
+    known.occurred_at,
+    known.direction,
+    known.entity_type,
+    known.external_id,
+    known.internal_id,
+    case when refused.error is null then known.status else 'error' end as status,
+    coalesce(refused.error, known.error) as error,
+    case when refused.error is null then known.reason end as reason,
+    known.retry_after_seconds,
+    known.change_version,
+    known.is_stale,
     refused.error is not null as is_conflict,
-    case event.direction when 'inbound' then event.external_id else event.internal_id::text end as record_id
-  from event
-  left join refused
-    on refused.position = event.position
+    case known.direction when 'inbound' then known.external_id else known.internal_id::text end as record_id
+  from known
+  cross join connection
+  cross join lateral (
+    select
+      case
+        when known.is_stale
+          then '{"kind": "conflict", "retryable": true, "message": "The record has changed at the CRM since the version that the push was based on."}'::jsonb
+        when not known.is_link then null
+        when known.contact_id <> known.internal_id
+          or (
+            known.contact_id is null
+            and known.first_contact_id <> known.internal_id
+            and (known.entity_type, known.external_id) in (select entity_type, external_id from linked)
+          )
+          then '{"kind": "conflict", "retryable": false, "message": "The external id is linked to another contact."}'
+        when known.is_revived
+          then '{"kind": "conflict", "retryable": false, "message": "The record was deleted or merged at the CRM and is back: link it again, or unlink it."}'
+        when known.contact_id = known.internal_id
+          or (known.entity_type, known.external_id, known.internal_id) in (
+            select
+              entity_type,
+              external_id,
+              contact_id
+            from linked
+          )
+          then null
+        when known.internal_id in (select contact_id from linked)
+          or (
+            select true
+            from contact_external_ids as other
+            where (other.organisation_id = $1::uuid) is true
+              and other.contact_id = known.internal_id
+              and other.provider = connection.provider
+            limit 1
+          )
+          then '{"kind": "conflict", "retryable": false, "message": "The contact is linked to another external id of this CRM."}'
+        else '{"kind": "conflict", "retryable": true, "message": "There is no such contact, or its link changed at the same time."}'
+      end as error
+    offset 0
+  ) as refused
 ),
 logged as (
   insert into crm_sync_log (
@@ -1032,7 +1573,8 @@ logged as (
     external_id,
     internal_id,
     status,
-    error
+    error,
+    reason
   )
   select
     $1::uuid,
@@ -1043,7 +1585,8 @@ logged as (
     settled.external_id,
     settled.internal_id,
     settled.status,
-    settled.error
+    settled.error,
+    settled.reason
   from settled
   cross join clock
   order by settled.position
@@ -1287,6 +1830,7 @@ pushed as (
   ) as change
   where settled.change_version = change.version
     and settled.internal_id = change.contact_id
+    and settled.is_stale is not true
 ),
 cleared as (
   delete from crm_outbound_changes as change
@@ -1339,7 +1883,7 @@ extended as (
     skipped_count = run.skipped_count + counted.skipped_count,
     error_count = run.error_count + counted.error_count,
     heartbeat_at = clock.at,
-    expires_at = greatest(run.expires_at, clock.at + make_interval(secs => $22::integer))
+    expires_at = greatest(run.expires_at, clock.at + make_interval(secs => $28::integer))
   from decision
   cross join clock
   cross join (

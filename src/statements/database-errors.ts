@@ -30,12 +30,16 @@ const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
     'The contact has another external id at this provider.',
   ],
   contact_external_ids_provider_check: ['unknown_provider', 'The provider is not supported.'],
+  contact_external_id_aliases_contact_id_fkey: ['wrong_tenant', 'The organisation has no such contact.'],
+  contact_external_id_aliases_pkey: ['external_id_taken', 'The external id is already mapped.'],
+  contact_external_id_aliases_provider_check: ['unknown_provider', 'The provider is not supported.'],
 };
 
 // SQLSTATEs.
 const integrityViolation = /^23/;
 const unstorableText = new Set(['22021', '22P05']);
 const organisationNotSet = 'CRM05';
+const accountUnknown = 'CRM06';
 const insufficientPrivilege = '42501';
 /** A table, a column, a function or a schema that does not exist. */
 const missingObject = new Set(['42P01', '42703', '42883', '3F000']);
@@ -76,6 +80,13 @@ export function fromServerError(error: unknown): unknown {
     return new CrmSchemaError(
       'organisation_not_set',
       `The database refused the statement: ${error.message}. Run it in withOrganisation, on the client that it passes, for the organisation of the call.`,
+      { cause: safeCause(error) },
+    );
+  }
+  if (error.code === accountUnknown) {
+    return new CrmSchemaError(
+      'account_unknown',
+      "The organisation has external ids at this CRM whose account is unknown. Pass idsOfUnknownAccount: 'keep' if they belong to this account, or 'archive' if they do not.",
       { cause: safeCause(error) },
     );
   }
@@ -126,7 +137,7 @@ function isPolicyViolation(error: ServerError): boolean {
 }
 
 function isOurTable(table = ''): boolean {
-  return /^(crm_|contact_external_ids)/.test(table);
+  return /^(crm_|contact_external_)/.test(table);
 }
 
 function codeAndMessage(error: ServerError): readonly [CrmSchemaErrorCode, string] {

@@ -15,6 +15,13 @@ import {
 } from '../validation.js';
 import { type CursorMove, cursorColumns } from './cursor-moves.js';
 import { appendEvent, type EventColumns, emptyEventColumns, eventFields, type SyncEvent } from './events.js';
+import {
+  addRecordNews,
+  noRecordNews,
+  type RecordNews,
+  type RecordNewsColumns,
+  recordNewsNames,
+} from './record-news.js';
 
 /**
  * One sync operation of a batch. An inbound event is about `externalId`, an outbound one about `internalId`.
@@ -26,13 +33,14 @@ export type BatchEvent = SyncEvent & {
   linksContact?: boolean | undefined;
   /** Only for pushes: the version from `outboundChangeClaim`. */
   changeVersion?: string | null | undefined;
-};
+} & RecordNews;
 
 const batchEventFieldNames = fieldsOf<BatchEvent>({
   ...eventFields,
   retryAfterSeconds: true,
   linksContact: true,
   changeVersion: true,
+  ...recordNewsNames,
 });
 
 /** The outcome of a batch. */
@@ -44,8 +52,9 @@ export type BatchResult =
       expiresAt: Timestamp;
       /**
        * Indexes, from 0, of the events that were recorded as failures because their contact could not be
-       * linked. This includes a contact that the organisation does not have: its failure is retryable, because
-       * the contact may have changed at the same time.
+       * linked, or because their push was not based on the version that is known. This includes a contact that
+       * the organisation does not have: its failure is retryable, because the contact may have changed at the
+       * same time.
        */
       conflicts: number[];
     }
@@ -76,9 +85,16 @@ export interface SyncBatchRecordParams extends RunKey {
  *
  * Write the batch's changes to the host's own tables in the same transaction, before this call.
  *
+ * Of each record, the last event that did not fail says what the CRM now holds: its version, its time, its
+ * state, and its content (`contentHash`), by which `externalRecordCheckMany` recognises what is read again: as an
+ * echo if it was pushed, and not read since. An event with reason `older` says nothing. A record that was
+ * deleted or merged stays so until `contactExternalIdLink` or `contactExternalIdUnlink`: to link it in a batch
+ * with a `remoteState` of active or archived is a conflict that is given up at once.
+ *
  * It is safe to repeat a call whose answer was lost. If a contact cannot be linked, or does not exist, only
- * that record fails, with an error of kind `conflict`. A change is also cleared if its push failed: the
- * failure replaces it. An event without the id of its record is logged but opens no failure, so do not move a
+ * that record fails, with an error of kind `conflict`. So does a push whose `basedOnVersion` is not the version
+ * that is known: its change stays, to be pushed again. Otherwise a change is also cleared if its push failed:
+ * the failure replaces it. An event without the id of its record is logged but opens no failure, so do not move a
  * cursor past it.
  *
  * Retry a deadlock (SQLSTATE 40P01), which can occur while the host deletes many contacts.
@@ -148,12 +164,14 @@ export async function syncBatchRecord(
 
 /** The events of a batch as columns, which is how `unnest` takes them. */
 type BatchEventColumns = EventColumns &
+  RecordNewsColumns &
   Pick<queries.SyncBatchRecordParams, 'retryAfters' | 'areLinks' | 'changeVersions'>;
 
 /** Checks events and turns them into columns, in one pass. */
 function batchEventColumns(events: readonly BatchEvent[]): BatchEventColumns {
   const columns: BatchEventColumns = {
     ...emptyEventColumns(),
+    ...noRecordNews(),
     retryAfters: [],
     areLinks: [],
     changeVersions: [],
@@ -164,6 +182,7 @@ function batchEventColumns(events: readonly BatchEvent[]): BatchEventColumns {
     columns.retryAfters.push(event.retryAfterSeconds ?? null);
     columns.areLinks.push(event.linksContact ?? false);
     columns.changeVersions.push(event.changeVersion ?? null);
+    addRecordNews(columns, event, rowIndex);
   });
   return columns;
 }

@@ -4,7 +4,9 @@ import {
   type Json,
   type SyncDirection,
   type SyncError,
+  type SyncSkipReason,
   syncDirections,
+  syncSkipReasons,
   syncStatuses,
   type TimestampInput,
 } from '../types.js';
@@ -35,19 +37,31 @@ export interface SyncEventFields {
   occurredAt?: TimestampInput | null | undefined;
 }
 
-/** How a sync operation ended. A failure has an error; nothing else does. */
+/** How a sync operation ended. A failure has an error, and only what was skipped may have a reason. */
 export type SyncEventEnd =
   | {
       /** The operation failed. */
       status: 'error';
       /** Why it failed. */
       error: SyncError;
+      /** Null or omitted. */
+      reason?: null | undefined;
     }
   | {
-      /** `success`: both sides agree. `skipped`: nothing had to change. */
-      status: 'success' | 'skipped';
+      /** Both sides agree. */
+      status: 'success';
       /** Null or omitted. */
       error?: null | undefined;
+      /** Null or omitted. */
+      reason?: null | undefined;
+    }
+  | {
+      /** Nothing had to change. */
+      status: 'skipped';
+      /** Null or omitted. */
+      error?: null | undefined;
+      /** Why it was skipped; null or omitted if no reason applies. */
+      reason?: SyncSkipReason | null | undefined;
     };
 
 /** One sync operation to record. */
@@ -62,6 +76,7 @@ export const eventFields = {
   occurredAt: true,
   status: true,
   error: true,
+  reason: true,
 } as const;
 
 const logEventFieldNames = fieldsOf<SyncEvent>(eventFields);
@@ -69,7 +84,14 @@ const logEventFieldNames = fieldsOf<SyncEvent>(eventFields);
 /** Events as columns, which is how `unnest` takes them. */
 export type EventColumns = Pick<
   SyncLogRecordParams,
-  'occurredAts' | 'directions' | 'entityTypes' | 'externalIds' | 'internalIds' | 'statuses' | 'errors'
+  | 'occurredAts'
+  | 'directions'
+  | 'entityTypes'
+  | 'externalIds'
+  | 'internalIds'
+  | 'statuses'
+  | 'errors'
+  | 'reasons'
 >;
 
 /** Columns without any event yet. */
@@ -82,6 +104,7 @@ export function emptyEventColumns(): EventColumns {
     internalIds: [],
     statuses: [],
     errors: [],
+    reasons: [],
   };
 }
 
@@ -117,6 +140,7 @@ export function appendEvent(
   columns.internalIds.push(event.internalId ?? null);
   columns.statuses.push(event.status);
   columns.errors.push(error as Json);
+  columns.reasons.push(event.reason ?? null);
 }
 
 /** Checks one event, and returns its error as a plain object. */
@@ -133,6 +157,11 @@ function checkEvent(
   if (event.externalId != null) checkExternalId(locate('externalId'), event.externalId);
   if (event.internalId != null) checkUuid(locate('internalId'), event.internalId);
   checkOneOf(locate('status'), event.status, syncStatuses);
+  if (event.reason != null) {
+    if (event.status !== 'skipped')
+      refuse(locate('reason'), `is only allowed with status skipped, not ${event.status}`);
+    checkOneOf(locate('reason'), event.reason, syncSkipReasons);
+  }
   if (event.status === 'error') {
     if (event.error == null) refuse(locate('error'), 'is missing: an event with status error must have one');
     return checkSyncError(locate('error'), event.error);

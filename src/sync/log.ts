@@ -8,6 +8,7 @@ import type {
   SyncDirection,
   SyncError,
   SyncErrorKind,
+  SyncSkipReason,
   SyncStatus,
   Timestamp,
   TimestampInput,
@@ -28,7 +29,12 @@ export type ContactSyncLogEntry = SyncLogEntry & {
 export interface SyncLogSuccess
   extends NarrowedRow<
     queries.SyncLogListByConnectionResult,
-    { direction: SyncDirection; status: Exclude<SyncStatus, 'error'>; error: null }
+    {
+      direction: SyncDirection;
+      status: Exclude<SyncStatus, 'error'>;
+      error: null;
+      reason: SyncSkipReason | null;
+    }
   > {}
 
 /** One recorded sync operation that failed. `id` is a bigint, as text. */
@@ -36,7 +42,10 @@ export interface SyncLogFailure
   extends NarrowedRow<
     queries.SyncLogListFailuresResult,
     { direction: SyncDirection; status: 'error'; error: SyncError }
-  > {}
+  > {
+  /** Null or absent: only what was skipped may have a reason. */
+  reason?: null | undefined;
+}
 
 /** How often a kind of error occurred, and when it last did. */
 export interface SyncErrorCount extends queries.SyncLogCountErrorsByKindResult {

@@ -17,6 +17,7 @@ const independentKinds: readonly ItemKind[] = [
   'function',
   'type',
   'table',
+  'view',
   'sequence',
 ];
 

@@ -22,6 +22,7 @@ export const itemKinds = [
   'rule',
   'policy',
   'row-level security',
+  'view',
   'owner',
   'privileges',
   'comment',

@@ -111,5 +111,5 @@ function grantList(grants: readonly Grant[]): string {
 }
 
 function target(object: string): string {
-  return object.startsWith('table ') ? nameOf(object) : object;
+  return /^(table|view) /.test(object) ? nameOf(object) : object;
 }

@@ -82,6 +82,7 @@ function objectOf({ kind, qualified }: RelationFacts): string {
 function tableItems(relation: RelationFacts, log: string): Commented[] {
   const { qualified, kind, persistence, parents, partitionKey, comment } = relation;
   if (kind === 'sequence') return [];
+  if (kind === 'view') return [commented('view', qualified, define(viewSql(relation)), comment)];
   const isPartition = parents.includes(log);
   const definition = define(kind, {
     partitionedBy: partitionKey ?? undefined,
@@ -95,6 +96,11 @@ function tableItems(relation: RelationFacts, log: string): Commented[] {
     commented('table', qualified, definition, isPartition ? null : comment),
     ...(kind === 'table' ? [commented('row-level security', qualified, define(security))] : []),
   ];
+}
+
+/** What follows the name. The settings say by whose privileges and policies the view reads. */
+function viewSql({ query, settings }: RelationFacts): string {
+  return `${settings === null ? '' : `with (${settings.join(', ')}) `}as\n${query}`;
 }
 
 function columnItems(column: ColumnFacts): Commented[] {

@@ -102,7 +102,7 @@ export function repairConstraint(change: Change, { schema }: Installation, sibli
   if (state?.invalidIndex !== undefined) return bySql(reindexStatement(change));
   if (state?.disabledTriggersOf !== undefined) {
     const disabled = state.disabledTriggersOf;
-    return disabled.startsWith(`${schema}.crm_`) || disabled === `${schema}.contact_external_ids`
+    return disabled.startsWith(`${schema}.crm_`) || disabled.startsWith(`${schema}.contact_external_`)
       ? bySqlIf(asSuperuser, `alter table ${disabled} enable trigger all`, state.isNotValid ? validate : null)
       : byHand(`Enable the internal triggers of ${disabled}, which is a host table.`);
   }

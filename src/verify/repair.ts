@@ -92,6 +92,8 @@ export function repair(change: Change, installation: Installation, sibling: Expe
       return repairFunction(change, installation, sibling);
     case 'type':
       return byHand(notOurs);
+    case 'view':
+      return repairView(change, installation, sibling);
     case 'table':
       if (expected !== null) return repairTable(change);
       if (name === `${installation.schema}.crm_schema_migrations`) {
@@ -168,15 +170,36 @@ function repairFunction(change: Change, { owner }: Installation, sibling: Expect
           'Its parameters or result differ: drop it with everything that depends on it, and recreate both.',
         );
   }
-  const granted = ['public', 'crm_app', 'crm_worker', 'crm_reader'].flatMap((grantee) => {
-    const grants = sibling('privileges', grantee)?.grants;
-    return grants === undefined ? [] : [grantStatement(grants, object, grantee)];
-  });
   return bySql(
     expected.sql,
     `alter ${object} owner to ${owner}`,
     ...(sibling('privileges', 'public') === undefined ? [`revoke execute on ${object} from public`] : []),
-    ...granted,
+    ...expectedGrants(object, sibling),
     commentStatement(change, sibling),
   );
+}
+
+function repairView(change: Change, { owner }: Installation, sibling: ExpectedSibling): Repair {
+  const { object, name, expected, found } = change;
+  if (expected === null) return byHand(notOurs);
+  const create = `create or replace view ${name} ${expected.sql.replace(/;$/, '')}`;
+  if (found !== null) {
+    return bySqlIf(
+      'If it fails because the columns differ, drop the view first and create it again:',
+      create,
+    );
+  }
+  return bySql(
+    create,
+    `alter ${object} owner to ${owner}`,
+    ...expectedGrants(object, sibling),
+    commentStatement(change, sibling),
+  );
+}
+
+function expectedGrants(object: string, sibling: ExpectedSibling): string[] {
+  return ['public', 'crm_app', 'crm_worker', 'crm_reader'].flatMap((grantee) => {
+    const grants = sibling('privileges', grantee)?.grants;
+    return grants === undefined ? [] : [grantStatement(grants, object, grantee)];
+  });
 }

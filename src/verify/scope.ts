@@ -15,7 +15,7 @@ const scope: Scope = {
       select oid
       from pg_class
       where relnamespace = $1::oid
-        and (relname ^@ 'crm_' or relname = 'contact_external_ids')
+        and (relname ^@ 'crm_' or relname ^@ 'contact_external_')
         and relkind in ('r', 'p', 'v', 'm', 'f', 'S')
         -- What crm_sync_log_ensure_partitions leaves for its next call to drop.
         and not (relname = 'crm_sync_log_emptied' and relowner = $3::oid)

@@ -29,6 +29,14 @@ const privileges: Record<string, Record<GroupRole, string>> = {
   crm_sync_failures: fullAccess(),
   crm_outbound_changes: fullAccess(),
   contact_external_ids: fullAccess(),
+  contact_external_id_aliases: fullAccess(),
+  contact_external_id_archive: fullAccess(),
+  // And update on undone_by.
+  contact_external_id_changes: {
+    crm_app: 'insert select',
+    crm_worker: 'insert select',
+    crm_reader: 'select',
+  },
 };
 
 function fullAccess(): Record<GroupRole, string> {
@@ -86,7 +94,7 @@ describe('privileges', () => {
       cross join aclexplode(relacl)
       where relnamespace = 'public'::regnamespace
         and relkind in ('r', 'p')
-        and relname ~ '^(crm_|contact_external_ids)'
+        and relname ~ '^(crm_|contact_external_id)'
         and relname not in ('crm_retention', 'crm_schema_migrations')
         and grantee <> relowner
       group by relname, grantee`);
@@ -259,6 +267,9 @@ describe('row-level security', () => {
     crm_sync_failures: 'attempts',
     crm_outbound_changes: 'attempts',
     contact_external_ids: 'contact_id',
+    contact_external_id_aliases: 'contact_id',
+    contact_external_id_archive: 'contact_id',
+    contact_external_id_changes: 'undone_by',
   };
   const none = Object.fromEntries(Object.keys(privileges).map((table) => [table, 0]));
   let organisationId: string;
@@ -393,6 +404,7 @@ describe('row-level security', () => {
       `insert into crm_sync_log (organisation_id, connection_id, direction, entity_type, status)
        values ('${other.organisationId}', gen_random_uuid(), 'inbound', 'contact', 'success')`,
       `update contact_external_ids set organisation_id = '${other.organisationId}'`,
+      `update contact_external_id_archive set organisation_id = '${other.organisationId}'`,
       `update crm_sync_cursors set organisation_id = '${other.organisationId}'`,
       `update crm_sync_failures set organisation_id = '${other.organisationId}'`,
       `update crm_outbound_changes set organisation_id = '${other.organisationId}'`,
@@ -418,7 +430,9 @@ describe('row-level security', () => {
             ? await client.query('update crm_connections set status_reason = status_reason')
             : table === 'crm_sync_runs'
               ? await client.query('update crm_sync_runs set heartbeat_at = heartbeat_at')
-              : await client.query(`delete from ${table}`);
+              : table === 'contact_external_id_changes'
+                ? await client.query('update contact_external_id_changes set undone_by = undone_by')
+                : await client.query(`delete from ${table}`);
         expect(changed.rowCount, table).toBe(0);
       }
     });

@@ -32,7 +32,7 @@ beforeAll(async () => {
 afterAll(() => rm(workerFile, { force: true }));
 
 describe.each(Array.from({ length: seeds }, (_, index) => firstSeed + index))('seed %i', (seed) => {
-  test('twenty workers and six misbehaving CRMs agree in the end, despite kill -9 of workers and server', {
+  test('twenty workers and six misbehaving CRMs agree in the end and stay so, despite kill -9, merges and a change of account', {
     timeout: 600_000,
   }, async () => {
     const world = await World.create(seed, workerFile);
@@ -44,9 +44,12 @@ describe.each(Array.from({ length: seeds }, (_, index) => firstSeed + index))('s
         if (step % 11 === 0) await world.cutConnections();
         if (step === 25 || step === 50) await world.crashServer();
         if (step % 5 === 0) await world.signInAgain();
+        if (step === 20 || step === 40) await world.changeAccount();
         await sleep(100);
       }
       world.calm();
+      // Those whose creation was not committed yet when the agency moved.
+      await world.pushNewcomers();
       let problems = ['not checked yet'];
       for (let round = 1; problems.length > 0 && round <= 10; round += 1) {
         await world.retryEverything();
@@ -55,6 +58,14 @@ describe.each(Array.from({ length: seeds }, (_, index) => firstSeed + index))('s
       }
       expect(problems).toEqual([]);
       expect(await violations(world)).toEqual([]);
+      const writes = () => world.crms.map(({ provider, writes }) => `${provider} ${writes.length}`);
+      const settled = writes();
+      for (let round = 1; round <= 3; round += 1) {
+        await world.retryEverything();
+        await world.untilQuiet();
+      }
+      expect(writes(), 'after the last edit, no CRM is written to again').toEqual(settled);
+      expect(await unfinishedWork(world)).toEqual([]);
     } finally {
       await world.stop();
     }

@@ -1,3 +1,4 @@
+import { contentHash } from '../../src/index.js';
 import type { World } from './world.js';
 
 /** Work that is still unfinished; empty once all syncs have settled. */
@@ -15,15 +16,16 @@ export async function unfinishedWork({ pool, connectedCrms }: World): Promise<st
     union all
     select provider || ' is ' || status || ', ' || failure_count || ' failed: ' || coalesce(status_reason, '')
     from crm_connections
-    where status <> 'active' or failure_count > 0 or last_success_at is null or last_synced_at is null`);
+    where status <> 'disconnected'
+      and (status <> 'active' or failure_count > 0 or last_success_at is null or last_synced_at is null)`);
   return [...rows.map(({ problem }) => problem), ...(await differences({ pool, connectedCrms } as World))];
 }
 
 /** The differences between each CRM and NurtureHub. */
 async function differences({ pool, connectedCrms }: World): Promise<string[]> {
   const { rows: links } = await pool.query(`
-    select provider, entity_type, external_id, contact_id, name
-    from contact_external_ids inner join contacts on contacts.id = contact_id`);
+    select provider, entity_type, external_id, contact_id, remote_state, name
+    from contact_external_records inner join contacts on contacts.id = contact_id`);
   const { rows: givenUp } = await pool.query(`
     select provider, direction, record_id
     from crm_sync_failures inner join crm_connections on crm_connections.id = connection_id
@@ -44,9 +46,12 @@ async function differences({ pool, connectedCrms }: World): Promise<string[]> {
       const link = links.find((each) => each.provider === provider && each.external_id === externalId);
       if (state === 'active') {
         if (link === undefined) problems.push(`${place} (${name}) is not linked`);
-        else if (link.name !== name) problems.push(`${place} is ${name} there and ${link.name} here`);
-      } else if (link !== undefined && ['street', 'custom'].includes(provider)) {
-        problems.push(`${place} is ${state} but still linked`);
+        else if (!isSame(crm.stored(link.name), name))
+          problems.push(`${place} is ${name} there and ${link.name} here`);
+        else if (link.remote_state !== 'active')
+          problems.push(`${place} is active there and ${link.remote_state} here`);
+      } else if (link?.remote_state === 'active' && ['street', 'custom'].includes(provider)) {
+        problems.push(`${place} is ${state} there and active here`);
       }
     }
     // Street refuses new records, so the worker must give up on them and record that.
@@ -64,6 +69,10 @@ async function differences({ pool, connectedCrms }: World): Promise<string[]> {
     }
   }
   return problems;
+}
+
+function isSame(one: string, other: string): boolean {
+  return contentHash({ name: one }) === contentHash({ name: other });
 }
 
 /** Broken invariants, which must be empty at all times. */

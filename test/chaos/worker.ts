@@ -11,8 +11,6 @@ export interface WorkerSettings {
   name: string;
   workers: number;
   databaseUrl: string;
-  /** The URLs of the simulated CRMs, by connection. */
-  crmUrls: Record<string, string>;
   keys: KeyRingDocument;
 }
 
@@ -32,7 +30,8 @@ const timeoutMilliseconds = 1_000;
 
 /** Signs in with the stored credentials, and refreshes them if the CRM no longer accepts them. */
 async function openCrm(run: ClaimedRun): Promise<Crm> {
-  const url = settings.crmUrls[run.connectionId] as string;
+  const { rows } = await pool.query('select url from crm_urls where connection_id = $1', [run.connectionId]);
+  const url: string = rows[0].url;
   const { provider } = run;
   if (provider !== 'reapit') {
     const stored = await credentialsGet(pool, keys, { ...run, provider });
@@ -75,6 +74,7 @@ async function openCrm(run: ClaimedRun): Promise<Crm> {
     }
   };
   return {
+    account: open().account,
     entityTypes: open().entityTypes,
     readPage: (...args) => withRefresh((crm) => crm.readPage(...args)),
     read: (...args) => withRefresh((crm) => crm.read(...args)),

@@ -14,14 +14,16 @@ import {
 } from '../../src/credentials.js';
 import {
   type ConnectionKey,
+  connectionDisconnect,
   connectionRequestSync,
   connectionSetStatus,
+  contactMerge,
   outboundChangeRecord,
   type Provider,
   providers,
   syncFailureReplay,
 } from '../../src/index.js';
-import { chaoticHabits } from '../simulated-crm/habits.js';
+import { chaoticHabits, type Naming } from '../simulated-crm/habits.js';
 import { type Random, seededRandom } from '../simulated-crm/random.js';
 import { type SimulatedCrm, startSimulatedCrm } from '../simulated-crm/server.js';
 import { testRingKey } from '../support/credentials.js';
@@ -43,18 +45,37 @@ const audit = `
   end $$;
   create trigger audit after insert or update on contacts for each row execute function audit()`;
 
+/** Where each connection's CRM is. */
+const crmUrls = 'create table crm_urls (connection_id uuid primary key, url text not null)';
+
+/** What each CRM does to names. */
+const naming: Record<Provider, Naming> = {
+  agentos: 'cut at 12',
+  reapit: 'Title Case',
+  alto: 'UPPER CASE',
+  street: 'UPPER CASE',
+  loop: 'cut at 12',
+  custom: 'as sent',
+};
+
 /** Workers connect as in production: as members of crm_worker, with the host's own grants. */
 const asWorker = `
   create role worker login password 'test' in role crm_worker;
   grant select, insert, update, delete on contacts to worker;
-  grant insert on audit to worker`;
+  grant insert on audit to worker;
+  grant select on crm_urls to worker`;
 
-/** A server, six CRMs of one agency, workers, and ways to disturb them. */
+/** A server, six CRMs of one agency, which write names in their own way, workers, and ways to disturb them. */
 export class World {
   readonly pool: pg.Pool;
   readonly connectedCrms: ConnectedCrm[] = [];
   readonly organisationId = randomUUID();
+  /** The CRM at which the agency moves to another account and back. */
+  readonly moving: Provider;
+  /** The account at that CRM that the agency is not connected to. */
+  #otherAccount: SimulatedCrm | undefined;
   readonly #random: Random;
+  readonly #seed: number;
   readonly #server: EmbeddedPostgres;
   readonly #workerFile: string;
   readonly #processes: ChildProcess[] = [];
@@ -65,6 +86,8 @@ export class World {
   private constructor(server: EmbeddedPostgres, seed: number, workerFile: string) {
     this.#server = server;
     this.#random = seededRandom(seed);
+    this.#seed = seed;
+    this.moving = this.#pick(['agentos', 'reapit', 'alto'] as const) as Provider;
     this.#workerFile = workerFile;
     const key = testRingKey();
     this.#keys = { current: key.kid, keys: [key] };
@@ -82,6 +105,7 @@ export class World {
     await createHostTables(client);
     await migrate(client);
     await client.query(audit);
+    await client.query(crmUrls);
     await client.query(asWorker);
     await client.query("insert into organisations (id, name) values ($1, 'Test Agency')", [
       world.organisationId,
@@ -93,21 +117,45 @@ export class World {
   }
 
   async #connect(provider: Provider, seed: number): Promise<void> {
-    const { organisationId } = this;
+    this.connectedCrms.push(await this.#connectTo(await this.#startCrm(provider, seed)));
+  }
+
+  async #startCrm(provider: Provider, seed: number, account?: string): Promise<SimulatedCrm> {
     const crm: SimulatedCrm = await startSimulatedCrm({
       provider,
       seed,
-      habits: { ...chaoticHabits, lostToken: 0.02, accessTokenMilliseconds: 2_000 },
+      habits: {
+        ...chaoticHabits,
+        lostToken: 0.02,
+        accessTokenMilliseconds: 2_000,
+        naming: naming[provider],
+      },
+      ...(account === undefined ? {} : { account }),
     });
-    const own = { organisationId, provider, credentials: crm.credentials } as unknown as ProviderCredentials;
-    const { connectionId } = await credentialsConnect(this.pool, this.#ring, { organisationId, ...own });
-    this.connectedCrms.push({ organisationId, connectionId, provider, crm });
     for (let count = 0; count < 5; count += 1) crm.create(this.#name());
+    return crm;
   }
 
+  async #connectTo(crm: SimulatedCrm): Promise<ConnectedCrm> {
+    const { organisationId } = this;
+    const { provider } = crm;
+    const own = { organisationId, provider, credentials: crm.signIn() } as unknown as ProviderCredentials;
+    const connectionId = randomUUID();
+    await this.pool.query('insert into crm_urls values ($1, $2)', [connectionId, crm.url]);
+    await credentialsConnect(this.pool, this.#ring, { organisationId, connectionId, ...own });
+    return { organisationId, connectionId, provider, crm };
+  }
+
+  /** All CRMs, including that of the account that the agency has left. */
+  get crms(): SimulatedCrm[] {
+    const connected = this.connectedCrms.map(({ crm }) => crm);
+    return this.#otherAccount === undefined ? connected : [...connected, this.#otherAccount];
+  }
+
+  /** A name of which any twelve characters at the start are different from those of others. */
   #name(): string {
     this.#count += 1;
-    return `Test Person ${this.#count}`;
+    return `Test ${this.#count} Person McTest`;
   }
 
   #pick<Item>(items: readonly Item[]): Item | undefined {
@@ -122,7 +170,6 @@ export class World {
       name: `worker-${this.#processes.length}`,
       workers,
       databaseUrl: Object.assign(new URL(this.#server.url), { username: 'worker', password: 'test' }).href,
-      crmUrls: Object.fromEntries(this.connectedCrms.map(({ connectionId, crm }) => [connectionId, crm.url])),
       keys: this.#keys,
     };
     const child = spawn(process.execPath, [this.#workerFile, JSON.stringify(settings)], {
@@ -227,7 +274,8 @@ export class World {
     else if (dice < 0.48 && connected.provider === 'custom') {
       const into = this.#pick(active.filter(({ externalId }) => externalId !== record?.externalId));
       if (record && into) crm.merge(record.externalId, into.externalId);
-    } else if (dice < 0.75) await this.editContact();
+    } else if (dice < 0.52) await this.mergeContacts();
+    else if (dice < 0.75) await this.editContact();
     else if (dice < 0.85) await this.letTimePass();
     else if (dice < 0.87) crm.revokeTokens();
     else await this.request(connected);
@@ -256,6 +304,59 @@ export class World {
       client.release(true);
       throw error;
     }
+  }
+
+  /** The host finds that two contacts are one person, and merges them. */
+  async mergeContacts(): Promise<void> {
+    const { organisationId } = this;
+    const { rows } = await this.pool.query('select id from contacts order by id');
+    const fromContactId: string | undefined = this.#pick(rows)?.id;
+    const intoContactId: string | undefined = this.#pick(rows.filter(({ id }) => id !== fromContactId))?.id;
+    if (fromContactId === undefined || intoContactId === undefined) return;
+    await this.#inTransaction(async (client) => {
+      await contactMerge(client, { organisationId, fromContactId, intoContactId });
+      await client.query('delete from contacts where id = $1', [fromContactId]);
+      await outboundChangeRecord(client, { organisationId, contactIds: [intoContactId] });
+    });
+  }
+
+  async #inTransaction(work: (client: pg.PoolClient) => Promise<void>): Promise<void> {
+    const client = await this.pool.connect();
+    const ignore = () => {};
+    client.on('error', ignore);
+    try {
+      await client.query('begin');
+      await work(client);
+      await client.query('commit');
+      client.off('error', ignore).release();
+    } catch (error) {
+      client.release(true);
+      throw error;
+    }
+  }
+
+  /** The agency moves to another account of one of its CRMs, or back. */
+  async changeAccount(): Promise<void> {
+    const index = this.connectedCrms.findIndex(({ provider }) => provider === this.moving);
+    const left = this.connectedCrms[index] as ConnectedCrm;
+    const account = this.moving === 'alto' ? '00000000-0000-4000-8000-00000000000b' : 'second-account';
+    // The same seed: the ids are those of the first account, and mean other people.
+    const next = this.#otherAccount ?? (await this.#startCrm(this.moving, this.#seed, account));
+    await connectionDisconnect(this.pool, left);
+    this.connectedCrms[index] = await this.#connectTo(next);
+    this.#otherAccount = left.crm;
+    await this.pushNewcomers();
+  }
+
+  /** The host pushes the contacts that have no record at the account that the agency has moved to. */
+  async pushNewcomers(): Promise<void> {
+    const { organisationId } = this;
+    const { rows } = await this.pool.query(
+      `select id from contacts
+       where not exists (select from contact_external_records where contact_id = contacts.id and provider = $1)`,
+      [this.moving],
+    );
+    await outboundChangeRecord(this.pool, { organisationId, contactIds: rows.map(({ id }) => id) });
   }
 
   /** Retries everything that is delayed, failed or given up on, and syncs every connection. */
@@ -287,7 +388,7 @@ export class World {
   }
 
   calm(): void {
-    for (const { crm } of this.connectedCrms) crm.calm();
+    for (const crm of this.crms) crm.calm();
   }
 
   async stop(): Promise<void> {
@@ -301,7 +402,7 @@ export class World {
         return exited;
       }),
     );
-    await Promise.all(this.connectedCrms.map(({ crm }) => crm.stop()));
+    await Promise.all(this.crms.map((crm) => crm.stop()));
     await this.pool.end();
     await this.#server.stop();
   }

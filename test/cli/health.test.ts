@@ -13,6 +13,7 @@ import {
 import { type Run, runCli, startCli } from '../support/cli.js';
 import { connect } from '../support/connection.js';
 import { createTenant, type Tenant, type TestDatabase, useDatabase } from '../support/database.js';
+import { migrations } from '../support/migrations.js';
 import { useMember } from '../support/roles.js';
 
 const database = useDatabase();
@@ -178,9 +179,9 @@ describe('health --organisation', () => {
       'reapit',
       `${inError}, ${failing}, last_success_at = '2026-11-16 06:30Z'`,
     );
-    const alto = await connectWith('alto', healthy);
+    const alto = await connectWith('alto', `${healthy}, account = '${'A'.repeat(80)}'`);
     const custom = await connectWith('custom', "next_sync_at = '2026-11-16 09:10Z'");
-    const loop = await connectWith('loop');
+    const loop = await connectWith('loop', "account = 'Puddlewick \u001b[2J'");
     await connectionDisconnect(pool, { ...loop, reason: 'The agency moved to Reapit.' });
     await pool.query(
       "update crm_connections set disconnected_at = '2026-10-01 12:00Z', status_changed_at = '2026-10-01 12:00Z' where id = $1",
@@ -223,6 +224,9 @@ custom  active  never      -        -            0       0        0  -
 reapit  error   3 h ago    2 h      -            2  1,000+        0  -
 
 alto ${alto.connectionId}
+  Account
+  ${'A'.repeat(78)}
+  AA
   Syncing since 2026-11-16 09:00 UTC (30 min ago).
 
 custom ${custom.connectionId}
@@ -237,6 +241,7 @@ reapit ${reapit.connectionId}
   Next sync 2026-11-16 09:45 UTC (in 15 min).
 
 loop ${loop.connectionId}
+  Account Puddlewick \\u001b[2J
   Disconnected 2026-10-01 12:00 UTC (45 d ago): The agency moved to Reapit.
 `),
     );
@@ -249,7 +254,7 @@ loop ${loop.connectionId}
       failuresSince: '2026-11-15T09:30:00.000000Z',
       connections: [
         { provider: 'alto', runningSince: '2026-11-16T09:00:00.000000Z', waitingChanges: 3, lagSeconds: 240 },
-        { ...custom, lastSuccessAt: null, lagSeconds: null },
+        { ...custom, account: null, lastSuccessAt: null, lagSeconds: null },
         { ...reapit, status: 'error', retriedRecords: 2, givenUpRecords: 1000, lastError: noAnswer },
         { ...loop, status: 'disconnected', statusReason: 'The agency moved to Reapit.' },
       ],
@@ -501,7 +506,8 @@ describe('a database that went down to a version without roles', () => {
   const worker = useMember(older, 'crm_worker');
 
   test('health tells a member of crm_worker that the schema may be older', async () => {
-    await withClient(older.url, (client) => migrate(client, 'down', 3));
+    const position = migrations.findIndex(({ file }) => file.startsWith('0010_'));
+    await withClient(older.url, (client) => migrate(client, 'down', migrations.length - position));
     expect(await runCli(['health'], { DATABASE_URL: worker.options.connectionString as string })).toEqual({
       code: 1,
       stdout: '',

@@ -162,7 +162,7 @@ describe('while an application holds its tables, migrate up', () => {
         code: 0,
         lines: expect.arrayContaining([
           expect.stringMatching(
-            /^\[1\/\d\] 0006_add_sync_schedule: no lock in time, blocked by process \d+ \(a report, idle in transaction for \d+ s\); attempt 2 of 10 in \d\.\d\d s$/,
+            /^\[ 1\/\d+\] 0006_add_sync_schedule: no lock in time, blocked by process \d+ \(a report, idle in transaction for \d+ s\); attempt 2 of 10 in \d\.\d\d s$/,
           ),
         ]),
       });

@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, expectTypeOf, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
 import {
   type Credentials,
+  credentialAccount,
   credentialsCheckKeys,
   credentialsConnect,
   credentialsCountByKey,
@@ -58,6 +59,7 @@ describe('credentialsConnect', () => {
     });
     expect(await credentialsGet(pool, keys, { organisationId, connectionId })).toEqual({
       provider,
+      account: credentialAccount(provider, credentials),
       credentials,
       credentialsVersion: 1,
       credentialsKeyId: 'test-key-1',
@@ -206,7 +208,7 @@ describe('credentialsReplace', () => {
         credentials: fresh,
         credentialsExpiresAt: '2026-11-23T10:00:00Z',
       }),
-    ).toEqual({ outcome: 'replaced', credentialsVersion: 2 });
+    ).toEqual({ outcome: 'replaced', credentialsVersion: 2, archivedIds: 0, restoredIds: 0 });
     expect(await credentialsGet(pool, keys, connection)).toMatchObject({ credentials: fresh });
     expect(await connectionGet(pool, connection)).toEqual({
       ...before,
@@ -225,7 +227,7 @@ describe('credentialsReplace', () => {
     for (const credentialsVersion of [1, 3]) {
       expect(
         await credentialsReplace(pool, keys, { ...connection, credentialsVersion, credentials: late }),
-      ).toEqual({ outcome: 'superseded', credentialsVersion: 2 });
+      ).toEqual({ outcome: 'superseded', credentialsVersion: 2, archivedIds: 0, restoredIds: 0 });
     }
     expect(await credentialsGet(pool, keys, connection)).toMatchObject({ credentials: fresh });
   });
@@ -247,6 +249,8 @@ describe('credentialsReplace', () => {
       outcomes.map((_, worker) => ({
         outcome: worker === winners[0] ? 'replaced' : 'superseded',
         credentialsVersion: 2,
+        archivedIds: 0,
+        restoredIds: 0,
       })),
     );
     expect(await credentialsGet(pool, keys, connection)).toMatchObject({
@@ -266,7 +270,12 @@ describe('credentialsReplace', () => {
         credentials: sampleCredentials.reapit as Credentials<'reapit'>,
       });
       await first.query('commit');
-      expect(await second).toEqual({ outcome: 'superseded', credentialsVersion: 2 });
+      expect(await second).toEqual({
+        outcome: 'superseded',
+        credentialsVersion: 2,
+        archivedIds: 0,
+        restoredIds: 0,
+      });
     } finally {
       first.release();
     }

@@ -1,5 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 import { machines, pictures, readRooms, readTransitions } from '../../dev/pictures.js';
 import { credentialsConnect } from '../../src/credentials.js';
@@ -13,6 +13,11 @@ import {
   connectionRequestSync,
   connectionSetStatus,
   connectionStatuses,
+  contactExternalIdLink,
+  contactExternalIdLinkMany,
+  externalRecordMergeMany,
+  type RemoteState,
+  remoteStates,
   syncBatchRecord,
   syncFailureClaim,
   syncFailureReplay,
@@ -31,7 +36,9 @@ import { createTenant, useDatabase } from '../support/database.js';
 const database = useDatabase();
 
 test('the pictures in docs/architecture are fresh', async () => {
-  const fresh = await pictures();
+  const client = await database.pool.connect();
+  onTestFinished(() => client.release());
+  const fresh = await pictures(client);
   expect((await readdir(projectPath('docs/architecture'))).toSorted()).toEqual([...fresh.keys()].toSorted());
   for (const [name, svg] of fresh) {
     // Refresh with: npm run pictures
@@ -60,6 +67,7 @@ test('the states in docs/architecture.md are those in src/types.ts and in the co
   expect(await statesOf('connection')).toEqual(connectionStatuses.toSorted());
   expect(await statesOf('run')).toEqual(['open', 'expired', ...syncRunOutcomes].toSorted());
   expect(await statesOf('failure')).toEqual(['given up', 'retrying']);
+  expect(await statesOf('record')).toEqual(remoteStates.toSorted());
   expect(await readFile(projectPath('schema.sql'), 'utf8')).toContain(
     'crm_sync_failures_gave_up_iff_no_next_attempt_check CHECK (((gave_up_at IS NOT NULL) = (next_attempt_at IS NULL)))',
   );
@@ -85,11 +93,14 @@ test('the rooms in docs/architecture.md may import what .dependency-cruiser.mjs 
   }
 });
 
+const stageRecord = { entityType: 'contact', externalId: 'OXF18000001' } as const;
+
 /** A connection on a clock, and its run once it has one. */
 class Stage {
   readonly clock: Clock;
   key!: ConnectionKey;
   run!: ClaimedRun;
+  contactId!: string;
   #batchNumber = 0;
 
   constructor(clock: Clock) {
@@ -101,11 +112,19 @@ class Stage {
   }
 
   async newTenant(): Promise<string> {
-    return (await createTenant(this.client)).organisationId;
+    const { organisationId, contactIds } = await createTenant(this.client, 1);
+    this.contactId = contactIds[0] as string;
+    return organisationId;
   }
 
   async connect(): Promise<void> {
     this.key = await connect(this.client, await this.newTenant());
+  }
+
+  /** What links the one record that this stage has to its contact. */
+  get link() {
+    const { key, contactId } = this;
+    return { organisationId: key.organisationId, ...stageRecord, provider: 'reapit', contactId } as const;
   }
 
   async claim(leaseSeconds = 300): Promise<void> {
@@ -121,11 +140,14 @@ class Stage {
   }
 
   /** Records an event of the one record that this stage has. */
-  async record(event: 'success' | 'retryable' | 'final'): Promise<void> {
-    const record = { direction: 'inbound', entityType: 'contact', externalId: 'OXF18000001' } as const;
+  async record(
+    event: 'success' | 'retryable' | 'final',
+    news?: Pick<BatchEvent, 'internalId' | 'linksContact' | 'remoteState'>,
+  ): Promise<void> {
+    const record = { direction: 'inbound', ...stageRecord } as const;
     const error = { kind: 'internal', retryable: event === 'retryable', message: 'Test.' } as const;
     const events: BatchEvent[] = [
-      event === 'success' ? { ...record, status: 'success' } : { ...record, status: 'error', error },
+      event === 'success' ? { ...record, status: 'success', ...news } : { ...record, status: 'error', error },
     ];
     this.#batchNumber += 1;
     await syncBatchRecord(this.client, { ...this.run, batchNumber: this.#batchNumber, events });
@@ -150,6 +172,26 @@ const connectAndClaim: Step = async (stage) => {
   await stage.claim();
 };
 const letExpire: Step = ({ clock }) => clock.pass(301);
+
+const link: Step = async (stage) => {
+  if (stage.run === undefined) await connectAndClaim(stage);
+  await contactExternalIdLink(stage.client, stage.link);
+};
+const report =
+  (remoteState: Exclude<RemoteState, 'merged'>): Step =>
+  (stage) =>
+    stage.record('success', { remoteState });
+const mergeRecords: Step = async (stage) => {
+  const { organisationId, ...record } = stage.link;
+  const survivor = { ...record, externalId: 'OXF18000002' };
+  await contactExternalIdLinkMany(stage.client, {
+    organisationId,
+    links: [survivor],
+    ifContactTaken: 'alias',
+  });
+  const merges = [{ from: record, into: survivor }];
+  await externalRecordMergeMany(stage.client, { organisationId, provider: 'reapit', merges });
+};
 
 interface Machine {
   /** How a row gets into a state. */
@@ -262,6 +304,35 @@ const drivers: Record<keyof typeof machines, Machine> = {
         `select case when gave_up_at is null then 'retrying' else 'given up' end as state
          from crm_sync_failures where organisation_id = $1 and connection_id = $2`,
         [stage.key.organisationId, stage.key.connectionId],
+      ),
+  },
+  record: {
+    enter: {
+      active: [link],
+      archived: [link, report('archived')],
+      hidden: [link, report('hidden')],
+      deleted: [link, report('deleted')],
+      merged: [link, mergeRecords],
+    },
+    call: (name, to) =>
+      (
+        ({
+          contactExternalIdLink: [link],
+          syncBatchRecord: [
+            async (stage) => {
+              if (stage.run !== undefined) return report(to as Exclude<RemoteState, 'merged'>)(stage);
+              await connectAndClaim(stage);
+              await stage.record('success', { internalId: stage.contactId, linksContact: true });
+            },
+          ],
+          externalRecordMergeMany: [mergeRecords],
+        }) as Record<string, Step[]>
+      )[name] ?? [],
+    state: (stage) =>
+      stage.column(
+        `select remote_state as state from contact_external_records
+         where organisation_id = $1 and external_id = $2`,
+        [stage.key.organisationId, stageRecord.externalId],
       ),
   },
 };

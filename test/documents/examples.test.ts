@@ -22,7 +22,7 @@ const app = useMember(database, 'crm_app');
 const worker = useMember(database, 'crm_worker');
 // The owner of contacts grants this to users that write them.
 beforeAll(async () => {
-  await pool.query('grant select, insert, update on contacts to crm_app, crm_worker');
+  await pool.query('grant select, insert, update, delete on contacts to crm_app, crm_worker');
 });
 
 test('the trigger records a change once for each live connection except the one it came from', async () => {

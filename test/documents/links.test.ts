@@ -52,6 +52,7 @@ test.each([
   'docs/architecture.md',
   'docs/credentials.md',
   'docs/demo.md',
+  'docs/identity.md',
   'docs/sync-engine.md',
   ...operations,
 ])('the table of contents of %s lists its sections in order', (document) => {

@@ -1,10 +1,19 @@
 import { readdir } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
-import { connectionRequestSync, outboundChangeAnnounce, syncRunClaim } from '../../src/index.js';
+import { credentialsConnect } from '../../src/credentials.js';
+import {
+  connectionDisconnect,
+  connectionRequestSync,
+  contactExternalIdLink,
+  outboundChangeAnnounce,
+  syncBatchRecord,
+  syncRunClaim,
+} from '../../src/index.js';
 import { verify } from '../../src/migrations.js';
 import { createSamples } from '../queries/every-query.js';
 import { connect } from '../support/connection.js';
+import { sampleCredentials, testKeyRing } from '../support/credentials.js';
 import { createTenant, rolledBack, useDatabase } from '../support/database.js';
 import {
   beginLog,
@@ -52,6 +61,47 @@ describe('docs/operations', () => {
     await rolledBack(pool, async (client) => {
       await client.query('set local role crm_reader');
       await client.query(sql);
+    });
+  });
+
+  test('the queries for readers find an unknown account, archived ids of one, and a record to decide on', async () => {
+    const sql = await blockWith('monitor.md', 'as overdue');
+    const part = (text: string) => sql.split(';').find((each) => each.includes(text)) ?? '';
+    await rolledBack(pool, async (client) => {
+      const { organisationId, contactIds } = await createTenant(client, 1);
+      const found = async (text: string) =>
+        (await client.query(part(text).replace('limit 20', ''))).rows.filter(
+          (row) => row.organisation_id === organisationId,
+        );
+      const key = await connect(client, organisationId, 'street');
+      expect(await found('and account is null')).toMatchObject([
+        { id: key.connectionId, provider: 'street' },
+      ]);
+
+      const [run] = (await syncRunClaim(client, { worker: 'test', limit: 1000 })).filter(
+        ({ connectionId }) => connectionId === key.connectionId,
+      );
+      const record = { direction: 'inbound', entityType: 'person', externalId: 'back' } as const;
+      const error = { kind: 'conflict', retryable: false, message: 'Test.' } as const;
+      const events = [{ ...record, status: 'error', error }] as const;
+      await syncBatchRecord(client, { ...(run ?? expect.unreachable()), batchNumber: 1, events });
+      expect(await found("and kind = 'conflict'")).toMatchObject([{ record_id: 'back' }]);
+
+      const link = { organisationId, provider: 'street', entityType: 'person', externalId: '1' } as const;
+      await contactExternalIdLink(client, { ...link, contactId: contactIds[0] as string });
+      await connectionDisconnect(client, key);
+      const credentials = sampleCredentials.street;
+      await credentialsConnect(client, await testKeyRing(), {
+        organisationId,
+        provider: 'street',
+        credentials,
+        account: 'live',
+        idsOfUnknownAccount: 'archive',
+      });
+      expect(await found('and account is null')).toEqual([]);
+      expect(await found('where connection.account is null')).toMatchObject([
+        { provider: 'street', ids: '1' },
+      ]);
     });
   });
 

@@ -125,13 +125,16 @@ test('the README steps, from an empty database, print what the README shows', as
 /** The queries of each public function that is not named after its only query. */
 const queriesOf: Record<string, QueryName[]> = {
   connectionDisconnect: ['connectionDisconnect', 'connectionDropWork'],
+  contactExternalIdLink: ['contactExternalIdLink', 'contactExternalIdLinkAlias'],
   contactExternalIdListByContact: ['contactExternalIdListByContacts'],
+  contactExternalIdMatchMany: ['contactExternalIdResolve'],
   contactExternalIdResolveMany: ['contactExternalIdResolve'],
   credentialsCheckKeys: ['credentialsCountByKey'],
   credentialsConnect: ['connectionConnect'],
   credentialsGet: ['connectionGetCredentials'],
   credentialsRefresh: ['connectionGetCredentials', 'credentialsReplace'],
   credentialsRotate: ['credentialsCountByKey', 'credentialsListByKey', 'credentialsRewrap'],
+  externalRecordCheckMany: ['externalRecordCheck'],
   syncRunClaim: ['syncRunClaim', 'syncRunSweep', 'outboundChangeAnnounce'],
   withOrganisation: ['organisationSet'],
 };
@@ -169,14 +172,14 @@ test('the README and docs/functions.md name every public function, and no docume
   );
   expect(covered).toEqual(functions);
   const operations = await readdir(projectPath('docs/operations'));
-  const others = ['docs/credentials.md', 'docs/demo.md', 'docs/sync-engine.md'].concat(
+  const others = ['docs/credentials.md', 'docs/demo.md', 'docs/identity.md', 'docs/sync-engine.md'].concat(
     operations.map((page) => `docs/operations/${page}`),
   );
   const texts = await Promise.all(others.map((document) => readFile(projectPath(document), 'utf8')));
   for (const [, name] of [listed, ...texts]
     .join('\n')
     .matchAll(
-      /`((?:connection|credentials(?!Version|ExpiresAt)|sync(?:Log|Run|Batch|Cursor|Failure)|outboundChange|contactExternalId)[A-Z]\w+)`/g,
+      /`((?:connection|credentials(?!Version|ExpiresAt)|sync(?:Log|Run|Batch|Cursor|Failure)|outboundChange|contactExternalId|contactMerge|contactIdentity|externalRecord)[A-Z]\w+)`/g,
     )) {
     expect(functions).toContain(name);
   }

@@ -24,6 +24,9 @@ const objects = {
     select format('%s.%s', name, attname) as name, col_description(attrelid, attnum) as comment
     from (${ours}) as ours
     join pg_attribute on attrelid = ours.oid and attnum > 0 and not attisdropped`,
+  views: `
+    select oid::regclass::text as name, obj_description(oid, 'pg_class') as comment
+    from pg_class where relnamespace = 'public'::regnamespace and relkind = 'v'`,
   functions: `
     select oid::regprocedure::text as name, obj_description(oid, 'pg_proc') as comment
     from pg_proc where pronamespace = 'public'::regnamespace`,
@@ -77,6 +80,9 @@ describe.each(Object.keys(objects) as (keyof typeof objects)[])('%s', (kind) => 
 
 test('the schema has exactly our tables', async () => {
   expect((await found('tables')).map(({ name }) => name)).toEqual([
+    'contact_external_id_aliases',
+    'contact_external_id_archive',
+    'contact_external_id_changes',
     'contact_external_ids',
     'crm_connections',
     'crm_outbound_changes',
@@ -93,7 +99,7 @@ test('every object has one of our prefixes', async () => {
     await offenders(`
       select relname as name from pg_class
       where relnamespace = 'public'::regnamespace
-        and relname !~ '^(crm_|contact_external_ids(_|$)|contacts_organisation_id_id_key$)'
+        and relname !~ '^(crm_|contact_external_(ids|id_aliases|id_archive|id_changes|records)(_|$)|contacts_organisation_id_id_key$)'
         and relname !~ '^(organisations|contacts)(_pkey)?$'
         and relname !~ '^pgmigrations'
       union all

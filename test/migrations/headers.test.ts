@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { describe, expect, test } from 'vitest';
-import { connect } from '../support/connection.js';
-import { createTenant, rolledBack, useDatabase } from '../support/database.js';
+import { insertConnection } from '../support/connection.js';
+import { createTenant, insert, rolledBack, type Tenant, useDatabase } from '../support/database.js';
 import { type Migration, migrations } from '../support/migrations.js';
 
 const { pool } = useDatabase('host');
@@ -54,10 +54,14 @@ async function heldLocks(client: pg.ClientBase, existing: string[]): Promise<str
     .sort();
 }
 
-/** How many rows of each table this session has read by sequential scans so far. */
+/** How many rows of each table and its partitions this session has read by sequential scans so far. */
 async function rowsScanned(client: pg.ClientBase, existing: string[]): Promise<Map<string, string>> {
   const { rows } = await client.query<{ name: string; read: string }>(
-    'select relname as name, seq_tup_read as read from pg_stat_xact_user_tables where relname = any($1)',
+    `select coalesce(inhparent, relid)::regclass::text as name, sum(seq_tup_read) as read
+     from pg_stat_xact_user_tables
+     left join pg_inherits on inhrelid = relid
+     where relname = any($1)
+     group by name`,
     [existing],
   );
   return new Map(rows.map(({ name, read }) => [name, read]));
@@ -189,7 +193,20 @@ async function migratedAlone(
     await client.query('begin');
     for (const { up } of earlier) await client.query(up);
     const tenant = await createTenant(client, 3);
-    if ((await tables(client)).includes('crm_connections')) await connect(client, tenant.organisationId);
+    const existing = await tables(client);
+    if (existing.includes('crm_connections')) {
+      const key = await insertConnection(client, tenant.organisationId);
+      if (existing.includes('crm_sync_log')) {
+        await insert(client, 'crm_sync_log', {
+          organisation_id: key.organisationId,
+          connection_id: key.connectionId,
+          direction: 'inbound',
+          entity_type: 'contact',
+          status: 'success',
+        });
+      }
+    }
+    if (existing.includes('contact_external_ids')) await linkAll(client, tenant);
     await client.query('commit');
     await work(client);
   } finally {
@@ -201,6 +218,15 @@ async function migratedAlone(
     await client.query('commit');
     client.release();
   }
+}
+
+/** Links each contact to an external id. */
+async function linkAll(client: pg.ClientBase, { organisationId, contactIds }: Tenant): Promise<void> {
+  await client.query(
+    `insert into contact_external_ids (organisation_id, provider, entity_type, external_id, contact_id)
+     select $1, 'reapit', 'contact', id::text, id from unnest($2::uuid[]) as id`,
+    [organisationId, contactIds],
+  );
 }
 
 test('0001 locks nothing if the index was built beforehand', async () => {

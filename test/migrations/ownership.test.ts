@@ -62,5 +62,7 @@ test('text ids sort by bytes, whatever collation the system has', async () => {
     { name: 'provider', collation: 'C' },
     { name: 'entity_type', collation: 'C' },
     { name: 'external_id', collation: 'C' },
+    { name: 'remote_state', collation: 'default' },
+    { name: 'remote_version', collation: 'C' },
   ]);
 });

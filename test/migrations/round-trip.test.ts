@@ -16,6 +16,8 @@ const tablesByMigration = [
   ['crm_sync_runs', 6],
   ['crm_sync_cursors', 7],
   ['crm_sync_failures', 8],
+  ['contact_external_id_aliases', 13],
+  ['contact_external_id_archive', migrations.findIndex(({ file }) => file.startsWith('0018_'))],
 ] as const;
 
 const dataLoss = { code: 'CRM03', message: expect.stringContaining('has rows') };
@@ -23,7 +25,7 @@ const dataLoss = { code: 'CRM03', message: expect.stringContaining('has rows') }
 /** Inserts a row into a table, and into those that it references. */
 async function fill(client: Parameters<typeof createTenant>[0], table: string): Promise<void> {
   const { organisationId, contactIds } = await createTenant(client, 1);
-  if (table === 'contact_external_ids') {
+  if (table === 'contact_external_ids' || table === 'contact_external_id_aliases') {
     await insert(client, table, {
       organisation_id: organisationId,
       provider: 'loop',
@@ -34,6 +36,19 @@ async function fill(client: Parameters<typeof createTenant>[0], table: string): 
     return;
   }
   const { connectionId } = await connect(client, organisationId);
+  if (table === 'contact_external_id_archive') {
+    await insert(client, table, {
+      organisation_id: organisationId,
+      connection_id: connectionId,
+      entity_type: 'contact',
+      external_id: '1',
+      contact_id: contactIds[0],
+      is_primary: true,
+      first_seen_at: '2026-11-16T09:00:00Z',
+      last_seen_at: '2026-11-16T09:00:00Z',
+      remote_state: 'active',
+    });
+  }
   if (table === 'crm_sync_runs') {
     await insert(client, table, {
       organisation_id: organisationId,
@@ -132,7 +147,7 @@ describe('down with rows in the table', () => {
         applied.rows,
       );
       await client.query(
-        'truncate contact_external_ids, crm_sync_runs, crm_sync_cursors, crm_sync_failures, crm_outbound_changes',
+        'truncate contact_external_ids, contact_external_id_aliases, contact_external_id_archive, crm_sync_runs, crm_sync_cursors, crm_sync_failures, crm_outbound_changes',
       );
       // Only a superuser can bypass the append-only trigger.
       await client.query("set session_replication_role = 'replica'");
@@ -169,6 +184,45 @@ describe('down with rows in the table', () => {
         await client.query(down);
         const { rows } = await client.query('select to_regclass($1) as found', [table]);
         expect(rows).toEqual([{ found: null }]);
+      });
+    });
+  });
+
+  test.each([
+    "remote_state = 'archived'",
+    `remote_version = '"7"'`,
+    "remote_modified_at = '2026-11-16T09:00:00Z'",
+    "content_hash = sha256('')",
+    "pushed_at = '2026-11-16T09:00:00Z'",
+  ])('0013 refuses while an external id has %s', async (state) => {
+    const [down = '', ...laterDowns] = migrations.slice(12).map((migration) => migration.down);
+    await rolledBack(pool, async (client) => {
+      await fill(client, 'contact_external_ids');
+      for (const later of laterDowns.reverse()) await client.query(later);
+      await client.query('savepoint before');
+      await client.query(down);
+      await client.query('rollback to savepoint before');
+      await client.query(`update contact_external_ids set ${state}`);
+      await expectRefused(client.query(down), {
+        code: 'CRM03',
+        message: expect.stringContaining('has states and contents of records'),
+      });
+    });
+  });
+
+  test('0017 refuses while an account is known', async () => {
+    const position = migrations.findIndex(({ file }) => file.startsWith('0017_'));
+    const [down = '', ...laterDowns] = migrations.slice(position).map((migration) => migration.down);
+    await rolledBack(pool, async (client) => {
+      await connect(client, (await createTenant(client)).organisationId);
+      for (const later of laterDowns.reverse()) await client.query(later);
+      await client.query('savepoint before');
+      await client.query(down);
+      await client.query('rollback to savepoint before');
+      await client.query("update crm_connections set account = 'SBOX'");
+      await expectRefused(client.query(down), {
+        code: 'CRM03',
+        message: expect.stringContaining('has accounts'),
       });
     });
   });

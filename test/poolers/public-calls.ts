@@ -59,6 +59,7 @@ export async function publicCalls(
     connectionRequestSync: (client) =>
       crm.connectionRequestSync(client, { organisationId, connectionIds: [key.connectionId] }),
     connectionResetLastSyncedAt: (client) => crm.connectionResetLastSyncedAt(client, key),
+    connectionSetAccount: (client) => crm.connectionSetAccount(client, { ...key, account: 'AAA' }),
     connectionSetStatus: (client) => crm.connectionSetStatus(client, { ...key, status: 'active' }),
     connectionSetSyncInterval: (client) =>
       crm.connectionSetSyncInterval(client, { ...key, syncIntervalSeconds: 3600 }),
@@ -70,6 +71,10 @@ export async function publicCalls(
       crm.contactExternalIdListByContact(client, { organisationId, contactId }),
     contactExternalIdListByContacts: (client) =>
       crm.contactExternalIdListByContacts(client, { organisationId, contactIds }),
+    contactExternalIdLock: (client) =>
+      crm.contactExternalIdLock(client, { organisationId, providers: [provider] }),
+    contactExternalIdMatchMany: (client) =>
+      crm.contactExternalIdMatchMany(client, { ...record, externalIds: ['1'] }),
     contactExternalIdRepoint: (client) =>
       crm.contactExternalIdRepoint(client, { ...record, fromContactId: contactId, toContactId: otherId }),
     contactExternalIdRepointMany: (client) =>
@@ -83,6 +88,25 @@ export async function publicCalls(
     contactExternalIdUnlink: (client) => crm.contactExternalIdUnlink(client, { ...record, contactId }),
     contactExternalIdUnlinkMany: (client) =>
       crm.contactExternalIdUnlinkMany(client, { organisationId, links: [{ ...record, contactId }] }),
+    contactIdentityChangeList: (client) =>
+      crm.contactIdentityChangeList(client, { organisationId, contactId }),
+    contactMerge: (client) =>
+      crm.contactMerge(client, { organisationId, fromContactId: otherId, intoContactId: contactId }),
+    contactMergeUndo: (client) =>
+      crm
+        .contactMerge(client, { organisationId, fromContactId: otherId, intoContactId: contactId })
+        .then(({ operationId }) => crm.contactMergeUndo(client, { organisationId, operationId })),
+    externalRecordCheck: (client) => crm.externalRecordCheck(client, record),
+    externalRecordCheckMany: (client) =>
+      crm.externalRecordCheckMany(client, { organisationId, provider, records: [record] }),
+    externalRecordMergeMany: (client) =>
+      crm.externalRecordMergeMany(client, {
+        organisationId,
+        provider,
+        merges: [{ from: { ...record, externalId: 'gone' }, into: record }],
+      }),
+    externalRecordListByContacts: (client) =>
+      crm.externalRecordListByContacts(client, { organisationId, contactIds }),
     credentialsCountByKey: (client) => credentials.credentialsCountByKey(client, keys),
     credentialsCheckKeys: (client) => credentials.credentialsCheckKeys(client, keys),
     credentialsConnect: (client) =>

@@ -68,6 +68,7 @@ describe('connectionConnect', () => {
     });
     expect(await connectionGetCredentials(pool, { organisationId, connectionId })).toEqual({
       provider: 'alto',
+      account: null,
       credentials,
       credentialsKeyId: 'test-key-1',
       credentialsVersion: 1,

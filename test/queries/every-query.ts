@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
+import * as identityChangeQueries from '../../src/generated/contact_external_id_changes.js';
 import * as contactExternalIdQueries from '../../src/generated/contact_external_ids.js';
 import * as credentialsQueries from '../../src/generated/credentials.js';
 import * as connectionQueries from '../../src/generated/crm_connections.js';
@@ -8,6 +9,7 @@ import * as syncCursorQueries from '../../src/generated/crm_sync_cursors.js';
 import * as syncFailureQueries from '../../src/generated/crm_sync_failures.js';
 import * as syncLogQueries from '../../src/generated/crm_sync_log.js';
 import * as syncRunQueries from '../../src/generated/crm_sync_runs.js';
+import * as externalRecordCheckQueries from '../../src/generated/external_record_checks.js';
 import * as organisationQueries from '../../src/generated/organisations.js';
 import * as syncBatchQueries from '../../src/generated/sync_batches.js';
 import {
@@ -16,6 +18,10 @@ import {
   connectionDisconnect,
   connectionSetStatus,
   contactExternalIdLinkMany,
+  contactExternalIdUnlink,
+  contactMerge,
+  contactMergeUndo,
+  externalRecordMergeMany,
   outboundChangeRecord,
   type RunKey,
   syncBatchRecord,
@@ -36,6 +42,8 @@ const generated = {
   ...syncRunQueries,
   ...syncLogQueries,
   ...contactExternalIdQueries,
+  ...identityChangeQueries,
+  ...externalRecordCheckQueries,
   ...syncBatchQueries,
   ...syncCursorQueries,
   ...syncFailureQueries,
@@ -59,8 +67,10 @@ export type Samples = { [Name in QueryName]: readonly ParamsOf<Name>[] };
 
 /** Creates a tenant with rows in every table, and sample calls of every query for it. */
 export async function createSamples(pool: pg.Pool): Promise<Samples> {
-  const { organisationId, contactIds } = await createTenant(pool, 6);
-  const [bothId, takenId, otherId, moverId, goneId, freeId] = contactIds as [
+  const { organisationId, contactIds } = await createTenant(pool, 8);
+  const [bothId, takenId, otherId, moverId, goneId, freeId, mergedId, remainingId] = contactIds as [
+    string,
+    string,
     string,
     string,
     string,
@@ -81,6 +91,10 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     healthy.connectionId,
   ]);
 
+  await pool.query("update crm_connections set account = 'test-account' where id = $1", [
+    healthy.connectionId,
+  ]);
+
   const contact = { direction: 'inbound', entityType: 'contact' } as const;
   const error = { kind: 'auth', retryable: false, message: 'Token refused.' } as const;
   for (const key of [healthy, failing]) {
@@ -90,7 +104,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         { ...contact, externalId: 'OXF18000001', internalId: bothId, status: 'success' },
         { ...contact, internalId: bothId, status: 'error', error },
         { ...contact, externalId: 'OXF18000002', status: 'error', error },
-        { ...contact, status: 'skipped', internalId: bothId },
+        { ...contact, status: 'skipped', internalId: bothId, reason: 'echo' },
       ],
     });
   }
@@ -110,6 +124,56 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       link(goneId, '4'),
     ],
   });
+
+  await pool.query(
+    `insert into contact_external_id_archive
+       (organisation_id, connection_id, entity_type, external_id, contact_id, is_primary, first_seen_at, last_seen_at, remote_state)
+     values ($1, $2, 'contact', '1', $3, true, now(), now(), 'active')`,
+    [organisationId, ended.connectionId, bothId],
+  );
+  await contactExternalIdLinkMany(pool, {
+    organisationId,
+    links: [
+      { ...link(bothId, '1'), entityType: 'landlord' },
+      { ...link(bothId, '1'), entityType: 'applicant' },
+    ],
+    ifContactTaken: 'alias',
+  });
+  await pool.query(
+    `update contact_external_id_aliases
+     set remote_state = 'merged',
+       merged_into_entity_type = 'contact',
+       merged_into_external_id = '1',
+       remote_version = '"7"',
+       remote_modified_at = now()
+     where organisation_id = $1 and entity_type = 'applicant'`,
+    [organisationId],
+  );
+
+  await contactExternalIdLinkMany(pool, {
+    organisationId,
+    links: [link(mergedId, '11'), link(mergedId, '12', 'alto')],
+  });
+  await externalRecordMergeMany(pool, {
+    organisationId,
+    provider: 'reapit',
+    merges: [
+      {
+        from: { entityType: 'contact', externalId: '13' },
+        into: { entityType: 'contact', externalId: '11' },
+      },
+    ],
+  });
+  await contactExternalIdUnlink(pool, { organisationId, ...link(mergedId, '12', 'alto') });
+  const merge = {
+    organisationId,
+    fromContactId: mergedId,
+    intoContactId: remainingId,
+    reason: 'Entered twice.',
+  };
+  const undone = await contactMerge(pool, merge);
+  await contactMergeUndo(pool, { organisationId, operationId: undone.operationId });
+  const merged = await contactMerge(pool, merge);
 
   const connectionId = randomUUID();
   const credentials = await encryptCredentials({ organisationId, connectionId, provider: 'loop' });
@@ -173,6 +237,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     connectionListWithHealth: [{ organisationId, failuresSince: since }],
     connectionRequestSync: [{ organisationId, connectionIds: [fresh.connectionId], isUrgent: false }],
     connectionResetLastSyncedAt: [fresh],
+    connectionSetAccount: [{ ...fresh, account: 'test-account' }],
     connectionSetStatus: [{ ...fresh, status: 'active' }],
     connectionSetSyncInterval: [{ ...fresh, syncIntervalSeconds: 3600 }],
     connectionTotalWork: [undefined],
@@ -182,12 +247,36 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       { ...record('unknown'), contactIds: [bothId] },
       { ...record('5'), contactIds: [freeId] },
     ],
+    contactExternalIdLinkAlias: [{ ...record('6'), contactIds: [bothId] }],
     contactExternalIdListByContacts: [{ organisationId, contactIds }],
+    contactExternalIdLock: [{ organisationId, providers: ['reapit', 'alto'] }],
     contactExternalIdRepoint: [{ ...record('3'), fromContactIds: [moverId], toContactIds: [otherId] }],
     contactExternalIdResolve: [
       { organisationId, provider: 'reapit', entityType: 'contact', externalIds: ['1', '2', 'unknown'] },
     ],
     contactExternalIdUnlink: [{ ...record('4'), contactIds: [goneId] }],
+    contactIdentityChangeList: [{ organisationId, contactId: mergedId, limit: 50 }],
+    contactMerge: [bothId, nobody].map((fromContactId) => ({
+      organisationId,
+      fromContactId,
+      intoContactId: otherId,
+      operationId: randomUUID(),
+    })),
+    contactMergeUndo: [
+      { organisationId, mergeId: merged.operationId, operationId: randomUUID(), changedBy: 'test' },
+    ],
+    externalRecordListByContacts: [{ organisationId, contactIds }],
+    externalRecordMergeMany: [
+      {
+        organisationId,
+        provider: 'reapit',
+        fromEntityTypes: ['contact', 'contact'],
+        fromExternalIds: ['1', 'unknown'],
+        intoEntityTypes: ['contact', 'contact'],
+        intoExternalIds: ['2', 'unknown, too'],
+        operationId: randomUUID(),
+      },
+    ],
     credentialsCountByKey: [undefined],
     credentialsListByKey: [
       { keyId: 'test-key-1', afterOrganisationId: nobody, afterConnectionId: nobody, limit: 5 },
@@ -207,6 +296,16 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         credentials: [{ ...rewrapped }],
       },
     ],
+    externalRecordCheck: ['1', 'unknown'].map((externalId) => ({
+      organisationId,
+      provider: 'reapit',
+      entityTypes: ['contact'],
+      externalIds: [externalId],
+      versions: [null],
+      modifiedAts: [null],
+      states: ['active'],
+      contentHashes: [null],
+    })),
     organisationSet: [{ organisationId }],
     outboundChangeAnnounce: [{ limit: 1000 }],
     outboundChangeClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
@@ -287,6 +386,11 @@ function batchOfOne(run: RunKey): ParamsOf<'syncBatchRecord'> {
     retryAfters: [60],
     areLinks: [false],
     changeVersions: [null],
+    remoteVersions: [null],
+    remoteModifiedAts: [null],
+    remoteStates: [null],
+    contentHashes: [null],
+    basedOnVersions: [null],
     cursorDirections: ['inbound'],
     cursorEntityTypes: ['contact'],
     cursorVersions: [0],
@@ -307,5 +411,6 @@ function recordOne(key: ConnectionKey): ParamsOf<'syncLogRecord'> {
     internalIds: [randomUUID()],
     statuses: ['error'],
     errors: [{ kind: 'auth', retryable: false, message: 'Token refused.' }],
+    reasons: [null],
   };
 }

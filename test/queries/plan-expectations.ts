@@ -33,11 +33,17 @@ const mappings = [
   'contacts_organisation_id_id_key',
   'contacts_pkey',
 ];
+const identityChanges = [
+  'contact_external_id_changes_pkey',
+  'contact_external_id_changes_from_contact_id_idx',
+  'contact_external_id_changes_to_contact_id_idx',
+];
+const aliases = ['contact_external_id_aliases_pkey', 'contact_external_id_aliases_contact_id_provider_idx'];
 
 /** The expectations for each query: what its comment says about indexes, checked against the planner. */
 export const expectations: Record<QueryName, Expectation> = {
   connectionAdvanceLastSyncedAt: { indexes: ['crm_connections_pkey'], buffers: 60 },
-  connectionConnect: { indexes: [], buffers: 100 },
+  connectionConnect: { indexes: ['crm_connections_pkey'], buffers: 120 },
   connectionDisconnect: { indexes: heldRun, buffers: 60 },
   // Deletes 20,000 failures and as many changes.
   connectionDropWork: { indexes: ['crm_connections_pkey', ...failures, ...changes], buffers: 250_000 },
@@ -59,6 +65,8 @@ export const expectations: Record<QueryName, Expectation> = {
   },
   connectionRequestSync: { indexes: heldRun, buffers: 60 },
   connectionResetLastSyncedAt: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 60 },
+  // Of a connection whose account is known, so that nothing is switched.
+  connectionSetAccount: liveConnection,
   connectionSetStatus: liveConnection,
   connectionSetSyncInterval: liveConnection,
   connectionTotalWork: {
@@ -76,14 +84,38 @@ export const expectations: Record<QueryName, Expectation> = {
   },
   credentialsReplace: liveConnection,
   credentialsRewrap: liveConnection,
-  contactExternalIdLink: { indexes: mappings, buffers: 2500 },
+  contactExternalIdLink: { indexes: [...mappings, ...aliases], buffers: 2500 },
+  contactExternalIdLinkAlias: { indexes: [...mappings, ...aliases], buffers: 2500 },
+  contactExternalIdLock: { indexes: [], buffers: 20 },
   contactExternalIdListByContacts: {
     indexes: ['contact_external_ids_contact_id_provider_key'],
     buffers: 600,
   },
-  contactExternalIdRepoint: { indexes: mappings, buffers: 3000 },
-  contactExternalIdResolve: { indexes: ['contact_external_ids_pkey'], buffers: 700 },
-  contactExternalIdUnlink: { indexes: mappings, buffers: 1600 },
+  contactExternalIdRepoint: { indexes: [...mappings, ...aliases, ...liveConnection.indexes], buffers: 4500 },
+  contactExternalIdResolve: {
+    indexes: ['contact_external_ids_pkey', 'contact_external_id_aliases_pkey'],
+    buffers: 700,
+  },
+  contactExternalIdUnlink: { indexes: [...mappings, ...aliases, ...liveConnection.indexes], buffers: 2700 },
+  contactIdentityChangeList: { indexes: [...identityChanges], buffers: 60 },
+  contactMerge: { indexes: [], buffers: 1000 },
+  contactMergeUndo: { indexes: [], buffers: 200 },
+  externalRecordMergeMany: { indexes: [], buffers: 18_000 },
+  externalRecordCheck: {
+    indexes: [
+      'contact_external_ids_pkey',
+      'contact_external_id_aliases_pkey',
+      'contact_external_id_changes_external_id_idx',
+    ],
+    buffers: 1000,
+  },
+  externalRecordListByContacts: {
+    indexes: [
+      'contact_external_ids_contact_id_provider_key',
+      'contact_external_id_aliases_contact_id_provider_idx',
+    ],
+    buffers: 1000,
+  },
   organisationSet: { indexes: [], buffers: 20 },
   outboundChangeAnnounce: {
     indexes: [
@@ -99,7 +131,14 @@ export const expectations: Record<QueryName, Expectation> = {
   outboundChangeListWaiting: { indexes: [...changes, ...failures], buffers: 1200 },
   outboundChangeRecord: { indexes: liveConnection.indexes, buffers: 3000 },
   syncBatchRecord: {
-    indexes: [...heldRun, ...mappings, ...failures, ...changes, 'crm_sync_cursors_pkey'],
+    indexes: [
+      ...heldRun,
+      ...mappings,
+      'contact_external_id_aliases_pkey',
+      ...failures,
+      ...changes,
+      'crm_sync_cursors_pkey',
+    ],
     buffers: 2000,
   },
   syncCursorForget: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 20 },

@@ -94,15 +94,22 @@ test.each(['connectionListWithHealth', 'syncLogListFailures', 'syncLogCountError
   },
 );
 
+/** The indexes that functions or the deletion of contacts use, whose plans are not seen here. */
+const usedInside = [
+  'contact_external_id_archive_contact_id_idx',
+  'contact_external_id_changes_external_id_idx',
+  'contact_external_id_changes_operation_id_idx',
+];
+
 test('every index on our tables serves a query or a constraint', async () => {
   const { rows } = await pool.query(
     `select index.relname as name
      from pg_index
      inner join pg_class as index on index.oid = indexrelid
      inner join pg_class as heap on heap.oid = indrelid
-     where (heap.relname ~ '^crm_' and not heap.relispartition or heap.relname = 'contact_external_ids')
+     where (heap.relname ~ '^crm_' and not heap.relispartition or heap.relname ~ '^contact_external_')
        and not indisunique`,
   );
-  const used = new Set(Object.values(expectations).flatMap(({ indexes }) => indexes));
+  const used = new Set([...usedInside, ...Object.values(expectations).flatMap(({ indexes }) => indexes)]);
   expect(rows.map(({ name }) => name).filter((name) => !used.has(name))).toEqual([]);
 });

@@ -14,7 +14,12 @@ const database = useDatabase();
 const api = { ...rootApi, ...credentialsApi };
 
 /** Internal steps of `credentialsRotate`. */
-const internal: QueryName[] = ['connectionDropWork', 'credentialsListByKey', 'credentialsRewrap'];
+const internal: QueryName[] = [
+  'contactExternalIdLinkAlias',
+  'connectionDropWork',
+  'credentialsListByKey',
+  'credentialsRewrap',
+];
 
 /** Checks a value against a generated type; `Json` only means that there is a value. */
 const promises: Record<string, (value: unknown) => boolean> = {
@@ -117,9 +122,16 @@ describe.each(clients)('through %s', (_, open) => {
 
 test('every query has a behaviour test, through the public function of its name', () => {
   const files = [
+    'queries/accounts',
     'queries/connections',
     'queries/connection-health',
     'queries/contact-external-ids',
+    'queries/external-id-aliases',
+    'queries/contact-merges',
+    'queries/record-merges',
+    'queries/identity-changes',
+    'queries/external-id-aliases',
+    'queries/external-record-checks',
     'queries/outbound-changes',
     'queries/sync-batches',
     'queries/sync-cursors',

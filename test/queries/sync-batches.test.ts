@@ -10,6 +10,8 @@ import {
   connectionDisconnect,
   connectionGet,
   contactExternalIdLink,
+  contactExternalIdLinkMany,
+  contactExternalIdLock,
   outboundChangeClaim,
   outboundChangeRecord,
   type SyncCursor,
@@ -25,6 +27,7 @@ import {
 } from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
+import { waitUntilBlocked } from '../support/locks.js';
 
 const { pool, url } = useDatabase();
 
@@ -301,7 +304,7 @@ describe('syncBatchRecord', () => {
     [
       'changeVersion under the name that the claim returns it',
       { direction: 'outbound', internalId: randomUUID(), version: '8' } as object,
-      'event has an unknown field: "version"; known fields: direction, entityType, externalId, internalId, occurredAt, status, error, retryAfterSeconds, linksContact, changeVersion.',
+      'event has an unknown field: "version"; known fields: direction, entityType, externalId, internalId, occurredAt, status, error, reason, retryAfterSeconds, linksContact, changeVersion, remoteVersion, remoteModifiedAt, remoteState, contentHash, basedOnVersion.',
     ],
   ])('refuses %s before anything is sent', async (_, rest, message) => {
     const events = [seen('1'), seen('2', rest)];
@@ -324,7 +327,7 @@ test('the map of the statement names its CTEs, in order, under their steps', asy
     if (step !== undefined) found.push([step]);
     else found.at(-1)?.push(cte);
   }
-  expect(found.flat()).toHaveLength(8 + 24);
+  expect(found.flat()).toHaveLength(9 + 27);
   expect(found).toEqual(mapped);
 });
 
@@ -557,8 +560,7 @@ describe('the links of a batch', () => {
       batchNumber: 1,
       events: [link('taken', second), link('other', first), link('mine', third), link('taken', first)],
     });
-    // The last event of an id decides its contact.
-    expect(result).toMatchObject({ outcome: 'recorded', conflicts: [1] });
+    expect(result).toMatchObject({ outcome: 'recorded', conflicts: [0, 1] });
     const [failure, ...others] = await syncFailureList(pool, run);
     expect(others).toEqual([]);
     expect(failure).toMatchObject({
@@ -570,7 +572,7 @@ describe('the links of a batch', () => {
     expect(log.map(({ externalId, status }) => [externalId, status]).toSorted()).toEqual([
       ['mine', 'success'],
       ['other', 'error'],
-      ['taken', 'success'],
+      ['taken', 'error'],
       ['taken', 'success'],
     ]);
   });
@@ -590,6 +592,56 @@ describe('the links of a batch', () => {
       ['3', true],
       ['4', true],
     ]);
+  });
+
+  test('wait for the lock of the external ids before they lock a mapping', async () => {
+    const [first, second] = contactIds;
+    await syncBatchRecord(pool, { ...run, batchNumber: 1, events: [link('1', first)] });
+    await withClient(url, async (other) => {
+      await other.query('begin');
+      await contactExternalIdLock(other, { ...run, providers: ['reapit'] });
+      await withClient(url, async (worker) => {
+        const events = [link('1', first), link('2', second)];
+        const batch = syncBatchRecord(worker, { ...run, batchNumber: 2, events });
+        await waitUntilBlocked(url, worker);
+        const { rows } = await other.query(
+          'select from contact_external_ids where organisation_id = $1 for update nowait',
+          [run.organisationId],
+        );
+        expect(rows).toHaveLength(1);
+        await other.query('commit');
+        expect(await batch).toMatchObject({ outcome: 'recorded', conflicts: [] });
+      });
+    });
+  });
+
+  test('of ids that are aliases are confirmed for their contact, and refused for another', async () => {
+    const [first = '', second] = contactIds;
+    await syncBatchRecord(pool, { ...run, batchNumber: 1, events: [link('1', first)] });
+    await contactExternalIdLinkMany(pool, {
+      ...run,
+      links: [{ provider: 'reapit', entityType: 'contact', externalId: '2', contactId: first }],
+      ifContactTaken: 'alias',
+    });
+    await pool.query(
+      "update contact_external_id_aliases set first_seen_at = '2026-01-01', last_seen_at = '2026-01-01'",
+    );
+    const result = await syncBatchRecord(pool, {
+      ...run,
+      batchNumber: 2,
+      events: [link('2', first), link('2', second)],
+    });
+    expect(result).toMatchObject({ conflicts: [1] });
+    expect(await syncLogListByConnection(pool, run)).toMatchObject([
+      { error: { retryable: false, message: 'The external id is linked to another contact.' } },
+      { status: 'success' },
+      { status: 'success' },
+    ]);
+    const { rows } = await pool.query(
+      "select last_seen_at > now() - interval '1 minute' as is_fresh from contact_external_id_aliases where organisation_id = $1",
+      [run.organisationId],
+    );
+    expect(rows).toEqual([{ is_fresh: true }]);
   });
 
   test('that are made concurrently fail their record with a retryable error', async () => {

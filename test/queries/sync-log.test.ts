@@ -12,6 +12,7 @@ import {
   syncLogListByContact,
   syncLogListFailures,
   syncLogRecord,
+  syncSkipReasons,
 } from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
@@ -19,6 +20,7 @@ import { createTenant, useDatabase } from '../support/database.js';
 const { pool } = useDatabase();
 
 const success: SyncEvent = { direction: 'inbound', entityType: 'contact', status: 'success' };
+const skipped = { direction: 'inbound', entityType: 'contact', status: 'skipped' } as const;
 const timeout: SyncError = { kind: 'timeout', retryable: true, message: 'No answer within 30 s.' };
 const failure: SyncEvent = { direction: 'inbound', entityType: 'contact', status: 'error', error: timeout };
 
@@ -80,6 +82,7 @@ describe('syncLogRecord', () => {
         internalId,
         status: 'error',
         error,
+        reason: null,
         occurredAt: '2026-11-16T09:00:00.123456Z',
       },
       {
@@ -91,9 +94,44 @@ describe('syncLogRecord', () => {
         internalId: null,
         status: 'success',
         error: null,
+        reason: null,
         occurredAt: '2026-11-15T09:00:00.000000Z',
       },
     ]);
+  });
+
+  test('records why each event was skipped, and both timelines return it', async () => {
+    const key = await newConnection();
+    const internalId = randomUUID();
+    const events = [null, ...syncSkipReasons].map(
+      (reason, second) =>
+        ({ ...skipped, internalId, reason, occurredAt: `2026-11-16T09:00:0${second}Z` }) as const,
+    );
+    await syncLogRecord(pool, { ...key, events });
+    const newestFirst = [...syncSkipReasons.toReversed(), null];
+    const byConnection = await syncLogListByConnection(pool, key);
+    expect(byConnection.map(({ reason }) => reason)).toEqual(newestFirst);
+    const byContact = await syncLogListByContact(pool, {
+      organisationId: key.organisationId,
+      contactId: internalId,
+    });
+    expect(byContact.map(({ reason }) => reason)).toEqual(newestFirst);
+  });
+
+  test.each([
+    [{ ...success, reason: 'echo' }, 'row 1: reason is only allowed with status skipped, not success.'],
+    [{ ...failure, reason: 'echo' }, 'row 1: reason is only allowed with status skipped, not error.'],
+    [
+      { ...skipped, reason: 'Echo' },
+      'row 1: reason must be one of echo, unchanged, older, pending_push, no_consent, merged, erased, not "Echo".',
+    ],
+  ])('refuses a reason that %o may not have', async (event, message) => {
+    const events = [skipped, event as SyncEvent];
+    await expect(syncLogRecord(pool, { ...(await newConnection()), events })).rejects.toMatchObject({
+      code: 'invalid_input',
+      message,
+      rowIndex: 1,
+    });
   });
 
   test('returns how many events it recorded, including none', async () => {
@@ -191,12 +229,12 @@ describe('syncLogRecord', () => {
     [
       'a misspelt field',
       { internalID: randomUUID() },
-      'event has an unknown field: "internalID"; known fields: direction, entityType, externalId, internalId, occurredAt, status, error.',
+      'event has an unknown field: "internalID"; known fields: direction, entityType, externalId, internalId, occurredAt, status, error, reason.',
     ],
     [
       'a field that only a batch accepts',
       { linksContact: true },
-      'event has an unknown field: "linksContact"; known fields: direction, entityType, externalId, internalId, occurredAt, status, error.',
+      'event has an unknown field: "linksContact"; known fields: direction, entityType, externalId, internalId, occurredAt, status, error, reason.',
     ],
     [
       'an error whose message is too long',

@@ -12,6 +12,9 @@ const tables = [
   'crm_sync_failures',
   'crm_outbound_changes',
   'contact_external_ids',
+  'contact_external_id_archive',
+  'contact_external_id_aliases',
+  'contact_external_id_changes',
 ];
 
 /** All rows of a tenant, as text to compare. */
@@ -58,9 +61,21 @@ test.each(queryNames.filter((name) => !overAllTenants.includes(name)))(
         case 'syncLogRecord':
           expect(rows).toEqual([{ refused: 'wrong_tenant' }]);
           break;
+        case 'contactExternalIdLock':
+          expect(rows).toEqual([{ isLocked: true }]);
+          break;
         case 'contactExternalIdLink':
         case 'contactExternalIdRepoint':
           expect(rows).toMatchObject([{ position: 1, outcome: 'wrong_tenant' }]);
+          break;
+        case 'contactMerge':
+          expect(rows).toMatchObject([{ outcome: 'wrong_tenant' }]);
+          break;
+        case 'externalRecordMergeMany':
+          expect(rows).toMatchObject([{ outcome: 'unknown' }, { outcome: 'unknown' }]);
+          break;
+        case 'externalRecordCheck':
+          for (const row of rows) expect(row).toMatchObject({ decision: 'unknown', contactId: null });
           break;
         default:
           expect(rows).toEqual([]);

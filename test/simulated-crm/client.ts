@@ -38,7 +38,7 @@ const connectors: { [P in Provider]: (options: ClientOptions<P>) => Crm } = {
         'api-version': credentials.apiVersion ?? '2020-01-31',
       };
     };
-    return reapitCrm(sender({ ...options, headers }));
+    return reapitCrm(sender({ ...options, headers }), credentials.customer ?? 'SBOX');
   },
   alto({ credentials, accessToken: given = credentials.accessToken, ...options }) {
     let accessToken = given;
@@ -59,7 +59,7 @@ const connectors: { [P in Provider]: (options: ClientOptions<P>) => Crm } = {
         accessToken = undefined;
         return await send(request);
       }
-    });
+    }, agencyRef.toLowerCase());
   },
   street({ credentials, ...options }) {
     return streetCrm(sender({ ...options, headers: () => bearer(credentials.token) }));

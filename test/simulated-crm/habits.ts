@@ -34,6 +34,25 @@ export interface Habits {
   accessTokenMilliseconds: number;
   /** The maximum number of records on a page. */
   pageSize: number;
+  /** What the CRM does to the names that it stores. */
+  naming: Naming;
+}
+
+/** What a CRM does to names. */
+export type Naming = 'as sent' | 'Title Case' | 'UPPER CASE' | 'cut at 12';
+
+/** A name as a CRM stores it. */
+export function storedName(naming: Naming, name: string): string {
+  switch (naming) {
+    case 'as sent':
+      return name;
+    case 'Title Case':
+      return name.toLowerCase().replace(/(?<![\p{L}\p{N}])\p{L}/gu, (letter) => letter.toUpperCase());
+    case 'UPPER CASE':
+      return name.toUpperCase();
+    case 'cut at 12':
+      return [...name].slice(0, 12).join('').trim();
+  }
 }
 
 /** Without misbehaviour. */
@@ -54,6 +73,7 @@ export const calmHabits: Habits = {
   retryAfterSeconds: 1,
   accessTokenMilliseconds: 3_600_000,
   pageSize: 20,
+  naming: 'as sent',
 };
 
 /** A bad day: every kind of misbehaviour that a sync recovers from on its own. */
@@ -70,10 +90,10 @@ export const chaoticHabits: Habits = {
   pageSize: 7,
 };
 
-/** The same CRM without misbehaviour; keeps its clock, token lifetime and page size. */
+/** The same CRM without misbehaviour; keeps its clock, token lifetime, page size and names. */
 export function calmed(habits: Habits): Habits {
-  const { skewMilliseconds, accessTokenMilliseconds, pageSize } = habits;
-  return { ...calmHabits, skewMilliseconds, accessTokenMilliseconds, pageSize };
+  const { skewMilliseconds, accessTokenMilliseconds, pageSize, naming } = habits;
+  return { ...calmHabits, skewMilliseconds, accessTokenMilliseconds, pageSize, naming };
 }
 
 /** The misbehaviour for one request. */

@@ -10,8 +10,14 @@ export class Keys {
   /** When each token expires, in milliseconds since 1970. */
   readonly #accessTokens = new Map<string, number>();
 
-  constructor(random: Random) {
+  /** The name of the account. */
+  readonly account: string;
+
+  /** @param account defaults to one for each seed (Alto) or kind of CRM */
+  constructor(random: Random, provider: Provider, account?: string) {
     this.#random = random;
+    const name = provider === 'alto' ? randomUuid(random) : provider === 'reapit' ? 'SBOX' : 'test-agency';
+    this.account = account ?? name;
   }
 
   /** Makes new credentials, as if a user had signed in; earlier ones remain valid. */
@@ -22,12 +28,12 @@ export class Keys {
   #signIn(provider: Provider, url: string): Credentials {
     switch (provider) {
       case 'agentos':
-        return { apiKey: this.#key(), shortName: 'test-agency' };
+        return { apiKey: this.#key(), shortName: this.account };
       case 'reapit':
-        return { grant: 'authorization_code', refreshToken: this.#newRefreshToken(), customer: 'SBOX' };
+        return { grant: 'authorization_code', refreshToken: this.#newRefreshToken(), customer: this.account };
       case 'alto':
         return {
-          agencyRef: randomUuid(this.#random),
+          agencyRef: this.account,
           client: { id: 'test-client', secret: this.#key() },
         };
       case 'street':

@@ -10,7 +10,7 @@ import { type Call, type Dialect, Refusal, type Reply } from './dialects/dialect
 import { loop } from './dialects/loop.js';
 import { reapit } from './dialects/reapit.js';
 import { street } from './dialects/street.js';
-import { calmed, calmHabits, drawFate, type Habits } from './habits.js';
+import { calmed, calmHabits, drawFate, type Habits, storedName } from './habits.js';
 import { Keys } from './keys.js';
 import { seededRandom } from './random.js';
 import { type SimulatedRecord, type SimulatedWrite, Store } from './store.js';
@@ -30,6 +30,14 @@ export interface SimulatedCrm<P extends Provider = Provider> {
   edit(externalId: string, name: string): SimulatedRecord;
   /** Deletes an active record as if at the agency. */
   delete(externalId: string): SimulatedRecord;
+  /** Hides an active record from the API, as if its office were not shared. */
+  hide(externalId: string): SimulatedRecord;
+  /** Shows a hidden or deleted record again; as another person if `name` is given, under the same id. */
+  restore(externalId: string, name?: string): SimulatedRecord;
+  /** A name as this CRM stores it. */
+  stored(name: string): string;
+  /** The name of the account: ids belong to it. */
+  readonly account: string;
   /** Merges a record into another as if at the agency; the other takes its reference if it has none. */
   merge(from: string, into: string): SimulatedRecord;
   /** The current state of each record, including deleted and merged ones. */
@@ -58,12 +66,14 @@ const dialects: Record<Provider, Dialect> = { agentos, reapit, alto, street, loo
  * The same seed gives the same ids, keys and fates: the n-th request always has the same fate.
  *
  * @param options.port defaults to a free one
+ * @param options.account the name of the account, where the CRM has one
  */
 export async function startSimulatedCrm<P extends Provider>(options: {
   provider: P;
   seed: number;
   habits?: Partial<Habits>;
   port?: number;
+  account?: string;
 }): Promise<SimulatedCrm<P>> {
   const { provider, seed, port = 0 } = options;
   const dialect = dialects[provider];
@@ -72,7 +82,7 @@ export async function startSimulatedCrm<P extends Provider>(options: {
   const [fates, identities, changes, wording] = [1, 2, 3, 4].map((purpose) =>
     seededRandom(seed * 4 + purpose),
   ) as [() => number, () => number, () => number, () => number];
-  const keys = new Keys(identities);
+  const keys = new Keys(identities, provider, options.account);
   const store = new Store({
     newId: (entityType, count) => dialect.newId(entityType, count, changes),
     hasEtag: dialect.hasEtag,
@@ -152,6 +162,10 @@ export async function startSimulatedCrm<P extends Provider>(options: {
     create: (name, reference = null, entityType = 'contact') => store.create(entityType, name, reference),
     edit: (externalId, name) => store.change(externalId, { name }),
     delete: (externalId) => store.change(externalId, { state: 'deleted' }),
+    hide: (externalId) => store.change(externalId, { state: 'hidden' }),
+    restore: (externalId, name) => store.restore(externalId, name),
+    stored: (name) => storedName(habits.naming, name),
+    account: keys.account,
     merge(from, into) {
       const { reference } = store.change(from, { state: 'merged', mergedInto: into });
       return store.change(into, { reference: store.get(into)?.reference ?? reference });

@@ -1,6 +1,6 @@
 import type { CrmRecord } from '../../examples/crm.js';
 import type { Timestamp } from '../../src/index.js';
-import type { Habits } from './habits.js';
+import { type Habits, storedName } from './habits.js';
 import type { Random } from './random.js';
 
 /** A record at the simulated CRM. */
@@ -80,7 +80,7 @@ export class Store {
     const now = Date.now();
     return [...this.#history.values()]
       .map((history) => history.findLast(({ visibleAt }) => visibleAt <= now))
-      .filter((snapshot) => snapshot?.entityType === entityType)
+      .filter((snapshot) => snapshot?.entityType === entityType && snapshot.state !== 'hidden')
       .map((snapshot) => snapshot as Snapshot)
       .sort((a, b) => a.visibleAt - b.visibleAt || a.sequence - b.sequence);
   }
@@ -97,13 +97,22 @@ export class Store {
     return this.#keep({ ...record, ...change });
   }
 
+  /** Makes a record that is not active so again, as another person if `name` is given. */
+  restore(externalId: string, name?: string): SimulatedRecord {
+    const record = this.get(externalId);
+    if (record === undefined || record.state === 'active')
+      throw new Error(`Nothing to restore: ${externalId}`);
+    const person = name === undefined ? {} : { name, reference: null };
+    return this.#keep({ ...record, ...person, state: 'active', mergedInto: null });
+  }
+
   /** Records a write through the API. */
   journal(kind: SimulatedWrite['kind'], { externalId, name, reference }: SimulatedRecord): void {
     this.writes.push({ kind, reference, externalId, name, at: new Date() });
   }
 
   #keep(record: Omit<SimulatedRecord, 'version' | 'modifiedAt'>): SimulatedRecord {
-    const { lateCommit, lateCommitMilliseconds } = this.#habits();
+    const { lateCommit, lateCommitMilliseconds, naming } = this.#habits();
     const [isLate, lateness] = [this.#random() < lateCommit, this.#random() * lateCommitMilliseconds];
     const sequence = ++this.#changes;
     // In microseconds. No two changes share a time, so paging by time always advances.
@@ -111,6 +120,7 @@ export class Store {
     const history = this.#history.get(record.externalId) ?? [];
     const snapshot = {
       ...record,
+      name: storedName(naming, record.name),
       version: this.#hasEtag ? `"${sequence.toString(16).padStart(8, '0')}"` : null,
       modifiedAt: timestamp(this.#lastModified),
       sequence,

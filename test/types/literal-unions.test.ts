@@ -16,7 +16,8 @@ async function closedLists(): Promise<Map<string, { constraint: string; values: 
      where contype = 'c' and cardinality(conkey) = 1 and conparentid = 0
        and conrelid::regclass::text in (
          'crm_connections', 'crm_sync_log', 'crm_sync_runs', 'crm_sync_cursors', 'crm_sync_failures',
-         'crm_outbound_changes', 'contact_external_ids'
+         'crm_outbound_changes', 'contact_external_ids', 'contact_external_id_aliases',
+         'contact_external_id_changes', 'contact_external_id_archive'
        )`,
   );
   const lists = new Map();
@@ -34,9 +35,15 @@ async function closedLists(): Promise<Map<string, { constraint: string; values: 
 test.each([
   ['crm_connections_provider_check', crm.providers],
   ['contact_external_ids_provider_check', crm.providers],
+  ['contact_external_ids_remote_state_check', crm.remoteStates.filter((state) => state !== 'merged')],
+  ['contact_external_id_aliases_provider_check', crm.providers],
+  ['contact_external_id_aliases_remote_state_check', crm.remoteStates],
+  ['contact_external_id_archive_remote_state_check', crm.remoteStates],
+  ['contact_external_id_changes_kind_check', crm.identityChangeKinds],
   ['crm_connections_status_check', crm.connectionStatuses],
   ['crm_sync_log_direction_check', crm.syncDirections],
   ['crm_sync_log_status_check', crm.syncStatuses],
+  ['crm_sync_log_reason_check', crm.syncSkipReasons],
   ['crm_sync_runs_outcome_check', crm.syncRunOutcomes],
   ['crm_sync_cursors_direction_check', crm.syncDirections],
   ['crm_sync_cursors_kind_check', crm.cursorKinds],
@@ -47,7 +54,7 @@ test.each([
 });
 
 test('no other column has a closed list', async () => {
-  expect((await closedLists()).size).toBe(9);
+  expect((await closedLists()).size).toBe(15);
 });
 
 test('crm_sync_error_is_valid accepts exactly the kinds of the public type', async () => {
@@ -139,14 +146,17 @@ test('each result column with a closed list has that list as its public type', a
     'connectionListWithHealth.lastSyncOutcome',
     'connectionListWithHealth.lastEventStatus',
     'contactExternalIdListByContacts.provider',
+    'contactIdentityChangeList.kind',
     'syncCursorList.direction',
     'syncFailureClaim.direction',
     'syncFailureList.direction',
     'syncLogListByConnection.direction',
     'syncLogListByConnection.status',
+    'syncLogListByConnection.reason',
     'syncLogListByContact.provider',
     'syncLogListByContact.direction',
     'syncLogListByContact.status',
+    'syncLogListByContact.reason',
     'syncLogListFailures.direction',
     'syncLogListFailures.status',
     'syncRunClaim.provider',

@@ -94,6 +94,7 @@ async function recordEvent(client: pg.ClientBase, { queries }: Release, number: 
     internalIds: [null],
     statuses: ['success'],
     errors: [null],
+    reasons: [null],
   };
   await client.query({
     name: 'record',

@@ -58,6 +58,7 @@ const events = {
   internalIds: [null, people[6], one],
   statuses: ['error', 'success', 'success'],
   errors: [error, null, null],
+  reasons: [null, null, null],
 };
 
 function batch(run: typeof openRun, batchNumber: number) {
@@ -69,6 +70,11 @@ function batch(run: typeof openRun, batchNumber: number) {
     retryAfters: [60, null, null],
     areLinks: [false, true, false],
     changeVersions: [null, null, '1'],
+    remoteVersions: [null, null, null],
+    remoteModifiedAts: [null, null, null],
+    remoteStates: [null, null, null],
+    contentHashes: [null, null, null],
+    basedOnVersions: [null, null, null],
     cursorDirections: ['inbound'],
     cursorEntityTypes: ['contact'],
     cursorVersions: [run === openRun ? 3 : 0],

@@ -94,6 +94,42 @@ const damages: Damage[] = [
     reported: [['index', `${log}_pkey on ${nextMonth}`, 'attached', `attached (invalid: ${nextMonth}_pkey)`]],
   },
   {
+    damage: 'gives the primary ids the guard of the aliases',
+    sql: 'create or replace trigger contact_external_ids_guard before insert or update of organisation_id, provider, entity_type, external_id on contact_external_ids for each row execute function crm_guard_external_id_alias()',
+    reported: [
+      [
+        'trigger',
+        'contact_external_ids_guard on public.contact_external_ids',
+        'EXECUTE FUNCTION public.crm_guard_primary_external_id()',
+        'EXECUTE FUNCTION public.crm_guard_external_id_alias()',
+      ],
+    ],
+  },
+  {
+    damage: 'keeps updates of keys from a guard',
+    sql: 'create or replace trigger contact_external_id_aliases_guard before insert on contact_external_id_aliases for each row execute function crm_guard_external_id_alias()',
+    reported: [
+      [
+        'trigger',
+        'contact_external_id_aliases_guard on public.contact_external_id_aliases',
+        'BEFORE INSERT OR UPDATE OF',
+        'BEFORE INSERT ON',
+      ],
+    ],
+  },
+  {
+    damage: 'has a view read with the privileges of its owner',
+    sql: 'alter view contact_external_records set (security_invoker = false)',
+    reported: [
+      [
+        'view',
+        'public.contact_external_records',
+        'with (security_invoker=true) as',
+        'with (security_invoker=false) as',
+      ],
+    ],
+  },
+  {
     damage: 'adds an index',
     sql: 'create index crm_sync_runs_worker_idx on crm_sync_runs (worker)',
     reported: [['index', `${runs}_worker_idx on ${runs}`, null, 'btree (worker)']],
@@ -224,6 +260,12 @@ const damages: Damage[] = [
     sql: 'alter table crm_connections drop constraint crm_connections_pkey cascade',
     reported: [
       ['constraint', `crm_connections_pkey on ${connections}`, 'PRIMARY KEY (organisation_id, id)', null],
+      [
+        'constraint',
+        'contact_external_id_archive_connection_id_fkey on public.contact_external_id_archive',
+        'FOREIGN KEY',
+        null,
+      ],
       ...['outbound_changes', 'sync_cursors', 'sync_failures', 'sync_log', 'sync_runs'].map(
         (table): Reported => [
           'constraint',
@@ -812,7 +854,7 @@ const damages: Damage[] = [
   ...(
     [
       ['table', 'create table crm_notes (id integer primary key)', 'public.crm_notes', 'table'],
-      ['table', 'create view crm_notes as select 1', 'public.crm_notes', 'view'],
+      ['view', 'create view crm_notes as select 1', 'public.crm_notes', 'as'],
       ['table', 'create materialized view crm_notes as select 1', 'public.crm_notes', 'materialized view'],
       ['sequence', 'create sequence crm_notes', 'public.crm_notes', 'as bigint'],
       ['type', "create type crm_notes as enum ('x')", 'public.crm_notes', 'an enum'],

@@ -25,6 +25,8 @@ function removal({ object, kind, name, definition }: Item): string {
       return `alter function ${name} rename to gone`;
     case 'table':
       return `alter table ${name} rename to gone`;
+    case 'view':
+      return `drop view ${name}`;
     case 'sequence':
       return `alter sequence ${name} rename to gone`;
     case 'column':
@@ -44,7 +46,7 @@ function removal({ object, kind, name, definition }: Item): string {
     case 'owner':
       return `alter ${object} owner to pg_monitor`;
     case 'privileges': {
-      const target = object.startsWith('table ') ? table : object;
+      const target = /^(table|view) /.test(object) ? table : object;
       const [grant] = definition.grants ?? [];
       const privilege = grant?.column ? `${grant.privilege} (${grant.column})` : grant?.privilege;
       return name === 'the owner'

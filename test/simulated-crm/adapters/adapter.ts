@@ -5,6 +5,7 @@ import {
   type CrmPage,
   type CrmPosition,
   type CrmRecord,
+  type LinkedRecord,
 } from '../../../examples/crm.js';
 import { canonicalTimestamp, type Timestamp } from '../../../src/index.js';
 
@@ -14,28 +15,34 @@ import { canonicalTimestamp, type Timestamp } from '../../../src/index.js';
 // by the duration of a pass: a change that appears behind the reader during a pass is later than the pass's
 // start.
 
-/** The result of an update. */
-export type Updated = { status: number };
-
 /** The operations that make up `Crm.write`. */
 export interface Writes {
-  /** Updates a record; status 404 if it no longer exists. */
-  update(externalId: string, contact: CrmContact): Promise<Updated>;
+  /** Updates a record and returns it as the CRM now holds it; null if the CRM answers 404. */
+  update(record: LinkedRecord, contact: CrmContact): Promise<CrmRecord | null>;
   /** Finds the record with our reference, if the CRM would otherwise create a second one. */
   find?(contact: CrmContact): Promise<string | undefined>;
-  /** Creates a record; returns its id, or that of an existing one. */
-  create(contact: CrmContact): Promise<string | { existing: string }>;
+  /** Creates a record and returns it as the CRM now holds it, or the id of an existing one. */
+  create(contact: CrmContact): Promise<CrmRecord | { existing: string }>;
 }
 
 /** A create may repeat one whose answer was lost, in which case it updates the existing record. */
 export function writer({ update, find, create }: Writes): Crm['write'] {
   return async (contact, linked) => {
-    const known = linked?.externalId ?? (await find?.(contact));
-    const created = known === undefined ? await create(contact) : { existing: known };
-    if (typeof created === 'string') return { entityType: 'contact', externalId: created };
-    const { status } = await update(created.existing, contact);
-    return status === 404 ? null : { entityType: 'contact', externalId: created.existing };
+    if (linked !== null) return update(linked, contact);
+    const found = await find?.(contact);
+    const created = found === undefined ? await create(contact) : { existing: found };
+    if (!('existing' in created)) return created;
+    return update({ entityType: 'contact', externalId: created.existing }, contact);
   };
+}
+
+/** A record as it was sent, for a CRM that does not answer with it. */
+export function asSent(
+  externalId: string,
+  { name, contactId }: CrmContact,
+  entityType = 'contact',
+): CrmRecord {
+  return active(entityType, externalId, name, contactId);
 }
 
 export function active(

@@ -9,11 +9,16 @@ export function agentosCrm(send: Send, shortName: string): Crm {
     OID: string;
     Name: string;
     Reference: string | null;
+    ETag: string;
   }
   const people = `/${shortName}/people`;
-  const record = ({ OID, Name, Reference }: Person): CrmRecord => active('contact', OID, Name, Reference);
+  const record = ({ OID, Name, Reference, ETag }: Person): CrmRecord => ({
+    ...active('contact', OID, Name, Reference),
+    version: ETag,
+  });
   const fields = ({ name, contactId }: CrmContact) => ({ Name: name, Reference: contactId });
   return {
+    account: shortName,
     entityTypes: ['contact'],
     async readPage(_, from) {
       const pass: { offset: number; begun: Timestamp | null } =
@@ -35,9 +40,10 @@ export function agentosCrm(send: Send, shortName: string): Crm {
       return status === 404 ? null : record(body);
     },
     write: writer({
-      update(externalId, contact) {
+      async update({ externalId }, contact) {
         const path = `${people}/${encodeURIComponent(externalId)}`;
-        return send({ method: 'PUT', path, body: fields(contact), accept: [404] });
+        const { status, body } = await send({ method: 'PUT', path, body: fields(contact), accept: [404] });
+        return status === 404 ? null : record(body);
       },
       async find({ contactId }) {
         const { body } = await send({ path: people, query: { reference: contactId } });
@@ -45,7 +51,7 @@ export function agentosCrm(send: Send, shortName: string): Crm {
       },
       async create(contact) {
         const { body } = await send({ method: 'POST', path: people, body: fields(contact) });
-        return body.OID;
+        return record(body);
       },
     }),
   };

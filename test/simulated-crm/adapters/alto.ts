@@ -1,19 +1,23 @@
 import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
 import { type Timestamp, toExternalId } from '../../../src/index.js';
 import type { Send } from '../requests.js';
-import { active, greatest, idIn, modifiedIn, type Pass, page, reached, writer } from './adapter.js';
+import { active, asSent, greatest, idIn, modifiedIn, type Pass, page, reached, writer } from './adapter.js';
 
 /** The CRM's token says where the next page begins; `syncedTo` carries the time read so far. */
-export function altoCrm(send: Send): Crm {
+export function altoCrm(send: Send, account: string): Crm {
   interface Contact {
     id: number | string;
     displayName: string;
     reference: string | null;
+    modified: string;
   }
-  const record = ({ id, displayName, reference }: Contact): CrmRecord =>
-    active('contact', toExternalId(id), displayName, reference);
+  const record = ({ id, displayName, reference, modified }: Contact): CrmRecord => ({
+    ...active('contact', toExternalId(id), displayName, reference),
+    modifiedAt: modified,
+  });
   const fields = ({ name, contactId }: CrmContact) => ({ displayName: name, reference: contactId });
   return {
+    account,
     entityTypes: ['contact'],
     async readPage(_, from) {
       const pass: Partial<Pass> & { since: Timestamp | null; next?: string } =
@@ -39,14 +43,15 @@ export function altoCrm(send: Send): Crm {
       return status === 404 ? null : record(body);
     },
     write: writer({
-      update(externalId, contact) {
+      async update({ externalId }, contact) {
         const path = `/contacts/${encodeURIComponent(externalId)}`;
-        return send({ method: 'PUT', path, body: fields(contact), accept: [404] });
+        const { status, body } = await send({ method: 'PUT', path, body: fields(contact), accept: [404] });
+        return status === 404 ? null : record(body);
       },
       async create(contact) {
         const request = { method: 'POST', path: '/contacts', body: fields(contact), accept: [409] } as const;
         const { status, headers, body } = await send(request);
-        if (status !== 409) return toExternalId(body.id);
+        if (status !== 409) return asSent(toExternalId(body.id), contact);
         return { existing: idIn(headers) };
       },
     }),

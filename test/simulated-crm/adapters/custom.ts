@@ -29,13 +29,14 @@ export function customCrm(send: Send): Crm {
       return status === 404 ? null : record(body);
     },
     write: writer({
-      update(externalId, contact) {
+      async update({ externalId }, contact) {
         const path = `/contacts/${encodeURIComponent(externalId)}`;
-        return send({ method: 'PATCH', path, body: fields(contact), accept: [404] });
+        const { status, body } = await send({ method: 'PATCH', path, body: fields(contact), accept: [404] });
+        return status === 404 ? null : record(body);
       },
       async create(contact) {
-        const { body } = await send({ method: 'POST', path: '/contacts', body: fields(contact) });
-        return body.name === contact.name ? body.id : { existing: body.id };
+        const { status, body } = await send({ method: 'POST', path: '/contacts', body: fields(contact) });
+        return status === 201 ? record(body) : { existing: body.id };
       },
     }),
   };

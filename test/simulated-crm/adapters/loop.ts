@@ -30,9 +30,10 @@ export function loopCrm(send: Send): Crm {
       return status === 404 ? null : record(body.data);
     },
     write: writer({
-      update(externalId, contact) {
+      async update({ externalId }, contact) {
         const path = `/contacts/${encodeURIComponent(externalId)}`;
-        return send({ method: 'PATCH', path, body: fields(contact), accept: [404] });
+        const { status, body } = await send({ method: 'PATCH', path, body: fields(contact), accept: [404] });
+        return status === 404 ? null : record(body.data);
       },
       async find({ contactId }) {
         const { body } = await send({ path: '/contacts', query: { reference: contactId } });
@@ -40,7 +41,7 @@ export function loopCrm(send: Send): Crm {
       },
       async create(contact) {
         const { body } = await send({ method: 'POST', path: '/contacts', body: fields(contact) });
-        return body.data.id;
+        return record(body.data);
       },
     }),
   };

@@ -1,8 +1,15 @@
-import { type Crm, type CrmContact, CrmError, type CrmRecord } from '../../../examples/crm.js';
-import type { Timestamp } from '../../../src/index.js';
+import {
+  type Crm,
+  type CrmContact,
+  CrmError,
+  type CrmRecord,
+  type LinkedRecord,
+} from '../../../examples/crm.js';
+import { contentHash, type Timestamp } from '../../../src/index.js';
 import type { Send } from '../requests.js';
 import {
   active,
+  asSent,
   greatest,
   idIn,
   modifiedIn,
@@ -10,7 +17,6 @@ import {
   page,
   pathOf,
   reached,
-  type Updated,
   writer,
 } from './adapter.js';
 
@@ -18,28 +24,57 @@ interface Found {
   id: string;
   name: string;
   metadata: { reference: string | null };
+  modified: string;
+  _eTag: string;
 }
 
 /** Pages by time: paging by number would skip a record whenever an earlier one is edited. */
-export function reapitCrm(send: Send): Crm {
+export function reapitCrm(send: Send, account: string): Crm {
   const paths: Record<string, string> = { contact: '/contacts', landlord: '/landlords' };
-  const record = (entityType: string, { id, name, metadata }: Found): CrmRecord =>
-    active(entityType, id, name, metadata.reference);
+  const record = (entityType: string, { id, name, metadata, modified, _eTag }: Found): CrmRecord => ({
+    ...active(entityType, id, name, metadata.reference),
+    version: _eTag,
+    modifiedAt: modified,
+  });
 
-  async function update(externalId: string, body: object): Promise<Updated> {
-    const path = `/contacts/${encodeURIComponent(externalId)}`;
-    // The record may be edited between the two requests.
+  async function read(entityType: string, externalId: string): Promise<CrmRecord | null> {
+    const path = `${pathOf(paths, entityType)}/${encodeURIComponent(externalId)}`;
+    const { status, body } = await send({ path, accept: [404] });
+    return status === 404 ? null : record(entityType, body);
+  }
+
+  /** Reads what the CRM made of a write. If somebody has edited the record since, only what was sent is known. */
+  async function stored(entityType: string, externalId: string, contact: CrmContact): Promise<CrmRecord> {
+    const found = await read(entityType, externalId).catch(() => null);
+    const isOurs = contentHash({ name: found?.name }) === contentHash({ name: contact.name });
+    return found !== null && isOurs ? found : asSent(externalId, contact, entityType);
+  }
+
+  async function update(
+    { entityType, externalId, version }: LinkedRecord,
+    contact: CrmContact,
+  ): Promise<CrmRecord | null> {
+    const path = `${pathOf(paths, entityType)}/${encodeURIComponent(externalId)}`;
+    // Without a version, the one that is there is overwritten. It may change between the two requests.
     for (let attempt = 1; ; attempt += 1) {
-      const found = await send({ path, accept: [404] });
-      if (found.status === 404) return found;
-      const headers = { 'if-match': found.body._eTag };
-      const accept = attempt < 4 ? [404, 412] : [404];
-      const updated = await send({ method: 'PATCH', path, headers, body, accept });
-      if (updated.status !== 412) return updated;
+      const etag = version ?? (await read(entityType, externalId))?.version;
+      if (etag == null) return null;
+      const accept = version == null && attempt < 4 ? [404, 412] : [404];
+      const request = {
+        method: 'PATCH',
+        path,
+        headers: { 'if-match': etag },
+        body: fields(contact),
+        accept,
+      } as const;
+      const { status } = await send(request);
+      if (status === 404) return null;
+      if (status !== 412) return stored(entityType, externalId, contact);
     }
   }
 
   return {
+    account,
     entityTypes: ['contact', 'landlord'],
     async readPage(entityType, from) {
       // This page begins at `at`.
@@ -62,20 +97,16 @@ export function reapitCrm(send: Send): Crm {
       const token = JSON.stringify({ since, begun, at });
       return page(records, { kind: 'token', token, syncedTo: null }, false);
     },
-    async read(entityType, externalId) {
-      const path = `${pathOf(paths, entityType)}/${encodeURIComponent(externalId)}`;
-      const { status, body } = await send({ path, accept: [404] });
-      return status === 404 ? null : record(entityType, body);
-    },
+    read,
     write: writer({
-      update: (externalId, contact) => update(externalId, fields(contact)),
+      update,
       async find({ contactId }) {
         const { body } = await send({ path: '/contacts', query: { reference: contactId } });
         return body._embedded[0]?.id;
       },
       async create(contact) {
         const { headers } = await send({ method: 'POST', path: '/contacts', body: fields(contact) });
-        return idIn(headers);
+        return stored('contact', idIn(headers), contact);
       },
     }),
   };

@@ -18,6 +18,7 @@ export function streetCrm(send: Send): Crm {
   const record = (entityType: string, { id, attributes }: Resource): CrmRecord => ({
     ...active(entityType, id, attributes.full_name, attributes.external_reference),
     state: attributes.deleted_at === null ? 'active' : 'deleted',
+    modifiedAt: attributes.updated_at,
   });
   return {
     entityTypes: ['contact', 'landlord'],
@@ -53,17 +54,18 @@ export function streetCrm(send: Send): Crm {
       return status === 404 ? null : record(entityType, body.data);
     },
     write: writer({
-      update(externalId, { name, contactId }) {
-        const path = `/people/${encodeURIComponent(externalId)}`;
+      async update({ entityType, externalId }, { name, contactId }) {
+        const path = `${pathOf(paths, entityType)}/${encodeURIComponent(externalId)}`;
         const attributes = { full_name: name, external_reference: contactId };
-        const body = { data: { type: 'people', id: externalId, attributes } };
-        return send({ method: 'PATCH', path, body, accept: [404] });
+        const data = { type: pathOf(paths, entityType).slice(1), id: externalId, attributes };
+        const { status, body } = await send({ method: 'PATCH', path, body: { data }, accept: [404] });
+        return status === 404 ? null : record(entityType, body.data);
       },
       async create({ name, contactId }) {
         const attributes = { full_name: name, external_reference: contactId };
         const body = { data: { type: 'people', attributes } };
         const created = await send({ method: 'POST', path: '/people', body });
-        return created.body.data.id;
+        return record('contact', created.body.data);
       },
     }),
   };

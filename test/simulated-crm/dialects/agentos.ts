@@ -22,8 +22,9 @@ export const agentos: Dialect = {
     randomText(random, 16, 'ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789'),
   error: (status, Message) => ({ status, body: { Message } }),
   answer({ method, segments, query, headers, body }, { store, keys, habits }) {
-    const [, collection, externalId] = segments;
+    const [account, collection, externalId] = segments;
     check(keys.hasKey(String(headers.api_key)), 401, 'The key is not valid.');
+    check(account === keys.account, 404, 'No such agency.');
     check(collection === 'people', 404, 'No such resource.');
     const shown = (record: SimulatedRecord) => ({
       OID: record.externalId,

@@ -36,7 +36,7 @@ export const alto: Dialect = {
       return { status: 200, body: accessToken(keys, habits) };
     }
     check(keys.hasAccessToken(bearer(call)), 401, 'The token is not valid.');
-    check(headers.agencyref !== undefined, 403, 'No AgencyRef.');
+    check(headers.agencyref === keys.account, 403, 'No such AgencyRef.');
     check(collection === 'contacts', 404, 'No such resource.');
     const shown = (record: SimulatedRecord) => ({
       id: random() < 0.5 ? Number(record.externalId) : record.externalId,

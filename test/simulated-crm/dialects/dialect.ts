@@ -73,7 +73,7 @@ export function entityTypeOf(collection: string, entityTypes: Record<string, str
 
 export function knownRecord(store: Store, entityType: string, externalId: string): SimulatedRecord {
   const record = store.get(externalId);
-  check(record?.entityType === entityType, 404, 'No such record.');
+  check(record?.entityType === entityType && record.state !== 'hidden', 404, 'No such record.');
   return record as SimulatedRecord;
 }
 

@@ -39,7 +39,7 @@ export const reapit: Dialect = {
       return { status: 200, body: { ...accessToken(keys, habits), refresh_token: next } };
     }
     check(keys.hasAccessToken(bearer(call)), 401, 'The token is not valid.');
-    check(headers['reapit-customer'] !== undefined, 403, 'No reapit-customer.');
+    check(headers['reapit-customer'] === keys.account, 403, 'No such reapit-customer.');
     const entityType = entityTypeOf(collection, { contacts: 'contact', landlords: 'landlord' });
     const shown = (record: SimulatedRecord) => ({
       id: record.externalId,

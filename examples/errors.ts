@@ -1,0 +1,35 @@
+// What the worker does with errors.
+import { CrmSchemaError } from '@nurturehub/crm-schema';
+import { CrmError } from './crm.js';
+
+/** Logs an error's name, code and stack, without its message: that may contain values. */
+export function report(error: unknown): void {
+  const { name, code, stack } = error as { name?: string; code?: string; stack?: string };
+  const places = stack?.split('\n').filter((line) => /^ +at /.test(line)) ?? [];
+  console.error([`${name ?? 'Error'} ${code ?? ''}`, ...places].join('\n'));
+}
+
+/** Returns an error of this record, to be recorded. Rethrows one of the account or network, to end the run. */
+export function unlessFatal(error: unknown): CrmError {
+  const isOfRecord =
+    error instanceof CrmError && !['auth', 'permission', 'rate_limited', 'network'].includes(error.kind);
+  if (isOfRecord) return error;
+  throw error;
+}
+
+/** The fields of an error event. */
+export function failure(error: CrmError) {
+  const { retryAfterSeconds } = error;
+  return { status: 'error', error: error.toSyncError(), retryAfterSeconds } as const;
+}
+
+/** Whether the record caused the error. A deadlock or a missing privilege did not come from the record. */
+export function isDataError(error: unknown): boolean {
+  if (isCode(error, 'not_permitted')) return false;
+  return error instanceof CrmSchemaError || /^(22|23|54)/.test((error as { code?: string }).code ?? '');
+}
+
+/** Whether the schema refused something with this code. */
+export function isCode(error: unknown, code: CrmSchemaError['code']): boolean {
+  return error instanceof CrmSchemaError && error.code === code;
+}

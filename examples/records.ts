@@ -1,0 +1,71 @@
+// What the CRM's records say, and which of them are a contact's.
+import {
+  type ClaimedRun,
+  type ContactExternalRecord,
+  canonicalTimestamp,
+  contentHash,
+  externalRecordListByContacts,
+} from '@nurturehub/crm-schema';
+import type pg from 'pg';
+import type { CrmRecord, CrmRecordKey } from './crm.js';
+
+/** The records of a contact at the CRM of a run, without the given one. */
+export async function recordsOf(
+  client: pg.Pool | pg.ClientBase,
+  { organisationId, provider }: ClaimedRun,
+  contactId: string,
+  except?: CrmRecordKey,
+): Promise<ContactExternalRecord[]> {
+  const records = await externalRecordListByContacts(client, { organisationId, contactIds: [contactId] });
+  return records.filter(
+    (each) =>
+      each.provider === provider &&
+      (each.externalId !== except?.externalId || each.entityType !== except.entityType),
+  );
+}
+
+/** Whether the CRM still has the record. A hidden one may be shown again. */
+export function isAlive({ remoteState }: ContactExternalRecord): boolean {
+  return remoteState !== 'deleted' && remoteState !== 'merged';
+}
+
+/** Whether two names differ at most in what CRMs do to a name: letter case and white space. */
+export function isSame(one: string | undefined, other: string): boolean {
+  return contentHash({ name: one }) === contentHash({ name: other });
+}
+
+/** What an event says of the record at the CRM. A merge is recorded apart. */
+export function newsOf(record: CrmRecord) {
+  const { name, state } = record;
+  const isShown = state === 'active' || state === 'archived';
+  return {
+    remoteVersion: versionOf(record),
+    remoteModifiedAt: modifiedAtOf(record),
+    remoteState: state === 'merged' ? 'deleted' : state,
+    contentHash: isShown ? contentHash({ name }) : null,
+  } as const;
+}
+
+/** The version, if it can be stored. */
+function versionOf({ version }: CrmRecord): string | null {
+  return isStorable(version) ? version : null;
+}
+
+/** The modified time, if it is one. */
+function modifiedAtOf({ modifiedAt }: CrmRecord): string | null {
+  try {
+    return modifiedAt == null ? null : canonicalTimestamp(modifiedAt);
+  } catch {
+    return null;
+  }
+}
+
+/** Whether an id or a version of the CRM can be stored. */
+export function isStorable(text: string | null | undefined): text is string {
+  return text != null && /^[^\0]*\S[^\0]*$/u.test(text) && Buffer.byteLength(text) <= 512;
+}
+
+/** Extracts our UUID from a CRM's reference; null if it is not one of ours. */
+export function uuidIn(reference: string | null | undefined): string | null {
+  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.exec(reference ?? '')?.[0].toLowerCase() ?? null;
+}

@@ -1,0 +1,316 @@
+-- Up Migration
+--
+-- Purpose: which external ids meant another contact before, since when, by whom and why? And which records lost
+--          their contact because the host deleted it?
+-- Locks:   contact_external_ids SHARE ROW EXCLUSIVE and contact_external_id_aliases SHARE ROW EXCLUSIVE, to
+--          create the triggers: writes wait until the end of the transaction, which by default is that of all
+--          pending files.
+-- Scans:   nothing; the table is new and empty.
+-- Down:    drops the triggers (contact_external_ids and contact_external_id_aliases ACCESS EXCLUSIVE), the
+--          function and the table, and refuses while it has rows unless crm_schema.allow_data_loss is on.
+
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+do $$
+begin
+  if (
+    select nspname
+    from pg_catalog.pg_class
+    inner join pg_catalog.pg_namespace
+      on pg_namespace.oid = relnamespace
+    where pg_class.oid = 'contact_external_ids'::regclass::oid
+  ) is distinct from current_schema() then
+    raise exception using
+      errcode = 'CRM01',
+      message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
+      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
+  end if;
+end
+$$;
+
+create table contact_external_id_changes (
+  organisation_id uuid not null,
+  id bigint generated always as identity,
+  operation_id uuid not null default gen_random_uuid(),
+  kind text not null,
+  -- Collation C, as in contact_external_ids.
+  provider text collate "C",
+  entity_type text collate "C",
+  external_id text collate "C",
+  connection_id uuid,
+  from_contact_id uuid,
+  to_contact_id uuid,
+  was_primary boolean,
+  is_primary boolean,
+  linked_at timestamptz,
+  changed_at timestamptz not null default now(),
+  changed_by text not null default session_user,
+  reason text,
+  undone_by uuid,
+  constraint contact_external_id_changes_pkey
+    primary key (organisation_id, id),
+  constraint contact_external_id_changes_kind_check
+    check (
+      kind in (
+        'unlinked', 'repointed', 'promoted', 'contacts_merged', 'records_merged', 'undone', 'contact_deleted', 'archived'
+      )
+    ),
+  constraint contact_external_id_changes_record_check
+    check (num_nulls(provider, entity_type, external_id) in (0, 3)),
+  constraint contact_external_id_changes_changed_by_check
+    check (btrim(changed_by, E' \t\n\r\f\x0b') <> '' and length(changed_by) <= 100),
+  constraint contact_external_id_changes_reason_check
+    check (btrim(reason, E' \t\n\r\f\x0b') <> '' and length(reason) <= 500)
+);
+
+create index contact_external_id_changes_operation_id_idx
+  on contact_external_id_changes (organisation_id, operation_id);
+
+create index contact_external_id_changes_from_contact_id_idx
+  on contact_external_id_changes (organisation_id, from_contact_id, id)
+  where from_contact_id is not null;
+
+create index contact_external_id_changes_to_contact_id_idx
+  on contact_external_id_changes (organisation_id, to_contact_id, id)
+  where to_contact_id is not null;
+
+create index contact_external_id_changes_external_id_idx
+  on contact_external_id_changes (organisation_id, provider, entity_type, external_id, id)
+  where external_id is not null;
+
+comment on table contact_external_id_changes is
+  'The history of what external ids mean: one row for each id that was unlinked, moved, promoted, merged or lost its contact. The first link is not in it; first_seen_at says when that was. It holds ids and times, and no other personal data. It outlives the contacts and has no foreign keys.';
+comment on column contact_external_id_changes.organisation_id is
+  'The organisation (tenant) that the contacts belong to.';
+comment on column contact_external_id_changes.id is
+  'In the order in which the changes were made.';
+comment on column contact_external_id_changes.operation_id is
+  'Names the changes that were made together: a merge of contacts is undone by it.';
+comment on column contact_external_id_changes.kind is
+  'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: that the host had deleted it went to contact_external_id_archive, because another account took the place of the id''s.';
+comment on column contact_external_id_changes.provider is
+  'The CRM of the record. Null, as are entity_type and external_id, in the row that says that two contacts were merged, or their merge undone.';
+comment on column contact_external_id_changes.entity_type is
+  'The entity type of the record.';
+comment on column contact_external_id_changes.external_id is
+  'The external id of the record.';
+comment on column contact_external_id_changes.connection_id is
+  'The connection whose account the id belongs to: the live one at that time, or that under which it was archived. Null if there was none.';
+comment on column contact_external_id_changes.from_contact_id is
+  'The contact that the id meant before. Null if it meant none.';
+comment on column contact_external_id_changes.to_contact_id is
+  'The contact that the id means afterwards. Null if it means none.';
+comment on column contact_external_id_changes.was_primary is
+  'Whether it was the primary id before, rather than an alias. Null if it meant no contact.';
+comment on column contact_external_id_changes.is_primary is
+  'Whether it is the primary id afterwards, rather than an alias. Null if it means no contact.';
+comment on column contact_external_id_changes.linked_at is
+  'When the id was linked to from_contact_id.';
+comment on column contact_external_id_changes.changed_at is
+  'When the transaction that made the change began.';
+comment on column contact_external_id_changes.changed_by is
+  'Who made the change: a role or a program, never a person''s name. By default the database user.';
+comment on column contact_external_id_changes.reason is
+  'Why, in the words of whoever made the change. No personal data.';
+comment on column contact_external_id_changes.undone_by is
+  'The operation that undid this change.';
+comment on constraint contact_external_id_changes_pkey on contact_external_id_changes is
+  'Tenant first.';
+comment on constraint contact_external_id_changes_kind_check on contact_external_id_changes is
+  'The closed list of kinds.';
+comment on constraint contact_external_id_changes_record_check on contact_external_id_changes is
+  'A record is named in full or not at all.';
+comment on constraint contact_external_id_changes_changed_by_check on contact_external_id_changes is
+  'Not blank, at most 100 characters.';
+comment on constraint contact_external_id_changes_reason_check on contact_external_id_changes is
+  'Not blank, at most 500 characters.';
+comment on index contact_external_id_changes_operation_id_idx is
+  'Finds what was changed together, to undo it.';
+comment on index contact_external_id_changes_from_contact_id_idx is
+  'Finds the ids that a contact had, the latest change first.';
+comment on index contact_external_id_changes_to_contact_id_idx is
+  'Finds the ids that a contact was given, the latest change first.';
+comment on index contact_external_id_changes_external_id_idx is
+  'Finds the latest change of an external id, which says whether the host deleted its contact.';
+
+-- The triggers name their tables with the schema, because search_path must not decide which tables they use.
+do $migration$
+declare
+  search_path constant text := current_setting('search_path'::text);
+  our_schema constant name := current_schema();
+  hosts_contacts constant regclass := (
+    select confrelid::regclass
+    from pg_catalog.pg_constraint
+    where conrelid = 'contact_external_ids'::regclass::oid
+      and conname = 'contact_external_ids_contact_id_fkey'
+  );
+begin
+  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  execute format($create$
+create function %1$I.crm_note_deleted_contact()
+returns trigger
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $body$
+begin
+  -- A cascade deletes inside the trigger of the foreign key, as the owner of this table.
+  if pg_trigger_depth() = 1
+    or current_user <> (select pg_get_userbyid(relowner) from pg_class where oid = tg_relid)
+  then
+    return old;
+  end if;
+  -- A trigger of the host may do so, too, but then the contact is still there. The owner need not see contacts.
+  if has_column_privilege(%2$L::regclass, 'id', 'select')
+    and has_column_privilege(%2$L::regclass, 'organisation_id', 'select')
+  then
+    perform
+    from %2$s as contacts
+    where contacts.organisation_id = old.organisation_id
+      and contacts.id = old.contact_id;
+    if found then
+      return old;
+    end if;
+  end if;
+  insert into %1$I.contact_external_id_changes (
+    organisation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id, was_primary, linked_at
+  )
+  values (
+    old.organisation_id,
+    'contact_deleted',
+    old.provider,
+    old.entity_type,
+    old.external_id,
+    (
+      select connection.id
+      from %1$I.crm_connections as connection
+      where connection.organisation_id = old.organisation_id
+        and connection.provider = old.provider
+        and connection.status <> 'disconnected'
+    ),
+    old.contact_id,
+    tg_table_name = 'contact_external_ids',
+    old.first_seen_at
+  );
+  return old;
+end
+$body$
+  $create$, our_schema, hosts_contacts);
+
+  perform set_config('search_path', search_path, true);
+end
+$migration$;
+
+comment on function crm_note_deleted_contact() is
+  'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
+create trigger contact_external_ids_note_deleted_contact
+  before delete
+  on contact_external_ids
+  for each row
+  execute function crm_note_deleted_contact();
+
+create trigger contact_external_id_aliases_note_deleted_contact
+  before delete
+  on contact_external_id_aliases
+  for each row
+  execute function crm_note_deleted_contact();
+
+comment on trigger contact_external_ids_note_deleted_contact on contact_external_ids is
+  'Before the delete, because only then does the cascade run as the owner.';
+comment on trigger contact_external_id_aliases_note_deleted_contact on contact_external_id_aliases is
+  'Before the delete, because only then does the cascade run as the owner.';
+
+-- History is added to; the one thing that changes is whether it was undone.
+grant select, insert, update (undone_by)
+on contact_external_id_changes
+to crm_app, crm_worker;
+
+grant select
+on contact_external_id_changes
+to crm_reader;
+
+alter table contact_external_id_changes enable row level security;
+
+create policy contact_external_id_changes_tenant_policy
+  on contact_external_id_changes
+  to crm_app
+  using (coalesce(organisation_id = (select crm_organisation_id()), false))
+  with check (coalesce(organisation_id = (select crm_organisation_id()), false));
+
+create policy contact_external_id_changes_worker_policy
+  on contact_external_id_changes
+  to crm_worker
+  using (true)
+  with check (true);
+
+create policy contact_external_id_changes_reader_policy
+  on contact_external_id_changes
+  for select
+  to crm_reader
+  using (true);
+
+comment on policy contact_external_id_changes_tenant_policy on contact_external_id_changes is
+  'The application sees and writes the rows of the organisation that it has set for the transaction.';
+comment on policy contact_external_id_changes_worker_policy on contact_external_id_changes is
+  'The sync worker works for all organisations.';
+comment on policy contact_external_id_changes_reader_policy on contact_external_id_changes is
+  'Monitoring and support read all organisations.';
+
+-- All of the schema has one owner.
+do $$
+declare
+  search_path constant text := current_setting('search_path'::text);
+  our_schema constant name := current_schema();
+  connections constant regclass := to_regclass('crm_connections'::text);
+  new_object text;
+begin
+  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+
+  foreach new_object in array array[
+    'table %I.contact_external_id_changes',
+    'function %I.crm_note_deleted_contact()'
+  ] loop
+    execute format(
+      'alter ' || new_object || ' owner to %s',
+      our_schema, (select relowner::regrole from pg_class where oid = connections)
+    );
+  end loop;
+
+  perform set_config('search_path', search_path, true);
+end
+$$;
+
+-- Down Migration
+
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+-- Else a change that somebody is recording now would be lost unseen. In the order in which they are written.
+lock table
+  contact_external_ids,
+  contact_external_id_aliases,
+  contact_external_id_changes
+in access exclusive mode;
+
+do $$
+begin
+  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
+    and exists (select from contact_external_id_changes)
+  then
+    raise exception using
+      errcode = 'CRM03',
+      message = 'contact_external_id_changes has rows, and going down would lose them',
+      hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
+  end if;
+end
+$$;
+
+drop trigger contact_external_ids_note_deleted_contact on contact_external_ids;
+
+drop trigger contact_external_id_aliases_note_deleted_contact on contact_external_id_aliases;
+
+drop function crm_note_deleted_contact();
+
+drop table contact_external_id_changes;

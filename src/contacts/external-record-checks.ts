@@ -1,0 +1,154 @@
+import { withoutRow } from '../errors.js';
+import * as queries from '../generated/external_record_checks.js';
+import { checkOrganisation } from '../keys.js';
+import type { Queryable } from '../statements/prepared-query.js';
+import { timestampParameter } from '../timestamps.js';
+import { type Provider, type RemoteState, remoteStates, type TimestampInput } from '../types.js';
+import {
+  checkBatch,
+  checkContentHash,
+  checkFields,
+  checkObject,
+  checkOneOf,
+  checkParameter,
+  checkRemoteVersion,
+  fieldsOf,
+  type InputLocation,
+} from '../validation.js';
+import { checkRecord } from './external-records.js';
+
+/** A record as a CRM has sent it. */
+export interface SentRecord {
+  /** In the provider's terms, lower snake case: `contact`, `landlord`, `applicant` … */
+  entityType: string;
+  /** Case-sensitive text, whatever type the CRM sends: see `toExternalId`. */
+  externalId: string;
+  /** The version of the record, exactly as the CRM writes it: an ETag with its quotes, 1 to 512 bytes. */
+  version?: string | null | undefined;
+  /** When the record was last modified, by the CRM's clock. */
+  modifiedAt?: TimestampInput | null | undefined;
+  /** The state of the record; defaults to `active`, because the CRM shows it. */
+  state?: RemoteState | null | undefined;
+  /**
+   * `contentHash` of its mapped fields. Without it, only a version tells that nothing has changed; with it, a new
+   * version of the same content is no change either.
+   */
+  contentHash?: string | null | undefined;
+}
+
+const sentRecordFields = fieldsOf<SentRecord>({
+  entityType: true,
+  externalId: true,
+  version: true,
+  modifiedAt: true,
+  state: true,
+  contentHash: true,
+});
+
+/** What to do with a record that a CRM has sent. */
+export interface RecordDecision {
+  /** The contact that the record belongs to; null if it belongs to none. */
+  contactId: string | null;
+  /** Whether the record is the contact's primary id or an alias; null if it belongs to none. */
+  matchedBy: 'primary' | 'alias' | null;
+  /**
+   * - `unknown`: no contact is linked to it: create one and link it
+   * - `contact_deleted`: no contact is linked to it, because NurtureHub deleted the one that was. Skip it, or the
+   *   contact would be back: only a person should link it again (`contactExternalIdLink`)
+   * - `revived`: it was deleted or merged, and is back. It may be another person's now: do not apply it before
+   *   somebody links it again (`contactExternalIdLink`) or unlinks it
+   * - `echo`: our own last push has come back, for the first time: skip it with reason `echo`
+   * - `unchanged`: its version or its content is what is known: skip it with reason `unchanged`
+   * - `older`: it was modified before the one that is known: skip it with reason `older`
+   * - `changed`: apply it
+   */
+  decision: 'unknown' | 'contact_deleted' | 'revived' | 'echo' | 'unchanged' | 'older' | 'changed';
+}
+
+/**
+ * Decides what to do with records that a CRM has sent, before they are applied. Call it in the transaction that
+ * applies them and records the batch: it locks the records until then, in the order of their keys. Another
+ * state is always a change, except that a record which was deleted or merged is `revived`. Otherwise nothing has
+ * changed if the version is the one that is known, or else if the content is.
+ *
+ * @returns the decision on each record, in order
+ * @throws CrmSchemaError `unknown_provider`, `invalid_input`, with `rowIndex`
+ */
+export async function externalRecordCheckMany(
+  client: Queryable,
+  params: {
+    /** The UUID of the organisation. */
+    organisationId: string;
+    /** The CRM. */
+    provider: Provider;
+    /** Up to a few thousand. */
+    records: readonly SentRecord[];
+  },
+): Promise<RecordDecision[]> {
+  checkOrganisation(params);
+  const { organisationId, provider } = params;
+  const records = checkBatch('records', params.records);
+  const columns: Omit<queries.ExternalRecordCheckParams, 'organisationId' | 'provider'> = {
+    entityTypes: [],
+    externalIds: [],
+    versions: [],
+    modifiedAts: [],
+    states: [],
+    contentHashes: [],
+  };
+  records.forEach((record, rowIndex) => {
+    checkSentRecord(record, provider, rowIndex);
+    const { version, modifiedAt, state, contentHash } = record;
+    columns.entityTypes.push(record.entityType);
+    columns.externalIds.push(record.externalId);
+    columns.versions.push(version ?? null);
+    columns.modifiedAts.push(
+      modifiedAt == null ? null : timestampParameter({ field: 'modifiedAt', rowIndex }, modifiedAt),
+    );
+    columns.states.push(state ?? 'active');
+    columns.contentHashes.push(contentHash ?? null);
+  });
+  const rows = await queries.externalRecordCheck.run({ organisationId, provider, ...columns }, client);
+  return rows.map(({ contactId, matchedBy, decision }) => ({
+    contactId,
+    matchedBy: matchedBy as RecordDecision['matchedBy'],
+    decision: decision as RecordDecision['decision'],
+  }));
+}
+
+/** The parameters of {@link externalRecordCheck}. */
+export interface ExternalRecordCheckParams extends SentRecord {
+  /** The UUID of the organisation. */
+  organisationId: string;
+  /** The CRM. */
+  provider: Provider;
+}
+
+/**
+ * Decides what to do with one record that a CRM has sent: see {@link externalRecordCheckMany}.
+ *
+ * @throws CrmSchemaError `unknown_provider`, `invalid_input`
+ */
+export async function externalRecordCheck(
+  client: Queryable,
+  params: ExternalRecordCheckParams,
+): Promise<RecordDecision> {
+  checkParameter('params', params);
+  const { organisationId, provider, ...record } = params;
+  const [decision] = await externalRecordCheckMany(client, {
+    organisationId,
+    provider,
+    records: [record],
+  }).catch(withoutRow);
+  return decision as RecordDecision;
+}
+
+function checkSentRecord(record: SentRecord, provider: Provider, rowIndex: number): void {
+  const at = (field: string): InputLocation => ({ field, rowIndex });
+  checkObject(at('record'), record);
+  checkFields(at('record'), record, sentRecordFields);
+  checkRecord({ ...record, provider }, rowIndex);
+  if (record.version != null) checkRemoteVersion(at('version'), record.version);
+  if (record.state != null) checkOneOf(at('state'), record.state, remoteStates);
+  if (record.contentHash != null) checkContentHash(at('contentHash'), record.contentHash);
+}

@@ -1,0 +1,439 @@
+/** Types generated for queries found in "queries/contact_external_id_changes.sql" */
+import { PreparedQuery } from '../statements/prepared-query.js';
+
+import type { Timestamp } from '../types.js';
+
+/** The parameters of {@link contactMerge}. */
+export interface ContactMergeParams {
+  changedBy?: string | null | void;
+  fromContactId: string;
+  intoContactId: string;
+  operationId: string;
+  organisationId: string;
+  reason?: string | null | void;
+}
+
+/** A row of {@link contactMerge}. */
+export interface ContactMergeResult {
+  entityType: string | null;
+  externalId: string | null;
+  outcome: string;
+  provider: string | null;
+}
+
+/**
+ * Merges a contact into another (crm_merge_contacts). Returns one row per external id that the contact had:
+ * `outcome` is `moved`, `became_alias`, `alias_moved` or `archived_moved`; or one row `wrong_tenant` (the
+ * organisation does not have both contacts), and nothing has changed. Uses the indexes of the contacts'
+ * external ids. Locks the external ids of the organisation at all CRMs, then the contacts FOR KEY SHARE, then
+ * their external ids in key order, then the outbound changes and failures of the contact.
+ *
+ * @remarks
+ * ```sql
+ * select
+ *   merged.provider as "provider?",
+ *   merged.entity_type as "entityType?",
+ *   merged.external_id as "externalId?",
+ *   merged.outcome as "outcome!"
+ * from crm_merge_contacts(
+ *   :organisationId!::uuid,
+ *   :fromContactId!::uuid,
+ *   :intoContactId!::uuid,
+ *   :operationId!::uuid,
+ *   :changedBy::text,
+ *   :reason::text
+ * ) as merged
+ * order by
+ *   merged.provider,
+ *   merged.entity_type,
+ *   merged.external_id
+ * ```
+ */
+export const contactMerge = new PreparedQuery<ContactMergeParams,ContactMergeResult>({
+  name: 'contactMerge',
+  statementName: 'contactMerge_2ed96313',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'fromContactId', required: true },
+    { name: 'intoContactId', required: true },
+    { name: 'operationId', required: true },
+    { name: 'changedBy', required: false },
+    { name: 'reason', required: false },
+  ],
+  text: `/* contactMerge */ select
+  merged.provider as "provider",
+  merged.entity_type as "entityType",
+  merged.external_id as "externalId",
+  merged.outcome as "outcome"
+from crm_merge_contacts(
+  $1::uuid,
+  $2::uuid,
+  $3::uuid,
+  $4::uuid,
+  $5::text,
+  $6::text
+) as merged
+order by
+  merged.provider,
+  merged.entity_type,
+  merged.external_id`,
+});
+
+
+/** The parameters of {@link contactMergeUndo}. */
+export interface ContactMergeUndoParams {
+  changedBy?: string | null | void;
+  mergeId: string;
+  operationId: string;
+  organisationId: string;
+  reason?: string | null | void;
+}
+
+/** A row of {@link contactMergeUndo}. */
+export interface ContactMergeUndoResult {
+  entityType: string | null;
+  externalId: string | null;
+  outcome: string;
+  provider: string | null;
+}
+
+/**
+ * Undoes a merge of contacts, as a whole or not at all (crm_undo_contact_merge). Returns no row if there was
+ * no such merge. Otherwise the first row has no record: its `outcome` is `undone`, or `undone_before`,
+ * `no_contact` or `held`, and nothing has changed. Then one row per external id that the merge had moved:
+ * `undone`, or the reason why it cannot be moved back, or `held` (nothing is wrong with it); then `stays` for
+ * external ids that the other contact has got since. Uses contact_external_id_changes_operation_id_idx and
+ * primary keys. Locks as contactMerge.
+ *
+ * @remarks
+ * ```sql
+ * select
+ *   undone.provider as "provider?",
+ *   undone.entity_type as "entityType?",
+ *   undone.external_id as "externalId?",
+ *   undone.outcome as "outcome!"
+ * from crm_undo_contact_merge(
+ *   :organisationId!::uuid,
+ *   :mergeId!::uuid,
+ *   :operationId!::uuid,
+ *   :changedBy::text,
+ *   :reason::text
+ * ) as undone
+ * order by
+ *   undone.provider nulls first,
+ *   undone.entity_type,
+ *   undone.external_id
+ * ```
+ */
+export const contactMergeUndo = new PreparedQuery<ContactMergeUndoParams,ContactMergeUndoResult>({
+  name: 'contactMergeUndo',
+  statementName: 'contactMergeUndo_3385cccc',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'mergeId', required: true },
+    { name: 'operationId', required: true },
+    { name: 'changedBy', required: false },
+    { name: 'reason', required: false },
+  ],
+  text: `/* contactMergeUndo */ select
+  undone.provider as "provider",
+  undone.entity_type as "entityType",
+  undone.external_id as "externalId",
+  undone.outcome as "outcome"
+from crm_undo_contact_merge(
+  $1::uuid,
+  $2::uuid,
+  $3::uuid,
+  $4::text,
+  $5::text
+) as undone
+order by
+  undone.provider nulls first,
+  undone.entity_type,
+  undone.external_id`,
+});
+
+
+/** The parameters of {@link externalRecordMergeMany}. */
+export interface ExternalRecordMergeManyParams {
+  changedBy?: string | null | void;
+  fromEntityTypes: string[];
+  fromExternalIds: string[];
+  intoEntityTypes: string[];
+  intoExternalIds: string[];
+  operationId: string;
+  organisationId: string;
+  provider: string;
+  reason?: string | null | void;
+}
+
+/** A row of {@link externalRecordMergeMany}. */
+export interface ExternalRecordMergeManyResult {
+  contactId: string | null;
+  otherContactId: string | null;
+  outcome: string;
+  position: number;
+}
+
+/**
+ * Records that a CRM has merged records into others, one array element each (crm_merge_external_records).
+ * Returns one row per element: its `position`, counted from 1, and `outcome`: `merged`, `same_record`,
+ * `unknown` (neither record means a contact) or `contacts_differ` (they mean `contactId` and `otherContactId`,
+ * and nothing has changed). Uses primary keys. Locks the external ids of the organisation at this CRM, then
+ * the contacts FOR KEY SHARE.
+ *
+ * @remarks
+ * ```sql
+ * select
+ *   merged.pair_number as "position!",
+ *   merged.outcome as "outcome!",
+ *   merged.contact_id as "contactId?",
+ *   merged.other_contact_id as "otherContactId?"
+ * from crm_merge_external_records(
+ *   :organisationId!::uuid,
+ *   :provider!::text,
+ *   :fromEntityTypes!::text[],
+ *   :fromExternalIds!::text[],
+ *   :intoEntityTypes!::text[],
+ *   :intoExternalIds!::text[],
+ *   :operationId!::uuid,
+ *   :changedBy::text,
+ *   :reason::text
+ * ) as merged
+ * order by merged.pair_number
+ * ```
+ */
+export const externalRecordMergeMany = new PreparedQuery<ExternalRecordMergeManyParams,ExternalRecordMergeManyResult>({
+  name: 'externalRecordMergeMany',
+  statementName: 'externalRecordMergeMany_5b36c261',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'provider', required: true },
+    { name: 'fromEntityTypes', required: true },
+    { name: 'fromExternalIds', required: true },
+    { name: 'intoEntityTypes', required: true },
+    { name: 'intoExternalIds', required: true },
+    { name: 'operationId', required: true },
+    { name: 'changedBy', required: false },
+    { name: 'reason', required: false },
+  ],
+  text: `/* externalRecordMergeMany */ select
+  merged.pair_number as "position",
+  merged.outcome as "outcome",
+  merged.contact_id as "contactId",
+  merged.other_contact_id as "otherContactId"
+from crm_merge_external_records(
+  $1::uuid,
+  $2::text,
+  $3::text[],
+  $4::text[],
+  $5::text[],
+  $6::text[],
+  $7::uuid,
+  $8::text,
+  $9::text
+) as merged
+order by merged.pair_number`,
+});
+
+
+/** The parameters of {@link contactIdentityChangeList}. */
+export interface ContactIdentityChangeListParams {
+  beforeId?: number | string | null | void;
+  contactId: string;
+  limit: number;
+  organisationId: string;
+}
+
+/** A row of {@link contactIdentityChangeList}. */
+export interface ContactIdentityChangeListResult {
+  /** When the transaction that made the change began. */
+  changedAt: Timestamp;
+  /** Who made the change: a role or a program, never a person's name. By default the database user. */
+  changedBy: string;
+  /** The entity type of the record. */
+  entityType: string | null;
+  /** The external id of the record. */
+  externalId: string | null;
+  /** The contact that the id meant before. Null if it meant none. */
+  fromContactId: string | null;
+  /** In the order in which the changes were made. */
+  id: string;
+  /** Whether it is the primary id afterwards, rather than an alias. Null if it means no contact. */
+  isPrimary: boolean | null;
+  /** unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: that the host had deleted it went to contact_external_id_archive, because another account took the place of the id's. */
+  kind: string;
+  /** When the id was linked to from_contact_id. */
+  linkedAt: Timestamp | null;
+  /** Names the changes that were made together: a merge of contacts is undone by it. */
+  operationId: string;
+  /** The CRM of the record. Null, as are entity_type and external_id, in the row that says that two contacts were merged, or their merge undone. */
+  provider: string | null;
+  /** Why, in the words of whoever made the change. No personal data. */
+  reason: string | null;
+  /** The contact that the id means afterwards. Null if it means none. */
+  toContactId: string | null;
+  /** The operation that undid this change. */
+  undoneBy: string | null;
+  /** Whether it was the primary id before, rather than an alias. Null if it meant no contact. */
+  wasPrimary: boolean | null;
+}
+
+/**
+ * Lists the changes of what external ids mean in which a contact had or was given an id, the latest first, at
+ * most `limit`, before the change `beforeId` if that is not null. Uses
+ * contact_external_id_changes_from_contact_id_idx and contact_external_id_changes_to_contact_id_idx.
+ *
+ * @remarks
+ * ```sql
+ * with found as (
+ *   (
+ *     select id
+ *     from contact_external_id_changes
+ *     where organisation_id = :organisationId!::uuid
+ *       and from_contact_id = :contactId!::uuid
+ *       and id < coalesce(:beforeId::bigint, 9223372036854775807)
+ *     order by id desc
+ *     limit :limit!::integer
+ *   )
+ *   union
+ *   (
+ *     select id
+ *     from contact_external_id_changes
+ *     where organisation_id = :organisationId!::uuid
+ *       and to_contact_id = :contactId!::uuid
+ *       and id < coalesce(:beforeId::bigint, 9223372036854775807)
+ *     order by id desc
+ *     limit :limit!::integer
+ *   )
+ * )
+ * select
+ *   change.id,
+ *   change.operation_id as "operationId",
+ *   change.kind,
+ *   change.provider,
+ *   change.entity_type as "entityType",
+ *   change.external_id as "externalId",
+ *   change.from_contact_id as "fromContactId",
+ *   change.to_contact_id as "toContactId",
+ *   change.was_primary as "wasPrimary",
+ *   change.is_primary as "isPrimary",
+ *   change.linked_at as "linkedAt",
+ *   change.changed_at as "changedAt",
+ *   change.changed_by as "changedBy",
+ *   change.reason,
+ *   change.undone_by as "undoneBy"
+ * from (
+ *   select id
+ *   from found
+ *   order by id desc
+ *   limit :limit!::integer
+ * ) as page
+ * cross join lateral (
+ *   select
+ *     id,
+ *     operation_id,
+ *     kind,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     from_contact_id,
+ *     to_contact_id,
+ *     was_primary,
+ *     is_primary,
+ *     linked_at,
+ *     changed_at,
+ *     changed_by,
+ *     reason,
+ *     undone_by
+ *   from contact_external_id_changes
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = page.id
+ *   -- Keeps the planner from reading the whole history.
+ *   limit 1
+ * ) as change
+ * order by change.id desc
+ * ```
+ */
+export const contactIdentityChangeList = new PreparedQuery<ContactIdentityChangeListParams,ContactIdentityChangeListResult>({
+  name: 'contactIdentityChangeList',
+  statementName: 'contactIdentityChangeList_3b6c3910',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'contactId', required: true },
+    { name: 'beforeId', required: false },
+    { name: 'limit', required: true },
+  ],
+  text: `/* contactIdentityChangeList */ with found as (
+  (
+    select id
+    from contact_external_id_changes
+    where organisation_id = $1::uuid
+      and from_contact_id = $2::uuid
+      and id < coalesce($3::bigint, 9223372036854775807)
+    order by id desc
+    limit $4::integer
+  )
+  union
+  (
+    select id
+    from contact_external_id_changes
+    where organisation_id = $1::uuid
+      and to_contact_id = $2::uuid
+      and id < coalesce($3::bigint, 9223372036854775807)
+    order by id desc
+    limit $4::integer
+  )
+)
+select
+  change.id,
+  change.operation_id as "operationId",
+  change.kind,
+  change.provider,
+  change.entity_type as "entityType",
+  change.external_id as "externalId",
+  change.from_contact_id as "fromContactId",
+  change.to_contact_id as "toContactId",
+  change.was_primary as "wasPrimary",
+  change.is_primary as "isPrimary",
+  change.linked_at as "linkedAt",
+  change.changed_at as "changedAt",
+  change.changed_by as "changedBy",
+  change.reason,
+  change.undone_by as "undoneBy"
+from (
+  select id
+  from found
+  order by id desc
+  limit $4::integer
+) as page
+cross join lateral (
+  select
+    id,
+    operation_id,
+    kind,
+    provider,
+    entity_type,
+    external_id,
+    from_contact_id,
+    to_contact_id,
+    was_primary,
+    is_primary,
+    linked_at,
+    changed_at,
+    changed_by,
+    reason,
+    undone_by
+  from contact_external_id_changes
+  where organisation_id = $1::uuid
+    and id = page.id
+  limit 1
+) as change
+order by change.id desc`,
+});
+
+

@@ -1,0 +1,41 @@
+import { readFile } from 'node:fs/promises';
+import { expect, test } from 'vitest';
+import { projectPath } from '../../dev/database.js';
+import { page, runIdentityPage } from '../../dev/pictures/identity-page.js';
+import { useDatabase } from '../support/database.js';
+
+const { pool } = useDatabase();
+const text = await readFile(projectPath(page), 'utf8');
+
+async function runPage(shown: string): Promise<string> {
+  const client = await pool.connect();
+  try {
+    return await runIdentityPage(shown, client);
+  } finally {
+    client.release();
+  }
+}
+
+test('the code of docs/identity.md runs from top to bottom, and each call returns what the page shows', async () => {
+  expect(text.match(/; \/\/ → /g)?.length).toBeGreaterThan(12);
+  const organisationId = await runPage(text);
+  const { rows } = await pool.query(
+    `select external_id, is_primary, remote_state from contact_external_records
+     where organisation_id = $1 order by provider, external_id`,
+    [organisationId],
+  );
+  expect(rows).toEqual([
+    { external_id: 'hK3vQ0pP', is_primary: true, remote_state: 'deleted' },
+    { external_id: 'tR8wZ1mL', is_primary: false, remote_state: 'active' },
+    { external_id: '48213', is_primary: true, remote_state: 'active' },
+    { external_id: 'OXF18000001', is_primary: false, remote_state: 'merged' },
+    { external_id: 'RPT120080', is_primary: true, remote_state: 'active' },
+  ]);
+});
+
+test('a page that shows another value than a call returns fails, and names the call', async () => {
+  const wrong = text.replace("sentBack.decision; // → 'echo'", "sentBack.decision; // → 'changed'");
+  await expect(runPage(wrong)).rejects.toThrow(
+    'docs/identity.md says that sentBack.decision is "changed", but it is "echo".',
+  );
+});

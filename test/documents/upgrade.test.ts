@@ -1,0 +1,71 @@
+import { readFile } from 'node:fs/promises';
+import { expect, test } from 'vitest';
+import { projectPath } from '../../dev/database.js';
+import { contactExternalIdLinkMany, externalRecordListByContacts } from '../../src/index.js';
+import { createTenant, useDatabase } from '../support/database.js';
+import { migrations } from '../support/migrations.js';
+import { releases } from '../upgrades/releases.js';
+
+const { pool } = useDatabase();
+
+/** The strongest lock that a text names first; `none` if it names none. */
+function lockIn(text: string): string {
+  return /ACCESS EXCLUSIVE|SHARE ROW EXCLUSIVE|SHARE UPDATE EXCLUSIVE/.exec(text)?.[0] ?? 'none';
+}
+
+test('the table of locks of 0013 to 0025 in upgrade.md names the lock in each header', async () => {
+  const page = await readFile(projectPath('docs/operations/upgrade.md'), 'utf8');
+  const shown = new Map(
+    [...page.matchAll(/^ *\| (00\d\d) \| ([^|]*) \|/gm)].map(([, file, lock = '']) => [file, lock]),
+  );
+  expect(shown.size).toBeGreaterThan(7);
+  for (const { file, up } of migrations.slice(12)) {
+    const [, header = ''] = /^-- Locks:\s+([\s\S]*?)^-- Scans:/m.exec(up) ?? [];
+    expect(lockIn(shown.get(file.slice(0, 4)) ?? ''), file).toBe(lockIn(header));
+  }
+});
+
+/** Runs a query of 1.3.1. */
+async function run(name: string, params: Record<string, unknown>) {
+  const query = releases.at(-1)?.queries.find((each) => each.name === name);
+  if (query === undefined) return expect.unreachable(`1.3.1 has no ${name}`);
+  const values = query.parameterNames.map((parameter) => {
+    expect(params, parameter).toHaveProperty(parameter);
+    return params[parameter];
+  });
+  return (await pool.query(query.text, values)).rows;
+}
+
+/** An organisation with a contact that has a primary id and an alias at Reapit, and a contact without ids. */
+async function createAlias() {
+  const { organisationId, contactIds } = await createTenant(pool, 2);
+  const [contactId = '', other = ''] = contactIds;
+  const ids = ['OXF1', 'OXF2'];
+  const links = ids.map(
+    (externalId) => ({ provider: 'reapit', entityType: 'contact', externalId, contactId }) as const,
+  );
+  await contactExternalIdLinkMany(pool, { organisationId, links, ifContactTaken: 'alias' });
+  const record = (externalId: string, contact: string) => ({
+    organisationId,
+    providers: ['reapit'],
+    entityTypes: ['contact'],
+    externalIds: [externalId],
+    contactIds: [contact],
+  });
+  return { organisationId, contactId, other, record };
+}
+
+test('1.3.1 beside 1.4.0 does not find an alias, and cannot link it to another contact', async () => {
+  const { organisationId, other, record } = await createAlias();
+  const asked = { organisationId, provider: 'reapit', entityType: 'contact', externalIds: ['OXF1', 'OXF2'] };
+  expect(await run('contactExternalIdResolve', asked)).toMatchObject([{ externalId: 'OXF1' }]);
+  expect(await run('contactExternalIdLink', record('OXF2', other))).toMatchObject([{ outcome: 'retry' }]);
+});
+
+test('1.3.1 beside 1.4.0 promotes no alias when it unlinks a primary id', async () => {
+  const { organisationId, contactId, record } = await createAlias();
+  await run('contactExternalIdUnlink', record('OXF1', contactId));
+  expect(await externalRecordListByContacts(pool, { organisationId, contactIds: [contactId] })).toMatchObject(
+    [{ externalId: 'OXF2', isPrimary: false }],
+  );
+});
