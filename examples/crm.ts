@@ -73,7 +73,7 @@ export interface CrmRecord extends CrmRecordKey {
   state: 'active' | 'archived' | 'hidden' | 'deleted' | 'merged';
   /** An ETag with its quotes, for example. */
   version?: string | null;
-  /** When the record last changed, by the CRM's clock. */
+  /** When the record last changed, by the CRM's clock, with a zone: see `canonicalTimestamp`. */
   modifiedAt?: string | null;
   /** The id of the contact, if we created the record. */
   reference?: string | null;

@@ -64,5 +64,5 @@ export {
   type TransactionPool,
   withOrganisation,
 } from './tenancy/organisations.js';
-export { canonicalTimestamp } from './timestamps.js';
+export { canonicalTimestamp, optionalTimestamp, type TimestampOptions } from './timestamps.js';
 export * from './types.js';

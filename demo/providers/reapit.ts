@@ -1,4 +1,4 @@
-import { canonicalTimestamp, type SyncError } from '../../src/index.js';
+import { optionalTimestamp, type SyncError } from '../../src/index.js';
 import { httpError, type RemoteRecord } from './common.js';
 
 /** A contact, applicant or landlord: the fields of Reapit's models used here. */
@@ -33,7 +33,7 @@ export function toRecords(
   return page._embedded.map(({ id, modified, email, related, _eTag }) => ({
     entityType,
     externalId: id,
-    modifiedAt: modified == null ? null : canonicalTimestamp(modified),
+    modifiedAt: optionalTimestamp(modified, { timeZone: 'UTC' }),
     version: _eTag,
     email: email ?? related?.[0]?.email ?? null,
   }));

@@ -66,7 +66,7 @@ export function pathOf(paths: Record<string, string>, entityType: string): strin
 
 /** A record's modified time as we store it: truncated, never rounded up. */
 export function modifiedIn(found: { modified?: string; attributes?: { updated_at: string } }): Timestamp {
-  return canonicalTimestamp(found.modified ?? found.attributes?.updated_at ?? '');
+  return canonicalTimestamp(found.modified ?? found.attributes?.updated_at ?? '', { timeZone: 'UTC' });
 }
 
 /** A pass over pages, oldest change first. The token carries it from page to page. */
@@ -90,7 +90,7 @@ export function reached({ since, begun }: Pass, times: readonly (string | null)[
 export function greatest(times: readonly (string | null | undefined)[]): Timestamp | undefined {
   return times
     .filter((time) => time != null)
-    .map(canonicalTimestamp)
+    .map((time) => canonicalTimestamp(time, { timeZone: 'UTC' }))
     .sort()
     .at(-1);
 }
