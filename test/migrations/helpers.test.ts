@@ -98,6 +98,9 @@ describe.each(['crm_app', 'crm_worker', 'crm_reader'] as const)('%s', (role) => 
     "crm_refuse_data_loss('something')",
     "crm_require_schema('public')",
   ])('may not call %s', async (call) => {
-    await expectRefused(member.query(`select ${call}`), { code: '42501' });
+    await expectRefused(member.query(`select ${call}`), {
+      code: '42501',
+      message: `permission denied for function ${call.split('(')[0]}`,
+    });
   });
 });
