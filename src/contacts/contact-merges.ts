@@ -84,6 +84,12 @@ export type UndoneRecordOutcome =
   | 'undone_before'
   | 'held';
 
+/** An external id that a merge of contacts had moved. */
+export interface UndoneRecord extends ExternalRecord {
+  /** What the undo did with it, or why it did nothing. */
+  outcome: UndoneRecordOutcome;
+}
+
 /** The result of {@link contactMergeUndo}. */
 export interface ContactMergeUndo {
   /**
@@ -94,12 +100,17 @@ export interface ContactMergeUndo {
   /** Names the undo in the history: a UUID. */
   operationId: string;
   /** Each external id that the merge had moved. */
-  records: (ExternalRecord & {
-    /** What the undo did with it, or why it did nothing. */
-    outcome: UndoneRecordOutcome;
-  })[];
+  records: UndoneRecord[];
   /** The external ids that were linked to the remaining contact since the merge. They stay; move those that are wrong. */
   staying: ExternalRecord[];
+}
+
+/** The parameters of {@link contactMergeUndo}. */
+export interface ContactMergeUndoParams extends ChangeAuthor {
+  /** The UUID of the contacts' organisation. */
+  organisationId: string;
+  /** The UUID that names the merge. */
+  operationId: string;
 }
 
 /**
@@ -110,12 +121,7 @@ export interface ContactMergeUndo {
  */
 export async function contactMergeUndo(
   client: Queryable,
-  params: ChangeAuthor & {
-    /** The UUID of the contacts' organisation. */
-    organisationId: string;
-    /** The UUID that names the merge. */
-    operationId: string;
-  },
+  params: ContactMergeUndoParams,
 ): Promise<ContactMergeUndo> {
   checkOrganisation(params);
   const { organisationId, operationId: mergeId } = params;
@@ -132,7 +138,7 @@ export async function contactMergeUndo(
   return {
     outcome: (merge.outcome === 'held' ? 'refused' : merge.outcome) as ContactMergeUndo['outcome'],
     operationId: change.operationId,
-    records: records.filter(({ outcome }) => outcome !== 'stays') as ContactMergeUndo['records'],
+    records: records.filter(({ outcome }) => outcome !== 'stays') as UndoneRecord[],
     staying: records.filter(({ outcome }) => outcome === 'stays').map(({ outcome, ...record }) => record),
   };
 }

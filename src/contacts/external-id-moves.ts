@@ -14,6 +14,14 @@ export interface ContactMove extends ExternalRecord {
   toContactId: string;
 }
 
+/** The parameters of {@link contactExternalIdRepointMany}. */
+export interface ContactExternalIdRepointManyParams extends ChangeAuthor {
+  /** The UUID of the contacts' organisation. */
+  organisationId: string;
+  /** Up to a few thousand, each for a different external id. */
+  moves: readonly ContactMove[];
+}
+
 /**
  * Moves external ids between contacts, all or none. Two moves make a swap. An id becomes the primary id of its new
  * contact; a contact that loses its primary id gets another from its aliases, as with `contactExternalIdUnlinkMany`. A
@@ -25,12 +33,7 @@ export interface ContactMove extends ExternalRecord {
  */
 export async function contactExternalIdRepointMany(
   client: Queryable,
-  params: ChangeAuthor & {
-    /** The UUID of the contacts' organisation. */
-    organisationId: string;
-    /** Up to a few thousand, each for a different external id. */
-    moves: readonly ContactMove[];
-  },
+  params: ContactExternalIdRepointManyParams,
 ): Promise<void> {
   checkOrganisation(params);
   const { organisationId } = params;

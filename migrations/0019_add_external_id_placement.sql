@@ -1,7 +1,7 @@
 -- Up Migration
 --
--- Purpose: locks external ids, and moves them between contacts and between the primary ids and the aliases, for
---          merges.
+-- Purpose: moves an external id between contacts, and between the primary ids and the aliases; and a contact that
+--          loses its primary id gets another.
 -- Locks:   nothing.
 -- Scans:   nothing.
 -- Down:    drops the functions; loses no data.
@@ -9,73 +9,97 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-do $$
-begin
-  if (
-    select nspname
-    from pg_catalog.pg_class
-    inner join pg_catalog.pg_namespace
-      on pg_namespace.oid = relnamespace
-    where pg_class.oid = 'contact_external_ids'::regclass::oid
-  ) is distinct from current_schema() then
-    raise exception using
-      errcode = 'CRM01',
-      message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
-  end if;
-end
-$$;
+select crm_require_schema(current_schema());
 
--- The functions name their tables with the schema, because search_path must not decide which tables they use.
-do $migration$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  execute format($create$
-create function %1$I.crm_lock_external_records(
+-- Functions name their tables with the schema, because search_path must not decide which tables they use.
+select crm_run_in_schema($create$
+create function %1$I.crm_promote_external_ids(
   organisation_id uuid,
+  contact_ids uuid[],
   providers text[],
-  entity_types text[],
-  external_ids text[]
+  entity_types text[]
 )
-returns void
+returns setof %1$I.contact_external_ids
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $body$
 declare
-  wanted record;
+  bare record;
+  alias %1$I.contact_external_id_aliases;
+  promoted %1$I.contact_external_ids;
 begin
-  -- One by one, because an order by across both tables cannot be locked.
-  for wanted in
-    select given.*
-    from unnest(providers, entity_types, external_ids) as given (provider, entity_type, external_id)
-    order by given.provider collate "C", given.entity_type collate "C", given.external_id collate "C"
+  -- One by one: each look-up then reads a few rows, whatever the statistics know.
+  for bare in
+    select distinct on (given.provider, given.contact_id) given.*
+    from unnest(contact_ids, providers, entity_types) as given (contact_id, provider, entity_type)
+    order by given.provider, given.contact_id, given.entity_type
   loop
-    perform
-    from %1$I.contact_external_ids as mapping
-    where mapping.organisation_id = crm_lock_external_records.organisation_id
-      and mapping.provider = wanted.provider
-      and mapping.entity_type = wanted.entity_type
-      and mapping.external_id = wanted.external_id
+    continue when exists (
+      select
+      from %1$I.contact_external_ids as mapping
+      where mapping.provider = bare.provider
+        and mapping.contact_id = bare.contact_id
+    );
+    select candidate.*
+    into alias
+    from %1$I.contact_external_id_aliases as candidate
+    where (candidate.organisation_id = crm_promote_external_ids.organisation_id) is true
+      and candidate.contact_id = bare.contact_id
+      and candidate.provider = bare.provider
+      and candidate.remote_state <> 'merged'
+    order by
+      candidate.remote_state = 'deleted',
+      candidate.entity_type <> bare.entity_type,
+      candidate.first_seen_at,
+      candidate.entity_type,
+      candidate.external_id
+    limit 1
     for update;
-    continue when found;
-    perform
-    from %1$I.contact_external_id_aliases as alias
-    where alias.organisation_id = crm_lock_external_records.organisation_id
-      and alias.provider = wanted.provider
-      and alias.entity_type = wanted.entity_type
-      and alias.external_id = wanted.external_id
-    for update;
+    delete from %1$I.contact_external_id_aliases as chosen
+    where chosen.organisation_id = alias.organisation_id
+      and chosen.provider = alias.provider
+      and chosen.entity_type = alias.entity_type
+      and chosen.external_id = alias.external_id;
+    if found then
+      insert into %1$I.contact_external_ids as mapping (
+        organisation_id,
+        provider,
+        entity_type,
+        external_id,
+        contact_id,
+        first_seen_at,
+        last_seen_at,
+        remote_state,
+        remote_version,
+        remote_modified_at,
+        content_hash,
+        pushed_at
+      )
+      values (
+        alias.organisation_id,
+        alias.provider,
+        alias.entity_type,
+        alias.external_id,
+        alias.contact_id,
+        alias.first_seen_at,
+        alias.last_seen_at,
+        alias.remote_state,
+        alias.remote_version,
+        alias.remote_modified_at,
+        alias.content_hash,
+        alias.pushed_at
+      )
+      returning mapping.*
+      into promoted;
+      return next promoted;
+    end if;
   end loop;
 end
 $body$
-  $create$, our_schema);
+$create$);
 
-  execute format($create$
+select crm_run_in_schema($create$
 create function %1$I.crm_place_external_id(
   organisation_id uuid,
   provider text,
@@ -149,52 +173,23 @@ begin
   end if;
 end
 $body$
-  $create$, our_schema);
+$create$);
 
-  perform set_config('search_path', search_path, true);
-end
-$migration$;
-
-comment on function crm_lock_external_records(uuid, text[], text[], text[]) is
-  'Locks external ids for update, primary ids and aliases in one order, that of their keys, as batches and checks of records do. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+comment on function crm_promote_external_ids(uuid, uuid[], text[], text[]) is
+  'Gives contacts that have lost their primary id at a CRM another, and returns those: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
 comment on function crm_place_external_id(uuid, text, text, text, uuid, boolean) is
   'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record; one that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 
-revoke execute
-on function
-  crm_lock_external_records(uuid, text[], text[], text[]),
-  crm_place_external_id(uuid, text, text, text, uuid, boolean)
-from public;
+revoke execute on function crm_place_external_id(uuid, text, text, text, uuid, boolean) from public;
 
-grant execute
-on function
-  crm_lock_external_records(uuid, text[], text[], text[]),
-  crm_place_external_id(uuid, text, text, text, uuid, boolean)
-to crm_app, crm_worker;
+grant execute on function crm_promote_external_ids(uuid, uuid[], text[], text[]) to crm_app, crm_worker, crm_reader;
 
--- All of the schema has one owner.
-do $$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-  connections constant regclass := to_regclass('crm_connections'::text);
-  new_function text;
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+grant execute on function crm_place_external_id(uuid, text, text, text, uuid, boolean) to crm_app, crm_worker;
 
-  foreach new_function in array array[
-    'crm_lock_external_records(uuid, text[], text[], text[])',
-    'crm_place_external_id(uuid, text, text, text, uuid, boolean)'
-  ] loop
-    execute format(
-      'alter function %I.%s owner to %s',
-      our_schema, new_function, (select relowner::regrole from pg_class where oid = connections)
-    );
-  end loop;
-
-  perform set_config('search_path', search_path, true);
-end
-$$;
+select crm_give_to_owner(array[
+  'function crm_promote_external_ids(uuid, uuid[], text[], text[])',
+  'function crm_place_external_id(uuid, text, text, text, uuid, boolean)'
+]);
 
 -- Down Migration
 
@@ -203,4 +198,4 @@ set local statement_timeout = '1min';
 
 drop function crm_place_external_id(uuid, text, text, text, uuid, boolean);
 
-drop function crm_lock_external_records(uuid, text[], text[], text[]);
+drop function crm_promote_external_ids(uuid, uuid[], text[], text[]);
