@@ -848,44 +848,38 @@ from decided
 order by position;
 
 /* @name contactExternalIdResolve */
--- Finds the contacts of external ids of one provider and entity type. Returns at most one row per id, and
--- none for an unknown id: `matchedBy` is `primary` or `alias`. Uses the primary keys. Looks for an alias
--- only where there is no primary id. The limits keep the planner from reading every mapping of the
+-- Finds the contacts of external ids of one provider and entity type. Returns a row for each given id that is
+-- known: `matchedBy` is `primary` or `alias`. Give each id once. Uses the primary keys. Looks for an alias only
+-- where there is no primary id; the limit does that, and keeps the planner from reading every mapping of the
 -- organisation.
 select
   wanted.external_id as "externalId!",
-  coalesce(mapping.contact_id, alias.contact_id) as "contactId!",
-  case
-    when mapping.contact_id is not null then 'primary'
-    else 'alias'
-  end as "matchedBy!",
-  coalesce(mapping.remote_state, alias.remote_state) as "remoteState!"
-from (select distinct external_id from unnest(:externalIds!::text[]) as given (external_id)) as wanted
-left join lateral (
+  row.contact_id as "contactId!",
+  row.matched_by as "matchedBy!",
+  row.remote_state as "remoteState!"
+from unnest(:externalIds!::text[]) as wanted (external_id)
+cross join lateral (
   select
     contact_id,
+    'primary' as matched_by,
     remote_state
   from contact_external_ids
   where organisation_id = :organisationId!::uuid
     and provider = :provider!::text
     and entity_type = :entityType!::text
     and external_id = wanted.external_id
-  limit 1
-) as mapping on true
-left join lateral (
+  union all
   select
     contact_id,
+    'alias' as matched_by,
     remote_state
   from contact_external_id_aliases
-  where mapping.contact_id is null
-    and organisation_id = :organisationId!::uuid
+  where organisation_id = :organisationId!::uuid
     and provider = :provider!::text
     and entity_type = :entityType!::text
     and external_id = wanted.external_id
   limit 1
-) as alias on true
-where mapping.contact_id is not null
-  or alias.contact_id is not null;
+) as row;
 
 /* @name contactExternalIdUnlink */
 -- Unlinks contacts from external ids, one array element each. A contact that loses its primary id gets

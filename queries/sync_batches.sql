@@ -615,7 +615,8 @@ logged as (
   order by settled.position
 ),
 -- 6. Failures ---------------------------------------------------------------------------------------------
--- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it.
+-- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it. A push
+-- is about our contact: its success also closes failures under other entity types, but none that fails in this batch.
 last_outcome as (
   select distinct on (direction, entity_type, record_id)
     direction,
@@ -758,9 +759,19 @@ open_failure as (
     last_failed_at,
     id
   from found
-  -- A push is about our contact, whatever the entity type at the CRM.
   where entity_type = wanted_entity_type
-    or direction = 'outbound'
+    or (
+      direction = 'outbound'
+      -- Otherwise closed and failed might write the same row, and their order would decide.
+      and (entity_type, record_id) not in (
+        select
+          entity_type,
+          record_id
+        from last_outcome
+        where direction = 'outbound'
+          and status = 'error'
+      )
+    )
 ),
 closed as (
   delete from crm_sync_failures as failure

@@ -663,7 +663,8 @@ export interface SyncBatchRecordResult {
  *   order by settled.position
  * ),
  * -- 6. Failures ---------------------------------------------------------------------------------------------
- * -- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it.
+ * -- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it. A push
+ * -- is about our contact: its success also closes failures under other entity types, but none that fails in this batch.
  * last_outcome as (
  *   select distinct on (direction, entity_type, record_id)
  *     direction,
@@ -806,9 +807,19 @@ export interface SyncBatchRecordResult {
  *     last_failed_at,
  *     id
  *   from found
- *   -- A push is about our contact, whatever the entity type at the CRM.
  *   where entity_type = wanted_entity_type
- *     or direction = 'outbound'
+ *     or (
+ *       direction = 'outbound'
+ *       -- Otherwise closed and failed might write the same row, and their order would decide.
+ *       and (entity_type, record_id) not in (
+ *         select
+ *           entity_type,
+ *           record_id
+ *         from last_outcome
+ *         where direction = 'outbound'
+ *           and status = 'error'
+ *       )
+ *     )
  * ),
  * closed as (
  *   delete from crm_sync_failures as failure
@@ -1008,7 +1019,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_65f2a1a1',
+  statementName: 'syncBatchRecord_0cac068b',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -1730,7 +1741,17 @@ open_failure as (
     id
   from found
   where entity_type = wanted_entity_type
-    or direction = 'outbound'
+    or (
+      direction = 'outbound'
+      and (entity_type, record_id) not in (
+        select
+          entity_type,
+          record_id
+        from last_outcome
+        where direction = 'outbound'
+          and status = 'error'
+      )
+    )
 ),
 closed as (
   delete from crm_sync_failures as failure

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterAll, beforeAll, inject, onTestFinished } from 'vitest';
 import { databaseUrl, withClient } from '../../dev/database.js';
 import { startCli } from '../support/cli.js';
@@ -30,7 +30,7 @@ export function useCopyOfBuiltCli(): BuiltCli & { readonly folder: string } {
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
   return {
-    ...cliAt(() => join(folder, 'dist/cli/main.js')),
+    ...cliAt(() => join(folder, relative(inject('builtPackage'), inject('command')))),
     get folder() {
       return folder;
     },
