@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
 import {
   type ConnectedCrm,
@@ -29,6 +29,17 @@ const { pool, url } = database;
 const app = useMember(database, 'crm_app');
 const worker = useMember(database, 'crm_worker');
 const reader = useMember(database, 'crm_reader');
+
+// A session keeps the plan that it made after an analysis of a few rows: it reads a table of one page as a whole.
+beforeAll(async () => {
+  for (const table of [
+    'contacts',
+    'contact_external_ids',
+    'contact_external_id_aliases',
+    'contact_external_id_archive',
+  ])
+    await pool.query(`alter table ${table} set (autovacuum_enabled = off)`);
+});
 
 interface Agency {
   organisationId: string;
