@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, rename, writeFile } from 'node:fs/promises';
+import { cpSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rename, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -50,7 +51,8 @@ export async function installedPackage(): Promise<Consumer> {
     return folder;
   });
   const folder = await mkdtemp(join(tmpdir(), 'crm-schema-npm-'));
-  await cp(original, folder, { recursive: true, verbatimSymlinks: true });
+  // Synchronous: for thousands of small files, that takes a fraction of the CPU time.
+  cpSync(original, folder, { recursive: true, verbatimSymlinks: true });
   return consumerAt(folder);
 }
 
