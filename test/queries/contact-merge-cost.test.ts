@@ -15,7 +15,9 @@ beforeAll(async () => {
   await fillHost(client, 500);
   await fillOwn(client, 500);
   client.release();
-  await pool.query('alter table crm_sync_failures set (autovacuum_enabled = off)');
+  for (const table of ['crm_sync_failures', 'contact_external_id_archive']) {
+    await pool.query(`alter table ${table} set (autovacuum_enabled = off)`);
+  }
   const fail = (filter: string, values: unknown[]) =>
     pool.query(
       `insert into crm_sync_failures (organisation_id, connection_id, direction, entity_type, record_id, attempts, error,
@@ -28,13 +30,26 @@ beforeAll(async () => {
        where ${filter}`,
       values,
     );
+  const archive = (filter: string, values: unknown[]) =>
+    pool.query(
+      `insert into contact_external_id_archive (organisation_id, connection_id, entity_type, external_id, contact_id,
+         is_primary, first_seen_at, last_seen_at, remote_state)
+       select contacts.organisation_id, connection.id, 'contact', contacts.id, contacts.id, true, now(), now(), 'active'
+       from contacts
+       inner join crm_connections as connection
+         on connection.organisation_id = contacts.organisation_id
+       where ${filter}`,
+      values,
+    );
   await fail('true', []);
-  await pool.query('analyze crm_sync_failures, crm_connections');
+  await archive('true', []);
+  await pool.query('analyze crm_sync_failures, crm_connections, contact_external_id_archive');
 
   // The statistics do not know this connection.
   ({ organisationId, contactIds } = await createTenant(pool, failures));
   await connect(pool, organisationId);
   await fail('contacts.organisation_id = $1', [organisationId]);
+  await archive('contacts.organisation_id = $1', [organisationId]);
   await pool.query(
     `insert into contact_external_ids (organisation_id, provider, entity_type, external_id, contact_id)
      select organisation_id, 'reapit', 'contact', id, id from contacts where organisation_id = $1`,
