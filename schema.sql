@@ -1284,7 +1284,11 @@ declare
 begin
   if is_primary then
     update public.contact_external_ids as present
-    set contact_id = crm_place_external_id.contact_id
+    set
+      contact_id = crm_place_external_id.contact_id,
+      remote_version = case when present.contact_id = crm_place_external_id.contact_id then present.remote_version end,
+      content_hash = case when present.contact_id = crm_place_external_id.contact_id then present.content_hash end,
+      pushed_at = case when present.contact_id = crm_place_external_id.contact_id then present.pushed_at end
     where present.organisation_id = crm_place_external_id.organisation_id
       and present.provider = crm_place_external_id.provider
       and present.entity_type = crm_place_external_id.entity_type
@@ -1299,6 +1303,11 @@ begin
       and present.external_id = crm_place_external_id.external_id
     returning present.*
     into strict alias;
+    if alias.contact_id <> crm_place_external_id.contact_id then
+      alias.remote_version := null;
+      alias.content_hash := null;
+      alias.pushed_at := null;
+    end if;
     insert into public.contact_external_ids (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
       remote_state, remote_version, remote_modified_at, content_hash, pushed_at
@@ -1311,7 +1320,11 @@ begin
     );
   else
     update public.contact_external_id_aliases as present
-    set contact_id = crm_place_external_id.contact_id
+    set
+      contact_id = crm_place_external_id.contact_id,
+      remote_version = case when present.contact_id = crm_place_external_id.contact_id then present.remote_version end,
+      content_hash = case when present.contact_id = crm_place_external_id.contact_id then present.content_hash end,
+      pushed_at = case when present.contact_id = crm_place_external_id.contact_id then present.pushed_at end
     where present.organisation_id = crm_place_external_id.organisation_id
       and present.provider = crm_place_external_id.provider
       and present.entity_type = crm_place_external_id.entity_type
@@ -1326,6 +1339,11 @@ begin
       and present.external_id = crm_place_external_id.external_id
     returning present.*
     into strict mapping;
+    if mapping.contact_id <> crm_place_external_id.contact_id then
+      mapping.remote_version := null;
+      mapping.content_hash := null;
+      mapping.pushed_at := null;
+    end if;
     insert into public.contact_external_id_aliases (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
       remote_state, remote_version, remote_modified_at, content_hash, pushed_at
@@ -1343,7 +1361,7 @@ $$;
 -- Name: FUNCTION crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) IS 'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record; one that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+COMMENT ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) IS 'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record, but its version and content only if the contact stays the same: another has not taken them, so the next read must not be taken for unchanged. One that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 
 --
 -- Name: contact_external_ids; Type: TABLE; Schema: public; Owner: -
@@ -1673,11 +1691,11 @@ begin
     and connection.account is null
     and (named.id is null or connection.connected_at > named.connected_at);
 
-  if present.account is null or coalesce(named.id, unnamed.id) is null then
+  if coalesce(named.id, unnamed.id) is null then
     return next;
     return;
   end if;
-  if current_setting('transaction_isolation') = 'repeatable read' then
+  if present.account is not null and current_setting('transaction_isolation') = 'repeatable read' then
     raise exception using
       errcode = 'feature_not_supported',
       message = 'accounts cannot be switched at REPEATABLE READ: what others have linked would not be seen',
@@ -1686,7 +1704,8 @@ begin
 
   perform crm_lock_external_ids(organisation, array[present.provider]);
 
-  if ids_of_unknown_account is null
+  if present.account is not null
+    and ids_of_unknown_account is null
     and exists (
       select
       from contact_external_records as record
@@ -1703,7 +1722,35 @@ begin
   end if;
 
   named_home := case when named.account <> present.account then named.id end;
-  unnamed_home := case when ids_of_unknown_account = 'archive' then unnamed.id end;
+  unnamed_home := case when present.account is not null and ids_of_unknown_account = 'archive' then unnamed.id end;
+
+  -- While no connection was live, contacts changed here and were not pushed: whatever stays must not be taken for
+  -- unchanged when it is read again. What was read or pushed in this connection is known.
+  if own_ids_since is null then
+    update contact_external_ids as mapping
+    set
+      remote_version = null,
+      content_hash = null,
+      pushed_at = null
+    where mapping.organisation_id = organisation
+      and mapping.provider = present.provider
+      and case when mapping.first_seen_at >= unnamed.since then unnamed_home else named_home end is null
+      and num_nonnulls(mapping.remote_version, mapping.content_hash, mapping.pushed_at) > 0;
+
+    update contact_external_id_aliases as alias
+    set
+      remote_version = null,
+      content_hash = null,
+      pushed_at = null
+    where alias.organisation_id = organisation
+      and alias.provider = present.provider
+      and case when alias.first_seen_at >= unnamed.since then unnamed_home else named_home end is null
+      and num_nonnulls(alias.remote_version, alias.content_hash, alias.pushed_at) > 0;
+  end if;
+  if present.account is null then
+    return next;
+    return;
+  end if;
 
   for attempt in 1..10 loop
     begin
@@ -1825,8 +1872,7 @@ begin
         order by connection.connected_at desc
       loop
         -- An id that means a contact already stays as it is, and the archived one stays in the archive.
-        -- Version and content are not restored: contacts may have changed here meanwhile, and were not pushed, so
-        -- the next read must not be taken for unchanged.
+        -- Version and content are not restored, for the same reason as above.
         insert into contact_external_ids (
           organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
           remote_state, remote_modified_at
@@ -1943,7 +1989,7 @@ $$;
 -- Name: FUNCTION crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass) IS 'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Does nothing if the account is null. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 at REPEATABLE READ. Omit the last parameter, which is crm_connections itself.';
+COMMENT ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass) IS 'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Moves nothing if the account is null. For a new connection, forgets the versions and contents of the ids that stay: contacts may have changed since the last one ended. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 at REPEATABLE READ. Omit the last parameter, which is crm_connections itself.';
 
 --
 -- Name: crm_sync_backoff(integer, integer, integer); Type: FUNCTION; Schema: public; Owner: -

@@ -95,7 +95,11 @@ declare
 begin
   if is_primary then
     update %1$I.contact_external_ids as present
-    set contact_id = crm_place_external_id.contact_id
+    set
+      contact_id = crm_place_external_id.contact_id,
+      remote_version = case when present.contact_id = crm_place_external_id.contact_id then present.remote_version end,
+      content_hash = case when present.contact_id = crm_place_external_id.contact_id then present.content_hash end,
+      pushed_at = case when present.contact_id = crm_place_external_id.contact_id then present.pushed_at end
     where present.organisation_id = crm_place_external_id.organisation_id
       and present.provider = crm_place_external_id.provider
       and present.entity_type = crm_place_external_id.entity_type
@@ -110,6 +114,11 @@ begin
       and present.external_id = crm_place_external_id.external_id
     returning present.*
     into strict alias;
+    if alias.contact_id <> crm_place_external_id.contact_id then
+      alias.remote_version := null;
+      alias.content_hash := null;
+      alias.pushed_at := null;
+    end if;
     insert into %1$I.contact_external_ids (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
       remote_state, remote_version, remote_modified_at, content_hash, pushed_at
@@ -122,7 +131,11 @@ begin
     );
   else
     update %1$I.contact_external_id_aliases as present
-    set contact_id = crm_place_external_id.contact_id
+    set
+      contact_id = crm_place_external_id.contact_id,
+      remote_version = case when present.contact_id = crm_place_external_id.contact_id then present.remote_version end,
+      content_hash = case when present.contact_id = crm_place_external_id.contact_id then present.content_hash end,
+      pushed_at = case when present.contact_id = crm_place_external_id.contact_id then present.pushed_at end
     where present.organisation_id = crm_place_external_id.organisation_id
       and present.provider = crm_place_external_id.provider
       and present.entity_type = crm_place_external_id.entity_type
@@ -137,6 +150,11 @@ begin
       and present.external_id = crm_place_external_id.external_id
     returning present.*
     into strict mapping;
+    if mapping.contact_id <> crm_place_external_id.contact_id then
+      mapping.remote_version := null;
+      mapping.content_hash := null;
+      mapping.pushed_at := null;
+    end if;
     insert into %1$I.contact_external_id_aliases (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
       remote_state, remote_version, remote_modified_at, content_hash, pushed_at
@@ -158,7 +176,7 @@ $migration$;
 comment on function crm_lock_external_records(uuid, text[], text[], text[]) is
   'Locks external ids for update, primary ids and aliases in one order, that of their keys, as batches and checks of records do. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 comment on function crm_place_external_id(uuid, text, text, text, uuid, boolean) is
-  'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record; one that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+  'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record, but its version and content only if the contact stays the same: another has not taken them, so the next read must not be taken for unchanged. One that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 
 revoke execute
 on function
