@@ -182,9 +182,11 @@ async function apply(
   const isNew = !page.names.has(contactId);
   const linked = { ...event, internalId: contactId, linksContact: true };
   const siblings = isNew ? [] : await recordsOf(client, page.run, contactId, record);
+  // Of the same type, the record is a copy: the link will be refused, and the contact must not change.
+  const isCopy =
+    siblings.some((each) => each.entityType === entityType) || [...page.links.values()].includes(contactId);
+  if (known === null && isCopy) return { ...linked, status: 'success' };
   if (known === null && siblings.length > 0) {
-    // Of the same type, the record is a copy: the link will be refused, and the contact must not change.
-    if (siblings.some((each) => each.entityType === entityType)) return { ...linked, status: 'success' };
     // Of another type, it is another role of the person, such as landlord.
     const link = { provider, entityType, externalId, contactId };
     await contactExternalIdLinkMany(client, { organisationId, links: [link], ifContactTaken: 'alias' });
