@@ -348,6 +348,42 @@ describe('a merge', () => {
     expect(await agency.failures()).toEqual([]);
   });
 
+  test('at a CRM into a record that was edited at the same time keeps the edit, unless a newer one waits here', async () => {
+    const { crm } = await agency.startAndConnect('custom');
+    const names = ['Ottoline Sprat', 'O. Sprat', 'Barnaby Quince', 'B. Quince'];
+    const [ottoline, duplicate, barnaby, other] = names.map((name) => crm.create(name).externalId) as [
+      string,
+      string,
+      string,
+      string,
+    ];
+    await agency.tick();
+    const { 'Barnaby Quince': contactId = '' } = await agency.contacts();
+    crm.edit(ottoline, 'Ottoline Spratt');
+    crm.merge(duplicate, ottoline);
+    crm.edit(barnaby, 'Barnaby Quinces');
+    crm.merge(other, barnaby);
+    // Its push fails until the page is read.
+    await agency.rename(contactId, 'Barnaby Quincy');
+    agency.meddle = (client) => ({
+      ...client,
+      write() {
+        throw new CrmError('provider', 'Not today.', { retryable: true });
+      },
+    });
+    await agency.tick();
+    agency.meddle = undefined;
+    for (let count = 0; count < 3; count += 1) await agency.tick();
+    expect(Object.keys(await agency.contacts())).toEqual(['Barnaby Quincy', 'Ottoline Spratt']);
+    expect(
+      crm
+        .records()
+        .filter(({ state }) => state === 'active')
+        .map(({ name }) => name),
+    ).toEqual(['Ottoline Spratt', 'Barnaby Quincy']);
+    expect(await writesInAnHour()).toBe(0);
+  });
+
   test('at a CRM into a record that is unknown here keeps the contact', async () => {
     const { crm } = await agency.startAndConnect('custom');
     const gone = crm.create('Ottoline Sprat');
