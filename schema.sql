@@ -679,6 +679,45 @@ $$;
 COMMENT ON FUNCTION public.crm_edit_function(function regprocedure, present text, wanted text) IS 'For migrations: replaces a part of a function, so that the migration shows what changes. Fails with CRM01 if the function has no such part.';
 
 --
+-- Name: crm_forget_contents(uuid, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  crm constant text := provider;
+begin
+  update public.contact_external_ids as mapping
+  set
+    remote_version = null,
+    content_hash = null,
+    pushed_at = null
+  where mapping.organisation_id = organisation
+    and mapping.provider = crm
+    and num_nonnulls(mapping.remote_version, mapping.content_hash, mapping.pushed_at) > 0;
+
+  update public.contact_external_id_aliases as alias
+  set
+    remote_version = null,
+    content_hash = null,
+    pushed_at = null
+  where alias.organisation_id = organisation
+    and alias.provider = crm
+    and num_nonnulls(alias.remote_version, alias.content_hash, alias.pushed_at) > 0;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_forget_contents(organisation_id uuid, provider text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) IS 'For crm_switch_account: forgets the versions and contents of an organisation''s records at a CRM, so that none is taken for unchanged when it is next read.';
+
+--
 -- Name: crm_sync_error_is_valid(jsonb); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -1146,7 +1185,9 @@ declare
   operation constant uuid := operation_id;
   author constant text := coalesce(changed_by, session_user);
   why constant text := reason;
+  sorting constant text := current_setting('enable_sort');
   step record;
+  is_missed boolean;
 begin
   if current_setting('transaction_isolation') = 'repeatable read' then
     raise exception using
@@ -1305,35 +1346,53 @@ begin
   delete from public.crm_outbound_changes as change
   where change.organisation_id = organisation
     and change.contact_id = from_contact_id;
-  -- The order and the limit make the planner read the key, not all failures of the connection.
-  for step in
-    select
-      connection.id as connection_id,
-      failure.entity_type
-    from public.crm_connections as connection
-    cross join lateral (
+  -- Without sorting, the planner can only read the key in its order, and never all failures of a connection.
+  perform set_config('enable_sort', 'off', true);
+  -- More than once only if a batch updates one of them meanwhile.
+  for attempt in 1..10 loop
+    is_missed := false;
+    for step in
       select
-        later.record_id,
-        later.entity_type
-      from public.crm_sync_failures as later
-      where later.organisation_id = organisation
-        and later.connection_id = connection.id
-        and later.direction = 'outbound'
-        and later.record_id >= from_contact_id::text
-      order by later.record_id, later.entity_type
-      limit 20
-    ) as failure
-    where connection.organisation_id = organisation
-      and failure.record_id = from_contact_id::text
-    order by connection.id, failure.entity_type
-  loop
-    delete from public.crm_sync_failures as failure
-    where failure.organisation_id = organisation
-      and failure.connection_id = step.connection_id
-      and failure.direction = 'outbound'
-      and failure.record_id = from_contact_id::text
-      and failure.entity_type = step.entity_type;
+        connection.id as connection_id,
+        failure.entity_type,
+        failure.kind,
+        failure.last_failed_at,
+        failure.id
+      from public.crm_connections as connection
+      cross join lateral (
+        select
+          later.record_id,
+          later.entity_type,
+          later.kind,
+          later.last_failed_at,
+          later.id
+        from public.crm_sync_failures as later
+        where later.organisation_id = organisation
+          and later.connection_id = connection.id
+          and later.direction = 'outbound'
+          and later.record_id >= from_contact_id::text
+        order by later.record_id, later.entity_type
+        limit 20
+      ) as failure
+      where connection.organisation_id = organisation
+        and failure.record_id = from_contact_id::text
+      order by connection.id, failure.entity_type
+    loop
+      delete from public.crm_sync_failures as failure
+      where failure.organisation_id = organisation
+        and failure.connection_id = step.connection_id
+        and failure.direction = 'outbound'
+        and failure.record_id = from_contact_id::text
+        and failure.entity_type = step.entity_type
+        -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+        and failure.kind = step.kind
+        and failure.last_failed_at = step.last_failed_at
+        and failure.id = step.id;
+      is_missed := is_missed or not found;
+    end loop;
+    exit when not is_missed;
   end loop;
+  perform set_config('enable_sort', sorting, true);
 end
 $$;
 
@@ -1666,7 +1725,11 @@ declare
 begin
   if is_primary then
     update public.contact_external_ids as present
-    set contact_id = crm_place_external_id.contact_id
+    set
+      contact_id = crm_place_external_id.contact_id,
+      remote_version = case when present.contact_id = crm_place_external_id.contact_id then present.remote_version end,
+      content_hash = case when present.contact_id = crm_place_external_id.contact_id then present.content_hash end,
+      pushed_at = case when present.contact_id = crm_place_external_id.contact_id then present.pushed_at end
     where present.organisation_id = crm_place_external_id.organisation_id
       and present.provider = crm_place_external_id.provider
       and present.entity_type = crm_place_external_id.entity_type
@@ -1681,6 +1744,11 @@ begin
       and present.external_id = crm_place_external_id.external_id
     returning present.*
     into strict alias;
+    if alias.contact_id <> crm_place_external_id.contact_id then
+      alias.remote_version := null;
+      alias.content_hash := null;
+      alias.pushed_at := null;
+    end if;
     insert into public.contact_external_ids (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
       remote_state, remote_version, remote_modified_at, content_hash, pushed_at
@@ -1693,7 +1761,11 @@ begin
     );
   else
     update public.contact_external_id_aliases as present
-    set contact_id = crm_place_external_id.contact_id
+    set
+      contact_id = crm_place_external_id.contact_id,
+      remote_version = case when present.contact_id = crm_place_external_id.contact_id then present.remote_version end,
+      content_hash = case when present.contact_id = crm_place_external_id.contact_id then present.content_hash end,
+      pushed_at = case when present.contact_id = crm_place_external_id.contact_id then present.pushed_at end
     where present.organisation_id = crm_place_external_id.organisation_id
       and present.provider = crm_place_external_id.provider
       and present.entity_type = crm_place_external_id.entity_type
@@ -1708,6 +1780,11 @@ begin
       and present.external_id = crm_place_external_id.external_id
     returning present.*
     into strict mapping;
+    if mapping.contact_id <> crm_place_external_id.contact_id then
+      mapping.remote_version := null;
+      mapping.content_hash := null;
+      mapping.pushed_at := null;
+    end if;
     insert into public.contact_external_id_aliases (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
       remote_state, remote_version, remote_modified_at, content_hash, pushed_at
@@ -1725,7 +1802,7 @@ $$;
 -- Name: FUNCTION crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) IS 'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record; one that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+COMMENT ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) IS 'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record, but its version and content only if the contact stays the same: another has not taken them, so the next read must not be taken for unchanged. One that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 
 --
 -- Name: contact_external_ids; Type: TABLE; Schema: public; Owner: -
@@ -2301,7 +2378,13 @@ begin
     and connection.account is null
     and (named.id is null or connection.connected_at > named.connected_at);
 
-  if present.account is null or coalesce(named.id, unnamed.id) is null then
+  if coalesce(named.id, unnamed.id) is null then
+    return next;
+    return;
+  end if;
+  if present.account is null then
+    perform public.crm_lock_external_ids(organisation, array[present.provider]);
+    perform public.crm_forget_contents(organisation, present.provider);
     return next;
     return;
   end if;
@@ -2354,6 +2437,11 @@ begin
       archived := public.crm_archive_external_ids(
         organisation, present.provider, named_home, unnamed_home, unnamed.since, own_since, operation
       );
+      -- While no connection was live, contacts changed here and were not pushed: what stays must not be taken for
+      -- unchanged when it is read again. What was read or pushed in this connection is known.
+      if own_ids_since is null then
+        perform public.crm_forget_contents(organisation, present.provider);
+      end if;
       restored := public.crm_restore_external_ids(organisation, present.id, operation);
       return next;
       return;
@@ -2372,7 +2460,7 @@ $$;
 -- Name: FUNCTION crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone) IS 'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Does nothing if the account is null. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 at REPEATABLE READ.';
+COMMENT ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone) IS 'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Moves nothing if the account is null. For a new connection, forgets the versions and contents of the ids that stay: contacts may have changed since the last one ended. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 at REPEATABLE READ.';
 
 --
 -- Name: crm_sync_backoff(integer, integer, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -5516,6 +5604,14 @@ GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, ope
 --
 
 REVOKE ALL ON FUNCTION public.crm_edit_function(function regprocedure, present text, wanted text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_forget_contents(organisation_id uuid, provider text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_sync_error_is_valid(error jsonb); Type: ACL; Schema: public; Owner: -

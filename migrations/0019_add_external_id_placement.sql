@@ -119,7 +119,11 @@ declare
 begin
   if is_primary then
     update %1$I.contact_external_ids as present
-    set contact_id = crm_place_external_id.contact_id
+    set
+      contact_id = crm_place_external_id.contact_id,
+      remote_version = case when present.contact_id = crm_place_external_id.contact_id then present.remote_version end,
+      content_hash = case when present.contact_id = crm_place_external_id.contact_id then present.content_hash end,
+      pushed_at = case when present.contact_id = crm_place_external_id.contact_id then present.pushed_at end
     where present.organisation_id = crm_place_external_id.organisation_id
       and present.provider = crm_place_external_id.provider
       and present.entity_type = crm_place_external_id.entity_type
@@ -134,6 +138,11 @@ begin
       and present.external_id = crm_place_external_id.external_id
     returning present.*
     into strict alias;
+    if alias.contact_id <> crm_place_external_id.contact_id then
+      alias.remote_version := null;
+      alias.content_hash := null;
+      alias.pushed_at := null;
+    end if;
     insert into %1$I.contact_external_ids (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
       remote_state, remote_version, remote_modified_at, content_hash, pushed_at
@@ -146,7 +155,11 @@ begin
     );
   else
     update %1$I.contact_external_id_aliases as present
-    set contact_id = crm_place_external_id.contact_id
+    set
+      contact_id = crm_place_external_id.contact_id,
+      remote_version = case when present.contact_id = crm_place_external_id.contact_id then present.remote_version end,
+      content_hash = case when present.contact_id = crm_place_external_id.contact_id then present.content_hash end,
+      pushed_at = case when present.contact_id = crm_place_external_id.contact_id then present.pushed_at end
     where present.organisation_id = crm_place_external_id.organisation_id
       and present.provider = crm_place_external_id.provider
       and present.entity_type = crm_place_external_id.entity_type
@@ -161,6 +174,11 @@ begin
       and present.external_id = crm_place_external_id.external_id
     returning present.*
     into strict mapping;
+    if mapping.contact_id <> crm_place_external_id.contact_id then
+      mapping.remote_version := null;
+      mapping.content_hash := null;
+      mapping.pushed_at := null;
+    end if;
     insert into %1$I.contact_external_id_aliases (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
       remote_state, remote_version, remote_modified_at, content_hash, pushed_at
@@ -178,7 +196,7 @@ $create$);
 comment on function crm_promote_external_ids(uuid, uuid[], text[], text[]) is
   'Gives contacts that have lost their primary id at a CRM another, and returns those: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
 comment on function crm_place_external_id(uuid, text, text, text, uuid, boolean) is
-  'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record; one that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+  'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record, but its version and content only if the contact stays the same: another has not taken them, so the next read must not be taken for unchanged. One that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 
 revoke execute on function crm_place_external_id(uuid, text, text, text, uuid, boolean) from public;
 

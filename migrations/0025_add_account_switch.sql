@@ -4,14 +4,47 @@
 --          taken for an id of another.
 -- Locks:   nothing.
 -- Scans:   nothing.
--- Down:    drops the function; loses no data. What is in the archive stays there.
+-- Down:    drops the functions; loses no data. What is in the archive stays there.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
 select crm_require_schema(current_schema());
 
--- The function names its tables with the schema, because search_path must not decide which tables it uses.
+-- Functions name their tables with the schema, because search_path must not decide which tables they use.
+select crm_run_in_schema($create$
+create function %1$I.crm_forget_contents(organisation_id uuid, provider text)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $body$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  crm constant text := provider;
+begin
+  update %1$I.contact_external_ids as mapping
+  set
+    remote_version = null,
+    content_hash = null,
+    pushed_at = null
+  where mapping.organisation_id = organisation
+    and mapping.provider = crm
+    and num_nonnulls(mapping.remote_version, mapping.content_hash, mapping.pushed_at) > 0;
+
+  update %1$I.contact_external_id_aliases as alias
+  set
+    remote_version = null,
+    content_hash = null,
+    pushed_at = null
+  where alias.organisation_id = organisation
+    and alias.provider = crm
+    and num_nonnulls(alias.remote_version, alias.content_hash, alias.pushed_at) > 0;
+end
+$body$
+$create$);
+
 select crm_run_in_schema($create$
 create function %1$I.crm_switch_account(
   organisation_id uuid,
@@ -73,7 +106,13 @@ begin
     and connection.account is null
     and (named.id is null or connection.connected_at > named.connected_at);
 
-  if present.account is null or coalesce(named.id, unnamed.id) is null then
+  if coalesce(named.id, unnamed.id) is null then
+    return next;
+    return;
+  end if;
+  if present.account is null then
+    perform %1$I.crm_lock_external_ids(organisation, array[present.provider]);
+    perform %1$I.crm_forget_contents(organisation, present.provider);
     return next;
     return;
   end if;
@@ -126,6 +165,11 @@ begin
       archived := %1$I.crm_archive_external_ids(
         organisation, present.provider, named_home, unnamed_home, unnamed.since, own_since, operation
       );
+      -- While no connection was live, contacts changed here and were not pushed: what stays must not be taken for
+      -- unchanged when it is read again. What was read or pushed in this connection is known.
+      if own_ids_since is null then
+        perform %1$I.crm_forget_contents(organisation, present.provider);
+      end if;
       restored := %1$I.crm_restore_external_ids(organisation, present.id, operation);
       return next;
       return;
@@ -141,14 +185,27 @@ end
 $body$
 $create$);
 
+comment on function crm_forget_contents(uuid, text) is
+  'For crm_switch_account: forgets the versions and contents of an organisation''s records at a CRM, so that none is taken for unchanged when it is next read.';
 comment on function crm_switch_account(uuid, uuid, text, timestamptz) is
-  'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Does nothing if the account is null. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 at REPEATABLE READ.';
+  'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Moves nothing if the account is null. For a new connection, forgets the versions and contents of the ids that stay: contacts may have changed since the last one ended. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 at REPEATABLE READ.';
 
-revoke execute on function crm_switch_account(uuid, uuid, text, timestamptz) from public;
+revoke execute
+on function
+  crm_forget_contents(uuid, text),
+  crm_switch_account(uuid, uuid, text, timestamptz)
+from public;
 
-grant execute on function crm_switch_account(uuid, uuid, text, timestamptz) to crm_app, crm_worker;
+grant execute
+on function
+  crm_forget_contents(uuid, text),
+  crm_switch_account(uuid, uuid, text, timestamptz)
+to crm_app, crm_worker;
 
-select crm_give_to_owner(array['function crm_switch_account(uuid, uuid, text, timestamptz)']);
+select crm_give_to_owner(array[
+  'function crm_forget_contents(uuid, text)',
+  'function crm_switch_account(uuid, uuid, text, timestamptz)'
+]);
 
 -- Down Migration
 
@@ -156,3 +213,5 @@ set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
 drop function crm_switch_account(uuid, uuid, text, timestamptz);
+
+drop function crm_forget_contents(uuid, text);

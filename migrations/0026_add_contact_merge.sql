@@ -31,7 +31,9 @@ declare
   operation constant uuid := operation_id;
   author constant text := coalesce(changed_by, session_user);
   why constant text := reason;
+  sorting constant text := current_setting('enable_sort');
   step record;
+  is_missed boolean;
 begin
   if current_setting('transaction_isolation') = 'repeatable read' then
     raise exception using
@@ -190,35 +192,53 @@ begin
   delete from %1$I.crm_outbound_changes as change
   where change.organisation_id = organisation
     and change.contact_id = from_contact_id;
-  -- The order and the limit make the planner read the key, not all failures of the connection.
-  for step in
-    select
-      connection.id as connection_id,
-      failure.entity_type
-    from %1$I.crm_connections as connection
-    cross join lateral (
+  -- Without sorting, the planner can only read the key in its order, and never all failures of a connection.
+  perform set_config('enable_sort', 'off', true);
+  -- More than once only if a batch updates one of them meanwhile.
+  for attempt in 1..10 loop
+    is_missed := false;
+    for step in
       select
-        later.record_id,
-        later.entity_type
-      from %1$I.crm_sync_failures as later
-      where later.organisation_id = organisation
-        and later.connection_id = connection.id
-        and later.direction = 'outbound'
-        and later.record_id >= from_contact_id::text
-      order by later.record_id, later.entity_type
-      limit 20
-    ) as failure
-    where connection.organisation_id = organisation
-      and failure.record_id = from_contact_id::text
-    order by connection.id, failure.entity_type
-  loop
-    delete from %1$I.crm_sync_failures as failure
-    where failure.organisation_id = organisation
-      and failure.connection_id = step.connection_id
-      and failure.direction = 'outbound'
-      and failure.record_id = from_contact_id::text
-      and failure.entity_type = step.entity_type;
+        connection.id as connection_id,
+        failure.entity_type,
+        failure.kind,
+        failure.last_failed_at,
+        failure.id
+      from %1$I.crm_connections as connection
+      cross join lateral (
+        select
+          later.record_id,
+          later.entity_type,
+          later.kind,
+          later.last_failed_at,
+          later.id
+        from %1$I.crm_sync_failures as later
+        where later.organisation_id = organisation
+          and later.connection_id = connection.id
+          and later.direction = 'outbound'
+          and later.record_id >= from_contact_id::text
+        order by later.record_id, later.entity_type
+        limit 20
+      ) as failure
+      where connection.organisation_id = organisation
+        and failure.record_id = from_contact_id::text
+      order by connection.id, failure.entity_type
+    loop
+      delete from %1$I.crm_sync_failures as failure
+      where failure.organisation_id = organisation
+        and failure.connection_id = step.connection_id
+        and failure.direction = 'outbound'
+        and failure.record_id = from_contact_id::text
+        and failure.entity_type = step.entity_type
+        -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+        and failure.kind = step.kind
+        and failure.last_failed_at = step.last_failed_at
+        and failure.id = step.id;
+      is_missed := is_missed or not found;
+    end loop;
+    exit when not is_missed;
   end loop;
+  perform set_config('enable_sort', sorting, true);
 end
 $body$
 $create$);

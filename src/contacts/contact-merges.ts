@@ -41,7 +41,8 @@ export interface ContactMergeParams extends ChangeAuthor {
 
 /**
  * Merges a contact into another: all its external ids mean the other contact afterwards, so that no CRM's record of
- * it is imported or pushed as a second one. What was still to be pushed of it, and its failed pushes, are dropped.
+ * it is imported or pushed as a second one. What was still to be pushed of it, and its failed pushes, are dropped. The
+ * versions and contents of its records are forgotten, because the other contact has not taken them.
  *
  * Call it first in the transaction in which the host merges its own data, before touching either contact. Then delete
  * the contact that is merged away, or record no more changes of it; record the change of the other with
@@ -115,7 +116,9 @@ export interface ContactMergeUndoParams extends ChangeAuthor {
 
 /**
  * Undoes a merge of contacts, as a whole or not at all: the external ids that it moved mean again what they meant
- * before. What is known of the records now is kept. Outbound changes and failures that the merge dropped do not return.
+ * before. Their states are kept, their versions and contents forgotten. Outbound changes and failures that the merge
+ * dropped do not return: record a change of the contact that is back with `outboundChangeRecord`, else it takes what
+ * its records hold by now.
  *
  * @throws CrmSchemaError `invalid_input`, also if the organisation has no such merge
  */

@@ -5,6 +5,7 @@ import { join, relative } from 'node:path';
 import { afterAll, beforeAll, inject, onTestFinished } from 'vitest';
 import { databaseUrl, withClient } from '../../dev/database.js';
 import { startCli } from '../support/cli.js';
+import { cloneDatabase } from '../support/database.js';
 
 /** The built command. */
 export interface BuiltCli {
@@ -52,7 +53,7 @@ export async function freshDatabase(): Promise<string> {
   const serverUrl = inject('serverUrl');
   const prefix = inject('databasePrefix');
   const name = `${prefix}_${randomBytes(6).toString('hex')}`;
-  await withClient(serverUrl, (client) => client.query(`create database ${name} template ${prefix}_host`));
+  await cloneDatabase(name, `${prefix}_host`);
   onTestFinished(async () => {
     await withClient(serverUrl, (client) => client.query(`drop database ${name} with (force)`));
   });

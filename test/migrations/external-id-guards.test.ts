@@ -131,6 +131,41 @@ test.each([primaries, aliases])('writing to %s is refused at REPEATABLE READ', a
   });
 });
 
+test('of two SERIALIZABLE transactions that write one id to both tables, one fails and can be repeated', async () => {
+  const { organisationId, contactIds } = await createTenant(pool, 2);
+  const clients = [await pool.connect(), await pool.connect()];
+  try {
+    const add = (client: pg.PoolClient, table: string, contact: number) =>
+      insert(client, table, {
+        organisation_id: organisationId,
+        provider: 'reapit',
+        entity_type: 'contact',
+        external_id: '1',
+        contact_id: contactIds[contact],
+      });
+    const [one, other] = clients as [pg.PoolClient, pg.PoolClient];
+    for (const client of clients) {
+      await client.query('begin isolation level serializable');
+      // Takes the snapshot.
+      await client.query('select from organisations limit 1');
+    }
+    await add(one, primaries, 0);
+    await one.query('commit');
+    const second = add(other, aliases, 1).then(() => other.query('commit'));
+    await expect(second).rejects.toMatchObject({ code: '40001' });
+  } finally {
+    for (const client of clients) {
+      await client.query('rollback');
+      client.release();
+    }
+  }
+  const { rows } = await pool.query(
+    'select is_primary from contact_external_records where organisation_id = $1',
+    [organisationId],
+  );
+  expect(rows).toEqual([{ is_primary: true }]);
+});
+
 describe('crm_lock_external_ids', () => {
   test.each([
     'null, array[$$reapit$$]',

@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs';
-import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
@@ -12,7 +12,7 @@ declare module 'vitest' {
     builtPackage: string;
     /** The path of the command in it. */
     command: string;
-    /** A folder for the packed package: the first test that needs it packs it (`test/package/consumer.ts`). */
+    /** A folder for the packed and the installed package: the first test that needs it makes it (`test/package/consumer.ts`). */
     packFolder: string;
   }
 }
@@ -44,7 +44,8 @@ export default async function setup(project: TestProject): Promise<() => void> {
   }
   project.onTestsRerun(async () => {
     await buildCommand(commandFolder);
-    await rm(join(packFolder, 'packing'), { recursive: true, force: true });
+    await rm(packFolder, { recursive: true, force: true });
+    await mkdir(packFolder);
   });
   project.provide('builtPackage', folder);
   project.provide('command', command);
