@@ -11,6 +11,8 @@ export interface Pushing {
   run: ClaimedRun;
   /** Sends a request to the CRM while the lease is live. */
   ask<Answer>(request: () => Promise<Answer>): Promise<Answer>;
+  /** Throws if the lease is lost. */
+  checkLease(): Promise<void>;
 }
 
 /** A contact to push, from an outbound change or a failure. */
@@ -26,7 +28,7 @@ type Pushed = Partial<BatchEvent> & Pick<BatchEvent, 'status'>;
 
 /** Writes a contact to each of its records, or creates one, and adds the events. */
 export async function pushContact(
-  { pool, run, ask }: Pushing,
+  { pool, run, ask, checkLease }: Pushing,
   crm: Crm,
   { contactId, changeVersion, entityType }: Push,
   events: BatchEvent[],
@@ -36,6 +38,8 @@ export async function pushContact(
     run.organisationId,
     contactId,
   ]);
+  // Now the ids are surely those of this run's account, and not of one that took its place meanwhile.
+  await checkLease();
   const alive = known.filter(isAlive);
   const event = {
     direction: 'outbound',

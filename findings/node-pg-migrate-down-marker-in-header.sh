@@ -15,6 +15,7 @@ npm init --yes >/dev/null
 npm install --silent --no-fund --no-audit node-pg-migrate@9.0.0 pg@8.23.1
 
 . "$here/postgres.sh"
+start_postgres
 
 mkdir migrations
 cat >migrations/0001_create_shelves.sql <<'SQL'

@@ -13,6 +13,7 @@ npm init --yes >/dev/null
 npm install --silent --no-fund --no-audit node-pg-migrate@9.0.0 pg@8.23.1
 
 . "$here/postgres.sh"
+start_postgres
 
 mkdir migrations
 printf -- '-- Up Migration\nselect 1;\n-- Down Migration\nselect 1;\n' >migrations/0001_select_one.sql

@@ -13,6 +13,7 @@ npm init --yes >/dev/null
 npm install --silent --no-fund --no-audit @pgtyped/cli@2.4.3 @pgtyped/runtime@2.4.2 typescript@5.9.3 pg@8.23.1 \
   @types/pg@8.23.1 @types/node@20.19.43
 . "$here/postgres.sh"
+start_postgres
 
 mkdir queries generated
 cat >config.json <<'JSON'

@@ -14,6 +14,7 @@ cd "$folder"
 npm init --yes >/dev/null
 npm install --silent --no-fund --no-audit @pgtyped/cli@2.4.3 typescript@5.9.3
 . "$here/postgres.sh"
+start_postgres
 
 mkdir queries generated
 cat >config.json <<'JSON'

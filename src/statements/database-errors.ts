@@ -1,4 +1,5 @@
 import { CrmSchemaError, type CrmSchemaErrorCode } from '../errors.js';
+import { sqlStates } from './sqlstates.js';
 
 /** The error for a violation of each constraint. A CHECK constraint that is not listed is `invalid_input`. */
 const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
@@ -35,14 +36,17 @@ const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
   contact_external_id_aliases_provider_check: ['unknown_provider', 'The provider is not supported.'],
 };
 
-// SQLSTATEs.
 const integrityViolation = /^23/;
-const unstorableText = new Set(['22021', '22P05']);
-const organisationNotSet = 'CRM05';
-const accountUnknown = 'CRM06';
-const insufficientPrivilege = '42501';
-/** A table, a column, a function or a schema that does not exist. */
-const missingObject = new Set(['42P01', '42703', '42883', '3F000']);
+const unstorableText: ReadonlySet<string> = new Set([
+  sqlStates.characterNotInRepertoire,
+  sqlStates.untranslatableCharacter,
+]);
+const missingObject: ReadonlySet<string> = new Set([
+  sqlStates.undefinedTable,
+  sqlStates.undefinedColumn,
+  sqlStates.undefinedFunction,
+  sqlStates.invalidSchemaName,
+]);
 
 /** The server function that enforces policies. Unlike the message, its name is never translated. */
 const policyRoutine = 'ExecWithCheckOptions';
@@ -76,14 +80,14 @@ export function fromServerError(error: unknown): unknown {
       cause: safeCause(error),
     });
   }
-  if (error.code === organisationNotSet || isPolicyViolation(error)) {
+  if (error.code === sqlStates.organisationNotSet || isPolicyViolation(error)) {
     return new CrmSchemaError(
       'organisation_not_set',
       `The database refused the statement: ${error.message}. Run it in withOrganisation, on the client that it passes, for the organisation of the call.`,
       { cause: safeCause(error) },
     );
   }
-  if (error.code === accountUnknown) {
+  if (error.code === sqlStates.accountUnknown) {
     return new CrmSchemaError(
       'account_unknown',
       "The organisation has external ids at this CRM whose account is unknown. Pass idsOfUnknownAccount: 'keep' if they belong to this account, or 'archive' if they do not.",
@@ -124,7 +128,7 @@ function notPermitted(problem: string, error: unknown): CrmSchemaError {
 
 /** Only for our own statements. If a function refuses (the host's, in a trigger), its own error says why. */
 function isRefusedStatement({ code, where }: ServerError): boolean {
-  return code === insufficientPrivilege && where === undefined;
+  return code === sqlStates.insufficientPrivilege && where === undefined;
 }
 
 /** Only in our own statements. If a host's trigger misses something, its own error says what. */

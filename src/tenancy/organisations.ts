@@ -3,6 +3,7 @@ import * as queries from '../generated/organisations.js';
 import { checkOrganisation } from '../keys.js';
 import { fromServerError } from '../statements/database-errors.js';
 import type { Queryable } from '../statements/prepared-query.js';
+import { sqlStates } from '../statements/sqlstates.js';
 import { checkUuid, kindOf, refuse } from '../validation.js';
 
 /** The part of a pool's client that a transaction uses. */
@@ -123,7 +124,7 @@ async function checkStillInTransaction(client: TransactionClient, organisationId
   const { rows } = await client
     .query("select current_setting('crm_schema.organisation_id', true) as id")
     .catch((error: { code?: string }) => {
-      if (error.code !== inFailedTransaction) throw error;
+      if (error.code !== sqlStates.inFailedSqlTransaction) throw error;
       throw new CrmSchemaError(
         'transaction_undone',
         'The transaction was rolled back because a statement in it failed.',
@@ -136,9 +137,6 @@ async function checkStillInTransaction(client: TransactionClient, organisationId
     'The work inside withOrganisation ended the transaction or set another organisation. Uncommitted changes were rolled back.',
   );
 }
-
-/** The SQLSTATE of every statement after a failed one. */
-const inFailedTransaction = '25P02';
 
 /** Lends a client to `work`, which cannot release it, nor use it once it is over. */
 async function lend<Result>(

@@ -298,6 +298,28 @@ test('up revokes what was granted on a single partition, including grants passed
   }
 });
 
+test('no migration since 0013 creates anything in a schema other than that of the tables', async () => {
+  await admin.query('alter role deployer createrole');
+  await withClient(await createDatabase('elsewhere'), async (client) => {
+    await migrate(client, 'up', 12);
+    await client.query('create schema other');
+    for (const { file, up } of migrations.slice(12)) {
+      await client.query('begin; set local search_path = other, public');
+      const refusal = await client.query(up).catch(({ code }) => code);
+      if (refusal !== 'CRM01') {
+        const { rows } = await client.query(
+          `select proname as name from pg_proc where pronamespace = 'other'::regnamespace
+           union all
+           select relname from pg_class where relnamespace = 'other'::regnamespace`,
+        );
+        expect(rows, file).toEqual([]);
+      }
+      await client.query('rollback');
+      await migrate(client, 'up', 1);
+    }
+  });
+});
+
 test.each([
   [10, 'up'],
   [10, 'down'],

@@ -90,7 +90,7 @@ describe('credentials rotate', () => {
     await connectMany(5);
     const first = await runCli(['credentials', 'rotate', '--batch-size', '2'], environment());
     expect(first).toMatchObject({ code: 0, stderr: '' });
-    expect(first.stdout).toMatch(/^Re-encrypted 5 connections under next in \d:\d\d\.\n$/);
+    expect(first.stdout).toMatch(/^Re-encrypted 5 connections under next in \d\.\d\d s\.\n$/);
     expect(await runCli(['credentials', 'rotate'], environment())).toEqual({
       code: 0,
       stdout: 'Nothing to do: all connections are already under next.\n',

@@ -2,8 +2,8 @@
 --
 -- Purpose: keeps the ids of accounts that an organisation is not connected to at present, so that connecting
 --          another account starts empty, and coming back finds them again.
--- Locks:   contacts SHARE ROW EXCLUSIVE and then crm_connections SHARE ROW EXCLUSIVE, to add the foreign keys:
---          writes wait until the end of the transaction. In the order in which a sync writes to them.
+-- Locks:   contacts SHARE ROW EXCLUSIVE and crm_connections SHARE ROW EXCLUSIVE, to add the foreign keys: writes wait
+--          until the end of the transaction. They are tried for a tenth of a second at a time, up to a hundred times.
 -- Scans:   nothing; the table is new and empty.
 -- Down:    drops the table (contacts, crm_connections and it ACCESS EXCLUSIVE), and refuses while it has rows unless
 --          crm_schema.allow_data_loss is on.
@@ -11,22 +11,7 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-do $$
-begin
-  if (
-    select nspname
-    from pg_catalog.pg_class
-    inner join pg_catalog.pg_namespace
-      on pg_namespace.oid = relnamespace
-    where pg_class.oid = 'crm_connections'::regclass::oid
-  ) is distinct from current_schema() then
-    raise exception using
-      errcode = 'CRM01',
-      message = 'search_path does not begin with the schema of crm_connections, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of crm_connections, as it did for the earlier migrations.';
-  end if;
-end
-$$;
+select crm_require_schema(current_schema());
 
 create table contact_external_id_archive (
   organisation_id uuid not null,
@@ -38,23 +23,12 @@ create table contact_external_id_archive (
   first_seen_at timestamptz not null,
   last_seen_at timestamptz not null,
   remote_state text not null,
-  remote_version text collate "C",
   remote_modified_at timestamptz,
   merged_into_entity_type text collate "C",
   merged_into_external_id text collate "C",
-  content_hash bytea,
-  pushed_at timestamptz,
   archived_at timestamptz not null default now(),
   constraint contact_external_id_archive_pkey
     primary key (organisation_id, connection_id, entity_type, external_id),
-  constraint contact_external_id_archive_contact_id_fkey
-    foreign key (organisation_id, contact_id)
-    references contacts (organisation_id, id)
-    on delete set null (contact_id),
-  constraint contact_external_id_archive_connection_id_fkey
-    foreign key (organisation_id, connection_id)
-    references crm_connections (organisation_id, id)
-    on delete restrict,
   constraint contact_external_id_archive_entity_type_check
     check (entity_type ~ '^[a-z][a-z0-9_]{0,62}$'),
   constraint contact_external_id_archive_external_id_check
@@ -64,6 +38,22 @@ create table contact_external_id_archive (
   constraint contact_external_id_archive_primary_is_not_merged_check
     check (not is_primary or remote_state <> 'merged')
 );
+
+-- Blocks no application. Waits long enough for autovacuum to give way.
+lock table crm_connections in share update exclusive mode;
+
+-- Both at once, so that in a tie this migration gives way, not the application.
+select crm_run_in_schema($alter$
+alter table %1$I.contact_external_id_archive
+  add constraint contact_external_id_archive_contact_id_fkey
+    foreign key (organisation_id, contact_id)
+    references %2$s (organisation_id, id)
+    on delete set null (contact_id),
+  add constraint contact_external_id_archive_connection_id_fkey
+    foreign key (organisation_id, connection_id)
+    references %1$I.crm_connections (organisation_id, id)
+    on delete restrict
+$alter$);
 
 create index contact_external_id_archive_contact_id_idx
   on contact_external_id_archive (organisation_id, contact_id);
@@ -88,18 +78,12 @@ comment on column contact_external_id_archive.last_seen_at is
   'As in contact_external_ids, when it was archived.';
 comment on column contact_external_id_archive.remote_state is
   'As in contact_external_ids, when it was archived; an alias may also be merged.';
-comment on column contact_external_id_archive.remote_version is
-  'As in contact_external_ids, when it was archived.';
 comment on column contact_external_id_archive.remote_modified_at is
   'As in contact_external_ids, when it was archived.';
 comment on column contact_external_id_archive.merged_into_entity_type is
   'As in contact_external_id_aliases, when it was archived.';
 comment on column contact_external_id_archive.merged_into_external_id is
   'As in contact_external_id_aliases, when it was archived.';
-comment on column contact_external_id_archive.content_hash is
-  'As in contact_external_ids, when it was archived.';
-comment on column contact_external_id_archive.pushed_at is
-  'As in contact_external_ids, when it was archived.';
 comment on column contact_external_id_archive.archived_at is
   'When another account took its place.';
 comment on constraint contact_external_id_archive_pkey on contact_external_id_archive is
@@ -155,48 +139,25 @@ comment on policy contact_external_id_archive_worker_policy on contact_external_
 comment on policy contact_external_id_archive_reader_policy on contact_external_id_archive is
   'Monitoring and support read all organisations.';
 
--- All of the schema has one owner.
-do $$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-  connections constant regclass := to_regclass('crm_connections'::text);
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  execute format(
-    'alter table %I.contact_external_id_archive owner to %s',
-    our_schema, (select relowner::regrole from pg_class where oid = connections)
-  );
-
-  perform set_config('search_path', search_path, true);
-end
-$$;
+select crm_give_to_owner(array['table contact_external_id_archive']);
 
 -- Down Migration
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Else a row that somebody is inserting now would be lost unseen.
-lock table contact_external_id_archive in access exclusive mode;
+-- Blocks no application. Waits long enough for autovacuum to give way.
+lock table crm_connections, contact_external_id_archive in share update exclusive mode;
 
-do $$
-begin
-  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
-    and exists (select from contact_external_id_archive)
-  then
-    raise exception using
-      errcode = 'CRM03',
-      message = 'contact_external_id_archive has rows, and going down would lose them',
-      hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
-  end if;
-end
-$$;
+-- Locks contacts and crm_connections, too: at once, so that in a tie this migration gives way, not the application.
+-- Before the check, else a row that somebody is inserting now would be lost unseen.
+select crm_run_in_schema($alter$
+alter table %1$I.contact_external_id_archive
+  drop constraint if exists contact_external_id_archive_contact_id_fkey,
+  drop constraint if exists contact_external_id_archive_connection_id_fkey
+$alter$);
 
--- One by one, so that contacts are locked before crm_connections, as by an application.
-alter table contact_external_id_archive drop constraint contact_external_id_archive_contact_id_fkey;
-
-alter table contact_external_id_archive drop constraint contact_external_id_archive_connection_id_fkey;
+select crm_refuse_data_loss('contact_external_id_archive has rows')
+where exists (select from contact_external_id_archive);
 
 drop table contact_external_id_archive;

@@ -1,33 +1,14 @@
 -- Up Migration
 --
--- Purpose: which external ids meant another contact before, since when, by whom and why? And which records lost
---          their contact because the host deleted it?
--- Locks:   contact_external_ids SHARE ROW EXCLUSIVE and contact_external_id_aliases SHARE ROW EXCLUSIVE, to
---          create the triggers: writes wait until the end of the transaction, which by default is that of all
---          pending files.
+-- Purpose: which external ids meant another contact before, since when, by whom and why?
+-- Locks:   nothing.
 -- Scans:   nothing; the table is new and empty.
--- Down:    drops the triggers (contact_external_ids and contact_external_id_aliases ACCESS EXCLUSIVE), the
---          function and the table, and refuses while it has rows unless crm_schema.allow_data_loss is on.
+-- Down:    drops the table, and refuses while it has rows unless crm_schema.allow_data_loss is on.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-do $$
-begin
-  if (
-    select nspname
-    from pg_catalog.pg_class
-    inner join pg_catalog.pg_namespace
-      on pg_namespace.oid = relnamespace
-    where pg_class.oid = 'contact_external_ids'::regclass::oid
-  ) is distinct from current_schema() then
-    raise exception using
-      errcode = 'CRM01',
-      message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
-  end if;
-end
-$$;
+select crm_require_schema(current_schema());
 
 create table contact_external_id_changes (
   organisation_id uuid not null,
@@ -134,94 +115,6 @@ comment on index contact_external_id_changes_to_contact_id_idx is
 comment on index contact_external_id_changes_external_id_idx is
   'Finds the latest change of an external id, which says whether the host deleted its contact.';
 
--- The triggers name their tables with the schema, because search_path must not decide which tables they use.
-do $migration$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-  hosts_contacts constant regclass := (
-    select confrelid::regclass
-    from pg_catalog.pg_constraint
-    where conrelid = 'contact_external_ids'::regclass::oid
-      and conname = 'contact_external_ids_contact_id_fkey'
-  );
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  execute format($create$
-create function %1$I.crm_note_deleted_contact()
-returns trigger
-language plpgsql
-volatile
-set search_path = pg_catalog, pg_temp
-as $body$
-begin
-  -- A cascade deletes inside the trigger of the foreign key, as the owner of this table.
-  if pg_trigger_depth() = 1
-    or current_user <> (select pg_get_userbyid(relowner) from pg_class where oid = tg_relid)
-  then
-    return old;
-  end if;
-  -- A trigger of the host may do so, too, but then the contact is still there. The owner need not see contacts.
-  if has_column_privilege(%2$L::regclass, 'id', 'select')
-    and has_column_privilege(%2$L::regclass, 'organisation_id', 'select')
-  then
-    perform
-    from %2$s as contacts
-    where contacts.organisation_id = old.organisation_id
-      and contacts.id = old.contact_id;
-    if found then
-      return old;
-    end if;
-  end if;
-  insert into %1$I.contact_external_id_changes (
-    organisation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id, was_primary, linked_at
-  )
-  values (
-    old.organisation_id,
-    'contact_deleted',
-    old.provider,
-    old.entity_type,
-    old.external_id,
-    (
-      select connection.id
-      from %1$I.crm_connections as connection
-      where connection.organisation_id = old.organisation_id
-        and connection.provider = old.provider
-        and connection.status <> 'disconnected'
-    ),
-    old.contact_id,
-    tg_table_name = 'contact_external_ids',
-    old.first_seen_at
-  );
-  return old;
-end
-$body$
-  $create$, our_schema, hosts_contacts);
-
-  perform set_config('search_path', search_path, true);
-end
-$migration$;
-
-comment on function crm_note_deleted_contact() is
-  'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
-create trigger contact_external_ids_note_deleted_contact
-  before delete
-  on contact_external_ids
-  for each row
-  execute function crm_note_deleted_contact();
-
-create trigger contact_external_id_aliases_note_deleted_contact
-  before delete
-  on contact_external_id_aliases
-  for each row
-  execute function crm_note_deleted_contact();
-
-comment on trigger contact_external_ids_note_deleted_contact on contact_external_ids is
-  'Before the delete, because only then does the cascade run as the owner.';
-comment on trigger contact_external_id_aliases_note_deleted_contact on contact_external_id_aliases is
-  'Before the delete, because only then does the cascade run as the owner.';
-
 -- History is added to; the one thing that changes is whether it was undone.
 grant select, insert, update (undone_by)
 on contact_external_id_changes
@@ -258,59 +151,17 @@ comment on policy contact_external_id_changes_worker_policy on contact_external_
 comment on policy contact_external_id_changes_reader_policy on contact_external_id_changes is
   'Monitoring and support read all organisations.';
 
--- All of the schema has one owner.
-do $$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-  connections constant regclass := to_regclass('crm_connections'::text);
-  new_object text;
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  foreach new_object in array array[
-    'table %I.contact_external_id_changes',
-    'function %I.crm_note_deleted_contact()'
-  ] loop
-    execute format(
-      'alter ' || new_object || ' owner to %s',
-      our_schema, (select relowner::regrole from pg_class where oid = connections)
-    );
-  end loop;
-
-  perform set_config('search_path', search_path, true);
-end
-$$;
+select crm_give_to_owner(array['table contact_external_id_changes']);
 
 -- Down Migration
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Else a change that somebody is recording now would be lost unseen. In the order in which they are written.
-lock table
-  contact_external_ids,
-  contact_external_id_aliases,
-  contact_external_id_changes
-in access exclusive mode;
+-- Else a change that somebody is recording now would be lost unseen.
+lock table contact_external_id_changes in access exclusive mode;
 
-do $$
-begin
-  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
-    and exists (select from contact_external_id_changes)
-  then
-    raise exception using
-      errcode = 'CRM03',
-      message = 'contact_external_id_changes has rows, and going down would lose them',
-      hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
-  end if;
-end
-$$;
-
-drop trigger contact_external_ids_note_deleted_contact on contact_external_ids;
-
-drop trigger contact_external_id_aliases_note_deleted_contact on contact_external_id_aliases;
-
-drop function crm_note_deleted_contact();
+select crm_refuse_data_loss('contact_external_id_changes has rows')
+where exists (select from contact_external_id_changes);
 
 drop table contact_external_id_changes;

@@ -8,32 +8,10 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-do $$
-begin
-  if (
-    select nspname
-    from pg_catalog.pg_class
-    inner join pg_catalog.pg_namespace
-      on pg_namespace.oid = relnamespace
-    where pg_class.oid = 'contact_external_ids'::regclass::oid
-  ) is distinct from current_schema() then
-    raise exception using
-      errcode = 'CRM01',
-      message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
-  end if;
-end
-$$;
+select crm_require_schema(current_schema());
 
 -- The functions name their tables with the schema, because search_path must not decide which tables they use.
-do $migration$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  execute format($create$
+select crm_run_in_schema($create$
 create function %1$I.crm_merge_external_records(
   organisation_id uuid,
   provider text,
@@ -259,11 +237,7 @@ begin
   end loop;
 end
 $body$
-  $create$, our_schema);
-
-  perform set_config('search_path', search_path, true);
-end
-$migration$;
+$create$);
 
 comment on function crm_merge_external_records(uuid, text, text[], text[], text[], text[], uuid, text, text) is
   'Records that a CRM has merged records into others, one array element each: the record that is gone becomes an alias with the state merged, and the other takes its place as primary id. Returns one row for each: merged (also if that was known), same_record, unknown (neither means a contact), or contacts_differ: the records mean two contacts, contact_id and other_contact_id, and nothing has changed; merge the contacts, then call again. Takes the lock of crm_lock_external_ids, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
@@ -278,28 +252,7 @@ on function
   crm_merge_external_records(uuid, text, text[], text[], text[], text[], uuid, text, text)
 to crm_app, crm_worker;
 
--- All of the schema has one owner.
-do $$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-  connections constant regclass := to_regclass('crm_connections'::text);
-  new_function text;
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  foreach new_function in array array[
-    'crm_merge_external_records(uuid, text, text[], text[], text[], text[], uuid, text, text)'
-  ] loop
-    execute format(
-      'alter function %I.%s owner to %s',
-      our_schema, new_function, (select relowner::regrole from pg_class where oid = connections)
-    );
-  end loop;
-
-  perform set_config('search_path', search_path, true);
-end
-$$;
+select crm_give_to_owner(array['function crm_merge_external_records(uuid, text, text[], text[], text[], text[], uuid, text, text)']);
 
 -- Down Migration
 

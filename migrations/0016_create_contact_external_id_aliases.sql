@@ -4,40 +4,13 @@
 -- Locks:   contacts SHARE ROW EXCLUSIVE, to add the foreign key: writes wait until the end of the
 --          transaction.
 -- Scans:   nothing; the table is new and empty.
--- Down:    drops the view and the table (contacts ACCESS EXCLUSIVE), and refuses while it has rows unless
+-- Down:    drops the view and the table (contacts and it ACCESS EXCLUSIVE), and refuses while it has rows unless
 --          crm_schema.allow_data_loss is on.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-do $$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  new_schema constant name := current_schema();
-  mappings constant regclass := to_regclass('contact_external_ids'::text);
-  our_schema name;
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  select nspname
-  into our_schema
-  from pg_class
-  inner join pg_namespace
-    on pg_namespace.oid = relnamespace
-  where pg_class.oid = mappings;
-  if our_schema is null or our_schema is distinct from new_schema then
-    raise exception using
-      errcode = 'CRM01',
-      message = format(
-        'contact_external_ids is in schema %s, and what is new would go into schema %s',
-        coalesce(our_schema, '(none that is searched)'), coalesce(new_schema, '(none)')
-      ),
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
-  end if;
-
-  perform set_config('search_path', search_path, true);
-end
-$$;
+select crm_require_schema(current_schema());
 
 create table contact_external_id_aliases (
   organisation_id uuid not null,
@@ -245,47 +218,24 @@ comment on policy contact_external_id_aliases_worker_policy on contact_external_
 comment on policy contact_external_id_aliases_reader_policy on contact_external_id_aliases is
   'Monitoring and support read all organisations.';
 
--- Whoever runs this, all of the schema has one owner.
-do $$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-  log_table constant regclass := to_regclass('crm_sync_log'::text);
-  log_owner regrole;
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  select relowner::regrole
-  into log_owner
-  from pg_class
-  where oid = log_table;
-  execute format('alter table %I.contact_external_id_aliases owner to %s', our_schema, log_owner);
-  execute format('alter view %I.contact_external_records owner to %s', our_schema, log_owner);
-
-  perform set_config('search_path', search_path, true);
-end
-$$;
+select crm_give_to_owner(array[
+  'table contact_external_id_aliases',
+  'view contact_external_records'
+]);
 
 -- Down Migration
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Else a row that somebody is inserting now would be lost unseen.
-lock table contact_external_id_aliases in access exclusive mode;
+-- Locks contacts, too: at once, so that in a tie this migration gives way, not the application. Before the check, else
+-- a row that somebody is inserting now would be lost unseen.
+select crm_run_in_schema(
+  'alter table %1$I.contact_external_id_aliases drop constraint if exists contact_external_id_aliases_contact_id_fkey'
+);
 
-do $$
-begin
-  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
-    and exists (select from contact_external_id_aliases)
-  then
-    raise exception using
-      errcode = 'CRM03',
-      message = 'contact_external_id_aliases has rows, and going down would lose them',
-      hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
-  end if;
-end
-$$;
+select crm_refuse_data_loss('contact_external_id_aliases has rows')
+where exists (select from contact_external_id_aliases);
 
 drop view contact_external_records;
 

@@ -8,38 +8,10 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-do $$
-begin
-  if (
-    select nspname
-    from pg_catalog.pg_class
-    inner join pg_catalog.pg_namespace
-      on pg_namespace.oid = relnamespace
-    where pg_class.oid = 'contact_external_ids'::regclass::oid
-  ) is distinct from current_schema() then
-    raise exception using
-      errcode = 'CRM01',
-      message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
-  end if;
-end
-$$;
+select crm_require_schema(current_schema());
 
 -- The function names its tables with the schema, because search_path must not decide which tables it uses.
-do $migration$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-  hosts_contacts constant regclass := (
-    select confrelid::regclass
-    from pg_catalog.pg_constraint
-    where conrelid = 'contact_external_ids'::regclass::oid
-      and conname = 'contact_external_ids_contact_id_fkey'
-  );
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  execute format($create$
+select crm_run_in_schema($create$
 create function %1$I.crm_merge_contacts(
   organisation_id uuid,
   from_contact_id uuid,
@@ -269,11 +241,7 @@ begin
   perform set_config('enable_sort', sorting, true);
 end
 $body$
-  $create$, our_schema, hosts_contacts);
-
-  perform set_config('search_path', search_path, true);
-end
-$migration$;
+$create$);
 
 comment on function crm_merge_contacts(uuid, uuid, uuid, uuid, text, text) is
   'Merges a contact into another: each of its external ids means the other contact afterwards. Returns one row for each: moved (it is the primary id there), became_alias, alias_moved or archived_moved (an id of an account that the organisation is not connected to at present); or one row wrong_tenant, and nothing has changed. became_alias is also returned for the primary id of the remaining contact if the CRM has deleted that record and not the other. Deletes the outbound changes and failures of the contact that is merged away; the host deletes the contact itself. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts: call it before touching either contact. operation_id names the merge for crm_undo_contact_merge; changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
@@ -288,28 +256,7 @@ on function
   crm_merge_contacts(uuid, uuid, uuid, uuid, text, text)
 to crm_app, crm_worker;
 
--- All of the schema has one owner.
-do $$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-  connections constant regclass := to_regclass('crm_connections'::text);
-  new_function text;
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  foreach new_function in array array[
-    'crm_merge_contacts(uuid, uuid, uuid, uuid, text, text)'
-  ] loop
-    execute format(
-      'alter function %I.%s owner to %s',
-      our_schema, new_function, (select relowner::regrole from pg_class where oid = connections)
-    );
-  end loop;
-
-  perform set_config('search_path', search_path, true);
-end
-$$;
+select crm_give_to_owner(array['function crm_merge_contacts(uuid, uuid, uuid, uuid, text, text)']);
 
 -- Down Migration
 

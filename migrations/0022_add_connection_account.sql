@@ -11,28 +11,10 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Below deadlock_timeout's default of one second, so that in a tie this migration gives way, not the application.
-do $$
-begin
-  for attempt in 1..100 loop
-    begin
-      set local lock_timeout = '100ms';
-      lock table crm_connections in access exclusive mode;
-      set local lock_timeout = '5s';
-      return;
-    exception
-      when lock_not_available then
-        if attempt = 100 then
-          raise exception using
-            errcode = 'lock_not_available',
-            message = sqlerrm,
-            hint = 'A transaction stays open on crm_connections: see pg_stat_activity, and run it again once it has ended.';
-        end if;
-        perform pg_catalog.pg_sleep(0.1);
-    end;
-  end loop;
-end
-$$;
+-- Blocks no application. Waits long enough for autovacuum to give way.
+lock table crm_connections in share update exclusive mode;
+
+select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mode');
 
 -- The column is null everywhere, and reading the few connections once more would not shorten the lock.
 alter table crm_connections
@@ -60,20 +42,13 @@ to crm_app, crm_worker;
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Else an account that somebody is setting now would be lost unseen.
-lock table crm_connections in access exclusive mode;
+-- Blocks no application. Waits long enough for autovacuum to give way.
+lock table crm_connections in share update exclusive mode;
 
-do $$
-begin
-  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
-    and exists (select from crm_connections where account is not null)
-  then
-    raise exception using
-      errcode = 'CRM03',
-      message = 'crm_connections has accounts, and going down would lose them',
-      hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
-  end if;
-end
-$$;
+-- Before the check, else an account that somebody is setting now would be lost unseen.
+select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mode');
+
+select crm_refuse_data_loss('crm_connections has accounts')
+where exists (select from crm_connections where account is not null);
 
 alter table crm_connections drop column account;

@@ -63,23 +63,13 @@ set local statement_timeout = '1min';
 -- Else a state that somebody is recording now would be lost unseen.
 lock table contact_external_ids in access exclusive mode;
 
-do $$
-begin
-  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
-    and exists (
-      select
-      from contact_external_ids
-      where remote_state <> 'active'
-        or num_nonnulls(remote_version, remote_modified_at, content_hash, pushed_at) > 0
-    )
-  then
-    raise exception using
-      errcode = 'CRM03',
-      message = 'contact_external_ids has states and contents of records, and going down would lose them',
-      hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
-  end if;
-end
-$$;
+select crm_refuse_data_loss('contact_external_ids has states and contents of records')
+where exists (
+  select
+  from contact_external_ids
+  where remote_state <> 'active'
+    or num_nonnulls(remote_version, remote_modified_at, content_hash, pushed_at) > 0
+);
 
 alter table contact_external_ids reset (fillfactor);
 
