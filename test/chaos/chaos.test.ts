@@ -38,6 +38,8 @@ describe.each(Array.from({ length: seeds }, (_, index) => firstSeed + index))('s
     const world = await World.create(seed, workerFile);
     try {
       for (let count = 0; count < processes; count += 1) world.startWorkers(workersEach);
+      // The trouble begins when there is something to lose.
+      await world.untilQuiet();
       for (let step = 1; step <= 60; step += 1) {
         await world.act().catch(() => world.untilServerIsBack());
         if (step % 7 === 0) world.killWorkers(workersEach);
