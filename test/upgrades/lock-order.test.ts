@@ -15,11 +15,16 @@ const logins = useLogins();
 const releasedInWrongOrder = '0005_create_crm_outbound_changes.sql';
 
 /**
- * Whether SQL takes its locks with a lock_timeout below one second, after which PostgreSQL looks for deadlocks:
- * its own, or that of crm_run_in_schema.
+ * Whether SQL takes its locks with a lock_timeout below one second, after which PostgreSQL looks for deadlocks: its
+ * own, or that of crm_run_in_schema. Before that it may lock out maintenance only.
  */
-const givesWay = (sql: string) =>
-  /lock_timeout = '\d{1,3}ms'|crm_run_in_schema\((\$alter\$)?\s*'?(lock|alter) table/.test(sql);
+function givesWay(sql: string): boolean {
+  const statements = sql.replace(/^lock table [^;]* in share update exclusive mode;$/gm, '');
+  const first = statements.search(
+    /lock_timeout = '\d{1,3}ms'|crm_run_in_schema\((\$alter\$)?\s*'?(lock|alter) table/,
+  );
+  return first >= 0 && !/^(lock|alter|drop) /m.test(statements.slice(0, first));
+}
 
 /** Runs a query as the host does, in the transaction that changes a contact: contacts are locked first. */
 function afterContact({ name, text, parameterNames }: ReleasedQuery) {
