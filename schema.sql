@@ -80,7 +80,7 @@ begin
     )
     select
       organisation, deleted.connection_id, deleted.entity_type, deleted.external_id, deleted.was_primary,
-      deleted.linked_at, deleted.changed_at, 'active'
+      deleted.linked_at, greatest(deleted.linked_at, deleted.changed_at), 'active'
     from deleted
     where deleted.contact_id is null
   )
@@ -406,7 +406,7 @@ COMMENT ON COLUMN public.crm_connections.failure_count IS 'How many syncs in a r
 -- Name: COLUMN crm_connections.account; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.account IS 'The account at the CRM, by the CRM''s own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection.';
+COMMENT ON COLUMN public.crm_connections.account IS 'The account at the CRM, by the CRM''s own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection.';
 
 --
 -- Name: CONSTRAINT crm_connections_account_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -966,11 +966,15 @@ CREATE FUNCTION public.crm_guard_external_id_alias() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
+  perform public.crm_require_read_committed('external ids cannot be linked');
+  -- A role that may write ids, but has no policy that shows it these, would not see what is taken.
+  if row_security_active('public.contact_external_ids')
+    and not pg_has_role('crm_app', 'usage')
+    and not pg_has_role('crm_worker', 'usage')
+  then
     raise exception using
-      errcode = 'feature_not_supported',
-      message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
+      errcode = 'insufficient_privilege',
+      message = format('role %s cannot link external ids: it is not a member of crm_app or crm_worker', current_user);
   end if;
   -- As crm_lock_external_ids does.
   perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
@@ -993,7 +997,7 @@ $$;
 -- Name: FUNCTION crm_guard_external_id_alias(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_guard_external_id_alias() IS 'Keeps a primary id from becoming an alias as well: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
+COMMENT ON FUNCTION public.crm_guard_external_id_alias() IS 'Keeps a primary id from becoming an alias as well: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and roles under row-level security that are not members of crm_app or crm_worker with 42501.';
 
 --
 -- Name: crm_guard_primary_external_id(); Type: FUNCTION; Schema: public; Owner: -
@@ -1006,11 +1010,15 @@ CREATE FUNCTION public.crm_guard_primary_external_id() RETURNS trigger
 declare
   alias public.contact_external_id_aliases;
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
+  perform public.crm_require_read_committed('external ids cannot be linked');
+  -- A role that may write ids, but has no policy that shows it these, would not see what is taken.
+  if row_security_active('public.contact_external_id_aliases')
+    and not pg_has_role('crm_app', 'usage')
+    and not pg_has_role('crm_worker', 'usage')
+  then
     raise exception using
-      errcode = 'feature_not_supported',
-      message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
+      errcode = 'insufficient_privilege',
+      message = format('role %s cannot link external ids: it is not a member of crm_app or crm_worker', current_user);
   end if;
   -- As crm_lock_external_ids does.
   perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
@@ -1056,7 +1064,7 @@ $$;
 -- Name: FUNCTION crm_guard_primary_external_id(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_guard_primary_external_id() IS 'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
+COMMENT ON FUNCTION public.crm_guard_primary_external_id() IS 'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and roles under row-level security that are not members of crm_app or crm_worker with 42501.';
 
 --
 -- Name: crm_lock_contacts(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
@@ -1189,12 +1197,7 @@ declare
   step record;
   is_missed boolean;
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'contacts cannot be merged at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
-  end if;
+  perform public.crm_require_read_committed('contacts cannot be merged');
 
   perform public.crm_check_organisation(organisation);
   perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
@@ -1400,7 +1403,7 @@ $$;
 -- Name: FUNCTION crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) IS 'Merges a contact into another: each of its external ids means the other contact afterwards. Returns one row for each: moved (it is the primary id there), became_alias, alias_moved or archived_moved (an id of an account that the organisation is not connected to at present); or one row wrong_tenant, and nothing has changed. became_alias is also returned for the primary id of the remaining contact if the CRM has deleted that record and not the other. Deletes the outbound changes and failures of the contact that is merged away; the host deletes the contact itself. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts: call it before touching either contact. operation_id names the merge for crm_undo_contact_merge; changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+COMMENT ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) IS 'Merges a contact into another: each of its external ids means the other contact afterwards. Returns one row for each: moved (it is the primary id there), became_alias, alias_moved or archived_moved (an id of an account that the organisation is not connected to at present); or one row wrong_tenant, and nothing has changed. became_alias is also returned for the primary id of the remaining contact if the CRM has deleted that record and not the other. Deletes the outbound changes and failures of the contact that is merged away; the host deletes the contact itself. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts: call it before touching either contact. operation_id names the merge for crm_undo_contact_merge; changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
 
 --
 -- Name: crm_merge_external_records(uuid, text, text[], text[], text[], text[], uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
@@ -1432,12 +1435,7 @@ declare
   next_survivor public.contact_external_records;
   survivor_id uuid;
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'records cannot be merged at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
-  end if;
+  perform public.crm_require_read_committed('records cannot be merged');
 
   perform public.crm_check_organisation(organisation);
   perform public.crm_lock_external_ids(organisation, array[crm]);
@@ -1624,7 +1622,7 @@ $$;
 -- Name: FUNCTION crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) IS 'Records that a CRM has merged records into others, one array element each: the record that is gone becomes an alias with the state merged, and the other takes its place as primary id. Returns one row for each: merged (also if that was known), same_record, unknown (neither means a contact), or contacts_differ: the records mean two contacts, contact_id and other_contact_id, and nothing has changed; merge the contacts, then call again. Takes the lock of crm_lock_external_ids, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+COMMENT ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) IS 'Records that a CRM has merged records into others, one array element each: the record that is gone becomes an alias with the state merged, and the other takes its place as primary id. Returns one row for each: merged (also if that was known), same_record, unknown (neither means a contact), or contacts_differ: the records mean two contacts, contact_id and other_contact_id, and nothing has changed; merge the contacts, then call again. Takes the lock of crm_lock_external_ids, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
 
 --
 -- Name: crm_note_deleted_contact(); Type: FUNCTION; Schema: public; Owner: -
@@ -2071,6 +2069,32 @@ $$;
 COMMENT ON FUNCTION public.crm_refuse_data_loss(lost text) IS 'For migrations: fails with CRM03 unless crm_schema.allow_data_loss is on.';
 
 --
+-- Name: crm_require_read_committed(text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_require_read_committed(refusal text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  level constant text := current_setting('transaction_isolation');
+begin
+  if level not in ('read committed', 'read uncommitted') then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = format('%s at %s: what others have linked would not be seen', refusal, upper(level)),
+      hint = 'Use READ COMMITTED.';
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_require_read_committed(refusal text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_require_read_committed(refusal text) IS 'Fails with 0A000 at an isolation level at which a transaction that has waited for a lock would not see what others have linked meanwhile.';
+
+--
 -- Name: crm_require_schema(name, regclass); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -2344,6 +2368,11 @@ declare
 begin
   archived := 0;
   restored := 0;
+  if ids_of_unknown_account not in ('keep', 'archive') then
+    raise exception using
+      errcode = 'CRM04',
+      message = 'ids_of_unknown_account must be keep, archive or null';
+  end if;
   select
     connection.id,
     connection.provider,
@@ -2388,12 +2417,7 @@ begin
     return next;
     return;
   end if;
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'accounts cannot be switched at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
-  end if;
+  perform public.crm_require_read_committed('accounts cannot be switched');
 
   perform public.crm_lock_external_ids(organisation, array[present.provider]);
 
@@ -2460,7 +2484,7 @@ $$;
 -- Name: FUNCTION crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone) IS 'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Moves nothing if the account is null. For a new connection, forgets the versions and contents of the ids that stay: contacts may have changed since the last one ended. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 at REPEATABLE READ.';
+COMMENT ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone) IS 'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Moves nothing if the account is null. For a new connection, forgets the versions and contents of the ids that stay: contacts may have changed since the last one ended. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 unless at READ COMMITTED.';
 
 --
 -- Name: crm_sync_backoff(integer, integer, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -2849,12 +2873,7 @@ declare
   merge public.contact_external_id_changes;
   step record;
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'a merge cannot be undone at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
-  end if;
+  perform public.crm_require_read_committed('a merge cannot be undone');
 
   perform public.crm_check_organisation(organisation);
   perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
@@ -2996,7 +3015,33 @@ $$;
 -- Name: FUNCTION crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) IS 'Undoes a merge of contacts: each external id that it has moved means the contact again that it meant before. All or none. Returns no row if there was no such merge; otherwise a row without a record: undone, or why not (undone_before, no_contact, held: one of the records stops it), and a row for each record: undone, or as crm_contact_merge_records says; then stays for each external id that was linked to the remaining contact since. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+COMMENT ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) IS 'Undoes a merge of contacts: each external id that it has moved means the contact again that it meant before. All or none. Returns no row if there was no such merge; otherwise a row without a record: undone, or why not (undone_before, no_contact, held: one of the records stops it), and a row for each record: undone, or as crm_contact_merge_records says; then stays for each external id that was linked to the remaining contact since. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
+
+--
+-- Name: crm_wait_for_vacuum(regclass[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_wait_for_vacuum(VARIADIC tables regclass[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  busy regclass;
+begin
+  foreach busy in array tables loop
+    -- The host may have granted no more of its contacts than a foreign key needs.
+    if has_table_privilege(busy, 'update, delete, truncate') then
+      execute format('lock table %s in share update exclusive mode', busy);
+    end if;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_wait_for_vacuum(VARIADIC tables regclass[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_wait_for_vacuum(VARIADIC tables regclass[]) IS 'For migrations: locks tables against vacuum, and so waits until autovacuum gives way. Call it before crm_run_in_schema, whose short attempts would find autovacuum running each time. Blocks no application. Passes over tables that the user may not lock.';
 
 --
 -- Name: contact_external_id_aliases; Type: TABLE; Schema: public; Owner: -
@@ -3074,7 +3119,7 @@ COMMENT ON COLUMN public.contact_external_id_aliases.contact_id IS 'NurtureHub''
 -- Name: COLUMN contact_external_id_aliases.first_seen_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_aliases.first_seen_at IS 'When the contact was first linked to this external id. Re-pointing starts anew.';
+COMMENT ON COLUMN public.contact_external_id_aliases.first_seen_at IS 'When the external id was linked to this contact, or to one that was merged into it. Re-pointing starts anew.';
 
 --
 -- Name: COLUMN contact_external_id_aliases.last_seen_at; Type: COMMENT; Schema: public; Owner: -
@@ -3202,10 +3247,18 @@ CREATE TABLE public.contact_external_id_archive (
     merged_into_entity_type text COLLATE pg_catalog."C",
     merged_into_external_id text COLLATE pg_catalog."C",
     archived_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT contact_external_id_archive_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
-    CONSTRAINT contact_external_id_archive_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
+    CONSTRAINT contact_external_id_archive_entity_type_check CHECK (((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text) AND (merged_into_entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text))),
+    CONSTRAINT contact_external_id_archive_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512) AND (btrim(merged_into_external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(merged_into_external_id) <= 512))),
+    CONSTRAINT contact_external_id_archive_merged_iff_into_check CHECK ((num_nonnulls(merged_into_entity_type, merged_into_external_id) =
+CASE remote_state
+    WHEN 'merged'::text THEN 2
+    ELSE 0
+END)),
+    CONSTRAINT contact_external_id_archive_merged_into_another_check CHECK (((merged_into_entity_type <> entity_type) OR (merged_into_external_id <> external_id))),
+    CONSTRAINT contact_external_id_archive_modified_time_in_range_check CHECK (((remote_modified_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (remote_modified_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT contact_external_id_archive_primary_is_not_merged_check CHECK (((NOT is_primary) OR (remote_state <> 'merged'::text))),
-    CONSTRAINT contact_external_id_archive_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text, 'merged'::text])))
+    CONSTRAINT contact_external_id_archive_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text, 'merged'::text]))),
+    CONSTRAINT contact_external_id_archive_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 );
 
 --
@@ -3242,7 +3295,7 @@ COMMENT ON COLUMN public.contact_external_id_archive.external_id IS 'The record'
 -- Name: COLUMN contact_external_id_archive.contact_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_archive.contact_id IS 'NurtureHub''s contact. Null if the host has deleted it: when the account comes back, only that is noted again, in contact_external_id_changes.';
+COMMENT ON COLUMN public.contact_external_id_archive.contact_id IS 'NurtureHub''s contact. Null if the host has deleted it: when the account comes back, contact_external_id_changes gets a contact_deleted row, and the id is not linked.';
 
 --
 -- Name: COLUMN contact_external_id_archive.is_primary; Type: COMMENT; Schema: public; Owner: -
@@ -3305,6 +3358,24 @@ COMMENT ON CONSTRAINT contact_external_id_archive_entity_type_check ON public.co
 COMMENT ON CONSTRAINT contact_external_id_archive_external_id_check ON public.contact_external_id_archive IS 'Not blank, and at most 512 bytes.';
 
 --
+-- Name: CONSTRAINT contact_external_id_archive_merged_iff_into_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_merged_iff_into_check ON public.contact_external_id_archive IS 'The other record is named if and only if the state is merged.';
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_merged_into_another_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_merged_into_another_check ON public.contact_external_id_archive IS 'No record is merged into itself.';
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_modified_time_in_range_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_modified_time_in_range_check ON public.contact_external_id_archive IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
 -- Name: CONSTRAINT contact_external_id_archive_primary_is_not_merged_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -3315,6 +3386,12 @@ COMMENT ON CONSTRAINT contact_external_id_archive_primary_is_not_merged_check ON
 --
 
 COMMENT ON CONSTRAINT contact_external_id_archive_remote_state_check ON public.contact_external_id_archive IS 'The closed list of states.';
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_seen_times_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_seen_times_check ON public.contact_external_id_archive IS 'Times are in order and in the years 1900 to 9998: every client can read them.';
 
 --
 -- Name: contact_external_id_changes; Type: TABLE; Schema: public; Owner: -
@@ -3348,7 +3425,7 @@ CREATE TABLE public.contact_external_id_changes (
 -- Name: TABLE contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.contact_external_id_changes IS 'The history of what external ids mean: one row for each id that was unlinked, moved, promoted, merged or lost its contact. The first link is not in it; first_seen_at says when that was. It holds ids and times, and no other personal data. It outlives the contacts and has no foreign keys.';
+COMMENT ON TABLE public.contact_external_id_changes IS 'The history of what external ids mean: one row for each id that was unlinked, moved or merged, that took the place of one that was, or that lost its contact. The first link is not in it; first_seen_at says when that was. It holds ids and times, and no other personal data. It outlives the contacts and has no foreign keys.';
 
 --
 -- Name: COLUMN contact_external_id_changes.organisation_id; Type: COMMENT; Schema: public; Owner: -
@@ -3366,13 +3443,13 @@ COMMENT ON COLUMN public.contact_external_id_changes.id IS 'In the order in whic
 -- Name: COLUMN contact_external_id_changes.operation_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_changes.operation_id IS 'Names the changes that were made together: a merge of contacts is undone by it.';
+COMMENT ON COLUMN public.contact_external_id_changes.operation_id IS 'Names the changes that one call made together: a merge of contacts is undone by it. Each contact_deleted has its own.';
 
 --
 -- Name: COLUMN contact_external_id_changes.kind; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_changes.kind IS 'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: that the host had deleted it went to contact_external_id_archive, because another account took the place of the id''s.';
+COMMENT ON COLUMN public.contact_external_id_changes.kind IS 'unlinked; repointed: moved to another contact; promoted: an alias became the primary id, because that was unlinked, moved or merged; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: the note that the host had deleted the contact moved to contact_external_id_archive with the ids of its account.';
 
 --
 -- Name: COLUMN contact_external_id_changes.provider; Type: COMMENT; Schema: public; Owner: -
@@ -4704,7 +4781,7 @@ CREATE TRIGGER contact_external_id_aliases_note_deleted_contact BEFORE DELETE ON
 -- Name: TRIGGER contact_external_id_aliases_note_deleted_contact ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TRIGGER contact_external_id_aliases_note_deleted_contact ON public.contact_external_id_aliases IS 'Before the delete, because only then does the cascade run as the owner.';
+COMMENT ON TRIGGER contact_external_id_aliases_note_deleted_contact ON public.contact_external_id_aliases IS 'Before the delete: an AFTER trigger would run once the cascade has ended, as the user who deleted the contact.';
 
 --
 -- Name: contact_external_ids contact_external_ids_guard; Type: TRIGGER; Schema: public; Owner: -
@@ -4728,7 +4805,7 @@ CREATE TRIGGER contact_external_ids_note_deleted_contact BEFORE DELETE ON public
 -- Name: TRIGGER contact_external_ids_note_deleted_contact ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TRIGGER contact_external_ids_note_deleted_contact ON public.contact_external_ids IS 'Before the delete, because only then does the cascade run as the owner.';
+COMMENT ON TRIGGER contact_external_ids_note_deleted_contact ON public.contact_external_ids IS 'Before the delete: an AFTER trigger would run once the cascade has ended, as the user who deleted the contact.';
 
 --
 -- Name: crm_sync_log crm_sync_log_refuse_change; Type: TRIGGER; Schema: public; Owner: -
@@ -5798,6 +5875,12 @@ REVOKE ALL ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, 
 REVOKE ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_wait_for_vacuum(VARIADIC tables regclass[]); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_wait_for_vacuum(VARIADIC tables regclass[]) FROM PUBLIC;
 
 --
 -- Name: TABLE contact_external_id_aliases; Type: ACL; Schema: public; Owner: -

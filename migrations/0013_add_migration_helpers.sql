@@ -85,6 +85,24 @@ begin
 end
 $$;
 
+create function crm_wait_for_vacuum(variadic tables regclass[])
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  busy regclass;
+begin
+  foreach busy in array tables loop
+    -- The host may have granted no more of its contacts than a foreign key needs.
+    if has_table_privilege(busy, 'update, delete, truncate') then
+      execute format('lock table %s in share update exclusive mode', busy);
+    end if;
+  end loop;
+end
+$$;
+
 create function crm_give_to_owner(objects text[], log_table regclass default 'crm_sync_log')
 returns void
 language plpgsql
@@ -155,6 +173,8 @@ comment on function crm_require_schema(name, regclass) is
   'For migrations: fails with CRM01 unless the schema in which new objects are created is that of crm_sync_log. Omit the last parameter, which is crm_sync_log itself.';
 comment on function crm_run_in_schema(text, regclass) is
   'For migrations: runs a statement in which %1$I stands for the schema of crm_sync_log and %2$s for the host''s contacts. It must not wait for a lock for more than a tenth of a second; otherwise what it has locked is released, and it is tried again, up to a hundred times. Fails with 55P03 after that. Omit the last parameter, which is crm_sync_log itself.';
+comment on function crm_wait_for_vacuum(regclass[]) is
+  'For migrations: locks tables against vacuum, and so waits until autovacuum gives way. Call it before crm_run_in_schema, whose short attempts would find autovacuum running each time. Blocks no application. Passes over tables that the user may not lock.';
 comment on function crm_give_to_owner(text[], regclass) is
   'For migrations: gives objects, such as ''table t'' or ''function f(uuid)'', to the owner of crm_sync_log, so that all of the schema has one owner. Omit the last parameter, which is crm_sync_log itself.';
 comment on function crm_edit_function(regprocedure, text, text) is
@@ -166,6 +186,7 @@ revoke execute
 on function
   crm_require_schema(name, regclass),
   crm_run_in_schema(text, regclass),
+  crm_wait_for_vacuum(regclass[]),
   crm_give_to_owner(text[], regclass),
   crm_edit_function(regprocedure, text, text),
   crm_refuse_data_loss(text)
@@ -176,6 +197,7 @@ select crm_require_schema(current_schema());
 select crm_give_to_owner(array[
   'function crm_require_schema(name, regclass)',
   'function crm_run_in_schema(text, regclass)',
+  'function crm_wait_for_vacuum(regclass[])',
   'function crm_give_to_owner(text[], regclass)',
   'function crm_edit_function(regprocedure, text, text)',
   'function crm_refuse_data_loss(text)'
@@ -191,6 +213,8 @@ drop function crm_refuse_data_loss(text);
 drop function crm_edit_function(regprocedure, text, text);
 
 drop function crm_give_to_owner(text[], regclass);
+
+drop function crm_wait_for_vacuum(regclass[]);
 
 drop function crm_run_in_schema(text, regclass);
 

@@ -1,13 +1,21 @@
 -- Up Migration
 --
 -- Purpose: in which state is a record at its CRM, which content has it, and is that content ours?
--- Locks:   contact_external_ids ACCESS EXCLUSIVE: reads and writes wait until the end of the transaction.
+-- Locks:   contact_external_ids ACCESS EXCLUSIVE: reads and writes wait until the end of the transaction. It is
+--          tried for a tenth of a second at a time, up to a hundred times. Before that, SHARE UPDATE EXCLUSIVE
+--          waits for vacuum.
 -- Scans:   nothing; the new columns are null or constant. 0015 validates the constraints.
 -- Down:    drops the columns (contact_external_ids ACCESS EXCLUSIVE). Refuses while any of them says something,
 --          unless crm_schema.allow_data_loss is on.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
+
+select crm_require_schema(current_schema());
+
+select crm_wait_for_vacuum('contact_external_ids');
+
+select crm_run_in_schema('lock table %1$I.contact_external_ids in access exclusive mode');
 
 alter table contact_external_ids
   add column remote_state text not null default 'active',
@@ -60,8 +68,10 @@ comment on constraint contact_external_ids_remote_times_in_range_check on contac
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Else a state that somebody is recording now would be lost unseen.
-lock table contact_external_ids in access exclusive mode;
+select crm_wait_for_vacuum('contact_external_ids');
+
+-- Before the check, else a state that somebody is recording now would be lost unseen.
+select crm_run_in_schema('lock table %1$I.contact_external_ids in access exclusive mode');
 
 select crm_refuse_data_loss('contact_external_ids has states and contents of records')
 where exists (

@@ -1,8 +1,9 @@
 -- Up Migration
 --
 -- Purpose: which further ids does a contact have at a CRM?
--- Locks:   contacts SHARE ROW EXCLUSIVE, to add the foreign key: writes wait until the end of the
---          transaction.
+-- Locks:   contacts SHARE ROW EXCLUSIVE, to add the foreign key: writes wait until the end of the transaction. It is
+--          tried for a tenth of a second at a time, up to a hundred times. Before that, SHARE UPDATE EXCLUSIVE waits
+--          for vacuum.
 -- Scans:   nothing; the table is new and empty.
 -- Down:    drops the view and the table (contacts and it ACCESS EXCLUSIVE), and refuses while it has rows unless
 --          crm_schema.allow_data_loss is on.
@@ -30,11 +31,6 @@ create table contact_external_id_aliases (
   pushed_at timestamptz,
   constraint contact_external_id_aliases_pkey
     primary key (organisation_id, provider, entity_type, external_id),
-  -- The host must stay able to delete its own contacts; an alias without its contact means nothing.
-  constraint contact_external_id_aliases_contact_id_fkey
-    foreign key (organisation_id, contact_id)
-    references contacts (organisation_id, id)
-    on delete cascade,
   constraint contact_external_id_aliases_provider_check
     check (provider in ('agentos', 'reapit', 'alto', 'street', 'loop', 'custom')),
   constraint contact_external_id_aliases_entity_type_check
@@ -132,7 +128,7 @@ comment on column contact_external_id_aliases.external_id is
 comment on column contact_external_id_aliases.contact_id is
   'NurtureHub''s contact.';
 comment on column contact_external_id_aliases.first_seen_at is
-  'When the contact was first linked to this external id. Re-pointing starts anew.';
+  'When the external id was linked to this contact, or to one that was merged into it. Re-pointing starts anew.';
 comment on column contact_external_id_aliases.last_seen_at is
   'When a sync last confirmed the link, exact to a day: writing it each time would cost more than it tells.';
 comment on column contact_external_id_aliases.remote_state is
@@ -151,8 +147,6 @@ comment on column contact_external_id_aliases.pushed_at is
   'When the record was last pushed. Null once it has been read since: until then, to read the same content is an echo.';
 comment on constraint contact_external_id_aliases_pkey on contact_external_id_aliases is
   'An external id belongs to one contact, so that an inbound event finds it without doubt.';
-comment on constraint contact_external_id_aliases_contact_id_fkey on contact_external_id_aliases is
-  'Composite, so that an alias can never point at another organisation''s contact. On delete cascade: aliases go with their contact. On update no action: a contact that moves to another organisation is unlinked first.';
 comment on constraint contact_external_id_aliases_provider_check on contact_external_id_aliases is
   'The CRMs NurtureHub can sync with.';
 comment on constraint contact_external_id_aliases_entity_type_check on contact_external_id_aliases is
@@ -223,10 +217,27 @@ select crm_give_to_owner(array[
   'view contact_external_records'
 ]);
 
+-- Last, so that the lock is short.
+select crm_wait_for_vacuum('contacts');
+
+-- The host must stay able to delete its own contacts; an alias without its contact means nothing.
+select crm_run_in_schema($alter$
+alter table %1$I.contact_external_id_aliases
+  add constraint contact_external_id_aliases_contact_id_fkey
+    foreign key (organisation_id, contact_id)
+    references %2$s (organisation_id, id)
+    on delete cascade
+$alter$);
+
+comment on constraint contact_external_id_aliases_contact_id_fkey on contact_external_id_aliases is
+  'Composite, so that an alias can never point at another organisation''s contact. On delete cascade: aliases go with their contact. On update no action: a contact that moves to another organisation is unlinked first.';
+
 -- Down Migration
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
+
+select crm_wait_for_vacuum('contacts');
 
 -- Locks contacts, too: at once, so that in a tie this migration gives way, not the application. Before the check, else
 -- a row that somebody is inserting now would be lost unseen.

@@ -1,6 +1,6 @@
 -- Up Migration
 --
--- Purpose: who decides what an external id means, and in which order contacts and ids are locked.
+-- Purpose: locks what external ids mean, contacts and ids, in one order, so that nobody decides by what is outdated.
 -- Locks:   nothing.
 -- Scans:   nothing.
 -- Down:    drops the functions; loses no data.
@@ -34,6 +34,24 @@ begin
   loop
     perform pg_advisory_xact_lock(1668443441, bucket);
   end loop;
+end
+$$;
+
+create function crm_require_read_committed(refusal text)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  level constant text := current_setting('transaction_isolation');
+begin
+  if level not in ('read committed', 'read uncommitted') then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = format('%s at %s: what others have linked would not be seen', refusal, upper(level)),
+      hint = 'Use READ COMMITTED.';
+  end if;
 end
 $$;
 
@@ -111,6 +129,8 @@ $create$);
 
 comment on function crm_lock_external_ids(uuid, text[]) is
   'Locks what the external ids of an organisation (tenant) mean at these CRMs, until the end of the transaction; waits for whoever holds it. Call it first, as a statement of its own: only the statements after it see what the previous holder did. One lock for each CRM, however many ids; organisations may share a lock by chance. Fails with CRM04 if a parameter is null.';
+comment on function crm_require_read_committed(text) is
+  'Fails with 0A000 at an isolation level at which a transaction that has waited for a lock would not see what others have linked meanwhile.';
 comment on function crm_lock_contacts(uuid, uuid[]) is
   'Locks contacts of an organisation (tenant) FOR KEY SHARE, in the order of their ids, until the end of the transaction, so that nobody deletes them meanwhile. Call it after crm_lock_external_ids and before locking external ids: whoever deletes a contact locks in that order. Does nothing for a role that may not update contacts.';
 comment on function crm_lock_external_records(uuid, text[], text[], text[]) is
@@ -128,6 +148,7 @@ grant execute on function crm_lock_external_records(uuid, text[], text[], text[]
 
 select crm_give_to_owner(array[
   'function crm_lock_external_ids(uuid, text[])',
+  'function crm_require_read_committed(text)',
   'function crm_lock_contacts(uuid, uuid[])',
   'function crm_lock_external_records(uuid, text[], text[], text[])'
 ]);
@@ -140,5 +161,7 @@ set local statement_timeout = '1min';
 drop function crm_lock_external_records(uuid, text[], text[], text[]);
 
 drop function crm_lock_contacts(uuid, uuid[]);
+
+drop function crm_require_read_committed(text);
 
 drop function crm_lock_external_ids(uuid, text[]);

@@ -4,7 +4,7 @@
 --          index spans.
 -- Locks:   contact_external_ids SHARE ROW EXCLUSIVE and contact_external_id_aliases SHARE ROW EXCLUSIVE, to
 --          create the triggers: writes wait until the end of the transaction. They are tried for a tenth of a
---          second at a time, up to a hundred times.
+--          second at a time, up to a hundred times. Before that, SHARE UPDATE EXCLUSIVE waits for vacuum.
 -- Scans:   nothing.
 -- Down:    drops the triggers (contact_external_ids and contact_external_id_aliases ACCESS EXCLUSIVE) and the
 --          functions; loses no data.
@@ -25,11 +25,15 @@ as $body$
 declare
   alias %1$I.contact_external_id_aliases;
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
+  perform %1$I.crm_require_read_committed('external ids cannot be linked');
+  -- A role that may write ids, but has no policy that shows it these, would not see what is taken.
+  if row_security_active('%1$I.contact_external_id_aliases')
+    and not pg_has_role('crm_app', 'usage')
+    and not pg_has_role('crm_worker', 'usage')
+  then
     raise exception using
-      errcode = 'feature_not_supported',
-      message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
+      errcode = 'insufficient_privilege',
+      message = format('role %%s cannot link external ids: it is not a member of crm_app or crm_worker', current_user);
   end if;
   -- As crm_lock_external_ids does.
   perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
@@ -80,11 +84,15 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $body$
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
+  perform %1$I.crm_require_read_committed('external ids cannot be linked');
+  -- A role that may write ids, but has no policy that shows it these, would not see what is taken.
+  if row_security_active('%1$I.contact_external_ids')
+    and not pg_has_role('crm_app', 'usage')
+    and not pg_has_role('crm_worker', 'usage')
+  then
     raise exception using
-      errcode = 'feature_not_supported',
-      message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
+      errcode = 'insufficient_privilege',
+      message = format('role %%s cannot link external ids: it is not a member of crm_app or crm_worker', current_user);
   end if;
   -- As crm_lock_external_ids does.
   perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
@@ -105,12 +113,11 @@ $body$
 $create$);
 
 comment on function crm_guard_primary_external_id() is
-  'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
+  'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and roles under row-level security that are not members of crm_app or crm_worker with 42501.';
 comment on function crm_guard_external_id_alias() is
-  'Keeps a primary id from becoming an alias as well: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
+  'Keeps a primary id from becoming an alias as well: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and roles under row-level security that are not members of crm_app or crm_worker with 42501.';
 
--- Blocks no application. Waits long enough for autovacuum to give way.
-lock table contact_external_ids, contact_external_id_aliases in share update exclusive mode;
+select crm_wait_for_vacuum('contact_external_ids', 'contact_external_id_aliases');
 
 -- Both at once, so that in a tie this migration gives way, not the application.
 select crm_run_in_schema(
@@ -144,8 +151,7 @@ select crm_give_to_owner(array[
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Blocks no application. Waits long enough for autovacuum to give way.
-lock table contact_external_ids, contact_external_id_aliases in share update exclusive mode;
+select crm_wait_for_vacuum('contact_external_ids', 'contact_external_id_aliases');
 
 -- Both at once, so that in a tie this migration gives way, not the application.
 select crm_run_in_schema(

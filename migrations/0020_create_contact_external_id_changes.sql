@@ -61,15 +61,15 @@ create index contact_external_id_changes_external_id_idx
   where external_id is not null;
 
 comment on table contact_external_id_changes is
-  'The history of what external ids mean: one row for each id that was unlinked, moved, promoted, merged or lost its contact. The first link is not in it; first_seen_at says when that was. It holds ids and times, and no other personal data. It outlives the contacts and has no foreign keys.';
+  'The history of what external ids mean: one row for each id that was unlinked, moved or merged, that took the place of one that was, or that lost its contact. The first link is not in it; first_seen_at says when that was. It holds ids and times, and no other personal data. It outlives the contacts and has no foreign keys.';
 comment on column contact_external_id_changes.organisation_id is
   'The organisation (tenant) that the contacts belong to.';
 comment on column contact_external_id_changes.id is
   'In the order in which the changes were made.';
 comment on column contact_external_id_changes.operation_id is
-  'Names the changes that were made together: a merge of contacts is undone by it.';
+  'Names the changes that one call made together: a merge of contacts is undone by it. Each contact_deleted has its own.';
 comment on column contact_external_id_changes.kind is
-  'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: that the host had deleted it went to contact_external_id_archive, because another account took the place of the id''s.';
+  'unlinked; repointed: moved to another contact; promoted: an alias became the primary id, because that was unlinked, moved or merged; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: the note that the host had deleted the contact moved to contact_external_id_archive with the ids of its account.';
 comment on column contact_external_id_changes.provider is
   'The CRM of the record. Null, as are entity_type and external_id, in the row that says that two contacts were merged, or their merge undone.';
 comment on column contact_external_id_changes.entity_type is

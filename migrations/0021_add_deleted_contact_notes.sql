@@ -3,7 +3,7 @@
 -- Purpose: which records lost their contact because the host deleted it?
 -- Locks:   contact_external_ids SHARE ROW EXCLUSIVE and contact_external_id_aliases SHARE ROW EXCLUSIVE, to
 --          create the triggers: writes wait until the end of the transaction. They are tried for a tenth of a
---          second at a time, up to a hundred times.
+--          second at a time, up to a hundred times. Before that, SHARE UPDATE EXCLUSIVE waits for vacuum.
 -- Scans:   nothing.
 -- Down:    drops the triggers (contact_external_ids and contact_external_id_aliases ACCESS EXCLUSIVE) and the
 --          function; loses no data.
@@ -68,8 +68,7 @@ $create$);
 comment on function crm_note_deleted_contact() is
   'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
 
--- Blocks no application. Waits long enough for autovacuum to give way.
-lock table contact_external_ids, contact_external_id_aliases in share update exclusive mode;
+select crm_wait_for_vacuum('contact_external_ids', 'contact_external_id_aliases');
 
 -- Both at once, so that in a tie this migration gives way, not the application.
 select crm_run_in_schema(
@@ -89,9 +88,9 @@ create trigger contact_external_id_aliases_note_deleted_contact
   execute function crm_note_deleted_contact();
 
 comment on trigger contact_external_ids_note_deleted_contact on contact_external_ids is
-  'Before the delete, because only then does the cascade run as the owner.';
+  'Before the delete: an AFTER trigger would run once the cascade has ended, as the user who deleted the contact.';
 comment on trigger contact_external_id_aliases_note_deleted_contact on contact_external_id_aliases is
-  'Before the delete, because only then does the cascade run as the owner.';
+  'Before the delete: an AFTER trigger would run once the cascade has ended, as the user who deleted the contact.';
 
 select crm_give_to_owner(array['function crm_note_deleted_contact()']);
 
@@ -100,8 +99,7 @@ select crm_give_to_owner(array['function crm_note_deleted_contact()']);
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Blocks no application. Waits long enough for autovacuum to give way.
-lock table contact_external_ids, contact_external_id_aliases in share update exclusive mode;
+select crm_wait_for_vacuum('contact_external_ids', 'contact_external_id_aliases');
 
 -- Both at once, so that in a tie this migration gives way, not the application.
 select crm_run_in_schema(

@@ -2,7 +2,8 @@
 --
 -- Purpose: says which account at the CRM a connection is to, because a CRM's ids belong to an account.
 -- Locks:   crm_connections ACCESS EXCLUSIVE: reads and writes wait until the end of the transaction. It is tried
---          for a tenth of a second at a time, up to a hundred times.
+--          for a tenth of a second at a time, up to a hundred times. Before that, SHARE UPDATE EXCLUSIVE waits for
+--          vacuum.
 -- Scans:   crm_connections, to check the new constraint: a fraction of a second for 100,000 connections. Nothing
 --          is rewritten.
 -- Down:    drops the column (crm_connections ACCESS EXCLUSIVE), and refuses while an account is known unless
@@ -11,8 +12,7 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Blocks no application. Waits long enough for autovacuum to give way.
-lock table crm_connections in share update exclusive mode;
+select crm_wait_for_vacuum('crm_connections');
 
 select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mode');
 
@@ -25,7 +25,7 @@ alter table crm_connections
     check (btrim(account, E' \t\n\r\f\x0b') <> '' and octet_length(account) <= 512);
 
 comment on column crm_connections.account is
-  'The account at the CRM, by the CRM''s own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection.';
+  'The account at the CRM, by the CRM''s own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection.';
 comment on constraint crm_connections_account_check on crm_connections is
   'An account''s name is not blank, and at most 512 bytes.';
 
@@ -42,8 +42,7 @@ to crm_app, crm_worker;
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Blocks no application. Waits long enough for autovacuum to give way.
-lock table crm_connections in share update exclusive mode;
+select crm_wait_for_vacuum('crm_connections');
 
 -- Before the check, else an account that somebody is setting now would be lost unseen.
 select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mode');

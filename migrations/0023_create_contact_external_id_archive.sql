@@ -4,6 +4,7 @@
 --          another account starts empty, and coming back finds them again.
 -- Locks:   contacts SHARE ROW EXCLUSIVE and crm_connections SHARE ROW EXCLUSIVE, to add the foreign keys: writes wait
 --          until the end of the transaction. They are tried for a tenth of a second at a time, up to a hundred times.
+--          Before that, SHARE UPDATE EXCLUSIVE waits for vacuum.
 -- Scans:   nothing; the table is new and empty.
 -- Down:    drops the table (contacts, crm_connections and it ACCESS EXCLUSIVE), and refuses while it has rows unless
 --          crm_schema.allow_data_loss is on.
@@ -30,30 +31,40 @@ create table contact_external_id_archive (
   constraint contact_external_id_archive_pkey
     primary key (organisation_id, connection_id, entity_type, external_id),
   constraint contact_external_id_archive_entity_type_check
-    check (entity_type ~ '^[a-z][a-z0-9_]{0,62}$'),
+    check (
+      entity_type ~ '^[a-z][a-z0-9_]{0,62}$'
+      and merged_into_entity_type ~ '^[a-z][a-z0-9_]{0,62}$'
+    ),
   constraint contact_external_id_archive_external_id_check
-    check (btrim(external_id, E' \t\n\r\f\x0b') <> '' and octet_length(external_id) <= 512),
+    check (
+      btrim(external_id, E' \t\n\r\f\x0b') <> ''
+      and octet_length(external_id) <= 512
+      and btrim(merged_into_external_id, E' \t\n\r\f\x0b') <> ''
+      and octet_length(merged_into_external_id) <= 512
+    ),
+  constraint contact_external_id_archive_seen_times_check
+    check (
+      first_seen_at <= last_seen_at
+      and first_seen_at >= '1900-01-01 00:00:00+00'
+      and last_seen_at < '9999-01-01 00:00:00+00'
+    ),
   constraint contact_external_id_archive_remote_state_check
     check (remote_state in ('active', 'archived', 'deleted', 'hidden', 'merged')),
   constraint contact_external_id_archive_primary_is_not_merged_check
-    check (not is_primary or remote_state <> 'merged')
+    check (not is_primary or remote_state <> 'merged'),
+  constraint contact_external_id_archive_merged_iff_into_check
+    check (
+      num_nonnulls(merged_into_entity_type, merged_into_external_id)
+        = case remote_state when 'merged' then 2 else 0 end
+    ),
+  constraint contact_external_id_archive_merged_into_another_check
+    check ((merged_into_entity_type, merged_into_external_id) <> (entity_type, external_id)),
+  constraint contact_external_id_archive_modified_time_in_range_check
+    check (
+      remote_modified_at >= '1900-01-01 00:00:00+00'
+      and remote_modified_at < '9999-01-01 00:00:00+00'
+    )
 );
-
--- Blocks no application. Waits long enough for autovacuum to give way.
-lock table crm_connections in share update exclusive mode;
-
--- Both at once, so that in a tie this migration gives way, not the application.
-select crm_run_in_schema($alter$
-alter table %1$I.contact_external_id_archive
-  add constraint contact_external_id_archive_contact_id_fkey
-    foreign key (organisation_id, contact_id)
-    references %2$s (organisation_id, id)
-    on delete set null (contact_id),
-  add constraint contact_external_id_archive_connection_id_fkey
-    foreign key (organisation_id, connection_id)
-    references %1$I.crm_connections (organisation_id, id)
-    on delete restrict
-$alter$);
 
 create index contact_external_id_archive_contact_id_idx
   on contact_external_id_archive (organisation_id, contact_id);
@@ -69,7 +80,7 @@ comment on column contact_external_id_archive.entity_type is
 comment on column contact_external_id_archive.external_id is
   'The record''s id in that account.';
 comment on column contact_external_id_archive.contact_id is
-  'NurtureHub''s contact. Null if the host has deleted it: when the account comes back, only that is noted again, in contact_external_id_changes.';
+  'NurtureHub''s contact. Null if the host has deleted it: when the account comes back, contact_external_id_changes gets a contact_deleted row, and the id is not linked.';
 comment on column contact_external_id_archive.is_primary is
   'Whether it was the primary id of its contact, rather than an alias.';
 comment on column contact_external_id_archive.first_seen_at is
@@ -88,18 +99,22 @@ comment on column contact_external_id_archive.archived_at is
   'When another account took its place.';
 comment on constraint contact_external_id_archive_pkey on contact_external_id_archive is
   'An id belongs to an account, so the same id may be here once for each account.';
-comment on constraint contact_external_id_archive_contact_id_fkey on contact_external_id_archive is
-  'Composite, so that an id can never point at another organisation''s contact. On delete set null: that the contact was deleted is worth knowing when the account comes back.';
-comment on constraint contact_external_id_archive_connection_id_fkey on contact_external_id_archive is
-  'Composite, so that an id can never point at another organisation''s connection. On delete restrict: a connection with archived ids must be erased deliberately.';
 comment on constraint contact_external_id_archive_entity_type_check on contact_external_id_archive is
   'Lower snake case, 1 to 63 characters.';
 comment on constraint contact_external_id_archive_external_id_check on contact_external_id_archive is
   'Not blank, and at most 512 bytes.';
+comment on constraint contact_external_id_archive_seen_times_check on contact_external_id_archive is
+  'Times are in order and in the years 1900 to 9998: every client can read them.';
 comment on constraint contact_external_id_archive_remote_state_check on contact_external_id_archive is
   'The closed list of states.';
 comment on constraint contact_external_id_archive_primary_is_not_merged_check on contact_external_id_archive is
   'A record that was merged away is an alias.';
+comment on constraint contact_external_id_archive_merged_iff_into_check on contact_external_id_archive is
+  'The other record is named if and only if the state is merged.';
+comment on constraint contact_external_id_archive_merged_into_another_check on contact_external_id_archive is
+  'No record is merged into itself.';
+comment on constraint contact_external_id_archive_modified_time_in_range_check on contact_external_id_archive is
+  'Times are in the years 1900 to 9998: every client can read them.';
 comment on index contact_external_id_archive_contact_id_idx is
   'Finds the archived ids of a contact that is deleted.';
 
@@ -141,13 +156,33 @@ comment on policy contact_external_id_archive_reader_policy on contact_external_
 
 select crm_give_to_owner(array['table contact_external_id_archive']);
 
+-- Last, so that the locks are short.
+select crm_wait_for_vacuum('contacts', 'crm_connections');
+
+-- Both at once, so that in a tie this migration gives way, not the application.
+select crm_run_in_schema($alter$
+alter table %1$I.contact_external_id_archive
+  add constraint contact_external_id_archive_contact_id_fkey
+    foreign key (organisation_id, contact_id)
+    references %2$s (organisation_id, id)
+    on delete set null (contact_id),
+  add constraint contact_external_id_archive_connection_id_fkey
+    foreign key (organisation_id, connection_id)
+    references %1$I.crm_connections (organisation_id, id)
+    on delete restrict
+$alter$);
+
+comment on constraint contact_external_id_archive_contact_id_fkey on contact_external_id_archive is
+  'Composite, so that an id can never point at another organisation''s contact. On delete set null: that the contact was deleted is worth knowing when the account comes back.';
+comment on constraint contact_external_id_archive_connection_id_fkey on contact_external_id_archive is
+  'Composite, so that an id can never point at another organisation''s connection. On delete restrict: a connection with archived ids must be erased deliberately.';
+
 -- Down Migration
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Blocks no application. Waits long enough for autovacuum to give way.
-lock table crm_connections, contact_external_id_archive in share update exclusive mode;
+select crm_wait_for_vacuum('contacts', 'crm_connections', 'contact_external_id_archive');
 
 -- Locks contacts and crm_connections, too: at once, so that in a tie this migration gives way, not the application.
 -- Before the check, else a row that somebody is inserting now would be lost unseen.

@@ -77,7 +77,7 @@ begin
     )
     select
       organisation, deleted.connection_id, deleted.entity_type, deleted.external_id, deleted.was_primary,
-      deleted.linked_at, deleted.changed_at, 'active'
+      deleted.linked_at, greatest(deleted.linked_at, deleted.changed_at), 'active'
     from deleted
     where deleted.contact_id is null
   )

@@ -72,6 +72,11 @@ declare
 begin
   archived := 0;
   restored := 0;
+  if ids_of_unknown_account not in ('keep', 'archive') then
+    raise exception using
+      errcode = 'CRM04',
+      message = 'ids_of_unknown_account must be keep, archive or null';
+  end if;
   select
     connection.id,
     connection.provider,
@@ -116,12 +121,7 @@ begin
     return next;
     return;
   end if;
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'accounts cannot be switched at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
-  end if;
+  perform %1$I.crm_require_read_committed('accounts cannot be switched');
 
   perform %1$I.crm_lock_external_ids(organisation, array[present.provider]);
 
@@ -188,7 +188,7 @@ $create$);
 comment on function crm_forget_contents(uuid, text) is
   'For crm_switch_account: forgets the versions and contents of an organisation''s records at a CRM, so that none is taken for unchanged when it is next read.';
 comment on function crm_switch_account(uuid, uuid, text, timestamptz) is
-  'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Moves nothing if the account is null. For a new connection, forgets the versions and contents of the ids that stay: contacts may have changed since the last one ended. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 at REPEATABLE READ.';
+  'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Moves nothing if the account is null. For a new connection, forgets the versions and contents of the ids that stay: contacts may have changed since the last one ended. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 unless at READ COMMITTED.';
 
 revoke execute
 on function

@@ -33,12 +33,7 @@ declare
   merge %1$I.contact_external_id_changes;
   step record;
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'a merge cannot be undone at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
-  end if;
+  perform %1$I.crm_require_read_committed('a merge cannot be undone');
 
   perform %1$I.crm_check_organisation(organisation);
   perform %1$I.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
@@ -178,7 +173,7 @@ $body$
 $create$);
 
 comment on function crm_undo_contact_merge(uuid, uuid, uuid, text, text) is
-  'Undoes a merge of contacts: each external id that it has moved means the contact again that it meant before. All or none. Returns no row if there was no such merge; otherwise a row without a record: undone, or why not (undone_before, no_contact, held: one of the records stops it), and a row for each record: undone, or as crm_contact_merge_records says; then stays for each external id that was linked to the remaining contact since. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+  'Undoes a merge of contacts: each external id that it has moved means the contact again that it meant before. All or none. Returns no row if there was no such merge; otherwise a row without a record: undone, or why not (undone_before, no_contact, held: one of the records stops it), and a row for each record: undone, or as crm_contact_merge_records says; then stays for each external id that was linked to the remaining contact since. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
 
 revoke execute on function crm_undo_contact_merge(uuid, uuid, uuid, text, text) from public;
 

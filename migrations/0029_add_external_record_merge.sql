@@ -50,12 +50,7 @@ declare
   next_survivor %1$I.contact_external_records;
   survivor_id uuid;
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'records cannot be merged at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
-  end if;
+  perform %1$I.crm_require_read_committed('records cannot be merged');
 
   perform %1$I.crm_check_organisation(organisation);
   perform %1$I.crm_lock_external_ids(organisation, array[crm]);
@@ -240,7 +235,7 @@ $body$
 $create$);
 
 comment on function crm_merge_external_records(uuid, text, text[], text[], text[], text[], uuid, text, text) is
-  'Records that a CRM has merged records into others, one array element each: the record that is gone becomes an alias with the state merged, and the other takes its place as primary id. Returns one row for each: merged (also if that was known), same_record, unknown (neither means a contact), or contacts_differ: the records mean two contacts, contact_id and other_contact_id, and nothing has changed; merge the contacts, then call again. Takes the lock of crm_lock_external_ids, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+  'Records that a CRM has merged records into others, one array element each: the record that is gone becomes an alias with the state merged, and the other takes its place as primary id. Returns one row for each: merged (also if that was known), same_record, unknown (neither means a contact), or contacts_differ: the records mean two contacts, contact_id and other_contact_id, and nothing has changed; merge the contacts, then call again. Takes the lock of crm_lock_external_ids, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
 
 revoke execute
 on function

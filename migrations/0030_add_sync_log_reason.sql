@@ -13,8 +13,7 @@ set local statement_timeout = '1min';
 
 select crm_require_schema(current_schema());
 
--- Blocks no application. Waits long enough for autovacuum to give way.
-lock table crm_sync_log in share update exclusive mode;
+select crm_wait_for_vacuum('crm_sync_log');
 
 select crm_run_in_schema('lock table %1$I.crm_sync_log in access exclusive mode');
 
@@ -49,8 +48,7 @@ set local statement_timeout = '1min';
 
 select crm_require_schema(current_schema());
 
--- Blocks no application. Waits long enough for autovacuum to give way.
-lock table crm_sync_log in share update exclusive mode;
+select crm_wait_for_vacuum('crm_sync_log');
 
 -- Before the check, else a reason that somebody is recording now would be lost unseen.
 select crm_run_in_schema('lock table %1$I.crm_sync_log in access exclusive mode');
