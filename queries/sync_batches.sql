@@ -423,7 +423,11 @@ news as (
       and known.external_id is not null
       and known.is_stale is not true
       and known.is_revived is not true
-      and (not known.is_link or known.internal_id = coalesce(known.contact_id, known.first_contact_id))
+      -- Only the contact that the record means can have taken what the event says.
+      and (
+        known.internal_id = coalesce(known.contact_id, known.first_contact_id)
+        or (known.internal_id is null and not known.is_link)
+      )
     order by
       known.entity_type,
       known.external_id,

@@ -98,8 +98,8 @@ export interface ContactMergeUndo {
    * not exist: create it again, with the same id. `refused`: a record stops it; see `records`.
    */
   outcome: 'undone' | 'undone_before' | 'no_contact' | 'refused';
-  /** Names the undo in the history: a UUID. */
-  operationId: string;
+  /** Names the undo in the history: a UUID; null if nothing was undone. */
+  operationId: string | null;
   /** Each external id that the merge had moved. */
   records: UndoneRecord[];
   /** The external ids that were linked to the remaining contact since the merge. They stay; move those that are wrong. */
@@ -140,7 +140,7 @@ export async function contactMergeUndo(
   }));
   return {
     outcome: (merge.outcome === 'held' ? 'refused' : merge.outcome) as ContactMergeUndo['outcome'],
-    operationId: change.operationId,
+    operationId: merge.outcome === 'undone' ? change.operationId : null,
     records: records.filter(({ outcome }) => outcome !== 'stays') as UndoneRecord[],
     staying: records.filter(({ outcome }) => outcome === 'stays').map(({ outcome, ...record }) => record),
   };

@@ -444,7 +444,7 @@ export interface ConnectionGetParams {
 
 /** A row of {@link connectionGet}. */
 export interface ConnectionGetResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
@@ -532,7 +532,7 @@ export interface ConnectionGetCredentialsParams {
 
 /** A row of {@link connectionGetCredentials}. */
 export interface ConnectionGetCredentialsResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
   /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null exactly when disconnected. */
   credentials: Json;
@@ -595,7 +595,7 @@ export interface ConnectionGetLiveParams {
 
 /** A row of {@link connectionGetLive}. */
 export interface ConnectionGetLiveResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
@@ -686,7 +686,7 @@ export interface ConnectionListWithHealthParams {
 
 /** A row of {@link connectionListWithHealth}. */
 export interface ConnectionListWithHealthResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;

@@ -471,7 +471,11 @@ export interface SyncBatchRecordResult {
  *       and known.external_id is not null
  *       and known.is_stale is not true
  *       and known.is_revived is not true
- *       and (not known.is_link or known.internal_id = coalesce(known.contact_id, known.first_contact_id))
+ *       -- Only the contact that the record means can have taken what the event says.
+ *       and (
+ *         known.internal_id = coalesce(known.contact_id, known.first_contact_id)
+ *         or (known.internal_id is null and not known.is_link)
+ *       )
  *     order by
  *       known.entity_type,
  *       known.external_id,
@@ -1026,7 +1030,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_c3f4d451',
+  statementName: 'syncBatchRecord_44b614dd',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -1426,7 +1430,10 @@ news as (
       and known.external_id is not null
       and known.is_stale is not true
       and known.is_revived is not true
-      and (not known.is_link or known.internal_id = coalesce(known.contact_id, known.first_contact_id))
+      and (
+        known.internal_id = coalesce(known.contact_id, known.first_contact_id)
+        or (known.internal_id is null and not known.is_link)
+      )
     order by
       known.entity_type,
       known.external_id,

@@ -437,7 +437,7 @@ describe('contactMergeUndo', () => {
     for (const params of [
       { organisationId, operationId: randomUUID() },
       { organisationId: stranger, operationId },
-      { organisationId, operationId: undone.operationId },
+      { organisationId, operationId: undone.operationId as string },
     ]) {
       await expect(contactMergeUndo(pool, params)).rejects.toMatchObject({ code: 'invalid_input' });
     }

@@ -681,11 +681,26 @@ describe('contentHash', () => {
     [{ a: Number.NaN }, 'fields.a must be a finite number.'],
     [{ a: [() => 1] }, 'fields.a.0 must not be a function.'],
     [{ a: { b: new Date('x') } }, 'fields.a.b must be a valid Date.'],
+    [{ a: new Map([['b', 1]]) }, 'fields.a must be a plain object.'],
+    [new Map([['name', 'Ottoline Vane']]), 'fields must be a plain object.'],
     [null, 'fields must be an object, not null.'],
   ])('refuses %o', (fields, message) => {
     expect(() => contentHash(fields as never)).toThrow(message);
   });
 });
+
+test.each(['inbound', 'outbound'] as const)(
+  'an %s event of another contact than the record means says nothing of the record',
+  async (direction) => {
+    await record(linked(ottoline, { remoteVersion: '"1"', contentHash: name('Ottoline') }));
+    const news = { remoteVersion: '"2"', contentHash: name('Barnaby'), remoteState: 'archived' } as const;
+    await record(seen({ direction, internalId: barnaby, ...news } as Partial<BatchEvent>));
+    expect(await check({ version: '"2"', contentHash: name('Barnaby') })).toBe('changed');
+    expect(await check({ version: '"1"' })).toBe('unchanged');
+    await record(seen({ direction, internalId: ottoline, ...news } as Partial<BatchEvent>));
+    expect(await check({ version: '"1"', state: 'archived' })).toBe('changed');
+  },
+);
 
 test('a run that does not exist says nothing of any record', async () => {
   await record(linked(ottoline, { remoteVersion: '"1"' }));

@@ -16,10 +16,13 @@ const releasedInWrongOrder = '0005_create_crm_outbound_changes.sql';
 
 /**
  * Whether SQL takes its locks with a lock_timeout below one second, after which PostgreSQL looks for deadlocks: its
- * own, or that of crm_run_in_schema. Before that it may lock out maintenance only.
+ * own, or that of crm_run_in_schema. Before that it may lock only what it has created, and lock out maintenance
+ * (crm_wait_for_vacuum).
  */
 function givesWay(sql: string): boolean {
-  const statements = sql.replace(/^lock table [^;]* in share update exclusive mode;$/gm, '');
+  const statements = sql.replace(/^alter table (\w+)[^;]*;$/gm, (statement, table) =>
+    sql.includes(`create table ${table} (`) ? '' : statement,
+  );
   const first = statements.search(
     /lock_timeout = '\d{1,3}ms'|crm_run_in_schema\((\$alter\$)?\s*'?(lock|alter) table/,
   );
