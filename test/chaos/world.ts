@@ -17,6 +17,7 @@ import {
   connectionDisconnect,
   connectionRequestSync,
   connectionSetStatus,
+  contactExternalIdLinkMany,
   contactMerge,
   contactMergeUndo,
   outboundChangeRecord,
@@ -398,9 +399,35 @@ export class World {
     await outboundChangeRecord(this.pool, { organisationId, contactIds: rows.map(({ id }) => id) });
   }
 
+  /**
+   * A person decides on the records that the worker takes for copies: they are the contact's. Such a record was created
+   * by a push whose answer was lost, and before it was read, a merge gave the contact another one. The worker gives up
+   * on it by its own rule, so without a person the CRM and NurtureHub need not agree.
+   */
+  async decideOnCopies(): Promise<void> {
+    const { organisationId } = this;
+    for (const { provider, connectionId, crm } of this.connectedCrms) {
+      const { rows } = await this.pool.query(
+        `select record_id from crm_sync_failures
+         where connection_id = $1 and direction = 'inbound' and kind = 'conflict' and gave_up_at is not null`,
+        [connectionId],
+      );
+      for (const { record_id: externalId } of rows) {
+        const { entityType, reference } = crm.records().find((each) => each.externalId === externalId) ?? {};
+        const { rows: named } = await this.pool.query('select id from contacts where id::text = $1', [
+          reference,
+        ]);
+        if (entityType === undefined || named.length === 0) continue;
+        const links = [{ provider, entityType, externalId, contactId: named[0].id }];
+        await contactExternalIdLinkMany(this.pool, { organisationId, links, ifContactTaken: 'alias' });
+      }
+    }
+  }
+
   /** Retries everything that is delayed, failed or given up on, and syncs every connection. */
   async retryEverything(): Promise<void> {
     await this.signInAgain();
+    await this.decideOnCopies();
     await this.letTimePass();
     for (const connected of this.connectedCrms) {
       await syncFailureReplay(this.pool, {
