@@ -967,15 +967,9 @@ CREATE FUNCTION public.crm_guard_external_id_alias() RETURNS trigger
     AS $$
 begin
   perform public.crm_require_read_committed('external ids cannot be linked');
-  -- A role that may write ids, but has no policy that shows it these, would not see what is taken.
-  if row_security_active('public.contact_external_ids')
-    and not pg_has_role('crm_app', 'usage')
-    and not pg_has_role('crm_worker', 'usage')
-  then
-    raise exception using
-      errcode = 'insufficient_privilege',
-      message = format('role %s cannot link external ids: it is not a member of crm_app or crm_worker', current_user);
-  end if;
+  -- Whom a policy hides ids from does not see what is taken, and the statement may have changed the setting since its
+  -- own policy was checked.
+  perform public.crm_check_organisation(new.organisation_id);
   -- As crm_lock_external_ids does.
   perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
   -- A statement of its own: it sees what those who held the lock before have written.
@@ -997,7 +991,7 @@ $$;
 -- Name: FUNCTION crm_guard_external_id_alias(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_guard_external_id_alias() IS 'Keeps a primary id from becoming an alias as well: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and roles under row-level security that are not members of crm_app or crm_worker with 42501.';
+COMMENT ON FUNCTION public.crm_guard_external_id_alias() IS 'Keeps a primary id from becoming an alias as well: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and users who do not see the organisation with CRM05.';
 
 --
 -- Name: crm_guard_primary_external_id(); Type: FUNCTION; Schema: public; Owner: -
@@ -1011,15 +1005,9 @@ declare
   alias public.contact_external_id_aliases;
 begin
   perform public.crm_require_read_committed('external ids cannot be linked');
-  -- A role that may write ids, but has no policy that shows it these, would not see what is taken.
-  if row_security_active('public.contact_external_id_aliases')
-    and not pg_has_role('crm_app', 'usage')
-    and not pg_has_role('crm_worker', 'usage')
-  then
-    raise exception using
-      errcode = 'insufficient_privilege',
-      message = format('role %s cannot link external ids: it is not a member of crm_app or crm_worker', current_user);
-  end if;
+  -- Whom a policy hides ids from does not see what is taken, and the statement may have changed the setting since its
+  -- own policy was checked.
+  perform public.crm_check_organisation(new.organisation_id);
   -- As crm_lock_external_ids does.
   perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
   -- A statement of its own: it sees what those who held the lock before have written.
@@ -1064,7 +1052,7 @@ $$;
 -- Name: FUNCTION crm_guard_primary_external_id(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_guard_primary_external_id() IS 'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and roles under row-level security that are not members of crm_app or crm_worker with 42501.';
+COMMENT ON FUNCTION public.crm_guard_primary_external_id() IS 'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and users who do not see the organisation with CRM05.';
 
 --
 -- Name: crm_lock_contacts(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
@@ -3021,7 +3009,7 @@ COMMENT ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id
 -- Name: crm_wait_for_vacuum(regclass[]); Type: FUNCTION; Schema: public; Owner: -
 --
 
-CREATE FUNCTION public.crm_wait_for_vacuum(VARIADIC tables regclass[]) RETURNS void
+CREATE FUNCTION public.crm_wait_for_vacuum(tables regclass[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -3038,10 +3026,10 @@ end
 $$;
 
 --
--- Name: FUNCTION crm_wait_for_vacuum(VARIADIC tables regclass[]); Type: COMMENT; Schema: public; Owner: -
+-- Name: FUNCTION crm_wait_for_vacuum(tables regclass[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_wait_for_vacuum(VARIADIC tables regclass[]) IS 'For migrations: locks tables against vacuum, and so waits until autovacuum gives way. Call it before crm_run_in_schema, whose short attempts would find autovacuum running each time. Blocks no application. Passes over tables that the user may not lock.';
+COMMENT ON FUNCTION public.crm_wait_for_vacuum(tables regclass[]) IS 'For migrations: locks tables against vacuum, and so waits until autovacuum gives way. Call it before crm_run_in_schema, whose short attempts would find autovacuum running each time. Blocks no application. Passes over tables that the user may not lock.';
 
 --
 -- Name: contact_external_id_aliases; Type: TABLE; Schema: public; Owner: -
@@ -5791,6 +5779,14 @@ GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, cont
 REVOKE ALL ON FUNCTION public.crm_refuse_data_loss(lost text) FROM PUBLIC;
 
 --
+-- Name: FUNCTION crm_require_read_committed(refusal text); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_require_read_committed(refusal text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_require_read_committed(refusal text) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_require_read_committed(refusal text) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_require_schema(new_schema name, log_table regclass); Type: ACL; Schema: public; Owner: -
 --
 
@@ -5877,10 +5873,10 @@ GRANT ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_
 GRANT ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) TO crm_worker;
 
 --
--- Name: FUNCTION crm_wait_for_vacuum(VARIADIC tables regclass[]); Type: ACL; Schema: public; Owner: -
+-- Name: FUNCTION crm_wait_for_vacuum(tables regclass[]); Type: ACL; Schema: public; Owner: -
 --
 
-REVOKE ALL ON FUNCTION public.crm_wait_for_vacuum(VARIADIC tables regclass[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.crm_wait_for_vacuum(tables regclass[]) FROM PUBLIC;
 
 --
 -- Name: TABLE contact_external_id_aliases; Type: ACL; Schema: public; Owner: -
@@ -5902,9 +5898,107 @@ GRANT SELECT ON TABLE public.contact_external_id_archive TO crm_reader;
 -- Name: TABLE contact_external_id_changes; Type: ACL; Schema: public; Owner: -
 --
 
-GRANT SELECT,INSERT ON TABLE public.contact_external_id_changes TO crm_app;
-GRANT SELECT,INSERT ON TABLE public.contact_external_id_changes TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT SELECT ON TABLE public.contact_external_id_changes TO crm_worker;
 GRANT SELECT ON TABLE public.contact_external_id_changes TO crm_reader;
+
+--
+-- Name: COLUMN contact_external_id_changes.organisation_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(organisation_id) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(organisation_id) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.operation_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(operation_id) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(operation_id) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.kind; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(kind) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(kind) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.provider; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(provider) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(provider) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.entity_type; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(entity_type) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(entity_type) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.external_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(external_id) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(external_id) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.connection_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(connection_id) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(connection_id) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.from_contact_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(from_contact_id) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(from_contact_id) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.to_contact_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(to_contact_id) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(to_contact_id) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.was_primary; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(was_primary) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(was_primary) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.is_primary; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(is_primary) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(is_primary) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.linked_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(linked_at) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(linked_at) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.changed_by; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(changed_by) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(changed_by) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.reason; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(reason) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(reason) ON TABLE public.contact_external_id_changes TO crm_worker;
 
 --
 -- Name: COLUMN contact_external_id_changes.undone_by; Type: ACL; Schema: public; Owner: -

@@ -9,6 +9,22 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
+-- Whoever creates in a schema of search_path can have functions of their own run in place of these, by the owner.
+do $$
+declare
+  open_schema name;
+begin
+  foreach open_schema in array current_schemas(false) loop
+    if has_schema_privilege('public', open_schema, 'create') then
+      raise exception using
+        errcode = 'CRM01',
+        message = format('everybody may create in schema %s, which is in search_path', open_schema),
+        hint = format('As its owner, run: revoke create on schema %I from public;', open_schema);
+    end if;
+  end loop;
+end
+$$;
+
 create function crm_require_schema(new_schema name, log_table regclass default 'crm_sync_log')
 returns void
 language plpgsql
@@ -85,7 +101,7 @@ begin
 end
 $$;
 
-create function crm_wait_for_vacuum(variadic tables regclass[])
+create function crm_wait_for_vacuum(tables regclass[])
 returns void
 language plpgsql
 volatile

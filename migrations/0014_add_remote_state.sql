@@ -13,7 +13,7 @@ set local statement_timeout = '1min';
 
 select crm_require_schema(current_schema());
 
-select crm_wait_for_vacuum('contact_external_ids');
+select crm_wait_for_vacuum(array['contact_external_ids']::regclass[]);
 
 select crm_run_in_schema('lock table %1$I.contact_external_ids in access exclusive mode');
 
@@ -68,7 +68,7 @@ comment on constraint contact_external_ids_remote_times_in_range_check on contac
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-select crm_wait_for_vacuum('contact_external_ids');
+select crm_wait_for_vacuum(array['contact_external_ids']::regclass[]);
 
 -- Before the check, else a state that somebody is recording now would be lost unseen.
 select crm_run_in_schema('lock table %1$I.contact_external_ids in access exclusive mode');
@@ -78,7 +78,7 @@ where exists (
   select
   from contact_external_ids
   where remote_state <> 'active'
-    or num_nonnulls(remote_version, remote_modified_at, content_hash, pushed_at) > 0
+    or pg_catalog.num_nonnulls(remote_version, remote_modified_at, content_hash, pushed_at) > 0
 );
 
 alter table contact_external_ids reset (fillfactor);

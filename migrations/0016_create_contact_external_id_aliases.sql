@@ -55,7 +55,7 @@ create table contact_external_id_aliases (
     check (remote_state in ('active', 'archived', 'deleted', 'hidden', 'merged')),
   constraint contact_external_id_aliases_merged_iff_into_check
     check (
-      num_nonnulls(merged_into_entity_type, merged_into_external_id)
+      pg_catalog.num_nonnulls(merged_into_entity_type, merged_into_external_id)
         = case remote_state when 'merged' then 2 else 0 end
     ),
   constraint contact_external_id_aliases_merged_into_another_check
@@ -218,7 +218,7 @@ select crm_give_to_owner(array[
 ]);
 
 -- Last, so that the lock is short.
-select crm_wait_for_vacuum('contacts');
+select crm_wait_for_vacuum(array['contacts']::regclass[]);
 
 -- The host must stay able to delete its own contacts; an alias without its contact means nothing.
 select crm_run_in_schema($alter$
@@ -237,7 +237,7 @@ comment on constraint contact_external_id_aliases_contact_id_fkey on contact_ext
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-select crm_wait_for_vacuum('contacts');
+select crm_wait_for_vacuum(array['contacts']::regclass[]);
 
 -- Locks contacts, too: at once, so that in a tie this migration gives way, not the application. Before the check, else
 -- a row that somebody is inserting now would be lost unseen.

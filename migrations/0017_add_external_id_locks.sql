@@ -141,6 +141,7 @@ revoke execute on function crm_lock_external_records(uuid, text[], text[], text[
 grant execute
 on function
   crm_lock_external_ids(uuid, text[]),
+  crm_require_read_committed(text),
   crm_lock_contacts(uuid, uuid[])
 to crm_app, crm_worker, crm_reader;
 

@@ -38,7 +38,7 @@ create table contact_external_id_changes (
       )
     ),
   constraint contact_external_id_changes_record_check
-    check (num_nulls(provider, entity_type, external_id) in (0, 3)),
+    check (pg_catalog.num_nulls(provider, entity_type, external_id) in (0, 3)),
   constraint contact_external_id_changes_changed_by_check
     check (btrim(changed_by, E' \t\n\r\f\x0b') <> '' and length(changed_by) <= 100),
   constraint contact_external_id_changes_reason_check
@@ -115,8 +115,15 @@ comment on index contact_external_id_changes_to_contact_id_idx is
 comment on index contact_external_id_changes_external_id_idx is
   'Finds the latest change of an external id, which says whether the host deleted its contact.';
 
--- History is added to; the one thing that changes is whether it was undone.
-grant select, insert, update (undone_by)
+-- History is added to, in the order and at the time that the database gives; the one thing that changes is whether it
+-- was undone.
+grant
+  select,
+  insert (
+    organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id, to_contact_id,
+    was_primary, is_primary, linked_at, changed_by, reason
+  ),
+  update (undone_by)
 on contact_external_id_changes
 to crm_app, crm_worker;
 

@@ -68,7 +68,7 @@ $create$);
 comment on function crm_note_deleted_contact() is
   'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
 
-select crm_wait_for_vacuum('contact_external_ids', 'contact_external_id_aliases');
+select crm_wait_for_vacuum(array['contact_external_ids', 'contact_external_id_aliases']::regclass[]);
 
 -- Both at once, so that in a tie this migration gives way, not the application.
 select crm_run_in_schema(
@@ -99,7 +99,7 @@ select crm_give_to_owner(array['function crm_note_deleted_contact()']);
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-select crm_wait_for_vacuum('contact_external_ids', 'contact_external_id_aliases');
+select crm_wait_for_vacuum(array['contact_external_ids', 'contact_external_id_aliases']::regclass[]);
 
 -- Both at once, so that in a tie this migration gives way, not the application.
 select crm_run_in_schema(

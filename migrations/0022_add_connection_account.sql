@@ -12,7 +12,7 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-select crm_wait_for_vacuum('crm_connections');
+select crm_wait_for_vacuum(array['crm_connections']::regclass[]);
 
 select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mode');
 
@@ -42,7 +42,7 @@ to crm_app, crm_worker;
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-select crm_wait_for_vacuum('crm_connections');
+select crm_wait_for_vacuum(array['crm_connections']::regclass[]);
 
 -- Before the check, else an account that somebody is setting now would be lost unseen.
 select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mode');

@@ -54,7 +54,7 @@ create table contact_external_id_archive (
     check (not is_primary or remote_state <> 'merged'),
   constraint contact_external_id_archive_merged_iff_into_check
     check (
-      num_nonnulls(merged_into_entity_type, merged_into_external_id)
+      pg_catalog.num_nonnulls(merged_into_entity_type, merged_into_external_id)
         = case remote_state when 'merged' then 2 else 0 end
     ),
   constraint contact_external_id_archive_merged_into_another_check
@@ -157,7 +157,7 @@ comment on policy contact_external_id_archive_reader_policy on contact_external_
 select crm_give_to_owner(array['table contact_external_id_archive']);
 
 -- Last, so that the locks are short.
-select crm_wait_for_vacuum('contacts', 'crm_connections');
+select crm_wait_for_vacuum(array['contacts', 'crm_connections']::regclass[]);
 
 -- Both at once, so that in a tie this migration gives way, not the application.
 select crm_run_in_schema($alter$
@@ -182,7 +182,7 @@ comment on constraint contact_external_id_archive_connection_id_fkey on contact_
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-select crm_wait_for_vacuum('contacts', 'crm_connections', 'contact_external_id_archive');
+select crm_wait_for_vacuum(array['contacts', 'crm_connections', 'contact_external_id_archive']::regclass[]);
 
 -- Locks contacts and crm_connections, too: at once, so that in a tie this migration gives way, not the application.
 -- Before the check, else a row that somebody is inserting now would be lost unseen.

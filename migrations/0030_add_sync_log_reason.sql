@@ -13,7 +13,7 @@ set local statement_timeout = '1min';
 
 select crm_require_schema(current_schema());
 
-select crm_wait_for_vacuum('crm_sync_log');
+select crm_wait_for_vacuum(array['crm_sync_log']::regclass[]);
 
 select crm_run_in_schema('lock table %1$I.crm_sync_log in access exclusive mode');
 
@@ -48,7 +48,7 @@ set local statement_timeout = '1min';
 
 select crm_require_schema(current_schema());
 
-select crm_wait_for_vacuum('crm_sync_log');
+select crm_wait_for_vacuum(array['crm_sync_log']::regclass[]);
 
 -- Before the check, else a reason that somebody is recording now would be lost unseen.
 select crm_run_in_schema('lock table %1$I.crm_sync_log in access exclusive mode');

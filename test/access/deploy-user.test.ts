@@ -273,6 +273,22 @@ test('up refuses a schema in which everybody may create, as by default before Po
   });
 });
 
+test('up refuses a search_path with another schema in which everybody may create', async () => {
+  await admin.query('alter role deployer createrole');
+  const url = await createDatabase('open_elsewhere');
+  await withClient(databaseUrl(server.url, 'open_elsewhere'), (dba) =>
+    dba.query('create schema elsewhere; grant usage, create on schema elsewhere to public'),
+  );
+  await withClient(url, async (client) => {
+    await migrate(client, 'up', 12);
+    await expect(migrate(client, 'up', undefined, ['public', 'elsewhere'])).rejects.toMatchObject({
+      code: 'CRM01',
+      message: 'everybody may create in schema elsewhere, which is in search_path',
+      hint: 'As its owner, run: revoke create on schema elsewhere from public;',
+    });
+  });
+});
+
 test('up revokes what was granted on a single partition, including grants passed on', async () => {
   await admin.query('alter role deployer createrole');
   const url = await createDatabase('months');

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import { createTenant, insert, rolledBack, useDatabase } from '../support/database.js';
@@ -156,9 +157,30 @@ test.each([
       set local role importer;
     `);
     await expectRefused(insert(client, table, row(1)), {
-      code: '42501',
-      message: 'role importer cannot link external ids: it is not a member of crm_app or crm_worker',
+      code: 'CRM05',
+      message: 'user importer sees no organisation',
     });
+  });
+});
+
+test('a statement that changes the organisation setting midway cannot link an alias to another contact', async () => {
+  await rolledBack(pool, async (client) => {
+    const { organisationId, contactIds } = await createTenant(client, 3);
+    const row = { organisation_id: organisationId, provider: 'reapit', entity_type: 'contact' };
+    await insert(client, aliases, { ...row, external_id: 'alias', contact_id: contactIds[0] });
+    await client.query('set local role crm_app');
+    await client.query('select crm_set_organisation($1)', [organisationId]);
+    const linked = client.query(
+      `insert into ${primaries} (organisation_id, provider, entity_type, external_id, contact_id)
+       select $1, 'reapit', 'contact', case number when 1 then 'other' else 'alias' end,
+         case
+           when number = 1 then $2::uuid
+           when set_config('crm_schema.organisation_id', $4, true) is not null then $3::uuid
+         end
+       from generate_series(1, 2) as number`,
+      [organisationId, contactIds[1], contactIds[2], randomUUID()],
+    );
+    await expectRefused(linked, { code: 'CRM05' });
   });
 });
 
