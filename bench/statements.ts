@@ -3,23 +3,40 @@
  * ways, in turn, on one connection. Prints ratios to plain `pg`, which depend less on the machine than rates.
  *
  *   npm run bench
+ *   npm run bench -- --identity   how long the calls of identity take on a million mappings
  */
 import { randomUUID } from 'node:crypto';
+import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { createHostTables, migrate } from '../dev/database.js';
 import { startEmbeddedPostgres } from '../dev/embedded-postgres.js';
 import { contactExternalIdResolve as resolveQuery } from '../src/generated/contact_external_ids.js';
 import { contactExternalIdResolve as publicResolve, withNamedStatements } from '../src/index.js';
+import { measureIdentity } from './identity.js';
 
 const rounds = 15;
 const callsPerRound = 500;
 
-const server = await startEmbeddedPostgres();
+const { values: options } = parseArgs({ options: { identity: { type: 'boolean', default: false } } });
+const settings = options.identity ? { settings: { shared_buffers: '1GB', max_wal_size: '4GB' } } : {};
+
+const server = await startEmbeddedPostgres(process.env.TEST_POSTGRES_VERSION, settings);
 const client = new pg.Client({ connectionString: server.url });
 await client.connect();
 try {
   await createHostTables(client);
   await migrate(client);
+  await (options.identity ? measureIdentity(client) : measureLookups());
+} finally {
+  await client.end();
+  await server.stop();
+}
+
+function median(values: number[]): number {
+  return values.toSorted((left, right) => left - right)[Math.floor(values.length / 2)] as number;
+}
+
+async function measureLookups(): Promise<void> {
   const organisationId = randomUUID();
   await client.query('insert into organisations (id, name) values ($1, $2)', [
     organisationId,
@@ -66,11 +83,4 @@ try {
       `${way.padEnd(20)} ${median(rate).toFixed(0).padStart(6)} calls/s   ${ratio.toFixed(2)} of plain pg`,
     );
   }
-} finally {
-  await client.end();
-  await server.stop();
-}
-
-function median(values: number[]): number {
-  return values.toSorted((left, right) => left - right)[Math.floor(values.length / 2)] as number;
 }

@@ -11,6 +11,8 @@ export interface Pushing {
   run: ClaimedRun;
   /** Sends a request to the CRM while the lease is live. */
   ask<Answer>(request: () => Promise<Answer>): Promise<Answer>;
+  /** Throws if the lease is lost. */
+  checkLease(): Promise<void>;
 }
 
 /** A contact to push, from an outbound change or a failure. */
@@ -21,12 +23,17 @@ export interface Push {
   entityType?: string;
 }
 
-/** What is known of a push once the CRM has answered. */
-type Pushed = Partial<BatchEvent> & Pick<BatchEvent, 'status'>;
+/** What is known of a push before the CRM has answered. */
+interface PushEvent {
+  direction: 'outbound';
+  entityType: string;
+  internalId: string;
+  changeVersion: string | undefined;
+}
 
 /** Writes a contact to each of its records, or creates one, and adds the events. */
 export async function pushContact(
-  { pool, run, ask }: Pushing,
+  { pool, run, ask, checkLease }: Pushing,
   crm: Crm,
   { contactId, changeVersion, entityType }: Push,
   events: BatchEvent[],
@@ -36,13 +43,15 @@ export async function pushContact(
     run.organisationId,
     contactId,
   ]);
+  // Now the ids are surely those of this run's account, and not of one that took its place meanwhile.
+  await checkLease();
   const alive = known.filter(isAlive);
-  const event = {
+  const event: PushEvent = {
     direction: 'outbound',
     entityType: entityType ?? known[0]?.entityType ?? 'contact',
     internalId: contactId,
     changeVersion,
-  } as const;
+  };
   // What was deleted at the CRM is not created again.
   if (rows.length === 0 || (known.length > 0 && alive.length === 0)) {
     events.push({ ...event, status: 'skipped' });
@@ -53,8 +62,8 @@ export async function pushContact(
   const failed: BatchEvent[] = [];
   try {
     for (const record of alive.length > 0 ? alive : [null]) {
-      const pushed = await write(ask, crm, contact, record);
-      (pushed.status === 'error' ? failed : events).push({ ...event, ...pushed });
+      const pushed = await write(ask, crm, contact, record, event);
+      (pushed.status === 'error' ? failed : events).push(pushed);
     }
   } catch (error) {
     // Some records are written, the others not: the contact is pushed again.
@@ -66,19 +75,21 @@ export async function pushContact(
   }
 }
 
-/** Writes a contact to a record, or creates one. Returns what the event of the push says. */
+/** Writes a contact to a record, or creates one. Returns the event of the push. */
 async function write(
   ask: Pushing['ask'],
   crm: Crm,
   contact: CrmContact,
   record: ContactExternalRecord | null,
-): Promise<Pushed> {
+  event: PushEvent,
+): Promise<BatchEvent> {
   const linked: LinkedRecord | null = record && { ...record, version: record.remoteVersion };
   const written = await ask(() => crm.write(contact, linked)).catch(unlessFatal);
   const key = record && { entityType: record.entityType, externalId: record.externalId };
-  if (written instanceof CrmError) return { ...key, ...failure(written) };
-  if (written === null) return { ...key, status: 'skipped', ...(key && { remoteState: 'hidden' }) };
+  if (written instanceof CrmError) return { ...event, ...key, ...failure(written) };
+  if (written === null) return { ...event, ...key, status: 'skipped', remoteState: key && 'hidden' };
   return {
+    ...event,
     entityType: written.entityType,
     externalId: written.externalId,
     status: 'success',

@@ -195,7 +195,12 @@ class Sync {
 
   /** Writes the current contacts to the CRM, and records a few at a time. */
   async #push(crm: Crm, pushes: Push[]): Promise<void> {
-    const pushing = { pool: this.#worker.pool, run: this.#run, ask: this.#ask.bind(this) };
+    const pushing = {
+      pool: this.#worker.pool,
+      run: this.#run,
+      ask: this.#ask.bind(this),
+      checkLease: this.#heartbeat.bind(this),
+    };
     for (let start = 0; start < pushes.length; start += pushBatch) {
       const events: BatchEvent[] = [];
       try {

@@ -28,7 +28,7 @@ interface Page {
   names: Map<string, string>;
   /** The contacts that the page links, by external id. */
   links: Map<string, string>;
-  /** The contacts that the page has created or changed. */
+  /** The contacts that the page has created, changed or merged: what waits to be pushed of them came from it. */
   applied: Set<string>;
 }
 
@@ -131,6 +131,9 @@ async function merge(page: Page, record: CrmRecord): Promise<BatchEvent> {
   let [result] = await externalRecordMergeMany(client, { ...change, provider, merges });
   if (result?.outcome === 'contacts_differ') {
     const { contactId: intoContactId, otherContactId: fromContactId } = result;
+    // Only because of the merge is the contact waiting to be pushed then: an edit on this page is newer.
+    const waiting = await outboundChangeListWaiting(client, { ...page.run, contactIds: [intoContactId] });
+    if (waiting.length === 0) page.applied.add(intoContactId);
     await contactMerge(client, { ...change, fromContactId, intoContactId });
     // A product moves what else it keeps of the contact first, such as notes and viewings.
     await client.query('delete from contacts where organisation_id = $1 and id = $2', [
@@ -182,9 +185,11 @@ async function apply(
   const isNew = !page.names.has(contactId);
   const linked = { ...event, internalId: contactId, linksContact: true };
   const siblings = isNew ? [] : await recordsOf(client, page.run, contactId, record);
+  // Of the same type, the record is a copy: the link will be refused, and the contact must not change.
+  const isCopy =
+    siblings.some((each) => each.entityType === entityType) || [...page.links.values()].includes(contactId);
+  if (known === null && isCopy) return { ...linked, status: 'success' };
   if (known === null && siblings.length > 0) {
-    // Of the same type, the record is a copy: the link will be refused, and the contact must not change.
-    if (siblings.some((each) => each.entityType === entityType)) return { ...linked, status: 'success' };
     // Of another type, it is another role of the person, such as landlord.
     const link = { provider, entityType, externalId, contactId };
     await contactExternalIdLinkMany(client, { organisationId, links: [link], ifContactTaken: 'alias' });

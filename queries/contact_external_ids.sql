@@ -430,7 +430,8 @@ where crm_check_organisation(:organisationId!::uuid);
 /* @name contactExternalIdRepoint */
 -- Moves external ids from one contact to another, one array element each, all or nothing. A swap is two
 -- elements. An id becomes the primary id of its new contact, and the contact that it leaves gets another
--- (crm_promote_external_ids); a merged record stays an alias. Returns one row per element: `position`,
+-- (crm_promote_external_ids); a merged record stays an alias. Version and content are forgotten: the new contact has
+-- not taken them. Returns one row per element: `position`,
 -- counted from 1, and `outcome`. If all are `moved`, they were moved. Otherwise nothing was, and `outcome`
 -- says why: `mapping_changed` (the id is not mapped to the contact from which it should move),
 -- `contact_taken` (the new contact would have two primary ids at that provider), `wrong_tenant` (the
@@ -482,10 +483,7 @@ found as (
     row.contact_id,
     row.first_seen_at,
     row.remote_state,
-    row.remote_version,
     row.remote_modified_at,
-    row.content_hash,
-    row.pushed_at,
     row.is_alias
   from (
     select
@@ -514,10 +512,7 @@ found as (
         contact_id,
         first_seen_at,
         remote_state,
-        remote_version,
-        remote_modified_at,
-        content_hash,
-        pushed_at
+        remote_modified_at
       from contact_external_ids
       where organisation_id = :organisationId!::uuid
         and provider = wanted.provider
@@ -541,10 +536,7 @@ found as (
         contact_id,
         first_seen_at,
         remote_state,
-        remote_version,
-        remote_modified_at,
-        content_hash,
-        pushed_at
+        remote_modified_at
       from contact_external_id_aliases
       where organisation_id = :organisationId!::uuid
         and provider = wanted.provider
@@ -570,10 +562,7 @@ held_primary as (
     contact_id,
     first_seen_at,
     remote_state,
-    remote_version,
-    remote_modified_at,
-    content_hash,
-    pushed_at
+    remote_modified_at
   from found
   where not is_alias
 ),
@@ -588,10 +577,7 @@ held_alias as (
     contact_id,
     first_seen_at,
     remote_state,
-    remote_version,
-    remote_modified_at,
-    content_hash,
-    pushed_at
+    remote_modified_at
   from found
   where is_alias
 ),
@@ -606,10 +592,7 @@ held as (
     contact_id,
     first_seen_at,
     remote_state,
-    remote_version,
     remote_modified_at,
-    content_hash,
-    pushed_at,
     true as is_primary
   from held_primary
   union all
@@ -623,10 +606,7 @@ held as (
     contact_id,
     first_seen_at,
     remote_state,
-    remote_version,
     remote_modified_at,
-    content_hash,
-    pushed_at,
     false as is_primary
   from held_alias
 ),
@@ -721,10 +701,7 @@ moved as (
     external_id,
     contact_id,
     remote_state,
-    remote_version,
-    remote_modified_at,
-    content_hash,
-    pushed_at
+    remote_modified_at
   )
   select
     :organisationId!::uuid,
@@ -733,10 +710,7 @@ moved as (
     wanted.external_id,
     wanted.to_contact_id,
     held.remote_state,
-    held.remote_version,
-    held.remote_modified_at,
-    held.content_hash,
-    held.pushed_at
+    held.remote_modified_at
   from wanted
   inner join held
     on held.position = wanted.position
@@ -848,44 +822,38 @@ from decided
 order by position;
 
 /* @name contactExternalIdResolve */
--- Finds the contacts of external ids of one provider and entity type. Returns at most one row per id, and
--- none for an unknown id: `matchedBy` is `primary` or `alias`. Uses the primary keys. Looks for an alias
--- only where there is no primary id. The limits keep the planner from reading every mapping of the
+-- Finds the contacts of external ids of one provider and entity type. Returns a row for each given id that is
+-- known: `matchedBy` is `primary` or `alias`. Give each id once. Uses the primary keys. Looks for an alias only
+-- where there is no primary id; the limit does that, and keeps the planner from reading every mapping of the
 -- organisation.
 select
   wanted.external_id as "externalId!",
-  coalesce(mapping.contact_id, alias.contact_id) as "contactId!",
-  case
-    when mapping.contact_id is not null then 'primary'
-    else 'alias'
-  end as "matchedBy!",
-  coalesce(mapping.remote_state, alias.remote_state) as "remoteState!"
-from (select distinct external_id from unnest(:externalIds!::text[]) as given (external_id)) as wanted
-left join lateral (
+  row.contact_id as "contactId!",
+  row.matched_by as "matchedBy!",
+  row.remote_state as "remoteState!"
+from unnest(:externalIds!::text[]) as wanted (external_id)
+cross join lateral (
   select
     contact_id,
+    'primary' as matched_by,
     remote_state
   from contact_external_ids
   where organisation_id = :organisationId!::uuid
     and provider = :provider!::text
     and entity_type = :entityType!::text
     and external_id = wanted.external_id
-  limit 1
-) as mapping on true
-left join lateral (
+  union all
   select
     contact_id,
+    'alias' as matched_by,
     remote_state
   from contact_external_id_aliases
-  where mapping.contact_id is null
-    and organisation_id = :organisationId!::uuid
+  where organisation_id = :organisationId!::uuid
     and provider = :provider!::text
     and entity_type = :entityType!::text
     and external_id = wanted.external_id
   limit 1
-) as alias on true
-where mapping.contact_id is not null
-  or alias.contact_id is not null;
+) as row;
 
 /* @name contactExternalIdUnlink */
 -- Unlinks contacts from external ids, one array element each. A contact that loses its primary id gets

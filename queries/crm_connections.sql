@@ -34,7 +34,8 @@ from connection;
 
 /* @name connectionConnect */
 -- Connects a CRM: inserts a new, active connection, and makes its account the one to which the
--- organisation's ids at this CRM belong (crm_switch_account). Returns one row: `connectedAt`, later than
+-- organisation's ids at this CRM belong (crm_switch_account), whose versions and contents are forgotten:
+-- contacts may have changed since the last connection ended. Returns one row: `connectedAt`, later than
 -- that of every earlier connection to the CRM, and how many ids were archived and restored. Violates
 -- crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
 -- the CRM. Fails with CRM06 if the account is given, ids of an unknown account are present, and

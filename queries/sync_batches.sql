@@ -207,7 +207,8 @@ contact_lock as materialized (
 -- What the events of a record say together, up to each of them. Each value is the last that is not null: of arrays
 -- of (rank, value), the greatest is the last. A push voids the version ('') unless the CRM told the new one, and
 -- whatever may have changed the content voids its hash. What failed says nothing, and neither does what was older than
--- what is known.
+-- what is known. A version and a content are told only by who has taken it, or keeps another that waits to be pushed:
+-- else the next read of what was merely skipped would be unchanged.
 told as (
   select
     event.position,
@@ -254,10 +255,12 @@ told as (
       based_on_version,
       lpad(position::text, 10, '0') as rank,
       status <> 'error' and reason is distinct from 'older' as is_news,
-      direction = 'inbound' or status = 'success' as is_turn,
+      status = 'success' or (direction = 'inbound' and reason in ('echo', 'unchanged', 'pending_push')) as is_turn,
       case when reason in ('echo', 'unchanged') then content_hash else coalesce(content_hash, '') end as hash,
-      case when direction = 'outbound' and status = 'success' then coalesce(remote_version, '') else remote_version end
-        as version
+      case
+        when direction = 'outbound' and status = 'success' then coalesce(remote_version, '')
+        when status = 'success' or reason in ('echo', 'unchanged', 'pending_push') then remote_version
+      end as version
     from event
   ) as event
   window
@@ -420,7 +423,11 @@ news as (
       and known.external_id is not null
       and known.is_stale is not true
       and known.is_revived is not true
-      and (not known.is_link or known.internal_id = coalesce(known.contact_id, known.first_contact_id))
+      -- Only the contact that the record means can have taken what the event says.
+      and (
+        known.internal_id = coalesce(known.contact_id, known.first_contact_id)
+        or (known.internal_id is null and not known.is_link)
+      )
     order by
       known.entity_type,
       known.external_id,
@@ -541,6 +548,7 @@ settled as (
     known.retry_after_seconds,
     known.change_version,
     known.is_stale,
+    bool_or(known.is_stale) over (partition by known.direction, known.internal_id) as is_stale_contact,
     refused.error is not null as is_conflict,
     case known.direction when 'inbound' then known.external_id else known.internal_id::text end as record_id
   from known
@@ -615,7 +623,9 @@ logged as (
   order by settled.position
 ),
 -- 6. Failures ---------------------------------------------------------------------------------------------
--- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it.
+-- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it. Of the
+-- pushes of a contact to several records, one that was based on an old version counts before the others. A push is
+-- about our contact: its success also closes failures under other entity types, but none that fails in this batch.
 last_outcome as (
   select distinct on (direction, entity_type, record_id)
     direction,
@@ -630,6 +640,7 @@ last_outcome as (
     direction,
     entity_type,
     record_id,
+    is_stale is true desc,
     position desc
 ),
 -- Each search reads the row that follows its key in the order of the primary key, and goes on while that is a
@@ -758,9 +769,19 @@ open_failure as (
     last_failed_at,
     id
   from found
-  -- A push is about our contact, whatever the entity type at the CRM.
   where entity_type = wanted_entity_type
-    or direction = 'outbound'
+    or (
+      direction = 'outbound'
+      -- Otherwise closed and failed might write the same row, and their order would decide.
+      and (entity_type, record_id) not in (
+        select
+          entity_type,
+          record_id
+        from last_outcome
+        where direction = 'outbound'
+          and status = 'error'
+      )
+    )
 ),
 closed as (
   delete from crm_sync_failures as failure
@@ -843,7 +864,8 @@ failed as (
 ),
 -- 7. Outbound ---------------------------------------------------------------------------------------------
 -- Clears changes that were pushed at their current version; newer changes stay. A failed push is also cleared:
--- its failure replaces it. A push that was based on an old version is not: it must be pushed again in any case.
+-- its failure replaces it. A contact of which any push was based on an old version stays: it must be pushed again in
+-- any case.
 pushed as (
   select
     change.organisation_id,
@@ -869,7 +891,7 @@ pushed as (
   -- Always true. It tells the planner to expect few rows, so that it looks each one up.
   where settled.change_version = change.version
     and settled.internal_id = change.contact_id
-    and settled.is_stale is not true
+    and settled.is_stale_contact is not true
 ),
 cleared as (
   delete from crm_outbound_changes as change

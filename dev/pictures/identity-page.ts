@@ -73,6 +73,7 @@ function checkedCode(text: string): string {
   return [...blocks]
     .map(([, code = '']) => code)
     .join('')
+    .replaceAll(' as const;', ';')
     .replaceAll(
       /^(.*); \/\/ → (.*)$/gm,
       (_, code, shown) => `shows(${code}, ${shown}, ${JSON.stringify(code)});`,

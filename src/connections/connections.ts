@@ -66,6 +66,10 @@ export interface ConnectedCrm extends SwitchedIds {
  * Connects a CRM: creates an active connection. If it is to another account than the connection before, the
  * ids of that account are archived, and those of this account that were archived earlier are restored.
  *
+ * Contacts that changed while no connection was live were not pushed. Where the CRM holds something else, that counts
+ * when it is read; record a change of the contacts that should be pushed instead with `outboundChangeRecord`, in the
+ * same transaction.
+ *
  * The session must use READ COMMITTED, PostgreSQL's default.
  *
  * @returns when the database created the connection, and the numbers of archived and restored ids

@@ -41,7 +41,8 @@ export interface ContactMergeParams extends ChangeAuthor {
 
 /**
  * Merges a contact into another: all its external ids mean the other contact afterwards, so that no CRM's record of
- * it is imported or pushed as a second one. What was still to be pushed of it, and its failed pushes, are dropped.
+ * it is imported or pushed as a second one. What was still to be pushed of it, and its failed pushes, are dropped. The
+ * versions and contents of its records are forgotten, because the other contact has not taken them.
  *
  * Call it first in the transaction in which the host merges its own data, before touching either contact. Then delete
  * the contact that is merged away, or record no more changes of it; record the change of the other with
@@ -84,6 +85,12 @@ export type UndoneRecordOutcome =
   | 'undone_before'
   | 'held';
 
+/** An external id that a merge of contacts had moved. */
+export interface UndoneRecord extends ExternalRecord {
+  /** What the undo did with it, or why it did nothing. */
+  outcome: UndoneRecordOutcome;
+}
+
 /** The result of {@link contactMergeUndo}. */
 export interface ContactMergeUndo {
   /**
@@ -91,31 +98,33 @@ export interface ContactMergeUndo {
    * not exist: create it again, with the same id. `refused`: a record stops it; see `records`.
    */
   outcome: 'undone' | 'undone_before' | 'no_contact' | 'refused';
-  /** Names the undo in the history: a UUID. */
-  operationId: string;
+  /** Names the undo in the history: a UUID; null if nothing was undone. */
+  operationId: string | null;
   /** Each external id that the merge had moved. */
-  records: (ExternalRecord & {
-    /** What the undo did with it, or why it did nothing. */
-    outcome: UndoneRecordOutcome;
-  })[];
+  records: UndoneRecord[];
   /** The external ids that were linked to the remaining contact since the merge. They stay; move those that are wrong. */
   staying: ExternalRecord[];
 }
 
+/** The parameters of {@link contactMergeUndo}. */
+export interface ContactMergeUndoParams extends ChangeAuthor {
+  /** The UUID of the contacts' organisation. */
+  organisationId: string;
+  /** The UUID that names the merge. */
+  operationId: string;
+}
+
 /**
  * Undoes a merge of contacts, as a whole or not at all: the external ids that it moved mean again what they meant
- * before. What is known of the records now is kept. Outbound changes and failures that the merge dropped do not return.
+ * before. Their states are kept, their versions and contents forgotten. Outbound changes and failures that the merge
+ * dropped do not return: record a change of the contact that is back with `outboundChangeRecord`, else it takes what
+ * its records hold by now.
  *
  * @throws CrmSchemaError `invalid_input`, also if the organisation has no such merge
  */
 export async function contactMergeUndo(
   client: Queryable,
-  params: ChangeAuthor & {
-    /** The UUID of the contacts' organisation. */
-    organisationId: string;
-    /** The UUID that names the merge. */
-    operationId: string;
-  },
+  params: ContactMergeUndoParams,
 ): Promise<ContactMergeUndo> {
   checkOrganisation(params);
   const { organisationId, operationId: mergeId } = params;
@@ -131,8 +140,8 @@ export async function contactMergeUndo(
   }));
   return {
     outcome: (merge.outcome === 'held' ? 'refused' : merge.outcome) as ContactMergeUndo['outcome'],
-    operationId: change.operationId,
-    records: records.filter(({ outcome }) => outcome !== 'stays') as ContactMergeUndo['records'],
+    operationId: merge.outcome === 'undone' ? change.operationId : null,
+    records: records.filter(({ outcome }) => outcome !== 'stays') as UndoneRecord[],
     staying: records.filter(({ outcome }) => outcome === 'stays').map(({ outcome, ...record }) => record),
   };
 }

@@ -23,7 +23,7 @@ export type FieldValue =
  * write differently, to one form first. After a push, hash what the CRM then holds, if it tells.
  *
  * @returns SHA-256 in lower-case hex
- * @throws CrmSchemaError `invalid_input` for a value of another type, and for a number or a Date that is not
+ * @throws CrmSchemaError `invalid_input` for a value of another type, such as a Map, and for a number or a Date that is not
  *   valid
  */
 export function contentHash(fields: { readonly [key: string]: FieldValue }): string {
@@ -64,6 +64,8 @@ function normalisedObject(value: object, path: string): unknown {
       .filter((element) => element !== undefined);
     return elements.length === 0 ? undefined : elements;
   }
+  const prototype = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) refuse({ field: path }, 'must be a plain object');
   // As pairs, so that no array looks like an object, and keys that look like numbers are sorted like the others.
   const members = Object.entries(value)
     .map(([key, member]): [string, unknown] => [key, normalised(member, `${path}.${key}`)])

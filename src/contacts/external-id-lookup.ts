@@ -72,7 +72,7 @@ export async function contactExternalIdMatchMany(
     checkRecord({ provider, entityType, externalId }, rowIndex);
   });
   const rows = await queries.contactExternalIdResolve.run(
-    { organisationId, provider, entityType, externalIds },
+    { organisationId, provider, entityType, externalIds: [...new Set(externalIds)] },
     client,
   );
   const matches = new Map(rows.map((row) => [row.externalId, row as ContactExternalIdMatch]));

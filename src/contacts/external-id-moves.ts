@@ -14,10 +14,19 @@ export interface ContactMove extends ExternalRecord {
   toContactId: string;
 }
 
+/** The parameters of {@link contactExternalIdRepointMany}. */
+export interface ContactExternalIdRepointManyParams extends ChangeAuthor {
+  /** The UUID of the contacts' organisation. */
+  organisationId: string;
+  /** Up to a few thousand, each for a different external id. */
+  moves: readonly ContactMove[];
+}
+
 /**
  * Moves external ids between contacts, all or none. Two moves make a swap. An id becomes the primary id of its new
  * contact; a contact that loses its primary id gets another from its aliases, as with `contactExternalIdUnlinkMany`. A
- * record that the CRM has merged into another stays an alias.
+ * record that the CRM has merged into another stays an alias. Versions and contents of what moves are forgotten,
+ * because the new contact has not taken them.
  *
  * @throws CrmSchemaError, with `rowIndex` if one element caused it: `mapping_changed` if an external id is
  *   not, or no longer, mapped to its `fromContactId`; `contact_taken` if a contact would have two
@@ -25,12 +34,7 @@ export interface ContactMove extends ExternalRecord {
  */
 export async function contactExternalIdRepointMany(
   client: Queryable,
-  params: ChangeAuthor & {
-    /** The UUID of the contacts' organisation. */
-    organisationId: string;
-    /** Up to a few thousand, each for a different external id. */
-    moves: readonly ContactMove[];
-  },
+  params: ContactExternalIdRepointManyParams,
 ): Promise<void> {
   checkOrganisation(params);
   const { organisationId } = params;

@@ -11,6 +11,14 @@ import {
   linkColumns,
 } from './external-records.js';
 
+/** The parameters of {@link contactExternalIdUnlinkMany}. */
+export interface ContactExternalIdUnlinkManyParams extends ChangeAuthor {
+  /** The UUID of the contacts' organisation. */
+  organisationId: string;
+  /** Up to a few thousand. */
+  links: readonly ContactLink[];
+}
+
 /**
  * Unlinks contacts from external ids, primary ids or aliases. Ignores mappings that do not exist or belong to another
  * contact. A contact that loses its primary id gets another from its aliases: one of the same entity type if there is
@@ -21,12 +29,7 @@ import {
  */
 export async function contactExternalIdUnlinkMany(
   client: Queryable,
-  params: ChangeAuthor & {
-    /** The UUID of the contacts' organisation. */
-    organisationId: string;
-    /** Up to a few thousand. */
-    links: readonly ContactLink[];
-  },
+  params: ContactExternalIdUnlinkManyParams,
 ): Promise<boolean[]> {
   checkOrganisation(params);
   const { organisationId } = params;

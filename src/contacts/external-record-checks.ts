@@ -46,23 +46,38 @@ const sentRecordFields = fieldsOf<SentRecord>({
 });
 
 /** What to do with a record that a CRM has sent. */
-export interface RecordDecision {
-  /** The contact that the record belongs to; null if it belongs to none. */
-  contactId: string | null;
-  /** Whether the record is the contact's primary id or an alias; null if it belongs to none. */
-  matchedBy: 'primary' | 'alias' | null;
+export type RecordDecision = UnlinkedRecordDecision | LinkedRecordDecision;
+
+/** What to do with a record that is linked to no contact. */
+export interface UnlinkedRecordDecision {
+  /** There is none. */
+  contactId: null;
+  /** There is nothing to match. */
+  matchedBy: null;
   /**
-   * - `unknown`: no contact is linked to it: create one and link it
-   * - `contact_deleted`: no contact is linked to it, because NurtureHub deleted the one that was. Skip it, or the
+   * - `unknown`: create a contact and link it; or, if the record is deleted or merged, skip it
+   * - `contact_deleted`: NurtureHub deleted the contact that was linked to it. Skip it with reason `erased`, or the
    *   contact would be back: only a person should link it again (`contactExternalIdLink`)
+   */
+  decision: 'unknown' | 'contact_deleted';
+}
+
+/** What to do with a record that is linked to a contact. */
+export interface LinkedRecordDecision {
+  /** The contact that the record belongs to. */
+  contactId: string;
+  /** Whether the record is the contact's primary id or an alias. */
+  matchedBy: 'primary' | 'alias';
+  /**
    * - `revived`: it was deleted or merged, and is back. It may be another person's now: do not apply it before
    *   somebody links it again (`contactExternalIdLink`) or unlinks it
    * - `echo`: our own last push has come back, for the first time: skip it with reason `echo`
    * - `unchanged`: its version or its content is what is known: skip it with reason `unchanged`
    * - `older`: it was modified before the one that is known: skip it with reason `older`
-   * - `changed`: apply it
+   * - `changed`: apply it; or, if a change of the contact waits to be pushed (`outboundChangeListWaiting`), skip it
+   *   with reason `pending_push`, because what is here is newer
    */
-  decision: 'unknown' | 'contact_deleted' | 'revived' | 'echo' | 'unchanged' | 'older' | 'changed';
+  decision: 'revived' | 'echo' | 'unchanged' | 'older' | 'changed';
 }
 
 /**
@@ -109,11 +124,9 @@ export async function externalRecordCheckMany(
     columns.contentHashes.push(contentHash ?? null);
   });
   const rows = await queries.externalRecordCheck.run({ organisationId, provider, ...columns }, client);
-  return rows.map(({ contactId, matchedBy, decision }) => ({
-    contactId,
-    matchedBy: matchedBy as RecordDecision['matchedBy'],
-    decision: decision as RecordDecision['decision'],
-  }));
+  return rows.map(
+    ({ contactId, matchedBy, decision }) => ({ contactId, matchedBy, decision }) as RecordDecision,
+  );
 }
 
 /** The parameters of {@link externalRecordCheck}. */

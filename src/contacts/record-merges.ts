@@ -22,6 +22,16 @@ export interface RecordMerge {
   into: RecordName;
 }
 
+/** The parameters of {@link externalRecordMergeMany}. */
+export interface ExternalRecordMergeManyParams extends ChangeAuthor {
+  /** The UUID of the contacts' organisation. */
+  organisationId: string;
+  /** The CRM. */
+  provider: Provider;
+  /** Up to a few hundred. */
+  merges: readonly RecordMerge[];
+}
+
 /** The outcome of a merge of records. */
 export type RecordMergeOutcome =
   | {
@@ -58,14 +68,7 @@ export type RecordMergeOutcome =
  */
 export async function externalRecordMergeMany(
   client: Queryable,
-  params: ChangeAuthor & {
-    /** The UUID of the contacts' organisation. */
-    organisationId: string;
-    /** The CRM. */
-    provider: Provider;
-    /** Up to a few hundred. */
-    merges: readonly RecordMerge[];
-  },
+  params: ExternalRecordMergeManyParams,
 ): Promise<RecordMergeOutcome[]> {
   checkOrganisation(params);
   const { organisationId, provider } = params;

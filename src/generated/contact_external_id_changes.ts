@@ -264,11 +264,11 @@ export interface ContactIdentityChangeListResult {
   id: string;
   /** Whether it is the primary id afterwards, rather than an alias. Null if it means no contact. */
   isPrimary: boolean | null;
-  /** unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: that the host had deleted it went to contact_external_id_archive, because another account took the place of the id's. */
+  /** unlinked; repointed: moved to another contact; promoted: an alias became the primary id, because that was unlinked, moved or merged; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: the note that the host had deleted the contact moved to contact_external_id_archive with the ids of its account. */
   kind: string;
   /** When the id was linked to from_contact_id. */
   linkedAt: Timestamp | null;
-  /** Names the changes that were made together: a merge of contacts is undone by it. */
+  /** Names the changes that one call made together: a merge of contacts is undone by it. Each contact_deleted has its own. */
   operationId: string;
   /** The CRM of the record. Null, as are entity_type and external_id, in the row that says that two contacts were merged, or their merge undone. */
   provider: string | null;

@@ -971,7 +971,8 @@ export interface ContactExternalIdRepointResult {
 /**
  * Moves external ids from one contact to another, one array element each, all or nothing. A swap is two
  * elements. An id becomes the primary id of its new contact, and the contact that it leaves gets another
- * (crm_promote_external_ids); a merged record stays an alias. Returns one row per element: `position`,
+ * (crm_promote_external_ids); a merged record stays an alias. Version and content are forgotten: the new contact has
+ * not taken them. Returns one row per element: `position`,
  * counted from 1, and `outcome`. If all are `moved`, they were moved. Otherwise nothing was, and `outcome`
  * says why: `mapping_changed` (the id is not mapped to the contact from which it should move),
  * `contact_taken` (the new contact would have two primary ids at that provider), `wrong_tenant` (the
@@ -1026,10 +1027,7 @@ export interface ContactExternalIdRepointResult {
  *     row.contact_id,
  *     row.first_seen_at,
  *     row.remote_state,
- *     row.remote_version,
  *     row.remote_modified_at,
- *     row.content_hash,
- *     row.pushed_at,
  *     row.is_alias
  *   from (
  *     select
@@ -1058,10 +1056,7 @@ export interface ContactExternalIdRepointResult {
  *         contact_id,
  *         first_seen_at,
  *         remote_state,
- *         remote_version,
- *         remote_modified_at,
- *         content_hash,
- *         pushed_at
+ *         remote_modified_at
  *       from contact_external_ids
  *       where organisation_id = :organisationId!::uuid
  *         and provider = wanted.provider
@@ -1085,10 +1080,7 @@ export interface ContactExternalIdRepointResult {
  *         contact_id,
  *         first_seen_at,
  *         remote_state,
- *         remote_version,
- *         remote_modified_at,
- *         content_hash,
- *         pushed_at
+ *         remote_modified_at
  *       from contact_external_id_aliases
  *       where organisation_id = :organisationId!::uuid
  *         and provider = wanted.provider
@@ -1114,10 +1106,7 @@ export interface ContactExternalIdRepointResult {
  *     contact_id,
  *     first_seen_at,
  *     remote_state,
- *     remote_version,
- *     remote_modified_at,
- *     content_hash,
- *     pushed_at
+ *     remote_modified_at
  *   from found
  *   where not is_alias
  * ),
@@ -1132,10 +1121,7 @@ export interface ContactExternalIdRepointResult {
  *     contact_id,
  *     first_seen_at,
  *     remote_state,
- *     remote_version,
- *     remote_modified_at,
- *     content_hash,
- *     pushed_at
+ *     remote_modified_at
  *   from found
  *   where is_alias
  * ),
@@ -1150,10 +1136,7 @@ export interface ContactExternalIdRepointResult {
  *     contact_id,
  *     first_seen_at,
  *     remote_state,
- *     remote_version,
  *     remote_modified_at,
- *     content_hash,
- *     pushed_at,
  *     true as is_primary
  *   from held_primary
  *   union all
@@ -1167,10 +1150,7 @@ export interface ContactExternalIdRepointResult {
  *     contact_id,
  *     first_seen_at,
  *     remote_state,
- *     remote_version,
  *     remote_modified_at,
- *     content_hash,
- *     pushed_at,
  *     false as is_primary
  *   from held_alias
  * ),
@@ -1265,10 +1245,7 @@ export interface ContactExternalIdRepointResult {
  *     external_id,
  *     contact_id,
  *     remote_state,
- *     remote_version,
- *     remote_modified_at,
- *     content_hash,
- *     pushed_at
+ *     remote_modified_at
  *   )
  *   select
  *     :organisationId!::uuid,
@@ -1277,10 +1254,7 @@ export interface ContactExternalIdRepointResult {
  *     wanted.external_id,
  *     wanted.to_contact_id,
  *     held.remote_state,
- *     held.remote_version,
- *     held.remote_modified_at,
- *     held.content_hash,
- *     held.pushed_at
+ *     held.remote_modified_at
  *   from wanted
  *   inner join held
  *     on held.position = wanted.position
@@ -1394,7 +1368,7 @@ export interface ContactExternalIdRepointResult {
  */
 export const contactExternalIdRepoint = new PreparedQuery<ContactExternalIdRepointParams,ContactExternalIdRepointResult>({
   name: 'contactExternalIdRepoint',
-  statementName: 'contactExternalIdRepoint_050a9b44',
+  statementName: 'contactExternalIdRepoint_13ec4d94',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -1449,10 +1423,7 @@ found as (
     row.contact_id,
     row.first_seen_at,
     row.remote_state,
-    row.remote_version,
     row.remote_modified_at,
-    row.content_hash,
-    row.pushed_at,
     row.is_alias
   from (
     select
@@ -1480,10 +1451,7 @@ found as (
         contact_id,
         first_seen_at,
         remote_state,
-        remote_version,
-        remote_modified_at,
-        content_hash,
-        pushed_at
+        remote_modified_at
       from contact_external_ids
       where organisation_id = $1::uuid
         and provider = wanted.provider
@@ -1506,10 +1474,7 @@ found as (
         contact_id,
         first_seen_at,
         remote_state,
-        remote_version,
-        remote_modified_at,
-        content_hash,
-        pushed_at
+        remote_modified_at
       from contact_external_id_aliases
       where organisation_id = $1::uuid
         and provider = wanted.provider
@@ -1533,10 +1498,7 @@ held_primary as (
     contact_id,
     first_seen_at,
     remote_state,
-    remote_version,
-    remote_modified_at,
-    content_hash,
-    pushed_at
+    remote_modified_at
   from found
   where not is_alias
 ),
@@ -1551,10 +1513,7 @@ held_alias as (
     contact_id,
     first_seen_at,
     remote_state,
-    remote_version,
-    remote_modified_at,
-    content_hash,
-    pushed_at
+    remote_modified_at
   from found
   where is_alias
 ),
@@ -1569,10 +1528,7 @@ held as (
     contact_id,
     first_seen_at,
     remote_state,
-    remote_version,
     remote_modified_at,
-    content_hash,
-    pushed_at,
     true as is_primary
   from held_primary
   union all
@@ -1586,10 +1542,7 @@ held as (
     contact_id,
     first_seen_at,
     remote_state,
-    remote_version,
     remote_modified_at,
-    content_hash,
-    pushed_at,
     false as is_primary
   from held_alias
 ),
@@ -1677,10 +1630,7 @@ moved as (
     external_id,
     contact_id,
     remote_state,
-    remote_version,
-    remote_modified_at,
-    content_hash,
-    pushed_at
+    remote_modified_at
   )
   select
     $1::uuid,
@@ -1689,10 +1639,7 @@ moved as (
     wanted.external_id,
     wanted.to_contact_id,
     held.remote_state,
-    held.remote_version,
-    held.remote_modified_at,
-    held.content_hash,
-    held.pushed_at
+    held.remote_modified_at
   from wanted
   inner join held
     on held.position = wanted.position
@@ -1820,52 +1767,46 @@ export interface ContactExternalIdResolveResult {
 }
 
 /**
- * Finds the contacts of external ids of one provider and entity type. Returns at most one row per id, and
- * none for an unknown id: `matchedBy` is `primary` or `alias`. Uses the primary keys. Looks for an alias
- * only where there is no primary id. The limits keep the planner from reading every mapping of the
+ * Finds the contacts of external ids of one provider and entity type. Returns a row for each given id that is
+ * known: `matchedBy` is `primary` or `alias`. Give each id once. Uses the primary keys. Looks for an alias only
+ * where there is no primary id; the limit does that, and keeps the planner from reading every mapping of the
  * organisation.
  *
  * @remarks
  * ```sql
  * select
  *   wanted.external_id as "externalId!",
- *   coalesce(mapping.contact_id, alias.contact_id) as "contactId!",
- *   case
- *     when mapping.contact_id is not null then 'primary'
- *     else 'alias'
- *   end as "matchedBy!",
- *   coalesce(mapping.remote_state, alias.remote_state) as "remoteState!"
- * from (select distinct external_id from unnest(:externalIds!::text[]) as given (external_id)) as wanted
- * left join lateral (
+ *   row.contact_id as "contactId!",
+ *   row.matched_by as "matchedBy!",
+ *   row.remote_state as "remoteState!"
+ * from unnest(:externalIds!::text[]) as wanted (external_id)
+ * cross join lateral (
  *   select
  *     contact_id,
+ *     'primary' as matched_by,
  *     remote_state
  *   from contact_external_ids
  *   where organisation_id = :organisationId!::uuid
  *     and provider = :provider!::text
  *     and entity_type = :entityType!::text
  *     and external_id = wanted.external_id
- *   limit 1
- * ) as mapping on true
- * left join lateral (
+ *   union all
  *   select
  *     contact_id,
+ *     'alias' as matched_by,
  *     remote_state
  *   from contact_external_id_aliases
- *   where mapping.contact_id is null
- *     and organisation_id = :organisationId!::uuid
+ *   where organisation_id = :organisationId!::uuid
  *     and provider = :provider!::text
  *     and entity_type = :entityType!::text
  *     and external_id = wanted.external_id
  *   limit 1
- * ) as alias on true
- * where mapping.contact_id is not null
- *   or alias.contact_id is not null
+ * ) as row
  * ```
  */
 export const contactExternalIdResolve = new PreparedQuery<ContactExternalIdResolveParams,ContactExternalIdResolveResult>({
   name: 'contactExternalIdResolve',
-  statementName: 'contactExternalIdResolve_a1f3378e',
+  statementName: 'contactExternalIdResolve_78e7967b',
   isPreparable: true,
   params: [
     { name: 'externalIds', required: true },
@@ -1875,38 +1816,32 @@ export const contactExternalIdResolve = new PreparedQuery<ContactExternalIdResol
   ],
   text: `/* contactExternalIdResolve */ select
   wanted.external_id as "externalId",
-  coalesce(mapping.contact_id, alias.contact_id) as "contactId",
-  case
-    when mapping.contact_id is not null then 'primary'
-    else 'alias'
-  end as "matchedBy",
-  coalesce(mapping.remote_state, alias.remote_state) as "remoteState"
-from (select distinct external_id from unnest($1::text[]) as given (external_id)) as wanted
-left join lateral (
+  row.contact_id as "contactId",
+  row.matched_by as "matchedBy",
+  row.remote_state as "remoteState"
+from unnest($1::text[]) as wanted (external_id)
+cross join lateral (
   select
     contact_id,
+    'primary' as matched_by,
     remote_state
   from contact_external_ids
   where organisation_id = $2::uuid
     and provider = $3::text
     and entity_type = $4::text
     and external_id = wanted.external_id
-  limit 1
-) as mapping on true
-left join lateral (
+  union all
   select
     contact_id,
+    'alias' as matched_by,
     remote_state
   from contact_external_id_aliases
-  where mapping.contact_id is null
-    and organisation_id = $2::uuid
+  where organisation_id = $2::uuid
     and provider = $3::text
     and entity_type = $4::text
     and external_id = wanted.external_id
   limit 1
-) as alias on true
-where mapping.contact_id is not null
-  or alias.contact_id is not null`,
+) as row`,
 });
 
 

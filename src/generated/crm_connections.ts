@@ -118,7 +118,8 @@ export interface ConnectionConnectResult {
 
 /**
  * Connects a CRM: inserts a new, active connection, and makes its account the one to which the
- * organisation's ids at this CRM belong (crm_switch_account). Returns one row: `connectedAt`, later than
+ * organisation's ids at this CRM belong (crm_switch_account), whose versions and contents are forgotten:
+ * contacts may have changed since the last connection ended. Returns one row: `connectedAt`, later than
  * that of every earlier connection to the CRM, and how many ids were archived and restored. Violates
  * crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
  * the CRM. Fails with CRM06 if the account is given, ids of an unknown account are present, and
@@ -443,7 +444,7 @@ export interface ConnectionGetParams {
 
 /** A row of {@link connectionGet}. */
 export interface ConnectionGetResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
@@ -531,7 +532,7 @@ export interface ConnectionGetCredentialsParams {
 
 /** A row of {@link connectionGetCredentials}. */
 export interface ConnectionGetCredentialsResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
   /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null exactly when disconnected. */
   credentials: Json;
@@ -594,7 +595,7 @@ export interface ConnectionGetLiveParams {
 
 /** A row of {@link connectionGetLive}. */
 export interface ConnectionGetLiveResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
@@ -685,7 +686,7 @@ export interface ConnectionListWithHealthParams {
 
 /** A row of {@link connectionListWithHealth}. */
 export interface ConnectionListWithHealthResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;

@@ -1,5 +1,6 @@
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { hasDropMarker } from './drop-marker.js';
+import { sqlNameOf } from './names.js';
 import { byTime, type PartitionRange } from './ranges.js';
 
 /** An attached partition of the log, or one whose detach is pending. */
@@ -30,7 +31,7 @@ export const rangeColumns = `
 export async function readAttached(client: DedicatedConnection, logId: string): Promise<AttachedPartition[]> {
   const { rows } = await client.query(
     `select
-       inhrelid::regclass::text as name,
+       ${sqlNameOf('pg_class')} as name,
        ${rangeColumns},
        bound = 'DEFAULT' as "isDefault",
        inhdetachpending as "isDetaching",

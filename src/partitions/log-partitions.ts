@@ -5,7 +5,7 @@ import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
 import { rangeColumns, readAttached } from './attached.js';
 import { hasDropMarker } from './drop-marker.js';
-import { datedNamePattern, rangeOfName } from './names.js';
+import { datedNamePattern, rangeOfName, sqlNameOf } from './names.js';
 import { byTime, gapsBetween, type PartitionRange } from './ranges.js';
 
 /** A partition of the log, or a table that was one. */
@@ -116,7 +116,7 @@ const selectRetentionPeriod = `
 const selectPartitions = `
   select
     relation.oid::text as oid,
-    relation.oid::regclass::text as "sqlName",
+    ${sqlNameOf('relation')} as "sqlName",
     relation.relname::text as name,
     case
       when inhrelid is null then 'detached'

@@ -43,6 +43,20 @@ export function rangeOfName(name: string): PartitionRange {
   return isForOlderEvents(name) ? { from: null, before: start(0) } : { from: start(0), before: start(1) };
 }
 
+/**
+ * SQL: the name of a table as it stands in SQL: quoted, and with its schema where the search_path needs it. Unlike a
+ * cast to regclass, it still is a name where someone else drops the table meanwhile.
+ *
+ * @param relation the alias of a row of pg_class
+ */
+export function sqlNameOf(relation: string): string {
+  const schema = `case
+      when pg_catalog.pg_table_is_visible(${relation}.oid) then ''
+      else pg_catalog.concat(${relation}.relnamespace::regnamespace, '.')
+    end`;
+  return `pg_catalog.concat(${schema}, pg_catalog.quote_ident(${relation}.relname::text))`;
+}
+
 /** `2026_11` */
 function monthPart(moment: string): string {
   return moment.slice(0, 7).replace('-', '_');

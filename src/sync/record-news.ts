@@ -10,7 +10,11 @@ import {
 } from '../validation.js';
 import type { SyncEvent } from './events.js';
 
-/** What an event of a batch says about the record at the CRM. All of it is ignored if the event failed. */
+/**
+ * What an event of a batch says about the record at the CRM. All of it is ignored if the event failed. Version and
+ * content are also ignored if the record was skipped, unless the reason is `echo`, `unchanged` or `pending_push`: what
+ * was not taken is a change again when it is next read.
+ */
 export interface RecordNews {
   /**
    * The version of the record, exactly as the CRM writes it: an ETag with its quotes, 1 to 512 bytes. For
@@ -27,7 +31,7 @@ export interface RecordNews {
   /**
    * `contentHash` of the mapped fields: of a record that was read, as the CRM sent it; of a push, as the CRM now
    * holds it. Null or omitted: unknown, unless the reason is `echo` or `unchanged`. Ignored for pushes that were
-   * skipped.
+   * skipped for any reason.
    */
   contentHash?: string | null | undefined;
   /**

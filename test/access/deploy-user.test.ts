@@ -273,6 +273,22 @@ test('up refuses a schema in which everybody may create, as by default before Po
   });
 });
 
+test('up refuses a search_path with another schema in which everybody may create', async () => {
+  await admin.query('alter role deployer createrole');
+  const url = await createDatabase('open_elsewhere');
+  await withClient(databaseUrl(server.url, 'open_elsewhere'), (dba) =>
+    dba.query('create schema elsewhere; grant usage, create on schema elsewhere to public'),
+  );
+  await withClient(url, async (client) => {
+    await migrate(client, 'up', 12);
+    await expect(migrate(client, 'up', undefined, ['public', 'elsewhere'])).rejects.toMatchObject({
+      code: 'CRM01',
+      message: 'everybody may create in schema elsewhere, which is in search_path',
+      hint: 'As its owner, run: revoke create on schema elsewhere from public;',
+    });
+  });
+});
+
 test('up revokes what was granted on a single partition, including grants passed on', async () => {
   await admin.query('alter role deployer createrole');
   const url = await createDatabase('months');
@@ -296,6 +312,28 @@ test('up revokes what was granted on a single partition, including grants passed
     databases.length = 0;
     await admin.query('drop role first; drop role second');
   }
+});
+
+test('no migration since 0013 creates anything in a schema other than that of the tables', async () => {
+  await admin.query('alter role deployer createrole');
+  await withClient(await createDatabase('elsewhere'), async (client) => {
+    await migrate(client, 'up', 12);
+    await client.query('create schema other');
+    for (const { file, up } of migrations.slice(12)) {
+      await client.query('begin; set local search_path = other, public');
+      const refusal = await client.query(up).catch(({ code }) => code);
+      if (refusal !== 'CRM01') {
+        const { rows } = await client.query(
+          `select proname as name from pg_proc where pronamespace = 'other'::regnamespace
+           union all
+           select relname from pg_class where relnamespace = 'other'::regnamespace`,
+        );
+        expect(rows, file).toEqual([]);
+      }
+      await client.query('rollback');
+      await migrate(client, 'up', 1);
+    }
+  });
 });
 
 test.each([

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { syncLogRecord, syncRunClaim } from '../../src/index.js';
+import { contactExternalIdUnlinkMany, syncLogRecord, syncRunClaim } from '../../src/index.js';
 import { createSamples, queries, queryNames } from '../queries/every-query.js';
 import { connect } from '../support/connection.js';
 import { createTenant } from '../support/database.js';
+import { tenantWithIds } from '../support/identity.js';
 import { waiting } from '../support/waiting.js';
 import { caughtUp, type Side, startSide } from './sides.js';
 import { contents, deleteWhatMigrationsWrote, fill, tablesOf } from './support.js';
@@ -83,6 +84,9 @@ test('later changes are replicated: every statement, changes of keys, and deleti
   for (const name of queryNames) {
     for (const params of samples[name]) await queries[name].run(params, pool);
   }
+  const tenant = await tenantWithIds(pool, ['reapit contact 1', 'reapit landlord 1']);
+  const { organisationId, link } = tenant;
+  await contactExternalIdUnlinkMany(pool, { organisationId, links: [link(0, 'reapit contact 1')] });
   const { rows } = await pool.query(
     `delete from contacts
      where id in (select contact_id from contact_external_ids)
@@ -91,6 +95,18 @@ test('later changes are replicated: every statement, changes of keys, and deleti
   expect(rows.length).toBeGreaterThan(0);
   await pool.query("update contact_external_ids set external_id = external_id || '-moved'");
   await expectSame();
+  // The history of ids arrives, and is not written a second time by the subscriber's triggers.
+  const kinds = await subscriber.pool.query('select distinct kind from contact_external_id_changes');
+  expect(kinds.rows.map(({ kind }) => kind)).toEqual(
+    expect.arrayContaining([
+      'contact_deleted',
+      'contacts_merged',
+      'promoted',
+      'records_merged',
+      'repointed',
+      'unlinked',
+    ]),
+  );
 });
 
 test('an erased event is erased on the subscriber too, despite its append-only triggers', async () => {
@@ -171,4 +187,14 @@ test('the subscriber can take over after its sequences are set', async () => {
     for (const params of samples[name]) await queries[name].run(params, pool);
   }
   await expect(pool.query('delete from crm_sync_log')).rejects.toMatchObject({ code: 'CRM02' });
+  // An alias cannot become a primary id as well.
+  const { rowCount } = await pool.query(
+    `insert into contact_external_ids (organisation_id, provider, entity_type, external_id, contact_id)
+     select alias.organisation_id, alias.provider, alias.entity_type, alias.external_id, contacts.id
+     from contact_external_id_aliases as alias
+     inner join contacts
+       on contacts.organisation_id = alias.organisation_id
+       and contacts.id <> alias.contact_id`,
+  );
+  expect(rowCount).toBe(0);
 });

@@ -38,6 +38,8 @@ describe.each(Array.from({ length: seeds }, (_, index) => firstSeed + index))('s
     const world = await World.create(seed, workerFile);
     try {
       for (let count = 0; count < processes; count += 1) world.startWorkers(workersEach);
+      // The trouble begins when there is something to lose.
+      await world.untilQuiet();
       for (let step = 1; step <= 60; step += 1) {
         await world.act().catch(() => world.untilServerIsBack());
         if (step % 7 === 0) world.killWorkers(workersEach);
@@ -45,11 +47,12 @@ describe.each(Array.from({ length: seeds }, (_, index) => firstSeed + index))('s
         if (step === 25 || step === 50) await world.crashServer();
         if (step % 5 === 0) await world.signInAgain();
         if (step === 20 || step === 40) await world.changeAccount();
+        if (step === 30 || step === 55) await world.pause();
         await sleep(100);
       }
       world.calm();
-      // Those whose creation was not committed yet when the agency moved.
-      await world.pushNewcomers();
+      // Those whose creation was not committed yet when the CRM was connected.
+      for (const provider of world.connectedAgain) await world.pushNewcomers(provider);
       let problems = ['not checked yet'];
       for (let round = 1; problems.length > 0 && round <= 10; round += 1) {
         await world.retryEverything();

@@ -14,8 +14,16 @@ export async function unfinishedWork({ pool, connectedCrms }: World): Promise<st
     from crm_sync_failures inner join crm_connections on crm_connections.id = connection_id
     where gave_up_at is null
     union all
-    select provider || ' is ' || status || ', ' || failure_count || ' failed: ' || coalesce(status_reason, '')
+    select provider || ' is ' || status || ', ' || failure_count || ' failed: '
+      || coalesce(status_reason, last_run.outcome || ' ' || coalesce(last_run.error ->> 'message', ''), '')
     from crm_connections
+    left join lateral (
+      select outcome, error
+      from crm_sync_runs
+      where connection_id = crm_connections.id
+      order by crm_sync_runs.id desc
+      limit 1
+    ) as last_run on true
     where status <> 'disconnected'
       and (status <> 'active' or failure_count > 0 or last_success_at is null or last_synced_at is null)`);
   return [...rows.map(({ problem }) => problem), ...(await differences({ pool, connectedCrms } as World))];

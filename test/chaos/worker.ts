@@ -92,7 +92,8 @@ await Promise.all(
       name: `${settings.name}/${index}`,
       pool,
       openCrm,
-      leaseSeconds: 5,
+      // Long enough on a busy machine for a page that merges: it waits for those of all other CRMs.
+      leaseSeconds: 10,
       overlapSeconds: 20,
     };
     return runWorker(worker, never);

@@ -17,7 +17,9 @@ import {
   connectionDisconnect,
   connectionRequestSync,
   connectionSetStatus,
+  contactExternalIdLinkMany,
   contactMerge,
+  contactMergeUndo,
   outboundChangeRecord,
   type Provider,
   providers,
@@ -72,6 +74,8 @@ export class World {
   readonly organisationId = randomUUID();
   /** The CRM at which the agency moves to another account and back. */
   readonly moving: Provider;
+  /** The CRMs that were connected more than once. */
+  readonly connectedAgain = new Set<Provider>();
   /** The account at that CRM that the agency is not connected to. */
   #otherAccount: SimulatedCrm | undefined;
   readonly #random: Random;
@@ -82,6 +86,8 @@ export class World {
   readonly #keys: KeyRingDocument;
   #ring!: KeyRing;
   #count = 0;
+  /** The host's merges that are not undone, the last one at the end. */
+  readonly #merges: { operationId: string; gone: { id: string; name: string }; intoContactId: string }[] = [];
 
   private constructor(server: EmbeddedPostgres, seed: number, workerFile: string) {
     this.#server = server;
@@ -275,6 +281,7 @@ export class World {
       const into = this.#pick(active.filter(({ externalId }) => externalId !== record?.externalId));
       if (record && into) crm.merge(record.externalId, into.externalId);
     } else if (dice < 0.52) await this.mergeContacts();
+    else if (dice < 0.54) await this.undoMerge();
     else if (dice < 0.75) await this.editContact();
     else if (dice < 0.85) await this.letTimePass();
     else if (dice < 0.87) crm.revokeTokens();
@@ -314,13 +321,34 @@ export class World {
     const intoContactId: string | undefined = this.#pick(rows.filter(({ id }) => id !== fromContactId))?.id;
     if (fromContactId === undefined || intoContactId === undefined) return;
     await this.#inTransaction(async (client) => {
-      await contactMerge(client, { organisationId, fromContactId, intoContactId });
-      await client.query('delete from contacts where id = $1', [fromContactId]);
+      const { operationId } = await contactMerge(client, { organisationId, fromContactId, intoContactId });
+      const { rows } = await client.query('delete from contacts where id = $1 returning id, name', [
+        fromContactId,
+      ]);
       await outboundChangeRecord(client, { organisationId, contactIds: [intoContactId] });
+      this.#merges.push({ operationId, gone: rows[0], intoContactId });
     });
   }
 
-  async #inTransaction(work: (client: pg.PoolClient) => Promise<void>): Promise<void> {
+  /** The host finds that its last merge was wrong, and undoes it unless one of the records was moved since. */
+  async undoMerge(): Promise<void> {
+    const { organisationId } = this;
+    const merge = this.#merges.pop();
+    if (merge === undefined) return;
+    const { operationId, gone, intoContactId } = merge;
+    await this.#inTransaction(async (client) => {
+      await client.query('insert into contacts (id, organisation_id, name) values ($1, $2, $3)', [
+        gone.id,
+        organisationId,
+        gone.name,
+      ]);
+      const { outcome } = await contactMergeUndo(client, { organisationId, operationId });
+      if (outcome !== 'undone') return client.query('rollback');
+      return outboundChangeRecord(client, { organisationId, contactIds: [gone.id, intoContactId] });
+    });
+  }
+
+  async #inTransaction(work: (client: pg.PoolClient) => Promise<unknown>): Promise<void> {
     const client = await this.pool.connect();
     const ignore = () => {};
     client.on('error', ignore);
@@ -345,23 +373,61 @@ export class World {
     await connectionDisconnect(this.pool, left);
     this.connectedCrms[index] = await this.#connectTo(next);
     this.#otherAccount = left.crm;
-    await this.pushNewcomers();
+    await this.pushNewcomers(this.moving);
   }
 
-  /** The host pushes the contacts that have no record at the account that the agency has moved to. */
-  async pushNewcomers(): Promise<void> {
+  /** The agency disconnects one of its CRMs, goes on working, and connects it again. */
+  async pause(): Promise<void> {
+    // Street has no newcomers, because it takes no new records: pushing them again would push nearly everything.
+    const left = this.#pick(this.connectedCrms.filter(({ provider }) => provider !== 'street'));
+    if (left === undefined) return;
+    await connectionDisconnect(this.pool, left);
+    for (let count = 0; count < 3; count += 1) await this.editContact().catch(() => {});
+    this.connectedCrms[this.connectedCrms.indexOf(left)] = await this.#connectTo(left.crm);
+    await this.pushNewcomers(left.provider);
+  }
+
+  /** The host pushes the contacts that have no record at a CRM, which was not connected when they were made. */
+  async pushNewcomers(provider: Provider): Promise<void> {
     const { organisationId } = this;
+    this.connectedAgain.add(provider);
     const { rows } = await this.pool.query(
       `select id from contacts
        where not exists (select from contact_external_records where contact_id = contacts.id and provider = $1)`,
-      [this.moving],
+      [provider],
     );
     await outboundChangeRecord(this.pool, { organisationId, contactIds: rows.map(({ id }) => id) });
+  }
+
+  /**
+   * A person decides on the records that the worker takes for copies: they are the contact's. Such a record was created
+   * by a push whose answer was lost, and before it was read, a merge gave the contact another one. The worker gives up
+   * on it by its own rule, so without a person the CRM and NurtureHub need not agree.
+   */
+  async decideOnCopies(): Promise<void> {
+    const { organisationId } = this;
+    for (const { provider, connectionId, crm } of this.connectedCrms) {
+      const { rows } = await this.pool.query(
+        `select record_id from crm_sync_failures
+         where connection_id = $1 and direction = 'inbound' and kind = 'conflict' and gave_up_at is not null`,
+        [connectionId],
+      );
+      for (const { record_id: externalId } of rows) {
+        const { entityType, reference } = crm.records().find((each) => each.externalId === externalId) ?? {};
+        const { rows: named } = await this.pool.query('select id from contacts where id::text = $1', [
+          reference,
+        ]);
+        if (entityType === undefined || named.length === 0) continue;
+        const links = [{ provider, entityType, externalId, contactId: named[0].id }];
+        await contactExternalIdLinkMany(this.pool, { organisationId, links, ifContactTaken: 'alias' });
+      }
+    }
   }
 
   /** Retries everything that is delayed, failed or given up on, and syncs every connection. */
   async retryEverything(): Promise<void> {
     await this.signInAgain();
+    await this.decideOnCopies();
     await this.letTimePass();
     for (const connected of this.connectedCrms) {
       await syncFailureReplay(this.pool, {
@@ -380,7 +446,7 @@ export class World {
       const { rows } = await this.pool.query(`
         select from crm_sync_runs where ended_at is null
         union all
-        select from crm_connections where next_sync_at <= now()
+        select from crm_connections where next_sync_at <= now() and status <> 'disconnected'
         union all
         select from crm_outbound_changes where not is_announced`);
       if (rows.length === 0) return;

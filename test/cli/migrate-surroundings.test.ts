@@ -212,8 +212,9 @@ test('commands do not depend on the user’s settings for reading and writing SQ
 
 test('down and up repair migrations that were applied out of order', async () => {
   const url = await freshDatabase();
-  expect(await cli.run(url, ['migrate', 'up'])).toMatchObject({ code: 0 });
-  const to = String(migrations.length - 2);
+  // Two migrations that do not build on each other.
+  expect(await cli.run(url, ['migrate', 'up', '--to', '29'])).toMatchObject({ code: 0 });
+  const to = '27';
   const { stdout } = await cli.run(url, ['migrate', 'plan', '--to', to], { NODE_ENV: 'test' });
   // As after a plan run by hand without ON_ERROR_STOP: the last migration but one is reverted, the last is not.
   const [, lastStep = ''] = /reverts|(begin;[\s\S]*)/.exec(stdout.slice(stdout.lastIndexOf('begin;'))) ?? [];

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterAll, beforeAll, inject, onTestFinished } from 'vitest';
 import { databaseUrl, withClient } from '../../dev/database.js';
 import { startCli } from '../support/cli.js';
+import { cloneDatabase } from '../support/database.js';
 
 /** The built command. */
 export interface BuiltCli {
@@ -30,7 +31,7 @@ export function useCopyOfBuiltCli(): BuiltCli & { readonly folder: string } {
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
   return {
-    ...cliAt(() => join(folder, 'dist/cli/main.js')),
+    ...cliAt(() => join(folder, relative(inject('builtPackage'), inject('command')))),
     get folder() {
       return folder;
     },
@@ -52,7 +53,7 @@ export async function freshDatabase(): Promise<string> {
   const serverUrl = inject('serverUrl');
   const prefix = inject('databasePrefix');
   const name = `${prefix}_${randomBytes(6).toString('hex')}`;
-  await withClient(serverUrl, (client) => client.query(`create database ${name} template ${prefix}_host`));
+  await cloneDatabase(name, `${prefix}_host`);
   onTestFinished(async () => {
     await withClient(serverUrl, (client) => client.query(`drop database ${name} with (force)`));
   });

@@ -43,11 +43,11 @@ function secret(): string {
   return text;
 }
 
-/** Credentials with a secret in every field that can hold one. */
+/** Credentials with a secret in every field that can hold one. The name of an account is none. */
 function freshCredentials(): CredentialsByProvider {
   const client = { id: secret(), secret: secret() };
   return {
-    agentos: { apiKey: secret(), shortName: secret(), branchOid: secret() },
+    agentos: { apiKey: secret(), shortName: 'example-agency', branchOid: secret() },
     reapit: { grant: 'authorization_code', refreshToken: secret(), accessToken: secret(), client },
     alto: { agencyRef: '00000000-0000-4000-8000-00000000000a', accessToken: secret(), client },
     street: { token: secret() },

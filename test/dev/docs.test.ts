@@ -10,7 +10,7 @@ beforeEach(async () => {
   await writeFile(join(folder, 'package.json'), '{ "name": "@test/package" }');
   await writeFile(
     join(folder, 'tsconfig.json'),
-    '{ "compilerOptions": { "types": [], "strict": true }, "include": ["*.ts"] }',
+    '{ "compilerOptions": { "types": [], "lib": ["es2023"], "skipLibCheck": true, "strict": true }, "include": ["*.ts"] }',
   );
 });
 afterEach(() => rm(folder, { recursive: true }));

@@ -42,7 +42,7 @@ describe('docs/operations', () => {
     ['monitor.md', 10],
     ['partitions.md', 4],
     ['roles.md', 3],
-    ['upgrade.md', 4],
+    ['upgrade.md', 5],
   ])('the %s page has %i blocks of statements', async (page, count) => {
     expect(await statements(page)).toHaveLength(count);
   });

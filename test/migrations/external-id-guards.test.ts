@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import { createTenant, insert, rolledBack, useDatabase } from '../support/database.js';
@@ -114,12 +115,14 @@ describe('the guard of the aliases', () => {
   });
 });
 
-test.each([primaries, aliases])('writing to %s is refused at REPEATABLE READ', async (table) => {
+test.each(
+  [primaries, aliases].flatMap((table) => ['repeatable read', 'serializable'].map((level) => [table, level])),
+)('writing to %s at %s is refused', async (table, level) => {
   await rolledBack(pool, async (client) => {
-    await client.query('rollback; begin isolation level repeatable read');
+    await client.query(`rollback; begin isolation level ${level}`);
     const { organisationId, contactIds } = await createTenant(client, 1);
     await expectRefused(
-      insert(client, table, {
+      insert(client, table as string, {
         organisation_id: organisationId,
         provider: 'reapit',
         entity_type: 'contact',
@@ -128,6 +131,56 @@ test.each([primaries, aliases])('writing to %s is refused at REPEATABLE READ', a
       }),
       { code: '0A000', hint: 'Use READ COMMITTED.' },
     );
+  });
+});
+
+// It would not see what is taken.
+test.each([
+  [primaries, aliases],
+  [aliases, primaries],
+])('writing to %s is refused to a role that has a policy there, but none on %s', async (table, other) => {
+  await rolledBack(pool, async (client) => {
+    const { organisationId, contactIds } = await createTenant(client, 2);
+    const row = (contact: number) => ({
+      organisation_id: organisationId,
+      provider: 'reapit',
+      entity_type: 'contact',
+      external_id: '1',
+      contact_id: contactIds[contact],
+    });
+    await insert(client, other, row(0));
+    await client.query(`
+      create role importer;
+      grant usage on schema public to importer;
+      grant select, insert on ${table}, ${other} to importer;
+      create policy importer_policy on ${table} to importer using (true) with check (true);
+      set local role importer;
+    `);
+    await expectRefused(insert(client, table, row(1)), {
+      code: 'CRM05',
+      message: 'user importer sees no organisation',
+    });
+  });
+});
+
+test('a statement that changes the organisation setting midway cannot link an alias to another contact', async () => {
+  await rolledBack(pool, async (client) => {
+    const { organisationId, contactIds } = await createTenant(client, 3);
+    const row = { organisation_id: organisationId, provider: 'reapit', entity_type: 'contact' };
+    await insert(client, aliases, { ...row, external_id: 'alias', contact_id: contactIds[0] });
+    await client.query('set local role crm_app');
+    await client.query('select crm_set_organisation($1)', [organisationId]);
+    const linked = client.query(
+      `insert into ${primaries} (organisation_id, provider, entity_type, external_id, contact_id)
+       select $1, 'reapit', 'contact', case number when 1 then 'other' else 'alias' end,
+         case
+           when number = 1 then $2::uuid
+           when set_config('crm_schema.organisation_id', $4, true) is not null then $3::uuid
+         end
+       from generate_series(1, 2) as number`,
+      [organisationId, contactIds[1], contactIds[2], randomUUID()],
+    );
+    await expectRefused(linked, { code: 'CRM05' });
   });
 });
 

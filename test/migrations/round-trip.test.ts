@@ -3,22 +3,23 @@ import { migrate, withClient } from '../../dev/database.js';
 import { connect } from '../support/connection.js';
 import { createTenant, insert, rolledBack, useDatabase } from '../support/database.js';
 import { waitUntilBlocked } from '../support/locks.js';
-import { applyUps, findMigrationsTable, migrations } from '../support/migrations.js';
+import { applyUps, downsTo, findMigrationsTable, migrations, positionOf } from '../support/migrations.js';
 import { expectRefused } from '../support/refusals.js';
 import { catalog } from './catalog.js';
 
 /** The table that each migration's down drops, with the position of the migration. */
 const tablesByMigration = [
-  ['crm_connections', 1],
-  ['crm_sync_log', 2],
-  ['contact_external_ids', 3],
-  ['crm_outbound_changes', 4],
-  ['crm_sync_runs', 6],
-  ['crm_sync_cursors', 7],
-  ['crm_sync_failures', 8],
-  ['contact_external_id_aliases', 13],
-  ['contact_external_id_archive', migrations.findIndex(({ file }) => file.startsWith('0018_'))],
-] as const;
+  'crm_connections',
+  'crm_sync_log',
+  'contact_external_ids',
+  'crm_outbound_changes',
+  'crm_sync_runs',
+  'crm_sync_cursors',
+  'crm_sync_failures',
+  'contact_external_id_aliases',
+  'contact_external_id_changes',
+  'contact_external_id_archive',
+].map((table) => [table, positionOf(`create_${table}`)] as const);
 
 const dataLoss = { code: 'CRM03', message: expect.stringContaining('has rows') };
 
@@ -33,6 +34,10 @@ async function fill(client: Parameters<typeof createTenant>[0], table: string): 
       external_id: '1',
       contact_id: contactIds[0],
     });
+    return;
+  }
+  if (table === 'contact_external_id_changes') {
+    await insert(client, table, { organisation_id: organisationId, kind: 'unlinked' });
     return;
   }
   const { connectionId } = await connect(client, organisationId);
@@ -147,7 +152,7 @@ describe('down with rows in the table', () => {
         applied.rows,
       );
       await client.query(
-        'truncate contact_external_ids, contact_external_id_aliases, contact_external_id_archive, crm_sync_runs, crm_sync_cursors, crm_sync_failures, crm_outbound_changes',
+        'truncate contact_external_ids, contact_external_id_aliases, contact_external_id_changes, contact_external_id_archive, crm_sync_runs, crm_sync_cursors, crm_sync_failures, crm_outbound_changes',
       );
       // Only a superuser can bypass the append-only trigger.
       await client.query("set session_replication_role = 'replica'");
@@ -194,11 +199,11 @@ describe('down with rows in the table', () => {
     "remote_modified_at = '2026-11-16T09:00:00Z'",
     "content_hash = sha256('')",
     "pushed_at = '2026-11-16T09:00:00Z'",
-  ])('0013 refuses while an external id has %s', async (state) => {
-    const [down = '', ...laterDowns] = migrations.slice(12).map((migration) => migration.down);
+  ])('the down of add_remote_state refuses while an external id has %s', async (state) => {
+    const { down, laterDowns } = downsTo('add_remote_state');
     await rolledBack(pool, async (client) => {
       await fill(client, 'contact_external_ids');
-      for (const later of laterDowns.reverse()) await client.query(later);
+      for (const later of laterDowns) await client.query(later);
       await client.query('savepoint before');
       await client.query(down);
       await client.query('rollback to savepoint before');
@@ -210,12 +215,11 @@ describe('down with rows in the table', () => {
     });
   });
 
-  test('0017 refuses while an account is known', async () => {
-    const position = migrations.findIndex(({ file }) => file.startsWith('0017_'));
-    const [down = '', ...laterDowns] = migrations.slice(position).map((migration) => migration.down);
+  test('the down of add_connection_account refuses while an account is known', async () => {
+    const { down, laterDowns } = downsTo('add_connection_account');
     await rolledBack(pool, async (client) => {
       await connect(client, (await createTenant(client)).organisationId);
-      for (const later of laterDowns.reverse()) await client.query(later);
+      for (const later of laterDowns) await client.query(later);
       await client.query('savepoint before');
       await client.query(down);
       await client.query('rollback to savepoint before');

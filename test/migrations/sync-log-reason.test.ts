@@ -5,7 +5,7 @@ import { syncSkipReasons, syncStatuses } from '../../src/index.js';
 import { useConnectedTenant } from '../support/connected-tenant.js';
 import { insert, rolledBack, useDatabase } from '../support/database.js';
 import { waitUntilBlocked } from '../support/locks.js';
-import { migrations } from '../support/migrations.js';
+import { downsTo } from '../support/migrations.js';
 import { expectCheck, expectRefused } from '../support/refusals.js';
 
 const { pool, url } = useDatabase();
@@ -76,18 +76,14 @@ describe('the reason of an event', () => {
   });
 });
 
-describe('0016 down', () => {
-  const down = (number: string) => migrations.find(({ file }) => file.startsWith(number))?.down ?? '';
-  const laterDowns = migrations
-    .filter(({ file }) => file > '0017')
-    .map((migration) => migration.down)
-    .toReversed();
+describe('the down of add_sync_log_reason', () => {
+  const { down, laterDowns } = downsTo('add_sync_log_reason');
 
   test('refuses while an event has a reason', async () => {
     await rolledBack(pool, async (client) => {
       await add({ reason: 'older' }, client);
       for (const later of laterDowns) await client.query(later);
-      await expectRefused(client.query(down('0016')), {
+      await expectRefused(client.query(down), {
         code: 'CRM03',
         message: 'crm_sync_log has reasons, and going down would lose them',
       });
@@ -99,7 +95,7 @@ describe('0016 down', () => {
       const event = await add({ reason: 'older' }, client);
       for (const later of laterDowns) await client.query(later);
       await client.query("set local crm_schema.allow_data_loss = 'on'");
-      await client.query(down('0016'));
+      await client.query(down);
       const { rows } = await client.query('select log.* from crm_sync_log as log where id = $1', [event.id]);
       expect(rows).toMatchObject([{ status: 'skipped' }]);
       expect(rows[0]).not.toHaveProperty('reason');
@@ -112,7 +108,7 @@ describe('0016 down', () => {
       await add({ reason: 'echo' }, writer);
       await withClient(url, async (deployer) => {
         await deployer.query('begin');
-        const attempt = expectRefused(deployer.query(down('0016')), { code: 'CRM03' });
+        const attempt = expectRefused(deployer.query(down), { code: 'CRM03' });
         // Awaited below; until then Node must not see an unhandled rejection.
         attempt.catch(() => {});
         await waitUntilBlocked(url, deployer);

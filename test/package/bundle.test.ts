@@ -5,11 +5,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 import { useDatabase } from '../support/database.js';
 import { expectedOutput } from './application.js';
-import { type Consumer, install, packageJson, packedPackage } from './consumer.js';
+import { type Consumer, installedPackage, packageJson } from './consumer.js';
 
 let consumer: Consumer;
 beforeAll(async () => {
-  consumer = await install('npm', await packedPackage());
+  consumer = await installedPackage();
   await copyFile(projectPath('test/package/application.mjs'), join(consumer.folder, 'application.mjs'));
   await writeFile(
     join(consumer.folder, 'functions.mjs'),

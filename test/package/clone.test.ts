@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
 import { useDatabase } from '../support/database.js';
-import { type Consumer, install, pack, packedPackage } from './consumer.js';
+import { type Consumer, installedPackage, pack, replaceWith } from './consumer.js';
 
 const run = promisify(execFile);
 
@@ -29,7 +29,8 @@ function useWindowsClone(attributes = '') {
     await appendFile(join(clone, '.git/info/attributes'), attributes);
     await run('git', ['-c', 'core.autocrlf=true', 'checkout', 'HEAD', '--', '.'], { cwd: clone });
     await symlink(projectPath('node_modules'), join(clone, 'node_modules'));
-    consumer = await install('npm', await pack(clone, folder));
+    consumer = await installedPackage();
+    await replaceWith(await pack(clone, folder), consumer);
   });
   afterAll(async () => {
     for (const each of [folder, consumer?.folder]) {
@@ -70,7 +71,7 @@ describe.runIf(isClone)('packed from a clone with CRLF in every file, the packag
   const current = useDatabase('host');
   let released: Consumer;
   beforeAll(async () => {
-    released = await install('npm', await packedPackage());
+    released = await installedPackage();
   });
   afterAll(() => rm(released.folder, { recursive: true, force: true }));
 

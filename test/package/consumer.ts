@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { cpSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rename, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,29 +34,48 @@ interface Output {
 }
 
 /**
- * Packs this project, once for all test files: whoever comes first packs, the others wait.
+ * Packs this project, once for all test files.
  *
  * @returns the path of the tarball, which tests must not change
  */
-export async function packedPackage(): Promise<string> {
-  const folder = join(inject('packFolder'), 'packing');
-  const result = join(folder, 'result.json');
+export function packedPackage(): Promise<string> {
+  return onceForAllFiles('packed', (folder) => pack(projectPath('.'), folder));
+}
+
+/** A copy of a project in which npm has installed the packed package, once for all test files. */
+export async function installedPackage(): Promise<Consumer> {
+  const original = await onceForAllFiles('installed', async () => {
+    const folder = join(inject('packFolder'), 'consumer');
+    await mkdir(folder);
+    await installInto(folder, 'npm', await packedPackage());
+    return folder;
+  });
+  const folder = await mkdtemp(join(tmpdir(), 'crm-schema-npm-'));
+  // Synchronous: for thousands of small files, that takes a fraction of the CPU time.
+  cpSync(original, folder, { recursive: true, verbatimSymlinks: true });
+  return consumerAt(folder);
+}
+
+/** Does `work` in an empty folder, once: whichever test file comes first does it, the others wait for its result. */
+async function onceForAllFiles(name: string, work: (folder: string) => Promise<string>): Promise<string> {
+  const folder = join(inject('packFolder'), name);
+  const path = join(folder, 'outcome.json');
   const isFirst = await mkdir(folder).then(
     () => true,
     ({ code }) => code !== 'EEXIST',
   );
   if (isFirst) {
-    const outcome = await pack(projectPath('.'), folder).then(
-      (tarball) => ({ tarball }),
-      (error) => ({ error: `npm pack failed. ${error.stderr ?? error}` }),
+    const outcome = await work(folder).then(
+      (result) => ({ result }),
+      (error) => ({ error: `${error.message ?? error}\n${error.stderr ?? ''}` }),
     );
-    await writeFile(`${result}.draft`, JSON.stringify(outcome));
-    await rename(`${result}.draft`, result);
+    await writeFile(`${path}.draft`, JSON.stringify(outcome));
+    await rename(`${path}.draft`, path);
   }
-  const text = await vi.waitFor(() => readFile(result, 'utf8'), { timeout: 240_000, interval: 200 });
-  const { tarball, error } = JSON.parse(text);
+  const text = await vi.waitFor(() => readFile(path, 'utf8'), { timeout: 240_000, interval: 200 });
+  const { result, error } = JSON.parse(text);
   if (error !== undefined) throw new Error(error);
-  return tarball;
+  return result;
 }
 
 /** Builds and packs a clone of this project into a folder. Returns the path of the tarball. */
@@ -68,11 +88,16 @@ export async function pack(project: string, folder: string): Promise<string> {
 /** Creates an empty project and installs the tarball and its peer dependency `pg` there. */
 export async function install(manager: Manager, tarball: string): Promise<Consumer> {
   const folder = await mkdtemp(join(tmpdir(), `crm-schema-${manager}-`));
+  await installInto(folder, manager, tarball);
+  return consumerAt(folder);
+}
+
+async function installInto(folder: string, manager: Manager, tarball: string): Promise<void> {
   await writeFile(join(folder, 'package.json'), '{ "name": "consumer", "private": true, "type": "module" }');
   const { pg, '@types/pg': pgTypes, '@types/node': nodeTypes } = packageJson.devDependencies;
   const wanted = [tarball, `pg@${pg}`, `@types/pg@${pgTypes}`, `@types/node@${nodeTypes}`];
   const [program, ...args] = {
-    npm: ['npm', 'install', '--no-audit', '--no-fund', '--prefer-offline'],
+    npm: npmInstall,
     pnpm: [
       process.execPath,
       projectPath('node_modules/pnpm/bin/pnpm.cjs'),
@@ -84,7 +109,17 @@ export async function install(manager: Manager, tarball: string): Promise<Consum
     ],
   }[manager] as [string, ...string[]];
   await run(program, [...args, ...wanted], { cwd: folder });
+}
 
+const npmInstall = ['npm', 'install', '--no-audit', '--no-fund', '--prefer-offline'];
+
+/** Replaces the installed package with that of another tarball. */
+export async function replaceWith(tarball: string, { folder }: Consumer): Promise<void> {
+  const [program, ...args] = npmInstall as [string, ...string[]];
+  await run(program, [...args, tarball], { cwd: folder });
+}
+
+function consumerAt(folder: string): Consumer {
   const start = (path: string, rest: readonly string[], env: NodeJS.ProcessEnv = {}) =>
     run(path, rest, { cwd: folder, env: { ...process.env, ...env }, maxBuffer: 100_000_000 });
   return {

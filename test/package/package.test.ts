@@ -8,7 +8,14 @@ import { formatMessage } from 'publint/utils';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
 import { useDatabase } from '../support/database.js';
-import { type Consumer, install, managers, packageJson, packedPackage } from './consumer.js';
+import {
+  type Consumer,
+  install,
+  installedPackage,
+  managers,
+  packageJson,
+  packedPackage,
+} from './consumer.js';
 import { typeErrors } from './types.js';
 
 const run = promisify(execFile);
@@ -54,7 +61,7 @@ describe.each(managers)('installed by %s, the package', (manager) => {
   const database = useDatabase('host');
   let consumer: Consumer;
   beforeAll(async () => {
-    consumer = await install(manager, tarball);
+    consumer = manager === 'npm' ? await installedPackage() : await install(manager, tarball);
     for (const kind of ['ts', 'cts']) {
       await copyFile(
         projectPath(`test/package/consumer.${kind}.txt`),
@@ -167,11 +174,18 @@ describe.each(managers)('installed by %s, the package', (manager) => {
   test.each(consumers)(
     'has correct types for TypeScript 7 under moduleResolution %s, module %s, in .%s',
     async (moduleResolution, module, kind) => {
-      const options = ['--strict', '--exactOptionalPropertyTypes', '--skipLibCheck', 'false', '--noEmit'];
+      const options = ['--strict', '--exactOptionalPropertyTypes', '--noEmit'];
+      const checked = ['--skipLibCheck', 'false', '--skipDefaultLibCheck', 'true'];
       const target = ['--target', 'es2023', '--module', module, '--moduleResolution', moduleResolution];
       await run(
         process.execPath,
-        [projectPath('node_modules/typescript-7/bin/tsc'), ...options, ...target, `consumer.${kind}`],
+        [
+          projectPath('node_modules/typescript-7/bin/tsc'),
+          ...options,
+          ...checked,
+          ...target,
+          `consumer.${kind}`,
+        ],
         { cwd: consumer.folder },
       ).catch(({ stdout }) => expect.unreachable(stdout));
     },

@@ -50,6 +50,8 @@ function check(folder: string, resolution: Resolution): readonly ts.Diagnostic[]
     strict: true,
     exactOptionalPropertyTypes: true,
     skipLibCheck: false,
+    // TypeScript's own declarations.
+    skipDefaultLibCheck: true,
     noEmit: true,
   };
   const host = ts.createCompilerHost(options);

@@ -40,7 +40,8 @@ export async function publicCalls(
   const keys = await testKeyRing('next');
   const provider = 'reapit';
   const contact = { direction: 'inbound', entityType: 'contact' } as const;
-  const record = { organisationId, provider, entityType: 'contact', externalId: '1' } as const;
+  const externalRecord = { entityType: 'contact', externalId: '1' } as const;
+  const record = { organisationId, provider, ...externalRecord } as const;
   const event = { ...contact, externalId: '1', internalId: contactId, status: 'success' } as const;
   const since = '2026-01-01T00:00:00Z';
   const owner = { ...key, provider } as const;
@@ -98,12 +99,16 @@ export async function publicCalls(
         .then(({ operationId }) => crm.contactMergeUndo(client, { organisationId, operationId })),
     externalRecordCheck: (client) => crm.externalRecordCheck(client, record),
     externalRecordCheckMany: (client) =>
-      crm.externalRecordCheckMany(client, { organisationId, provider, records: [record] }),
+      crm.externalRecordCheckMany(client, {
+        organisationId,
+        provider,
+        records: [externalRecord],
+      }),
     externalRecordMergeMany: (client) =>
       crm.externalRecordMergeMany(client, {
         organisationId,
         provider,
-        merges: [{ from: { ...record, externalId: 'gone' }, into: record }],
+        merges: [{ from: { ...externalRecord, externalId: 'gone' }, into: externalRecord }],
       }),
     externalRecordListByContacts: (client) =>
       crm.externalRecordListByContacts(client, { organisationId, contactIds }),

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
 import {
   type ConnectedCrm,
@@ -29,6 +29,17 @@ const { pool, url } = database;
 const app = useMember(database, 'crm_app');
 const worker = useMember(database, 'crm_worker');
 const reader = useMember(database, 'crm_reader');
+
+// A session keeps the plan that it made after an analysis of a few rows: it reads a table of one page as a whole.
+beforeAll(async () => {
+  for (const table of [
+    'contacts',
+    'contact_external_ids',
+    'contact_external_id_aliases',
+    'contact_external_id_archive',
+  ])
+    await pool.query(`alter table ${table} set (autovacuum_enabled = off)`);
+});
 
 interface Agency {
   organisationId: string;
@@ -240,6 +251,71 @@ describe('connecting another account of the same CRM', () => {
     }
     expect(await archive({ organisationId })).toEqual({ 'BBB OXF1': ottoline });
     expect(await connect(organisationId, 'BBB')).toMatchObject({ archivedIds: 0, restoredIds: 1 });
+  });
+});
+
+describe('connecting again', () => {
+  /** What is known of the ids of an organisation at Reapit: true where a version, a content or a push is. */
+  async function known(organisationId: string) {
+    const { rows } = await pool.query(
+      `select external_id, num_nonnulls(remote_version, content_hash, pushed_at) > 0 as is_known
+       from contact_external_records where organisation_id = $1 order by external_id`,
+      [organisationId],
+    );
+    return Object.fromEntries(rows.map(({ external_id, is_known }) => [external_id, is_known]));
+  }
+  async function learn(organisationId: string) {
+    for (const table of ['contact_external_ids', 'contact_external_id_aliases'])
+      await pool.query(
+        `update ${table} set remote_version = '"7"', content_hash = sha256('x'), pushed_at = now()
+         where organisation_id = $1`,
+        [organisationId],
+      );
+  }
+
+  test.each([
+    ['the same account', 'AAA', 'AAA', {}],
+    ['without an account', null, null, {}],
+    ['an account, keeping ids of an unknown one', null, 'AAA', { idsOfUnknownAccount: 'keep' }],
+    ['without an account after one', 'AAA', null, {}],
+  ] as const)(
+    '%s keeps the ids, but forgets versions and contents: contacts may have changed meanwhile',
+    async (_, before, after, choice) => {
+      const { organisationId, ottoline, barnaby } = await agency();
+      await connect(organisationId, before);
+      await link({ organisationId }, { OXF1: ottoline, OXF2: barnaby });
+      await addAlias({ organisationId }, ottoline, 'RPT1');
+      await learn(organisationId);
+      expect(await known(organisationId)).toEqual({ OXF1: true, OXF2: true, RPT1: true });
+      await reconnect(organisationId, after, choice);
+      expect(await known(organisationId)).toEqual({ OXF1: false, OXF2: false, RPT1: false });
+    },
+  );
+
+  test('leaves what is known at other CRMs and of other organisations alone', async () => {
+    const [one, other] = [await agency(), await agency()];
+    for (const { organisationId, ottoline } of [one, other]) {
+      await connect(organisationId, 'AAA');
+      await link({ organisationId }, { OXF1: ottoline });
+      await contactExternalIdLinkMany(pool, {
+        organisationId,
+        links: [{ provider: 'street', entityType: 'person', externalId: 'S1', contactId: ottoline }],
+      });
+      await learn(organisationId);
+    }
+    await reconnect(one.organisationId, 'AAA');
+    expect(await known(one.organisationId)).toEqual({ OXF1: false, S1: true });
+    expect(await known(other.organisationId)).toEqual({ OXF1: true, S1: true });
+  });
+
+  test('is not learning the account of a live connection, which keeps what was read in it', async () => {
+    const { organisationId, ottoline } = await agency();
+    await connect(organisationId, null);
+    const { connectionId } = await reconnect(organisationId, null);
+    await link({ organisationId }, { OXF1: ottoline });
+    await learn(organisationId);
+    await connectionSetAccount(pool, { organisationId, connectionId, account: 'AAA' });
+    expect(await known(organisationId)).toEqual({ OXF1: true });
   });
 });
 

@@ -12,6 +12,7 @@ import {
   contactIdentityChangeList,
   contactMerge,
   contactMergeUndo,
+  externalRecordCheckMany,
   externalRecordMergeMany,
   outboundChangeListWaiting,
   outboundChangeRecord,
@@ -102,7 +103,7 @@ describe('contactMerge', () => {
     ]);
   });
 
-  test('keeps what is known of every record, and since when it is known', async () => {
+  test('keeps the state of every record, and since when it is known, but no content that another has taken', async () => {
     const tenant = await tenantWithIds(pool, ['reapit contact 1'], ['reapit contact 2']);
     const known = `first_seen_at, last_seen_at, remote_state, remote_version, remote_modified_at, content_hash,
       pushed_at`;
@@ -122,12 +123,50 @@ describe('contactMerge', () => {
         )
       ).rows;
     const before = await state();
-    const { operationId } = await contactMerge(pool, tenant.merge(0, 1));
-    expect(await state()).toEqual(before);
-    await contactMergeUndo(pool, tenant.undo(operationId));
-    expect(await state()).toEqual(before);
     expect(before[0]).toMatchObject({ remote_state: 'archived', pushed_at: new Date('2026-03-02Z') });
+    const forgotten = [{ ...before[0], remote_version: null, content_hash: null, pushed_at: null }];
+    const { operationId } = await contactMerge(pool, tenant.merge(0, 1));
+    expect(await state()).toEqual(forgotten);
+    // What the remaining contact takes meanwhile is not what the other one holds.
+    await pool.query(
+      `update contact_external_id_aliases set remote_version = '"8"', content_hash = sha256('y'), pushed_at = now()
+       where organisation_id = $1`,
+      [tenant.organisationId],
+    );
+    await contactMergeUndo(pool, tenant.undo(operationId));
+    expect(await state()).toEqual(forgotten);
   });
+
+  test.each([
+    ['moves', ['reapit contact 1'], []],
+    ['makes an alias', ['reapit contact 1'], ['reapit contact 2']],
+    ['moves an alias', ['reapit contact 0', 'reapit contact 1'], ['reapit contact 2']],
+  ])(
+    'lets no record that it %s be unchanged, because the contact has not taken it',
+    async (_, from, into) => {
+      const tenant = await tenantWithIds(pool, from, into);
+      const { organisationId } = tenant;
+      for (const table of ['contact_external_ids', 'contact_external_id_aliases'])
+        await pool.query(
+          `update ${table} set remote_version = '"7"', content_hash = sha256('x') where organisation_id = $1`,
+          [organisationId],
+        );
+      const decisions = () =>
+        externalRecordCheckMany(pool, {
+          organisationId,
+          provider: 'reapit',
+          records: ['1', '2'].map((externalId) => ({ entityType: 'contact', externalId, version: '"7"' })),
+        });
+      expect(await decisions()).toMatchObject([{ decision: 'unchanged' }, {}]);
+      const { operationId } = await contactMerge(pool, tenant.merge(0, 1));
+      expect(await decisions()).toMatchObject([
+        { contactId: tenant.contact(1), decision: 'changed' },
+        { decision: into.length > 0 ? 'unchanged' : 'unknown' },
+      ]);
+      await contactMergeUndo(pool, tenant.undo(operationId));
+      expect(await decisions()).toMatchObject([{ contactId: tenant.contact(0), decision: 'changed' }, {}]);
+    },
+  );
 
   test('drops what was still to be pushed of the contact, but not of the other', async () => {
     const tenant = await tenantWithIds(pool, ['reapit contact 1'], ['reapit contact 2']);
@@ -398,7 +437,7 @@ describe('contactMergeUndo', () => {
     for (const params of [
       { organisationId, operationId: randomUUID() },
       { organisationId: stranger, operationId },
-      { organisationId, operationId: undone.operationId },
+      { organisationId, operationId: undone.operationId as string },
     ]) {
       await expect(contactMergeUndo(pool, params)).rejects.toMatchObject({ code: 'invalid_input' });
     }

@@ -150,6 +150,12 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     [organisationId],
   );
 
+  // Of a contact that is not merged: that would forget the version.
+  await pool.query(
+    `update contact_external_ids set remote_version = '"7"' where organisation_id = $1 and contact_id = $2`,
+    [organisationId, takenId],
+  );
+
   await contactExternalIdLinkMany(pool, {
     organisationId,
     links: [link(mergedId, '11'), link(mergedId, '12', 'alto')],

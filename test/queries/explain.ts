@@ -7,6 +7,7 @@ import type { Role } from './plan-roles.js';
 /** The parts of PostgreSQL's JSON plan node that are used here. */
 export interface PlanNode {
   'Node Type': string;
+  'Subplan Name'?: string;
   'Relation Name'?: string;
   'Index Name'?: string;
   'Shared Hit Blocks'?: number;

@@ -347,6 +347,27 @@ describe('re-pointing', () => {
     ]);
   });
 
+  test.each(['contact 1', 'landlord 1'])(
+    '%s forgets its version and content, which the new contact has not taken',
+    async (record) => {
+      const { organisationId, contact, move } = await tenantWithIds(['contact 1', 'landlord 1'], []);
+      for (const table of ['contact_external_ids', 'contact_external_id_aliases'])
+        await pool.query(
+          `update ${table} set remote_version = '"7"', content_hash = sha256('x'), pushed_at = now(),
+             remote_modified_at = '2026-03-03Z'
+           where organisation_id = $1`,
+          [organisationId],
+        );
+      await contactExternalIdRepointMany(pool, { organisationId, moves: [move(record, 0, 1)] });
+      const { rows } = await pool.query(
+        `select remote_version, content_hash, pushed_at, remote_modified_at is not null as is_timed
+         from contact_external_records where organisation_id = $1 and contact_id = $2`,
+        [organisationId, contact(1)],
+      );
+      expect(rows).toEqual([{ remote_version: null, content_hash: null, pushed_at: null, is_timed: true }]);
+    },
+  );
+
   test('moves a merged record as an alias, and keeps the state of every record', async () => {
     const { organisationId, contact, move, ids, setState } = await tenantWithIds(
       ['contact 1', 'landlord 1', 'landlord 2'],

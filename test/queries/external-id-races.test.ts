@@ -143,11 +143,11 @@ async function findOrCreate(client: pg.PoolClient, organisationId: string, exter
   return contactExternalIdLinkMany(client, { organisationId, links });
 }
 
-test('twenty workers that find or create the same records, each in its own order, create each contact once', async () => {
+test('twenty workers that find or create the same 1,000 records, each in its own order, create each contact once', async () => {
   const { organisationId } = await createTenant(pool);
-  const ids = Array.from({ length: 200 }, (_, index) => `OXF${index}`);
+  const ids = Array.from({ length: 1_000 }, (_, index) => `OXF${index}`);
   const pages = (order: string[]) =>
-    Array.from({ length: 10 }, (_, page) => order.slice(page * 20, page * 20 + 20));
+    Array.from({ length: 10 }, (_, page) => order.slice(page * 100, page * 100 + 100));
   await Promise.all(
     Array.from({ length: sessions }, async () => {
       for (const page of pages(shuffled(ids))) {
@@ -162,7 +162,7 @@ test('twenty workers that find or create the same records, each in its own order
        (select count(*)::integer from contact_external_ids where organisation_id = $1) as ids`,
     [organisationId],
   );
-  expect(rows).toEqual([{ contacts: 200, ids: 200 }]);
+  expect(rows).toEqual([{ contacts: 1_000, ids: 1_000 }]);
 });
 
 test('a look-up after the identity lock sees what its previous holder linked', async () => {

@@ -273,13 +273,33 @@ describe('the content of a record', () => {
     expect(await check({ version: version && '"2"', contentHash: name('Ottilie') })).toBe('changed');
   });
 
-  test('is also known of a record that was merely skipped, but not of one that was older', async () => {
-    await record(linked(ottoline, { contentHash: hash }));
-    const other = { status: 'skipped', contentHash: name('Ottilie') } as const;
-    await record(seen({ ...other, reason: 'older' } as Partial<BatchEvent>));
-    expect(await contentOf()).toEqual({ hash, isOurs: false });
-    await record(seen({ ...other, reason: 'no_consent' } as Partial<BatchEvent>));
+  test('is also known of a record that was skipped because ours waits to be pushed', async () => {
+    await record(linked(ottoline, { remoteVersion: '"1"', contentHash: hash }));
+    const other = { remoteVersion: '"2"', contentHash: name('Ottilie') } as const;
+    await record(seen({ ...other, status: 'skipped', reason: 'pending_push' } as Partial<BatchEvent>));
     expect(await contentOf()).toEqual({ hash: name('Ottilie'), isOurs: false });
+    expect(await check({ version: '"2"', contentHash: name('Ottilie') })).toBe('unchanged');
+  });
+
+  test.each(['older', 'no_consent', 'merged', 'erased', null] as const)(
+    'that was skipped with the reason %s, and so not taken, is changed when it is read again',
+    async (reason) => {
+      await record(
+        linked(ottoline, { contentHash: hash }),
+        pushed({ remoteVersion: '"1"', contentHash: hash }),
+      );
+      const other = { remoteVersion: '"2"', contentHash: name('Ottilie') } as const;
+      await record(seen({ ...other, status: 'skipped', reason } as Partial<BatchEvent>));
+      expect(await contentOf()).toEqual({ hash, isOurs: true });
+      expect(await recordsOf(ottoline)).toMatchObject([{ remoteVersion: '"1"' }]);
+      expect(await check({ version: '"2"', contentHash: name('Ottilie') })).toBe('changed');
+    },
+  );
+
+  test('of a record that is linked and skipped is unknown', async () => {
+    const skipped = { status: 'skipped', reason: 'no_consent', contentHash: hash } as Partial<BatchEvent>;
+    await record(linked(ottoline, { ...skipped, remoteVersion: '"1"' }));
+    expect(await check({ version: '"1"', contentHash: hash })).toBe('changed');
   });
 
   test('is unknown after an event that does not tell it, unless that event says that it is the same', async () => {
@@ -437,6 +457,28 @@ describe('a push with basedOnVersion', () => {
     expect(await waiting()).toBe(0);
     expect(await syncFailureList(pool, run)).toEqual([]);
     expect(await recordsOf(ottoline)).toMatchObject([{ remoteVersion: '"9"' }]);
+  });
+
+  test.each([
+    ['before', 1],
+    ['after', 0],
+  ])('stays a conflict if a push of the contact to another record comes %s it', async (_, position) => {
+    await record(linked(ottoline, { remoteVersion: '"2"' }));
+    await contactExternalIdLinkMany(pool, {
+      ...run,
+      links: [{ provider: 'reapit', entityType: 'contact', externalId: 'OXF2', contactId: ottoline }],
+      ifContactTaken: 'alias',
+    });
+    await outboundChangeRecord(pool, { ...run, contactIds: [ottoline] });
+    const [change] = await outboundChangeClaim(pool, run);
+    const of = { changeVersion: change?.version } as Partial<BatchEvent>;
+    const events = [pushed({ ...of, externalId: 'OXF2' })];
+    events.splice(position, 0, pushed({ ...of, basedOnVersion: '"1"' }));
+    expect(await record(...events)).toEqual([position]);
+    expect(await waiting()).toBe(1);
+    expect(await syncFailureList(pool, run)).toMatchObject([
+      { recordId: ottoline, error: { kind: 'conflict', retryable: true } },
+    ]);
   });
 
   test('is compared with the version that an earlier event of the batch told', async () => {
@@ -639,11 +681,26 @@ describe('contentHash', () => {
     [{ a: Number.NaN }, 'fields.a must be a finite number.'],
     [{ a: [() => 1] }, 'fields.a.0 must not be a function.'],
     [{ a: { b: new Date('x') } }, 'fields.a.b must be a valid Date.'],
+    [{ a: new Map([['b', 1]]) }, 'fields.a must be a plain object.'],
+    [new Map([['name', 'Ottoline Vane']]), 'fields must be a plain object.'],
     [null, 'fields must be an object, not null.'],
   ])('refuses %o', (fields, message) => {
     expect(() => contentHash(fields as never)).toThrow(message);
   });
 });
+
+test.each(['inbound', 'outbound'] as const)(
+  'an %s event of another contact than the record means says nothing of the record',
+  async (direction) => {
+    await record(linked(ottoline, { remoteVersion: '"1"', contentHash: name('Ottoline') }));
+    const news = { remoteVersion: '"2"', contentHash: name('Barnaby'), remoteState: 'archived' } as const;
+    await record(seen({ direction, internalId: barnaby, ...news } as Partial<BatchEvent>));
+    expect(await check({ version: '"2"', contentHash: name('Barnaby') })).toBe('changed');
+    expect(await check({ version: '"1"' })).toBe('unchanged');
+    await record(seen({ direction, internalId: ottoline, ...news } as Partial<BatchEvent>));
+    expect(await check({ version: '"1"', state: 'archived' })).toBe('changed');
+  },
+);
 
 test('a run that does not exist says nothing of any record', async () => {
   await record(linked(ottoline, { remoteVersion: '"1"' }));

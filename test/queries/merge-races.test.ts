@@ -12,6 +12,7 @@ import {
   externalRecordMergeMany,
   type Provider,
 } from '../../src/index.js';
+import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { tenantWithIds } from '../support/identity.js';
 import { waitUntilBlocked } from '../support/locks.js';
@@ -122,6 +123,36 @@ describe('a merge of contacts', () => {
       await worker.query('commit');
     });
     expect([await tenant.ids(0), await tenant.ids(1)]).toEqual([['*alto contact 7'], ['*reapit contact 1']]);
+  });
+
+  test('drops a failed push that fails again meanwhile', async () => {
+    const tenant = await tenantWithIds(pool, ['reapit contact 1'], []);
+    const { organisationId, contact } = tenant;
+    await connect(pool, organisationId);
+    await pool.query(
+      `insert into crm_sync_failures (organisation_id, connection_id, direction, entity_type, record_id, attempts, error,
+         first_failed_at, last_failed_at, next_attempt_at)
+       select organisation_id, id, 'outbound', 'contact', $2, 1,
+         '{"kind": "timeout", "retryable": true, "message": "No answer."}', now(), now(), now()
+       from crm_connections where organisation_id = $1`,
+      [organisationId, contact(0)],
+    );
+    await withTwo(async (worker, merger) => {
+      await worker.query(
+        `update crm_sync_failures set attempts = 2, last_failed_at = last_failed_at + interval '1 minute'
+         where organisation_id = $1`,
+        [organisationId],
+      );
+      const merge = contactMerge(merger, tenant.merge(0, 1));
+      await waitUntilBlocked(url, merger);
+      await worker.query('commit');
+      await merge;
+      await merger.query('commit');
+    });
+    const { rows } = await pool.query('select from crm_sync_failures where organisation_id = $1', [
+      organisationId,
+    ]);
+    expect(rows).toEqual([]);
   });
 
   test('and one in the opposite direction follow each other', async () => {

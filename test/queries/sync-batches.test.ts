@@ -14,6 +14,7 @@ import {
   contactExternalIdLock,
   outboundChangeClaim,
   outboundChangeRecord,
+  type Queryable,
   type SyncCursor,
   type SyncError,
   syncBatchRecord,
@@ -26,8 +27,9 @@ import {
   syncRunListByConnection,
 } from '../../src/index.js';
 import { connect } from '../support/connection.js';
-import { createTenant, useDatabase } from '../support/database.js';
+import { createTenant, rolledBack, useDatabase } from '../support/database.js';
 import { waitUntilBlocked } from '../support/locks.js';
+import type { PlanNode } from './explain.js';
 
 const { pool, url } = useDatabase();
 
@@ -63,6 +65,24 @@ function pushed(internalId: string, rest: Partial<BatchEvent> = {}): BatchEvent 
     status: 'success',
     ...rest,
   } as BatchEvent;
+}
+
+/** Returns the plan of the statement that `work` sends. It is executed twice, and only the second time for good. */
+async function planOf(work: (client: Queryable) => Promise<unknown>): Promise<PlanNode> {
+  let plan: PlanNode | undefined;
+  await work({
+    query: async ({ text, values, types }) => {
+      const explain = `explain (analyze, format json) ${text}`;
+      const explained = await rolledBack(pool, (client) => client.query(explain, values));
+      plan = explained.rows[0]['QUERY PLAN'][0].Plan;
+      return pool.query({ text, values, types });
+    },
+  });
+  return plan as PlanNode;
+}
+
+function nodesOf(plan: PlanNode): PlanNode[] {
+  return [plan, ...(plan.Plans ?? []).flatMap(nodesOf)];
 }
 
 const stream = { direction: 'inbound', entityType: 'contact' } as const;
@@ -483,6 +503,24 @@ describe('the failures of a batch', () => {
     await fail(1, pushed(contactId, { status: 'error', error: noAnswer }));
     await fail(2, pushed(contactId, { entityType: 'landlord' }));
     expect(await syncFailureList(pool, run)).toEqual([]);
+  });
+
+  test('of pushes of one contact under several entity types stay open where the push fails again', async () => {
+    const [contactId = ''] = contactIds;
+    const error = { status: 'error', error: noAnswer } as const;
+    const pushedAs = (entityType: string, fields = {}) => pushed(contactId, { entityType, ...fields });
+    await fail(1, pushedAs('landlord', error), pushedAs('applicant', error), pushedAs('vendor', error));
+    await fail(2, pushedAs('landlord', error), pushedAs('applicant'));
+    await fail(3, pushedAs('applicant'), pushedAs('landlord', error));
+    const failures = await syncFailureList(pool, run);
+    expect(failures.map(({ entityType, attempts }) => [entityType, attempts])).toEqual([['landlord', 3]]);
+
+    // Nor may the result depend on which part of the statement runs first: no row is to be closed and to fail.
+    const events = [pushedAs('applicant'), pushedAs('landlord', error)];
+    const plan = await planOf((client) => syncBatchRecord(client, { ...run, batchNumber: 4, events }));
+    expect(nodesOf(plan).find((node) => node['Subplan Name'] === 'CTE closed')?.Plans).toMatchObject([
+      { 'Actual Rows': 0 },
+    ]);
   });
 
   test('are not opened by an event without a record id, which is only logged', async () => {

@@ -78,6 +78,10 @@ export class Agency {
     this.#connected.delete(connectionId);
   }
 
+  isConnected({ connectionId }: ConnectionKey): boolean {
+    return this.#connected.has(connectionId);
+  }
+
   /** Lets the worker sign in to another CRM than the connection is to, as after a mix-up of two environments. */
   redirect({ connectionId }: ConnectionKey, crm: SimulatedCrm): void {
     this.#connected.set(connectionId, crm);

@@ -98,6 +98,41 @@ describe('another account of the same CRM', () => {
     expect(run).toMatchObject({ outcome: 'failed', error: { kind: 'auth', retryable: false } });
   });
 
+  test('that is connected while a run is pushing does not lend the run its ids', async () => {
+    const first = await start('AAA', 'Ottoline Sprat', 'Barnaby Quince');
+    const second = await start('BBB', 'Zebedee Moss');
+    const { externalId } = second.records[0];
+    expect(externalId).toBe(first.records[0].externalId);
+    const connected = await agency.connect(first.crm);
+    await agency.tick();
+    const { 'Ottoline Sprat': ottoline = '', 'Barnaby Quince': barnaby = '' } = await agency.contacts();
+    await agency.rename(ottoline, 'Ottoline Spratt');
+    await agency.rename(barnaby, 'Barnaby Quinces');
+    // After the first push, the id of Ottoline's record is that of a record of Barnaby's.
+    agency.meddle = (client) => ({
+      ...client,
+      async write(contact, record) {
+        const written = await client.write(contact, record);
+        if (agency.isConnected(connected)) {
+          await agency.disconnect(connected);
+          await agency.connect(second.crm);
+          await contactExternalIdLink(pool, {
+            organisationId: agency.organisationId,
+            provider: 'reapit',
+            entityType: 'contact',
+            externalId,
+            contactId: contact.contactId === barnaby ? ottoline : barnaby,
+          });
+        }
+        return written;
+      },
+    });
+    await agency.tick();
+    expect(first.crm.writes).toHaveLength(1);
+    const [written] = first.crm.writes;
+    expect(written?.name).toBe(written?.externalId === externalId ? 'Ottoline Spratt' : 'Barnaby Quinces');
+  });
+
   test('is learned by a connection of unknown account when the worker signs in', async () => {
     const { crm } = await start('AAA', 'Ottoline Sprat', 'Barnaby Quince');
     const { connectionId } = await agency.connect(crm);
@@ -106,6 +141,44 @@ describe('another account of the same CRM', () => {
     const { rows } = await pool.query('select account from crm_connections where id = $1', [connectionId]);
     expect(rows).toEqual([{ account: 'AAA' }]);
   });
+});
+
+describe('a contact that was changed here while its CRM was disconnected', () => {
+  /** Connects a CRM, and disconnects it; renames its contact; and connects it again. */
+  async function renameMeanwhile(provider: 'reapit' | 'street') {
+    const crm = await agency.start(provider);
+    crm.create('Ottoline Sprat');
+    const connected = await agency.connect(crm);
+    await agency.tick();
+    const { 'Ottoline Sprat': contactId = '' } = await agency.contacts();
+    await agency.disconnect(connected);
+    await agency.rename(contactId, 'Ottoline Spratt');
+    await agency.connect(crm);
+    return { crm, contactId };
+  }
+
+  test.each(['reapit', 'street'] as const)(
+    'agrees with %s once it is connected again: what the CRM holds counts',
+    async (provider) => {
+      const { crm, contactId } = await renameMeanwhile(provider);
+      await agency.tick();
+      expect(await agency.contacts()).toEqual({ 'Ottoline Sprat': contactId });
+      expect(crm.records()).toMatchObject([{ name: 'Ottoline Sprat' }]);
+      expect(await writesInAnHour()).toBe(0);
+    },
+  );
+
+  test.each(['reapit', 'street'] as const)(
+    'is pushed to %s if its change is recorded after the CRM is connected again',
+    async (provider) => {
+      const { crm, contactId } = await renameMeanwhile(provider);
+      await outboundChangeRecord(pool, { organisationId: agency.organisationId, contactIds: [contactId] });
+      for (let count = 0; count < 3; count += 1) await agency.tick();
+      expect(await agency.contacts()).toEqual({ 'Ottoline Spratt': contactId });
+      expect(crm.records()).toMatchObject([{ name: 'Ottoline Spratt' }]);
+      expect(await writesInAnHour()).toBe(0);
+    },
+  );
 });
 
 describe('an echo', () => {
@@ -195,6 +268,24 @@ describe('two records of one person', () => {
     expect(await agency.failures()).toEqual([]);
   });
 
+  test('of one type are a contact and its copy, which is a failure and changes nothing', async () => {
+    const contactId = '00000000-0000-4000-8000-0000000000c0';
+    await insert(pool as never, 'contacts', {
+      organisation_id: agency.organisationId,
+      id: contactId,
+      name: 'O. Sprat',
+    });
+    const { crm } = await agency.startAndConnect('custom');
+    const [record, copy] = [crm.create('Ottoline Sprat', contactId), crm.create('Copy of Sprat', contactId)];
+    for (let count = 0; count < 3; count += 1) await agency.tick();
+    expect(await agency.contacts()).toEqual({ 'Ottoline Sprat': contactId });
+    expect(await agency.recordsOf(contactId)).toEqual([`custom contact ${record.externalId} active`]);
+    expect(await agency.failures()).toMatchObject([
+      { direction: 'inbound', recordId: copy.externalId, error: { kind: 'conflict' } },
+    ]);
+    expect(await writesInAnHour()).toBe(0);
+  });
+
   test.each([
     ['network', 'landlord'],
     ['provider', 'landlord'],
@@ -255,6 +346,42 @@ describe('a merge', () => {
     expect(loop.crm.records()).toMatchObject([{ name: 'Ottoline Sprat' }, { name: 'Ottoline Sprat' }]);
     expect(await writesInAnHour()).toBe(0);
     expect(await agency.failures()).toEqual([]);
+  });
+
+  test('at a CRM into a record that was edited at the same time keeps the edit, unless a newer one waits here', async () => {
+    const { crm } = await agency.startAndConnect('custom');
+    const names = ['Ottoline Sprat', 'O. Sprat', 'Barnaby Quince', 'B. Quince'];
+    const [ottoline, duplicate, barnaby, other] = names.map((name) => crm.create(name).externalId) as [
+      string,
+      string,
+      string,
+      string,
+    ];
+    await agency.tick();
+    const { 'Barnaby Quince': contactId = '' } = await agency.contacts();
+    crm.edit(ottoline, 'Ottoline Spratt');
+    crm.merge(duplicate, ottoline);
+    crm.edit(barnaby, 'Barnaby Quinces');
+    crm.merge(other, barnaby);
+    // Its push fails until the page is read.
+    await agency.rename(contactId, 'Barnaby Quincy');
+    agency.meddle = (client) => ({
+      ...client,
+      write() {
+        throw new CrmError('provider', 'Not today.', { retryable: true });
+      },
+    });
+    await agency.tick();
+    agency.meddle = undefined;
+    for (let count = 0; count < 3; count += 1) await agency.tick();
+    expect(Object.keys(await agency.contacts())).toEqual(['Barnaby Quincy', 'Ottoline Spratt']);
+    expect(
+      crm
+        .records()
+        .filter(({ state }) => state === 'active')
+        .map(({ name }) => name),
+    ).toEqual(['Ottoline Spratt', 'Barnaby Quincy']);
+    expect(await writesInAnHour()).toBe(0);
   });
 
   test('at a CRM into a record that is unknown here keeps the contact', async () => {

@@ -1,3 +1,6 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import ts from 'typescript';
 import { projectPath } from '../../dev/database.js';
@@ -14,16 +17,34 @@ let programs = 0;
 const declarations = builtDeclarations();
 
 function builtDeclarations(): ReadonlyMap<string, string> {
-  const { config } = ts.readConfigFile(projectPath('tsconfig.build.json'), ts.sys.readFile);
-  const { fileNames, options } = ts.parseJsonConfigFileContent(config, ts.sys, projectPath('.'));
-  const files = new Map<string, string>();
-  ts.createProgram(fileNames, options).emit(
-    undefined,
-    (path, text) => files.set(path.replace(projectPath('dist'), join(installed, 'dist')), text),
-    undefined,
-    true,
-  );
-  return files.set(join(installed, 'package.json'), ts.sys.readFile(projectPath('package.json')) ?? '');
+  const emitted = mkdtempSync(join(tmpdir(), 'crm-schema-declarations-'));
+  const compiler = projectPath('node_modules/typescript-7/bin/tsc');
+  const options = [
+    '--project',
+    projectPath('tsconfig.build.json'),
+    '--emitDeclarationOnly',
+    '--outDir',
+    emitted,
+  ];
+  try {
+    execFileSync(process.execPath, [
+      compiler,
+      ...options,
+      '--sourceMap',
+      'false',
+      '--inlineSources',
+      'false',
+    ]);
+    const names = readdirSync(emitted, { recursive: true, encoding: 'utf8' });
+    const files = new Map(
+      names
+        .filter((name) => name.endsWith('.d.ts'))
+        .map((name) => [join(installed, 'dist', name), readFileSync(join(emitted, name), 'utf8')]),
+    );
+    return files.set(join(installed, 'package.json'), readFileSync(projectPath('package.json'), 'utf8'));
+  } finally {
+    rmSync(emitted, { recursive: true });
+  }
 }
 
 /**

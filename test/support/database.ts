@@ -24,8 +24,7 @@ export function useDatabase(content: 'migrated' | 'host' | 'empty' = 'migrated')
   // Dropping the database may terminate a connection that is closing.
   pool.on('error', () => {});
   beforeAll(async () => {
-    const template = content === 'empty' ? 'template0' : `${prefix}_${content}`;
-    await withClient(serverUrl, (client) => client.query(`create database ${name} template ${template}`));
+    await cloneDatabase(name, content === 'empty' ? 'template0' : `${prefix}_${content}`);
   });
   // biome-ignore lint/correctness/noEmptyPattern: vitest insists on a pattern here.
   afterAll(async ({}, suite) => {
@@ -38,6 +37,13 @@ export function useDatabase(content: 'migrated' | 'host' | 'empty' = 'migrated')
     await withClient(serverUrl, (client) => client.query(`drop database ${name} with (force)`));
   });
   return { url, pool };
+}
+
+/** Creates a database on the server under test, as a copy of another. */
+export async function cloneDatabase(name: string, template: string): Promise<void> {
+  await withClient(inject('serverUrl'), (client) =>
+    client.query(`create database ${name} template ${template} strategy ${inject('cloneStrategy')}`),
+  );
 }
 
 function hasFailed(suite: Readonly<RunnerTestSuite>): boolean {

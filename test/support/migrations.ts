@@ -24,6 +24,19 @@ export async function applyUps(client: pg.ClientBase, files = migrations): Promi
   for (const { up } of files) await client.query(up);
 }
 
+/** The position of the migration with a name, such as `add_sync_log_reason`. */
+export function positionOf(name: string): number {
+  const position = migrations.findIndex(({ file }) => file.slice(5) === `${name}.sql`);
+  if (position < 0) throw new Error(`No migration is called ${name}.`);
+  return position;
+}
+
+/** The down of the migration with a name, and the downs that come before it. */
+export function downsTo(name: string): { down: string; laterDowns: string[] } {
+  const [down = '', ...laterDowns] = migrations.slice(positionOf(name)).map((migration) => migration.down);
+  return { down, laterDowns: laterDowns.reverse() };
+}
+
 /** The name of the migrations table, if there is one. */
 export async function findMigrationsTable(client: pg.ClientBase): Promise<string | undefined> {
   const { rows } = await client.query(

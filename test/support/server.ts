@@ -11,6 +11,8 @@ declare module 'vitest' {
     databasePrefix: string;
     /** The major version of the server under test. */
     serverMajorVersion: number;
+    /** How to clone a database: by its files, where that needs no wait for a disk, or else through the log. */
+    cloneStrategy: 'file_copy' | 'wal_log';
   }
 }
 
@@ -24,10 +26,12 @@ interface Server {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const server = await findServer();
   const prefix = `crm_schema_test_${randomBytes(4).toString('hex')}`;
-  const version = await withClient(server.url, async (client) => {
+  const { version, fsync } = await withClient(server.url, async (client) => {
     await client.query(`create database ${prefix}_host`);
-    const { rows } = await client.query("select current_setting('server_version') as version");
-    return rows[0].version;
+    const { rows } = await client.query(
+      "select current_setting('server_version') as version, current_setting('fsync') as fsync",
+    );
+    return rows[0];
   });
   console.log(`Testing on PostgreSQL ${version}: ${server.description}.`);
 
@@ -40,6 +44,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide('serverUrl', server.url);
   project.provide('databasePrefix', prefix);
   project.provide('serverMajorVersion', Number.parseInt(version, 10));
+  project.provide('cloneStrategy', fsync === 'off' ? 'file_copy' : 'wal_log');
   return async () => {
     await withClient(server.url, async (client) => {
       await client.query(`drop database ${prefix}_host`);

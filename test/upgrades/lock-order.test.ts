@@ -14,8 +14,20 @@ const logins = useLogins();
  */
 const releasedInWrongOrder = '0005_create_crm_outbound_changes.sql';
 
-/** Whether SQL has a lock_timeout below one second, after which PostgreSQL looks for deadlocks. */
-const givesWay = (sql: string) => /lock_timeout = '\d{1,3}ms'/.test(sql);
+/**
+ * Whether SQL takes its locks with a lock_timeout below one second, after which PostgreSQL looks for deadlocks: its
+ * own, or that of crm_run_in_schema. Before that it may lock only what it has created, and lock out maintenance
+ * (crm_wait_for_vacuum).
+ */
+function givesWay(sql: string): boolean {
+  const statements = sql.replace(/^alter table (\w+)[^;]*;$/gm, (statement, table) =>
+    sql.includes(`create table ${table} (`) ? '' : statement,
+  );
+  const first = statements.search(
+    /lock_timeout = '\d{1,3}ms'|crm_run_in_schema\((\$alter\$)?\s*'?(lock|alter) table/,
+  );
+  return first >= 0 && !/^(lock|alter|drop) /m.test(statements.slice(0, first));
+}
 
 /** Runs a query as the host does, in the transaction that changes a contact: contacts are locked first. */
 function afterContact({ name, text, parameterNames }: ReleasedQuery) {

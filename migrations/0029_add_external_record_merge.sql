@@ -8,32 +8,10 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-do $$
-begin
-  if (
-    select nspname
-    from pg_catalog.pg_class
-    inner join pg_catalog.pg_namespace
-      on pg_namespace.oid = relnamespace
-    where pg_class.oid = 'contact_external_ids'::regclass::oid
-  ) is distinct from current_schema() then
-    raise exception using
-      errcode = 'CRM01',
-      message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
-  end if;
-end
-$$;
+select crm_require_schema(current_schema());
 
 -- The functions name their tables with the schema, because search_path must not decide which tables they use.
-do $migration$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  execute format($create$
+select crm_run_in_schema($create$
 create function %1$I.crm_merge_external_records(
   organisation_id uuid,
   provider text,
@@ -72,12 +50,7 @@ declare
   next_survivor %1$I.contact_external_records;
   survivor_id uuid;
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'records cannot be merged at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
-  end if;
+  perform %1$I.crm_require_read_committed('records cannot be merged');
 
   perform %1$I.crm_check_organisation(organisation);
   perform %1$I.crm_lock_external_ids(organisation, array[crm]);
@@ -259,14 +232,10 @@ begin
   end loop;
 end
 $body$
-  $create$, our_schema);
-
-  perform set_config('search_path', search_path, true);
-end
-$migration$;
+$create$);
 
 comment on function crm_merge_external_records(uuid, text, text[], text[], text[], text[], uuid, text, text) is
-  'Records that a CRM has merged records into others, one array element each: the record that is gone becomes an alias with the state merged, and the other takes its place as primary id. Returns one row for each: merged (also if that was known), same_record, unknown (neither means a contact), or contacts_differ: the records mean two contacts, contact_id and other_contact_id, and nothing has changed; merge the contacts, then call again. Takes the lock of crm_lock_external_ids, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+  'Records that a CRM has merged records into others, one array element each: the record that is gone becomes an alias with the state merged, and the other takes its place as primary id. Returns one row for each: merged (also if that was known), same_record, unknown (neither means a contact), or contacts_differ: the records mean two contacts, contact_id and other_contact_id, and nothing has changed; merge the contacts, then call again. Takes the lock of crm_lock_external_ids, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
 
 revoke execute
 on function
@@ -278,28 +247,7 @@ on function
   crm_merge_external_records(uuid, text, text[], text[], text[], text[], uuid, text, text)
 to crm_app, crm_worker;
 
--- All of the schema has one owner.
-do $$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-  connections constant regclass := to_regclass('crm_connections'::text);
-  new_function text;
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  foreach new_function in array array[
-    'crm_merge_external_records(uuid, text, text[], text[], text[], text[], uuid, text, text)'
-  ] loop
-    execute format(
-      'alter function %I.%s owner to %s',
-      our_schema, new_function, (select relowner::regrole from pg_class where oid = connections)
-    );
-  end loop;
-
-  perform set_config('search_path', search_path, true);
-end
-$$;
+select crm_give_to_owner(array['function crm_merge_external_records(uuid, text, text[], text[], text[], text[], uuid, text, text)']);
 
 -- Down Migration
 

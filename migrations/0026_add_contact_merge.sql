@@ -8,38 +8,10 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-do $$
-begin
-  if (
-    select nspname
-    from pg_catalog.pg_class
-    inner join pg_catalog.pg_namespace
-      on pg_namespace.oid = relnamespace
-    where pg_class.oid = 'contact_external_ids'::regclass::oid
-  ) is distinct from current_schema() then
-    raise exception using
-      errcode = 'CRM01',
-      message = 'search_path does not begin with the schema of contact_external_ids, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
-  end if;
-end
-$$;
+select crm_require_schema(current_schema());
 
 -- The function names its tables with the schema, because search_path must not decide which tables it uses.
-do $migration$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-  hosts_contacts constant regclass := (
-    select confrelid::regclass
-    from pg_catalog.pg_constraint
-    where conrelid = 'contact_external_ids'::regclass::oid
-      and conname = 'contact_external_ids_contact_id_fkey'
-  );
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  execute format($create$
+select crm_run_in_schema($create$
 create function %1$I.crm_merge_contacts(
   organisation_id uuid,
   from_contact_id uuid,
@@ -59,14 +31,11 @@ declare
   operation constant uuid := operation_id;
   author constant text := coalesce(changed_by, session_user);
   why constant text := reason;
+  sorting constant text := current_setting('enable_sort');
   step record;
+  is_missed boolean;
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'contacts cannot be merged at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
-  end if;
+  perform %1$I.crm_require_read_committed('contacts cannot be merged');
 
   perform %1$I.crm_check_organisation(organisation);
   perform %1$I.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
@@ -218,45 +187,59 @@ begin
   delete from %1$I.crm_outbound_changes as change
   where change.organisation_id = organisation
     and change.contact_id = from_contact_id;
-  -- The order and the limit make the planner read the key, not all failures of the connection.
-  for step in
-    select
-      connection.id as connection_id,
-      failure.entity_type
-    from %1$I.crm_connections as connection
-    cross join lateral (
+  -- Without sorting, the planner can only read the key in its order, and never all failures of a connection.
+  perform set_config('enable_sort', 'off', true);
+  -- More than once only if a batch updates one of them meanwhile.
+  for attempt in 1..10 loop
+    is_missed := false;
+    for step in
       select
-        later.record_id,
-        later.entity_type
-      from %1$I.crm_sync_failures as later
-      where later.organisation_id = organisation
-        and later.connection_id = connection.id
-        and later.direction = 'outbound'
-        and later.record_id >= from_contact_id::text
-      order by later.record_id, later.entity_type
-      limit 20
-    ) as failure
-    where connection.organisation_id = organisation
-      and failure.record_id = from_contact_id::text
-    order by connection.id, failure.entity_type
-  loop
-    delete from %1$I.crm_sync_failures as failure
-    where failure.organisation_id = organisation
-      and failure.connection_id = step.connection_id
-      and failure.direction = 'outbound'
-      and failure.record_id = from_contact_id::text
-      and failure.entity_type = step.entity_type;
+        connection.id as connection_id,
+        failure.entity_type,
+        failure.kind,
+        failure.last_failed_at,
+        failure.id
+      from %1$I.crm_connections as connection
+      cross join lateral (
+        select
+          later.record_id,
+          later.entity_type,
+          later.kind,
+          later.last_failed_at,
+          later.id
+        from %1$I.crm_sync_failures as later
+        where later.organisation_id = organisation
+          and later.connection_id = connection.id
+          and later.direction = 'outbound'
+          and later.record_id >= from_contact_id::text
+        order by later.record_id, later.entity_type
+        limit 20
+      ) as failure
+      where connection.organisation_id = organisation
+        and failure.record_id = from_contact_id::text
+      order by connection.id, failure.entity_type
+    loop
+      delete from %1$I.crm_sync_failures as failure
+      where failure.organisation_id = organisation
+        and failure.connection_id = step.connection_id
+        and failure.direction = 'outbound'
+        and failure.record_id = from_contact_id::text
+        and failure.entity_type = step.entity_type
+        -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+        and failure.kind = step.kind
+        and failure.last_failed_at = step.last_failed_at
+        and failure.id = step.id;
+      is_missed := is_missed or not found;
+    end loop;
+    exit when not is_missed;
   end loop;
+  perform set_config('enable_sort', sorting, true);
 end
 $body$
-  $create$, our_schema, hosts_contacts);
-
-  perform set_config('search_path', search_path, true);
-end
-$migration$;
+$create$);
 
 comment on function crm_merge_contacts(uuid, uuid, uuid, uuid, text, text) is
-  'Merges a contact into another: each of its external ids means the other contact afterwards. Returns one row for each: moved (it is the primary id there), became_alias, alias_moved or archived_moved (an id of an account that the organisation is not connected to at present); or one row wrong_tenant, and nothing has changed. became_alias is also returned for the primary id of the remaining contact if the CRM has deleted that record and not the other. Deletes the outbound changes and failures of the contact that is merged away; the host deletes the contact itself. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts: call it before touching either contact. operation_id names the merge for crm_undo_contact_merge; changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+  'Merges a contact into another: each of its external ids means the other contact afterwards. Returns one row for each: moved (it is the primary id there), became_alias, alias_moved or archived_moved (an id of an account that the organisation is not connected to at present); or one row wrong_tenant, and nothing has changed. became_alias is also returned for the primary id of the remaining contact if the CRM has deleted that record and not the other. Deletes the outbound changes and failures of the contact that is merged away; the host deletes the contact itself. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts: call it before touching either contact. operation_id names the merge for crm_undo_contact_merge; changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
 
 revoke execute
 on function
@@ -268,28 +251,7 @@ on function
   crm_merge_contacts(uuid, uuid, uuid, uuid, text, text)
 to crm_app, crm_worker;
 
--- All of the schema has one owner.
-do $$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-  connections constant regclass := to_regclass('crm_connections'::text);
-  new_function text;
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  foreach new_function in array array[
-    'crm_merge_contacts(uuid, uuid, uuid, uuid, text, text)'
-  ] loop
-    execute format(
-      'alter function %I.%s owner to %s',
-      our_schema, new_function, (select relowner::regrole from pg_class where oid = connections)
-    );
-  end loop;
-
-  perform set_config('search_path', search_path, true);
-end
-$$;
+select crm_give_to_owner(array['function crm_merge_contacts(uuid, uuid, uuid, uuid, text, text)']);
 
 -- Down Migration
 

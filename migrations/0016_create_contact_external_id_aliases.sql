@@ -1,43 +1,17 @@
 -- Up Migration
 --
 -- Purpose: which further ids does a contact have at a CRM?
--- Locks:   contacts SHARE ROW EXCLUSIVE, to add the foreign key: writes wait until the end of the
---          transaction.
+-- Locks:   contacts SHARE ROW EXCLUSIVE, to add the foreign key: writes wait until the end of the transaction. It is
+--          tried for a tenth of a second at a time, up to a hundred times. Before that, SHARE UPDATE EXCLUSIVE waits
+--          for vacuum.
 -- Scans:   nothing; the table is new and empty.
--- Down:    drops the view and the table (contacts ACCESS EXCLUSIVE), and refuses while it has rows unless
+-- Down:    drops the view and the table (contacts and it ACCESS EXCLUSIVE), and refuses while it has rows unless
 --          crm_schema.allow_data_loss is on.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-do $$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  new_schema constant name := current_schema();
-  mappings constant regclass := to_regclass('contact_external_ids'::text);
-  our_schema name;
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  select nspname
-  into our_schema
-  from pg_class
-  inner join pg_namespace
-    on pg_namespace.oid = relnamespace
-  where pg_class.oid = mappings;
-  if our_schema is null or our_schema is distinct from new_schema then
-    raise exception using
-      errcode = 'CRM01',
-      message = format(
-        'contact_external_ids is in schema %s, and what is new would go into schema %s',
-        coalesce(our_schema, '(none that is searched)'), coalesce(new_schema, '(none)')
-      ),
-      hint = 'Let search_path begin with the schema of contact_external_ids, as it did for the earlier migrations.';
-  end if;
-
-  perform set_config('search_path', search_path, true);
-end
-$$;
+select crm_require_schema(current_schema());
 
 create table contact_external_id_aliases (
   organisation_id uuid not null,
@@ -57,11 +31,6 @@ create table contact_external_id_aliases (
   pushed_at timestamptz,
   constraint contact_external_id_aliases_pkey
     primary key (organisation_id, provider, entity_type, external_id),
-  -- The host must stay able to delete its own contacts; an alias without its contact means nothing.
-  constraint contact_external_id_aliases_contact_id_fkey
-    foreign key (organisation_id, contact_id)
-    references contacts (organisation_id, id)
-    on delete cascade,
   constraint contact_external_id_aliases_provider_check
     check (provider in ('agentos', 'reapit', 'alto', 'street', 'loop', 'custom')),
   constraint contact_external_id_aliases_entity_type_check
@@ -86,7 +55,7 @@ create table contact_external_id_aliases (
     check (remote_state in ('active', 'archived', 'deleted', 'hidden', 'merged')),
   constraint contact_external_id_aliases_merged_iff_into_check
     check (
-      num_nonnulls(merged_into_entity_type, merged_into_external_id)
+      pg_catalog.num_nonnulls(merged_into_entity_type, merged_into_external_id)
         = case remote_state when 'merged' then 2 else 0 end
     ),
   constraint contact_external_id_aliases_merged_into_another_check
@@ -159,7 +128,7 @@ comment on column contact_external_id_aliases.external_id is
 comment on column contact_external_id_aliases.contact_id is
   'NurtureHub''s contact.';
 comment on column contact_external_id_aliases.first_seen_at is
-  'When the contact was first linked to this external id. Re-pointing starts anew.';
+  'When the external id was linked to this contact, or to one that was merged into it. Re-pointing starts anew.';
 comment on column contact_external_id_aliases.last_seen_at is
   'When a sync last confirmed the link, exact to a day: writing it each time would cost more than it tells.';
 comment on column contact_external_id_aliases.remote_state is
@@ -178,8 +147,6 @@ comment on column contact_external_id_aliases.pushed_at is
   'When the record was last pushed. Null once it has been read since: until then, to read the same content is an echo.';
 comment on constraint contact_external_id_aliases_pkey on contact_external_id_aliases is
   'An external id belongs to one contact, so that an inbound event finds it without doubt.';
-comment on constraint contact_external_id_aliases_contact_id_fkey on contact_external_id_aliases is
-  'Composite, so that an alias can never point at another organisation''s contact. On delete cascade: aliases go with their contact. On update no action: a contact that moves to another organisation is unlinked first.';
 comment on constraint contact_external_id_aliases_provider_check on contact_external_id_aliases is
   'The CRMs NurtureHub can sync with.';
 comment on constraint contact_external_id_aliases_entity_type_check on contact_external_id_aliases is
@@ -245,47 +212,41 @@ comment on policy contact_external_id_aliases_worker_policy on contact_external_
 comment on policy contact_external_id_aliases_reader_policy on contact_external_id_aliases is
   'Monitoring and support read all organisations.';
 
--- Whoever runs this, all of the schema has one owner.
-do $$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-  log_table constant regclass := to_regclass('crm_sync_log'::text);
-  log_owner regrole;
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
+select crm_give_to_owner(array[
+  'table contact_external_id_aliases',
+  'view contact_external_records'
+]);
 
-  select relowner::regrole
-  into log_owner
-  from pg_class
-  where oid = log_table;
-  execute format('alter table %I.contact_external_id_aliases owner to %s', our_schema, log_owner);
-  execute format('alter view %I.contact_external_records owner to %s', our_schema, log_owner);
+-- Last, so that the lock is short.
+select crm_wait_for_vacuum(array['contacts']::regclass[]);
 
-  perform set_config('search_path', search_path, true);
-end
-$$;
+-- The host must stay able to delete its own contacts; an alias without its contact means nothing.
+select crm_run_in_schema($alter$
+alter table %1$I.contact_external_id_aliases
+  add constraint contact_external_id_aliases_contact_id_fkey
+    foreign key (organisation_id, contact_id)
+    references %2$s (organisation_id, id)
+    on delete cascade
+$alter$);
+
+comment on constraint contact_external_id_aliases_contact_id_fkey on contact_external_id_aliases is
+  'Composite, so that an alias can never point at another organisation''s contact. On delete cascade: aliases go with their contact. On update no action: a contact that moves to another organisation is unlinked first.';
 
 -- Down Migration
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Else a row that somebody is inserting now would be lost unseen.
-lock table contact_external_id_aliases in access exclusive mode;
+select crm_wait_for_vacuum(array['contacts']::regclass[]);
 
-do $$
-begin
-  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
-    and exists (select from contact_external_id_aliases)
-  then
-    raise exception using
-      errcode = 'CRM03',
-      message = 'contact_external_id_aliases has rows, and going down would lose them',
-      hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
-  end if;
-end
-$$;
+-- Locks contacts, too: at once, so that in a tie this migration gives way, not the application. Before the check, else
+-- a row that somebody is inserting now would be lost unseen.
+select crm_run_in_schema(
+  'alter table %1$I.contact_external_id_aliases drop constraint if exists contact_external_id_aliases_contact_id_fkey'
+);
+
+select crm_refuse_data_loss('contact_external_id_aliases has rows')
+where exists (select from contact_external_id_aliases);
 
 drop view contact_external_records;
 

@@ -1,13 +1,21 @@
 -- Up Migration
 --
 -- Purpose: in which state is a record at its CRM, which content has it, and is that content ours?
--- Locks:   contact_external_ids ACCESS EXCLUSIVE: reads and writes wait until the end of the transaction.
+-- Locks:   contact_external_ids ACCESS EXCLUSIVE: reads and writes wait until the end of the transaction. It is
+--          tried for a tenth of a second at a time, up to a hundred times. Before that, SHARE UPDATE EXCLUSIVE
+--          waits for vacuum.
 -- Scans:   nothing; the new columns are null or constant. 0015 validates the constraints.
 -- Down:    drops the columns (contact_external_ids ACCESS EXCLUSIVE). Refuses while any of them says something,
 --          unless crm_schema.allow_data_loss is on.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
+
+select crm_require_schema(current_schema());
+
+select crm_wait_for_vacuum(array['contact_external_ids']::regclass[]);
+
+select crm_run_in_schema('lock table %1$I.contact_external_ids in access exclusive mode');
 
 alter table contact_external_ids
   add column remote_state text not null default 'active',
@@ -60,26 +68,18 @@ comment on constraint contact_external_ids_remote_times_in_range_check on contac
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Else a state that somebody is recording now would be lost unseen.
-lock table contact_external_ids in access exclusive mode;
+select crm_wait_for_vacuum(array['contact_external_ids']::regclass[]);
 
-do $$
-begin
-  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
-    and exists (
-      select
-      from contact_external_ids
-      where remote_state <> 'active'
-        or num_nonnulls(remote_version, remote_modified_at, content_hash, pushed_at) > 0
-    )
-  then
-    raise exception using
-      errcode = 'CRM03',
-      message = 'contact_external_ids has states and contents of records, and going down would lose them',
-      hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
-  end if;
-end
-$$;
+-- Before the check, else a state that somebody is recording now would be lost unseen.
+select crm_run_in_schema('lock table %1$I.contact_external_ids in access exclusive mode');
+
+select crm_refuse_data_loss('contact_external_ids has states and contents of records')
+where exists (
+  select
+  from contact_external_ids
+  where remote_state <> 'active'
+    or pg_catalog.num_nonnulls(remote_version, remote_modified_at, content_hash, pushed_at) > 0
+);
 
 alter table contact_external_ids reset (fillfactor);
 

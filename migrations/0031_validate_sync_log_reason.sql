@@ -1,6 +1,6 @@
 -- Up Migration
 --
--- Purpose: has the server check what 0016 left unchecked: that each event's reason is one of the list, and only on
+-- Purpose: has the server check what 0030 left unchecked: that each event's reason is one of the list, and only on
 --          events that were skipped.
 -- Locks:   crm_sync_log SHARE UPDATE EXCLUSIVE, with its partitions: only maintenance waits.
 -- Scans:   crm_sync_log, while applications read and write.
