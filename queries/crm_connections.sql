@@ -503,9 +503,9 @@ left join lateral crm_switch_account(
 -- Sets a live connection to active (without a reason) or error (with one). If credentialsVersion is given,
 -- only if its credentials are still of that version. Returns one row, or none if the organisation has no
 -- such connection: `outcome` (`set`, `superseded` or `disconnected`) and statusChangedAt, which only
--- changes with the status. Activating a connection clears its count of failed syncs. Writes nothing if
--- nothing changes. Uses the primary key. Locks the row for the transaction. Needs READ COMMITTED: at a
--- higher level, a concurrent change fails with 40001.
+-- changes with the status. Activating a connection clears its count of failed syncs and makes it due at
+-- once. Writes nothing if nothing changes. Uses the primary key. Locks the row for the transaction. Needs
+-- READ COMMITTED: at a higher level, a concurrent change fails with 40001.
 with connection as (
   select
     organisation_id,
@@ -532,7 +532,16 @@ changed as (
     -- Once active, the next failure is the first.
     failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,
     first_failed_at = case when :status!::text <> 'active' then first_failed_at end,
-    not_before_at = case when :status!::text <> 'active' then not_before_at end
+    -- Due at once, as after an urgent request: whoever activates it has repaired something.
+    not_before_at = case when :status!::text <> 'active' then not_before_at end,
+    sync_requested_at = case
+      when :status!::text = 'active' then coalesce(sync_requested_at, crm_now())
+      else sync_requested_at
+    end,
+    next_sync_at = case
+      when :status!::text = 'active' then least(next_sync_at, crm_now())
+      else next_sync_at
+    end
   from connection
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id

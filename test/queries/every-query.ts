@@ -286,6 +286,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       provider: 'alto',
       credentialsVersion,
       credentials: replacement,
+      isRepair: true,
     })),
     credentialsRewrap: [
       {

@@ -75,6 +75,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     leaseSeconds: 60,
     syncIntervalSeconds: 60,
     isUrgent: false,
+    isRepair: true,
     hasMore: false,
     outcome: 'success',
     error: null,
