@@ -142,6 +142,8 @@ CREATE TABLE public.crm_connections (
     first_failed_at timestamp with time zone,
     failure_count integer DEFAULT 0 NOT NULL,
     account text COLLATE pg_catalog."C",
+    credentials_excused_at timestamp with time zone,
+    records_failing_at timestamp with time zone,
     CONSTRAINT crm_connections_account_check CHECK (((btrim(account, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(account) <= 512))),
     CONSTRAINT crm_connections_active_has_no_reason_check CHECK (((status <> 'active'::text) OR (status_reason IS NULL))),
     CONSTRAINT crm_connections_credentials_bound_to_row_check CHECK (((credentials ->> 'aad'::text) = public.crm_credentials_aad(organisation_id, id, provider))),
@@ -157,6 +159,7 @@ CREATE TABLE public.crm_connections (
     CONSTRAINT crm_connections_schedule_times_in_range_check CHECK (((LEAST(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_connections_status_check CHECK ((status = ANY (ARRAY['active'::text, 'error'::text, 'disconnected'::text]))),
     CONSTRAINT crm_connections_status_reason_length_check CHECK (((btrim(status_reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(status_reason) <= 500))),
+    CONSTRAINT crm_connections_streak_times_in_range_check CHECK (((LEAST(credentials_excused_at, records_failing_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(credentials_excused_at, records_failing_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_connections_sync_interval_seconds_check CHECK (((sync_interval_seconds >= 60) AND (sync_interval_seconds <= 604800))),
     CONSTRAINT crm_connections_times_in_range_check CHECK (((LEAST(status_changed_at, credentials_expires_at, last_synced_at, connected_at, disconnected_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(status_changed_at, credentials_expires_at, last_synced_at, connected_at, disconnected_at) < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 );
@@ -294,6 +297,18 @@ COMMENT ON COLUMN public.crm_connections.failure_count IS 'How many syncs in a r
 COMMENT ON COLUMN public.crm_connections.account IS 'The account at the CRM, by the CRM''s own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection.';
 
 --
+-- Name: COLUMN crm_connections.credentials_excused_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.credentials_excused_at IS 'When a sync last failed with credentials that had been replaced meanwhile, and the next one was due at once. Later failures of the same streak wait, whichever credentials they had. Null after a success.';
+
+--
+-- Name: COLUMN crm_connections.records_failing_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.records_failing_at IS 'When a sync last came to its end although every record failed (crm_sync_run_is_fruitless). Until a record succeeds, a sync without records does not end the streak of failures. Null otherwise.';
+
+--
 -- Name: CONSTRAINT crm_connections_account_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -382,6 +397,12 @@ COMMENT ON CONSTRAINT crm_connections_status_check ON public.crm_connections IS 
 --
 
 COMMENT ON CONSTRAINT crm_connections_status_reason_length_check ON public.crm_connections IS 'A reason is 1 to 500 characters and not blank.';
+
+--
+-- Name: CONSTRAINT crm_connections_streak_times_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_streak_times_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
 
 --
 -- Name: CONSTRAINT crm_connections_sync_interval_seconds_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -2523,6 +2544,27 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_sync_log_refuse_change() IS 'Refuses UPDATE, DELETE and TRUNCATE on the sync log with SQLSTATE CRM02. The owner of the log could disable the triggers that call it or detach a partition, and a superuser could bypass them; applications must connect as neither.';
+
+--
+-- Name: crm_sync_run_is_fruitless(bigint, bigint, bigint); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) RETURNS boolean
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select case
+    when success_count > 0 or skipped_count > 0 then false
+    -- One broken record, or two, says nothing about the others.
+    when error_count >= 3 then true
+  end
+$$;
+
+--
+-- Name: FUNCTION crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) IS 'The one rule for when a sync that came to its end counts as failed: if every record failed, and at least three did. Null if there were too few records to tell.';
 
 --
 -- Name: crm_undo_contact_merge(uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
@@ -5289,6 +5331,22 @@ GRANT SELECT(account) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(account) ON TABLE public.crm_connections TO crm_worker;
 
 --
+-- Name: COLUMN crm_connections.credentials_excused_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(credentials_excused_at),UPDATE(credentials_excused_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(credentials_excused_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(credentials_excused_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.records_failing_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(records_failing_at),UPDATE(records_failing_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(records_failing_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(records_failing_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
 -- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
 --
 
@@ -5449,6 +5507,14 @@ REVOKE ALL ON FUNCTION public.crm_sync_log_ensure_past(log_table regclass) FROM 
 --
 
 REVOKE ALL ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, log_table regclass) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -

@@ -532,6 +532,7 @@ changed as (
     -- Once active, the next failure is the first.
     failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,
     first_failed_at = case when :status!::text <> 'active' then first_failed_at end,
+    records_failing_at = case when :status!::text <> 'active' then records_failing_at end,
     -- Due at once, as after an urgent request: whoever activates it has repaired something.
     not_before_at = case when :status!::text <> 'active' then not_before_at end,
     sync_requested_at = case

@@ -1439,6 +1439,7 @@ export interface ConnectionSetStatusResult {
  *     -- Once active, the next failure is the first.
  *     failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,
  *     first_failed_at = case when :status!::text <> 'active' then first_failed_at end,
+ *     records_failing_at = case when :status!::text <> 'active' then records_failing_at end,
  *     -- Due at once, as after an urgent request: whoever activates it has repaired something.
  *     not_before_at = case when :status!::text <> 'active' then not_before_at end,
  *     sync_requested_at = case
@@ -1472,7 +1473,7 @@ export interface ConnectionSetStatusResult {
  */
 export const connectionSetStatus = new PreparedQuery<ConnectionSetStatusParams,ConnectionSetStatusResult>({
   name: 'connectionSetStatus',
-  statementName: 'connectionSetStatus_697122c5',
+  statementName: 'connectionSetStatus_05a114ab',
   isPreparable: true,
   params: [
     { name: 'credentialsVersion', required: false },
@@ -1506,6 +1507,7 @@ changed as (
     end,
     failure_count = case when $4::text = 'active' then 0 else connection.failure_count end,
     first_failed_at = case when $4::text <> 'active' then first_failed_at end,
+    records_failing_at = case when $4::text <> 'active' then records_failing_at end,
     not_before_at = case when $4::text <> 'active' then not_before_at end,
     sync_requested_at = case
       when $4::text = 'active' then coalesce(sync_requested_at, crm_now())

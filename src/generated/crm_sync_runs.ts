@@ -240,8 +240,8 @@ export interface SyncRunFinishResult {
  * Finishes a run, and schedules the next sync of its connection. A success returns it to active, resets
  * its failure count and advances the connection's cursor to the point that all its inbound streams have
  * passed. A failure is counted, delays the next sync, and may put the connection in error
- * (crm_sync_failure_is_alarming), unless its credentials are no longer of the worker's version. A
- * cancelled run leaves the connection due. Returns one row, or none if the organisation has no such run:
+ * (crm_sync_failure_is_alarming). If its credentials are no longer of the worker's version, a refusal is
+ * excused: once in a streak of failures, the connection is due at once. A cancelled run leaves the connection due. Returns one row, or none if the organisation has no such run:
  * `outcome` is `ended`, or `lost` if the run had ended or its lease had expired, and then nothing was
  * changed. Uses primary keys. Locks the connection for the transaction, then the run. Needs READ
  * COMMITTED.
@@ -260,6 +260,7 @@ export interface SyncRunFinishResult {
  *     sync_requested_at,
  *     first_failed_at,
  *     failure_count,
+ *     credentials_excused_at,
  *     credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current
  *   from crm_connections
  *   where organisation_id = :organisationId!::uuid
@@ -310,14 +311,15 @@ export interface SyncRunFinishResult {
  *     connection.sync_requested_at,
  *     least(connection.failure_count, 2147483646) + 1 as failure_count,
  *     coalesce(connection.first_failed_at, clock.at) as first_failed_at,
- *     connection.is_current and crm_sync_failure_is_alarming(
- *       :error::jsonb ->> 'kind',
+ *     crm_sync_failure_is_alarming(
+ *       -- That replaced credentials were refused says nothing about the current ones. A streak of it does.
+ *       case when connection.is_current then :error::jsonb ->> 'kind' else 'internal' end,
  *       least(connection.failure_count, 2147483646) + 1,
  *       clock.at - coalesce(connection.first_failed_at, clock.at)
  *     ) is true as is_alarming,
- *     -- An error with replaced credentials says nothing about the current ones.
+ *     refusal.is_excused,
  *     clock.at + case
- *       when not connection.is_current and :error::jsonb ->> 'kind' in ('auth', 'permission') then interval '0'
+ *       when refusal.is_excused then interval '0'
  *       else greatest(
  *         crm_sync_backoff(least(connection.failure_count, 2147483646) + 1, 60, 21600),
  *         make_interval(secs => coalesce(:retryAfterSeconds::integer, 0))
@@ -327,6 +329,13 @@ export interface SyncRunFinishResult {
  *   from connection
  *   cross join run
  *   cross join clock
+ *   cross join lateral (
+ *     -- Once in a streak: a worker that stores a new token in each sync must not be let in at once each time.
+ *     select
+ *       not connection.is_current
+ *       and :error::jsonb ->> 'kind' in ('auth', 'permission')
+ *       and connection.credentials_excused_at is null as is_excused
+ *   ) as refusal
  *   where run.is_held
  * ),
  * succeeded as (
@@ -344,6 +353,7 @@ export interface SyncRunFinishResult {
  *     last_success_at = judged.at,
  *     first_failed_at = null,
  *     failure_count = 0,
+ *     credentials_excused_at = null,
  *     status = 'active',
  *     status_reason = null,
  *     status_changed_at = case when judged.status = 'active' then status_changed_at else judged.at end
@@ -359,6 +369,7 @@ export interface SyncRunFinishResult {
  *     not_before_at = judged.not_before_at,
  *     first_failed_at = judged.first_failed_at,
  *     failure_count = judged.failure_count,
+ *     credentials_excused_at = case when judged.is_excused then judged.at else credentials_excused_at end,
  *     status = case when judged.is_alarming then 'error' else judged.status end,
  *     status_reason = case when judged.is_alarming then coalesce(:reason::text, :error::jsonb ->> 'message') else status_reason end,
  *     status_changed_at = case
@@ -384,7 +395,7 @@ export interface SyncRunFinishResult {
  */
 export const syncRunFinish = new PreparedQuery<SyncRunFinishParams,SyncRunFinishResult>({
   name: 'syncRunFinish',
-  statementName: 'syncRunFinish_552b83b0',
+  statementName: 'syncRunFinish_31487614',
   isPreparable: true,
   params: [
     { name: 'credentialsVersion', required: false },
@@ -409,6 +420,7 @@ connection as (
     sync_requested_at,
     first_failed_at,
     failure_count,
+    credentials_excused_at,
     credentials_version = coalesce($1::integer, credentials_version) as is_current
   from crm_connections
   where organisation_id = $2::uuid
@@ -458,13 +470,14 @@ judged as (
     connection.sync_requested_at,
     least(connection.failure_count, 2147483646) + 1 as failure_count,
     coalesce(connection.first_failed_at, clock.at) as first_failed_at,
-    connection.is_current and crm_sync_failure_is_alarming(
-      $6::jsonb ->> 'kind',
+    crm_sync_failure_is_alarming(
+      case when connection.is_current then $6::jsonb ->> 'kind' else 'internal' end,
       least(connection.failure_count, 2147483646) + 1,
       clock.at - coalesce(connection.first_failed_at, clock.at)
     ) is true as is_alarming,
+    refusal.is_excused,
     clock.at + case
-      when not connection.is_current and $6::jsonb ->> 'kind' in ('auth', 'permission') then interval '0'
+      when refusal.is_excused then interval '0'
       else greatest(
         crm_sync_backoff(least(connection.failure_count, 2147483646) + 1, 60, 21600),
         make_interval(secs => coalesce($7::integer, 0))
@@ -474,6 +487,12 @@ judged as (
   from connection
   cross join run
   cross join clock
+  cross join lateral (
+    select
+      not connection.is_current
+      and $6::jsonb ->> 'kind' in ('auth', 'permission')
+      and connection.credentials_excused_at is null as is_excused
+  ) as refusal
   where run.is_held
 ),
 succeeded as (
@@ -491,6 +510,7 @@ succeeded as (
     last_success_at = judged.at,
     first_failed_at = null,
     failure_count = 0,
+    credentials_excused_at = null,
     status = 'active',
     status_reason = null,
     status_changed_at = case when judged.status = 'active' then status_changed_at else judged.at end
@@ -506,6 +526,7 @@ failed as (
     not_before_at = judged.not_before_at,
     first_failed_at = judged.first_failed_at,
     failure_count = judged.failure_count,
+    credentials_excused_at = case when judged.is_excused then judged.at else credentials_excused_at end,
     status = case when judged.is_alarming then 'error' else judged.status end,
     status_reason = case when judged.is_alarming then coalesce($9::text, $6::jsonb ->> 'message') else status_reason end,
     status_changed_at = case

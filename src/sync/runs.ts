@@ -42,8 +42,8 @@ export type RunEnd =
       /** The run failed. */
       outcome: 'failed';
       /**
-       * The version of the credentials that the run used: the claim's, unless the worker has read newer ones.
-       * Null or omitted means the current version.
+       * The version of the credentials that the CRM refused: the claim's, unless the worker has read or stored newer
+       * ones since. Null or omitted means the current version.
        */
       credentialsVersion?: number | null | undefined;
       /** Why it failed. */
@@ -128,8 +128,8 @@ export async function syncRunHeartbeat(
  *   the meantime.
  * - `failed` counts a failure and delays the next sync, longer each time. A failure of kind `auth` or
  *   `permission` puts the connection in error at once, unless newer credentials than `credentialsVersion`
- *   have been stored: then the connection is due at once. Other failures put it in error after five in a row
- *   over at least an hour.
+ *   have been stored: then the connection is due at once, but only once until a sync succeeds. Other failures put it
+ *   in error after five in a row over at least an hour.
  * - `cancelled` releases the connection, which is due at once.
  *
  * Adds nothing to the log. To log an error of the whole run, record an event without an `externalId`.
