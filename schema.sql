@@ -144,6 +144,9 @@ CREATE TABLE public.crm_connections (
     account text COLLATE pg_catalog."C",
     credentials_excused_at timestamp with time zone,
     records_failing_at timestamp with time zone,
+    paused_at timestamp with time zone,
+    pause_ends_at timestamp with time zone,
+    pause_reason text,
     CONSTRAINT crm_connections_account_check CHECK (((btrim(account, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(account) <= 512))),
     CONSTRAINT crm_connections_active_has_no_reason_check CHECK (((status <> 'active'::text) OR (status_reason IS NULL))),
     CONSTRAINT crm_connections_credentials_bound_to_row_check CHECK (((credentials ->> 'aad'::text) = public.crm_credentials_aad(organisation_id, id, provider))),
@@ -155,6 +158,10 @@ CREATE TABLE public.crm_connections (
     CONSTRAINT crm_connections_expiry_has_credentials_check CHECK (((credentials_expires_at IS NULL) OR (credentials IS NOT NULL))),
     CONSTRAINT crm_connections_failure_count_check CHECK ((failure_count >= 0)),
     CONSTRAINT crm_connections_first_failed_iff_failure_count_check CHECK (((first_failed_at IS NOT NULL) = (failure_count > 0))),
+    CONSTRAINT crm_connections_pause_reason_check CHECK (((btrim(pause_reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(pause_reason) <= 500))),
+    CONSTRAINT crm_connections_pause_times_in_range_check CHECK (((LEAST(paused_at, pause_ends_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(paused_at, pause_ends_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_connections_paused_if_end_or_reason_check CHECK (((paused_at IS NOT NULL) OR ((pause_ends_at IS NULL) AND (pause_reason IS NULL)))),
+    CONSTRAINT crm_connections_paused_in_order_check CHECK ((pause_ends_at > paused_at)),
     CONSTRAINT crm_connections_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
     CONSTRAINT crm_connections_schedule_times_in_range_check CHECK (((LEAST(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_connections_status_check CHECK ((status = ANY (ARRAY['active'::text, 'error'::text, 'disconnected'::text]))),
@@ -309,6 +316,24 @@ COMMENT ON COLUMN public.crm_connections.credentials_excused_at IS 'When a sync 
 COMMENT ON COLUMN public.crm_connections.records_failing_at IS 'When a sync last came to its end although every record failed (crm_sync_run_is_fruitless). Until a record succeeds, a sync without records does not end the streak of failures. Null otherwise.';
 
 --
+-- Name: COLUMN crm_connections.paused_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.paused_at IS 'Since when the connection is paused: it is not synced, whatever asks for it. Null if it is not paused.';
+
+--
+-- Name: COLUMN crm_connections.pause_ends_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.pause_ends_at IS 'When the pause ends by itself. Null: when somebody resumes the connection.';
+
+--
+-- Name: COLUMN crm_connections.pause_reason; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.pause_reason IS 'Why it is paused, for people: 1 to 500 characters.';
+
+--
 -- Name: CONSTRAINT crm_connections_account_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -373,6 +398,30 @@ COMMENT ON CONSTRAINT crm_connections_failure_count_check ON public.crm_connecti
 --
 
 COMMENT ON CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON public.crm_connections IS 'first_failed_at is set if and only if failure_count is above 0.';
+
+--
+-- Name: CONSTRAINT crm_connections_pause_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_pause_reason_check ON public.crm_connections IS 'A reason is not blank, and at most 500 characters.';
+
+--
+-- Name: CONSTRAINT crm_connections_pause_times_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_pause_times_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT crm_connections_paused_if_end_or_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_paused_if_end_or_reason_check ON public.crm_connections IS 'Only a pause has an end and a reason.';
+
+--
+-- Name: CONSTRAINT crm_connections_paused_in_order_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_paused_in_order_check ON public.crm_connections IS 'A pause ends after it began.';
 
 --
 -- Name: CONSTRAINT crm_connections_provider_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -450,6 +499,29 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) IS 'Returns true if the user sees the rows of this organisation (tenant), and fails with SQLSTATE CRM05 otherwise. For statements to which finding nothing means that there is nothing to do: rows that a policy hides must not look like that. Omit the second parameter.';
+
+--
+-- Name: crm_connection_state(text, boolean, integer); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select case
+    when status = 'disconnected' then status
+    when is_paused then 'paused'
+    when status = 'error' then status
+    when failure_count > 0 then 'failing'
+    else status
+  end
+$$;
+
+--
+-- Name: FUNCTION crm_connection_state(status text, is_paused boolean, failure_count integer); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) IS 'What to say first of a connection: disconnected, paused, error, failing (its last sync failed) or active.';
 
 --
 -- Name: crm_contact_merge_records(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
@@ -657,6 +729,34 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_guard_primary_external_id() IS 'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
+
+--
+-- Name: crm_hold_paused_connection(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_hold_paused_connection() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  pause_end constant timestamptz := public.crm_pause_end(new.paused_at, new.pause_ends_at, public.crm_now());
+begin
+  if pause_end is null or new.status = 'disconnected' then
+    new.paused_at := null;
+    new.pause_ends_at := null;
+    new.pause_reason := null;
+  else
+    new.next_sync_at := greatest(new.next_sync_at, pause_end);
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_hold_paused_connection(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_hold_paused_connection() IS 'Keeps a paused connection from becoming due before its pause ends, whatever asks for a sync; forgets a pause that is over.';
 
 --
 -- Name: crm_lock_contacts(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
@@ -1290,6 +1390,27 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_organisation_id() IS 'The organisation (tenant) whose rows crm_app sees in this transaction. Fails with SQLSTATE CRM05 if none is set, so that hidden rows are not mistaken for missing ones.';
+
+--
+-- Name: crm_pause_end(timestamp with time zone, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select case
+    when paused_at is null or pause_ends_at <= at then null
+    -- A time that every client can read, unlike infinity.
+    else coalesce(pause_ends_at, '9998-12-31 00:00:00+00')
+  end
+$$;
+
+--
+-- Name: FUNCTION crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) IS 'The one rule for when a connection is paused: until when, as seen at a time; the end of 9998 if until somebody resumes it. Null if it is not paused, or no longer: the columns stay until the next write after pause_ends_at.';
 
 --
 -- Name: crm_place_external_id(uuid, text, text, text, uuid, boolean); Type: FUNCTION; Schema: public; Owner: -
@@ -4486,6 +4607,18 @@ CREATE TRIGGER contact_external_ids_note_deleted_contact BEFORE DELETE ON public
 COMMENT ON TRIGGER contact_external_ids_note_deleted_contact ON public.contact_external_ids IS 'Before the delete, because only then does the cascade run as the owner.';
 
 --
+-- Name: crm_connections crm_connections_hold_paused; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER crm_connections_hold_paused BEFORE INSERT OR UPDATE ON public.crm_connections FOR EACH ROW WHEN ((new.paused_at IS NOT NULL)) EXECUTE FUNCTION public.crm_hold_paused_connection();
+
+--
+-- Name: TRIGGER crm_connections_hold_paused ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER crm_connections_hold_paused ON public.crm_connections IS 'Here and not in the statements, so that the workers of earlier releases hold a pause as well.';
+
+--
 -- Name: crm_sync_log crm_sync_log_refuse_change; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -5347,6 +5480,30 @@ GRANT SELECT(records_failing_at) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(records_failing_at) ON TABLE public.crm_connections TO crm_worker;
 
 --
+-- Name: COLUMN crm_connections.paused_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(paused_at),UPDATE(paused_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(paused_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(paused_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.pause_ends_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(pause_ends_at),UPDATE(pause_ends_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(pause_ends_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(pause_ends_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.pause_reason; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(pause_reason),UPDATE(pause_reason) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(pause_reason) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(pause_reason) ON TABLE public.crm_connections TO crm_worker;
+
+--
 -- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
 --
 
@@ -5355,12 +5512,28 @@ GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connec
 GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) TO crm_reader;
 
 --
+-- Name: FUNCTION crm_connection_state(status text, is_paused boolean, failure_count integer); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_contact_merge_records(organisation_id uuid, operation_id uuid); Type: ACL; Schema: public; Owner: -
 --
 
 REVOKE ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_hold_paused_connection(); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_app;
+GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_reader;
 
 --
 -- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
@@ -5409,6 +5582,14 @@ GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, pr
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_app;
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_reader;
+
+--
+-- Name: FUNCTION crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean); Type: ACL; Schema: public; Owner: -

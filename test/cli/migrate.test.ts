@@ -57,7 +57,9 @@ describe('up', () => {
     const { code, stdout, stderr } = await migrateCli(url, ['up']);
     expect({ code, stdout }).toEqual({
       code: 0,
-      stdout: expect.stringMatching(`^Applied ${names.length} migrations in (\\d+\\.\\d\\d s|\\d+:\\d\\d)\\.\n$`),
+      stdout: expect.stringMatching(
+        `^Applied ${names.length} migrations in (\\d+\\.\\d\\d s|\\d+:\\d\\d)\\.\n$`,
+      ),
     });
     const lines = names.map((name, index) => `[${String(index + 1).padStart(2)}/${names.length}] ${name}`);
     expect(stderr.replaceAll(/: applied in [\d.]+ s$/gm, '')).toBe(`${lines.join('\n')}\n`);
@@ -488,7 +490,9 @@ describe('down', () => {
     const { code, stdout, stderr } = await migrateCli(url, ['down', '--to', '0'], env);
     expect({ code, stdout }).toEqual({
       code: 0,
-      stdout: expect.stringMatching(`^Reverted ${names.length} migrations in (\\d+\\.\\d\\d s|\\d+:\\d\\d)\\.\n$`),
+      stdout: expect.stringMatching(
+        `^Reverted ${names.length} migrations in (\\d+\\.\\d\\d s|\\d+:\\d\\d)\\.\n$`,
+      ),
     });
     expect(stderr).toContain(`[ 1/${names.length}] ${last}: reverted in `);
     expect(await withClient(url, (client) => catalog(client))).toEqual(before);

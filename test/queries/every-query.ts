@@ -198,6 +198,12 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   await pool.query('update crm_connections set last_success_at = now() where id = $1', [
     healthy.connectionId,
   ]);
+  await pool.query(
+    `update crm_connections
+     set paused_at = now(), pause_ends_at = now() + interval '1 week', pause_reason = 'The office moves.'
+     where id = any($1)`,
+    [[failing.connectionId, toDisconnect.connectionId]],
+  );
   await outboundChangeRecord(pool, { organisationId, contactIds: [bothId, takenId] });
   await pool.query('delete from crm_outbound_changes where connection_id = $1', [fresh.connectionId]);
   await pool.query(
@@ -227,6 +233,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       ...key,
       lastSyncedAt: '2026-11-17T09:00:00Z',
     })),
+    connectionCancelRun: [toDisconnect],
     connectionConnect: [{ organisationId, connectionId, provider: 'loop', credentials: { ...credentials } }],
     connectionDisconnect: [toDisconnect],
     connectionDropWork: [ended],
@@ -235,8 +242,13 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     connectionGetLive: ['reapit', 'alto', 'street'].map((provider) => ({ organisationId, provider })),
     connectionListTotals: [undefined],
     connectionListWithHealth: [{ organisationId, failuresSince: since }],
+    connectionPause: [
+      { ...fresh, until: '9000-01-01T00:00:00Z', reason: 'The office moves.' },
+      { ...healthy, until: '2026-01-01T00:00:00Z' },
+    ],
     connectionRequestSync: [{ organisationId, connectionIds: [fresh.connectionId], isUrgent: false }],
     connectionResetLastSyncedAt: [fresh],
+    connectionResume: [fresh],
     connectionSetAccount: [{ ...fresh, account: 'test-account' }],
     connectionSetStatus: [{ ...fresh, status: 'active' }],
     connectionSetSyncInterval: [{ ...fresh, syncIntervalSeconds: 3600 }],

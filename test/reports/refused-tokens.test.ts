@@ -11,17 +11,22 @@
  * then on it waits longer each time, and is put in error like any other. An adapter can name the version that it used;
  * then the connection is in error at once.
  */
-import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { CrmError } from '../../examples/crm.js';
+import { createHealthServer } from '../../examples/health-endpoint.js';
 import { syncNext, type Worker } from '../../examples/sync-worker.js';
 import { credentialsRefresh, credentialsReplace, type KeyRing } from '../../src/credentials.js';
 import {
   type ConnectionKey,
+  connectionListTotals,
   connectionListWithHealth,
   connectionSetStatus,
   syncRunClaim,
   syncRunFinish,
 } from '../../src/index.js';
+import { runCli } from '../support/cli.js';
 import { nine } from '../support/clock.js';
 import { sampleCredentials, testKeyRing } from '../support/credentials.js';
 import { useDatabase } from '../support/database.js';
@@ -215,5 +220,63 @@ describe('the example worker', () => {
     expect(await syncNext(worker)).toBe(true);
     expect(await healthOf(pool, key)).toMatchObject({ status: 'active', failedSyncs: 1 });
     expect(await syncRunClaim(pool, { worker: 'test' })).toMatchObject([{ credentialsVersion: 2 }]);
+  });
+});
+
+describe('health leads with the streak, not with active', () => {
+  /** A connection whose last syncs failed, and that is not in error yet. */
+  async function failingConnection(failures: number): Promise<ConnectionKey> {
+    const key = await connectDue();
+    await pool.query(
+      'update crm_connections set failure_count = $2, first_failed_at = $3, next_sync_at = $3 where id = $1',
+      [key.connectionId, failures, nine],
+    );
+    return key;
+  }
+
+  test('in connectionListWithHealth and connectionListTotals', async () => {
+    const key = await failingConnection(104);
+    await connectDue('alto');
+    expect(await healthOf(pool, key)).toMatchObject({ state: 'failing', status: 'active', failedSyncs: 104 });
+    expect(await connectionListTotals(pool)).toMatchObject([
+      { provider: 'alto', failing: 0, mostFailedSyncs: 0 },
+      { provider: 'reapit', failing: 1, mostFailedSyncs: 104 },
+    ]);
+    await connectionSetStatus(pool, { ...key, status: 'error', reason: 'Sign in again.' });
+    expect(await healthOf(pool, key)).toMatchObject({ state: 'error' });
+    await connectionSetStatus(pool, { ...key, status: 'active' });
+    expect(await healthOf(pool, key)).toMatchObject({ state: 'active', failedSyncs: 0 });
+  });
+
+  test('in crm-schema health', async () => {
+    const { organisationId } = await failingConnection(104);
+    const env = { DATABASE_URL: database.url, PGOPTIONS: '-c crm_schema.now=2026-11-16T09:30:00Z' };
+    const { stdout } = await runCli(['health', '--organisation', organisationId], env);
+    expect(stdout).toMatch(/^reapit {2}failing /m);
+    expect(stdout).toContain('\n  104 syncs failed in a row since 2026-11-16 09:00 UTC (30 min ago).\n');
+    expect(stdout).not.toContain('active');
+    expect((await runCli(['health'], env)).stdout).toContain(
+      '\nMost failures in a row: reapit, 104 syncs, status active.\n',
+    );
+  });
+
+  test.each([
+    [1, 'The last sync failed. We will try again.'],
+    [104, 'The last 104 syncs failed. We will try again.'],
+  ])('in the health endpoint, after %i failures', async (failures, summary) => {
+    const { organisationId } = await failingConnection(failures);
+    const server = createHealthServer(pool, async () => organisationId);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    const answer = await fetch(`http://127.0.0.1:${port}/connections`, {
+      headers: { authorization: 'Bearer test', connection: 'close' },
+    });
+    const { connections } = (await answer.json()) as { connections: object[] };
+    expect(connections).toMatchObject([
+      { state: 'failing', summary, status: 'active', failedSyncs: failures },
+    ]);
+    expect(Object.keys(connections[0] ?? {}).slice(0, 3)).toEqual(['crm', 'state', 'summary']);
   });
 });
