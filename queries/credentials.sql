@@ -32,7 +32,7 @@ limit :limit!::integer;
 /* @name credentialsReplace */
 -- Replaces the credentials of a live connection if they are still of the given version and, where `account`
 -- is given, for the same account. If its account is unknown, sets it, as connectionSetAccount does. If
--- `isRepair`, a connection that fails becomes due at once, whatever its pause. Returns one row, or none if
+-- `isRepair`, a connection that fails becomes due at once, whatever its delay. Returns one row, or none if
 -- the organisation has no such connection: `outcome` (`replaced`, `superseded`, `disconnected`,
 -- `other_provider` or `other_account`), `credentialsVersion`, the version now, and how many ids were archived
 -- and restored. Uses the primary key. Locks the row for the transaction; if it sets the account and there was

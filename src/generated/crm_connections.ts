@@ -1402,9 +1402,9 @@ export interface ConnectionRequestSyncResult {
 
 /**
  * Requests a sync of live connections as soon as the CRM may be asked again, or at once if urgent; of a paused
- * connection, when its pause ends. A request during a run is kept and leads to another sync after it, because claims skip connections with an
- * open run. Returns the connections that changed: many requests make one write and one sync. Fails with
- * CRM05 if row-level security hides the organisation. Uses the primary key. Locks the rows for the
+ * connection, when its pause ends. A request during a run is kept and leads to another sync after it, because claims
+ * skip connections with an open run. Returns the connections that changed: many requests make one write and one sync.
+ * Fails with CRM05 if row-level security hides the organisation. Uses the primary key. Locks the rows for the
  * transaction, in key order.
  *
  * @remarks

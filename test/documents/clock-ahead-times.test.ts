@@ -183,7 +183,8 @@ describe('the times after the clock was ahead', () => {
     await withClient(url, async (client) => {
       const { organisationId } = await prepare(client);
       for (const [provider, values] of [
-        ['alto', "next_sync_at = '9000-01-01Z', not_before_at = '9000-01-01Z'"],
+        ['alto', "paused_at = now(), pause_reason = 'Alto is down.'"],
+        ['agentos', "next_sync_at = '9000-01-01Z', not_before_at = '9000-01-01Z'"],
         ['loop', "sync_interval_seconds = 604800, next_sync_at = now() + interval '7 days'"],
         [
           'street',

@@ -149,7 +149,7 @@ describe('syncs in which every record fails', () => {
     });
   });
 
-  test('wait for the pause of a failure, although there is more, and although a webhook asks', async () => {
+  test('wait for the delay of a failure, although there is more, and although a webhook asks', async () => {
     const key = await connectDue();
     await atNine(async (client, clock) => {
       const request = { organisationId: key.organisationId, connectionIds: [key.connectionId] };

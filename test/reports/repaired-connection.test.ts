@@ -1,14 +1,14 @@
 /**
  * Symptom: the token of an agency is revoked, and sync fails for a night. In the morning somebody signs in again, but
- * nothing is synced for hours: the new credentials wait for the pause that the old ones have earned. The same happened
- * to programs that kept a pause although a person had just put right what was wrong.
+ * nothing is synced for hours: the new credentials wait for the delay that the old ones have earned. The same happened
+ * to programs that kept a delay although a person had just put right what was wrong.
  *
- * Source: vellum-ai/vellum-assistant #37481 (new credentials refused during a pause), syphon-org/syphon #665; tried on
+ * Source: vellum-ai/vellum-assistant #37481 (new credentials refused during a delay), syphon-org/syphon #665; tried on
  * 1.3.0 with a Reapit-like server.
  *
  * Input: twelve syncs in a row fail with kind auth; a person replaces the credentials, then sets the status to active.
- * Right: the connection is due at once after each of the two, whatever the pause. A worker that refreshes a token
- * neither skips a pause nor causes an extra sync.
+ * Right: the connection is due at once after each of the two, whatever the delay. A worker that refreshes a token
+ * neither skips a delay nor causes an extra sync.
  */
 import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { credentialsRefresh, credentialsReplace, type KeyRing } from '../../src/credentials.js';
@@ -39,7 +39,7 @@ beforeEach(async () => {
 
 const refused = { kind: 'auth', retryable: false, message: 'The token was revoked.' } as const;
 
-/** Twelve syncs that fail, each when the pause of the one before is over. */
+/** Twelve syncs that fail, each when the delay of the one before is over. */
 async function failTwelveTimes(clock: Clock, key: ConnectionKey): Promise<void> {
   const { client } = clock;
   for (let count = 0; count < 12; count += 1) {
@@ -125,7 +125,7 @@ test('new credentials that are refused as well wait like any others', async () =
   });
 });
 
-test('a worker that refreshes the token of a failing connection does not end its pause', async () => {
+test('a worker that refreshes the token of a failing connection does not end its delay', async () => {
   const key = await connectDue();
   await atNine(async (client, clock) => {
     await failTwelveTimes(clock, key);
