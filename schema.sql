@@ -759,6 +759,24 @@ $$;
 COMMENT ON FUNCTION public.crm_hold_paused_connection() IS 'Keeps a paused connection from becoming due before its pause ends, whatever asks for a sync; forgets a pause that is over.';
 
 --
+-- Name: crm_latest_time(timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_latest_time(at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  -- Clocks differ by minutes, and a time zone that is taken for another by half a day.
+  select at + interval '24 hours'
+$$;
+
+--
+-- Name: FUNCTION crm_latest_time(at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_latest_time(at timestamp with time zone) IS 'The one rule for which times are refused because they are too far ahead: those later than a day after the database''s clock (crm_now). A cursor there would skip every change until then.';
+
+--
 -- Name: crm_lock_contacts(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -5534,6 +5552,14 @@ GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, ope
 GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_app;
 GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_reader;
+
+--
+-- Name: FUNCTION crm_latest_time(at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_latest_time(at timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_latest_time(at timestamp with time zone) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_latest_time(at timestamp with time zone) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -

@@ -1,13 +1,15 @@
 /* @name connectionAdvanceLastSyncedAt */
--- Moves the cursor of a live connection forwards, never backwards. Returns one row, or none if the
--- organisation has no such connection: `outcome` (`advanced`, `moved_backwards` or `disconnected`) and
--- `lastSyncedAt`, the cursor now. Uses the primary key. Locks the row for the transaction.
+-- Moves the cursor of a live connection forwards, never backwards, and not more than a day ahead of the clock
+-- (crm_latest_time). Returns one row, or none if the organisation has no such connection: `outcome` (`advanced`,
+-- `moved_backwards`, `in_future` or `disconnected`) and `lastSyncedAt`, the cursor now. Uses the primary key. Locks
+-- the row for the transaction.
 with connection as (
   select
     organisation_id,
     id,
     status,
-    last_synced_at
+    last_synced_at,
+    :lastSyncedAt!::timestamptz > crm_latest_time(crm_now()) as is_in_future
   from crm_connections
   where organisation_id = :organisationId!::uuid
     and id = :connectionId!::uuid
@@ -20,12 +22,14 @@ advanced as (
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id
     and connection.status <> 'disconnected'
+    and not connection.is_in_future
     and (connection.last_synced_at is null or connection.last_synced_at < :lastSyncedAt!::timestamptz)
   returning crm_connections.last_synced_at
 )
 select
   case
     when connection.status = 'disconnected' then 'disconnected'
+    when connection.is_in_future then 'in_future'
     when connection.last_synced_at > :lastSyncedAt!::timestamptz then 'moved_backwards'
     else 'advanced'
   end as "outcome!",

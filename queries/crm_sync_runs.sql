@@ -239,10 +239,18 @@ judged as (
         make_interval(secs => coalesce(:retryAfterSeconds::integer, 0))
       )
     end as not_before_at,
-    -- Only a run that came to its end says how far all streams have been read.
+    -- Only a run that came to its end says how far all streams have been read; and a cursor that was taken before such
+    -- times were refused must not spread.
     case
       when :outcome!::text = 'success'
-        then (select case when bool_and(synced_to_at is not null) then min(synced_to_at) end from stream)
+        then (
+          select
+            case
+              when bool_and(synced_to_at is not null) and min(synced_to_at) <= crm_latest_time(clock.at)
+                then min(synced_to_at)
+            end
+          from stream
+        )
     end as synced_to_at,
     clock.at
   from connection

@@ -19,9 +19,10 @@ export interface ConnectionAdvanceLastSyncedAtResult {
 }
 
 /**
- * Moves the cursor of a live connection forwards, never backwards. Returns one row, or none if the
- * organisation has no such connection: `outcome` (`advanced`, `moved_backwards` or `disconnected`) and
- * `lastSyncedAt`, the cursor now. Uses the primary key. Locks the row for the transaction.
+ * Moves the cursor of a live connection forwards, never backwards, and not more than a day ahead of the clock
+ * (crm_latest_time). Returns one row, or none if the organisation has no such connection: `outcome` (`advanced`,
+ * `moved_backwards`, `in_future` or `disconnected`) and `lastSyncedAt`, the cursor now. Uses the primary key. Locks
+ * the row for the transaction.
  *
  * @remarks
  * ```sql
@@ -30,7 +31,8 @@ export interface ConnectionAdvanceLastSyncedAtResult {
  *     organisation_id,
  *     id,
  *     status,
- *     last_synced_at
+ *     last_synced_at,
+ *     :lastSyncedAt!::timestamptz > crm_latest_time(crm_now()) as is_in_future
  *   from crm_connections
  *   where organisation_id = :organisationId!::uuid
  *     and id = :connectionId!::uuid
@@ -43,12 +45,14 @@ export interface ConnectionAdvanceLastSyncedAtResult {
  *   where crm_connections.organisation_id = connection.organisation_id
  *     and crm_connections.id = connection.id
  *     and connection.status <> 'disconnected'
+ *     and not connection.is_in_future
  *     and (connection.last_synced_at is null or connection.last_synced_at < :lastSyncedAt!::timestamptz)
  *   returning crm_connections.last_synced_at
  * )
  * select
  *   case
  *     when connection.status = 'disconnected' then 'disconnected'
+ *     when connection.is_in_future then 'in_future'
  *     when connection.last_synced_at > :lastSyncedAt!::timestamptz then 'moved_backwards'
  *     else 'advanced'
  *   end as "outcome!",
@@ -58,38 +62,41 @@ export interface ConnectionAdvanceLastSyncedAtResult {
  */
 export const connectionAdvanceLastSyncedAt = new PreparedQuery<ConnectionAdvanceLastSyncedAtParams,ConnectionAdvanceLastSyncedAtResult>({
   name: 'connectionAdvanceLastSyncedAt',
-  statementName: 'connectionAdvanceLastSyncedAt_ff3323a1',
+  statementName: 'connectionAdvanceLastSyncedAt_8a4700b9',
   isPreparable: true,
   params: [
+    { name: 'lastSyncedAt', required: true },
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
-    { name: 'lastSyncedAt', required: true },
   ],
   text: `/* connectionAdvanceLastSyncedAt */ with connection as (
   select
     organisation_id,
     id,
     status,
-    last_synced_at
+    last_synced_at,
+    $1::timestamptz > crm_latest_time(crm_now()) as is_in_future
   from crm_connections
-  where organisation_id = $1::uuid
-    and id = $2::uuid
+  where organisation_id = $2::uuid
+    and id = $3::uuid
   for no key update
 ),
 advanced as (
   update crm_connections
-  set last_synced_at = $3::timestamptz
+  set last_synced_at = $1::timestamptz
   from connection
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id
     and connection.status <> 'disconnected'
-    and (connection.last_synced_at is null or connection.last_synced_at < $3::timestamptz)
+    and not connection.is_in_future
+    and (connection.last_synced_at is null or connection.last_synced_at < $1::timestamptz)
   returning crm_connections.last_synced_at
 )
 select
   case
     when connection.status = 'disconnected' then 'disconnected'
-    when connection.last_synced_at > $3::timestamptz then 'moved_backwards'
+    when connection.is_in_future then 'in_future'
+    when connection.last_synced_at > $1::timestamptz then 'moved_backwards'
     else 'advanced'
   end as "outcome",
   coalesce((select last_synced_at from advanced), connection.last_synced_at) as "lastSyncedAt"

@@ -171,7 +171,9 @@ describe('the times after the clock was ahead', () => {
   test('of a program without workers are set back to before', async () => {
     await withClient(url, async (client) => {
       const { key } = await prepare(client);
+      await client.query("select set_config('crm_schema.now', $1, false)", [at(ahead)]);
       await connectionAdvanceLastSyncedAt(client, { ...key, lastSyncedAt: at(ahead) });
+      await client.query('reset crm_schema.now');
       expect(await watch(client)).toEqual({ ...nothing, connections: 1 });
       await repair(client);
       expect(await watch(client)).toEqual(nothing);

@@ -346,7 +346,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     syncLogListByConnection: [{ ...healthy, ...first }],
     syncLogListByContact: [{ organisationId, contactId: bothId, ...first }],
     syncLogListFailures: [{ ...failing, ...first }],
-    syncLogRecord: [recordOne(healthy)],
+    syncLogRecord: [recordOne(healthy), { ...recordOne(healthy), occurredAts: ['2062-01-01T00:00:00Z'] }],
     syncRunClaim: [{ worker: 'test', limit: 1000, leaseSeconds: 60 }],
     syncRunFinish: [{ ...runOf(failing), outcome: 'success', hasMore: false }],
     syncRunHeartbeat: [{ ...runOf(fresh), leaseSeconds: 60 }],

@@ -117,6 +117,8 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
       provider: 'custom',
       credentials: await encryptCredentials({ organisationId, connectionId: newId, provider: 'custom' }),
     },
+    // Later ones are refused.
+    syncLogRecord: { occurredAts: each(dayOfThisMonth(0)) },
     credentialsRewrap: { organisationIds: [organisationId], credentials: [credentials] },
   };
   return (name) => {
