@@ -8,6 +8,9 @@ export interface Crm {
   /** The CRM's own name of the account that is signed in, if it has one. Ids belong to an account. */
   readonly account?: string | undefined;
 
+  /** The version of the credentials that it signed in with, if it has refreshed a token. */
+  readonly credentialsVersion?: number | undefined;
+
   /** The entity types to read. Each is a stream with its own cursor. */
   readonly entityTypes: readonly string[];
 
@@ -98,14 +101,21 @@ export class CrmError extends Error {
   readonly retryAfterSeconds: number | undefined;
   /** The CRM's own error code. */
   readonly code: string | undefined;
+  /** The version of the credentials that the CRM refused, if it is another than the claim's and the adapter's. */
+  readonly credentialsVersion: number | undefined;
 
   /** Turns whatever the CRM says into values that the schema accepts. */
   constructor(
     kind: SyncErrorKind,
     message: string,
-    details: { retryable: boolean; retryAfterSeconds?: number | undefined; code?: string | undefined },
+    details: {
+      retryable: boolean;
+      retryAfterSeconds?: number | undefined;
+      code?: string | undefined;
+      credentialsVersion?: number | undefined;
+    },
   ) {
-    const { retryable, retryAfterSeconds = Number.NaN, code = '' } = details;
+    const { retryable, retryAfterSeconds = Number.NaN, code = '', credentialsVersion } = details;
     super(storable(message, 500) || 'The CRM gave no reason.');
     this.kind = kind;
     this.retryable = retryable;
@@ -113,6 +123,7 @@ export class CrmError extends Error {
       ? undefined
       : Math.min(Math.max(Math.ceil(retryAfterSeconds), 0), 604_800);
     this.code = storable(code, 100) || undefined;
+    this.credentialsVersion = credentialsVersion;
   }
 
   /** The form that the log and the failures store. */

@@ -71,22 +71,45 @@ async function handle(
 
 /** What an agency needs to know. The CRM's own error messages stay in the log. */
 function inWords(connection: ConnectionHealth) {
-  const { provider, status, statusReason, lastSuccessAt, runningSince, waitingChanges, givenUpRecords } =
+  const { provider, state, status, statusReason, pausedUntil, pauseReason, failingSince, failedSyncs } =
     connection;
+  const { lastSuccessAt, runningSince, waitingChanges, givenUpRecords } = connection;
   // An error of a whole sync is more useful than one of a record.
   const error = connection.lastSyncError ?? connection.lastError;
   const at = connection.lastSyncError === null ? connection.lastFailureAt : connection.failingSince;
   return {
     crm: provider,
+    state,
+    summary: summaryOf(connection),
+    // Not first: a connection is active until the streak of failures is long enough.
     status,
-    summary: { active: 'Connected.', error: 'Needs attention.', disconnected: 'Disconnected.' }[status],
-    reason: statusReason,
+    reason: state === 'paused' ? pauseReason : statusReason,
+    failedSyncs,
+    failingSince,
+    pausedUntil,
     isSyncing: runningSince !== null,
     lastSuccessAt,
     changesWaiting: waitingChanges,
     recordsToRepair: givenUpRecords,
     lastError: error === null ? null : { at, explanation: explanations[error.kind] },
   };
+}
+
+function summaryOf({ state, failedSyncs, pausedUntil }: ConnectionHealth): string {
+  switch (state) {
+    case 'active':
+      return 'Connected.';
+    case 'failing':
+      return failedSyncs === 1
+        ? 'The last sync failed. We will try again.'
+        : `The last ${failedSyncs} syncs failed. We will try again.`;
+    case 'error':
+      return 'Needs attention.';
+    case 'paused':
+      return pausedUntil === null ? 'Paused.' : `Paused until ${pausedUntil}.`;
+    case 'disconnected':
+      return 'Disconnected.';
+  }
 }
 
 const explanations: Record<SyncErrorKind, string> = {

@@ -66,12 +66,12 @@ export async function syncNext(worker: Worker): Promise<boolean> {
   });
   if (run === undefined) return false;
   let end: RunEnd;
+  const sync = new Sync(worker, run);
   try {
-    const hasMore = await new Sync(worker, run).all();
-    end = { outcome: 'success', hasMore };
+    end = { outcome: 'success', hasMore: await sync.all() };
   } catch (error) {
     if (isCode(error, 'lease_lost')) return true;
-    end = endFor(error, run);
+    end = endFor(error, sync.credentialsVersion);
   }
   await syncRunFinish(worker.pool, { ...run, ...end }).catch((error) => {
     if (!isCode(error, 'lease_lost')) throw error;
@@ -79,8 +79,8 @@ export async function syncNext(worker: Worker): Promise<boolean> {
   return true;
 }
 
-/** The outcome of a run that an error stopped. */
-function endFor(error: unknown, { credentialsVersion }: ClaimedRun): RunEnd {
+/** The outcome of a run that an error stopped, and that used this version of the credentials. */
+function endFor(error: unknown, credentialsVersion: number): RunEnd {
   // The cursor was reset meanwhile: start again.
   if (isCode(error, 'cursor_conflict')) return { outcome: 'cancelled' };
   if (isCode(error, 'account_changed')) {
@@ -89,8 +89,13 @@ function endFor(error: unknown, { credentialsVersion }: ClaimedRun): RunEnd {
     return { outcome: 'failed', error: changed, credentialsVersion };
   }
   if (error instanceof CrmError) {
-    const { retryAfterSeconds } = error;
-    return { outcome: 'failed', error: error.toSyncError(), retryAfterSeconds, credentialsVersion };
+    const { retryAfterSeconds, credentialsVersion: refusedVersion = credentialsVersion } = error;
+    return {
+      outcome: 'failed',
+      error: error.toSyncError(),
+      retryAfterSeconds,
+      credentialsVersion: refusedVersion,
+    };
   }
   report(error);
   const message = 'The sync could not continue. See the log of the worker.';
@@ -110,6 +115,8 @@ class Sync {
   readonly #worker: Worker;
   readonly #run: ClaimedRun;
   readonly #leaseSeconds: number;
+  /** The version of the credentials in use: the claim's, until an adapter names another. */
+  credentialsVersion: number;
   #batchNumber = 0;
   readonly #began = new Date();
   /** By a monotonic clock. */
@@ -118,6 +125,7 @@ class Sync {
   constructor(worker: Worker, run: ClaimedRun) {
     this.#worker = worker;
     this.#run = run;
+    this.credentialsVersion = run.credentialsVersion;
     this.#leaseSeconds = leaseOf(worker);
     this.#leaseEndsAt = performance.now() + this.#leaseSeconds * 1000;
   }
@@ -126,6 +134,7 @@ class Sync {
   async all(): Promise<boolean> {
     const crm = await withTimeout(this.#worker.openCrm(this.#run));
     const { pool } = this.#worker;
+    this.credentialsVersion = crm.credentialsVersion ?? this.credentialsVersion;
     // Before anything is read or written: the ids of another account mean other people.
     if (crm.account !== undefined) await connectionSetAccount(pool, { ...this.#run, account: crm.account });
     const changes = await outboundChangeClaim(pool, { ...this.#run, limit: claimLimit });

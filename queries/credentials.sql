@@ -31,12 +31,13 @@ limit :limit!::integer;
 
 /* @name credentialsReplace */
 -- Replaces the credentials of a live connection if they are still of the given version and, where `account`
--- is given, for the same account. If its account is unknown, sets it, as connectionSetAccount does. Returns
--- one row, or none if the organisation has no such connection: `outcome` (`replaced`, `superseded`,
--- `disconnected`, `other_provider` or `other_account`), `credentialsVersion`, the version now, and how many
--- ids were archived and restored. Uses the primary key. Locks the row for the transaction; if it sets the
--- account and there was another connection, takes the lock of crm_lock_external_ids, then locks contacts and
--- ids. Needs READ COMMITTED: at a higher level, the loser of a race fails with 40001.
+-- is given, for the same account. If its account is unknown, sets it, as connectionSetAccount does. If
+-- `isRepair`, a connection that fails becomes due at once, whatever its delay. Returns one row, or none if
+-- the organisation has no such connection: `outcome` (`replaced`, `superseded`, `disconnected`,
+-- `other_provider` or `other_account`), `credentialsVersion`, the version now, and how many ids were archived
+-- and restored. Uses the primary key. Locks the row for the transaction; if it sets the account and there was
+-- another connection, takes the lock of crm_lock_external_ids, then locks contacts and ids. Needs READ
+-- COMMITTED: at a higher level, the loser of a race fails with 40001.
 with connection as (
   select
     organisation_id,
@@ -44,7 +45,8 @@ with connection as (
     provider,
     account,
     status,
-    credentials_version
+    credentials_version,
+    (:isRepair::boolean) is true and (status = 'error' or failure_count > 0) as is_repaired
   from crm_connections
   where organisation_id = :organisationId!::uuid
     and id = :connectionId!::uuid
@@ -56,7 +58,17 @@ replaced as (
     credentials = :credentials!::jsonb,
     credentials_version = connection.credentials_version + 1,
     credentials_expires_at = :credentialsExpiresAt::timestamptz,
-    account = coalesce(connection.account, :account::text)
+    account = coalesce(connection.account, :account::text),
+    -- As after an urgent request.
+    not_before_at = case when not connection.is_repaired then not_before_at end,
+    sync_requested_at = case
+      when connection.is_repaired then coalesce(sync_requested_at, crm_now())
+      else sync_requested_at
+    end,
+    next_sync_at = case
+      when connection.is_repaired then least(next_sync_at, crm_now())
+      else next_sync_at
+    end
   from connection
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id

@@ -1,13 +1,15 @@
 /* @name connectionAdvanceLastSyncedAt */
--- Moves the cursor of a live connection forwards, never backwards. Returns one row, or none if the
--- organisation has no such connection: `outcome` (`advanced`, `moved_backwards` or `disconnected`) and
--- `lastSyncedAt`, the cursor now. Uses the primary key. Locks the row for the transaction.
+-- Moves the cursor of a live connection forwards, never backwards, and not more than a day ahead of the clock
+-- (crm_latest_time). Returns one row, or none if the organisation has no such connection: `outcome` (`advanced`,
+-- `moved_backwards`, `in_future` or `disconnected`) and `lastSyncedAt`, the cursor now. Uses the primary key. Locks
+-- the row for the transaction.
 with connection as (
   select
     organisation_id,
     id,
     status,
-    last_synced_at
+    last_synced_at,
+    :lastSyncedAt!::timestamptz > crm_latest_time(crm_now()) as is_in_future
   from crm_connections
   where organisation_id = :organisationId!::uuid
     and id = :connectionId!::uuid
@@ -20,17 +22,44 @@ advanced as (
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id
     and connection.status <> 'disconnected'
+    and not connection.is_in_future
     and (connection.last_synced_at is null or connection.last_synced_at < :lastSyncedAt!::timestamptz)
   returning crm_connections.last_synced_at
 )
 select
   case
     when connection.status = 'disconnected' then 'disconnected'
+    when connection.is_in_future then 'in_future'
     when connection.last_synced_at > :lastSyncedAt!::timestamptz then 'moved_backwards'
     else 'advanced'
   end as "outcome!",
   coalesce((select last_synced_at from advanced), connection.last_synced_at) as "lastSyncedAt"
 from connection;
+
+/* @name connectionCancelRun */
+-- Cancels the open run of a paused connection, so that its worker stops. Returns the run, or no row if there is
+-- none. This is a separate statement because connectionPause does not see a run that was opened while it waited.
+-- Uses primary keys. Locks the connection for the transaction, then the run.
+with connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+    and crm_pause_end(paused_at, pause_ends_at, crm_now()) is not null
+  for no key update
+)
+update crm_sync_runs as run
+set
+  ended_at = crm_now(),
+  outcome = 'cancelled'
+from connection
+where run.organisation_id = connection.organisation_id
+  and run.connection_id = connection.id
+  and run.ended_at is null
+returning run.id as "runId";
 
 /* @name connectionConnect */
 -- Connects a CRM: inserts a new, active connection, and makes its account the one to which the
@@ -169,22 +198,32 @@ from ended;
 /* @name connectionGet */
 -- Returns one connection, live or disconnected: at most one row. Uses the primary key.
 select
-  organisation_id as "organisationId",
-  id as "connectionId",
-  provider,
-  account,
-  status,
-  status_reason as "statusReason",
-  status_changed_at as "statusChangedAt",
-  credentials_version as "credentialsVersion",
-  credentials_expires_at as "credentialsExpiresAt",
-  last_synced_at as "lastSyncedAt",
-  sync_interval_seconds as "syncIntervalSeconds",
-  connected_at as "connectedAt",
-  disconnected_at as "disconnectedAt"
-from crm_connections
-where organisation_id = :organisationId!::uuid
-  and id = :connectionId!::uuid;
+  connection.organisation_id as "organisationId",
+  connection.id as "connectionId",
+  connection.provider,
+  connection.account,
+  connection.status,
+  connection.status_reason as "statusReason",
+  connection.status_changed_at as "statusChangedAt",
+  connection.credentials_version as "credentialsVersion",
+  connection.credentials_expires_at as "credentialsExpiresAt",
+  pause.paused_at as "pausedAt?",
+  pause.pause_ends_at as "pausedUntil?",
+  pause.pause_reason as "pauseReason?",
+  connection.last_synced_at as "lastSyncedAt",
+  connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.connected_at as "connectedAt",
+  connection.disconnected_at as "disconnectedAt"
+from crm_connections as connection
+left join lateral (
+  select
+    connection.paused_at,
+    connection.pause_ends_at,
+    connection.pause_reason
+  where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
+) as pause on true
+where connection.organisation_id = :organisationId!::uuid
+  and connection.id = :connectionId!::uuid;
 
 /* @name connectionGetCredentials */
 -- Returns the encrypted credentials of a live connection: at most one row. Only for sync workers. Uses the
@@ -205,23 +244,33 @@ where organisation_id = :organisationId!::uuid
 -- Returns the live connection of an organisation to one CRM: at most one row. Uses
 -- crm_connections_organisation_id_provider_live_key.
 select
-  organisation_id as "organisationId",
-  id as "connectionId",
-  provider,
-  account,
-  status,
-  status_reason as "statusReason",
-  status_changed_at as "statusChangedAt",
-  credentials_version as "credentialsVersion",
-  credentials_expires_at as "credentialsExpiresAt",
-  last_synced_at as "lastSyncedAt",
-  sync_interval_seconds as "syncIntervalSeconds",
-  connected_at as "connectedAt",
-  disconnected_at as "disconnectedAt"
-from crm_connections
-where organisation_id = :organisationId!::uuid
-  and provider = :provider!::text
-  and status <> 'disconnected';
+  connection.organisation_id as "organisationId",
+  connection.id as "connectionId",
+  connection.provider,
+  connection.account,
+  connection.status,
+  connection.status_reason as "statusReason",
+  connection.status_changed_at as "statusChangedAt",
+  connection.credentials_version as "credentialsVersion",
+  connection.credentials_expires_at as "credentialsExpiresAt",
+  pause.paused_at as "pausedAt?",
+  pause.pause_ends_at as "pausedUntil?",
+  pause.pause_reason as "pauseReason?",
+  connection.last_synced_at as "lastSyncedAt",
+  connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.connected_at as "connectedAt",
+  connection.disconnected_at as "disconnectedAt"
+from crm_connections as connection
+left join lateral (
+  select
+    connection.paused_at,
+    connection.pause_ends_at,
+    connection.pause_reason
+  where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
+) as pause on true
+where connection.organisation_id = :organisationId!::uuid
+  and connection.provider = :provider!::text
+  and connection.status <> 'disconnected';
 
 /* @name connectionListWithHealth */
 -- Lists every connection that an organisation has or had, live ones first, then by provider and newest
@@ -237,11 +286,15 @@ select
   connection.id as "connectionId",
   connection.provider,
   connection.account,
+  crm_connection_state(connection.status, pause.paused_at is not null, connection.failure_count) as "state!",
   connection.status,
   connection.status_reason as "statusReason",
   connection.status_changed_at as "statusChangedAt",
   connection.credentials_version as "credentialsVersion",
   connection.credentials_expires_at as "credentialsExpiresAt",
+  pause.paused_at as "pausedAt?",
+  pause.pause_ends_at as "pausedUntil?",
+  pause.pause_reason as "pauseReason?",
   connection.last_synced_at as "lastSyncedAt",
   connection.connected_at as "connectedAt",
   connection.disconnected_at as "disconnectedAt",
@@ -266,6 +319,13 @@ select
   last_failure.error as "lastError?",
   failures.count as "failureCount!"
 from crm_connections as connection
+left join lateral (
+  select
+    connection.paused_at,
+    connection.pause_ends_at,
+    connection.pause_reason
+  where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
+) as pause on true
 left join crm_sync_runs as run
   on run.organisation_id = connection.organisation_id
   and run.connection_id = connection.id
@@ -362,19 +422,31 @@ order by
   connection.id;
 
 /* @name connectionListTotals */
--- Summarises the live connections of all organisations: one row per CRM and status. For monitoring. Reads
--- every connection once.
+-- Summarises the live connections of all organisations: one row per CRM and status. The oldest success leaves out
+-- paused connections. For monitoring. Reads every connection once.
 select
   provider,
   status,
   count(*)::integer as "connections!",
   count(*) filter (where last_success_at is null)::integer as "neverSynced!",
   count(*) filter (where failure_count > 0)::integer as "failing!",
+  max(failure_count) as "mostFailedSyncs!",
+  count(*) filter (where is_paused)::integer as "paused!",
   count(*) filter (where next_sync_at <= crm_now())::integer as "due!",
   min(next_sync_at) as "nextSyncAt!",
-  min(last_success_at) as "oldestSuccessAt?"
-from crm_connections
-where status <> 'disconnected'
+  min(last_success_at) filter (where not is_paused) as "oldestSuccessAt?"
+from (
+  select
+    provider,
+    status,
+    last_success_at,
+    failure_count,
+    next_sync_at,
+    -- Few are, and the function need not be called for the others.
+    paused_at is not null and crm_pause_end(paused_at, pause_ends_at, crm_now()) is not null as is_paused
+  from crm_connections
+  where status <> 'disconnected'
+) as connection
 group by
   provider,
   status
@@ -382,11 +454,59 @@ order by
   provider,
   status;
 
+/* @name connectionPause */
+-- Pauses a live connection, or changes its pause: it is not due until the pause ends, and then at once, or as soon
+-- as the CRM may be asked again. Returns one row, or none if the organisation has no such connection: `outcome`
+-- (`paused`, `over` if `until` has passed, and then nothing was changed, or `disconnected`) and `pausedAt`. Uses the
+-- primary key. Locks the row for the transaction.
+with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    connection.organisation_id,
+    connection.id,
+    connection.status,
+    case
+      when connection.status = 'disconnected' then 'disconnected'
+      when :until::timestamptz <= clock.at then 'over'
+      else 'paused'
+    end as outcome
+  from crm_connections as connection
+  cross join clock
+  where connection.organisation_id = :organisationId!::uuid
+    and connection.id = :connectionId!::uuid
+  for no key update of connection
+),
+paused as (
+  update crm_connections
+  set
+    paused_at = case
+      when crm_pause_end(paused_at, pause_ends_at, clock.at) is null then clock.at
+      else paused_at
+    end,
+    pause_ends_at = :until::timestamptz,
+    pause_reason = :reason::text,
+    -- The trigger crm_connections_hold_paused moves it to the end of the pause. greatest ignores null.
+    next_sync_at = greatest(clock.at, not_before_at)
+  from connection
+  cross join clock
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.outcome = 'paused'
+  returning crm_connections.paused_at
+)
+select
+  connection.outcome as "outcome!",
+  paused.paused_at as "pausedAt?"
+from connection
+left join paused on true;
+
 /* @name connectionRequestSync */
--- Requests a sync of live connections as soon as the CRM may be asked again, or at once if urgent. A
--- request during a run is kept and leads to another sync after it, because claims skip connections with an
--- open run. Returns the connections that changed: many requests make one write and one sync. Fails with
--- CRM05 if row-level security hides the organisation. Uses the primary key. Locks the rows for the
+-- Requests a sync of live connections as soon as the CRM may be asked again, or at once if urgent; of a paused
+-- connection, when its pause ends. A request during a run is kept and leads to another sync after it, because claims
+-- skip connections with an open run. Returns the connections that changed: many requests make one write and one sync.
+-- Fails with CRM05 if row-level security hides the organisation. Uses the primary key. Locks the rows for the
 -- transaction, in key order.
 with clock as materialized (
   select crm_now() as at
@@ -397,7 +517,11 @@ wanted as (
     connection.next_sync_at,
     connection.sync_requested_at,
     -- greatest ignores null.
-    greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at
+    greatest(
+      clock.at,
+      case when not :isUrgent!::boolean then connection.not_before_at end,
+      crm_pause_end(connection.paused_at, connection.pause_ends_at, clock.at)
+    ) as at
   from crm_connections as connection
   cross join clock
   where connection.organisation_id = :organisationId!::uuid
@@ -449,6 +573,39 @@ reset as (
 )
 select id as "connectionId"
 from forgotten;
+
+/* @name connectionResume */
+-- Ends the pause of a live connection, which becomes due as soon as the CRM may be asked again; changes nothing if
+-- it is not paused. Returns one row, or none if the organisation has no such live connection. Uses the primary key.
+-- Locks the row for the transaction.
+with connection as (
+  select
+    organisation_id,
+    id,
+    next_sync_at
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+resumed as (
+  update crm_connections
+  set
+    paused_at = null,
+    pause_ends_at = null,
+    pause_reason = null,
+    -- greatest ignores null.
+    next_sync_at = greatest(crm_now(), not_before_at)
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and crm_connections.paused_at is not null
+  returning crm_connections.next_sync_at
+)
+select coalesce(resumed.next_sync_at, connection.next_sync_at) as "nextSyncAt!"
+from connection
+left join resumed on true;
 
 /* @name connectionSetAccount */
 -- Sets the account of a live connection if it is unknown, and makes it the one to which the organisation's
@@ -504,9 +661,9 @@ left join lateral crm_switch_account(
 -- Sets a live connection to active (without a reason) or error (with one). If credentialsVersion is given,
 -- only if its credentials are still of that version. Returns one row, or none if the organisation has no
 -- such connection: `outcome` (`set`, `superseded` or `disconnected`) and statusChangedAt, which only
--- changes with the status. Activating a connection clears its count of failed syncs. Writes nothing if
--- nothing changes. Uses the primary key. Locks the row for the transaction. Needs READ COMMITTED: at a
--- higher level, a concurrent change fails with 40001.
+-- changes with the status. Activating a connection clears its count of failed syncs and makes it due at
+-- once. Writes nothing if nothing changes. Uses the primary key. Locks the row for the transaction. Needs
+-- READ COMMITTED: at a higher level, a concurrent change fails with 40001.
 with connection as (
   select
     organisation_id,
@@ -533,7 +690,17 @@ changed as (
     -- Once active, the next failure is the first.
     failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,
     first_failed_at = case when :status!::text <> 'active' then first_failed_at end,
-    not_before_at = case when :status!::text <> 'active' then not_before_at end
+    records_failing_at = case when :status!::text <> 'active' then records_failing_at end,
+    -- Due at once, as after an urgent request: whoever activates it has repaired something.
+    not_before_at = case when :status!::text <> 'active' then not_before_at end,
+    sync_requested_at = case
+      when :status!::text = 'active' then coalesce(sync_requested_at, crm_now())
+      else sync_requested_at
+    end,
+    next_sync_at = case
+      when :status!::text = 'active' then least(next_sync_at, crm_now())
+      else next_sync_at
+    end
   from connection
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id

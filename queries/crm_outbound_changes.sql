@@ -45,7 +45,11 @@ connection as (
     found.id,
     found.status <> 'disconnected' as is_live,
     -- greatest ignores null.
-    greatest(clock.at, found.not_before_at) as wanted_at
+    greatest(
+      clock.at,
+      found.not_before_at,
+      crm_pause_end(found.paused_at, found.pause_ends_at, clock.at)
+    ) as wanted_at
   from (
     select
       organisation_id,

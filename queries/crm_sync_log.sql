@@ -130,10 +130,17 @@ limit :limit!::integer;
 
 /* @name syncLogRecord */
 -- Adds events of one connection to the log, one array element each, all or nothing. An event without a
--- time gets the current time. Returns one row: the number of added events. Locks the connection's row FOR
--- KEY SHARE, which only blocks its deletion. Nulls are allowed in `occurredAts`, `externalIds`,
+-- time gets the current time. Returns one row: the number of added events, and the first event, counted from 1, whose
+-- time is more than a day ahead of the clock (crm_latest_time): if there is one, nothing was added. Locks the
+-- connection's row FOR KEY SHARE, which only blocks its deletion. Nulls are allowed in `occurredAts`, `externalIds`,
 -- `internalIds`, `errors` and `reasons`.
-with recorded as (
+with in_future as materialized (
+  select min(given.position)::integer as position
+  from crm_latest_time(crm_now()) as latest
+  cross join unnest(:occurredAts!::timestamptz[]) with ordinality as given (occurred_at, position)
+  where given.occurred_at > latest
+),
+recorded as (
   insert into crm_sync_log (
     organisation_id,
     connection_id,
@@ -157,7 +164,8 @@ with recorded as (
     event.status,
     event.error,
     event.reason
-  from unnest(
+  from in_future
+  cross join unnest(
     :occurredAts!::timestamptz[],
     :directions!::text[],
     :entityTypes!::text[],
@@ -177,8 +185,11 @@ with recorded as (
     reason,
     position
   )
+  where in_future.position is null
   order by event.position
   returning 1
 )
-select count(*)::integer as "recorded!"
-from recorded;
+select
+  (select count(*)::integer from recorded) as "recorded!",
+  position as "inFuture?"
+from in_future;

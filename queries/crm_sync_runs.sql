@@ -91,12 +91,15 @@ order by started.id;
 /* @name syncRunFinish */
 -- Finishes a run, and schedules the next sync of its connection. A success returns it to active, resets
 -- its failure count and advances the connection's cursor to the point that all its inbound streams have
--- passed. A failure is counted, delays the next sync, and may put the connection in error
--- (crm_sync_failure_is_alarming), unless its credentials are no longer of the worker's version. A
--- cancelled run leaves the connection due. Returns one row, or none if the organisation has no such run:
--- `outcome` is `ended`, or `lost` if the run had ended or its lease had expired, and then nothing was
--- changed. Uses primary keys. Locks the connection for the transaction, then the run. Needs READ
--- COMMITTED.
+-- passed. A success in which every record failed (crm_sync_run_is_fruitless) advances the cursor, but is
+-- recorded and counted as a failure, and until a record succeeds, a success without records ends no streak. A
+-- failure is counted, delays the next sync, and may put the connection in error
+-- (crm_sync_failure_is_alarming). If its credentials are no longer of the worker's version, a refusal is
+-- excused: once in a streak of failures, the connection is due at once. A cancelled run leaves the connection
+-- due. Returns one row, or none if the organisation has no such run: `outcome` is `ended`, or `lost` if the run
+-- had ended or its lease had expired, and then nothing was changed. Uses primary keys, and
+-- crm_sync_failures_kind_idx if every record failed. Locks the connection for the transaction, then the run.
+-- Needs READ COMMITTED.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -109,6 +112,8 @@ connection as (
     sync_requested_at,
     first_failed_at,
     failure_count,
+    credentials_excused_at,
+    records_failing_at,
     credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current
   from crm_connections
   where organisation_id = :organisationId!::uuid
@@ -118,6 +123,9 @@ connection as (
 run as (
   select
     run.id,
+    run.started_at,
+    run.error_count,
+    crm_sync_run_is_fruitless(run.success_count, run.skipped_count, run.error_count) as is_fruitless,
     run.ended_at is null
       and run.expires_at > (select at from clock)
       and connection.status <> 'disconnected' as is_held
@@ -138,92 +146,176 @@ stream as (
   -- Locked to read the current row: a reset may have happened while this waited for the connection.
   for no key update of cursor
 ),
+-- What every record of the run failed with, most of all. No row unless every record failed.
+common_failure as (
+  select
+    run.error_count,
+    coalesce(mode() within group (order by failure.kind), 'internal') as kind,
+    count(distinct failure.kind) > 1 as is_mixed
+  from run
+  left join lateral (
+    select failure.kind
+    from crm_sync_failures as failure
+    where failure.organisation_id = :organisationId!::uuid
+      and failure.connection_id = :connectionId!::uuid
+      and failure.last_failed_at >= run.started_at
+    limit 1000
+  ) as failure on true
+  where :outcome!::text = 'success'
+    and run.is_fruitless
+    and run.is_held
+  group by run.error_count
+),
+ending as materialized (
+  select
+    run.is_held,
+    case when common_failure.kind is null then :outcome!::text else 'failed' end as outcome,
+    case
+      when common_failure.kind is null then :error::jsonb
+      else jsonb_build_object(
+        'kind', common_failure.kind,
+        'retryable', true,
+        'code', 'every_record_failed',
+        'message', format(
+          'All %s records failed, %s %s.',
+          common_failure.error_count,
+          case when common_failure.is_mixed then 'most of them with' else 'each with' end,
+          common_failure.kind
+        )
+      )
+    end as error,
+    case
+      when common_failure.kind is null then :reason::text
+      when common_failure.kind in ('auth', 'permission')
+        then 'The CRM denies access to every record. Ask its administrator to allow it again, or reconnect it.'
+      else 'Every record of the last syncs failed. See the failing records, and correct what they have in common.'
+    end as reason,
+    common_failure.kind is not null as is_fruitless,
+    :outcome!::text = 'success' and run.is_fruitless is null as is_inconclusive
+  from run
+  left join common_failure on true
+),
 ended as (
   update crm_sync_runs
   set
     ended_at = clock.at,
-    outcome = :outcome!::text,
-    error = :error::jsonb
-  from run, clock
+    outcome = ending.outcome,
+    error = ending.error
+  from ending, clock
   where crm_sync_runs.organisation_id = :organisationId!::uuid
     and crm_sync_runs.connection_id = :connectionId!::uuid
     and crm_sync_runs.id = :runId!::bigint
-    and run.is_held
+    and ending.is_held
 ),
 judged as (
   select
     connection.organisation_id,
     connection.id,
     connection.status,
-    connection.sync_interval_seconds,
-    connection.sync_requested_at,
+    ending.outcome,
+    ending.error,
+    ending.reason,
+    ending.is_fruitless,
+    ending.is_inconclusive and connection.records_failing_at is not null as is_streak_kept,
     least(connection.failure_count, 2147483646) + 1 as failure_count,
     coalesce(connection.first_failed_at, clock.at) as first_failed_at,
-    connection.is_current and crm_sync_failure_is_alarming(
-      :error::jsonb ->> 'kind',
+    crm_sync_failure_is_alarming(
+      -- That replaced credentials were refused says nothing about the current ones. A streak of it does.
+      case when connection.is_current then ending.error ->> 'kind' else 'internal' end,
       least(connection.failure_count, 2147483646) + 1,
       clock.at - coalesce(connection.first_failed_at, clock.at)
     ) is true as is_alarming,
-    -- An error with replaced credentials says nothing about the current ones.
+    refusal.is_excused,
+    -- After a success.
     clock.at + case
-      when not connection.is_current and :error::jsonb ->> 'kind' in ('auth', 'permission') then interval '0'
+      when connection.sync_requested_at is not null or :hasMore!::boolean then interval '0'
+      else make_interval(secs => connection.sync_interval_seconds)
+    end as next_sync_at,
+    -- After a failure.
+    clock.at + case
+      when refusal.is_excused then interval '0'
       else greatest(
         crm_sync_backoff(least(connection.failure_count, 2147483646) + 1, 60, 21600),
         make_interval(secs => coalesce(:retryAfterSeconds::integer, 0))
       )
     end as not_before_at,
+    -- Only a run that came to its end says how far all streams have been read; and a cursor that was taken before such
+    -- times were refused must not spread.
+    case
+      when :outcome!::text = 'success'
+        then (
+          select
+            case
+              when bool_and(synced_to_at is not null) and min(synced_to_at) <= crm_latest_time(clock.at)
+                then min(synced_to_at)
+            end
+          from stream
+        )
+    end as synced_to_at,
     clock.at
   from connection
-  cross join run
+  cross join ending
   cross join clock
-  where run.is_held
+  cross join lateral (
+    -- Once in a streak: a worker that stores a new token in each sync must not be let in at once each time.
+    select
+      not connection.is_current
+      and :error::jsonb ->> 'kind' in ('auth', 'permission')
+      and connection.credentials_excused_at is null as is_excused
+  ) as refusal
+  where ending.is_held
 ),
 succeeded as (
   update crm_connections
   set
-    last_synced_at = greatest(
-      last_synced_at,
-      (select case when bool_and(synced_to_at is not null) then min(synced_to_at) end from stream)
-    ),
-    next_sync_at = case
-      when judged.sync_requested_at is not null or :hasMore!::boolean then judged.at
-      else judged.at + make_interval(secs => judged.sync_interval_seconds)
-    end,
+    last_synced_at = greatest(last_synced_at, judged.synced_to_at),
+    next_sync_at = judged.next_sync_at,
     not_before_at = null,
-    last_success_at = judged.at,
-    first_failed_at = null,
-    failure_count = 0,
-    status = 'active',
-    status_reason = null,
-    status_changed_at = case when judged.status = 'active' then status_changed_at else judged.at end
+    last_success_at = case when judged.is_streak_kept then last_success_at else judged.at end,
+    first_failed_at = case when judged.is_streak_kept then crm_connections.first_failed_at end,
+    failure_count = case when judged.is_streak_kept then crm_connections.failure_count else 0 end,
+    credentials_excused_at = null,
+    records_failing_at = case when judged.is_streak_kept then records_failing_at end,
+    status = case when judged.is_streak_kept then judged.status else 'active' end,
+    status_reason = case when judged.is_streak_kept then status_reason end,
+    status_changed_at = case
+      when judged.is_streak_kept or judged.status = 'active' then status_changed_at
+      else judged.at
+    end
   from judged
-  where :outcome!::text = 'success'
+  where judged.outcome = 'success'
     and crm_connections.organisation_id = judged.organisation_id
     and crm_connections.id = judged.id
 ),
 failed as (
   update crm_connections
   set
-    next_sync_at = judged.not_before_at,
+    last_synced_at = greatest(last_synced_at, judged.synced_to_at),
+    next_sync_at = case
+      when judged.is_fruitless then greatest(judged.next_sync_at, judged.not_before_at)
+      else judged.not_before_at
+    end,
     not_before_at = judged.not_before_at,
     first_failed_at = judged.first_failed_at,
     failure_count = judged.failure_count,
+    credentials_excused_at = case when judged.is_excused then judged.at else credentials_excused_at end,
+    records_failing_at = case when judged.is_fruitless then judged.at else records_failing_at end,
     status = case when judged.is_alarming then 'error' else judged.status end,
-    status_reason = case when judged.is_alarming then coalesce(:reason::text, :error::jsonb ->> 'message') else status_reason end,
+    status_reason = case when judged.is_alarming then coalesce(judged.reason, judged.error ->> 'message') else status_reason end,
     status_changed_at = case
       when judged.is_alarming and judged.status <> 'error' then judged.at
       else status_changed_at
     end
   from judged
-  where :outcome!::text = 'failed'
+  where judged.outcome = 'failed'
     and crm_connections.organisation_id = judged.organisation_id
     and crm_connections.id = judged.id
 ),
 cancelled as (
   update crm_connections
-  set next_sync_at = least(next_sync_at, judged.at)
+  set next_sync_at = least(crm_connections.next_sync_at, judged.at)
   from judged
-  where :outcome!::text = 'cancelled'
+  where judged.outcome = 'cancelled'
     and crm_connections.organisation_id = judged.organisation_id
     and crm_connections.id = judged.id
 )

@@ -37,6 +37,8 @@ export interface CrmSchemaErrorCodes {
   cursor_conflict: true;
   /** The cursor is already past this point. Cursors never move backwards; to start again, reset it. */
   cursor_moved_backwards: true;
+  /** A time is more than a day ahead of the database's clock. Nothing was written. */
+  time_in_future: true;
   /** The credentials are not a JWE of the required shape. */
   malformed_credentials: true;
   /** The credentials were encrypted for another organisation, connection or provider. */
@@ -133,6 +135,15 @@ export function connectionNotLive(): CrmSchemaError {
   return new CrmSchemaError(
     'connection_not_live',
     'The organisation has no such live connection, or is not the one set for this transaction.',
+  );
+}
+
+/** The error of a call with a time that is too far ahead. */
+export function timeInFuture(field: string, options: { rowIndex?: number } = {}): CrmSchemaError {
+  return new CrmSchemaError(
+    'time_in_future',
+    `${field} is more than a day ahead of the database's clock. Nothing was written. Check the time zone, and the clock that the time comes from.`,
+    options,
   );
 }
 

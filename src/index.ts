@@ -19,6 +19,7 @@ export {
 export * from './connections/connections.js';
 export { type CredentialsOwner, credentialsAad } from './connections/encrypted-credentials.js';
 export * from './connections/health.js';
+export * from './connections/pauses.js';
 export * from './connections/sync-schedule.js';
 export type { ChangeAuthor } from './contacts/change-author.js';
 export * from './contacts/contact-merges.js';

@@ -50,6 +50,7 @@ export {
   partitionsList,
 } from './partitions/list.js';
 export type { PartitionRange } from './partitions/ranges.js';
+export type { WaitingEvents } from './partitions/waiting-events.js';
 export type {
   DedicatedConnection,
   DedicatedConnectionResult,

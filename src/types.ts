@@ -12,6 +12,14 @@ export const connectionStatuses = ['active', 'error', 'disconnected'] as const;
 /** One of {@link connectionStatuses}. */
 export type ConnectionStatus = (typeof connectionStatuses)[number];
 
+/**
+ * What to say first of a connection (`crm_connection_state`): `paused` until `pausedUntil`; `failing` if its last sync
+ * failed, and it is not in error yet; otherwise its status.
+ */
+export const connectionStates = ['active', 'failing', 'error', 'paused', 'disconnected'] as const;
+/** One of {@link connectionStates}. */
+export type ConnectionState = (typeof connectionStates)[number];
+
 /** Which way a record went (`crm_sync_log_direction_check`): `inbound` is from the CRM. */
 export const syncDirections = ['inbound', 'outbound'] as const;
 /** One of {@link syncDirections}. */

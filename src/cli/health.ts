@@ -9,7 +9,7 @@ import {
 import type { Timestamp } from '../types.js';
 import { withUnrestrictedConnection } from './database.js';
 import { UnmetCondition } from './exit-codes.js';
-import { formatCapped, formatNumber } from './numbers.js';
+import { formatCapped, formatNumber, formatQuantity } from './numbers.js';
 import { parseUuid } from './options.js';
 import { organisationReport } from './organisation-health.js';
 import { formatJson, formatTable, printResult, wrap } from './text.js';
@@ -85,15 +85,17 @@ function totalsTable(connections: readonly ConnectionTotal[], now: Timestamp): s
   const [longestDue] = connections
     .filter(({ due }) => due > 0)
     .sort((one, other) => (one.nextSyncAt < other.nextSyncAt ? -1 : 1));
+  const [longestStreak] = connections.toSorted((one, other) => other.mostFailedSyncs - one.mostFailedSyncs);
   return [
-    ...formatTable('llrrrrl', [
-      ['', '', '', '', '', 'Never', 'Oldest success'],
-      ['CRM', 'Status', 'Live', 'Failing', 'Due', 'synced', '(UTC)'],
+    ...formatTable('llrrrrrl', [
+      ['', '', '', '', '', '', 'Never', 'Oldest success'],
+      ['CRM', 'Status', 'Live', 'Failing', 'Paused', 'Due', 'synced', '(UTC)'],
       ...connections.map((total) => [
         total.provider,
         total.status,
         formatNumber(total.connections),
         formatNumber(total.failing),
+        formatNumber(total.paused),
         formatNumber(total.due),
         formatNumber(total.neverSynced),
         total.oldestSuccessAt === null
@@ -101,6 +103,14 @@ function totalsTable(connections: readonly ConnectionTotal[], now: Timestamp): s
           : `${formatTime(total.oldestSuccessAt)}, ${formatTimeFromNow(total.oldestSuccessAt, now)}`,
       ]),
     ]),
+    ...(longestStreak === undefined || longestStreak.mostFailedSyncs < 2
+      ? []
+      : [
+          '',
+          ...wrap(
+            `Most failures in a row: ${longestStreak.provider}, ${formatQuantity(longestStreak.mostFailedSyncs, 'sync')}, status ${longestStreak.status}.`,
+          ),
+        ]),
     ...(longestDue === undefined
       ? []
       : [

@@ -32,7 +32,7 @@ function overview(connections: readonly ConnectionHealth[], now: Timestamp): str
     ['CRM', 'Status', 'success', 'for', 'Lag', 'failing', 'up', 'waiting', 'for'],
     ...connections.map((connection) => [
       connection.provider,
-      connection.status,
+      connection.state,
       connection.lastSuccessAt === null ? 'never' : formatTimeFromNow(connection.lastSuccessAt, now),
       durationSince(connection.failingSince),
       formatLag(connection.lagSeconds),
@@ -49,6 +49,7 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
   const { failureCount, lastFailureAt, lastError } = connection;
   return [
     ...heading(connection),
+    ...pause(connection, now),
     ...(status === 'error'
       ? indented(`In error since ${formatTimeAndAge(connection.statusChangedAt, now)}: ${statusReason}`)
       : []),
@@ -62,8 +63,16 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
       : indented(
           `Failures logged in the last 24 h: ${formatRecords(failureCount)}, the latest ${formatTimeAndAge(lastFailureAt, now)}: ${lastError.kind}: ${lastError.message}`,
         )),
-    ...indented(schedule(connection, now)),
+    ...(connection.pausedAt === null ? indented(schedule(connection, now)) : []),
   ];
+}
+
+function pause({ pausedAt, pausedUntil, pauseReason }: ConnectionHealth, now: Timestamp): string[] {
+  if (pausedAt === null) return [];
+  const end = pausedUntil === null ? 'somebody resumes it' : formatTimeAndAge(pausedUntil, now);
+  return indented(
+    `Paused until ${end}, since ${formatTimeAndAge(pausedAt, now)}${pauseReason === null ? '.' : `: ${pauseReason}`}`,
+  );
 }
 
 function heading({ provider, connectionId, account }: ConnectionHealth): string[] {

@@ -1,4 +1,5 @@
 import type { ListedPartition, PartitionList } from '../migrations.js';
+import { describeWaitingEvents } from '../partitions/waiting-events.js';
 import type { Timestamp } from '../types.js';
 import { formatBytes, formatNumber } from './numbers.js';
 import { formatTable, wrap } from './text.js';
@@ -9,7 +10,7 @@ export function partitionReport({ at, keepDays, keptFrom, partitions, droppable 
   const hasInterruptedDetach = partitions.some(
     ({ state, name }) => state === 'detaching' && !droppable.includes(name),
   );
-  const hasEventsInCatchAll = partitions.some((each) => each.state === 'catch_all' && each.hasEvents);
+  const waiting = partitions.flatMap((each) => (each.state === 'catch_all' ? (each.events ?? []) : []));
   const hasCurrentMonth = partitions.some(
     ({ state, from, before }) =>
       (state === 'kept' || state === 'expired') &&
@@ -45,9 +46,11 @@ export function partitionReport({ at, keepDays, keptFrom, partitions, droppable 
       hasUnknown,
       'Unknown: whether the partitions at either end hold events. Only the owner of the log may look.',
     ),
-    ...remark(
-      hasEventsInCatchAll,
-      'The catch-all partition holds events. To move them to months of their own: crm-schema partitions ensure --months <number>',
+    ...waiting.flatMap((events) =>
+      remark(
+        true,
+        `The catch-all partition holds ${describeWaitingEvents(events)}, later than the last month. If the times are right, move them to months of their own: crm-schema partitions ensure --months <number>`,
+      ),
     ),
   ];
 }

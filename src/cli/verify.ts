@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { describeWaitingEvents } from '../partitions/waiting-events.js';
 import { type Difference, type Verification, verify } from '../verify/verify.js';
 import { withConnection } from './database.js';
 import { exitCodes, UnmetCondition } from './exit-codes.js';
@@ -24,7 +25,8 @@ export function verifyCommand(version: string): Command {
 }
 
 /** @throws UnmetCondition if the installed schema is of another version, from which all other differences follow */
-function verificationReport({ schema, owner, differences }: Verification, version: string): string[] {
+function verificationReport(verification: Verification, version: string): string[] {
+  const { schema, owner, differences, waitingEvents } = verification;
   const migrations = differences.filter(({ kind }) => kind === 'migration');
   const pending = migrations.filter(({ found }) => found === null).map(({ name }) => name);
   if (pending.length > 0) {
@@ -38,11 +40,22 @@ function verificationReport({ schema, owner, differences }: Verification, versio
     );
   }
   const expected = `version ${version} (owner: ${owner})`;
-  if (differences.length === 0) return wrap(`Schema ${schema} is up to date with ${expected}.`);
+  const waiting =
+    waitingEvents === null
+      ? []
+      : [
+          '',
+          ...wrap(
+            `The catch-all partition holds ${describeWaitingEvents(waitingEvents)}, later than the last month. If the times are wrong, see After the clock was ahead, in docs/operations/partitions.md.`,
+          ),
+        ];
+  if (differences.length === 0)
+    return [...wrap(`Schema ${schema} is up to date with ${expected}.`), ...waiting];
   const differenceCount = formatQuantity(differences.length, 'difference');
   return [
     ...wrap(`Schema ${schema} has ${differenceCount} from ${expected}.`),
     ...differences.flatMap((difference) => ['', ...describeDifference(difference)]),
+    ...waiting,
   ];
 }
 

@@ -172,8 +172,8 @@ export type NewStatus =
     };
 
 /**
- * Sets a live connection to `active`, which clears the reason and the failure count, or to `error`, with a
- * reason.
+ * Sets a live connection to `active`, which clears the reason and the failure count and makes it due at once, or to
+ * `error`, with a reason. Setting a connection that works to `active` changes nothing.
  *
  * @returns when the connection entered this status
  * @throws CrmSchemaError `credentials_superseded` if the credentials now have another version, in which case

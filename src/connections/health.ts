@@ -4,6 +4,7 @@ import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
 import type {
+  ConnectionState,
   ConnectionStatus,
   Provider,
   SyncError,
@@ -19,9 +20,14 @@ export interface ConnectionHealth
   extends Connection,
     Omit<
       queries.ConnectionListWithHealthResult,
-      keyof Connection | 'lastEventStatus' | 'lastError' | 'lastSyncOutcome' | 'lastSyncError'
+      keyof Connection | 'state' | 'lastEventStatus' | 'lastError' | 'lastSyncOutcome' | 'lastSyncError'
     > {
-  /** When the connection is due; in the past if it is waiting for a worker. Meaningless once disconnected. */
+  /** What to show first: an `active` connection whose syncs fail is `failing`. */
+  state: ConnectionState;
+  /**
+   * When the connection is due; in the past if it is waiting for a worker. Meaningless once disconnected, and
+   * at the end of 9998 while it is paused until somebody resumes it.
+   */
   nextSyncAt: Timestamp;
   /** When a sync last finished successfully. */
   lastSuccessAt: Timestamp | null;
@@ -72,11 +78,15 @@ export interface ConnectionTotal
   neverSynced: number;
   /** How many failed their last sync. */
   failing: number;
+  /** The most consecutive failed syncs of any of them. */
+  mostFailedSyncs: number;
+  /** How many are paused. */
+  paused: number;
   /** How many are due, waiting for a worker. */
   due: number;
   /** When the longest-waiting connection became due; if none is due, when the next one will be. */
   nextSyncAt: Timestamp;
-  /** The oldest of their last successes. */
+  /** The oldest of the last successes of those that are not paused. */
   oldestSuccessAt: Timestamp | null;
 }
 

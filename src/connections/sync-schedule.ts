@@ -1,4 +1,4 @@
-import { CrmSchemaError, connectionNotLive } from '../errors.js';
+import { CrmSchemaError, connectionNotLive, timeInFuture } from '../errors.js';
 import * as queries from '../generated/crm_connections.js';
 import { type ConnectionKey, checkConnectionKey, checkOrganisation } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
@@ -19,7 +19,8 @@ export interface ConnectionAdvanceLastSyncedAtParams extends ConnectionKey {
  * Moves a connection's incremental sync cursor forwards. Setting the same value again changes nothing.
  *
  * @returns the cursor's position
- * @throws CrmSchemaError `cursor_moved_backwards`, `connection_not_live`, `invalid_input`
+ * @throws CrmSchemaError `cursor_moved_backwards`; `time_in_future` if the time is more than a day ahead of the
+ *   database's clock: the cursor would skip every change until then; `connection_not_live`, `invalid_input`
  */
 export async function connectionAdvanceLastSyncedAt(
   client: Queryable,
@@ -32,6 +33,7 @@ export async function connectionAdvanceLastSyncedAt(
   const lastSyncedAt = timestampParameter({ field: 'lastSyncedAt' }, params.lastSyncedAt);
   const [row] = await queries.connectionAdvanceLastSyncedAt.run({ ...params, lastSyncedAt }, client);
   if (row === undefined || row.outcome === 'disconnected') throw connectionNotLive();
+  if (row.outcome === 'in_future') throw timeInFuture('lastSyncedAt');
   if (row.outcome === 'moved_backwards') {
     throw new CrmSchemaError(
       'cursor_moved_backwards',

@@ -10,9 +10,9 @@ import type { OwnerOf } from './encryption.js';
 import type { KeyRing } from './key-ring.js';
 import {
   credentialsGet,
-  credentialsReplace,
   type NewCredentials,
   type StoredCredentials,
+  storeCredentials,
 } from './stored-credentials.js';
 
 /** The parameters of {@link credentialsRefresh}. */
@@ -89,7 +89,7 @@ export async function credentialsRefresh<P extends Provider>(
   let failure: unknown;
   const outcome = await retryUntil(patience, async () => {
     try {
-      return await credentialsReplace(client, keys, replacement);
+      return await storeCredentials(client, keys, replacement, { isRepair: false });
     } catch (error) {
       if (error instanceof CrmSchemaError) throw error;
       failure = error;

@@ -175,8 +175,11 @@ export interface CredentialsReplaceParams extends ConnectionKey {
 /**
  * Replaces the credentials of a live connection if they are still the version that the caller read: of
  * several callers that replace the same version, exactly one succeeds. Credentials of another account are
- * refused; an unknown account is set as by `connectionSetAccount`. The status does not change; once the CRM has
- * accepted the new credentials, call `connectionSetStatus` to make the connection `active`.
+ * refused; an unknown account is set as by `connectionSetAccount`.
+ *
+ * A connection that is failing becomes due at once, however long it would still wait. Its status does not change: the
+ * first successful sync makes it `active`. To store a token that a worker has refreshed, call `credentialsRefresh`,
+ * which leaves the schedule as it is.
  *
  * The session must use READ COMMITTED, PostgreSQL's default: at a stricter level, the losers fail with 40001.
  *
@@ -184,10 +187,20 @@ export interface CredentialsReplaceParams extends ConnectionKey {
  *   connection, in which case nothing is changed; `connection_not_live`; `credentials_bound_elsewhere` if the
  *   connection is to another CRM; `invalid_credentials`, naming the field and never its value; `invalid_input`
  */
-export async function credentialsReplace<P extends Provider>(
+export function credentialsReplace<P extends Provider>(
   client: Queryable,
   keys: KeyRing,
   params: CredentialsReplaceParams & ProviderCredentials<P>,
+): Promise<ReplaceOutcome> {
+  return storeCredentials(client, keys, params, { isRepair: true });
+}
+
+/** Replaces credentials as {@link credentialsReplace} does; as a repair, or as a part of the worker's routine. */
+export async function storeCredentials<P extends Provider>(
+  client: Queryable,
+  keys: KeyRing,
+  params: CredentialsReplaceParams & ProviderCredentials<P>,
+  { isRepair }: { isRepair: boolean },
 ): Promise<ReplaceOutcome> {
   checkConnectionKey(params);
   const { organisationId, connectionId, provider, credentialsVersion } = params;
@@ -204,6 +217,7 @@ export async function credentialsReplace<P extends Provider>(
       account,
       credentials: encryptedCredentialsParameter(encrypted),
       credentialsExpiresAt,
+      isRepair,
     },
     client,
   );

@@ -124,6 +124,7 @@ export interface CredentialsReplaceParams {
   credentials: Json;
   credentialsExpiresAt?: TimestampInput | null | void;
   credentialsVersion: number;
+  isRepair?: boolean | null | void;
   organisationId: string;
   provider: string;
 }
@@ -138,12 +139,13 @@ export interface CredentialsReplaceResult {
 
 /**
  * Replaces the credentials of a live connection if they are still of the given version and, where `account`
- * is given, for the same account. If its account is unknown, sets it, as connectionSetAccount does. Returns
- * one row, or none if the organisation has no such connection: `outcome` (`replaced`, `superseded`,
- * `disconnected`, `other_provider` or `other_account`), `credentialsVersion`, the version now, and how many
- * ids were archived and restored. Uses the primary key. Locks the row for the transaction; if it sets the
- * account and there was another connection, takes the lock of crm_lock_external_ids, then locks contacts and
- * ids. Needs READ COMMITTED: at a higher level, the loser of a race fails with 40001.
+ * is given, for the same account. If its account is unknown, sets it, as connectionSetAccount does. If
+ * `isRepair`, a connection that fails becomes due at once, whatever its delay. Returns one row, or none if
+ * the organisation has no such connection: `outcome` (`replaced`, `superseded`, `disconnected`,
+ * `other_provider` or `other_account`), `credentialsVersion`, the version now, and how many ids were archived
+ * and restored. Uses the primary key. Locks the row for the transaction; if it sets the account and there was
+ * another connection, takes the lock of crm_lock_external_ids, then locks contacts and ids. Needs READ
+ * COMMITTED: at a higher level, the loser of a race fails with 40001.
  *
  * @remarks
  * ```sql
@@ -154,7 +156,8 @@ export interface CredentialsReplaceResult {
  *     provider,
  *     account,
  *     status,
- *     credentials_version
+ *     credentials_version,
+ *     (:isRepair::boolean) is true and (status = 'error' or failure_count > 0) as is_repaired
  *   from crm_connections
  *   where organisation_id = :organisationId!::uuid
  *     and id = :connectionId!::uuid
@@ -166,7 +169,17 @@ export interface CredentialsReplaceResult {
  *     credentials = :credentials!::jsonb,
  *     credentials_version = connection.credentials_version + 1,
  *     credentials_expires_at = :credentialsExpiresAt::timestamptz,
- *     account = coalesce(connection.account, :account::text)
+ *     account = coalesce(connection.account, :account::text),
+ *     -- As after an urgent request.
+ *     not_before_at = case when not connection.is_repaired then not_before_at end,
+ *     sync_requested_at = case
+ *       when connection.is_repaired then coalesce(sync_requested_at, crm_now())
+ *       else sync_requested_at
+ *     end,
+ *     next_sync_at = case
+ *       when connection.is_repaired then least(next_sync_at, crm_now())
+ *       else next_sync_at
+ *     end
  *   from connection
  *   where crm_connections.organisation_id = connection.organisation_id
  *     and crm_connections.id = connection.id
@@ -204,9 +217,10 @@ export interface CredentialsReplaceResult {
  */
 export const credentialsReplace = new PreparedQuery<CredentialsReplaceParams,CredentialsReplaceResult>({
   name: 'credentialsReplace',
-  statementName: 'credentialsReplace_e998dfa1',
+  statementName: 'credentialsReplace_124308f9',
   isPreparable: true,
   params: [
+    { name: 'isRepair', required: false },
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
     { name: 'credentials', required: true },
@@ -222,26 +236,36 @@ export const credentialsReplace = new PreparedQuery<CredentialsReplaceParams,Cre
     provider,
     account,
     status,
-    credentials_version
+    credentials_version,
+    ($1::boolean) is true and (status = 'error' or failure_count > 0) as is_repaired
   from crm_connections
-  where organisation_id = $1::uuid
-    and id = $2::uuid
+  where organisation_id = $2::uuid
+    and id = $3::uuid
   for no key update
 ),
 replaced as (
   update crm_connections
   set
-    credentials = $3::jsonb,
+    credentials = $4::jsonb,
     credentials_version = connection.credentials_version + 1,
-    credentials_expires_at = $4::timestamptz,
-    account = coalesce(connection.account, $5::text)
+    credentials_expires_at = $5::timestamptz,
+    account = coalesce(connection.account, $6::text),
+    not_before_at = case when not connection.is_repaired then not_before_at end,
+    sync_requested_at = case
+      when connection.is_repaired then coalesce(sync_requested_at, crm_now())
+      else sync_requested_at
+    end,
+    next_sync_at = case
+      when connection.is_repaired then least(next_sync_at, crm_now())
+      else next_sync_at
+    end
   from connection
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id
     and connection.status <> 'disconnected'
-    and connection.provider = $6::text
-    and connection.credentials_version = $7::integer
-    and coalesce(connection.account = $5::text, true)
+    and connection.provider = $7::text
+    and connection.credentials_version = $8::integer
+    and coalesce(connection.account = $6::text, true)
   returning
     crm_connections.organisation_id,
     crm_connections.id,
@@ -251,8 +275,8 @@ replaced as (
 select
   case
     when connection.status = 'disconnected' then 'disconnected'
-    when connection.provider <> $6::text then 'other_provider'
-    when connection.account <> $5::text then 'other_account'
+    when connection.provider <> $7::text then 'other_provider'
+    when connection.account <> $6::text then 'other_account'
     when replaced.id is not null then 'replaced'
     else 'superseded'
   end as "outcome",

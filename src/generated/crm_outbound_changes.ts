@@ -63,7 +63,11 @@ export interface OutboundChangeAnnounceResult {
  *     found.id,
  *     found.status <> 'disconnected' as is_live,
  *     -- greatest ignores null.
- *     greatest(clock.at, found.not_before_at) as wanted_at
+ *     greatest(
+ *       clock.at,
+ *       found.not_before_at,
+ *       crm_pause_end(found.paused_at, found.pause_ends_at, clock.at)
+ *     ) as wanted_at
  *   from (
  *     select
  *       organisation_id,
@@ -138,7 +142,7 @@ export interface OutboundChangeAnnounceResult {
  */
 export const outboundChangeAnnounce = new PreparedQuery<OutboundChangeAnnounceParams,OutboundChangeAnnounceResult>({
   name: 'outboundChangeAnnounce',
-  statementName: 'outboundChangeAnnounce_78e9d027',
+  statementName: 'outboundChangeAnnounce_ca8d6a58',
   isPreparable: true,
   params: [
     { name: 'limit', required: true },
@@ -181,7 +185,11 @@ connection as (
     found.organisation_id,
     found.id,
     found.status <> 'disconnected' as is_live,
-    greatest(clock.at, found.not_before_at) as wanted_at
+    greatest(
+      clock.at,
+      found.not_before_at,
+      crm_pause_end(found.paused_at, found.pause_ends_at, clock.at)
+    ) as wanted_at
   from (
     select
       organisation_id,

@@ -446,18 +446,26 @@ export interface SyncLogRecordParams {
 
 /** A row of {@link syncLogRecord}. */
 export interface SyncLogRecordResult {
+  inFuture: number | null;
   recorded: number;
 }
 
 /**
  * Adds events of one connection to the log, one array element each, all or nothing. An event without a
- * time gets the current time. Returns one row: the number of added events. Locks the connection's row FOR
- * KEY SHARE, which only blocks its deletion. Nulls are allowed in `occurredAts`, `externalIds`,
+ * time gets the current time. Returns one row: the number of added events, and the first event, counted from 1, whose
+ * time is more than a day ahead of the clock (crm_latest_time): if there is one, nothing was added. Locks the
+ * connection's row FOR KEY SHARE, which only blocks its deletion. Nulls are allowed in `occurredAts`, `externalIds`,
  * `internalIds`, `errors` and `reasons`.
  *
  * @remarks
  * ```sql
- * with recorded as (
+ * with in_future as materialized (
+ *   select min(given.position)::integer as position
+ *   from crm_latest_time(crm_now()) as latest
+ *   cross join unnest(:occurredAts!::timestamptz[]) with ordinality as given (occurred_at, position)
+ *   where given.occurred_at > latest
+ * ),
+ * recorded as (
  *   insert into crm_sync_log (
  *     organisation_id,
  *     connection_id,
@@ -481,7 +489,8 @@ export interface SyncLogRecordResult {
  *     event.status,
  *     event.error,
  *     event.reason
- *   from unnest(
+ *   from in_future
+ *   cross join unnest(
  *     :occurredAts!::timestamptz[],
  *     :directions!::text[],
  *     :entityTypes!::text[],
@@ -501,21 +510,24 @@ export interface SyncLogRecordResult {
  *     reason,
  *     position
  *   )
+ *   where in_future.position is null
  *   order by event.position
  *   returning 1
  * )
- * select count(*)::integer as "recorded!"
- * from recorded
+ * select
+ *   (select count(*)::integer from recorded) as "recorded!",
+ *   position as "inFuture?"
+ * from in_future
  * ```
  */
 export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecordResult>({
   name: 'syncLogRecord',
-  statementName: 'syncLogRecord_40c54c97',
+  statementName: 'syncLogRecord_a34878ff',
   isPreparable: true,
   params: [
+    { name: 'occurredAts', required: true },
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
-    { name: 'occurredAts', required: true },
     { name: 'directions', required: true },
     { name: 'entityTypes', required: true },
     { name: 'externalIds', required: true },
@@ -524,7 +536,13 @@ export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecord
     { name: 'errors', required: true },
     { name: 'reasons', required: true },
   ],
-  text: `/* syncLogRecord */ with recorded as (
+  text: `/* syncLogRecord */ with in_future as materialized (
+  select min(given.position)::integer as position
+  from crm_latest_time(crm_now()) as latest
+  cross join unnest($1::timestamptz[]) with ordinality as given (occurred_at, position)
+  where given.occurred_at > latest
+),
+recorded as (
   insert into crm_sync_log (
     organisation_id,
     connection_id,
@@ -538,8 +556,8 @@ export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecord
     reason
   )
   select
-    $1::uuid,
     $2::uuid,
+    $3::uuid,
     coalesce(event.occurred_at, now()),
     event.direction,
     event.entity_type,
@@ -548,8 +566,9 @@ export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecord
     event.status,
     event.error,
     event.reason
-  from unnest(
-    $3::timestamptz[],
+  from in_future
+  cross join unnest(
+    $1::timestamptz[],
     $4::text[],
     $5::text[],
     $6::text[],
@@ -568,11 +587,14 @@ export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecord
     reason,
     position
   )
+  where in_future.position is null
   order by event.position
   returning 1
 )
-select count(*)::integer as "recorded"
-from recorded`,
+select
+  (select count(*)::integer from recorded) as "recorded",
+  position as "inFuture"
+from in_future`,
 });
 
 

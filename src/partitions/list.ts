@@ -1,15 +1,10 @@
 import { checkDedicatedConnection, type DedicatedConnection } from '../statements/dedicated-connection.js';
 import type { Timestamp } from '../types.js';
 import { droppablePartitions, stateOf } from './expiry.js';
-import {
-  hasEvents,
-  inReadOnlyTransaction,
-  type LogPartition,
-  type PartitionedLog,
-  readLog,
-} from './log-partitions.js';
+import { inReadOnlyTransaction, type LogPartition, type PartitionedLog, readLog } from './log-partitions.js';
 import { explainMissingSchema } from './missing-schema.js';
 import type { PartitionRange } from './ranges.js';
+import { readWaitingEvents, type WaitingEvents } from './waiting-events.js';
 
 /** The log's partitions, and its retention period. */
 export interface PartitionList {
@@ -55,6 +50,8 @@ export interface ListedEnd extends PartitionSize {
   state: 'before' | 'catch_all';
   /** Whether it holds events; null if the user may not look. */
   hasEvents: boolean | null;
+  /** What it holds; null if it holds nothing, or the user may not look. */
+  events: WaitingEvents | null;
 }
 
 /**
@@ -87,9 +84,10 @@ async function toListed(
 ): Promise<ListedPartition> {
   const size = sizeOf(partition);
   const state = stateOf(partition, log);
-  return state === 'before' || state === 'catch_all'
-    ? { ...size, state, hasEvents: partition.isReadable ? await hasEvents(client, partition) : null }
-    : { ...size, state, keptUntil: keptUntil(partition, log) };
+  if (state !== 'before' && state !== 'catch_all')
+    return { ...size, state, keptUntil: keptUntil(partition, log) };
+  const events = partition.isReadable ? await readWaitingEvents(client, partition.sqlName) : null;
+  return { ...size, state, hasEvents: partition.isReadable ? events !== null : null, events };
 }
 
 /** The name, range and size of a partition, without what only this package needs. */

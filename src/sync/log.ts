@@ -1,3 +1,4 @@
+import { timeInFuture } from '../errors.js';
 import * as queries from '../generated/crm_sync_log.js';
 import { type ConnectionKey, checkConnectionKey, checkOrganisation } from '../keys.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
@@ -76,8 +77,8 @@ export interface SyncLogRecordParams extends ConnectionKey {
  * instead; this function is for importing directly, without a worker run.
  *
  * @returns the number of recorded events
- * @throws CrmSchemaError `invalid_input` with the event's `rowIndex`; `wrong_tenant` if the
- *   organisation has no such connection
+ * @throws CrmSchemaError `invalid_input` with the event's `rowIndex`; `time_in_future`, likewise, if the event occurred
+ *   more than a day after the database's clock; `wrong_tenant` if the organisation has no such connection
  */
 export async function syncLogRecord(
   client: Queryable,
@@ -90,7 +91,9 @@ export async function syncLogRecord(
   const { organisationId, connectionId } = params;
   const columns = eventColumns(checkBatch('events', params.events));
   const [row] = await queries.syncLogRecord.run({ organisationId, connectionId, ...columns }, client);
-  return row as queries.SyncLogRecordResult;
+  const { recorded, inFuture } = row as queries.SyncLogRecordResult;
+  if (inFuture !== null) throw timeInFuture('occurredAt', { rowIndex: inFuture - 1 });
+  return { recorded };
 }
 
 /**

@@ -42,8 +42,8 @@ export type RunEnd =
       /** The run failed. */
       outcome: 'failed';
       /**
-       * The version of the credentials that the run used: the claim's, unless the worker has read newer ones.
-       * Null or omitted means the current version.
+       * The version of the credentials that the CRM refused: the claim's, unless the worker has read or stored newer
+       * ones since. Null or omitted means the current version.
        */
       credentialsVersion?: number | null | undefined;
       /** Why it failed. */
@@ -125,11 +125,13 @@ export async function syncRunHeartbeat(
  * - `success` means that all streams have been read to their end. It returns the connection to `active`,
  *   advances its cursor to the point that all inbound streams have passed (a stream that is first recorded
  *   later does not move it back), and makes it due after its interval, or at once if a sync was requested in
- *   the meantime.
+ *   the meantime. If every record of the run failed, and at least three did, the cursor still advances, but the run
+ *   is recorded and counted as a failure: of the kind that most of its records have, with the code
+ *   `every_record_failed`. Until a record succeeds or is skipped, a success without records does not end that.
  * - `failed` counts a failure and delays the next sync, longer each time. A failure of kind `auth` or
  *   `permission` puts the connection in error at once, unless newer credentials than `credentialsVersion`
- *   have been stored: then the connection is due at once. Other failures put it in error after five in a row
- *   over at least an hour.
+ *   have been stored: then the connection is due at once, but only once until a sync succeeds. Other failures put it
+ *   in error after five in a row over at least an hour.
  * - `cancelled` releases the connection, which is due at once.
  *
  * Adds nothing to the log. To log an error of the whole run, record an event without an `externalId`.

@@ -1,9 +1,11 @@
 import { CrmSchemaError } from '../errors.js';
+import { readAttached } from '../partitions/attached.js';
+import { readWaitingEvents, type WaitingEvents } from '../partitions/waiting-events.js';
 import { checkDedicatedConnection, type DedicatedConnection } from '../statements/dedicated-connection.js';
 import { refuse } from '../validation.js';
 import type { Difference } from './difference.js';
 import { findDifferences } from './find-differences.js';
-import { findInstallation } from './installation.js';
+import { findInstallation, type Installation } from './installation.js';
 
 export type { Difference, DifferenceKind } from './difference.js';
 
@@ -15,6 +17,11 @@ export interface Verification {
   owner: string;
   /** In the order in which to repair them; empty if the schema is up to date. */
   differences: Difference[];
+  /**
+   * The events in the log's catch-all partition: they are later than every month, so perhaps their times are wrong.
+   * Null if there are none, or the user may not read it: only the owner of the log may. Not a difference.
+   */
+  waitingEvents: WaitingEvents | null;
 }
 
 /** What `verify` accepts as intended. */
@@ -55,9 +62,9 @@ export async function verify(
   if (!Array.isArray(knownRoles)) refuse({ field: 'knownRoles' }, 'must be an array of names');
   let verification = await verifyOnce(client, options);
   for (let reads = 2; reads <= 5 && verification.differences.length > 0; reads += 1) {
-    const previous = JSON.stringify(verification);
+    const previous = JSON.stringify(verification.differences);
     verification = await verifyOnce(client, options);
-    if (JSON.stringify(verification) === previous) break;
+    if (JSON.stringify(verification.differences) === previous) break;
   }
   return verification;
 }
@@ -93,5 +100,21 @@ export async function verifyInTransaction(
     schema: installation.schema,
     owner: installation.owner,
     differences: await findDifferences(client, installation, knownRoles),
+    waitingEvents: await readWaiting(client, installation),
   };
+}
+
+async function readWaiting(
+  client: DedicatedConnection,
+  { logId }: Installation,
+): Promise<WaitingEvents | null> {
+  const partitions = logId === null ? [] : await readAttached(client, logId);
+  const catchAll = partitions.find(
+    ({ isDefault, isDetaching, before }) => !isDefault && !isDetaching && before === null,
+  );
+  if (catchAll === undefined) return null;
+  const { rows } = await client.query("select pg_catalog.has_table_privilege($1, 'select') as readable", [
+    catchAll.name,
+  ]);
+  return rows[0].readable ? readWaitingEvents(client, catchAll.name) : null;
 }

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
-import { syncLogRecord, syncRunClaim } from '../../src/index.js';
+import { syncRunClaim } from '../../src/index.js';
 import { createSamples, queries, queryNames } from '../queries/every-query.js';
 import { connect } from '../support/connection.js';
 import { createTenant } from '../support/database.js';
+import { insertEvents } from '../support/log-partitions.js';
 import { caughtUp, type Side, startSide } from './sides.js';
 import { contents, deleteWhatMigrationsWrote, fill } from './support.js';
 
@@ -75,7 +76,7 @@ describe.skipIf(inject('serverMajorVersion') < 19)('on PostgreSQL 19', () => {
       status: 'success',
     } as const;
     const record = () =>
-      syncLogRecord(publisher.pool, {
+      insertEvents(publisher.pool, {
         ...key,
         events: [{ ...event, occurredAt: inFourMonths.toISOString() }],
       });

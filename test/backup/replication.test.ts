@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { contactExternalIdUnlinkMany, syncLogRecord, syncRunClaim } from '../../src/index.js';
+import { contactExternalIdUnlinkMany, syncRunClaim } from '../../src/index.js';
 import { createSamples, queries, queryNames } from '../queries/every-query.js';
 import { connect } from '../support/connection.js';
 import { createTenant } from '../support/database.js';
 import { tenantWithIds } from '../support/identity.js';
+import { insertEvents } from '../support/log-partitions.js';
 import { waiting } from '../support/waiting.js';
 import { caughtUp, type Side, startSide } from './sides.js';
 import { contents, deleteWhatMigrationsWrote, fill, tablesOf } from './support.js';
@@ -129,7 +130,7 @@ test('a month created on one side does not stop replication', async () => {
   const inFourMonths = new Date();
   inFourMonths.setUTCMonth(inFourMonths.getUTCMonth() + 4, 1);
   const event = { direction: 'inbound', entityType: 'contact', externalId: '1', status: 'success' } as const;
-  await syncLogRecord(publisher.pool, {
+  await insertEvents(publisher.pool, {
     ...key,
     events: [{ ...event, occurredAt: inFourMonths.toISOString() }],
   });
@@ -142,7 +143,7 @@ test('events that leave the catch-all are replicated twice: skipping the transac
   const inSixMonths = new Date();
   inSixMonths.setUTCMonth(inSixMonths.getUTCMonth() + 6, 1);
   const event = { direction: 'inbound', entityType: 'contact', externalId: '1', status: 'success' } as const;
-  await syncLogRecord(publisher.pool, {
+  await insertEvents(publisher.pool, {
     ...key,
     events: [{ ...event, occurredAt: inSixMonths.toISOString() }],
   });

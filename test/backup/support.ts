@@ -1,8 +1,8 @@
 import type pg from 'pg';
-import { syncLogRecord } from '../../src/index.js';
 import { createSamples } from '../queries/every-query.js';
 import { connect } from '../support/connection.js';
 import { createTenant } from '../support/database.js';
+import { insertEvents } from '../support/log-partitions.js';
 
 /** Fills every table, and the first, a later and the last partition of the log. */
 export async function fill(pool: pg.Pool): Promise<void> {
@@ -11,7 +11,7 @@ export async function fill(pool: pg.Pool): Promise<void> {
   const key = await connect(pool, organisationId, 'loop');
   const event = { direction: 'inbound', entityType: 'contact', internalId: contactIds[0] } as const;
   const nextMonth = new Date(Date.now() + 31 * 24 * 60 * 60 * 1000).toISOString();
-  await syncLogRecord(pool, {
+  await insertEvents(pool, {
     ...key,
     events: [
       ...['1999-12-31T23:59:59.999999Z', nextMonth, '2100-01-01T00:00:00Z'].map(

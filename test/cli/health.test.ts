@@ -121,12 +121,14 @@ describe('health', () => {
     expect(await run(['health'], fleet)).toEqual(
       succeeded(`All organisations, 2026-11-16 09:30 UTC
 
-                                     Never  Oldest success
-CRM     Status  Live  Failing  Due  synced  (UTC)
-alto    active     1        0    1       1  never
-reapit  active     2        0    1       0  2026-11-16 09:27, 3 min ago
-reapit  error      1        1    0       0  2026-11-14 06:30, 51 h ago
-street  active     1        0    0       0  2026-11-16 09:27, 3 min ago
+                                             Never  Oldest success
+CRM     Status  Live  Failing  Paused  Due  synced  (UTC)
+alto    active     1        0       0    1       1  never
+reapit  active     2        0       0    1       0  2026-11-16 09:27, 3 min ago
+reapit  error      1        1       0    0       0  2026-11-14 06:30, 51 h ago
+street  active     1        0       0    0       0  2026-11-16 09:27, 3 min ago
+
+Most failures in a row: reapit, 6 syncs, status error.
 
 Longest due: reapit, since 2026-11-16 09:05 UTC (25 min ago).
 
@@ -148,6 +150,8 @@ Contacts waiting to be pushed        0
           connections: 1,
           neverSynced: 0,
           failing: 1,
+          mostFailedSyncs: 6,
+          paused: 0,
           due: 0,
           nextSyncAt: '2026-11-16T09:45:00.000000Z',
           oldestSuccessAt: '2026-11-14T06:30:00.000000Z',
@@ -511,7 +515,8 @@ describe('a database that went down to a version without roles', () => {
     expect(await runCli(['health'], { DATABASE_URL: worker.options.connectionString as string })).toEqual({
       code: 1,
       stdout: '',
-      stderr: notPermitted,
+      stderr:
+        'The schema is missing or of an older version: run crm-schema migrate up first, or name its schema in PGOPTIONS="-c search_path=…".\n',
     });
   });
 });

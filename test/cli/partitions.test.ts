@@ -195,6 +195,7 @@ describe('partitions list', () => {
       bytes: expect.any(Number),
       state: 'catch_all',
       hasEvents: true,
+      events: { count: 1, firstAt: expect.any(String), lastAt: expect.any(String) },
     });
     expect(partitions.map(({ state }: { state: string }) => state)).toEqual([
       ...past.map(() => 'expired'),

@@ -32,7 +32,7 @@ test('verify prints one line for a schema that is up to date', async () => {
   const { code, stdout } = await run(['--json']);
   expect({ code, document: JSON.parse(stdout) }).toEqual({
     code: 0,
-    document: { version, schema: 'public', owner, differences: [] },
+    document: { version, schema: 'public', owner, differences: [], waitingEvents: null },
   });
 });
 

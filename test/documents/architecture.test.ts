@@ -10,6 +10,7 @@ import {
   type ConnectionKey,
   connectionDisconnect,
   connectionGet,
+  connectionPause,
   connectionRequestSync,
   connectionSetStatus,
   connectionStatuses,
@@ -261,6 +262,7 @@ const drivers: Record<keyof typeof machines, Machine> = {
           syncRunFinish: [finish[to as keyof typeof finish]],
           syncRunSweep: [({ client }) => syncRunSweep(client)],
           connectionDisconnect: [disconnect],
+          connectionPause: [({ client, key }) => connectionPause(client, key)],
           syncRunPurge: [({ client }) => syncRunPurge(client, { endedBefore: '2026-11-17T00:00:00Z' })],
         }) as Record<string, Step[]>
       )[name] ?? [],

@@ -171,7 +171,9 @@ describe('the times after the clock was ahead', () => {
   test('of a program without workers are set back to before', async () => {
     await withClient(url, async (client) => {
       const { key } = await prepare(client);
+      await client.query("select set_config('crm_schema.now', $1, false)", [at(ahead)]);
       await connectionAdvanceLastSyncedAt(client, { ...key, lastSyncedAt: at(ahead) });
+      await client.query('reset crm_schema.now');
       expect(await watch(client)).toEqual({ ...nothing, connections: 1 });
       await repair(client);
       expect(await watch(client)).toEqual(nothing);
@@ -183,7 +185,8 @@ describe('the times after the clock was ahead', () => {
     await withClient(url, async (client) => {
       const { organisationId } = await prepare(client);
       for (const [provider, values] of [
-        ['alto', "next_sync_at = '9000-01-01Z', not_before_at = '9000-01-01Z'"],
+        ['alto', "paused_at = now(), pause_reason = 'Alto is down.'"],
+        ['agentos', "next_sync_at = '9000-01-01Z', not_before_at = '9000-01-01Z'"],
         ['loop', "sync_interval_seconds = 604800, next_sync_at = now() + interval '7 days'"],
         [
           'street',

@@ -121,8 +121,8 @@ describe('docs/operations', () => {
   });
 
   test('a paused CRM is not claimed, not even after a webhook, until it is resumed', async () => {
-    const pause = await blockWith('README.md', "not_before_at = '9000-01-01Z'\nwhere provider");
-    const resume = await blockWith('README.md', 'not_before_at = null');
+    const pause = await blockWith('README.md', 'paused_at = now()');
+    const resume = await blockWith('README.md', 'paused_at = null');
     await rolledBack(pool, async (client) => {
       await client.query('update crm_connections set next_sync_at = now()');
       const { organisationId } = await createTenant(client);
@@ -143,10 +143,9 @@ describe('docs/operations', () => {
       await connectionRequestSync(client, { organisationId, connectionIds: [connectionId] });
       await outboundChangeAnnounce(client);
       expect(await claimed()).toBe(false);
-      expect(await isClaimed(resume)).toBe(true);
-      await client.query(pause);
       await connectionRequestSync(client, { organisationId, connectionIds: [connectionId], isUrgent: true });
-      expect(await claimed()).toBe(true);
+      expect(await claimed()).toBe(false);
+      expect(await isClaimed(resume)).toBe(true);
     });
   });
 

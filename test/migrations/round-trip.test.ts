@@ -231,6 +231,24 @@ describe('down with rows in the table', () => {
     });
   });
 
+  test.each([
+    ['0040_', "credentials_excused_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
+    ['0040_', "records_failing_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
+    ['0041_', 'paused_at = now()', 'has paused connections'],
+  ])('%s refuses while a connection has %s', async (prefix, state, message) => {
+    const position = migrations.findIndex(({ file }) => file.startsWith(prefix));
+    const [down = '', ...laterDowns] = migrations.slice(position).map((migration) => migration.down);
+    await rolledBack(pool, async (client) => {
+      await connect(client, (await createTenant(client)).organisationId);
+      for (const later of laterDowns.reverse()) await client.query(later);
+      await client.query('savepoint before');
+      await client.query(down);
+      await client.query('rollback to savepoint before');
+      await client.query(`update crm_connections set ${state}`);
+      await expectRefused(client.query(down), { code: 'CRM03', message: expect.stringContaining(message) });
+    });
+  });
+
   test('keeps the rows of host tables if crm_schema.allow_data_loss is on', async () => {
     await rolledBack(pool, async (client) => {
       await fill(client, 'contact_external_ids');

@@ -204,6 +204,12 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   await pool.query('update crm_connections set last_success_at = now() where id = $1', [
     healthy.connectionId,
   ]);
+  await pool.query(
+    `update crm_connections
+     set paused_at = now(), pause_ends_at = now() + interval '1 week', pause_reason = 'The office moves.'
+     where id = any($1)`,
+    [[failing.connectionId, toDisconnect.connectionId]],
+  );
   await outboundChangeRecord(pool, { organisationId, contactIds: [bothId, takenId] });
   await pool.query('delete from crm_outbound_changes where connection_id = $1', [fresh.connectionId]);
   await pool.query(
@@ -233,6 +239,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       ...key,
       lastSyncedAt: '2026-11-17T09:00:00Z',
     })),
+    connectionCancelRun: [toDisconnect],
     connectionConnect: [{ organisationId, connectionId, provider: 'loop', credentials: { ...credentials } }],
     connectionDisconnect: [toDisconnect],
     connectionDropWork: [ended],
@@ -241,8 +248,13 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     connectionGetLive: ['reapit', 'alto', 'street'].map((provider) => ({ organisationId, provider })),
     connectionListTotals: [undefined],
     connectionListWithHealth: [{ organisationId, failuresSince: since }],
+    connectionPause: [
+      { ...fresh, until: '9000-01-01T00:00:00Z', reason: 'The office moves.' },
+      { ...healthy, until: '2026-01-01T00:00:00Z' },
+    ],
     connectionRequestSync: [{ organisationId, connectionIds: [fresh.connectionId], isUrgent: false }],
     connectionResetLastSyncedAt: [fresh],
+    connectionResume: [fresh],
     connectionSetAccount: [{ ...fresh, account: 'test-account' }],
     connectionSetStatus: [{ ...fresh, status: 'active' }],
     connectionSetSyncInterval: [{ ...fresh, syncIntervalSeconds: 3600 }],
@@ -292,6 +304,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       provider: 'alto',
       credentialsVersion,
       credentials: replacement,
+      isRepair: true,
     })),
     credentialsRewrap: [
       {
@@ -339,7 +352,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     syncLogListByConnection: [{ ...healthy, ...first }],
     syncLogListByContact: [{ organisationId, contactId: bothId, ...first }],
     syncLogListFailures: [{ ...failing, ...first }],
-    syncLogRecord: [recordOne(healthy)],
+    syncLogRecord: [recordOne(healthy), { ...recordOne(healthy), occurredAts: ['2062-01-01T00:00:00Z'] }],
     syncRunClaim: [{ worker: 'test', limit: 1000, leaseSeconds: 60 }],
     syncRunFinish: [{ ...runOf(failing), outcome: 'success', hasMore: false }],
     syncRunHeartbeat: [{ ...runOf(fresh), leaseSeconds: 60 }],

@@ -75,6 +75,8 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     leaseSeconds: 60,
     syncIntervalSeconds: 60,
     isUrgent: false,
+    isRepair: true,
+    until: dayOfThisMonth(90),
     hasMore: false,
     outcome: 'success',
     error: null,
@@ -115,6 +117,8 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
       provider: 'custom',
       credentials: await encryptCredentials({ organisationId, connectionId: newId, provider: 'custom' }),
     },
+    // Later ones are refused.
+    syncLogRecord: { occurredAts: each(dayOfThisMonth(0)) },
     credentialsRewrap: { organisationIds: [organisationId], credentials: [credentials] },
   };
   return (name) => {

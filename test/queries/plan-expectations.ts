@@ -43,6 +43,7 @@ const aliases = ['contact_external_id_aliases_pkey', 'contact_external_id_aliase
 /** The expectations for each query: what its comment says about indexes, checked against the planner. */
 export const expectations: Record<QueryName, Expectation> = {
   connectionAdvanceLastSyncedAt: { indexes: ['crm_connections_pkey'], buffers: 60 },
+  connectionCancelRun: { indexes: heldRun, buffers: 60 },
   connectionConnect: { indexes: ['crm_connections_pkey'], buffers: 120 },
   connectionDisconnect: { indexes: heldRun, buffers: 60 },
   // Deletes 20,000 failures and as many changes.
@@ -63,8 +64,10 @@ export const expectations: Record<QueryName, Expectation> = {
     // Counts up to a thousand each of failures, given-up records and changes.
     buffers: 2500,
   },
+  connectionPause: liveConnection,
   connectionRequestSync: { indexes: heldRun, buffers: 60 },
   connectionResetLastSyncedAt: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 60 },
+  connectionResume: liveConnection,
   // Of a connection whose account is known, so that nothing is switched.
   connectionSetAccount: liveConnection,
   connectionSetStatus: liveConnection,

@@ -13,8 +13,9 @@ const database = useDatabase();
 
 const api = { ...rootApi, ...credentialsApi };
 
-/** Internal steps of `credentialsRotate`. */
+/** Steps of other calls. */
 const internal: QueryName[] = [
+  'connectionCancelRun',
   'contactExternalIdLinkAlias',
   'connectionDropWork',
   'credentialsListByKey',
@@ -139,6 +140,7 @@ test('every query has a behaviour test, through the public function of its name'
     'queries/sync-log',
     'queries/sync-runs',
     'access/organisations',
+    'reports/paused-connection',
     'credentials/stored-credentials',
     'credentials/rotation',
   ];

@@ -136,7 +136,9 @@ class Model {
   firstFailed: number | null = null;
   isError = false;
   lastSynced: number | null = null;
-  open: { id: string; expires: number; batchNumber: number; logged: number } | null = null;
+  /** Whether every record failed in a sync that came to its end, and none has succeeded since. */
+  areRecordsFailing = false;
+  open: { id: string; expires: number; batchNumber: number; logged: number; succeeded: number } | null = null;
   logged = 0;
   cursor: { version: number; syncedTo: number | null } = { version: 0, syncedTo: null };
   failing = new Map<string, Failure>();
@@ -237,7 +239,7 @@ class Comparison {
     if (model.open === null && model.due <= model.now) {
       expect(runs).toHaveLength(1);
       const run = runs[0] as RunKey;
-      model.open = { id: run.runId, expires: model.now + lease, batchNumber: 0, logged: 0 };
+      model.open = { id: run.runId, expires: model.now + lease, batchNumber: 0, logged: 0, succeeded: 0 };
       model.due = model.now + interval;
       model.isRequested = false;
       memory.run = { ...this.#key, runId: run.runId };
@@ -301,15 +303,25 @@ class Comparison {
         expect(model.change.nextAttempt).toBeGreaterThan(model.now);
         return;
       }
-      case 'succeed':
+      case 'succeed': {
         model.open = null;
-        model.failures = 0;
-        model.firstFailed = model.notBefore = null;
-        model.isError = false;
         model.due = model.isRequested ? model.now : model.now + interval;
         if (model.cursor.syncedTo !== null)
           model.lastSynced = Math.max(model.lastSynced ?? Number.NEGATIVE_INFINITY, model.cursor.syncedTo);
+        if (open.succeeded === 0 && open.logged >= 3) {
+          model.areRecordsFailing = true;
+          model.failed('provider');
+          model.notBefore = await this.#drawn('next_sync_at', model.failures, 60, 21_600);
+          model.due = Math.max(model.due, model.notBefore);
+          return;
+        }
+        model.notBefore = null;
+        if (open.succeeded === 0 && model.areRecordsFailing) return;
+        model.areRecordsFailing = model.isError = false;
+        model.failures = 0;
+        model.firstFailed = null;
         return;
+      }
       case 'cancel':
         model.open = null;
         model.due = Math.min(model.due, model.now);
@@ -375,6 +387,7 @@ class Comparison {
     const open = model.open as NonNullable<Model['open']>;
     open.batchNumber = batchNumber;
     open.logged += events.length;
+    open.succeeded += events.filter(({ status }) => status === 'success').length;
     model.logged += events.length;
     open.expires = Math.max(open.expires, model.now + lease);
     model.due = Math.max(model.due, open.expires);

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { syncLogRecord } from '../../src/index.js';
+import type { ConnectionKey, SyncEvent } from '../../src/index.js';
 import { connect } from './connection.js';
 import { createTenant } from './database.js';
 
@@ -79,8 +79,32 @@ export async function connectWithEvents(client: pg.Pool | pg.ClientBase, months:
     externalId: `OXF${ahead}`,
     status: 'success' as const,
   }));
-  if (events.length > 0) await syncLogRecord(client as pg.Pool, { ...key, events });
+  await insertEvents(client, { ...key, events });
   return key;
+}
+
+/** Adds events to the log, also those that are so far ahead that `syncLogRecord` refuses them. */
+export async function insertEvents(
+  client: pg.Pool | pg.ClientBase,
+  { organisationId, connectionId, events }: ConnectionKey & { events: readonly SyncEvent[] },
+): Promise<void> {
+  for (const { occurredAt, direction, entityType, externalId, internalId, status, error } of events) {
+    await client.query(
+      `insert into crm_sync_log (organisation_id, connection_id, occurred_at, direction, entity_type, external_id, internal_id, status, error)
+       values ($1, $2, coalesce($3::timestamptz, now()), $4, $5, $6, $7, $8, $9)`,
+      [
+        organisationId,
+        connectionId,
+        occurredAt,
+        direction,
+        entityType,
+        externalId,
+        internalId,
+        status,
+        error,
+      ],
+    );
+  }
 }
 
 /** The external ids of a connection's events, oldest first. */

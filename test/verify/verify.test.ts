@@ -469,7 +469,12 @@ describe('verify in another schema with another owner', () => {
     await withClient(other.url, async (client) => {
       await client.query(`set session authorization ${quoted}; ${path}`);
       await migrate(client, 'up', undefined, [schema, 'public']);
-      expect(await verify(client)).toEqual({ schema: '"CRM data"', owner: quoted, differences: [] });
+      expect(await verify(client)).toEqual({
+        schema: '"CRM data"',
+        owner: quoted,
+        differences: [],
+        waitingEvents: null,
+      });
       await client.query(`set search_path = ${pg.escapeIdentifier(schema)}`);
       expect(await differencesOf(client)).toEqual([]);
       await client.query(path);
