@@ -638,6 +638,36 @@ $$;
 COMMENT ON FUNCTION public.crm_guard_primary_external_id() IS 'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
 
 --
+-- Name: crm_keep_or_end_dismissal(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_keep_or_end_dismissal() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  -- A batch counts an attempt; a replay begins again at none.
+  if new.attempts > old.attempts
+    and (new.error ->> 'kind', new.error ->> 'code') is not distinct from (old.error ->> 'kind', old.error ->> 'code')
+  then
+    new.next_attempt_at := null;
+    new.gave_up_at := null;
+  else
+    new.dismissed_at := null;
+    new.dismissed_by := null;
+    new.dismissal_reason := null;
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_keep_or_end_dismissal(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_keep_or_end_dismissal() IS 'The one rule for how long a record stays dismissed: while it fails for the same reason, which is an error of the same kind and code. Another error, or a replay, ends the dismissal. A trigger, because batches of earlier releases do not know of dismissals.';
+
+--
 -- Name: crm_lock_contacts(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -3576,12 +3606,19 @@ CREATE TABLE public.crm_sync_failures (
     last_failed_at timestamp with time zone NOT NULL,
     next_attempt_at timestamp with time zone,
     gave_up_at timestamp with time zone,
+    dismissed_at timestamp with time zone,
+    dismissed_by text,
+    dismissal_reason text,
     CONSTRAINT crm_sync_failures_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT crm_sync_failures_direction_check CHECK ((direction = ANY (ARRAY['inbound'::text, 'outbound'::text]))),
+    CONSTRAINT crm_sync_failures_dismissal_is_whole_check CHECK ((num_nonnulls(dismissed_at, dismissed_by, dismissal_reason) = ANY (ARRAY[0, 3]))),
+    CONSTRAINT crm_sync_failures_dismissal_reason_check CHECK (((btrim(dismissal_reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(dismissal_reason) <= 500))),
+    CONSTRAINT crm_sync_failures_dismissed_at_in_range_check CHECK (((dismissed_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (dismissed_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_sync_failures_dismissed_by_check CHECK (((btrim(dismissed_by, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(dismissed_by) <= 100))),
     CONSTRAINT crm_sync_failures_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
     CONSTRAINT crm_sync_failures_error_is_valid_check CHECK (public.crm_sync_error_is_valid(error)),
     CONSTRAINT crm_sync_failures_failed_in_order_check CHECK ((first_failed_at <= last_failed_at)),
-    CONSTRAINT crm_sync_failures_gave_up_iff_no_next_attempt_check CHECK (((gave_up_at IS NOT NULL) = (next_attempt_at IS NULL))),
+    CONSTRAINT crm_sync_failures_one_state_check CHECK ((num_nonnulls(next_attempt_at, gave_up_at, dismissed_at) = 1)),
     CONSTRAINT crm_sync_failures_record_id_check CHECK (((btrim(record_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(record_id) <= 512))),
     CONSTRAINT crm_sync_failures_times_in_range_check CHECK (((LEAST(first_failed_at, last_failed_at, next_attempt_at, gave_up_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(first_failed_at, last_failed_at, next_attempt_at, gave_up_at) < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 );
@@ -3671,6 +3708,24 @@ COMMENT ON COLUMN public.crm_sync_failures.next_attempt_at IS 'The record is tri
 COMMENT ON COLUMN public.crm_sync_failures.gave_up_at IS 'When the worker gave up on the record (crm_sync_failure_is_final). It is not retried automatically, but if a change at the CRM brings the record again and it succeeds, this row is deleted. Null while the record is retried.';
 
 --
+-- Name: COLUMN crm_sync_failures.dismissed_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_failures.dismissed_at IS 'When a person dismissed it. It is not tried again by itself, but closed if a change at the CRM brings it and it succeeds. Null while it is tried or given up.';
+
+--
+-- Name: COLUMN crm_sync_failures.dismissed_by; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_failures.dismissed_by IS 'Who dismissed it: a role or a program, never a person''s name.';
+
+--
+-- Name: COLUMN crm_sync_failures.dismissal_reason; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_failures.dismissal_reason IS 'Why it was dismissed, without personal data.';
+
+--
 -- Name: CONSTRAINT crm_sync_failures_attempts_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -3681,6 +3736,30 @@ COMMENT ON CONSTRAINT crm_sync_failures_attempts_check ON public.crm_sync_failur
 --
 
 COMMENT ON CONSTRAINT crm_sync_failures_direction_check ON public.crm_sync_failures IS 'The closed list of directions.';
+
+--
+-- Name: CONSTRAINT crm_sync_failures_dismissal_is_whole_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_failures_dismissal_is_whole_check ON public.crm_sync_failures IS 'Nothing is dismissed without saying by whom and why.';
+
+--
+-- Name: CONSTRAINT crm_sync_failures_dismissal_reason_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_failures_dismissal_reason_check ON public.crm_sync_failures IS 'Not blank, and at most 500 characters.';
+
+--
+-- Name: CONSTRAINT crm_sync_failures_dismissed_at_in_range_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_failures_dismissed_at_in_range_check ON public.crm_sync_failures IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT crm_sync_failures_dismissed_by_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_failures_dismissed_by_check ON public.crm_sync_failures IS 'Not blank, and at most 100 characters.';
 
 --
 -- Name: CONSTRAINT crm_sync_failures_entity_type_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
@@ -3701,10 +3780,10 @@ COMMENT ON CONSTRAINT crm_sync_failures_error_is_valid_check ON public.crm_sync_
 COMMENT ON CONSTRAINT crm_sync_failures_failed_in_order_check ON public.crm_sync_failures IS 'The last failure is not before the first.';
 
 --
--- Name: CONSTRAINT crm_sync_failures_gave_up_iff_no_next_attempt_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+-- Name: CONSTRAINT crm_sync_failures_one_state_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_failures_gave_up_iff_no_next_attempt_check ON public.crm_sync_failures IS 'A record is either retried or given up on: none waits unnoticed for ever.';
+COMMENT ON CONSTRAINT crm_sync_failures_one_state_check ON public.crm_sync_failures IS 'A record is tried again, given up or dismissed: nothing waits for ever unseen.';
 
 --
 -- Name: CONSTRAINT crm_sync_failures_record_id_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
@@ -4270,6 +4349,18 @@ CREATE INDEX crm_outbound_changes_next_attempt_at_idx ON public.crm_outbound_cha
 COMMENT ON INDEX public.crm_outbound_changes_next_attempt_at_idx IS 'Finds what a connection has to push, and serves the foreign key to crm_connections.';
 
 --
+-- Name: crm_sync_failures_dismissed_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_sync_failures_dismissed_at_idx ON public.crm_sync_failures USING btree (organisation_id, connection_id, dismissed_at) WHERE (dismissed_at IS NOT NULL);
+
+--
+-- Name: INDEX crm_sync_failures_dismissed_at_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_sync_failures_dismissed_at_idx IS 'Finds and counts what was dismissed.';
+
+--
 -- Name: crm_sync_failures_gave_up_at_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -4280,6 +4371,18 @@ CREATE INDEX crm_sync_failures_gave_up_at_idx ON public.crm_sync_failures USING 
 --
 
 COMMENT ON INDEX public.crm_sync_failures_gave_up_at_idx IS 'Finds and counts what was given up.';
+
+--
+-- Name: crm_sync_failures_id_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX crm_sync_failures_id_key ON public.crm_sync_failures USING btree (id);
+
+--
+-- Name: INDEX crm_sync_failures_id_key; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_sync_failures_id_key IS 'Finds the failures that a person chose.';
 
 --
 -- Name: crm_sync_failures_kind_idx; Type: INDEX; Schema: public; Owner: -
@@ -4442,6 +4545,18 @@ CREATE TRIGGER contact_external_ids_note_deleted_contact BEFORE DELETE ON public
 --
 
 COMMENT ON TRIGGER contact_external_ids_note_deleted_contact ON public.contact_external_ids IS 'Before the delete, because only then does the cascade run as the owner.';
+
+--
+-- Name: crm_sync_failures crm_sync_failures_dismissal; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER crm_sync_failures_dismissal BEFORE UPDATE ON public.crm_sync_failures FOR EACH ROW WHEN (((old.dismissed_at IS NOT NULL) AND (num_nonnulls(new.next_attempt_at, new.gave_up_at) > 0))) EXECUTE FUNCTION public.crm_keep_or_end_dismissal();
+
+--
+-- Name: TRIGGER crm_sync_failures_dismissal ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER crm_sync_failures_dismissal ON public.crm_sync_failures IS 'Decides whether a dismissed record that fails again, or is replayed, stays dismissed.';
 
 --
 -- Name: crm_sync_log crm_sync_log_refuse_change; Type: TRIGGER; Schema: public; Owner: -

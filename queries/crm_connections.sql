@@ -230,7 +230,8 @@ where organisation_id = :organisationId!::uuid
 -- key of the log and crm_sync_log_status_connection_id_idx, newest first (`is true` keeps the planner from
 -- the primary key where only failures are wanted, and from all open runs where only one is),
 -- crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
--- crm_sync_failures_gave_up_at_idx and crm_outbound_changes_next_attempt_at_idx.
+-- crm_sync_failures_gave_up_at_idx, crm_sync_failures_dismissed_at_idx and
+-- crm_outbound_changes_next_attempt_at_idx.
 select
   connection.organisation_id as "organisationId",
   connection.id as "connectionId",
@@ -258,6 +259,7 @@ select
   run.started_at as "runningSince?",
   retried.count as "retriedRecords!",
   given_up.count as "givenUpRecords!",
+  dismissed.count as "dismissedRecords!",
   waiting.count as "waitingChanges!",
   last_event.occurred_at as "lastEventAt?",
   last_event.status as "lastEventStatus?",
@@ -305,6 +307,18 @@ cross join lateral (
     limit 1000
   ) as counted
 ) as given_up
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_failures
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and dismissed_at is not null
+    order by dismissed_at
+    limit 1000
+  ) as counted
+) as dismissed
 cross join lateral (
   select count(*)::integer as count
   from (
@@ -572,8 +586,8 @@ returning next_sync_at as "nextSyncAt";
 
 /* @name connectionTotalWork */
 -- Counts the work in progress and the work waiting across all organisations, each up to 10,000. Returns
--- one row. For monitoring. Uses crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and
--- crm_sync_failures_gave_up_at_idx. Of the outbound changes it reads up to 10,000 rows in table order.
+-- one row. For monitoring. Uses crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx,
+-- crm_sync_failures_gave_up_at_idx and crm_sync_failures_dismissed_at_idx. Of the outbound changes it reads up to 10,000 rows in table order.
 select
   (
     select count(*)::integer
@@ -591,4 +605,8 @@ select
     select count(*)::integer
     from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted
   ) as "givenUpRecords!",
+  (
+    select count(*)::integer
+    from (select from crm_sync_failures where dismissed_at is not null limit 10000) as counted
+  ) as "dismissedRecords!",
   (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as "waitingChanges!";

@@ -23,6 +23,8 @@ export interface Tenant {
   provider: string;
   runId: string;
   contacts: { contactId: string; externalId: string }[];
+  /** The ids of up to 100 failing records, as text. */
+  failureIds: string[];
 }
 
 /** Fills a migrated database like a busy installation, and analyses it. */
@@ -92,7 +94,15 @@ export async function tenantOf(client: pg.ClientBase, agency: number): Promise<T
        (
          select jsonb_agg(jsonb_build_object('contactId', ${contactId('agency.number', 'contact')}, 'externalId', ${externalId('agency.number', 'contact')}))
          from generate_series(1, least(contacts, 100)) as contact
-       ) as contacts
+       ) as contacts,
+       array(
+         select id::text
+         from crm_sync_failures
+         where organisation_id = agency.organisation_id
+           and connection_id = agency.connection_id
+         order by id
+         limit 100
+       ) as "failureIds"
      from agency
      where number = $1`,
     [agency],

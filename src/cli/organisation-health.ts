@@ -46,7 +46,7 @@ function overview(connections: readonly ConnectionHealth[], now: Timestamp): str
 
 function details(connection: ConnectionHealth, now: Timestamp): string[] {
   const { status, statusReason, failingSince, failedSyncs, lastSyncError } = connection;
-  const { failureCount, lastFailureAt, lastError } = connection;
+  const { failureCount, lastFailureAt, lastError, dismissedRecords } = connection;
   return [
     ...heading(connection),
     ...(status === 'error'
@@ -62,6 +62,9 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
       : indented(
           `Failures logged in the last 24 h: ${formatRecords(failureCount)}, the latest ${formatTimeAndAge(lastFailureAt, now)}: ${lastError.kind}: ${lastError.message}`,
         )),
+    ...(dismissedRecords === 0
+      ? []
+      : indented(`Failing records that a person has dismissed: ${formatRecords(dismissedRecords)}.`)),
     ...indented(schedule(connection, now)),
   ];
 }

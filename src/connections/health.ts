@@ -46,6 +46,8 @@ export interface ConnectionHealth
   retriedRecords: number;
   /** The number of records that the worker has given up on; someone must fix the cause. */
   givenUpRecords: number;
+  /** The number of failing records that a person has dismissed. */
+  dismissedRecords: number;
   /** The number of outbound changes waiting to be pushed. */
   waitingChanges: number;
   /** When the latest event occurred, whatever its status; null if there is none. */
@@ -90,6 +92,8 @@ export interface WorkTotal extends queries.ConnectionTotalWorkResult {
   retriedRecords: number;
   /** The number of records that workers have given up on. */
   givenUpRecords: number;
+  /** The number of failing records that people have dismissed. */
+  dismissedRecords: number;
   /** The number of outbound changes waiting. */
   waitingChanges: number;
 }

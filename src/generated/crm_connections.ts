@@ -697,6 +697,7 @@ export interface ConnectionListWithHealthResult {
   credentialsVersion: number;
   /** When the connection ended. Set exactly when status is disconnected. */
   disconnectedAt: Timestamp | null;
+  dismissedRecords: number;
   /** How many syncs in a row have failed, including abandoned ones. */
   failedSyncs: number;
   /** When the current series of failed syncs began. Null if the last sync succeeded. */
@@ -748,7 +749,8 @@ export interface ConnectionListWithHealthResult {
  * key of the log and crm_sync_log_status_connection_id_idx, newest first (`is true` keeps the planner from
  * the primary key where only failures are wanted, and from all open runs where only one is),
  * crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
- * crm_sync_failures_gave_up_at_idx and crm_outbound_changes_next_attempt_at_idx.
+ * crm_sync_failures_gave_up_at_idx, crm_sync_failures_dismissed_at_idx and
+ * crm_outbound_changes_next_attempt_at_idx.
  *
  * @remarks
  * ```sql
@@ -779,6 +781,7 @@ export interface ConnectionListWithHealthResult {
  *   run.started_at as "runningSince?",
  *   retried.count as "retriedRecords!",
  *   given_up.count as "givenUpRecords!",
+ *   dismissed.count as "dismissedRecords!",
  *   waiting.count as "waitingChanges!",
  *   last_event.occurred_at as "lastEventAt?",
  *   last_event.status as "lastEventStatus?",
@@ -826,6 +829,18 @@ export interface ConnectionListWithHealthResult {
  *     limit 1000
  *   ) as counted
  * ) as given_up
+ * cross join lateral (
+ *   select count(*)::integer as count
+ *   from (
+ *     select
+ *     from crm_sync_failures
+ *     where organisation_id = connection.organisation_id
+ *       and connection_id = connection.id
+ *       and dismissed_at is not null
+ *     order by dismissed_at
+ *     limit 1000
+ *   ) as counted
+ * ) as dismissed
  * cross join lateral (
  *   select count(*)::integer as count
  *   from (
@@ -884,7 +899,7 @@ export interface ConnectionListWithHealthResult {
  */
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>({
   name: 'connectionListWithHealth',
-  statementName: 'connectionListWithHealth_1f14ede9',
+  statementName: 'connectionListWithHealth_ae14981c',
   isPreparable: true,
   params: [
     { name: 'failuresSince', required: true },
@@ -917,6 +932,7 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   run.started_at as "runningSince",
   retried.count as "retriedRecords",
   given_up.count as "givenUpRecords",
+  dismissed.count as "dismissedRecords",
   waiting.count as "waitingChanges",
   last_event.occurred_at as "lastEventAt",
   last_event.status as "lastEventStatus",
@@ -964,6 +980,18 @@ cross join lateral (
     limit 1000
   ) as counted
 ) as given_up
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_failures
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and dismissed_at is not null
+    order by dismissed_at
+    limit 1000
+  ) as counted
+) as dismissed
 cross join lateral (
   select count(*)::integer as count
   from (
@@ -1582,6 +1610,7 @@ export type ConnectionTotalWorkParams = void;
 
 /** A row of {@link connectionTotalWork}. */
 export interface ConnectionTotalWorkResult {
+  dismissedRecords: number;
   expired: number;
   givenUpRecords: number;
   retriedRecords: number;
@@ -1591,8 +1620,8 @@ export interface ConnectionTotalWorkResult {
 
 /**
  * Counts the work in progress and the work waiting across all organisations, each up to 10,000. Returns
- * one row. For monitoring. Uses crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and
- * crm_sync_failures_gave_up_at_idx. Of the outbound changes it reads up to 10,000 rows in table order.
+ * one row. For monitoring. Uses crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx,
+ * crm_sync_failures_gave_up_at_idx and crm_sync_failures_dismissed_at_idx. Of the outbound changes it reads up to 10,000 rows in table order.
  *
  * @remarks
  * ```sql
@@ -1613,12 +1642,16 @@ export interface ConnectionTotalWorkResult {
  *     select count(*)::integer
  *     from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted
  *   ) as "givenUpRecords!",
+ *   (
+ *     select count(*)::integer
+ *     from (select from crm_sync_failures where dismissed_at is not null limit 10000) as counted
+ *   ) as "dismissedRecords!",
  *   (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as "waitingChanges!"
  * ```
  */
 export const connectionTotalWork = new PreparedQuery<ConnectionTotalWorkParams,ConnectionTotalWorkResult>({
   name: 'connectionTotalWork',
-  statementName: 'connectionTotalWork_78409476',
+  statementName: 'connectionTotalWork_5c334a23',
   isPreparable: true,
   params: [],
   text: `/* connectionTotalWork */ select
@@ -1638,6 +1671,10 @@ export const connectionTotalWork = new PreparedQuery<ConnectionTotalWorkParams,C
     select count(*)::integer
     from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted
   ) as "givenUpRecords",
+  (
+    select count(*)::integer
+    from (select from crm_sync_failures where dismissed_at is not null limit 10000) as counted
+  ) as "dismissedRecords",
   (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as "waitingChanges"`,
 });
 

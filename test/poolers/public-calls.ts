@@ -145,9 +145,12 @@ export async function publicCalls(
     syncCursorReset: (client) => crm.syncCursorReset(client, { ...key, ...contact }),
     syncFailureClaim: (client) => crm.syncFailureClaim(client, { ...run, limit: 10 }),
     syncFailureCountByKind: (client) => crm.syncFailureCountByKind(client, key),
+    syncFailureDismiss: (client) =>
+      crm.syncFailureDismiss(client, { ...key, ids: [], reason: 'Gone.', dismissedBy: 'support' }),
     syncFailureList: (client) => crm.syncFailureList(client, key),
     syncFailureReplay: (client) =>
       crm.syncFailureReplay(client, { ...key, failedFrom: since, failedBefore: '2100-01-01T00:00:00Z' }),
+    syncFailureReplayByIds: (client) => crm.syncFailureReplayByIds(client, { ...key, ids: [] }),
     syncLogCountErrorsByKind: (client) => crm.syncLogCountErrorsByKind(client, { ...key, since }),
     syncLogListByConnection: (client) => crm.syncLogListByConnection(client, key),
     syncLogListByContact: (client) => crm.syncLogListByContact(client, { organisationId, contactId }),

@@ -27,6 +27,8 @@ import {
   syncBatchRecord,
   syncCursorReset,
   syncErrorKinds,
+  syncFailureDismiss,
+  syncFailureList,
   syncLogRecord,
   syncRunClaim,
   syncRunFinish,
@@ -194,7 +196,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   await syncRunFinish(pool, { ...runOf(healthy), outcome: 'failed', error: noAnswer });
   await pool.query('update crm_connections set next_sync_at = now() where id = $1', [healthy.connectionId]);
   await claim();
-  await recordBatch(pool, runOf(healthy));
+  const dismissedIds = await recordBatch(pool, runOf(healthy));
   await pool.query('update crm_connections set last_success_at = now() where id = $1', [
     healthy.connectionId,
   ]);
@@ -317,8 +319,18 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     syncCursorReset: [{ ...healthy, ...contact }],
     syncFailureClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
     syncFailureCountByKind: [{ ...healthy, kinds: [...syncErrorKinds] }],
+    syncFailureDismiss: [
+      { ...healthy, ids: dismissedIds, reason: 'Gone at the CRM.', dismissedBy: 'support' },
+    ],
     syncFailureList: [
-      { ...healthy, kinds: [...syncErrorKinds], beforeLastFailedAt: null, beforeId: null, limit: 10 },
+      {
+        ...healthy,
+        kinds: [...syncErrorKinds],
+        isDismissed: null,
+        beforeLastFailedAt: null,
+        beforeId: null,
+        limit: 10,
+      },
     ],
     syncFailureReplay: [
       {
@@ -329,6 +341,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         limit: 10,
       },
     ],
+    syncFailureReplayByIds: [{ ...healthy, ids: dismissedIds }],
     syncLogCountErrorsByKind: [{ ...healthy, since }],
     syncLogListByConnection: [{ ...healthy, ...first }],
     syncLogListByContact: [{ organisationId, contactId: bothId, ...first }],
@@ -346,8 +359,12 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   };
 }
 
-/** Records a batch that leaves cursors of every kind and failures in every state, one of them due. */
-async function recordBatch(pool: pg.Pool, run: RunKey): Promise<void> {
+/**
+ * Records a batch that leaves cursors of every kind and failures in every state, one of them due.
+ *
+ * @returns the id of the failure that is dismissed
+ */
+async function recordBatch(pool: pg.Pool, run: RunKey): Promise<string[]> {
   const failure = (externalId: string, retryable: boolean) =>
     ({
       direction: 'inbound',
@@ -361,7 +378,12 @@ async function recordBatch(pool: pg.Pool, run: RunKey): Promise<void> {
   await syncBatchRecord(pool, {
     ...run,
     batchNumber: 1,
-    events: [failure('due', true), failure('waiting', true), failure('given-up', false)],
+    events: [
+      failure('due', true),
+      failure('waiting', true),
+      failure('given-up', false),
+      failure('dismissed', false),
+    ],
     cursors: [
       { ...stream('contact'), position: { kind: 'timestamp', syncedTo } },
       { ...stream('applicant'), position: { kind: 'token', token: 'next', syncedTo } },
@@ -375,6 +397,10 @@ async function recordBatch(pool: pg.Pool, run: RunKey): Promise<void> {
     "update crm_sync_failures set next_attempt_at = now() where connection_id = $1 and record_id = 'due'",
     [run.connectionId],
   );
+  const failures = await syncFailureList(pool, run);
+  const ids = failures.filter(({ recordId }) => recordId === 'dismissed').map(({ id }) => id);
+  await syncFailureDismiss(pool, { ...run, ids, reason: 'Gone at the CRM.', dismissedBy: 'support' });
+  return ids;
 }
 
 function batchOfOne(run: RunKey): ParamsOf<'syncBatchRecord'> {

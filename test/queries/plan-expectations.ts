@@ -25,6 +25,8 @@ const failures = [
   'crm_sync_failures_kind_idx',
   'crm_sync_failures_next_attempt_at_idx',
   'crm_sync_failures_gave_up_at_idx',
+  'crm_sync_failures_dismissed_at_idx',
+  'crm_sync_failures_id_key',
 ];
 const changes = ['crm_outbound_changes_pkey', 'crm_outbound_changes_next_attempt_at_idx'];
 const mappings = [
@@ -147,8 +149,10 @@ export const expectations: Record<QueryName, Expectation> = {
   syncFailureClaim: { indexes: [...failures, ...heldRun], buffers: 1500 },
   // Counts up to 1,000 of each of ten kinds.
   syncFailureCountByKind: { indexes: ['crm_sync_failures_kind_idx'], buffers: 5000 },
+  syncFailureDismiss: { indexes: [...failures, ...heldRun], buffers: 3500 },
   syncFailureList: { indexes: ['crm_sync_failures_kind_idx'], buffers: 700 },
-  syncFailureReplay: { indexes: [...failures, ...heldRun], buffers: 1500 },
+  syncFailureReplay: { indexes: [...failures, ...heldRun], buffers: 2000 },
+  syncFailureReplayByIds: { indexes: [...failures, ...heldRun], buffers: 3500 },
   syncLogCountErrorsByKind: {
     indexes: ['crm_sync_log_status_connection_id_idx'],
     buffers: (size) => 300 + size.events / 400,

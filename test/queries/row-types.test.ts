@@ -136,6 +136,7 @@ test('every query has a behaviour test, through the public function of its name'
     'queries/sync-batches',
     'queries/sync-cursors',
     'queries/sync-failures',
+    'queries/sync-failure-decisions',
     'queries/sync-log',
     'queries/sync-runs',
     'access/organisations',

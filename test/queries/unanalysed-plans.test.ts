@@ -154,7 +154,14 @@ describe('with the tables of a first sync', () => {
       contactId: randomUUID(),
       externalId: `NEW${index}`,
     }));
-    const tenant: Tenant = { organisationId, connectionId, provider: 'reapit', runId, contacts };
+    const tenant: Tenant = {
+      organisationId,
+      connectionId,
+      provider: 'reapit',
+      runId,
+      contacts,
+      failureIds: [],
+    };
     const call = await callsOf(tenant);
     const client = await pool.connect();
     const planOfBatch = (batchNumber: number) =>
