@@ -142,18 +142,24 @@ CREATE TABLE public.crm_connections (
     first_failed_at timestamp with time zone,
     failure_count integer DEFAULT 0 NOT NULL,
     account text COLLATE pg_catalog."C",
+    revocation text,
+    revoke_before_at timestamp with time zone,
     CONSTRAINT crm_connections_account_check CHECK (((btrim(account, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(account) <= 512))),
     CONSTRAINT crm_connections_active_has_no_reason_check CHECK (((status <> 'active'::text) OR (status_reason IS NULL))),
     CONSTRAINT crm_connections_credentials_bound_to_row_check CHECK (((credentials ->> 'aad'::text) = public.crm_credentials_aad(organisation_id, id, provider))),
     CONSTRAINT crm_connections_credentials_is_jwe_check CHECK (public.crm_credentials_is_jwe(credentials)),
     CONSTRAINT crm_connections_credentials_version_check CHECK ((credentials_version >= 1)),
     CONSTRAINT crm_connections_disconnected_iff_disconnected_at_check CHECK (((status = 'disconnected'::text) = (disconnected_at IS NOT NULL))),
-    CONSTRAINT crm_connections_disconnected_iff_no_credentials_check CHECK (((status = 'disconnected'::text) = (credentials IS NULL))),
     CONSTRAINT crm_connections_error_has_reason_check CHECK (((status <> 'error'::text) OR (status_reason IS NOT NULL))),
     CONSTRAINT crm_connections_expiry_has_credentials_check CHECK (((credentials_expires_at IS NULL) OR (credentials IS NOT NULL))),
     CONSTRAINT crm_connections_failure_count_check CHECK ((failure_count >= 0)),
     CONSTRAINT crm_connections_first_failed_iff_failure_count_check CHECK (((first_failed_at IS NOT NULL) = (failure_count > 0))),
+    CONSTRAINT crm_connections_no_credentials_iff_wiped_check CHECK (((credentials IS NULL) = ((status = 'disconnected'::text) AND (revocation IS DISTINCT FROM 'pending'::text)))),
     CONSTRAINT crm_connections_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
+    CONSTRAINT crm_connections_revocation_check CHECK ((revocation = ANY (ARRAY['pending'::text, 'revoked'::text, 'expired'::text]))),
+    CONSTRAINT crm_connections_revocation_has_end_check CHECK (((revocation IS NULL) = (revoke_before_at IS NULL))),
+    CONSTRAINT crm_connections_revocation_is_disconnected_check CHECK (((revocation IS NULL) OR (status = 'disconnected'::text))),
+    CONSTRAINT crm_connections_revoke_before_at_in_range_check CHECK (((revoke_before_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (revoke_before_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_connections_schedule_times_in_range_check CHECK (((LEAST(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_connections_status_check CHECK ((status = ANY (ARRAY['active'::text, 'error'::text, 'disconnected'::text]))),
     CONSTRAINT crm_connections_status_reason_length_check CHECK (((btrim(status_reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(status_reason) <= 500))),
@@ -207,7 +213,7 @@ COMMENT ON COLUMN public.crm_connections.status_changed_at IS 'When status last 
 -- Name: COLUMN crm_connections.credentials; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.credentials IS 'Secret. The CRM''s credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null exactly when disconnected.';
+COMMENT ON COLUMN public.crm_connections.credentials IS 'Secret. The CRM''s credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null once they are wiped: when the connection is disconnected, or after that, if they were kept to be revoked.';
 
 --
 -- Name: COLUMN crm_connections.credentials_key_id; Type: COMMENT; Schema: public; Owner: -
@@ -249,7 +255,7 @@ COMMENT ON COLUMN public.crm_connections.disconnected_at IS 'When the connection
 -- Name: COLUMN crm_connections.next_sync_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.next_sync_at IS 'When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Meaningless once disconnected.';
+COMMENT ON COLUMN public.crm_connections.next_sync_at IS 'When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Once disconnected: from when a worker may be given credentials that wait to be revoked.';
 
 --
 -- Name: COLUMN crm_connections.not_before_at; Type: COMMENT; Schema: public; Owner: -
@@ -294,6 +300,18 @@ COMMENT ON COLUMN public.crm_connections.failure_count IS 'How many syncs in a r
 COMMENT ON COLUMN public.crm_connections.account IS 'The account at the CRM, by the CRM''s own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection.';
 
 --
+-- Name: COLUMN crm_connections.revocation; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.revocation IS 'What became of the CRM''s token after disconnecting. pending: the credentials are kept for a worker to revoke them. revoked: a worker has, and they are wiped. expired: none had in time, and they are wiped all the same. Null if no revocation was asked for.';
+
+--
+-- Name: COLUMN crm_connections.revoke_before_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.revoke_before_at IS 'When credentials that wait to be revoked are wiped at the latest. Null if no revocation was asked for.';
+
+--
 -- Name: CONSTRAINT crm_connections_account_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -330,12 +348,6 @@ COMMENT ON CONSTRAINT crm_connections_credentials_version_check ON public.crm_co
 COMMENT ON CONSTRAINT crm_connections_disconnected_iff_disconnected_at_check ON public.crm_connections IS 'disconnected_at is set if and only if the connection is disconnected.';
 
 --
--- Name: CONSTRAINT crm_connections_disconnected_iff_no_credentials_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_disconnected_iff_no_credentials_check ON public.crm_connections IS 'Disconnecting wipes the credentials; a live connection always has some.';
-
---
 -- Name: CONSTRAINT crm_connections_error_has_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -360,10 +372,40 @@ COMMENT ON CONSTRAINT crm_connections_failure_count_check ON public.crm_connecti
 COMMENT ON CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON public.crm_connections IS 'first_failed_at is set if and only if failure_count is above 0.';
 
 --
+-- Name: CONSTRAINT crm_connections_no_credentials_iff_wiped_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_no_credentials_iff_wiped_check ON public.crm_connections IS 'Disconnecting wipes the credentials, unless they wait to be revoked; a live connection always has some.';
+
+--
 -- Name: CONSTRAINT crm_connections_provider_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
 COMMENT ON CONSTRAINT crm_connections_provider_check ON public.crm_connections IS 'The CRMs NurtureHub can sync with.';
+
+--
+-- Name: CONSTRAINT crm_connections_revocation_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_revocation_check ON public.crm_connections IS 'The closed list of outcomes.';
+
+--
+-- Name: CONSTRAINT crm_connections_revocation_has_end_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_revocation_has_end_check ON public.crm_connections IS 'Credentials are never kept without an end.';
+
+--
+-- Name: CONSTRAINT crm_connections_revocation_is_disconnected_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_revocation_is_disconnected_check ON public.crm_connections IS 'A live connection''s token is in use.';
+
+--
+-- Name: CONSTRAINT crm_connections_revoke_before_at_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_revoke_before_at_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
 
 --
 -- Name: CONSTRAINT crm_connections_schedule_times_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -3388,6 +3430,96 @@ ALTER TABLE public.crm_outbound_changes ALTER COLUMN version ADD GENERATED ALWAY
 );
 
 --
+-- Name: crm_record_requests; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.crm_record_requests (
+    organisation_id uuid NOT NULL,
+    connection_id uuid NOT NULL,
+    entity_type text NOT NULL COLLATE pg_catalog."C",
+    external_id text NOT NULL COLLATE pg_catalog."C",
+    requested_at timestamp with time zone NOT NULL,
+    claimed_run_id bigint,
+    attempts integer DEFAULT 0 NOT NULL,
+    CONSTRAINT crm_record_requests_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT crm_record_requests_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
+    CONSTRAINT crm_record_requests_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
+    CONSTRAINT crm_record_requests_requested_at_in_range_check CHECK (((requested_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (requested_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
+);
+
+--
+-- Name: TABLE crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.crm_record_requests IS 'Records that the next run of a connection reads first, because a webhook has named them: one row for each, however often it was named. About 1,000 for each connection; what is beyond is left to the sync.';
+
+--
+-- Name: COLUMN crm_record_requests.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_record_requests.organisation_id IS 'The organisation (tenant) that the connection belongs to.';
+
+--
+-- Name: COLUMN crm_record_requests.connection_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_record_requests.connection_id IS 'The connection to read the record from.';
+
+--
+-- Name: COLUMN crm_record_requests.entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_record_requests.entity_type IS 'The kind of record, in the CRM''s own terms.';
+
+--
+-- Name: COLUMN crm_record_requests.external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_record_requests.external_id IS 'The record''s id at the CRM.';
+
+--
+-- Name: COLUMN crm_record_requests.requested_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_record_requests.requested_at IS 'When it was asked for, since it was last claimed.';
+
+--
+-- Name: COLUMN crm_record_requests.claimed_run_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_record_requests.claimed_run_id IS 'The run that was given the record last. Null if none was since it was asked for: whoever asks again sets it to null, so that the run does not clear what it read too early.';
+
+--
+-- Name: COLUMN crm_record_requests.attempts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_record_requests.attempts IS 'How many runs were given the record since it was asked for. Those with few come first, so that a record that crashes its workers does not block the others.';
+
+--
+-- Name: CONSTRAINT crm_record_requests_attempts_check ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_record_requests_attempts_check ON public.crm_record_requests IS 'Counted from 0.';
+
+--
+-- Name: CONSTRAINT crm_record_requests_entity_type_check ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_record_requests_entity_type_check ON public.crm_record_requests IS 'Lower snake case, 1 to 63 characters.';
+
+--
+-- Name: CONSTRAINT crm_record_requests_external_id_check ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_record_requests_external_id_check ON public.crm_record_requests IS 'Not blank, and at most 512 bytes.';
+
+--
+-- Name: CONSTRAINT crm_record_requests_requested_at_in_range_check ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_record_requests_requested_at_in_range_check ON public.crm_record_requests IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
 -- Name: crm_retention; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -4121,6 +4253,19 @@ ALTER TABLE ONLY public.crm_outbound_changes
 COMMENT ON CONSTRAINT crm_outbound_changes_pkey ON public.crm_outbound_changes IS 'Tenant first; one row per contact and connection. Serves the foreign key to contacts.';
 
 --
+-- Name: crm_record_requests crm_record_requests_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.crm_record_requests
+    ADD CONSTRAINT crm_record_requests_pkey PRIMARY KEY (organisation_id, connection_id, entity_type, external_id);
+
+--
+-- Name: CONSTRAINT crm_record_requests_pkey ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_record_requests_pkey ON public.crm_record_requests IS 'Tenant first; one row for each record.';
+
+--
 -- Name: crm_retention crm_retention_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -4289,6 +4434,18 @@ CREATE UNIQUE INDEX contacts_organisation_id_id_key ON public.contacts USING btr
 COMMENT ON INDEX public.contacts_organisation_id_id_key IS 'Created by @nurturehub/crm-schema: lets a foreign key hold a contact and its organisation together.';
 
 --
+-- Name: crm_connections_account_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_connections_account_idx ON public.crm_connections USING btree (provider, account, organisation_id, id) WHERE ((status <> 'disconnected'::text) AND (account IS NOT NULL));
+
+--
+-- Name: INDEX crm_connections_account_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_connections_account_idx IS 'Finds the live connections to an account that a webhook names.';
+
+--
 -- Name: crm_connections_credentials_key_id_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -4323,6 +4480,18 @@ CREATE UNIQUE INDEX crm_connections_organisation_id_provider_live_key ON public.
 --
 
 COMMENT ON INDEX public.crm_connections_organisation_id_provider_live_key IS 'One live connection per organisation and provider; any number of disconnected ones.';
+
+--
+-- Name: crm_connections_revoke_before_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_connections_revoke_before_at_idx ON public.crm_connections USING btree (revoke_before_at) WHERE (revocation = 'pending'::text);
+
+--
+-- Name: INDEX crm_connections_revoke_before_at_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_connections_revoke_before_at_idx IS 'Finds the credentials that wait to be revoked, and those whose time is over.';
 
 --
 -- Name: crm_outbound_changes_connection_id_new_idx; Type: INDEX; Schema: public; Owner: -
@@ -4686,6 +4855,19 @@ ALTER TABLE ONLY public.crm_outbound_changes
 COMMENT ON CONSTRAINT crm_outbound_changes_contact_id_fkey ON public.crm_outbound_changes IS 'Composite, so that a change can never refer to another organisation''s contact. On delete cascade: a deleted contact is not pushed.';
 
 --
+-- Name: crm_record_requests crm_record_requests_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.crm_record_requests
+    ADD CONSTRAINT crm_record_requests_connection_id_fkey FOREIGN KEY (organisation_id, connection_id) REFERENCES public.crm_connections(organisation_id, id) ON DELETE RESTRICT;
+
+--
+-- Name: CONSTRAINT crm_record_requests_connection_id_fkey ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_record_requests_connection_id_fkey ON public.crm_record_requests IS 'Composite, so that a request can never belong to another organisation''s connection. On delete restrict: a connection with requests must be erased deliberately.';
+
+--
 -- Name: crm_sync_cursors crm_sync_cursors_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -5000,6 +5182,48 @@ CREATE POLICY crm_outbound_changes_worker_policy ON public.crm_outbound_changes 
 --
 
 COMMENT ON POLICY crm_outbound_changes_worker_policy ON public.crm_outbound_changes IS 'The sync worker works for all organisations.';
+
+--
+-- Name: crm_record_requests; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_record_requests ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_record_requests crm_record_requests_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_record_requests_reader_policy ON public.crm_record_requests FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY crm_record_requests_reader_policy ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_record_requests_reader_policy ON public.crm_record_requests IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: crm_record_requests crm_record_requests_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_record_requests_tenant_policy ON public.crm_record_requests TO crm_app USING ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id))) WITH CHECK ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
+
+--
+-- Name: POLICY crm_record_requests_tenant_policy ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_record_requests_tenant_policy ON public.crm_record_requests IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: crm_record_requests crm_record_requests_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_record_requests_worker_policy ON public.crm_record_requests TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY crm_record_requests_worker_policy ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_record_requests_worker_policy ON public.crm_record_requests IS 'The sync worker works for all organisations.';
 
 --
 -- Name: crm_retention; Type: ROW SECURITY; Schema: public; Owner: -
@@ -5404,6 +5628,22 @@ GRANT SELECT(account) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(account) ON TABLE public.crm_connections TO crm_worker;
 
 --
+-- Name: COLUMN crm_connections.revocation; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(revocation),UPDATE(revocation) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(revocation) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(revocation) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.revoke_before_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(revoke_before_at),UPDATE(revoke_before_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(revoke_before_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(revoke_before_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
 -- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
 --
 
@@ -5619,6 +5859,14 @@ GRANT SELECT ON TABLE public.contact_external_records TO crm_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_outbound_changes TO crm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_outbound_changes TO crm_worker;
 GRANT SELECT ON TABLE public.crm_outbound_changes TO crm_reader;
+
+--
+-- Name: TABLE crm_record_requests; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_record_requests TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_record_requests TO crm_worker;
+GRANT SELECT ON TABLE public.crm_record_requests TO crm_reader;
 
 --
 -- Name: TABLE crm_retention; Type: ACL; Schema: public; Owner: -

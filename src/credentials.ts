@@ -40,6 +40,12 @@ export {
   type RefreshRefusal,
 } from './credentials/refresh.js';
 export {
+  type CredentialsToRevoke,
+  type CredentialsToRevokeOf,
+  credentialsClaimRevocation,
+  credentialsRevoked,
+} from './credentials/revocation.js';
+export {
   credentialsRotate,
   type RotationFailure,
   type RotationProgress,

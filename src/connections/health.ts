@@ -6,6 +6,7 @@ import { timestampParameter } from '../timestamps.js';
 import type {
   ConnectionStatus,
   Provider,
+  Revocation,
   SyncError,
   SyncRunOutcome,
   SyncStatus,
@@ -19,8 +20,12 @@ export interface ConnectionHealth
   extends Connection,
     Omit<
       queries.ConnectionListWithHealthResult,
-      keyof Connection | 'lastEventStatus' | 'lastError' | 'lastSyncOutcome' | 'lastSyncError'
+      keyof Connection | 'revocation' | 'lastEventStatus' | 'lastError' | 'lastSyncOutcome' | 'lastSyncError'
     > {
+  /** What became of the CRM's token after disconnecting; null if no revocation was asked for. */
+  revocation: Revocation | null;
+  /** When credentials that wait to be revoked are wiped at the latest; null if no revocation was asked for. */
+  revokeBeforeAt: Timestamp | null;
   /** When the connection is due; in the past if it is waiting for a worker. Meaningless once disconnected. */
   nextSyncAt: Timestamp;
   /** When a sync last finished successfully. */
@@ -50,6 +55,8 @@ export interface ConnectionHealth
   dismissedRecords: number;
   /** The number of outbound changes waiting to be pushed. */
   waitingChanges: number;
+  /** The number of records that webhooks have named, for the next sync to read first. */
+  requestedRecords: number;
   /** When the latest event occurred, whatever its status; null if there is none. */
   lastEventAt: Timestamp | null;
   /** The status of the latest event. */

@@ -235,23 +235,25 @@ export interface ConnectionDisconnectParams {
   connectionId: string;
   organisationId: string;
   reason?: string | null | void;
+  revokeWithinSeconds?: number | null | void;
 }
 
 /** A row of {@link connectionDisconnect}. */
 export interface ConnectionDisconnectResult {
-  /** When the connection ended. Set exactly when status is disconnected. */
   disconnectedAt: Timestamp;
+  revokeBeforeAt: Timestamp | null;
 }
 
 /**
- * Ends a live connection, closes its open run and wipes its credentials. The row stays as history, with
- * the given reason or otherwise the previous one. Returns one row, or none if the organisation has no such
- * live connection. Uses primary keys. Locks the connection for the transaction, then the run. A run that
- * opens at the same moment stays open but holds no lease, and is swept later.
+ * Ends a live connection, closes its open run and wipes its credentials; if revokeWithinSeconds is given, keeps
+ * them for that long, for credentialsClaimRevocation alone. The row stays as history, with the given reason or
+ * otherwise the previous one. Returns one row, or none if the organisation has no such live connection. Uses
+ * primary keys. Locks the connection for the transaction, then the run. A run that opens at the same moment
+ * stays open but holds no lease, and is swept later.
  *
  * @remarks
  * ```sql
- * with ended as (
+ * with wiped as (
  *   update crm_connections
  *   set
  *     status = 'disconnected',
@@ -265,10 +267,51 @@ export interface ConnectionDisconnectResult {
  *   where organisation_id = :organisationId!::uuid
  *     and id = :connectionId!::uuid
  *     and status <> 'disconnected'
+ *     and :revokeWithinSeconds::integer is null
  *   returning
  *     organisation_id,
  *     id,
- *     disconnected_at
+ *     disconnected_at,
+ *     revoke_before_at
+ * ),
+ * -- Apart, because an application may set credentials to null but not read them, and an expression would.
+ * kept as (
+ *   update crm_connections
+ *   set
+ *     status = 'disconnected',
+ *     status_reason = coalesce(:reason::text, status_reason),
+ *     status_changed_at = now(),
+ *     disconnected_at = now(),
+ *     credentials_version = credentials_version + 1,
+ *     credentials_expires_at = null,
+ *     revocation = 'pending',
+ *     revoke_before_at = crm_now() + make_interval(secs => :revokeWithinSeconds::integer),
+ *     next_sync_at = crm_now(),
+ *     sync_requested_at = null
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *     and status <> 'disconnected'
+ *     and :revokeWithinSeconds::integer is not null
+ *   returning
+ *     organisation_id,
+ *     id,
+ *     disconnected_at,
+ *     revoke_before_at
+ * ),
+ * ended as (
+ *   select
+ *     organisation_id,
+ *     id,
+ *     disconnected_at,
+ *     revoke_before_at
+ *   from wiped
+ *   union all
+ *   select
+ *     organisation_id,
+ *     id,
+ *     disconnected_at,
+ *     revoke_before_at
+ *   from kept
  * ),
  * cancelled as (
  *   update crm_sync_runs as run
@@ -280,20 +323,23 @@ export interface ConnectionDisconnectResult {
  *     and run.connection_id = ended.id
  *     and run.ended_at is null
  * )
- * select disconnected_at as "disconnectedAt!"
+ * select
+ *   disconnected_at as "disconnectedAt!",
+ *   revoke_before_at as "revokeBeforeAt"
  * from ended
  * ```
  */
 export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams,ConnectionDisconnectResult>({
   name: 'connectionDisconnect',
-  statementName: 'connectionDisconnect_8bc2131d',
+  statementName: 'connectionDisconnect_02856944',
   isPreparable: true,
   params: [
     { name: 'reason', required: false },
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
+    { name: 'revokeWithinSeconds', required: false },
   ],
-  text: `/* connectionDisconnect */ with ended as (
+  text: `/* connectionDisconnect */ with wiped as (
   update crm_connections
   set
     status = 'disconnected',
@@ -307,10 +353,50 @@ export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams
   where organisation_id = $2::uuid
     and id = $3::uuid
     and status <> 'disconnected'
+    and $4::integer is null
   returning
     organisation_id,
     id,
-    disconnected_at
+    disconnected_at,
+    revoke_before_at
+),
+kept as (
+  update crm_connections
+  set
+    status = 'disconnected',
+    status_reason = coalesce($1::text, status_reason),
+    status_changed_at = now(),
+    disconnected_at = now(),
+    credentials_version = credentials_version + 1,
+    credentials_expires_at = null,
+    revocation = 'pending',
+    revoke_before_at = crm_now() + make_interval(secs => $4::integer),
+    next_sync_at = crm_now(),
+    sync_requested_at = null
+  where organisation_id = $2::uuid
+    and id = $3::uuid
+    and status <> 'disconnected'
+    and $4::integer is not null
+  returning
+    organisation_id,
+    id,
+    disconnected_at,
+    revoke_before_at
+),
+ended as (
+  select
+    organisation_id,
+    id,
+    disconnected_at,
+    revoke_before_at
+  from wiped
+  union all
+  select
+    organisation_id,
+    id,
+    disconnected_at,
+    revoke_before_at
+  from kept
 ),
 cancelled as (
   update crm_sync_runs as run
@@ -322,7 +408,9 @@ cancelled as (
     and run.connection_id = ended.id
     and run.ended_at is null
 )
-select disconnected_at as "disconnectedAt"
+select
+  disconnected_at as "disconnectedAt",
+  revoke_before_at as "revokeBeforeAt"
 from ended`,
 });
 
@@ -340,7 +428,7 @@ export interface ConnectionDropWorkResult {
 }
 
 /**
- * Deletes the failures and outbound changes of a disconnected connection. Returns one row with their
+ * Deletes the failures, outbound changes and record requests of a disconnected connection. Returns one row with their
  * numbers. This is a separate statement because connectionDisconnect does not see what was committed while
  * it waited. Uses crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx. Locks the rows,
  * and the changes in the order in which the host writes them. `is true` keeps the planner from reading all
@@ -380,6 +468,12 @@ export interface ConnectionDropWorkResult {
  *     and (change.connection_id = ended.id) is true
  *     and change.contact_id in (select contact_id from waiting)
  *   returning change.contact_id
+ * ),
+ * asked as (
+ *   delete from crm_record_requests as request
+ *   using ended
+ *   where request.organisation_id = ended.organisation_id
+ *     and request.connection_id = ended.id
  * )
  * select
  *   (select count(*)::integer from failed) as "failures!",
@@ -389,7 +483,7 @@ export interface ConnectionDropWorkResult {
  */
 export const connectionDropWork = new PreparedQuery<ConnectionDropWorkParams,ConnectionDropWorkResult>({
   name: 'connectionDropWork',
-  statementName: 'connectionDropWork_5480e7f5',
+  statementName: 'connectionDropWork_d9c74da9',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -427,6 +521,12 @@ dropped as (
     and (change.connection_id = ended.id) is true
     and change.contact_id in (select contact_id from waiting)
   returning change.contact_id
+),
+asked as (
+  delete from crm_record_requests as request
+  using ended
+  where request.organisation_id = ended.organisation_id
+    and request.connection_id = ended.id
 )
 select
   (select count(*)::integer from failed) as "failures",
@@ -533,7 +633,7 @@ export interface ConnectionGetCredentialsParams {
 export interface ConnectionGetCredentialsResult {
   /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
   account: string | null;
-  /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null exactly when disconnected. */
+  /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null once they are wiped: when the connection is disconnected, or after that, if they were kept to be revoked. */
   credentials: Json;
   /** When the access token inside the credentials expires; readable without decrypting. Null if it does not expire, or if the time is unknown. */
   credentialsExpiresAt: Timestamp | null;
@@ -721,13 +821,18 @@ export interface ConnectionListWithHealthResult {
   lastSyncError: Json | null;
   /** success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open. */
   lastSyncOutcome: string | null;
-  /** When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Meaningless once disconnected. */
+  /** When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Once disconnected: from when a worker may be given credentials that wait to be revoked. */
   nextSyncAt: Timestamp;
   /** The organisation (tenant) that owns the connection. */
   organisationId: string;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
+  requestedRecords: number;
   retriedRecords: number;
+  /** What became of the CRM's token after disconnecting. pending: the credentials are kept for a worker to revoke them. revoked: a worker has, and they are wiped. expired: none had in time, and they are wiped all the same. Null if no revocation was asked for. */
+  revocation: string | null;
+  /** When credentials that wait to be revoked are wiped at the latest. Null if no revocation was asked for. */
+  revokeBeforeAt: Timestamp | null;
   /** When the connection was claimed. */
   runningSince: Timestamp | null;
   /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
@@ -749,8 +854,8 @@ export interface ConnectionListWithHealthResult {
  * key of the log and crm_sync_log_status_connection_id_idx, newest first (`is true` keeps the planner from
  * the primary key where only failures are wanted, and from all open runs where only one is),
  * crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
- * crm_sync_failures_gave_up_at_idx, crm_sync_failures_dismissed_at_idx and
- * crm_outbound_changes_next_attempt_at_idx.
+ * crm_sync_failures_gave_up_at_idx, crm_sync_failures_dismissed_at_idx,
+ * crm_outbound_changes_next_attempt_at_idx and crm_record_requests_pkey.
  *
  * @remarks
  * ```sql
@@ -767,6 +872,8 @@ export interface ConnectionListWithHealthResult {
  *   connection.last_synced_at as "lastSyncedAt",
  *   connection.connected_at as "connectedAt",
  *   connection.disconnected_at as "disconnectedAt",
+ *   connection.revocation,
+ *   connection.revoke_before_at as "revokeBeforeAt",
  *   connection.next_sync_at as "nextSyncAt",
  *   connection.sync_interval_seconds as "syncIntervalSeconds",
  *   connection.last_success_at as "lastSuccessAt",
@@ -783,6 +890,7 @@ export interface ConnectionListWithHealthResult {
  *   given_up.count as "givenUpRecords!",
  *   dismissed.count as "dismissedRecords!",
  *   waiting.count as "waitingChanges!",
+ *   asked.count as "requestedRecords!",
  *   last_event.occurred_at as "lastEventAt?",
  *   last_event.status as "lastEventStatus?",
  *   last_failure.occurred_at as "lastFailureAt?",
@@ -852,6 +960,16 @@ export interface ConnectionListWithHealthResult {
  *     limit 1000
  *   ) as counted
  * ) as waiting
+ * cross join lateral (
+ *   select count(*)::integer as count
+ *   from (
+ *     select
+ *     from crm_record_requests
+ *     where organisation_id = connection.organisation_id
+ *       and connection_id = connection.id
+ *     limit 1000
+ *   ) as counted
+ * ) as asked
  * left join lateral (
  *   select
  *     occurred_at,
@@ -899,7 +1017,7 @@ export interface ConnectionListWithHealthResult {
  */
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>({
   name: 'connectionListWithHealth',
-  statementName: 'connectionListWithHealth_ae14981c',
+  statementName: 'connectionListWithHealth_f901a59f',
   isPreparable: true,
   params: [
     { name: 'failuresSince', required: true },
@@ -918,6 +1036,8 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   connection.last_synced_at as "lastSyncedAt",
   connection.connected_at as "connectedAt",
   connection.disconnected_at as "disconnectedAt",
+  connection.revocation,
+  connection.revoke_before_at as "revokeBeforeAt",
   connection.next_sync_at as "nextSyncAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
   connection.last_success_at as "lastSuccessAt",
@@ -934,6 +1054,7 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   given_up.count as "givenUpRecords",
   dismissed.count as "dismissedRecords",
   waiting.count as "waitingChanges",
+  asked.count as "requestedRecords",
   last_event.occurred_at as "lastEventAt",
   last_event.status as "lastEventStatus",
   last_failure.occurred_at as "lastFailureAt",
@@ -1003,6 +1124,16 @@ cross join lateral (
     limit 1000
   ) as counted
 ) as waiting
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_record_requests
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+    limit 1000
+  ) as counted
+) as asked
 left join lateral (
   select
     occurred_at,
@@ -1046,6 +1177,113 @@ order by
   connection.provider,
   connection.connected_at desc,
   connection.id`,
+});
+
+
+/** The parameters of {@link connectionListLiveByAccount}. */
+export interface ConnectionListLiveByAccountParams {
+  account: string;
+  afterConnectionId: string;
+  afterOrganisationId: string;
+  limit: number;
+  provider: string;
+}
+
+/** A row of {@link connectionListLiveByAccount}. */
+export interface ConnectionListLiveByAccountResult {
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  account: string | null;
+  /** When the organisation connected the CRM. */
+  connectedAt: Timestamp;
+  /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
+  connectionId: string;
+  /** When the access token inside the credentials expires; readable without decrypting. Null if it does not expire, or if the time is unknown. */
+  credentialsExpiresAt: Timestamp | null;
+  /** Incremented when the credentials are replaced, so that a writer can tell whether they are still the ones it read. Key rotation does not change it. */
+  credentialsVersion: number;
+  /** When the connection ended. Set exactly when status is disconnected. */
+  disconnectedAt: Timestamp | null;
+  /** The cursor of incremental sync: every change the CRM made up to this time, by the CRM's clock, has arrived. Null before the first complete sync, and to request a full one. Otherwise it never moves backwards. */
+  lastSyncedAt: Timestamp | null;
+  /** The organisation (tenant) that owns the connection. */
+  organisationId: string;
+  /** The CRM: agentos, reapit, alto, street, loop or custom. */
+  provider: string;
+  /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
+  status: string;
+  /** When status last changed. */
+  statusChangedAt: Timestamp;
+  /** Why the connection has its status, in words an agent can act on. Required for error, null for active. Never a secret or personal data. */
+  statusReason: string | null;
+  /** How long after a successful sync the next one is due: one minute to a week. */
+  syncIntervalSeconds: number;
+}
+
+/**
+ * Lists the live connections to an account at a CRM, of all organisations that the user sees, a page at a time.
+ * Usually there is one. Returns at most `limit` rows. Uses crm_connections_account_idx.
+ *
+ * @remarks
+ * ```sql
+ * select
+ *   organisation_id as "organisationId",
+ *   id as "connectionId",
+ *   provider,
+ *   account,
+ *   status,
+ *   status_reason as "statusReason",
+ *   status_changed_at as "statusChangedAt",
+ *   credentials_version as "credentialsVersion",
+ *   credentials_expires_at as "credentialsExpiresAt",
+ *   last_synced_at as "lastSyncedAt",
+ *   sync_interval_seconds as "syncIntervalSeconds",
+ *   connected_at as "connectedAt",
+ *   disconnected_at as "disconnectedAt"
+ * from crm_connections
+ * where provider = :provider!::text
+ *   and account = :account!::text
+ *   and status <> 'disconnected'
+ *   and (organisation_id, id) > (:afterOrganisationId!::uuid, :afterConnectionId!::uuid)
+ * order by
+ *   organisation_id,
+ *   id
+ * limit :limit!::integer
+ * ```
+ */
+export const connectionListLiveByAccount = new PreparedQuery<ConnectionListLiveByAccountParams,ConnectionListLiveByAccountResult>({
+  name: 'connectionListLiveByAccount',
+  statementName: 'connectionListLiveByAccount_2fff1131',
+  isPreparable: true,
+  params: [
+    { name: 'provider', required: true },
+    { name: 'account', required: true },
+    { name: 'afterOrganisationId', required: true },
+    { name: 'afterConnectionId', required: true },
+    { name: 'limit', required: true },
+  ],
+  text: `/* connectionListLiveByAccount */ select
+  organisation_id as "organisationId",
+  id as "connectionId",
+  provider,
+  account,
+  status,
+  status_reason as "statusReason",
+  status_changed_at as "statusChangedAt",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt",
+  last_synced_at as "lastSyncedAt",
+  sync_interval_seconds as "syncIntervalSeconds",
+  connected_at as "connectedAt",
+  disconnected_at as "disconnectedAt"
+from crm_connections
+where provider = $1::text
+  and account = $2::text
+  and status <> 'disconnected'
+  and (organisation_id, id) > ($3::uuid, $4::uuid)
+order by
+  organisation_id,
+  id
+limit $5::integer`,
 });
 
 
@@ -1557,7 +1795,7 @@ export interface ConnectionSetSyncIntervalParams {
 
 /** A row of {@link connectionSetSyncInterval}. */
 export interface ConnectionSetSyncIntervalResult {
-  /** When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Meaningless once disconnected. */
+  /** When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Once disconnected: from when a worker may be given credentials that wait to be revoked. */
   nextSyncAt: Timestamp;
 }
 

@@ -53,6 +53,8 @@ export async function publicCalls(
     connectionGet: (client) => crm.connectionGet(client, key),
     connectionGetCredentials: (client) => crm.connectionGetCredentials(client, key),
     connectionGetLive: (client) => crm.connectionGetLive(client, { organisationId, provider }),
+    connectionListLiveByAccount: (client) =>
+      crm.connectionListLiveByAccount(client, { provider, account: 'AAA' }),
     connectionListTotals: (client) => crm.connectionListTotals(client),
     connectionListWithHealth: (client) =>
       crm.connectionListWithHealth(client, { organisationId, failuresSince: since }),
@@ -107,6 +109,8 @@ export async function publicCalls(
       }),
     externalRecordListByContacts: (client) =>
       crm.externalRecordListByContacts(client, { organisationId, contactIds }),
+    credentialsClaimRevocation: (client) => credentials.credentialsClaimRevocation(client, keys),
+    credentialsRevoked: (client) => credentials.credentialsRevoked(client, key),
     credentialsCountByKey: (client) => credentials.credentialsCountByKey(client, keys),
     credentialsCheckKeys: (client) => credentials.credentialsCheckKeys(client, keys),
     credentialsConnect: (client) =>
@@ -139,6 +143,9 @@ export async function publicCalls(
     partitionsDrop: (client) => migrations.partitionsDrop(client),
     partitionsEnsure: (client) => migrations.partitionsEnsure(client),
     partitionsList: (client) => migrations.partitionsList(client),
+    recordRequestAdd: (client) => crm.recordRequestAdd(client, { ...key, records: [record] }),
+    recordRequestClaim: (client) => crm.recordRequestClaim(client, run),
+    recordRequestClear: (client) => crm.recordRequestClear(client, { ...run, records: [record] }),
     syncBatchRecord: (client) => crm.syncBatchRecord(client, { ...run, batchNumber: 1, events: [event] }),
     syncCursorForget: (client) => crm.syncCursorForget(client, { ...key, ...contact }),
     syncCursorList: (client) => crm.syncCursorList(client, key),

@@ -77,6 +77,9 @@ describe('connectionListWithHealth', () => {
       retriedRecords: 0,
       givenUpRecords: 0,
       dismissedRecords: 0,
+      requestedRecords: 0,
+      revocation: null,
+      revokeBeforeAt: null,
       waitingChanges: 0,
     });
   });

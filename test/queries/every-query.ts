@@ -5,6 +5,7 @@ import * as contactExternalIdQueries from '../../src/generated/contact_external_
 import * as credentialsQueries from '../../src/generated/credentials.js';
 import * as connectionQueries from '../../src/generated/crm_connections.js';
 import * as outboundChangeQueries from '../../src/generated/crm_outbound_changes.js';
+import * as recordRequestQueries from '../../src/generated/crm_record_requests.js';
 import * as syncCursorQueries from '../../src/generated/crm_sync_cursors.js';
 import * as syncFailureQueries from '../../src/generated/crm_sync_failures.js';
 import * as syncLogQueries from '../../src/generated/crm_sync_log.js';
@@ -24,6 +25,7 @@ import {
   externalRecordMergeMany,
   outboundChangeRecord,
   type RunKey,
+  recordRequestAdd,
   syncBatchRecord,
   syncCursorReset,
   syncErrorKinds,
@@ -50,6 +52,7 @@ const generated = {
   ...syncCursorQueries,
   ...syncFailureQueries,
   ...outboundChangeQueries,
+  ...recordRequestQueries,
   ...organisationQueries,
 };
 
@@ -87,15 +90,27 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   const toDisconnect = await connect(pool, organisationId, 'custom');
   const ended = await connect(pool, organisationId, 'agentos');
   await connectionDisconnect(pool, ended);
+  const toRevoke = await connect(pool, organisationId, 'agentos');
+  await pool.query("update crm_connections set account = 'test-account' where id = $1", [
+    toRevoke.connectionId,
+  ]);
+  await connectionDisconnect(pool, { ...toRevoke, revokeWithinSeconds: 3600 });
+  const toRevokeToo = await connect(pool, organisationId, 'agentos');
+  await connectionDisconnect(pool, { ...toRevokeToo, revokeWithinSeconds: 3700 });
+  const alsoToDisconnect = await connect(pool, organisationId, 'agentos');
   await connectionAdvanceLastSyncedAt(pool, { ...healthy, lastSyncedAt: '2026-11-16T09:00:00Z' });
   await connectionSetStatus(pool, { ...failing, status: 'error', reason: 'The client secret has expired.' });
   await pool.query('update crm_connections set credentials_expires_at = now() where id = $1', [
     healthy.connectionId,
   ]);
 
-  await pool.query("update crm_connections set account = 'test-account' where id = $1", [
+  await pool.query("update crm_connections set account = 'healthy-account' where id = $1", [
     healthy.connectionId,
   ]);
+  await pool.query(
+    "update crm_connections set account = 'failing-account', last_synced_at = null, credentials_expires_at = null where id = $1",
+    [failing.connectionId],
+  );
 
   const contact = { direction: 'inbound', entityType: 'contact' } as const;
   const error = { kind: 'auth', retryable: false, message: 'Token refused.' } as const;
@@ -197,6 +212,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   await pool.query('update crm_connections set next_sync_at = now() where id = $1', [healthy.connectionId]);
   await claim();
   const dismissedIds = await recordBatch(pool, runOf(healthy));
+  await recordRequestAdd(pool, { ...healthy, records: [{ entityType: 'contact', externalId: '5' }] });
   await pool.query('update crm_connections set last_success_at = now() where id = $1', [
     healthy.connectionId,
   ]);
@@ -230,11 +246,21 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       lastSyncedAt: '2026-11-17T09:00:00Z',
     })),
     connectionConnect: [{ organisationId, connectionId, provider: 'loop', credentials: { ...credentials } }],
-    connectionDisconnect: [toDisconnect],
+    connectionDisconnect: [
+      { ...toDisconnect, revokeWithinSeconds: null },
+      { ...alsoToDisconnect, revokeWithinSeconds: 60 },
+    ],
     connectionDropWork: [ended],
     connectionGet: [healthy, failing, ended],
     connectionGetCredentials: [healthy, fresh],
     connectionGetLive: ['reapit', 'alto', 'street'].map((provider) => ({ organisationId, provider })),
+    connectionListLiveByAccount: ['healthy-account', 'failing-account'].map((account, index) => ({
+      provider: index === 0 ? 'reapit' : 'alto',
+      account,
+      afterOrganisationId: nobody,
+      afterConnectionId: nobody,
+      limit: 10,
+    })),
     connectionListTotals: [undefined],
     connectionListWithHealth: [{ organisationId, failuresSince: since }],
     connectionRequestSync: [{ organisationId, connectionIds: [fresh.connectionId], isUrgent: false }],
@@ -279,6 +305,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         operationId: randomUUID(),
       },
     ],
+    credentialsClaimRevocation: [undefined, undefined],
     credentialsCountByKey: [undefined],
     credentialsListByKey: [
       { keyId: 'test-key-1', afterOrganisationId: nobody, afterConnectionId: nobody, limit: 5 },
@@ -298,6 +325,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         credentials: [{ ...rewrapped }],
       },
     ],
+    credentialsRevoked: [toRevoke],
     externalRecordCheck: ['1', 'unknown'].map((externalId) => ({
       organisationId,
       provider: 'reapit',
@@ -313,6 +341,9 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     outboundChangeClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
     outboundChangeListWaiting: [{ ...healthy, contactIds }],
     outboundChangeRecord: [{ organisationId, contactIds: [otherId], fromConnectionId: null }],
+    recordRequestAdd: [{ ...healthy, entityTypes: ['contact'], externalIds: ['1'] }],
+    recordRequestClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
+    recordRequestClear: [{ ...runOf(healthy), entityTypes: ['contact'], externalIds: ['1'] }],
     syncBatchRecord: [batchOfOne(runOf(fresh)), batchOfOne(runOf(fresh))],
     syncCursorForget: [{ ...healthy, ...contact, entityType: 'landlord' }],
     syncCursorList: [healthy],

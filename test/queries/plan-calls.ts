@@ -77,6 +77,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     worker: 'test',
     leaseSeconds: 60,
     syncIntervalSeconds: 60,
+    revokeWithinSeconds: 3600,
     isUrgent: false,
     hasMore: false,
     outcome: 'success',

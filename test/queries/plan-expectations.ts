@@ -48,10 +48,14 @@ export const expectations: Record<QueryName, Expectation> = {
   connectionConnect: { indexes: ['crm_connections_pkey'], buffers: 120 },
   connectionDisconnect: { indexes: heldRun, buffers: 60 },
   // Deletes 20,000 failures and as many changes.
-  connectionDropWork: { indexes: ['crm_connections_pkey', ...failures, ...changes], buffers: 250_000 },
+  connectionDropWork: {
+    indexes: ['crm_connections_pkey', 'crm_record_requests_pkey', ...failures, ...changes],
+    buffers: 250_000,
+  },
   connectionGet: { indexes: ['crm_connections_pkey'], buffers: 10 },
   connectionGetCredentials: liveConnection,
   connectionGetLive: { indexes: ['crm_connections_organisation_id_provider_live_key'], buffers: 10 },
+  connectionListLiveByAccount: { indexes: ['crm_connections_account_idx'], buffers: 60 },
   connectionListTotals: { indexes: [], buffers: (size) => size.agencies / 5, scanned: ['crm_connections'] },
   connectionListWithHealth: {
     indexes: [
@@ -61,6 +65,7 @@ export const expectations: Record<QueryName, Expectation> = {
       ...runs,
       ...failures,
       ...changes,
+      'crm_record_requests_pkey',
     ],
     // Counts up to a thousand each of failures, given-up records and changes.
     buffers: 2500,
@@ -76,6 +81,10 @@ export const expectations: Record<QueryName, Expectation> = {
     buffers: 3000,
     scanned: ['crm_sync_failures', 'crm_outbound_changes'],
   },
+  credentialsClaimRevocation: {
+    indexes: ['crm_connections_revoke_before_at_idx', 'crm_connections_pkey'],
+    buffers: 60,
+  },
   credentialsCountByKey: {
     indexes: ['crm_connections_credentials_key_id_idx'],
     buffers: (size) => 60 + size.agencies / 50,
@@ -86,6 +95,7 @@ export const expectations: Record<QueryName, Expectation> = {
   },
   credentialsReplace: liveConnection,
   credentialsRewrap: liveConnection,
+  credentialsRevoked: liveConnection,
   contactExternalIdLink: { indexes: [...mappings, ...aliases], buffers: 2500 },
   contactExternalIdLinkAlias: { indexes: [...mappings, ...aliases], buffers: 2500 },
   contactExternalIdLock: { indexes: [], buffers: 20 },
@@ -132,6 +142,10 @@ export const expectations: Record<QueryName, Expectation> = {
   outboundChangeClaim: { indexes: [...changes, ...heldRun], buffers: 1500 },
   outboundChangeListWaiting: { indexes: [...changes, ...failures], buffers: 1200 },
   outboundChangeRecord: { indexes: liveConnection.indexes, buffers: 3000 },
+  recordRequestAdd: { indexes: [...liveConnection.indexes, 'crm_record_requests_pkey'], buffers: 1500 },
+  // Reads up to a thousand, in order of their attempts.
+  recordRequestClaim: { indexes: [...heldRun, 'crm_record_requests_pkey'], buffers: 1500 },
+  recordRequestClear: { indexes: [...heldRun, 'crm_record_requests_pkey'], buffers: 1500 },
   syncBatchRecord: {
     indexes: [
       ...heldRun,
@@ -177,7 +191,12 @@ export const expectations: Record<QueryName, Expectation> = {
   syncRunListByConnection: { indexes: ['crm_sync_runs_pkey'], buffers: 80 },
   syncRunPurge: { indexes: ['crm_sync_runs_ended_at_idx', 'crm_sync_runs_pkey'], buffers: 700 },
   syncRunSweep: {
-    indexes: ['crm_sync_runs_expires_at_idx', 'crm_connections_pkey', ...runs],
+    indexes: [
+      'crm_sync_runs_expires_at_idx',
+      'crm_connections_revoke_before_at_idx',
+      'crm_connections_pkey',
+      ...runs,
+    ],
     buffers: 1500,
   },
 };
