@@ -149,6 +149,8 @@ ended as (
     disconnected_at,
     revoke_before_at
   from kept
+  -- There is at most one. If the planner expected two, it would read every open run.
+  limit 1
 ),
 cancelled as (
   update crm_sync_runs as run

@@ -245,6 +245,8 @@ given as (
       and external_id = wanted.external_id
       and claimed_run_id = :runId!::bigint
     limit 1
+    -- Not one that was asked for again since this statement began.
+    for update
   ) as request
 ),
 cleared as (
@@ -254,8 +256,6 @@ cleared as (
     and request.connection_id = given.connection_id
     and request.entity_type = given.entity_type
     and request.external_id = given.external_id
-    -- Again, because it may have been asked for since this statement began.
-    and request.claimed_run_id = :runId!::bigint
     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
     and given.external_id = given.wanted_external_id
   returning request.external_id

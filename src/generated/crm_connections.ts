@@ -312,6 +312,8 @@ export interface ConnectionDisconnectResult {
  *     disconnected_at,
  *     revoke_before_at
  *   from kept
+ *   -- There is at most one. If the planner expected two, it would read every open run.
+ *   limit 1
  * ),
  * cancelled as (
  *   update crm_sync_runs as run
@@ -331,7 +333,7 @@ export interface ConnectionDisconnectResult {
  */
 export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams,ConnectionDisconnectResult>({
   name: 'connectionDisconnect',
-  statementName: 'connectionDisconnect_02856944',
+  statementName: 'connectionDisconnect_d6907bdc',
   isPreparable: true,
   params: [
     { name: 'reason', required: false },
@@ -397,6 +399,7 @@ ended as (
     disconnected_at,
     revoke_before_at
   from kept
+  limit 1
 ),
 cancelled as (
   update crm_sync_runs as run

@@ -510,6 +510,8 @@ export interface RecordRequestClearResult {
  *       and external_id = wanted.external_id
  *       and claimed_run_id = :runId!::bigint
  *     limit 1
+ *     -- Not one that was asked for again since this statement began.
+ *     for update
  *   ) as request
  * ),
  * cleared as (
@@ -519,8 +521,6 @@ export interface RecordRequestClearResult {
  *     and request.connection_id = given.connection_id
  *     and request.entity_type = given.entity_type
  *     and request.external_id = given.external_id
- *     -- Again, because it may have been asked for since this statement began.
- *     and request.claimed_run_id = :runId!::bigint
  *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
  *     and given.external_id = given.wanted_external_id
  *   returning request.external_id
@@ -532,7 +532,7 @@ export interface RecordRequestClearResult {
  */
 export const recordRequestClear = new PreparedQuery<RecordRequestClearParams,RecordRequestClearResult>({
   name: 'recordRequestClear',
-  statementName: 'recordRequestClear_d55b15e2',
+  statementName: 'recordRequestClear_d6525368',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -592,6 +592,7 @@ given as (
       and external_id = wanted.external_id
       and claimed_run_id = $3::bigint
     limit 1
+    for update
   ) as request
 ),
 cleared as (
@@ -601,7 +602,6 @@ cleared as (
     and request.connection_id = given.connection_id
     and request.entity_type = given.entity_type
     and request.external_id = given.external_id
-    and request.claimed_run_id = $3::bigint
     and given.external_id = given.wanted_external_id
   returning request.external_id
 )
