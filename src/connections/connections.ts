@@ -267,6 +267,14 @@ export interface ConnectionDisconnectParams extends ConnectionKey {
   revokeWithinSeconds?: number | null | undefined;
 }
 
+/** When a connection was disconnected, and until when its credentials wait to be revoked. */
+export interface DisconnectedCrm {
+  /** When the connection was disconnected. */
+  disconnectedAt: Timestamp;
+  /** When its credentials are wiped at the latest; null if they were wiped at once. */
+  revokeBeforeAt: Timestamp | null;
+}
+
 /**
  * Disconnects a live connection, and deletes its credentials, its failing records and its outbound changes.
  * The row and its log stay as history; connecting the same CRM again creates a new connection.
@@ -277,12 +285,7 @@ export interface ConnectionDisconnectParams extends ConnectionKey {
 export async function connectionDisconnect(
   client: Queryable,
   params: ConnectionDisconnectParams,
-): Promise<{
-  /** When the connection was disconnected. */
-  disconnectedAt: Timestamp;
-  /** When its credentials are wiped at the latest; null if they were wiped at once. */
-  revokeBeforeAt: Timestamp | null;
-}> {
+): Promise<DisconnectedCrm> {
   checkConnectionKey(params);
   const { reason = null, revokeWithinSeconds = null } = params;
   if (reason !== null) checkShortText({ field: 'reason' }, reason, 500);

@@ -1,4 +1,5 @@
-import type { Provider, Timestamp } from '../types.js';
+import type { Connection } from '../connections/connections.js';
+import type { Provider } from '../types.js';
 import { checkProvider } from '../validation.js';
 
 /** How long a CRM's access tokens live, in seconds, where the CRM documents it. */
@@ -44,7 +45,7 @@ export interface TokenHasExpiredParams {
  * the token until the CRM refuses it, and then refresh it. Otherwise, each sign-in would use up a refresh token.
  */
 export function tokenHasExpired(
-  { credentialsExpiresAt }: { credentialsExpiresAt: Timestamp | null },
+  { credentialsExpiresAt }: Pick<Connection, 'credentialsExpiresAt'>,
   { marginSeconds = 60, now = new Date() }: TokenHasExpiredParams = {},
 ): boolean {
   return (

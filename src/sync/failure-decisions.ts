@@ -89,6 +89,12 @@ export interface SyncFailureDismissParams extends ConnectionKey {
   dismissedBy: string;
 }
 
+/** The failing records that were dismissed. */
+export interface DismissedFailures {
+  /** The number of records that the call dismissed; those that were dismissed already are not counted. */
+  dismissed: number;
+}
+
 /**
  * Dismisses failing records: they are not retried, and no longer counted as failing or given up. They stay listed,
  * with who dismissed them, when and why, and are counted apart.
@@ -103,10 +109,7 @@ export interface SyncFailureDismissParams extends ConnectionKey {
 export async function syncFailureDismiss(
   client: Queryable,
   params: SyncFailureDismissParams,
-): Promise<{
-  /** The number of records that this call dismissed; records that were dismissed already are not counted. */
-  dismissed: number;
-}> {
+): Promise<DismissedFailures> {
   checkConnectionKey(params);
   const { organisationId, connectionId, reason, dismissedBy } = params;
   const ids = checkIds(params.ids);

@@ -34,6 +34,14 @@ export interface RecordRequestAddParams extends ConnectionKey {
   records: readonly RequestedRecord[];
 }
 
+/** What became of records that were asked for. */
+export interface AddedRecordRequests {
+  /** The number of records that the call added; those that were asked for already are not counted. */
+  added: number;
+  /** The number of records that are left to the sync, because the connection has 1,000. */
+  leftToSync: number;
+}
+
 /**
  * Asks for records of a live connection, for a webhook that names them: the next run reads them first. Also requests
  * a sync of the connection, as `connectionRequestSync` does. However often a record is asked for before it is read,
@@ -47,12 +55,7 @@ export interface RecordRequestAddParams extends ConnectionKey {
 export async function recordRequestAdd(
   client: Queryable,
   params: RecordRequestAddParams,
-): Promise<{
-  /** The number of records that this call added; those that were asked for already are not counted. */
-  added: number;
-  /** The number of records that are left to the sync, because the connection has 1,000. */
-  leftToSync: number;
-}> {
+): Promise<AddedRecordRequests> {
   checkConnectionKey(params);
   const { organisationId, connectionId } = params;
   const [row] = await queries.recordRequestAdd.run(
@@ -96,6 +99,12 @@ export interface RecordRequestClearParams extends RunKey {
   records: readonly RequestedRecord[];
 }
 
+/** The records that were cleared. */
+export interface ClearedRecordRequests {
+  /** The number of records that the call cleared. */
+  cleared: number;
+}
+
 /**
  * Clears records that the run was given and has read. Call it in the transaction of the batch that records them. A
  * record that was asked for again meanwhile stays.
@@ -105,10 +114,7 @@ export interface RecordRequestClearParams extends RunKey {
 export async function recordRequestClear(
   client: Queryable,
   params: RecordRequestClearParams,
-): Promise<{
-  /** The number of records that this call cleared. */
-  cleared: number;
-}> {
+): Promise<ClearedRecordRequests> {
   checkRunKey(params);
   const [row] = await queries.recordRequestClear.run({ ...params, ...recordColumns(params.records) }, client);
   if (row === undefined) throw leaseLost();
