@@ -275,4 +275,16 @@ describe('syncFailureReplay', () => {
       expect((await connectionGet(client, key))?.status).toBe('active');
     });
   });
+
+  test('of an earlier release, which knows of no dismissals, ends them', async () => {
+    await atNine(async (client) => {
+      await record(client, ['gone'], noName);
+      await syncFailureDismiss(client, { ...key, ids: [await idOf('gone')], ...decision });
+      await client.query(
+        'update crm_sync_failures set attempts = 0, next_attempt_at = crm_now(), gave_up_at = null',
+      );
+      expect(await states()).toEqual({ gone: 'retrying' });
+      expect(await syncFailureList(client, { ...key, isDismissed: true })).toEqual([]);
+    });
+  });
 });
