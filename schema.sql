@@ -142,31 +142,27 @@ CREATE TABLE public.crm_connections (
     first_failed_at timestamp with time zone,
     failure_count integer DEFAULT 0 NOT NULL,
     account text COLLATE pg_catalog."C",
-    credentials_excused_at timestamp with time zone,
-    records_failing_at timestamp with time zone,
-    paused_at timestamp with time zone,
-    pause_ends_at timestamp with time zone,
-    pause_reason text,
+    revocation text,
+    revoke_before_at timestamp with time zone,
     CONSTRAINT crm_connections_account_check CHECK (((btrim(account, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(account) <= 512))),
     CONSTRAINT crm_connections_active_has_no_reason_check CHECK (((status <> 'active'::text) OR (status_reason IS NULL))),
     CONSTRAINT crm_connections_credentials_bound_to_row_check CHECK (((credentials ->> 'aad'::text) = public.crm_credentials_aad(organisation_id, id, provider))),
     CONSTRAINT crm_connections_credentials_is_jwe_check CHECK (public.crm_credentials_is_jwe(credentials)),
     CONSTRAINT crm_connections_credentials_version_check CHECK ((credentials_version >= 1)),
     CONSTRAINT crm_connections_disconnected_iff_disconnected_at_check CHECK (((status = 'disconnected'::text) = (disconnected_at IS NOT NULL))),
-    CONSTRAINT crm_connections_disconnected_iff_no_credentials_check CHECK (((status = 'disconnected'::text) = (credentials IS NULL))),
     CONSTRAINT crm_connections_error_has_reason_check CHECK (((status <> 'error'::text) OR (status_reason IS NOT NULL))),
     CONSTRAINT crm_connections_expiry_has_credentials_check CHECK (((credentials_expires_at IS NULL) OR (credentials IS NOT NULL))),
     CONSTRAINT crm_connections_failure_count_check CHECK ((failure_count >= 0)),
     CONSTRAINT crm_connections_first_failed_iff_failure_count_check CHECK (((first_failed_at IS NOT NULL) = (failure_count > 0))),
-    CONSTRAINT crm_connections_pause_reason_check CHECK (((btrim(pause_reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(pause_reason) <= 500))),
-    CONSTRAINT crm_connections_pause_times_in_range_check CHECK (((LEAST(paused_at, pause_ends_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(paused_at, pause_ends_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
-    CONSTRAINT crm_connections_paused_if_end_or_reason_check CHECK (((paused_at IS NOT NULL) OR ((pause_ends_at IS NULL) AND (pause_reason IS NULL)))),
-    CONSTRAINT crm_connections_paused_in_order_check CHECK ((pause_ends_at > paused_at)),
+    CONSTRAINT crm_connections_no_credentials_iff_wiped_check CHECK (((credentials IS NULL) = ((status = 'disconnected'::text) AND (revocation IS DISTINCT FROM 'pending'::text)))),
     CONSTRAINT crm_connections_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
+    CONSTRAINT crm_connections_revocation_check CHECK ((revocation = ANY (ARRAY['pending'::text, 'revoked'::text, 'expired'::text]))),
+    CONSTRAINT crm_connections_revocation_has_end_check CHECK (((revocation IS NULL) = (revoke_before_at IS NULL))),
+    CONSTRAINT crm_connections_revocation_is_disconnected_check CHECK (((revocation IS NULL) OR (status = 'disconnected'::text))),
+    CONSTRAINT crm_connections_revoke_before_at_in_range_check CHECK (((revoke_before_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (revoke_before_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_connections_schedule_times_in_range_check CHECK (((LEAST(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_connections_status_check CHECK ((status = ANY (ARRAY['active'::text, 'error'::text, 'disconnected'::text]))),
     CONSTRAINT crm_connections_status_reason_length_check CHECK (((btrim(status_reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(status_reason) <= 500))),
-    CONSTRAINT crm_connections_streak_times_in_range_check CHECK (((LEAST(credentials_excused_at, records_failing_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(credentials_excused_at, records_failing_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_connections_sync_interval_seconds_check CHECK (((sync_interval_seconds >= 60) AND (sync_interval_seconds <= 604800))),
     CONSTRAINT crm_connections_times_in_range_check CHECK (((LEAST(status_changed_at, credentials_expires_at, last_synced_at, connected_at, disconnected_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(status_changed_at, credentials_expires_at, last_synced_at, connected_at, disconnected_at) < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 );
@@ -217,7 +213,7 @@ COMMENT ON COLUMN public.crm_connections.status_changed_at IS 'When status last 
 -- Name: COLUMN crm_connections.credentials; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.credentials IS 'Secret. The CRM''s credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null exactly when disconnected.';
+COMMENT ON COLUMN public.crm_connections.credentials IS 'Secret. The CRM''s credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null once they are wiped: when the connection is disconnected, or after that, if they were kept to be revoked.';
 
 --
 -- Name: COLUMN crm_connections.credentials_key_id; Type: COMMENT; Schema: public; Owner: -
@@ -259,7 +255,7 @@ COMMENT ON COLUMN public.crm_connections.disconnected_at IS 'When the connection
 -- Name: COLUMN crm_connections.next_sync_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.next_sync_at IS 'When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Meaningless once disconnected.';
+COMMENT ON COLUMN public.crm_connections.next_sync_at IS 'When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Once disconnected: from when a worker may be given credentials that wait to be revoked.';
 
 --
 -- Name: COLUMN crm_connections.not_before_at; Type: COMMENT; Schema: public; Owner: -
@@ -304,34 +300,16 @@ COMMENT ON COLUMN public.crm_connections.failure_count IS 'How many syncs in a r
 COMMENT ON COLUMN public.crm_connections.account IS 'The account at the CRM, by the CRM''s own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection.';
 
 --
--- Name: COLUMN crm_connections.credentials_excused_at; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN crm_connections.revocation; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.credentials_excused_at IS 'When a sync last failed with credentials that had been replaced meanwhile, and the next one was due at once. Later failures of the same streak wait, whichever credentials they had. Null after a success.';
+COMMENT ON COLUMN public.crm_connections.revocation IS 'What became of the CRM''s token after disconnecting. pending: the credentials are kept for a worker to revoke them. revoked: a worker has, and they are wiped. expired: none had in time, and they are wiped all the same. Null if no revocation was asked for.';
 
 --
--- Name: COLUMN crm_connections.records_failing_at; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN crm_connections.revoke_before_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.records_failing_at IS 'When a sync last came to its end although every record failed (crm_sync_run_is_fruitless). Until a record succeeds, a sync without records does not end the streak of failures. Null otherwise.';
-
---
--- Name: COLUMN crm_connections.paused_at; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.paused_at IS 'Since when the connection is paused: it is not synced, whatever asks for it. Null if it is not paused.';
-
---
--- Name: COLUMN crm_connections.pause_ends_at; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.pause_ends_at IS 'When the pause ends by itself. Null: when somebody resumes the connection.';
-
---
--- Name: COLUMN crm_connections.pause_reason; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_connections.pause_reason IS 'Why it is paused, for people: 1 to 500 characters.';
+COMMENT ON COLUMN public.crm_connections.revoke_before_at IS 'When credentials that wait to be revoked are wiped at the latest. Null if no revocation was asked for.';
 
 --
 -- Name: CONSTRAINT crm_connections_account_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -370,12 +348,6 @@ COMMENT ON CONSTRAINT crm_connections_credentials_version_check ON public.crm_co
 COMMENT ON CONSTRAINT crm_connections_disconnected_iff_disconnected_at_check ON public.crm_connections IS 'disconnected_at is set if and only if the connection is disconnected.';
 
 --
--- Name: CONSTRAINT crm_connections_disconnected_iff_no_credentials_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_disconnected_iff_no_credentials_check ON public.crm_connections IS 'Disconnecting wipes the credentials; a live connection always has some.';
-
---
 -- Name: CONSTRAINT crm_connections_error_has_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -400,34 +372,40 @@ COMMENT ON CONSTRAINT crm_connections_failure_count_check ON public.crm_connecti
 COMMENT ON CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON public.crm_connections IS 'first_failed_at is set if and only if failure_count is above 0.';
 
 --
--- Name: CONSTRAINT crm_connections_pause_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+-- Name: CONSTRAINT crm_connections_no_credentials_iff_wiped_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_connections_pause_reason_check ON public.crm_connections IS 'A reason is not blank, and at most 500 characters.';
-
---
--- Name: CONSTRAINT crm_connections_pause_times_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_pause_times_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
-
---
--- Name: CONSTRAINT crm_connections_paused_if_end_or_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_paused_if_end_or_reason_check ON public.crm_connections IS 'Only a pause has an end and a reason.';
-
---
--- Name: CONSTRAINT crm_connections_paused_in_order_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_paused_in_order_check ON public.crm_connections IS 'A pause ends after it began.';
+COMMENT ON CONSTRAINT crm_connections_no_credentials_iff_wiped_check ON public.crm_connections IS 'Disconnecting wipes the credentials, unless they wait to be revoked; a live connection always has some.';
 
 --
 -- Name: CONSTRAINT crm_connections_provider_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
 COMMENT ON CONSTRAINT crm_connections_provider_check ON public.crm_connections IS 'The CRMs NurtureHub can sync with.';
+
+--
+-- Name: CONSTRAINT crm_connections_revocation_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_revocation_check ON public.crm_connections IS 'The closed list of outcomes.';
+
+--
+-- Name: CONSTRAINT crm_connections_revocation_has_end_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_revocation_has_end_check ON public.crm_connections IS 'Credentials are never kept without an end.';
+
+--
+-- Name: CONSTRAINT crm_connections_revocation_is_disconnected_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_revocation_is_disconnected_check ON public.crm_connections IS 'A live connection''s token is in use.';
+
+--
+-- Name: CONSTRAINT crm_connections_revoke_before_at_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_revoke_before_at_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
 
 --
 -- Name: CONSTRAINT crm_connections_schedule_times_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -446,12 +424,6 @@ COMMENT ON CONSTRAINT crm_connections_status_check ON public.crm_connections IS 
 --
 
 COMMENT ON CONSTRAINT crm_connections_status_reason_length_check ON public.crm_connections IS 'A reason is 1 to 500 characters and not blank.';
-
---
--- Name: CONSTRAINT crm_connections_streak_times_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_streak_times_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
 
 --
 -- Name: CONSTRAINT crm_connections_sync_interval_seconds_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -499,29 +471,6 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) IS 'Returns true if the user sees the rows of this organisation (tenant), and fails with SQLSTATE CRM05 otherwise. For statements to which finding nothing means that there is nothing to do: rows that a policy hides must not look like that. Omit the second parameter.';
-
---
--- Name: crm_connection_state(text, boolean, integer); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-  select case
-    when status = 'disconnected' then status
-    when is_paused then 'paused'
-    when status = 'error' then status
-    when failure_count > 0 then 'failing'
-    else status
-  end
-$$;
-
---
--- Name: FUNCTION crm_connection_state(status text, is_paused boolean, failure_count integer); Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) IS 'What to say first of a connection: disconnected, paused, error, failing (its last sync failed) or active.';
 
 --
 -- Name: crm_contact_merge_records(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
@@ -731,50 +680,34 @@ $$;
 COMMENT ON FUNCTION public.crm_guard_primary_external_id() IS 'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
 
 --
--- Name: crm_hold_paused_connection(); Type: FUNCTION; Schema: public; Owner: -
+-- Name: crm_keep_or_end_dismissal(); Type: FUNCTION; Schema: public; Owner: -
 --
 
-CREATE FUNCTION public.crm_hold_paused_connection() RETURNS trigger
+CREATE FUNCTION public.crm_keep_or_end_dismissal() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-declare
-  pause_end constant timestamptz := public.crm_pause_end(new.paused_at, new.pause_ends_at, public.crm_now());
 begin
-  if pause_end is null or new.status = 'disconnected' then
-    new.paused_at := null;
-    new.pause_ends_at := null;
-    new.pause_reason := null;
+  -- A batch counts an attempt; a replay begins again at none.
+  if new.attempts > old.attempts
+    and (new.error ->> 'kind', new.error ->> 'code') is not distinct from (old.error ->> 'kind', old.error ->> 'code')
+  then
+    new.next_attempt_at := null;
+    new.gave_up_at := null;
   else
-    new.next_sync_at := greatest(new.next_sync_at, pause_end);
+    new.dismissed_at := null;
+    new.dismissed_by := null;
+    new.dismissal_reason := null;
   end if;
   return new;
 end
 $$;
 
 --
--- Name: FUNCTION crm_hold_paused_connection(); Type: COMMENT; Schema: public; Owner: -
+-- Name: FUNCTION crm_keep_or_end_dismissal(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_hold_paused_connection() IS 'Keeps a paused connection from becoming due before its pause ends, whatever asks for a sync; forgets a pause that is over.';
-
---
--- Name: crm_latest_time(timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.crm_latest_time(at timestamp with time zone) RETURNS timestamp with time zone
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-  -- Clocks differ by minutes, and a time zone that is taken for another by half a day.
-  select at + interval '24 hours'
-$$;
-
---
--- Name: FUNCTION crm_latest_time(at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON FUNCTION public.crm_latest_time(at timestamp with time zone) IS 'The one rule for which times are refused because they are too far ahead: those later than a day after the database''s clock (crm_now). A cursor there would skip every change until then.';
+COMMENT ON FUNCTION public.crm_keep_or_end_dismissal() IS 'The one rule for how long a record stays dismissed: while it fails for the same reason, which is an error of the same kind and code. Another error, or a replay, ends the dismissal. A trigger, because batches of earlier releases do not know of dismissals.';
 
 --
 -- Name: crm_lock_contacts(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
@@ -1408,27 +1341,6 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_organisation_id() IS 'The organisation (tenant) whose rows crm_app sees in this transaction. Fails with SQLSTATE CRM05 if none is set, so that hidden rows are not mistaken for missing ones.';
-
---
--- Name: crm_pause_end(timestamp with time zone, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) RETURNS timestamp with time zone
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-  select case
-    when paused_at is null or pause_ends_at <= at then null
-    -- A time that every client can read, unlike infinity.
-    else coalesce(pause_ends_at, '9998-12-31 00:00:00+00')
-  end
-$$;
-
---
--- Name: FUNCTION crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) IS 'The one rule for when a connection is paused: until when, as seen at a time; the end of 9998 if until somebody resumes it. Null if it is not paused, or no longer: the columns stay until the next write after pause_ends_at.';
 
 --
 -- Name: crm_place_external_id(uuid, text, text, text, uuid, boolean); Type: FUNCTION; Schema: public; Owner: -
@@ -2685,27 +2597,6 @@ $$;
 COMMENT ON FUNCTION public.crm_sync_log_refuse_change() IS 'Refuses UPDATE, DELETE and TRUNCATE on the sync log with SQLSTATE CRM02. The owner of the log could disable the triggers that call it or detach a partition, and a superuser could bypass them; applications must connect as neither.';
 
 --
--- Name: crm_sync_run_is_fruitless(bigint, bigint, bigint); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) RETURNS boolean
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-  select case
-    when success_count > 0 or skipped_count > 0 then false
-    -- One broken record, or two, says nothing about the others.
-    when error_count >= 3 then true
-  end
-$$;
-
---
--- Name: FUNCTION crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint); Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) IS 'The one rule for when a sync that came to its end counts as failed: if every record failed, and at least three did. Null if there were too few records to tell.';
-
---
 -- Name: crm_undo_contact_merge(uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -3539,6 +3430,96 @@ ALTER TABLE public.crm_outbound_changes ALTER COLUMN version ADD GENERATED ALWAY
 );
 
 --
+-- Name: crm_record_requests; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.crm_record_requests (
+    organisation_id uuid NOT NULL,
+    connection_id uuid NOT NULL,
+    entity_type text NOT NULL COLLATE pg_catalog."C",
+    external_id text NOT NULL COLLATE pg_catalog."C",
+    requested_at timestamp with time zone NOT NULL,
+    claimed_run_id bigint,
+    attempts integer DEFAULT 0 NOT NULL,
+    CONSTRAINT crm_record_requests_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT crm_record_requests_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
+    CONSTRAINT crm_record_requests_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
+    CONSTRAINT crm_record_requests_requested_at_in_range_check CHECK (((requested_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (requested_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
+);
+
+--
+-- Name: TABLE crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.crm_record_requests IS 'Records that the next run of a connection reads first, because a webhook has named them: one row for each, however often it was named. About 1,000 for each connection; what is beyond is left to the sync.';
+
+--
+-- Name: COLUMN crm_record_requests.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_record_requests.organisation_id IS 'The organisation (tenant) that the connection belongs to.';
+
+--
+-- Name: COLUMN crm_record_requests.connection_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_record_requests.connection_id IS 'The connection to read the record from.';
+
+--
+-- Name: COLUMN crm_record_requests.entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_record_requests.entity_type IS 'The kind of record, in the CRM''s own terms.';
+
+--
+-- Name: COLUMN crm_record_requests.external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_record_requests.external_id IS 'The record''s id at the CRM.';
+
+--
+-- Name: COLUMN crm_record_requests.requested_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_record_requests.requested_at IS 'When it was asked for, since it was last claimed.';
+
+--
+-- Name: COLUMN crm_record_requests.claimed_run_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_record_requests.claimed_run_id IS 'The run that was given the record last. Null if none was since it was asked for: whoever asks again sets it to null, so that the run does not clear what it read too early.';
+
+--
+-- Name: COLUMN crm_record_requests.attempts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_record_requests.attempts IS 'How many runs were given the record since it was asked for. Those with few come first, so that a record that crashes its workers does not block the others.';
+
+--
+-- Name: CONSTRAINT crm_record_requests_attempts_check ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_record_requests_attempts_check ON public.crm_record_requests IS 'Counted from 0.';
+
+--
+-- Name: CONSTRAINT crm_record_requests_entity_type_check ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_record_requests_entity_type_check ON public.crm_record_requests IS 'Lower snake case, 1 to 63 characters.';
+
+--
+-- Name: CONSTRAINT crm_record_requests_external_id_check ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_record_requests_external_id_check ON public.crm_record_requests IS 'Not blank, and at most 512 bytes.';
+
+--
+-- Name: CONSTRAINT crm_record_requests_requested_at_in_range_check ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_record_requests_requested_at_in_range_check ON public.crm_record_requests IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
 -- Name: crm_retention; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -3757,12 +3738,19 @@ CREATE TABLE public.crm_sync_failures (
     last_failed_at timestamp with time zone NOT NULL,
     next_attempt_at timestamp with time zone,
     gave_up_at timestamp with time zone,
+    dismissed_at timestamp with time zone,
+    dismissed_by text,
+    dismissal_reason text,
     CONSTRAINT crm_sync_failures_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT crm_sync_failures_direction_check CHECK ((direction = ANY (ARRAY['inbound'::text, 'outbound'::text]))),
+    CONSTRAINT crm_sync_failures_dismissal_is_whole_check CHECK ((num_nonnulls(dismissed_at, dismissed_by, dismissal_reason) = ANY (ARRAY[0, 3]))),
+    CONSTRAINT crm_sync_failures_dismissal_reason_check CHECK (((btrim(dismissal_reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(dismissal_reason) <= 500))),
+    CONSTRAINT crm_sync_failures_dismissed_at_in_range_check CHECK (((dismissed_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (dismissed_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_sync_failures_dismissed_by_check CHECK (((btrim(dismissed_by, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(dismissed_by) <= 100))),
     CONSTRAINT crm_sync_failures_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
     CONSTRAINT crm_sync_failures_error_is_valid_check CHECK (public.crm_sync_error_is_valid(error)),
     CONSTRAINT crm_sync_failures_failed_in_order_check CHECK ((first_failed_at <= last_failed_at)),
-    CONSTRAINT crm_sync_failures_gave_up_iff_no_next_attempt_check CHECK (((gave_up_at IS NOT NULL) = (next_attempt_at IS NULL))),
+    CONSTRAINT crm_sync_failures_one_state_check CHECK ((num_nonnulls(next_attempt_at, gave_up_at, dismissed_at) = 1)),
     CONSTRAINT crm_sync_failures_record_id_check CHECK (((btrim(record_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(record_id) <= 512))),
     CONSTRAINT crm_sync_failures_times_in_range_check CHECK (((LEAST(first_failed_at, last_failed_at, next_attempt_at, gave_up_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(first_failed_at, last_failed_at, next_attempt_at, gave_up_at) < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 );
@@ -3852,6 +3840,24 @@ COMMENT ON COLUMN public.crm_sync_failures.next_attempt_at IS 'The record is tri
 COMMENT ON COLUMN public.crm_sync_failures.gave_up_at IS 'When the worker gave up on the record (crm_sync_failure_is_final). It is not retried automatically, but if a change at the CRM brings the record again and it succeeds, this row is deleted. Null while the record is retried.';
 
 --
+-- Name: COLUMN crm_sync_failures.dismissed_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_failures.dismissed_at IS 'When a person dismissed it. It is not tried again by itself, but closed if a change at the CRM brings it and it succeeds. Null while it is tried or given up.';
+
+--
+-- Name: COLUMN crm_sync_failures.dismissed_by; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_failures.dismissed_by IS 'Who dismissed it: a role or a program, never a person''s name.';
+
+--
+-- Name: COLUMN crm_sync_failures.dismissal_reason; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_failures.dismissal_reason IS 'Why it was dismissed, without personal data.';
+
+--
 -- Name: CONSTRAINT crm_sync_failures_attempts_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -3862,6 +3868,30 @@ COMMENT ON CONSTRAINT crm_sync_failures_attempts_check ON public.crm_sync_failur
 --
 
 COMMENT ON CONSTRAINT crm_sync_failures_direction_check ON public.crm_sync_failures IS 'The closed list of directions.';
+
+--
+-- Name: CONSTRAINT crm_sync_failures_dismissal_is_whole_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_failures_dismissal_is_whole_check ON public.crm_sync_failures IS 'Nothing is dismissed without saying by whom and why.';
+
+--
+-- Name: CONSTRAINT crm_sync_failures_dismissal_reason_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_failures_dismissal_reason_check ON public.crm_sync_failures IS 'Not blank, and at most 500 characters.';
+
+--
+-- Name: CONSTRAINT crm_sync_failures_dismissed_at_in_range_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_failures_dismissed_at_in_range_check ON public.crm_sync_failures IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT crm_sync_failures_dismissed_by_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_failures_dismissed_by_check ON public.crm_sync_failures IS 'Not blank, and at most 100 characters.';
 
 --
 -- Name: CONSTRAINT crm_sync_failures_entity_type_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
@@ -3882,10 +3912,10 @@ COMMENT ON CONSTRAINT crm_sync_failures_error_is_valid_check ON public.crm_sync_
 COMMENT ON CONSTRAINT crm_sync_failures_failed_in_order_check ON public.crm_sync_failures IS 'The last failure is not before the first.';
 
 --
--- Name: CONSTRAINT crm_sync_failures_gave_up_iff_no_next_attempt_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+-- Name: CONSTRAINT crm_sync_failures_one_state_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_sync_failures_gave_up_iff_no_next_attempt_check ON public.crm_sync_failures IS 'A record is either retried or given up on: none waits unnoticed for ever.';
+COMMENT ON CONSTRAINT crm_sync_failures_one_state_check ON public.crm_sync_failures IS 'A record is tried again, given up or dismissed: nothing waits for ever unseen.';
 
 --
 -- Name: CONSTRAINT crm_sync_failures_record_id_check ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
@@ -4223,6 +4253,19 @@ ALTER TABLE ONLY public.crm_outbound_changes
 COMMENT ON CONSTRAINT crm_outbound_changes_pkey ON public.crm_outbound_changes IS 'Tenant first; one row per contact and connection. Serves the foreign key to contacts.';
 
 --
+-- Name: crm_record_requests crm_record_requests_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.crm_record_requests
+    ADD CONSTRAINT crm_record_requests_pkey PRIMARY KEY (organisation_id, connection_id, entity_type, external_id);
+
+--
+-- Name: CONSTRAINT crm_record_requests_pkey ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_record_requests_pkey ON public.crm_record_requests IS 'Tenant first; one row for each record.';
+
+--
 -- Name: crm_retention crm_retention_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -4391,6 +4434,18 @@ CREATE UNIQUE INDEX contacts_organisation_id_id_key ON public.contacts USING btr
 COMMENT ON INDEX public.contacts_organisation_id_id_key IS 'Created by @nurturehub/crm-schema: lets a foreign key hold a contact and its organisation together.';
 
 --
+-- Name: crm_connections_account_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_connections_account_idx ON public.crm_connections USING btree (provider, account, organisation_id, id) WHERE ((status <> 'disconnected'::text) AND (account IS NOT NULL));
+
+--
+-- Name: INDEX crm_connections_account_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_connections_account_idx IS 'Finds the live connections to an account that a webhook names.';
+
+--
 -- Name: crm_connections_credentials_key_id_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -4427,6 +4482,18 @@ CREATE UNIQUE INDEX crm_connections_organisation_id_provider_live_key ON public.
 COMMENT ON INDEX public.crm_connections_organisation_id_provider_live_key IS 'One live connection per organisation and provider; any number of disconnected ones.';
 
 --
+-- Name: crm_connections_revoke_before_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_connections_revoke_before_at_idx ON public.crm_connections USING btree (revoke_before_at) WHERE (revocation = 'pending'::text);
+
+--
+-- Name: INDEX crm_connections_revoke_before_at_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_connections_revoke_before_at_idx IS 'Finds the credentials that wait to be revoked, and those whose time is over.';
+
+--
 -- Name: crm_outbound_changes_connection_id_new_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -4451,6 +4518,18 @@ CREATE INDEX crm_outbound_changes_next_attempt_at_idx ON public.crm_outbound_cha
 COMMENT ON INDEX public.crm_outbound_changes_next_attempt_at_idx IS 'Finds what a connection has to push, and serves the foreign key to crm_connections.';
 
 --
+-- Name: crm_sync_failures_dismissed_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_sync_failures_dismissed_at_idx ON public.crm_sync_failures USING btree (organisation_id, connection_id, dismissed_at) WHERE (dismissed_at IS NOT NULL);
+
+--
+-- Name: INDEX crm_sync_failures_dismissed_at_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_sync_failures_dismissed_at_idx IS 'Finds and counts what was dismissed.';
+
+--
 -- Name: crm_sync_failures_gave_up_at_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -4461,6 +4540,18 @@ CREATE INDEX crm_sync_failures_gave_up_at_idx ON public.crm_sync_failures USING 
 --
 
 COMMENT ON INDEX public.crm_sync_failures_gave_up_at_idx IS 'Finds and counts what was given up.';
+
+--
+-- Name: crm_sync_failures_id_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX crm_sync_failures_id_key ON public.crm_sync_failures USING btree (id);
+
+--
+-- Name: INDEX crm_sync_failures_id_key; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_sync_failures_id_key IS 'Finds the failures that a person chose.';
 
 --
 -- Name: crm_sync_failures_kind_idx; Type: INDEX; Schema: public; Owner: -
@@ -4625,16 +4716,16 @@ CREATE TRIGGER contact_external_ids_note_deleted_contact BEFORE DELETE ON public
 COMMENT ON TRIGGER contact_external_ids_note_deleted_contact ON public.contact_external_ids IS 'Before the delete, because only then does the cascade run as the owner.';
 
 --
--- Name: crm_connections crm_connections_hold_paused; Type: TRIGGER; Schema: public; Owner: -
+-- Name: crm_sync_failures crm_sync_failures_dismissal; Type: TRIGGER; Schema: public; Owner: -
 --
 
-CREATE TRIGGER crm_connections_hold_paused BEFORE INSERT OR UPDATE ON public.crm_connections FOR EACH ROW WHEN ((new.paused_at IS NOT NULL)) EXECUTE FUNCTION public.crm_hold_paused_connection();
+CREATE TRIGGER crm_sync_failures_dismissal BEFORE UPDATE ON public.crm_sync_failures FOR EACH ROW WHEN (((old.dismissed_at IS NOT NULL) AND (num_nonnulls(new.next_attempt_at, new.gave_up_at) > 0))) EXECUTE FUNCTION public.crm_keep_or_end_dismissal();
 
 --
--- Name: TRIGGER crm_connections_hold_paused ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+-- Name: TRIGGER crm_sync_failures_dismissal ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TRIGGER crm_connections_hold_paused ON public.crm_connections IS 'Here and not in the statements, so that the workers of earlier releases hold a pause as well.';
+COMMENT ON TRIGGER crm_sync_failures_dismissal ON public.crm_sync_failures IS 'Decides whether a dismissed record that fails again, or is replayed, stays dismissed.';
 
 --
 -- Name: crm_sync_log crm_sync_log_refuse_change; Type: TRIGGER; Schema: public; Owner: -
@@ -4762,6 +4853,19 @@ ALTER TABLE ONLY public.crm_outbound_changes
 --
 
 COMMENT ON CONSTRAINT crm_outbound_changes_contact_id_fkey ON public.crm_outbound_changes IS 'Composite, so that a change can never refer to another organisation''s contact. On delete cascade: a deleted contact is not pushed.';
+
+--
+-- Name: crm_record_requests crm_record_requests_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.crm_record_requests
+    ADD CONSTRAINT crm_record_requests_connection_id_fkey FOREIGN KEY (organisation_id, connection_id) REFERENCES public.crm_connections(organisation_id, id) ON DELETE RESTRICT;
+
+--
+-- Name: CONSTRAINT crm_record_requests_connection_id_fkey ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_record_requests_connection_id_fkey ON public.crm_record_requests IS 'Composite, so that a request can never belong to another organisation''s connection. On delete restrict: a connection with requests must be erased deliberately.';
 
 --
 -- Name: crm_sync_cursors crm_sync_cursors_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -5078,6 +5182,48 @@ CREATE POLICY crm_outbound_changes_worker_policy ON public.crm_outbound_changes 
 --
 
 COMMENT ON POLICY crm_outbound_changes_worker_policy ON public.crm_outbound_changes IS 'The sync worker works for all organisations.';
+
+--
+-- Name: crm_record_requests; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_record_requests ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_record_requests crm_record_requests_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_record_requests_reader_policy ON public.crm_record_requests FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY crm_record_requests_reader_policy ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_record_requests_reader_policy ON public.crm_record_requests IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: crm_record_requests crm_record_requests_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_record_requests_tenant_policy ON public.crm_record_requests TO crm_app USING ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id))) WITH CHECK ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
+
+--
+-- Name: POLICY crm_record_requests_tenant_policy ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_record_requests_tenant_policy ON public.crm_record_requests IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: crm_record_requests crm_record_requests_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_record_requests_worker_policy ON public.crm_record_requests TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY crm_record_requests_worker_policy ON crm_record_requests; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_record_requests_worker_policy ON public.crm_record_requests IS 'The sync worker works for all organisations.';
 
 --
 -- Name: crm_retention; Type: ROW SECURITY; Schema: public; Owner: -
@@ -5482,44 +5628,20 @@ GRANT SELECT(account) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(account) ON TABLE public.crm_connections TO crm_worker;
 
 --
--- Name: COLUMN crm_connections.credentials_excused_at; Type: ACL; Schema: public; Owner: -
+-- Name: COLUMN crm_connections.revocation; Type: ACL; Schema: public; Owner: -
 --
 
-GRANT SELECT(credentials_excused_at),UPDATE(credentials_excused_at) ON TABLE public.crm_connections TO crm_app;
-GRANT SELECT(credentials_excused_at) ON TABLE public.crm_connections TO crm_reader;
-GRANT UPDATE(credentials_excused_at) ON TABLE public.crm_connections TO crm_worker;
+GRANT SELECT(revocation),UPDATE(revocation) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(revocation) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(revocation) ON TABLE public.crm_connections TO crm_worker;
 
 --
--- Name: COLUMN crm_connections.records_failing_at; Type: ACL; Schema: public; Owner: -
+-- Name: COLUMN crm_connections.revoke_before_at; Type: ACL; Schema: public; Owner: -
 --
 
-GRANT SELECT(records_failing_at),UPDATE(records_failing_at) ON TABLE public.crm_connections TO crm_app;
-GRANT SELECT(records_failing_at) ON TABLE public.crm_connections TO crm_reader;
-GRANT UPDATE(records_failing_at) ON TABLE public.crm_connections TO crm_worker;
-
---
--- Name: COLUMN crm_connections.paused_at; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(paused_at),UPDATE(paused_at) ON TABLE public.crm_connections TO crm_app;
-GRANT SELECT(paused_at) ON TABLE public.crm_connections TO crm_reader;
-GRANT UPDATE(paused_at) ON TABLE public.crm_connections TO crm_worker;
-
---
--- Name: COLUMN crm_connections.pause_ends_at; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(pause_ends_at),UPDATE(pause_ends_at) ON TABLE public.crm_connections TO crm_app;
-GRANT SELECT(pause_ends_at) ON TABLE public.crm_connections TO crm_reader;
-GRANT UPDATE(pause_ends_at) ON TABLE public.crm_connections TO crm_worker;
-
---
--- Name: COLUMN crm_connections.pause_reason; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(pause_reason),UPDATE(pause_reason) ON TABLE public.crm_connections TO crm_app;
-GRANT SELECT(pause_reason) ON TABLE public.crm_connections TO crm_reader;
-GRANT UPDATE(pause_reason) ON TABLE public.crm_connections TO crm_worker;
+GRANT SELECT(revoke_before_at),UPDATE(revoke_before_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(revoke_before_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(revoke_before_at) ON TABLE public.crm_connections TO crm_worker;
 
 --
 -- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
@@ -5530,36 +5652,12 @@ GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connec
 GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) TO crm_reader;
 
 --
--- Name: FUNCTION crm_connection_state(status text, is_paused boolean, failure_count integer); Type: ACL; Schema: public; Owner: -
---
-
-GRANT ALL ON FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) TO crm_worker;
-GRANT ALL ON FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) TO crm_reader;
-
---
 -- Name: FUNCTION crm_contact_merge_records(organisation_id uuid, operation_id uuid); Type: ACL; Schema: public; Owner: -
 --
 
 REVOKE ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_worker;
-
---
--- Name: FUNCTION crm_hold_paused_connection(); Type: ACL; Schema: public; Owner: -
---
-
-GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_app;
-GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_worker;
-GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_reader;
-
---
--- Name: FUNCTION crm_latest_time(at timestamp with time zone); Type: ACL; Schema: public; Owner: -
---
-
-GRANT ALL ON FUNCTION public.crm_latest_time(at timestamp with time zone) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_latest_time(at timestamp with time zone) TO crm_worker;
-GRANT ALL ON FUNCTION public.crm_latest_time(at timestamp with time zone) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
@@ -5608,14 +5706,6 @@ GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, pr
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_app;
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_reader;
-
---
--- Name: FUNCTION crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone); Type: ACL; Schema: public; Owner: -
---
-
-GRANT ALL ON FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) TO crm_worker;
-GRANT ALL ON FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean); Type: ACL; Schema: public; Owner: -
@@ -5716,14 +5806,6 @@ REVOKE ALL ON FUNCTION public.crm_sync_log_ensure_past(log_table regclass) FROM 
 REVOKE ALL ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, log_table regclass) FROM PUBLIC;
 
 --
--- Name: FUNCTION crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint); Type: ACL; Schema: public; Owner: -
---
-
-GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_worker;
-GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_reader;
-
---
 -- Name: FUNCTION crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -
 --
 
@@ -5777,6 +5859,14 @@ GRANT SELECT ON TABLE public.contact_external_records TO crm_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_outbound_changes TO crm_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_outbound_changes TO crm_worker;
 GRANT SELECT ON TABLE public.crm_outbound_changes TO crm_reader;
+
+--
+-- Name: TABLE crm_record_requests; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_record_requests TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_record_requests TO crm_worker;
+GRANT SELECT ON TABLE public.crm_record_requests TO crm_reader;
 
 --
 -- Name: TABLE crm_retention; Type: ACL; Schema: public; Owner: -

@@ -1,8 +1,15 @@
 /**
- * Receives webhooks: a CRM's notification makes its connection due, and a worker syncs it within seconds.
- * The receiver reads nothing from the notification, so it needs no adapter and trusts no content. Any number of
- * notifications before the next sync are one sync. But somebody who replays one after each sync keeps the
- * connection due and spends the CRM's rate limit: if the CRM can sign a timestamp, check that it is recent.
+ * Receives webhooks: a CRM's notification makes its connection due, and a worker syncs it within seconds. There are
+ * two ways to name the connection:
+ *
+ * - A CRM that takes a URL for each agency gets one that names the connection. The receiver reads nothing from the
+ *   notification, so it needs no adapter and trusts no content.
+ * - A CRM that has one webhook for all agencies, such as Reapit, names the account and the record in the
+ *   notification. The next run reads that record first. It is asked for only by its id: nothing else of the
+ *   notification is trusted.
+ *
+ * Any number of notifications before the next sync are one sync. But somebody who replays one after each sync keeps
+ * the connection due and spends the CRM's rate limit: if the CRM can sign a timestamp, check that it is recent.
  *
  *   WEBHOOK_SECRET=… DATABASE_URL=postgres://… npx tsx webhook-receiver.ts
  *
@@ -14,8 +21,13 @@
  * `webhookSecret(…)` of the connection, so that no agency can sign for another:
  *   POST /webhooks/<organisation id>/<connection id>    x-signature: sha256=<HMAC-SHA256 of the body, in hex>
  *
- *   202 the connection is due    401 wrong signature          410 the connection is disconnected
- *   404 no such connection       413 more than 64 KiB         503 the database is unavailable: try again later
+ * For a webhook of all agencies, its database user is a member of crm_worker, which sees all organisations; the secret
+ * is `webhookSecret(…)` of the CRM:
+ *   POST /webhooks/reapit    {"customerId": "OXF", "entityType": "contact", "entityId": "OXF18000001"}
+ *
+ *   202 the connection is due    400 not a notification       410 the connection is disconnected
+ *   401 wrong signature          404 no such connection       503 the database is unavailable: try again later
+ *   413 more than 64 KiB
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -24,7 +36,13 @@ import {
   type ConnectionKey,
   CrmSchemaError,
   connectionGet,
+  connectionListLiveByAccount,
   connectionRequestSync,
+  type Provider,
+  providers,
+  type RequestedRecord,
+  recordRequestAdd,
+  toExternalId,
   withOrganisation,
 } from '@nurturehub/crm-schema';
 import pg from 'pg';
@@ -33,11 +51,30 @@ const longestBody = 65_536;
 const uuid = '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}';
 /** In milliseconds. A slower sender holds a connection for nothing. Node checks only at this interval. */
 const limits = { headersTimeout: 5_000, requestTimeout: 10_000, connectionsCheckingInterval: 1_000 };
-const route = new RegExp(`^/webhooks/(${uuid})/(${uuid})$`);
+const routeOfConnection = new RegExp(`^/webhooks/(${uuid})/(${uuid})$`);
+const routeOfCrm = new RegExp(`^/webhooks/(${providers.join('|')})$`);
 
-/** The secret of one connection, in hex, derived from the receiver's own. */
-export function webhookSecret(secret: string, { organisationId, connectionId }: ConnectionKey): string {
-  return createHmac('sha256', secret).update(`${organisationId}/${connectionId}`).digest('hex');
+/** The secret of one connection, or of a CRM that has one webhook for all, in hex, derived from the receiver's own. */
+export function webhookSecret(secret: string, signer: ConnectionKey | Provider): string {
+  const name = typeof signer === 'string' ? signer : `${signer.organisationId}/${signer.connectionId}`;
+  return createHmac('sha256', secret).update(name).digest('hex');
+}
+
+/** What a webhook of all agencies says. */
+interface Notification {
+  account: string;
+  record: RequestedRecord;
+}
+
+/** Reads a notification of Reapit's form; undefined if it is not one. Each CRM has its own form. */
+function readNotification(body: Buffer): Notification | undefined {
+  try {
+    const { customerId, entityType, entityId } = JSON.parse(body.toString('utf8'));
+    if (typeof customerId !== 'string' || typeof entityType !== 'string') return undefined;
+    return { account: customerId, record: { entityType, externalId: toExternalId(entityId) } };
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -65,8 +102,9 @@ async function receive(
   request: IncomingMessage,
   response: ServerResponse,
 ) {
-  const [, organisationId = '', connectionId = ''] = route.exec(request.url ?? '') ?? [];
-  if (organisationId === '') return answer(response, 404);
+  const [, provider] = routeOfCrm.exec(request.url ?? '') ?? [];
+  const [, organisationId = '', connectionId = ''] = routeOfConnection.exec(request.url ?? '') ?? [];
+  if (provider === undefined && organisationId === '') return answer(response, 404);
   if (request.method !== 'POST') return answer(response, 405, { allow: 'POST' });
   const body = await read(request).catch(() => undefined);
   // The sender gave up before the end of the body.
@@ -74,10 +112,16 @@ async function receive(
   if (body === 'too long') return answer(response, 413, { connection: 'close' });
 
   const key = { organisationId, connectionId };
+  const signer = provider === undefined ? key : (provider as Provider);
   // Before the database is queried, so that no one without the secret can learn which connections exist.
   const signature = request.headers['x-signature'];
-  if (!secrets.some((secret) => isSigned(body, webhookSecret(secret, key), signature)))
+  if (!secrets.some((secret) => isSigned(body, webhookSecret(secret, signer), signature)))
     return answer(response, 401);
+  if (typeof signer === 'string') {
+    const notification = readNotification(body);
+    if (notification === undefined) return answer(response, 400);
+    return answer(response, await askForRecord(pool, signer, notification));
+  }
   return answer(response, await withOrganisation(pool, organisationId, (client) => makeDue(client, key)));
 }
 
@@ -93,6 +137,26 @@ async function makeDue(client: pg.ClientBase, key: ConnectionKey): Promise<numbe
   const connection = await connectionGet(client, key);
   if (connection === null) return 404;
   return connection.status === 'disconnected' ? 410 : 202;
+}
+
+/** Asks for a record of each connection to an account; returns the status to answer with. */
+async function askForRecord(
+  pool: pg.Pool,
+  provider: Provider,
+  { account, record }: Notification,
+): Promise<number> {
+  // Usually one; several only for a sandbox.
+  const connections = await connectionListLiveByAccount(pool, { provider, account });
+  for (const { organisationId, connectionId } of connections) {
+    await withOrganisation(pool, organisationId, async (client) => {
+      await client.query("set local statement_timeout = '3s'");
+      await recordRequestAdd(client, { organisationId, connectionId, records: [record] });
+    }).catch((error) => {
+      // Disconnected since it was listed: there is nothing left to read.
+      if (!(error instanceof CrmSchemaError && error.code === 'connection_not_live')) throw error;
+    });
+  }
+  return connections.length === 0 ? 404 : 202;
 }
 
 /** Reads a body, up to the limit. */

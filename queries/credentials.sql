@@ -1,5 +1,40 @@
+/* @name credentialsClaimRevocation */
+-- Claims the credentials of a disconnected connection, across all organisations, for a worker that revokes
+-- them: those whose time ends first. The claim itself postpones the next one by five minutes. Returns one
+-- row, or none if none wait. Only for sync workers. Uses crm_connections_revoke_before_at_idx, and reads all
+-- that wait. Locks the row for the transaction. Skips locked rows.
+with clock as materialized (
+  select crm_now() as at
+),
+waiting as (
+  select
+    connection.organisation_id,
+    connection.id
+  from crm_connections as connection
+  where connection.revocation = 'pending'
+    and connection.revoke_before_at > (select at from clock)
+    and connection.next_sync_at <= (select at from clock)
+  order by connection.revoke_before_at
+  limit 1
+  for no key update of connection skip locked
+)
+update crm_connections
+set next_sync_at = clock.at + interval '5 minutes'
+from waiting
+cross join clock
+where crm_connections.organisation_id = waiting.organisation_id
+  and crm_connections.id = waiting.id
+returning
+  crm_connections.organisation_id as "organisationId",
+  crm_connections.id as "connectionId",
+  crm_connections.provider,
+  crm_connections.account,
+  crm_connections.credentials as "credentials!",
+  crm_connections.revoke_before_at as "revokeBeforeAt!";
+
 /* @name credentialsCountByKey */
--- Counts the connections that each key protects, across all organisations. Returns one row per key in use.
+-- Counts the connections that each key protects, also those whose credentials wait to be revoked, across all
+-- organisations. Returns one row per key in use.
 -- Does not count rows of open transactions. Reads all of crm_connections_credentials_key_id_idx, and parts
 -- of the table that were not vacuumed lately.
 select
@@ -146,3 +181,16 @@ where crm_connections.organisation_id = unchanged.organisation_id
 returning
   crm_connections.organisation_id as "organisationId",
   crm_connections.id as "connectionId";
+
+/* @name credentialsRevoked */
+-- Records that a disconnected connection's token has been revoked at the CRM, and wipes its credentials. Also if
+-- their time was over before. Returns one row, or none if no revocation was asked for. Uses the primary key. Locks
+-- the row for the transaction.
+update crm_connections
+set
+  credentials = null,
+  revocation = 'revoked'
+where organisation_id = :organisationId!::uuid
+  and id = :connectionId!::uuid
+  and revocation is not null
+returning id as "connectionId";

@@ -115,11 +115,12 @@ cross join lateral crm_switch_account(
 ) as switched;
 
 /* @name connectionDisconnect */
--- Ends a live connection, closes its open run and wipes its credentials. The row stays as history, with
--- the given reason or otherwise the previous one. Returns one row, or none if the organisation has no such
--- live connection. Uses primary keys. Locks the connection for the transaction, then the run. A run that
--- opens at the same moment stays open but holds no lease, and is swept later.
-with ended as (
+-- Ends a live connection, closes its open run and wipes its credentials; if revokeWithinSeconds is given, keeps
+-- them for that long, for credentialsClaimRevocation alone. The row stays as history, with the given reason or
+-- otherwise the previous one. Returns one row, or none if the organisation has no such live connection. Uses
+-- primary keys. Locks the connection for the transaction, then the run. A run that opens at the same moment
+-- stays open but holds no lease, and is swept later.
+with wiped as (
   update crm_connections
   set
     status = 'disconnected',
@@ -133,10 +134,53 @@ with ended as (
   where organisation_id = :organisationId!::uuid
     and id = :connectionId!::uuid
     and status <> 'disconnected'
+    and :revokeWithinSeconds::integer is null
   returning
     organisation_id,
     id,
-    disconnected_at
+    disconnected_at,
+    revoke_before_at
+),
+-- Apart, because an application may set credentials to null but not read them, and an expression would.
+kept as (
+  update crm_connections
+  set
+    status = 'disconnected',
+    status_reason = coalesce(:reason::text, status_reason),
+    status_changed_at = now(),
+    disconnected_at = now(),
+    credentials_version = credentials_version + 1,
+    credentials_expires_at = null,
+    revocation = 'pending',
+    revoke_before_at = crm_now() + make_interval(secs => :revokeWithinSeconds::integer),
+    next_sync_at = crm_now(),
+    sync_requested_at = null
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+    and :revokeWithinSeconds::integer is not null
+  returning
+    organisation_id,
+    id,
+    disconnected_at,
+    revoke_before_at
+),
+ended as (
+  select
+    organisation_id,
+    id,
+    disconnected_at,
+    revoke_before_at
+  from wiped
+  union all
+  select
+    organisation_id,
+    id,
+    disconnected_at,
+    revoke_before_at
+  from kept
+  -- There is at most one. If the planner expected two, it would read every open run.
+  limit 1
 ),
 cancelled as (
   update crm_sync_runs as run
@@ -148,11 +192,13 @@ cancelled as (
     and run.connection_id = ended.id
     and run.ended_at is null
 )
-select disconnected_at as "disconnectedAt!"
+select
+  disconnected_at as "disconnectedAt!",
+  revoke_before_at as "revokeBeforeAt"
 from ended;
 
 /* @name connectionDropWork */
--- Deletes the failures and outbound changes of a disconnected connection. Returns one row with their
+-- Deletes the failures, outbound changes and record requests of a disconnected connection. Returns one row with their
 -- numbers. This is a separate statement because connectionDisconnect does not see what was committed while
 -- it waited. Uses crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx. Locks the rows,
 -- and the changes in the order in which the host writes them. `is true` keeps the planner from reading all
@@ -189,6 +235,12 @@ dropped as (
     and (change.connection_id = ended.id) is true
     and change.contact_id in (select contact_id from waiting)
   returning change.contact_id
+),
+asked as (
+  delete from crm_record_requests as request
+  using ended
+  where request.organisation_id = ended.organisation_id
+    and request.connection_id = ended.id
 )
 select
   (select count(*)::integer from failed) as "failures!",
@@ -280,7 +332,8 @@ where connection.organisation_id = :organisationId!::uuid
 -- key of the log and crm_sync_log_status_connection_id_idx, newest first (`is true` keeps the planner from
 -- the primary key where only failures are wanted, and from all open runs where only one is),
 -- crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
--- crm_sync_failures_gave_up_at_idx and crm_outbound_changes_next_attempt_at_idx.
+-- crm_sync_failures_gave_up_at_idx, crm_sync_failures_dismissed_at_idx,
+-- crm_outbound_changes_next_attempt_at_idx and crm_record_requests_pkey.
 select
   connection.organisation_id as "organisationId",
   connection.id as "connectionId",
@@ -298,6 +351,8 @@ select
   connection.last_synced_at as "lastSyncedAt",
   connection.connected_at as "connectedAt",
   connection.disconnected_at as "disconnectedAt",
+  connection.revocation,
+  connection.revoke_before_at as "revokeBeforeAt",
   connection.next_sync_at as "nextSyncAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
   connection.last_success_at as "lastSuccessAt",
@@ -312,7 +367,9 @@ select
   run.started_at as "runningSince?",
   retried.count as "retriedRecords!",
   given_up.count as "givenUpRecords!",
+  dismissed.count as "dismissedRecords!",
   waiting.count as "waitingChanges!",
+  asked.count as "requestedRecords!",
   last_event.occurred_at as "lastEventAt?",
   last_event.status as "lastEventStatus?",
   last_failure.occurred_at as "lastFailureAt?",
@@ -370,6 +427,18 @@ cross join lateral (
   select count(*)::integer as count
   from (
     select
+    from crm_sync_failures
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and dismissed_at is not null
+    order by dismissed_at
+    limit 1000
+  ) as counted
+) as dismissed
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
     from crm_outbound_changes
     where organisation_id = connection.organisation_id
       and connection_id = connection.id
@@ -377,6 +446,16 @@ cross join lateral (
     limit 1000
   ) as counted
 ) as waiting
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_record_requests
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+    limit 1000
+  ) as counted
+) as asked
 left join lateral (
   select
     occurred_at,
@@ -420,6 +499,33 @@ order by
   connection.provider,
   connection.connected_at desc,
   connection.id;
+
+/* @name connectionListLiveByAccount */
+-- Lists the live connections to an account at a CRM, of all organisations that the user sees, a page at a time.
+-- Usually there is one. Returns at most `limit` rows. Uses crm_connections_account_idx.
+select
+  organisation_id as "organisationId",
+  id as "connectionId",
+  provider,
+  account,
+  status,
+  status_reason as "statusReason",
+  status_changed_at as "statusChangedAt",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt",
+  last_synced_at as "lastSyncedAt",
+  sync_interval_seconds as "syncIntervalSeconds",
+  connected_at as "connectedAt",
+  disconnected_at as "disconnectedAt"
+from crm_connections
+where provider = :provider!::text
+  and account = :account!::text
+  and status <> 'disconnected'
+  and (organisation_id, id) > (:afterOrganisationId!::uuid, :afterConnectionId!::uuid)
+order by
+  organisation_id,
+  id
+limit :limit!::integer;
 
 /* @name connectionListTotals */
 -- Summarises the live connections of all organisations: one row per CRM and status. The oldest success leaves out
@@ -740,8 +846,8 @@ returning next_sync_at as "nextSyncAt";
 
 /* @name connectionTotalWork */
 -- Counts the work in progress and the work waiting across all organisations, each up to 10,000. Returns
--- one row. For monitoring. Uses crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and
--- crm_sync_failures_gave_up_at_idx. Of the outbound changes it reads up to 10,000 rows in table order.
+-- one row. For monitoring. Uses crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx,
+-- crm_sync_failures_gave_up_at_idx and crm_sync_failures_dismissed_at_idx. Of the outbound changes it reads up to 10,000 rows in table order.
 select
   (
     select count(*)::integer
@@ -759,4 +865,8 @@ select
     select count(*)::integer
     from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted
   ) as "givenUpRecords!",
+  (
+    select count(*)::integer
+    from (select from crm_sync_failures where dismissed_at is not null limit 10000) as counted
+  ) as "dismissedRecords!",
   (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as "waitingChanges!";

@@ -88,14 +88,18 @@ left join claimed on true;
 select
   wanted.kind as "kind!",
   failures.count as "count!",
-  failures.given_up_count as "givenUpCount!"
+  failures.given_up_count as "givenUpCount!",
+  failures.dismissed_count as "dismissedCount!"
 from unnest(:kinds!::text[]) as wanted (kind)
 cross join lateral (
   select
     count(*)::integer as count,
-    count(gave_up_at)::integer as given_up_count
+    count(gave_up_at)::integer as given_up_count,
+    count(dismissed_at)::integer as dismissed_count
   from (
-    select failure.gave_up_at
+    select
+      failure.gave_up_at,
+      failure.dismissed_at
     from crm_sync_failures as failure
     where failure.organisation_id = :organisationId!::uuid
       and failure.connection_id = :connectionId!::uuid
@@ -108,10 +112,66 @@ order by
   failures.count desc,
   wanted.kind;
 
+/* @name syncFailureDismiss */
+-- Dismisses the given failing records of a live connection: they are not retried, and stay listed. Skips
+-- records that are dismissed already, and ids that the connection does not have. Returns one row with their
+-- number. Uses crm_sync_failures_id_key. Locks the connection for the transaction, then the failures.
+with connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+wanted as (
+  select
+    failure.organisation_id,
+    failure.connection_id,
+    failure.id,
+    given.id as given_id
+  from connection
+  cross join (select distinct id from unnest(:ids!::bigint[]) as given (id)) as given
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      id
+    from crm_sync_failures
+    where organisation_id = :organisationId!::uuid
+      and connection_id = :connectionId!::uuid
+      and id = given.id
+      and dismissed_at is null
+    limit 1
+    for no key update
+  ) as failure
+),
+dismissed as (
+  update crm_sync_failures as failure
+  set
+    next_attempt_at = null,
+    gave_up_at = null,
+    dismissed_at = crm_now(),
+    dismissed_by = :dismissedBy!::text,
+    dismissal_reason = :reason!::text
+  from wanted
+  where failure.organisation_id = wanted.organisation_id
+    and failure.connection_id = wanted.connection_id
+    and failure.id = wanted.id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and wanted.id = wanted.given_id
+  returning failure.id
+)
+select
+  (select count(*) from dismissed)::integer as "dismissed!"
+from connection;
+
 /* @name syncFailureList */
 -- Lists the failing records of a connection with the given kinds of error, newest failure first, a page at
--- a time. Returns at most `limit` rows. Uses crm_sync_failures_kind_idx, and reads at most a page per
--- kind.
+-- a time; if isDismissed is given, only those that are dismissed, or only the others. Returns at most `limit`
+-- rows. Uses crm_sync_failures_kind_idx, and reads at most a page per kind, and what isDismissed leaves out.
 select
   failure.id,
   failure.direction,
@@ -122,7 +182,10 @@ select
   failure.first_failed_at as "firstFailedAt",
   failure.last_failed_at as "lastFailedAt",
   failure.next_attempt_at as "nextAttemptAt",
-  failure.gave_up_at as "gaveUpAt"
+  failure.gave_up_at as "gaveUpAt",
+  failure.dismissed_at as "dismissedAt",
+  failure.dismissed_by as "dismissedBy",
+  failure.dismissal_reason as "dismissalReason"
 from unnest(:kinds!::text[]) as wanted (kind)
 cross join lateral (
   select failure.*
@@ -130,6 +193,7 @@ cross join lateral (
   where failure.organisation_id = :organisationId!::uuid
     and failure.connection_id = :connectionId!::uuid
     and failure.kind = wanted.kind
+    and coalesce((failure.dismissed_at is not null) = :isDismissed::boolean, true)
     -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
     and failure.last_failed_at <= least(:beforeLastFailedAt::timestamptz, 'infinity')
     and (failure.last_failed_at, failure.id) < (
@@ -149,7 +213,7 @@ limit :limit!::integer;
 /* @name syncFailureReplay */
 -- Makes failing records of a live connection due for a retry now, as if they had never failed, including
 -- those that the worker has given up on: records of the given kinds whose last failure was in a window, oldest
--- first, at most `limit`. Skips records that are already due. Returns one row with their number. Uses
+-- first, at most `limit`. Skips records that are already due or dismissed. Returns one row with their number. Uses
 -- crm_sync_failures_kind_idx for at most `limit` rows per kind, then once per row. Locks the connection for
 -- the transaction, then the failures.
 with clock as materialized (
@@ -194,6 +258,7 @@ candidate as (
       and last_failed_at >= :failedFrom!::timestamptz
       and last_failed_at < :failedBefore!::timestamptz
       and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+      and dismissed_at is null
     -- Only crm_sync_failures_kind_idx has this order. Without it, the planner may read every failure.
     order by
       last_failed_at,
@@ -238,6 +303,7 @@ wanted as (
       and last_failed_at = candidate.last_failed_at
       and id = candidate.id
       and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+      and dismissed_at is null
     limit 1
     for no key update
   ) as failure
@@ -262,6 +328,81 @@ replayed as (
     and failure.id = wanted.id
     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
     and wanted.id = wanted.candidate_id
+  returning failure.id
+),
+requested as (
+  -- As connectionRequestSync does for an urgent request.
+  update crm_connections
+  set
+    sync_requested_at = coalesce(sync_requested_at, clock.at),
+    not_before_at = null,
+    next_sync_at = least(next_sync_at, clock.at)
+  from connection
+  cross join clock
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and exists (select from replayed)
+)
+select
+  (select count(*) from replayed)::integer as "replayed!"
+from connection;
+
+/* @name syncFailureReplayByIds */
+-- Makes the given failing records of a live connection due for a retry now, as syncFailureReplay does, also
+-- those that are dismissed. Skips records that are already due, and ids that the connection does not have.
+-- Returns one row with their number. Uses crm_sync_failures_id_key. Locks the connection for the
+-- transaction, then the failures.
+with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+wanted as (
+  select
+    failure.organisation_id,
+    failure.connection_id,
+    failure.id,
+    given.id as given_id
+  from connection
+  cross join (select distinct id from unnest(:ids!::bigint[]) as given (id)) as given
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      id
+    from crm_sync_failures
+    where organisation_id = :organisationId!::uuid
+      and connection_id = :connectionId!::uuid
+      and id = given.id
+      and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+    limit 1
+    for no key update
+  ) as failure
+),
+replayed as (
+  update crm_sync_failures as failure
+  set
+    attempts = 0,
+    next_attempt_at = clock.at,
+    gave_up_at = null,
+    dismissed_at = null,
+    dismissed_by = null,
+    dismissal_reason = null
+  from wanted
+  cross join clock
+  where failure.organisation_id = wanted.organisation_id
+    and failure.connection_id = wanted.connection_id
+    and failure.id = wanted.id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and wanted.id = wanted.given_id
   returning failure.id
 ),
 requested as (

@@ -34,7 +34,17 @@ export {
   type KeyStanding,
   type KeyUsage,
 } from './credentials/keys-in-use.js';
-export { type CredentialsRefreshParams, credentialsRefresh } from './credentials/refresh.js';
+export {
+  type CredentialsRefreshParams,
+  credentialsRefresh,
+  type RefreshRefusal,
+} from './credentials/refresh.js';
+export {
+  type CredentialsToRevoke,
+  type CredentialsToRevokeOf,
+  credentialsClaimRevocation,
+  credentialsRevoked,
+} from './credentials/revocation.js';
 export {
   credentialsRotate,
   type RotationFailure,
@@ -55,6 +65,7 @@ export {
   type StoredCredentials,
   type StoredCredentialsOf,
 } from './credentials/stored-credentials.js';
+export { type TokenHasExpiredParams, tokenExpiresAt, tokenHasExpired } from './credentials/token-expiry.js';
 export {
   generateKey,
   type KeyAlgorithm,

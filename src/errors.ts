@@ -45,6 +45,8 @@ export interface CrmSchemaErrorCodes {
   credentials_bound_elsewhere: true;
   /** The credentials do not match the provider's type. */
   invalid_credentials: true;
+  /** The CRM refuses to refresh the credentials, for good. The connection was put in error: connect it again. */
+  credentials_refused: true;
   /** The credentials have changed since the version that the caller has: read them again. */
   credentials_superseded: true;
   /**

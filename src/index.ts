@@ -52,10 +52,12 @@ export * from './sync/batches.js';
 export type { CursorMove } from './sync/cursor-moves.js';
 export * from './sync/cursors.js';
 export type { SyncEvent, SyncEventEnd, SyncEventFields } from './sync/events.js';
+export * from './sync/failure-decisions.js';
 export * from './sync/failures.js';
 export * from './sync/log.js';
 export * from './sync/outbound-changes.js';
 export type { RecordNews } from './sync/record-news.js';
+export * from './sync/record-requests.js';
 export * from './sync/run-history.js';
 export * from './sync/runs.js';
 export {

@@ -66,6 +66,17 @@ export const remoteStates = ['active', 'archived', 'deleted', 'hidden', 'merged'
 /** One of {@link remoteStates}. */
 export type RemoteState = (typeof remoteStates)[number];
 
+/**
+ * What became of the CRM's token after disconnecting (`crm_connections_revocation_check`):
+ *
+ * - `pending`: its credentials wait for a worker to revoke them
+ * - `revoked`: a worker has revoked it, and its credentials are wiped
+ * - `expired`: no worker has in time, and its credentials are wiped all the same
+ */
+export const revocations = ['pending', 'revoked', 'expired'] as const;
+/** One of {@link revocations}. */
+export type Revocation = (typeof revocations)[number];
+
 /** How a run ended (`crm_sync_runs_outcome_check`). */
 export const syncRunOutcomes = ['success', 'failed', 'abandoned', 'cancelled'] as const;
 /** One of {@link syncRunOutcomes}. */

@@ -1,5 +1,5 @@
 import { CrmSchemaError, type CrmSchemaErrorCode } from './errors.js';
-import { type Provider, providers, type SyncError, syncErrorKinds } from './types.js';
+import { type Provider, providers, type SyncError, type SyncErrorKind, syncErrorKinds } from './types.js';
 
 /**
  * The database's rules, checked before anything is sent. An error can then name the field and the element
@@ -117,6 +117,14 @@ export function checkSyncError({ field, rowIndex }: InputLocation, value: unknow
   const [other] = Object.keys(others);
   if (other !== undefined) refuse({ field, rowIndex }, `has an unknown field: ${describeValue(other)}`);
   return { kind, retryable, message, ...(code === undefined ? {} : { code }) } as SyncError;
+}
+
+/** Kinds of error to choose records by, each once. */
+export function checkErrorKinds(kinds: readonly SyncErrorKind[] = syncErrorKinds): SyncErrorKind[] {
+  const checked = checkBatch('kinds', kinds);
+  for (const [rowIndex, kind] of checked.entries())
+    checkOneOf({ field: 'kinds', rowIndex }, kind, syncErrorKinds);
+  return [...new Set(checked)];
 }
 
 /**

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { loadAgencies, loadMappings } from './agencies.js';
 import { loadEvents, loadRuns } from './log.js';
 import { contactId, externalId, type Size } from './shape.js';
-import { loadChanges, loadCursors, loadFailures, loadOpenRuns } from './work.js';
+import { loadChanges, loadCursors, loadFailures, loadOpenRuns, loadRecordRequests } from './work.js';
 
 export { agencyOf, firstDay, type Size } from './shape.js';
 export {
@@ -23,6 +23,8 @@ export interface Tenant {
   provider: string;
   runId: string;
   contacts: { contactId: string; externalId: string }[];
+  /** The ids of up to 100 failing records, as text. */
+  failureIds: string[];
 }
 
 /** Fills a migrated database like a busy installation, and analyses it. */
@@ -56,6 +58,7 @@ export async function loadUnanalysed(client: pg.ClientBase, size: Size, credenti
   await loadCursors(client);
   await loadFailures(client, size);
   await loadChanges(client, size);
+  await loadRecordRequests(client);
   // As NurtureHub does.
   await client.query('grant select on contacts to crm_app, crm_worker');
 }
@@ -92,7 +95,15 @@ export async function tenantOf(client: pg.ClientBase, agency: number): Promise<T
        (
          select jsonb_agg(jsonb_build_object('contactId', ${contactId('agency.number', 'contact')}, 'externalId', ${externalId('agency.number', 'contact')}))
          from generate_series(1, least(contacts, 100)) as contact
-       ) as contacts
+       ) as contacts,
+       array(
+         select id::text
+         from crm_sync_failures
+         where organisation_id = agency.organisation_id
+           and connection_id = agency.connection_id
+         order by id
+         limit 100
+       ) as "failureIds"
      from agency
      where number = $1`,
     [agency],

@@ -57,6 +57,19 @@ export async function loadFailures(
   );
 }
 
+/** Creates record requests: as many as fit for the two largest agencies, and a few for one in ten. */
+export async function loadRecordRequests(client: pg.ClientBase): Promise<void> {
+  await client.query(
+    `insert into crm_record_requests (organisation_id, connection_id, entity_type, external_id, requested_at, attempts)
+     select organisation_id, connection_id, 'contact', 'OXF' || 18000000 + record, now(), record % 3
+     from agency
+     cross join lateral generate_series(1, case when number <= 2 then 1000 else 5 end) as record
+     where number <= 2
+       or number % 10 = 0
+     order by record, number`,
+  );
+}
+
 /** Creates outbound changes. One in a hundred is due and not announced. */
 export async function loadChanges(client: pg.ClientBase, { changes }: Pick<Size, 'changes'>): Promise<void> {
   await client.query(

@@ -2,12 +2,12 @@ import { Command, Option } from 'commander';
 import { type Connection, connectionGet } from '../connections/connections.js';
 import type { ConnectionKey } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
+import { syncFailureReplay } from '../sync/failure-decisions.js';
 import {
   type SyncFailure,
   type SyncFailureCount,
   syncFailureCountByKind,
   syncFailureList,
-  syncFailureReplay,
 } from '../sync/failures.js';
 import { type SyncErrorKind, syncErrorKinds, type Timestamp } from '../types.js';
 import { withUnrestrictedConnection } from './database.js';
@@ -53,7 +53,7 @@ export function failuresCommand(): Command {
     .action(listFailures);
   addConnectionOptions(command.command('replay'))
     .description(
-      'Makes all records that last failed in a period due at once, including those given up on. Does not count records that are already due.',
+      'Makes all records that last failed in a period due at once, including those given up on, but not those dismissed. Does not count records that are already due.',
     )
     .requiredOption('--from <time>', 'start of the period, inclusive: 2026-11-16T09:00Z', parseTime)
     .requiredOption('--before <time>', 'end of the period, exclusive', parseTime)
@@ -131,12 +131,14 @@ function failuresReport(
 
 /** The database looks at up to 1,000 of each kind. */
 function countsTable(counts: readonly SyncFailureCount[]): string[] {
-  return formatTable('lrr', [
-    ['Kind', 'Records', 'Given up'],
-    ...counts.map(({ kind, count: records, givenUpCount }) => [
+  return formatTable('lrrr', [
+    ['Kind', 'Records', 'Given up', 'Dismissed'],
+    ...counts.map(({ kind, count: records, givenUpCount, dismissedCount }) => [
       kind,
       formatCapped(records, 1000),
-      records < 1000 ? formatNumber(givenUpCount) : `${formatNumber(givenUpCount)}+`,
+      ...[givenUpCount, dismissedCount].map((part) =>
+        records < 1000 ? formatNumber(part) : `${formatNumber(part)}+`,
+      ),
     ]),
   ]);
 }
@@ -152,10 +154,13 @@ function failureDetails(failure: SyncFailure, now: Timestamp): string[] {
 }
 
 function retryState(
-  { attempts, lastFailedAt, nextAttemptAt, gaveUpAt }: SyncFailure,
+  { attempts, lastFailedAt, nextAttemptAt, gaveUpAt, dismissedAt, dismissedBy, dismissalReason }: SyncFailure,
   now: Timestamp,
 ): string {
   const tries = formatQuantity(attempts, 'attempt');
+  if (dismissedAt !== null) {
+    return `${tries}, dismissed ${formatTimeAndAge(dismissedAt, now)} by ${dismissedBy}: ${dismissalReason}`;
+  }
   if (nextAttemptAt === null) return `${tries}, gave up ${formatTimeAndAge(gaveUpAt as Timestamp, now)}`;
   const attempted =
     attempts === 0 ? 'replayed' : `${tries}, the latest ${formatTimeFromNow(lastFailedAt, now)}`;

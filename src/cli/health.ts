@@ -76,6 +76,7 @@ function fleetReport({ at, connections, work }: FleetHealth): string[] {
       ['Syncs with an expired lease', upTo(work.expired)],
       ['Failing records to be retried', upTo(work.retriedRecords)],
       ['Records given up on', upTo(work.givenUpRecords)],
+      ['Records dismissed', upTo(work.dismissedRecords)],
       ['Contacts waiting to be pushed', upTo(work.waitingChanges)],
     ]),
   ];

@@ -46,7 +46,7 @@ function overview(connections: readonly ConnectionHealth[], now: Timestamp): str
 
 function details(connection: ConnectionHealth, now: Timestamp): string[] {
   const { status, statusReason, failingSince, failedSyncs, lastSyncError } = connection;
-  const { failureCount, lastFailureAt, lastError } = connection;
+  const { failureCount, lastFailureAt, lastError, dismissedRecords, requestedRecords } = connection;
   return [
     ...heading(connection),
     ...pause(connection, now),
@@ -63,6 +63,12 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
       : indented(
           `Failures logged in the last 24 h: ${formatRecords(failureCount)}, the latest ${formatTimeAndAge(lastFailureAt, now)}: ${lastError.kind}: ${lastError.message}`,
         )),
+    ...(dismissedRecords === 0
+      ? []
+      : indented(`Failing records that a person has dismissed: ${formatRecords(dismissedRecords)}.`)),
+    ...(requestedRecords === 0
+      ? []
+      : indented(`Records that webhooks have named, to be read first: ${formatRecords(requestedRecords)}.`)),
     ...(connection.pausedAt === null ? indented(schedule(connection, now)) : []),
   ];
 }
@@ -93,7 +99,23 @@ function disconnection(connection: ConnectionHealth, now: Timestamp): string[] {
     ...indented(
       `Disconnected ${formatTimeAndAge(disconnectedAt as Timestamp, now)}${statusReason === null ? '.' : `: ${statusReason}`}`,
     ),
+    ...revocation(connection, now),
   ];
+}
+
+function revocation({ revocation, revokeBeforeAt }: ConnectionHealth, now: Timestamp): string[] {
+  switch (revocation) {
+    case null:
+      return [];
+    case 'pending':
+      return indented(
+        `Its token waits to be revoked at the CRM, until ${formatTimeAndAge(revokeBeforeAt as Timestamp, now)}.`,
+      );
+    case 'revoked':
+      return indented('Its token was revoked at the CRM.');
+    case 'expired':
+      return indented('Its token was not revoked at the CRM in time, and may still be valid there.');
+  }
 }
 
 function indented(text: string): string[] {

@@ -11,7 +11,16 @@ import type {
   Timestamp,
   TimestampInput,
 } from '../types.js';
-import { checkAccount, checkOneOf, checkProvider, checkShortText, checkVersion } from '../validation.js';
+import {
+  checkAccount,
+  checkLimit,
+  checkOneOf,
+  checkParameter,
+  checkProvider,
+  checkShortText,
+  checkVersion,
+  checkWholeNumber,
+} from '../validation.js';
 import type { SwitchedIds } from './accounts.js';
 import {
   checkEncryptedCredentials,
@@ -134,6 +143,50 @@ export async function connectionGetLive(
   return (row as Connection | undefined) ?? null;
 }
 
+/** The parameters of {@link connectionListLiveByAccount}. */
+export interface ConnectionListLiveByAccountParams {
+  /** The CRM. */
+  provider: Provider;
+  /** The account's name at the CRM, compared exactly. */
+  account: string;
+  /** The last connection of the previous page; null or omitted for the first page. */
+  after?: Pick<Connection, 'organisationId' | 'connectionId'> | null | undefined;
+  /** The maximum number of connections: 1 to 1,000; defaults to 100. */
+  limit?: number | undefined;
+}
+
+const firstId = '00000000-0000-0000-0000-000000000000';
+
+/**
+ * Lists the live connections to an account at a CRM, for a webhook that names the account: usually one, but several
+ * organisations may be connected to a sandbox. A member of `crm_worker` sees those of all organisations, a member of
+ * `crm_app` those of the organisation set for the transaction.
+ *
+ * @throws CrmSchemaError `unknown_provider`, `invalid_input`
+ */
+export async function connectionListLiveByAccount(
+  client: Queryable,
+  params: ConnectionListLiveByAccountParams,
+): Promise<Connection[]> {
+  checkParameter('params', params);
+  const { provider, account, after, limit = 100 } = params;
+  checkProvider({ field: 'provider' }, provider);
+  checkAccount({ field: 'account' }, account);
+  if (after != null) checkConnectionKey(after, 'after');
+  checkLimit(limit);
+  const rows = await queries.connectionListLiveByAccount.run(
+    {
+      provider,
+      account,
+      afterOrganisationId: after?.organisationId ?? firstId,
+      afterConnectionId: after?.connectionId ?? firstId,
+      limit,
+    },
+    client,
+  );
+  return rows as Connection[];
+}
+
 /**
  * Gets the encrypted credentials of a live connection; null if the organisation has no such live connection.
  *
@@ -210,25 +263,40 @@ export async function connectionSetStatus(
 export interface ConnectionDisconnectParams extends ConnectionKey {
   /** The reason: 1 to 500 characters. Null or omitted: keeps the connection's current reason. */
   reason?: string | null | undefined;
+  /**
+   * How long to keep the encrypted credentials, in seconds, so that a worker can revoke the CRM's token
+   * (`credentialsClaimRevocation`): 1 to 604,800, a week. After that they are wiped in any case. Null or omitted:
+   * they are wiped at once, and the token stays valid at the CRM until it expires.
+   */
+  revokeWithinSeconds?: number | null | undefined;
+}
+
+/** When a connection was disconnected, and until when its credentials wait to be revoked. */
+export interface DisconnectedCrm {
+  /** When the connection was disconnected. */
+  disconnectedAt: Timestamp;
+  /** When its credentials are wiped at the latest; null if they were wiped at once. */
+  revokeBeforeAt: Timestamp | null;
 }
 
 /**
  * Disconnects a live connection, and deletes its credentials, its failing records and its outbound changes.
  * The row and its log stay as history; connecting the same CRM again creates a new connection.
  *
- * @returns when the connection was disconnected
+ * @returns when the connection was disconnected, and until when its credentials wait to be revoked
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`
  */
 export async function connectionDisconnect(
   client: Queryable,
   params: ConnectionDisconnectParams,
-): Promise<{
-  /** When the connection was disconnected. */
-  disconnectedAt: Timestamp;
-}> {
+): Promise<DisconnectedCrm> {
   checkConnectionKey(params);
-  if (params.reason != null) checkShortText({ field: 'reason' }, params.reason, 500);
-  const [row] = await queries.connectionDisconnect.run({ ...params, reason: params.reason ?? null }, client);
+  const { reason = null, revokeWithinSeconds = null } = params;
+  if (reason !== null) checkShortText({ field: 'reason' }, reason, 500);
+  if (revokeWithinSeconds !== null) {
+    checkWholeNumber({ field: 'revokeWithinSeconds' }, revokeWithinSeconds, 1, 604_800);
+  }
+  const [row] = await queries.connectionDisconnect.run({ ...params, reason, revokeWithinSeconds }, client);
   // Also if it was already disconnected: an earlier call may have been interrupted at this point.
   await queries.connectionDropWork.run(params, client);
   if (row === undefined) throw connectionNotLive();

@@ -7,6 +7,7 @@ import type {
   ConnectionState,
   ConnectionStatus,
   Provider,
+  Revocation,
   SyncError,
   SyncRunOutcome,
   SyncStatus,
@@ -20,10 +21,20 @@ export interface ConnectionHealth
   extends Connection,
     Omit<
       queries.ConnectionListWithHealthResult,
-      keyof Connection | 'state' | 'lastEventStatus' | 'lastError' | 'lastSyncOutcome' | 'lastSyncError'
+      | keyof Connection
+      | 'state'
+      | 'revocation'
+      | 'lastEventStatus'
+      | 'lastError'
+      | 'lastSyncOutcome'
+      | 'lastSyncError'
     > {
   /** What to show first: an `active` connection whose syncs fail is `failing`. */
   state: ConnectionState;
+  /** What became of the CRM's token after disconnecting; null if no revocation was asked for. */
+  revocation: Revocation | null;
+  /** When credentials that wait to be revoked are wiped at the latest; null if no revocation was asked for. */
+  revokeBeforeAt: Timestamp | null;
   /**
    * When the connection is due; in the past if it is waiting for a worker. Meaningless once disconnected, and
    * at the end of 9998 while it is paused until somebody resumes it.
@@ -52,8 +63,12 @@ export interface ConnectionHealth
   retriedRecords: number;
   /** The number of records that the worker has given up on; someone must fix the cause. */
   givenUpRecords: number;
+  /** The number of failing records that a person has dismissed. */
+  dismissedRecords: number;
   /** The number of outbound changes waiting to be pushed. */
   waitingChanges: number;
+  /** The number of records that webhooks have named, for the next sync to read first. */
+  requestedRecords: number;
   /** When the latest event occurred, whatever its status; null if there is none. */
   lastEventAt: Timestamp | null;
   /** The status of the latest event. */
@@ -100,6 +115,8 @@ export interface WorkTotal extends queries.ConnectionTotalWorkResult {
   retriedRecords: number;
   /** The number of records that workers have given up on. */
   givenUpRecords: number;
+  /** The number of failing records that people have dismissed. */
+  dismissedRecords: number;
   /** The number of outbound changes waiting. */
   waitingChanges: number;
 }

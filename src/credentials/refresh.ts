@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type ConnectionSetStatusParams, connectionSetStatus } from '../connections/connections.js';
 import { CrmSchemaError, connectionNotLive } from '../errors.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
@@ -15,12 +16,23 @@ import {
   storeCredentials,
 } from './stored-credentials.js';
 
+/** The CRM refuses to refresh these credentials, and will not change its mind: somebody must connect it again. */
+export interface RefreshRefusal {
+  /**
+   * A reason that an agent can act on, for `statusReason`: 1 to 500 characters, without secrets or personal data.
+   */
+  refused: string;
+}
+
 /** The parameters of {@link credentialsRefresh}. */
 export interface CredentialsRefreshParams<P extends Provider> extends OwnerOf<P> {
   /** The version to refresh. */
   credentialsVersion: number;
-  /** Receives the stored credentials, and asks the CRM for new ones. */
-  refresh: (current: StoredCredentials<P>) => Promise<NewCredentials<P>>;
+  /**
+   * Receives the stored credentials, and asks the CRM for new ones. Returns a {@link RefreshRefusal} if the CRM
+   * refuses for good, and throws if it may not.
+   */
+  refresh: (current: StoredCredentials<P>) => Promise<NewCredentials<P> | RefreshRefusal>;
   /** How long to wait for another worker, and for the database, in milliseconds; defaults to 10,000. */
   patience?: number | undefined;
 }
@@ -31,13 +43,18 @@ export interface CredentialsRefreshParams<P extends Provider> extends OwnerOf<P>
  *
  * `refresh` receives the stored credentials and asks the CRM for new ones. It is not called if the stored
  * version already differs from the caller's. If it throws, another worker may have used up the refresh
- * token, so this function waits up to `patience` for that worker's credentials; a genuine refusal therefore
- * takes that long. Several workers may ask the CRM at the same time: if it penalises that, hold your own lock
- * around the call.
+ * token, so this function waits up to `patience` for that worker's credentials. Several workers may ask the CRM
+ * at the same time: if it penalises that, hold your own lock around the call.
+ *
+ * If `refresh` returns a refusal for good, nobody waits: the connection is put in error at once, with the reason,
+ * unless another worker has refreshed meanwhile. Say so only of an answer that a token which another worker has
+ * just used up would not get, such as `invalid_client` or `unauthorized_client` (RFC 6749, section 5.2); of
+ * `invalid_grant` only if nobody but the holder of the connection's run refreshes its token.
  *
  * The result of `refresh` exists nowhere else, so as much of it as possible is stored: unknown fields and
- * invalid optional ones are dropped, an invalid expiry is stored as unknown, and storing is retried for up
- * to `patience` while the database cannot be reached.
+ * invalid optional ones are dropped, an expiry that is invalid or not in the future is stored as unknown, and
+ * storing is retried for up to `patience` while the database cannot be reached. {@link tokenExpiresAt} reads the
+ * expiry from a token answer.
  *
  * Do not call this inside a longer transaction: other workers could not see the new credentials, and a
  * rollback would lose them for good.
@@ -45,8 +62,8 @@ export interface CredentialsRefreshParams<P extends Provider> extends OwnerOf<P>
  * @returns the credentials to continue with
  * @throws whatever `refresh` throws, if no other worker has refreshed in the meantime; you may then mark the
  *   connection with `connectionSetStatus` and this version
- * @throws CrmSchemaError `account_changed` if the new credentials are for another account, in which case
- *   they are not stored; `connection_not_live`, `invalid_input`, and as `credentialsGet` and
+ * @throws CrmSchemaError `credentials_refused` if the CRM refuses for good; `account_changed` if the new
+ *   credentials are for another account, in which case they are not stored; `connection_not_live`, `invalid_input`, and as `credentialsGet` and
  *   `credentialsReplace`
  */
 export async function credentialsRefresh<P extends Provider>(
@@ -71,9 +88,9 @@ export async function credentialsRefresh<P extends Provider>(
 
   const current = await readStored();
   if (isOtherVersion(current)) return current;
-  let fresh: NewCredentials<P>;
+  let answer: NewCredentials<P> | RefreshRefusal;
   try {
-    fresh = await refresh(current);
+    answer = await refresh(current);
   } catch (error) {
     const refreshedByOther = await retryUntil(patience, async () => {
       // Ignore errors here: the CRM's error is the one to report.
@@ -83,7 +100,11 @@ export async function credentialsRefresh<P extends Provider>(
     if (refreshedByOther === undefined) throw error;
     return refreshedByOther;
   }
-  const salvaged = salvage(provider, fresh);
+  if ('refused' in answer) {
+    await markRefused(client, { ...owner, credentialsVersion }, answer, patience);
+    return readStored();
+  }
+  const salvaged = salvage(provider, answer);
   const account = newAccount(provider, current, salvaged);
   const replacement = { ...owner, credentialsVersion, ...salvaged, account };
   let failure: unknown;
@@ -99,6 +120,48 @@ export async function credentialsRefresh<P extends Provider>(
   if (outcome === undefined) throw failure;
   // Ours or another worker's. If the reply to a first attempt was lost, superseded may mean ours.
   return readStored();
+}
+
+/**
+ * Puts the connection in error. Returns only if another worker has refreshed the credentials meanwhile.
+ *
+ * @throws CrmSchemaError `credentials_refused` otherwise, also if the database cannot be reached for `patience`;
+ *   `connection_not_live`
+ */
+async function markRefused(
+  client: Queryable,
+  version: ConnectionSetStatusParams,
+  { refused }: RefreshRefusal,
+  patience: number,
+): Promise<void> {
+  const reason = storableReason(refused);
+  let failure: unknown;
+  const isSuperseded = await retryUntil(patience, async () => {
+    try {
+      await connectionSetStatus(client, { ...version, status: 'error', reason });
+      return false;
+    } catch (error) {
+      if (error instanceof CrmSchemaError && error.code === 'credentials_superseded') return true;
+      if (error instanceof CrmSchemaError) throw error;
+      failure = error;
+      return undefined;
+    }
+  });
+  if (isSuperseded) return;
+  const said = isSuperseded === false ? '' : ' The connection could not be put in error.';
+  throw new CrmSchemaError(
+    'credentials_refused',
+    `The CRM refuses to refresh the credentials: ${reason}${said}`,
+    isSuperseded === false ? {} : { cause: failure },
+  );
+}
+
+/** A reason that can be stored. It must not be the reason why nobody hears of a refusal. */
+function storableReason(refused: unknown): string {
+  const text =
+    typeof refused === 'string' ? refused.replaceAll('\0', '').replace(/\p{Surrogate}/gu, '\ufffd') : '';
+  const reason = [...text.trim()].slice(0, 500).join('');
+  return reason === '' ? 'The CRM refuses to refresh the credentials.' : reason;
 }
 
 /**
@@ -121,10 +184,11 @@ function salvage<P extends Provider>(provider: P, fresh: NewCredentials<P>): New
   const expiresAt = fresh.credentialsExpiresAt ?? null;
   if (expiresAt === null) return { credentials };
   try {
-    return {
-      credentials,
-      credentialsExpiresAt: timestampParameter({ field: 'credentialsExpiresAt' }, expiresAt),
-    };
+    const credentialsExpiresAt = timestampParameter({ field: 'credentialsExpiresAt' }, expiresAt);
+    // New credentials that had expired already would be refreshed for ever: the CRM told no expiry.
+    return Date.parse(credentialsExpiresAt) > Date.now()
+      ? { credentials, credentialsExpiresAt }
+      : { credentials };
   } catch {
     return { credentials };
   }

@@ -1,9 +1,102 @@
 /** Types generated for queries found in "queries/credentials.sql" */
 import { PreparedQuery } from '../statements/prepared-query.js';
 
-import type { TimestampInput } from '../types.js';
+import type { Timestamp, TimestampInput } from '../types.js';
 
 import type { Json } from '../types.js';
+
+/** The parameters of {@link credentialsClaimRevocation}. */
+export type CredentialsClaimRevocationParams = void;
+
+/** A row of {@link credentialsClaimRevocation}. */
+export interface CredentialsClaimRevocationResult {
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  account: string | null;
+  /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
+  connectionId: string;
+  /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null once they are wiped: when the connection is disconnected, or after that, if they were kept to be revoked. */
+  credentials: Json;
+  /** The organisation (tenant) that owns the connection. */
+  organisationId: string;
+  /** The CRM: agentos, reapit, alto, street, loop or custom. */
+  provider: string;
+  /** When credentials that wait to be revoked are wiped at the latest. Null if no revocation was asked for. */
+  revokeBeforeAt: Timestamp;
+}
+
+/**
+ * Claims the credentials of a disconnected connection, across all organisations, for a worker that revokes
+ * them: those whose time ends first. The claim itself postpones the next one by five minutes. Returns one
+ * row, or none if none wait. Only for sync workers. Uses crm_connections_revoke_before_at_idx, and reads all
+ * that wait. Locks the row for the transaction. Skips locked rows.
+ *
+ * @remarks
+ * ```sql
+ * with clock as materialized (
+ *   select crm_now() as at
+ * ),
+ * waiting as (
+ *   select
+ *     connection.organisation_id,
+ *     connection.id
+ *   from crm_connections as connection
+ *   where connection.revocation = 'pending'
+ *     and connection.revoke_before_at > (select at from clock)
+ *     and connection.next_sync_at <= (select at from clock)
+ *   order by connection.revoke_before_at
+ *   limit 1
+ *   for no key update of connection skip locked
+ * )
+ * update crm_connections
+ * set next_sync_at = clock.at + interval '5 minutes'
+ * from waiting
+ * cross join clock
+ * where crm_connections.organisation_id = waiting.organisation_id
+ *   and crm_connections.id = waiting.id
+ * returning
+ *   crm_connections.organisation_id as "organisationId",
+ *   crm_connections.id as "connectionId",
+ *   crm_connections.provider,
+ *   crm_connections.account,
+ *   crm_connections.credentials as "credentials!",
+ *   crm_connections.revoke_before_at as "revokeBeforeAt!"
+ * ```
+ */
+export const credentialsClaimRevocation = new PreparedQuery<CredentialsClaimRevocationParams,CredentialsClaimRevocationResult>({
+  name: 'credentialsClaimRevocation',
+  statementName: 'credentialsClaimRevocation_f09fe8e6',
+  isPreparable: true,
+  params: [],
+  text: `/* credentialsClaimRevocation */ with clock as materialized (
+  select crm_now() as at
+),
+waiting as (
+  select
+    connection.organisation_id,
+    connection.id
+  from crm_connections as connection
+  where connection.revocation = 'pending'
+    and connection.revoke_before_at > (select at from clock)
+    and connection.next_sync_at <= (select at from clock)
+  order by connection.revoke_before_at
+  limit 1
+  for no key update of connection skip locked
+)
+update crm_connections
+set next_sync_at = clock.at + interval '5 minutes'
+from waiting
+cross join clock
+where crm_connections.organisation_id = waiting.organisation_id
+  and crm_connections.id = waiting.id
+returning
+  crm_connections.organisation_id as "organisationId",
+  crm_connections.id as "connectionId",
+  crm_connections.provider,
+  crm_connections.account,
+  crm_connections.credentials as "credentials",
+  crm_connections.revoke_before_at as "revokeBeforeAt"`,
+});
+
 
 /** The parameters of {@link credentialsCountByKey}. */
 export type CredentialsCountByKeyParams = void;
@@ -16,7 +109,8 @@ export interface CredentialsCountByKeyResult {
 }
 
 /**
- * Counts the connections that each key protects, across all organisations. Returns one row per key in use.
+ * Counts the connections that each key protects, also those whose credentials wait to be revoked, across all
+ * organisations. Returns one row per key in use.
  * Does not count rows of open transactions. Reads all of crm_connections_credentials_key_id_idx, and parts
  * of the table that were not vacuumed lately.
  *
@@ -58,7 +152,7 @@ export interface CredentialsListByKeyParams {
 export interface CredentialsListByKeyResult {
   /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
   connectionId: string;
-  /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null exactly when disconnected. */
+  /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null once they are wiped: when the connection is disconnected, or after that, if they were kept to be revoked. */
   credentials: Json;
   /** Incremented when the credentials are replaced, so that a writer can tell whether they are still the ones it read. Key rotation does not change it. */
   credentialsVersion: number;
@@ -408,6 +502,54 @@ where crm_connections.organisation_id = unchanged.organisation_id
 returning
   crm_connections.organisation_id as "organisationId",
   crm_connections.id as "connectionId"`,
+});
+
+
+/** The parameters of {@link credentialsRevoked}. */
+export interface CredentialsRevokedParams {
+  connectionId: string;
+  organisationId: string;
+}
+
+/** A row of {@link credentialsRevoked}. */
+export interface CredentialsRevokedResult {
+  /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
+  connectionId: string;
+}
+
+/**
+ * Records that a disconnected connection's token has been revoked at the CRM, and wipes its credentials. Also if
+ * their time was over before. Returns one row, or none if no revocation was asked for. Uses the primary key. Locks
+ * the row for the transaction.
+ *
+ * @remarks
+ * ```sql
+ * update crm_connections
+ * set
+ *   credentials = null,
+ *   revocation = 'revoked'
+ * where organisation_id = :organisationId!::uuid
+ *   and id = :connectionId!::uuid
+ *   and revocation is not null
+ * returning id as "connectionId"
+ * ```
+ */
+export const credentialsRevoked = new PreparedQuery<CredentialsRevokedParams,CredentialsRevokedResult>({
+  name: 'credentialsRevoked',
+  statementName: 'credentialsRevoked_3930db42',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+  ],
+  text: `/* credentialsRevoked */ update crm_connections
+set
+  credentials = null,
+  revocation = 'revoked'
+where organisation_id = $1::uuid
+  and id = $2::uuid
+  and revocation is not null
+returning id as "connectionId"`,
 });
 
 

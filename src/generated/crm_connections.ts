@@ -19,10 +19,9 @@ export interface ConnectionAdvanceLastSyncedAtResult {
 }
 
 /**
- * Moves the cursor of a live connection forwards, never backwards, and not more than a day ahead of the clock
- * (crm_latest_time). Returns one row, or none if the organisation has no such connection: `outcome` (`advanced`,
- * `moved_backwards`, `in_future` or `disconnected`) and `lastSyncedAt`, the cursor now. Uses the primary key. Locks
- * the row for the transaction.
+ * Moves the cursor of a live connection forwards, never backwards. Returns one row, or none if the
+ * organisation has no such connection: `outcome` (`advanced`, `moved_backwards` or `disconnected`) and
+ * `lastSyncedAt`, the cursor now. Uses the primary key. Locks the row for the transaction.
  *
  * @remarks
  * ```sql
@@ -31,8 +30,7 @@ export interface ConnectionAdvanceLastSyncedAtResult {
  *     organisation_id,
  *     id,
  *     status,
- *     last_synced_at,
- *     :lastSyncedAt!::timestamptz > crm_latest_time(crm_now()) as is_in_future
+ *     last_synced_at
  *   from crm_connections
  *   where organisation_id = :organisationId!::uuid
  *     and id = :connectionId!::uuid
@@ -45,14 +43,12 @@ export interface ConnectionAdvanceLastSyncedAtResult {
  *   where crm_connections.organisation_id = connection.organisation_id
  *     and crm_connections.id = connection.id
  *     and connection.status <> 'disconnected'
- *     and not connection.is_in_future
  *     and (connection.last_synced_at is null or connection.last_synced_at < :lastSyncedAt!::timestamptz)
  *   returning crm_connections.last_synced_at
  * )
  * select
  *   case
  *     when connection.status = 'disconnected' then 'disconnected'
- *     when connection.is_in_future then 'in_future'
  *     when connection.last_synced_at > :lastSyncedAt!::timestamptz then 'moved_backwards'
  *     else 'advanced'
  *   end as "outcome!",
@@ -62,117 +58,42 @@ export interface ConnectionAdvanceLastSyncedAtResult {
  */
 export const connectionAdvanceLastSyncedAt = new PreparedQuery<ConnectionAdvanceLastSyncedAtParams,ConnectionAdvanceLastSyncedAtResult>({
   name: 'connectionAdvanceLastSyncedAt',
-  statementName: 'connectionAdvanceLastSyncedAt_8a4700b9',
+  statementName: 'connectionAdvanceLastSyncedAt_ff3323a1',
   isPreparable: true,
   params: [
-    { name: 'lastSyncedAt', required: true },
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
+    { name: 'lastSyncedAt', required: true },
   ],
   text: `/* connectionAdvanceLastSyncedAt */ with connection as (
   select
     organisation_id,
     id,
     status,
-    last_synced_at,
-    $1::timestamptz > crm_latest_time(crm_now()) as is_in_future
+    last_synced_at
   from crm_connections
-  where organisation_id = $2::uuid
-    and id = $3::uuid
+  where organisation_id = $1::uuid
+    and id = $2::uuid
   for no key update
 ),
 advanced as (
   update crm_connections
-  set last_synced_at = $1::timestamptz
+  set last_synced_at = $3::timestamptz
   from connection
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id
     and connection.status <> 'disconnected'
-    and not connection.is_in_future
-    and (connection.last_synced_at is null or connection.last_synced_at < $1::timestamptz)
+    and (connection.last_synced_at is null or connection.last_synced_at < $3::timestamptz)
   returning crm_connections.last_synced_at
 )
 select
   case
     when connection.status = 'disconnected' then 'disconnected'
-    when connection.is_in_future then 'in_future'
-    when connection.last_synced_at > $1::timestamptz then 'moved_backwards'
+    when connection.last_synced_at > $3::timestamptz then 'moved_backwards'
     else 'advanced'
   end as "outcome",
   coalesce((select last_synced_at from advanced), connection.last_synced_at) as "lastSyncedAt"
 from connection`,
-});
-
-
-/** The parameters of {@link connectionCancelRun}. */
-export interface ConnectionCancelRunParams {
-  connectionId: string;
-  organisationId: string;
-}
-
-/** A row of {@link connectionCancelRun}. */
-export interface ConnectionCancelRunResult {
-  /** The id of the run, and its fencing token: every write for the connection must present it. */
-  runId: string;
-}
-
-/**
- * Cancels the open run of a paused connection, so that its worker stops. Returns the run, or no row if there is
- * none. This is a separate statement because connectionPause does not see a run that was opened while it waited.
- * Uses primary keys. Locks the connection for the transaction, then the run.
- *
- * @remarks
- * ```sql
- * with connection as (
- *   select
- *     organisation_id,
- *     id
- *   from crm_connections
- *   where organisation_id = :organisationId!::uuid
- *     and id = :connectionId!::uuid
- *     and status <> 'disconnected'
- *     and crm_pause_end(paused_at, pause_ends_at, crm_now()) is not null
- *   for no key update
- * )
- * update crm_sync_runs as run
- * set
- *   ended_at = crm_now(),
- *   outcome = 'cancelled'
- * from connection
- * where run.organisation_id = connection.organisation_id
- *   and run.connection_id = connection.id
- *   and run.ended_at is null
- * returning run.id as "runId"
- * ```
- */
-export const connectionCancelRun = new PreparedQuery<ConnectionCancelRunParams,ConnectionCancelRunResult>({
-  name: 'connectionCancelRun',
-  statementName: 'connectionCancelRun_eaccfee4',
-  isPreparable: true,
-  params: [
-    { name: 'organisationId', required: true },
-    { name: 'connectionId', required: true },
-  ],
-  text: `/* connectionCancelRun */ with connection as (
-  select
-    organisation_id,
-    id
-  from crm_connections
-  where organisation_id = $1::uuid
-    and id = $2::uuid
-    and status <> 'disconnected'
-    and crm_pause_end(paused_at, pause_ends_at, crm_now()) is not null
-  for no key update
-)
-update crm_sync_runs as run
-set
-  ended_at = crm_now(),
-  outcome = 'cancelled'
-from connection
-where run.organisation_id = connection.organisation_id
-  and run.connection_id = connection.id
-  and run.ended_at is null
-returning run.id as "runId"`,
 });
 
 
@@ -197,8 +118,7 @@ export interface ConnectionConnectResult {
 
 /**
  * Connects a CRM: inserts a new, active connection, and makes its account the one to which the
- * organisation's ids at this CRM belong (crm_switch_account), whose versions and contents are forgotten:
- * contacts may have changed since the last connection ended. Returns one row: `connectedAt`, later than
+ * organisation's ids at this CRM belong (crm_switch_account). Returns one row: `connectedAt`, later than
  * that of every earlier connection to the CRM, and how many ids were archived and restored. Violates
  * crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
  * the CRM. Fails with CRM06 if the account is given, ids of an unknown account are present, and
@@ -315,23 +235,25 @@ export interface ConnectionDisconnectParams {
   connectionId: string;
   organisationId: string;
   reason?: string | null | void;
+  revokeWithinSeconds?: number | null | void;
 }
 
 /** A row of {@link connectionDisconnect}. */
 export interface ConnectionDisconnectResult {
-  /** When the connection ended. Set exactly when status is disconnected. */
   disconnectedAt: Timestamp;
+  revokeBeforeAt: Timestamp | null;
 }
 
 /**
- * Ends a live connection, closes its open run and wipes its credentials. The row stays as history, with
- * the given reason or otherwise the previous one. Returns one row, or none if the organisation has no such
- * live connection. Uses primary keys. Locks the connection for the transaction, then the run. A run that
- * opens at the same moment stays open but holds no lease, and is swept later.
+ * Ends a live connection, closes its open run and wipes its credentials; if revokeWithinSeconds is given, keeps
+ * them for that long, for credentialsClaimRevocation alone. The row stays as history, with the given reason or
+ * otherwise the previous one. Returns one row, or none if the organisation has no such live connection. Uses
+ * primary keys. Locks the connection for the transaction, then the run. A run that opens at the same moment
+ * stays open but holds no lease, and is swept later.
  *
  * @remarks
  * ```sql
- * with ended as (
+ * with wiped as (
  *   update crm_connections
  *   set
  *     status = 'disconnected',
@@ -345,10 +267,53 @@ export interface ConnectionDisconnectResult {
  *   where organisation_id = :organisationId!::uuid
  *     and id = :connectionId!::uuid
  *     and status <> 'disconnected'
+ *     and :revokeWithinSeconds::integer is null
  *   returning
  *     organisation_id,
  *     id,
- *     disconnected_at
+ *     disconnected_at,
+ *     revoke_before_at
+ * ),
+ * -- Apart, because an application may set credentials to null but not read them, and an expression would.
+ * kept as (
+ *   update crm_connections
+ *   set
+ *     status = 'disconnected',
+ *     status_reason = coalesce(:reason::text, status_reason),
+ *     status_changed_at = now(),
+ *     disconnected_at = now(),
+ *     credentials_version = credentials_version + 1,
+ *     credentials_expires_at = null,
+ *     revocation = 'pending',
+ *     revoke_before_at = crm_now() + make_interval(secs => :revokeWithinSeconds::integer),
+ *     next_sync_at = crm_now(),
+ *     sync_requested_at = null
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *     and status <> 'disconnected'
+ *     and :revokeWithinSeconds::integer is not null
+ *   returning
+ *     organisation_id,
+ *     id,
+ *     disconnected_at,
+ *     revoke_before_at
+ * ),
+ * ended as (
+ *   select
+ *     organisation_id,
+ *     id,
+ *     disconnected_at,
+ *     revoke_before_at
+ *   from wiped
+ *   union all
+ *   select
+ *     organisation_id,
+ *     id,
+ *     disconnected_at,
+ *     revoke_before_at
+ *   from kept
+ *   -- There is at most one. If the planner expected two, it would read every open run.
+ *   limit 1
  * ),
  * cancelled as (
  *   update crm_sync_runs as run
@@ -360,20 +325,23 @@ export interface ConnectionDisconnectResult {
  *     and run.connection_id = ended.id
  *     and run.ended_at is null
  * )
- * select disconnected_at as "disconnectedAt!"
+ * select
+ *   disconnected_at as "disconnectedAt!",
+ *   revoke_before_at as "revokeBeforeAt"
  * from ended
  * ```
  */
 export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams,ConnectionDisconnectResult>({
   name: 'connectionDisconnect',
-  statementName: 'connectionDisconnect_8bc2131d',
+  statementName: 'connectionDisconnect_d6907bdc',
   isPreparable: true,
   params: [
     { name: 'reason', required: false },
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
+    { name: 'revokeWithinSeconds', required: false },
   ],
-  text: `/* connectionDisconnect */ with ended as (
+  text: `/* connectionDisconnect */ with wiped as (
   update crm_connections
   set
     status = 'disconnected',
@@ -387,10 +355,51 @@ export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams
   where organisation_id = $2::uuid
     and id = $3::uuid
     and status <> 'disconnected'
+    and $4::integer is null
   returning
     organisation_id,
     id,
-    disconnected_at
+    disconnected_at,
+    revoke_before_at
+),
+kept as (
+  update crm_connections
+  set
+    status = 'disconnected',
+    status_reason = coalesce($1::text, status_reason),
+    status_changed_at = now(),
+    disconnected_at = now(),
+    credentials_version = credentials_version + 1,
+    credentials_expires_at = null,
+    revocation = 'pending',
+    revoke_before_at = crm_now() + make_interval(secs => $4::integer),
+    next_sync_at = crm_now(),
+    sync_requested_at = null
+  where organisation_id = $2::uuid
+    and id = $3::uuid
+    and status <> 'disconnected'
+    and $4::integer is not null
+  returning
+    organisation_id,
+    id,
+    disconnected_at,
+    revoke_before_at
+),
+ended as (
+  select
+    organisation_id,
+    id,
+    disconnected_at,
+    revoke_before_at
+  from wiped
+  union all
+  select
+    organisation_id,
+    id,
+    disconnected_at,
+    revoke_before_at
+  from kept
+  limit 1
 ),
 cancelled as (
   update crm_sync_runs as run
@@ -402,7 +411,9 @@ cancelled as (
     and run.connection_id = ended.id
     and run.ended_at is null
 )
-select disconnected_at as "disconnectedAt"
+select
+  disconnected_at as "disconnectedAt",
+  revoke_before_at as "revokeBeforeAt"
 from ended`,
 });
 
@@ -420,7 +431,7 @@ export interface ConnectionDropWorkResult {
 }
 
 /**
- * Deletes the failures and outbound changes of a disconnected connection. Returns one row with their
+ * Deletes the failures, outbound changes and record requests of a disconnected connection. Returns one row with their
  * numbers. This is a separate statement because connectionDisconnect does not see what was committed while
  * it waited. Uses crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx. Locks the rows,
  * and the changes in the order in which the host writes them. `is true` keeps the planner from reading all
@@ -460,6 +471,12 @@ export interface ConnectionDropWorkResult {
  *     and (change.connection_id = ended.id) is true
  *     and change.contact_id in (select contact_id from waiting)
  *   returning change.contact_id
+ * ),
+ * asked as (
+ *   delete from crm_record_requests as request
+ *   using ended
+ *   where request.organisation_id = ended.organisation_id
+ *     and request.connection_id = ended.id
  * )
  * select
  *   (select count(*)::integer from failed) as "failures!",
@@ -469,7 +486,7 @@ export interface ConnectionDropWorkResult {
  */
 export const connectionDropWork = new PreparedQuery<ConnectionDropWorkParams,ConnectionDropWorkResult>({
   name: 'connectionDropWork',
-  statementName: 'connectionDropWork_5480e7f5',
+  statementName: 'connectionDropWork_d9c74da9',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -507,6 +524,12 @@ dropped as (
     and (change.connection_id = ended.id) is true
     and change.contact_id in (select contact_id from waiting)
   returning change.contact_id
+),
+asked as (
+  delete from crm_record_requests as request
+  using ended
+  where request.organisation_id = ended.organisation_id
+    and request.connection_id = ended.id
 )
 select
   (select count(*)::integer from failed) as "failures",
@@ -523,7 +546,7 @@ export interface ConnectionGetParams {
 
 /** A row of {@link connectionGet}. */
 export interface ConnectionGetResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
   account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
@@ -539,12 +562,6 @@ export interface ConnectionGetResult {
   lastSyncedAt: Timestamp | null;
   /** The organisation (tenant) that owns the connection. */
   organisationId: string;
-  /** Since when the connection is paused: it is not synced, whatever asks for it. Null if it is not paused. */
-  pausedAt: Timestamp | null;
-  /** When the pause ends by itself. Null: when somebody resumes the connection. */
-  pausedUntil: Timestamp | null;
-  /** Why it is paused, for people: 1 to 500 characters. */
-  pauseReason: string | null;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
   /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
@@ -563,69 +580,49 @@ export interface ConnectionGetResult {
  * @remarks
  * ```sql
  * select
- *   connection.organisation_id as "organisationId",
- *   connection.id as "connectionId",
- *   connection.provider,
- *   connection.account,
- *   connection.status,
- *   connection.status_reason as "statusReason",
- *   connection.status_changed_at as "statusChangedAt",
- *   connection.credentials_version as "credentialsVersion",
- *   connection.credentials_expires_at as "credentialsExpiresAt",
- *   pause.paused_at as "pausedAt?",
- *   pause.pause_ends_at as "pausedUntil?",
- *   pause.pause_reason as "pauseReason?",
- *   connection.last_synced_at as "lastSyncedAt",
- *   connection.sync_interval_seconds as "syncIntervalSeconds",
- *   connection.connected_at as "connectedAt",
- *   connection.disconnected_at as "disconnectedAt"
- * from crm_connections as connection
- * left join lateral (
- *   select
- *     connection.paused_at,
- *     connection.pause_ends_at,
- *     connection.pause_reason
- *   where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
- * ) as pause on true
- * where connection.organisation_id = :organisationId!::uuid
- *   and connection.id = :connectionId!::uuid
+ *   organisation_id as "organisationId",
+ *   id as "connectionId",
+ *   provider,
+ *   account,
+ *   status,
+ *   status_reason as "statusReason",
+ *   status_changed_at as "statusChangedAt",
+ *   credentials_version as "credentialsVersion",
+ *   credentials_expires_at as "credentialsExpiresAt",
+ *   last_synced_at as "lastSyncedAt",
+ *   sync_interval_seconds as "syncIntervalSeconds",
+ *   connected_at as "connectedAt",
+ *   disconnected_at as "disconnectedAt"
+ * from crm_connections
+ * where organisation_id = :organisationId!::uuid
+ *   and id = :connectionId!::uuid
  * ```
  */
 export const connectionGet = new PreparedQuery<ConnectionGetParams,ConnectionGetResult>({
   name: 'connectionGet',
-  statementName: 'connectionGet_07a1cb5c',
+  statementName: 'connectionGet_234bb499',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
   text: `/* connectionGet */ select
-  connection.organisation_id as "organisationId",
-  connection.id as "connectionId",
-  connection.provider,
-  connection.account,
-  connection.status,
-  connection.status_reason as "statusReason",
-  connection.status_changed_at as "statusChangedAt",
-  connection.credentials_version as "credentialsVersion",
-  connection.credentials_expires_at as "credentialsExpiresAt",
-  pause.paused_at as "pausedAt",
-  pause.pause_ends_at as "pausedUntil",
-  pause.pause_reason as "pauseReason",
-  connection.last_synced_at as "lastSyncedAt",
-  connection.sync_interval_seconds as "syncIntervalSeconds",
-  connection.connected_at as "connectedAt",
-  connection.disconnected_at as "disconnectedAt"
-from crm_connections as connection
-left join lateral (
-  select
-    connection.paused_at,
-    connection.pause_ends_at,
-    connection.pause_reason
-  where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
-) as pause on true
-where connection.organisation_id = $1::uuid
-  and connection.id = $2::uuid`,
+  organisation_id as "organisationId",
+  id as "connectionId",
+  provider,
+  account,
+  status,
+  status_reason as "statusReason",
+  status_changed_at as "statusChangedAt",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt",
+  last_synced_at as "lastSyncedAt",
+  sync_interval_seconds as "syncIntervalSeconds",
+  connected_at as "connectedAt",
+  disconnected_at as "disconnectedAt"
+from crm_connections
+where organisation_id = $1::uuid
+  and id = $2::uuid`,
 });
 
 
@@ -637,9 +634,9 @@ export interface ConnectionGetCredentialsParams {
 
 /** A row of {@link connectionGetCredentials}. */
 export interface ConnectionGetCredentialsResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
   account: string | null;
-  /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null exactly when disconnected. */
+  /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null once they are wiped: when the connection is disconnected, or after that, if they were kept to be revoked. */
   credentials: Json;
   /** When the access token inside the credentials expires; readable without decrypting. Null if it does not expire, or if the time is unknown. */
   credentialsExpiresAt: Timestamp | null;
@@ -700,7 +697,7 @@ export interface ConnectionGetLiveParams {
 
 /** A row of {@link connectionGetLive}. */
 export interface ConnectionGetLiveResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
   account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
@@ -716,12 +713,6 @@ export interface ConnectionGetLiveResult {
   lastSyncedAt: Timestamp | null;
   /** The organisation (tenant) that owns the connection. */
   organisationId: string;
-  /** Since when the connection is paused: it is not synced, whatever asks for it. Null if it is not paused. */
-  pausedAt: Timestamp | null;
-  /** When the pause ends by itself. Null: when somebody resumes the connection. */
-  pausedUntil: Timestamp | null;
-  /** Why it is paused, for people: 1 to 500 characters. */
-  pauseReason: string | null;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
   /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
@@ -741,71 +732,51 @@ export interface ConnectionGetLiveResult {
  * @remarks
  * ```sql
  * select
- *   connection.organisation_id as "organisationId",
- *   connection.id as "connectionId",
- *   connection.provider,
- *   connection.account,
- *   connection.status,
- *   connection.status_reason as "statusReason",
- *   connection.status_changed_at as "statusChangedAt",
- *   connection.credentials_version as "credentialsVersion",
- *   connection.credentials_expires_at as "credentialsExpiresAt",
- *   pause.paused_at as "pausedAt?",
- *   pause.pause_ends_at as "pausedUntil?",
- *   pause.pause_reason as "pauseReason?",
- *   connection.last_synced_at as "lastSyncedAt",
- *   connection.sync_interval_seconds as "syncIntervalSeconds",
- *   connection.connected_at as "connectedAt",
- *   connection.disconnected_at as "disconnectedAt"
- * from crm_connections as connection
- * left join lateral (
- *   select
- *     connection.paused_at,
- *     connection.pause_ends_at,
- *     connection.pause_reason
- *   where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
- * ) as pause on true
- * where connection.organisation_id = :organisationId!::uuid
- *   and connection.provider = :provider!::text
- *   and connection.status <> 'disconnected'
+ *   organisation_id as "organisationId",
+ *   id as "connectionId",
+ *   provider,
+ *   account,
+ *   status,
+ *   status_reason as "statusReason",
+ *   status_changed_at as "statusChangedAt",
+ *   credentials_version as "credentialsVersion",
+ *   credentials_expires_at as "credentialsExpiresAt",
+ *   last_synced_at as "lastSyncedAt",
+ *   sync_interval_seconds as "syncIntervalSeconds",
+ *   connected_at as "connectedAt",
+ *   disconnected_at as "disconnectedAt"
+ * from crm_connections
+ * where organisation_id = :organisationId!::uuid
+ *   and provider = :provider!::text
+ *   and status <> 'disconnected'
  * ```
  */
 export const connectionGetLive = new PreparedQuery<ConnectionGetLiveParams,ConnectionGetLiveResult>({
   name: 'connectionGetLive',
-  statementName: 'connectionGetLive_1cb08993',
+  statementName: 'connectionGetLive_12d648a3',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'provider', required: true },
   ],
   text: `/* connectionGetLive */ select
-  connection.organisation_id as "organisationId",
-  connection.id as "connectionId",
-  connection.provider,
-  connection.account,
-  connection.status,
-  connection.status_reason as "statusReason",
-  connection.status_changed_at as "statusChangedAt",
-  connection.credentials_version as "credentialsVersion",
-  connection.credentials_expires_at as "credentialsExpiresAt",
-  pause.paused_at as "pausedAt",
-  pause.pause_ends_at as "pausedUntil",
-  pause.pause_reason as "pauseReason",
-  connection.last_synced_at as "lastSyncedAt",
-  connection.sync_interval_seconds as "syncIntervalSeconds",
-  connection.connected_at as "connectedAt",
-  connection.disconnected_at as "disconnectedAt"
-from crm_connections as connection
-left join lateral (
-  select
-    connection.paused_at,
-    connection.pause_ends_at,
-    connection.pause_reason
-  where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
-) as pause on true
-where connection.organisation_id = $1::uuid
-  and connection.provider = $2::text
-  and connection.status <> 'disconnected'`,
+  organisation_id as "organisationId",
+  id as "connectionId",
+  provider,
+  account,
+  status,
+  status_reason as "statusReason",
+  status_changed_at as "statusChangedAt",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt",
+  last_synced_at as "lastSyncedAt",
+  sync_interval_seconds as "syncIntervalSeconds",
+  connected_at as "connectedAt",
+  disconnected_at as "disconnectedAt"
+from crm_connections
+where organisation_id = $1::uuid
+  and provider = $2::text
+  and status <> 'disconnected'`,
 });
 
 
@@ -817,7 +788,7 @@ export interface ConnectionListWithHealthParams {
 
 /** A row of {@link connectionListWithHealth}. */
 export interface ConnectionListWithHealthResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
   account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
@@ -829,6 +800,7 @@ export interface ConnectionListWithHealthResult {
   credentialsVersion: number;
   /** When the connection ended. Set exactly when status is disconnected. */
   disconnectedAt: Timestamp | null;
+  dismissedRecords: number;
   /** How many syncs in a row have failed, including abandoned ones. */
   failedSyncs: number;
   /** When the current series of failed syncs began. Null if the last sync succeeded. */
@@ -852,22 +824,20 @@ export interface ConnectionListWithHealthResult {
   lastSyncError: Json | null;
   /** success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open. */
   lastSyncOutcome: string | null;
-  /** When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Meaningless once disconnected. */
+  /** When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Once disconnected: from when a worker may be given credentials that wait to be revoked. */
   nextSyncAt: Timestamp;
   /** The organisation (tenant) that owns the connection. */
   organisationId: string;
-  /** Since when the connection is paused: it is not synced, whatever asks for it. Null if it is not paused. */
-  pausedAt: Timestamp | null;
-  /** When the pause ends by itself. Null: when somebody resumes the connection. */
-  pausedUntil: Timestamp | null;
-  /** Why it is paused, for people: 1 to 500 characters. */
-  pauseReason: string | null;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
+  requestedRecords: number;
   retriedRecords: number;
+  /** What became of the CRM's token after disconnecting. pending: the credentials are kept for a worker to revoke them. revoked: a worker has, and they are wiped. expired: none had in time, and they are wiped all the same. Null if no revocation was asked for. */
+  revocation: string | null;
+  /** When credentials that wait to be revoked are wiped at the latest. Null if no revocation was asked for. */
+  revokeBeforeAt: Timestamp | null;
   /** When the connection was claimed. */
   runningSince: Timestamp | null;
-  state: string;
   /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
   status: string;
   /** When status last changed. */
@@ -887,7 +857,8 @@ export interface ConnectionListWithHealthResult {
  * key of the log and crm_sync_log_status_connection_id_idx, newest first (`is true` keeps the planner from
  * the primary key where only failures are wanted, and from all open runs where only one is),
  * crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
- * crm_sync_failures_gave_up_at_idx and crm_outbound_changes_next_attempt_at_idx.
+ * crm_sync_failures_gave_up_at_idx, crm_sync_failures_dismissed_at_idx,
+ * crm_outbound_changes_next_attempt_at_idx and crm_record_requests_pkey.
  *
  * @remarks
  * ```sql
@@ -896,18 +867,16 @@ export interface ConnectionListWithHealthResult {
  *   connection.id as "connectionId",
  *   connection.provider,
  *   connection.account,
- *   crm_connection_state(connection.status, pause.paused_at is not null, connection.failure_count) as "state!",
  *   connection.status,
  *   connection.status_reason as "statusReason",
  *   connection.status_changed_at as "statusChangedAt",
  *   connection.credentials_version as "credentialsVersion",
  *   connection.credentials_expires_at as "credentialsExpiresAt",
- *   pause.paused_at as "pausedAt?",
- *   pause.pause_ends_at as "pausedUntil?",
- *   pause.pause_reason as "pauseReason?",
  *   connection.last_synced_at as "lastSyncedAt",
  *   connection.connected_at as "connectedAt",
  *   connection.disconnected_at as "disconnectedAt",
+ *   connection.revocation,
+ *   connection.revoke_before_at as "revokeBeforeAt",
  *   connection.next_sync_at as "nextSyncAt",
  *   connection.sync_interval_seconds as "syncIntervalSeconds",
  *   connection.last_success_at as "lastSuccessAt",
@@ -922,20 +891,15 @@ export interface ConnectionListWithHealthResult {
  *   run.started_at as "runningSince?",
  *   retried.count as "retriedRecords!",
  *   given_up.count as "givenUpRecords!",
+ *   dismissed.count as "dismissedRecords!",
  *   waiting.count as "waitingChanges!",
+ *   asked.count as "requestedRecords!",
  *   last_event.occurred_at as "lastEventAt?",
  *   last_event.status as "lastEventStatus?",
  *   last_failure.occurred_at as "lastFailureAt?",
  *   last_failure.error as "lastError?",
  *   failures.count as "failureCount!"
  * from crm_connections as connection
- * left join lateral (
- *   select
- *     connection.paused_at,
- *     connection.pause_ends_at,
- *     connection.pause_reason
- *   where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
- * ) as pause on true
  * left join crm_sync_runs as run
  *   on run.organisation_id = connection.organisation_id
  *   and run.connection_id = connection.id
@@ -980,6 +944,18 @@ export interface ConnectionListWithHealthResult {
  *   select count(*)::integer as count
  *   from (
  *     select
+ *     from crm_sync_failures
+ *     where organisation_id = connection.organisation_id
+ *       and connection_id = connection.id
+ *       and dismissed_at is not null
+ *     order by dismissed_at
+ *     limit 1000
+ *   ) as counted
+ * ) as dismissed
+ * cross join lateral (
+ *   select count(*)::integer as count
+ *   from (
+ *     select
  *     from crm_outbound_changes
  *     where organisation_id = connection.organisation_id
  *       and connection_id = connection.id
@@ -987,6 +963,16 @@ export interface ConnectionListWithHealthResult {
  *     limit 1000
  *   ) as counted
  * ) as waiting
+ * cross join lateral (
+ *   select count(*)::integer as count
+ *   from (
+ *     select
+ *     from crm_record_requests
+ *     where organisation_id = connection.organisation_id
+ *       and connection_id = connection.id
+ *     limit 1000
+ *   ) as counted
+ * ) as asked
  * left join lateral (
  *   select
  *     occurred_at,
@@ -1034,7 +1020,7 @@ export interface ConnectionListWithHealthResult {
  */
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>({
   name: 'connectionListWithHealth',
-  statementName: 'connectionListWithHealth_33026592',
+  statementName: 'connectionListWithHealth_f901a59f',
   isPreparable: true,
   params: [
     { name: 'failuresSince', required: true },
@@ -1045,18 +1031,16 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   connection.id as "connectionId",
   connection.provider,
   connection.account,
-  crm_connection_state(connection.status, pause.paused_at is not null, connection.failure_count) as "state",
   connection.status,
   connection.status_reason as "statusReason",
   connection.status_changed_at as "statusChangedAt",
   connection.credentials_version as "credentialsVersion",
   connection.credentials_expires_at as "credentialsExpiresAt",
-  pause.paused_at as "pausedAt",
-  pause.pause_ends_at as "pausedUntil",
-  pause.pause_reason as "pauseReason",
   connection.last_synced_at as "lastSyncedAt",
   connection.connected_at as "connectedAt",
   connection.disconnected_at as "disconnectedAt",
+  connection.revocation,
+  connection.revoke_before_at as "revokeBeforeAt",
   connection.next_sync_at as "nextSyncAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
   connection.last_success_at as "lastSuccessAt",
@@ -1071,20 +1055,15 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   run.started_at as "runningSince",
   retried.count as "retriedRecords",
   given_up.count as "givenUpRecords",
+  dismissed.count as "dismissedRecords",
   waiting.count as "waitingChanges",
+  asked.count as "requestedRecords",
   last_event.occurred_at as "lastEventAt",
   last_event.status as "lastEventStatus",
   last_failure.occurred_at as "lastFailureAt",
   last_failure.error as "lastError",
   failures.count as "failureCount"
 from crm_connections as connection
-left join lateral (
-  select
-    connection.paused_at,
-    connection.pause_ends_at,
-    connection.pause_reason
-  where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
-) as pause on true
 left join crm_sync_runs as run
   on run.organisation_id = connection.organisation_id
   and run.connection_id = connection.id
@@ -1129,6 +1108,18 @@ cross join lateral (
   select count(*)::integer as count
   from (
     select
+    from crm_sync_failures
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and dismissed_at is not null
+    order by dismissed_at
+    limit 1000
+  ) as counted
+) as dismissed
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
     from crm_outbound_changes
     where organisation_id = connection.organisation_id
       and connection_id = connection.id
@@ -1136,6 +1127,16 @@ cross join lateral (
     limit 1000
   ) as counted
 ) as waiting
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_record_requests
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+    limit 1000
+  ) as counted
+) as asked
 left join lateral (
   select
     occurred_at,
@@ -1182,6 +1183,113 @@ order by
 });
 
 
+/** The parameters of {@link connectionListLiveByAccount}. */
+export interface ConnectionListLiveByAccountParams {
+  account: string;
+  afterConnectionId: string;
+  afterOrganisationId: string;
+  limit: number;
+  provider: string;
+}
+
+/** A row of {@link connectionListLiveByAccount}. */
+export interface ConnectionListLiveByAccountResult {
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  account: string | null;
+  /** When the organisation connected the CRM. */
+  connectedAt: Timestamp;
+  /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
+  connectionId: string;
+  /** When the access token inside the credentials expires; readable without decrypting. Null if it does not expire, or if the time is unknown. */
+  credentialsExpiresAt: Timestamp | null;
+  /** Incremented when the credentials are replaced, so that a writer can tell whether they are still the ones it read. Key rotation does not change it. */
+  credentialsVersion: number;
+  /** When the connection ended. Set exactly when status is disconnected. */
+  disconnectedAt: Timestamp | null;
+  /** The cursor of incremental sync: every change the CRM made up to this time, by the CRM's clock, has arrived. Null before the first complete sync, and to request a full one. Otherwise it never moves backwards. */
+  lastSyncedAt: Timestamp | null;
+  /** The organisation (tenant) that owns the connection. */
+  organisationId: string;
+  /** The CRM: agentos, reapit, alto, street, loop or custom. */
+  provider: string;
+  /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
+  status: string;
+  /** When status last changed. */
+  statusChangedAt: Timestamp;
+  /** Why the connection has its status, in words an agent can act on. Required for error, null for active. Never a secret or personal data. */
+  statusReason: string | null;
+  /** How long after a successful sync the next one is due: one minute to a week. */
+  syncIntervalSeconds: number;
+}
+
+/**
+ * Lists the live connections to an account at a CRM, of all organisations that the user sees, a page at a time.
+ * Usually there is one. Returns at most `limit` rows. Uses crm_connections_account_idx.
+ *
+ * @remarks
+ * ```sql
+ * select
+ *   organisation_id as "organisationId",
+ *   id as "connectionId",
+ *   provider,
+ *   account,
+ *   status,
+ *   status_reason as "statusReason",
+ *   status_changed_at as "statusChangedAt",
+ *   credentials_version as "credentialsVersion",
+ *   credentials_expires_at as "credentialsExpiresAt",
+ *   last_synced_at as "lastSyncedAt",
+ *   sync_interval_seconds as "syncIntervalSeconds",
+ *   connected_at as "connectedAt",
+ *   disconnected_at as "disconnectedAt"
+ * from crm_connections
+ * where provider = :provider!::text
+ *   and account = :account!::text
+ *   and status <> 'disconnected'
+ *   and (organisation_id, id) > (:afterOrganisationId!::uuid, :afterConnectionId!::uuid)
+ * order by
+ *   organisation_id,
+ *   id
+ * limit :limit!::integer
+ * ```
+ */
+export const connectionListLiveByAccount = new PreparedQuery<ConnectionListLiveByAccountParams,ConnectionListLiveByAccountResult>({
+  name: 'connectionListLiveByAccount',
+  statementName: 'connectionListLiveByAccount_2fff1131',
+  isPreparable: true,
+  params: [
+    { name: 'provider', required: true },
+    { name: 'account', required: true },
+    { name: 'afterOrganisationId', required: true },
+    { name: 'afterConnectionId', required: true },
+    { name: 'limit', required: true },
+  ],
+  text: `/* connectionListLiveByAccount */ select
+  organisation_id as "organisationId",
+  id as "connectionId",
+  provider,
+  account,
+  status,
+  status_reason as "statusReason",
+  status_changed_at as "statusChangedAt",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt",
+  last_synced_at as "lastSyncedAt",
+  sync_interval_seconds as "syncIntervalSeconds",
+  connected_at as "connectedAt",
+  disconnected_at as "disconnectedAt"
+from crm_connections
+where provider = $1::text
+  and account = $2::text
+  and status <> 'disconnected'
+  and (organisation_id, id) > ($3::uuid, $4::uuid)
+order by
+  organisation_id,
+  id
+limit $5::integer`,
+});
+
+
 /** The parameters of {@link connectionListTotals}. */
 export type ConnectionListTotalsParams = void;
 
@@ -1190,11 +1298,9 @@ export interface ConnectionListTotalsResult {
   connections: number;
   due: number;
   failing: number;
-  mostFailedSyncs: number;
   neverSynced: number;
   nextSyncAt: Timestamp;
   oldestSuccessAt: Timestamp | null;
-  paused: number;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
   /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
@@ -1202,8 +1308,8 @@ export interface ConnectionListTotalsResult {
 }
 
 /**
- * Summarises the live connections of all organisations: one row per CRM and status. The oldest success leaves out
- * paused connections. For monitoring. Reads every connection once.
+ * Summarises the live connections of all organisations: one row per CRM and status. For monitoring. Reads
+ * every connection once.
  *
  * @remarks
  * ```sql
@@ -1213,23 +1319,11 @@ export interface ConnectionListTotalsResult {
  *   count(*)::integer as "connections!",
  *   count(*) filter (where last_success_at is null)::integer as "neverSynced!",
  *   count(*) filter (where failure_count > 0)::integer as "failing!",
- *   max(failure_count) as "mostFailedSyncs!",
- *   count(*) filter (where is_paused)::integer as "paused!",
  *   count(*) filter (where next_sync_at <= crm_now())::integer as "due!",
  *   min(next_sync_at) as "nextSyncAt!",
- *   min(last_success_at) filter (where not is_paused) as "oldestSuccessAt?"
- * from (
- *   select
- *     provider,
- *     status,
- *     last_success_at,
- *     failure_count,
- *     next_sync_at,
- *     -- Few are, and the function need not be called for the others.
- *     paused_at is not null and crm_pause_end(paused_at, pause_ends_at, crm_now()) is not null as is_paused
- *   from crm_connections
- *   where status <> 'disconnected'
- * ) as connection
+ *   min(last_success_at) as "oldestSuccessAt?"
+ * from crm_connections
+ * where status <> 'disconnected'
  * group by
  *   provider,
  *   status
@@ -1240,7 +1334,7 @@ export interface ConnectionListTotalsResult {
  */
 export const connectionListTotals = new PreparedQuery<ConnectionListTotalsParams,ConnectionListTotalsResult>({
   name: 'connectionListTotals',
-  statementName: 'connectionListTotals_a72a61ef',
+  statementName: 'connectionListTotals_3ffa8a5e',
   isPreparable: true,
   params: [],
   text: `/* connectionListTotals */ select
@@ -1249,149 +1343,17 @@ export const connectionListTotals = new PreparedQuery<ConnectionListTotalsParams
   count(*)::integer as "connections",
   count(*) filter (where last_success_at is null)::integer as "neverSynced",
   count(*) filter (where failure_count > 0)::integer as "failing",
-  max(failure_count) as "mostFailedSyncs",
-  count(*) filter (where is_paused)::integer as "paused",
   count(*) filter (where next_sync_at <= crm_now())::integer as "due",
   min(next_sync_at) as "nextSyncAt",
-  min(last_success_at) filter (where not is_paused) as "oldestSuccessAt"
-from (
-  select
-    provider,
-    status,
-    last_success_at,
-    failure_count,
-    next_sync_at,
-    paused_at is not null and crm_pause_end(paused_at, pause_ends_at, crm_now()) is not null as is_paused
-  from crm_connections
-  where status <> 'disconnected'
-) as connection
+  min(last_success_at) as "oldestSuccessAt"
+from crm_connections
+where status <> 'disconnected'
 group by
   provider,
   status
 order by
   provider,
   status`,
-});
-
-
-/** The parameters of {@link connectionPause}. */
-export interface ConnectionPauseParams {
-  connectionId: string;
-  organisationId: string;
-  reason?: string | null | void;
-  until?: TimestampInput | null | void;
-}
-
-/** A row of {@link connectionPause}. */
-export interface ConnectionPauseResult {
-  outcome: string;
-  /** Since when the connection is paused: it is not synced, whatever asks for it. Null if it is not paused. */
-  pausedAt: Timestamp | null;
-}
-
-/**
- * Pauses a live connection, or changes its pause: it is not due until the pause ends, and then at once, or as soon
- * as the CRM may be asked again. Returns one row, or none if the organisation has no such connection: `outcome`
- * (`paused`, `over` if `until` has passed, and then nothing was changed, or `disconnected`) and `pausedAt`. Uses the
- * primary key. Locks the row for the transaction.
- *
- * @remarks
- * ```sql
- * with clock as materialized (
- *   select crm_now() as at
- * ),
- * connection as (
- *   select
- *     connection.organisation_id,
- *     connection.id,
- *     connection.status,
- *     case
- *       when connection.status = 'disconnected' then 'disconnected'
- *       when :until::timestamptz <= clock.at then 'over'
- *       else 'paused'
- *     end as outcome
- *   from crm_connections as connection
- *   cross join clock
- *   where connection.organisation_id = :organisationId!::uuid
- *     and connection.id = :connectionId!::uuid
- *   for no key update of connection
- * ),
- * paused as (
- *   update crm_connections
- *   set
- *     paused_at = case
- *       when crm_pause_end(paused_at, pause_ends_at, clock.at) is null then clock.at
- *       else paused_at
- *     end,
- *     pause_ends_at = :until::timestamptz,
- *     pause_reason = :reason::text,
- *     -- The trigger crm_connections_hold_paused moves it to the end of the pause. greatest ignores null.
- *     next_sync_at = greatest(clock.at, not_before_at)
- *   from connection
- *   cross join clock
- *   where crm_connections.organisation_id = connection.organisation_id
- *     and crm_connections.id = connection.id
- *     and connection.outcome = 'paused'
- *   returning crm_connections.paused_at
- * )
- * select
- *   connection.outcome as "outcome!",
- *   paused.paused_at as "pausedAt?"
- * from connection
- * left join paused on true
- * ```
- */
-export const connectionPause = new PreparedQuery<ConnectionPauseParams,ConnectionPauseResult>({
-  name: 'connectionPause',
-  statementName: 'connectionPause_852cc722',
-  isPreparable: true,
-  params: [
-    { name: 'until', required: false },
-    { name: 'organisationId', required: true },
-    { name: 'connectionId', required: true },
-    { name: 'reason', required: false },
-  ],
-  text: `/* connectionPause */ with clock as materialized (
-  select crm_now() as at
-),
-connection as (
-  select
-    connection.organisation_id,
-    connection.id,
-    connection.status,
-    case
-      when connection.status = 'disconnected' then 'disconnected'
-      when $1::timestamptz <= clock.at then 'over'
-      else 'paused'
-    end as outcome
-  from crm_connections as connection
-  cross join clock
-  where connection.organisation_id = $2::uuid
-    and connection.id = $3::uuid
-  for no key update of connection
-),
-paused as (
-  update crm_connections
-  set
-    paused_at = case
-      when crm_pause_end(paused_at, pause_ends_at, clock.at) is null then clock.at
-      else paused_at
-    end,
-    pause_ends_at = $1::timestamptz,
-    pause_reason = $4::text,
-    next_sync_at = greatest(clock.at, not_before_at)
-  from connection
-  cross join clock
-  where crm_connections.organisation_id = connection.organisation_id
-    and crm_connections.id = connection.id
-    and connection.outcome = 'paused'
-  returning crm_connections.paused_at
-)
-select
-  connection.outcome as "outcome",
-  paused.paused_at as "pausedAt"
-from connection
-left join paused on true`,
 });
 
 
@@ -1409,10 +1371,10 @@ export interface ConnectionRequestSyncResult {
 }
 
 /**
- * Requests a sync of live connections as soon as the CRM may be asked again, or at once if urgent; of a paused
- * connection, when its pause ends. A request during a run is kept and leads to another sync after it, because claims
- * skip connections with an open run. Returns the connections that changed: many requests make one write and one sync.
- * Fails with CRM05 if row-level security hides the organisation. Uses the primary key. Locks the rows for the
+ * Requests a sync of live connections as soon as the CRM may be asked again, or at once if urgent. A
+ * request during a run is kept and leads to another sync after it, because claims skip connections with an
+ * open run. Returns the connections that changed: many requests make one write and one sync. Fails with
+ * CRM05 if row-level security hides the organisation. Uses the primary key. Locks the rows for the
  * transaction, in key order.
  *
  * @remarks
@@ -1426,11 +1388,7 @@ export interface ConnectionRequestSyncResult {
  *     connection.next_sync_at,
  *     connection.sync_requested_at,
  *     -- greatest ignores null.
- *     greatest(
- *       clock.at,
- *       case when not :isUrgent!::boolean then connection.not_before_at end,
- *       crm_pause_end(connection.paused_at, connection.pause_ends_at, clock.at)
- *     ) as at
+ *     greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at
  *   from crm_connections as connection
  *   cross join clock
  *   where connection.organisation_id = :organisationId!::uuid
@@ -1455,7 +1413,7 @@ export interface ConnectionRequestSyncResult {
  */
 export const connectionRequestSync = new PreparedQuery<ConnectionRequestSyncParams,ConnectionRequestSyncResult>({
   name: 'connectionRequestSync',
-  statementName: 'connectionRequestSync_58707810',
+  statementName: 'connectionRequestSync_05d56f94',
   isPreparable: true,
   params: [
     { name: 'isUrgent', required: true },
@@ -1470,11 +1428,7 @@ wanted as (
     connection.id,
     connection.next_sync_at,
     connection.sync_requested_at,
-    greatest(
-      clock.at,
-      case when not $1::boolean then connection.not_before_at end,
-      crm_pause_end(connection.paused_at, connection.pause_ends_at, clock.at)
-    ) as at
+    greatest(clock.at, case when not $1::boolean then connection.not_before_at end) as at
   from crm_connections as connection
   cross join clock
   where connection.organisation_id = $2::uuid
@@ -1579,92 +1533,6 @@ reset as (
 )
 select id as "connectionId"
 from forgotten`,
-});
-
-
-/** The parameters of {@link connectionResume}. */
-export interface ConnectionResumeParams {
-  connectionId: string;
-  organisationId: string;
-}
-
-/** A row of {@link connectionResume}. */
-export interface ConnectionResumeResult {
-  nextSyncAt: Timestamp;
-}
-
-/**
- * Ends the pause of a live connection, which becomes due as soon as the CRM may be asked again; changes nothing if
- * it is not paused. Returns one row, or none if the organisation has no such live connection. Uses the primary key.
- * Locks the row for the transaction.
- *
- * @remarks
- * ```sql
- * with connection as (
- *   select
- *     organisation_id,
- *     id,
- *     next_sync_at
- *   from crm_connections
- *   where organisation_id = :organisationId!::uuid
- *     and id = :connectionId!::uuid
- *     and status <> 'disconnected'
- *   for no key update
- * ),
- * resumed as (
- *   update crm_connections
- *   set
- *     paused_at = null,
- *     pause_ends_at = null,
- *     pause_reason = null,
- *     -- greatest ignores null.
- *     next_sync_at = greatest(crm_now(), not_before_at)
- *   from connection
- *   where crm_connections.organisation_id = connection.organisation_id
- *     and crm_connections.id = connection.id
- *     and crm_connections.paused_at is not null
- *   returning crm_connections.next_sync_at
- * )
- * select coalesce(resumed.next_sync_at, connection.next_sync_at) as "nextSyncAt!"
- * from connection
- * left join resumed on true
- * ```
- */
-export const connectionResume = new PreparedQuery<ConnectionResumeParams,ConnectionResumeResult>({
-  name: 'connectionResume',
-  statementName: 'connectionResume_ac059141',
-  isPreparable: true,
-  params: [
-    { name: 'organisationId', required: true },
-    { name: 'connectionId', required: true },
-  ],
-  text: `/* connectionResume */ with connection as (
-  select
-    organisation_id,
-    id,
-    next_sync_at
-  from crm_connections
-  where organisation_id = $1::uuid
-    and id = $2::uuid
-    and status <> 'disconnected'
-  for no key update
-),
-resumed as (
-  update crm_connections
-  set
-    paused_at = null,
-    pause_ends_at = null,
-    pause_reason = null,
-    next_sync_at = greatest(crm_now(), not_before_at)
-  from connection
-  where crm_connections.organisation_id = connection.organisation_id
-    and crm_connections.id = connection.id
-    and crm_connections.paused_at is not null
-  returning crm_connections.next_sync_at
-)
-select coalesce(resumed.next_sync_at, connection.next_sync_at) as "nextSyncAt"
-from connection
-left join resumed on true`,
 });
 
 
@@ -1808,9 +1676,9 @@ export interface ConnectionSetStatusResult {
  * Sets a live connection to active (without a reason) or error (with one). If credentialsVersion is given,
  * only if its credentials are still of that version. Returns one row, or none if the organisation has no
  * such connection: `outcome` (`set`, `superseded` or `disconnected`) and statusChangedAt, which only
- * changes with the status. Activating a connection clears its count of failed syncs and makes it due at
- * once. Writes nothing if nothing changes. Uses the primary key. Locks the row for the transaction. Needs
- * READ COMMITTED: at a higher level, a concurrent change fails with 40001.
+ * changes with the status. Activating a connection clears its count of failed syncs. Writes nothing if
+ * nothing changes. Uses the primary key. Locks the row for the transaction. Needs READ COMMITTED: at a
+ * higher level, a concurrent change fails with 40001.
  *
  * @remarks
  * ```sql
@@ -1840,17 +1708,7 @@ export interface ConnectionSetStatusResult {
  *     -- Once active, the next failure is the first.
  *     failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,
  *     first_failed_at = case when :status!::text <> 'active' then first_failed_at end,
- *     records_failing_at = case when :status!::text <> 'active' then records_failing_at end,
- *     -- Due at once, as after an urgent request: whoever activates it has repaired something.
- *     not_before_at = case when :status!::text <> 'active' then not_before_at end,
- *     sync_requested_at = case
- *       when :status!::text = 'active' then coalesce(sync_requested_at, crm_now())
- *       else sync_requested_at
- *     end,
- *     next_sync_at = case
- *       when :status!::text = 'active' then least(next_sync_at, crm_now())
- *       else next_sync_at
- *     end
+ *     not_before_at = case when :status!::text <> 'active' then not_before_at end
  *   from connection
  *   where crm_connections.organisation_id = connection.organisation_id
  *     and crm_connections.id = connection.id
@@ -1874,7 +1732,7 @@ export interface ConnectionSetStatusResult {
  */
 export const connectionSetStatus = new PreparedQuery<ConnectionSetStatusParams,ConnectionSetStatusResult>({
   name: 'connectionSetStatus',
-  statementName: 'connectionSetStatus_05a114ab',
+  statementName: 'connectionSetStatus_39c677f4',
   isPreparable: true,
   params: [
     { name: 'credentialsVersion', required: false },
@@ -1908,16 +1766,7 @@ changed as (
     end,
     failure_count = case when $4::text = 'active' then 0 else connection.failure_count end,
     first_failed_at = case when $4::text <> 'active' then first_failed_at end,
-    records_failing_at = case when $4::text <> 'active' then records_failing_at end,
-    not_before_at = case when $4::text <> 'active' then not_before_at end,
-    sync_requested_at = case
-      when $4::text = 'active' then coalesce(sync_requested_at, crm_now())
-      else sync_requested_at
-    end,
-    next_sync_at = case
-      when $4::text = 'active' then least(next_sync_at, crm_now())
-      else next_sync_at
-    end
+    not_before_at = case when $4::text <> 'active' then not_before_at end
   from connection
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id
@@ -1949,7 +1798,7 @@ export interface ConnectionSetSyncIntervalParams {
 
 /** A row of {@link connectionSetSyncInterval}. */
 export interface ConnectionSetSyncIntervalResult {
-  /** When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Meaningless once disconnected. */
+  /** When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Once disconnected: from when a worker may be given credentials that wait to be revoked. */
   nextSyncAt: Timestamp;
 }
 
@@ -2002,6 +1851,7 @@ export type ConnectionTotalWorkParams = void;
 
 /** A row of {@link connectionTotalWork}. */
 export interface ConnectionTotalWorkResult {
+  dismissedRecords: number;
   expired: number;
   givenUpRecords: number;
   retriedRecords: number;
@@ -2011,8 +1861,8 @@ export interface ConnectionTotalWorkResult {
 
 /**
  * Counts the work in progress and the work waiting across all organisations, each up to 10,000. Returns
- * one row. For monitoring. Uses crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and
- * crm_sync_failures_gave_up_at_idx. Of the outbound changes it reads up to 10,000 rows in table order.
+ * one row. For monitoring. Uses crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx,
+ * crm_sync_failures_gave_up_at_idx and crm_sync_failures_dismissed_at_idx. Of the outbound changes it reads up to 10,000 rows in table order.
  *
  * @remarks
  * ```sql
@@ -2033,12 +1883,16 @@ export interface ConnectionTotalWorkResult {
  *     select count(*)::integer
  *     from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted
  *   ) as "givenUpRecords!",
+ *   (
+ *     select count(*)::integer
+ *     from (select from crm_sync_failures where dismissed_at is not null limit 10000) as counted
+ *   ) as "dismissedRecords!",
  *   (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as "waitingChanges!"
  * ```
  */
 export const connectionTotalWork = new PreparedQuery<ConnectionTotalWorkParams,ConnectionTotalWorkResult>({
   name: 'connectionTotalWork',
-  statementName: 'connectionTotalWork_78409476',
+  statementName: 'connectionTotalWork_5c334a23',
   isPreparable: true,
   params: [],
   text: `/* connectionTotalWork */ select
@@ -2058,6 +1912,10 @@ export const connectionTotalWork = new PreparedQuery<ConnectionTotalWorkParams,C
     select count(*)::integer
     from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted
   ) as "givenUpRecords",
+  (
+    select count(*)::integer
+    from (select from crm_sync_failures where dismissed_at is not null limit 10000) as counted
+  ) as "dismissedRecords",
   (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as "waitingChanges"`,
 });
 

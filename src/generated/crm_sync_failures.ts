@@ -215,6 +215,7 @@ export interface SyncFailureCountByKindParams {
 /** A row of {@link syncFailureCountByKind}. */
 export interface SyncFailureCountByKindResult {
   count: number;
+  dismissedCount: number;
   givenUpCount: number;
   kind: string;
 }
@@ -228,14 +229,18 @@ export interface SyncFailureCountByKindResult {
  * select
  *   wanted.kind as "kind!",
  *   failures.count as "count!",
- *   failures.given_up_count as "givenUpCount!"
+ *   failures.given_up_count as "givenUpCount!",
+ *   failures.dismissed_count as "dismissedCount!"
  * from unnest(:kinds!::text[]) as wanted (kind)
  * cross join lateral (
  *   select
  *     count(*)::integer as count,
- *     count(gave_up_at)::integer as given_up_count
+ *     count(gave_up_at)::integer as given_up_count,
+ *     count(dismissed_at)::integer as dismissed_count
  *   from (
- *     select failure.gave_up_at
+ *     select
+ *       failure.gave_up_at,
+ *       failure.dismissed_at
  *     from crm_sync_failures as failure
  *     where failure.organisation_id = :organisationId!::uuid
  *       and failure.connection_id = :connectionId!::uuid
@@ -251,7 +256,7 @@ export interface SyncFailureCountByKindResult {
  */
 export const syncFailureCountByKind = new PreparedQuery<SyncFailureCountByKindParams,SyncFailureCountByKindResult>({
   name: 'syncFailureCountByKind',
-  statementName: 'syncFailureCountByKind_4198dda3',
+  statementName: 'syncFailureCountByKind_47029986',
   isPreparable: true,
   params: [
     { name: 'kinds', required: true },
@@ -261,14 +266,18 @@ export const syncFailureCountByKind = new PreparedQuery<SyncFailureCountByKindPa
   text: `/* syncFailureCountByKind */ select
   wanted.kind as "kind",
   failures.count as "count",
-  failures.given_up_count as "givenUpCount"
+  failures.given_up_count as "givenUpCount",
+  failures.dismissed_count as "dismissedCount"
 from unnest($1::text[]) as wanted (kind)
 cross join lateral (
   select
     count(*)::integer as count,
-    count(gave_up_at)::integer as given_up_count
+    count(gave_up_at)::integer as given_up_count,
+    count(dismissed_at)::integer as dismissed_count
   from (
-    select failure.gave_up_at
+    select
+      failure.gave_up_at,
+      failure.dismissed_at
     from crm_sync_failures as failure
     where failure.organisation_id = $2::uuid
       and failure.connection_id = $3::uuid
@@ -283,11 +292,150 @@ order by
 });
 
 
+/** The parameters of {@link syncFailureDismiss}. */
+export interface SyncFailureDismissParams {
+  connectionId: string;
+  dismissedBy: string;
+  ids: (number | string)[];
+  organisationId: string;
+  reason: string;
+}
+
+/** A row of {@link syncFailureDismiss}. */
+export interface SyncFailureDismissResult {
+  dismissed: number;
+}
+
+/**
+ * Dismisses the given failing records of a live connection: they are not retried, and stay listed. Skips
+ * records that are dismissed already, and ids that the connection does not have. Returns one row with their
+ * number. Uses crm_sync_failures_id_key. Locks the connection for the transaction, then the failures.
+ *
+ * @remarks
+ * ```sql
+ * with connection as (
+ *   select
+ *     organisation_id,
+ *     id
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *     and status <> 'disconnected'
+ *   for no key update
+ * ),
+ * wanted as (
+ *   select
+ *     failure.organisation_id,
+ *     failure.connection_id,
+ *     failure.id,
+ *     given.id as given_id
+ *   from connection
+ *   cross join (select distinct id from unnest(:ids!::bigint[]) as given (id)) as given
+ *   cross join lateral (
+ *     select
+ *       organisation_id,
+ *       connection_id,
+ *       id
+ *     from crm_sync_failures
+ *     where organisation_id = :organisationId!::uuid
+ *       and connection_id = :connectionId!::uuid
+ *       and id = given.id
+ *       and dismissed_at is null
+ *     limit 1
+ *     for no key update
+ *   ) as failure
+ * ),
+ * dismissed as (
+ *   update crm_sync_failures as failure
+ *   set
+ *     next_attempt_at = null,
+ *     gave_up_at = null,
+ *     dismissed_at = crm_now(),
+ *     dismissed_by = :dismissedBy!::text,
+ *     dismissal_reason = :reason!::text
+ *   from wanted
+ *   where failure.organisation_id = wanted.organisation_id
+ *     and failure.connection_id = wanted.connection_id
+ *     and failure.id = wanted.id
+ *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+ *     and wanted.id = wanted.given_id
+ *   returning failure.id
+ * )
+ * select
+ *   (select count(*) from dismissed)::integer as "dismissed!"
+ * from connection
+ * ```
+ */
+export const syncFailureDismiss = new PreparedQuery<SyncFailureDismissParams,SyncFailureDismissResult>({
+  name: 'syncFailureDismiss',
+  statementName: 'syncFailureDismiss_396925e5',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'ids', required: true },
+    { name: 'dismissedBy', required: true },
+    { name: 'reason', required: true },
+  ],
+  text: `/* syncFailureDismiss */ with connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = $1::uuid
+    and id = $2::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+wanted as (
+  select
+    failure.organisation_id,
+    failure.connection_id,
+    failure.id,
+    given.id as given_id
+  from connection
+  cross join (select distinct id from unnest($3::bigint[]) as given (id)) as given
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      id
+    from crm_sync_failures
+    where organisation_id = $1::uuid
+      and connection_id = $2::uuid
+      and id = given.id
+      and dismissed_at is null
+    limit 1
+    for no key update
+  ) as failure
+),
+dismissed as (
+  update crm_sync_failures as failure
+  set
+    next_attempt_at = null,
+    gave_up_at = null,
+    dismissed_at = crm_now(),
+    dismissed_by = $4::text,
+    dismissal_reason = $5::text
+  from wanted
+  where failure.organisation_id = wanted.organisation_id
+    and failure.connection_id = wanted.connection_id
+    and failure.id = wanted.id
+    and wanted.id = wanted.given_id
+  returning failure.id
+)
+select
+  (select count(*) from dismissed)::integer as "dismissed"
+from connection`,
+});
+
+
 /** The parameters of {@link syncFailureList}. */
 export interface SyncFailureListParams {
   beforeId?: number | string | null | void;
   beforeLastFailedAt?: TimestampInput | null | void;
   connectionId: string;
+  isDismissed?: boolean | null | void;
   kinds: string[];
   limit: number;
   organisationId: string;
@@ -299,6 +447,12 @@ export interface SyncFailureListResult {
   attempts: number;
   /** inbound: from the CRM to NurtureHub. outbound: the other way. */
   direction: string;
+  /** Why it was dismissed, without personal data. */
+  dismissalReason: string | null;
+  /** When a person dismissed it. It is not tried again by itself, but closed if a change at the CRM brings it and it succeeds. Null while it is tried or given up. */
+  dismissedAt: Timestamp | null;
+  /** Who dismissed it: a role or a program, never a person's name. */
+  dismissedBy: string | null;
   /** What kind of record it is, in the provider's terms. */
   entityType: string;
   /** Why the last attempt failed, as in crm_sync_log. */
@@ -319,8 +473,8 @@ export interface SyncFailureListResult {
 
 /**
  * Lists the failing records of a connection with the given kinds of error, newest failure first, a page at
- * a time. Returns at most `limit` rows. Uses crm_sync_failures_kind_idx, and reads at most a page per
- * kind.
+ * a time; if isDismissed is given, only those that are dismissed, or only the others. Returns at most `limit`
+ * rows. Uses crm_sync_failures_kind_idx, and reads at most a page per kind, and what isDismissed leaves out.
  *
  * @remarks
  * ```sql
@@ -334,7 +488,10 @@ export interface SyncFailureListResult {
  *   failure.first_failed_at as "firstFailedAt",
  *   failure.last_failed_at as "lastFailedAt",
  *   failure.next_attempt_at as "nextAttemptAt",
- *   failure.gave_up_at as "gaveUpAt"
+ *   failure.gave_up_at as "gaveUpAt",
+ *   failure.dismissed_at as "dismissedAt",
+ *   failure.dismissed_by as "dismissedBy",
+ *   failure.dismissal_reason as "dismissalReason"
  * from unnest(:kinds!::text[]) as wanted (kind)
  * cross join lateral (
  *   select failure.*
@@ -342,6 +499,7 @@ export interface SyncFailureListResult {
  *   where failure.organisation_id = :organisationId!::uuid
  *     and failure.connection_id = :connectionId!::uuid
  *     and failure.kind = wanted.kind
+ *     and coalesce((failure.dismissed_at is not null) = :isDismissed::boolean, true)
  *     -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
  *     and failure.last_failed_at <= least(:beforeLastFailedAt::timestamptz, 'infinity')
  *     and (failure.last_failed_at, failure.id) < (
@@ -361,12 +519,13 @@ export interface SyncFailureListResult {
  */
 export const syncFailureList = new PreparedQuery<SyncFailureListParams,SyncFailureListResult>({
   name: 'syncFailureList',
-  statementName: 'syncFailureList_e5fcfaf4',
+  statementName: 'syncFailureList_32a50b72',
   isPreparable: true,
   params: [
     { name: 'kinds', required: true },
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
+    { name: 'isDismissed', required: false },
     { name: 'beforeLastFailedAt', required: false },
     { name: 'beforeId', required: false },
     { name: 'limit', required: true },
@@ -381,7 +540,10 @@ export const syncFailureList = new PreparedQuery<SyncFailureListParams,SyncFailu
   failure.first_failed_at as "firstFailedAt",
   failure.last_failed_at as "lastFailedAt",
   failure.next_attempt_at as "nextAttemptAt",
-  failure.gave_up_at as "gaveUpAt"
+  failure.gave_up_at as "gaveUpAt",
+  failure.dismissed_at as "dismissedAt",
+  failure.dismissed_by as "dismissedBy",
+  failure.dismissal_reason as "dismissalReason"
 from unnest($1::text[]) as wanted (kind)
 cross join lateral (
   select failure.*
@@ -389,20 +551,21 @@ cross join lateral (
   where failure.organisation_id = $2::uuid
     and failure.connection_id = $3::uuid
     and failure.kind = wanted.kind
-    and failure.last_failed_at <= least($4::timestamptz, 'infinity')
+    and coalesce((failure.dismissed_at is not null) = $4::boolean, true)
+    and failure.last_failed_at <= least($5::timestamptz, 'infinity')
     and (failure.last_failed_at, failure.id) < (
-      least($4::timestamptz, 'infinity'),
-      least($5::bigint, 9223372036854775807)
+      least($5::timestamptz, 'infinity'),
+      least($6::bigint, 9223372036854775807)
     )
   order by
     failure.last_failed_at desc,
     failure.id desc
-  limit $6::integer
+  limit $7::integer
 ) as failure
 order by
   failure.last_failed_at desc,
   failure.id desc
-limit $6::integer`,
+limit $7::integer`,
 });
 
 
@@ -424,7 +587,7 @@ export interface SyncFailureReplayResult {
 /**
  * Makes failing records of a live connection due for a retry now, as if they had never failed, including
  * those that the worker has given up on: records of the given kinds whose last failure was in a window, oldest
- * first, at most `limit`. Skips records that are already due. Returns one row with their number. Uses
+ * first, at most `limit`. Skips records that are already due or dismissed. Returns one row with their number. Uses
  * crm_sync_failures_kind_idx for at most `limit` rows per kind, then once per row. Locks the connection for
  * the transaction, then the failures.
  *
@@ -472,6 +635,7 @@ export interface SyncFailureReplayResult {
  *       and last_failed_at >= :failedFrom!::timestamptz
  *       and last_failed_at < :failedBefore!::timestamptz
  *       and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+ *       and dismissed_at is null
  *     -- Only crm_sync_failures_kind_idx has this order. Without it, the planner may read every failure.
  *     order by
  *       last_failed_at,
@@ -516,6 +680,7 @@ export interface SyncFailureReplayResult {
  *       and last_failed_at = candidate.last_failed_at
  *       and id = candidate.id
  *       and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+ *       and dismissed_at is null
  *     limit 1
  *     for no key update
  *   ) as failure
@@ -562,7 +727,7 @@ export interface SyncFailureReplayResult {
  */
 export const syncFailureReplay = new PreparedQuery<SyncFailureReplayParams,SyncFailureReplayResult>({
   name: 'syncFailureReplay',
-  statementName: 'syncFailureReplay_7fc911ce',
+  statementName: 'syncFailureReplay_9c720c1d',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -614,6 +779,7 @@ candidate as (
       and last_failed_at >= $4::timestamptz
       and last_failed_at < $5::timestamptz
       and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+      and dismissed_at is null
     order by
       last_failed_at,
       id
@@ -655,6 +821,7 @@ wanted as (
       and last_failed_at = candidate.last_failed_at
       and id = candidate.id
       and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+      and dismissed_at is null
     limit 1
     for no key update
   ) as failure
@@ -677,6 +844,176 @@ replayed as (
     and failure.last_failed_at = wanted.last_failed_at
     and failure.id = wanted.id
     and wanted.id = wanted.candidate_id
+  returning failure.id
+),
+requested as (
+  update crm_connections
+  set
+    sync_requested_at = coalesce(sync_requested_at, clock.at),
+    not_before_at = null,
+    next_sync_at = least(next_sync_at, clock.at)
+  from connection
+  cross join clock
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and exists (select from replayed)
+)
+select
+  (select count(*) from replayed)::integer as "replayed"
+from connection`,
+});
+
+
+/** The parameters of {@link syncFailureReplayByIds}. */
+export interface SyncFailureReplayByIdsParams {
+  connectionId: string;
+  ids: (number | string)[];
+  organisationId: string;
+}
+
+/** A row of {@link syncFailureReplayByIds}. */
+export interface SyncFailureReplayByIdsResult {
+  replayed: number;
+}
+
+/**
+ * Makes the given failing records of a live connection due for a retry now, as syncFailureReplay does, also
+ * those that are dismissed. Skips records that are already due, and ids that the connection does not have.
+ * Returns one row with their number. Uses crm_sync_failures_id_key. Locks the connection for the
+ * transaction, then the failures.
+ *
+ * @remarks
+ * ```sql
+ * with clock as materialized (
+ *   select crm_now() as at
+ * ),
+ * connection as (
+ *   select
+ *     organisation_id,
+ *     id
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *     and status <> 'disconnected'
+ *   for no key update
+ * ),
+ * wanted as (
+ *   select
+ *     failure.organisation_id,
+ *     failure.connection_id,
+ *     failure.id,
+ *     given.id as given_id
+ *   from connection
+ *   cross join (select distinct id from unnest(:ids!::bigint[]) as given (id)) as given
+ *   cross join lateral (
+ *     select
+ *       organisation_id,
+ *       connection_id,
+ *       id
+ *     from crm_sync_failures
+ *     where organisation_id = :organisationId!::uuid
+ *       and connection_id = :connectionId!::uuid
+ *       and id = given.id
+ *       and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+ *     limit 1
+ *     for no key update
+ *   ) as failure
+ * ),
+ * replayed as (
+ *   update crm_sync_failures as failure
+ *   set
+ *     attempts = 0,
+ *     next_attempt_at = clock.at,
+ *     gave_up_at = null,
+ *     dismissed_at = null,
+ *     dismissed_by = null,
+ *     dismissal_reason = null
+ *   from wanted
+ *   cross join clock
+ *   where failure.organisation_id = wanted.organisation_id
+ *     and failure.connection_id = wanted.connection_id
+ *     and failure.id = wanted.id
+ *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+ *     and wanted.id = wanted.given_id
+ *   returning failure.id
+ * ),
+ * requested as (
+ *   -- As connectionRequestSync does for an urgent request.
+ *   update crm_connections
+ *   set
+ *     sync_requested_at = coalesce(sync_requested_at, clock.at),
+ *     not_before_at = null,
+ *     next_sync_at = least(next_sync_at, clock.at)
+ *   from connection
+ *   cross join clock
+ *   where crm_connections.organisation_id = connection.organisation_id
+ *     and crm_connections.id = connection.id
+ *     and exists (select from replayed)
+ * )
+ * select
+ *   (select count(*) from replayed)::integer as "replayed!"
+ * from connection
+ * ```
+ */
+export const syncFailureReplayByIds = new PreparedQuery<SyncFailureReplayByIdsParams,SyncFailureReplayByIdsResult>({
+  name: 'syncFailureReplayByIds',
+  statementName: 'syncFailureReplayByIds_15d8a19b',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'ids', required: true },
+  ],
+  text: `/* syncFailureReplayByIds */ with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = $1::uuid
+    and id = $2::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+wanted as (
+  select
+    failure.organisation_id,
+    failure.connection_id,
+    failure.id,
+    given.id as given_id
+  from connection
+  cross join (select distinct id from unnest($3::bigint[]) as given (id)) as given
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      id
+    from crm_sync_failures
+    where organisation_id = $1::uuid
+      and connection_id = $2::uuid
+      and id = given.id
+      and (next_attempt_at > (select at from clock) or next_attempt_at is null)
+    limit 1
+    for no key update
+  ) as failure
+),
+replayed as (
+  update crm_sync_failures as failure
+  set
+    attempts = 0,
+    next_attempt_at = clock.at,
+    gave_up_at = null,
+    dismissed_at = null,
+    dismissed_by = null,
+    dismissal_reason = null
+  from wanted
+  cross join clock
+  where failure.organisation_id = wanted.organisation_id
+    and failure.connection_id = wanted.connection_id
+    and failure.id = wanted.id
+    and wanted.id = wanted.given_id
   returning failure.id
 ),
 requested as (

@@ -1009,9 +1009,10 @@ export interface SyncRunSweepResult {
 
 /**
  * Closes runs whose lease has expired, across all organisations, oldest first. Each counts as a failure of
- * its connection, which becomes due again after a delay. Returns at most `limit` runs. Uses
- * crm_sync_runs_expires_at_idx, then primary keys. Locks the connections for the transaction, then the
- * runs. Skips locked ones: a lock means that the worker is alive. Needs READ COMMITTED.
+ * its connection, which becomes due again after a delay. Also wipes credentials that nobody revoked in time. Returns
+ * at most `limit` runs. Uses crm_sync_runs_expires_at_idx and crm_connections_revoke_before_at_idx, then primary
+ * keys. Locks the connections for the transaction, then the runs. Skips locked ones: a lock means that the worker is
+ * alive. Needs READ COMMITTED.
  *
  * @remarks
  * ```sql
@@ -1093,6 +1094,26 @@ export interface SyncRunSweepResult {
  *   where crm_connections.organisation_id = judged.organisation_id
  *     and crm_connections.id = judged.connection_id
  *     and judged.status <> 'disconnected'
+ * ),
+ * unrevoked as (
+ *   select
+ *     connection.organisation_id,
+ *     connection.id
+ *   from crm_connections as connection
+ *   where connection.revocation = 'pending'
+ *     and connection.revoke_before_at <= (select at from clock)
+ *   order by connection.revoke_before_at
+ *   limit :limit!::integer
+ *   for no key update of connection skip locked
+ * ),
+ * wiped as (
+ *   update crm_connections
+ *   set
+ *     credentials = null,
+ *     revocation = 'expired'
+ *   from unrevoked
+ *   where crm_connections.organisation_id = unrevoked.organisation_id
+ *     and crm_connections.id = unrevoked.id
  * )
  * select
  *   organisation_id as "organisationId",
@@ -1104,7 +1125,7 @@ export interface SyncRunSweepResult {
  */
 export const syncRunSweep = new PreparedQuery<SyncRunSweepParams,SyncRunSweepResult>({
   name: 'syncRunSweep',
-  statementName: 'syncRunSweep_d05054f3',
+  statementName: 'syncRunSweep_bfedf6ad',
   isPreparable: false,
   params: [
     { name: 'limit', required: true },
@@ -1187,6 +1208,26 @@ counted as (
   where crm_connections.organisation_id = judged.organisation_id
     and crm_connections.id = judged.connection_id
     and judged.status <> 'disconnected'
+),
+unrevoked as (
+  select
+    connection.organisation_id,
+    connection.id
+  from crm_connections as connection
+  where connection.revocation = 'pending'
+    and connection.revoke_before_at <= (select at from clock)
+  order by connection.revoke_before_at
+  limit $1::integer
+  for no key update of connection skip locked
+),
+wiped as (
+  update crm_connections
+  set
+    credentials = null,
+    revocation = 'expired'
+  from unrevoked
+  where crm_connections.organisation_id = unrevoked.organisation_id
+    and crm_connections.id = unrevoked.id
 )
 select
   organisation_id as "organisationId",

@@ -1,4 +1,4 @@
-import { connectionNotLive, leaseLost } from '../errors.js';
+import { leaseLost } from '../errors.js';
 import * as queries from '../generated/crm_sync_failures.js';
 import { type ConnectionKey, checkConnectionKey, checkRunKey, type RunKey } from '../keys.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
@@ -10,9 +10,8 @@ import {
   type SyncErrorKind,
   syncErrorKinds,
   type Timestamp,
-  type TimestampInput,
 } from '../types.js';
-import { checkBatch, checkId, checkLimit, checkOneOf, refuse } from '../validation.js';
+import { checkErrorKinds, checkId, checkLimit } from '../validation.js';
 
 /** A failing record. `id` is a bigint, as text. */
 export interface SyncFailure
@@ -42,6 +41,8 @@ export interface SyncFailureCount extends queries.SyncFailureCountByKindResult {
   count: number;
   /** How many of the counted records the worker has given up on. */
   givenUpCount: number;
+  /** How many of them a person has dismissed. */
+  dismissedCount: number;
 }
 
 /** The parameters of {@link syncFailureClaim}. */
@@ -75,6 +76,8 @@ export async function syncFailureClaim(
 export interface SyncFailureListParams extends ConnectionKey {
   /** Kinds of error; defaults to all. */
   kinds?: readonly SyncErrorKind[] | undefined;
+  /** True for dismissed records only, false for the others only; defaults to all. */
+  isDismissed?: boolean | undefined;
   /** The last failure of the previous page; null or omitted for the newest page. */
   before?: Pick<SyncFailure, 'lastFailedAt' | 'id'> | null | undefined;
   /** The maximum number of failures: 1 to 1,000; defaults to 50. */
@@ -91,15 +94,16 @@ export async function syncFailureList(
   params: SyncFailureListParams,
 ): Promise<SyncFailure[]> {
   checkConnectionKey(params);
-  const { organisationId, connectionId, before, limit = 50 } = params;
+  const { organisationId, connectionId, isDismissed = null, before, limit = 50 } = params;
   checkLimit(limit);
-  const kinds = checkKinds(params.kinds);
+  const kinds = checkErrorKinds(params.kinds);
   if (before != null) checkId({ field: 'before.id' }, before.id);
   const rows = await queries.syncFailureList.run(
     {
       organisationId,
       connectionId,
       kinds,
+      isDismissed,
       limit,
       beforeLastFailedAt:
         before == null ? null : timestampParameter({ field: 'before.lastFailedAt' }, before.lastFailedAt),
@@ -122,53 +126,4 @@ export async function syncFailureCountByKind(
   checkConnectionKey(key, 'key');
   const rows = await queries.syncFailureCountByKind.run({ ...key, kinds: [...syncErrorKinds] }, client);
   return rows as SyncFailureCount[];
-}
-
-/** The parameters of {@link syncFailureReplay}. */
-export interface SyncFailureReplayParams extends ConnectionKey {
-  /** Replays the records whose last failure was at or after this time … */
-  failedFrom: TimestampInput;
-  /** … and before this time. */
-  failedBefore: TimestampInput;
-  /** Kinds of error; defaults to all. */
-  kinds?: readonly SyncErrorKind[] | undefined;
-  /** The maximum number of records: 1 to 1,000; defaults to 1,000. */
-  limit?: number | undefined;
-}
-
-/**
- * Makes failing records due for a retry now, including those that the worker has given up on, and gives them all
- * their attempts again. Call it after the cause has been repaired. Also requests a sync of the connection.
- *
- * Call it again while `replayed` equals `limit`.
- *
- * @returns the number of records that this call made due; records that were already due are not counted
- * @throws CrmSchemaError `connection_not_live`, `invalid_input`
- */
-export async function syncFailureReplay(
-  client: Queryable,
-  params: SyncFailureReplayParams,
-): Promise<{
-  /** The number of records that this call made due; records that were already due are not counted. */
-  replayed: number;
-}> {
-  checkConnectionKey(params);
-  const { organisationId, connectionId, limit = 1000 } = params;
-  checkLimit(limit);
-  const failedFrom = timestampParameter({ field: 'failedFrom' }, params.failedFrom);
-  const failedBefore = timestampParameter({ field: 'failedBefore' }, params.failedBefore);
-  if (failedFrom >= failedBefore) refuse({ field: 'failedBefore' }, 'must be later than failedFrom');
-  const [row] = await queries.syncFailureReplay.run(
-    { organisationId, connectionId, kinds: checkKinds(params.kinds), failedFrom, failedBefore, limit },
-    client,
-  );
-  if (row === undefined) throw connectionNotLive();
-  return row;
-}
-
-function checkKinds(kinds: readonly SyncErrorKind[] = syncErrorKinds): SyncErrorKind[] {
-  const checked = checkBatch('kinds', kinds);
-  for (const [rowIndex, kind] of checked.entries())
-    checkOneOf({ field: 'kinds', rowIndex }, kind, syncErrorKinds);
-  return [...new Set(checked)];
 }

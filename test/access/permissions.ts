@@ -5,6 +5,7 @@ import type { GroupRole } from '../support/roles.js';
 const deniedToWriters: Record<Exclude<GroupRole, 'crm_reader'>, QueryName[]> = {
   crm_app: [
     'connectionGetCredentials',
+    'credentialsClaimRevocation',
     'credentialsCountByKey',
     'credentialsListByKey',
     'credentialsRewrap',
@@ -18,6 +19,7 @@ const deniedToWriters: Record<Exclude<GroupRole, 'crm_reader'>, QueryName[]> = {
 export const readOnly: QueryName[] = [
   'connectionGet',
   'connectionGetLive',
+  'connectionListLiveByAccount',
   'connectionListTotals',
   'connectionListWithHealth',
   'connectionTotalWork',

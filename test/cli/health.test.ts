@@ -7,6 +7,7 @@ import {
   connectionDisconnect,
   type Provider,
   type SyncError,
+  syncFailureDismiss,
   syncFailureList,
   syncLogRecord,
 } from '../../src/index.js';
@@ -136,6 +137,7 @@ Syncs running                        1
 Syncs with an expired lease          1
 Failing records to be retried        2
 Records given up on            10,000+
+Records dismissed                    0
 Contacts waiting to be pushed        0
 `),
     );
@@ -157,7 +159,14 @@ Contacts waiting to be pushed        0
           oldestSuccessAt: '2026-11-14T06:30:00.000000Z',
         },
       ]),
-      work: { running: 1, expired: 1, retriedRecords: 2, givenUpRecords: 10_000, waitingChanges: 0 },
+      work: {
+        running: 1,
+        expired: 1,
+        retriedRecords: 2,
+        givenUpRecords: 10_000,
+        dismissedRecords: 0,
+        waitingChanges: 0,
+      },
     });
   });
 
@@ -171,6 +180,7 @@ Syncs running                  0
 Syncs with an expired lease    0
 Failing records to be retried  0
 Records given up on            0
+Records dismissed              0
 Contacts waiting to be pushed  0
 `),
     );
@@ -301,9 +311,9 @@ describe('failures', () => {
       succeeded(`Connection ${key.connectionId}
 reapit, active, 2026-11-16 09:30 UTC
 
-Kind        Records  Given up
-timeout           2         0
-validation        1         1
+Kind        Records  Given up  Dismissed
+timeout           2         0          0
+validation        1         1          0
 
 inbound contact CNT-1
   timeout: No answer within 30 seconds.
@@ -331,11 +341,29 @@ inbound contact CNT-2
       at: '2026-11-16T09:30:00.000000Z',
       ...key,
       counts: [
-        { kind: 'timeout', count: 2, givenUpCount: 0 },
-        { kind: 'validation', count: 1, givenUpCount: 1 },
+        { kind: 'timeout', count: 2, givenUpCount: 0, dismissedCount: 0 },
+        { kind: 'validation', count: 1, givenUpCount: 1, dismissedCount: 0 },
       ],
       failures: await syncFailureList(pool, { ...key, kinds: ['timeout'] }),
     });
+  });
+
+  test('shows who dismissed a record, when and why, in health too', async () => {
+    const key = await connectWith('reapit', healthy);
+    await recordFailures(key, ['CNT-1', 'CNT-2'], { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
+    const [failure] = await syncFailureList(pool, key);
+    const decision = { reason: 'Archived at the branch.', dismissedBy: 'support' };
+    await syncFailureDismiss(pool, { ...key, ids: [failure?.id ?? ''], ...decision });
+    await pool.query(
+      "update crm_sync_failures set dismissed_at = '2026-11-16 09:20Z' where dismissed_at is not null",
+    );
+    const { stdout } = await run(['failures', ...args(key)]);
+    expect(stdout).toContain('\nvalidation        2         1          1\n');
+    expect(stdout).toContain(
+      '\n  1 attempt, dismissed 2026-11-16 09:20 UTC (10 min ago) by support: Archived at\n  the branch.\n',
+    );
+    const health = await run(['health', '--organisation', key.organisationId]);
+    expect(health.stdout).toContain('\n  Failing records that a person has dismissed: 1.\n');
   });
 
   test('marks counts at which the database stops counting', async () => {
@@ -343,7 +371,7 @@ inbound contact CNT-2
     const many = Array.from({ length: 1000 }, (_, index) => `R-${index}`);
     await recordFailures(key, many, { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
     const { stdout } = await run(['failures', ...args(key), '--limit', '1']);
-    expect(stdout).toContain('\nvalidation   1,000+    1,000+\n');
+    expect(stdout).toContain('\nvalidation   1,000+    1,000+         0+\n');
   });
 
   test('reports that no record fails, or none of the requested kinds', async () => {
@@ -353,7 +381,7 @@ inbound contact CNT-2
     await recordFailures(key, ['CNT-1'], { error: noEmail, lastFailedAt: '2026-11-16 09:05Z' });
     expect(await run(['failures', ...args(key), '--kind', 'auth'])).toEqual(
       succeeded(
-        `${start}Kind        Records  Given up\nvalidation        1         1\n\nNone of the requested kinds.\n`,
+        `${start}Kind        Records  Given up  Dismissed\nvalidation        1         1          0\n\nNone of the requested kinds.\n`,
       ),
     );
   });

@@ -58,7 +58,7 @@ function refresh(client: Queryable, connection: Connection, endpoint: TokenEndpo
       if (credentials.grant !== 'authorization_code') throw new Error('wrong grant');
       return {
         credentials: await endpoint.refresh(credentials.refreshToken),
-        credentialsExpiresAt: '2026-11-23T10:00:00Z',
+        credentialsExpiresAt: '2126-11-23T10:00:00Z',
       };
     },
   });
@@ -71,7 +71,7 @@ describe('credentialsRefresh', () => {
     expect(refreshed).toMatchObject({
       credentials: { refreshToken: 'test-refresh-2' },
       credentialsVersion: 2,
-      credentialsExpiresAt: '2026-11-23T10:00:00.000000Z',
+      credentialsExpiresAt: '2126-11-23T10:00:00.000000Z',
     });
     expect(await credentialsGet(pool, keys, connection)).toEqual(refreshed);
   });

@@ -17,11 +17,16 @@ import {
   contactExternalIdLink,
   contactExternalIdLinkMany,
   externalRecordMergeMany,
+  type Queryable,
   type RemoteState,
   remoteStates,
+  type SyncErrorKind,
   syncBatchRecord,
   syncFailureClaim,
+  syncFailureDismiss,
+  syncFailureList,
   syncFailureReplay,
+  syncFailureReplayByIds,
   syncRunClaim,
   syncRunFinish,
   syncRunHeartbeat,
@@ -67,10 +72,10 @@ test('the states in docs/architecture.md are those in src/types.ts and in the co
   };
   expect(await statesOf('connection')).toEqual(connectionStatuses.toSorted());
   expect(await statesOf('run')).toEqual(['open', 'expired', ...syncRunOutcomes].toSorted());
-  expect(await statesOf('failure')).toEqual(['given up', 'retrying']);
+  expect(await statesOf('failure')).toEqual(['dismissed', 'given up', 'retrying']);
   expect(await statesOf('record')).toEqual(remoteStates.toSorted());
   expect(await readFile(projectPath('schema.sql'), 'utf8')).toContain(
-    'crm_sync_failures_gave_up_iff_no_next_attempt_check CHECK (((gave_up_at IS NOT NULL) = (next_attempt_at IS NULL)))',
+    'crm_sync_failures_one_state_check CHECK ((num_nonnulls(next_attempt_at, gave_up_at, dismissed_at) = 1))',
   );
 });
 
@@ -144,9 +149,10 @@ class Stage {
   async record(
     event: 'success' | 'retryable' | 'final',
     news?: Pick<BatchEvent, 'internalId' | 'linksContact' | 'remoteState'>,
+    kind: SyncErrorKind = 'internal',
   ): Promise<void> {
     const record = { direction: 'inbound', ...stageRecord } as const;
-    const error = { kind: 'internal', retryable: event === 'retryable', message: 'Test.' } as const;
+    const error = { kind, retryable: event === 'retryable', message: 'Test.' } as const;
     const events: BatchEvent[] = [
       event === 'success' ? { ...record, status: 'success', ...news } : { ...record, status: 'error', error },
     ];
@@ -194,11 +200,18 @@ const mergeRecords: Step = async (stage) => {
   await externalRecordMergeMany(stage.client, { organisationId, provider: 'reapit', merges });
 };
 
+const failureIds = async (client: Queryable, key: ConnectionKey) =>
+  (await syncFailureList(client, key)).map(({ id }) => id);
+const dismiss: Step = async ({ client, key }) => {
+  const decision = { ids: await failureIds(client, key), reason: 'Test.', dismissedBy: 'support' };
+  expect(await syncFailureDismiss(client, { ...key, ...decision })).toEqual({ dismissed: 1 });
+};
+
 interface Machine {
   /** How a row gets into a state. */
   enter: Record<string, Step[]>;
   /** What calls a function, for transitions to a state where that matters. */
-  call(name: string, to: string | undefined): Step[];
+  call(name: string, to: string | undefined, from: string | undefined): Step[];
   state(stage: Stage): Promise<string | undefined>;
 }
 
@@ -277,15 +290,18 @@ const drivers: Record<keyof typeof machines, Machine> = {
     enter: {
       retrying: [connectAndClaim, (stage) => stage.record('retryable')],
       'given up': [connectAndClaim, (stage) => stage.record('final')],
+      dismissed: [connectAndClaim, (stage) => stage.record('final'), dismiss],
     },
-    call: (name, to) =>
+    call: (name, to, from) =>
       (
         ({
           syncBatchRecord: [
             async (stage) => {
               if (stage.run === undefined) await connectAndClaim(stage);
               const events = { retrying: 'retryable', 'given up': 'final' } as const;
-              await stage.record(events[to as keyof typeof events] ?? 'success');
+              const event = to === 'dismissed' ? 'final' : (events[to as keyof typeof events] ?? 'success');
+              // What ends a dismissal is another error.
+              await stage.record(event, {}, from === 'dismissed' && to !== from ? 'validation' : 'internal');
             },
           ],
           syncFailureClaim: [
@@ -298,12 +314,23 @@ const drivers: Record<keyof typeof machines, Machine> = {
               expect(await syncFailureReplay(client, { ...key, ...window })).toEqual({ replayed: 1 });
             },
           ],
+          syncFailureReplayByIds: [
+            async ({ client, key }) => {
+              const ids = await failureIds(client, key);
+              expect(await syncFailureReplayByIds(client, { ...key, ids })).toEqual({ replayed: 1 });
+            },
+          ],
+          syncFailureDismiss: [dismiss],
           connectionDisconnect: [disconnect],
         }) as Record<string, Step[]>
       )[name] ?? [],
     state: (stage) =>
       stage.column(
-        `select case when gave_up_at is null then 'retrying' else 'given up' end as state
+        `select case
+           when next_attempt_at is not null then 'retrying'
+           when gave_up_at is not null then 'given up'
+           else 'dismissed'
+         end as state
          from crm_sync_failures where organisation_id = $1 and connection_id = $2`,
         [stage.key.organisationId, stage.key.connectionId],
       ),
@@ -357,7 +384,7 @@ describe.each(Object.keys(machines) as (keyof typeof machines)[])('the state of 
       const stage = new Stage(clock);
       for (const step of start === undefined ? [] : (enter[start] ?? [])) await step(stage);
       if (start !== undefined) expect(await state(stage)).toBe(start);
-      const steps = call(caller, to);
+      const steps = call(caller, to, start);
       expect(steps.length).toBeGreaterThan(0);
       for (const step of steps) await step(stage);
       expect(await state(stage)).toBe(to);

@@ -46,14 +46,15 @@ test('examples/refresh-token.ts refreshes once for concurrent runs, and marks a 
   const { connectionId } = await connect(database.pool, organisationId, 'reapit');
   let valid = 'test-refresh-1';
   let refreshes = 0;
+  let error = 'invalid_grant';
   const endpoint = createServer(async (request, response) => {
     let body = '';
     for await (const piece of request) body += piece;
     const token = new URLSearchParams(body).get('refresh_token');
-    if (token !== valid) return response.writeHead(400).end();
+    if (token !== valid) return response.writeHead(400).end(JSON.stringify({ error }));
     refreshes += 1;
     valid = `test-refresh-${refreshes + 1}`;
-    response.end(JSON.stringify({ access_token: 'test-access-2', refresh_token: valid, expires_in: 3600 }));
+    response.end(JSON.stringify({ access_token: 'test-access-2', refresh_token: valid, expires_in: null }));
   });
   endpoint.listen(0, '127.0.0.1');
   await once(endpoint, 'listening');
@@ -69,6 +70,13 @@ test('examples/refresh-token.ts refreshes once for concurrent runs, and marks a 
         TOKEN_URL: `http://127.0.0.1:${port}/token`,
       },
     });
+  const expireToken = () =>
+    database.pool.query('update crm_connections set credentials_expires_at = now() where id = $1', [
+      connectionId,
+    ]);
+  expect((await start()).stdout).toBe('Signed in until the CRM refuses the token.\n');
+  expect(refreshes).toBe(0);
+  await expireToken();
   const outputs = await Promise.all([start(), start(), start()]);
   for (const { stdout } of outputs) expect(stdout).toMatch(/^Signed in until 20\d\d-.*Z\.\n$/);
   expect(refreshes).toBe(1);
@@ -79,9 +87,17 @@ test('examples/refresh-token.ts refreshes once for concurrent runs, and marks a 
   });
 
   valid = 'nobody-has-this-one';
-  await database.pool.query('update crm_connections set credentials_expires_at = now() where id = $1', [
-    connectionId,
-  ]);
+  await expireToken();
   await expect(start()).rejects.toMatchObject({ code: 1, stdout: 'Not signed in.\n' });
-  expect(await api.connectionGet(database.pool, key)).toMatchObject({ status: 'error' });
+  expect(await api.connectionGet(database.pool, key)).toMatchObject({
+    status: 'error',
+    statusReason: 'Reapit requires the agency to consent again. Reconnect it.',
+  });
+
+  error = 'unauthorized_client';
+  await expect(start()).rejects.toMatchObject({ code: 1, stdout: 'Not signed in.\n' });
+  expect(await api.connectionGet(database.pool, key)).toMatchObject({
+    status: 'error',
+    statusReason: 'Reapit says unauthorized_client: check the app.',
+  });
 });

@@ -28,6 +28,7 @@ const run = promisify(execFile);
 const database = useDatabase();
 const { pool } = database;
 const app = useMember(database, 'crm_app');
+const worker = useMember(database, 'crm_worker');
 const unreachable = new pg.Pool({ connectionString: 'postgres://u:topsecret@127.0.0.1:1/x' });
 afterAll(() => unreachable.end());
 
@@ -221,6 +222,78 @@ describe('webhook-receiver.ts', () => {
     });
     expect((await send(await start(createReceiver(reader, secret)))).status).toBe(500);
     expect(log()).toMatch(/^Webhook not handled: CrmSchemaError /);
+  });
+});
+
+describe('webhook-receiver.ts, with one webhook for all agencies', () => {
+  const secret = 'a test secret of more than 32 characters';
+  const notification = { customerId: 'OXF', entityType: 'contact', entityId: 'OXF18000001' };
+
+  async function connectAccount(account: string): Promise<ConnectionKey> {
+    const key = await connect(pool, (await createTenant(pool)).organisationId);
+    await pool.query(
+      "update crm_connections set account = $1, next_sync_at = '9000-01-01', sync_requested_at = null where id = $2",
+      [account, key.connectionId],
+    );
+    return key;
+  }
+
+  async function send(body: unknown, { signer = webhookSecret(secret, 'reapit'), receiver = worker } = {}) {
+    const url = await start(createReceiver(receiver, secret));
+    const text = typeof body === 'string' ? body : JSON.stringify(body);
+    const signature = `sha256=${createHmac('sha256', signer).update(text).digest('hex')}`;
+    const init = { method: 'POST', headers: { 'x-signature': signature }, body: text };
+    return (await fetch(`${url}/webhooks/reapit`, init)).status;
+  }
+
+  /** The records that were asked for, of connections that are due. */
+  async function asked({ connectionId }: ConnectionKey): Promise<string[]> {
+    const { rows } = await pool.query(
+      `select entity_type || ' ' || external_id as record
+       from crm_record_requests
+       inner join crm_connections on crm_connections.id = connection_id
+       where connection_id = $1 and next_sync_at <= crm_now()`,
+      [connectionId],
+    );
+    return rows.map(({ record }) => record);
+  }
+
+  beforeEach(async () => {
+    await pool.query('truncate crm_record_requests');
+    await pool.query('update crm_connections set account = null');
+  });
+
+  test('asks for the record of each connection to the account, and of no other', async () => {
+    const [key, same, other] = [
+      await connectAccount('OXF'),
+      await connectAccount('OXF'),
+      await connectAccount('oxf'),
+    ];
+    expect(await send(notification)).toBe(202);
+    expect(await send(notification)).toBe(202);
+    expect(await asked(key)).toEqual(['contact OXF18000001']);
+    expect(await asked(same)).toEqual(['contact OXF18000001']);
+    expect(await asked(other)).toEqual([]);
+  });
+
+  test.each<[string, number, Parameters<typeof send>]>([
+    ['an account that nobody is connected to', 404, [{ ...notification, customerId: 'AAA' }]],
+    ['a notification without an account', 400, [{ ...notification, customerId: undefined }]],
+    ['a notification without a record', 400, [{ ...notification, entityId: undefined }]],
+    ['text that is not JSON', 400, ['OXF18000001']],
+    ['JSON null', 400, ['null']],
+    ["a signature with the receiver's own secret", 401, [notification, { signer: secret }]],
+    ['a signature of another CRM', 401, [notification, { signer: webhookSecret(secret, 'alto') }]],
+  ])('refuses %s with %s, and asks for nothing', async (_, status, args) => {
+    const key = await connectAccount('OXF');
+    expect(await send(...args)).toBe(status);
+    expect(await asked(key)).toEqual([]);
+  });
+
+  test('answers 500 if its user is not a member of crm_worker', async () => {
+    logged();
+    await connectAccount('OXF');
+    expect(await send(notification, { receiver: app })).toBe(500);
   });
 });
 

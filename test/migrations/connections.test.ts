@@ -142,12 +142,12 @@ describe('status and the columns that depend on it', () => {
     [
       'a live connection without credentials',
       { credentials: null },
-      'crm_connections_disconnected_iff_no_credentials_check',
+      'crm_connections_no_credentials_iff_wiped_check',
     ],
     [
       'a connection in error without credentials',
       { ...failed, credentials: null },
-      'crm_connections_disconnected_iff_no_credentials_check',
+      'crm_connections_no_credentials_iff_wiped_check',
     ],
     ['an error without a reason', { status: 'error' }, 'crm_connections_error_has_reason_check'],
     [
@@ -182,9 +182,54 @@ describe('status and the columns that depend on it', () => {
     const row = await connectionRow();
     await expectCheck(
       insert(pool, 'crm_connections', { ...row, ...ended, credentials: row.credentials }),
-      'crm_connections_disconnected_iff_no_credentials_check',
+      'crm_connections_no_credentials_iff_wiped_check',
     );
   });
+
+  const pending = { ...ended, revocation: 'pending', revoke_before_at: '2026-11-20T11:00:00Z' };
+
+  test('a disconnected connection keeps its credentials while they wait to be revoked', async () => {
+    const row = await connectionRow();
+    await insert(pool, 'crm_connections', { ...row, ...pending, credentials: row.credentials });
+  });
+
+  test.each([
+    ['a pending revocation without credentials', pending, 'no_credentials_iff_wiped'],
+    [
+      'a revocation of a live connection',
+      { revocation: 'revoked', revoke_before_at: '2026-11-20T11:00:00Z' },
+      'revocation_is_disconnected',
+    ],
+    ['a revocation without an end', { ...ended, revocation: 'revoked' }, 'revocation_has_end'],
+    [
+      'an end without a revocation',
+      { ...ended, revoke_before_at: '2026-11-20T11:00:00Z' },
+      'revocation_has_end',
+    ],
+    [
+      'an unknown revocation',
+      { ...ended, revocation: 'soon', revoke_before_at: '2026-11-20T11:00:00Z' },
+      'revocation',
+    ],
+    ...impossibleTimes.map((time): [string, Row, string] => [
+      `a revocation until ${time}`,
+      { ...ended, revocation: 'revoked', revoke_before_at: time },
+      'revoke_before_at_in_range',
+    ]),
+  ])('refuses %s', async (_, overrides, constraint) => {
+    await expectCheck(addConnection(overrides), `crm_connections_${constraint}_check`);
+  });
+
+  test.each(['revoked', 'expired'])(
+    'refuses a revocation that is %s and still has credentials',
+    async (revocation) => {
+      const row = await connectionRow();
+      await expectCheck(
+        insert(pool, 'crm_connections', { ...row, ...pending, revocation, credentials: row.credentials }),
+        'crm_connections_no_credentials_iff_wiped_check',
+      );
+    },
+  );
 
   test.each([
     ['one character', '!'],

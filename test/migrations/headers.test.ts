@@ -205,6 +205,20 @@ async function migratedAlone(
           status: 'success',
         });
       }
+      if (existing.includes('crm_sync_failures')) {
+        await insert(client, 'crm_sync_failures', {
+          organisation_id: key.organisationId,
+          connection_id: key.connectionId,
+          direction: 'inbound',
+          entity_type: 'contact',
+          record_id: '1',
+          attempts: 1,
+          error: { kind: 'timeout', retryable: true, message: 'No answer.' },
+          first_failed_at: '2026-11-16T09:00:00Z',
+          last_failed_at: '2026-11-16T09:00:00Z',
+          next_attempt_at: '2026-11-16T10:00:00Z',
+        });
+      }
     }
     if (existing.includes('contact_external_ids')) await linkAll(client, tenant);
     await client.query('commit');

@@ -36,11 +36,22 @@ const validRow = () => ({
 const failures = { pool, table: 'crm_sync_failures', tenant, validRow };
 
 const givenUp = { next_attempt_at: null, gave_up_at: nine };
+const dismissed = {
+  next_attempt_at: null,
+  dismissed_at: nine,
+  dismissed_by: 'support',
+  dismissal_reason: 'Gone at the CRM.',
+};
 
 describe('crm_sync_failures', () => {
   test.each<[string, Row]>([
     ['will be retried', {}],
     ['was given up on', givenUp],
+    ['was dismissed', dismissed],
+    [
+      'was dismissed with the longest name and reason',
+      { ...dismissed, dismissed_by: 'é'.repeat(100), dismissal_reason: 'é'.repeat(500) },
+    ],
     ['is outbound', { direction: 'outbound' }],
     ['was replayed, so has 0 attempts', { attempts: 0 }],
     ['has the highest number of attempts', { attempts: 2_147_483_647 }],
@@ -78,8 +89,25 @@ describe('crm_sync_failures', () => {
     ['has an error of an unknown kind', { error: { ...error, kind: 'weather' } }, 'error_is_valid'],
     ['has an error that is a JSON string', { error: '"timeout"' }, 'error_is_valid'],
     ['has an error that is JSON null', { error: 'null' }, 'error_is_valid'],
-    ['is neither retried nor given up on', { next_attempt_at: null }, 'gave_up_iff_no_next_attempt'],
-    ['is both retried and given up on', { gave_up_at: nine }, 'gave_up_iff_no_next_attempt'],
+    ['is neither retried nor given up on', { next_attempt_at: null }, 'one_state'],
+    ['is both retried and given up on', { gave_up_at: nine }, 'one_state'],
+    ['is both retried and dismissed', { ...dismissed, next_attempt_at: ten }, 'one_state'],
+    ['is both given up on and dismissed', { ...dismissed, gave_up_at: nine }, 'one_state'],
+    ['was dismissed by nobody', { ...dismissed, dismissed_by: null }, 'dismissal_is_whole'],
+    ['was dismissed without a reason', { ...dismissed, dismissal_reason: null }, 'dismissal_is_whole'],
+    ['has a reason, but was not dismissed', { dismissal_reason: 'Gone.' }, 'dismissal_is_whole'],
+    ['was dismissed by a blank name', { ...dismissed, dismissed_by: ' ' }, 'dismissed_by'],
+    [
+      'was dismissed by a name of 101 characters',
+      { ...dismissed, dismissed_by: 'x'.repeat(101) },
+      'dismissed_by',
+    ],
+    ['has a blank reason', { ...dismissed, dismissal_reason: '\n' }, 'dismissal_reason'],
+    [
+      'has a reason of 501 characters',
+      { ...dismissed, dismissal_reason: 'x'.repeat(501) },
+      'dismissal_reason',
+    ],
     ['first failed after it last failed', { first_failed_at: ten }, 'failed_in_order'],
     [
       'first failed a microsecond after it last failed',
@@ -90,6 +118,7 @@ describe('crm_sync_failures', () => {
       [`failed at ${time}`, { first_failed_at: time, last_failed_at: time }, 'times_in_range'],
       [`is retried at ${time}`, { next_attempt_at: time }, 'times_in_range'],
       [`was given up on at ${time}`, { ...givenUp, gave_up_at: time }, 'times_in_range'],
+      [`was dismissed at ${time}`, { ...dismissed, dismissed_at: time }, 'dismissed_at_in_range'],
     ]),
     ['first failed at -infinity', { first_failed_at: '-infinity' }, 'times_in_range'],
     ['last failed at infinity', { last_failed_at: 'infinity' }, 'times_in_range'],

@@ -54,6 +54,8 @@ export async function publicCalls(
     connectionGet: (client) => crm.connectionGet(client, key),
     connectionGetCredentials: (client) => crm.connectionGetCredentials(client, key),
     connectionGetLive: (client) => crm.connectionGetLive(client, { organisationId, provider }),
+    connectionListLiveByAccount: (client) =>
+      crm.connectionListLiveByAccount(client, { provider, account: 'AAA' }),
     connectionListTotals: (client) => crm.connectionListTotals(client),
     connectionListWithHealth: (client) =>
       crm.connectionListWithHealth(client, { organisationId, failuresSince: since }),
@@ -112,6 +114,8 @@ export async function publicCalls(
       }),
     externalRecordListByContacts: (client) =>
       crm.externalRecordListByContacts(client, { organisationId, contactIds }),
+    credentialsClaimRevocation: (client) => credentials.credentialsClaimRevocation(client, keys),
+    credentialsRevoked: (client) => credentials.credentialsRevoked(client, key),
     credentialsCountByKey: (client) => credentials.credentialsCountByKey(client, keys),
     credentialsCheckKeys: (client) => credentials.credentialsCheckKeys(client, keys),
     credentialsConnect: (client) =>
@@ -144,15 +148,21 @@ export async function publicCalls(
     partitionsDrop: (client) => migrations.partitionsDrop(client),
     partitionsEnsure: (client) => migrations.partitionsEnsure(client),
     partitionsList: (client) => migrations.partitionsList(client),
+    recordRequestAdd: (client) => crm.recordRequestAdd(client, { ...key, records: [record] }),
+    recordRequestClaim: (client) => crm.recordRequestClaim(client, run),
+    recordRequestClear: (client) => crm.recordRequestClear(client, { ...run, records: [record] }),
     syncBatchRecord: (client) => crm.syncBatchRecord(client, { ...run, batchNumber: 1, events: [event] }),
     syncCursorForget: (client) => crm.syncCursorForget(client, { ...key, ...contact }),
     syncCursorList: (client) => crm.syncCursorList(client, key),
     syncCursorReset: (client) => crm.syncCursorReset(client, { ...key, ...contact }),
     syncFailureClaim: (client) => crm.syncFailureClaim(client, { ...run, limit: 10 }),
     syncFailureCountByKind: (client) => crm.syncFailureCountByKind(client, key),
+    syncFailureDismiss: (client) =>
+      crm.syncFailureDismiss(client, { ...key, ids: [], reason: 'Gone.', dismissedBy: 'support' }),
     syncFailureList: (client) => crm.syncFailureList(client, key),
     syncFailureReplay: (client) =>
       crm.syncFailureReplay(client, { ...key, failedFrom: since, failedBefore: '2100-01-01T00:00:00Z' }),
+    syncFailureReplayByIds: (client) => crm.syncFailureReplayByIds(client, { ...key, ids: [] }),
     syncLogCountErrorsByKind: (client) => crm.syncLogCountErrorsByKind(client, { ...key, since }),
     syncLogListByConnection: (client) => crm.syncLogListByConnection(client, key),
     syncLogListByContact: (client) => crm.syncLogListByContact(client, { organisationId, contactId }),

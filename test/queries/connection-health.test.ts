@@ -37,14 +37,15 @@ async function healthOf(client: Queryable, key: ConnectionKey): Promise<Connecti
 }
 
 /** Inserts failures as batches would. */
-async function fail(key: ConnectionKey, retried: number, givenUp: number): Promise<void> {
+async function fail(key: ConnectionKey, retried: number, givenUp: number, dismissed = 0): Promise<void> {
   await pool.query(
-    `insert into crm_sync_failures (organisation_id, connection_id, direction, entity_type, record_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at, gave_up_at)
+    `insert into crm_sync_failures (organisation_id, connection_id, direction, entity_type, record_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at, gave_up_at, dismissed_at, dismissed_by, dismissal_reason)
      select $1, $2, 'inbound', 'contact', number, 1,
        '{"kind": "timeout", "retryable": true, "message": "No answer."}', $3::timestamptz, $3,
-       case when number <= $4 then $3 end, case when number > $4 then $3 end
-     from generate_series(1, $4::integer + $5::integer) as number`,
-    [key.organisationId, key.connectionId, nine, retried, givenUp],
+       case when number <= $4 then $3 end, case when number > $4 and number <= $4 + $5 then $3 end,
+       case when number > $4 + $5 then $3 end, case when number > $4 + $5 then 'test' end, case when number > $4 + $5 then 'Test.' end
+     from generate_series(1, $4::integer + $5::integer + $6::integer) as number`,
+    [key.organisationId, key.connectionId, nine, retried, givenUp, dismissed],
   );
 }
 
@@ -75,6 +76,10 @@ describe('connectionListWithHealth', () => {
       runningSince: null,
       retriedRecords: 0,
       givenUpRecords: 0,
+      dismissedRecords: 0,
+      requestedRecords: 0,
+      revocation: null,
+      revokeBeforeAt: null,
       waitingChanges: 0,
     });
   });
@@ -241,7 +246,14 @@ describe('connectionListTotals', () => {
 });
 
 describe('connectionTotalWork', () => {
-  const nothing = { running: 0, expired: 0, retriedRecords: 0, givenUpRecords: 0, waitingChanges: 0 };
+  const nothing = {
+    running: 0,
+    expired: 0,
+    retriedRecords: 0,
+    givenUpRecords: 0,
+    dismissedRecords: 0,
+    waitingChanges: 0,
+  };
 
   test('returns zeros if there is no work', async () => {
     expect(await connectionTotalWork(pool)).toEqual(nothing);
@@ -280,13 +292,13 @@ describe('connectionTotalWork', () => {
 
   test('counts at most 10,000 of each', async () => {
     const key = await connectDue();
-    await fail(key, 10_001, 10_001);
+    await fail(key, 10_001, 10_001, 10_001);
     await wait(key, 10_001);
     await runs(10_001, '2026-11-16T08:00:00Z');
     await runs(10_001, '2026-11-16T10:00:00Z');
     await atNine(async (client) => {
       expect(Object.values(await connectionTotalWork(client))).toEqual([
-        10_000, 10_000, 10_000, 10_000, 10_000,
+        10_000, 10_000, 10_000, 10_000, 10_000, 10_000,
       ]);
     });
   });

@@ -25,7 +25,14 @@ beforeAll(async () => {
   await addHistory(1_000);
   await pool.query('analyze contact_external_id_changes');
   const organisationId = await addHistory(30_000);
-  tenant = { organisationId, connectionId: randomUUID(), provider: 'reapit', runId: '1', contacts: [] };
+  tenant = {
+    organisationId,
+    connectionId: randomUUID(),
+    provider: 'reapit',
+    runId: '1',
+    contacts: [],
+    failureIds: [],
+  };
 });
 
 test.each([

@@ -5,6 +5,7 @@ import * as contactExternalIdQueries from '../../src/generated/contact_external_
 import * as credentialsQueries from '../../src/generated/credentials.js';
 import * as connectionQueries from '../../src/generated/crm_connections.js';
 import * as outboundChangeQueries from '../../src/generated/crm_outbound_changes.js';
+import * as recordRequestQueries from '../../src/generated/crm_record_requests.js';
 import * as syncCursorQueries from '../../src/generated/crm_sync_cursors.js';
 import * as syncFailureQueries from '../../src/generated/crm_sync_failures.js';
 import * as syncLogQueries from '../../src/generated/crm_sync_log.js';
@@ -24,9 +25,12 @@ import {
   externalRecordMergeMany,
   outboundChangeRecord,
   type RunKey,
+  recordRequestAdd,
   syncBatchRecord,
   syncCursorReset,
   syncErrorKinds,
+  syncFailureDismiss,
+  syncFailureList,
   syncLogRecord,
   syncRunClaim,
   syncRunFinish,
@@ -48,6 +52,7 @@ const generated = {
   ...syncCursorQueries,
   ...syncFailureQueries,
   ...outboundChangeQueries,
+  ...recordRequestQueries,
   ...organisationQueries,
 };
 
@@ -85,15 +90,27 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   const toDisconnect = await connect(pool, organisationId, 'custom');
   const ended = await connect(pool, organisationId, 'agentos');
   await connectionDisconnect(pool, ended);
+  const toRevoke = await connect(pool, organisationId, 'agentos');
+  await pool.query("update crm_connections set account = 'test-account' where id = $1", [
+    toRevoke.connectionId,
+  ]);
+  await connectionDisconnect(pool, { ...toRevoke, revokeWithinSeconds: 3600 });
+  const toRevokeToo = await connect(pool, organisationId, 'agentos');
+  await connectionDisconnect(pool, { ...toRevokeToo, revokeWithinSeconds: 3700 });
+  const alsoToDisconnect = await connect(pool, organisationId, 'agentos');
   await connectionAdvanceLastSyncedAt(pool, { ...healthy, lastSyncedAt: '2026-11-16T09:00:00Z' });
   await connectionSetStatus(pool, { ...failing, status: 'error', reason: 'The client secret has expired.' });
   await pool.query('update crm_connections set credentials_expires_at = now() where id = $1', [
     healthy.connectionId,
   ]);
 
-  await pool.query("update crm_connections set account = 'test-account' where id = $1", [
+  await pool.query("update crm_connections set account = 'healthy-account' where id = $1", [
     healthy.connectionId,
   ]);
+  await pool.query(
+    "update crm_connections set account = 'failing-account', last_synced_at = null, credentials_expires_at = null where id = $1",
+    [failing.connectionId],
+  );
 
   const contact = { direction: 'inbound', entityType: 'contact' } as const;
   const error = { kind: 'auth', retryable: false, message: 'Token refused.' } as const;
@@ -200,7 +217,8 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   await syncRunFinish(pool, { ...runOf(healthy), outcome: 'failed', error: noAnswer });
   await pool.query('update crm_connections set next_sync_at = now() where id = $1', [healthy.connectionId]);
   await claim();
-  await recordBatch(pool, runOf(healthy));
+  const dismissedIds = await recordBatch(pool, runOf(healthy));
+  await recordRequestAdd(pool, { ...healthy, records: [{ entityType: 'contact', externalId: '5' }] });
   await pool.query('update crm_connections set last_success_at = now() where id = $1', [
     healthy.connectionId,
   ]);
@@ -241,11 +259,21 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     })),
     connectionCancelRun: [toDisconnect],
     connectionConnect: [{ organisationId, connectionId, provider: 'loop', credentials: { ...credentials } }],
-    connectionDisconnect: [toDisconnect],
+    connectionDisconnect: [
+      { ...toDisconnect, revokeWithinSeconds: null },
+      { ...alsoToDisconnect, revokeWithinSeconds: 60 },
+    ],
     connectionDropWork: [ended],
     connectionGet: [healthy, failing, ended],
     connectionGetCredentials: [healthy, fresh],
     connectionGetLive: ['reapit', 'alto', 'street'].map((provider) => ({ organisationId, provider })),
+    connectionListLiveByAccount: ['healthy-account', 'failing-account'].map((account, index) => ({
+      provider: index === 0 ? 'reapit' : 'alto',
+      account,
+      afterOrganisationId: nobody,
+      afterConnectionId: nobody,
+      limit: 10,
+    })),
     connectionListTotals: [undefined],
     connectionListWithHealth: [{ organisationId, failuresSince: since }],
     connectionPause: [
@@ -295,6 +323,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         operationId: randomUUID(),
       },
     ],
+    credentialsClaimRevocation: [undefined, undefined],
     credentialsCountByKey: [undefined],
     credentialsListByKey: [
       { keyId: 'test-key-1', afterOrganisationId: nobody, afterConnectionId: nobody, limit: 5 },
@@ -315,6 +344,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         credentials: [{ ...rewrapped }],
       },
     ],
+    credentialsRevoked: [toRevoke],
     externalRecordCheck: ['1', 'unknown'].map((externalId) => ({
       organisationId,
       provider: 'reapit',
@@ -330,14 +360,27 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     outboundChangeClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
     outboundChangeListWaiting: [{ ...healthy, contactIds }],
     outboundChangeRecord: [{ organisationId, contactIds: [otherId], fromConnectionId: null }],
+    recordRequestAdd: [{ ...healthy, entityTypes: ['contact'], externalIds: ['1'] }],
+    recordRequestClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
+    recordRequestClear: [{ ...runOf(healthy), entityTypes: ['contact'], externalIds: ['1'] }],
     syncBatchRecord: [batchOfOne(runOf(fresh)), batchOfOne(runOf(fresh))],
     syncCursorForget: [{ ...healthy, ...contact, entityType: 'landlord' }],
     syncCursorList: [healthy],
     syncCursorReset: [{ ...healthy, ...contact }],
     syncFailureClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
     syncFailureCountByKind: [{ ...healthy, kinds: [...syncErrorKinds] }],
+    syncFailureDismiss: [
+      { ...healthy, ids: dismissedIds, reason: 'Gone at the CRM.', dismissedBy: 'support' },
+    ],
     syncFailureList: [
-      { ...healthy, kinds: [...syncErrorKinds], beforeLastFailedAt: null, beforeId: null, limit: 10 },
+      {
+        ...healthy,
+        kinds: [...syncErrorKinds],
+        isDismissed: null,
+        beforeLastFailedAt: null,
+        beforeId: null,
+        limit: 10,
+      },
     ],
     syncFailureReplay: [
       {
@@ -348,6 +391,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         limit: 10,
       },
     ],
+    syncFailureReplayByIds: [{ ...healthy, ids: dismissedIds }],
     syncLogCountErrorsByKind: [{ ...healthy, since }],
     syncLogListByConnection: [{ ...healthy, ...first }],
     syncLogListByContact: [{ organisationId, contactId: bothId, ...first }],
@@ -365,8 +409,12 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   };
 }
 
-/** Records a batch that leaves cursors of every kind and failures in every state, one of them due. */
-async function recordBatch(pool: pg.Pool, run: RunKey): Promise<void> {
+/**
+ * Records a batch that leaves cursors of every kind and failures in every state, one of them due.
+ *
+ * @returns the id of the failure that is dismissed
+ */
+async function recordBatch(pool: pg.Pool, run: RunKey): Promise<string[]> {
   const failure = (externalId: string, retryable: boolean) =>
     ({
       direction: 'inbound',
@@ -380,7 +428,12 @@ async function recordBatch(pool: pg.Pool, run: RunKey): Promise<void> {
   await syncBatchRecord(pool, {
     ...run,
     batchNumber: 1,
-    events: [failure('due', true), failure('waiting', true), failure('given-up', false)],
+    events: [
+      failure('due', true),
+      failure('waiting', true),
+      failure('given-up', false),
+      failure('dismissed', false),
+    ],
     cursors: [
       { ...stream('contact'), position: { kind: 'timestamp', syncedTo } },
       { ...stream('applicant'), position: { kind: 'token', token: 'next', syncedTo } },
@@ -394,6 +447,10 @@ async function recordBatch(pool: pg.Pool, run: RunKey): Promise<void> {
     "update crm_sync_failures set next_attempt_at = now() where connection_id = $1 and record_id = 'due'",
     [run.connectionId],
   );
+  const failures = await syncFailureList(pool, run);
+  const ids = failures.filter(({ recordId }) => recordId === 'dismissed').map(({ id }) => id);
+  await syncFailureDismiss(pool, { ...run, ids, reason: 'Gone at the CRM.', dismissedBy: 'support' });
+  return ids;
 }
 
 function batchOfOne(run: RunKey): ParamsOf<'syncBatchRecord'> {

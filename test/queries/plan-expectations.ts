@@ -25,6 +25,8 @@ const failures = [
   'crm_sync_failures_kind_idx',
   'crm_sync_failures_next_attempt_at_idx',
   'crm_sync_failures_gave_up_at_idx',
+  'crm_sync_failures_dismissed_at_idx',
+  'crm_sync_failures_id_key',
 ];
 const changes = ['crm_outbound_changes_pkey', 'crm_outbound_changes_next_attempt_at_idx'];
 const mappings = [
@@ -47,10 +49,14 @@ export const expectations: Record<QueryName, Expectation> = {
   connectionConnect: { indexes: ['crm_connections_pkey'], buffers: 120 },
   connectionDisconnect: { indexes: heldRun, buffers: 60 },
   // Deletes 20,000 failures and as many changes.
-  connectionDropWork: { indexes: ['crm_connections_pkey', ...failures, ...changes], buffers: 250_000 },
+  connectionDropWork: {
+    indexes: ['crm_connections_pkey', 'crm_record_requests_pkey', ...failures, ...changes],
+    buffers: 250_000,
+  },
   connectionGet: { indexes: ['crm_connections_pkey'], buffers: 10 },
   connectionGetCredentials: liveConnection,
   connectionGetLive: { indexes: ['crm_connections_organisation_id_provider_live_key'], buffers: 10 },
+  connectionListLiveByAccount: { indexes: ['crm_connections_account_idx'], buffers: 60 },
   connectionListTotals: { indexes: [], buffers: (size) => size.agencies / 5, scanned: ['crm_connections'] },
   connectionListWithHealth: {
     indexes: [
@@ -60,6 +66,7 @@ export const expectations: Record<QueryName, Expectation> = {
       ...runs,
       ...failures,
       ...changes,
+      'crm_record_requests_pkey',
     ],
     // Counts up to a thousand each of failures, given-up records and changes.
     buffers: 2500,
@@ -77,6 +84,10 @@ export const expectations: Record<QueryName, Expectation> = {
     buffers: 3000,
     scanned: ['crm_sync_failures', 'crm_outbound_changes'],
   },
+  credentialsClaimRevocation: {
+    indexes: ['crm_connections_revoke_before_at_idx', 'crm_connections_pkey'],
+    buffers: 60,
+  },
   credentialsCountByKey: {
     indexes: ['crm_connections_credentials_key_id_idx'],
     buffers: (size) => 60 + size.agencies / 50,
@@ -87,6 +98,7 @@ export const expectations: Record<QueryName, Expectation> = {
   },
   credentialsReplace: liveConnection,
   credentialsRewrap: liveConnection,
+  credentialsRevoked: liveConnection,
   contactExternalIdLink: { indexes: [...mappings, ...aliases], buffers: 2500 },
   contactExternalIdLinkAlias: { indexes: [...mappings, ...aliases], buffers: 2500 },
   contactExternalIdLock: { indexes: [], buffers: 20 },
@@ -133,6 +145,10 @@ export const expectations: Record<QueryName, Expectation> = {
   outboundChangeClaim: { indexes: [...changes, ...heldRun], buffers: 1500 },
   outboundChangeListWaiting: { indexes: [...changes, ...failures], buffers: 1200 },
   outboundChangeRecord: { indexes: liveConnection.indexes, buffers: 3000 },
+  recordRequestAdd: { indexes: [...liveConnection.indexes, 'crm_record_requests_pkey'], buffers: 1500 },
+  // Reads up to a thousand, in order of their attempts.
+  recordRequestClaim: { indexes: [...heldRun, 'crm_record_requests_pkey'], buffers: 1500 },
+  recordRequestClear: { indexes: [...heldRun, 'crm_record_requests_pkey'], buffers: 1500 },
   syncBatchRecord: {
     indexes: [
       ...heldRun,
@@ -150,8 +166,10 @@ export const expectations: Record<QueryName, Expectation> = {
   syncFailureClaim: { indexes: [...failures, ...heldRun], buffers: 1500 },
   // Counts up to 1,000 of each of ten kinds.
   syncFailureCountByKind: { indexes: ['crm_sync_failures_kind_idx'], buffers: 5000 },
+  syncFailureDismiss: { indexes: [...failures, ...heldRun], buffers: 3500 },
   syncFailureList: { indexes: ['crm_sync_failures_kind_idx'], buffers: 700 },
-  syncFailureReplay: { indexes: [...failures, ...heldRun], buffers: 1500 },
+  syncFailureReplay: { indexes: [...failures, ...heldRun], buffers: 2000 },
+  syncFailureReplayByIds: { indexes: [...failures, ...heldRun], buffers: 3500 },
   syncLogCountErrorsByKind: {
     indexes: ['crm_sync_log_status_connection_id_idx'],
     buffers: (size) => 300 + size.events / 400,
@@ -176,7 +194,12 @@ export const expectations: Record<QueryName, Expectation> = {
   syncRunListByConnection: { indexes: ['crm_sync_runs_pkey'], buffers: 80 },
   syncRunPurge: { indexes: ['crm_sync_runs_ended_at_idx', 'crm_sync_runs_pkey'], buffers: 700 },
   syncRunSweep: {
-    indexes: ['crm_sync_runs_expires_at_idx', 'crm_connections_pkey', ...runs],
+    indexes: [
+      'crm_sync_runs_expires_at_idx',
+      'crm_connections_revoke_before_at_idx',
+      'crm_connections_pkey',
+      ...runs,
+    ],
     buffers: 1500,
   },
 };

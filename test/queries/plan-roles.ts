@@ -8,6 +8,7 @@ const workersAlone = new Set<QueryName>([
   'connectionGetCredentials',
   'connectionListTotals',
   'connectionTotalWork',
+  'credentialsClaimRevocation',
   'credentialsCountByKey',
   'credentialsListByKey',
   'credentialsRewrap',

@@ -57,10 +57,13 @@ function resultTypes(): Map<string, Map<string, Field>> {
 }
 
 /** Columns with the row's usual nullable type that this query never fills. */
-const neverFilled = new Set(['connectionGetLive.disconnectedAt']);
+const neverFilled = new Set([
+  'connectionGetLive.disconnectedAt',
+  'connectionListLiveByAccount.disconnectedAt',
+]);
 
 /** Nullable columns that this query filters by, so they are never null. */
-const alwaysFilled = new Set(['syncLogListByContact.internalId']);
+const alwaysFilled = new Set(['syncLogListByContact.internalId', 'connectionListLiveByAccount.account']);
 
 const clients: [string, () => Promise<{ client: Queryable; end: () => Promise<void> }>][] = [
   ['a pool', async () => ({ client: database.pool, end: async () => {} })],
@@ -137,12 +140,15 @@ test('every query has a behaviour test, through the public function of its name'
     'queries/sync-batches',
     'queries/sync-cursors',
     'queries/sync-failures',
+    'queries/sync-failure-decisions',
+    'queries/record-requests',
     'queries/sync-log',
     'queries/sync-runs',
     'access/organisations',
     'reports/paused-connection',
     'credentials/stored-credentials',
     'credentials/rotation',
+    'credentials/revocation',
   ];
   const tests = files.map((name) => readFileSync(projectPath(`test/${name}.test.ts`), 'utf8')).join('');
   for (const name of queryNames.filter((each) => !internal.includes(each))) {

@@ -230,6 +230,9 @@ describe('syncFailureList', () => {
         lastFailedAt: '2026-11-16T08:59:00.000000Z',
         nextAttemptAt: '2026-11-16T09:00:30.000000Z',
         gaveUpAt: null,
+        dismissedAt: null,
+        dismissedBy: null,
+        dismissalReason: null,
       },
       expect.objectContaining({ recordId: 'old', nextAttemptAt: null, gaveUpAt: nine }),
     ]);
@@ -290,17 +293,17 @@ describe('syncFailureCountByKind', () => {
     ]);
     await fail([{ recordId: '1', kind: 'network' }], await connectDue('reapit', { dueAt: dueAt(0) }));
     expect(await syncFailureCountByKind(pool, key)).toEqual([
-      { kind: 'auth', count: 2, givenUpCount: 1 },
-      { kind: 'conflict', count: 1, givenUpCount: 1 },
-      { kind: 'timeout', count: 1, givenUpCount: 0 },
+      { kind: 'auth', count: 2, givenUpCount: 1, dismissedCount: 0 },
+      { kind: 'conflict', count: 1, givenUpCount: 1, dismissedCount: 0 },
+      { kind: 'timeout', count: 1, givenUpCount: 0, dismissedCount: 0 },
     ]);
   });
 
   test('counts at most 1,000 of each kind', async () => {
     await fail([...many(1001), { recordId: 'x', kind: 'timeout' }]);
     expect(await syncFailureCountByKind(pool, key)).toEqual([
-      { kind: 'validation', count: 1000, givenUpCount: 0 },
-      { kind: 'timeout', count: 1, givenUpCount: 0 },
+      { kind: 'validation', count: 1000, givenUpCount: 0, dismissedCount: 0 },
+      { kind: 'timeout', count: 1, givenUpCount: 0, dismissedCount: 0 },
     ]);
   });
 });

@@ -31,8 +31,10 @@ async function belongings(organisationId: string): Promise<unknown> {
 
 /** Queries of operators and sync workers across all organisations, and one that reads no table. */
 const overAllTenants: QueryName[] = [
+  'connectionListLiveByAccount',
   'connectionListTotals',
   'connectionTotalWork',
+  'credentialsClaimRevocation',
   'credentialsCountByKey',
   'credentialsListByKey',
   'credentialsRewrap',

@@ -41,6 +41,7 @@ test.each([
   ['contact_external_id_archive_remote_state_check', crm.remoteStates],
   ['contact_external_id_changes_kind_check', crm.identityChangeKinds],
   ['crm_connections_status_check', crm.connectionStatuses],
+  ['crm_connections_revocation_check', crm.revocations],
   ['crm_sync_log_direction_check', crm.syncDirections],
   ['crm_sync_log_status_check', crm.syncStatuses],
   ['crm_sync_log_reason_check', crm.syncSkipReasons],
@@ -54,7 +55,7 @@ test.each([
 });
 
 test('no other column has a closed list', async () => {
-  expect((await closedLists()).size).toBe(15);
+  expect((await closedLists()).size).toBe(16);
 });
 
 test('crm_sync_error_is_valid accepts exactly the kinds of the public type', async () => {
@@ -139,10 +140,13 @@ test('each result column with a closed list has that list as its public type', a
     'connectionGetCredentials.provider',
     'connectionGetLive.provider',
     'connectionGetLive.status',
+    'connectionListLiveByAccount.provider',
+    'connectionListLiveByAccount.status',
     'connectionListTotals.provider',
     'connectionListTotals.status',
     'connectionListWithHealth.provider',
     'connectionListWithHealth.status',
+    'connectionListWithHealth.revocation',
     'connectionListWithHealth.lastSyncOutcome',
     'connectionListWithHealth.lastEventStatus',
     'contactExternalIdListByContacts.provider',
