@@ -22,6 +22,121 @@ SET client_min_messages = warning;
 SET row_security = off;
 
 --
+-- Name: crm_archive_external_ids(uuid, text, uuid, uuid, timestamp with time zone, timestamp with time zone, uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  crm constant text := provider;
+  operation constant uuid := operation_id;
+  archived integer;
+begin
+  -- That the host deleted the contact of an id belongs to the account as well. If the id was linked again since,
+  -- the id itself is archived.
+  with latest as (
+    select distinct on (change.entity_type, change.external_id)
+      change.kind,
+      change.entity_type,
+      change.external_id,
+      change.was_primary,
+      change.linked_at,
+      change.changed_at
+    from public.contact_external_id_changes as change
+    where change.organisation_id = organisation
+      and change.provider = crm
+      and change.external_id is not null
+    order by change.entity_type, change.external_id, change.id desc
+  ),
+  deleted as (
+    select latest.*, record.contact_id, place.connection_id
+    from latest
+    left join lateral (
+      select record.contact_id, record.first_seen_at
+      from public.contact_external_records as record
+      where record.organisation_id = organisation
+        and record.provider = crm
+        and record.entity_type = latest.entity_type
+        and record.external_id = latest.external_id
+      limit 1
+    ) as record on true
+    cross join lateral (
+      select case
+        when coalesce(record.first_seen_at, latest.linked_at) >= unknown_since then of_unknown_account
+        else of_known_account
+      end as connection_id
+    ) as place
+    where latest.kind = 'contact_deleted'
+      and coalesce(record.first_seen_at, latest.linked_at) < own_ids_since
+      and place.connection_id is not null
+  ),
+  archived_deletion as (
+    insert into public.contact_external_id_archive (
+      organisation_id, connection_id, entity_type, external_id, is_primary, first_seen_at, last_seen_at, remote_state
+    )
+    select
+      organisation, deleted.connection_id, deleted.entity_type, deleted.external_id, deleted.was_primary,
+      deleted.linked_at, greatest(deleted.linked_at, deleted.changed_at), 'active'
+    from deleted
+    where deleted.contact_id is null
+  )
+  insert into public.contact_external_id_changes (
+    organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id
+  )
+  select
+    organisation, operation, 'archived', crm, deleted.entity_type, deleted.external_id, deleted.connection_id
+  from deleted;
+
+  -- Inserts before it deletes: whoever deletes a contact has locked it, and waits for what is deleted here.
+  insert into public.contact_external_id_archive (
+    organisation_id, connection_id, entity_type, external_id, contact_id, is_primary, first_seen_at,
+    last_seen_at, remote_state, remote_modified_at, merged_into_entity_type, merged_into_external_id
+  )
+  select
+    organisation, place.connection_id, record.entity_type, record.external_id, record.contact_id,
+    record.is_primary, record.first_seen_at, record.last_seen_at, record.remote_state, record.remote_modified_at,
+    record.merged_into_entity_type, record.merged_into_external_id
+  from public.contact_external_records as record
+  cross join lateral (
+    select case
+      when record.first_seen_at >= unknown_since then of_unknown_account
+      else of_known_account
+    end as connection_id
+  ) as place
+  where record.organisation_id = organisation
+    and record.provider = crm
+    and record.first_seen_at < own_ids_since
+    and place.connection_id is not null
+  order by record.contact_id;
+  get diagnostics archived = row_count;
+
+  delete from public.contact_external_id_aliases as alias
+  where alias.organisation_id = organisation
+    and alias.provider = crm
+    and alias.first_seen_at < own_ids_since
+    and case when alias.first_seen_at >= unknown_since then of_unknown_account else of_known_account end is not null;
+
+  delete from public.contact_external_ids as mapping
+  where mapping.organisation_id = organisation
+    and mapping.provider = crm
+    and mapping.first_seen_at < own_ids_since
+    and case when mapping.first_seen_at >= unknown_since then of_unknown_account else of_known_account end is not null;
+
+  return archived;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid) IS 'For crm_switch_account: moves the ids of an organisation at a CRM to contact_external_id_archive, and returns how many. Ids that were linked since unknown_since are of an unknown account and go under the connection of_unknown_account, earlier ones under of_known_account; where that is null, they stay, and so do ids linked since own_ids_since. Their versions and contents are forgotten: contacts may change before they come back, without being pushed, so the next read must not be taken for unchanged. That the host deleted the contact of an id is archived as well.';
+
+--
 -- Name: crm_credentials_aad(uuid, uuid, text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -142,6 +257,11 @@ CREATE TABLE public.crm_connections (
     first_failed_at timestamp with time zone,
     failure_count integer DEFAULT 0 NOT NULL,
     account text COLLATE pg_catalog."C",
+    credentials_excused_at timestamp with time zone,
+    records_failing_at timestamp with time zone,
+    paused_at timestamp with time zone,
+    pause_ends_at timestamp with time zone,
+    pause_reason text,
     revocation text,
     revoke_before_at timestamp with time zone,
     CONSTRAINT crm_connections_account_check CHECK (((btrim(account, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(account) <= 512))),
@@ -155,6 +275,10 @@ CREATE TABLE public.crm_connections (
     CONSTRAINT crm_connections_failure_count_check CHECK ((failure_count >= 0)),
     CONSTRAINT crm_connections_first_failed_iff_failure_count_check CHECK (((first_failed_at IS NOT NULL) = (failure_count > 0))),
     CONSTRAINT crm_connections_no_credentials_iff_wiped_check CHECK (((credentials IS NULL) = ((status = 'disconnected'::text) AND (revocation IS DISTINCT FROM 'pending'::text)))),
+    CONSTRAINT crm_connections_pause_reason_check CHECK (((btrim(pause_reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(pause_reason) <= 500))),
+    CONSTRAINT crm_connections_pause_times_in_range_check CHECK (((LEAST(paused_at, pause_ends_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(paused_at, pause_ends_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_connections_paused_if_end_or_reason_check CHECK (((paused_at IS NOT NULL) OR ((pause_ends_at IS NULL) AND (pause_reason IS NULL)))),
+    CONSTRAINT crm_connections_paused_in_order_check CHECK ((pause_ends_at > paused_at)),
     CONSTRAINT crm_connections_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
     CONSTRAINT crm_connections_revocation_check CHECK ((revocation = ANY (ARRAY['pending'::text, 'revoked'::text, 'expired'::text]))),
     CONSTRAINT crm_connections_revocation_has_end_check CHECK (((revocation IS NULL) = (revoke_before_at IS NULL))),
@@ -163,6 +287,7 @@ CREATE TABLE public.crm_connections (
     CONSTRAINT crm_connections_schedule_times_in_range_check CHECK (((LEAST(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(next_sync_at, not_before_at, sync_requested_at, last_success_at, first_failed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_connections_status_check CHECK ((status = ANY (ARRAY['active'::text, 'error'::text, 'disconnected'::text]))),
     CONSTRAINT crm_connections_status_reason_length_check CHECK (((btrim(status_reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(status_reason) <= 500))),
+    CONSTRAINT crm_connections_streak_times_in_range_check CHECK (((LEAST(credentials_excused_at, records_failing_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(credentials_excused_at, records_failing_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_connections_sync_interval_seconds_check CHECK (((sync_interval_seconds >= 60) AND (sync_interval_seconds <= 604800))),
     CONSTRAINT crm_connections_times_in_range_check CHECK (((LEAST(status_changed_at, credentials_expires_at, last_synced_at, connected_at, disconnected_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(status_changed_at, credentials_expires_at, last_synced_at, connected_at, disconnected_at) < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 );
@@ -297,7 +422,37 @@ COMMENT ON COLUMN public.crm_connections.failure_count IS 'How many syncs in a r
 -- Name: COLUMN crm_connections.account; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.account IS 'The account at the CRM, by the CRM''s own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection.';
+COMMENT ON COLUMN public.crm_connections.account IS 'The account at the CRM, by the CRM''s own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection.';
+
+--
+-- Name: COLUMN crm_connections.credentials_excused_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.credentials_excused_at IS 'When a sync last failed with credentials that had been replaced meanwhile, and the next one was due at once. Later failures of the same streak wait, whichever credentials they had. Null after a success.';
+
+--
+-- Name: COLUMN crm_connections.records_failing_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.records_failing_at IS 'When a sync last came to its end although every record failed (crm_sync_run_is_fruitless). Until a record succeeds, a sync without records does not end the streak of failures. Null otherwise.';
+
+--
+-- Name: COLUMN crm_connections.paused_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.paused_at IS 'Since when the connection is paused: it is not synced, whatever asks for it. Null if it is not paused.';
+
+--
+-- Name: COLUMN crm_connections.pause_ends_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.pause_ends_at IS 'When the pause ends by itself. Null: when somebody resumes the connection.';
+
+--
+-- Name: COLUMN crm_connections.pause_reason; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.pause_reason IS 'Why it is paused, for people: 1 to 500 characters.';
 
 --
 -- Name: COLUMN crm_connections.revocation; Type: COMMENT; Schema: public; Owner: -
@@ -378,6 +533,30 @@ COMMENT ON CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON pu
 COMMENT ON CONSTRAINT crm_connections_no_credentials_iff_wiped_check ON public.crm_connections IS 'Disconnecting wipes the credentials, unless they wait to be revoked; a live connection always has some.';
 
 --
+-- Name: CONSTRAINT crm_connections_pause_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_pause_reason_check ON public.crm_connections IS 'A reason is not blank, and at most 500 characters.';
+
+--
+-- Name: CONSTRAINT crm_connections_pause_times_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_pause_times_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT crm_connections_paused_if_end_or_reason_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_paused_if_end_or_reason_check ON public.crm_connections IS 'Only a pause has an end and a reason.';
+
+--
+-- Name: CONSTRAINT crm_connections_paused_in_order_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_paused_in_order_check ON public.crm_connections IS 'A pause ends after it began.';
+
+--
 -- Name: CONSTRAINT crm_connections_provider_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -426,6 +605,12 @@ COMMENT ON CONSTRAINT crm_connections_status_check ON public.crm_connections IS 
 COMMENT ON CONSTRAINT crm_connections_status_reason_length_check ON public.crm_connections IS 'A reason is 1 to 500 characters and not blank.';
 
 --
+-- Name: CONSTRAINT crm_connections_streak_times_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_streak_times_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
 -- Name: CONSTRAINT crm_connections_sync_interval_seconds_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -471,6 +656,29 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) IS 'Returns true if the user sees the rows of this organisation (tenant), and fails with SQLSTATE CRM05 otherwise. For statements to which finding nothing means that there is nothing to do: rows that a policy hides must not look like that. Omit the second parameter.';
+
+--
+-- Name: crm_connection_state(text, boolean, integer); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select case
+    when status = 'disconnected' then status
+    when is_paused then 'paused'
+    when status = 'error' then status
+    when failure_count > 0 then 'failing'
+    else status
+  end
+$$;
+
+--
+-- Name: FUNCTION crm_connection_state(status text, is_paused boolean, failure_count integer); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) IS 'What to say first of a connection: disconnected, paused, error, failing (its last sync failed) or active.';
 
 --
 -- Name: crm_contact_merge_records(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
@@ -579,6 +787,312 @@ $$;
 COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked, linked again or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
 
 --
+-- Name: crm_edit_function(regprocedure, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_edit_function(function regprocedure, present text, wanted text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  definition constant text := pg_get_functiondef(function);
+begin
+  if strpos(definition, present) = 0 then
+    raise exception using
+      errcode = 'CRM01',
+      message = format('%s is not as an earlier migration left it', function),
+      hint = 'See what crm-schema verify reports, and restore the function first.';
+  end if;
+  execute replace(definition, present, wanted);
+end
+$$;
+
+--
+-- Name: FUNCTION crm_edit_function(function regprocedure, present text, wanted text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_edit_function(function regprocedure, present text, wanted text) IS 'For migrations: replaces a part of a function, so that the migration shows what changes. Fails with CRM01 if the function has no such part.';
+
+--
+-- Name: crm_forget_contents(uuid, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  crm constant text := provider;
+begin
+  update public.contact_external_ids as mapping
+  set
+    remote_version = null,
+    content_hash = null,
+    pushed_at = null
+  where mapping.organisation_id = organisation
+    and mapping.provider = crm
+    and num_nonnulls(mapping.remote_version, mapping.content_hash, mapping.pushed_at) > 0;
+
+  update public.contact_external_id_aliases as alias
+  set
+    remote_version = null,
+    content_hash = null,
+    pushed_at = null
+  where alias.organisation_id = organisation
+    and alias.provider = crm
+    and num_nonnulls(alias.remote_version, alias.content_hash, alias.pushed_at) > 0;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_forget_contents(organisation_id uuid, provider text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) IS 'For crm_switch_account: forgets the versions and contents of an organisation''s records at a CRM, so that none is taken for unchanged when it is next read.';
+
+--
+-- Name: crm_sync_error_is_valid(jsonb); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_sync_error_is_valid(error jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select case
+    when jsonb_typeof(error) <> 'object' then false
+    when not error ?& '{kind,retryable,message}' then false
+    when error - '{kind,retryable,message,code}'::text[] <> '{}' then false
+    else
+      jsonb_typeof(error -> 'kind') = 'string'
+      and error ->> 'kind' in (
+        'auth',
+        'permission',
+        'rate_limited',
+        'conflict',
+        'not_found',
+        'validation',
+        'timeout',
+        'network',
+        'provider',
+        'internal'
+      )
+      and jsonb_typeof(error -> 'retryable') = 'boolean'
+      and jsonb_typeof(error -> 'message') = 'string'
+      and btrim(error ->> 'message', E' \t\n\r\f\x0b') <> ''
+      and length(error ->> 'message') <= 500
+      and (
+        not error ? 'code'
+        or (
+          jsonb_typeof(error -> 'code') = 'string'
+          and btrim(error ->> 'code', E' \t\n\r\f\x0b') <> ''
+          and length(error ->> 'code') <= 100
+        )
+      )
+  end
+$$;
+
+--
+-- Name: FUNCTION crm_sync_error_is_valid(error jsonb); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_sync_error_is_valid(error jsonb) IS 'Whether a value is a sync error: kind (a closed list), retryable (boolean), message (1 to 500 characters), and optionally code (the provider''s own, 1 to 100 characters); nothing else.';
+
+--
+-- Name: crm_sync_log; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.crm_sync_log (
+    organisation_id uuid NOT NULL,
+    connection_id uuid NOT NULL,
+    occurred_at timestamp with time zone DEFAULT now() NOT NULL,
+    id bigint NOT NULL,
+    direction text NOT NULL,
+    entity_type text NOT NULL,
+    external_id text,
+    internal_id uuid,
+    status text NOT NULL,
+    error jsonb,
+    reason text,
+    CONSTRAINT crm_sync_log_direction_check CHECK ((direction = ANY (ARRAY['inbound'::text, 'outbound'::text]))),
+    CONSTRAINT crm_sync_log_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
+    CONSTRAINT crm_sync_log_error_iff_status_is_error_check CHECK (((status = 'error'::text) = (error IS NOT NULL))),
+    CONSTRAINT crm_sync_log_error_is_valid_check CHECK (public.crm_sync_error_is_valid(error)),
+    CONSTRAINT crm_sync_log_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
+    CONSTRAINT crm_sync_log_occurred_at_in_range_check CHECK (((occurred_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (occurred_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_sync_log_reason_check CHECK ((reason = ANY (ARRAY['echo'::text, 'unchanged'::text, 'older'::text, 'pending_push'::text, 'no_consent'::text, 'merged'::text, 'erased'::text]))),
+    CONSTRAINT crm_sync_log_reason_has_status_skipped_check CHECK (((reason IS NULL) OR (status = 'skipped'::text))),
+    CONSTRAINT crm_sync_log_status_check CHECK ((status = ANY (ARRAY['success'::text, 'skipped'::text, 'error'::text])))
+)
+PARTITION BY RANGE (occurred_at);
+
+--
+-- Name: TABLE crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.crm_sync_log IS 'What happened in every sync operation: one row per event, append-only. Partitioned by month of occurred_at (UTC). The first partition also holds anything older, crm_sync_log_catch_all anything later than the last month. crm-schema partitions drop drops the months past their retention period (crm_retention).';
+
+--
+-- Name: COLUMN crm_sync_log.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_log.organisation_id IS 'The organisation (tenant) the event belongs to.';
+
+--
+-- Name: COLUMN crm_sync_log.connection_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_log.connection_id IS 'The connection that was synced.';
+
+--
+-- Name: COLUMN crm_sync_log.occurred_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_log.occurred_at IS 'When the operation ended, by the database''s clock or the sync worker''s.';
+
+--
+-- Name: COLUMN crm_sync_log.id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_log.id IS 'Orders events that have the same occurred_at.';
+
+--
+-- Name: COLUMN crm_sync_log.direction; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_log.direction IS 'inbound: from the CRM to NurtureHub. outbound: from NurtureHub to the CRM.';
+
+--
+-- Name: COLUMN crm_sync_log.entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_log.entity_type IS 'What kind of record it was, in the provider''s terms and lower snake case: contact, applicant, landlord …';
+
+--
+-- Name: COLUMN crm_sync_log.external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_log.external_id IS 'The record''s id at the CRM, case-sensitive. Null if there is none: a create that failed, or an error that concerns the whole account.';
+
+--
+-- Name: COLUMN crm_sync_log.internal_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_log.internal_id IS 'NurtureHub''s own id of the record: the contact''s id for people. No foreign key, so that history outlives the record.';
+
+--
+-- Name: COLUMN crm_sync_log.status; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_log.status IS 'success: both sides agree. skipped: nothing had to change. error: it failed, error says why.';
+
+--
+-- Name: COLUMN crm_sync_log.error; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_log.error IS 'Why it failed: kind, retryable, message and optionally the provider''s own code. Never a payload, a secret or personal data. Set exactly when status is error.';
+
+--
+-- Name: COLUMN crm_sync_log.reason; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_log.reason IS 'Why it was skipped. echo: our own push came back. unchanged: the CRM''s version is the one already seen. older: it was modified before the one already seen. pending_push: our own change has still to be pushed. no_consent: the person does not consent to it. merged: the record was merged into another. erased: the person was erased. Null if no reason was given, and for events that were not skipped.';
+
+--
+-- Name: CONSTRAINT crm_sync_log_direction_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_log_direction_check ON public.crm_sync_log IS 'The closed list of directions.';
+
+--
+-- Name: CONSTRAINT crm_sync_log_entity_type_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_log_entity_type_check ON public.crm_sync_log IS 'Lower snake case, at most 63 characters; an open list, because each provider names its own.';
+
+--
+-- Name: CONSTRAINT crm_sync_log_error_iff_status_is_error_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_log_error_iff_status_is_error_check ON public.crm_sync_log IS 'error is set if and only if status is error.';
+
+--
+-- Name: CONSTRAINT crm_sync_log_error_is_valid_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_log_error_is_valid_check ON public.crm_sync_log IS 'Errors are structured and bounded, so that no payload or secret ends up in the log.';
+
+--
+-- Name: CONSTRAINT crm_sync_log_external_id_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_log_external_id_check ON public.crm_sync_log IS 'Not blank (spaces, tabs and line breaks alone), at most 512 bytes.';
+
+--
+-- Name: CONSTRAINT crm_sync_log_occurred_at_in_range_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_log_occurred_at_in_range_check ON public.crm_sync_log IS 'Times are in the years 1900 to 9998: every client can read them, and no event happened at infinity.';
+
+--
+-- Name: CONSTRAINT crm_sync_log_reason_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_log_reason_check ON public.crm_sync_log IS 'The closed list of reasons.';
+
+--
+-- Name: CONSTRAINT crm_sync_log_reason_has_status_skipped_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_log_reason_has_status_skipped_check ON public.crm_sync_log IS 'Only a skipped event has a reason.';
+
+--
+-- Name: CONSTRAINT crm_sync_log_status_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_log_status_check ON public.crm_sync_log IS 'The closed list of outcomes.';
+
+--
+-- Name: crm_give_to_owner(text[], regclass); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_give_to_owner(objects text[], log_table regclass DEFAULT 'public.crm_sync_log'::regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  our_schema name;
+  log_owner regrole;
+  object text;
+begin
+  select
+    nspname,
+    relowner::regrole
+  into strict
+    our_schema,
+    log_owner
+  from pg_class
+  inner join pg_namespace
+    on pg_namespace.oid = relnamespace
+  where pg_class.oid = log_table;
+
+  foreach object in array objects loop
+    execute format(
+      'alter %s %I.%s owner to %s',
+      split_part(object, ' ', 1), our_schema, substr(object, strpos(object, ' ') + 1), log_owner
+    );
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_give_to_owner(objects text[], log_table regclass); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_give_to_owner(objects text[], log_table regclass) IS 'For migrations: gives objects, such as ''table t'' or ''function f(uuid)'', to the owner of crm_sync_log, so that all of the schema has one owner. Omit the last parameter, which is crm_sync_log itself.';
+
+--
 -- Name: crm_guard_external_id_alias(); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -587,12 +1101,10 @@ CREATE FUNCTION public.crm_guard_external_id_alias() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
-  end if;
+  perform public.crm_require_read_committed('external ids cannot be linked');
+  -- Whom a policy hides ids from does not see what is taken, and the statement may have changed the setting since its
+  -- own policy was checked.
+  perform public.crm_check_organisation(new.organisation_id);
   -- As crm_lock_external_ids does.
   perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
   -- A statement of its own: it sees what those who held the lock before have written.
@@ -614,7 +1126,7 @@ $$;
 -- Name: FUNCTION crm_guard_external_id_alias(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_guard_external_id_alias() IS 'Keeps a primary id from becoming an alias as well: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
+COMMENT ON FUNCTION public.crm_guard_external_id_alias() IS 'Keeps a primary id from becoming an alias as well: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and users who do not see the organisation with CRM05.';
 
 --
 -- Name: crm_guard_primary_external_id(); Type: FUNCTION; Schema: public; Owner: -
@@ -627,12 +1139,10 @@ CREATE FUNCTION public.crm_guard_primary_external_id() RETURNS trigger
 declare
   alias public.contact_external_id_aliases;
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'external ids cannot be linked at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
-  end if;
+  perform public.crm_require_read_committed('external ids cannot be linked');
+  -- Whom a policy hides ids from does not see what is taken, and the statement may have changed the setting since its
+  -- own policy was checked.
+  perform public.crm_check_organisation(new.organisation_id);
   -- As crm_lock_external_ids does.
   perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
   -- A statement of its own: it sees what those who held the lock before have written.
@@ -677,7 +1187,35 @@ $$;
 -- Name: FUNCTION crm_guard_primary_external_id(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_guard_primary_external_id() IS 'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses REPEATABLE READ with SQLSTATE 0A000; at SERIALIZABLE, it holds among transactions of that level.';
+COMMENT ON FUNCTION public.crm_guard_primary_external_id() IS 'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and users who do not see the organisation with CRM05.';
+
+--
+-- Name: crm_hold_paused_connection(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_hold_paused_connection() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  pause_end constant timestamptz := public.crm_pause_end(new.paused_at, new.pause_ends_at, public.crm_now());
+begin
+  if pause_end is null or new.status = 'disconnected' then
+    new.paused_at := null;
+    new.pause_ends_at := null;
+    new.pause_reason := null;
+  else
+    new.next_sync_at := greatest(new.next_sync_at, pause_end);
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_hold_paused_connection(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_hold_paused_connection() IS 'Keeps a paused connection from becoming due before its pause ends, whatever asks for a sync; forgets a pause that is over.';
 
 --
 -- Name: crm_keep_or_end_dismissal(); Type: FUNCTION; Schema: public; Owner: -
@@ -708,6 +1246,24 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_keep_or_end_dismissal() IS 'The one rule for how long a record stays dismissed: while it fails for the same reason, which is an error of the same kind and code. Another error, or a replay, ends the dismissal. A trigger, because batches of earlier releases do not know of dismissals.';
+
+--
+-- Name: crm_latest_time(timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_latest_time(at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  -- Clocks differ by minutes, and a time zone that is taken for another by half a day.
+  select at + interval '24 hours'
+$$;
+
+--
+-- Name: FUNCTION crm_latest_time(at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_latest_time(at timestamp with time zone) IS 'The one rule for which times are refused because they are too far ahead: those later than a day after the database''s clock (crm_now). A cursor there would skip every change until then.';
 
 --
 -- Name: crm_lock_contacts(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
@@ -836,14 +1392,11 @@ declare
   operation constant uuid := operation_id;
   author constant text := coalesce(changed_by, session_user);
   why constant text := reason;
+  sorting constant text := current_setting('enable_sort');
   step record;
+  is_missed boolean;
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'contacts cannot be merged at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
-  end if;
+  perform public.crm_require_read_committed('contacts cannot be merged');
 
   perform public.crm_check_organisation(organisation);
   perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
@@ -995,35 +1548,53 @@ begin
   delete from public.crm_outbound_changes as change
   where change.organisation_id = organisation
     and change.contact_id = from_contact_id;
-  -- The order and the limit make the planner read the key, not all failures of the connection.
-  for step in
-    select
-      connection.id as connection_id,
-      failure.entity_type
-    from public.crm_connections as connection
-    cross join lateral (
+  -- Without sorting, the planner can only read the key in its order, and never all failures of a connection.
+  perform set_config('enable_sort', 'off', true);
+  -- More than once only if a batch updates one of them meanwhile.
+  for attempt in 1..10 loop
+    is_missed := false;
+    for step in
       select
-        later.record_id,
-        later.entity_type
-      from public.crm_sync_failures as later
-      where later.organisation_id = organisation
-        and later.connection_id = connection.id
-        and later.direction = 'outbound'
-        and later.record_id >= from_contact_id::text
-      order by later.record_id, later.entity_type
-      limit 20
-    ) as failure
-    where connection.organisation_id = organisation
-      and failure.record_id = from_contact_id::text
-    order by connection.id, failure.entity_type
-  loop
-    delete from public.crm_sync_failures as failure
-    where failure.organisation_id = organisation
-      and failure.connection_id = step.connection_id
-      and failure.direction = 'outbound'
-      and failure.record_id = from_contact_id::text
-      and failure.entity_type = step.entity_type;
+        connection.id as connection_id,
+        failure.entity_type,
+        failure.kind,
+        failure.last_failed_at,
+        failure.id
+      from public.crm_connections as connection
+      cross join lateral (
+        select
+          later.record_id,
+          later.entity_type,
+          later.kind,
+          later.last_failed_at,
+          later.id
+        from public.crm_sync_failures as later
+        where later.organisation_id = organisation
+          and later.connection_id = connection.id
+          and later.direction = 'outbound'
+          and later.record_id >= from_contact_id::text
+        order by later.record_id, later.entity_type
+        limit 20
+      ) as failure
+      where connection.organisation_id = organisation
+        and failure.record_id = from_contact_id::text
+      order by connection.id, failure.entity_type
+    loop
+      delete from public.crm_sync_failures as failure
+      where failure.organisation_id = organisation
+        and failure.connection_id = step.connection_id
+        and failure.direction = 'outbound'
+        and failure.record_id = from_contact_id::text
+        and failure.entity_type = step.entity_type
+        -- All columns of crm_sync_failures_kind_idx too: whichever index the planner takes, it finds one row.
+        and failure.kind = step.kind
+        and failure.last_failed_at = step.last_failed_at
+        and failure.id = step.id;
+      is_missed := is_missed or not found;
+    end loop;
+    exit when not is_missed;
   end loop;
+  perform set_config('enable_sort', sorting, true);
 end
 $$;
 
@@ -1031,7 +1602,7 @@ $$;
 -- Name: FUNCTION crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) IS 'Merges a contact into another: each of its external ids means the other contact afterwards. Returns one row for each: moved (it is the primary id there), became_alias, alias_moved or archived_moved (an id of an account that the organisation is not connected to at present); or one row wrong_tenant, and nothing has changed. became_alias is also returned for the primary id of the remaining contact if the CRM has deleted that record and not the other. Deletes the outbound changes and failures of the contact that is merged away; the host deletes the contact itself. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts: call it before touching either contact. operation_id names the merge for crm_undo_contact_merge; changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+COMMENT ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) IS 'Merges a contact into another: each of its external ids means the other contact afterwards. Returns one row for each: moved (it is the primary id there), became_alias, alias_moved or archived_moved (an id of an account that the organisation is not connected to at present); or one row wrong_tenant, and nothing has changed. became_alias is also returned for the primary id of the remaining contact if the CRM has deleted that record and not the other. Deletes the outbound changes and failures of the contact that is merged away; the host deletes the contact itself. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts: call it before touching either contact. operation_id names the merge for crm_undo_contact_merge; changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
 
 --
 -- Name: crm_merge_external_records(uuid, text, text[], text[], text[], text[], uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
@@ -1063,12 +1634,7 @@ declare
   next_survivor public.contact_external_records;
   survivor_id uuid;
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'records cannot be merged at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
-  end if;
+  perform public.crm_require_read_committed('records cannot be merged');
 
   perform public.crm_check_organisation(organisation);
   perform public.crm_lock_external_ids(organisation, array[crm]);
@@ -1255,7 +1821,7 @@ $$;
 -- Name: FUNCTION crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) IS 'Records that a CRM has merged records into others, one array element each: the record that is gone becomes an alias with the state merged, and the other takes its place as primary id. Returns one row for each: merged (also if that was known), same_record, unknown (neither means a contact), or contacts_differ: the records mean two contacts, contact_id and other_contact_id, and nothing has changed; merge the contacts, then call again. Takes the lock of crm_lock_external_ids, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+COMMENT ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) IS 'Records that a CRM has merged records into others, one array element each: the record that is gone becomes an alias with the state merged, and the other takes its place as primary id. Returns one row for each: merged (also if that was known), same_record, unknown (neither means a contact), or contacts_differ: the records mean two contacts, contact_id and other_contact_id, and nothing has changed; merge the contacts, then call again. Takes the lock of crm_lock_external_ids, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
 
 --
 -- Name: crm_note_deleted_contact(); Type: FUNCTION; Schema: public; Owner: -
@@ -1343,6 +1909,27 @@ $$;
 COMMENT ON FUNCTION public.crm_organisation_id() IS 'The organisation (tenant) whose rows crm_app sees in this transaction. Fails with SQLSTATE CRM05 if none is set, so that hidden rows are not mistaken for missing ones.';
 
 --
+-- Name: crm_pause_end(timestamp with time zone, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select case
+    when paused_at is null or pause_ends_at <= at then null
+    -- A time that every client can read, unlike infinity.
+    else coalesce(pause_ends_at, '9998-12-31 00:00:00+00')
+  end
+$$;
+
+--
+-- Name: FUNCTION crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) IS 'The one rule for when a connection is paused: until when, as seen at a time; the end of 9998 if until somebody resumes it. Null if it is not paused, or no longer: the columns stay until the next write after pause_ends_at.';
+
+--
 -- Name: crm_place_external_id(uuid, text, text, text, uuid, boolean); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -1356,7 +1943,11 @@ declare
 begin
   if is_primary then
     update public.contact_external_ids as present
-    set contact_id = crm_place_external_id.contact_id
+    set
+      contact_id = crm_place_external_id.contact_id,
+      remote_version = case when present.contact_id = crm_place_external_id.contact_id then present.remote_version end,
+      content_hash = case when present.contact_id = crm_place_external_id.contact_id then present.content_hash end,
+      pushed_at = case when present.contact_id = crm_place_external_id.contact_id then present.pushed_at end
     where present.organisation_id = crm_place_external_id.organisation_id
       and present.provider = crm_place_external_id.provider
       and present.entity_type = crm_place_external_id.entity_type
@@ -1371,6 +1962,11 @@ begin
       and present.external_id = crm_place_external_id.external_id
     returning present.*
     into strict alias;
+    if alias.contact_id <> crm_place_external_id.contact_id then
+      alias.remote_version := null;
+      alias.content_hash := null;
+      alias.pushed_at := null;
+    end if;
     insert into public.contact_external_ids (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
       remote_state, remote_version, remote_modified_at, content_hash, pushed_at
@@ -1383,7 +1979,11 @@ begin
     );
   else
     update public.contact_external_id_aliases as present
-    set contact_id = crm_place_external_id.contact_id
+    set
+      contact_id = crm_place_external_id.contact_id,
+      remote_version = case when present.contact_id = crm_place_external_id.contact_id then present.remote_version end,
+      content_hash = case when present.contact_id = crm_place_external_id.contact_id then present.content_hash end,
+      pushed_at = case when present.contact_id = crm_place_external_id.contact_id then present.pushed_at end
     where present.organisation_id = crm_place_external_id.organisation_id
       and present.provider = crm_place_external_id.provider
       and present.entity_type = crm_place_external_id.entity_type
@@ -1398,6 +1998,11 @@ begin
       and present.external_id = crm_place_external_id.external_id
     returning present.*
     into strict mapping;
+    if mapping.contact_id <> crm_place_external_id.contact_id then
+      mapping.remote_version := null;
+      mapping.content_hash := null;
+      mapping.pushed_at := null;
+    end if;
     insert into public.contact_external_id_aliases (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
       remote_state, remote_version, remote_modified_at, content_hash, pushed_at
@@ -1415,7 +2020,7 @@ $$;
 -- Name: FUNCTION crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) IS 'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record; one that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+COMMENT ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) IS 'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record, but its version and content only if the contact stays the same: another has not taken them, so the next read must not be taken for unchanged. One that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 
 --
 -- Name: contact_external_ids; Type: TABLE; Schema: public; Owner: -
@@ -1660,6 +2265,290 @@ $$;
 COMMENT ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) IS 'Gives contacts that have lost their primary id at a CRM another, and returns those: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
 
 --
+-- Name: crm_refuse_data_loss(text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_refuse_data_loss(lost text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on' then
+    raise exception using
+      errcode = 'CRM03',
+      message = format('%s, and going down would lose them', lost),
+      hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_refuse_data_loss(lost text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_refuse_data_loss(lost text) IS 'For migrations: fails with CRM03 unless crm_schema.allow_data_loss is on.';
+
+--
+-- Name: crm_require_read_committed(text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_require_read_committed(refusal text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  level constant text := current_setting('transaction_isolation');
+begin
+  if level not in ('read committed', 'read uncommitted') then
+    raise exception using
+      errcode = 'feature_not_supported',
+      message = format('%s at %s: what others have linked would not be seen', refusal, upper(level)),
+      hint = 'Use READ COMMITTED.';
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_require_read_committed(refusal text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_require_read_committed(refusal text) IS 'Fails with 0A000 at an isolation level at which a transaction that has waited for a lock would not see what others have linked meanwhile.';
+
+--
+-- Name: crm_require_schema(name, regclass); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_require_schema(new_schema name, log_table regclass DEFAULT 'public.crm_sync_log'::regclass) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  our_schema constant name := (
+    select nspname
+    from pg_class
+    inner join pg_namespace
+      on pg_namespace.oid = relnamespace
+    where pg_class.oid = log_table
+  );
+begin
+  if new_schema is distinct from our_schema then
+    raise exception using
+      errcode = 'CRM01',
+      message = format(
+        'crm_sync_log is in schema %s, and what is new would go into schema %s',
+        our_schema, coalesce(new_schema, '(none)')
+      ),
+      hint = 'Let search_path begin with the schema of crm_sync_log, as it did for the earlier migrations.';
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_require_schema(new_schema name, log_table regclass); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_require_schema(new_schema name, log_table regclass) IS 'For migrations: fails with CRM01 unless the schema in which new objects are created is that of crm_sync_log. Omit the last parameter, which is crm_sync_log itself.';
+
+--
+-- Name: crm_restore_external_ids(uuid, uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_restore_external_ids(organisation_id uuid, connection_id uuid, operation_id uuid) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  operation constant uuid := operation_id;
+  present record;
+  -- An earlier connection to the same account, under which its ids were archived.
+  home uuid;
+  moved integer;
+  restored integer := 0;
+begin
+  select
+    connection.id,
+    connection.provider,
+    connection.account
+  into present
+  from public.crm_connections as connection
+  where connection.organisation_id = organisation
+    and connection.id = connection_id;
+
+  for home in
+    select connection.id
+    from public.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.provider = present.provider
+      and connection.account = present.account
+      and connection.id <> present.id
+    order by connection.connected_at desc
+  loop
+    -- An id that means a contact already stays as it is, and the archived one stays in the archive.
+    insert into public.contact_external_ids (
+      organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
+      remote_state, remote_modified_at
+    )
+    select
+      organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
+      archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_modified_at
+    from public.contact_external_id_archive as archive
+    where archive.organisation_id = organisation
+      and archive.connection_id = home
+      and archive.is_primary
+      and archive.contact_id is not null
+    order by archive.contact_id
+    on conflict do nothing;
+    get diagnostics moved = row_count;
+    restored := restored + moved;
+
+    insert into public.contact_external_id_aliases (
+      organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
+      remote_state, remote_modified_at, merged_into_entity_type, merged_into_external_id
+    )
+    select
+      organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
+      archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_modified_at,
+      archive.merged_into_entity_type, archive.merged_into_external_id
+    from public.contact_external_id_archive as archive
+    where archive.organisation_id = organisation
+      and archive.connection_id = home
+      and archive.contact_id is not null
+    order by archive.contact_id
+    on conflict do nothing;
+    get diagnostics moved = row_count;
+    restored := restored + moved;
+
+    with deleted as (
+      delete from public.contact_external_id_archive as archive
+      where archive.organisation_id = organisation
+        and archive.connection_id = home
+        and archive.contact_id is null
+      returning
+        archive.entity_type,
+        archive.external_id,
+        archive.is_primary,
+        archive.first_seen_at
+    )
+    insert into public.contact_external_id_changes (
+      organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, was_primary, linked_at
+    )
+    select
+      organisation, operation, 'contact_deleted', present.provider, deleted.entity_type, deleted.external_id,
+      present.id, deleted.is_primary, deleted.first_seen_at
+    from deleted
+    where (
+      select record.contact_id
+      from public.contact_external_records as record
+      where record.organisation_id = organisation
+        and record.provider = present.provider
+        and record.entity_type = deleted.entity_type
+        and record.external_id = deleted.external_id
+      limit 1
+    ) is null;
+
+    -- Not a join, for which the planner may read all ids of the CRM for each archived one.
+    delete from public.contact_external_id_archive as archive
+    where archive.organisation_id = organisation
+      and archive.connection_id = home
+      and archive.contact_id = (
+        select record.contact_id
+        from public.contact_external_records as record
+        where record.organisation_id = organisation
+          and record.provider = present.provider
+          and record.entity_type = archive.entity_type
+          and record.external_id = archive.external_id
+        limit 1
+      );
+  end loop;
+
+  -- An alias whose primary id means another contact by now takes its place.
+  insert into public.contact_external_ids (
+    organisation_id, provider, entity_type, external_id, contact_id, last_seen_at
+  )
+  select distinct on (alias.contact_id)
+    organisation, present.provider, alias.entity_type, alias.external_id, alias.contact_id, alias.last_seen_at
+  from public.contact_external_id_aliases as alias
+  where alias.organisation_id = organisation
+    and alias.provider = present.provider
+    and alias.remote_state <> 'merged'
+    and (
+      select mapping.external_id
+      from public.contact_external_ids as mapping
+      where mapping.contact_id = alias.contact_id
+        and mapping.provider = present.provider
+      limit 1
+    ) is null
+  order by alias.contact_id, alias.remote_state = 'deleted', alias.first_seen_at;
+
+  return restored;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_restore_external_ids(organisation_id uuid, connection_id uuid, operation_id uuid); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_restore_external_ids(organisation_id uuid, connection_id uuid, operation_id uuid) IS 'For crm_switch_account: moves the archived ids of the account of a connection back, and returns how many. An id that means a contact by now stays as it is, and the archived one stays in the archive.';
+
+--
+-- Name: crm_run_in_schema(text, regclass); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_run_in_schema(statement text, log_table regclass DEFAULT 'public.crm_sync_log'::regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '100ms'
+    AS $$
+declare
+  our_schema name;
+  hosts_contacts regclass;
+begin
+  select
+    nspname,
+    confrelid::regclass
+  into strict
+    our_schema,
+    hosts_contacts
+  from pg_class as log
+  inner join pg_namespace
+    on pg_namespace.oid = log.relnamespace
+  inner join pg_class as mappings
+    on mappings.relnamespace = log.relnamespace
+    and mappings.relname = 'contact_external_ids'
+  inner join pg_constraint
+    on conrelid = mappings.oid
+    and conname = 'contact_external_ids_contact_id_fkey'
+  where log.oid = log_table;
+
+  for attempt in 1..100 loop
+    begin
+      execute format(statement, our_schema, hosts_contacts);
+      return;
+    exception
+      when lock_not_available then
+        if attempt = 100 then
+          raise exception using
+            errcode = 'lock_not_available',
+            message = sqlerrm,
+            detail = format(statement, our_schema, hosts_contacts),
+            hint = 'A transaction stays open on these tables: see pg_stat_activity, and run it again once it has ended.';
+        end if;
+        -- What this attempt had locked is free again meanwhile.
+        perform pg_sleep(0.1);
+    end;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_run_in_schema(statement text, log_table regclass); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_run_in_schema(statement text, log_table regclass) IS 'For migrations: runs a statement in which %1$I stands for the schema of crm_sync_log and %2$s for the host''s contacts. It must not wait for a lock for more than a tenth of a second; otherwise what it has locked is released, and it is tried again, up to a hundred times. Fails with 55P03 after that. Omit the last parameter, which is crm_sync_log itself.';
+
+--
 -- Name: crm_set_organisation(uuid); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -1677,10 +2566,10 @@ $$;
 COMMENT ON FUNCTION public.crm_set_organisation(organisation_id uuid) IS 'Sets the organisation (tenant) whose rows crm_app sees until the end of the transaction. The next user of a pooled connection has none. Outside a transaction it has no effect. It guards against mistakes of the application, not against its SQL: whoever can run any statement as crm_app can set any organisation.';
 
 --
--- Name: crm_switch_account(uuid, uuid, text, timestamp with time zone, regclass); Type: FUNCTION; Schema: public; Owner: -
+-- Name: crm_switch_account(uuid, uuid, text, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
 --
 
-CREATE FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text DEFAULT NULL::text, own_ids_since timestamp with time zone DEFAULT NULL::timestamp with time zone, connections_table regclass DEFAULT 'public.crm_connections'::regclass) RETURNS TABLE(archived integer, restored integer)
+CREATE FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text DEFAULT NULL::text, own_ids_since timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS TABLE(archived integer, restored integer)
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -1689,13 +2578,6 @@ declare
   organisation constant uuid := organisation_id;
   operation constant uuid := gen_random_uuid();
   own_since constant timestamptz := coalesce(own_ids_since, 'infinity');
-  our_schema constant name := (
-    select nspname
-    from pg_class
-    inner join pg_namespace
-      on pg_namespace.oid = relnamespace
-    where pg_class.oid = connections_table
-  );
   present record;
   -- The last other connection whose account is known, and those since then whose account is not.
   named record;
@@ -1703,20 +2585,20 @@ declare
   -- The connections under which their ids are archived; null if the ids stay.
   named_home uuid;
   unnamed_home uuid;
-  home uuid;
-  moved integer;
 begin
   archived := 0;
   restored := 0;
-  -- Until this function ends. Nobody else may create objects in the schema.
-  perform set_config('search_path', format('pg_catalog, %I, pg_temp', our_schema), true);
-
+  if ids_of_unknown_account not in ('keep', 'archive') then
+    raise exception using
+      errcode = 'CRM04',
+      message = 'ids_of_unknown_account must be keep, archive or null';
+  end if;
   select
     connection.id,
     connection.provider,
     connection.account
   into present
-  from crm_connections as connection
+  from public.crm_connections as connection
   where connection.organisation_id = organisation
     and connection.id = connection_id;
 
@@ -1725,7 +2607,7 @@ begin
     connection.account,
     connection.connected_at
   into named
-  from crm_connections as connection
+  from public.crm_connections as connection
   where connection.organisation_id = organisation
     and connection.provider = present.provider
     and connection.id <> present.id
@@ -1738,30 +2620,31 @@ begin
     -- What was linked before the first connection of all was linked for it.
     case when named.id is null then '-infinity' else min(connection.connected_at) end as since
   into unnamed
-  from crm_connections as connection
+  from public.crm_connections as connection
   where connection.organisation_id = organisation
     and connection.provider = present.provider
     and connection.id <> present.id
     and connection.account is null
     and (named.id is null or connection.connected_at > named.connected_at);
 
-  if present.account is null or coalesce(named.id, unnamed.id) is null then
+  if coalesce(named.id, unnamed.id) is null then
     return next;
     return;
   end if;
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'accounts cannot be switched at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
+  if present.account is null then
+    perform public.crm_lock_external_ids(organisation, array[present.provider]);
+    perform public.crm_forget_contents(organisation, present.provider);
+    return next;
+    return;
   end if;
+  perform public.crm_require_read_committed('accounts cannot be switched');
 
-  perform crm_lock_external_ids(organisation, array[present.provider]);
+  perform public.crm_lock_external_ids(organisation, array[present.provider]);
 
   if ids_of_unknown_account is null
     and exists (
       select
-      from contact_external_records as record
+      from public.contact_external_records as record
       where record.organisation_id = organisation
         and record.provider = present.provider
         and record.first_seen_at >= unnamed.since
@@ -1779,16 +2662,15 @@ begin
 
   for attempt in 1..10 loop
     begin
-      restored := 0;
-      perform crm_lock_contacts(organisation, array(
+      perform public.crm_lock_contacts(organisation, array(
         select record.contact_id
-        from contact_external_records as record
+        from public.contact_external_records as record
         where record.organisation_id = organisation
           and record.provider = present.provider
         union
         select archive.contact_id
-        from contact_external_id_archive as archive
-        inner join crm_connections as connection
+        from public.contact_external_id_archive as archive
+        inner join public.crm_connections as connection
           on connection.organisation_id = archive.organisation_id
           and connection.id = archive.connection_id
         where archive.organisation_id = organisation
@@ -1796,208 +2678,15 @@ begin
           and connection.account = present.account
       ));
 
-      -- That the host deleted the contact of an id belongs to the account as well. If the id was linked again since,
-      -- the id itself is archived.
-      with latest as (
-        select distinct on (change.entity_type, change.external_id)
-          change.kind,
-          change.entity_type,
-          change.external_id,
-          change.was_primary,
-          change.linked_at,
-          change.changed_at
-        from contact_external_id_changes as change
-        where change.organisation_id = organisation
-          and change.provider = present.provider
-          and change.external_id is not null
-        order by change.entity_type, change.external_id, change.id desc
-      ),
-      deleted as (
-        select latest.*, record.contact_id, place.connection_id
-        from latest
-        left join lateral (
-          select record.contact_id, record.first_seen_at
-          from contact_external_records as record
-          where record.organisation_id = organisation
-            and record.provider = present.provider
-            and record.entity_type = latest.entity_type
-            and record.external_id = latest.external_id
-          limit 1
-        ) as record on true
-        cross join lateral (
-          select case
-            when coalesce(record.first_seen_at, latest.linked_at) >= unnamed.since then unnamed_home
-            else named_home
-          end as connection_id
-        ) as place
-        where latest.kind = 'contact_deleted'
-          and coalesce(record.first_seen_at, latest.linked_at) < own_since
-          and place.connection_id is not null
-      ),
-      archived_deletion as (
-        insert into contact_external_id_archive (
-          organisation_id, connection_id, entity_type, external_id, is_primary, first_seen_at, last_seen_at,
-          remote_state
-        )
-        select
-          organisation, deleted.connection_id, deleted.entity_type, deleted.external_id, deleted.was_primary,
-          deleted.linked_at, deleted.changed_at, 'active'
-        from deleted
-        where deleted.contact_id is null
-      )
-      insert into contact_external_id_changes (
-        organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id
-      )
-      select
-        organisation, operation, 'archived', present.provider, deleted.entity_type, deleted.external_id,
-        deleted.connection_id
-      from deleted;
-
-      -- Inserts before it deletes: whoever deletes a contact has locked it, and waits for what is deleted here.
-      insert into contact_external_id_archive (
-        organisation_id, connection_id, entity_type, external_id, contact_id, is_primary, first_seen_at,
-        last_seen_at, remote_state, remote_version, remote_modified_at, merged_into_entity_type,
-        merged_into_external_id, content_hash, pushed_at
-      )
-      select
-        organisation, place.connection_id, record.entity_type, record.external_id, record.contact_id,
-        record.is_primary, record.first_seen_at, record.last_seen_at, record.remote_state, record.remote_version,
-        record.remote_modified_at, record.merged_into_entity_type, record.merged_into_external_id,
-        record.content_hash, record.pushed_at
-      from contact_external_records as record
-      cross join lateral (
-        select case when record.first_seen_at >= unnamed.since then unnamed_home else named_home end as connection_id
-      ) as place
-      where record.organisation_id = organisation
-        and record.provider = present.provider
-        and record.first_seen_at < own_since
-        and place.connection_id is not null
-      order by record.contact_id;
-      get diagnostics archived = row_count;
-
-      delete from contact_external_id_aliases as alias
-      where alias.organisation_id = organisation
-        and alias.provider = present.provider
-        and alias.first_seen_at < own_since
-        and case when alias.first_seen_at >= unnamed.since then unnamed_home else named_home end is not null;
-
-      delete from contact_external_ids as mapping
-      where mapping.organisation_id = organisation
-        and mapping.provider = present.provider
-        and mapping.first_seen_at < own_since
-        and case when mapping.first_seen_at >= unnamed.since then unnamed_home else named_home end is not null;
-
-      for home in
-        select connection.id
-        from crm_connections as connection
-        where connection.organisation_id = organisation
-          and connection.provider = present.provider
-          and connection.account = present.account
-          and connection.id <> present.id
-        order by connection.connected_at desc
-      loop
-        -- An id that means a contact already stays as it is, and the archived one stays in the archive.
-        -- Version and content are not restored: contacts may have changed here meanwhile, and were not pushed, so
-        -- the next read must not be taken for unchanged.
-        insert into contact_external_ids (
-          organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-          remote_state, remote_modified_at
-        )
-        select
-          organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
-          archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_modified_at
-        from contact_external_id_archive as archive
-        where archive.organisation_id = organisation
-          and archive.connection_id = home
-          and archive.is_primary
-          and archive.contact_id is not null
-        order by archive.contact_id
-        on conflict do nothing;
-        get diagnostics moved = row_count;
-        restored := restored + moved;
-
-        insert into contact_external_id_aliases (
-          organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-          remote_state, remote_modified_at, merged_into_entity_type, merged_into_external_id
-        )
-        select
-          organisation, present.provider, archive.entity_type, archive.external_id, archive.contact_id,
-          archive.first_seen_at, archive.last_seen_at, archive.remote_state, archive.remote_modified_at,
-          archive.merged_into_entity_type, archive.merged_into_external_id
-        from contact_external_id_archive as archive
-        where archive.organisation_id = organisation
-          and archive.connection_id = home
-          and archive.contact_id is not null
-        order by archive.contact_id
-        on conflict do nothing;
-        get diagnostics moved = row_count;
-        restored := restored + moved;
-
-        with deleted as (
-          delete from contact_external_id_archive as archive
-          where archive.organisation_id = organisation
-            and archive.connection_id = home
-            and archive.contact_id is null
-          returning
-            archive.entity_type,
-            archive.external_id,
-            archive.is_primary,
-            archive.first_seen_at
-        )
-        insert into contact_external_id_changes (
-          organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, was_primary, linked_at
-        )
-        select
-          organisation, operation, 'contact_deleted', present.provider, deleted.entity_type, deleted.external_id,
-          present.id, deleted.is_primary, deleted.first_seen_at
-        from deleted
-        where (
-          select record.contact_id
-          from contact_external_records as record
-          where record.organisation_id = organisation
-            and record.provider = present.provider
-            and record.entity_type = deleted.entity_type
-            and record.external_id = deleted.external_id
-          limit 1
-        ) is null;
-
-        -- Not a join, for which the planner may read all ids of the CRM for each archived one.
-        delete from contact_external_id_archive as archive
-        where archive.organisation_id = organisation
-          and archive.connection_id = home
-          and archive.contact_id = (
-            select record.contact_id
-            from contact_external_records as record
-            where record.organisation_id = organisation
-              and record.provider = present.provider
-              and record.entity_type = archive.entity_type
-              and record.external_id = archive.external_id
-            limit 1
-          );
-      end loop;
-
-      -- An alias whose primary id means another contact by now takes its place.
-      insert into contact_external_ids (
-        organisation_id, provider, entity_type, external_id, contact_id, last_seen_at
-      )
-      select distinct on (alias.contact_id)
-        organisation, present.provider, alias.entity_type, alias.external_id, alias.contact_id, alias.last_seen_at
-      from contact_external_id_aliases as alias
-      where alias.organisation_id = organisation
-        and alias.provider = present.provider
-        and alias.remote_state <> 'merged'
-        and (
-          select mapping.external_id
-          from contact_external_ids as mapping
-          where mapping.contact_id = alias.contact_id
-            and mapping.provider = present.provider
-          limit 1
-        ) is null
-      order by
-        alias.contact_id,
-        alias.remote_state = 'deleted',
-        alias.first_seen_at;
-
+      archived := public.crm_archive_external_ids(
+        organisation, present.provider, named_home, unnamed_home, unnamed.since, own_since, operation
+      );
+      -- While no connection was live, contacts changed here and were not pushed: what stays must not be taken for
+      -- unchanged when it is read again. What was read or pushed in this connection is known.
+      if own_ids_since is null then
+        perform public.crm_forget_contents(organisation, present.provider);
+      end if;
+      restored := public.crm_restore_external_ids(organisation, present.id, operation);
       return next;
       return;
     exception
@@ -2012,10 +2701,10 @@ end
 $$;
 
 --
--- Name: FUNCTION crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass); Type: COMMENT; Schema: public; Owner: -
+-- Name: FUNCTION crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass) IS 'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Does nothing if the account is null. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 at REPEATABLE READ. Omit the last parameter, which is crm_connections itself.';
+COMMENT ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone) IS 'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Moves nothing if the account is null. For a new connection, forgets the versions and contents of the ids that stay: contacts may have changed since the last one ended. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 unless at READ COMMITTED.';
 
 --
 -- Name: crm_sync_backoff(integer, integer, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -2037,53 +2726,6 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer) IS 'How long to wait after this many failed attempts (counted from 1): base_seconds, doubled with each further attempt, at most longest_seconds, times a random factor from 0.5 to 1.';
-
---
--- Name: crm_sync_error_is_valid(jsonb); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.crm_sync_error_is_valid(error jsonb) RETURNS boolean
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-  select case
-    when jsonb_typeof(error) <> 'object' then false
-    when not error ?& '{kind,retryable,message}' then false
-    when error - '{kind,retryable,message,code}'::text[] <> '{}' then false
-    else
-      jsonb_typeof(error -> 'kind') = 'string'
-      and error ->> 'kind' in (
-        'auth',
-        'permission',
-        'rate_limited',
-        'conflict',
-        'not_found',
-        'validation',
-        'timeout',
-        'network',
-        'provider',
-        'internal'
-      )
-      and jsonb_typeof(error -> 'retryable') = 'boolean'
-      and jsonb_typeof(error -> 'message') = 'string'
-      and btrim(error ->> 'message', E' \t\n\r\f\x0b') <> ''
-      and length(error ->> 'message') <= 500
-      and (
-        not error ? 'code'
-        or (
-          jsonb_typeof(error -> 'code') = 'string'
-          and btrim(error ->> 'code', E' \t\n\r\f\x0b') <> ''
-          and length(error ->> 'code') <= 100
-        )
-      )
-  end
-$$;
-
---
--- Name: FUNCTION crm_sync_error_is_valid(error jsonb); Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON FUNCTION public.crm_sync_error_is_valid(error jsonb) IS 'Whether a value is a sync error: kind (a closed list), retryable (boolean), message (1 to 500 characters), and optionally code (the provider''s own, 1 to 100 characters); nothing else.';
 
 --
 -- Name: crm_sync_failure_is_alarming(text, integer, interval); Type: FUNCTION; Schema: public; Owner: -
@@ -2123,160 +2765,6 @@ $$;
 COMMENT ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) IS 'Decides when the worker gives up on a failing record: at once if its error cannot be retried; otherwise after ten attempts and a day.';
 
 --
--- Name: crm_sync_log; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.crm_sync_log (
-    organisation_id uuid NOT NULL,
-    connection_id uuid NOT NULL,
-    occurred_at timestamp with time zone DEFAULT now() NOT NULL,
-    id bigint NOT NULL,
-    direction text NOT NULL,
-    entity_type text NOT NULL,
-    external_id text,
-    internal_id uuid,
-    status text NOT NULL,
-    error jsonb,
-    reason text,
-    CONSTRAINT crm_sync_log_direction_check CHECK ((direction = ANY (ARRAY['inbound'::text, 'outbound'::text]))),
-    CONSTRAINT crm_sync_log_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
-    CONSTRAINT crm_sync_log_error_iff_status_is_error_check CHECK (((status = 'error'::text) = (error IS NOT NULL))),
-    CONSTRAINT crm_sync_log_error_is_valid_check CHECK (public.crm_sync_error_is_valid(error)),
-    CONSTRAINT crm_sync_log_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
-    CONSTRAINT crm_sync_log_occurred_at_in_range_check CHECK (((occurred_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (occurred_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
-    CONSTRAINT crm_sync_log_reason_check CHECK ((reason = ANY (ARRAY['echo'::text, 'unchanged'::text, 'older'::text, 'pending_push'::text, 'no_consent'::text, 'merged'::text, 'erased'::text]))),
-    CONSTRAINT crm_sync_log_reason_has_status_skipped_check CHECK (((reason IS NULL) OR (status = 'skipped'::text))),
-    CONSTRAINT crm_sync_log_status_check CHECK ((status = ANY (ARRAY['success'::text, 'skipped'::text, 'error'::text])))
-)
-PARTITION BY RANGE (occurred_at);
-
---
--- Name: TABLE crm_sync_log; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.crm_sync_log IS 'What happened in every sync operation: one row per event, append-only. Partitioned by month of occurred_at (UTC). The first partition also holds anything older, crm_sync_log_catch_all anything later than the last month. crm-schema partitions drop drops the months past their retention period (crm_retention).';
-
---
--- Name: COLUMN crm_sync_log.organisation_id; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_sync_log.organisation_id IS 'The organisation (tenant) the event belongs to.';
-
---
--- Name: COLUMN crm_sync_log.connection_id; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_sync_log.connection_id IS 'The connection that was synced.';
-
---
--- Name: COLUMN crm_sync_log.occurred_at; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_sync_log.occurred_at IS 'When the operation ended, by the database''s clock or the sync worker''s.';
-
---
--- Name: COLUMN crm_sync_log.id; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_sync_log.id IS 'Orders events that have the same occurred_at.';
-
---
--- Name: COLUMN crm_sync_log.direction; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_sync_log.direction IS 'inbound: from the CRM to NurtureHub. outbound: from NurtureHub to the CRM.';
-
---
--- Name: COLUMN crm_sync_log.entity_type; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_sync_log.entity_type IS 'What kind of record it was, in the provider''s terms and lower snake case: contact, applicant, landlord …';
-
---
--- Name: COLUMN crm_sync_log.external_id; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_sync_log.external_id IS 'The record''s id at the CRM, case-sensitive. Null if there is none: a create that failed, or an error that concerns the whole account.';
-
---
--- Name: COLUMN crm_sync_log.internal_id; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_sync_log.internal_id IS 'NurtureHub''s own id of the record: the contact''s id for people. No foreign key, so that history outlives the record.';
-
---
--- Name: COLUMN crm_sync_log.status; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_sync_log.status IS 'success: both sides agree. skipped: nothing had to change. error: it failed, error says why.';
-
---
--- Name: COLUMN crm_sync_log.error; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_sync_log.error IS 'Why it failed: kind, retryable, message and optionally the provider''s own code. Never a payload, a secret or personal data. Set exactly when status is error.';
-
---
--- Name: COLUMN crm_sync_log.reason; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.crm_sync_log.reason IS 'Why it was skipped. echo: our own push came back. unchanged: the CRM''s version is the one already seen. older: it was modified before the one already seen. pending_push: our own change has still to be pushed. no_consent: the person does not consent to it. merged: the record was merged into another. erased: the person was erased. Null if no reason was given, and for events that were not skipped.';
-
---
--- Name: CONSTRAINT crm_sync_log_direction_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_sync_log_direction_check ON public.crm_sync_log IS 'The closed list of directions.';
-
---
--- Name: CONSTRAINT crm_sync_log_entity_type_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_sync_log_entity_type_check ON public.crm_sync_log IS 'Lower snake case, at most 63 characters; an open list, because each provider names its own.';
-
---
--- Name: CONSTRAINT crm_sync_log_error_iff_status_is_error_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_sync_log_error_iff_status_is_error_check ON public.crm_sync_log IS 'error is set if and only if status is error.';
-
---
--- Name: CONSTRAINT crm_sync_log_error_is_valid_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_sync_log_error_is_valid_check ON public.crm_sync_log IS 'Errors are structured and bounded, so that no payload or secret ends up in the log.';
-
---
--- Name: CONSTRAINT crm_sync_log_external_id_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_sync_log_external_id_check ON public.crm_sync_log IS 'Not blank (spaces, tabs and line breaks alone), at most 512 bytes.';
-
---
--- Name: CONSTRAINT crm_sync_log_occurred_at_in_range_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_sync_log_occurred_at_in_range_check ON public.crm_sync_log IS 'Times are in the years 1900 to 9998: every client can read them, and no event happened at infinity.';
-
---
--- Name: CONSTRAINT crm_sync_log_reason_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_sync_log_reason_check ON public.crm_sync_log IS 'The closed list of reasons.';
-
---
--- Name: CONSTRAINT crm_sync_log_reason_has_status_skipped_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_sync_log_reason_has_status_skipped_check ON public.crm_sync_log IS 'Only a skipped event has a reason.';
-
---
--- Name: CONSTRAINT crm_sync_log_status_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_sync_log_status_check ON public.crm_sync_log IS 'The closed list of outcomes.';
-
---
 -- Name: crm_sync_log_ensure_partitions(integer, regclass); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -2299,15 +2787,7 @@ declare
   );
   catch_all constant text := format('%I.crm_sync_log_catch_all', log_schema);
   emptied constant text := format('%I.crm_sync_log_emptied', log_schema);
-  -- Read from the catalog, so that an event keeps every column that a migration adds.
-  log_columns constant text := (
-    select string_agg(quote_ident(attname), ', ' order by attnum)
-    from pg_attribute
-    where attrelid = log_table
-      and attnum > 0
-      and not attisdropped
-      and attgenerated = ''
-  );
+  log_columns constant text := (select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute where attrelid = log_table and attnum > 0 and not attisdropped);
   last_month timestamptz;
   lower_bound text;
   month_start timestamptz;
@@ -2597,6 +3077,27 @@ $$;
 COMMENT ON FUNCTION public.crm_sync_log_refuse_change() IS 'Refuses UPDATE, DELETE and TRUNCATE on the sync log with SQLSTATE CRM02. The owner of the log could disable the triggers that call it or detach a partition, and a superuser could bypass them; applications must connect as neither.';
 
 --
+-- Name: crm_sync_run_is_fruitless(bigint, bigint, bigint); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) RETURNS boolean
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select case
+    when success_count > 0 or skipped_count > 0 then false
+    -- One broken record, or two, says nothing about the others.
+    when error_count >= 3 then true
+  end
+$$;
+
+--
+-- Name: FUNCTION crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) IS 'The one rule for when a sync that came to its end counts as failed: if every record failed, and at least three did. Null if there were too few records to tell.';
+
+--
 -- Name: crm_undo_contact_merge(uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -2613,12 +3114,7 @@ declare
   merge public.contact_external_id_changes;
   step record;
 begin
-  if current_setting('transaction_isolation') = 'repeatable read' then
-    raise exception using
-      errcode = 'feature_not_supported',
-      message = 'a merge cannot be undone at REPEATABLE READ: what others have linked would not be seen',
-      hint = 'Use READ COMMITTED.';
-  end if;
+  perform public.crm_require_read_committed('a merge cannot be undone');
 
   perform public.crm_check_organisation(organisation);
   perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
@@ -2760,7 +3256,33 @@ $$;
 -- Name: FUNCTION crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) IS 'Undoes a merge of contacts: each external id that it has moved means the contact again that it meant before. All or none. Returns no row if there was no such merge; otherwise a row without a record: undone, or why not (undone_before, no_contact, held: one of the records stops it), and a row for each record: undone, or as crm_contact_merge_records says; then stays for each external id that was linked to the remaining contact since. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 at REPEATABLE READ.';
+COMMENT ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) IS 'Undoes a merge of contacts: each external id that it has moved means the contact again that it meant before. All or none. Returns no row if there was no such merge; otherwise a row without a record: undone, or why not (undone_before, no_contact, held: one of the records stops it), and a row for each record: undone, or as crm_contact_merge_records says; then stays for each external id that was linked to the remaining contact since. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
+
+--
+-- Name: crm_wait_for_vacuum(regclass[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_wait_for_vacuum(tables regclass[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  busy regclass;
+begin
+  foreach busy in array tables loop
+    -- The host may have granted no more of its contacts than a foreign key needs.
+    if has_table_privilege(busy, 'update, delete, truncate') then
+      execute format('lock table %s in share update exclusive mode', busy);
+    end if;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_wait_for_vacuum(tables regclass[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_wait_for_vacuum(tables regclass[]) IS 'For migrations: locks tables against vacuum, and so waits until autovacuum gives way. Call it before crm_run_in_schema, whose short attempts would find autovacuum running each time. Blocks no application. Passes over tables that the user may not lock.';
 
 --
 -- Name: contact_external_id_aliases; Type: TABLE; Schema: public; Owner: -
@@ -2838,7 +3360,7 @@ COMMENT ON COLUMN public.contact_external_id_aliases.contact_id IS 'NurtureHub''
 -- Name: COLUMN contact_external_id_aliases.first_seen_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_aliases.first_seen_at IS 'When the contact was first linked to this external id. Re-pointing starts anew.';
+COMMENT ON COLUMN public.contact_external_id_aliases.first_seen_at IS 'When the external id was linked to this contact, or to one that was merged into it. Re-pointing starts anew.';
 
 --
 -- Name: COLUMN contact_external_id_aliases.last_seen_at; Type: COMMENT; Schema: public; Owner: -
@@ -2962,17 +3484,22 @@ CREATE TABLE public.contact_external_id_archive (
     first_seen_at timestamp with time zone NOT NULL,
     last_seen_at timestamp with time zone NOT NULL,
     remote_state text NOT NULL,
-    remote_version text COLLATE pg_catalog."C",
     remote_modified_at timestamp with time zone,
     merged_into_entity_type text COLLATE pg_catalog."C",
     merged_into_external_id text COLLATE pg_catalog."C",
-    content_hash bytea,
-    pushed_at timestamp with time zone,
     archived_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT contact_external_id_archive_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
-    CONSTRAINT contact_external_id_archive_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
+    CONSTRAINT contact_external_id_archive_entity_type_check CHECK (((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text) AND (merged_into_entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text))),
+    CONSTRAINT contact_external_id_archive_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512) AND (btrim(merged_into_external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(merged_into_external_id) <= 512))),
+    CONSTRAINT contact_external_id_archive_merged_iff_into_check CHECK ((num_nonnulls(merged_into_entity_type, merged_into_external_id) =
+CASE remote_state
+    WHEN 'merged'::text THEN 2
+    ELSE 0
+END)),
+    CONSTRAINT contact_external_id_archive_merged_into_another_check CHECK (((merged_into_entity_type <> entity_type) OR (merged_into_external_id <> external_id))),
+    CONSTRAINT contact_external_id_archive_modified_time_in_range_check CHECK (((remote_modified_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (remote_modified_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT contact_external_id_archive_primary_is_not_merged_check CHECK (((NOT is_primary) OR (remote_state <> 'merged'::text))),
-    CONSTRAINT contact_external_id_archive_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text, 'merged'::text])))
+    CONSTRAINT contact_external_id_archive_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text, 'merged'::text]))),
+    CONSTRAINT contact_external_id_archive_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 );
 
 --
@@ -3009,7 +3536,7 @@ COMMENT ON COLUMN public.contact_external_id_archive.external_id IS 'The record'
 -- Name: COLUMN contact_external_id_archive.contact_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_archive.contact_id IS 'NurtureHub''s contact. Null if the host has deleted it: when the account comes back, only that is noted again, in contact_external_id_changes.';
+COMMENT ON COLUMN public.contact_external_id_archive.contact_id IS 'NurtureHub''s contact. Null if the host has deleted it: when the account comes back, contact_external_id_changes gets a contact_deleted row, and the id is not linked.';
 
 --
 -- Name: COLUMN contact_external_id_archive.is_primary; Type: COMMENT; Schema: public; Owner: -
@@ -3036,12 +3563,6 @@ COMMENT ON COLUMN public.contact_external_id_archive.last_seen_at IS 'As in cont
 COMMENT ON COLUMN public.contact_external_id_archive.remote_state IS 'As in contact_external_ids, when it was archived; an alias may also be merged.';
 
 --
--- Name: COLUMN contact_external_id_archive.remote_version; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.contact_external_id_archive.remote_version IS 'As in contact_external_ids, when it was archived.';
-
---
 -- Name: COLUMN contact_external_id_archive.remote_modified_at; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -3058,18 +3579,6 @@ COMMENT ON COLUMN public.contact_external_id_archive.merged_into_entity_type IS 
 --
 
 COMMENT ON COLUMN public.contact_external_id_archive.merged_into_external_id IS 'As in contact_external_id_aliases, when it was archived.';
-
---
--- Name: COLUMN contact_external_id_archive.content_hash; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.contact_external_id_archive.content_hash IS 'As in contact_external_ids, when it was archived.';
-
---
--- Name: COLUMN contact_external_id_archive.pushed_at; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.contact_external_id_archive.pushed_at IS 'As in contact_external_ids, when it was archived.';
 
 --
 -- Name: COLUMN contact_external_id_archive.archived_at; Type: COMMENT; Schema: public; Owner: -
@@ -3090,6 +3599,24 @@ COMMENT ON CONSTRAINT contact_external_id_archive_entity_type_check ON public.co
 COMMENT ON CONSTRAINT contact_external_id_archive_external_id_check ON public.contact_external_id_archive IS 'Not blank, and at most 512 bytes.';
 
 --
+-- Name: CONSTRAINT contact_external_id_archive_merged_iff_into_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_merged_iff_into_check ON public.contact_external_id_archive IS 'The other record is named if and only if the state is merged.';
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_merged_into_another_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_merged_into_another_check ON public.contact_external_id_archive IS 'No record is merged into itself.';
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_modified_time_in_range_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_modified_time_in_range_check ON public.contact_external_id_archive IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
 -- Name: CONSTRAINT contact_external_id_archive_primary_is_not_merged_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -3100,6 +3627,12 @@ COMMENT ON CONSTRAINT contact_external_id_archive_primary_is_not_merged_check ON
 --
 
 COMMENT ON CONSTRAINT contact_external_id_archive_remote_state_check ON public.contact_external_id_archive IS 'The closed list of states.';
+
+--
+-- Name: CONSTRAINT contact_external_id_archive_seen_times_check ON contact_external_id_archive; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_archive_seen_times_check ON public.contact_external_id_archive IS 'Times are in order and in the years 1900 to 9998: every client can read them.';
 
 --
 -- Name: contact_external_id_changes; Type: TABLE; Schema: public; Owner: -
@@ -3133,7 +3666,7 @@ CREATE TABLE public.contact_external_id_changes (
 -- Name: TABLE contact_external_id_changes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.contact_external_id_changes IS 'The history of what external ids mean: one row for each id that was unlinked, moved, promoted, merged or lost its contact. The first link is not in it; first_seen_at says when that was. It holds ids and times, and no other personal data. It outlives the contacts and has no foreign keys.';
+COMMENT ON TABLE public.contact_external_id_changes IS 'The history of what external ids mean: one row for each id that was unlinked, moved or merged, that took the place of one that was, or that lost its contact. The first link is not in it; first_seen_at says when that was. It holds ids and times, and no other personal data. It outlives the contacts and has no foreign keys.';
 
 --
 -- Name: COLUMN contact_external_id_changes.organisation_id; Type: COMMENT; Schema: public; Owner: -
@@ -3151,13 +3684,13 @@ COMMENT ON COLUMN public.contact_external_id_changes.id IS 'In the order in whic
 -- Name: COLUMN contact_external_id_changes.operation_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_changes.operation_id IS 'Names the changes that were made together: a merge of contacts is undone by it.';
+COMMENT ON COLUMN public.contact_external_id_changes.operation_id IS 'Names the changes that one call made together: a merge of contacts is undone by it. Each contact_deleted has its own.';
 
 --
 -- Name: COLUMN contact_external_id_changes.kind; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_changes.kind IS 'unlinked; repointed: moved to another contact; promoted: an alias became the primary id; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: that the host had deleted it went to contact_external_id_archive, because another account took the place of the id''s.';
+COMMENT ON COLUMN public.contact_external_id_changes.kind IS 'unlinked; repointed: moved to another contact; promoted: an alias became the primary id, because that was unlinked, moved or merged; contacts_merged: moved by a merge of two contacts; records_merged: the CRM merged two records; undone: moved back; contact_deleted: the host deleted the contact; archived: the note that the host had deleted the contact moved to contact_external_id_archive with the ids of its account.';
 
 --
 -- Name: COLUMN contact_external_id_changes.provider; Type: COMMENT; Schema: public; Owner: -
@@ -4689,7 +5222,7 @@ CREATE TRIGGER contact_external_id_aliases_note_deleted_contact BEFORE DELETE ON
 -- Name: TRIGGER contact_external_id_aliases_note_deleted_contact ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TRIGGER contact_external_id_aliases_note_deleted_contact ON public.contact_external_id_aliases IS 'Before the delete, because only then does the cascade run as the owner.';
+COMMENT ON TRIGGER contact_external_id_aliases_note_deleted_contact ON public.contact_external_id_aliases IS 'Before the delete: an AFTER trigger would run once the cascade has ended, as the user who deleted the contact.';
 
 --
 -- Name: contact_external_ids contact_external_ids_guard; Type: TRIGGER; Schema: public; Owner: -
@@ -4713,7 +5246,19 @@ CREATE TRIGGER contact_external_ids_note_deleted_contact BEFORE DELETE ON public
 -- Name: TRIGGER contact_external_ids_note_deleted_contact ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TRIGGER contact_external_ids_note_deleted_contact ON public.contact_external_ids IS 'Before the delete, because only then does the cascade run as the owner.';
+COMMENT ON TRIGGER contact_external_ids_note_deleted_contact ON public.contact_external_ids IS 'Before the delete: an AFTER trigger would run once the cascade has ended, as the user who deleted the contact.';
+
+--
+-- Name: crm_connections crm_connections_hold_paused; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER crm_connections_hold_paused BEFORE INSERT OR UPDATE ON public.crm_connections FOR EACH ROW WHEN ((new.paused_at IS NOT NULL)) EXECUTE FUNCTION public.crm_hold_paused_connection();
+
+--
+-- Name: TRIGGER crm_connections_hold_paused ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER crm_connections_hold_paused ON public.crm_connections IS 'Here and not in the statements, so that the workers of earlier releases hold a pause as well.';
 
 --
 -- Name: crm_sync_failures crm_sync_failures_dismissal; Type: TRIGGER; Schema: public; Owner: -
@@ -5442,6 +5987,14 @@ CREATE POLICY crm_sync_runs_worker_policy ON public.crm_sync_runs TO crm_worker 
 COMMENT ON POLICY crm_sync_runs_worker_policy ON public.crm_sync_runs IS 'The sync worker works for all organisations.';
 
 --
+-- Name: FUNCTION crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid) TO crm_worker;
+
+--
 -- Name: FUNCTION crm_credentials_aad(organisation_id uuid, connection_id uuid, provider text); Type: ACL; Schema: public; Owner: -
 --
 
@@ -5628,6 +6181,46 @@ GRANT SELECT(account) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(account) ON TABLE public.crm_connections TO crm_worker;
 
 --
+-- Name: COLUMN crm_connections.credentials_excused_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(credentials_excused_at),UPDATE(credentials_excused_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(credentials_excused_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(credentials_excused_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.records_failing_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(records_failing_at),UPDATE(records_failing_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(records_failing_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(records_failing_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.paused_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(paused_at),UPDATE(paused_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(paused_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(paused_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.pause_ends_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(pause_ends_at),UPDATE(pause_ends_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(pause_ends_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(pause_ends_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.pause_reason; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(pause_reason),UPDATE(pause_reason) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(pause_reason) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(pause_reason) ON TABLE public.crm_connections TO crm_worker;
+
+--
 -- Name: COLUMN crm_connections.revocation; Type: ACL; Schema: public; Owner: -
 --
 
@@ -5652,12 +6245,72 @@ GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connec
 GRANT ALL ON FUNCTION public.crm_check_organisation(organisation_id uuid, connections_table regclass) TO crm_reader;
 
 --
+-- Name: FUNCTION crm_connection_state(status text, is_paused boolean, failure_count integer); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_contact_merge_records(organisation_id uuid, operation_id uuid); Type: ACL; Schema: public; Owner: -
 --
 
 REVOKE ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_edit_function(function regprocedure, present text, wanted text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_edit_function(function regprocedure, present text, wanted text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_forget_contents(organisation_id uuid, provider text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_sync_error_is_valid(error jsonb); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_sync_error_is_valid(error jsonb) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_sync_error_is_valid(error jsonb) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_sync_error_is_valid(error jsonb) TO crm_reader;
+
+--
+-- Name: TABLE crm_sync_log; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT ON TABLE public.crm_sync_log TO crm_app;
+GRANT SELECT,INSERT ON TABLE public.crm_sync_log TO crm_worker;
+GRANT SELECT ON TABLE public.crm_sync_log TO crm_reader;
+
+--
+-- Name: FUNCTION crm_give_to_owner(objects text[], log_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_give_to_owner(objects text[], log_table regclass) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_hold_paused_connection(); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_app;
+GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_reader;
+
+--
+-- Name: FUNCTION crm_latest_time(at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_latest_time(at timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_latest_time(at timestamp with time zone) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_latest_time(at timestamp with time zone) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
@@ -5708,6 +6361,14 @@ GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_reader;
 
 --
+-- Name: FUNCTION crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean); Type: ACL; Schema: public; Owner: -
 --
 
@@ -5732,6 +6393,40 @@ GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, cont
 GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) TO crm_reader;
 
 --
+-- Name: FUNCTION crm_refuse_data_loss(lost text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_refuse_data_loss(lost text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_require_read_committed(refusal text); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_require_read_committed(refusal text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_require_read_committed(refusal text) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_require_read_committed(refusal text) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_require_schema(new_schema name, log_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_require_schema(new_schema name, log_table regclass) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_restore_external_ids(organisation_id uuid, connection_id uuid, operation_id uuid); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_restore_external_ids(organisation_id uuid, connection_id uuid, operation_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_restore_external_ids(organisation_id uuid, connection_id uuid, operation_id uuid) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_restore_external_ids(organisation_id uuid, connection_id uuid, operation_id uuid) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_run_in_schema(statement text, log_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_run_in_schema(statement text, log_table regclass) FROM PUBLIC;
+
+--
 -- Name: FUNCTION crm_set_organisation(organisation_id uuid); Type: ACL; Schema: public; Owner: -
 --
 
@@ -5740,12 +6435,12 @@ GRANT ALL ON FUNCTION public.crm_set_organisation(organisation_id uuid) TO crm_w
 GRANT ALL ON FUNCTION public.crm_set_organisation(organisation_id uuid) TO crm_reader;
 
 --
--- Name: FUNCTION crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass); Type: ACL; Schema: public; Owner: -
+-- Name: FUNCTION crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone); Type: ACL; Schema: public; Owner: -
 --
 
-REVOKE ALL ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone, connections_table regclass) TO crm_worker;
+REVOKE ALL ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer); Type: ACL; Schema: public; Owner: -
@@ -5754,14 +6449,6 @@ GRANT ALL ON FUNCTION public.crm_switch_account(organisation_id uuid, connection
 GRANT ALL ON FUNCTION public.crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_sync_backoff(attempts integer, base_seconds integer, longest_seconds integer) TO crm_reader;
-
---
--- Name: FUNCTION crm_sync_error_is_valid(error jsonb); Type: ACL; Schema: public; Owner: -
---
-
-GRANT ALL ON FUNCTION public.crm_sync_error_is_valid(error jsonb) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_sync_error_is_valid(error jsonb) TO crm_worker;
-GRANT ALL ON FUNCTION public.crm_sync_error_is_valid(error jsonb) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_sync_failure_is_alarming(kind text, failures integer, failing_for interval); Type: ACL; Schema: public; Owner: -
@@ -5778,14 +6465,6 @@ GRANT ALL ON FUNCTION public.crm_sync_failure_is_alarming(kind text, failures in
 GRANT ALL ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) TO crm_reader;
-
---
--- Name: TABLE crm_sync_log; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT,INSERT ON TABLE public.crm_sync_log TO crm_app;
-GRANT SELECT,INSERT ON TABLE public.crm_sync_log TO crm_worker;
-GRANT SELECT ON TABLE public.crm_sync_log TO crm_reader;
 
 --
 -- Name: FUNCTION crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass); Type: ACL; Schema: public; Owner: -
@@ -5806,12 +6485,26 @@ REVOKE ALL ON FUNCTION public.crm_sync_log_ensure_past(log_table regclass) FROM 
 REVOKE ALL ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, log_table regclass) FROM PUBLIC;
 
 --
+-- Name: FUNCTION crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -
 --
 
 REVOKE ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_wait_for_vacuum(tables regclass[]); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_wait_for_vacuum(tables regclass[]) FROM PUBLIC;
 
 --
 -- Name: TABLE contact_external_id_aliases; Type: ACL; Schema: public; Owner: -
@@ -5833,9 +6526,107 @@ GRANT SELECT ON TABLE public.contact_external_id_archive TO crm_reader;
 -- Name: TABLE contact_external_id_changes; Type: ACL; Schema: public; Owner: -
 --
 
-GRANT SELECT,INSERT ON TABLE public.contact_external_id_changes TO crm_app;
-GRANT SELECT,INSERT ON TABLE public.contact_external_id_changes TO crm_worker;
+GRANT SELECT ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT SELECT ON TABLE public.contact_external_id_changes TO crm_worker;
 GRANT SELECT ON TABLE public.contact_external_id_changes TO crm_reader;
+
+--
+-- Name: COLUMN contact_external_id_changes.organisation_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(organisation_id) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(organisation_id) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.operation_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(operation_id) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(operation_id) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.kind; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(kind) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(kind) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.provider; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(provider) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(provider) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.entity_type; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(entity_type) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(entity_type) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.external_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(external_id) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(external_id) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.connection_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(connection_id) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(connection_id) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.from_contact_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(from_contact_id) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(from_contact_id) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.to_contact_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(to_contact_id) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(to_contact_id) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.was_primary; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(was_primary) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(was_primary) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.is_primary; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(is_primary) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(is_primary) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.linked_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(linked_at) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(linked_at) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.changed_by; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(changed_by) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(changed_by) ON TABLE public.contact_external_id_changes TO crm_worker;
+
+--
+-- Name: COLUMN contact_external_id_changes.reason; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(reason) ON TABLE public.contact_external_id_changes TO crm_app;
+GRANT INSERT(reason) ON TABLE public.contact_external_id_changes TO crm_worker;
 
 --
 -- Name: COLUMN contact_external_id_changes.undone_by; Type: ACL; Schema: public; Owner: -

@@ -10,7 +10,7 @@ export type CredentialsClaimRevocationParams = void;
 
 /** A row of {@link credentialsClaimRevocation}. */
 export interface CredentialsClaimRevocationResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
   /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
   connectionId: string;

@@ -19,9 +19,10 @@ export interface ConnectionAdvanceLastSyncedAtResult {
 }
 
 /**
- * Moves the cursor of a live connection forwards, never backwards. Returns one row, or none if the
- * organisation has no such connection: `outcome` (`advanced`, `moved_backwards` or `disconnected`) and
- * `lastSyncedAt`, the cursor now. Uses the primary key. Locks the row for the transaction.
+ * Moves the cursor of a live connection forwards, never backwards, and not more than a day ahead of the clock
+ * (crm_latest_time). Returns one row, or none if the organisation has no such connection: `outcome` (`advanced`,
+ * `moved_backwards`, `in_future` or `disconnected`) and `lastSyncedAt`, the cursor now. Uses the primary key. Locks
+ * the row for the transaction.
  *
  * @remarks
  * ```sql
@@ -30,7 +31,8 @@ export interface ConnectionAdvanceLastSyncedAtResult {
  *     organisation_id,
  *     id,
  *     status,
- *     last_synced_at
+ *     last_synced_at,
+ *     :lastSyncedAt!::timestamptz > crm_latest_time(crm_now()) as is_in_future
  *   from crm_connections
  *   where organisation_id = :organisationId!::uuid
  *     and id = :connectionId!::uuid
@@ -43,12 +45,14 @@ export interface ConnectionAdvanceLastSyncedAtResult {
  *   where crm_connections.organisation_id = connection.organisation_id
  *     and crm_connections.id = connection.id
  *     and connection.status <> 'disconnected'
+ *     and not connection.is_in_future
  *     and (connection.last_synced_at is null or connection.last_synced_at < :lastSyncedAt!::timestamptz)
  *   returning crm_connections.last_synced_at
  * )
  * select
  *   case
  *     when connection.status = 'disconnected' then 'disconnected'
+ *     when connection.is_in_future then 'in_future'
  *     when connection.last_synced_at > :lastSyncedAt!::timestamptz then 'moved_backwards'
  *     else 'advanced'
  *   end as "outcome!",
@@ -58,42 +62,117 @@ export interface ConnectionAdvanceLastSyncedAtResult {
  */
 export const connectionAdvanceLastSyncedAt = new PreparedQuery<ConnectionAdvanceLastSyncedAtParams,ConnectionAdvanceLastSyncedAtResult>({
   name: 'connectionAdvanceLastSyncedAt',
-  statementName: 'connectionAdvanceLastSyncedAt_ff3323a1',
+  statementName: 'connectionAdvanceLastSyncedAt_8a4700b9',
   isPreparable: true,
   params: [
+    { name: 'lastSyncedAt', required: true },
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
-    { name: 'lastSyncedAt', required: true },
   ],
   text: `/* connectionAdvanceLastSyncedAt */ with connection as (
   select
     organisation_id,
     id,
     status,
-    last_synced_at
+    last_synced_at,
+    $1::timestamptz > crm_latest_time(crm_now()) as is_in_future
   from crm_connections
-  where organisation_id = $1::uuid
-    and id = $2::uuid
+  where organisation_id = $2::uuid
+    and id = $3::uuid
   for no key update
 ),
 advanced as (
   update crm_connections
-  set last_synced_at = $3::timestamptz
+  set last_synced_at = $1::timestamptz
   from connection
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id
     and connection.status <> 'disconnected'
-    and (connection.last_synced_at is null or connection.last_synced_at < $3::timestamptz)
+    and not connection.is_in_future
+    and (connection.last_synced_at is null or connection.last_synced_at < $1::timestamptz)
   returning crm_connections.last_synced_at
 )
 select
   case
     when connection.status = 'disconnected' then 'disconnected'
-    when connection.last_synced_at > $3::timestamptz then 'moved_backwards'
+    when connection.is_in_future then 'in_future'
+    when connection.last_synced_at > $1::timestamptz then 'moved_backwards'
     else 'advanced'
   end as "outcome",
   coalesce((select last_synced_at from advanced), connection.last_synced_at) as "lastSyncedAt"
 from connection`,
+});
+
+
+/** The parameters of {@link connectionCancelRun}. */
+export interface ConnectionCancelRunParams {
+  connectionId: string;
+  organisationId: string;
+}
+
+/** A row of {@link connectionCancelRun}. */
+export interface ConnectionCancelRunResult {
+  /** The id of the run, and its fencing token: every write for the connection must present it. */
+  runId: string;
+}
+
+/**
+ * Cancels the open run of a paused connection, so that its worker stops. Returns the run, or no row if there is
+ * none. This is a separate statement because connectionPause does not see a run that was opened while it waited.
+ * Uses primary keys. Locks the connection for the transaction, then the run.
+ *
+ * @remarks
+ * ```sql
+ * with connection as (
+ *   select
+ *     organisation_id,
+ *     id
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *     and status <> 'disconnected'
+ *     and crm_pause_end(paused_at, pause_ends_at, crm_now()) is not null
+ *   for no key update
+ * )
+ * update crm_sync_runs as run
+ * set
+ *   ended_at = crm_now(),
+ *   outcome = 'cancelled'
+ * from connection
+ * where run.organisation_id = connection.organisation_id
+ *   and run.connection_id = connection.id
+ *   and run.ended_at is null
+ * returning run.id as "runId"
+ * ```
+ */
+export const connectionCancelRun = new PreparedQuery<ConnectionCancelRunParams,ConnectionCancelRunResult>({
+  name: 'connectionCancelRun',
+  statementName: 'connectionCancelRun_eaccfee4',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+  ],
+  text: `/* connectionCancelRun */ with connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = $1::uuid
+    and id = $2::uuid
+    and status <> 'disconnected'
+    and crm_pause_end(paused_at, pause_ends_at, crm_now()) is not null
+  for no key update
+)
+update crm_sync_runs as run
+set
+  ended_at = crm_now(),
+  outcome = 'cancelled'
+from connection
+where run.organisation_id = connection.organisation_id
+  and run.connection_id = connection.id
+  and run.ended_at is null
+returning run.id as "runId"`,
 });
 
 
@@ -118,7 +197,8 @@ export interface ConnectionConnectResult {
 
 /**
  * Connects a CRM: inserts a new, active connection, and makes its account the one to which the
- * organisation's ids at this CRM belong (crm_switch_account). Returns one row: `connectedAt`, later than
+ * organisation's ids at this CRM belong (crm_switch_account), whose versions and contents are forgotten:
+ * contacts may have changed since the last connection ended. Returns one row: `connectedAt`, later than
  * that of every earlier connection to the CRM, and how many ids were archived and restored. Violates
  * crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
  * the CRM. Fails with CRM06 if the account is given, ids of an unknown account are present, and
@@ -546,7 +626,7 @@ export interface ConnectionGetParams {
 
 /** A row of {@link connectionGet}. */
 export interface ConnectionGetResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
@@ -562,6 +642,12 @@ export interface ConnectionGetResult {
   lastSyncedAt: Timestamp | null;
   /** The organisation (tenant) that owns the connection. */
   organisationId: string;
+  /** Since when the connection is paused: it is not synced, whatever asks for it. Null if it is not paused. */
+  pausedAt: Timestamp | null;
+  /** When the pause ends by itself. Null: when somebody resumes the connection. */
+  pausedUntil: Timestamp | null;
+  /** Why it is paused, for people: 1 to 500 characters. */
+  pauseReason: string | null;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
   /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
@@ -580,49 +666,69 @@ export interface ConnectionGetResult {
  * @remarks
  * ```sql
  * select
- *   organisation_id as "organisationId",
- *   id as "connectionId",
- *   provider,
- *   account,
- *   status,
- *   status_reason as "statusReason",
- *   status_changed_at as "statusChangedAt",
- *   credentials_version as "credentialsVersion",
- *   credentials_expires_at as "credentialsExpiresAt",
- *   last_synced_at as "lastSyncedAt",
- *   sync_interval_seconds as "syncIntervalSeconds",
- *   connected_at as "connectedAt",
- *   disconnected_at as "disconnectedAt"
- * from crm_connections
- * where organisation_id = :organisationId!::uuid
- *   and id = :connectionId!::uuid
+ *   connection.organisation_id as "organisationId",
+ *   connection.id as "connectionId",
+ *   connection.provider,
+ *   connection.account,
+ *   connection.status,
+ *   connection.status_reason as "statusReason",
+ *   connection.status_changed_at as "statusChangedAt",
+ *   connection.credentials_version as "credentialsVersion",
+ *   connection.credentials_expires_at as "credentialsExpiresAt",
+ *   pause.paused_at as "pausedAt?",
+ *   pause.pause_ends_at as "pausedUntil?",
+ *   pause.pause_reason as "pauseReason?",
+ *   connection.last_synced_at as "lastSyncedAt",
+ *   connection.sync_interval_seconds as "syncIntervalSeconds",
+ *   connection.connected_at as "connectedAt",
+ *   connection.disconnected_at as "disconnectedAt"
+ * from crm_connections as connection
+ * left join lateral (
+ *   select
+ *     connection.paused_at,
+ *     connection.pause_ends_at,
+ *     connection.pause_reason
+ *   where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
+ * ) as pause on true
+ * where connection.organisation_id = :organisationId!::uuid
+ *   and connection.id = :connectionId!::uuid
  * ```
  */
 export const connectionGet = new PreparedQuery<ConnectionGetParams,ConnectionGetResult>({
   name: 'connectionGet',
-  statementName: 'connectionGet_234bb499',
+  statementName: 'connectionGet_07a1cb5c',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
   text: `/* connectionGet */ select
-  organisation_id as "organisationId",
-  id as "connectionId",
-  provider,
-  account,
-  status,
-  status_reason as "statusReason",
-  status_changed_at as "statusChangedAt",
-  credentials_version as "credentialsVersion",
-  credentials_expires_at as "credentialsExpiresAt",
-  last_synced_at as "lastSyncedAt",
-  sync_interval_seconds as "syncIntervalSeconds",
-  connected_at as "connectedAt",
-  disconnected_at as "disconnectedAt"
-from crm_connections
-where organisation_id = $1::uuid
-  and id = $2::uuid`,
+  connection.organisation_id as "organisationId",
+  connection.id as "connectionId",
+  connection.provider,
+  connection.account,
+  connection.status,
+  connection.status_reason as "statusReason",
+  connection.status_changed_at as "statusChangedAt",
+  connection.credentials_version as "credentialsVersion",
+  connection.credentials_expires_at as "credentialsExpiresAt",
+  pause.paused_at as "pausedAt",
+  pause.pause_ends_at as "pausedUntil",
+  pause.pause_reason as "pauseReason",
+  connection.last_synced_at as "lastSyncedAt",
+  connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.connected_at as "connectedAt",
+  connection.disconnected_at as "disconnectedAt"
+from crm_connections as connection
+left join lateral (
+  select
+    connection.paused_at,
+    connection.pause_ends_at,
+    connection.pause_reason
+  where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
+) as pause on true
+where connection.organisation_id = $1::uuid
+  and connection.id = $2::uuid`,
 });
 
 
@@ -634,7 +740,7 @@ export interface ConnectionGetCredentialsParams {
 
 /** A row of {@link connectionGetCredentials}. */
 export interface ConnectionGetCredentialsResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
   /** Secret. The CRM's credentials, encrypted: a JWE in flattened JSON serialisation (RFC 7516), bound to this row by its aad. Null once they are wiped: when the connection is disconnected, or after that, if they were kept to be revoked. */
   credentials: Json;
@@ -697,7 +803,7 @@ export interface ConnectionGetLiveParams {
 
 /** A row of {@link connectionGetLive}. */
 export interface ConnectionGetLiveResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
@@ -713,6 +819,12 @@ export interface ConnectionGetLiveResult {
   lastSyncedAt: Timestamp | null;
   /** The organisation (tenant) that owns the connection. */
   organisationId: string;
+  /** Since when the connection is paused: it is not synced, whatever asks for it. Null if it is not paused. */
+  pausedAt: Timestamp | null;
+  /** When the pause ends by itself. Null: when somebody resumes the connection. */
+  pausedUntil: Timestamp | null;
+  /** Why it is paused, for people: 1 to 500 characters. */
+  pauseReason: string | null;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
   /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
@@ -732,51 +844,71 @@ export interface ConnectionGetLiveResult {
  * @remarks
  * ```sql
  * select
- *   organisation_id as "organisationId",
- *   id as "connectionId",
- *   provider,
- *   account,
- *   status,
- *   status_reason as "statusReason",
- *   status_changed_at as "statusChangedAt",
- *   credentials_version as "credentialsVersion",
- *   credentials_expires_at as "credentialsExpiresAt",
- *   last_synced_at as "lastSyncedAt",
- *   sync_interval_seconds as "syncIntervalSeconds",
- *   connected_at as "connectedAt",
- *   disconnected_at as "disconnectedAt"
- * from crm_connections
- * where organisation_id = :organisationId!::uuid
- *   and provider = :provider!::text
- *   and status <> 'disconnected'
+ *   connection.organisation_id as "organisationId",
+ *   connection.id as "connectionId",
+ *   connection.provider,
+ *   connection.account,
+ *   connection.status,
+ *   connection.status_reason as "statusReason",
+ *   connection.status_changed_at as "statusChangedAt",
+ *   connection.credentials_version as "credentialsVersion",
+ *   connection.credentials_expires_at as "credentialsExpiresAt",
+ *   pause.paused_at as "pausedAt?",
+ *   pause.pause_ends_at as "pausedUntil?",
+ *   pause.pause_reason as "pauseReason?",
+ *   connection.last_synced_at as "lastSyncedAt",
+ *   connection.sync_interval_seconds as "syncIntervalSeconds",
+ *   connection.connected_at as "connectedAt",
+ *   connection.disconnected_at as "disconnectedAt"
+ * from crm_connections as connection
+ * left join lateral (
+ *   select
+ *     connection.paused_at,
+ *     connection.pause_ends_at,
+ *     connection.pause_reason
+ *   where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
+ * ) as pause on true
+ * where connection.organisation_id = :organisationId!::uuid
+ *   and connection.provider = :provider!::text
+ *   and connection.status <> 'disconnected'
  * ```
  */
 export const connectionGetLive = new PreparedQuery<ConnectionGetLiveParams,ConnectionGetLiveResult>({
   name: 'connectionGetLive',
-  statementName: 'connectionGetLive_12d648a3',
+  statementName: 'connectionGetLive_1cb08993',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'provider', required: true },
   ],
   text: `/* connectionGetLive */ select
-  organisation_id as "organisationId",
-  id as "connectionId",
-  provider,
-  account,
-  status,
-  status_reason as "statusReason",
-  status_changed_at as "statusChangedAt",
-  credentials_version as "credentialsVersion",
-  credentials_expires_at as "credentialsExpiresAt",
-  last_synced_at as "lastSyncedAt",
-  sync_interval_seconds as "syncIntervalSeconds",
-  connected_at as "connectedAt",
-  disconnected_at as "disconnectedAt"
-from crm_connections
-where organisation_id = $1::uuid
-  and provider = $2::text
-  and status <> 'disconnected'`,
+  connection.organisation_id as "organisationId",
+  connection.id as "connectionId",
+  connection.provider,
+  connection.account,
+  connection.status,
+  connection.status_reason as "statusReason",
+  connection.status_changed_at as "statusChangedAt",
+  connection.credentials_version as "credentialsVersion",
+  connection.credentials_expires_at as "credentialsExpiresAt",
+  pause.paused_at as "pausedAt",
+  pause.pause_ends_at as "pausedUntil",
+  pause.pause_reason as "pauseReason",
+  connection.last_synced_at as "lastSyncedAt",
+  connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.connected_at as "connectedAt",
+  connection.disconnected_at as "disconnectedAt"
+from crm_connections as connection
+left join lateral (
+  select
+    connection.paused_at,
+    connection.pause_ends_at,
+    connection.pause_reason
+  where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
+) as pause on true
+where connection.organisation_id = $1::uuid
+  and connection.provider = $2::text
+  and connection.status <> 'disconnected'`,
 });
 
 
@@ -788,7 +920,7 @@ export interface ConnectionListWithHealthParams {
 
 /** A row of {@link connectionListWithHealth}. */
 export interface ConnectionListWithHealthResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
@@ -828,6 +960,12 @@ export interface ConnectionListWithHealthResult {
   nextSyncAt: Timestamp;
   /** The organisation (tenant) that owns the connection. */
   organisationId: string;
+  /** Since when the connection is paused: it is not synced, whatever asks for it. Null if it is not paused. */
+  pausedAt: Timestamp | null;
+  /** When the pause ends by itself. Null: when somebody resumes the connection. */
+  pausedUntil: Timestamp | null;
+  /** Why it is paused, for people: 1 to 500 characters. */
+  pauseReason: string | null;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
   requestedRecords: number;
@@ -838,6 +976,7 @@ export interface ConnectionListWithHealthResult {
   revokeBeforeAt: Timestamp | null;
   /** When the connection was claimed. */
   runningSince: Timestamp | null;
+  state: string;
   /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
   status: string;
   /** When status last changed. */
@@ -867,11 +1006,15 @@ export interface ConnectionListWithHealthResult {
  *   connection.id as "connectionId",
  *   connection.provider,
  *   connection.account,
+ *   crm_connection_state(connection.status, pause.paused_at is not null, connection.failure_count) as "state!",
  *   connection.status,
  *   connection.status_reason as "statusReason",
  *   connection.status_changed_at as "statusChangedAt",
  *   connection.credentials_version as "credentialsVersion",
  *   connection.credentials_expires_at as "credentialsExpiresAt",
+ *   pause.paused_at as "pausedAt?",
+ *   pause.pause_ends_at as "pausedUntil?",
+ *   pause.pause_reason as "pauseReason?",
  *   connection.last_synced_at as "lastSyncedAt",
  *   connection.connected_at as "connectedAt",
  *   connection.disconnected_at as "disconnectedAt",
@@ -900,6 +1043,13 @@ export interface ConnectionListWithHealthResult {
  *   last_failure.error as "lastError?",
  *   failures.count as "failureCount!"
  * from crm_connections as connection
+ * left join lateral (
+ *   select
+ *     connection.paused_at,
+ *     connection.pause_ends_at,
+ *     connection.pause_reason
+ *   where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
+ * ) as pause on true
  * left join crm_sync_runs as run
  *   on run.organisation_id = connection.organisation_id
  *   and run.connection_id = connection.id
@@ -1020,7 +1170,7 @@ export interface ConnectionListWithHealthResult {
  */
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>({
   name: 'connectionListWithHealth',
-  statementName: 'connectionListWithHealth_f901a59f',
+  statementName: 'connectionListWithHealth_e023f51d',
   isPreparable: true,
   params: [
     { name: 'failuresSince', required: true },
@@ -1031,11 +1181,15 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   connection.id as "connectionId",
   connection.provider,
   connection.account,
+  crm_connection_state(connection.status, pause.paused_at is not null, connection.failure_count) as "state",
   connection.status,
   connection.status_reason as "statusReason",
   connection.status_changed_at as "statusChangedAt",
   connection.credentials_version as "credentialsVersion",
   connection.credentials_expires_at as "credentialsExpiresAt",
+  pause.paused_at as "pausedAt",
+  pause.pause_ends_at as "pausedUntil",
+  pause.pause_reason as "pauseReason",
   connection.last_synced_at as "lastSyncedAt",
   connection.connected_at as "connectedAt",
   connection.disconnected_at as "disconnectedAt",
@@ -1064,6 +1218,13 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   last_failure.error as "lastError",
   failures.count as "failureCount"
 from crm_connections as connection
+left join lateral (
+  select
+    connection.paused_at,
+    connection.pause_ends_at,
+    connection.pause_reason
+  where crm_pause_end(connection.paused_at, connection.pause_ends_at, crm_now()) is not null
+) as pause on true
 left join crm_sync_runs as run
   on run.organisation_id = connection.organisation_id
   and run.connection_id = connection.id
@@ -1194,7 +1355,7 @@ export interface ConnectionListLiveByAccountParams {
 
 /** A row of {@link connectionListLiveByAccount}. */
 export interface ConnectionListLiveByAccountResult {
-  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. Set once: another account needs another connection. */
+  /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
@@ -1298,9 +1459,11 @@ export interface ConnectionListTotalsResult {
   connections: number;
   due: number;
   failing: number;
+  mostFailedSyncs: number;
   neverSynced: number;
   nextSyncAt: Timestamp;
   oldestSuccessAt: Timestamp | null;
+  paused: number;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
   /** active: it can sync. error: it needs attention, status_reason says why. disconnected: kept as history. */
@@ -1308,8 +1471,8 @@ export interface ConnectionListTotalsResult {
 }
 
 /**
- * Summarises the live connections of all organisations: one row per CRM and status. For monitoring. Reads
- * every connection once.
+ * Summarises the live connections of all organisations: one row per CRM and status. The oldest success leaves out
+ * paused connections. For monitoring. Reads every connection once.
  *
  * @remarks
  * ```sql
@@ -1319,11 +1482,23 @@ export interface ConnectionListTotalsResult {
  *   count(*)::integer as "connections!",
  *   count(*) filter (where last_success_at is null)::integer as "neverSynced!",
  *   count(*) filter (where failure_count > 0)::integer as "failing!",
+ *   max(failure_count) as "mostFailedSyncs!",
+ *   count(*) filter (where is_paused)::integer as "paused!",
  *   count(*) filter (where next_sync_at <= crm_now())::integer as "due!",
  *   min(next_sync_at) as "nextSyncAt!",
- *   min(last_success_at) as "oldestSuccessAt?"
- * from crm_connections
- * where status <> 'disconnected'
+ *   min(last_success_at) filter (where not is_paused) as "oldestSuccessAt?"
+ * from (
+ *   select
+ *     provider,
+ *     status,
+ *     last_success_at,
+ *     failure_count,
+ *     next_sync_at,
+ *     -- Few are, and the function need not be called for the others.
+ *     paused_at is not null and crm_pause_end(paused_at, pause_ends_at, crm_now()) is not null as is_paused
+ *   from crm_connections
+ *   where status <> 'disconnected'
+ * ) as connection
  * group by
  *   provider,
  *   status
@@ -1334,7 +1509,7 @@ export interface ConnectionListTotalsResult {
  */
 export const connectionListTotals = new PreparedQuery<ConnectionListTotalsParams,ConnectionListTotalsResult>({
   name: 'connectionListTotals',
-  statementName: 'connectionListTotals_3ffa8a5e',
+  statementName: 'connectionListTotals_a72a61ef',
   isPreparable: true,
   params: [],
   text: `/* connectionListTotals */ select
@@ -1343,17 +1518,149 @@ export const connectionListTotals = new PreparedQuery<ConnectionListTotalsParams
   count(*)::integer as "connections",
   count(*) filter (where last_success_at is null)::integer as "neverSynced",
   count(*) filter (where failure_count > 0)::integer as "failing",
+  max(failure_count) as "mostFailedSyncs",
+  count(*) filter (where is_paused)::integer as "paused",
   count(*) filter (where next_sync_at <= crm_now())::integer as "due",
   min(next_sync_at) as "nextSyncAt",
-  min(last_success_at) as "oldestSuccessAt"
-from crm_connections
-where status <> 'disconnected'
+  min(last_success_at) filter (where not is_paused) as "oldestSuccessAt"
+from (
+  select
+    provider,
+    status,
+    last_success_at,
+    failure_count,
+    next_sync_at,
+    paused_at is not null and crm_pause_end(paused_at, pause_ends_at, crm_now()) is not null as is_paused
+  from crm_connections
+  where status <> 'disconnected'
+) as connection
 group by
   provider,
   status
 order by
   provider,
   status`,
+});
+
+
+/** The parameters of {@link connectionPause}. */
+export interface ConnectionPauseParams {
+  connectionId: string;
+  organisationId: string;
+  reason?: string | null | void;
+  until?: TimestampInput | null | void;
+}
+
+/** A row of {@link connectionPause}. */
+export interface ConnectionPauseResult {
+  outcome: string;
+  /** Since when the connection is paused: it is not synced, whatever asks for it. Null if it is not paused. */
+  pausedAt: Timestamp | null;
+}
+
+/**
+ * Pauses a live connection, or changes its pause: it is not due until the pause ends, and then at once, or as soon
+ * as the CRM may be asked again. Returns one row, or none if the organisation has no such connection: `outcome`
+ * (`paused`, `over` if `until` has passed, and then nothing was changed, or `disconnected`) and `pausedAt`. Uses the
+ * primary key. Locks the row for the transaction.
+ *
+ * @remarks
+ * ```sql
+ * with clock as materialized (
+ *   select crm_now() as at
+ * ),
+ * connection as (
+ *   select
+ *     connection.organisation_id,
+ *     connection.id,
+ *     connection.status,
+ *     case
+ *       when connection.status = 'disconnected' then 'disconnected'
+ *       when :until::timestamptz <= clock.at then 'over'
+ *       else 'paused'
+ *     end as outcome
+ *   from crm_connections as connection
+ *   cross join clock
+ *   where connection.organisation_id = :organisationId!::uuid
+ *     and connection.id = :connectionId!::uuid
+ *   for no key update of connection
+ * ),
+ * paused as (
+ *   update crm_connections
+ *   set
+ *     paused_at = case
+ *       when crm_pause_end(paused_at, pause_ends_at, clock.at) is null then clock.at
+ *       else paused_at
+ *     end,
+ *     pause_ends_at = :until::timestamptz,
+ *     pause_reason = :reason::text,
+ *     -- The trigger crm_connections_hold_paused moves it to the end of the pause. greatest ignores null.
+ *     next_sync_at = greatest(clock.at, not_before_at)
+ *   from connection
+ *   cross join clock
+ *   where crm_connections.organisation_id = connection.organisation_id
+ *     and crm_connections.id = connection.id
+ *     and connection.outcome = 'paused'
+ *   returning crm_connections.paused_at
+ * )
+ * select
+ *   connection.outcome as "outcome!",
+ *   paused.paused_at as "pausedAt?"
+ * from connection
+ * left join paused on true
+ * ```
+ */
+export const connectionPause = new PreparedQuery<ConnectionPauseParams,ConnectionPauseResult>({
+  name: 'connectionPause',
+  statementName: 'connectionPause_852cc722',
+  isPreparable: true,
+  params: [
+    { name: 'until', required: false },
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'reason', required: false },
+  ],
+  text: `/* connectionPause */ with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    connection.organisation_id,
+    connection.id,
+    connection.status,
+    case
+      when connection.status = 'disconnected' then 'disconnected'
+      when $1::timestamptz <= clock.at then 'over'
+      else 'paused'
+    end as outcome
+  from crm_connections as connection
+  cross join clock
+  where connection.organisation_id = $2::uuid
+    and connection.id = $3::uuid
+  for no key update of connection
+),
+paused as (
+  update crm_connections
+  set
+    paused_at = case
+      when crm_pause_end(paused_at, pause_ends_at, clock.at) is null then clock.at
+      else paused_at
+    end,
+    pause_ends_at = $1::timestamptz,
+    pause_reason = $4::text,
+    next_sync_at = greatest(clock.at, not_before_at)
+  from connection
+  cross join clock
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.outcome = 'paused'
+  returning crm_connections.paused_at
+)
+select
+  connection.outcome as "outcome",
+  paused.paused_at as "pausedAt"
+from connection
+left join paused on true`,
 });
 
 
@@ -1371,10 +1678,10 @@ export interface ConnectionRequestSyncResult {
 }
 
 /**
- * Requests a sync of live connections as soon as the CRM may be asked again, or at once if urgent. A
- * request during a run is kept and leads to another sync after it, because claims skip connections with an
- * open run. Returns the connections that changed: many requests make one write and one sync. Fails with
- * CRM05 if row-level security hides the organisation. Uses the primary key. Locks the rows for the
+ * Requests a sync of live connections as soon as the CRM may be asked again, or at once if urgent; of a paused
+ * connection, when its pause ends. A request during a run is kept and leads to another sync after it, because claims
+ * skip connections with an open run. Returns the connections that changed: many requests make one write and one sync.
+ * Fails with CRM05 if row-level security hides the organisation. Uses the primary key. Locks the rows for the
  * transaction, in key order.
  *
  * @remarks
@@ -1388,7 +1695,11 @@ export interface ConnectionRequestSyncResult {
  *     connection.next_sync_at,
  *     connection.sync_requested_at,
  *     -- greatest ignores null.
- *     greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at
+ *     greatest(
+ *       clock.at,
+ *       case when not :isUrgent!::boolean then connection.not_before_at end,
+ *       crm_pause_end(connection.paused_at, connection.pause_ends_at, clock.at)
+ *     ) as at
  *   from crm_connections as connection
  *   cross join clock
  *   where connection.organisation_id = :organisationId!::uuid
@@ -1413,7 +1724,7 @@ export interface ConnectionRequestSyncResult {
  */
 export const connectionRequestSync = new PreparedQuery<ConnectionRequestSyncParams,ConnectionRequestSyncResult>({
   name: 'connectionRequestSync',
-  statementName: 'connectionRequestSync_05d56f94',
+  statementName: 'connectionRequestSync_58707810',
   isPreparable: true,
   params: [
     { name: 'isUrgent', required: true },
@@ -1428,7 +1739,11 @@ wanted as (
     connection.id,
     connection.next_sync_at,
     connection.sync_requested_at,
-    greatest(clock.at, case when not $1::boolean then connection.not_before_at end) as at
+    greatest(
+      clock.at,
+      case when not $1::boolean then connection.not_before_at end,
+      crm_pause_end(connection.paused_at, connection.pause_ends_at, clock.at)
+    ) as at
   from crm_connections as connection
   cross join clock
   where connection.organisation_id = $2::uuid
@@ -1533,6 +1848,92 @@ reset as (
 )
 select id as "connectionId"
 from forgotten`,
+});
+
+
+/** The parameters of {@link connectionResume}. */
+export interface ConnectionResumeParams {
+  connectionId: string;
+  organisationId: string;
+}
+
+/** A row of {@link connectionResume}. */
+export interface ConnectionResumeResult {
+  nextSyncAt: Timestamp;
+}
+
+/**
+ * Ends the pause of a live connection, which becomes due as soon as the CRM may be asked again; changes nothing if
+ * it is not paused. Returns one row, or none if the organisation has no such live connection. Uses the primary key.
+ * Locks the row for the transaction.
+ *
+ * @remarks
+ * ```sql
+ * with connection as (
+ *   select
+ *     organisation_id,
+ *     id,
+ *     next_sync_at
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *     and status <> 'disconnected'
+ *   for no key update
+ * ),
+ * resumed as (
+ *   update crm_connections
+ *   set
+ *     paused_at = null,
+ *     pause_ends_at = null,
+ *     pause_reason = null,
+ *     -- greatest ignores null.
+ *     next_sync_at = greatest(crm_now(), not_before_at)
+ *   from connection
+ *   where crm_connections.organisation_id = connection.organisation_id
+ *     and crm_connections.id = connection.id
+ *     and crm_connections.paused_at is not null
+ *   returning crm_connections.next_sync_at
+ * )
+ * select coalesce(resumed.next_sync_at, connection.next_sync_at) as "nextSyncAt!"
+ * from connection
+ * left join resumed on true
+ * ```
+ */
+export const connectionResume = new PreparedQuery<ConnectionResumeParams,ConnectionResumeResult>({
+  name: 'connectionResume',
+  statementName: 'connectionResume_ac059141',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+  ],
+  text: `/* connectionResume */ with connection as (
+  select
+    organisation_id,
+    id,
+    next_sync_at
+  from crm_connections
+  where organisation_id = $1::uuid
+    and id = $2::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+resumed as (
+  update crm_connections
+  set
+    paused_at = null,
+    pause_ends_at = null,
+    pause_reason = null,
+    next_sync_at = greatest(crm_now(), not_before_at)
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and crm_connections.paused_at is not null
+  returning crm_connections.next_sync_at
+)
+select coalesce(resumed.next_sync_at, connection.next_sync_at) as "nextSyncAt"
+from connection
+left join resumed on true`,
 });
 
 
@@ -1676,9 +2077,9 @@ export interface ConnectionSetStatusResult {
  * Sets a live connection to active (without a reason) or error (with one). If credentialsVersion is given,
  * only if its credentials are still of that version. Returns one row, or none if the organisation has no
  * such connection: `outcome` (`set`, `superseded` or `disconnected`) and statusChangedAt, which only
- * changes with the status. Activating a connection clears its count of failed syncs. Writes nothing if
- * nothing changes. Uses the primary key. Locks the row for the transaction. Needs READ COMMITTED: at a
- * higher level, a concurrent change fails with 40001.
+ * changes with the status. Activating a connection clears its count of failed syncs and makes it due at
+ * once. Writes nothing if nothing changes. Uses the primary key. Locks the row for the transaction. Needs
+ * READ COMMITTED: at a higher level, a concurrent change fails with 40001.
  *
  * @remarks
  * ```sql
@@ -1708,7 +2109,17 @@ export interface ConnectionSetStatusResult {
  *     -- Once active, the next failure is the first.
  *     failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,
  *     first_failed_at = case when :status!::text <> 'active' then first_failed_at end,
- *     not_before_at = case when :status!::text <> 'active' then not_before_at end
+ *     records_failing_at = case when :status!::text <> 'active' then records_failing_at end,
+ *     -- Due at once, as after an urgent request: whoever activates it has repaired something.
+ *     not_before_at = case when :status!::text <> 'active' then not_before_at end,
+ *     sync_requested_at = case
+ *       when :status!::text = 'active' then coalesce(sync_requested_at, crm_now())
+ *       else sync_requested_at
+ *     end,
+ *     next_sync_at = case
+ *       when :status!::text = 'active' then least(next_sync_at, crm_now())
+ *       else next_sync_at
+ *     end
  *   from connection
  *   where crm_connections.organisation_id = connection.organisation_id
  *     and crm_connections.id = connection.id
@@ -1732,7 +2143,7 @@ export interface ConnectionSetStatusResult {
  */
 export const connectionSetStatus = new PreparedQuery<ConnectionSetStatusParams,ConnectionSetStatusResult>({
   name: 'connectionSetStatus',
-  statementName: 'connectionSetStatus_39c677f4',
+  statementName: 'connectionSetStatus_05a114ab',
   isPreparable: true,
   params: [
     { name: 'credentialsVersion', required: false },
@@ -1766,7 +2177,16 @@ changed as (
     end,
     failure_count = case when $4::text = 'active' then 0 else connection.failure_count end,
     first_failed_at = case when $4::text <> 'active' then first_failed_at end,
-    not_before_at = case when $4::text <> 'active' then not_before_at end
+    records_failing_at = case when $4::text <> 'active' then records_failing_at end,
+    not_before_at = case when $4::text <> 'active' then not_before_at end,
+    sync_requested_at = case
+      when $4::text = 'active' then coalesce(sync_requested_at, crm_now())
+      else sync_requested_at
+    end,
+    next_sync_at = case
+      when $4::text = 'active' then least(next_sync_at, crm_now())
+      else next_sync_at
+    end
   from connection
   where crm_connections.organisation_id = connection.organisation_id
     and crm_connections.id = connection.id
