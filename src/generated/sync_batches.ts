@@ -48,8 +48,8 @@ export interface SyncBatchRecordResult {
  * Records a batch of a run, all or nothing: its events, the failures that they open, update or close, the
  * mappings that they make, what they say of the CRM's records, the changes that they push, cursor moves and a
  * heartbeat. Returns one row, or none if the organisation has no such run. `outcome` is `recorded`; otherwise
- * nothing was changed: `repeated`, `lost`, `stale`, `out_of_order`, `cursor_conflict` or
- * `cursor_moved_backwards`. `conflicts` lists the events, counted from 1, that were recorded as failures
+ * nothing was changed: `repeated`, `lost`, `stale`, `out_of_order`, `cursor_in_future` or `event_in_future`
+ * (crm_latest_time), `cursor_conflict` or `cursor_moved_backwards`. `conflicts` lists the events, counted from 1, that were recorded as failures
  * because their mapping could not be made, or their push was based on another version (`basedOnVersions`)
  * than the one that is known. `contentHashes` are SHA-256 in lower-case hex. Uses primary keys,
  * contact_external_ids_contact_id_provider_key and the host's key of contacts. Locks the connection for the
@@ -148,6 +148,7 @@ export interface SyncBatchRecordResult {
  * judged_move as (
  *   select
  *     coalesce(cursor.version, 0) = cursor_move.version as is_current,
+ *     cursor_move.synced_to_at > crm_latest_time((select at from clock)) as is_in_future,
  *     -- A page may only go back when synced_to_at advances.
  *     cursor_move.synced_to_at < cursor.synced_to_at
  *       or (
@@ -175,6 +176,11 @@ export interface SyncBatchRecordResult {
  *           and seen.id = :runId!::bigint
  *       ) then 'stale'
  *       when :batchNumber!::integer > run.batch_number + 1 then 'out_of_order'
+ *       when exists (select from judged_move where is_in_future) then 'cursor_in_future'
+ *       when (
+ *         select max(occurred_at)
+ *         from unnest(:occurredAts!::timestamptz[]) as occurred_at
+ *       ) > crm_latest_time((select at from clock)) then 'event_in_future'
  *       when exists (select from judged_move where not is_current) then 'cursor_conflict'
  *       when exists (select from judged_move where is_backwards) then 'cursor_moved_backwards'
  *       else 'recorded'
@@ -1030,7 +1036,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_44b614dd',
+  statementName: 'syncBatchRecord_68055d00',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -1126,6 +1132,7 @@ cursor as (
 judged_move as (
   select
     coalesce(cursor.version, 0) = cursor_move.version as is_current,
+    cursor_move.synced_to_at > crm_latest_time((select at from clock)) as is_in_future,
     cursor_move.synced_to_at < cursor.synced_to_at
       or (
         cursor_move.kind = 'page'
@@ -1151,6 +1158,11 @@ decision as materialized (
           and seen.id = $3::bigint
       ) then 'stale'
       when $11::integer > run.batch_number + 1 then 'out_of_order'
+      when exists (select from judged_move where is_in_future) then 'cursor_in_future'
+      when (
+        select max(occurred_at)
+        from unnest($12::timestamptz[]) as occurred_at
+      ) > crm_latest_time((select at from clock)) then 'event_in_future'
       when exists (select from judged_move where not is_current) then 'cursor_conflict'
       when exists (select from judged_move where is_backwards) then 'cursor_moved_backwards'
       else 'recorded'

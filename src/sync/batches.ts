@@ -1,4 +1,4 @@
-import { CrmSchemaError, leaseLost } from '../errors.js';
+import { CrmSchemaError, leaseLost, timeInFuture } from '../errors.js';
 import * as queries from '../generated/sync_batches.js';
 import { checkRunKey, type RunKey } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
@@ -103,6 +103,7 @@ export interface SyncBatchRecordParams extends RunKey {
  *   - `lease_lost`: stop
  *   - `cursor_conflict`: the cursor was reset in the meantime: finish the run and start again
  *   - `cursor_moved_backwards`
+ *   - `time_in_future` with `rowIndex`: an event or a cursor is more than a day ahead of the database's clock
  *   - `batch_out_of_order`
  *   - `wrong_tenant`: a contact was deleted while the batch was recorded: look it up again
  *   - `invalid_input` with `rowIndex`, which counts cursors if the message names one
@@ -147,6 +148,11 @@ export async function syncBatchRecord(
         'batch_out_of_order',
         `Batch ${batchNumber} is not the next one of its run: an earlier batch was not recorded.`,
       );
+    // The latest time is one that was refused: canonical times sort as text.
+    case 'cursor_in_future':
+      throw timeInFuture('cursors.position.syncedTo', { rowIndex: latest(columns.cursorSyncedTos) });
+    case 'event_in_future':
+      throw timeInFuture('occurredAt', { rowIndex: latest(columns.occurredAts) });
     case 'cursor_conflict':
       throw new CrmSchemaError(
         'cursor_conflict',
@@ -160,6 +166,13 @@ export async function syncBatchRecord(
     default:
       throw leaseLost();
   }
+}
+
+/** The index of the latest time. */
+function latest(times: readonly unknown[]): number {
+  return times.reduce<number>((found, time, index) => {
+    return String(time ?? '') > String(times[found] ?? '') ? index : found;
+  }, 0);
 }
 
 /** The events of a batch as columns, which is how `unnest` takes them. */

@@ -15,6 +15,8 @@ import {
   type ConnectionKey,
   connectionAdvanceLastSyncedAt,
   connectionGet,
+  syncBatchRecord,
+  syncCursorList,
   syncLogListByConnection,
   syncLogRecord,
   syncRunFinish,
@@ -80,6 +82,35 @@ describe('syncLogRecord', () => {
     await atNine(async (client) => {
       const events = [event, { ...event, occurredAt: latest }];
       expect(await syncLogRecord(client, { ...key, events })).toEqual({ recorded: 2 });
+    });
+  });
+});
+
+describe('syncBatchRecord', () => {
+  test.each(tooLate)('refuses a batch with an event or a cursor at %s, and writes nothing', async (time) => {
+    const key = await connectDue();
+    await atNine(async (client) => {
+      const run = await claimOne(client);
+      const move = (entityType: string, syncedTo: string) =>
+        ({
+          direction: 'inbound',
+          entityType,
+          version: 0,
+          position: { kind: 'timestamp', syncedTo },
+        }) as const;
+      const right = [move('landlord', latest)];
+      for (const batch of [
+        { events: [event, { ...event, occurredAt: time }], cursors: right },
+        { events: [event], cursors: [...right, move('contact', time)] },
+      ]) {
+        await expect(syncBatchRecord(client, { ...run, batchNumber: 1, ...batch })).rejects.toMatchObject({
+          ...inFuture,
+          rowIndex: 1,
+        });
+      }
+      expect(await syncCursorList(client, key)).toEqual([]);
+      expect(await syncLogListByConnection(client, key)).toEqual([]);
+      await syncBatchRecord(client, { ...run, batchNumber: 1, events: [event], cursors: right });
     });
   });
 });
