@@ -54,7 +54,7 @@ export type { SyncEvent, SyncEventEnd, SyncEventFields } from './sync/events.js'
 export * from './sync/failures.js';
 export * from './sync/log.js';
 export * from './sync/outbound-changes.js';
-export type { RecordNews } from './sync/record-news.js';
+export type { RemoteFields } from './sync/remote-fields.js';
 export * from './sync/run-history.js';
 export * from './sync/runs.js';
 export {
