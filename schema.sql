@@ -1102,12 +1102,12 @@ CREATE FUNCTION public.crm_guard_external_id_alias() RETURNS trigger
     AS $$
 begin
   perform public.crm_require_read_committed('external ids cannot be linked');
-  -- Whom a policy hides ids from does not see what is taken, and the statement may have changed the setting since its
-  -- own policy was checked.
+  -- A user from whom a policy hides ids cannot see which are taken, and the statement may have changed the setting
+  -- since its own policy was checked.
   perform public.crm_check_organisation(new.organisation_id);
   -- As crm_lock_external_ids does.
   perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
-  -- A statement of its own: it sees what those who held the lock before have written.
+  -- A separate statement, so that it sees what earlier holders of the lock have written.
   if exists (
     select
     from public.contact_external_ids as taken
@@ -1140,12 +1140,12 @@ declare
   alias public.contact_external_id_aliases;
 begin
   perform public.crm_require_read_committed('external ids cannot be linked');
-  -- Whom a policy hides ids from does not see what is taken, and the statement may have changed the setting since its
-  -- own policy was checked.
+  -- A user from whom a policy hides ids cannot see which are taken, and the statement may have changed the setting
+  -- since its own policy was checked.
   perform public.crm_check_organisation(new.organisation_id);
   -- As crm_lock_external_ids does.
   perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
-  -- A statement of its own: it sees what those who held the lock before have written.
+  -- A separate statement, so that it sees what earlier holders of the lock have written.
   select taken.*
   into alias
   from public.contact_external_id_aliases as taken
@@ -3360,7 +3360,7 @@ COMMENT ON COLUMN public.contact_external_id_aliases.contact_id IS 'NurtureHub''
 -- Name: COLUMN contact_external_id_aliases.first_seen_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_aliases.first_seen_at IS 'When the external id was linked to this contact, or to one that was merged into it. Re-pointing starts anew.';
+COMMENT ON COLUMN public.contact_external_id_aliases.first_seen_at IS 'When the external id was linked to this contact, or to one that was merged into it. Re-pointing resets it.';
 
 --
 -- Name: COLUMN contact_external_id_aliases.last_seen_at; Type: COMMENT; Schema: public; Owner: -

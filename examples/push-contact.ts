@@ -3,7 +3,7 @@ import type { BatchEvent, ClaimedRun, ContactExternalRecord } from '@nurturehub/
 import type pg from 'pg';
 import { type Crm, type CrmContact, CrmError, type LinkedRecord } from './crm.js';
 import { failure, unlessFatal } from './errors.js';
-import { isAlive, newsOf, recordsOf } from './records.js';
+import { isAlive, recordsOf, remoteFieldsOf } from './records.js';
 
 /** What a push needs of the run. */
 export interface Pushing {
@@ -94,7 +94,7 @@ async function write(
     externalId: written.externalId,
     status: 'success',
     linksContact: true,
-    ...newsOf(written),
+    ...remoteFieldsOf(written),
     basedOnVersion: linked?.version,
   };
 }

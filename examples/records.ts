@@ -35,7 +35,7 @@ export function isSame(one: string | undefined, other: string): boolean {
 }
 
 /** What an event says of the record at the CRM. A merge is recorded apart. */
-export function newsOf(record: CrmRecord) {
+export function remoteFieldsOf(record: CrmRecord) {
   const { name, state } = record;
   const isShown = state === 'active' || state === 'archived';
   return {

@@ -139,12 +139,13 @@ class Sync {
     if (crm.account !== undefined) await connectionSetAccount(pool, { ...this.#run, account: crm.account });
     const changes = await outboundChangeClaim(pool, { ...this.#run, limit: claimLimit });
     const failures = await syncFailureClaim(pool, { ...this.#run, limit: claimLimit });
-    await this.#push(crm, [
-      ...changes.map(({ contactId, version }) => ({ contactId, changeVersion: version })),
-      ...failures
-        .filter(({ direction }) => direction === 'outbound')
-        .map(({ recordId, entityType }) => ({ contactId: recordId, entityType })),
-    ]);
+    // Each contact once: of two pushes in one batch, the second would be based on the version before the first.
+    const pushes = new Map<string, Push>();
+    for (const { direction, recordId, entityType } of failures)
+      if (direction === 'outbound') pushes.set(recordId, { contactId: recordId, entityType });
+    for (const { contactId, version } of changes)
+      pushes.set(contactId, { ...pushes.get(contactId), contactId, changeVersion: version });
+    await this.#push(crm, [...pushes.values()]);
     for (const { direction, entityType, recordId } of failures) {
       if (direction === 'inbound') await this.#pullOne(crm, { entityType, externalId: recordId });
     }

@@ -17,7 +17,7 @@ import {
 import type pg from 'pg';
 import type { CrmRecord } from './crm.js';
 import { isDataError, report } from './errors.js';
-import { isAlive, isSame, isStorable, newsOf, recordsOf, uuidIn } from './records.js';
+import { isAlive, isSame, isStorable, recordsOf, remoteFieldsOf, uuidIn } from './records.js';
 
 /** The state of a page that is not recorded yet. */
 interface Page {
@@ -81,7 +81,7 @@ export async function takePage(
         remoteModifiedAt: modifiedAt,
         remoteState: state,
         contentHash,
-      } = newsOf(record);
+      } = remoteFieldsOf(record);
       return { entityType, externalId, version, modifiedAt, state, contentHash };
     }),
   });
@@ -164,7 +164,7 @@ async function apply(
     entityType,
     externalId,
     internalId: known,
-    ...newsOf(record),
+    ...remoteFieldsOf(record),
   } as const;
   if (decision === 'echo' || decision === 'unchanged' || decision === 'older')
     return { ...event, status: 'skipped', reason: decision };

@@ -3,7 +3,7 @@
 -- Purpose: has the server check what 0014 left unchecked: the state, version, times and hash of each record.
 -- Locks:   contact_external_ids SHARE UPDATE EXCLUSIVE: only maintenance waits.
 -- Scans:   contact_external_ids, while applications read and write.
--- Down:    adds the constraints anew, not validated (contact_external_ids ACCESS EXCLUSIVE). Loses no data.
+-- Down:    adds the constraints again, not validated (contact_external_ids ACCESS EXCLUSIVE). Loses no data.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '30min';

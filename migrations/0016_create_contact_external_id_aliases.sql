@@ -128,7 +128,7 @@ comment on column contact_external_id_aliases.external_id is
 comment on column contact_external_id_aliases.contact_id is
   'NurtureHub''s contact.';
 comment on column contact_external_id_aliases.first_seen_at is
-  'When the external id was linked to this contact, or to one that was merged into it. Re-pointing starts anew.';
+  'When the external id was linked to this contact, or to one that was merged into it. Re-pointing resets it.';
 comment on column contact_external_id_aliases.last_seen_at is
   'When a sync last confirmed the link, exact to a day: writing it each time would cost more than it tells.';
 comment on column contact_external_id_aliases.remote_state is

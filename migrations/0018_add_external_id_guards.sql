@@ -26,12 +26,12 @@ declare
   alias %1$I.contact_external_id_aliases;
 begin
   perform %1$I.crm_require_read_committed('external ids cannot be linked');
-  -- Whom a policy hides ids from does not see what is taken, and the statement may have changed the setting since its
-  -- own policy was checked.
+  -- A user from whom a policy hides ids cannot see which are taken, and the statement may have changed the setting
+  -- since its own policy was checked.
   perform %1$I.crm_check_organisation(new.organisation_id);
   -- As crm_lock_external_ids does.
   perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
-  -- A statement of its own: it sees what those who held the lock before have written.
+  -- A separate statement, so that it sees what earlier holders of the lock have written.
   select taken.*
   into alias
   from %1$I.contact_external_id_aliases as taken
@@ -79,12 +79,12 @@ set search_path = pg_catalog, pg_temp
 as $body$
 begin
   perform %1$I.crm_require_read_committed('external ids cannot be linked');
-  -- Whom a policy hides ids from does not see what is taken, and the statement may have changed the setting since its
-  -- own policy was checked.
+  -- A user from whom a policy hides ids cannot see which are taken, and the statement may have changed the setting
+  -- since its own policy was checked.
   perform %1$I.crm_check_organisation(new.organisation_id);
   -- As crm_lock_external_ids does.
   perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
-  -- A statement of its own: it sees what those who held the lock before have written.
+  -- A separate statement, so that it sees what earlier holders of the lock have written.
   if exists (
     select
     from %1$I.contact_external_ids as taken

@@ -1,6 +1,6 @@
 -- Up Migration
 --
--- Purpose: which external ids meant another contact before, since when, by whom and why?
+-- Purpose: records what each external id meant before, and when, by whom and why that changed.
 -- Locks:   nothing.
 -- Scans:   nothing; the table is new and empty.
 -- Down:    drops the table, and refuses while it has rows unless crm_schema.allow_data_loss is on.

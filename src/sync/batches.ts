@@ -16,12 +16,12 @@ import {
 import { type CursorMove, cursorColumns } from './cursor-moves.js';
 import { appendEvent, type EventColumns, emptyEventColumns, eventFields, type SyncEvent } from './events.js';
 import {
-  addRecordNews,
-  noRecordNews,
-  type RecordNews,
-  type RecordNewsColumns,
-  recordNewsNames,
-} from './record-news.js';
+  addRemoteFields,
+  noRemoteFields,
+  type RemoteFieldColumns,
+  type RemoteFields,
+  remoteFieldNames,
+} from './remote-fields.js';
 
 /**
  * One sync operation of a batch. An inbound event is about `externalId`, an outbound one about `internalId`.
@@ -33,14 +33,14 @@ export type BatchEvent = SyncEvent & {
   linksContact?: boolean | undefined;
   /** Only for pushes: the version from `outboundChangeClaim`. */
   changeVersion?: string | null | undefined;
-} & RecordNews;
+} & RemoteFields;
 
 const batchEventFieldNames = fieldsOf<BatchEvent>({
   ...eventFields,
   retryAfterSeconds: true,
   linksContact: true,
   changeVersion: true,
-  ...recordNewsNames,
+  ...remoteFieldNames,
 });
 
 /** The outcome of a batch. */
@@ -177,14 +177,14 @@ function latest(times: readonly unknown[]): number {
 
 /** The events of a batch as columns, which is how `unnest` takes them. */
 type BatchEventColumns = EventColumns &
-  RecordNewsColumns &
+  RemoteFieldColumns &
   Pick<queries.SyncBatchRecordParams, 'retryAfters' | 'areLinks' | 'changeVersions'>;
 
 /** Checks events and turns them into columns, in one pass. */
 function batchEventColumns(events: readonly BatchEvent[]): BatchEventColumns {
   const columns: BatchEventColumns = {
     ...emptyEventColumns(),
-    ...noRecordNews(),
+    ...noRemoteFields(),
     retryAfters: [],
     areLinks: [],
     changeVersions: [],
@@ -195,7 +195,7 @@ function batchEventColumns(events: readonly BatchEvent[]): BatchEventColumns {
     columns.retryAfters.push(event.retryAfterSeconds ?? null);
     columns.areLinks.push(event.linksContact ?? false);
     columns.changeVersions.push(event.changeVersion ?? null);
-    addRecordNews(columns, event, rowIndex);
+    addRemoteFields(columns, event, rowIndex);
   });
   return columns;
 }

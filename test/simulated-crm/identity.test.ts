@@ -243,6 +243,27 @@ describe('a push', () => {
   });
 });
 
+test('a contact whose push failed and that has changed again since is pushed once', async () => {
+  const { crm } = await agency.startAndConnect('agentos');
+  crm.create('Ottoline Sprat');
+  await agency.tick();
+  const { 'Ottoline Sprat': contactId = '' } = await agency.contacts();
+  agency.meddle = (client) => ({
+    ...client,
+    write: () => Promise.reject(new CrmError('provider', 'Not now.', { retryable: true })),
+  });
+  await agency.rename(contactId, 'Ottoline Spratt');
+  await agency.tick();
+  expect(await agency.failures()).toMatchObject([{ direction: 'outbound', error: { message: 'Not now.' } }]);
+  agency.meddle = undefined;
+  await agency.rename(contactId, 'Ottoline Sprats');
+  await agency.tick();
+  expect(await agency.failures()).toEqual([]);
+  expect(crm.writes).toHaveLength(1);
+  expect(crm.records()).toMatchObject([{ name: 'Ottoline Sprats' }]);
+  expect(await writesInAnHour()).toBe(0);
+});
+
 describe('two records of one person', () => {
   test('at one CRM are one contact, and an edit of either reaches both', async () => {
     const { crm } = await agency.startAndConnect('reapit');

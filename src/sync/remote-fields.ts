@@ -15,7 +15,7 @@ import type { SyncEvent } from './events.js';
  * content are also ignored if the record was skipped, unless the reason is `echo`, `unchanged` or `pending_push`: what
  * was not taken is a change again when it is next read.
  */
-export interface RecordNews {
+export interface RemoteFields {
   /**
    * The version of the record, exactly as the CRM writes it: an ETag with its quotes, 1 to 512 bytes. For
    * pushes, the version that the CRM gave to what was pushed; null if it gave none.
@@ -41,8 +41,8 @@ export interface RecordNews {
   basedOnVersion?: string | null | undefined;
 }
 
-/** The fields of {@link RecordNews}, for `fieldsOf`. */
-export const recordNewsNames = {
+/** The fields of {@link RemoteFields}, for `fieldsOf`. */
+export const remoteFieldNames = {
   remoteVersion: true,
   remoteModifiedAt: true,
   remoteState: true,
@@ -50,14 +50,14 @@ export const recordNewsNames = {
   basedOnVersion: true,
 } as const;
 
-/** {@link RecordNews} as columns, which is how `unnest` takes them. */
-export type RecordNewsColumns = Pick<
+/** {@link RemoteFields} as columns, which is how `unnest` takes them. */
+export type RemoteFieldColumns = Pick<
   SyncBatchRecordParams,
   'remoteVersions' | 'remoteModifiedAts' | 'remoteStates' | 'contentHashes' | 'basedOnVersions'
 >;
 
 /** Columns without any event yet. */
-export function noRecordNews(): RecordNewsColumns {
+export function noRemoteFields(): RemoteFieldColumns {
   return {
     remoteVersions: [],
     remoteModifiedAts: [],
@@ -72,14 +72,14 @@ export function noRecordNews(): RecordNewsColumns {
  *
  * @throws CrmSchemaError `invalid_input` with the event's `rowIndex`
  */
-export function addRecordNews(
-  columns: RecordNewsColumns,
-  event: SyncEvent & RecordNews,
+export function addRemoteFields(
+  columns: RemoteFieldColumns,
+  event: SyncEvent & RemoteFields,
   rowIndex: number,
 ): void {
   const at = (field: string): InputLocation => ({ field, rowIndex });
   const { remoteVersion, remoteModifiedAt, remoteState, contentHash, basedOnVersion } = event;
-  for (const field of Object.keys(recordNewsNames) as (keyof RecordNews)[]) {
+  for (const field of Object.keys(remoteFieldNames) as (keyof RemoteFields)[]) {
     if (event[field] != null && event.externalId == null) refuse(at(field), 'needs externalId');
   }
   if (basedOnVersion != null && event.direction !== 'outbound') {
