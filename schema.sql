@@ -4608,7 +4608,7 @@ COMMENT ON COLUMN public.crm_sync_runs.ended_at IS 'When the run ended. Null whi
 -- Name: COLUMN crm_sync_runs.outcome; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_runs.outcome IS 'success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open.';
+COMMENT ON COLUMN public.crm_sync_runs.outcome IS 'success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected or paused, or the worker gave up its turn. Null while it is open.';
 
 --
 -- Name: COLUMN crm_sync_runs.error; Type: COMMENT; Schema: public; Owner: -
