@@ -3416,8 +3416,11 @@ begin
   into strict room
   from public.crm_rate_limit_room(found_limit.used, windows, allowed, at);
 
-  -- At most half of what is free, so that one worker does not take all that others wait for.
-  granted := case when found_limit.blocked_until_at > at then 0 else least(wanted, (room.free + 1) / 2) end;
+  granted := case
+    when found_limit.blocked_until_at > at then 0
+    -- So that one worker does not take all that others wait for, and few lapse with a worker that has done its work.
+    else least(wanted, room.free, (select ceil(min(allowance) / 20.0) from unnest(allowed) as allowance))
+  end;
   wait_milliseconds := case
     when granted > 0 then 0
     else ceil(extract(epoch from greatest(room.free_at, found_limit.blocked_until_at) - at) * 1000)
@@ -3477,7 +3480,7 @@ $$;
 -- Name: FUNCTION crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]) IS 'Takes permits for the next moment, from all of these windows or from none: as many as wanted, at most half of what is free, rounded up. Returns how many; if none, after how long to ask again; and for how long permits are valid. Those that are not used by then have lapsed. Fails with CRM04 if a window is out of range.';
+COMMENT ON FUNCTION public.crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]) IS 'Takes permits for the next moment, from all of these windows or from none: as many as wanted, and at most a twentieth of what the smallest window allows, rounded up. Returns how many; if none, after how long to ask again; and for how long permits are valid. Those that are not used by then have lapsed. Fails with CRM04 if a window is out of range.';
 
 --
 -- Name: crm_undo_contact_merge(uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -

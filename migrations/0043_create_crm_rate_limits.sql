@@ -253,8 +253,11 @@ begin
   into strict room
   from %1$I.crm_rate_limit_room(found_limit.used, windows, allowed, at);
 
-  -- At most half of what is free, so that one worker does not take all that others wait for.
-  granted := case when found_limit.blocked_until_at > at then 0 else least(wanted, (room.free + 1) / 2) end;
+  granted := case
+    when found_limit.blocked_until_at > at then 0
+    -- So that one worker does not take all that others wait for, and few lapse with a worker that has done its work.
+    else least(wanted, room.free, (select ceil(min(allowance) / 20.0) from unnest(allowed) as allowance))
+  end;
   wait_milliseconds := case
     when granted > 0 then 0
     else ceil(extract(epoch from greatest(room.free_at, found_limit.blocked_until_at) - at) * 1000)
@@ -341,7 +344,7 @@ comment on function crm_rate_limit_room(jsonb, integer[], integer[], timestamptz
 comment on function crm_lock_rate_limit(text, text, text) is
   'Locks the row of a rate limit, creating it if it is missing, and returns it with the present time in taken_at: the database''s clock after the wait for the lock, or crm_schema.now. If the clock has been set back since, what is in the row goes back with it, so that nothing counts for longer or shorter than it should.';
 comment on function crm_take_rate_limit(text, text, text, integer, integer[], integer[]) is
-  'Takes permits for the next moment, from all of these windows or from none: as many as wanted, at most half of what is free, rounded up. Returns how many; if none, after how long to ask again; and for how long permits are valid. Those that are not used by then have lapsed. Fails with CRM04 if a window is out of range.';
+  'Takes permits for the next moment, from all of these windows or from none: as many as wanted, and at most a twentieth of what the smallest window allows, rounded up. Returns how many; if none, after how long to ask again; and for how long permits are valid. Those that are not used by then have lapsed. Fails with CRM04 if a window is out of range.';
 comment on function crm_block_rate_limit(text, text, text, integer) is
   'Records that the CRM lets nobody in for so many seconds from now, at most a week. Never shortens a block. Returns when it ends.';
 

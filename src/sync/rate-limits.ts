@@ -53,7 +53,8 @@ export interface RateLimitPermits {
  * in ({@link rateLimitBlock}), nobody is given any.
  *
  * - Take as many as you can send while they are valid, so that there is one call for several requests. You are given
- *   at most half of what is left, so that there is something for others. Permits that you do not use lapse.
+ *   at most a twentieth of what the smallest window allows, so that there is something for others. Permits that you do
+ *   not use lapse.
  * - Call it outside transactions: the limit's row is locked until the transaction ends.
  * - Under constant load, a window of a minute or longer gives nine tenths of what it allows, and one of a second three
  *   quarters: requests are counted in tenths of the window, and for as long as they may be on their way.

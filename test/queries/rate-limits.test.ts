@@ -37,7 +37,8 @@ async function exhaust(client: Queryable, overrides: Partial<RateLimitTakeParams
 
 describe('rateLimitTake', () => {
   test('grants what is wanted, says for how long it is valid, and nothing about a wait', async () => {
-    expect(await take(pool, { requests: 3 })).toEqual({
+    const { windows: many } = rateLimits.street.reads;
+    expect(await take(pool, { windows: many, requests: 3 })).toEqual({
       granted: 3,
       waitMilliseconds: 0,
       validMilliseconds: 1000,
@@ -46,10 +47,15 @@ describe('rateLimitTake', () => {
     expect(await take(pool, { windows })).toMatchObject({ granted: 1, validMilliseconds: 200 });
   });
 
-  test('grants at most half of what is left, rounded up, so that others find some', async () => {
+  test('grants at most a twentieth of the smallest window, rounded up, so that others find some', async () => {
+    const windows = [
+      { requests: 1000, seconds: 60 },
+      { requests: 50, seconds: 600 },
+    ];
     const granted: number[] = [];
-    for (let call = 0; call < 6; call += 1) granted.push((await take(pool, { requests: 100 })).granted);
-    expect(granted).toEqual([5, 3, 1, 1, 0, 0]);
+    for (let call = 0; call < 18; call += 1)
+      granted.push((await take(pool, { windows, requests: 100 })).granted);
+    expect(granted).toEqual([...Array(16).fill(3), 2, 0]);
   });
 
   test('grants no more than a window allows, wherever the window begins', async () => {
@@ -123,7 +129,7 @@ describe('rateLimitTake', () => {
 
   test('counts what was taken by a release with other windows', async () => {
     await take(pool, { windows: [{ requests: 100, seconds: 60 }], requests: 2 });
-    await take(pool, { windows: [{ requests: 100, seconds: 1 }], requests: 7 });
+    await take(pool, { windows: [{ requests: 140, seconds: 1 }], requests: 7 });
     expect(await exhaust(pool)).toBe(1);
   });
 
