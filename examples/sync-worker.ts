@@ -18,6 +18,7 @@ import {
   outboundChangeClaim,
   type RequestedRecord,
   type RunEnd,
+  type RunKey,
   recordRequestClaim,
   recordRequestClear,
   type SyncCursor,
@@ -127,9 +128,12 @@ function crmErrorOf(error: unknown): CrmError | undefined {
   return new CrmError('auth', isRefused ? (error as Error).message : changed, { retryable: false });
 }
 
-/** How many records a run claims, and how many it records at a time. */
+/**
+ * How many records a run claims, and how many of them at a time. A claim postpones the next attempt, so a run that is
+ * told to stop does what it has claimed.
+ */
 const claimLimit = 100;
-const pushBatch = 10;
+const claimBatch = 5;
 
 /** The longest run before other connections get their turn, in seconds. */
 const longestRun = 600;
@@ -155,34 +159,54 @@ class Sync {
     const { pool } = this.#worker;
     // Before anything is read or written: the ids of another account mean other people.
     if (crm.account !== undefined) await connectionSetAccount(pool, { ...this.#run, account: crm.account });
-    const claim = { ...this.#run, limit: claimLimit };
-    const changes = await outboundChangeClaim(pool, claim);
-    const failures = await syncFailureClaim(pool, claim);
     try {
-      // Each contact once: of two pushes in one batch, the second would be based on the version before the first.
-      const pushes = new Map<string, Push>();
-      for (const { direction, recordId, entityType } of failures)
-        if (direction === 'outbound') pushes.set(recordId, { contactId: recordId, entityType });
-      for (const { contactId, version } of changes)
-        pushes.set(contactId, { ...pushes.get(contactId), contactId, changeVersion: version });
-      await this.#push(crm, [...pushes.values()]);
-      for (const { direction, entityType, recordId } of failures) {
-        if (direction === 'inbound') await this.#pullOne(crm, { entityType, externalId: recordId });
-      }
-      const requested = await recordRequestClaim(pool, claim);
-      for (const record of requested) await this.#pullOne(crm, record, [record]);
+      // Changes first: a push closes the failure of an earlier one.
+      const areMoreChanges = await this.#inBatches(async (claim) => {
+        const changes = await outboundChangeClaim(pool, claim);
+        await this.#push(
+          crm,
+          changes.map(({ contactId, version }) => ({ contactId, changeVersion: version })),
+        );
+        return changes.length;
+      });
+      const areMoreFailures = await this.#inBatches(async (claim) => {
+        const failures = await syncFailureClaim(pool, claim);
+        const ofPushes = failures.filter(({ direction }) => direction === 'outbound');
+        await this.#push(
+          crm,
+          ofPushes.map(({ recordId, entityType }) => ({ contactId: recordId, entityType })),
+        );
+        for (const { direction, entityType, recordId } of failures) {
+          if (direction === 'inbound') await this.#pullOne(crm, { entityType, externalId: recordId });
+        }
+        return failures.length;
+      });
+      const areMoreRequests = await this.#inBatches(async (claim) => {
+        const requested = await recordRequestClaim(pool, claim);
+        for (const record of requested) await this.#pullOne(crm, record, [record]);
+        return requested.length;
+      });
       const cursors = await syncCursorList(pool, this.#run);
       let isAllRead = true;
       for (const entityType of new Set(crm.entityTypes)) {
         const cursor = cursors.find((each) => each.direction === 'inbound' && each.entityType === entityType);
         if (!(await this.#pull(crm, entityType, cursor))) isAllRead = false;
       }
-      return !isAllRead || [changes, failures, requested].some(({ length }) => length === claimLimit);
+      return !isAllRead || areMoreChanges || areMoreFailures || areMoreRequests;
     } catch (error) {
       // What is recorded is a success: only a run that could do nothing is cancelled.
       if (error instanceof Interrupted && this.#batchNumber > 0) return true;
       throw error;
     }
+  }
+
+  /** Claims and does some work, again and again. Returns whether there may be more than a run claims. */
+  async #inBatches(work: (claim: RunKey & { limit: number }) => Promise<number>): Promise<boolean> {
+    for (let claimed = 0; claimed < claimLimit; claimed += claimBatch) {
+      this.#requests.checkSignal();
+      if ((await work({ ...this.#run, limit: claimBatch })) < claimBatch) return false;
+    }
+    return true;
   }
 
   /** Reads a stream and records each page with the cursor. Returns whether it reached the end. */
@@ -235,7 +259,7 @@ class Sync {
     return takePage(client, this.#run, this.#worker.name, entityType, records);
   }
 
-  /** Writes the current contacts to the CRM, and records a few at a time. */
+  /** Writes the current contacts to the CRM, and records that. */
   async #push(crm: Crm, pushes: Push[]): Promise<void> {
     const requests = this.#requests;
     const pushing = {
@@ -244,17 +268,12 @@ class Sync {
       ask: requests.send.bind(requests),
       checkLease: requests.heartbeat.bind(requests),
     };
-    for (let start = 0; start < pushes.length; start += pushBatch) {
-      const events: BatchEvent[] = [];
-      try {
-        for (const push of pushes.slice(start, start + pushBatch)) {
-          requests.checkSignal();
-          await pushContact(pushing, crm, push, events);
-        }
-      } finally {
-        // Even if the CRM fails halfway, the contacts already written are recorded.
-        if (events.length > 0) await this.#record(async () => events);
-      }
+    const events: BatchEvent[] = [];
+    try {
+      for (const push of pushes) await pushContact(pushing, crm, push, events);
+    } finally {
+      // Even if the CRM fails halfway, the contacts already written are recorded.
+      if (events.length > 0) await this.#record(async () => events);
     }
   }
 
