@@ -137,6 +137,24 @@ $$;
 COMMENT ON FUNCTION public.crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid) IS 'For crm_switch_account: moves the ids of an organisation at a CRM to contact_external_id_archive, and returns how many. Ids that were linked since unknown_since are of an unknown account and go under the connection of_unknown_account, earlier ones under of_known_account; where that is null, they stay, and so do ids linked since own_ids_since. Their versions and contents are forgotten: contacts may change before they come back, without being pushed, so the next read must not be taken for unchanged. That the host deleted the contact of an id is archived as well.';
 
 --
+-- Name: crm_changes_expire_at(timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  -- 90 days: longer than an agency takes to repair an access or to sign a contract again.
+  select disconnected_at + interval '2160 hours'
+$$;
+
+--
+-- Name: FUNCTION crm_changes_expire_at(disconnected_at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) IS 'The one rule for how long changes wait for a disconnected CRM: 90 days.';
+
+--
 -- Name: crm_credentials_aad(uuid, uuid, text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -265,9 +283,10 @@ CREATE TABLE public.crm_connections (
     revocation text,
     revoke_before_at timestamp with time zone,
     kept_changes text,
-    keep_changes_until timestamp with time zone,
+    changes_expire_at timestamp with time zone,
     CONSTRAINT crm_connections_account_check CHECK (((btrim(account, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(account) <= 512))),
     CONSTRAINT crm_connections_active_has_no_reason_check CHECK (((status <> 'active'::text) OR (status_reason IS NULL))),
+    CONSTRAINT crm_connections_changes_expire_at_in_range_check CHECK (((changes_expire_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (changes_expire_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_connections_credentials_bound_to_row_check CHECK (((credentials ->> 'aad'::text) = public.crm_credentials_aad(organisation_id, id, provider))),
     CONSTRAINT crm_connections_credentials_is_jwe_check CHECK (public.crm_credentials_is_jwe(credentials)),
     CONSTRAINT crm_connections_credentials_version_check CHECK ((credentials_version >= 1)),
@@ -276,9 +295,8 @@ CREATE TABLE public.crm_connections (
     CONSTRAINT crm_connections_expiry_has_credentials_check CHECK (((credentials_expires_at IS NULL) OR (credentials IS NOT NULL))),
     CONSTRAINT crm_connections_failure_count_check CHECK ((failure_count >= 0)),
     CONSTRAINT crm_connections_first_failed_iff_failure_count_check CHECK (((first_failed_at IS NOT NULL) = (failure_count > 0))),
-    CONSTRAINT crm_connections_keep_changes_until_in_range_check CHECK (((keep_changes_until >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (keep_changes_until < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_connections_kept_changes_check CHECK ((kept_changes = ANY (ARRAY['waiting'::text, 'moved'::text, 'dropped'::text, 'expired'::text]))),
-    CONSTRAINT crm_connections_kept_changes_has_end_check CHECK (((kept_changes IS NULL) = (keep_changes_until IS NULL))),
+    CONSTRAINT crm_connections_kept_changes_has_end_check CHECK (((kept_changes IS NULL) = (changes_expire_at IS NULL))),
     CONSTRAINT crm_connections_kept_changes_is_disconnected_check CHECK (((kept_changes IS NULL) OR (status = 'disconnected'::text))),
     CONSTRAINT crm_connections_no_credentials_iff_wiped_check CHECK (((credentials IS NULL) = ((status = 'disconnected'::text) AND (revocation IS DISTINCT FROM 'pending'::text)))),
     CONSTRAINT crm_connections_pause_reason_check CHECK (((btrim(pause_reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(pause_reason) <= 500))),
@@ -479,10 +497,10 @@ COMMENT ON COLUMN public.crm_connections.revoke_before_at IS 'When credentials t
 COMMENT ON COLUMN public.crm_connections.kept_changes IS 'What became of the changes that were not pushed when the connection was disconnected, and of those recorded since. waiting: they are kept until the CRM is connected again. moved: the same account was connected again, and that connection has them. dropped: another account was connected, and they were deleted. expired: nothing was connected in time, and they were deleted. Null while live, and if an earlier release disconnected it: then nothing was kept.';
 
 --
--- Name: COLUMN crm_connections.keep_changes_until; Type: COMMENT; Schema: public; Owner: -
+-- Name: COLUMN crm_connections.changes_expire_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_connections.keep_changes_until IS 'Until when changes wait for the CRM to be connected again. Null while live, and if nothing was kept.';
+COMMENT ON COLUMN public.crm_connections.changes_expire_at IS 'Until when changes wait for the CRM to be connected again. Null while live, and if nothing was kept.';
 
 --
 -- Name: CONSTRAINT crm_connections_account_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -495,6 +513,12 @@ COMMENT ON CONSTRAINT crm_connections_account_check ON public.crm_connections IS
 --
 
 COMMENT ON CONSTRAINT crm_connections_active_has_no_reason_check ON public.crm_connections IS 'A healthy connection carries no stale reason.';
+
+--
+-- Name: CONSTRAINT crm_connections_changes_expire_at_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_changes_expire_at_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
 
 --
 -- Name: CONSTRAINT crm_connections_credentials_bound_to_row_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -543,12 +567,6 @@ COMMENT ON CONSTRAINT crm_connections_failure_count_check ON public.crm_connecti
 --
 
 COMMENT ON CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON public.crm_connections IS 'first_failed_at is set if and only if failure_count is above 0.';
-
---
--- Name: CONSTRAINT crm_connections_keep_changes_until_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON CONSTRAINT crm_connections_keep_changes_until_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
 
 --
 -- Name: CONSTRAINT crm_connections_kept_changes_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -877,8 +895,8 @@ begin
       connection.id
     from public.crm_connections as connection
     where connection.kept_changes = 'waiting'
-      and connection.keep_changes_until <= public.crm_now()
-    order by connection.keep_changes_until
+      and connection.changes_expire_at <= public.crm_now()
+    order by connection.changes_expire_at
     limit 10
     for no key update skip locked
   loop
@@ -1367,24 +1385,6 @@ $$;
 COMMENT ON FUNCTION public.crm_hold_paused_connection() IS 'Keeps a paused connection from becoming due before its pause ends, whatever asks for a sync; forgets a pause that is over.';
 
 --
--- Name: crm_keep_changes_until(timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.crm_keep_changes_until(disconnected_at timestamp with time zone) RETURNS timestamp with time zone
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-  -- 90 days: longer than an agency takes to repair an access or to sign a contract again.
-  select disconnected_at + interval '2160 hours'
-$$;
-
---
--- Name: FUNCTION crm_keep_changes_until(disconnected_at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON FUNCTION public.crm_keep_changes_until(disconnected_at timestamp with time zone) IS 'The one rule for how long changes wait for a disconnected CRM: 90 days.';
-
---
 -- Name: crm_keep_or_end_dismissal(); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -1418,18 +1418,18 @@ COMMENT ON FUNCTION public.crm_keep_or_end_dismissal() IS 'The one rule for how 
 -- Name: crm_keeps_changes(text, text, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
 --
 
-CREATE FUNCTION public.crm_keeps_changes(status text, kept_changes text, keep_changes_until timestamp with time zone, at timestamp with time zone) RETURNS boolean
+CREATE FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-  select status <> 'disconnected' or (kept_changes is not distinct from 'waiting' and keep_changes_until > at)
+  select status <> 'disconnected' or (kept_changes is not distinct from 'waiting' and changes_expire_at > at)
 $$;
 
 --
--- Name: FUNCTION crm_keeps_changes(status text, kept_changes text, keep_changes_until timestamp with time zone, at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+-- Name: FUNCTION crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, keep_changes_until timestamp with time zone, at timestamp with time zone) IS 'The one rule for which connections changes are recorded for, as seen at a time: live ones, and disconnected ones that wait to be connected again.';
+COMMENT ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) IS 'The one rule for which connections changes are recorded for, as seen at a time: live ones, and disconnected ones that wait to be connected again.';
 
 --
 -- Name: crm_latest_time(timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
@@ -3366,7 +3366,7 @@ begin
       connection.connected_at,
       connection.status,
       connection.kept_changes,
-      connection.keep_changes_until
+      connection.changes_expire_at
     from public.crm_connections as connection
     where connection.organisation_id = organisation
       and connection.provider = present.provider
@@ -3403,7 +3403,7 @@ begin
     order by change.contact_id
     for update;
     if is_same
-      and public.crm_keeps_changes(previous.status, previous.kept_changes, previous.keep_changes_until, at)
+      and public.crm_keeps_changes(previous.status, previous.kept_changes, previous.changes_expire_at, at)
     then
       update public.crm_outbound_changes as change
       set
@@ -5349,6 +5349,18 @@ CREATE INDEX crm_connections_account_idx ON public.crm_connections USING btree (
 COMMENT ON INDEX public.crm_connections_account_idx IS 'Finds the live connections to an account that a webhook names.';
 
 --
+-- Name: crm_connections_changes_expire_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_connections_changes_expire_at_idx ON public.crm_connections USING btree (changes_expire_at) WHERE (kept_changes = 'waiting'::text);
+
+--
+-- Name: INDEX crm_connections_changes_expire_at_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_connections_changes_expire_at_idx IS 'Finds the disconnected connections whose changes are kept, and those whose time is over.';
+
+--
 -- Name: crm_connections_credentials_key_id_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -5359,18 +5371,6 @@ CREATE INDEX crm_connections_credentials_key_id_idx ON public.crm_connections US
 --
 
 COMMENT ON INDEX public.crm_connections_credentials_key_id_idx IS 'Finds the rows that a retired key still wraps.';
-
---
--- Name: crm_connections_keep_changes_until_idx; Type: INDEX; Schema: public; Owner: -
---
-
-CREATE INDEX crm_connections_keep_changes_until_idx ON public.crm_connections USING btree (keep_changes_until) WHERE (kept_changes = 'waiting'::text);
-
---
--- Name: INDEX crm_connections_keep_changes_until_idx; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON INDEX public.crm_connections_keep_changes_until_idx IS 'Finds the disconnected connections whose changes are kept, and those whose time is over.';
 
 --
 -- Name: crm_connections_next_sync_at_idx; Type: INDEX; Schema: public; Owner: -
@@ -6377,6 +6377,14 @@ GRANT ALL ON FUNCTION public.crm_archive_external_ids(organisation_id uuid, prov
 GRANT ALL ON FUNCTION public.crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid) TO crm_worker;
 
 --
+-- Name: FUNCTION crm_changes_expire_at(disconnected_at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_credentials_aad(organisation_id uuid, connection_id uuid, provider text); Type: ACL; Schema: public; Owner: -
 --
 
@@ -6627,12 +6635,12 @@ GRANT SELECT(kept_changes) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(kept_changes) ON TABLE public.crm_connections TO crm_worker;
 
 --
--- Name: COLUMN crm_connections.keep_changes_until; Type: ACL; Schema: public; Owner: -
+-- Name: COLUMN crm_connections.changes_expire_at; Type: ACL; Schema: public; Owner: -
 --
 
-GRANT SELECT(keep_changes_until),UPDATE(keep_changes_until) ON TABLE public.crm_connections TO crm_app;
-GRANT SELECT(keep_changes_until) ON TABLE public.crm_connections TO crm_reader;
-GRANT UPDATE(keep_changes_until) ON TABLE public.crm_connections TO crm_worker;
+GRANT SELECT(changes_expire_at),UPDATE(changes_expire_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(changes_expire_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(changes_expire_at) ON TABLE public.crm_connections TO crm_worker;
 
 --
 -- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
@@ -6719,20 +6727,12 @@ GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_reader;
 
 --
--- Name: FUNCTION crm_keep_changes_until(disconnected_at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+-- Name: FUNCTION crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone); Type: ACL; Schema: public; Owner: -
 --
 
-GRANT ALL ON FUNCTION public.crm_keep_changes_until(disconnected_at timestamp with time zone) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_keep_changes_until(disconnected_at timestamp with time zone) TO crm_worker;
-GRANT ALL ON FUNCTION public.crm_keep_changes_until(disconnected_at timestamp with time zone) TO crm_reader;
-
---
--- Name: FUNCTION crm_keeps_changes(status text, kept_changes text, keep_changes_until timestamp with time zone, at timestamp with time zone); Type: ACL; Schema: public; Owner: -
---
-
-GRANT ALL ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, keep_changes_until timestamp with time zone, at timestamp with time zone) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, keep_changes_until timestamp with time zone, at timestamp with time zone) TO crm_worker;
-GRANT ALL ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, keep_changes_until timestamp with time zone, at timestamp with time zone) TO crm_reader;
+GRANT ALL ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_latest_time(at timestamp with time zone); Type: ACL; Schema: public; Owner: -

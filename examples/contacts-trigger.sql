@@ -38,7 +38,7 @@ begin
     and public.crm_keeps_changes(
       connection.status,
       connection.kept_changes,
-      connection.keep_changes_until,
+      connection.changes_expire_at,
       public.crm_now()
     )
     and connection.id is distinct from nullif(current_setting('crm_schema.from_connection_id', true), '')::uuid

@@ -22,7 +22,7 @@ select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mo
 -- The columns are null everywhere, and reading the few connections once more would not shorten the lock.
 alter table crm_connections
   add column kept_changes text,
-  add column keep_changes_until timestamptz,
+  add column changes_expire_at timestamptz,
   -- squawk-ignore constraint-missing-not-valid
   add constraint crm_connections_kept_changes_check
     check (kept_changes in ('waiting', 'moved', 'dropped', 'expired')),
@@ -31,19 +31,19 @@ alter table crm_connections
     check (kept_changes is null or status = 'disconnected'),
   -- squawk-ignore constraint-missing-not-valid
   add constraint crm_connections_kept_changes_has_end_check
-    check ((kept_changes is null) = (keep_changes_until is null)),
+    check ((kept_changes is null) = (changes_expire_at is null)),
   -- squawk-ignore constraint-missing-not-valid
-  add constraint crm_connections_keep_changes_until_in_range_check
-    check (keep_changes_until >= '1900-01-01 00:00:00+00' and keep_changes_until < '9999-01-01 00:00:00+00');
+  add constraint crm_connections_changes_expire_at_in_range_check
+    check (changes_expire_at >= '1900-01-01 00:00:00+00' and changes_expire_at < '9999-01-01 00:00:00+00');
 
 -- squawk-ignore require-concurrent-index-creation
-create index crm_connections_keep_changes_until_idx
-  on crm_connections (keep_changes_until)
+create index crm_connections_changes_expire_at_idx
+  on crm_connections (changes_expire_at)
   where kept_changes = 'waiting';
 
 comment on column crm_connections.kept_changes is
   'What became of the changes that were not pushed when the connection was disconnected, and of those recorded since. waiting: they are kept until the CRM is connected again. moved: the same account was connected again, and that connection has them. dropped: another account was connected, and they were deleted. expired: nothing was connected in time, and they were deleted. Null while live, and if an earlier release disconnected it: then nothing was kept.';
-comment on column crm_connections.keep_changes_until is
+comment on column crm_connections.changes_expire_at is
   'Until when changes wait for the CRM to be connected again. Null while live, and if nothing was kept.';
 comment on constraint crm_connections_kept_changes_check on crm_connections is
   'The closed list of outcomes.';
@@ -51,20 +51,20 @@ comment on constraint crm_connections_kept_changes_is_disconnected_check on crm_
   'A live connection''s changes wait for its next sync.';
 comment on constraint crm_connections_kept_changes_has_end_check on crm_connections is
   'Changes are never kept without an end.';
-comment on constraint crm_connections_keep_changes_until_in_range_check on crm_connections is
+comment on constraint crm_connections_changes_expire_at_in_range_check on crm_connections is
   'Times are in the years 1900 to 9998: every client can read them.';
-comment on index crm_connections_keep_changes_until_idx is
+comment on index crm_connections_changes_expire_at_idx is
   'Finds the disconnected connections whose changes are kept, and those whose time is over.';
 
-grant select (kept_changes, keep_changes_until)
+grant select (kept_changes, changes_expire_at)
 on crm_connections
 to crm_app, crm_reader;
 
-grant update (kept_changes, keep_changes_until)
+grant update (kept_changes, changes_expire_at)
 on crm_connections
 to crm_app, crm_worker;
 
-create function crm_keep_changes_until(disconnected_at timestamptz)
+create function crm_changes_expire_at(disconnected_at timestamptz)
 returns timestamptz
 language sql
 stable
@@ -76,17 +76,17 @@ as $$
   select disconnected_at + interval '2160 hours'
 $$;
 
-comment on function crm_keep_changes_until(timestamptz) is
+comment on function crm_changes_expire_at(timestamptz) is
   'The one rule for how long changes wait for a disconnected CRM: 90 days.';
 
-create function crm_keeps_changes(status text, kept_changes text, keep_changes_until timestamptz, at timestamptz)
+create function crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamptz, at timestamptz)
 returns boolean
 language sql
 immutable
 parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-  select status <> 'disconnected' or (kept_changes is not distinct from 'waiting' and keep_changes_until > at)
+  select status <> 'disconnected' or (kept_changes is not distinct from 'waiting' and changes_expire_at > at)
 $$;
 
 comment on function crm_keeps_changes(text, text, timestamptz, timestamptz) is
@@ -206,7 +206,7 @@ begin
       connection.connected_at,
       connection.status,
       connection.kept_changes,
-      connection.keep_changes_until
+      connection.changes_expire_at
     from %1$I.crm_connections as connection
     where connection.organisation_id = organisation
       and connection.provider = present.provider
@@ -243,7 +243,7 @@ begin
     order by change.contact_id
     for update;
     if is_same
-      and %1$I.crm_keeps_changes(previous.status, previous.kept_changes, previous.keep_changes_until, at)
+      and %1$I.crm_keeps_changes(previous.status, previous.kept_changes, previous.changes_expire_at, at)
     then
       update %1$I.crm_outbound_changes as change
       set
@@ -320,8 +320,8 @@ begin
       connection.id
     from %1$I.crm_connections as connection
     where connection.kept_changes = 'waiting'
-      and connection.keep_changes_until <= %1$I.crm_now()
-    order by connection.keep_changes_until
+      and connection.changes_expire_at <= %1$I.crm_now()
+    order by connection.changes_expire_at
     limit 10
     for no key update skip locked
   loop
@@ -382,7 +382,7 @@ comment on function crm_drop_expired_changes() is
 
 grant execute
 on function
-  crm_keep_changes_until(timestamptz),
+  crm_changes_expire_at(timestamptz),
   crm_keeps_changes(text, text, timestamptz, timestamptz)
 to crm_app, crm_worker, crm_reader;
 
@@ -401,7 +401,7 @@ on function
 to crm_app, crm_worker;
 
 select crm_give_to_owner(array[
-  'function crm_keep_changes_until(timestamptz)',
+  'function crm_changes_expire_at(timestamptz)',
   'function crm_keeps_changes(text, text, timestamptz, timestamptz)',
   'function crm_count_waiting_changes(uuid, uuid)',
   'function crm_take_over_changes(uuid, uuid, text, timestamptz)',
@@ -442,8 +442,8 @@ drop function crm_count_waiting_changes(uuid, uuid);
 
 drop function crm_keeps_changes(text, text, timestamptz, timestamptz);
 
-drop function crm_keep_changes_until(timestamptz);
+drop function crm_changes_expire_at(timestamptz);
 
 alter table crm_connections
   drop column kept_changes,
-  drop column keep_changes_until;
+  drop column changes_expire_at;

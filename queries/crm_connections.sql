@@ -127,7 +127,7 @@ cross join lateral crm_take_over_changes(
 /* @name connectionDisconnect */
 -- Ends a live connection, closes its open run and wipes its credentials; if revokeWithinSeconds is given, keeps
 -- them for that long, for credentialsClaimRevocation alone. What waits to be pushed is kept for a time
--- (crm_keep_changes_until). The row stays as history, with the given reason or otherwise the previous one. Returns one row, or none if the organisation has no such live connection. Uses
+-- (crm_changes_expire_at). The row stays as history, with the given reason or otherwise the previous one. Returns one row, or none if the organisation has no such live connection. Uses
 -- primary keys. Locks the connection for the transaction, then the run. A run that opens at the same moment
 -- stays open but holds no lease, and is swept later.
 with wiped as (
@@ -142,7 +142,7 @@ with wiped as (
     credentials_expires_at = null,
     sync_requested_at = null,
     kept_changes = 'waiting',
-    keep_changes_until = crm_keep_changes_until(crm_now())
+    changes_expire_at = crm_changes_expire_at(crm_now())
   where organisation_id = :organisationId!::uuid
     and id = :connectionId!::uuid
     and status <> 'disconnected'
@@ -168,7 +168,7 @@ kept as (
     next_sync_at = crm_now(),
     sync_requested_at = null,
     kept_changes = 'waiting',
-    keep_changes_until = crm_keep_changes_until(crm_now())
+    changes_expire_at = crm_changes_expire_at(crm_now())
   where organisation_id = :organisationId!::uuid
     and id = :connectionId!::uuid
     and status <> 'disconnected'
@@ -352,7 +352,7 @@ select
   connection.revocation,
   connection.revoke_before_at as "revokeBeforeAt",
   connection.kept_changes as "keptChanges",
-  connection.keep_changes_until as "keepChangesUntil",
+  connection.changes_expire_at as "changesExpireAt",
   connection.next_sync_at as "nextSyncAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
   connection.last_success_at as "lastSuccessAt",

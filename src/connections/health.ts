@@ -40,7 +40,7 @@ export interface ConnectionHealth
   /** What became of the changes that waited when it was disconnected; null while live, and if none were kept. */
   keptChanges: KeptChanges | null;
   /** Until when they wait for the CRM to be connected again; null while live, and if none were kept. */
-  keepChangesUntil: Timestamp | null;
+  changesExpireAt: Timestamp | null;
   /**
    * When the connection is due; in the past if it is waiting for a worker. Meaningless once disconnected, and
    * at the end of 9998 while it is paused until somebody resumes it.

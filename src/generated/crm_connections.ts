@@ -346,7 +346,7 @@ export interface ConnectionDisconnectResult {
 /**
  * Ends a live connection, closes its open run and wipes its credentials; if revokeWithinSeconds is given, keeps
  * them for that long, for credentialsClaimRevocation alone. What waits to be pushed is kept for a time
- * (crm_keep_changes_until). The row stays as history, with the given reason or otherwise the previous one. Returns one row, or none if the organisation has no such live connection. Uses
+ * (crm_changes_expire_at). The row stays as history, with the given reason or otherwise the previous one. Returns one row, or none if the organisation has no such live connection. Uses
  * primary keys. Locks the connection for the transaction, then the run. A run that opens at the same moment
  * stays open but holds no lease, and is swept later.
  *
@@ -364,7 +364,7 @@ export interface ConnectionDisconnectResult {
  *     credentials_expires_at = null,
  *     sync_requested_at = null,
  *     kept_changes = 'waiting',
- *     keep_changes_until = crm_keep_changes_until(crm_now())
+ *     changes_expire_at = crm_changes_expire_at(crm_now())
  *   where organisation_id = :organisationId!::uuid
  *     and id = :connectionId!::uuid
  *     and status <> 'disconnected'
@@ -390,7 +390,7 @@ export interface ConnectionDisconnectResult {
  *     next_sync_at = crm_now(),
  *     sync_requested_at = null,
  *     kept_changes = 'waiting',
- *     keep_changes_until = crm_keep_changes_until(crm_now())
+ *     changes_expire_at = crm_changes_expire_at(crm_now())
  *   where organisation_id = :organisationId!::uuid
  *     and id = :connectionId!::uuid
  *     and status <> 'disconnected'
@@ -436,7 +436,7 @@ export interface ConnectionDisconnectResult {
  */
 export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams,ConnectionDisconnectResult>({
   name: 'connectionDisconnect',
-  statementName: 'connectionDisconnect_01eacaba',
+  statementName: 'connectionDisconnect_f3c105ae',
   isPreparable: true,
   params: [
     { name: 'reason', required: false },
@@ -456,7 +456,7 @@ export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams
     credentials_expires_at = null,
     sync_requested_at = null,
     kept_changes = 'waiting',
-    keep_changes_until = crm_keep_changes_until(crm_now())
+    changes_expire_at = crm_changes_expire_at(crm_now())
   where organisation_id = $2::uuid
     and id = $3::uuid
     and status <> 'disconnected'
@@ -481,7 +481,7 @@ kept as (
     next_sync_at = crm_now(),
     sync_requested_at = null,
     kept_changes = 'waiting',
-    keep_changes_until = crm_keep_changes_until(crm_now())
+    changes_expire_at = crm_changes_expire_at(crm_now())
   where organisation_id = $2::uuid
     and id = $3::uuid
     and status <> 'disconnected'
@@ -917,6 +917,8 @@ export interface ConnectionListWithHealthParams {
 export interface ConnectionListWithHealthResult {
   /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
+  /** Until when changes wait for the CRM to be connected again. Null while live, and if nothing was kept. */
+  changesExpireAt: Timestamp | null;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
   /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
@@ -934,8 +936,6 @@ export interface ConnectionListWithHealthResult {
   failingSince: Timestamp | null;
   failureCount: number;
   givenUpRecords: number;
-  /** Until when changes wait for the CRM to be connected again. Null while live, and if nothing was kept. */
-  keepChangesUntil: Timestamp | null;
   /** What became of the changes that were not pushed when the connection was disconnected, and of those recorded since. waiting: they are kept until the CRM is connected again. moved: the same account was connected again, and that connection has them. dropped: another account was connected, and they were deleted. expired: nothing was connected in time, and they were deleted. Null while live, and if an earlier release disconnected it: then nothing was kept. */
   keptChanges: string | null;
   lagSeconds: number | null;
@@ -1020,7 +1020,7 @@ export interface ConnectionListWithHealthResult {
  *   connection.revocation,
  *   connection.revoke_before_at as "revokeBeforeAt",
  *   connection.kept_changes as "keptChanges",
- *   connection.keep_changes_until as "keepChangesUntil",
+ *   connection.changes_expire_at as "changesExpireAt",
  *   connection.next_sync_at as "nextSyncAt",
  *   connection.sync_interval_seconds as "syncIntervalSeconds",
  *   connection.last_success_at as "lastSuccessAt",
@@ -1171,7 +1171,7 @@ export interface ConnectionListWithHealthResult {
  */
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>({
   name: 'connectionListWithHealth',
-  statementName: 'connectionListWithHealth_80f30009',
+  statementName: 'connectionListWithHealth_a00d1a9a',
   isPreparable: true,
   params: [
     { name: 'failuresSince', required: true },
@@ -1197,7 +1197,7 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   connection.revocation,
   connection.revoke_before_at as "revokeBeforeAt",
   connection.kept_changes as "keptChanges",
-  connection.keep_changes_until as "keepChangesUntil",
+  connection.changes_expire_at as "changesExpireAt",
   connection.next_sync_at as "nextSyncAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
   connection.last_success_at as "lastSuccessAt",

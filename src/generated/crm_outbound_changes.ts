@@ -20,7 +20,7 @@ export interface OutboundChangeAnnounceResult {
  * same account was connected again, and are dropped if not. Then drops what was kept for too long
  * (crm_drop_expired_changes). Returns one row: the number of processed changes, at most 100 per connection, so that one
  * with many does not delay the others. Skips locked connections and changes: a later call processes them. Uses
- * crm_outbound_changes_connection_id_new_idx and crm_connections_keep_changes_until_idx, then primary keys (`is true`
+ * crm_outbound_changes_connection_id_new_idx and crm_connections_changes_expire_at_idx, then primary keys (`is true`
  * keeps the planner from reading all changes of a connection for each one). Locks the connections for the transaction,
  * then the changes, and waits for neither. Needs READ COMMITTED.
  *
@@ -67,7 +67,7 @@ export interface OutboundChangeAnnounceResult {
  *     found.connected_at,
  *     found.status <> 'disconnected' as is_live,
  *     found.kept_changes,
- *     crm_keeps_changes(found.status, found.kept_changes, found.keep_changes_until, clock.at) as keeps_changes,
+ *     crm_keeps_changes(found.status, found.kept_changes, found.changes_expire_at, clock.at) as keeps_changes,
  *     -- greatest ignores null.
  *     greatest(
  *       clock.at,
@@ -210,7 +210,7 @@ export interface OutboundChangeAnnounceResult {
  *     select
  *     from crm_connections
  *     where kept_changes = 'waiting'
- *       and keep_changes_until <= (select at from clock)
+ *       and changes_expire_at <= (select at from clock)
  *   )
  * )
  * select count(*)::integer + coalesce((select dropped from expired), 0) as "announced!"
@@ -219,7 +219,7 @@ export interface OutboundChangeAnnounceResult {
  */
 export const outboundChangeAnnounce = new PreparedQuery<OutboundChangeAnnounceParams,OutboundChangeAnnounceResult>({
   name: 'outboundChangeAnnounce',
-  statementName: 'outboundChangeAnnounce_2438dff4',
+  statementName: 'outboundChangeAnnounce_a94e2b26',
   isPreparable: true,
   params: [
     { name: 'limit', required: true },
@@ -265,7 +265,7 @@ connection as (
     found.connected_at,
     found.status <> 'disconnected' as is_live,
     found.kept_changes,
-    crm_keeps_changes(found.status, found.kept_changes, found.keep_changes_until, clock.at) as keeps_changes,
+    crm_keeps_changes(found.status, found.kept_changes, found.changes_expire_at, clock.at) as keeps_changes,
     greatest(
       clock.at,
       found.not_before_at,
@@ -405,7 +405,7 @@ expired as (
     select
     from crm_connections
     where kept_changes = 'waiting'
-      and keep_changes_until <= (select at from clock)
+      and changes_expire_at <= (select at from clock)
   )
 )
 select count(*)::integer + coalesce((select dropped from expired), 0) as "announced"
@@ -716,7 +716,7 @@ export interface OutboundChangeRecordResult {
  * cross join crm_connections as connection
  * where crm_check_organisation(:organisationId!::uuid)
  *   and connection.organisation_id = :organisationId!::uuid
- *   and crm_keeps_changes(connection.status, connection.kept_changes, connection.keep_changes_until, crm_now())
+ *   and crm_keeps_changes(connection.status, connection.kept_changes, connection.changes_expire_at, crm_now())
  *   and connection.id is distinct from :fromConnectionId::uuid
  * order by
  *   connection.organisation_id,
@@ -736,7 +736,7 @@ export interface OutboundChangeRecordResult {
  */
 export const outboundChangeRecord = new PreparedQuery<OutboundChangeRecordParams,OutboundChangeRecordResult>({
   name: 'outboundChangeRecord',
-  statementName: 'outboundChangeRecord_6088a67c',
+  statementName: 'outboundChangeRecord_c46fe3b6',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
@@ -762,7 +762,7 @@ from unnest($1::uuid[]) as contact_id
 cross join crm_connections as connection
 where crm_check_organisation($2::uuid)
   and connection.organisation_id = $2::uuid
-  and crm_keeps_changes(connection.status, connection.kept_changes, connection.keep_changes_until, crm_now())
+  and crm_keeps_changes(connection.status, connection.kept_changes, connection.changes_expire_at, crm_now())
   and connection.id is distinct from $3::uuid
 order by
   connection.organisation_id,

@@ -87,7 +87,7 @@ describe('outboundChangeRecord', () => {
     await connectionDisconnect(pool, ended);
     // As an earlier release disconnects, which keeps nothing.
     await pool.query(
-      'update crm_connections set kept_changes = null, keep_changes_until = null where id = $1',
+      'update crm_connections set kept_changes = null, changes_expire_at = null where id = $1',
       [ended.connectionId],
     );
     await connect(pool, (await createTenant(pool)).organisationId);

@@ -232,7 +232,7 @@ describe('connectionDisconnect', () => {
       expect(await connectionDisconnect(client, key)).toMatchObject({ waitingChanges: 2 });
       expect(await healthOf(client, key)).toMatchObject({
         keptChanges: 'waiting',
-        keepChangesUntil: '2027-02-14T09:00:00.000000Z',
+        changesExpireAt: '2027-02-14T09:00:00.000000Z',
         waitingChanges: 1,
         retriedRecords: 1,
         givenUpRecords: 1,
