@@ -181,6 +181,8 @@ export async function publicCalls(
     verify: (client) => migrations.verify(client),
     withOrganisation: (_, clients) =>
       crm.withOrganisation(clients, organisationId, (client) => crm.connectionListTotals(client)),
+    connectionPause: (client) => crm.connectionPause(client, claimable),
+    connectionResume: (client) => crm.connectionResume(client, claimable),
     connectionDisconnect: (client) => crm.connectionDisconnect(client, claimable),
   };
 }
