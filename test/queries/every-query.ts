@@ -487,6 +487,7 @@ function batchOfOne(run: RunKey): ParamsOf<'syncBatchRecord'> {
     cursorSyncedTos: ['2026-11-16T09:00:00Z'],
     cursorTokens: [null],
     cursorPages: [null],
+    areCursorsStartingOver: [false],
   };
 }
 

@@ -119,6 +119,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     cursorSyncedTos: [dayOfThisMonth(70)],
     cursorTokens: [null],
     cursorPages: [null],
+    areCursorsStartingOver: [false],
   };
   /** Values that replace those above for some queries. */
   const special: Partial<Record<QueryName, Record<string, unknown>>> = {
