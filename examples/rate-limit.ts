@@ -102,7 +102,7 @@ export class RateLimiter {
       // Not all who wait come back at the same moment.
       await this.#clock.wait(waitMilliseconds + Math.random() * validMilliseconds, signal);
     }
-    throw new CrmError('timeout', 'The database answers too slowly to keep to the rate limit.', {
+    throw new CrmError('network', 'The database answers too slowly to keep to the rate limit.', {
       retryable: true,
     });
   }
@@ -112,9 +112,12 @@ export class RateLimiter {
    *
    * @returns how long to wait, in seconds: what the CRM says, otherwise the CRM's default
    */
-  async refused(operation: Operation, { retryAfterSeconds }: CrmError): Promise<number> {
+  async refused(
+    operation: Operation,
+    { retryAfterSeconds }: Pick<CrmError, 'retryAfterSeconds'>,
+  ): Promise<number> {
     const { waitSeconds, [operation]: limit } = this.#limits;
-    const seconds = retryAfterSeconds ?? waitSeconds;
+    const seconds = Math.ceil(retryAfterSeconds ?? waitSeconds);
     const { counted } = limit;
     this.#chunkOf(counted).left = 0;
     await rateLimitBlock(this.#client, { ...this.#owner, counted, seconds });
