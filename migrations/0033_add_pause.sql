@@ -3,7 +3,8 @@
 -- Purpose: lets a connection be paused, for a time or until somebody resumes it. A trigger keeps it from becoming due
 --          meanwhile, whatever asks for a sync, and from whichever release.
 -- Locks:   crm_connections ACCESS EXCLUSIVE: reads and writes wait until the end of the transaction. It is tried
---          for a tenth of a second at a time, up to a hundred times.
+--          for a tenth of a second at a time, up to a hundred times. Then crm_sync_runs SHARE UPDATE EXCLUSIVE, for
+--          a comment.
 -- Scans:   crm_connections, to check the new constraints: a fraction of a second for 100,000 connections. Nothing
 --          is rewritten.
 -- Down:    drops the columns (crm_connections ACCESS EXCLUSIVE), the trigger and the functions, and refuses while a
@@ -164,6 +165,8 @@ comment on constraint crm_connections_pause_times_in_range_check on crm_connecti
   'Times are in the years 1900 to 9998: every client can read them.';
 comment on trigger crm_connections_hold_paused on crm_connections is
   'Here and not in the statements, so that the workers of earlier releases hold a pause as well.';
+comment on column crm_sync_runs.outcome is
+  'success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected or paused, or the worker gave up its turn. Null while it is open.';
 
 -- Functions may be everybody's to run, or an installation's default privileges may say otherwise; this
 -- does not depend on it.
@@ -209,6 +212,9 @@ alter table crm_connections
   drop column paused_at,
   drop column pause_ends_at,
   drop column pause_reason;
+
+comment on column crm_sync_runs.outcome is
+  'success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open.';
 
 drop function crm_hold_paused_connection();
 

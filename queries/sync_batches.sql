@@ -72,8 +72,9 @@ cursor_move as (
     :cursorKinds!::text[],
     :cursorSyncedTos!::timestamptz[],
     :cursorTokens!::text[],
-    :cursorPages!::integer[]
-  ) as move (direction, entity_type, version, kind, synced_to_at, token, page)
+    :cursorPages!::integer[],
+    :areCursorsStartingOver!::boolean[]
+  ) as move (direction, entity_type, version, kind, synced_to_at, token, page, starts_over)
 ),
 cursor as (
   select
@@ -101,12 +102,13 @@ judged_move as (
   select
     coalesce(cursor.version, 0) = cursor_move.version as is_current,
     cursor_move.synced_to_at > crm_latest_time((select at from clock)) as is_in_future,
-    -- A page may only go back when synced_to_at advances.
+    -- A page may only go back when synced_to_at advances, or the stream was read to its end and begins again.
     cursor_move.synced_to_at < cursor.synced_to_at
       or (
         cursor_move.kind = 'page'
         and cursor.kind = 'page'
         and cursor_move.page < cursor.page
+        and cursor_move.starts_over is not true
         and coalesce(cursor_move.synced_to_at, cursor.synced_to_at) is not distinct from cursor.synced_to_at
       ) as is_backwards
   from cursor_move

@@ -7,6 +7,7 @@ import type { Json } from '../types.js';
 
 /** The parameters of {@link syncBatchRecord}. */
 export interface SyncBatchRecordParams {
+  areCursorsStartingOver: boolean[];
   areLinks: boolean[];
   basedOnVersions: (string | null)[];
   batchNumber: number;
@@ -120,8 +121,9 @@ export interface SyncBatchRecordResult {
  *     :cursorKinds!::text[],
  *     :cursorSyncedTos!::timestamptz[],
  *     :cursorTokens!::text[],
- *     :cursorPages!::integer[]
- *   ) as move (direction, entity_type, version, kind, synced_to_at, token, page)
+ *     :cursorPages!::integer[],
+ *     :areCursorsStartingOver!::boolean[]
+ *   ) as move (direction, entity_type, version, kind, synced_to_at, token, page, starts_over)
  * ),
  * cursor as (
  *   select
@@ -149,12 +151,13 @@ export interface SyncBatchRecordResult {
  *   select
  *     coalesce(cursor.version, 0) = cursor_move.version as is_current,
  *     cursor_move.synced_to_at > crm_latest_time((select at from clock)) as is_in_future,
- *     -- A page may only go back when synced_to_at advances.
+ *     -- A page may only go back when synced_to_at advances, or the stream was read to its end and begins again.
  *     cursor_move.synced_to_at < cursor.synced_to_at
  *       or (
  *         cursor_move.kind = 'page'
  *         and cursor.kind = 'page'
  *         and cursor_move.page < cursor.page
+ *         and cursor_move.starts_over is not true
  *         and coalesce(cursor_move.synced_to_at, cursor.synced_to_at) is not distinct from cursor.synced_to_at
  *       ) as is_backwards
  *   from cursor_move
@@ -1165,7 +1168,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_0983e6ac',
+  statementName: 'syncBatchRecord_4a9dc8a2',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -1178,6 +1181,7 @@ export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatch
     { name: 'cursorSyncedTos', required: true },
     { name: 'cursorTokens', required: true },
     { name: 'cursorPages', required: true },
+    { name: 'areCursorsStartingOver', required: true },
     { name: 'batchNumber', required: true },
     { name: 'occurredAts', required: true },
     { name: 'directions', required: true },
@@ -1235,8 +1239,9 @@ cursor_move as (
     $7::text[],
     $8::timestamptz[],
     $9::text[],
-    $10::integer[]
-  ) as move (direction, entity_type, version, kind, synced_to_at, token, page)
+    $10::integer[],
+    $11::boolean[]
+  ) as move (direction, entity_type, version, kind, synced_to_at, token, page, starts_over)
 ),
 cursor as (
   select
@@ -1267,6 +1272,7 @@ judged_move as (
         cursor_move.kind = 'page'
         and cursor.kind = 'page'
         and cursor_move.page < cursor.page
+        and cursor_move.starts_over is not true
         and coalesce(cursor_move.synced_to_at, cursor.synced_to_at) is not distinct from cursor.synced_to_at
       ) as is_backwards
   from cursor_move
@@ -1277,7 +1283,7 @@ judged_move as (
 decision as materialized (
   select
     case
-      when $11::integer <= run.batch_number then 'repeated'
+      when $12::integer <= run.batch_number then 'repeated'
       when not run.is_held then 'lost'
       when run.batch_number <> (
         select seen.batch_number
@@ -1286,11 +1292,11 @@ decision as materialized (
           and seen.connection_id = $2::uuid
           and seen.id = $3::bigint
       ) then 'stale'
-      when $11::integer > run.batch_number + 1 then 'out_of_order'
+      when $12::integer > run.batch_number + 1 then 'out_of_order'
       when exists (select from judged_move where is_in_future) then 'cursor_in_future'
       when (
         select max(occurred_at)
-        from unnest($12::timestamptz[]) as occurred_at
+        from unnest($13::timestamptz[]) as occurred_at
       ) > crm_latest_time((select at from clock)) then 'event_in_future'
       when exists (select from judged_move where not is_current) then 'cursor_conflict'
       when exists (select from judged_move where is_backwards) then 'cursor_moved_backwards'
@@ -1302,22 +1308,22 @@ event as (
   select event.*
   from decision
   cross join unnest(
-    $12::timestamptz[],
-    $13::text[],
+    $13::timestamptz[],
     $14::text[],
     $15::text[],
-    $16::uuid[],
-    $17::text[],
-    $18::jsonb[],
-    $19::text[],
-    $20::integer[],
-    $21::boolean[],
-    $22::bigint[],
-    $23::text[],
-    $24::timestamptz[],
-    $25::text[],
+    $16::text[],
+    $17::uuid[],
+    $18::text[],
+    $19::jsonb[],
+    $20::text[],
+    $21::integer[],
+    $22::boolean[],
+    $23::bigint[],
+    $24::text[],
+    $25::timestamptz[],
     $26::text[],
-    $27::text[]
+    $27::text[],
+    $28::text[]
   ) with ordinality as event (
     occurred_at,
     direction,
@@ -1344,7 +1350,7 @@ identity_lock as materialized (
   from decision
   cross join connection
   where decision.outcome = 'recorded'
-    and true = any($21::boolean[])
+    and true = any($22::boolean[])
 ),
 contact_lock as materialized (
   select crm_lock_contacts($1::uuid, array_agg(event.internal_id))
@@ -2181,12 +2187,12 @@ moved as (
 extended as (
   update crm_sync_runs as run
   set
-    batch_number = $11::integer,
+    batch_number = $12::integer,
     success_count = run.success_count + counted.success_count,
     skipped_count = run.skipped_count + counted.skipped_count,
     error_count = run.error_count + counted.error_count,
     heartbeat_at = clock.at,
-    expires_at = greatest(run.expires_at, clock.at + make_interval(secs => $28::integer))
+    expires_at = greatest(run.expires_at, clock.at + make_interval(secs => $29::integer))
   from decision
   cross join clock
   cross join (

@@ -165,7 +165,7 @@ export async function syncBatchRecord(
     case 'cursor_moved_backwards':
       throw new CrmSchemaError(
         'cursor_moved_backwards',
-        'A cursor is already past the given position, and cursors never move backwards. To start again, reset it.',
+        'A cursor is already past the given position, and cursors never move backwards. If the stream was read to its end and begins again, pass startsOver; otherwise reset the cursor.',
       );
     default:
       throw leaseLost();

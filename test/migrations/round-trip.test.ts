@@ -232,9 +232,9 @@ describe('down with rows in the table', () => {
   });
 
   test.each([
-    ['0040_', "credentials_excused_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
-    ['0040_', "records_failing_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
-    ['0041_', 'paused_at = now()', 'has paused connections'],
+    ['0032_', "credentials_excused_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
+    ['0032_', "records_failing_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
+    ['0033_', 'paused_at = now()', 'has paused connections'],
   ])('%s refuses while a connection has %s', async (prefix, state, message) => {
     const position = migrations.findIndex(({ file }) => file.startsWith(prefix));
     const [down = '', ...laterDowns] = migrations.slice(position).map((migration) => migration.down);
