@@ -27,6 +27,7 @@ import {
   syncBatchRecord,
   syncRunFinish,
 } from '../../src/index.js';
+import { useAgency } from '../support/agency.js';
 import type { Clock } from '../support/clock.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { claimOne, syncSetup } from '../support/sync.js';
@@ -34,6 +35,7 @@ import { claimOne, syncSetup } from '../support/sync.js';
 const database = useDatabase();
 const { pool } = database;
 const { atNine, connectDue } = syncSetup(database);
+const world = useAgency(database);
 
 const key = { entityType: 'contact', externalId: 'OXF18000001' };
 
@@ -153,4 +155,25 @@ test('a record that a webhook has named but no run was given does not excuse an 
     await recordRequestAdd(client, { organisationId, connectionId, records: [key] });
     expect(await reader.read([sent('Ottoline Sprat', '"1"', '2026-11-16T08:01:00Z')])).toEqual(['older']);
   });
+});
+
+test('the example worker applies an edit that a clock of the CRM stamps as older than the last one', async () => {
+  const { agency } = world;
+  const { crm } = await agency.startAndConnect('reapit');
+  const { externalId } = crm.create('Ottoline Sprat');
+  let aheadMilliseconds = 120_000;
+  agency.meddle = (client) => ({
+    ...client,
+    async readPage(entityType, from) {
+      const page = await client.readPage(entityType, from);
+      const modifiedAt = new Date(Date.now() + aheadMilliseconds).toISOString();
+      return { ...page, records: page.records.map((record) => ({ ...record, modifiedAt })) };
+    },
+  });
+  await agency.tick();
+  const { 'Ottoline Sprat': contactId } = await agency.contacts();
+  aheadMilliseconds = 0;
+  crm.edit(externalId, 'Ottoline Spratt');
+  for (let count = 0; count < 2; count += 1) await agency.tick();
+  expect(await agency.contacts()).toEqual({ 'Ottoline Spratt': contactId });
 });
