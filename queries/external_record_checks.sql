@@ -4,7 +4,7 @@
 -- unknown; and `decision`: `unknown`; `contact_deleted` (the host deleted its contact, and nobody has linked it
 -- since); `revived` (it was deleted or merged, and is back); `unchanged` (its version or its content is what is
 -- known); `echo` (the same, and the content is what was pushed last); `older` (it was modified before what is
--- known); or `changed`. Uses the primary keys, and contact_external_id_changes_external_id_idx for unknown records.
+-- known); or `changed`; and `hasNewContent`: whether its content, or else its version, is known to be another. Uses the primary keys, and contact_external_id_changes_external_id_idx for unknown records.
 -- Locks the mappings and aliases in the order of their keys, for the transaction that applies the records. Nulls
 -- are allowed in `versions`, `modifiedAts` and `contentHashes`, which are SHA-256 in lower-case hex.
 with sent as (
@@ -145,6 +145,7 @@ select
     when modified_at < remote_modified_at then 'older'
     when sent_hash = content_hash then case when pushed_at is null then 'unchanged' else 'echo' end
     else 'changed'
-  end as "decision!"
+  end as "decision!",
+  coalesce(sent_hash <> content_hash, version <> remote_version, false) as "hasNewContent!"
 from known
 order by position;

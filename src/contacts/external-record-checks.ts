@@ -60,6 +60,8 @@ export interface UnlinkedRecordDecision {
    *   contact would be back: only a person should link it again (`contactExternalIdLink`)
    */
   decision: 'unknown' | 'contact_deleted';
+  /** Nothing is known of it. */
+  hasNewContent: false;
 }
 
 /** What to do with a record that is linked to a contact. */
@@ -78,6 +80,11 @@ export interface LinkedRecordDecision {
    *   with reason `pending_push`, because what is here is newer
    */
   decision: 'revived' | 'echo' | 'unchanged' | 'older' | 'changed';
+  /**
+   * Whether its content is known to differ from what was last read or pushed; without a `contentHash`, whether its
+   * version does. False where nothing is known to compare it with.
+   */
+  hasNewContent: boolean;
 }
 
 /**
@@ -125,7 +132,8 @@ export async function externalRecordCheckMany(
   });
   const rows = await queries.externalRecordCheck.run({ organisationId, provider, ...columns }, client);
   return rows.map(
-    ({ contactId, matchedBy, decision }) => ({ contactId, matchedBy, decision }) as RecordDecision,
+    ({ contactId, matchedBy, decision, hasNewContent }) =>
+      ({ contactId, matchedBy, decision, hasNewContent }) as RecordDecision,
   );
 }
 

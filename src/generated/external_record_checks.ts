@@ -19,6 +19,7 @@ export interface ExternalRecordCheckParams {
 export interface ExternalRecordCheckResult {
   contactId: string | null;
   decision: string;
+  hasNewContent: boolean;
   matchedBy: string | null;
   position: number;
 }
@@ -29,7 +30,7 @@ export interface ExternalRecordCheckResult {
  * unknown; and `decision`: `unknown`; `contact_deleted` (the host deleted its contact, and nobody has linked it
  * since); `revived` (it was deleted or merged, and is back); `unchanged` (its version or its content is what is
  * known); `echo` (the same, and the content is what was pushed last); `older` (it was modified before what is
- * known); or `changed`. Uses the primary keys, and contact_external_id_changes_external_id_idx for unknown records.
+ * known); or `changed`; and `hasNewContent`: whether its content, or else its version, is known to be another. Uses the primary keys, and contact_external_id_changes_external_id_idx for unknown records.
  * Locks the mappings and aliases in the order of their keys, for the transaction that applies the records. Nulls
  * are allowed in `versions`, `modifiedAts` and `contentHashes`, which are SHA-256 in lower-case hex.
  *
@@ -173,14 +174,15 @@ export interface ExternalRecordCheckResult {
  *     when modified_at < remote_modified_at then 'older'
  *     when sent_hash = content_hash then case when pushed_at is null then 'unchanged' else 'echo' end
  *     else 'changed'
- *   end as "decision!"
+ *   end as "decision!",
+ *   coalesce(sent_hash <> content_hash, version <> remote_version, false) as "hasNewContent!"
  * from known
  * order by position
  * ```
  */
 export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,ExternalRecordCheckResult>({
   name: 'externalRecordCheck',
-  statementName: 'externalRecordCheck_ce7ced76',
+  statementName: 'externalRecordCheck_a96cc643',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -326,7 +328,8 @@ select
     when modified_at < remote_modified_at then 'older'
     when sent_hash = content_hash then case when pushed_at is null then 'unchanged' else 'echo' end
     else 'changed'
-  end as "decision"
+  end as "decision",
+  coalesce(sent_hash <> content_hash, version <> remote_version, false) as "hasNewContent"
 from known
 order by position`,
 });
