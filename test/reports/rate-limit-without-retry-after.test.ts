@@ -12,8 +12,11 @@
  */
 import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { type Crm, CrmError } from '../../examples/crm.js';
+import { waitAfter } from '../../examples/requests.js';
 import { syncNext } from '../../examples/sync-worker.js';
 import { type ConnectionKey, rateLimits, syncRunListByConnection } from '../../src/index.js';
+import { simulatedCrmClient } from '../simulated-crm/client.js';
+import { startSimulatedCrm } from '../simulated-crm/server.js';
 import { useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';
 import { syncSetup } from '../support/sync.js';
@@ -102,4 +105,35 @@ test('who shares the limit asks nothing before the wait is over, and is due afte
   const stranger = refusingCrm(0, { rateLimitScope: 'key-2' });
   await stranger.sync(60);
   expect(stranger.asked).toHaveLength(1);
+});
+
+test('a run against a server whose 429 has no Retry-After reads every record', async () => {
+  const crm = await startSimulatedCrm({
+    provider: 'street',
+    seed: 1,
+    // The second request is refused, and any within the next 300 ms.
+    habits: { requestLimit: 1, requestWindowMilliseconds: 300, retryAfterSeconds: null, pageSize: 2 },
+  });
+  for (let n = 0; n < 4; n += 1) crm.create(`Test Person ${n}`);
+  try {
+    const key = await connectDue('street');
+    const { url, credentials } = crm;
+    const client = simulatedCrmClient('street', { url, credentials, timeoutMilliseconds: 20_000 });
+    const openCrm = async () => ({ ...client, rateLimitWaitSeconds: 1 });
+    await syncNext({ name: 'test', pool: worker, openCrm });
+    expect(await lastRun(key)).toMatchObject({ outcome: 'success', successCount: '4' });
+  } finally {
+    await crm.stop();
+  }
+});
+
+test('what the CRM says comes before what its adapter says, and that before what is documented', () => {
+  const tooMany = (retryAfterSeconds?: number) =>
+    new CrmError('rate_limited', 'Too many requests.', { retryable: true, retryAfterSeconds });
+  const adapter = { rateLimitWaitSeconds: 5 } as Crm;
+  expect(waitAfter(tooMany(7), adapter, 'reapit')).toBe(7);
+  expect(waitAfter(tooMany(), adapter, 'reapit')).toBe(5);
+  expect(waitAfter(tooMany(), undefined, 'reapit')).toBe(rateLimits.reapit.waitSeconds);
+  const broken = new CrmError('provider', 'Broken.', { retryable: true });
+  expect(waitAfter(broken, adapter, 'reapit')).toBeUndefined();
 });
