@@ -1050,7 +1050,6 @@ export interface SyncBatchRecordResult {
  *   where settled.change_version = change.version
  *     and settled.internal_id = change.contact_id
  *     and settled.is_stale_contact is not true
- *     and settled.internal_id not in (select contact_id from misplaced)
  * ),
  * cleared as (
  *   delete from crm_outbound_changes as change
@@ -1060,6 +1059,7 @@ export interface SyncBatchRecordResult {
  *     and (change.connection_id = pushed.connection_id) is true
  *     and change.version = pushed.version
  * ),
+ * -- If such a contact was pushed in this batch as well, it is owed all the same, whichever of the two is written first.
  * owed as (
  *   insert into crm_outbound_changes as change (
  *     organisation_id,
@@ -1168,7 +1168,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_4a9dc8a2',
+  statementName: 'syncBatchRecord_d516e801',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -2112,7 +2112,6 @@ pushed as (
   where settled.change_version = change.version
     and settled.internal_id = change.contact_id
     and settled.is_stale_contact is not true
-    and settled.internal_id not in (select contact_id from misplaced)
 ),
 cleared as (
   delete from crm_outbound_changes as change
