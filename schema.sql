@@ -168,6 +168,24 @@ $$;
 COMMENT ON FUNCTION public.crm_block_rate_limit(provider text, scope text, counted text, seconds integer) IS 'Records that the CRM lets nobody in for so many seconds from now, at most a week. Never shortens a block. Returns when it ends.';
 
 --
+-- Name: crm_changes_expire_at(timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  -- 90 days: longer than an agency takes to repair an access or to sign a contract again.
+  select disconnected_at + interval '2160 hours'
+$$;
+
+--
+-- Name: FUNCTION crm_changes_expire_at(disconnected_at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) IS 'The one rule for how long changes wait for a disconnected CRM: 90 days.';
+
+--
 -- Name: crm_credentials_aad(uuid, uuid, text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -295,8 +313,11 @@ CREATE TABLE public.crm_connections (
     pause_reason text,
     revocation text,
     revoke_before_at timestamp with time zone,
+    kept_changes text,
+    changes_expire_at timestamp with time zone,
     CONSTRAINT crm_connections_account_check CHECK (((btrim(account, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(account) <= 512))),
     CONSTRAINT crm_connections_active_has_no_reason_check CHECK (((status <> 'active'::text) OR (status_reason IS NULL))),
+    CONSTRAINT crm_connections_changes_expire_at_in_range_check CHECK (((changes_expire_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (changes_expire_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_connections_credentials_bound_to_row_check CHECK (((credentials ->> 'aad'::text) = public.crm_credentials_aad(organisation_id, id, provider))),
     CONSTRAINT crm_connections_credentials_is_jwe_check CHECK (public.crm_credentials_is_jwe(credentials)),
     CONSTRAINT crm_connections_credentials_version_check CHECK ((credentials_version >= 1)),
@@ -305,6 +326,9 @@ CREATE TABLE public.crm_connections (
     CONSTRAINT crm_connections_expiry_has_credentials_check CHECK (((credentials_expires_at IS NULL) OR (credentials IS NOT NULL))),
     CONSTRAINT crm_connections_failure_count_check CHECK ((failure_count >= 0)),
     CONSTRAINT crm_connections_first_failed_iff_failure_count_check CHECK (((first_failed_at IS NOT NULL) = (failure_count > 0))),
+    CONSTRAINT crm_connections_kept_changes_check CHECK ((kept_changes = ANY (ARRAY['waiting'::text, 'moved'::text, 'dropped'::text, 'expired'::text]))),
+    CONSTRAINT crm_connections_kept_changes_has_end_check CHECK (((kept_changes IS NULL) = (changes_expire_at IS NULL))),
+    CONSTRAINT crm_connections_kept_changes_is_disconnected_check CHECK (((kept_changes IS NULL) OR (status = 'disconnected'::text))),
     CONSTRAINT crm_connections_no_credentials_iff_wiped_check CHECK (((credentials IS NULL) = ((status = 'disconnected'::text) AND (revocation IS DISTINCT FROM 'pending'::text)))),
     CONSTRAINT crm_connections_pause_reason_check CHECK (((btrim(pause_reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(pause_reason) <= 500))),
     CONSTRAINT crm_connections_pause_times_in_range_check CHECK (((LEAST(paused_at, pause_ends_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(paused_at, pause_ends_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
@@ -498,6 +522,18 @@ COMMENT ON COLUMN public.crm_connections.revocation IS 'What became of the CRM''
 COMMENT ON COLUMN public.crm_connections.revoke_before_at IS 'When credentials that wait to be revoked are wiped at the latest. Null if no revocation was asked for.';
 
 --
+-- Name: COLUMN crm_connections.kept_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.kept_changes IS 'What became of the changes that were not pushed when the connection was disconnected, and of those recorded since. waiting: they are kept until the CRM is connected again. moved: the same account was connected again, and that connection has them. dropped: another account was connected, and they were deleted. expired: nothing was connected in time, and they were deleted. Null while live, and if an earlier release disconnected it: then nothing was kept.';
+
+--
+-- Name: COLUMN crm_connections.changes_expire_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.changes_expire_at IS 'Until when changes wait for the CRM to be connected again. Null while live, and if nothing was kept.';
+
+--
 -- Name: CONSTRAINT crm_connections_account_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -508,6 +544,12 @@ COMMENT ON CONSTRAINT crm_connections_account_check ON public.crm_connections IS
 --
 
 COMMENT ON CONSTRAINT crm_connections_active_has_no_reason_check ON public.crm_connections IS 'A healthy connection carries no stale reason.';
+
+--
+-- Name: CONSTRAINT crm_connections_changes_expire_at_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_changes_expire_at_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
 
 --
 -- Name: CONSTRAINT crm_connections_credentials_bound_to_row_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -556,6 +598,24 @@ COMMENT ON CONSTRAINT crm_connections_failure_count_check ON public.crm_connecti
 --
 
 COMMENT ON CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON public.crm_connections IS 'first_failed_at is set if and only if failure_count is above 0.';
+
+--
+-- Name: CONSTRAINT crm_connections_kept_changes_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_kept_changes_check ON public.crm_connections IS 'The closed list of outcomes.';
+
+--
+-- Name: CONSTRAINT crm_connections_kept_changes_has_end_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_kept_changes_has_end_check ON public.crm_connections IS 'Changes are never kept without an end.';
+
+--
+-- Name: CONSTRAINT crm_connections_kept_changes_is_disconnected_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_kept_changes_is_disconnected_check ON public.crm_connections IS 'A live connection''s changes wait for its next sync.';
 
 --
 -- Name: CONSTRAINT crm_connections_no_credentials_iff_wiped_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -816,6 +876,113 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked, linked again or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
+
+--
+-- Name: crm_count_waiting_changes(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_count_waiting_changes(organisation_id uuid, connection_id uuid) RETURNS integer
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select count(*)::integer
+  from (
+    select change.contact_id::text
+    from public.crm_outbound_changes as change
+    where change.organisation_id = crm_count_waiting_changes.organisation_id
+      and change.connection_id = crm_count_waiting_changes.connection_id
+    union
+    select failure.record_id
+    from public.crm_sync_failures as failure
+    where failure.organisation_id = crm_count_waiting_changes.organisation_id
+      and failure.connection_id = crm_count_waiting_changes.connection_id
+      and failure.direction = 'outbound'
+      and failure.dismissed_at is null
+  ) as waiting
+$$;
+
+--
+-- Name: FUNCTION crm_count_waiting_changes(organisation_id uuid, connection_id uuid); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_count_waiting_changes(organisation_id uuid, connection_id uuid) IS 'Counts the contacts that wait to be pushed to a connection''s CRM: those with an outbound change, and those whose push failed, unless a person has dismissed that.';
+
+--
+-- Name: crm_drop_expired_changes(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_drop_expired_changes() RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  ended record;
+  deleted integer;
+  dropped integer := 0;
+begin
+  for ended in
+    select
+      connection.organisation_id,
+      connection.id
+    from public.crm_connections as connection
+    where connection.kept_changes = 'waiting'
+      and connection.changes_expire_at <= public.crm_now()
+    order by connection.changes_expire_at
+    limit 10
+    for no key update skip locked
+  loop
+    delete from public.crm_outbound_changes as change
+    where change.organisation_id = ended.organisation_id
+      and change.connection_id = ended.id
+      and change.contact_id = any(array(
+        select old.contact_id
+        from public.crm_outbound_changes as old
+        where old.organisation_id = ended.organisation_id
+          and old.connection_id = ended.id
+        limit 1000
+        for update skip locked
+      ));
+    get diagnostics deleted = row_count;
+    dropped := dropped + deleted;
+    delete from public.crm_sync_failures as failure
+    where failure.id = any(array(
+      select old.id
+      from public.crm_sync_failures as old
+      where old.organisation_id = ended.organisation_id
+        and old.connection_id = ended.id
+        and old.direction = 'outbound'
+      limit 1000
+      for update skip locked
+    ));
+    get diagnostics deleted = row_count;
+    dropped := dropped + deleted;
+    update public.crm_connections as connection
+    set kept_changes = 'expired'
+    where connection.organisation_id = ended.organisation_id
+      and connection.id = ended.id
+      and not exists (
+        select
+        from public.crm_outbound_changes as change
+        where change.organisation_id = ended.organisation_id
+          and change.connection_id = ended.id
+      )
+      and not exists (
+        select
+        from public.crm_sync_failures as failure
+        where failure.organisation_id = ended.organisation_id
+          and failure.connection_id = ended.id
+          and failure.direction = 'outbound'
+      );
+  end loop;
+  return dropped;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_drop_expired_changes(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_drop_expired_changes() IS 'Deletes what waited to be pushed for disconnected connections whose time is over: of up to ten connections, up to a thousand changes and as many failures each. Returns how many. Waits for no lock.';
 
 --
 -- Name: crm_edit_function(regprocedure, text, text); Type: FUNCTION; Schema: public; Owner: -
@@ -1277,6 +1444,23 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_keep_or_end_dismissal() IS 'The one rule for how long a record stays dismissed: while it fails for the same reason, which is an error of the same kind and code. Another error, or a replay, ends the dismissal. A trigger, because batches of earlier releases do not know of dismissals.';
+
+--
+-- Name: crm_keeps_changes(text, text, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select status <> 'disconnected' or (kept_changes is not distinct from 'waiting' and changes_expire_at > at)
+$$;
+
+--
+-- Name: FUNCTION crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) IS 'The one rule for which connections changes are recorded for, as seen at a time: live ones, and disconnected ones that wait to be connected again.';
 
 --
 -- Name: crm_latest_time(timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
@@ -3378,6 +3562,192 @@ $$;
 COMMENT ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) IS 'The one rule for when a sync that came to its end counts as failed: if every record failed, and at least three did. Null if there were too few records to tell.';
 
 --
+-- Name: crm_take_over_changes(uuid, uuid, text, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text DEFAULT NULL::text, own_changes_since timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS TABLE(moved integer, dropped integer)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  at constant timestamptz := public.crm_now();
+  present record;
+  previous record;
+  -- The last known account before a connection, and its connection's time.
+  named record;
+  is_same boolean;
+  waiting integer;
+begin
+  moved := 0;
+  dropped := 0;
+  select
+    connection.id,
+    connection.provider,
+    connection.account
+  into present
+  from public.crm_connections as connection
+  where connection.organisation_id = organisation
+    and connection.id = connection_id;
+
+  if own_changes_since is not null then
+    select
+      connection.account,
+      connection.connected_at
+    into named
+    from public.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.provider = present.provider
+      and connection.id <> present.id
+      and connection.account is not null
+    order by connection.connected_at desc
+    limit 1;
+    if named.account is null or named.account = present.account then
+      return next;
+      return;
+    end if;
+    -- What was recorded since the connections of an unknown account began is this account's, as its ids are.
+    own_changes_since := least(own_changes_since, (
+      select min(connection.connected_at)
+      from public.crm_connections as connection
+      where connection.organisation_id = organisation
+        and connection.provider = present.provider
+        and connection.account is null
+        and connection.connected_at > named.connected_at
+    ));
+    waiting := public.crm_count_waiting_changes(organisation, present.id);
+    -- In the order in which the host writes them.
+    perform
+    from public.crm_outbound_changes as change
+    where change.organisation_id = organisation
+      and change.connection_id = present.id
+      and change.last_changed_at < own_changes_since
+    order by change.contact_id
+    for update;
+    delete from public.crm_outbound_changes as change
+    where change.organisation_id = organisation
+      and change.connection_id = present.id
+      and change.last_changed_at < own_changes_since;
+    delete from public.crm_sync_failures as failure
+    where failure.organisation_id = organisation
+      and failure.connection_id = present.id
+      and failure.direction = 'outbound'
+      and failure.first_failed_at < own_changes_since;
+    dropped := waiting - public.crm_count_waiting_changes(organisation, present.id);
+    return next;
+    return;
+  end if;
+
+  for previous in
+    select
+      connection.id,
+      connection.account,
+      connection.connected_at,
+      connection.status,
+      connection.kept_changes,
+      connection.changes_expire_at
+    from public.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.provider = present.provider
+      and connection.id <> present.id
+      and connection.kept_changes = 'waiting'
+    order by connection.connected_at desc
+    for no key update
+  loop
+    -- What waits belongs to the account of the connection where it waits, as ids do.
+    if present.account is null then
+      is_same := true;
+    elsif previous.account is not null then
+      is_same := previous.account = present.account;
+    elsif ids_of_unknown_account is not null then
+      is_same := ids_of_unknown_account = 'keep';
+    else
+      select connection.account
+      into named
+      from public.crm_connections as connection
+      where connection.organisation_id = organisation
+        and connection.provider = present.provider
+        and connection.account is not null
+        and connection.connected_at < previous.connected_at
+      order by connection.connected_at desc
+      limit 1;
+      is_same := coalesce(named.account = present.account, true);
+    end if;
+
+    waiting := public.crm_count_waiting_changes(organisation, previous.id);
+    perform
+    from public.crm_outbound_changes as change
+    where change.organisation_id = organisation
+      and change.connection_id = previous.id
+    order by change.contact_id
+    for update;
+    if is_same
+      and public.crm_keeps_changes(previous.status, previous.kept_changes, previous.changes_expire_at, at)
+    then
+      update public.crm_outbound_changes as change
+      set
+        connection_id = present.id,
+        version = default,
+        attempts = 0,
+        next_attempt_at = at,
+        -- The new connection is due in any case.
+        is_announced = true
+      where change.organisation_id = organisation
+        and change.connection_id = previous.id
+        and not exists (
+          select
+          from public.crm_outbound_changes as other
+          where other.organisation_id = organisation
+            and other.contact_id = change.contact_id
+            and other.connection_id = present.id
+        );
+      update public.crm_sync_failures as failure
+      set
+        connection_id = present.id,
+        attempts = case when failure.next_attempt_at is null then failure.attempts else 0 end,
+        next_attempt_at = case when failure.next_attempt_at is not null then at end
+      where failure.organisation_id = organisation
+        and failure.connection_id = previous.id
+        and failure.direction = 'outbound'
+        and not exists (
+          select
+          from public.crm_sync_failures as other
+          where other.organisation_id = organisation
+            and other.connection_id = present.id
+            and other.direction = 'outbound'
+            and other.record_id = failure.record_id
+            and other.entity_type = failure.entity_type
+        );
+      moved := moved + waiting;
+      previous.kept_changes := 'moved';
+    else
+      dropped := dropped + waiting;
+      previous.kept_changes := case when is_same then 'expired' else 'dropped' end;
+    end if;
+    delete from public.crm_outbound_changes as change
+    where change.organisation_id = organisation
+      and change.connection_id = previous.id;
+    delete from public.crm_sync_failures as failure
+    where failure.organisation_id = organisation
+      and failure.connection_id = previous.id
+      and failure.direction = 'outbound';
+    update public.crm_connections as connection
+    set kept_changes = previous.kept_changes
+    where connection.organisation_id = organisation
+      and connection.id = previous.id;
+  end loop;
+  return next;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone) IS 'Moves what waits to be pushed from the disconnected connections of a CRM to a new one, or deletes it if that is to another account or the time is over (crm_keeps_changes), and returns for how many contacts each. Failing pushes that would be retried are due at once. The account is the same if either is unknown, except that ids_of_unknown_account (keep or archive) decides if only the earlier one is, and if that is null the last known account before. With own_changes_since, for a connection whose account was learned later: deletes what was moved to it from another account, and was not recorded since. Call it after crm_switch_account, which locks the contacts.';
+
+--
 -- Name: crm_take_rate_limit(text, text, text, integer, integer[], integer[]); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -5377,6 +5747,18 @@ CREATE INDEX crm_connections_account_idx ON public.crm_connections USING btree (
 COMMENT ON INDEX public.crm_connections_account_idx IS 'Finds the live connections to an account that a webhook names.';
 
 --
+-- Name: crm_connections_changes_expire_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_connections_changes_expire_at_idx ON public.crm_connections USING btree (changes_expire_at) WHERE (kept_changes = 'waiting'::text);
+
+--
+-- Name: INDEX crm_connections_changes_expire_at_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_connections_changes_expire_at_idx IS 'Finds the disconnected connections whose changes are kept, and those whose time is over.';
+
+--
 -- Name: crm_connections_credentials_key_id_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -6430,6 +6812,14 @@ REVOKE ALL ON FUNCTION public.crm_block_rate_limit(provider text, scope text, co
 GRANT ALL ON FUNCTION public.crm_block_rate_limit(provider text, scope text, counted text, seconds integer) TO crm_worker;
 
 --
+-- Name: FUNCTION crm_changes_expire_at(disconnected_at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_credentials_aad(organisation_id uuid, connection_id uuid, provider text); Type: ACL; Schema: public; Owner: -
 --
 
@@ -6672,6 +7062,22 @@ GRANT SELECT(revoke_before_at) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(revoke_before_at) ON TABLE public.crm_connections TO crm_worker;
 
 --
+-- Name: COLUMN crm_connections.kept_changes; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(kept_changes),UPDATE(kept_changes) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(kept_changes) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(kept_changes) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.changes_expire_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(changes_expire_at),UPDATE(changes_expire_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(changes_expire_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(changes_expire_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
 -- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
 --
 
@@ -6694,6 +7100,22 @@ GRANT ALL ON FUNCTION public.crm_connection_state(status text, is_paused boolean
 REVOKE ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_count_waiting_changes(organisation_id uuid, connection_id uuid); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_count_waiting_changes(organisation_id uuid, connection_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_count_waiting_changes(organisation_id uuid, connection_id uuid) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_count_waiting_changes(organisation_id uuid, connection_id uuid) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_drop_expired_changes(); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_drop_expired_changes() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_drop_expired_changes() TO crm_app;
+GRANT ALL ON FUNCTION public.crm_drop_expired_changes() TO crm_worker;
 
 --
 -- Name: FUNCTION crm_edit_function(function regprocedure, present text, wanted text); Type: ACL; Schema: public; Owner: -
@@ -6738,6 +7160,14 @@ REVOKE ALL ON FUNCTION public.crm_give_to_owner(objects text[], log_table regcla
 GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_app;
 GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_reader;
+
+--
+-- Name: FUNCTION crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_latest_time(at timestamp with time zone); Type: ACL; Schema: public; Owner: -
@@ -6955,6 +7385,14 @@ REVOKE ALL ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, 
 GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]); Type: ACL; Schema: public; Owner: -

@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Provider,
+  type ProviderRateLimits,
   type Queryable,
   type RateLimitCounted,
   rateLimitBlock,
@@ -37,16 +38,26 @@ interface Chunk {
 export class RateLimiter {
   readonly #client: Queryable;
   readonly #owner: { provider: Provider; scope: string };
+  readonly #limits: ProviderRateLimits;
   readonly #clock: Clock;
   readonly #chunks = new Map<RateLimitCounted, Chunk>();
 
   /**
    * @param client a pool: the calls are short, and outside the worker's transactions
    * @param owner what the CRM counts by: its account, or the id of the API key; never the key
+   * @param options.limits if the agency was promised others than the CRM documents
    */
-  constructor(client: Queryable, owner: { provider: Provider; scope: string }, clock = systemClock) {
+  constructor(
+    client: Queryable,
+    { provider, scope }: { provider: Provider; scope: string },
+    {
+      limits = rateLimits[provider],
+      clock = systemClock,
+    }: { limits?: ProviderRateLimits; clock?: Clock } = {},
+  ) {
     this.#client = client;
-    this.#owner = owner;
+    this.#owner = { provider, scope };
+    this.#limits = limits;
     this.#clock = clock;
   }
 
@@ -59,7 +70,7 @@ export class RateLimiter {
     operation: Operation,
     { signal, longestWaitSeconds = 60 }: { signal?: AbortSignal; longestWaitSeconds?: number } = {},
   ): Promise<void> {
-    const { counted, windows } = rateLimits[this.#owner.provider][operation];
+    const { counted, windows } = this.#limits[operation];
     const chunk = this.#chunkOf(counted);
     for (let late = 0; late < 5; ) {
       signal?.throwIfAborted();
@@ -91,7 +102,7 @@ export class RateLimiter {
       // Not all who wait come back at the same moment.
       await this.#clock.wait(waitMilliseconds + Math.random() * validMilliseconds, signal);
     }
-    throw new CrmError('timeout', 'The database answers too slowly to keep to the rate limit.', {
+    throw new CrmError('network', 'The database answers too slowly to keep to the rate limit.', {
       retryable: true,
     });
   }
@@ -101,9 +112,12 @@ export class RateLimiter {
    *
    * @returns how long to wait, in seconds: what the CRM says, otherwise the CRM's default
    */
-  async refused(operation: Operation, { retryAfterSeconds }: CrmError): Promise<number> {
-    const { waitSeconds, [operation]: limit } = rateLimits[this.#owner.provider];
-    const seconds = retryAfterSeconds ?? waitSeconds;
+  async refused(
+    operation: Operation,
+    { retryAfterSeconds }: Pick<CrmError, 'retryAfterSeconds'>,
+  ): Promise<number> {
+    const { waitSeconds, [operation]: limit } = this.#limits;
+    const seconds = Math.ceil(retryAfterSeconds ?? waitSeconds);
     const { counted } = limit;
     this.#chunkOf(counted).left = 0;
     await rateLimitBlock(this.#client, { ...this.#owner, counted, seconds });

@@ -13,22 +13,7 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-do $$
-begin
-  if (
-    select nspname
-    from pg_catalog.pg_class
-    inner join pg_catalog.pg_namespace
-      on pg_namespace.oid = relnamespace
-    where pg_class.oid = 'crm_connections'::regclass::oid
-  ) is distinct from current_schema() then
-    raise exception using
-      errcode = 'CRM01',
-      message = 'search_path does not begin with the schema of crm_connections, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of crm_connections, as it did for the earlier migrations.';
-  end if;
-end
-$$;
+select crm_require_schema(current_schema());
 
 create function crm_pause_end(paused_at timestamptz, pause_ends_at timestamptz, at timestamptz)
 returns timestamptz
@@ -67,11 +52,7 @@ comment on function crm_connection_state(text, boolean, integer) is
   'What to say first of a connection: disconnected, paused, error, failing (its last sync failed) or active.';
 
 -- The function names its function with the schema, because search_path must not decide which one it calls.
-do $migration$
-declare
-  our_schema constant name := current_schema();
-begin
-  execute format($create$
+select crm_run_in_schema($create$
 create function %1$I.crm_hold_paused_connection()
 returns trigger
 language plpgsql
@@ -91,35 +72,14 @@ begin
   return new;
 end
 $body$
-  $create$, our_schema);
-end
-$migration$;
+$create$);
 
 comment on function crm_hold_paused_connection() is
   'Keeps a paused connection from becoming due before its pause ends, whatever asks for a sync; forgets a pause that is over.';
 
--- Below deadlock_timeout's default of one second, so that in a tie this migration gives way, not the application.
-do $$
-begin
-  for attempt in 1..100 loop
-    begin
-      set local lock_timeout = '100ms';
-      lock table crm_connections in access exclusive mode;
-      set local lock_timeout = '5s';
-      return;
-    exception
-      when lock_not_available then
-        if attempt = 100 then
-          raise exception using
-            errcode = 'lock_not_available',
-            message = sqlerrm,
-            hint = 'A transaction stays open on crm_connections: see pg_stat_activity, and run it again once it has ended.';
-        end if;
-        perform pg_catalog.pg_sleep(0.1);
-    end;
-  end loop;
-end
-$$;
+select crm_wait_for_vacuum(array['crm_connections']::regclass[]);
+
+select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mode');
 
 -- The columns are null everywhere, and reading the few connections once more would not shorten the lock.
 alter table crm_connections
@@ -185,26 +145,24 @@ grant update (paused_at, pause_ends_at, pause_reason)
 on crm_connections
 to crm_app, crm_worker;
 
+select crm_give_to_owner(array[
+  'function crm_pause_end(timestamptz, timestamptz, timestamptz)',
+  'function crm_connection_state(text, boolean, integer)',
+  'function crm_hold_paused_connection()'
+]);
+
 -- Down Migration
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Else a pause that somebody is beginning now would be lost unseen.
-lock table crm_connections in access exclusive mode;
+select crm_wait_for_vacuum(array['crm_connections']::regclass[]);
 
-do $$
-begin
-  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
-    and exists (select from crm_connections where paused_at is not null)
-  then
-    raise exception using
-      errcode = 'CRM03',
-      message = 'crm_connections has paused connections, and going down would lose the pauses',
-      hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
-  end if;
-end
-$$;
+-- Else a pause that somebody is beginning now would be lost unseen.
+select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mode');
+
+select crm_refuse_data_loss('crm_connections has paused connections')
+where exists (select from crm_connections where paused_at is not null);
 
 drop trigger crm_connections_hold_paused on crm_connections;
 

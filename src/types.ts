@@ -77,6 +77,16 @@ export const revocations = ['pending', 'revoked', 'expired'] as const;
 /** One of {@link revocations}. */
 export type Revocation = (typeof revocations)[number];
 
+/**
+ * What became of the changes that were not pushed when a connection was disconnected, and of those recorded since
+ * (`crm_connections_kept_changes_check`): `waiting` for the CRM to be connected again; `moved` to the connection after
+ * it, which is to the same account; `dropped`, because another account was connected; `expired`: nothing was connected
+ * in time.
+ */
+export const keptChanges = ['waiting', 'moved', 'dropped', 'expired'] as const;
+/** One of {@link keptChanges}. */
+export type KeptChanges = (typeof keptChanges)[number];
+
 /** How a run ended (`crm_sync_runs_outcome_check`). */
 export const syncRunOutcomes = ['success', 'failed', 'abandoned', 'cancelled'] as const;
 /** One of {@link syncRunOutcomes}. */

@@ -31,6 +31,9 @@ export interface NotedChange extends queries.OutboundChangeRecordResult {}
  * it in the transaction that changes the contacts. A contact that changes several times before its push is
  * pushed once, in its state at that time.
  *
+ * Also records them for CRMs that were disconnected in the last 90 days: if the same account is connected again, they
+ * are pushed to it. That is at most one row for each contact and CRM.
+ *
  * Change the contacts before this call: the other order can deadlock with a transaction that deletes one.
  *
  * @returns the recorded changes
@@ -117,8 +120,9 @@ export async function outboundChangeListWaiting(
 }
 
 /**
- * Makes connections due that have new changes to push, across all organisations. `syncRunClaim` already calls
- * this.
+ * Makes connections due that have new changes to push, across all organisations. Drops what has waited for a
+ * disconnected CRM for more than 90 days, at most a thousand changes of each of ten connections at a time.
+ * `syncRunClaim` already calls this.
  *
  * @returns the number of changes processed
  * @throws CrmSchemaError `invalid_input`

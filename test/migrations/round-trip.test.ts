@@ -231,6 +231,21 @@ describe('down with rows in the table', () => {
     });
   });
 
+  test('the down of create_crm_rate_limits refuses while there are limits', async () => {
+    const { down, laterDowns } = downsTo('create_crm_rate_limits');
+    await rolledBack(pool, async (client) => {
+      for (const later of laterDowns) await client.query(later);
+      await client.query('savepoint before');
+      await client.query(down);
+      await client.query('rollback to savepoint before');
+      await client.query("select crm_block_rate_limit('reapit', 'SBOX', 'requests', 0)");
+      await expectRefused(client.query(down), {
+        code: 'CRM03',
+        message: expect.stringContaining('crm_rate_limits has rows'),
+      });
+    });
+  });
+
   test.each([
     ['0032_', "credentials_excused_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
     ['0032_', "records_failing_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],

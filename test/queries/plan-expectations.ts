@@ -48,7 +48,7 @@ export const expectations: Record<QueryName, Expectation> = {
   connectionCancelRun: { indexes: heldRun, buffers: 60 },
   connectionConnect: { indexes: ['crm_connections_pkey'], buffers: 120 },
   connectionDisconnect: { indexes: heldRun, buffers: 60 },
-  // Deletes 20,000 failures and as many changes.
+  // Deletes 20,000 failures, and counts as many changes.
   connectionDropWork: {
     indexes: ['crm_connections_pkey', 'crm_record_requests_pkey', ...failures, ...changes],
     buffers: 250_000,
@@ -135,6 +135,7 @@ export const expectations: Record<QueryName, Expectation> = {
   outboundChangeAnnounce: {
     indexes: [
       'crm_outbound_changes_connection_id_new_idx',
+      'crm_connections_changes_expire_at_idx',
       'crm_sync_runs_expires_at_idx',
       ...changes,
       ...heldRun,

@@ -106,7 +106,7 @@ async function send(options: {
   const scope = `account ${seed}`;
   const takingPermits = async (): Promise<Manners> => {
     const clock = { now: time.now, wait: time.sleep };
-    const limiter = new RateLimiter(await connectAt(time), { provider, scope }, clock);
+    const limiter = new RateLimiter(await connectAt(time), { provider, scope }, { clock });
     return {
       turn: () => limiter.turn('reads', { longestWaitSeconds: 600 }),
       refused: async (error) => void (await limiter.refused('reads', error)),

@@ -30,8 +30,8 @@ export interface Habits {
   /** More requests than this within `requestWindowMilliseconds` get a 429. */
   requestLimit: number;
   requestWindowMilliseconds: number;
-  /** The Retry-After of a 429, in whole seconds. */
-  retryAfterSeconds: number;
+  /** The Retry-After of a 429, in whole seconds; null: it has none. */
+  retryAfterSeconds: number | null;
   /** The lifetime of access tokens (Reapit, Alto). */
   accessTokenMilliseconds: number;
   /** The maximum number of records on a page. */
