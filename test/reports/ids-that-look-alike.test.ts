@@ -112,7 +112,7 @@ test('failures, requests and checks of records whose ids look alike are apart', 
     await syncBatchRecord(client, { ...run, batchNumber: 3, events: others });
     const sent = records.map((record, index) => ({ ...record, version: `"${index}"` }));
     const decisions = await externalRecordCheckMany(client, { ...run, records: sent });
-    expect(decisions).toEqual(
+    expect(decisions).toMatchObject(
       contactIds.map((contactId) => ({ contactId, matchedBy: 'primary', decision: 'unchanged' })),
     );
   });
