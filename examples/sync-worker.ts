@@ -30,6 +30,7 @@ import {
 import type pg from 'pg';
 import { type Crm, CrmError, type CrmPosition, type CrmRecord, type CrmRecordKey } from './crm.js';
 import { failure, isCode, report, unlessFatal } from './errors.js';
+import { continueFirstFill } from './first-fill.js';
 import { type Push, pushContact } from './push-contact.js';
 import { takePage } from './take-page.js';
 
@@ -137,6 +138,7 @@ class Sync {
     this.credentialsVersion = crm.credentialsVersion ?? this.credentialsVersion;
     // Before anything is read or written: the ids of another account mean other people.
     if (crm.account !== undefined) await connectionSetAccount(pool, { ...this.#run, account: crm.account });
+    await continueFirstFill(pool, this.#run);
     const changes = await outboundChangeClaim(pool, { ...this.#run, limit: claimLimit });
     const failures = await syncFailureClaim(pool, { ...this.#run, limit: claimLimit });
     // Each contact once: of two pushes in one batch, the second would be based on the version before the first.

@@ -234,6 +234,10 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     "update crm_sync_runs set heartbeat_at = now() - interval '2 hours', expires_at = now() - interval '1 hour' where connection_id = $1",
     [stray.connectionId],
   );
+  await pool.query(
+    'update crm_connections set fill_started_at = now(), filled_contacts = 7, fill_finished_at = now() where id = $1',
+    [failing.connectionId],
+  );
   // Due connections, before and after their first sync.
   const { organisationId: otherTenant } = await createTenant(pool);
   await connect(pool, otherTenant, 'street');
@@ -359,7 +363,14 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     outboundChangeAnnounce: [{ limit: 1000 }],
     outboundChangeClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
     outboundChangeListWaiting: [{ ...healthy, contactIds }],
-    outboundChangeRecord: [{ organisationId, contactIds: [otherId], fromConnectionId: null }],
+    outboundChangeRecord: [
+      { organisationId, contactIds: [otherId], fromConnectionId: null, toConnectionId: null },
+    ],
+    outboundFillContinue: [{ ...healthy, limit: 10, maxWaiting: 1000 }],
+    outboundFillStart: [
+      { ...healthy, isRepeat: false },
+      { ...failing, isRepeat: false },
+    ],
     recordRequestAdd: [{ ...healthy, entityTypes: ['contact'], externalIds: ['1'] }],
     recordRequestClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
     recordRequestClear: [{ ...runOf(healthy), entityTypes: ['contact'], externalIds: ['1'] }],

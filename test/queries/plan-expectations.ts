@@ -145,6 +145,9 @@ export const expectations: Record<QueryName, Expectation> = {
   },
   outboundChangeClaim: { indexes: [...changes, ...heldRun], buffers: 1500 },
   outboundChangeListWaiting: { indexes: [...changes, ...failures], buffers: 1200 },
+  // The reads are in crm_continue_fill.
+  outboundFillContinue: { indexes: [], buffers: 3000 },
+  outboundFillStart: liveConnection,
   outboundChangeRecord: { indexes: liveConnection.indexes, buffers: 3000 },
   recordRequestAdd: { indexes: [...liveConnection.indexes, 'crm_record_requests_pkey'], buffers: 1500 },
   // Reads up to a thousand, in order of their attempts.
