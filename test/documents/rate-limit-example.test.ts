@@ -71,9 +71,11 @@ describe('turn', () => {
   test('ends a wait at the signal', async () => {
     await rateLimitBlock(worker, { ...owner, counted: 'reads', seconds: 30 });
     const ending = new AbortController();
+    const began = performance.now();
     const turn = new RateLimiter(worker, owner).turn('reads', { signal: ending.signal });
     setTimeout(() => ending.abort(), 200);
     await expect(turn).rejects.toMatchObject({ name: 'AbortError' });
+    expect(performance.now() - began).toBeLessThan(20_000);
   });
 
   test('gives up if its permits have lapsed each time before the database answers', async () => {
