@@ -137,6 +137,37 @@ $$;
 COMMENT ON FUNCTION public.crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid) IS 'For crm_switch_account: moves the ids of an organisation at a CRM to contact_external_id_archive, and returns how many. Ids that were linked since unknown_since are of an unknown account and go under the connection of_unknown_account, earlier ones under of_known_account; where that is null, they stay, and so do ids linked since own_ids_since. Their versions and contents are forgotten: contacts may change before they come back, without being pushed, so the next read must not be taken for unchanged. That the host deleted the contact of an id is archived as well.';
 
 --
+-- Name: crm_block_rate_limit(text, text, text, integer); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_block_rate_limit(provider text, scope text, counted text, seconds integer) RETURNS timestamp with time zone
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  found_limit constant public.crm_rate_limits := public.crm_lock_rate_limit(provider, scope, counted);
+  blocked_until constant timestamptz :=
+    greatest(found_limit.blocked_until_at, found_limit.taken_at + make_interval(secs => seconds));
+begin
+  update public.crm_rate_limits as limits
+  set
+    taken_at = found_limit.taken_at,
+    blocked_until_at = blocked_until,
+    expires_at = greatest(limits.expires_at, blocked_until)
+  where limits.provider = found_limit.provider
+    and limits.scope = found_limit.scope
+    and limits.counted = found_limit.counted;
+  return blocked_until;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_block_rate_limit(provider text, scope text, counted text, seconds integer); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_block_rate_limit(provider text, scope text, counted text, seconds integer) IS 'Records that the CRM lets nobody in for so many seconds from now, at most a week. Never shortens a block. Returns when it ends.';
+
+--
 -- Name: crm_changes_expire_at(timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -1744,6 +1775,185 @@ $$;
 COMMENT ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Locks external ids for update, primary ids and aliases in one order, that of their keys, as batches and checks of records do. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 
 --
+-- Name: crm_rate_limits; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.crm_rate_limits (
+    provider text NOT NULL,
+    scope text NOT NULL COLLATE pg_catalog."C",
+    counted text NOT NULL,
+    used jsonb DEFAULT '{}'::jsonb NOT NULL,
+    taken_at timestamp with time zone NOT NULL,
+    blocked_until_at timestamp with time zone,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT crm_rate_limits_blocked_for_a_week_at_most_check CHECK (((blocked_until_at - taken_at) <= '7 days'::interval)),
+    CONSTRAINT crm_rate_limits_counted_check CHECK ((counted = ANY (ARRAY['requests'::text, 'reads'::text, 'writes'::text]))),
+    CONSTRAINT crm_rate_limits_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
+    CONSTRAINT crm_rate_limits_scope_check CHECK (((btrim(scope, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(scope) <= 200))),
+    CONSTRAINT crm_rate_limits_times_in_range_check CHECK (((LEAST(taken_at, blocked_until_at, expires_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(taken_at, blocked_until_at, expires_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_rate_limits_used_is_object_check CHECK ((jsonb_typeof(used) = 'object'::text))
+)
+WITH (fillfactor='50');
+
+--
+-- Name: TABLE crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.crm_rate_limits IS 'How much of each rate limit of a CRM is used: one row for what a CRM counts together. A CRM counts by its own accounts and keys, which several connections and organisations may share, so this table alone has no organisation (docs/decisions/0026). It holds no secret, and nothing of a person. Only workers use it.';
+
+--
+-- Name: COLUMN crm_rate_limits.provider; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_rate_limits.provider IS 'The kind of CRM.';
+
+--
+-- Name: COLUMN crm_rate_limits.scope; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_rate_limits.scope IS 'What the CRM counts by: the account, or the id of an API key. Never the key itself.';
+
+--
+-- Name: COLUMN crm_rate_limits.counted; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_rate_limits.counted IS 'Which requests the CRM counts together: all requests, or reads and writes apart.';
+
+--
+-- Name: COLUMN crm_rate_limits.used; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_rate_limits.used IS 'The permits taken lately. By the length of the window in seconds, then by the number of the slot: slots are a tenth of the window long, counted from 1970. Slots that count no longer are left out at the next take.';
+
+--
+-- Name: COLUMN crm_rate_limits.taken_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_rate_limits.taken_at IS 'When permits were last taken, or a block recorded, by the database''s clock then. If the clock is set back behind it, the row goes back with it.';
+
+--
+-- Name: COLUMN crm_rate_limits.blocked_until_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_rate_limits.blocked_until_at IS 'Until when the CRM lets nobody in, because it has answered 429. Null if it never has.';
+
+--
+-- Name: COLUMN crm_rate_limits.expires_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_rate_limits.expires_at IS 'When nothing in the row counts any longer, so that it can be deleted.';
+
+--
+-- Name: CONSTRAINT crm_rate_limits_blocked_for_a_week_at_most_check ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_rate_limits_blocked_for_a_week_at_most_check ON public.crm_rate_limits IS 'A CRM that asks for longer is asked again after a week: a wrong number must not stop a sync for years.';
+
+--
+-- Name: CONSTRAINT crm_rate_limits_counted_check ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_rate_limits_counted_check ON public.crm_rate_limits IS 'The closed list of what CRMs count.';
+
+--
+-- Name: CONSTRAINT crm_rate_limits_provider_check ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_rate_limits_provider_check ON public.crm_rate_limits IS 'The closed list of CRMs.';
+
+--
+-- Name: CONSTRAINT crm_rate_limits_scope_check ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_rate_limits_scope_check ON public.crm_rate_limits IS 'Not blank, and at most 200 characters.';
+
+--
+-- Name: CONSTRAINT crm_rate_limits_times_in_range_check ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_rate_limits_times_in_range_check ON public.crm_rate_limits IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT crm_rate_limits_used_is_object_check ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_rate_limits_used_is_object_check ON public.crm_rate_limits IS 'Windows by their length.';
+
+--
+-- Name: crm_lock_rate_limit(text, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_lock_rate_limit(provider text, scope text, counted text) RETURNS public.crm_rate_limits
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  wanted_provider constant text := provider;
+  wanted_scope constant text := scope;
+  wanted_counted constant text := counted;
+  found_limit public.crm_rate_limits;
+  at timestamptz;
+  set_back interval;
+begin
+  loop
+    select limits.*
+    into found_limit
+    from public.crm_rate_limits as limits
+    where limits.provider = wanted_provider
+      and limits.scope = wanted_scope
+      and limits.counted = wanted_counted
+    for update;
+    -- Not when the statement began: it may have waited for others.
+    at := coalesce(nullif(current_setting('crm_schema.now', true), '')::timestamptz, clock_timestamp());
+    exit when found_limit.provider is not null;
+    insert into public.crm_rate_limits (provider, scope, counted, taken_at, expires_at)
+    values (wanted_provider, wanted_scope, wanted_counted, at, at)
+    on conflict do nothing;
+  end loop;
+
+  if at < found_limit.taken_at then
+    set_back := found_limit.taken_at - at;
+    update public.crm_rate_limits as limits
+    set
+      -- Rounded so that a permit rather counts for too long.
+      used = coalesce(
+        (
+          select jsonb_object_agg(shifted.window_seconds, shifted.slots)
+          from (
+            select
+              slot.window_seconds,
+              jsonb_object_agg(
+                slot.slot_number - floor(extract(epoch from set_back) * 10 / slot.window_seconds)::bigint,
+                slot.permits
+              ) as slots
+            from public.crm_rate_limit_slots(found_limit.used) as slot
+            group by slot.window_seconds
+          ) as shifted
+        ),
+        '{}'
+      ),
+      taken_at = at,
+      blocked_until_at = limits.blocked_until_at - set_back,
+      expires_at = limits.expires_at - set_back
+    where limits.provider = wanted_provider
+      and limits.scope = wanted_scope
+      and limits.counted = wanted_counted
+    returning limits.*
+    into found_limit;
+  end if;
+  found_limit.taken_at := at;
+  return found_limit;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_lock_rate_limit(provider text, scope text, counted text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_lock_rate_limit(provider text, scope text, counted text) IS 'Locks the row of a rate limit, creating it if it is missing, and returns it with the present time in taken_at: the database''s clock after the wait for the lock, or crm_schema.now. If the clock has been set back since, what is in the row goes back with it, so that nothing counts for longer or shorter than it should.';
+
+--
 -- Name: crm_merge_contacts(uuid, uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -2628,6 +2838,76 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) IS 'Gives contacts that have lost their primary id at a CRM another, and returns those: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
+
+--
+-- Name: crm_rate_limit_room(jsonb, integer[], integer[], timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_rate_limit_room(used jsonb, window_seconds integer[], window_requests integer[], at timestamp with time zone) RETURNS TABLE(free bigint, free_at timestamp with time zone)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  with slot as materialized (
+    select
+      window_seconds,
+      permits,
+      ends_at,
+      sum(permits) over (partition by window_seconds) as taken,
+      sum(permits) over (partition by window_seconds order by slot_number) as ended
+    from public.crm_rate_limit_slots(used)
+    where ends_at > at
+  ),
+  room as (
+    select
+      limits.requests - coalesce(max(slot.taken), 0) as free,
+      -- When enough slots have ended for one more request.
+      min(slot.ends_at) filter (where slot.taken >= limits.requests and slot.taken - slot.ended < limits.requests) as free_at
+    from unnest(window_seconds, window_requests) as limits (seconds, requests)
+    left join slot
+      on slot.window_seconds = limits.seconds
+    group by
+      limits.seconds,
+      limits.requests
+  )
+  select
+    greatest(min(free), 0)::bigint,
+    coalesce(max(free_at), at)
+  from room
+$$;
+
+--
+-- Name: FUNCTION crm_rate_limit_room(used jsonb, window_seconds integer[], window_requests integer[], at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_rate_limit_room(used jsonb, window_seconds integer[], window_requests integer[], at timestamp with time zone) IS 'How many permits are free in all of these windows at once, at a time, and from when there is one at least.';
+
+--
+-- Name: crm_rate_limit_slots(jsonb); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_rate_limit_slots(used jsonb) RETURNS TABLE(window_seconds integer, slot_number bigint, permits integer, ends_at timestamp with time zone)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select
+    taken.seconds::integer,
+    slot.number::bigint,
+    slot.permits::integer,
+    -- The end of the slot, the window after it, and how late a request may reach the CRM.
+    to_timestamp(0) + make_interval(
+      secs => (slot.number::numeric + 1) * taken.seconds::numeric / 10
+        + taken.seconds::numeric
+        + least(taken.seconds::numeric / 4, 1.25)
+    )
+  from jsonb_each(used) as taken (seconds, slots)
+  cross join lateral jsonb_each_text(taken.slots) as slot (number, permits)
+$$;
+
+--
+-- Name: FUNCTION crm_rate_limit_slots(used jsonb); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_rate_limit_slots(used jsonb) IS 'The one rule for how long a permit counts: from its slot, which is a tenth of the window long, for the whole window after it, and for as long again as a request may be late: a fifth of the window and at most a second for which the permit is valid, and a quarter of that on the way. So no window, wherever it begins, has more requests than permits.';
 
 --
 -- Name: crm_refuse_data_loss(text); Type: FUNCTION; Schema: public; Owner: -
@@ -3660,6 +3940,111 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone) IS 'Moves what waits to be pushed from the disconnected connections of a CRM to a new one, or deletes it if that is to another account or the time is over (crm_keeps_changes), and returns for how many contacts each. Failing pushes that would be retried are due at once. The account is the same if either is unknown, except that ids_of_unknown_account (keep or archive) decides if only the earlier one is, and if that is null the last known account before. With own_changes_since, for a connection whose account was learned later: deletes what was moved to it from another account, and was not recorded since. Call it after crm_switch_account, which locks the contacts.';
+
+--
+-- Name: crm_take_rate_limit(text, text, text, integer, integer[], integer[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]) RETURNS TABLE(granted integer, wait_milliseconds integer, valid_milliseconds integer)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  windows constant integer[] := window_seconds;
+  allowed constant integer[] := window_requests;
+  wanted constant integer := requests;
+  found_limit public.crm_rate_limits;
+  room record;
+  at timestamptz;
+begin
+  if not coalesce(
+    wanted >= 1
+      and cardinality(windows) between 1 and 10
+      and cardinality(windows) = cardinality(allowed)
+      and 1 <= all (windows)
+      and 604800 >= all (windows)
+      and 1 <= all (allowed),
+    false
+  ) then
+    raise exception using
+      errcode = 'CRM04',
+      message = 'a rate limit needs 1 to 10 windows of 1 second to 7 days, each with at least 1 request',
+      hint = 'Give as many lengths of windows as numbers of requests, and ask for at least 1 permit.';
+  end if;
+  found_limit := public.crm_lock_rate_limit(provider, scope, counted);
+  at := found_limit.taken_at;
+  select
+    free,
+    free_at
+  into strict room
+  from public.crm_rate_limit_room(found_limit.used, windows, allowed, at);
+
+  granted := case
+    when found_limit.blocked_until_at > at then 0
+    -- So that one worker does not take all that others wait for, and few lapse with a worker that has done its work.
+    else least(wanted, room.free, (select ceil(min(allowance) / 20.0) from unnest(allowed) as allowance))
+  end;
+  wait_milliseconds := case
+    when granted > 0 then 0
+    else ceil(extract(epoch from greatest(room.free_at, found_limit.blocked_until_at) - at) * 1000)
+  end;
+  valid_milliseconds := (select min(least(seconds * 200, 1000)) from unnest(windows) as seconds);
+
+  if granted > 0 then
+    update public.crm_rate_limits as limits
+    set
+      used = counting.used,
+      taken_at = at,
+      expires_at = greatest(counting.ends_at, found_limit.blocked_until_at)
+    from (
+      select
+        jsonb_object_agg(each.window_seconds, each.slots) as used,
+        max(each.ends_at) as ends_at
+      from (
+        select
+          slot.window_seconds,
+          jsonb_object_agg(slot.slot_number, slot.permits) as slots,
+          max(slot.ends_at) as ends_at
+        from public.crm_rate_limit_slots(
+          -- Windows of another release count too, as long as they have permits.
+          (
+            select
+              jsonb_object_agg(
+                length.seconds,
+                coalesce(found_limit.used -> length.seconds, '{}')
+                  || jsonb_build_object(
+                    now.slot, coalesce((found_limit.used -> length.seconds ->> now.slot)::integer, 0) + granted
+                  )
+              )
+            from (
+              select seconds::text
+              from unnest(windows) as seconds
+              union
+              select jsonb_object_keys(found_limit.used)
+            ) as length (seconds)
+            cross join lateral (
+              select floor(extract(epoch from at) * 10 / length.seconds::integer)::bigint::text
+            ) as now (slot)
+          )
+        ) as slot
+        where slot.ends_at > at
+        group by slot.window_seconds
+      ) as each
+    ) as counting
+    where limits.provider = found_limit.provider
+      and limits.scope = found_limit.scope
+      and limits.counted = found_limit.counted;
+  end if;
+  return next;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]) IS 'Takes permits for the next moment, from all of these windows or from none: as many as wanted, and at most a twentieth of what the smallest window allows, rounded up. Returns how many; if none, after how long to ask again; and for how long permits are valid. Those that are not used by then have lapsed. Fails with CRM04 if a window is out of range.';
 
 --
 -- Name: crm_undo_contact_merge(uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
@@ -5172,7 +5557,7 @@ COMMENT ON COLUMN public.crm_sync_runs.ended_at IS 'When the run ended. Null whi
 -- Name: COLUMN crm_sync_runs.outcome; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_runs.outcome IS 'success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open.';
+COMMENT ON COLUMN public.crm_sync_runs.outcome IS 'success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected or paused, or the worker gave up its turn. Null while it is open.';
 
 --
 -- Name: COLUMN crm_sync_runs.error; Type: COMMENT; Schema: public; Owner: -
@@ -5348,6 +5733,19 @@ ALTER TABLE ONLY public.crm_outbound_changes
 --
 
 COMMENT ON CONSTRAINT crm_outbound_changes_pkey ON public.crm_outbound_changes IS 'Tenant first; one row per contact and connection. Serves the foreign key to contacts.';
+
+--
+-- Name: crm_rate_limits crm_rate_limits_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.crm_rate_limits
+    ADD CONSTRAINT crm_rate_limits_pkey PRIMARY KEY (provider, scope, counted);
+
+--
+-- Name: CONSTRAINT crm_rate_limits_pkey ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_rate_limits_pkey ON public.crm_rate_limits IS 'One row for what a CRM counts together. Without the organisation, because CRMs do not count by ours.';
 
 --
 -- Name: crm_record_requests crm_record_requests_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -6305,6 +6703,36 @@ CREATE POLICY crm_outbound_changes_worker_policy ON public.crm_outbound_changes 
 COMMENT ON POLICY crm_outbound_changes_worker_policy ON public.crm_outbound_changes IS 'The sync worker works for all organisations.';
 
 --
+-- Name: crm_rate_limits; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_rate_limits ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_rate_limits crm_rate_limits_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_rate_limits_reader_policy ON public.crm_rate_limits FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY crm_rate_limits_reader_policy ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_rate_limits_reader_policy ON public.crm_rate_limits IS 'Monitoring and support see which CRM lets nobody in.';
+
+--
+-- Name: crm_rate_limits crm_rate_limits_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_rate_limits_worker_policy ON public.crm_rate_limits TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY crm_rate_limits_worker_policy ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_rate_limits_worker_policy ON public.crm_rate_limits IS 'The sync worker works for all organisations.';
+
+--
 -- Name: crm_record_requests; Type: ROW SECURITY; Schema: public; Owner: -
 --
 
@@ -6569,6 +6997,13 @@ COMMENT ON POLICY crm_sync_runs_worker_policy ON public.crm_sync_runs IS 'The sy
 REVOKE ALL ON FUNCTION public.crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_block_rate_limit(provider text, scope text, counted text, seconds integer); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_block_rate_limit(provider text, scope text, counted text, seconds integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_block_rate_limit(provider text, scope text, counted text, seconds integer) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_changes_expire_at(disconnected_at timestamp with time zone); Type: ACL; Schema: public; Owner: -
@@ -7001,6 +7436,20 @@ GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, pro
 GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_worker;
 
 --
+-- Name: TABLE crm_rate_limits; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_rate_limits TO crm_worker;
+GRANT SELECT ON TABLE public.crm_rate_limits TO crm_reader;
+
+--
+-- Name: FUNCTION crm_lock_rate_limit(provider text, scope text, counted text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_lock_rate_limit(provider text, scope text, counted text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_lock_rate_limit(provider text, scope text, counted text) TO crm_worker;
+
+--
 -- Name: FUNCTION crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -
 --
 
@@ -7055,6 +7504,21 @@ GRANT SELECT ON TABLE public.contact_external_ids TO crm_reader;
 GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_rate_limit_room(used jsonb, window_seconds integer[], window_requests integer[], at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_rate_limit_room(used jsonb, window_seconds integer[], window_requests integer[], at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_rate_limit_room(used jsonb, window_seconds integer[], window_requests integer[], at timestamp with time zone) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_rate_limit_slots(used jsonb); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_rate_limit_slots(used jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_rate_limit_slots(used jsonb) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_rate_limit_slots(used jsonb) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_refuse_data_loss(lost text); Type: ACL; Schema: public; Owner: -
@@ -7163,6 +7627,13 @@ GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, ski
 REVOKE ALL ON FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -

@@ -92,6 +92,11 @@ export const syncRunOutcomes = ['success', 'failed', 'abandoned', 'cancelled'] a
 /** One of {@link syncRunOutcomes}. */
 export type SyncRunOutcome = (typeof syncRunOutcomes)[number];
 
+/** Which requests a CRM counts together for a rate limit (`crm_rate_limits_counted_check`): all, or reads and writes apart. */
+export const rateLimitCounts = ['requests', 'reads', 'writes'] as const;
+/** One of {@link rateLimitCounts}. */
+export type RateLimitCounted = (typeof rateLimitCounts)[number];
+
 /** How a CRM resumes a stream (`crm_sync_cursors_kind_check`). */
 export const cursorKinds = ['timestamp', 'token', 'page'] as const;
 /** One of {@link cursorKinds}. */

@@ -959,7 +959,7 @@ export interface ConnectionListWithHealthResult {
   lastSyncedAt: Timestamp | null;
   /** Why it failed, as in crm_sync_log. Set exactly when outcome is failed. */
   lastSyncError: Json | null;
-  /** success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open. */
+  /** success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected or paused, or the worker gave up its turn. Null while it is open. */
   lastSyncOutcome: string | null;
   /** When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Once disconnected: from when a worker may be given credentials that wait to be revoked. */
   nextSyncAt: Timestamp;

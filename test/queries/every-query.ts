@@ -5,6 +5,7 @@ import * as contactExternalIdQueries from '../../src/generated/contact_external_
 import * as credentialsQueries from '../../src/generated/credentials.js';
 import * as connectionQueries from '../../src/generated/crm_connections.js';
 import * as outboundChangeQueries from '../../src/generated/crm_outbound_changes.js';
+import * as rateLimitQueries from '../../src/generated/crm_rate_limits.js';
 import * as recordRequestQueries from '../../src/generated/crm_record_requests.js';
 import * as syncCursorQueries from '../../src/generated/crm_sync_cursors.js';
 import * as syncFailureQueries from '../../src/generated/crm_sync_failures.js';
@@ -25,6 +26,8 @@ import {
   externalRecordMergeMany,
   outboundChangeRecord,
   type RunKey,
+  rateLimits,
+  rateLimitTake,
   recordRequestAdd,
   syncBatchRecord,
   syncCursorReset,
@@ -52,6 +55,7 @@ const generated = {
   ...syncCursorQueries,
   ...syncFailureQueries,
   ...outboundChangeQueries,
+  ...rateLimitQueries,
   ...recordRequestQueries,
   ...organisationQueries,
 };
@@ -247,6 +251,12 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   const rewrapped = await encryptCredentials({ ...healthy, provider: 'reapit' }, {}, 'test-key-2');
   const replacement = { ...(await encryptCredentials({ ...failing, provider: 'alto' })) };
   const nobody = '00000000-0000-0000-0000-000000000000';
+  const rateLimit = {
+    provider: 'reapit',
+    scope: `account of ${organisationId}`,
+    counted: 'requests',
+  } as const;
+  await rateLimitTake(pool, { ...rateLimit, ...rateLimits.reapit.reads });
   const first = { limit: 10, beforeOccurredAt: null, beforeId: null };
   const since = '2026-01-01T00:00:00Z';
   const record = (externalId: string) => ({
@@ -371,6 +381,9 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       { ...healthy, isRepeat: false },
       { ...failing, isRepeat: false },
     ],
+    rateLimitBlock: [{ ...rateLimit, seconds: 1 }],
+    rateLimitPurge: [{ limit: 10 }],
+    rateLimitTake: [{ ...rateLimit, requests: 5, windowSeconds: [1, 86_400], windowRequests: [20, 250_000] }],
     recordRequestAdd: [{ ...healthy, entityTypes: ['contact'], externalIds: ['1'] }],
     recordRequestClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
     recordRequestClear: [{ ...runOf(healthy), entityTypes: ['contact'], externalIds: ['1'] }],
@@ -485,6 +498,7 @@ function batchOfOne(run: RunKey): ParamsOf<'syncBatchRecord'> {
     cursorSyncedTos: ['2026-11-16T09:00:00Z'],
     cursorTokens: [null],
     cursorPages: [null],
+    areCursorsStartingOver: [false],
   };
 }
 

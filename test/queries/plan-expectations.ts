@@ -149,6 +149,9 @@ export const expectations: Record<QueryName, Expectation> = {
   outboundFillContinue: { indexes: [], buffers: 3000 },
   outboundFillStart: liveConnection,
   outboundChangeRecord: { indexes: liveConnection.indexes, buffers: 3000 },
+  rateLimitBlock: { indexes: [], buffers: 200 },
+  rateLimitPurge: { indexes: ['crm_rate_limits_pkey'], buffers: 2000, scanned: ['crm_rate_limits'] },
+  rateLimitTake: { indexes: [], buffers: 400 },
   recordRequestAdd: { indexes: [...liveConnection.indexes, 'crm_record_requests_pkey'], buffers: 1500 },
   // Reads up to a thousand, in order of their attempts.
   recordRequestClaim: { indexes: [...heldRun, 'crm_record_requests_pkey'], buffers: 1500 },
