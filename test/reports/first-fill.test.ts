@@ -346,9 +346,17 @@ describe('outboundFillContinue', () => {
 
   test('two at once take different pages', async () => {
     await outboundFillStart(pool, key);
-    const pages = await Promise.all([next(), next(), next(), next()]);
-    expect(pages.map(({ queued }) => queued).toSorted()).toEqual([0, 2, 4, 4]);
-    expect((await waiting()).contacts).toEqual(contactIds);
+    await withClient(url, (one) =>
+      withClient(url, async (other) => {
+        await one.query('begin');
+        expect(await next(one)).toMatchObject({ queued: 4, queuedInAll: 4 });
+        const second = next(other);
+        await waitUntilBlocked(url, other);
+        await one.query('commit');
+        expect(await second).toMatchObject({ queued: 4, queuedInAll: 8 });
+      }),
+    );
+    expect((await waiting()).contacts).toEqual(contactIds.slice(0, 8));
   });
 
   test('waits for a contact that is being deleted, and leaves it out', async () => {
