@@ -19,7 +19,7 @@ const rooms = {
 };
 
 /** The files at the root of src/ that every room may import. They import no room. */
-const shared = '^src/(types|errors|timestamps|validation|keys)[.]ts$';
+const shared = '^src/(types|errors|timestamps|time-zones|validation|keys)[.]ts$';
 
 /** The package's entry points: one for each subpath of its exports. Only the command imports one. */
 const entryPoints = '^src/(index|credentials|migrations|queries)[.]ts$';

@@ -11,7 +11,17 @@ export interface Crm {
   /** The version of the credentials that it signed in with, if it has refreshed a token. */
   readonly credentialsVersion?: number | undefined;
 
-  /** How long to wait, in seconds, when it says that there were too many requests but not for how long. */
+  /**
+   * What the CRM counts requests by, if the worker is to keep to its rate limit together with all others that share it:
+   * the account, or the id of the API key; never the key. Without it, the worker waits only once it was refused.
+   * Each call of a method below counts as one request.
+   */
+  readonly rateLimitScope?: string | undefined;
+
+  /**
+   * How long to wait, in seconds, when it says that there were too many requests but not for how long; defaults to what
+   * `rateLimits` has for the CRM.
+   */
   readonly rateLimitWaitSeconds?: number | undefined;
 
   /** The entity types to read. Each is a stream with its own cursor. */

@@ -9,10 +9,12 @@ export function report(error: unknown): void {
   console.error([`${name ?? 'Error'} ${code ?? ''}`, ...places].join('\n'));
 }
 
-/** Returns an error of this record, to be recorded. Rethrows one of the account or network, to end the run. */
+/**
+ * Returns an error of this record, to be recorded. Rethrows one of the account or network, to end the run. A record may
+ * be forbidden while the others are not; if all are, the run counts as a failed one.
+ */
 export function unlessFatal(error: unknown): CrmError {
-  const isOfRecord =
-    error instanceof CrmError && !['auth', 'permission', 'rate_limited', 'network'].includes(error.kind);
+  const isOfRecord = error instanceof CrmError && !['auth', 'rate_limited', 'network'].includes(error.kind);
   if (isOfRecord) return error;
   throw error;
 }

@@ -1,8 +1,9 @@
 // How a run talks to its CRM: in time, only while its lease is live, and no faster than the CRM allows.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type ClaimedRun, syncRunHeartbeat } from '@nurturehub/crm-schema';
+import { type ClaimedRun, type Provider, rateLimits, syncRunHeartbeat } from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import { type Crm, CrmError } from './crm.js';
+import { type Operation, RateLimiter } from './rate-limit.js';
 
 /** The longest request to a CRM, in seconds. */
 const longestRequest = 60;
@@ -15,10 +16,10 @@ export class Interrupted extends CrmError {
 }
 
 /** How long the CRM is to be left alone after an error, in seconds; undefined if the error does not ask for it. */
-export function waitAfter(error: unknown, crm: Crm | undefined): number | undefined {
+export function waitAfter(error: unknown, crm: Crm | undefined, provider: Provider): number | undefined {
   if (!(error instanceof CrmError)) return undefined;
   if (error.kind !== 'rate_limited') return error.retryAfterSeconds;
-  return error.retryAfterSeconds ?? crm?.rateLimitWaitSeconds ?? 60;
+  return error.retryAfterSeconds ?? crm?.rateLimitWaitSeconds ?? rateLimits[provider].waitSeconds;
 }
 
 /** The requests of one run, and its lease. */
@@ -29,6 +30,7 @@ export class Requests {
   readonly #signal: AbortSignal;
   /** By a monotonic clock. */
   #leaseEndsAt: number;
+  #limiter: RateLimiter | undefined;
   /** The CRM, once it is signed in to. */
   crm: Crm | undefined;
 
@@ -43,6 +45,9 @@ export class Requests {
   /** Signs in. Not interrupted, because a new token may be in the answer. */
   async open(signIn: () => Promise<Crm>): Promise<Crm> {
     this.crm = await inTime(signIn());
+    const { rateLimitScope: scope } = this.crm;
+    const { provider } = this.#run;
+    if (scope !== undefined) this.#limiter = new RateLimiter(this.#pool, { provider, scope });
     return this.crm;
   }
 
@@ -56,26 +61,37 @@ export class Requests {
     this.checkSignal();
     const stopped = new AbortController();
     try {
-      return await Promise.race([this.send(request), this.#interruption(stopped.signal)]);
+      return await Promise.race([this.send(request, 'reads'), this.#interruption(stopped.signal)]);
     } finally {
       stopped.abort();
     }
   }
 
   /** Sends a request while the lease is live, and repeats it after a short rate limit. Its answer is waited for. */
-  async send<Answer>(request: () => Promise<Answer>): Promise<Answer> {
+  async send<Answer>(request: () => Promise<Answer>, operation: Operation = 'writes'): Promise<Answer> {
     for (let attempt = 1; ; attempt += 1) {
       // A delayed worker must not overwrite what another has written meanwhile.
       if (performance.now() > this.#leaseEndsAt - this.#leaseSeconds * 500) await this.heartbeat();
+      await this.#turn(operation);
       try {
         return await inTime(request());
       } catch (error) {
         const isRateLimit = error instanceof CrmError && error.kind === 'rate_limited';
-        const wait = waitAfter(error, this.crm);
+        const wait = waitAfter(error, this.crm, this.#run.provider);
+        if (isRateLimit) await this.#limiter?.refused(operation, { retryAfterSeconds: wait });
         if (!isRateLimit || wait === undefined || wait > this.#leaseSeconds / 2 || attempt === 5) throw error;
         await sleep(wait * 1000, undefined, { signal: this.#signal }).catch(() => this.checkSignal());
       }
     }
+  }
+
+  /** Waits for a permit, for no longer than the lease then allows the request to take. */
+  async #turn(operation: Operation): Promise<void> {
+    const longestWaitSeconds = this.#leaseSeconds / 4;
+    await this.#limiter?.turn(operation, { signal: this.#signal, longestWaitSeconds }).catch((error) => {
+      this.checkSignal();
+      throw error;
+    });
   }
 
   async heartbeat(): Promise<void> {

@@ -113,7 +113,7 @@ function endFor(error: unknown, crm: Crm | undefined, run: ClaimedRun): RunEnd {
   return {
     outcome: 'failed',
     error: failed.toSyncError(),
-    retryAfterSeconds: waitAfter(failed, crm),
+    retryAfterSeconds: waitAfter(failed, crm, run.provider),
     // The one that was refused, so that a refusal says nothing of credentials that were replaced meanwhile.
     credentialsVersion: failed.credentialsVersion ?? crm?.credentialsVersion ?? run.credentialsVersion,
   };

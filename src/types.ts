@@ -77,10 +77,25 @@ export const revocations = ['pending', 'revoked', 'expired'] as const;
 /** One of {@link revocations}. */
 export type Revocation = (typeof revocations)[number];
 
+/**
+ * What became of the changes that were not pushed when a connection was disconnected, and of those recorded since
+ * (`crm_connections_kept_changes_check`): `waiting` for the CRM to be connected again; `moved` to the connection after
+ * it, which is to the same account; `dropped`, because another account was connected; `expired`: nothing was connected
+ * in time.
+ */
+export const keptChanges = ['waiting', 'moved', 'dropped', 'expired'] as const;
+/** One of {@link keptChanges}. */
+export type KeptChanges = (typeof keptChanges)[number];
+
 /** How a run ended (`crm_sync_runs_outcome_check`). */
 export const syncRunOutcomes = ['success', 'failed', 'abandoned', 'cancelled'] as const;
 /** One of {@link syncRunOutcomes}. */
 export type SyncRunOutcome = (typeof syncRunOutcomes)[number];
+
+/** Which requests a CRM counts together for a rate limit (`crm_rate_limits_counted_check`): all, or reads and writes apart. */
+export const rateLimitCounts = ['requests', 'reads', 'writes'] as const;
+/** One of {@link rateLimitCounts}. */
+export type RateLimitCounted = (typeof rateLimitCounts)[number];
 
 /** How a CRM resumes a stream (`crm_sync_cursors_kind_check`). */
 export const cursorKinds = ['timestamp', 'token', 'page'] as const;

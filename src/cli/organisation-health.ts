@@ -100,7 +100,18 @@ function disconnection(connection: ConnectionHealth, now: Timestamp): string[] {
       `Disconnected ${formatTimeAndAge(disconnectedAt as Timestamp, now)}${statusReason === null ? '.' : `: ${statusReason}`}`,
     ),
     ...revocation(connection, now),
+    ...keptChanges(connection, now),
   ];
+}
+
+function keptChanges(connection: ConnectionHealth, now: Timestamp): string[] {
+  const { waitingChanges, retriedRecords, givenUpRecords } = connection;
+  // Of a disconnected connection, only records that were pushed still fail.
+  const failing = retriedRecords + givenUpRecords;
+  if (connection.keptChanges !== 'waiting' || waitingChanges + failing === 0) return [];
+  return indented(
+    `Waiting for a reconnect, until ${formatTimeAndAge(connection.changesExpireAt as Timestamp, now)}: ${formatRecords(waitingChanges)} pushes and ${formatRecords(failing)} failed pushes.`,
+  );
 }
 
 function revocation({ revocation, revokeBeforeAt }: ConnectionHealth, now: Timestamp): string[] {

@@ -58,8 +58,11 @@ export interface UnlinkedRecordDecision {
    * - `unknown`: create a contact and link it; or, if the record is deleted or merged, skip it
    * - `contact_deleted`: NurtureHub deleted the contact that was linked to it. Skip it with reason `erased`, or the
    *   contact would be back: only a person should link it again (`contactExternalIdLink`)
+   * - `older`: it was modified before the same record earlier in `records`: skip it with reason `older`
    */
-  decision: 'unknown' | 'contact_deleted';
+  decision: 'unknown' | 'contact_deleted' | 'older';
+  /** Nothing is known of it. */
+  hasNewContent: false;
 }
 
 /** What to do with a record that is linked to a contact. */
@@ -73,18 +76,28 @@ export interface LinkedRecordDecision {
    *   somebody links it again (`contactExternalIdLink`) or unlinks it
    * - `echo`: our own last push has come back, for the first time: skip it with reason `echo`
    * - `unchanged`: its version or its content is what is known: skip it with reason `unchanged`
-   * - `older`: it was modified before the one that is known: skip it with reason `older`
+   * - `older`: it was modified before the one that is known, or before the same record earlier in `records`: skip it
+   *   with reason `older`
    * - `changed`: apply it; or, if a change of the contact waits to be pushed (`outboundChangeListWaiting`), skip it
    *   with reason `pending_push`, because what is here is newer
    */
   decision: 'revived' | 'echo' | 'unchanged' | 'older' | 'changed';
+  /**
+   * Whether its content is known to differ from what was last read or pushed; without a `contentHash`, whether its
+   * version does. False where nothing is known to compare it with.
+   */
+  hasNewContent: boolean;
 }
 
 /**
  * Decides what to do with records that a CRM has sent, before they are applied. Call it in the transaction that
  * applies them and records the batch: it locks the records until then, in the order of their keys. Another
  * state is always a change, except that a record which was deleted or merged is `revived`. Otherwise nothing has
- * changed if the version is the one that is known, or else if the content is.
+ * changed if the version is the one that is known, unless it was read with another content, or else if the content is.
+ *
+ * A time alone does not prove that a record is older. So if an event has reason `older` and another content than the
+ * known one, `syncBatchRecord` asks for the record, and the next run is given it (`recordRequestClaim`): what a run reads
+ * by its id is never older.
  *
  * @returns the decision on each record, in order
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`, with `rowIndex`
@@ -125,7 +138,8 @@ export async function externalRecordCheckMany(
   });
   const rows = await queries.externalRecordCheck.run({ organisationId, provider, ...columns }, client);
   return rows.map(
-    ({ contactId, matchedBy, decision }) => ({ contactId, matchedBy, decision }) as RecordDecision,
+    ({ contactId, matchedBy, decision, hasNewContent }) =>
+      ({ contactId, matchedBy, decision, hasNewContent }) as RecordDecision,
   );
 }
 

@@ -66,10 +66,10 @@ export interface SyncBatchRecordResult {
  * --   1. Lock      clock, connection, run, cursor_move, cursor
  * --   2. Decide    judged_move, decision
  * --   3. Records   event, identity_lock, contact_lock, told, known, news
- * --   4. Mappings  linked, noted, noted_alias, settled
+ * --   4. Mappings  linked, noted, noted_alias, settled, orphaned
  * --   5. Log       logged
- * --   6. Failures  last_outcome, open_failure, closed, failed
- * --   7. Outbound  pushed, cleared
+ * --   6. Failures  last_outcome, open_failure, closed, failed, asked
+ * --   7. Outbound  misplaced, pushed, cleared, owed
  * --   8. Cursors   moved
  * --   9. Lease     extended, postponed
  * -- There is one decision for the whole batch. Steps 3 to 9 have rows only if it is recorded: they read event,
@@ -282,6 +282,7 @@ export interface SyncBatchRecordResult {
  *     event.change_version,
  *     event.remote_state,
  *     event.based_on_version,
+ *     event.content_hash,
  *     event.is_news,
  *     min(array[rank, internal_id::text]) filter (where is_link) over record as first_link,
  *     (max(array[rank, version]) filter (where is_news and version is not null) over before)[2] as earlier_version,
@@ -310,6 +311,7 @@ export interface SyncBatchRecordResult {
  *       remote_state,
  *       remote_modified_at,
  *       based_on_version,
+ *       content_hash,
  *       lpad(position::text, 10, '0') as rank,
  *       status <> 'error' and reason is distinct from 'older' as is_news,
  *       status = 'success' or (direction = 'inbound' and reason in ('echo', 'unchanged', 'pending_push')) as is_turn,
@@ -340,6 +342,7 @@ export interface SyncBatchRecordResult {
  *     told.retry_after_seconds,
  *     told.is_link,
  *     told.change_version,
+ *     decode(told.content_hash, 'hex') as sent_hash,
  *     told.is_news,
  *     told.first_link[1] as first_link_rank,
  *     told.first_link[2]::uuid as first_contact_id,
@@ -650,6 +653,52 @@ export interface SyncBatchRecordResult {
  *     offset 0
  *   ) as refused
  * ),
+ * -- The host deleted the contact while its record was made. The CRM will send the record, and nobody may take it for a new
+ * -- person: it is noted as if it had been linked first.
+ * orphaned as (
+ *   insert into contact_external_id_changes (
+ *     organisation_id,
+ *     kind,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     connection_id,
+ *     from_contact_id,
+ *     was_primary,
+ *     linked_at
+ *   )
+ *   select distinct on (known.entity_type, known.external_id)
+ *     :organisationId!::uuid,
+ *     'contact_deleted',
+ *     connection.provider,
+ *     known.entity_type,
+ *     known.external_id,
+ *     :connectionId!::uuid,
+ *     known.internal_id,
+ *     true,
+ *     now()
+ *   from known
+ *   cross join connection
+ *   where known.direction = 'outbound'
+ *     and known.is_link
+ *     and known.contact_id is null
+ *     and not exists (
+ *       select
+ *       from linked
+ *       where linked.entity_type = known.entity_type
+ *         and linked.external_id = known.external_id
+ *     )
+ *     and not exists (
+ *       select
+ *       from contacts
+ *       where organisation_id = :organisationId!::uuid
+ *         and id = known.internal_id
+ *     )
+ *   order by
+ *     known.entity_type,
+ *     known.external_id,
+ *     known.position
+ * ),
  * -- 5. Log --------------------------------------------------------------------------------------------------
  * logged as (
  *   insert into crm_sync_log (
@@ -680,9 +729,10 @@ export interface SyncBatchRecordResult {
  *   order by settled.position
  * ),
  * -- 6. Failures ---------------------------------------------------------------------------------------------
- * -- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it. Of the
- * -- pushes of a contact to several records, one that was based on an old version counts before the others. A push is
- * -- about our contact: its success also closes failures under other entity types, but none that fails in this batch.
+ * -- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it, except
+ * -- that what was older says nothing of what failed. Of the pushes of a contact to several records, one that was based on
+ * -- an old version counts before the others, and then one that failed. A push is about our contact: its success also
+ * -- closes failures under other entity types, but none that fails in this batch.
  * last_outcome as (
  *   select distinct on (direction, entity_type, record_id)
  *     direction,
@@ -691,13 +741,29 @@ export interface SyncBatchRecordResult {
  *     status,
  *     error,
  *     retry_after_seconds
- *   from settled
- *   where record_id is not null
+ *   from (
+ *     select
+ *       direction,
+ *       entity_type,
+ *       record_id,
+ *       status,
+ *       error,
+ *       retry_after_seconds,
+ *       position,
+ *       is_stale is true as is_stale,
+ *       status = 'error'
+ *         and external_id is not null
+ *         and position = max(position) over (partition by direction, entity_type, record_id, external_id) as has_failed
+ *     from settled
+ *     where record_id is not null
+ *       and reason is distinct from 'older'
+ *   ) as outcome
  *   order by
  *     direction,
  *     entity_type,
  *     record_id,
- *     is_stale is true desc,
+ *     is_stale desc,
+ *     has_failed desc,
  *     position desc
  * ),
  * -- Each search reads the row that follows its key in the order of the primary key, and goes on while that is a
@@ -895,34 +961,84 @@ export interface SyncBatchRecordResult {
  *     last_outcome.entity_type
  *   on conflict (organisation_id, connection_id, direction, record_id, entity_type) do update
  *   set
- *     attempts = failure.attempts + 1,
  *     error = excluded.error,
- *     -- The clock may have been set back.
- *     first_failed_at = least(failure.first_failed_at, excluded.last_failed_at),
  *     last_failed_at = excluded.last_failed_at,
- *     next_attempt_at = case
- *       when not crm_sync_failure_is_final(
- *         excluded.error,
- *         failure.attempts + 1,
- *         excluded.last_failed_at - failure.first_failed_at
- *       ) then excluded.last_failed_at + greatest(
- *         crm_sync_backoff(failure.attempts + 1, 60, 21600),
- *         -- The delay that the CRM asked for. If it asked for none, this is shorter than the backoff above.
- *         excluded.next_attempt_at - excluded.last_failed_at
- *       )
- *     end,
- *     gave_up_at = case
- *       when crm_sync_failure_is_final(
- *         excluded.error,
- *         failure.attempts + 1,
- *         excluded.last_failed_at - failure.first_failed_at
- *       ) then excluded.last_failed_at
- *     end
+ *     (attempts, first_failed_at, next_attempt_at, gave_up_at) = (
+ *       select
+ *         counted.attempts,
+ *         counted.first_failed_at,
+ *         case
+ *           when not counted.is_final then excluded.last_failed_at + greatest(
+ *             crm_sync_backoff(counted.attempts, 60, 21600),
+ *             -- The delay that the CRM asked for. If it asked for none, this is shorter than the backoff above.
+ *             excluded.next_attempt_at - excluded.last_failed_at
+ *           )
+ *         end,
+ *         case when counted.is_final then excluded.last_failed_at end
+ *       from (
+ *         select
+ *           begun.attempts,
+ *           begun.first_failed_at,
+ *           crm_sync_failure_is_final(
+ *             excluded.error,
+ *             begun.attempts,
+ *             excluded.last_failed_at - begun.first_failed_at
+ *           ) as is_final
+ *         from (
+ *           select
+ *             case when is_anew then 1 else failure.attempts + 1 end as attempts,
+ *             case
+ *               when is_anew then excluded.last_failed_at
+ *               -- The clock may have been set back.
+ *               else least(failure.first_failed_at, excluded.last_failed_at)
+ *             end as first_failed_at
+ *           -- A push that was given up or dismissed is not tried again by itself: what has failed is a later edit.
+ *           from (
+ *             select failure.direction = 'outbound' and failure.next_attempt_at is null as is_anew
+ *           ) as judged
+ *         ) as begun
+ *       ) as counted
+ *     )
+ * ),
+ * -- A time alone does not prove that a record is older: a CRM's clock may have been ahead, or its hour may come twice. If
+ * -- the content is not the known one either, the next run reads the record by its id.
+ * asked as (
+ *   insert into crm_record_requests (
+ *     organisation_id,
+ *     connection_id,
+ *     entity_type,
+ *     external_id,
+ *     requested_at
+ *   )
+ *   select distinct on (known.entity_type, known.external_id)
+ *     :organisationId!::uuid,
+ *     :connectionId!::uuid,
+ *     known.entity_type,
+ *     known.external_id,
+ *     clock.at
+ *   from known
+ *   cross join clock
+ *   where known.direction = 'inbound'
+ *     and known.reason = 'older'
+ *     and known.external_id is not null
+ *     and known.sent_hash is distinct from known.content_hash
+ *   order by
+ *     known.entity_type,
+ *     known.external_id
+ *   on conflict do nothing
  * ),
  * -- 7. Outbound ---------------------------------------------------------------------------------------------
  * -- Clears changes that were pushed at their current version; newer changes stay. A failed push is also cleared:
  * -- its failure replaces it. A contact of which any push was based on an old version stays: it must be pushed again in
- * -- any case.
+ * -- any case. So must the contact whose record has the content of another: the record was moved while the other was
+ * -- pushed, and what the CRM now holds must not come back as the contact's own.
+ * misplaced as (
+ *   select distinct contact_id
+ *   from known
+ *   where direction = 'outbound'
+ *     and status = 'success'
+ *     and contact_id <> internal_id
+ * ),
  * pushed as (
  *   select
  *     change.organisation_id,
@@ -949,6 +1065,7 @@ export interface SyncBatchRecordResult {
  *   where settled.change_version = change.version
  *     and settled.internal_id = change.contact_id
  *     and settled.is_stale_contact is not true
+ *     and settled.internal_id not in (select contact_id from misplaced)
  * ),
  * cleared as (
  *   delete from crm_outbound_changes as change
@@ -957,6 +1074,33 @@ export interface SyncBatchRecordResult {
  *     and change.contact_id = pushed.contact_id
  *     and (change.connection_id = pushed.connection_id) is true
  *     and change.version = pushed.version
+ * ),
+ * owed as (
+ *   insert into crm_outbound_changes as change (
+ *     organisation_id,
+ *     contact_id,
+ *     connection_id,
+ *     first_changed_at,
+ *     last_changed_at,
+ *     next_attempt_at
+ *   )
+ *   select
+ *     :organisationId!::uuid,
+ *     misplaced.contact_id,
+ *     :connectionId!::uuid,
+ *     clock.at,
+ *     clock.at,
+ *     clock.at
+ *   from misplaced
+ *   cross join clock
+ *   order by misplaced.contact_id
+ *   on conflict (organisation_id, contact_id, connection_id) do update
+ *   set
+ *     version = default,
+ *     last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),
+ *     attempts = 0,
+ *     next_attempt_at = excluded.next_attempt_at,
+ *     is_announced = false
  * ),
  * -- 8. Cursors ----------------------------------------------------------------------------------------------
  * moved as (
@@ -1039,7 +1183,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_8ccdbec7',
+  statementName: 'syncBatchRecord_63478874',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -1258,6 +1402,7 @@ told as (
     event.change_version,
     event.remote_state,
     event.based_on_version,
+    event.content_hash,
     event.is_news,
     min(array[rank, internal_id::text]) filter (where is_link) over record as first_link,
     (max(array[rank, version]) filter (where is_news and version is not null) over before)[2] as earlier_version,
@@ -1284,6 +1429,7 @@ told as (
       remote_state,
       remote_modified_at,
       based_on_version,
+      content_hash,
       lpad(position::text, 10, '0') as rank,
       status <> 'error' and reason is distinct from 'older' as is_news,
       status = 'success' or (direction = 'inbound' and reason in ('echo', 'unchanged', 'pending_push')) as is_turn,
@@ -1313,6 +1459,7 @@ known as (
     told.retry_after_seconds,
     told.is_link,
     told.change_version,
+    decode(told.content_hash, 'hex') as sent_hash,
     told.is_news,
     told.first_link[1] as first_link_rank,
     told.first_link[2]::uuid as first_contact_id,
@@ -1609,6 +1756,50 @@ settled as (
     offset 0
   ) as refused
 ),
+orphaned as (
+  insert into contact_external_id_changes (
+    organisation_id,
+    kind,
+    provider,
+    entity_type,
+    external_id,
+    connection_id,
+    from_contact_id,
+    was_primary,
+    linked_at
+  )
+  select distinct on (known.entity_type, known.external_id)
+    $1::uuid,
+    'contact_deleted',
+    connection.provider,
+    known.entity_type,
+    known.external_id,
+    $2::uuid,
+    known.internal_id,
+    true,
+    now()
+  from known
+  cross join connection
+  where known.direction = 'outbound'
+    and known.is_link
+    and known.contact_id is null
+    and not exists (
+      select
+      from linked
+      where linked.entity_type = known.entity_type
+        and linked.external_id = known.external_id
+    )
+    and not exists (
+      select
+      from contacts
+      where organisation_id = $1::uuid
+        and id = known.internal_id
+    )
+  order by
+    known.entity_type,
+    known.external_id,
+    known.position
+),
 logged as (
   insert into crm_sync_log (
     organisation_id,
@@ -1645,13 +1836,29 @@ last_outcome as (
     status,
     error,
     retry_after_seconds
-  from settled
-  where record_id is not null
+  from (
+    select
+      direction,
+      entity_type,
+      record_id,
+      status,
+      error,
+      retry_after_seconds,
+      position,
+      is_stale is true as is_stale,
+      status = 'error'
+        and external_id is not null
+        and position = max(position) over (partition by direction, entity_type, record_id, external_id) as has_failed
+    from settled
+    where record_id is not null
+      and reason is distinct from 'older'
+  ) as outcome
   order by
     direction,
     entity_type,
     record_id,
-    is_stale is true desc,
+    is_stale desc,
+    has_failed desc,
     position desc
 ),
 open_failure as (
@@ -1842,27 +2049,73 @@ failed as (
     last_outcome.entity_type
   on conflict (organisation_id, connection_id, direction, record_id, entity_type) do update
   set
-    attempts = failure.attempts + 1,
     error = excluded.error,
-    first_failed_at = least(failure.first_failed_at, excluded.last_failed_at),
     last_failed_at = excluded.last_failed_at,
-    next_attempt_at = case
-      when not crm_sync_failure_is_final(
-        excluded.error,
-        failure.attempts + 1,
-        excluded.last_failed_at - failure.first_failed_at
-      ) then excluded.last_failed_at + greatest(
-        crm_sync_backoff(failure.attempts + 1, 60, 21600),
-        excluded.next_attempt_at - excluded.last_failed_at
-      )
-    end,
-    gave_up_at = case
-      when crm_sync_failure_is_final(
-        excluded.error,
-        failure.attempts + 1,
-        excluded.last_failed_at - failure.first_failed_at
-      ) then excluded.last_failed_at
-    end
+    (attempts, first_failed_at, next_attempt_at, gave_up_at) = (
+      select
+        counted.attempts,
+        counted.first_failed_at,
+        case
+          when not counted.is_final then excluded.last_failed_at + greatest(
+            crm_sync_backoff(counted.attempts, 60, 21600),
+            excluded.next_attempt_at - excluded.last_failed_at
+          )
+        end,
+        case when counted.is_final then excluded.last_failed_at end
+      from (
+        select
+          begun.attempts,
+          begun.first_failed_at,
+          crm_sync_failure_is_final(
+            excluded.error,
+            begun.attempts,
+            excluded.last_failed_at - begun.first_failed_at
+          ) as is_final
+        from (
+          select
+            case when is_anew then 1 else failure.attempts + 1 end as attempts,
+            case
+              when is_anew then excluded.last_failed_at
+              else least(failure.first_failed_at, excluded.last_failed_at)
+            end as first_failed_at
+          from (
+            select failure.direction = 'outbound' and failure.next_attempt_at is null as is_anew
+          ) as judged
+        ) as begun
+      ) as counted
+    )
+),
+asked as (
+  insert into crm_record_requests (
+    organisation_id,
+    connection_id,
+    entity_type,
+    external_id,
+    requested_at
+  )
+  select distinct on (known.entity_type, known.external_id)
+    $1::uuid,
+    $2::uuid,
+    known.entity_type,
+    known.external_id,
+    clock.at
+  from known
+  cross join clock
+  where known.direction = 'inbound'
+    and known.reason = 'older'
+    and known.external_id is not null
+    and known.sent_hash is distinct from known.content_hash
+  order by
+    known.entity_type,
+    known.external_id
+  on conflict do nothing
+),
+misplaced as (
+  select distinct contact_id
+  from known
+  where direction = 'outbound'
+    and status = 'success'
+    and contact_id <> internal_id
 ),
 pushed as (
   select
@@ -1888,6 +2141,7 @@ pushed as (
   where settled.change_version = change.version
     and settled.internal_id = change.contact_id
     and settled.is_stale_contact is not true
+    and settled.internal_id not in (select contact_id from misplaced)
 ),
 cleared as (
   delete from crm_outbound_changes as change
@@ -1896,6 +2150,33 @@ cleared as (
     and change.contact_id = pushed.contact_id
     and (change.connection_id = pushed.connection_id) is true
     and change.version = pushed.version
+),
+owed as (
+  insert into crm_outbound_changes as change (
+    organisation_id,
+    contact_id,
+    connection_id,
+    first_changed_at,
+    last_changed_at,
+    next_attempt_at
+  )
+  select
+    $1::uuid,
+    misplaced.contact_id,
+    $2::uuid,
+    clock.at,
+    clock.at,
+    clock.at
+  from misplaced
+  cross join clock
+  order by misplaced.contact_id
+  on conflict (organisation_id, contact_id, connection_id) do update
+  set
+    version = default,
+    last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),
+    attempts = 0,
+    next_attempt_at = excluded.next_attempt_at,
+    is_announced = false
 ),
 moved as (
   insert into crm_sync_cursors as cursor (

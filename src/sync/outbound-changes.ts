@@ -31,6 +31,9 @@ export interface NotedChange extends queries.OutboundChangeRecordResult {}
  * it in the transaction that changes the contacts. A contact that changes several times before its push is
  * pushed once, in its state at that time.
  *
+ * Also records them for CRMs that were disconnected in the last 90 days: if the same account is connected again, they
+ * are pushed to it. That is at most one row for each contact and CRM.
+ *
  * Change the contacts before this call: the other order can deadlock with a transaction that deletes one.
  *
  * @returns the recorded changes
@@ -97,12 +100,16 @@ export interface OutboundChangeListWaitingParams extends ConnectionKey {
 export interface WaitingChange extends queries.OutboundChangeListWaitingResult {
   /** NurtureHub's contact: a UUID. */
   contactId: string;
+  /** The version of the change that waits, a bigint as text; null if none does, and its push has failed. */
+  changeVersion: string | null;
+  /** Whether its push has failed: it is tried again, or was given up. */
+  hasFailed: boolean;
 }
 
 /**
- * Lists which of the given contacts are not pushed yet to a connection's CRM, including those whose push
- * failed and will be retried. The CRM's data about them is older than NurtureHub's: a worker that wrote it
- * would undo a change that is still waiting. Lock the contacts before this call.
+ * Lists which of the given contacts are not pushed yet to a connection's CRM, including those whose push failed,
+ * also for good: until it succeeds, or a person dismisses the failure (`syncFailureDismiss`). A worker that wrote
+ * the CRM's data over theirs would undo a change that is still waiting. Lock the contacts before this call.
  *
  * @throws CrmSchemaError `organisation_not_set`, `invalid_input`
  */
@@ -117,8 +124,9 @@ export async function outboundChangeListWaiting(
 }
 
 /**
- * Makes connections due that have new changes to push, across all organisations. `syncRunClaim` already calls
- * this.
+ * Makes connections due that have new changes to push, across all organisations. Drops what has waited for a
+ * disconnected CRM for more than 90 days, at most a thousand changes of each of ten connections at a time.
+ * `syncRunClaim` already calls this.
  *
  * @returns the number of changes processed
  * @throws CrmSchemaError `invalid_input`

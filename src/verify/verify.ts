@@ -113,8 +113,17 @@ async function readWaiting(
     ({ isDefault, isDetaching, before }) => !isDefault && !isDetaching && before === null,
   );
   if (catchAll === undefined) return null;
-  const { rows } = await client.query("select pg_catalog.has_table_privilege($1, 'select') as readable", [
-    catchAll.name,
-  ]);
+  // A column that is missing, or of another type, is reported as a difference.
+  const { rows } = await client.query(
+    `select pg_catalog.has_table_privilege($1, 'select') and exists (
+       select
+       from pg_catalog.pg_attribute
+       where attrelid = $1::regclass
+         and attname = 'occurred_at'
+         and atttypid = 'timestamptz'::regtype
+         and not attisdropped
+     ) as readable`,
+    [catchAll.name],
+  );
   return rows[0].readable ? readWaitingEvents(client, catchAll.name) : null;
 }

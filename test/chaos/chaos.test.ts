@@ -42,7 +42,7 @@ describe.each(Array.from({ length: seeds }, (_, index) => firstSeed + index))('s
       await world.untilQuiet();
       for (let step = 1; step <= 60; step += 1) {
         await world.act().catch(() => world.untilServerIsBack());
-        if (step % 7 === 0) world.killWorkers(workersEach);
+        if (step % 7 === 0) world.killWorkers(workersEach, step % 2 === 0 ? 'SIGKILL' : 'SIGTERM');
         if (step % 11 === 0) await world.cutConnections();
         if (step === 25 || step === 50) await world.crashServer();
         if (step % 5 === 0) await world.signInAgain();

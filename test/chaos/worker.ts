@@ -85,7 +85,10 @@ async function openCrm(run: ClaimedRun): Promise<Crm> {
 // Exits with the test, however that ends.
 process.stdin.resume().once('close', () => process.exit());
 
-const never = new AbortController().signal;
+// As run-worker.ts does.
+const ending = new AbortController();
+process.once('SIGTERM', () => ending.abort());
+
 await Promise.all(
   Array.from({ length: settings.workers }, (_, index) => {
     const worker: Worker = {
@@ -96,6 +99,7 @@ await Promise.all(
       leaseSeconds: 10,
       overlapSeconds: 20,
     };
-    return runWorker(worker, never);
+    return runWorker(worker, ending.signal);
   }),
 );
+process.exit();

@@ -184,12 +184,12 @@ export class World {
     this.#processes.push(child);
   }
 
-  /** Kills one worker process with SIGKILL, and starts another. */
-  killWorkers(workers: number): void {
+  /** Kills one worker process, or tells it to stop as a deployment does, and starts another. */
+  killWorkers(workers: number, signal: 'SIGKILL' | 'SIGTERM'): void {
     const living = this.#processes.filter(
       ({ exitCode, signalCode }) => exitCode === null && signalCode === null,
     );
-    this.#pick(living)?.kill('SIGKILL');
+    this.#pick(living)?.kill(signal);
     this.startWorkers(workers);
   }
 

@@ -5,6 +5,7 @@ import * as contactExternalIdQueries from '../../src/generated/contact_external_
 import * as credentialsQueries from '../../src/generated/credentials.js';
 import * as connectionQueries from '../../src/generated/crm_connections.js';
 import * as outboundChangeQueries from '../../src/generated/crm_outbound_changes.js';
+import * as rateLimitQueries from '../../src/generated/crm_rate_limits.js';
 import * as recordRequestQueries from '../../src/generated/crm_record_requests.js';
 import * as syncCursorQueries from '../../src/generated/crm_sync_cursors.js';
 import * as syncFailureQueries from '../../src/generated/crm_sync_failures.js';
@@ -25,6 +26,8 @@ import {
   externalRecordMergeMany,
   outboundChangeRecord,
   type RunKey,
+  rateLimits,
+  rateLimitTake,
   recordRequestAdd,
   syncBatchRecord,
   syncCursorReset,
@@ -52,6 +55,7 @@ const generated = {
   ...syncCursorQueries,
   ...syncFailureQueries,
   ...outboundChangeQueries,
+  ...rateLimitQueries,
   ...recordRequestQueries,
   ...organisationQueries,
 };
@@ -217,7 +221,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   await syncRunFinish(pool, { ...runOf(healthy), outcome: 'failed', error: noAnswer });
   await pool.query('update crm_connections set next_sync_at = now() where id = $1', [healthy.connectionId]);
   await claim();
-  const dismissedIds = await recordBatch(pool, runOf(healthy));
+  const dismissedIds = await recordBatch(pool, runOf(healthy), otherId);
   await recordRequestAdd(pool, { ...healthy, records: [{ entityType: 'contact', externalId: '5' }] });
   await pool.query('update crm_connections set last_success_at = now() where id = $1', [
     healthy.connectionId,
@@ -243,6 +247,12 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   const rewrapped = await encryptCredentials({ ...healthy, provider: 'reapit' }, {}, 'test-key-2');
   const replacement = { ...(await encryptCredentials({ ...failing, provider: 'alto' })) };
   const nobody = '00000000-0000-0000-0000-000000000000';
+  const rateLimit = {
+    provider: 'reapit',
+    scope: `account of ${organisationId}`,
+    counted: 'requests',
+  } as const;
+  await rateLimitTake(pool, { ...rateLimit, ...rateLimits.reapit.reads });
   const first = { limit: 10, beforeOccurredAt: null, beforeId: null };
   const since = '2026-01-01T00:00:00Z';
   const record = (externalId: string) => ({
@@ -360,6 +370,9 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     outboundChangeClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
     outboundChangeListWaiting: [{ ...healthy, contactIds }],
     outboundChangeRecord: [{ organisationId, contactIds: [otherId], fromConnectionId: null }],
+    rateLimitBlock: [{ ...rateLimit, seconds: 1 }],
+    rateLimitPurge: [{ limit: 10 }],
+    rateLimitTake: [{ ...rateLimit, requests: 5, windowSeconds: [1, 86_400], windowRequests: [20, 250_000] }],
     recordRequestAdd: [{ ...healthy, entityTypes: ['contact'], externalIds: ['1'] }],
     recordRequestClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
     recordRequestClear: [{ ...runOf(healthy), entityTypes: ['contact'], externalIds: ['1'] }],
@@ -410,11 +423,11 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
 }
 
 /**
- * Records a batch that leaves cursors of every kind and failures in every state, one of them due.
+ * Records a batch that leaves cursors of every kind and failures in every state, one of them due, and one of a push.
  *
  * @returns the id of the failure that is dismissed
  */
-async function recordBatch(pool: pg.Pool, run: RunKey): Promise<string[]> {
+async function recordBatch(pool: pg.Pool, run: RunKey, unpushedId: string): Promise<string[]> {
   const failure = (externalId: string, retryable: boolean) =>
     ({
       direction: 'inbound',
@@ -433,6 +446,7 @@ async function recordBatch(pool: pg.Pool, run: RunKey): Promise<string[]> {
       failure('waiting', true),
       failure('given-up', false),
       failure('dismissed', false),
+      { ...failure('5', false), direction: 'outbound', internalId: unpushedId },
     ],
     cursors: [
       { ...stream('contact'), position: { kind: 'timestamp', syncedTo } },

@@ -86,6 +86,12 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     error: null,
     retryAfterSeconds: null,
     endedBefore: dayOfThisMonth(-80),
+    scope: 'test-account',
+    counted: 'requests',
+    requests: 5,
+    seconds: 60,
+    windowSeconds: [1, 86_400],
+    windowRequests: [20, 250_000],
     // A batch in which every tenth record fails.
     providers: each(provider),
     entityTypes: each('contact'),

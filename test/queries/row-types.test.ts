@@ -141,6 +141,7 @@ test('every query has a behaviour test, through the public function of its name'
     'queries/sync-cursors',
     'queries/sync-failures',
     'queries/sync-failure-decisions',
+    'queries/rate-limits',
     'queries/record-requests',
     'queries/sync-log',
     'queries/sync-runs',

@@ -347,7 +347,7 @@ test('the map of the statement names its CTEs, in order, under their steps', asy
     if (step !== undefined) found.push([step]);
     else found.at(-1)?.push(cte);
   }
-  expect(found.flat()).toHaveLength(9 + 27);
+  expect(found.flat()).toHaveLength(9 + 31);
   expect(found).toEqual(mapped);
 });
 
@@ -381,11 +381,7 @@ describe('the fields of a batch', () => {
   test.each<[string, object, string]>([
     ['a position', { position: null }, 'cursors.position must be an object, not null.'],
     ['a version', { position: unsynced, version: -1 }, 'cursors.version must be a whole number from 0'],
-    [
-      'a new start',
-      { position: unsynced, startsOver: 'yes' },
-      'cursors.startsOver must be true or false.',
-    ],
+    ['a new start', { position: unsynced, startsOver: 'yes' }, 'cursors.startsOver must be true or false.'],
     [
       'a kind',
       { position: { kind: 'date' } },

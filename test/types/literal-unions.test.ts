@@ -42,6 +42,7 @@ test.each([
   ['contact_external_id_changes_kind_check', crm.identityChangeKinds],
   ['crm_connections_status_check', crm.connectionStatuses],
   ['crm_connections_revocation_check', crm.revocations],
+  ['crm_connections_kept_changes_check', crm.keptChanges],
   ['crm_sync_log_direction_check', crm.syncDirections],
   ['crm_sync_log_status_check', crm.syncStatuses],
   ['crm_sync_log_reason_check', crm.syncSkipReasons],
@@ -55,7 +56,7 @@ test.each([
 });
 
 test('no other column has a closed list', async () => {
-  expect((await closedLists()).size).toBe(16);
+  expect((await closedLists()).size).toBe(17);
 });
 
 test('crm_sync_error_is_valid accepts exactly the kinds of the public type', async () => {
@@ -147,6 +148,7 @@ test('each result column with a closed list has that list as its public type', a
     'connectionListWithHealth.provider',
     'connectionListWithHealth.status',
     'connectionListWithHealth.revocation',
+    'connectionListWithHealth.keptChanges',
     'connectionListWithHealth.lastSyncOutcome',
     'connectionListWithHealth.lastEventStatus',
     'contactExternalIdListByContacts.provider',

@@ -50,7 +50,7 @@ export async function contentsOf(client: pg.Pool | pg.ClientBase, shape: Shape):
 
 /**
  * Calls a query in a transaction that is rolled back, and returns what it did. The random seed, the sequences
- * and the schema's clock are the same each time; times of PostgreSQL's own clock are replaced by `now`.
+ * and the schema's clock are the same each time; times of PostgreSQL's own clock, and ids that it chose, are replaced.
  */
 export async function behaviourOf(
   pool: pg.Pool,
@@ -78,8 +78,8 @@ export async function behaviourOf(
     await client.query('set local session authorization default');
     return {
       columns: fields.map(({ name, dataTypeID }) => `${name} ${dataTypeID}`),
-      rows: rows.map((row) => withoutNow(JSON.stringify(row))).sort(),
-      contents: (await contentsOf(client, shape)).map(withoutNow).sort(),
+      rows: rows.map((row) => withoutChance(JSON.stringify(row))).sort(),
+      contents: (await contentsOf(client, shape)).map(withoutChance).sort(),
     };
   } catch (error) {
     if (!(error instanceof pg.DatabaseError)) throw error;
@@ -90,9 +90,19 @@ export async function behaviourOf(
   }
 }
 
-/** Replaces times within ten minutes of now, which are the times of the calls themselves. */
-function withoutNow(text: string): string {
-  return text.replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00/g, (time) =>
-    Math.abs(Date.parse(time) - Date.now()) < 600_000 ? 'now' : time,
-  );
+/**
+ * Replaces what differs from call to call: times within ten minutes of now, which are the times of the calls
+ * themselves, and the ids that the server chose, which do not look like those of the data.
+ */
+function withoutChance(text: string): string {
+  const chosen = new Map<string, string>();
+  return text
+    .replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00/g, (time) =>
+      Math.abs(Date.parse(time) - Date.now()) < 600_000 ? 'now' : time,
+    )
+    .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, (id) => {
+      if (id.includes('-0000-4000-8000-') || /^0[0-]+$/.test(id)) return id;
+      chosen.set(id, chosen.get(id) ?? `chosen-${chosen.size + 1}`);
+      return chosen.get(id) as string;
+    });
 }

@@ -20,6 +20,9 @@ const [reapit, alto, street, agentos, , custom] = [1, 2, 3, 4, 5, 6].map((number
 const people = [1, 2, 3, 4, 5, 6, 7].map((number) => `00000001-0000-4000-8000-0000000c000${number}`);
 const [one, two, three, four, five] = people;
 const stranger = '00000002-0000-4000-8000-0000000c0001';
+const mergeId = '00000001-0000-4000-8000-0000000f0001';
+const newOperationId = '00000001-0000-4000-8000-0000000f0009';
+const changed = { changedBy: 'test', reason: 'A mistake.' };
 const nobody = '00000000-0000-0000-0000-000000000000';
 
 const openRun = { ...reapit, runId: '3' };
@@ -113,6 +116,8 @@ export const samples: Readonly<Record<string, Samples>> = {
       provider: 'loop',
       credentials: credentials(newId, 'loop'),
       credentialsExpiresAt: '2026-11-16T10:00:00Z',
+      account: null,
+      idsOfUnknownAccount: null,
     },
     {
       organisationId,
@@ -120,6 +125,8 @@ export const samples: Readonly<Record<string, Samples>> = {
       provider: 'reapit',
       credentials: credentials(newId, 'reapit'),
       credentialsExpiresAt: null,
+      account: 'OTHER',
+      idsOfUnknownAccount: null,
     },
   ),
   connectionDisconnect: application({ ...reapit, reason: 'Moved to Street.' }, { ...agentos, reason: null }),
@@ -138,6 +145,11 @@ export const samples: Readonly<Record<string, Samples>> = {
     isUrgent: true,
   }),
   connectionResetLastSyncedAt: application(reapit ?? {}, agentos ?? {}),
+  connectionSetAccount: application(
+    { ...reapit, account: 'SBOX' },
+    { ...reapit, account: 'OTHER' },
+    { ...alto, account: 'test-agency' },
+  ),
   connectionSetStatus: application(
     { ...reapit, status: 'error', reason: 'Access was withdrawn.', credentialsVersion: 7 },
     { ...alto, status: 'active', reason: null, credentialsVersion: null },
@@ -152,15 +164,50 @@ export const samples: Readonly<Record<string, Samples>> = {
     { ...record('OXF6'), contactIds: [one] },
     { ...record('OXF6'), contactIds: [stranger] },
   ),
+  contactExternalIdLinkAlias: application(
+    { ...record('OXF5', 'street'), contactIds: [five] },
+    { ...record('OXF6'), contactIds: [one] },
+    { ...record('OXF3'), contactIds: [five] },
+  ),
   contactExternalIdListByContacts: application({ organisationId, contactIds: people }),
-  contactExternalIdRepoint: application({ ...record('OXF3'), fromContactIds: [three], toContactIds: [five] }),
+  contactExternalIdLock: application({ organisationId, providers: ['reapit', 'alto'] }),
+  contactExternalIdRepoint: application({
+    ...record('OXF3'),
+    ...changed,
+    fromContactIds: [three],
+    toContactIds: [five],
+  }),
   contactExternalIdResolve: application({
     organisationId,
     provider: 'reapit',
     entityType: 'contact',
     externalIds: ['OXF1', 'oxf1', 'unknown'],
   }),
-  contactExternalIdUnlink: application({ ...record('Ω 1', 'agentos'), contactIds: [four] }),
+  contactExternalIdUnlink: application({ ...record('Ω 1', 'agentos'), ...changed, contactIds: [four] }),
+  contactIdentityChangeList: application(
+    { organisationId, contactId: four, beforeId: null, limit: 10 },
+    { organisationId, contactId: one, beforeId: '4', limit: 1 },
+  ),
+  contactMerge: application(
+    {
+      organisationId,
+      ...changed,
+      fromContactId: three,
+      intoContactId: one,
+      operationId: newOperationId,
+    },
+    {
+      organisationId,
+      ...changed,
+      fromContactId: stranger,
+      intoContactId: one,
+      operationId: newOperationId,
+    },
+  ),
+  contactMergeUndo: application(
+    { organisationId, ...changed, mergeId, operationId: newOperationId },
+    { organisationId, ...changed, mergeId: nobody, operationId: newOperationId },
+  ),
   credentialsCountByKey: worker({}),
   credentialsListByKey: worker({
     keyId: 'key-1',
@@ -172,6 +219,7 @@ export const samples: Readonly<Record<string, Samples>> = {
     {
       ...reapit,
       provider: 'reapit',
+      account: 'SBOX',
       credentialsVersion: 7,
       credentials: credentials(reapit?.connectionId, 'reapit', 'key-2'),
       credentialsExpiresAt: '2026-11-16T11:00:00Z',
@@ -179,6 +227,7 @@ export const samples: Readonly<Record<string, Samples>> = {
     {
       ...alto,
       provider: 'alto',
+      account: null,
       credentialsVersion: 99,
       credentials: credentials(alto?.connectionId, 'alto'),
       credentialsExpiresAt: null,
@@ -190,6 +239,27 @@ export const samples: Readonly<Record<string, Samples>> = {
     connectionIds: [reapit?.connectionId],
     credentialsVersions: [7],
     credentials: [credentials(reapit?.connectionId, 'reapit', 'key-4')],
+  }),
+  externalRecordCheck: application({
+    organisationId,
+    provider: 'reapit',
+    entityTypes: ['contact', 'contact', 'applicant', 'contact', 'contact', 'landlord', 'contact'],
+    externalIds: ['OXF1', 'OXF3', 'oxf1', 'OXF8', 'unknown', 'OXF1-L', 'OXF1'],
+    versions: ['"1"', null, null, null, null, null, null],
+    modifiedAts: [null, '2026-11-15T08:00:00Z', null, null, null, null, '2026-11-16T07:00:00Z'],
+    states: ['active', 'archived', 'active', 'active', 'active', 'hidden', 'active'],
+    contentHashes: [null, '0b'.repeat(32), null, null, null, null, null],
+  }),
+  externalRecordListByContacts: application({ organisationId, contactIds: people }),
+  externalRecordMergeMany: application({
+    organisationId,
+    ...changed,
+    provider: 'reapit',
+    fromEntityTypes: ['landlord', 'contact', 'contact'],
+    fromExternalIds: ['OXF1-L', 'OXF3', 'unknown'],
+    intoEntityTypes: ['contact', 'contact', 'contact'],
+    intoExternalIds: ['OXF1', 'OXF1', 'unknown, too'],
+    operationId: newOperationId,
   }),
   organisationSet: application({ organisationId }),
   outboundChangeAnnounce: worker({ limit: 10 }),

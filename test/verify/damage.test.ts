@@ -266,7 +266,14 @@ const damages: Damage[] = [
         'FOREIGN KEY',
         null,
       ],
-      ...['outbound_changes', 'sync_cursors', 'sync_failures', 'sync_log', 'sync_runs'].map(
+      ...[
+        'outbound_changes',
+        'record_requests',
+        'sync_cursors',
+        'sync_failures',
+        'sync_log',
+        'sync_runs',
+      ].map(
         (table): Reported => [
           'constraint',
           `crm_${table}_connection_id_fkey on public.crm_${table}`,

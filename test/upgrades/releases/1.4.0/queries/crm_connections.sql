@@ -1,0 +1,595 @@
+/* @name connectionAdvanceLastSyncedAt */
+-- Moves the cursor of a live connection forwards, never backwards. Returns one row, or none if the
+-- organisation has no such connection: `outcome` (`advanced`, `moved_backwards` or `disconnected`) and
+-- `lastSyncedAt`, the cursor now. Uses the primary key. Locks the row for the transaction.
+with connection as (
+  select
+    organisation_id,
+    id,
+    status,
+    last_synced_at
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+  for no key update
+),
+advanced as (
+  update crm_connections
+  set last_synced_at = :lastSyncedAt!::timestamptz
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.status <> 'disconnected'
+    and (connection.last_synced_at is null or connection.last_synced_at < :lastSyncedAt!::timestamptz)
+  returning crm_connections.last_synced_at
+)
+select
+  case
+    when connection.status = 'disconnected' then 'disconnected'
+    when connection.last_synced_at > :lastSyncedAt!::timestamptz then 'moved_backwards'
+    else 'advanced'
+  end as "outcome!",
+  coalesce((select last_synced_at from advanced), connection.last_synced_at) as "lastSyncedAt"
+from connection;
+
+/* @name connectionConnect */
+-- Connects a CRM: inserts a new, active connection, and makes its account the one to which the
+-- organisation's ids at this CRM belong (crm_switch_account), whose versions and contents are forgotten:
+-- contacts may have changed since the last connection ended. Returns one row: `connectedAt`, later than
+-- that of every earlier connection to the CRM, and how many ids were archived and restored. Violates
+-- crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
+-- the CRM. Fails with CRM06 if the account is given, ids of an unknown account are present, and
+-- idsOfUnknownAccount is null. Uses the primary key. If there was another connection, takes the lock of
+-- crm_lock_external_ids, then locks contacts and ids.
+with connection as (
+  insert into crm_connections (
+    organisation_id,
+    id,
+    provider,
+    account,
+    credentials,
+    credentials_expires_at,
+    connected_at
+  )
+  values (
+    :organisationId!::uuid,
+    :connectionId!::uuid,
+    :provider!::text,
+    :account::text,
+    :credentials!::jsonb,
+    :credentialsExpiresAt::timestamptz,
+    -- Two connections of one transaction would otherwise have the same time, and their accounts no order.
+    greatest(
+      now(),
+      (
+        select max(connected_at)
+        from crm_connections
+        where organisation_id = :organisationId!::uuid
+          and provider = :provider!::text
+      ) + interval '1 microsecond'
+    )
+  )
+  returning
+    organisation_id,
+    id,
+    connected_at
+)
+select
+  connection.connected_at as "connectedAt!",
+  switched.archived as "archivedIds!",
+  switched.restored as "restoredIds!"
+from connection
+cross join lateral crm_switch_account(
+  connection.organisation_id,
+  connection.id,
+  :idsOfUnknownAccount::text
+) as switched;
+
+/* @name connectionDisconnect */
+-- Ends a live connection, closes its open run and wipes its credentials. The row stays as history, with
+-- the given reason or otherwise the previous one. Returns one row, or none if the organisation has no such
+-- live connection. Uses primary keys. Locks the connection for the transaction, then the run. A run that
+-- opens at the same moment stays open but holds no lease, and is swept later.
+with ended as (
+  update crm_connections
+  set
+    status = 'disconnected',
+    status_reason = coalesce(:reason::text, status_reason),
+    status_changed_at = now(),
+    disconnected_at = now(),
+    credentials = null,
+    credentials_version = credentials_version + 1,
+    credentials_expires_at = null,
+    sync_requested_at = null
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  returning
+    organisation_id,
+    id,
+    disconnected_at
+),
+cancelled as (
+  update crm_sync_runs as run
+  set
+    ended_at = crm_now(),
+    outcome = 'cancelled'
+  from ended
+  where run.organisation_id = ended.organisation_id
+    and run.connection_id = ended.id
+    and run.ended_at is null
+)
+select disconnected_at as "disconnectedAt!"
+from ended;
+
+/* @name connectionDropWork */
+-- Deletes the failures and outbound changes of a disconnected connection. Returns one row with their
+-- numbers. This is a separate statement because connectionDisconnect does not see what was committed while
+-- it waited. Uses crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx. Locks the rows,
+-- and the changes in the order in which the host writes them. `is true` keeps the planner from reading all
+-- changes for each one.
+with ended as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status = 'disconnected'
+),
+failed as (
+  delete from crm_sync_failures as failure
+  using ended
+  where failure.organisation_id = ended.organisation_id
+    and failure.connection_id = ended.id
+  returning failure.id
+),
+waiting as (
+  select change.contact_id
+  from ended
+  inner join crm_outbound_changes as change
+    on change.organisation_id = ended.organisation_id
+    and change.connection_id = ended.id
+  order by change.contact_id
+  for update of change
+),
+dropped as (
+  delete from crm_outbound_changes as change
+  using ended
+  where change.organisation_id = ended.organisation_id
+    and (change.connection_id = ended.id) is true
+    and change.contact_id in (select contact_id from waiting)
+  returning change.contact_id
+)
+select
+  (select count(*)::integer from failed) as "failures!",
+  (select count(*)::integer from dropped) as "changes!"
+from ended;
+
+/* @name connectionGet */
+-- Returns one connection, live or disconnected: at most one row. Uses the primary key.
+select
+  organisation_id as "organisationId",
+  id as "connectionId",
+  provider,
+  account,
+  status,
+  status_reason as "statusReason",
+  status_changed_at as "statusChangedAt",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt",
+  last_synced_at as "lastSyncedAt",
+  sync_interval_seconds as "syncIntervalSeconds",
+  connected_at as "connectedAt",
+  disconnected_at as "disconnectedAt"
+from crm_connections
+where organisation_id = :organisationId!::uuid
+  and id = :connectionId!::uuid;
+
+/* @name connectionGetCredentials */
+-- Returns the encrypted credentials of a live connection: at most one row. Only for sync workers. Uses the
+-- primary key.
+select
+  provider,
+  account,
+  credentials as "credentials!",
+  credentials_key_id as "credentialsKeyId!",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt"
+from crm_connections
+where organisation_id = :organisationId!::uuid
+  and id = :connectionId!::uuid
+  and status <> 'disconnected';
+
+/* @name connectionGetLive */
+-- Returns the live connection of an organisation to one CRM: at most one row. Uses
+-- crm_connections_organisation_id_provider_live_key.
+select
+  organisation_id as "organisationId",
+  id as "connectionId",
+  provider,
+  account,
+  status,
+  status_reason as "statusReason",
+  status_changed_at as "statusChangedAt",
+  credentials_version as "credentialsVersion",
+  credentials_expires_at as "credentialsExpiresAt",
+  last_synced_at as "lastSyncedAt",
+  sync_interval_seconds as "syncIntervalSeconds",
+  connected_at as "connectedAt",
+  disconnected_at as "disconnectedAt"
+from crm_connections
+where organisation_id = :organisationId!::uuid
+  and provider = :provider!::text
+  and status <> 'disconnected';
+
+/* @name connectionListWithHealth */
+-- Lists every connection that an organisation has or had, live ones first, then by provider and newest
+-- first, with its health: the state of its syncs, its open run, and its waiting and failing work, each
+-- counted up to 1,000; from the log, the last event, the last failure, and the failures since a time,
+-- counted up to 1,000. Returns a handful of rows. Uses the primary key. Per connection it uses the primary
+-- key of the log and crm_sync_log_status_connection_id_idx, newest first (`is true` keeps the planner from
+-- the primary key where only failures are wanted, and from all open runs where only one is),
+-- crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
+-- crm_sync_failures_gave_up_at_idx and crm_outbound_changes_next_attempt_at_idx.
+select
+  connection.organisation_id as "organisationId",
+  connection.id as "connectionId",
+  connection.provider,
+  connection.account,
+  connection.status,
+  connection.status_reason as "statusReason",
+  connection.status_changed_at as "statusChangedAt",
+  connection.credentials_version as "credentialsVersion",
+  connection.credentials_expires_at as "credentialsExpiresAt",
+  connection.last_synced_at as "lastSyncedAt",
+  connection.connected_at as "connectedAt",
+  connection.disconnected_at as "disconnectedAt",
+  connection.next_sync_at as "nextSyncAt",
+  connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.last_success_at as "lastSuccessAt",
+  connection.first_failed_at as "failingSince",
+  connection.failure_count as "failedSyncs",
+  case
+    when connection.status <> 'disconnected'
+      then extract(epoch from crm_now() - connection.last_synced_at)::double precision
+  end as "lagSeconds",
+  last_run.outcome as "lastSyncOutcome?",
+  last_run.error as "lastSyncError?",
+  run.started_at as "runningSince?",
+  retried.count as "retriedRecords!",
+  given_up.count as "givenUpRecords!",
+  waiting.count as "waitingChanges!",
+  last_event.occurred_at as "lastEventAt?",
+  last_event.status as "lastEventStatus?",
+  last_failure.occurred_at as "lastFailureAt?",
+  last_failure.error as "lastError?",
+  failures.count as "failureCount!"
+from crm_connections as connection
+left join crm_sync_runs as run
+  on run.organisation_id = connection.organisation_id
+  and run.connection_id = connection.id
+  and run.ended_at is null
+  and (run.expires_at > crm_now()) is true
+left join lateral (
+  select
+    outcome,
+    error
+  from crm_sync_runs
+  where organisation_id = connection.organisation_id
+    and connection_id = connection.id
+    and ended_at is not null
+  order by id desc
+  limit 1
+) as last_run on true
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_failures
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and next_attempt_at is not null
+    order by next_attempt_at
+    limit 1000
+  ) as counted
+) as retried
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_failures
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and gave_up_at is not null
+    order by gave_up_at
+    limit 1000
+  ) as counted
+) as given_up
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_outbound_changes
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+    order by next_attempt_at
+    limit 1000
+  ) as counted
+) as waiting
+left join lateral (
+  select
+    occurred_at,
+    status
+  from crm_sync_log
+  where organisation_id = connection.organisation_id
+    and connection_id = connection.id
+  order by
+    occurred_at desc,
+    id desc
+  limit 1
+) as last_event on true
+left join lateral (
+  select
+    occurred_at,
+    error
+  from crm_sync_log
+  where (organisation_id = connection.organisation_id) is true
+    and connection_id = connection.id
+    and status = 'error'
+  order by
+    occurred_at desc,
+    id desc
+  limit 1
+) as last_failure on true
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_log
+    where (organisation_id = connection.organisation_id) is true
+      and connection_id = connection.id
+      and status = 'error'
+      and occurred_at >= :failuresSince!::timestamptz
+    limit 1000
+  ) as counted
+) as failures
+where connection.organisation_id = :organisationId!::uuid
+order by
+  connection.status = 'disconnected',
+  connection.provider,
+  connection.connected_at desc,
+  connection.id;
+
+/* @name connectionListTotals */
+-- Summarises the live connections of all organisations: one row per CRM and status. For monitoring. Reads
+-- every connection once.
+select
+  provider,
+  status,
+  count(*)::integer as "connections!",
+  count(*) filter (where last_success_at is null)::integer as "neverSynced!",
+  count(*) filter (where failure_count > 0)::integer as "failing!",
+  count(*) filter (where next_sync_at <= crm_now())::integer as "due!",
+  min(next_sync_at) as "nextSyncAt!",
+  min(last_success_at) as "oldestSuccessAt?"
+from crm_connections
+where status <> 'disconnected'
+group by
+  provider,
+  status
+order by
+  provider,
+  status;
+
+/* @name connectionRequestSync */
+-- Requests a sync of live connections as soon as the CRM may be asked again, or at once if urgent. A
+-- request during a run is kept and leads to another sync after it, because claims skip connections with an
+-- open run. Returns the connections that changed: many requests make one write and one sync. Fails with
+-- CRM05 if row-level security hides the organisation. Uses the primary key. Locks the rows for the
+-- transaction, in key order.
+with clock as materialized (
+  select crm_now() as at
+),
+wanted as (
+  select
+    connection.id,
+    connection.next_sync_at,
+    connection.sync_requested_at,
+    -- greatest ignores null.
+    greatest(clock.at, case when not :isUrgent!::boolean then connection.not_before_at end) as at
+  from crm_connections as connection
+  cross join clock
+  where connection.organisation_id = :organisationId!::uuid
+    and connection.id = any(:connectionIds!::uuid[])
+    and connection.status <> 'disconnected'
+  order by connection.id
+  for no key update of connection
+)
+update crm_connections
+set
+  sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),
+  not_before_at = case when not :isUrgent!::boolean then not_before_at end,
+  next_sync_at = least(crm_connections.next_sync_at, wanted.at)
+from wanted
+cross join clock
+where crm_check_organisation(:organisationId!::uuid)
+  and crm_connections.organisation_id = :organisationId!::uuid
+  and crm_connections.id = wanted.id
+  and (wanted.sync_requested_at is null or wanted.next_sync_at > wanted.at)
+returning crm_connections.id as "connectionId";
+
+/* @name connectionResetLastSyncedAt */
+-- Clears the cursor of a live connection and those of its inbound streams, so that the next sync is a full
+-- one. Returns one row, or none if the organisation has no such live connection. Uses primary keys. Locks
+-- the connection for the transaction, then the cursors.
+with forgotten as (
+  update crm_connections
+  set last_synced_at = null
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  returning
+    organisation_id,
+    id
+),
+reset as (
+  update crm_sync_cursors as cursor
+  set
+    kind = null,
+    synced_to_at = null,
+    token = null,
+    page = null,
+    version = cursor.version + 1,
+    moved_at = crm_now()
+  from forgotten
+  where cursor.organisation_id = forgotten.organisation_id
+    and cursor.connection_id = forgotten.id
+    and cursor.direction = 'inbound'
+)
+select id as "connectionId"
+from forgotten;
+
+/* @name connectionSetAccount */
+-- Sets the account of a live connection if it is unknown, and makes it the one to which the organisation's
+-- ids at this CRM belong (crm_switch_account): ids known to be of another account are archived, those
+-- linked since the connection was made stay. Returns one row, or none if the organisation has no such
+-- connection: `outcome` (`set`, `disconnected`, or `other_account` if it has another one), and how many ids
+-- were archived and restored. Uses the primary key. Locks the row for the transaction; if there
+-- was another connection, takes the lock of crm_lock_external_ids, then locks contacts and ids. Needs READ
+-- COMMITTED.
+with connection as (
+  select
+    organisation_id,
+    id,
+    status,
+    account
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+  for no key update
+),
+named as (
+  update crm_connections
+  set account = :account!::text
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.status <> 'disconnected'
+    and connection.account is null
+  returning
+    crm_connections.organisation_id,
+    crm_connections.id,
+    crm_connections.connected_at
+)
+select
+  case
+    when connection.status = 'disconnected' then 'disconnected'
+    when connection.account <> :account!::text then 'other_account'
+    else 'set'
+  end as "outcome!",
+  coalesce(switched.archived, 0) as "archivedIds!",
+  coalesce(switched.restored, 0) as "restoredIds!"
+from connection
+left join named
+  on named.id = connection.id
+left join lateral crm_switch_account(
+  named.organisation_id,
+  named.id,
+  'keep',
+  named.connected_at
+) as switched on true;
+
+/* @name connectionSetStatus */
+-- Sets a live connection to active (without a reason) or error (with one). If credentialsVersion is given,
+-- only if its credentials are still of that version. Returns one row, or none if the organisation has no
+-- such connection: `outcome` (`set`, `superseded` or `disconnected`) and statusChangedAt, which only
+-- changes with the status. Activating a connection clears its count of failed syncs. Writes nothing if
+-- nothing changes. Uses the primary key. Locks the row for the transaction. Needs READ COMMITTED: at a
+-- higher level, a concurrent change fails with 40001.
+with connection as (
+  select
+    organisation_id,
+    id,
+    status,
+    status_reason,
+    status_changed_at,
+    failure_count,
+    credentials_version = coalesce(:credentialsVersion::integer, credentials_version) as is_current
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+  for no key update
+),
+changed as (
+  update crm_connections
+  set
+    status = :status!::text,
+    status_reason = :reason::text,
+    status_changed_at = case
+      when connection.status = :status!::text then connection.status_changed_at
+      else now()
+    end,
+    -- Once active, the next failure is the first.
+    failure_count = case when :status!::text = 'active' then 0 else connection.failure_count end,
+    first_failed_at = case when :status!::text <> 'active' then first_failed_at end,
+    not_before_at = case when :status!::text <> 'active' then not_before_at end
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and connection.status <> 'disconnected'
+    and connection.is_current
+    and (
+      (connection.status, connection.status_reason) is distinct from (:status!::text, :reason::text)
+      or (:status!::text = 'active' and connection.failure_count > 0)
+    )
+  returning crm_connections.status_changed_at
+)
+select
+  case
+    when connection.status = 'disconnected' then 'disconnected'
+    when connection.is_current then 'set'
+    else 'superseded'
+  end as "outcome!",
+  coalesce((select status_changed_at from changed), connection.status_changed_at) as "statusChangedAt!"
+from connection;
+
+/* @name connectionSetSyncInterval */
+-- Sets the sync interval of a live connection. A shorter interval counts from now, also for the next due
+-- sync, but not before the CRM may be asked again. Returns one row, or none if the organisation has no
+-- such live connection. Uses the primary key. Locks the row for the transaction.
+update crm_connections
+set
+  sync_interval_seconds = :syncIntervalSeconds!::integer,
+  -- greatest ignores null.
+  next_sync_at = least(
+    next_sync_at,
+    greatest(crm_now() + make_interval(secs => :syncIntervalSeconds!::integer), not_before_at)
+  )
+where organisation_id = :organisationId!::uuid
+  and id = :connectionId!::uuid
+  and status <> 'disconnected'
+returning next_sync_at as "nextSyncAt";
+
+/* @name connectionTotalWork */
+-- Counts the work in progress and the work waiting across all organisations, each up to 10,000. Returns
+-- one row. For monitoring. Uses crm_sync_runs_expires_at_idx, crm_sync_failures_next_attempt_at_idx and
+-- crm_sync_failures_gave_up_at_idx. Of the outbound changes it reads up to 10,000 rows in table order.
+select
+  (
+    select count(*)::integer
+    from (select from crm_sync_runs where ended_at is null and expires_at > crm_now() limit 10000) as counted
+  ) as "running!",
+  (
+    select count(*)::integer
+    from (select from crm_sync_runs where ended_at is null and expires_at <= crm_now() limit 10000) as counted
+  ) as "expired!",
+  (
+    select count(*)::integer
+    from (select from crm_sync_failures where next_attempt_at is not null limit 10000) as counted
+  ) as "retriedRecords!",
+  (
+    select count(*)::integer
+    from (select from crm_sync_failures where gave_up_at is not null limit 10000) as counted
+  ) as "givenUpRecords!",
+  (select count(*)::integer from (select from crm_outbound_changes limit 10000) as counted) as "waitingChanges!";
