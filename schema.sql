@@ -1605,8 +1605,10 @@ CREATE FUNCTION public.crm_keep_or_end_dismissal() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
-  -- A batch counts an attempt; a replay begins again at none.
-  if new.attempts > old.attempts
+  -- A batch counts an attempt; a replay begins again at none. A push is dismissed with the edit that it was for: what
+  -- fails later is another edit.
+  if new.direction = 'inbound'
+    and new.attempts > old.attempts
     and (new.error ->> 'kind', new.error ->> 'code') is not distinct from (old.error ->> 'kind', old.error ->> 'code')
   then
     new.next_attempt_at := null;
@@ -1624,7 +1626,7 @@ $$;
 -- Name: FUNCTION crm_keep_or_end_dismissal(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_keep_or_end_dismissal() IS 'The one rule for how long a record stays dismissed: while it fails for the same reason, which is an error of the same kind and code. Another error, or a replay, ends the dismissal. A trigger, because batches of earlier releases do not know of dismissals.';
+COMMENT ON FUNCTION public.crm_keep_or_end_dismissal() IS 'The one rule for how long a record stays dismissed: while it fails for the same reason, which is an error of the same kind and code. Another error, or a replay, ends the dismissal; so does the next push that fails, because it is of a later edit. A trigger, because batches of earlier releases do not know of dismissals.';
 
 --
 -- Name: crm_keeps_changes(text, text, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
@@ -2932,6 +2934,79 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_refuse_data_loss(lost text) IS 'For migrations: fails with CRM03 unless crm_schema.allow_data_loss is on.';
+
+--
+-- Name: crm_request_unpushed_records(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_request_unpushed_records() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  at constant timestamptz := public.crm_now();
+begin
+  insert into public.crm_record_requests as request (
+    organisation_id,
+    connection_id,
+    entity_type,
+    external_id,
+    requested_at
+  )
+  select
+    new.organisation_id,
+    new.connection_id,
+    record.entity_type,
+    record.external_id,
+    at
+  from (
+    select provider
+    from public.crm_connections
+    where organisation_id = new.organisation_id
+      and id = new.connection_id
+  ) as connection
+  cross join lateral (
+    select
+      provider,
+      entity_type,
+      external_id,
+      remote_state
+    from public.contact_external_records
+    where (organisation_id = new.organisation_id) is true
+      and contact_id = new.record_id::uuid
+    offset 0
+  ) as record
+  where record.provider = connection.provider
+    and record.remote_state not in ('deleted', 'merged')
+    -- As recordRequestAdd: what is beyond is left to the sync.
+    and (
+      select count(*)
+      from (
+        select
+        from public.crm_record_requests
+        where organisation_id = new.organisation_id
+          and connection_id = new.connection_id
+        limit 1000
+      ) as counted
+    ) < 1000
+  order by
+    record.entity_type,
+    record.external_id
+  on conflict (organisation_id, connection_id, entity_type, external_id) do update
+  set
+    requested_at = excluded.requested_at,
+    claimed_run_id = null,
+    attempts = 0
+  where request.claimed_run_id is not null;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_request_unpushed_records(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_request_unpushed_records() IS 'Asks for the records that a CRM has of a contact whose push was given up or dismissed, as recordRequestAdd does, unless the connection has 1,000 requests already. A trigger, because batches of earlier releases give up as well.';
 
 --
 -- Name: crm_require_read_committed(text); Type: FUNCTION; Schema: public; Owner: -
@@ -6085,6 +6160,18 @@ CREATE INDEX crm_sync_failures_next_attempt_at_idx ON public.crm_sync_failures U
 COMMENT ON INDEX public.crm_sync_failures_next_attempt_at_idx IS 'Finds what a connection has to try again.';
 
 --
+-- Name: crm_sync_failures_unpushed_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_sync_failures_unpushed_idx ON public.crm_sync_failures USING btree (record_id, organisation_id, connection_id) WHERE ((direction = 'outbound'::text) AND (dismissed_at IS NULL));
+
+--
+-- Name: INDEX crm_sync_failures_unpushed_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_sync_failures_unpushed_idx IS 'Finds the failed push of a contact.';
+
+--
 -- Name: crm_sync_log_internal_id_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -6245,6 +6332,18 @@ CREATE TRIGGER crm_sync_failures_dismissal BEFORE UPDATE ON public.crm_sync_fail
 --
 
 COMMENT ON TRIGGER crm_sync_failures_dismissal ON public.crm_sync_failures IS 'Decides whether a dismissed record that fails again, or is replayed, stays dismissed.';
+
+--
+-- Name: crm_sync_failures crm_sync_failures_request_records; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER crm_sync_failures_request_records AFTER INSERT OR UPDATE ON public.crm_sync_failures FOR EACH ROW WHEN (((new.direction = 'outbound'::text) AND (new.next_attempt_at IS NULL) AND (new.record_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'::text))) EXECUTE FUNCTION public.crm_request_unpushed_records();
+
+--
+-- Name: TRIGGER crm_sync_failures_request_records ON crm_sync_failures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER crm_sync_failures_request_records ON public.crm_sync_failures IS 'What could not be pushed is read again, from whichever release.';
 
 --
 -- Name: crm_sync_log crm_sync_log_refuse_change; Type: TRIGGER; Schema: public; Owner: -
@@ -7525,6 +7624,13 @@ GRANT ALL ON FUNCTION public.crm_rate_limit_slots(used jsonb) TO crm_reader;
 --
 
 REVOKE ALL ON FUNCTION public.crm_refuse_data_loss(lost text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_request_unpushed_records(); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_request_unpushed_records() TO crm_app;
+GRANT ALL ON FUNCTION public.crm_request_unpushed_records() TO crm_worker;
 
 --
 -- Name: FUNCTION crm_require_read_committed(refusal text); Type: ACL; Schema: public; Owner: -

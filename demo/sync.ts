@@ -135,7 +135,7 @@ async function match(
 /** The status that the log records for a record. A conflict affects that record only. */
 function statusOf(
   { modifiedAt }: RemoteRecord,
-  { decision }: RecordDecision = { decision: 'unknown', contactId: null, matchedBy: null },
+  { decision }: Pick<RecordDecision, 'decision'> = { decision: 'unknown' },
   link: LinkOutcome | undefined,
   cursor: Timestamp | null,
 ): { status: 'success' } | { status: 'skipped'; reason?: 'echo' } | { status: 'error'; error: SyncError } {

@@ -9,15 +9,16 @@ import {
   contactMerge,
   externalRecordCheckMany,
   externalRecordMergeMany,
-  outboundChangeListWaiting,
   outboundChangeRecord,
   providers,
   type RecordDecision,
+  type WaitingChange,
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import type { CrmRecord } from './crm.js';
 import { isDataError, report } from './errors.js';
 import { isAlive, isSame, isStorable, recordsOf, remoteFieldsOf, uuidIn } from './records.js';
+import { closeIfAgreed, listWaiting } from './waiting-pushes.js';
 
 /** The state of a page that is not recorded yet. */
 interface Page {
@@ -28,8 +29,8 @@ interface Page {
   names: Map<string, string>;
   /** The contacts that the page links, by external id. */
   links: Map<string, string>;
-  /** The contacts that the page has created, changed or merged: what waits to be pushed of them came from it. */
-  applied: Set<string>;
+  /** What waited to be pushed of the contacts before the page, by contact id. */
+  waiting: Map<string, WaitingChange>;
 }
 
 /**
@@ -55,13 +56,15 @@ export async function takePage(
     organisationId,
     providers: merged.length > 0 ? providers : [provider],
   });
+  const names = await lockContacts(client, run, entityType, storable);
   const page: Page = {
     client,
     run,
     workerName,
-    names: await lockContacts(client, run, entityType, storable),
+    names,
     links: new Map(),
-    applied: new Set(),
+    // With the contacts locked: ours is newer than what the CRM sends.
+    waiting: await listWaiting(client, run, names.keys()),
   };
   const events: BatchEvent[] = broken.map(() => {
     const message = 'The CRM sent a record id that cannot be stored.';
@@ -69,7 +72,7 @@ export async function takePage(
     return { direction: 'inbound', entityType, status: 'error', error };
   });
   for (const record of merged) {
-    events.push(await storing(client, record, () => merge(page, record)));
+    events.push(...(await storing(client, record, () => merge(page, record))));
   }
   const decisions = await externalRecordCheckMany(client, {
     organisationId,
@@ -87,7 +90,7 @@ export async function takePage(
   });
   for (const [index, record] of others.entries()) {
     const decision = decisions[index] as RecordDecision;
-    events.push(await storing(client, record, () => apply(page, record, decision)));
+    events.push(...(await storing(client, record, () => apply(page, record, decision))));
   }
   return events;
 }
@@ -116,7 +119,7 @@ async function lockContacts(
 }
 
 /** Records that the CRM has merged a record into another. If they are two contacts here, merges those. */
-async function merge(page: Page, record: CrmRecord): Promise<BatchEvent> {
+async function merge(page: Page, record: CrmRecord): Promise<BatchEvent[]> {
   const { client } = page;
   const { organisationId, provider } = page.run;
   const { entityType, externalId, mergedInto } = record;
@@ -131,9 +134,6 @@ async function merge(page: Page, record: CrmRecord): Promise<BatchEvent> {
   let [result] = await externalRecordMergeMany(client, { ...change, provider, merges });
   if (result?.outcome === 'contacts_differ') {
     const { contactId: intoContactId, otherContactId: fromContactId } = result;
-    // Only because of the merge is the contact waiting to be pushed then: an edit on this page is newer.
-    const waiting = await outboundChangeListWaiting(client, { ...page.run, contactIds: [intoContactId] });
-    if (waiting.length === 0) page.applied.add(intoContactId);
     await contactMerge(client, { ...change, fromContactId, intoContactId });
     // A product moves what else it keeps of the contact first, such as notes and viewings.
     await client.query('delete from contacts where organisation_id = $1 and id = $2', [
@@ -145,16 +145,16 @@ async function merge(page: Page, record: CrmRecord): Promise<BatchEvent> {
     [result] = await externalRecordMergeMany(client, { ...change, provider, merges });
   }
   const event = { direction: 'inbound', entityType, externalId } as const;
-  if (result?.outcome !== 'merged') return { ...event, status: 'skipped', reason: 'merged' };
-  return { ...event, internalId: result.contactId, status: 'success' };
+  if (result?.outcome !== 'merged') return [{ ...event, status: 'skipped', reason: 'merged' }];
+  return [{ ...event, internalId: result.contactId, status: 'success' }];
 }
 
-/** Updates a contact from the CRM's record, and returns the event. */
+/** Updates a contact from the CRM's record, and returns the events. */
 async function apply(
   page: Page,
   record: CrmRecord,
   { contactId: linkedTo, decision }: RecordDecision,
-): Promise<BatchEvent> {
+): Promise<BatchEvent[]> {
   const { client } = page;
   const { organisationId, connectionId, provider } = page.run;
   const { entityType, externalId, name, state } = record;
@@ -166,18 +166,22 @@ async function apply(
     internalId: known,
     ...remoteFieldsOf(record),
   } as const;
-  if (decision === 'echo' || decision === 'unchanged' || decision === 'older')
-    return { ...event, status: 'skipped', reason: decision };
+  const isShown = state === 'active' || state === 'archived';
+  if (decision === 'older') return [{ ...event, status: 'skipped', reason: decision }];
+  if (decision === 'echo' || decision === 'unchanged') {
+    const isAgreed = isShown && known !== null && isSame(page.names.get(known), name);
+    const closing = isAgreed ? await closeIfAgreed(client, page.run, page.waiting.get(known), record) : [];
+    return [{ ...event, status: 'skipped', reason: decision }, ...closing];
+  }
   // NurtureHub deleted the person, who must not come back with the next edit at the CRM.
-  if (decision === 'contact_deleted') return { ...event, status: 'skipped', reason: 'erased' };
+  if (decision === 'contact_deleted') return [{ ...event, status: 'skipped', reason: 'erased' }];
   if (decision === 'revived') {
     // CRMs use ids again: a person decides whether it is the same contact, and then replays the failure.
     const message = 'The record was deleted or merged at the CRM and is back: link it again, or unlink it.';
-    return { ...event, status: 'error', error: { kind: 'conflict', retryable: false, message } };
+    return [{ ...event, status: 'error', error: { kind: 'conflict', retryable: false, message } }];
   }
   // The link of a record that is gone stays, so that nothing creates the record again.
-  if (state !== 'active' && state !== 'archived')
-    return { ...event, status: known === null ? 'skipped' : 'success' };
+  if (!isShown) return [{ ...event, status: known === null ? 'skipped' : 'success' }];
 
   // If we created the record but the response was lost, it names its contact. Other records may name anything.
   const named = uuidIn(record.reference);
@@ -188,7 +192,7 @@ async function apply(
   // Of the same type, the record is a copy: the link will be refused, and the contact must not change.
   const isCopy =
     siblings.some((each) => each.entityType === entityType) || [...page.links.values()].includes(contactId);
-  if (known === null && isCopy) return { ...linked, status: 'success' };
+  if (known === null && isCopy) return [{ ...linked, status: 'success' }];
   if (known === null && siblings.length > 0) {
     // Of another type, it is another role of the person, such as landlord.
     const link = { provider, entityType, externalId, contactId };
@@ -202,16 +206,14 @@ async function apply(
     ]);
   } else if (isSame(page.names.get(contactId), name)) {
     page.links.set(externalId, contactId);
+    const closing = await closeIfAgreed(client, page.run, page.waiting.get(contactId), record);
     return known === null
-      ? { ...linked, status: 'success' }
-      : { ...linked, status: 'skipped', reason: 'unchanged' };
+      ? [{ ...linked, status: 'success' }, ...closing]
+      : [{ ...linked, status: 'skipped', reason: 'unchanged' }, ...closing];
   } else {
-    // With the contact locked: our value is newer than the CRM's, and waits to be pushed. Unless it came from
-    // this page.
-    const waiting = await outboundChangeListWaiting(client, { ...page.run, contactIds: [contactId] });
-    if (waiting.length > 0 && !page.applied.has(contactId)) {
+    if (page.waiting.has(contactId)) {
       page.links.set(externalId, contactId);
-      return { ...linked, status: 'skipped', reason: 'pending_push' };
+      return [{ ...linked, status: 'skipped', reason: 'pending_push' }];
     }
     await client.query('update contacts set name = $3 where organisation_id = $1 and id = $2', [
       organisationId,
@@ -227,28 +229,28 @@ async function apply(
   });
   page.links.set(externalId, contactId);
   page.names.set(contactId, name);
-  page.applied.add(contactId);
-  return { ...linked, status: 'success' };
+  page.waiting.delete(contactId);
+  return [{ ...linked, status: 'success' }];
 }
 
-/** Stores a record, or returns an error event: a broken record does not stop the others. */
+/** Stores a record, and returns its events, or an error event: a broken record does not stop the others. */
 async function storing(
   client: pg.ClientBase,
   { entityType, externalId }: CrmRecord,
-  store: () => Promise<BatchEvent>,
-): Promise<BatchEvent> {
+  store: () => Promise<BatchEvent[]>,
+): Promise<BatchEvent[]> {
   await client.query('savepoint record');
   try {
-    const event = await store();
+    const events = await store();
     await client.query('release savepoint record');
-    return event;
+    return events;
   } catch (error) {
     if (!isDataError(error)) throw error;
     report(error);
     await client.query('rollback to savepoint record; release savepoint record');
     const message = 'The record could not be stored. See the log of the worker.';
     const failed = { kind: 'internal', retryable: true, message } as const;
-    return { direction: 'inbound', entityType, externalId, status: 'error', error: failed };
+    return [{ direction: 'inbound', entityType, externalId, status: 'error', error: failed }];
   }
 }
 

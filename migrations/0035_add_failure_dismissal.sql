@@ -78,8 +78,10 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- A batch counts an attempt; a replay begins again at none.
-  if new.attempts > old.attempts
+  -- A batch counts an attempt; a replay begins again at none. A push is dismissed with the edit that it was for: what
+  -- fails later is another edit.
+  if new.direction = 'inbound'
+    and new.attempts > old.attempts
     and (new.error ->> 'kind', new.error ->> 'code') is not distinct from (old.error ->> 'kind', old.error ->> 'code')
   then
     new.next_attempt_at := null;
@@ -94,7 +96,7 @@ end
 $$;
 
 comment on function crm_keep_or_end_dismissal() is
-  'The one rule for how long a record stays dismissed: while it fails for the same reason, which is an error of the same kind and code. Another error, or a replay, ends the dismissal. A trigger, because batches of earlier releases do not know of dismissals.';
+  'The one rule for how long a record stays dismissed: while it fails for the same reason, which is an error of the same kind and code. Another error, or a replay, ends the dismissal; so does the next push that fails, because it is of a later edit. A trigger, because batches of earlier releases do not know of dismissals.';
 
 create trigger crm_sync_failures_dismissal
   before update

@@ -61,6 +61,8 @@ export interface UnlinkedRecordDecision {
    * - `older`: it was modified before the same record earlier in `records`: skip it with reason `older`
    */
   decision: 'unknown' | 'contact_deleted' | 'older';
+  /** Nothing is known of it. */
+  hasNewContent: false;
 }
 
 /** What to do with a record that is linked to a contact. */
@@ -80,6 +82,11 @@ export interface LinkedRecordDecision {
    *   with reason `pending_push`, because what is here is newer
    */
   decision: 'revived' | 'echo' | 'unchanged' | 'older' | 'changed';
+  /**
+   * Whether its content is known to differ from what was last read or pushed; without a `contentHash`, whether its
+   * version does. False where nothing is known to compare it with.
+   */
+  hasNewContent: boolean;
 }
 
 /**
@@ -131,7 +138,8 @@ export async function externalRecordCheckMany(
   });
   const rows = await queries.externalRecordCheck.run({ organisationId, provider, ...columns }, client);
   return rows.map(
-    ({ contactId, matchedBy, decision }) => ({ contactId, matchedBy, decision }) as RecordDecision,
+    ({ contactId, matchedBy, decision, hasNewContent }) =>
+      ({ contactId, matchedBy, decision, hasNewContent }) as RecordDecision,
   );
 }
 

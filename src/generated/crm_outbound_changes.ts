@@ -596,77 +596,81 @@ export interface OutboundChangeListWaitingParams {
 
 /** A row of {@link outboundChangeListWaiting}. */
 export interface OutboundChangeListWaitingResult {
+  /** A new value with each change, never reused: shows whether the contact has changed again. */
+  changeVersion: string | null;
   contactId: string;
+  hasFailed: boolean;
 }
 
 /**
- * Lists which of the given contacts are not pushed yet to a connection's CRM: those that wait, and those
- * whose push failed and will be retried. Fails with CRM05 if row-level security hides the organisation.
- * Uses primary keys (`is true` and the limits keep the planner from reading everything that waits).
+ * Lists which of the given contacts are not pushed yet to a connection's CRM: those that wait, with the version of their
+ * change, and those whose push failed, unless a person has dismissed the failure. Fails with CRM05 if row-level
+ * security hides the organisation. Uses crm_outbound_changes_pkey and crm_sync_failures_unpushed_idx (`is true` and the
+ * limits keep the planner from reading everything that waits).
  *
  * @remarks
  * ```sql
- * select wanted.contact_id as "contactId!"
+ * select
+ *   wanted.contact_id as "contactId!",
+ *   change.version as "changeVersion?",
+ *   failure.has_failed is not null as "hasFailed!"
  * from unnest(:contactIds!::uuid[]) as wanted (contact_id)
- * cross join lateral (
- *   (
- *     select
- *     from crm_outbound_changes as change
- *     where change.organisation_id = :organisationId!::uuid
- *       and change.contact_id = wanted.contact_id
- *       and (change.connection_id = :connectionId!::uuid) is true
- *     limit 1
- *   )
- *   union all
- *   (
- *     select
- *     from crm_sync_failures as failure
- *     where failure.organisation_id = :organisationId!::uuid
- *       and failure.connection_id = :connectionId!::uuid
- *       and failure.direction = 'outbound'
- *       and failure.record_id = wanted.contact_id::text
- *       and failure.next_attempt_at is not null
- *     limit 1
- *   )
+ * left join lateral (
+ *   select version
+ *   from crm_outbound_changes
+ *   where organisation_id = :organisationId!::uuid
+ *     and contact_id = wanted.contact_id
+ *     and (connection_id = :connectionId!::uuid) is true
  *   limit 1
- * ) as waiting
+ * ) as change on true
+ * left join lateral (
+ *   select true as has_failed
+ *   from crm_sync_failures
+ *   where (organisation_id = :organisationId!::uuid) is true
+ *     and (connection_id = :connectionId!::uuid) is true
+ *     and record_id = wanted.contact_id::text
+ *     and direction = 'outbound'
+ *     and dismissed_at is null
+ *   limit 1
+ * ) as failure on true
  * where crm_check_organisation(:organisationId!::uuid)
+ *   and (change.version is not null or failure.has_failed)
  * ```
  */
 export const outboundChangeListWaiting = new PreparedQuery<OutboundChangeListWaitingParams,OutboundChangeListWaitingResult>({
   name: 'outboundChangeListWaiting',
-  statementName: 'outboundChangeListWaiting_acd1ac5e',
+  statementName: 'outboundChangeListWaiting_e2985486',
   isPreparable: false,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
-  text: `/* outboundChangeListWaiting */ select wanted.contact_id as "contactId"
+  text: `/* outboundChangeListWaiting */ select
+  wanted.contact_id as "contactId",
+  change.version as "changeVersion",
+  failure.has_failed is not null as "hasFailed"
 from unnest($1::uuid[]) as wanted (contact_id)
-cross join lateral (
-  (
-    select
-    from crm_outbound_changes as change
-    where change.organisation_id = $2::uuid
-      and change.contact_id = wanted.contact_id
-      and (change.connection_id = $3::uuid) is true
-    limit 1
-  )
-  union all
-  (
-    select
-    from crm_sync_failures as failure
-    where failure.organisation_id = $2::uuid
-      and failure.connection_id = $3::uuid
-      and failure.direction = 'outbound'
-      and failure.record_id = wanted.contact_id::text
-      and failure.next_attempt_at is not null
-    limit 1
-  )
+left join lateral (
+  select version
+  from crm_outbound_changes
+  where organisation_id = $2::uuid
+    and contact_id = wanted.contact_id
+    and (connection_id = $3::uuid) is true
   limit 1
-) as waiting
-where crm_check_organisation($2::uuid)`,
+) as change on true
+left join lateral (
+  select true as has_failed
+  from crm_sync_failures
+  where (organisation_id = $2::uuid) is true
+    and (connection_id = $3::uuid) is true
+    and record_id = wanted.contact_id::text
+    and direction = 'outbound'
+    and dismissed_at is null
+  limit 1
+) as failure on true
+where crm_check_organisation($2::uuid)
+  and (change.version is not null or failure.has_failed)`,
 });
 
 

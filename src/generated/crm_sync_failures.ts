@@ -307,59 +307,175 @@ export interface SyncFailureDismissResult {
 }
 
 /**
- * Dismisses the given failing records of a live connection: they are not retried, and stay listed. Skips
- * records that are dismissed already, and ids that the connection does not have. Returns one row with their
- * number. Uses crm_sync_failures_id_key. Locks the connection for the transaction, then the failures.
+ * Dismisses the given failing records of a live connection: they are not retried, and stay listed. Of a push, this means
+ * that the CRM's value is taken: forgets the version and the content of the contact's records there, so that the next
+ * run, which is requested, reads and applies them (crm_request_unpushed_records). Skips records that are dismissed
+ * already, and ids that the connection does not have. Returns one row with their number. Uses
+ * crm_sync_failures_id_key, contact_external_ids_contact_id_provider_key and
+ * contact_external_id_aliases_contact_id_provider_idx, then primary keys (`is true` is as in
+ * contactExternalIdListByContacts). Locks the connection for the transaction,
+ * then the contacts' records at its CRM, in the order of their keys, then the failures.
  *
  * @remarks
  * ```sql
- * with connection as (
- *   select
- *     organisation_id,
- *     id
- *   from crm_connections
- *   where organisation_id = :organisationId!::uuid
- *     and id = :connectionId!::uuid
- *     and status <> 'disconnected'
- *   for no key update
+ * with clock as materialized (
+ *   select crm_now() as at
  * ),
- * wanted as (
+ * connection as (
  *   select
- *     failure.organisation_id,
- *     failure.connection_id,
+ *     connection.organisation_id,
+ *     connection.id,
+ *     connection.provider,
+ *     -- greatest ignores null.
+ *     greatest(clock.at, connection.not_before_at) as wanted_at
+ *   from crm_connections as connection
+ *   cross join clock
+ *   where connection.organisation_id = :organisationId!::uuid
+ *     and connection.id = :connectionId!::uuid
+ *     and connection.status <> 'disconnected'
+ *   for no key update of connection
+ * ),
+ * candidate as (
+ *   select
  *     failure.id,
- *     given.id as given_id
+ *     failure.contact_id
  *   from connection
  *   cross join (select distinct id from unnest(:ids!::bigint[]) as given (id)) as given
  *   cross join lateral (
  *     select
- *       organisation_id,
- *       connection_id,
- *       id
+ *       id,
+ *       case when direction = 'outbound' then record_id::uuid end as contact_id
  *     from crm_sync_failures
  *     where organisation_id = :organisationId!::uuid
  *       and connection_id = :connectionId!::uuid
  *       and id = given.id
  *       and dismissed_at is null
  *     limit 1
+ *   ) as failure
+ * ),
+ * -- What the CRM has of the contacts whose push is dismissed. `is true` keeps the planner from reading all of an
+ * -- organisation's ids.
+ * record as (
+ *   select
+ *     found.organisation_id,
+ *     found.provider,
+ *     found.entity_type,
+ *     found.external_id,
+ *     found.is_primary,
+ *     found.contact_id,
+ *     contact.contact_id as wanted_contact_id
+ *   from connection
+ *   cross join (select distinct contact_id from candidate where contact_id is not null) as contact
+ *   cross join lateral (
+ *     select
+ *       organisation_id,
+ *       provider,
+ *       entity_type,
+ *       external_id,
+ *       is_primary,
+ *       contact_id
+ *     from contact_external_records
+ *     where (organisation_id = :organisationId!::uuid) is true
+ *       and contact_id = contact.contact_id
+ *       and provider = connection.provider
+ *     offset 0
+ *   ) as found
+ * ),
+ * -- Everybody locks the records before the failures.
+ * record_lock as materialized (
+ *   select crm_lock_external_records(
+ *     :organisationId!::uuid,
+ *     array_agg(provider),
+ *     array_agg(entity_type),
+ *     array_agg(external_id)
+ *   )
+ *   from record
+ *   having count(*) > 0
+ * ),
+ * voided as (
+ *   update contact_external_ids as mapping
+ *   set
+ *     remote_version = null,
+ *     content_hash = null,
+ *     pushed_at = null
+ *   from record
+ *   where record.is_primary
+ *     and (select count(*) from record_lock) >= 0
+ *     and mapping.organisation_id = record.organisation_id
+ *     and mapping.provider = record.provider
+ *     and mapping.entity_type = record.entity_type
+ *     and mapping.external_id = record.external_id
+ *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+ *     and record.contact_id = record.wanted_contact_id
+ * ),
+ * voided_alias as (
+ *   update contact_external_id_aliases as alias
+ *   set
+ *     remote_version = null,
+ *     content_hash = null,
+ *     pushed_at = null
+ *   from record
+ *   where not record.is_primary
+ *     and (select count(*) from record_lock) >= 0
+ *     and alias.organisation_id = record.organisation_id
+ *     and alias.provider = record.provider
+ *     and alias.entity_type = record.entity_type
+ *     and alias.external_id = record.external_id
+ *     -- As above.
+ *     and record.contact_id = record.wanted_contact_id
+ * ),
+ * wanted as (
+ *   select
+ *     failure.organisation_id,
+ *     failure.connection_id,
+ *     failure.id,
+ *     failure.direction,
+ *     candidate.id as candidate_id
+ *   from candidate
+ *   cross join lateral (
+ *     select
+ *       organisation_id,
+ *       connection_id,
+ *       id,
+ *       direction
+ *     from crm_sync_failures
+ *     where organisation_id = :organisationId!::uuid
+ *       and connection_id = :connectionId!::uuid
+ *       and id = candidate.id
+ *       and dismissed_at is null
+ *     limit 1
  *     for no key update
  *   ) as failure
+ *   where (select count(*) from record_lock) >= 0
  * ),
  * dismissed as (
  *   update crm_sync_failures as failure
  *   set
  *     next_attempt_at = null,
  *     gave_up_at = null,
- *     dismissed_at = crm_now(),
+ *     dismissed_at = clock.at,
  *     dismissed_by = :dismissedBy!::text,
  *     dismissal_reason = :reason!::text
  *   from wanted
+ *   cross join clock
  *   where failure.organisation_id = wanted.organisation_id
  *     and failure.connection_id = wanted.connection_id
  *     and failure.id = wanted.id
- *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
- *     and wanted.id = wanted.given_id
+ *     -- As above.
+ *     and wanted.id = wanted.candidate_id
  *   returning failure.id
+ * ),
+ * requested as (
+ *   -- As recordRequestAdd does.
+ *   update crm_connections
+ *   set
+ *     sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),
+ *     next_sync_at = least(crm_connections.next_sync_at, connection.wanted_at)
+ *   from connection
+ *   cross join clock
+ *   where crm_connections.organisation_id = connection.organisation_id
+ *     and crm_connections.id = connection.id
+ *     and exists (select from wanted where direction = 'outbound')
  * )
  * select
  *   (select count(*) from dismissed)::integer as "dismissed!"
@@ -368,7 +484,7 @@ export interface SyncFailureDismissResult {
  */
 export const syncFailureDismiss = new PreparedQuery<SyncFailureDismissParams,SyncFailureDismissResult>({
   name: 'syncFailureDismiss',
-  statementName: 'syncFailureDismiss_396925e5',
+  statementName: 'syncFailureDismiss_ba5b00ac',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -377,52 +493,156 @@ export const syncFailureDismiss = new PreparedQuery<SyncFailureDismissParams,Syn
     { name: 'dismissedBy', required: true },
     { name: 'reason', required: true },
   ],
-  text: `/* syncFailureDismiss */ with connection as (
-  select
-    organisation_id,
-    id
-  from crm_connections
-  where organisation_id = $1::uuid
-    and id = $2::uuid
-    and status <> 'disconnected'
-  for no key update
+  text: `/* syncFailureDismiss */ with clock as materialized (
+  select crm_now() as at
 ),
-wanted as (
+connection as (
   select
-    failure.organisation_id,
-    failure.connection_id,
+    connection.organisation_id,
+    connection.id,
+    connection.provider,
+    greatest(clock.at, connection.not_before_at) as wanted_at
+  from crm_connections as connection
+  cross join clock
+  where connection.organisation_id = $1::uuid
+    and connection.id = $2::uuid
+    and connection.status <> 'disconnected'
+  for no key update of connection
+),
+candidate as (
+  select
     failure.id,
-    given.id as given_id
+    failure.contact_id
   from connection
   cross join (select distinct id from unnest($3::bigint[]) as given (id)) as given
   cross join lateral (
     select
-      organisation_id,
-      connection_id,
-      id
+      id,
+      case when direction = 'outbound' then record_id::uuid end as contact_id
     from crm_sync_failures
     where organisation_id = $1::uuid
       and connection_id = $2::uuid
       and id = given.id
       and dismissed_at is null
     limit 1
+  ) as failure
+),
+record as (
+  select
+    found.organisation_id,
+    found.provider,
+    found.entity_type,
+    found.external_id,
+    found.is_primary,
+    found.contact_id,
+    contact.contact_id as wanted_contact_id
+  from connection
+  cross join (select distinct contact_id from candidate where contact_id is not null) as contact
+  cross join lateral (
+    select
+      organisation_id,
+      provider,
+      entity_type,
+      external_id,
+      is_primary,
+      contact_id
+    from contact_external_records
+    where (organisation_id = $1::uuid) is true
+      and contact_id = contact.contact_id
+      and provider = connection.provider
+    offset 0
+  ) as found
+),
+record_lock as materialized (
+  select crm_lock_external_records(
+    $1::uuid,
+    array_agg(provider),
+    array_agg(entity_type),
+    array_agg(external_id)
+  )
+  from record
+  having count(*) > 0
+),
+voided as (
+  update contact_external_ids as mapping
+  set
+    remote_version = null,
+    content_hash = null,
+    pushed_at = null
+  from record
+  where record.is_primary
+    and (select count(*) from record_lock) >= 0
+    and mapping.organisation_id = record.organisation_id
+    and mapping.provider = record.provider
+    and mapping.entity_type = record.entity_type
+    and mapping.external_id = record.external_id
+    and record.contact_id = record.wanted_contact_id
+),
+voided_alias as (
+  update contact_external_id_aliases as alias
+  set
+    remote_version = null,
+    content_hash = null,
+    pushed_at = null
+  from record
+  where not record.is_primary
+    and (select count(*) from record_lock) >= 0
+    and alias.organisation_id = record.organisation_id
+    and alias.provider = record.provider
+    and alias.entity_type = record.entity_type
+    and alias.external_id = record.external_id
+    and record.contact_id = record.wanted_contact_id
+),
+wanted as (
+  select
+    failure.organisation_id,
+    failure.connection_id,
+    failure.id,
+    failure.direction,
+    candidate.id as candidate_id
+  from candidate
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      id,
+      direction
+    from crm_sync_failures
+    where organisation_id = $1::uuid
+      and connection_id = $2::uuid
+      and id = candidate.id
+      and dismissed_at is null
+    limit 1
     for no key update
   ) as failure
+  where (select count(*) from record_lock) >= 0
 ),
 dismissed as (
   update crm_sync_failures as failure
   set
     next_attempt_at = null,
     gave_up_at = null,
-    dismissed_at = crm_now(),
+    dismissed_at = clock.at,
     dismissed_by = $4::text,
     dismissal_reason = $5::text
   from wanted
+  cross join clock
   where failure.organisation_id = wanted.organisation_id
     and failure.connection_id = wanted.connection_id
     and failure.id = wanted.id
-    and wanted.id = wanted.given_id
+    and wanted.id = wanted.candidate_id
   returning failure.id
+),
+requested as (
+  update crm_connections
+  set
+    sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),
+    next_sync_at = least(crm_connections.next_sync_at, connection.wanted_at)
+  from connection
+  cross join clock
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and exists (select from wanted where direction = 'outbound')
 )
 select
   (select count(*) from dismissed)::integer as "dismissed"

@@ -19,6 +19,7 @@ export interface ExternalRecordCheckParams {
 export interface ExternalRecordCheckResult {
   contactId: string | null;
   decision: string;
+  hasNewContent: boolean;
   matchedBy: string | null;
   position: number;
 }
@@ -31,7 +32,8 @@ export interface ExternalRecordCheckResult {
  * `revived` (it was deleted or merged, and is back); `unchanged` (its version or its content is what is known); `echo`
  * (the same, and the content is what was pushed last); or `changed`. A version that was read with another content tells
  * nothing. Nor does an older time of a record that was asked for (crm_record_requests) and given to a run: it was read
- * by its id, just now. Uses the primary keys, crm_connections_organisation_id_provider_live_key, and
+ * by its id, just now. `hasNewContent`: whether its content, or else its version, is known to be another. Uses the
+ * primary keys, crm_connections_organisation_id_provider_live_key, and
  * contact_external_id_changes_external_id_idx for unknown records.
  * Locks the mappings and aliases in the order of their keys, for the transaction that applies the records. Nulls
  * are allowed in `versions`, `modifiedAts` and `contentHashes`, which are SHA-256 in lower-case hex.
@@ -209,14 +211,15 @@ export interface ExternalRecordCheckResult {
  *     when modified_at < remote_modified_at and not is_asked then 'older'
  *     when sent_hash = content_hash then case when pushed_at is null then 'unchanged' else 'echo' end
  *     else 'changed'
- *   end as "decision!"
+ *   end as "decision!",
+ *   coalesce(sent_hash <> content_hash, version <> remote_version, false) as "hasNewContent!"
  * from known
  * order by position
  * ```
  */
 export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,ExternalRecordCheckResult>({
   name: 'externalRecordCheck',
-  statementName: 'externalRecordCheck_86fe65ee',
+  statementName: 'externalRecordCheck_77bc23ad',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -393,7 +396,8 @@ select
     when modified_at < remote_modified_at and not is_asked then 'older'
     when sent_hash = content_hash then case when pushed_at is null then 'unchanged' else 'echo' end
     else 'changed'
-  end as "decision"
+  end as "decision",
+  coalesce(sent_hash <> content_hash, version <> remote_version, false) as "hasNewContent"
 from known
 order by position`,
 });

@@ -961,29 +961,44 @@ export interface SyncBatchRecordResult {
  *     last_outcome.entity_type
  *   on conflict (organisation_id, connection_id, direction, record_id, entity_type) do update
  *   set
- *     attempts = failure.attempts + 1,
  *     error = excluded.error,
- *     -- The clock may have been set back.
- *     first_failed_at = least(failure.first_failed_at, excluded.last_failed_at),
  *     last_failed_at = excluded.last_failed_at,
- *     next_attempt_at = case
- *       when not crm_sync_failure_is_final(
- *         excluded.error,
- *         failure.attempts + 1,
- *         excluded.last_failed_at - failure.first_failed_at
- *       ) then excluded.last_failed_at + greatest(
- *         crm_sync_backoff(failure.attempts + 1, 60, 21600),
- *         -- The delay that the CRM asked for. If it asked for none, this is shorter than the backoff above.
- *         excluded.next_attempt_at - excluded.last_failed_at
- *       )
- *     end,
- *     gave_up_at = case
- *       when crm_sync_failure_is_final(
- *         excluded.error,
- *         failure.attempts + 1,
- *         excluded.last_failed_at - failure.first_failed_at
- *       ) then excluded.last_failed_at
- *     end
+ *     (attempts, first_failed_at, next_attempt_at, gave_up_at) = (
+ *       select
+ *         counted.attempts,
+ *         counted.first_failed_at,
+ *         case
+ *           when not counted.is_final then excluded.last_failed_at + greatest(
+ *             crm_sync_backoff(counted.attempts, 60, 21600),
+ *             -- The delay that the CRM asked for. If it asked for none, this is shorter than the backoff above.
+ *             excluded.next_attempt_at - excluded.last_failed_at
+ *           )
+ *         end,
+ *         case when counted.is_final then excluded.last_failed_at end
+ *       from (
+ *         select
+ *           begun.attempts,
+ *           begun.first_failed_at,
+ *           crm_sync_failure_is_final(
+ *             excluded.error,
+ *             begun.attempts,
+ *             excluded.last_failed_at - begun.first_failed_at
+ *           ) as is_final
+ *         from (
+ *           select
+ *             case when is_anew then 1 else failure.attempts + 1 end as attempts,
+ *             case
+ *               when is_anew then excluded.last_failed_at
+ *               -- The clock may have been set back.
+ *               else least(failure.first_failed_at, excluded.last_failed_at)
+ *             end as first_failed_at
+ *           -- A push that was given up or dismissed is not tried again by itself: what has failed is a later edit.
+ *           from (
+ *             select failure.direction = 'outbound' and failure.next_attempt_at is null as is_anew
+ *           ) as judged
+ *         ) as begun
+ *       ) as counted
+ *     )
  * ),
  * -- A time alone does not prove that a record is older: a CRM's clock may have been ahead, or its hour may come twice. If
  * -- the content is not the known one either, the next run reads the record by its id.
@@ -1050,7 +1065,6 @@ export interface SyncBatchRecordResult {
  *   where settled.change_version = change.version
  *     and settled.internal_id = change.contact_id
  *     and settled.is_stale_contact is not true
- *     and settled.internal_id not in (select contact_id from misplaced)
  * ),
  * cleared as (
  *   delete from crm_outbound_changes as change
@@ -1060,6 +1074,7 @@ export interface SyncBatchRecordResult {
  *     and (change.connection_id = pushed.connection_id) is true
  *     and change.version = pushed.version
  * ),
+ * -- If such a contact was pushed in this batch as well, it is owed all the same, whichever of the two is written first.
  * owed as (
  *   insert into crm_outbound_changes as change (
  *     organisation_id,
@@ -1168,7 +1183,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_4a9dc8a2',
+  statementName: 'syncBatchRecord_70aa18ce',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -2034,27 +2049,41 @@ failed as (
     last_outcome.entity_type
   on conflict (organisation_id, connection_id, direction, record_id, entity_type) do update
   set
-    attempts = failure.attempts + 1,
     error = excluded.error,
-    first_failed_at = least(failure.first_failed_at, excluded.last_failed_at),
     last_failed_at = excluded.last_failed_at,
-    next_attempt_at = case
-      when not crm_sync_failure_is_final(
-        excluded.error,
-        failure.attempts + 1,
-        excluded.last_failed_at - failure.first_failed_at
-      ) then excluded.last_failed_at + greatest(
-        crm_sync_backoff(failure.attempts + 1, 60, 21600),
-        excluded.next_attempt_at - excluded.last_failed_at
-      )
-    end,
-    gave_up_at = case
-      when crm_sync_failure_is_final(
-        excluded.error,
-        failure.attempts + 1,
-        excluded.last_failed_at - failure.first_failed_at
-      ) then excluded.last_failed_at
-    end
+    (attempts, first_failed_at, next_attempt_at, gave_up_at) = (
+      select
+        counted.attempts,
+        counted.first_failed_at,
+        case
+          when not counted.is_final then excluded.last_failed_at + greatest(
+            crm_sync_backoff(counted.attempts, 60, 21600),
+            excluded.next_attempt_at - excluded.last_failed_at
+          )
+        end,
+        case when counted.is_final then excluded.last_failed_at end
+      from (
+        select
+          begun.attempts,
+          begun.first_failed_at,
+          crm_sync_failure_is_final(
+            excluded.error,
+            begun.attempts,
+            excluded.last_failed_at - begun.first_failed_at
+          ) as is_final
+        from (
+          select
+            case when is_anew then 1 else failure.attempts + 1 end as attempts,
+            case
+              when is_anew then excluded.last_failed_at
+              else least(failure.first_failed_at, excluded.last_failed_at)
+            end as first_failed_at
+          from (
+            select failure.direction = 'outbound' and failure.next_attempt_at is null as is_anew
+          ) as judged
+        ) as begun
+      ) as counted
+    )
 ),
 asked as (
   insert into crm_record_requests (
@@ -2112,7 +2141,6 @@ pushed as (
   where settled.change_version = change.version
     and settled.internal_id = change.contact_id
     and settled.is_stale_contact is not true
-    and settled.internal_id not in (select contact_id from misplaced)
 ),
 cleared as (
   delete from crm_outbound_changes as change

@@ -115,12 +115,16 @@ export interface OutboundChangeListWaitingParams extends ConnectionKey {
 export interface WaitingChange extends queries.OutboundChangeListWaitingResult {
   /** NurtureHub's contact: a UUID. */
   contactId: string;
+  /** The version of the change that waits, a bigint as text; null if none does, and its push has failed. */
+  changeVersion: string | null;
+  /** Whether its push has failed: it is tried again, or was given up. */
+  hasFailed: boolean;
 }
 
 /**
- * Lists which of the given contacts are not pushed yet to a connection's CRM, including those whose push
- * failed and will be retried. The CRM's data about them is older than NurtureHub's: a worker that wrote it
- * would undo a change that is still waiting. Lock the contacts before this call.
+ * Lists which of the given contacts are not pushed yet to a connection's CRM, including those whose push failed,
+ * also for good: until it succeeds, or a person dismisses the failure (`syncFailureDismiss`). A worker that wrote
+ * the CRM's data over theirs would undo a change that is still waiting. Lock the contacts before this call.
  *
  * @throws CrmSchemaError `organisation_not_set`, `invalid_input`
  */

@@ -221,7 +221,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   await syncRunFinish(pool, { ...runOf(healthy), outcome: 'failed', error: noAnswer });
   await pool.query('update crm_connections set next_sync_at = now() where id = $1', [healthy.connectionId]);
   await claim();
-  const dismissedIds = await recordBatch(pool, runOf(healthy));
+  const dismissedIds = await recordBatch(pool, runOf(healthy), otherId);
   await recordRequestAdd(pool, { ...healthy, records: [{ entityType: 'contact', externalId: '5' }] });
   await pool.query('update crm_connections set last_success_at = now() where id = $1', [
     healthy.connectionId,
@@ -434,11 +434,11 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
 }
 
 /**
- * Records a batch that leaves cursors of every kind and failures in every state, one of them due.
+ * Records a batch that leaves cursors of every kind and failures in every state, one of them due, and one of a push.
  *
  * @returns the id of the failure that is dismissed
  */
-async function recordBatch(pool: pg.Pool, run: RunKey): Promise<string[]> {
+async function recordBatch(pool: pg.Pool, run: RunKey, unpushedId: string): Promise<string[]> {
   const failure = (externalId: string, retryable: boolean) =>
     ({
       direction: 'inbound',
@@ -457,6 +457,7 @@ async function recordBatch(pool: pg.Pool, run: RunKey): Promise<string[]> {
       failure('waiting', true),
       failure('given-up', false),
       failure('dismissed', false),
+      { ...failure('5', false), direction: 'outbound', internalId: unpushedId },
     ],
     cursors: [
       { ...stream('contact'), position: { kind: 'timestamp', syncedTo } },

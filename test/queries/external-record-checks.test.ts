@@ -191,9 +191,9 @@ describe('an echo', () => {
         ],
       }),
     ).toEqual([
-      { contactId: ottoline, matchedBy: 'alias', decision: 'echo' },
-      { contactId: barnaby, matchedBy: 'primary', decision: 'echo' },
-      { contactId: null, matchedBy: null, decision: 'unknown' },
+      { contactId: ottoline, matchedBy: 'alias', decision: 'echo', hasNewContent: false },
+      { contactId: barnaby, matchedBy: 'primary', decision: 'echo', hasNewContent: false },
+      { contactId: null, matchedBy: null, decision: 'unknown', hasNewContent: false },
     ]);
     await record(seen({ entityType: 'landlord', externalId: 'RPT1', remoteState: 'archived' }));
     expect(await recordsOf(ottoline)).toMatchObject([
@@ -530,6 +530,11 @@ describe('externalRecordCheck', () => {
       contactId: ottoline,
       matchedBy: 'primary',
       decision: 'unchanged',
+      hasNewContent: false,
+    });
+    expect(await externalRecordCheck(pool, { ...params, version: '"2"' })).toMatchObject({
+      decision: 'changed',
+      hasNewContent: true,
     });
     await expect(externalRecordCheck(pool, { ...params, version: '' })).rejects.toMatchObject({
       message: 'version must have 1 to 512 bytes.',

@@ -13,6 +13,8 @@ import {
   outboundChangeRecord,
   type Queryable,
   syncBatchRecord,
+  syncFailureDismiss,
+  syncFailureList,
   syncFailureReplay,
   syncRunClaim,
   syncRunFinish,
@@ -339,7 +341,7 @@ describe('outboundChangeListWaiting', () => {
     });
   });
 
-  test('lists contacts whose push failed and will be retried, and none that the worker gave up on', async () => {
+  test('lists contacts whose push failed, until it is dismissed, and none that is pushed', async () => {
     const [again = '', hopeless = '', pushed = ''] = contactIds;
     await atNine(async (client) => {
       await record(client, again, hopeless, pushed);
@@ -368,11 +370,24 @@ describe('outboundChangeListWaiting', () => {
       expect(await waiting()).toEqual([]);
       const list = async () => {
         const listed = await outboundChangeListWaiting(client, { ...key, contactIds });
-        return listed.map(({ contactId }) => contactId).toSorted();
+        return listed.toSorted((one, other) => (one.contactId < other.contactId ? -1 : 1));
       };
-      expect(await list()).toEqual([again]);
+      const waits = [again, hopeless]
+        .toSorted()
+        .map((contactId) => ({ contactId, changeVersion: null, hasFailed: true }));
+      expect(await list()).toEqual(waits);
       await syncFailureReplay(client, { ...key, failedFrom: nine, failedBefore: tomorrow });
-      expect(await list()).toEqual([again, hopeless].toSorted());
+      expect(await list()).toEqual(waits);
+      const failures = await syncFailureList(client, key);
+      const ids = failures.filter(({ recordId }) => recordId === hopeless).map(({ id }) => id);
+      await syncFailureDismiss(client, { ...key, ids, reason: 'The CRM is right.', dismissedBy: 'support' });
+      expect(await list()).toEqual(waits.filter(({ contactId }) => contactId === again));
+      await outboundChangeRecord(client, { organisationId, contactIds: [hopeless] });
+      expect(await list()).toContainEqual({
+        contactId: hopeless,
+        changeVersion: expect.stringMatching(/^\d+$/),
+        hasFailed: false,
+      });
     });
   });
 

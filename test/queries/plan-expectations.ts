@@ -144,7 +144,7 @@ export const expectations: Record<QueryName, Expectation> = {
     buffers: 5000,
   },
   outboundChangeClaim: { indexes: [...changes, ...heldRun], buffers: 1500 },
-  outboundChangeListWaiting: { indexes: [...changes, ...failures], buffers: 1200 },
+  outboundChangeListWaiting: { indexes: [...changes, 'crm_sync_failures_unpushed_idx'], buffers: 1200 },
   // The reads are in crm_continue_fill.
   outboundFillContinue: { indexes: [], buffers: 3000 },
   outboundFillStart: liveConnection,
@@ -173,7 +173,7 @@ export const expectations: Record<QueryName, Expectation> = {
   syncFailureClaim: { indexes: [...failures, ...heldRun], buffers: 1500 },
   // Counts up to 1,000 of each of ten kinds.
   syncFailureCountByKind: { indexes: ['crm_sync_failures_kind_idx'], buffers: 5000 },
-  syncFailureDismiss: { indexes: [...failures, ...heldRun], buffers: 3500 },
+  syncFailureDismiss: { indexes: [...failures, ...heldRun, ...mappings, ...aliases], buffers: 5000 },
   syncFailureList: { indexes: ['crm_sync_failures_kind_idx'], buffers: 700 },
   syncFailureReplay: { indexes: [...failures, ...heldRun], buffers: 2000 },
   syncFailureReplayByIds: { indexes: [...failures, ...heldRun], buffers: 3500 },

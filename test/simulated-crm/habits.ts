@@ -90,6 +90,7 @@ export const chaoticHabits: Habits = {
   slow: 0.3,
   lateCommit: 0.3,
   skewMilliseconds: -7_000,
+  clockStepMilliseconds: 100,
   pageSize: 7,
 };
 
