@@ -125,7 +125,7 @@ function keptChanges(connection: ConnectionHealth, now: Timestamp): string[] {
   const failing = retriedRecords + givenUpRecords;
   if (connection.keptChanges !== 'waiting' || waitingChanges + failing === 0) return [];
   return indented(
-    `Waiting for a reconnect, until ${formatTimeAndAge(connection.changesExpireAt as Timestamp, now)}: ${formatRecords(waitingChanges)} pushes and ${formatRecords(failing)} failed pushes.`,
+    `Kept for a reconnect until ${formatTimeAndAge(connection.changesExpireAt as Timestamp, now)}: contacts to push ${formatRecords(waitingChanges)}, failed pushes ${formatRecords(failing)}.`,
   );
 }
 
