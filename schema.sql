@@ -315,6 +315,10 @@ CREATE TABLE public.crm_connections (
     revoke_before_at timestamp with time zone,
     kept_changes text,
     changes_expire_at timestamp with time zone,
+    fill_started_at timestamp with time zone,
+    fill_contact_id uuid,
+    filled_contacts integer,
+    fill_finished_at timestamp with time zone,
     CONSTRAINT crm_connections_account_check CHECK (((btrim(account, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(account) <= 512))),
     CONSTRAINT crm_connections_active_has_no_reason_check CHECK (((status <> 'active'::text) OR (status_reason IS NULL))),
     CONSTRAINT crm_connections_changes_expire_at_in_range_check CHECK (((changes_expire_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (changes_expire_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
@@ -325,6 +329,9 @@ CREATE TABLE public.crm_connections (
     CONSTRAINT crm_connections_error_has_reason_check CHECK (((status <> 'error'::text) OR (status_reason IS NOT NULL))),
     CONSTRAINT crm_connections_expiry_has_credentials_check CHECK (((credentials_expires_at IS NULL) OR (credentials IS NOT NULL))),
     CONSTRAINT crm_connections_failure_count_check CHECK ((failure_count >= 0)),
+    CONSTRAINT crm_connections_fill_is_whole_check CHECK ((((fill_started_at IS NULL) = (filled_contacts IS NULL)) AND ((fill_started_at IS NOT NULL) OR ((fill_contact_id IS NULL) AND (fill_finished_at IS NULL))))),
+    CONSTRAINT crm_connections_fill_times_in_range_check CHECK (((LEAST(fill_started_at, fill_finished_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(fill_started_at, fill_finished_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_connections_filled_contacts_check CHECK ((filled_contacts >= 0)),
     CONSTRAINT crm_connections_first_failed_iff_failure_count_check CHECK (((first_failed_at IS NOT NULL) = (failure_count > 0))),
     CONSTRAINT crm_connections_kept_changes_check CHECK ((kept_changes = ANY (ARRAY['waiting'::text, 'moved'::text, 'dropped'::text, 'expired'::text]))),
     CONSTRAINT crm_connections_kept_changes_has_end_check CHECK (((kept_changes IS NULL) = (changes_expire_at IS NULL))),
@@ -534,6 +541,30 @@ COMMENT ON COLUMN public.crm_connections.kept_changes IS 'What became of the cha
 COMMENT ON COLUMN public.crm_connections.changes_expire_at IS 'Until when changes wait for the CRM to be connected again. Null while live, and if nothing was kept.';
 
 --
+-- Name: COLUMN crm_connections.fill_started_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.fill_started_at IS 'When somebody asked for a first fill: for the contacts that have no record at the CRM to be pushed. Null if nobody has.';
+
+--
+-- Name: COLUMN crm_connections.fill_contact_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.fill_contact_id IS 'The last contact that the first fill has looked at, in the order of ids. It may be deleted by now. Null before the first page.';
+
+--
+-- Name: COLUMN crm_connections.filled_contacts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.filled_contacts IS 'How many contacts the first fill has recorded to be pushed so far. Null if nobody asked for one.';
+
+--
+-- Name: COLUMN crm_connections.fill_finished_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.fill_finished_at IS 'When the first fill had looked at every contact; the last of them may still wait to be pushed. Null if it has not.';
+
+--
 -- Name: CONSTRAINT crm_connections_account_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -592,6 +623,24 @@ COMMENT ON CONSTRAINT crm_connections_expiry_has_credentials_check ON public.crm
 --
 
 COMMENT ON CONSTRAINT crm_connections_failure_count_check ON public.crm_connections IS 'Counted from 0.';
+
+--
+-- Name: CONSTRAINT crm_connections_fill_is_whole_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_fill_is_whole_check ON public.crm_connections IS 'A fill that was started has a count; one that was not has nothing.';
+
+--
+-- Name: CONSTRAINT crm_connections_fill_times_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_fill_times_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT crm_connections_filled_contacts_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_filled_contacts_check ON public.crm_connections IS 'Counted from 0.';
 
 --
 -- Name: CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -876,6 +925,138 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked, linked again or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
+
+--
+-- Name: crm_continue_fill(uuid, uuid, integer, integer); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer) RETURNS TABLE(outcome text, queued integer, queued_in_all integer)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  at constant timestamptz := public.crm_now();
+  filled record;
+  page uuid[];
+  newcomers uuid[];
+begin
+  select
+    connection.id,
+    connection.provider,
+    connection.fill_started_at,
+    connection.fill_contact_id,
+    connection.filled_contacts,
+    connection.fill_finished_at
+  into filled
+  from public.crm_connections as connection
+  where connection.organisation_id = organisation
+    and connection.id = connection_id
+    and connection.status <> 'disconnected'
+  for no key update;
+  if filled.id is null then
+    return;
+  end if;
+  queued := 0;
+  queued_in_all := coalesce(filled.filled_contacts, 0);
+  outcome := case
+    when filled.fill_started_at is null then 'not_started'
+    when filled.fill_finished_at is not null then 'finished'
+    when (
+      select count(*)
+      from (
+        select
+        from public.crm_outbound_changes as change
+        where change.organisation_id = organisation
+          and change.connection_id = filled.id
+        limit max_waiting
+      ) as waiting
+    ) >= max_waiting then 'waiting'
+    else 'continued'
+  end;
+  if outcome <> 'continued' then
+    return next;
+    return;
+  end if;
+
+  page := array(
+    select contacts.id
+    from public.contacts as contacts
+    where contacts.organisation_id = organisation
+      and contacts.id > coalesce(filled.fill_contact_id, '00000000-0000-0000-0000-000000000000')
+    order by contacts.id
+    limit page_size
+  );
+  -- Any record will do, also one that the CRM has deleted: a push would not create it again.
+  newcomers := array(
+    select found.id
+    from unnest(page) as found (id)
+    where (
+      select mapping.contact_id
+      from public.contact_external_ids as mapping
+      where mapping.organisation_id = organisation
+        and mapping.contact_id = found.id
+        and mapping.provider = filled.provider
+      limit 1
+    ) is null
+      and (
+        select alias.contact_id
+        from public.contact_external_id_aliases as alias
+        where alias.organisation_id = organisation
+          and alias.contact_id = found.id
+          and alias.provider = filled.provider
+        limit 1
+      ) is null
+    order by found.id
+  );
+  for attempt in 1..10 loop
+    begin
+      perform public.crm_lock_contacts(organisation, newcomers);
+      insert into public.crm_outbound_changes (
+        organisation_id, contact_id, connection_id, first_changed_at, last_changed_at, next_attempt_at
+      )
+      select organisation, contacts.id, filled.id, at, at, at
+      from unnest(newcomers) as found (id)
+      cross join lateral (
+        select contacts.id
+        from public.contacts as contacts
+        where contacts.organisation_id = organisation
+          and contacts.id = found.id
+        limit 1
+      ) as contacts
+      order by contacts.id
+      -- It waits to be pushed anyway.
+      on conflict do nothing;
+      get diagnostics queued = row_count;
+      exit;
+    exception
+      when foreign_key_violation then
+        -- The host has deleted one of the contacts meanwhile; the next attempt sees that.
+        if attempt = 10 then
+          raise;
+        end if;
+    end;
+  end loop;
+
+  queued_in_all := queued_in_all + queued;
+  outcome := case when cardinality(page) < page_size then 'finished' else 'continued' end;
+  update public.crm_connections as connection
+  set
+    fill_contact_id = coalesce(page[cardinality(page)], connection.fill_contact_id),
+    filled_contacts = queued_in_all,
+    fill_finished_at = case when outcome = 'finished' then at end
+  where connection.organisation_id = organisation
+    and connection.id = filled.id;
+  return next;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer) IS 'Looks at the next page_size contacts of an organisation in the order of their ids, and records those that have no record at the CRM of a live connection, to be pushed there. Does nothing while max_waiting changes wait for the connection. Returns no row if there is no such live connection; otherwise the outcome (not_started, waiting, continued, or finished if every contact has been looked at), and how many contacts were recorded by this call and in all. Locks the connection, then contacts.';
 
 --
 -- Name: crm_count_waiting_changes(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
@@ -3796,6 +3977,19 @@ begin
         );
       moved := moved + waiting;
       previous.kept_changes := 'moved';
+      update public.crm_connections as connection
+      set
+        fill_started_at = begun.fill_started_at,
+        fill_contact_id = begun.fill_contact_id,
+        filled_contacts = begun.filled_contacts
+      from public.crm_connections as begun
+      where connection.organisation_id = organisation
+        and connection.id = present.id
+        and connection.fill_started_at is null
+        and begun.organisation_id = organisation
+        and begun.id = previous.id
+        and begun.fill_started_at is not null
+        and begun.fill_finished_at is null;
     else
       dropped := dropped + waiting;
       previous.kept_changes := case when is_same then 'expired' else 'dropped' end;
@@ -7177,6 +7371,38 @@ GRANT SELECT(changes_expire_at) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(changes_expire_at) ON TABLE public.crm_connections TO crm_worker;
 
 --
+-- Name: COLUMN crm_connections.fill_started_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(fill_started_at),UPDATE(fill_started_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(fill_started_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(fill_started_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.fill_contact_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(fill_contact_id),UPDATE(fill_contact_id) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(fill_contact_id) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(fill_contact_id) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.filled_contacts; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(filled_contacts),UPDATE(filled_contacts) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(filled_contacts) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(filled_contacts) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.fill_finished_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(fill_finished_at),UPDATE(fill_finished_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(fill_finished_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(fill_finished_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
 -- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
 --
 
@@ -7199,6 +7425,14 @@ GRANT ALL ON FUNCTION public.crm_connection_state(status text, is_paused boolean
 REVOKE ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_count_waiting_changes(organisation_id uuid, connection_id uuid); Type: ACL; Schema: public; Owner: -

@@ -32,6 +32,7 @@ import {
 import type pg from 'pg';
 import { type Crm, CrmError, type CrmRecord, type CrmRecordKey } from './crm.js';
 import { failure, isCode, report, unlessFatal } from './errors.js';
+import { continueFirstFill } from './first-fill.js';
 import { type Push, pushContact } from './push-contact.js';
 import { Interrupted, Requests, waitAfter } from './requests.js';
 import { type Revocation, revokeNext } from './revoke-tokens.js';
@@ -160,6 +161,7 @@ class Sync {
     // Before anything is read or written: the ids of another account mean other people.
     if (crm.account !== undefined) await connectionSetAccount(pool, { ...this.#run, account: crm.account });
     try {
+      await continueFirstFill(pool, this.#run);
       // Changes first: a push closes the failure of an earlier one.
       const areMoreChanges = await this.#inBatches(async (claim) => {
         const changes = await outboundChangeClaim(pool, claim);

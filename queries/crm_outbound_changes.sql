@@ -304,8 +304,8 @@ where crm_check_organisation(:organisationId!::uuid)
 
 /* @name outboundChangeRecord */
 -- Records that contacts of an organisation changed. Each will be pushed once to every live connection
--- except the one that the change came from, however often it changes before that; for a disconnected
--- connection, it waits for a time until the CRM is connected again (crm_keeps_changes). Run it in the
+-- except the one that the change came from, or only to `toConnectionId`, however often it changes before that; for a
+-- disconnected connection, it waits for a time until the CRM is connected again (crm_keeps_changes). Run it in the
 -- transaction that changes the contacts. Returns the recorded changes. Violates
 -- crm_outbound_changes_contact_id_fkey if the organisation has no such contact. Fails with CRM05 if
 -- row-level security hides the organisation. Uses an index of crm_connections that begins with the
@@ -332,6 +332,7 @@ where crm_check_organisation(:organisationId!::uuid)
   and connection.organisation_id = :organisationId!::uuid
   and crm_keeps_changes(connection.status, connection.kept_changes, connection.changes_expire_at, crm_now())
   and connection.id is distinct from :fromConnectionId::uuid
+  and (:toConnectionId::uuid is null or connection.id = :toConnectionId::uuid)
 order by
   connection.organisation_id,
   contact_id,
@@ -346,3 +347,68 @@ set
 returning
   contact_id as "contactId",
   connection_id as "connectionId";
+
+/* @name outboundFillContinue */
+-- Records the next contacts of a first fill (crm_continue_fill): looks at `limit` contacts in the order of their ids,
+-- and records those without a record at the CRM as outbound changes of this connection alone, unless `maxWaiting`
+-- changes wait for it. Returns one row, or none if the organisation has no such live connection: `outcome`
+-- (`not_started`, `waiting`, `continued` or `finished`), and how many contacts were recorded by this call and in all.
+-- Uses the primary key, crm_outbound_changes_next_attempt_at_idx, and the indexes of contacts and external ids by
+-- contact. Locks the connection for the transaction, then the contacts FOR KEY SHARE.
+select
+  outcome as "outcome!",
+  queued as "queued!",
+  queued_in_all as "queuedInAll!"
+from crm_continue_fill(
+  :organisationId!::uuid,
+  :connectionId!::uuid,
+  :limit!::integer,
+  :maxWaiting!::integer
+);
+
+/* @name outboundFillStart */
+-- Starts a first fill of a live connection, which becomes due as soon as the CRM may be asked again. Changes nothing
+-- while one is under way; begins again after one that is finished only if `isRepeat`. Returns one row, or none if the
+-- organisation has no such live connection. Uses the primary key. Locks the row for the transaction.
+with connection as (
+  select
+    organisation_id,
+    id,
+    fill_started_at,
+    filled_contacts,
+    fill_finished_at
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+started as (
+  update crm_connections
+  set
+    fill_started_at = crm_now(),
+    fill_contact_id = null,
+    filled_contacts = 0,
+    fill_finished_at = null,
+    sync_requested_at = coalesce(sync_requested_at, crm_now()),
+    -- greatest ignores null.
+    next_sync_at = least(next_sync_at, greatest(crm_now(), not_before_at))
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and (
+      connection.fill_started_at is null
+      or (:isRepeat!::boolean and connection.fill_finished_at is not null)
+    )
+  returning
+    crm_connections.id,
+    crm_connections.fill_started_at,
+    crm_connections.filled_contacts,
+    crm_connections.fill_finished_at
+)
+select
+  coalesce(started.fill_started_at, connection.fill_started_at) as "startedAt!",
+  coalesce(started.filled_contacts, connection.filled_contacts) as "queuedInAll!",
+  case when started.id is null then connection.fill_finished_at end as "finishedAt?"
+from connection
+left join started on true;

@@ -1016,7 +1016,6 @@ pushed as (
   where settled.change_version = change.version
     and settled.internal_id = change.contact_id
     and settled.is_stale_contact is not true
-    and settled.internal_id not in (select contact_id from misplaced)
 ),
 cleared as (
   delete from crm_outbound_changes as change
@@ -1026,6 +1025,7 @@ cleared as (
     and (change.connection_id = pushed.connection_id) is true
     and change.version = pushed.version
 ),
+-- If such a contact was pushed in this batch as well, it is owed all the same, whichever of the two is written first.
 owed as (
   insert into crm_outbound_changes as change (
     organisation_id,

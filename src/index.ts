@@ -56,6 +56,7 @@ export * from './sync/failure-decisions.js';
 export * from './sync/failures.js';
 export * from './sync/log.js';
 export * from './sync/outbound-changes.js';
+export * from './sync/outbound-fills.js';
 export * from './sync/rate-limit-defaults.js';
 export * from './sync/rate-limits.js';
 export * from './sync/record-requests.js';

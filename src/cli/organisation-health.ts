@@ -69,8 +69,23 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
     ...(requestedRecords === 0
       ? []
       : indented(`Records that webhooks have named, to be read first: ${formatRecords(requestedRecords)}.`)),
+    ...firstFill(connection, now),
     ...(connection.pausedAt === null ? indented(schedule(connection, now)) : []),
   ];
+}
+
+function firstFill(
+  { fillStartedAt, filledContacts, fillFinishedAt }: ConnectionHealth,
+  now: Timestamp,
+): string[] {
+  if (fillStartedAt === null) return [];
+  const state =
+    fillFinishedAt === null
+      ? `under way since ${formatTimeAndAge(fillStartedAt, now)}`
+      : `finished ${formatTimeAndAge(fillFinishedAt, now)}`;
+  return indented(
+    `First fill ${state}: ${formatQuantity(filledContacts ?? 0, 'contact')} recorded to be pushed.`,
+  );
 }
 
 function pause({ pausedAt, pausedUntil, pauseReason }: ConnectionHealth, now: Timestamp): string[] {

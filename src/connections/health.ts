@@ -41,6 +41,12 @@ export interface ConnectionHealth
   keptChanges: KeptChanges | null;
   /** Until when they wait for the CRM to be connected again; null while live, and if none were kept. */
   changesExpireAt: Timestamp | null;
+  /** When somebody asked for a first fill (`outboundFillStart`); null if nobody has. */
+  fillStartedAt: Timestamp | null;
+  /** The number of contacts that it has recorded to be pushed so far; null if nobody asked for one. */
+  filledContacts: number | null;
+  /** When it had looked at every contact; the last of them may still wait to be pushed. Null if it has not. */
+  fillFinishedAt: Timestamp | null;
   /**
    * When the connection is due; in the past if it is waiting for a worker. Meaningless once disconnected, and
    * at the end of 9998 while it is paused until somebody resumes it.

@@ -935,6 +935,12 @@ export interface ConnectionListWithHealthResult {
   /** When the current series of failed syncs began. Null if the last sync succeeded. */
   failingSince: Timestamp | null;
   failureCount: number;
+  /** How many contacts the first fill has recorded to be pushed so far. Null if nobody asked for one. */
+  filledContacts: number | null;
+  /** When the first fill had looked at every contact; the last of them may still wait to be pushed. Null if it has not. */
+  fillFinishedAt: Timestamp | null;
+  /** When somebody asked for a first fill: for the contacts that have no record at the CRM to be pushed. Null if nobody has. */
+  fillStartedAt: Timestamp | null;
   givenUpRecords: number;
   /** What became of the changes that were not pushed when the connection was disconnected, and of those recorded since. waiting: they are kept until the CRM is connected again. moved: the same account was connected again, and that connection has them. dropped: another account was connected, and they were deleted. expired: nothing was connected in time, and they were deleted. Null while live, and if an earlier release disconnected it: then nothing was kept. */
   keptChanges: string | null;
@@ -1021,6 +1027,9 @@ export interface ConnectionListWithHealthResult {
  *   connection.revoke_before_at as "revokeBeforeAt",
  *   connection.kept_changes as "keptChanges",
  *   connection.changes_expire_at as "changesExpireAt",
+ *   connection.fill_started_at as "fillStartedAt",
+ *   connection.filled_contacts as "filledContacts",
+ *   connection.fill_finished_at as "fillFinishedAt",
  *   connection.next_sync_at as "nextSyncAt",
  *   connection.sync_interval_seconds as "syncIntervalSeconds",
  *   connection.last_success_at as "lastSuccessAt",
@@ -1171,7 +1180,7 @@ export interface ConnectionListWithHealthResult {
  */
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>({
   name: 'connectionListWithHealth',
-  statementName: 'connectionListWithHealth_a00d1a9a',
+  statementName: 'connectionListWithHealth_59152367',
   isPreparable: true,
   params: [
     { name: 'failuresSince', required: true },
@@ -1198,6 +1207,9 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   connection.revoke_before_at as "revokeBeforeAt",
   connection.kept_changes as "keptChanges",
   connection.changes_expire_at as "changesExpireAt",
+  connection.fill_started_at as "fillStartedAt",
+  connection.filled_contacts as "filledContacts",
+  connection.fill_finished_at as "fillFinishedAt",
   connection.next_sync_at as "nextSyncAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
   connection.last_success_at as "lastSuccessAt",

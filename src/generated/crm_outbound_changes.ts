@@ -679,6 +679,7 @@ export interface OutboundChangeRecordParams {
   contactIds: string[];
   fromConnectionId?: string | null | void;
   organisationId: string;
+  toConnectionId?: string | null | void;
 }
 
 /** A row of {@link outboundChangeRecord}. */
@@ -691,8 +692,8 @@ export interface OutboundChangeRecordResult {
 
 /**
  * Records that contacts of an organisation changed. Each will be pushed once to every live connection
- * except the one that the change came from, however often it changes before that; for a disconnected
- * connection, it waits for a time until the CRM is connected again (crm_keeps_changes). Run it in the
+ * except the one that the change came from, or only to `toConnectionId`, however often it changes before that; for a
+ * disconnected connection, it waits for a time until the CRM is connected again (crm_keeps_changes). Run it in the
  * transaction that changes the contacts. Returns the recorded changes. Violates
  * crm_outbound_changes_contact_id_fkey if the organisation has no such contact. Fails with CRM05 if
  * row-level security hides the organisation. Uses an index of crm_connections that begins with the
@@ -722,6 +723,7 @@ export interface OutboundChangeRecordResult {
  *   and connection.organisation_id = :organisationId!::uuid
  *   and crm_keeps_changes(connection.status, connection.kept_changes, connection.changes_expire_at, crm_now())
  *   and connection.id is distinct from :fromConnectionId::uuid
+ *   and (:toConnectionId::uuid is null or connection.id = :toConnectionId::uuid)
  * order by
  *   connection.organisation_id,
  *   contact_id,
@@ -740,12 +742,13 @@ export interface OutboundChangeRecordResult {
  */
 export const outboundChangeRecord = new PreparedQuery<OutboundChangeRecordParams,OutboundChangeRecordResult>({
   name: 'outboundChangeRecord',
-  statementName: 'outboundChangeRecord_c46fe3b6',
+  statementName: 'outboundChangeRecord_65ba7d90',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
     { name: 'fromConnectionId', required: false },
+    { name: 'toConnectionId', required: false },
   ],
   text: `/* outboundChangeRecord */ insert into crm_outbound_changes as change (
   organisation_id,
@@ -768,6 +771,7 @@ where crm_check_organisation($2::uuid)
   and connection.organisation_id = $2::uuid
   and crm_keeps_changes(connection.status, connection.kept_changes, connection.changes_expire_at, crm_now())
   and connection.id is distinct from $3::uuid
+  and ($4::uuid is null or connection.id = $4::uuid)
 order by
   connection.organisation_id,
   contact_id,
@@ -782,6 +786,184 @@ set
 returning
   contact_id as "contactId",
   connection_id as "connectionId"`,
+});
+
+
+/** The parameters of {@link outboundFillContinue}. */
+export interface OutboundFillContinueParams {
+  connectionId: string;
+  limit: number;
+  maxWaiting: number;
+  organisationId: string;
+}
+
+/** A row of {@link outboundFillContinue}. */
+export interface OutboundFillContinueResult {
+  outcome: string;
+  queued: number;
+  queuedInAll: number;
+}
+
+/**
+ * Records the next contacts of a first fill (crm_continue_fill): looks at `limit` contacts in the order of their ids,
+ * and records those without a record at the CRM as outbound changes of this connection alone, unless `maxWaiting`
+ * changes wait for it. Returns one row, or none if the organisation has no such live connection: `outcome`
+ * (`not_started`, `waiting`, `continued` or `finished`), and how many contacts were recorded by this call and in all.
+ * Uses the primary key, crm_outbound_changes_next_attempt_at_idx, and the indexes of contacts and external ids by
+ * contact. Locks the connection for the transaction, then the contacts FOR KEY SHARE.
+ *
+ * @remarks
+ * ```sql
+ * select
+ *   outcome as "outcome!",
+ *   queued as "queued!",
+ *   queued_in_all as "queuedInAll!"
+ * from crm_continue_fill(
+ *   :organisationId!::uuid,
+ *   :connectionId!::uuid,
+ *   :limit!::integer,
+ *   :maxWaiting!::integer
+ * )
+ * ```
+ */
+export const outboundFillContinue = new PreparedQuery<OutboundFillContinueParams,OutboundFillContinueResult>({
+  name: 'outboundFillContinue',
+  statementName: 'outboundFillContinue_0312b426',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'limit', required: true },
+    { name: 'maxWaiting', required: true },
+  ],
+  text: `/* outboundFillContinue */ select
+  outcome as "outcome",
+  queued as "queued",
+  queued_in_all as "queuedInAll"
+from crm_continue_fill(
+  $1::uuid,
+  $2::uuid,
+  $3::integer,
+  $4::integer
+)`,
+});
+
+
+/** The parameters of {@link outboundFillStart}. */
+export interface OutboundFillStartParams {
+  connectionId: string;
+  isRepeat: boolean;
+  organisationId: string;
+}
+
+/** A row of {@link outboundFillStart}. */
+export interface OutboundFillStartResult {
+  finishedAt: Timestamp | null;
+  queuedInAll: number;
+  startedAt: Timestamp;
+}
+
+/**
+ * Starts a first fill of a live connection, which becomes due as soon as the CRM may be asked again. Changes nothing
+ * while one is under way; begins again after one that is finished only if `isRepeat`. Returns one row, or none if the
+ * organisation has no such live connection. Uses the primary key. Locks the row for the transaction.
+ *
+ * @remarks
+ * ```sql
+ * with connection as (
+ *   select
+ *     organisation_id,
+ *     id,
+ *     fill_started_at,
+ *     filled_contacts,
+ *     fill_finished_at
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and id = :connectionId!::uuid
+ *     and status <> 'disconnected'
+ *   for no key update
+ * ),
+ * started as (
+ *   update crm_connections
+ *   set
+ *     fill_started_at = crm_now(),
+ *     fill_contact_id = null,
+ *     filled_contacts = 0,
+ *     fill_finished_at = null,
+ *     sync_requested_at = coalesce(sync_requested_at, crm_now()),
+ *     -- greatest ignores null.
+ *     next_sync_at = least(next_sync_at, greatest(crm_now(), not_before_at))
+ *   from connection
+ *   where crm_connections.organisation_id = connection.organisation_id
+ *     and crm_connections.id = connection.id
+ *     and (
+ *       connection.fill_started_at is null
+ *       or (:isRepeat!::boolean and connection.fill_finished_at is not null)
+ *     )
+ *   returning
+ *     crm_connections.id,
+ *     crm_connections.fill_started_at,
+ *     crm_connections.filled_contacts,
+ *     crm_connections.fill_finished_at
+ * )
+ * select
+ *   coalesce(started.fill_started_at, connection.fill_started_at) as "startedAt!",
+ *   coalesce(started.filled_contacts, connection.filled_contacts) as "queuedInAll!",
+ *   case when started.id is null then connection.fill_finished_at end as "finishedAt?"
+ * from connection
+ * left join started on true
+ * ```
+ */
+export const outboundFillStart = new PreparedQuery<OutboundFillStartParams,OutboundFillStartResult>({
+  name: 'outboundFillStart',
+  statementName: 'outboundFillStart_8425c0ad',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+    { name: 'isRepeat', required: true },
+  ],
+  text: `/* outboundFillStart */ with connection as (
+  select
+    organisation_id,
+    id,
+    fill_started_at,
+    filled_contacts,
+    fill_finished_at
+  from crm_connections
+  where organisation_id = $1::uuid
+    and id = $2::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+started as (
+  update crm_connections
+  set
+    fill_started_at = crm_now(),
+    fill_contact_id = null,
+    filled_contacts = 0,
+    fill_finished_at = null,
+    sync_requested_at = coalesce(sync_requested_at, crm_now()),
+    next_sync_at = least(next_sync_at, greatest(crm_now(), not_before_at))
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and (
+      connection.fill_started_at is null
+      or ($3::boolean and connection.fill_finished_at is not null)
+    )
+  returning
+    crm_connections.id,
+    crm_connections.fill_started_at,
+    crm_connections.filled_contacts,
+    crm_connections.fill_finished_at
+)
+select
+  coalesce(started.fill_started_at, connection.fill_started_at) as "startedAt",
+  coalesce(started.filled_contacts, connection.filled_contacts) as "queuedInAll",
+  case when started.id is null then connection.fill_finished_at end as "finishedAt"
+from connection
+left join started on true`,
 });
 
 

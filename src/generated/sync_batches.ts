@@ -1065,7 +1065,6 @@ export interface SyncBatchRecordResult {
  *   where settled.change_version = change.version
  *     and settled.internal_id = change.contact_id
  *     and settled.is_stale_contact is not true
- *     and settled.internal_id not in (select contact_id from misplaced)
  * ),
  * cleared as (
  *   delete from crm_outbound_changes as change
@@ -1075,6 +1074,7 @@ export interface SyncBatchRecordResult {
  *     and (change.connection_id = pushed.connection_id) is true
  *     and change.version = pushed.version
  * ),
+ * -- If such a contact was pushed in this batch as well, it is owed all the same, whichever of the two is written first.
  * owed as (
  *   insert into crm_outbound_changes as change (
  *     organisation_id,
@@ -1183,7 +1183,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_63478874',
+  statementName: 'syncBatchRecord_70aa18ce',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -2141,7 +2141,6 @@ pushed as (
   where settled.change_version = change.version
     and settled.internal_id = change.contact_id
     and settled.is_stale_contact is not true
-    and settled.internal_id not in (select contact_id from misplaced)
 ),
 cleared as (
   delete from crm_outbound_changes as change

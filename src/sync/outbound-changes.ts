@@ -1,4 +1,4 @@
-import { leaseLost } from '../errors.js';
+import { CrmSchemaError, connectionNotLive, leaseLost } from '../errors.js';
 import * as queries from '../generated/crm_outbound_changes.js';
 import {
   type ConnectionKey,
@@ -37,8 +37,8 @@ export interface NotedChange extends queries.OutboundChangeRecordResult {}
  * Change the contacts before this call: the other order can deadlock with a transaction that deletes one.
  *
  * @returns the recorded changes
- * @throws CrmSchemaError `wrong_tenant` if the organisation has no such contact; `organisation_not_set`;
- *   `invalid_input`
+ * @throws CrmSchemaError `wrong_tenant` if the organisation has no such contact; `connection_not_live` if
+ *   `toConnectionId` is not a connection for which changes are recorded; `organisation_not_set`; `invalid_input`
  */
 export async function outboundChangeRecord(
   client: Queryable,
@@ -53,13 +53,28 @@ export async function outboundChangeRecord(
      * change is also pushed back to its source.
      */
     fromConnectionId?: string | null | undefined;
+    /** The only connection to push to; null or omitted: all of them. To push every contact, call `outboundFillStart`. */
+    toConnectionId?: string | null | undefined;
   },
 ): Promise<NotedChange[]> {
   checkOrganisation(params);
-  const { organisationId, fromConnectionId = null } = params;
+  const { organisationId, fromConnectionId = null, toConnectionId = null } = params;
   const contactIds = checkUuids('contactId', params.contactIds);
   if (fromConnectionId !== null) checkUuid({ field: 'fromConnectionId' }, fromConnectionId);
-  return queries.outboundChangeRecord.run({ organisationId, contactIds, fromConnectionId }, client);
+  if (toConnectionId !== null) checkUuid({ field: 'toConnectionId' }, toConnectionId);
+  if (toConnectionId !== null && toConnectionId === fromConnectionId) {
+    throw new CrmSchemaError(
+      'invalid_input',
+      'toConnectionId must be another connection than fromConnectionId.',
+    );
+  }
+  const recorded = await queries.outboundChangeRecord.run(
+    { organisationId, contactIds, fromConnectionId, toConnectionId },
+    client,
+  );
+  // Otherwise the change would be recorded nowhere, and nothing would say so.
+  if (toConnectionId !== null && contactIds.length > 0 && recorded.length === 0) throw connectionNotLive();
+  return recorded;
 }
 
 /** The parameters of {@link outboundChangeClaim}. */

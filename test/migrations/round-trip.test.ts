@@ -250,6 +250,12 @@ describe('down with rows in the table', () => {
     ['0032_', "credentials_excused_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
     ['0032_', "records_failing_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
     ['0033_', 'paused_at = now()', 'has paused connections'],
+    [
+      '0041_',
+      "status = 'disconnected', disconnected_at = now(), credentials = null, kept_changes = 'moved', changes_expire_at = now()",
+      'has kept changes',
+    ],
+    ['0042_', 'fill_started_at = now(), filled_contacts = 0', 'has first fills'],
   ])('%s refuses while a connection has %s', async (prefix, state, message) => {
     const position = migrations.findIndex(({ file }) => file.startsWith(prefix));
     const [down = '', ...laterDowns] = migrations.slice(position).map((migration) => migration.down);

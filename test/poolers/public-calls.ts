@@ -146,6 +146,8 @@ export async function publicCalls(
     outboundChangeClaim: (client) => crm.outboundChangeClaim(client, { ...run, limit: 10 }),
     outboundChangeListWaiting: (client) => crm.outboundChangeListWaiting(client, { ...key, contactIds }),
     outboundChangeRecord: (client) => crm.outboundChangeRecord(client, { organisationId, contactIds }),
+    outboundFillContinue: (client) => crm.outboundFillContinue(client, key),
+    outboundFillStart: (client) => crm.outboundFillStart(client, key),
     partitionsDrop: (client) => migrations.partitionsDrop(client),
     partitionsEnsure: (client) => migrations.partitionsEnsure(client),
     partitionsList: (client) => migrations.partitionsList(client),

@@ -238,6 +238,10 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     "update crm_sync_runs set heartbeat_at = now() - interval '2 hours', expires_at = now() - interval '1 hour' where connection_id = $1",
     [stray.connectionId],
   );
+  await pool.query(
+    'update crm_connections set fill_started_at = now(), filled_contacts = 7, fill_finished_at = now() where id = $1',
+    [failing.connectionId],
+  );
   // Due connections, before and after their first sync.
   const { organisationId: otherTenant } = await createTenant(pool);
   await connect(pool, otherTenant, 'street');
@@ -369,7 +373,14 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     outboundChangeAnnounce: [{ limit: 1000 }],
     outboundChangeClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
     outboundChangeListWaiting: [{ ...healthy, contactIds }],
-    outboundChangeRecord: [{ organisationId, contactIds: [otherId], fromConnectionId: null }],
+    outboundChangeRecord: [
+      { organisationId, contactIds: [otherId], fromConnectionId: null, toConnectionId: null },
+    ],
+    outboundFillContinue: [{ ...healthy, limit: 10, maxWaiting: 1000 }],
+    outboundFillStart: [
+      { ...healthy, isRepeat: false },
+      { ...failing, isRepeat: false },
+    ],
     rateLimitBlock: [{ ...rateLimit, seconds: 1 }],
     rateLimitPurge: [{ limit: 10 }],
     rateLimitTake: [{ ...rateLimit, requests: 5, windowSeconds: [1, 86_400], windowRequests: [20, 250_000] }],

@@ -145,6 +145,9 @@ export const expectations: Record<QueryName, Expectation> = {
   },
   outboundChangeClaim: { indexes: [...changes, ...heldRun], buffers: 1500 },
   outboundChangeListWaiting: { indexes: [...changes, 'crm_sync_failures_unpushed_idx'], buffers: 1200 },
+  // The reads are in crm_continue_fill.
+  outboundFillContinue: { indexes: [], buffers: 3000 },
+  outboundFillStart: liveConnection,
   outboundChangeRecord: { indexes: liveConnection.indexes, buffers: 3000 },
   rateLimitBlock: { indexes: [], buffers: 200 },
   rateLimitPurge: { indexes: ['crm_rate_limits_pkey'], buffers: 2000, scanned: ['crm_rate_limits'] },

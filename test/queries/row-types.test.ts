@@ -147,6 +147,7 @@ test('every query has a behaviour test, through the public function of its name'
     'queries/sync-runs',
     'access/organisations',
     'reports/paused-connection',
+    'reports/first-fill',
     'credentials/stored-credentials',
     'credentials/rotation',
     'credentials/revocation',

@@ -12,12 +12,18 @@
  */
 import { expect, test } from 'vitest';
 import {
+  contactExternalIdLink,
   contactExternalIdRepoint,
+  outboundChangeClaim,
   outboundChangeListWaiting,
   outboundChangeRecord,
+  syncBatchRecord,
+  syncRunFinish,
 } from '../../src/index.js';
 import { useAgency } from '../support/agency.js';
-import { insert, useDatabase } from '../support/database.js';
+import { connect } from '../support/connection.js';
+import { createTenant, insert, useDatabase } from '../support/database.js';
+import { claimOne, makeDue } from '../support/sync.js';
 
 const database = useDatabase();
 const { pool } = database;
@@ -56,45 +62,42 @@ test.each(['reapit', 'custom', 'loop'] as const)(
   },
 );
 
-test('a contact that was pushed in the same batch as another to its record is pushed again', async () => {
-  const { agency } = world;
-  const { organisationId } = agency;
-  const { crm, connectionId } = await agency.startAndConnect('reapit');
-  crm.create('Ottoline Sprat');
-  crm.create('Zebedee Moss');
-  await agency.tick();
-  const { 'Ottoline Sprat': ottoline = '', 'Zebedee Moss': zebedee = '' } = await agency.contacts();
-  const [other] = crm.records().filter(({ name }) => name === 'Zebedee Moss');
-  await outboundChangeRecord(pool, { organisationId, contactIds: [ottoline, zebedee] });
-  // The worker writes Ottoline to the record that was hers when it looked, and is Zebedee's by now.
-  agency.meddle = (client) => ({
-    ...client,
-    write: (contact, record) =>
-      client.write(
-        contact,
-        contact.contactId === ottoline && record
-          ? { ...record, externalId: String(other?.externalId), version: null }
-          : record,
-      ),
-  });
-  const waiting = { organisationId, connectionId, contactIds: [zebedee] };
-  let waited = 0;
-  agency.meddle = ((meddle) => (client) => {
-    const meddled = meddle(client);
-    return {
-      ...meddled,
-      async readPage(entityType, from) {
-        waited += (await outboundChangeListWaiting(pool, waiting)).length;
-        return meddled.readPage(entityType, from);
-      },
-    };
-  })(agency.meddle);
-  await agency.tick();
-  agency.meddle = undefined;
-  for (let count = 0; count < 3; count += 1) await agency.tick();
-  expect(waited).toBeGreaterThan(0);
-  expect(await agency.contacts()).toEqual({ 'Ottoline Sprat': ottoline, 'Zebedee Moss': zebedee });
-  expect(crm.records().find(({ externalId }) => externalId === other?.externalId)).toMatchObject({
-    name: 'Zebedee Moss',
-  });
-});
+test.each([
+  ['before', false],
+  ['after', true],
+])(
+  'a contact that was pushed %s another to its record, in the same batch, is pushed again',
+  async (_, isLast) => {
+    const { organisationId, contactIds } = await createTenant(pool, 2);
+    const [wrong, right] = contactIds as [string, string];
+    await pool.query("update crm_connections set next_sync_at = '9000-01-01'");
+    const key = await connect(pool, organisationId);
+    await makeDue(pool, key);
+    const record = { entityType: 'contact', externalId: 'OXF18000001' };
+    await contactExternalIdLink(pool, { organisationId, provider: 'reapit', ...record, contactId: right });
+    await outboundChangeRecord(pool, { organisationId, contactIds });
+    const run = await claimOne(pool);
+    const versions = new Map(
+      (await outboundChangeClaim(pool, run)).map(({ contactId, version }) => [contactId, version]),
+    );
+    const events = [right, wrong].map(
+      (internalId) =>
+        ({
+          direction: 'outbound',
+          ...record,
+          internalId,
+          status: 'success',
+          changeVersion: versions.get(internalId),
+          linksContact: true,
+        }) as const,
+    );
+    await syncBatchRecord(pool, { ...run, batchNumber: 1, events: isLast ? events.toReversed() : events });
+    const waiting = await outboundChangeListWaiting(pool, { ...run, contactIds: [right] });
+    expect(waiting).toEqual([{ contactId: right }]);
+    await syncRunFinish(pool, { ...run, outcome: 'success' });
+    await makeDue(pool, key);
+    const again = await claimOne(pool);
+    expect(await outboundChangeClaim(pool, again)).toMatchObject([{ contactId: right, attempts: 1 }]);
+    await syncRunFinish(pool, { ...again, outcome: 'success' });
+  },
+);
