@@ -25,7 +25,7 @@ beforeAll(async () => {
   await pool.query('grant select, insert, update, delete on contacts to crm_app, crm_worker');
 });
 
-test('the trigger records a change once for each live connection except the one it came from', async () => {
+test('the trigger records a change once for each connection that is live or was disconnected lately, except the one it came from', async () => {
   await pool.query(await readFile(projectPath('examples/contacts-trigger.sql'), 'utf8'));
   onTestFinished(async () => {
     await pool.query('drop function note_contact_change cascade');
@@ -35,7 +35,13 @@ test('the trigger records a change once for each live connection except the one 
   await connect(pool, (await createTenant(pool)).organisationId);
   const reapit = await connect(pool, organisationId, 'reapit');
   const alto = await connect(pool, organisationId, 'alto');
-  await connectionDisconnect(pool, await connect(pool, organisationId, 'street'));
+  const street = await connect(pool, organisationId, 'street');
+  await connectionDisconnect(pool, street);
+  const loop = await connect(pool, organisationId, 'loop');
+  await connectionDisconnect(pool, loop);
+  await pool.query("update crm_connections set changes_expire_at = now() - interval '1 day' where id = $1", [
+    loop.connectionId,
+  ]);
   const contactId = '00000000-0000-4000-8000-00000000000c';
   const noted = async () => {
     const { rows } = await pool.query(
@@ -54,7 +60,9 @@ test('the trigger records a change once for each live connection except the one 
     'Test Person',
   ]);
   const first = await noted();
-  expect([...first.keys()].toSorted()).toEqual([reapit.connectionId, alto.connectionId].toSorted());
+  expect([...first.keys()].toSorted()).toEqual(
+    [reapit, alto, street].map(({ connectionId }) => connectionId).toSorted(),
+  );
 
   await rename('Test Person');
   expect(await noted()).toEqual(first);
