@@ -59,7 +59,7 @@ export async function runWorker(worker: Worker, signal: AbortSignal): Promise<vo
   const { pool, revocation } = worker;
   await Promise.all([
     repeat(() => syncNext(worker, signal), 1, signal),
-    revocation && repeat(() => revokeNext(pool, revocation), 10, signal),
+    revocation && repeat(() => revokeNext(pool, revocation, signal), 10, signal),
   ]);
 }
 
