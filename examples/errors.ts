@@ -35,3 +35,12 @@ export function isDataError(error: unknown): boolean {
 export function isCode(error: unknown, code: CrmSchemaError['code']): boolean {
   return error instanceof CrmSchemaError && error.code === code;
 }
+
+/** An error that says something of the connection; undefined for any other. */
+export function crmErrorOf(error: unknown): CrmError | undefined {
+  if (error instanceof CrmError) return error;
+  const isRefused = isCode(error, 'credentials_refused');
+  if (!isRefused && !isCode(error, 'account_changed')) return undefined;
+  const changed = 'The CRM signed in to another account than the one that the connection is to.';
+  return new CrmError('auth', isRefused ? (error as Error).message : changed, { retryable: false });
+}

@@ -26,7 +26,7 @@ export function waitAfter(error: unknown, crm: Crm | undefined, provider: Provid
 export class Requests {
   readonly #pool: pg.Pool;
   readonly #run: ClaimedRun;
-  readonly #leaseSeconds: number;
+  readonly leaseSeconds: number;
   readonly #signal: AbortSignal;
   /** By a monotonic clock. */
   #leaseEndsAt: number;
@@ -37,7 +37,7 @@ export class Requests {
   constructor(pool: pg.Pool, run: ClaimedRun, leaseSeconds: number, signal: AbortSignal) {
     this.#pool = pool;
     this.#run = run;
-    this.#leaseSeconds = leaseSeconds;
+    this.leaseSeconds = leaseSeconds;
     this.#signal = signal;
     this.#leaseEndsAt = performance.now() + leaseSeconds * 1000;
   }
@@ -71,7 +71,7 @@ export class Requests {
   async send<Answer>(request: () => Promise<Answer>, operation: Operation = 'writes'): Promise<Answer> {
     for (let attempt = 1; ; attempt += 1) {
       // A delayed worker must not overwrite what another has written meanwhile.
-      if (performance.now() > this.#leaseEndsAt - this.#leaseSeconds * 500) await this.heartbeat();
+      if (performance.now() > this.#leaseEndsAt - this.leaseSeconds * 500) await this.heartbeat();
       await this.#turn(operation);
       try {
         return await inTime(request());
@@ -79,7 +79,7 @@ export class Requests {
         const isRateLimit = error instanceof CrmError && error.kind === 'rate_limited';
         const wait = waitAfter(error, this.crm, this.#run.provider);
         if (isRateLimit) await this.#limiter?.refused(operation, { retryAfterSeconds: wait });
-        if (!isRateLimit || wait === undefined || wait > this.#leaseSeconds / 2 || attempt === 5) throw error;
+        if (!isRateLimit || wait === undefined || wait > this.leaseSeconds / 2 || attempt === 5) throw error;
         await sleep(wait * 1000, undefined, { signal: this.#signal }).catch(() => this.checkSignal());
       }
     }
@@ -87,7 +87,7 @@ export class Requests {
 
   /** Waits for a permit, for no longer than the lease then allows the request to take. */
   async #turn(operation: Operation): Promise<void> {
-    const longestWaitSeconds = this.#leaseSeconds / 4;
+    const longestWaitSeconds = this.leaseSeconds / 4;
     await this.#limiter?.turn(operation, { signal: this.#signal, longestWaitSeconds }).catch((error) => {
       this.checkSignal();
       throw error;
@@ -95,13 +95,13 @@ export class Requests {
   }
 
   async heartbeat(): Promise<void> {
-    await syncRunHeartbeat(this.#pool, { ...this.#run, leaseSeconds: this.#leaseSeconds });
-    this.#leaseEndsAt = performance.now() + this.#leaseSeconds * 1000;
+    await syncRunHeartbeat(this.#pool, { ...this.#run, leaseSeconds: this.leaseSeconds });
+    this.#leaseEndsAt = performance.now() + this.leaseSeconds * 1000;
   }
 
   /** A batch that was begun at this time has extended the lease. */
   leaseExtendedAt(time: number): void {
-    this.#leaseEndsAt = time + this.#leaseSeconds * 1000;
+    this.#leaseEndsAt = time + this.leaseSeconds * 1000;
   }
 
   /** Rejects when the run is told to stop. */

@@ -12,26 +12,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type BatchEvent,
   type ClaimedRun,
-  CrmSchemaError,
-  type CursorMove,
   connectionSetAccount,
   outboundChangeClaim,
   type RequestedRecord,
   type RunEnd,
   type RunKey,
   recordRequestClaim,
-  recordRequestClear,
   type SyncCursor,
-  syncBatchRecord,
   syncCursorList,
   syncFailureClaim,
   syncRunClaim,
   syncRunFinish,
-  syncRunHeartbeat,
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
+import { Batches } from './batches.js';
 import { type Crm, CrmError, type CrmRecord, type CrmRecordKey } from './crm.js';
-import { failure, isCode, report, unlessFatal } from './errors.js';
+import { crmErrorOf, failure, isCode, report, unlessFatal } from './errors.js';
 import { continueFirstFill } from './first-fill.js';
 import { type Push, pushContact } from './push-contact.js';
 import { Interrupted, Requests, waitAfter } from './requests.js';
@@ -59,7 +55,7 @@ export async function runWorker(worker: Worker, signal: AbortSignal): Promise<vo
   const { pool, revocation } = worker;
   await Promise.all([
     repeat(() => syncNext(worker, signal), 1, signal),
-    revocation && repeat(() => revokeNext(pool, revocation), 10, signal),
+    revocation && repeat(() => revokeNext(pool, revocation, signal), 10, signal),
   ]);
 }
 
@@ -120,15 +116,6 @@ function endFor(error: unknown, crm: Crm | undefined, run: ClaimedRun): RunEnd {
   };
 }
 
-/** An error that says something of the connection; undefined for any other. */
-function crmErrorOf(error: unknown): CrmError | undefined {
-  if (error instanceof CrmError) return error;
-  const isRefused = isCode(error, 'credentials_refused');
-  if (!isRefused && !isCode(error, 'account_changed')) return undefined;
-  const changed = 'The CRM signed in to another account than the one that the connection is to.';
-  return new CrmError('auth', isRefused ? (error as Error).message : changed, { retryable: false });
-}
-
 /**
  * How many records a run claims, and how many of them at a time. A claim postpones the next attempt, so a run that is
  * told to stop does what it has claimed.
@@ -144,13 +131,14 @@ class Sync {
   readonly #worker: Worker;
   readonly #run: ClaimedRun;
   readonly #requests: Requests;
+  readonly #batches: Batches;
   readonly #began = new Date();
-  #batchNumber = 0;
 
   constructor(worker: Worker, run: ClaimedRun, requests: Requests) {
     this.#worker = worker;
     this.#run = run;
     this.#requests = requests;
+    this.#batches = new Batches(worker.pool, run, requests);
   }
 
   /** Pushes, retries failures, reads what webhooks have named, and pulls. Returns whether more is waiting. */
@@ -197,7 +185,7 @@ class Sync {
       return !isAllRead || areMoreChanges || areMoreFailures || areMoreRequests;
     } catch (error) {
       // What is recorded is a success: only a run that could do nothing is cancelled.
-      if (error instanceof Interrupted && this.#batchNumber > 0) return true;
+      if (error instanceof Interrupted && this.#batches.count > 0) return true;
       throw error;
     }
   }
@@ -233,7 +221,7 @@ class Sync {
         continue;
       }
       const position = positionAfter(page, syncedTo, this.#began);
-      await this.#record((client) => this.#take(client, entityType, page.records), {
+      await this.#batches.record((client) => this.#take(client, entityType, page.records), {
         cursors: [{ direction: 'inbound', entityType, version, position }],
       });
       if (page.isLast) return true;
@@ -254,7 +242,7 @@ class Sync {
       if (record instanceof CrmError) return [{ direction: 'inbound', ...key, ...failure(record) }];
       return this.#take(client, entityType, [record ?? { ...key, name: '', state: 'hidden' }]);
     };
-    await this.#record(apply, { requested });
+    await this.#batches.record(apply, { requested });
   }
 
   #take(client: pg.ClientBase, entityType: string, records: CrmRecord[]): Promise<BatchEvent[]> {
@@ -275,62 +263,8 @@ class Sync {
       for (const push of pushes) await pushContact(pushing, crm, push, events);
     } finally {
       // Even if the CRM fails halfway, the contacts already written are recorded.
-      if (events.length > 0) await this.#record(async () => events);
+      if (events.length > 0) await this.#batches.record(async () => events);
     }
-  }
-
-  /**
-   * Records a batch in one transaction with the changes to our own tables. If the response is lost, it
-   * repeats the batch; the number of a batch that was recorded makes the repetition a no-op.
-   */
-  async #record(
-    apply: (client: pg.ClientBase) => Promise<BatchEvent[]>,
-    rest: { cursors?: CursorMove[]; requested?: RequestedRecord[] } = {},
-  ): Promise<void> {
-    const { cursors = [], requested = [] } = rest;
-    const { pool, leaseSeconds } = this.#worker;
-    this.#batchNumber += 1;
-    const batch = { ...this.#run, batchNumber: this.#batchNumber, leaseSeconds };
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        const began = performance.now();
-        await transaction(pool, async (client) => {
-          // First, so that the connection is locked before any contact, and a lost lease is found early.
-          await syncRunHeartbeat(client, batch);
-          const events = await apply(client);
-          const { outcome } = await syncBatchRecord(client, { ...batch, events, cursors });
-          if (requested.length > 0) await recordRequestClear(client, { ...batch, records: requested });
-          return outcome === 'recorded';
-        });
-        this.#requests.leaseExtendedAt(began);
-        return;
-      } catch (error) {
-        // If a contact was deleted meanwhile, the next attempt finds that it no longer exists.
-        const isLasting = error instanceof CrmSchemaError && error.code !== 'wrong_tenant';
-        if (isLasting || attempt === 5) throw error;
-        await sleep(attempt * 200);
-      }
-    }
-  }
-}
-
-/** Runs `work` in a transaction, and rolls back if it returns false or throws. */
-async function transaction(pool: pg.Pool, work: (client: pg.ClientBase) => Promise<boolean>): Promise<void> {
-  const client = await pool.connect();
-  // The failing statement reports a lost connection; without a listener, the loss would end the process.
-  client.on('error', ignore);
-  let failure: unknown;
-  try {
-    await client.query('begin');
-    const isWanted = await work(client);
-    await client.query(isWanted ? 'commit' : 'rollback');
-  } catch (error) {
-    failure = error;
-    throw error;
-  } finally {
-    client.off('error', ignore);
-    // A client whose transaction failed is closed, which rolls it back.
-    client.release(failure !== undefined);
   }
 }
 

@@ -218,3 +218,33 @@ test('tokens of disconnected connections are revoked beside the syncs; one that 
     await running;
   }
 });
+
+test('a revocation that the CRM does not answer holds up no worker that stops, and is tried again', async () => {
+  const { organisationId } = await createTenant(pool);
+  const { connectionId } = await credentialsConnect(pool, keys, {
+    organisationId,
+    provider: 'reapit',
+    credentials: sampleCredentials.reapit,
+  });
+  key = { organisationId, connectionId };
+  await connectionDisconnect(pool, { ...key, revokeWithinSeconds: 60 });
+  const ending = new AbortController();
+  const running = runWorker(
+    {
+      name: 'test',
+      pool: worker,
+      openCrm: async () => crmWith(async () => null).crm,
+      revocation: {
+        keys,
+        revoke: () => {
+          setTimeout(() => ending.abort(), 50);
+          return new Promise(() => {});
+        },
+      },
+    },
+    ending.signal,
+  );
+  await running;
+  const [health] = await connectionListWithHealth(pool, { ...key, failuresSince: '2026-01-01T00:00:00Z' });
+  expect(health).toMatchObject({ revocation: 'pending' });
+});
