@@ -210,6 +210,14 @@ class Sync {
       run: this.#run,
       ask: this.#ask.bind(this),
       checkLease: this.#heartbeat.bind(this),
+      take: async (record: CrmRecord) => {
+        let events: BatchEvent[] = [];
+        await this.#record(async (client) => {
+          events = await this.#take(client, record.entityType, [record]);
+          return events;
+        });
+        return events;
+      },
     };
     for (let start = 0; start < pushes.length; start += pushBatch) {
       const events: BatchEvent[] = [];

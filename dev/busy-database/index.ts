@@ -2,7 +2,14 @@ import type pg from 'pg';
 import { loadAgencies, loadMappings } from './agencies.js';
 import { loadEvents, loadRuns } from './log.js';
 import { contactId, externalId, type Size } from './shape.js';
-import { loadChanges, loadCursors, loadFailures, loadOpenRuns, loadRecordRequests } from './work.js';
+import {
+  loadChanges,
+  loadConflicts,
+  loadCursors,
+  loadFailures,
+  loadOpenRuns,
+  loadRecordRequests,
+} from './work.js';
 
 export { agencyOf, firstDay, type Size } from './shape.js';
 export {
@@ -59,6 +66,7 @@ export async function loadUnanalysed(client: pg.ClientBase, size: Size, credenti
   await loadFailures(client, size);
   await loadChanges(client, size);
   await loadRecordRequests(client);
+  await loadConflicts(client);
   // As NurtureHub does.
   await client.query('grant select on contacts to crm_app, crm_worker');
 }

@@ -77,7 +77,7 @@ export interface LinkedRecordDecision {
    * - `unchanged`: its version or its content is what is known: skip it with reason `unchanged`
    * - `older`: it was modified before the one that is known: skip it with reason `older`
    * - `changed`: apply it; or, if a change of the contact waits to be pushed (`outboundChangeListWaiting`), skip it
-   *   with reason `pending_push`, because what is here is newer
+   *   with reason `pending_push`, because what is here is newer; with `hasNewContent` as well, it is a conflict
    */
   decision: 'revived' | 'echo' | 'unchanged' | 'older' | 'changed';
   /**

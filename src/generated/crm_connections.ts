@@ -628,6 +628,8 @@ export interface ConnectionGetParams {
 export interface ConnectionGetResult {
   /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
+  /** Who wins if a person was edited here and at the CRM. nurturehub: ours is pushed. crm: theirs is applied here. person: neither is overwritten until a person decides. */
+  conflictWinner: string;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
   /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
@@ -680,6 +682,7 @@ export interface ConnectionGetResult {
  *   pause.pause_reason as "pauseReason?",
  *   connection.last_synced_at as "lastSyncedAt",
  *   connection.sync_interval_seconds as "syncIntervalSeconds",
+ *   connection.conflict_winner as "conflictWinner",
  *   connection.connected_at as "connectedAt",
  *   connection.disconnected_at as "disconnectedAt"
  * from crm_connections as connection
@@ -696,7 +699,7 @@ export interface ConnectionGetResult {
  */
 export const connectionGet = new PreparedQuery<ConnectionGetParams,ConnectionGetResult>({
   name: 'connectionGet',
-  statementName: 'connectionGet_07a1cb5c',
+  statementName: 'connectionGet_4152a133',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -717,6 +720,7 @@ export const connectionGet = new PreparedQuery<ConnectionGetParams,ConnectionGet
   pause.pause_reason as "pauseReason",
   connection.last_synced_at as "lastSyncedAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.conflict_winner as "conflictWinner",
   connection.connected_at as "connectedAt",
   connection.disconnected_at as "disconnectedAt"
 from crm_connections as connection
@@ -805,6 +809,8 @@ export interface ConnectionGetLiveParams {
 export interface ConnectionGetLiveResult {
   /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
+  /** Who wins if a person was edited here and at the CRM. nurturehub: ours is pushed. crm: theirs is applied here. person: neither is overwritten until a person decides. */
+  conflictWinner: string;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
   /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
@@ -858,6 +864,7 @@ export interface ConnectionGetLiveResult {
  *   pause.pause_reason as "pauseReason?",
  *   connection.last_synced_at as "lastSyncedAt",
  *   connection.sync_interval_seconds as "syncIntervalSeconds",
+ *   connection.conflict_winner as "conflictWinner",
  *   connection.connected_at as "connectedAt",
  *   connection.disconnected_at as "disconnectedAt"
  * from crm_connections as connection
@@ -875,7 +882,7 @@ export interface ConnectionGetLiveResult {
  */
 export const connectionGetLive = new PreparedQuery<ConnectionGetLiveParams,ConnectionGetLiveResult>({
   name: 'connectionGetLive',
-  statementName: 'connectionGetLive_1cb08993',
+  statementName: 'connectionGetLive_2f73b8ca',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -896,6 +903,7 @@ export const connectionGetLive = new PreparedQuery<ConnectionGetLiveParams,Conne
   pause.pause_reason as "pauseReason",
   connection.last_synced_at as "lastSyncedAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.conflict_winner as "conflictWinner",
   connection.connected_at as "connectedAt",
   connection.disconnected_at as "disconnectedAt"
 from crm_connections as connection
@@ -922,6 +930,9 @@ export interface ConnectionListWithHealthParams {
 export interface ConnectionListWithHealthResult {
   /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
+  conflicts: number;
+  /** Who wins if a person was edited here and at the CRM. nurturehub: ours is pushed. crm: theirs is applied here. person: neither is overwritten until a person decides. */
+  conflictWinner: string;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
   /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
@@ -997,7 +1008,7 @@ export interface ConnectionListWithHealthResult {
  * the primary key where only failures are wanted, and from all open runs where only one is),
  * crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
  * crm_sync_failures_gave_up_at_idx, crm_sync_failures_dismissed_at_idx,
- * crm_outbound_changes_next_attempt_at_idx and crm_record_requests_pkey.
+ * crm_outbound_changes_next_attempt_at_idx, crm_record_requests_pkey and crm_sync_conflicts_open_idx.
  *
  * @remarks
  * ```sql
@@ -1022,6 +1033,7 @@ export interface ConnectionListWithHealthResult {
  *   connection.revoke_before_at as "revokeBeforeAt",
  *   connection.next_sync_at as "nextSyncAt",
  *   connection.sync_interval_seconds as "syncIntervalSeconds",
+ *   connection.conflict_winner as "conflictWinner",
  *   connection.last_success_at as "lastSuccessAt",
  *   connection.first_failed_at as "failingSince",
  *   connection.failure_count as "failedSyncs",
@@ -1037,6 +1049,7 @@ export interface ConnectionListWithHealthResult {
  *   dismissed.count as "dismissedRecords!",
  *   waiting.count as "waitingChanges!",
  *   asked.count as "requestedRecords!",
+ *   conflicts.count as "conflicts!",
  *   last_event.occurred_at as "lastEventAt?",
  *   last_event.status as "lastEventStatus?",
  *   last_failure.occurred_at as "lastFailureAt?",
@@ -1123,6 +1136,18 @@ export interface ConnectionListWithHealthResult {
  *     limit 1000
  *   ) as counted
  * ) as asked
+ * cross join lateral (
+ *   select count(*)::integer as count
+ *   from (
+ *     select
+ *     from crm_sync_conflicts
+ *     where organisation_id = connection.organisation_id
+ *       and connection_id = connection.id
+ *       and acknowledged_at is null
+ *     order by last_seen_at
+ *     limit 1000
+ *   ) as counted
+ * ) as conflicts
  * left join lateral (
  *   select
  *     occurred_at,
@@ -1170,7 +1195,7 @@ export interface ConnectionListWithHealthResult {
  */
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>({
   name: 'connectionListWithHealth',
-  statementName: 'connectionListWithHealth_e023f51d',
+  statementName: 'connectionListWithHealth_5c5076db',
   isPreparable: true,
   params: [
     { name: 'failuresSince', required: true },
@@ -1197,6 +1222,7 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   connection.revoke_before_at as "revokeBeforeAt",
   connection.next_sync_at as "nextSyncAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.conflict_winner as "conflictWinner",
   connection.last_success_at as "lastSuccessAt",
   connection.first_failed_at as "failingSince",
   connection.failure_count as "failedSyncs",
@@ -1212,6 +1238,7 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   dismissed.count as "dismissedRecords",
   waiting.count as "waitingChanges",
   asked.count as "requestedRecords",
+  conflicts.count as "conflicts",
   last_event.occurred_at as "lastEventAt",
   last_event.status as "lastEventStatus",
   last_failure.occurred_at as "lastFailureAt",
@@ -1298,6 +1325,18 @@ cross join lateral (
     limit 1000
   ) as counted
 ) as asked
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_conflicts
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and acknowledged_at is null
+    order by last_seen_at
+    limit 1000
+  ) as counted
+) as conflicts
 left join lateral (
   select
     occurred_at,
@@ -1357,6 +1396,8 @@ export interface ConnectionListLiveByAccountParams {
 export interface ConnectionListLiveByAccountResult {
   /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
+  /** Who wins if a person was edited here and at the CRM. nurturehub: ours is pushed. crm: theirs is applied here. person: neither is overwritten until a person decides. */
+  conflictWinner: string;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
   /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
@@ -1401,6 +1442,7 @@ export interface ConnectionListLiveByAccountResult {
  *   credentials_expires_at as "credentialsExpiresAt",
  *   last_synced_at as "lastSyncedAt",
  *   sync_interval_seconds as "syncIntervalSeconds",
+ *   conflict_winner as "conflictWinner",
  *   connected_at as "connectedAt",
  *   disconnected_at as "disconnectedAt"
  * from crm_connections
@@ -1416,7 +1458,7 @@ export interface ConnectionListLiveByAccountResult {
  */
 export const connectionListLiveByAccount = new PreparedQuery<ConnectionListLiveByAccountParams,ConnectionListLiveByAccountResult>({
   name: 'connectionListLiveByAccount',
-  statementName: 'connectionListLiveByAccount_2fff1131',
+  statementName: 'connectionListLiveByAccount_e5f0ba36',
   isPreparable: true,
   params: [
     { name: 'provider', required: true },
@@ -1437,6 +1479,7 @@ export const connectionListLiveByAccount = new PreparedQuery<ConnectionListLiveB
   credentials_expires_at as "credentialsExpiresAt",
   last_synced_at as "lastSyncedAt",
   sync_interval_seconds as "syncIntervalSeconds",
+  conflict_winner as "conflictWinner",
   connected_at as "connectedAt",
   disconnected_at as "disconnectedAt"
 from crm_connections
@@ -2055,6 +2098,51 @@ left join lateral crm_switch_account(
   'keep',
   named.connected_at
 ) as switched on true`,
+});
+
+
+/** The parameters of {@link connectionSetConflictWinner}. */
+export interface ConnectionSetConflictWinnerParams {
+  conflictWinner: string;
+  connectionId: string;
+  organisationId: string;
+}
+
+/** A row of {@link connectionSetConflictWinner}. */
+export interface ConnectionSetConflictWinnerResult {
+  /** Who wins if a person was edited here and at the CRM. nurturehub: ours is pushed. crm: theirs is applied here. person: neither is overwritten until a person decides. */
+  conflictWinner: string;
+}
+
+/**
+ * Sets who wins if a person was edited here and at the CRM, from the next run on. Returns one row, or none if the
+ * organisation has no such live connection. Uses the primary key. Locks the row for the transaction.
+ *
+ * @remarks
+ * ```sql
+ * update crm_connections
+ * set conflict_winner = :conflictWinner!::text
+ * where organisation_id = :organisationId!::uuid
+ *   and id = :connectionId!::uuid
+ *   and status <> 'disconnected'
+ * returning conflict_winner as "conflictWinner"
+ * ```
+ */
+export const connectionSetConflictWinner = new PreparedQuery<ConnectionSetConflictWinnerParams,ConnectionSetConflictWinnerResult>({
+  name: 'connectionSetConflictWinner',
+  statementName: 'connectionSetConflictWinner_47aa2dd1',
+  isPreparable: true,
+  params: [
+    { name: 'conflictWinner', required: true },
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+  ],
+  text: `/* connectionSetConflictWinner */ update crm_connections
+set conflict_winner = $1::text
+where organisation_id = $2::uuid
+  and id = $3::uuid
+  and status <> 'disconnected'
+returning conflict_winner as "conflictWinner"`,
 });
 
 

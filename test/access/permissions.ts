@@ -30,6 +30,7 @@ export const readOnly: QueryName[] = [
   'externalRecordListByContacts',
   'organisationSet',
   'outboundChangeListWaiting',
+  'syncConflictList',
   'syncCursorList',
   'syncFailureCountByKind',
   'syncFailureList',

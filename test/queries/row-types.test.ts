@@ -142,6 +142,7 @@ test('every query has a behaviour test, through the public function of its name'
     'queries/sync-failures',
     'queries/sync-failure-decisions',
     'queries/record-requests',
+    'queries/sync-conflicts',
     'queries/sync-log',
     'queries/sync-runs',
     'access/organisations',

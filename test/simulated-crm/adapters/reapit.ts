@@ -75,6 +75,7 @@ export function reapitCrm(send: Send, account: string): Crm {
 
   return {
     account,
+    comparesVersions: true,
     entityTypes: ['contact', 'landlord'],
     async readPage(entityType, from) {
       // This page begins at `at`.
