@@ -313,6 +313,7 @@ CREATE TABLE public.crm_connections (
     pause_reason text,
     revocation text,
     revoke_before_at timestamp with time zone,
+    conflict_winner text DEFAULT 'nurturehub'::text NOT NULL,
     kept_changes text,
     changes_expire_at timestamp with time zone,
     fill_started_at timestamp with time zone,
@@ -322,6 +323,7 @@ CREATE TABLE public.crm_connections (
     CONSTRAINT crm_connections_account_check CHECK (((btrim(account, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(account) <= 512))),
     CONSTRAINT crm_connections_active_has_no_reason_check CHECK (((status <> 'active'::text) OR (status_reason IS NULL))),
     CONSTRAINT crm_connections_changes_expire_at_in_range_check CHECK (((changes_expire_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (changes_expire_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_connections_conflict_winner_check CHECK ((conflict_winner = ANY (ARRAY['nurturehub'::text, 'crm'::text, 'person'::text]))),
     CONSTRAINT crm_connections_credentials_bound_to_row_check CHECK (((credentials ->> 'aad'::text) = public.crm_credentials_aad(organisation_id, id, provider))),
     CONSTRAINT crm_connections_credentials_is_jwe_check CHECK (public.crm_credentials_is_jwe(credentials)),
     CONSTRAINT crm_connections_credentials_version_check CHECK ((credentials_version >= 1)),
@@ -529,6 +531,12 @@ COMMENT ON COLUMN public.crm_connections.revocation IS 'What became of the CRM''
 COMMENT ON COLUMN public.crm_connections.revoke_before_at IS 'When credentials that wait to be revoked are wiped at the latest. Null if no revocation was asked for.';
 
 --
+-- Name: COLUMN crm_connections.conflict_winner; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.conflict_winner IS 'Who wins if a person was edited here and at the CRM. nurturehub: ours is pushed. crm: theirs is applied here. person: neither is overwritten until a person decides.';
+
+--
 -- Name: COLUMN crm_connections.kept_changes; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -581,6 +589,12 @@ COMMENT ON CONSTRAINT crm_connections_active_has_no_reason_check ON public.crm_c
 --
 
 COMMENT ON CONSTRAINT crm_connections_changes_expire_at_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT crm_connections_conflict_winner_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_conflict_winner_check ON public.crm_connections IS 'The closed list of winners.';
 
 --
 -- Name: CONSTRAINT crm_connections_credentials_bound_to_row_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -1300,7 +1314,7 @@ CREATE TABLE public.crm_sync_log (
     CONSTRAINT crm_sync_log_error_is_valid_check CHECK (public.crm_sync_error_is_valid(error)),
     CONSTRAINT crm_sync_log_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
     CONSTRAINT crm_sync_log_occurred_at_in_range_check CHECK (((occurred_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (occurred_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
-    CONSTRAINT crm_sync_log_reason_check CHECK ((reason = ANY (ARRAY['echo'::text, 'unchanged'::text, 'older'::text, 'pending_push'::text, 'no_consent'::text, 'merged'::text, 'erased'::text]))),
+    CONSTRAINT crm_sync_log_reason_check CHECK ((reason = ANY (ARRAY['echo'::text, 'unchanged'::text, 'older'::text, 'pending_push'::text, 'conflict'::text, 'no_consent'::text, 'merged'::text, 'erased'::text]))),
     CONSTRAINT crm_sync_log_reason_has_status_skipped_check CHECK (((reason IS NULL) OR (status = 'skipped'::text))),
     CONSTRAINT crm_sync_log_status_check CHECK ((status = ANY (ARRAY['success'::text, 'skipped'::text, 'error'::text])))
 )
@@ -1376,7 +1390,7 @@ COMMENT ON COLUMN public.crm_sync_log.error IS 'Why it failed: kind, retryable, 
 -- Name: COLUMN crm_sync_log.reason; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_log.reason IS 'Why it was skipped. echo: our own push came back. unchanged: the CRM''s version is the one already seen. older: it was modified before the one already seen. pending_push: our own change has still to be pushed. no_consent: the person does not consent to it. merged: the record was merged into another. erased: the person was erased. Null if no reason was given, and for events that were not skipped.';
+COMMENT ON COLUMN public.crm_sync_log.reason IS 'Why it was skipped. echo: our own push came back. unchanged: the CRM''s version is the one already seen. older: it was modified before the one already seen. pending_push: our own change has still to be pushed. conflict: it was edited here and at the CRM, and the other side won, or a person has to decide. no_consent: the person does not consent to it. merged: the record was merged into another. erased: the person was erased. Null if no reason was given, and for events that were not skipped.';
 
 --
 -- Name: CONSTRAINT crm_sync_log_direction_check ON crm_sync_log; Type: COMMENT; Schema: public; Owner: -
@@ -5118,6 +5132,165 @@ COMMENT ON CONSTRAINT crm_retention_keep_days_check ON public.crm_retention IS '
 COMMENT ON CONSTRAINT crm_retention_subject_check ON public.crm_retention IS 'The closed list of tables that grow with time and whose rows are deleted by age.';
 
 --
+-- Name: crm_sync_conflicts; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.crm_sync_conflicts (
+    organisation_id uuid NOT NULL,
+    connection_id uuid NOT NULL,
+    entity_type text NOT NULL COLLATE pg_catalog."C",
+    external_id text NOT NULL COLLATE pg_catalog."C",
+    id bigint NOT NULL,
+    contact_id uuid NOT NULL,
+    kept text NOT NULL,
+    first_seen_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    occurrences integer DEFAULT 1 NOT NULL,
+    acknowledged_at timestamp with time zone,
+    acknowledged_by text,
+    CONSTRAINT crm_sync_conflicts_acknowledged_by_check CHECK (((btrim(acknowledged_by, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(acknowledged_by) <= 100))),
+    CONSTRAINT crm_sync_conflicts_acknowledgement_is_whole_check CHECK (((acknowledged_at IS NULL) = (acknowledged_by IS NULL))),
+    CONSTRAINT crm_sync_conflicts_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
+    CONSTRAINT crm_sync_conflicts_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
+    CONSTRAINT crm_sync_conflicts_kept_check CHECK ((kept = ANY (ARRAY['nurturehub'::text, 'crm'::text, 'neither'::text]))),
+    CONSTRAINT crm_sync_conflicts_occurrences_check CHECK ((occurrences >= 1)),
+    CONSTRAINT crm_sync_conflicts_times_in_range_check CHECK (((LEAST(first_seen_at, last_seen_at, acknowledged_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(first_seen_at, last_seen_at, acknowledged_at) < '9999-01-01 00:00:00+00'::timestamp with time zone)))
+);
+
+--
+-- Name: TABLE crm_sync_conflicts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.crm_sync_conflicts IS 'Records that were edited at the CRM while an edit here waited to be pushed: one of the two was overwritten, or a person has to decide. One row for each record, however often it happens. Never what was overwritten: that is personal data.';
+
+--
+-- Name: COLUMN crm_sync_conflicts.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_conflicts.organisation_id IS 'The organisation (tenant) that the connection belongs to.';
+
+--
+-- Name: COLUMN crm_sync_conflicts.connection_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_conflicts.connection_id IS 'The connection to the CRM that has the record.';
+
+--
+-- Name: COLUMN crm_sync_conflicts.entity_type; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_conflicts.entity_type IS 'The kind of record, in the CRM''s own terms.';
+
+--
+-- Name: COLUMN crm_sync_conflicts.external_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_conflicts.external_id IS 'The record''s id at the CRM.';
+
+--
+-- Name: COLUMN crm_sync_conflicts.id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_conflicts.id IS 'Names the conflict, and orders those of one instant.';
+
+--
+-- Name: COLUMN crm_sync_conflicts.contact_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_conflicts.contact_id IS 'NurtureHub''s contact when it last happened. Without a foreign key, as in the log.';
+
+--
+-- Name: COLUMN crm_sync_conflicts.kept; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_conflicts.kept IS 'Whose edit was kept when it last happened: nurturehub, crm, or neither was overwritten until a person decides.';
+
+--
+-- Name: COLUMN crm_sync_conflicts.first_seen_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_conflicts.first_seen_at IS 'When it happened first.';
+
+--
+-- Name: COLUMN crm_sync_conflicts.last_seen_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_conflicts.last_seen_at IS 'When it happened last.';
+
+--
+-- Name: COLUMN crm_sync_conflicts.occurrences; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_conflicts.occurrences IS 'How often it has happened.';
+
+--
+-- Name: COLUMN crm_sync_conflicts.acknowledged_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_conflicts.acknowledged_at IS 'When a person said that they had seen it. Null if nobody has since it last happened.';
+
+--
+-- Name: COLUMN crm_sync_conflicts.acknowledged_by; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_sync_conflicts.acknowledged_by IS 'Who has seen it: a role or a program, never a person''s name.';
+
+--
+-- Name: CONSTRAINT crm_sync_conflicts_acknowledged_by_check ON crm_sync_conflicts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_conflicts_acknowledged_by_check ON public.crm_sync_conflicts IS 'Not blank, and at most 100 characters.';
+
+--
+-- Name: CONSTRAINT crm_sync_conflicts_acknowledgement_is_whole_check ON crm_sync_conflicts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_conflicts_acknowledgement_is_whole_check ON public.crm_sync_conflicts IS 'Nothing is acknowledged without saying by whom.';
+
+--
+-- Name: CONSTRAINT crm_sync_conflicts_entity_type_check ON crm_sync_conflicts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_conflicts_entity_type_check ON public.crm_sync_conflicts IS 'Lower snake case, 1 to 63 characters.';
+
+--
+-- Name: CONSTRAINT crm_sync_conflicts_external_id_check ON crm_sync_conflicts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_conflicts_external_id_check ON public.crm_sync_conflicts IS 'Not blank, and at most 512 bytes.';
+
+--
+-- Name: CONSTRAINT crm_sync_conflicts_kept_check ON crm_sync_conflicts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_conflicts_kept_check ON public.crm_sync_conflicts IS 'The closed list of what was kept.';
+
+--
+-- Name: CONSTRAINT crm_sync_conflicts_occurrences_check ON crm_sync_conflicts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_conflicts_occurrences_check ON public.crm_sync_conflicts IS 'Counted from 1.';
+
+--
+-- Name: CONSTRAINT crm_sync_conflicts_times_in_range_check ON crm_sync_conflicts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_conflicts_times_in_range_check ON public.crm_sync_conflicts IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: crm_sync_conflicts_id_seq; Type: SEQUENCE; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_sync_conflicts ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.crm_sync_conflicts_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+--
 -- Name: crm_sync_cursors; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -5521,7 +5694,7 @@ CREATE TABLE public.crm_sync_log_catch_all (
     CONSTRAINT crm_sync_log_error_is_valid_check CHECK (public.crm_sync_error_is_valid(error)),
     CONSTRAINT crm_sync_log_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
     CONSTRAINT crm_sync_log_occurred_at_in_range_check CHECK (((occurred_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (occurred_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
-    CONSTRAINT crm_sync_log_reason_check CHECK ((reason = ANY (ARRAY['echo'::text, 'unchanged'::text, 'older'::text, 'pending_push'::text, 'no_consent'::text, 'merged'::text, 'erased'::text]))),
+    CONSTRAINT crm_sync_log_reason_check CHECK ((reason = ANY (ARRAY['echo'::text, 'unchanged'::text, 'older'::text, 'pending_push'::text, 'conflict'::text, 'no_consent'::text, 'merged'::text, 'erased'::text]))),
     CONSTRAINT crm_sync_log_reason_has_status_skipped_check CHECK (((reason IS NULL) OR (status = 'skipped'::text))),
     CONSTRAINT crm_sync_log_status_check CHECK ((status = ANY (ARRAY['success'::text, 'skipped'::text, 'error'::text])))
 );
@@ -5849,6 +6022,19 @@ ALTER TABLE ONLY public.crm_retention
 COMMENT ON CONSTRAINT crm_retention_pkey ON public.crm_retention IS 'One retention period per table.';
 
 --
+-- Name: crm_sync_conflicts crm_sync_conflicts_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.crm_sync_conflicts
+    ADD CONSTRAINT crm_sync_conflicts_pkey PRIMARY KEY (organisation_id, connection_id, entity_type, external_id);
+
+--
+-- Name: CONSTRAINT crm_sync_conflicts_pkey ON crm_sync_conflicts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_conflicts_pkey ON public.crm_sync_conflicts IS 'Tenant first; one row for each record.';
+
+--
 -- Name: crm_sync_cursors crm_sync_cursors_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -6098,6 +6284,42 @@ CREATE INDEX crm_outbound_changes_next_attempt_at_idx ON public.crm_outbound_cha
 --
 
 COMMENT ON INDEX public.crm_outbound_changes_next_attempt_at_idx IS 'Finds what a connection has to push, and serves the foreign key to crm_connections.';
+
+--
+-- Name: crm_sync_conflicts_id_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX crm_sync_conflicts_id_key ON public.crm_sync_conflicts USING btree (id);
+
+--
+-- Name: INDEX crm_sync_conflicts_id_key; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_sync_conflicts_id_key IS 'Finds the conflicts that a person chose.';
+
+--
+-- Name: crm_sync_conflicts_last_seen_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_sync_conflicts_last_seen_at_idx ON public.crm_sync_conflicts USING btree (organisation_id, connection_id, last_seen_at, id);
+
+--
+-- Name: INDEX crm_sync_conflicts_last_seen_at_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_sync_conflicts_last_seen_at_idx IS 'Lists the conflicts of a connection, newest first.';
+
+--
+-- Name: crm_sync_conflicts_open_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_sync_conflicts_open_idx ON public.crm_sync_conflicts USING btree (organisation_id, connection_id, last_seen_at, id) WHERE (acknowledged_at IS NULL);
+
+--
+-- Name: INDEX crm_sync_conflicts_open_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_sync_conflicts_open_idx IS 'Lists and counts those that nobody has acknowledged.';
 
 --
 -- Name: crm_sync_failures_dismissed_at_idx; Type: INDEX; Schema: public; Owner: -
@@ -6484,6 +6706,19 @@ ALTER TABLE ONLY public.crm_record_requests
 --
 
 COMMENT ON CONSTRAINT crm_record_requests_connection_id_fkey ON public.crm_record_requests IS 'Composite, so that a request can never belong to another organisation''s connection. On delete restrict: a connection with requests must be erased deliberately.';
+
+--
+-- Name: crm_sync_conflicts crm_sync_conflicts_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.crm_sync_conflicts
+    ADD CONSTRAINT crm_sync_conflicts_connection_id_fkey FOREIGN KEY (organisation_id, connection_id) REFERENCES public.crm_connections(organisation_id, id) ON DELETE RESTRICT;
+
+--
+-- Name: CONSTRAINT crm_sync_conflicts_connection_id_fkey ON crm_sync_conflicts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_sync_conflicts_connection_id_fkey ON public.crm_sync_conflicts IS 'Composite, so that a conflict can never belong to another organisation''s connection. On delete restrict: a connection with conflicts must be erased deliberately.';
 
 --
 -- Name: crm_sync_cursors crm_sync_cursors_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -6902,6 +7137,48 @@ CREATE POLICY crm_retention_worker_policy ON public.crm_retention FOR SELECT TO 
 --
 
 COMMENT ON POLICY crm_retention_worker_policy ON public.crm_retention IS 'The sync worker reads it to purge runs.';
+
+--
+-- Name: crm_sync_conflicts; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_sync_conflicts ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_sync_conflicts crm_sync_conflicts_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_conflicts_reader_policy ON public.crm_sync_conflicts FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY crm_sync_conflicts_reader_policy ON crm_sync_conflicts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_conflicts_reader_policy ON public.crm_sync_conflicts IS 'Monitoring and support read all organisations.';
+
+--
+-- Name: crm_sync_conflicts crm_sync_conflicts_tenant_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_conflicts_tenant_policy ON public.crm_sync_conflicts TO crm_app USING ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id))) WITH CHECK ((organisation_id = ( SELECT public.crm_organisation_id() AS crm_organisation_id)));
+
+--
+-- Name: POLICY crm_sync_conflicts_tenant_policy ON crm_sync_conflicts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_conflicts_tenant_policy ON public.crm_sync_conflicts IS 'The application sees and writes the rows of the organisation that it has set for the transaction.';
+
+--
+-- Name: crm_sync_conflicts crm_sync_conflicts_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_sync_conflicts_worker_policy ON public.crm_sync_conflicts TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY crm_sync_conflicts_worker_policy ON crm_sync_conflicts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_sync_conflicts_worker_policy ON public.crm_sync_conflicts IS 'The sync worker works for all organisations.';
 
 --
 -- Name: crm_sync_cursors; Type: ROW SECURITY; Schema: public; Owner: -
@@ -7353,6 +7630,14 @@ GRANT UPDATE(revocation) ON TABLE public.crm_connections TO crm_worker;
 GRANT SELECT(revoke_before_at),UPDATE(revoke_before_at) ON TABLE public.crm_connections TO crm_app;
 GRANT SELECT(revoke_before_at) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(revoke_before_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.conflict_winner; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(conflict_winner),UPDATE(conflict_winner) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(conflict_winner) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(conflict_winner) ON TABLE public.crm_connections TO crm_worker;
 
 --
 -- Name: COLUMN crm_connections.kept_changes; Type: ACL; Schema: public; Owner: -
@@ -7914,6 +8199,14 @@ GRANT SELECT ON TABLE public.crm_record_requests TO crm_reader;
 
 GRANT SELECT ON TABLE public.crm_retention TO crm_worker;
 GRANT SELECT ON TABLE public.crm_retention TO crm_reader;
+
+--
+-- Name: TABLE crm_sync_conflicts; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_sync_conflicts TO crm_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_sync_conflicts TO crm_worker;
+GRANT SELECT ON TABLE public.crm_sync_conflicts TO crm_reader;
 
 --
 -- Name: TABLE crm_sync_cursors; Type: ACL; Schema: public; Owner: -

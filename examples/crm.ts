@@ -24,6 +24,12 @@ export interface Crm {
    */
   readonly rateLimitWaitSeconds?: number | undefined;
 
+  /**
+   * Whether the CRM refuses an update of another version than `record.version` (`If-Match`). Where it does not, the
+   * worker reads a record before it overwrites it; an edit between the two requests is lost.
+   */
+  readonly comparesVersions?: boolean | undefined;
+
   /** The entity types to read. Each is a stream with its own cursor. */
   readonly entityTypes: readonly string[];
 

@@ -1,9 +1,9 @@
 // Outbound: how a contact gets to the CRM.
 import type { BatchEvent, ClaimedRun, ContactExternalRecord } from '@nurturehub/crm-schema';
 import type pg from 'pg';
-import { type Crm, type CrmContact, CrmError, type LinkedRecord } from './crm.js';
+import { type Crm, type CrmContact, CrmError, type CrmRecord, type LinkedRecord } from './crm.js';
 import { failure, unlessFatal } from './errors.js';
-import { isAlive, recordsOf, remoteFieldsOf } from './records.js';
+import { isAlive, isKnown, recordsOf, remoteFieldsOf } from './records.js';
 
 /** What a push needs of the run. */
 export interface Pushing {
@@ -13,6 +13,8 @@ export interface Pushing {
   ask<Answer>(request: () => Promise<Answer>): Promise<Answer>;
   /** Throws if the lease is lost. */
   checkLease(): Promise<void>;
+  /** Applies a record that was read, and records its events, which it returns. */
+  take(record: CrmRecord): Promise<BatchEvent[]>;
 }
 
 /** A contact to push, from an outbound change or a failure. */
@@ -33,11 +35,18 @@ interface PushEvent {
 
 /** Writes a contact to each of its records, or creates one, and adds the events. */
 export async function pushContact(
-  { pool, run, ask, checkLease }: Pushing,
+  pushing: Pushing,
   crm: Crm,
   { contactId, changeVersion, entityType }: Push,
   events: BatchEvent[],
 ): Promise<void> {
+  const { pool, run, checkLease } = pushing;
+  // What the CRM would let us overwrite unseen is read first. Then the rule for conflicts decides, in take-page.ts.
+  for (const record of (await recordsOf(pool, run, contactId)).filter(isAlive)) {
+    if (crm.comparesVersions === true && record.remoteVersion !== null) continue;
+    const settled = await readFirst(pushing, crm, contactId, record, { ifChanged: true });
+    if (settled !== null) return;
+  }
   const known = await recordsOf(pool, run, contactId);
   const { rows } = await pool.query('select name from contacts where organisation_id = $1 and id = $2', [
     run.organisationId,
@@ -62,7 +71,19 @@ export async function pushContact(
   const failed: BatchEvent[] = [];
   try {
     for (const record of alive.length > 0 ? alive : [null]) {
-      const pushed = await write(ask, crm, contact, record, event);
+      let pushed = await write(pushing, crm, contact, record, event);
+      if (record !== null && isRefusedVersion(pushed)) {
+        // Somebody has edited it since it was read: the same rule decides.
+        const settled = await readFirst(pushing, crm, contactId, record, { ifChanged: false });
+        if (settled !== null) {
+          failed.push(...settled);
+          return;
+        }
+        const again = (await recordsOf(pool, run, contactId)).find(
+          (each) => isAlive(each) && isOf(record, each),
+        );
+        if (again !== undefined) pushed = await write(pushing, crm, contact, again, event);
+      }
       (pushed.status === 'error' ? failed : events).push(pushed);
     }
   } catch (error) {
@@ -75,9 +96,34 @@ export async function pushContact(
   }
 }
 
+/**
+ * Reads a record before it is overwritten, and applies what somebody has changed in it. Returns null if the push goes on,
+ * or else the failures of the contact that a person has to decide.
+ */
+async function readFirst(
+  { pool, run, ask, take }: Pushing,
+  crm: Crm,
+  contactId: string,
+  { entityType, externalId }: ContactExternalRecord,
+  { ifChanged }: { ifChanged: boolean },
+): Promise<BatchEvent[] | null> {
+  const found = await ask(() => crm.read(entityType, externalId)).catch(unlessFatal);
+  // The write will say so, too.
+  if (found === null || found instanceof CrmError) return null;
+  if (ifChanged && (await isKnown(pool, run, found))) return null;
+  const events = await take(found);
+  const settled = events.filter(
+    ({ direction, internalId }) => direction === 'outbound' && internalId === contactId,
+  );
+  // Its change was cleared with the record.
+  return settled.length === 0
+    ? null
+    : settled.flatMap((event) => (event.status === 'error' ? [{ ...event, changeVersion: null }] : []));
+}
+
 /** Writes a contact to a record, or creates one. Returns the event of the push. */
 async function write(
-  ask: Pushing['ask'],
+  { ask }: Pushing,
   crm: Crm,
   contact: CrmContact,
   record: ContactExternalRecord | null,
@@ -97,4 +143,13 @@ async function write(
     ...remoteFieldsOf(written),
     basedOnVersion: linked?.version,
   };
+}
+
+/** Whether the CRM has refused a push because the record has another version. */
+function isRefusedVersion({ status, error }: BatchEvent): boolean {
+  return status === 'error' && error?.kind === 'conflict' && error.retryable;
+}
+
+function isOf(one: ContactExternalRecord, other: ContactExternalRecord): boolean {
+  return one.entityType === other.entityType && one.externalId === other.externalId;
 }

@@ -4,7 +4,9 @@ import {
   type ContactExternalRecord,
   canonicalTimestamp,
   contentHash,
+  externalRecordCheck,
   externalRecordListByContacts,
+  type SentRecord,
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import type { CrmRecord, CrmRecordKey } from './crm.js';
@@ -29,6 +31,20 @@ export function isAlive({ remoteState }: ContactExternalRecord): boolean {
   return remoteState !== 'deleted' && remoteState !== 'merged';
 }
 
+/** Whether nobody has changed a record since it was last read or pushed. */
+export async function isKnown(
+  client: pg.Pool | pg.ClientBase,
+  { organisationId, provider }: ClaimedRun,
+  record: CrmRecord,
+): Promise<boolean> {
+  const { decision } = await externalRecordCheck(client, {
+    organisationId,
+    provider,
+    ...sentRecordOf(record),
+  });
+  return decision !== 'changed';
+}
+
 /** Whether two names differ at most in what CRMs do to a name: letter case and white space. */
 export function isSame(one: string | undefined, other: string): boolean {
   return contentHash({ name: one }) === contentHash({ name: other });
@@ -44,6 +60,20 @@ export function remoteFieldsOf(record: CrmRecord) {
     remoteState: state === 'merged' ? 'deleted' : state,
     contentHash: isShown ? contentHash({ name }) : null,
   } as const;
+}
+
+/** What `externalRecordCheckMany` needs of a record. */
+export function sentRecordOf(record: CrmRecord): SentRecord {
+  const { entityType, externalId } = record;
+  const { remoteVersion, remoteModifiedAt, remoteState, contentHash } = remoteFieldsOf(record);
+  return {
+    entityType,
+    externalId,
+    version: remoteVersion,
+    modifiedAt: remoteModifiedAt,
+    state: remoteState,
+    contentHash,
+  };
 }
 
 /** The version, if it can be stored. */

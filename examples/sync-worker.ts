@@ -257,6 +257,14 @@ class Sync {
       run: this.#run,
       ask: requests.send.bind(requests),
       checkLease: requests.heartbeat.bind(requests),
+      take: async (record: CrmRecord) => {
+        let events: BatchEvent[] = [];
+        await this.#batches.record(async (client) => {
+          events = await this.#take(client, record.entityType, [record]);
+          return events;
+        });
+        return events;
+      },
     };
     const events: BatchEvent[] = [];
     try {

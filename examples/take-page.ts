@@ -15,9 +15,10 @@ import {
   type WaitingChange,
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
+import { dropOurs, keepOurs } from './conflicts.js';
 import type { CrmRecord } from './crm.js';
 import { isDataError, report } from './errors.js';
-import { isAlive, isSame, isStorable, recordsOf, remoteFieldsOf, uuidIn } from './records.js';
+import { isAlive, isSame, isStorable, recordsOf, remoteFieldsOf, sentRecordOf, uuidIn } from './records.js';
 import { closeIfAgreed, listWaiting } from './waiting-pushes.js';
 
 /** The state of a page that is not recorded yet. */
@@ -77,16 +78,7 @@ export async function takePage(
   const decisions = await externalRecordCheckMany(client, {
     organisationId,
     provider,
-    records: others.map((record) => {
-      const { entityType, externalId } = record;
-      const {
-        remoteVersion: version,
-        remoteModifiedAt: modifiedAt,
-        remoteState: state,
-        contentHash,
-      } = remoteFieldsOf(record);
-      return { entityType, externalId, version, modifiedAt, state, contentHash };
-    }),
+    records: others.map(sentRecordOf),
   });
   for (const [index, record] of others.entries()) {
     const decision = decisions[index] as RecordDecision;
@@ -153,7 +145,7 @@ async function merge(page: Page, record: CrmRecord): Promise<BatchEvent[]> {
 async function apply(
   page: Page,
   record: CrmRecord,
-  { contactId: linkedTo, decision }: RecordDecision,
+  { contactId: linkedTo, decision, hasNewContent }: RecordDecision,
 ): Promise<BatchEvent[]> {
   const { client } = page;
   const { organisationId, connectionId, provider } = page.run;
@@ -187,6 +179,7 @@ async function apply(
   const named = uuidIn(record.reference);
   const contactId = known ?? (named !== null && page.names.has(named) ? named : randomUUID());
   const isNew = !page.names.has(contactId);
+  const push = page.waiting.get(contactId);
   const linked = { ...event, internalId: contactId, linksContact: true };
   const siblings = isNew ? [] : await recordsOf(client, page.run, contactId, record);
   // Of the same type, the record is a copy: the link will be refused, and the contact must not change.
@@ -206,14 +199,16 @@ async function apply(
     ]);
   } else if (isSame(page.names.get(contactId), name)) {
     page.links.set(externalId, contactId);
-    const closing = await closeIfAgreed(client, page.run, page.waiting.get(contactId), record);
+    const closing = await closeIfAgreed(client, page.run, push, record);
     return known === null
       ? [{ ...linked, status: 'success' }, ...closing]
       : [{ ...linked, status: 'skipped', reason: 'unchanged' }, ...closing];
   } else {
-    if (page.waiting.has(contactId)) {
+    // Not pushed yet: without an edit at the CRM, ours is simply newer.
+    if (push !== undefined && !(hasNewContent && page.run.conflictWinner === 'crm')) {
       page.links.set(externalId, contactId);
-      return [{ ...linked, status: 'skipped', reason: 'pending_push' }];
+      if (!hasNewContent) return [{ ...linked, status: 'skipped', reason: 'pending_push' }];
+      return keepOurs(client, page.run, linked, push);
     }
     await client.query('update contacts set name = $3 where organisation_id = $1 and id = $2', [
       organisationId,
@@ -230,7 +225,7 @@ async function apply(
   page.links.set(externalId, contactId);
   page.names.set(contactId, name);
   page.waiting.delete(contactId);
-  return [{ ...linked, status: 'success' }];
+  return [{ ...linked, status: 'success' }, ...(push === undefined ? [] : [dropOurs(record, push)])];
 }
 
 /** Stores a record, and returns its events, or an error event: a broken record does not stop the others. */

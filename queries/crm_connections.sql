@@ -262,6 +262,7 @@ select
   pause.pause_reason as "pauseReason?",
   connection.last_synced_at as "lastSyncedAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.conflict_winner as "conflictWinner",
   connection.connected_at as "connectedAt",
   connection.disconnected_at as "disconnectedAt"
 from crm_connections as connection
@@ -308,6 +309,7 @@ select
   pause.pause_reason as "pauseReason?",
   connection.last_synced_at as "lastSyncedAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.conflict_winner as "conflictWinner",
   connection.connected_at as "connectedAt",
   connection.disconnected_at as "disconnectedAt"
 from crm_connections as connection
@@ -331,7 +333,7 @@ where connection.organisation_id = :organisationId!::uuid
 -- the primary key where only failures are wanted, and from all open runs where only one is),
 -- crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
 -- crm_sync_failures_gave_up_at_idx, crm_sync_failures_dismissed_at_idx,
--- crm_outbound_changes_next_attempt_at_idx and crm_record_requests_pkey.
+-- crm_outbound_changes_next_attempt_at_idx, crm_record_requests_pkey and crm_sync_conflicts_open_idx.
 select
   connection.organisation_id as "organisationId",
   connection.id as "connectionId",
@@ -358,6 +360,7 @@ select
   connection.fill_finished_at as "fillFinishedAt",
   connection.next_sync_at as "nextSyncAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.conflict_winner as "conflictWinner",
   connection.last_success_at as "lastSuccessAt",
   connection.first_failed_at as "failingSince",
   connection.failure_count as "failedSyncs",
@@ -373,6 +376,7 @@ select
   dismissed.count as "dismissedRecords!",
   waiting.count as "waitingChanges!",
   asked.count as "requestedRecords!",
+  conflicts.count as "conflicts!",
   last_event.occurred_at as "lastEventAt?",
   last_event.status as "lastEventStatus?",
   last_failure.occurred_at as "lastFailureAt?",
@@ -459,6 +463,18 @@ cross join lateral (
     limit 1000
   ) as counted
 ) as asked
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_conflicts
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and acknowledged_at is null
+    order by last_seen_at
+    limit 1000
+  ) as counted
+) as conflicts
 left join lateral (
   select
     occurred_at,
@@ -518,6 +534,7 @@ select
   credentials_expires_at as "credentialsExpiresAt",
   last_synced_at as "lastSyncedAt",
   sync_interval_seconds as "syncIntervalSeconds",
+  conflict_winner as "conflictWinner",
   connected_at as "connectedAt",
   disconnected_at as "disconnectedAt"
 from crm_connections
@@ -774,6 +791,16 @@ left join lateral crm_take_over_changes(
   'keep',
   named.connected_at
 ) as taken on true;
+
+/* @name connectionSetConflictWinner */
+-- Sets who wins if a person was edited here and at the CRM, from the next run on. Returns one row, or none if the
+-- organisation has no such live connection. Uses the primary key. Locks the row for the transaction.
+update crm_connections
+set conflict_winner = :conflictWinner!::text
+where organisation_id = :organisationId!::uuid
+  and id = :connectionId!::uuid
+  and status <> 'disconnected'
+returning conflict_winner as "conflictWinner";
 
 /* @name connectionSetStatus */
 -- Sets a live connection to active (without a reason) or error (with one). If credentialsVersion is given,

@@ -14,6 +14,7 @@ due as (
     connection.provider,
     connection.last_synced_at,
     connection.credentials_version,
+    connection.conflict_winner,
     connection.sync_interval_seconds
   from crm_connections as connection
   where connection.status <> 'disconnected'
@@ -81,7 +82,8 @@ select
   started.expires_at as "expiresAt!",
   due.provider as "provider!",
   due.last_synced_at as "lastSyncedAt?",
-  due.credentials_version as "credentialsVersion!"
+  due.credentials_version as "credentialsVersion!",
+  due.conflict_winner as "conflictWinner!"
 from started
 inner join due
   on due.organisation_id = started.organisation_id

@@ -1,7 +1,7 @@
 /* @name syncBatchRecord */
 -- Records a batch of a run, all or nothing: its events, the failures that they open, update or close, the
--- mappings that they make, what they say of the CRM's records, the changes that they push, cursor moves and a
--- heartbeat. Returns one row, or none if the organisation has no such run. `outcome` is `recorded`; otherwise
+-- mappings that they make, what they say of the CRM's records, the changes that they push, the conflicts that they
+-- tell (reason `conflict`), cursor moves and a heartbeat. Returns one row, or none if the organisation has no such run. `outcome` is `recorded`; otherwise
 -- nothing was changed: `repeated`, `lost`, `stale`, `out_of_order`, `cursor_in_future` or `event_in_future`
 -- (crm_latest_time), `cursor_conflict` or `cursor_moved_backwards`. `conflicts` lists the events, counted from 1, that were recorded as failures
 -- because their mapping could not be made, or their push was based on another version (`basedOnVersions`)
@@ -20,7 +20,7 @@
 --   4. Mappings  linked, noted, noted_alias, settled, orphaned
 --   5. Log       logged
 --   6. Failures  last_outcome, open_failure, closed, failed, asked
---   7. Outbound  misplaced, pushed, cleared, owed
+--   7. Outbound  misplaced, pushed, cleared, owed, conflicted
 --   8. Cursors   moved
 --   9. Lease     extended, postponed
 -- There is one decision for the whole batch. Steps 3 to 9 have rows only if it is recorded: they read event,
@@ -265,11 +265,13 @@ told as (
       content_hash,
       lpad(position::text, 10, '0') as rank,
       status <> 'error' and reason is distinct from 'older' as is_news,
-      status = 'success' or (direction = 'inbound' and reason in ('echo', 'unchanged', 'pending_push')) as is_turn,
+      status = 'success'
+        or (direction = 'inbound' and reason in ('echo', 'unchanged', 'pending_push', 'conflict')) as is_turn,
       case when reason in ('echo', 'unchanged') then content_hash else coalesce(content_hash, '') end as hash,
       case
         when direction = 'outbound' and status = 'success' then coalesce(remote_version, '')
         when status = 'success' or reason in ('echo', 'unchanged', 'pending_push') then remote_version
+        when direction = 'inbound' and reason = 'conflict' then remote_version
       end as version
     from event
   ) as event
@@ -560,6 +562,8 @@ settled as (
     known.change_version,
     known.is_stale,
     bool_or(known.is_stale) over (partition by known.direction, known.internal_id) as is_stale_contact,
+    bool_or(known.direction = 'outbound' and known.status = 'error') over (partition by known.internal_id)
+      as is_push_refused,
     refused.error is not null as is_conflict,
     case known.direction when 'inbound' then known.external_id else known.internal_id::text end as record_id
   from known
@@ -1052,6 +1056,62 @@ owed as (
     attempts = 0,
     next_attempt_at = excluded.next_attempt_at,
     is_announced = false
+),
+-- Records that were edited on both sides. An event that skipped theirs has kept ours, unless our push became a failure
+-- for a person to decide; one that skipped ours has kept theirs.
+conflicted as (
+  insert into crm_sync_conflicts as conflict (
+    organisation_id,
+    connection_id,
+    entity_type,
+    external_id,
+    contact_id,
+    kept,
+    first_seen_at,
+    last_seen_at
+  )
+  select
+    :organisationId!::uuid,
+    :connectionId!::uuid,
+    latest.entity_type,
+    latest.external_id,
+    latest.internal_id,
+    latest.kept,
+    clock.at,
+    clock.at
+  from (
+    select distinct on (entity_type, external_id)
+      entity_type,
+      external_id,
+      internal_id,
+      case
+        when direction = 'outbound' then 'crm'
+        when is_push_refused then 'neither'
+        else 'nurturehub'
+      end as kept
+    from settled
+    where reason = 'conflict'
+      and external_id is not null
+      and internal_id is not null
+    order by
+      entity_type,
+      external_id,
+      position desc
+  ) as latest
+  cross join clock
+  order by
+    latest.entity_type,
+    latest.external_id
+  on conflict (organisation_id, connection_id, entity_type, external_id) do update
+  set
+    contact_id = excluded.contact_id,
+    kept = excluded.kept,
+    -- The clock may have been set back.
+    first_seen_at = least(conflict.first_seen_at, excluded.first_seen_at),
+    last_seen_at = excluded.last_seen_at,
+    occurrences = least(conflict.occurrences, 2147483646) + 1,
+    acknowledged_at = null,
+    acknowledged_by = null
 ),
 -- 8. Cursors ----------------------------------------------------------------------------------------------
 moved as (

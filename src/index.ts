@@ -16,6 +16,7 @@ export {
   connectionSetAccount,
   type SwitchedIds,
 } from './connections/accounts.js';
+export * from './connections/conflict-winner.js';
 export * from './connections/connections.js';
 export { type CredentialsOwner, credentialsAad } from './connections/encrypted-credentials.js';
 export * from './connections/health.js';
@@ -49,6 +50,7 @@ export {
   withNamedStatements,
 } from './statements/prepared-query.js';
 export * from './sync/batches.js';
+export * from './sync/conflicts.js';
 export type { CursorMove } from './sync/cursor-moves.js';
 export * from './sync/cursors.js';
 export type { SyncEvent, SyncEventEnd, SyncEventFields } from './sync/events.js';

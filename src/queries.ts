@@ -19,6 +19,7 @@ export * from './generated/crm_connections.js';
 export * from './generated/crm_outbound_changes.js';
 export * from './generated/crm_rate_limits.js';
 export * from './generated/crm_record_requests.js';
+export * from './generated/crm_sync_conflicts.js';
 export * from './generated/crm_sync_cursors.js';
 export * from './generated/crm_sync_failures.js';
 export * from './generated/crm_sync_log.js';

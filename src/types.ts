@@ -37,6 +37,7 @@ export type SyncStatus = (typeof syncStatuses)[number];
  * - `unchanged`: the CRM's version is the one already seen
  * - `older`: it was modified before the one already seen
  * - `pending_push`: our own change has still to be pushed
+ * - `conflict`: it was edited here and at the CRM, and the other side won, or a person has to decide
  * - `no_consent`: the person does not consent to it
  * - `merged`: the record was merged into another
  * - `erased`: the person was erased
@@ -46,6 +47,7 @@ export const syncSkipReasons = [
   'unchanged',
   'older',
   'pending_push',
+  'conflict',
   'no_consent',
   'merged',
   'erased',
@@ -86,6 +88,22 @@ export type Revocation = (typeof revocations)[number];
 export const keptChanges = ['waiting', 'moved', 'dropped', 'expired'] as const;
 /** One of {@link keptChanges}. */
 export type KeptChanges = (typeof keptChanges)[number];
+
+/**
+ * Who wins if a person was edited here and at the CRM (`crm_connections_conflict_winner_check`):
+ *
+ * - `nurturehub`: ours is pushed
+ * - `crm`: theirs is applied here
+ * - `person`: neither is overwritten until a person decides
+ */
+export const conflictWinners = ['nurturehub', 'crm', 'person'] as const;
+/** One of {@link conflictWinners}. */
+export type ConflictWinner = (typeof conflictWinners)[number];
+
+/** Whose edit was kept (`crm_sync_conflicts_kept_check`): neither is overwritten until a person decides. */
+export const keptSides = ['nurturehub', 'crm', 'neither'] as const;
+/** One of {@link keptSides}. */
+export type KeptSide = (typeof keptSides)[number];
 
 /** How a run ended (`crm_sync_runs_outcome_check`). */
 export const syncRunOutcomes = ['success', 'failed', 'abandoned', 'cancelled'] as const;

@@ -4,6 +4,7 @@ import { loadEvents, loadRuns } from './log.js';
 import { contactId, externalId, type Size } from './shape.js';
 import {
   loadChanges,
+  loadConflicts,
   loadCursors,
   loadFailures,
   loadOpenRuns,
@@ -66,6 +67,7 @@ export async function loadUnanalysed(client: pg.ClientBase, size: Size, credenti
   await loadFailures(client, size);
   await loadChanges(client, size);
   await loadRecordRequests(client);
+  await loadConflicts(client);
   await loadRateLimits(client);
   // As NurtureHub does.
   await client.query('grant select on contacts to crm_app, crm_worker');

@@ -88,6 +88,29 @@ export async function loadRateLimits(client: pg.ClientBase): Promise<void> {
   );
 }
 
+/** Creates conflicts: many for the two largest agencies, and a few for one in ten; one in two is acknowledged. */
+export async function loadConflicts(client: pg.ClientBase): Promise<void> {
+  await client.query(
+    `insert into crm_sync_conflicts (organisation_id, connection_id, entity_type, external_id, contact_id, kept, first_seen_at, last_seen_at, acknowledged_at, acknowledged_by)
+     select
+       organisation_id,
+       connection_id,
+       'contact',
+       'OXF' || 18000000 + record,
+       ${contactId('agency.number', 'record')},
+       'nurturehub',
+       ${firstDay},
+       ${firstDay} + record * interval '1 minute',
+       case when record % 2 = 0 then now() end,
+       case when record % 2 = 0 then 'support' end
+     from agency
+     cross join lateral generate_series(1, case when number <= 2 then 5000 else 5 end) as record
+     where number <= 2
+       or number % 10 = 0
+     order by record, number`,
+  );
+}
+
 /** Creates outbound changes. One in a hundred is due and not announced. */
 export async function loadChanges(client: pg.ClientBase, { changes }: Pick<Size, 'changes'>): Promise<void> {
   await client.query(

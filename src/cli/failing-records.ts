@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { type Connection, connectionGet } from '../connections/connections.js';
 import type { ConnectionKey } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
+import { type SyncConflict, syncConflictList } from '../sync/conflicts.js';
 import { syncFailureReplay } from '../sync/failure-decisions.js';
 import {
   type SyncFailure,
@@ -38,6 +39,8 @@ interface FailuresDocument extends ConnectionKey {
   at: Timestamp;
   counts: SyncFailureCount[];
   failures: SyncFailure[];
+  /** Those that nobody has acknowledged. */
+  conflicts: SyncConflict[];
 }
 
 /** `crm-schema failures …` */
@@ -47,7 +50,7 @@ export function failuresCommand(): Command {
   );
   addConnectionOptions(command.command('list', { isDefault: true }))
     .description(
-      'Counts failing records by kind of error, and shows the newest. This is the default command.',
+      'Counts failing records by kind of error, and shows the newest; then the newest records that were edited on both sides, until they are acknowledged. This is the default command.',
     )
     .option('--limit <records>', 'how many to show, from 1 to 1,000', parseLimit, 20)
     .action(listFailures);
@@ -77,6 +80,7 @@ async function listFailures(options: ListOptions): Promise<void> {
     ...key,
     counts: await syncFailureCountByKind(client, key),
     failures: await syncFailureList(client, { ...key, kinds: options.kind, limit: options.limit }),
+    conflicts: await syncConflictList(client, { ...key, isAcknowledged: false, limit: options.limit }),
   }));
   await printResult(
     options.json ? formatJson(document) : failuresReport(connection, document, options.limit).join('\n'),
@@ -113,7 +117,7 @@ async function getConnection(client: Queryable, key: ConnectionKey): Promise<Con
 
 function failuresReport(
   { provider, status }: Connection,
-  { connectionId, at, counts, failures }: FailuresDocument,
+  { connectionId, at, counts, failures, conflicts }: FailuresDocument,
   limit: number,
 ): string[] {
   return [
@@ -123,7 +127,8 @@ function failuresReport(
     ...(counts.length === 0 ? ['No failing records.'] : countsTable(counts)),
     ...(counts.length > 0 && failures.length === 0 ? ['', 'None of the requested kinds.'] : []),
     ...failures.flatMap((failure) => ['', ...failureDetails(failure, at)]),
-    ...(failures.length < limit
+    ...conflictLines(conflicts, at),
+    ...(Math.max(failures.length, conflicts.length) < limit
       ? []
       : ['', `These are the newest ${formatNumber(limit)}; there may be more: --limit takes up to 1000.`]),
   ];
@@ -140,6 +145,24 @@ function countsTable(counts: readonly SyncFailureCount[]): string[] {
         records < 1000 ? formatNumber(part) : `${formatNumber(part)}+`,
       ),
     ]),
+  ]);
+}
+
+/** Records that were edited here and at the CRM. */
+function conflictLines(conflicts: readonly SyncConflict[], now: Timestamp): string[] {
+  const kept = {
+    nurturehub: 'ours was kept',
+    crm: "the CRM's was kept",
+    neither: 'neither was overwritten',
+  };
+  return conflicts.flatMap((conflict) => [
+    '',
+    ...wrap(`edited on both sides: ${conflict.entityType} ${conflict.externalId}`),
+    ...wrap(`contact ${conflict.contactId}`, '  '),
+    ...wrap(
+      `${formatQuantity(conflict.occurrences, 'time')}, the latest ${formatTimeFromNow(conflict.lastSeenAt, now)}: ${kept[conflict.kept]}`,
+      '  ',
+    ),
   ]);
 }
 

@@ -46,7 +46,8 @@ function overview(connections: readonly ConnectionHealth[], now: Timestamp): str
 
 function details(connection: ConnectionHealth, now: Timestamp): string[] {
   const { status, statusReason, failingSince, failedSyncs, lastSyncError } = connection;
-  const { failureCount, lastFailureAt, lastError, dismissedRecords, requestedRecords } = connection;
+  const { failureCount, lastFailureAt, lastError, dismissedRecords, requestedRecords, conflicts } =
+    connection;
   return [
     ...heading(connection),
     ...pause(connection, now),
@@ -66,6 +67,11 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
     ...(dismissedRecords === 0
       ? []
       : indented(`Failing records that a person has dismissed: ${formatRecords(dismissedRecords)}.`)),
+    ...(conflicts === 0
+      ? []
+      : indented(
+          `Records edited here and at the CRM, which nobody has acknowledged: ${formatRecords(conflicts)}.`,
+        )),
     ...(requestedRecords === 0
       ? []
       : indented(`Records that webhooks have named, to be read first: ${formatRecords(requestedRecords)}.`)),

@@ -4,6 +4,7 @@ import { type ConnectionKey, checkConnectionKey, checkOrganisation } from '../ke
 import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import type {
+  ConflictWinner,
   ConnectionStatus,
   EncryptedCredentials,
   FlattenedJwe,
@@ -30,7 +31,10 @@ import {
 
 /** An organisation's connection to a CRM, without its credentials. */
 export interface Connection
-  extends NarrowedRow<queries.ConnectionGetResult, { provider: Provider; status: ConnectionStatus }> {}
+  extends NarrowedRow<
+    queries.ConnectionGetResult,
+    { provider: Provider; status: ConnectionStatus; conflictWinner: ConflictWinner }
+  > {}
 
 /** The encrypted credentials that a worker signs in with; `credentialsGet` decrypts them. */
 export interface ConnectionCredentials

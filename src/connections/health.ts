@@ -81,6 +81,8 @@ export interface ConnectionHealth
   waitingChanges: number;
   /** The number of records that webhooks have named, for the next sync to read first. */
   requestedRecords: number;
+  /** The number of records that were edited on both sides, which nobody has acknowledged. */
+  conflicts: number;
   /** When the latest event occurred, whatever its status; null if there is none. */
   lastEventAt: Timestamp | null;
   /** The status of the latest event. */

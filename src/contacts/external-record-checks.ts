@@ -79,7 +79,7 @@ export interface LinkedRecordDecision {
    * - `older`: it was modified before the one that is known, or before the same record earlier in `records`: skip it
    *   with reason `older`
    * - `changed`: apply it; or, if a change of the contact waits to be pushed (`outboundChangeListWaiting`), skip it
-   *   with reason `pending_push`, because what is here is newer
+   *   with reason `pending_push`, because what is here is newer; with `hasNewContent` as well, it is a conflict
    */
   decision: 'revived' | 'echo' | 'unchanged' | 'older' | 'changed';
   /**

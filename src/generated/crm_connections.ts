@@ -623,6 +623,8 @@ export interface ConnectionGetParams {
 export interface ConnectionGetResult {
   /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
+  /** Who wins if a person was edited here and at the CRM. nurturehub: ours is pushed. crm: theirs is applied here. person: neither is overwritten until a person decides. */
+  conflictWinner: string;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
   /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
@@ -675,6 +677,7 @@ export interface ConnectionGetResult {
  *   pause.pause_reason as "pauseReason?",
  *   connection.last_synced_at as "lastSyncedAt",
  *   connection.sync_interval_seconds as "syncIntervalSeconds",
+ *   connection.conflict_winner as "conflictWinner",
  *   connection.connected_at as "connectedAt",
  *   connection.disconnected_at as "disconnectedAt"
  * from crm_connections as connection
@@ -691,7 +694,7 @@ export interface ConnectionGetResult {
  */
 export const connectionGet = new PreparedQuery<ConnectionGetParams,ConnectionGetResult>({
   name: 'connectionGet',
-  statementName: 'connectionGet_07a1cb5c',
+  statementName: 'connectionGet_4152a133',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -712,6 +715,7 @@ export const connectionGet = new PreparedQuery<ConnectionGetParams,ConnectionGet
   pause.pause_reason as "pauseReason",
   connection.last_synced_at as "lastSyncedAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.conflict_winner as "conflictWinner",
   connection.connected_at as "connectedAt",
   connection.disconnected_at as "disconnectedAt"
 from crm_connections as connection
@@ -800,6 +804,8 @@ export interface ConnectionGetLiveParams {
 export interface ConnectionGetLiveResult {
   /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
+  /** Who wins if a person was edited here and at the CRM. nurturehub: ours is pushed. crm: theirs is applied here. person: neither is overwritten until a person decides. */
+  conflictWinner: string;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
   /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
@@ -853,6 +859,7 @@ export interface ConnectionGetLiveResult {
  *   pause.pause_reason as "pauseReason?",
  *   connection.last_synced_at as "lastSyncedAt",
  *   connection.sync_interval_seconds as "syncIntervalSeconds",
+ *   connection.conflict_winner as "conflictWinner",
  *   connection.connected_at as "connectedAt",
  *   connection.disconnected_at as "disconnectedAt"
  * from crm_connections as connection
@@ -870,7 +877,7 @@ export interface ConnectionGetLiveResult {
  */
 export const connectionGetLive = new PreparedQuery<ConnectionGetLiveParams,ConnectionGetLiveResult>({
   name: 'connectionGetLive',
-  statementName: 'connectionGetLive_1cb08993',
+  statementName: 'connectionGetLive_2f73b8ca',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -891,6 +898,7 @@ export const connectionGetLive = new PreparedQuery<ConnectionGetLiveParams,Conne
   pause.pause_reason as "pauseReason",
   connection.last_synced_at as "lastSyncedAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.conflict_winner as "conflictWinner",
   connection.connected_at as "connectedAt",
   connection.disconnected_at as "disconnectedAt"
 from crm_connections as connection
@@ -919,6 +927,9 @@ export interface ConnectionListWithHealthResult {
   account: string | null;
   /** Until when changes wait for the CRM to be connected again. Null while live, and if nothing was kept. */
   changesExpireAt: Timestamp | null;
+  conflicts: number;
+  /** Who wins if a person was edited here and at the CRM. nurturehub: ours is pushed. crm: theirs is applied here. person: neither is overwritten until a person decides. */
+  conflictWinner: string;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
   /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
@@ -1002,7 +1013,7 @@ export interface ConnectionListWithHealthResult {
  * the primary key where only failures are wanted, and from all open runs where only one is),
  * crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
  * crm_sync_failures_gave_up_at_idx, crm_sync_failures_dismissed_at_idx,
- * crm_outbound_changes_next_attempt_at_idx and crm_record_requests_pkey.
+ * crm_outbound_changes_next_attempt_at_idx, crm_record_requests_pkey and crm_sync_conflicts_open_idx.
  *
  * @remarks
  * ```sql
@@ -1032,6 +1043,7 @@ export interface ConnectionListWithHealthResult {
  *   connection.fill_finished_at as "fillFinishedAt",
  *   connection.next_sync_at as "nextSyncAt",
  *   connection.sync_interval_seconds as "syncIntervalSeconds",
+ *   connection.conflict_winner as "conflictWinner",
  *   connection.last_success_at as "lastSuccessAt",
  *   connection.first_failed_at as "failingSince",
  *   connection.failure_count as "failedSyncs",
@@ -1047,6 +1059,7 @@ export interface ConnectionListWithHealthResult {
  *   dismissed.count as "dismissedRecords!",
  *   waiting.count as "waitingChanges!",
  *   asked.count as "requestedRecords!",
+ *   conflicts.count as "conflicts!",
  *   last_event.occurred_at as "lastEventAt?",
  *   last_event.status as "lastEventStatus?",
  *   last_failure.occurred_at as "lastFailureAt?",
@@ -1133,6 +1146,18 @@ export interface ConnectionListWithHealthResult {
  *     limit 1000
  *   ) as counted
  * ) as asked
+ * cross join lateral (
+ *   select count(*)::integer as count
+ *   from (
+ *     select
+ *     from crm_sync_conflicts
+ *     where organisation_id = connection.organisation_id
+ *       and connection_id = connection.id
+ *       and acknowledged_at is null
+ *     order by last_seen_at
+ *     limit 1000
+ *   ) as counted
+ * ) as conflicts
  * left join lateral (
  *   select
  *     occurred_at,
@@ -1180,7 +1205,7 @@ export interface ConnectionListWithHealthResult {
  */
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>({
   name: 'connectionListWithHealth',
-  statementName: 'connectionListWithHealth_59152367',
+  statementName: 'connectionListWithHealth_943740a5',
   isPreparable: true,
   params: [
     { name: 'failuresSince', required: true },
@@ -1212,6 +1237,7 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   connection.fill_finished_at as "fillFinishedAt",
   connection.next_sync_at as "nextSyncAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
+  connection.conflict_winner as "conflictWinner",
   connection.last_success_at as "lastSuccessAt",
   connection.first_failed_at as "failingSince",
   connection.failure_count as "failedSyncs",
@@ -1227,6 +1253,7 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   dismissed.count as "dismissedRecords",
   waiting.count as "waitingChanges",
   asked.count as "requestedRecords",
+  conflicts.count as "conflicts",
   last_event.occurred_at as "lastEventAt",
   last_event.status as "lastEventStatus",
   last_failure.occurred_at as "lastFailureAt",
@@ -1313,6 +1340,18 @@ cross join lateral (
     limit 1000
   ) as counted
 ) as asked
+cross join lateral (
+  select count(*)::integer as count
+  from (
+    select
+    from crm_sync_conflicts
+    where organisation_id = connection.organisation_id
+      and connection_id = connection.id
+      and acknowledged_at is null
+    order by last_seen_at
+    limit 1000
+  ) as counted
+) as conflicts
 left join lateral (
   select
     occurred_at,
@@ -1372,6 +1411,8 @@ export interface ConnectionListLiveByAccountParams {
 export interface ConnectionListLiveByAccountResult {
   /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
+  /** Who wins if a person was edited here and at the CRM. nurturehub: ours is pushed. crm: theirs is applied here. person: neither is overwritten until a person decides. */
+  conflictWinner: string;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
   /** The id of the connection. The application generates it, because the encrypted credentials are bound to it before the row exists. */
@@ -1416,6 +1457,7 @@ export interface ConnectionListLiveByAccountResult {
  *   credentials_expires_at as "credentialsExpiresAt",
  *   last_synced_at as "lastSyncedAt",
  *   sync_interval_seconds as "syncIntervalSeconds",
+ *   conflict_winner as "conflictWinner",
  *   connected_at as "connectedAt",
  *   disconnected_at as "disconnectedAt"
  * from crm_connections
@@ -1431,7 +1473,7 @@ export interface ConnectionListLiveByAccountResult {
  */
 export const connectionListLiveByAccount = new PreparedQuery<ConnectionListLiveByAccountParams,ConnectionListLiveByAccountResult>({
   name: 'connectionListLiveByAccount',
-  statementName: 'connectionListLiveByAccount_2fff1131',
+  statementName: 'connectionListLiveByAccount_e5f0ba36',
   isPreparable: true,
   params: [
     { name: 'provider', required: true },
@@ -1452,6 +1494,7 @@ export const connectionListLiveByAccount = new PreparedQuery<ConnectionListLiveB
   credentials_expires_at as "credentialsExpiresAt",
   last_synced_at as "lastSyncedAt",
   sync_interval_seconds as "syncIntervalSeconds",
+  conflict_winner as "conflictWinner",
   connected_at as "connectedAt",
   disconnected_at as "disconnectedAt"
 from crm_connections
@@ -2087,6 +2130,51 @@ left join lateral crm_take_over_changes(
   'keep',
   named.connected_at
 ) as taken on true`,
+});
+
+
+/** The parameters of {@link connectionSetConflictWinner}. */
+export interface ConnectionSetConflictWinnerParams {
+  conflictWinner: string;
+  connectionId: string;
+  organisationId: string;
+}
+
+/** A row of {@link connectionSetConflictWinner}. */
+export interface ConnectionSetConflictWinnerResult {
+  /** Who wins if a person was edited here and at the CRM. nurturehub: ours is pushed. crm: theirs is applied here. person: neither is overwritten until a person decides. */
+  conflictWinner: string;
+}
+
+/**
+ * Sets who wins if a person was edited here and at the CRM, from the next run on. Returns one row, or none if the
+ * organisation has no such live connection. Uses the primary key. Locks the row for the transaction.
+ *
+ * @remarks
+ * ```sql
+ * update crm_connections
+ * set conflict_winner = :conflictWinner!::text
+ * where organisation_id = :organisationId!::uuid
+ *   and id = :connectionId!::uuid
+ *   and status <> 'disconnected'
+ * returning conflict_winner as "conflictWinner"
+ * ```
+ */
+export const connectionSetConflictWinner = new PreparedQuery<ConnectionSetConflictWinnerParams,ConnectionSetConflictWinnerResult>({
+  name: 'connectionSetConflictWinner',
+  statementName: 'connectionSetConflictWinner_47aa2dd1',
+  isPreparable: true,
+  params: [
+    { name: 'conflictWinner', required: true },
+    { name: 'organisationId', required: true },
+    { name: 'connectionId', required: true },
+  ],
+  text: `/* connectionSetConflictWinner */ update crm_connections
+set conflict_winner = $1::text
+where organisation_id = $2::uuid
+  and id = $3::uuid
+  and status <> 'disconnected'
+returning conflict_winner as "conflictWinner"`,
 });
 
 

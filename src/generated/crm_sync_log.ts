@@ -96,7 +96,7 @@ export interface SyncLogListByConnectionResult {
   occurredAt: Timestamp;
   /** The organisation (tenant) the event belongs to. */
   organisationId: string;
-  /** Why it was skipped. echo: our own push came back. unchanged: the CRM's version is the one already seen. older: it was modified before the one already seen. pending_push: our own change has still to be pushed. no_consent: the person does not consent to it. merged: the record was merged into another. erased: the person was erased. Null if no reason was given, and for events that were not skipped. */
+  /** Why it was skipped. echo: our own push came back. unchanged: the CRM's version is the one already seen. older: it was modified before the one already seen. pending_push: our own change has still to be pushed. conflict: it was edited here and at the CRM, and the other side won, or a person has to decide. no_consent: the person does not consent to it. merged: the record was merged into another. erased: the person was erased. Null if no reason was given, and for events that were not skipped. */
   reason: string | null;
   /** success: both sides agree. skipped: nothing had to change. error: it failed, error says why. */
   status: string;
@@ -204,7 +204,7 @@ export interface SyncLogListByContactResult {
   organisationId: string;
   /** The CRM: agentos, reapit, alto, street, loop or custom. */
   provider: string;
-  /** Why it was skipped. echo: our own push came back. unchanged: the CRM's version is the one already seen. older: it was modified before the one already seen. pending_push: our own change has still to be pushed. no_consent: the person does not consent to it. merged: the record was merged into another. erased: the person was erased. Null if no reason was given, and for events that were not skipped. */
+  /** Why it was skipped. echo: our own push came back. unchanged: the CRM's version is the one already seen. older: it was modified before the one already seen. pending_push: our own change has still to be pushed. conflict: it was edited here and at the CRM, and the other side won, or a person has to decide. no_consent: the person does not consent to it. merged: the record was merged into another. erased: the person was erased. Null if no reason was given, and for events that were not skipped. */
   reason: string | null;
   /** success: both sides agree. skipped: nothing had to change. error: it failed, error says why. */
   status: string;

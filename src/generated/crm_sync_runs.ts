@@ -14,6 +14,8 @@ export interface SyncRunClaimParams {
 
 /** A row of {@link syncRunClaim}. */
 export interface SyncRunClaimResult {
+  /** Who wins if a person was edited here and at the CRM. nurturehub: ours is pushed. crm: theirs is applied here. person: neither is overwritten until a person decides. */
+  conflictWinner: string;
   /** The connection that is synced. */
   connectionId: string;
   /** Incremented when the credentials are replaced, so that a writer can tell whether they are still the ones it read. Key rotation does not change it. */
@@ -49,6 +51,7 @@ export interface SyncRunClaimResult {
  *     connection.provider,
  *     connection.last_synced_at,
  *     connection.credentials_version,
+ *     connection.conflict_winner,
  *     connection.sync_interval_seconds
  *   from crm_connections as connection
  *   where connection.status <> 'disconnected'
@@ -116,7 +119,8 @@ export interface SyncRunClaimResult {
  *   started.expires_at as "expiresAt!",
  *   due.provider as "provider!",
  *   due.last_synced_at as "lastSyncedAt?",
- *   due.credentials_version as "credentialsVersion!"
+ *   due.credentials_version as "credentialsVersion!",
+ *   due.conflict_winner as "conflictWinner!"
  * from started
  * inner join due
  *   on due.organisation_id = started.organisation_id
@@ -126,7 +130,7 @@ export interface SyncRunClaimResult {
  */
 export const syncRunClaim = new PreparedQuery<SyncRunClaimParams,SyncRunClaimResult>({
   name: 'syncRunClaim',
-  statementName: 'syncRunClaim_c6f2af07',
+  statementName: 'syncRunClaim_60a8ddf5',
   isPreparable: false,
   params: [
     { name: 'limit', required: true },
@@ -143,6 +147,7 @@ due as (
     connection.provider,
     connection.last_synced_at,
     connection.credentials_version,
+    connection.conflict_winner,
     connection.sync_interval_seconds
   from crm_connections as connection
   where connection.status <> 'disconnected'
@@ -209,7 +214,8 @@ select
   started.expires_at as "expiresAt",
   due.provider as "provider",
   due.last_synced_at as "lastSyncedAt",
-  due.credentials_version as "credentialsVersion"
+  due.credentials_version as "credentialsVersion",
+  due.conflict_winner as "conflictWinner"
 from started
 inner join due
   on due.organisation_id = started.organisation_id

@@ -92,6 +92,9 @@ export interface SyncBatchRecordParams extends RunKey {
  * that was deleted or merged stays so until `contactExternalIdLink` or `contactExternalIdUnlink`: to link it in a batch
  * with a `remoteState` of active or archived is a conflict that is given up at once.
  *
+ * An event with reason `conflict` that names a record and its contact is also kept as a conflict (`syncConflictList`):
+ * an inbound one says that theirs was not applied, an outbound one that ours was not pushed.
+ *
  * It is safe to repeat a call whose answer was lost. If a contact cannot be linked, or does not exist, only
  * that record fails, with an error of kind `conflict`. So does a push whose `basedOnVersion` is not the version
  * that is known: its change stays, to be pushed again. Otherwise a change is also cleared if its push failed:

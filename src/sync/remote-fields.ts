@@ -12,8 +12,8 @@ import type { SyncEvent } from './events.js';
 
 /**
  * What an event of a batch says about the record at the CRM. All of it is ignored if the event failed. Version and
- * content are also ignored if the record was skipped, unless the reason is `echo`, `unchanged` or `pending_push`: what
- * was not taken is a change again when it is next read.
+ * content are also ignored if the record was skipped, unless the reason is `echo`, `unchanged`, `pending_push` or
+ * `conflict`: what was not taken is a change again when it is next read.
  */
 export interface RemoteFields {
   /**

@@ -4,7 +4,7 @@ import { checkRunKey, type RunKey } from '../keys.js';
 import { rethrowAsNotPermitted } from '../statements/database-errors.js';
 import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
-import type { Json, Provider, SyncError, Timestamp } from '../types.js';
+import type { ConflictWinner, Json, Provider, SyncError, Timestamp } from '../types.js';
 import {
   checkLease,
   checkLimit,
@@ -18,7 +18,8 @@ import {
 import { outboundChangeAnnounce } from './outbound-changes.js';
 
 /** A claimed connection. Its run is the lease. */
-export interface ClaimedRun extends NarrowedRow<queries.SyncRunClaimResult, { provider: Provider }> {}
+export interface ClaimedRun
+  extends NarrowedRow<queries.SyncRunClaimResult, { provider: Provider; conflictWinner: ConflictWinner }> {}
 
 /** A run whose lease expired without a heartbeat. */
 export interface AbandonedRun extends queries.SyncRunSweepResult {}

@@ -33,6 +33,7 @@ export const readOnly: QueryName[] = [
   'externalRecordListByContacts',
   'organisationSet',
   'outboundChangeListWaiting',
+  'syncConflictList',
   'syncCursorList',
   'syncFailureCountByKind',
   'syncFailureList',

@@ -31,6 +31,7 @@ const privileges: Record<string, Record<GroupRole, string>> = {
   // Shared by organisations, so the application neither reads nor writes it.
   crm_rate_limits: { ...fullAccess(), crm_app: '' },
   crm_record_requests: fullAccess(),
+  crm_sync_conflicts: fullAccess(),
   contact_external_ids: fullAccess(),
   contact_external_id_aliases: fullAccess(),
   contact_external_id_archive: fullAccess(),
@@ -273,6 +274,7 @@ describe('row-level security', () => {
     crm_sync_failures: 'attempts',
     crm_outbound_changes: 'attempts',
     crm_record_requests: 'attempts',
+    crm_sync_conflicts: 'occurrences',
     contact_external_ids: 'contact_id',
     contact_external_id_aliases: 'contact_id',
     contact_external_id_archive: 'contact_id',

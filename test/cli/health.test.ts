@@ -7,13 +7,15 @@ import {
   connectionDisconnect,
   type Provider,
   type SyncError,
+  syncConflictAcknowledge,
+  syncConflictList,
   syncFailureDismiss,
   syncFailureList,
   syncLogRecord,
 } from '../../src/index.js';
 import { type Run, runCli, startCli } from '../support/cli.js';
 import { connect } from '../support/connection.js';
-import { createTenant, type Tenant, type TestDatabase, useDatabase } from '../support/database.js';
+import { createTenant, insert, type Tenant, type TestDatabase, useDatabase } from '../support/database.js';
 import { migrations } from '../support/migrations.js';
 import { useMember } from '../support/roles.js';
 
@@ -345,7 +347,38 @@ inbound contact CNT-2
         { kind: 'validation', count: 1, givenUpCount: 1, dismissedCount: 0 },
       ],
       failures: await syncFailureList(pool, { ...key, kinds: ['timeout'] }),
+      conflicts: [],
     });
+  });
+
+  test('shows records that were edited on both sides until they are acknowledged, in health too', async () => {
+    const key = await connectWith('reapit', healthy);
+    const contactId = '5f0e8a1c-3f0b-4e52-9d7e-0a4f3f1f2b6d';
+    await insert(pool, 'crm_sync_conflicts', {
+      organisation_id: key.organisationId,
+      connection_id: key.connectionId,
+      entity_type: 'contact',
+      external_id: 'OXF18000001',
+      contact_id: contactId,
+      kept: 'nurturehub',
+      first_seen_at: '2026-11-15 09:00Z',
+      last_seen_at: '2026-11-16 09:20Z',
+      occurrences: 2,
+    });
+    const { stdout } = await run(['failures', ...args(key)]);
+    expect(stdout).toContain(`
+edited on both sides: contact OXF18000001
+  contact ${contactId}
+  2 times, the latest 10 min ago: ours was kept
+`);
+    const health = async () => (await run(['health', '--organisation', key.organisationId])).stdout;
+    const line = 'edited here and at the CRM';
+    expect(await health()).toContain(line);
+    const [conflict] = await syncConflictList(pool, key);
+    const ids = [conflict?.id ?? ''];
+    await syncConflictAcknowledge(pool, { ...key, ids, acknowledgedBy: 'support' });
+    expect((await run(['failures', ...args(key)])).stdout).not.toContain('edited on both sides');
+    expect(await health()).not.toContain(line);
   });
 
   test('shows who dismissed a record, when and why, in health too', async () => {

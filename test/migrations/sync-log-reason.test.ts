@@ -76,13 +76,42 @@ describe('the reason of an event', () => {
   });
 });
 
+describe('the down of add_conflicts', () => {
+  const { down, laterDowns } = downsTo('add_conflicts');
+
+  test('refuses while an event has the reason conflict', async () => {
+    await rolledBack(pool, async (client) => {
+      await add({ reason: 'conflict' }, client);
+      for (const later of laterDowns) await client.query(later);
+      await expectRefused(client.query(down), {
+        code: 'CRM03',
+        message: 'crm_sync_log has events with reason conflict, and going down would lose them',
+      });
+    });
+  });
+
+  test('records what 1.4.0 would have if crm_schema.allow_data_loss is on, and the log stays append-only', async () => {
+    await rolledBack(pool, async (client) => {
+      const event = await add({ reason: 'conflict' }, client);
+      await client.query("set local crm_schema.allow_data_loss = 'on'");
+      for (const later of laterDowns) await client.query(later);
+      await client.query(down);
+      const { rows } = await client.query('select reason from crm_sync_log where id = $1', [event.id]);
+      expect(rows).toEqual([{ reason: 'pending_push' }]);
+      await expectRefused(client.query("update crm_sync_log set reason = 'echo'"), { code: 'CRM02' });
+    });
+  });
+});
+
 describe('the down of add_sync_log_reason', () => {
   const { down, laterDowns } = downsTo('add_sync_log_reason');
 
   test('refuses while an event has a reason', async () => {
     await rolledBack(pool, async (client) => {
       await add({ reason: 'older' }, client);
+      await client.query("set local crm_schema.allow_data_loss = 'on'");
       for (const later of laterDowns) await client.query(later);
+      await client.query("set local crm_schema.allow_data_loss = 'off'");
       await expectRefused(client.query(down), {
         code: 'CRM03',
         message: 'crm_sync_log has reasons, and going down would lose them',
@@ -93,8 +122,8 @@ describe('the down of add_sync_log_reason', () => {
   test('keeps the event and drops its reason if crm_schema.allow_data_loss is on', async () => {
     await rolledBack(pool, async (client) => {
       const event = await add({ reason: 'older' }, client);
-      for (const later of laterDowns) await client.query(later);
       await client.query("set local crm_schema.allow_data_loss = 'on'");
+      for (const later of laterDowns) await client.query(later);
       await client.query(down);
       const { rows } = await client.query('select log.* from crm_sync_log as log where id = $1', [event.id]);
       expect(rows).toMatchObject([{ status: 'skipped' }]);

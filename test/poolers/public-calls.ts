@@ -65,6 +65,8 @@ export async function publicCalls(
     connectionResetLastSyncedAt: (client) => crm.connectionResetLastSyncedAt(client, key),
     connectionSetAccount: (client) => crm.connectionSetAccount(client, { ...key, account: 'AAA' }),
     connectionSetStatus: (client) => crm.connectionSetStatus(client, { ...key, status: 'active' }),
+    connectionSetConflictWinner: (client) =>
+      crm.connectionSetConflictWinner(client, { ...key, conflictWinner: 'crm' }),
     connectionSetSyncInterval: (client) =>
       crm.connectionSetSyncInterval(client, { ...key, syncIntervalSeconds: 3600 }),
     connectionTotalWork: (client) => crm.connectionTotalWork(client),
@@ -163,6 +165,9 @@ export async function publicCalls(
     syncCursorReset: (client) => crm.syncCursorReset(client, { ...key, ...contact }),
     syncFailureClaim: (client) => crm.syncFailureClaim(client, { ...run, limit: 10 }),
     syncFailureCountByKind: (client) => crm.syncFailureCountByKind(client, key),
+    syncConflictAcknowledge: (client) =>
+      crm.syncConflictAcknowledge(client, { ...key, ids: [], acknowledgedBy: 'support' }),
+    syncConflictList: (client) => crm.syncConflictList(client, key),
     syncFailureDismiss: (client) =>
       crm.syncFailureDismiss(client, { ...key, ids: [], reason: 'Gone.', dismissedBy: 'support' }),
     syncFailureList: (client) => crm.syncFailureList(client, key),

@@ -78,6 +78,8 @@ describe('connectionListWithHealth', () => {
       givenUpRecords: 0,
       dismissedRecords: 0,
       requestedRecords: 0,
+      conflicts: 0,
+      conflictWinner: 'nurturehub',
       revocation: null,
       revokeBeforeAt: null,
       waitingChanges: 0,

@@ -7,6 +7,7 @@ import * as connectionQueries from '../../src/generated/crm_connections.js';
 import * as outboundChangeQueries from '../../src/generated/crm_outbound_changes.js';
 import * as rateLimitQueries from '../../src/generated/crm_rate_limits.js';
 import * as recordRequestQueries from '../../src/generated/crm_record_requests.js';
+import * as syncConflictQueries from '../../src/generated/crm_sync_conflicts.js';
 import * as syncCursorQueries from '../../src/generated/crm_sync_cursors.js';
 import * as syncFailureQueries from '../../src/generated/crm_sync_failures.js';
 import * as syncLogQueries from '../../src/generated/crm_sync_log.js';
@@ -30,6 +31,8 @@ import {
   rateLimitTake,
   recordRequestAdd,
   syncBatchRecord,
+  syncConflictAcknowledge,
+  syncConflictList,
   syncCursorReset,
   syncErrorKinds,
   syncFailureDismiss,
@@ -52,6 +55,7 @@ const generated = {
   ...identityChangeQueries,
   ...externalRecordCheckQueries,
   ...syncBatchQueries,
+  ...syncConflictQueries,
   ...syncCursorQueries,
   ...syncFailureQueries,
   ...outboundChangeQueries,
@@ -298,6 +302,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     connectionResetLastSyncedAt: [fresh],
     connectionResume: [fresh],
     connectionSetAccount: [{ ...fresh, account: 'test-account' }],
+    connectionSetConflictWinner: [{ ...fresh, conflictWinner: 'crm' }],
     connectionSetStatus: [{ ...fresh, status: 'active' }],
     connectionSetSyncInterval: [{ ...fresh, syncIntervalSeconds: 3600 }],
     connectionTotalWork: [undefined],
@@ -388,6 +393,10 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     recordRequestClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
     recordRequestClear: [{ ...runOf(healthy), entityTypes: ['contact'], externalIds: ['1'] }],
     syncBatchRecord: [batchOfOne(runOf(fresh)), batchOfOne(runOf(fresh))],
+    syncConflictAcknowledge: [{ ...healthy, ids: ['1'], acknowledgedBy: 'support' }],
+    syncConflictList: [
+      { ...healthy, isAcknowledged: null, beforeLastSeenAt: null, beforeId: null, limit: 10 },
+    ],
     syncCursorForget: [{ ...healthy, ...contact, entityType: 'landlord' }],
     syncCursorList: [healthy],
     syncCursorReset: [{ ...healthy, ...contact }],
@@ -434,7 +443,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
 }
 
 /**
- * Records a batch that leaves cursors of every kind and failures in every state, one of them due, and one of a push.
+ * Records a batch that leaves cursors of every kind and failures in every state, one of them due, one of a push, and conflicts.
  *
  * @returns the id of the failure that is dismissed
  */
@@ -447,6 +456,15 @@ async function recordBatch(pool: pg.Pool, run: RunKey, unpushedId: string): Prom
       status: 'error',
       error: { kind: 'validation', retryable, message: 'No name.' },
     }) as const;
+  const conflict = (externalId: string) =>
+    ({
+      direction: 'inbound',
+      entityType: 'contact',
+      externalId,
+      internalId: unpushedId,
+      status: 'skipped',
+      reason: 'conflict',
+    }) as const;
   const stream = (entityType: string) => ({ direction: 'inbound', entityType, version: 0 }) as const;
   const syncedTo = '2026-11-16T09:00:00Z';
   await syncBatchRecord(pool, {
@@ -458,6 +476,8 @@ async function recordBatch(pool: pg.Pool, run: RunKey, unpushedId: string): Prom
       failure('given-up', false),
       failure('dismissed', false),
       { ...failure('5', false), direction: 'outbound', internalId: unpushedId },
+      conflict('seen'),
+      conflict('unseen'),
     ],
     cursors: [
       { ...stream('contact'), position: { kind: 'timestamp', syncedTo } },
@@ -472,6 +492,9 @@ async function recordBatch(pool: pg.Pool, run: RunKey, unpushedId: string): Prom
     "update crm_sync_failures set next_attempt_at = now() where connection_id = $1 and record_id = 'due'",
     [run.connectionId],
   );
+  const conflicts = await syncConflictList(pool, run);
+  const seen = conflicts.filter(({ externalId }) => externalId === 'seen').map(({ id }) => id);
+  await syncConflictAcknowledge(pool, { ...run, ids: seen, acknowledgedBy: 'support' });
   const failures = await syncFailureList(pool, run);
   const ids = failures.filter(({ recordId }) => recordId === 'dismissed').map(({ id }) => id);
   await syncFailureDismiss(pool, { ...run, ids, reason: 'Gone at the CRM.', dismissedBy: 'support' });

@@ -67,6 +67,7 @@ export const expectations: Record<QueryName, Expectation> = {
       ...failures,
       ...changes,
       'crm_record_requests_pkey',
+      'crm_sync_conflicts_open_idx',
     ],
     // Counts up to a thousand each of failures, given-up records and changes.
     buffers: 2500,
@@ -77,6 +78,7 @@ export const expectations: Record<QueryName, Expectation> = {
   connectionResume: liveConnection,
   // Of a connection whose account is known, so that nothing is switched.
   connectionSetAccount: liveConnection,
+  connectionSetConflictWinner: liveConnection,
   connectionSetStatus: liveConnection,
   connectionSetSyncInterval: liveConnection,
   connectionTotalWork: {
@@ -167,6 +169,8 @@ export const expectations: Record<QueryName, Expectation> = {
     ],
     buffers: 2000,
   },
+  syncConflictAcknowledge: { indexes: ['crm_sync_conflicts_id_key'], buffers: 3500 },
+  syncConflictList: { indexes: ['crm_sync_conflicts_last_seen_at_idx'], buffers: 300 },
   syncCursorForget: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 20 },
   syncCursorList: { indexes: ['crm_sync_cursors_pkey'], buffers: 20 },
   syncCursorReset: { indexes: [...liveConnection.indexes, 'crm_sync_cursors_pkey'], buffers: 60 },

@@ -16,7 +16,7 @@ async function closedLists(): Promise<Map<string, { constraint: string; values: 
      where contype = 'c' and cardinality(conkey) = 1 and conparentid = 0
        and conrelid::regclass::text in (
          'crm_connections', 'crm_sync_log', 'crm_sync_runs', 'crm_sync_cursors', 'crm_sync_failures',
-         'crm_outbound_changes', 'contact_external_ids', 'contact_external_id_aliases',
+         'crm_outbound_changes', 'crm_sync_conflicts', 'contact_external_ids', 'contact_external_id_aliases',
          'contact_external_id_changes', 'contact_external_id_archive'
        )`,
   );
@@ -43,6 +43,8 @@ test.each([
   ['crm_connections_status_check', crm.connectionStatuses],
   ['crm_connections_revocation_check', crm.revocations],
   ['crm_connections_kept_changes_check', crm.keptChanges],
+  ['crm_connections_conflict_winner_check', crm.conflictWinners],
+  ['crm_sync_conflicts_kept_check', crm.keptSides],
   ['crm_sync_log_direction_check', crm.syncDirections],
   ['crm_sync_log_status_check', crm.syncStatuses],
   ['crm_sync_log_reason_check', crm.syncSkipReasons],
@@ -56,7 +58,7 @@ test.each([
 });
 
 test('no other column has a closed list', async () => {
-  expect((await closedLists()).size).toBe(17);
+  expect((await closedLists()).size).toBe(19);
 });
 
 test('crm_sync_error_is_valid accepts exactly the kinds of the public type', async () => {
@@ -138,21 +140,27 @@ test('each result column with a closed list has that list as its public type', a
   expect(checked).toEqual([
     'connectionGet.provider',
     'connectionGet.status',
+    'connectionGet.conflictWinner',
     'connectionGetCredentials.provider',
     'connectionGetLive.provider',
     'connectionGetLive.status',
+    'connectionGetLive.conflictWinner',
     'connectionListLiveByAccount.provider',
     'connectionListLiveByAccount.status',
+    'connectionListLiveByAccount.conflictWinner',
     'connectionListTotals.provider',
     'connectionListTotals.status',
     'connectionListWithHealth.provider',
     'connectionListWithHealth.status',
     'connectionListWithHealth.revocation',
     'connectionListWithHealth.keptChanges',
+    'connectionListWithHealth.conflictWinner',
     'connectionListWithHealth.lastSyncOutcome',
     'connectionListWithHealth.lastEventStatus',
+    'connectionSetConflictWinner.conflictWinner',
     'contactExternalIdListByContacts.provider',
     'contactIdentityChangeList.kind',
+    'syncConflictList.kept',
     'syncCursorList.direction',
     'syncFailureClaim.direction',
     'syncFailureList.direction',
@@ -166,6 +174,7 @@ test('each result column with a closed list has that list as its public type', a
     'syncLogListFailures.direction',
     'syncLogListFailures.status',
     'syncRunClaim.provider',
+    'syncRunClaim.conflictWinner',
     'syncRunListByConnection.outcome',
   ]);
 });

@@ -83,6 +83,7 @@ export function reapitCrm(send: Send, account: string): Crm {
 
   return {
     account,
+    comparesVersions: true,
     entityTypes: ['contact', 'landlord'],
     async readPage(entityType, from) {
       const pass = passOf(from, (since): ReapitPass => ({ since, at: since }));

@@ -1,0 +1,38 @@
+// What becomes of a person who was edited here and at the CRM. docs/sync-engine.md#conflicts has the rule.
+import type { BatchEvent, ClaimedRun, WaitingChange } from '@nurturehub/crm-schema';
+import type pg from 'pg';
+import type { CrmRecordKey } from './crm.js';
+import { recordsOf } from './records.js';
+
+/** An inbound event about a record, before it is decided what becomes of it. */
+type ReadEvent = CrmRecordKey & { direction: 'inbound'; internalId: string };
+
+/** The events of a record that is not applied here: ours is pushed, or a person decides. */
+export async function keepOurs<Event extends ReadEvent>(
+  client: pg.ClientBase,
+  run: ClaimedRun,
+  event: Event,
+  push: WaitingChange,
+): Promise<BatchEvent[]> {
+  const seen: BatchEvent = { ...event, status: 'skipped', reason: 'conflict' };
+  if (run.conflictWinner !== 'person') return [seen];
+  // Retries of the same push under another entity type must stop, too.
+  const records = push.hasFailed ? await recordsOf(client, run, push.contactId) : [];
+  const entityTypes = new Set([event.entityType, ...records.map(({ entityType }) => entityType)]);
+  const message =
+    'The person was edited here and at the CRM: replay this failure to push ours, or dismiss it to take theirs.';
+  const undecided = [...entityTypes].map((entityType): BatchEvent => {
+    const error = { kind: 'conflict', retryable: false, message } as const;
+    return { ...outbound(push), entityType, status: 'error', error };
+  });
+  return [seen, ...undecided];
+}
+
+/** The event of a push that is dropped because the CRM's record was applied here. */
+export function dropOurs({ entityType, externalId }: CrmRecordKey, push: WaitingChange): BatchEvent {
+  return { ...outbound(push), entityType, externalId, status: 'skipped', reason: 'conflict' };
+}
+
+function outbound({ contactId: internalId, changeVersion }: WaitingChange) {
+  return { direction: 'outbound', internalId, changeVersion } as const;
+}
