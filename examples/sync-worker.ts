@@ -133,6 +133,8 @@ class Sync {
   readonly #requests: Requests;
   readonly #batches: Batches;
   readonly #began = new Date();
+  /** The push during which the line was cut. No other is tried in this run. */
+  #cut: { push: Push; error: CrmError } | undefined;
 
   constructor(worker: Worker, run: ClaimedRun, requests: Requests) {
     this.#worker = worker;
@@ -152,6 +154,7 @@ class Sync {
       await continueFirstFill(pool, this.#run);
       // Changes first: a push closes the failure of an earlier one.
       const areMoreChanges = await this.#inBatches(async (claim) => {
+        if (this.#cut !== undefined) return 0;
         const changes = await outboundChangeClaim(pool, claim);
         await this.#push(
           crm,
@@ -182,6 +185,7 @@ class Sync {
         const cursor = cursors.find((each) => each.direction === 'inbound' && each.entityType === entityType);
         if (!(await this.#pull(crm, entityType, cursor))) isAllRead = false;
       }
+      await this.#blameRecord(crm);
       return !isAllRead || areMoreChanges || areMoreFailures || areMoreRequests;
     } catch (error) {
       // What is recorded is a success: only a run that could do nothing is cancelled.
@@ -249,8 +253,12 @@ class Sync {
     return takePage(client, this.#run, this.#worker.name, entityType, records);
   }
 
-  /** Writes the current contacts to the CRM, and records that. */
+  /**
+   * Writes the current contacts to the CRM, and records that. If the line is cut, the run goes on: what it reads then
+   * tells whether it was the CRM or the record.
+   */
   async #push(crm: Crm, pushes: Push[]): Promise<void> {
+    if (this.#cut !== undefined) return;
     const requests = this.#requests;
     const pushing = {
       pool: this.#worker.pool,
@@ -267,12 +275,31 @@ class Sync {
       },
     };
     const events: BatchEvent[] = [];
+    let current: Push | undefined;
     try {
-      for (const push of pushes) await pushContact(pushing, crm, push, events);
+      for (const push of pushes) {
+        current = push;
+        await pushContact(pushing, crm, push, events);
+      }
+    } catch (error) {
+      const isCut = error instanceof CrmError && error.kind === 'network' && !(error instanceof Interrupted);
+      if (!isCut || current === undefined) throw error;
+      this.#cut = { push: current, error };
     } finally {
       // Even if the CRM fails halfway, the contacts already written are recorded.
       if (events.length > 0) await this.#batches.record(async () => events);
     }
+  }
+
+  /** The CRM has answered since the line was cut: the contact fails alone, and does not stop each run. */
+  async #blameRecord(crm: Crm): Promise<void> {
+    if (this.#cut === undefined) return;
+    const { push, error } = this.#cut;
+    if (crm.entityTypes.length === 0) throw error;
+    const { contactId: internalId, entityType = 'contact', changeVersion } = push;
+    await this.#batches.record(async () => [
+      { direction: 'outbound', entityType, internalId, changeVersion, ...failure(error) },
+    ]);
   }
 }
 

@@ -19,6 +19,7 @@ import { dropOurs, keepOurs } from './conflicts.js';
 import type { CrmRecord } from './crm.js';
 import { isDataError, report } from './errors.js';
 import { isAlive, isSame, isStorable, recordsOf, remoteFieldsOf, sentRecordOf, uuidIn } from './records.js';
+import { contactNamedBy } from './references.js';
 import { closeIfAgreed, listWaiting } from './waiting-pushes.js';
 
 /** The state of a page that is not recorded yet. */
@@ -175,9 +176,10 @@ async function apply(
   // The link of a record that is gone stays, so that nothing creates the record again.
   if (!isShown) return [{ ...event, status: known === null ? 'skipped' : 'success' }];
 
-  // If we created the record but the response was lost, it names its contact. Other records may name anything.
-  const named = uuidIn(record.reference);
-  const contactId = known ?? (named !== null && page.names.has(named) ? named : randomUUID());
+  const named =
+    known ?? (await contactNamedBy(client, page.run, record, (contactId) => page.names.has(contactId)));
+  if (named === 'gone') return [{ ...event, status: 'skipped', reason: 'erased' }];
+  const contactId = named ?? randomUUID();
   const isNew = !page.names.has(contactId);
   const push = page.waiting.get(contactId);
   const linked = { ...event, internalId: contactId, linksContact: true };

@@ -11,6 +11,7 @@
  * Right: the record is noted as one whose contact was deleted. The sync skips it until a person links it.
  */
 import { expect, test } from 'vitest';
+import { CrmError } from '../../examples/crm.js';
 import {
   contactExternalIdLink,
   contactIdentityChangeList,
@@ -96,4 +97,26 @@ test('a record that was created for a deleted contact is taken once a person lin
   crm.edit(externalId, 'Ottoline Spratt');
   await agency.tick();
   expect(await agency.contacts()).toEqual({ 'Ottoline Spratt': contactId });
+});
+
+test('a contact that is deleted after the answer to its creation was lost does not come back', async () => {
+  const { agency } = world;
+  const { organisationId } = agency;
+  await agency.startAndConnect('reapit');
+  const { id } = await insert(pool, 'contacts', {
+    id: crypto.randomUUID(),
+    organisation_id: organisationId,
+    name: 'Ottoline Sprat',
+  });
+  await agency.rename(id as string, 'Ottoline Sprat');
+  agency.meddle = (client) => ({
+    ...client,
+    async write(contact, record) {
+      await client.write(contact, record);
+      await pool.query('delete from contacts where id = $1', [id]);
+      throw new CrmError('timeout', 'No answer.', { retryable: true });
+    },
+  });
+  for (let count = 0; count < 3; count += 1) await agency.tick();
+  expect(await agency.contacts()).toEqual({});
 });

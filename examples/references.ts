@@ -1,0 +1,34 @@
+// Which contact a record means that nobody has linked yet, by the reference that it carries.
+import { type ClaimedRun, contactIdentityChangeList, syncLogListByContact } from '@nurturehub/crm-schema';
+import type pg from 'pg';
+import type { CrmRecord } from './crm.js';
+import { uuidIn } from './records.js';
+
+/**
+ * Returns the contact that the record names as its reference, because we created it and the answer was lost; `gone` if
+ * that contact was deleted since; null if it names none. A record that was unlinked from the contact names nobody: it
+ * still carries the reference.
+ */
+export async function contactNamedBy(
+  client: pg.ClientBase,
+  { organisationId, provider }: ClaimedRun,
+  { entityType, externalId, reference }: CrmRecord,
+  isContact: (contactId: string) => boolean,
+): Promise<string | 'gone' | null> {
+  const contactId = uuidIn(reference);
+  if (contactId === null) return null;
+  if (!isContact(contactId)) {
+    // Other programs use UUIDs as well: only the log tells that this was a contact of ours.
+    const events = await syncLogListByContact(client, { organisationId, contactId, limit: 1 });
+    return events.length > 0 ? 'gone' : null;
+  }
+  const changes = await contactIdentityChangeList(client, { organisationId, contactId });
+  const wasUnlinked = changes.some(
+    (change) =>
+      change.kind === 'unlinked' &&
+      change.provider === provider &&
+      change.entityType === entityType &&
+      change.externalId === externalId,
+  );
+  return wasUnlinked ? null : contactId;
+}
