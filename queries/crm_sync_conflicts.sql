@@ -1,7 +1,7 @@
 /* @name syncConflictAcknowledge */
 -- Says that a person has seen the given conflicts of a connection; they stay listed. Skips those that are acknowledged
 -- already, and ids that the connection does not have. Returns one row with their number. Uses
--- crm_sync_conflicts_id_key. Locks the conflicts for the transaction.
+-- crm_sync_conflicts_id_key (`is true` keeps the planner from reading all that the connection has). Locks the conflicts for the transaction.
 with wanted as (
   select
     conflict.organisation_id,
@@ -15,8 +15,8 @@ with wanted as (
       connection_id,
       id
     from crm_sync_conflicts
-    where organisation_id = :organisationId!::uuid
-      and connection_id = :connectionId!::uuid
+    where (organisation_id = :organisationId!::uuid) is true
+      and (connection_id = :connectionId!::uuid) is true
       and id = given.id
       and acknowledged_at is null
     limit 1
@@ -29,8 +29,8 @@ acknowledged as (
     acknowledged_at = crm_now(),
     acknowledged_by = :acknowledgedBy!::text
   from wanted
-  where conflict.organisation_id = wanted.organisation_id
-    and conflict.connection_id = wanted.connection_id
+  where (conflict.organisation_id = wanted.organisation_id) is true
+    and (conflict.connection_id = wanted.connection_id) is true
     and conflict.id = wanted.id
     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
     and wanted.id = wanted.given_id

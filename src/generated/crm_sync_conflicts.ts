@@ -19,7 +19,7 @@ export interface SyncConflictAcknowledgeResult {
 /**
  * Says that a person has seen the given conflicts of a connection; they stay listed. Skips those that are acknowledged
  * already, and ids that the connection does not have. Returns one row with their number. Uses
- * crm_sync_conflicts_id_key. Locks the conflicts for the transaction.
+ * crm_sync_conflicts_id_key (`is true` keeps the planner from reading all that the connection has). Locks the conflicts for the transaction.
  *
  * @remarks
  * ```sql
@@ -36,8 +36,8 @@ export interface SyncConflictAcknowledgeResult {
  *       connection_id,
  *       id
  *     from crm_sync_conflicts
- *     where organisation_id = :organisationId!::uuid
- *       and connection_id = :connectionId!::uuid
+ *     where (organisation_id = :organisationId!::uuid) is true
+ *       and (connection_id = :connectionId!::uuid) is true
  *       and id = given.id
  *       and acknowledged_at is null
  *     limit 1
@@ -50,8 +50,8 @@ export interface SyncConflictAcknowledgeResult {
  *     acknowledged_at = crm_now(),
  *     acknowledged_by = :acknowledgedBy!::text
  *   from wanted
- *   where conflict.organisation_id = wanted.organisation_id
- *     and conflict.connection_id = wanted.connection_id
+ *   where (conflict.organisation_id = wanted.organisation_id) is true
+ *     and (conflict.connection_id = wanted.connection_id) is true
  *     and conflict.id = wanted.id
  *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
  *     and wanted.id = wanted.given_id
@@ -63,7 +63,7 @@ export interface SyncConflictAcknowledgeResult {
  */
 export const syncConflictAcknowledge = new PreparedQuery<SyncConflictAcknowledgeParams,SyncConflictAcknowledgeResult>({
   name: 'syncConflictAcknowledge',
-  statementName: 'syncConflictAcknowledge_72b9697c',
+  statementName: 'syncConflictAcknowledge_5e0037b7',
   isPreparable: true,
   params: [
     { name: 'ids', required: true },
@@ -84,8 +84,8 @@ export const syncConflictAcknowledge = new PreparedQuery<SyncConflictAcknowledge
       connection_id,
       id
     from crm_sync_conflicts
-    where organisation_id = $2::uuid
-      and connection_id = $3::uuid
+    where (organisation_id = $2::uuid) is true
+      and (connection_id = $3::uuid) is true
       and id = given.id
       and acknowledged_at is null
     limit 1
@@ -98,8 +98,8 @@ acknowledged as (
     acknowledged_at = crm_now(),
     acknowledged_by = $4::text
   from wanted
-  where conflict.organisation_id = wanted.organisation_id
-    and conflict.connection_id = wanted.connection_id
+  where (conflict.organisation_id = wanted.organisation_id) is true
+    and (conflict.connection_id = wanted.connection_id) is true
     and conflict.id = wanted.id
     and wanted.id = wanted.given_id
   returning conflict.id

@@ -130,6 +130,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
   };
   /** Values that replace those above for some queries. */
   const special: Partial<Record<QueryName, Record<string, unknown>>> = {
+    syncConflictAcknowledge: { ids: contacts.map((_, index) => String(index + 1)) },
     connectionConnect: {
       connectionId: newId,
       provider: 'custom',
