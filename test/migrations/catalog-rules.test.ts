@@ -86,10 +86,7 @@ test('the schema has exactly our tables', async () => {
     'contact_external_ids',
     'crm_connections',
     'crm_outbound_changes',
-<<<<<<< HEAD
     'crm_rate_limits',
-=======
->>>>>>> wt-conflicts
     'crm_record_requests',
     'crm_retention',
     'crm_sync_conflicts',
