@@ -137,6 +137,55 @@ $$;
 COMMENT ON FUNCTION public.crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid) IS 'For crm_switch_account: moves the ids of an organisation at a CRM to contact_external_id_archive, and returns how many. Ids that were linked since unknown_since are of an unknown account and go under the connection of_unknown_account, earlier ones under of_known_account; where that is null, they stay, and so do ids linked since own_ids_since. Their versions and contents are forgotten: contacts may change before they come back, without being pushed, so the next read must not be taken for unchanged. That the host deleted the contact of an id is archived as well.';
 
 --
+-- Name: crm_block_rate_limit(text, text, text, integer); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_block_rate_limit(provider text, scope text, counted text, seconds integer) RETURNS timestamp with time zone
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  found_limit constant public.crm_rate_limits := public.crm_lock_rate_limit(provider, scope, counted);
+  blocked_until constant timestamptz :=
+    greatest(found_limit.blocked_until_at, found_limit.taken_at + make_interval(secs => seconds));
+begin
+  update public.crm_rate_limits as limits
+  set
+    taken_at = found_limit.taken_at,
+    blocked_until_at = blocked_until,
+    expires_at = greatest(limits.expires_at, blocked_until)
+  where limits.provider = found_limit.provider
+    and limits.scope = found_limit.scope
+    and limits.counted = found_limit.counted;
+  return blocked_until;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_block_rate_limit(provider text, scope text, counted text, seconds integer); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_block_rate_limit(provider text, scope text, counted text, seconds integer) IS 'Records that the CRM lets nobody in for so many seconds from now, at most a week. Never shortens a block. Returns when it ends.';
+
+--
+-- Name: crm_changes_expire_at(timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  -- 90 days: longer than an agency takes to repair an access or to sign a contract again.
+  select disconnected_at + interval '2160 hours'
+$$;
+
+--
+-- Name: FUNCTION crm_changes_expire_at(disconnected_at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) IS 'The one rule for how long changes wait for a disconnected CRM: 90 days.';
+
+--
 -- Name: crm_credentials_aad(uuid, uuid, text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -265,8 +314,15 @@ CREATE TABLE public.crm_connections (
     revocation text,
     revoke_before_at timestamp with time zone,
     conflict_winner text DEFAULT 'nurturehub'::text NOT NULL,
+    kept_changes text,
+    changes_expire_at timestamp with time zone,
+    fill_started_at timestamp with time zone,
+    fill_contact_id uuid,
+    filled_contacts integer,
+    fill_finished_at timestamp with time zone,
     CONSTRAINT crm_connections_account_check CHECK (((btrim(account, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(account) <= 512))),
     CONSTRAINT crm_connections_active_has_no_reason_check CHECK (((status <> 'active'::text) OR (status_reason IS NULL))),
+    CONSTRAINT crm_connections_changes_expire_at_in_range_check CHECK (((changes_expire_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (changes_expire_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_connections_conflict_winner_check CHECK ((conflict_winner = ANY (ARRAY['nurturehub'::text, 'crm'::text, 'person'::text]))),
     CONSTRAINT crm_connections_credentials_bound_to_row_check CHECK (((credentials ->> 'aad'::text) = public.crm_credentials_aad(organisation_id, id, provider))),
     CONSTRAINT crm_connections_credentials_is_jwe_check CHECK (public.crm_credentials_is_jwe(credentials)),
@@ -275,7 +331,13 @@ CREATE TABLE public.crm_connections (
     CONSTRAINT crm_connections_error_has_reason_check CHECK (((status <> 'error'::text) OR (status_reason IS NOT NULL))),
     CONSTRAINT crm_connections_expiry_has_credentials_check CHECK (((credentials_expires_at IS NULL) OR (credentials IS NOT NULL))),
     CONSTRAINT crm_connections_failure_count_check CHECK ((failure_count >= 0)),
+    CONSTRAINT crm_connections_fill_is_whole_check CHECK ((((fill_started_at IS NULL) = (filled_contacts IS NULL)) AND ((fill_started_at IS NOT NULL) OR ((fill_contact_id IS NULL) AND (fill_finished_at IS NULL))))),
+    CONSTRAINT crm_connections_fill_times_in_range_check CHECK (((LEAST(fill_started_at, fill_finished_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(fill_started_at, fill_finished_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_connections_filled_contacts_check CHECK ((filled_contacts >= 0)),
     CONSTRAINT crm_connections_first_failed_iff_failure_count_check CHECK (((first_failed_at IS NOT NULL) = (failure_count > 0))),
+    CONSTRAINT crm_connections_kept_changes_check CHECK ((kept_changes = ANY (ARRAY['waiting'::text, 'moved'::text, 'dropped'::text, 'expired'::text]))),
+    CONSTRAINT crm_connections_kept_changes_has_end_check CHECK (((kept_changes IS NULL) = (changes_expire_at IS NULL))),
+    CONSTRAINT crm_connections_kept_changes_is_disconnected_check CHECK (((kept_changes IS NULL) OR (status = 'disconnected'::text))),
     CONSTRAINT crm_connections_no_credentials_iff_wiped_check CHECK (((credentials IS NULL) = ((status = 'disconnected'::text) AND (revocation IS DISTINCT FROM 'pending'::text)))),
     CONSTRAINT crm_connections_pause_reason_check CHECK (((btrim(pause_reason, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(pause_reason) <= 500))),
     CONSTRAINT crm_connections_pause_times_in_range_check CHECK (((LEAST(paused_at, pause_ends_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(paused_at, pause_ends_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
@@ -475,6 +537,42 @@ COMMENT ON COLUMN public.crm_connections.revoke_before_at IS 'When credentials t
 COMMENT ON COLUMN public.crm_connections.conflict_winner IS 'Who wins if a person was edited here and at the CRM. nurturehub: ours is pushed. crm: theirs is applied here. person: neither is overwritten until a person decides.';
 
 --
+-- Name: COLUMN crm_connections.kept_changes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.kept_changes IS 'What became of the changes that were not pushed when the connection was disconnected, and of those recorded since. waiting: they are kept until the CRM is connected again. moved: the same account was connected again, and that connection has them. dropped: another account was connected, and they were deleted. expired: nothing was connected in time, and they were deleted. Null while live, and if an earlier release disconnected it: then nothing was kept.';
+
+--
+-- Name: COLUMN crm_connections.changes_expire_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.changes_expire_at IS 'Until when changes wait for the CRM to be connected again. Null while live, and if nothing was kept.';
+
+--
+-- Name: COLUMN crm_connections.fill_started_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.fill_started_at IS 'When somebody asked for a first fill: for the contacts that have no record at the CRM to be pushed. Null if nobody has.';
+
+--
+-- Name: COLUMN crm_connections.fill_contact_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.fill_contact_id IS 'The last contact that the first fill has looked at, in the order of ids. It may be deleted by now. Null before the first page.';
+
+--
+-- Name: COLUMN crm_connections.filled_contacts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.filled_contacts IS 'How many contacts the first fill has recorded to be pushed so far. Null if nobody asked for one.';
+
+--
+-- Name: COLUMN crm_connections.fill_finished_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_connections.fill_finished_at IS 'When the first fill had looked at every contact; the last of them may still wait to be pushed. Null if it has not.';
+
+--
 -- Name: CONSTRAINT crm_connections_account_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -485,6 +583,12 @@ COMMENT ON CONSTRAINT crm_connections_account_check ON public.crm_connections IS
 --
 
 COMMENT ON CONSTRAINT crm_connections_active_has_no_reason_check ON public.crm_connections IS 'A healthy connection carries no stale reason.';
+
+--
+-- Name: CONSTRAINT crm_connections_changes_expire_at_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_changes_expire_at_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
 
 --
 -- Name: CONSTRAINT crm_connections_conflict_winner_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -535,10 +639,46 @@ COMMENT ON CONSTRAINT crm_connections_expiry_has_credentials_check ON public.crm
 COMMENT ON CONSTRAINT crm_connections_failure_count_check ON public.crm_connections IS 'Counted from 0.';
 
 --
+-- Name: CONSTRAINT crm_connections_fill_is_whole_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_fill_is_whole_check ON public.crm_connections IS 'A fill that was started has a count; one that was not has nothing.';
+
+--
+-- Name: CONSTRAINT crm_connections_fill_times_in_range_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_fill_times_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT crm_connections_filled_contacts_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_filled_contacts_check ON public.crm_connections IS 'Counted from 0.';
+
+--
 -- Name: CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
 COMMENT ON CONSTRAINT crm_connections_first_failed_iff_failure_count_check ON public.crm_connections IS 'first_failed_at is set if and only if failure_count is above 0.';
+
+--
+-- Name: CONSTRAINT crm_connections_kept_changes_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_kept_changes_check ON public.crm_connections IS 'The closed list of outcomes.';
+
+--
+-- Name: CONSTRAINT crm_connections_kept_changes_has_end_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_kept_changes_has_end_check ON public.crm_connections IS 'Changes are never kept without an end.';
+
+--
+-- Name: CONSTRAINT crm_connections_kept_changes_is_disconnected_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_connections_kept_changes_is_disconnected_check ON public.crm_connections IS 'A live connection''s changes wait for its next sync.';
 
 --
 -- Name: CONSTRAINT crm_connections_no_credentials_iff_wiped_check ON crm_connections; Type: COMMENT; Schema: public; Owner: -
@@ -799,6 +939,245 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked, linked again or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
+
+--
+-- Name: crm_continue_fill(uuid, uuid, integer, integer); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer) RETURNS TABLE(outcome text, queued integer, queued_in_all integer)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  at constant timestamptz := public.crm_now();
+  filled record;
+  page uuid[];
+  newcomers uuid[];
+begin
+  select
+    connection.id,
+    connection.provider,
+    connection.fill_started_at,
+    connection.fill_contact_id,
+    connection.filled_contacts,
+    connection.fill_finished_at
+  into filled
+  from public.crm_connections as connection
+  where connection.organisation_id = organisation
+    and connection.id = connection_id
+    and connection.status <> 'disconnected'
+  for no key update;
+  if filled.id is null then
+    return;
+  end if;
+  queued := 0;
+  queued_in_all := coalesce(filled.filled_contacts, 0);
+  outcome := case
+    when filled.fill_started_at is null then 'not_started'
+    when filled.fill_finished_at is not null then 'finished'
+    when (
+      select count(*)
+      from (
+        select
+        from public.crm_outbound_changes as change
+        where change.organisation_id = organisation
+          and change.connection_id = filled.id
+        limit max_waiting
+      ) as waiting
+    ) >= max_waiting then 'waiting'
+    else 'continued'
+  end;
+  if outcome <> 'continued' then
+    return next;
+    return;
+  end if;
+
+  page := array(
+    select contacts.id
+    from public.contacts as contacts
+    where contacts.organisation_id = organisation
+      and contacts.id > coalesce(filled.fill_contact_id, '00000000-0000-0000-0000-000000000000')
+    order by contacts.id
+    limit page_size
+  );
+  -- Any record will do, also one that the CRM has deleted: a push would not create it again.
+  newcomers := array(
+    select found.id
+    from unnest(page) as found (id)
+    where (
+      select mapping.contact_id
+      from public.contact_external_ids as mapping
+      where mapping.organisation_id = organisation
+        and mapping.contact_id = found.id
+        and mapping.provider = filled.provider
+      limit 1
+    ) is null
+      and (
+        select alias.contact_id
+        from public.contact_external_id_aliases as alias
+        where alias.organisation_id = organisation
+          and alias.contact_id = found.id
+          and alias.provider = filled.provider
+        limit 1
+      ) is null
+    order by found.id
+  );
+  for attempt in 1..10 loop
+    begin
+      perform public.crm_lock_contacts(organisation, newcomers);
+      insert into public.crm_outbound_changes (
+        organisation_id, contact_id, connection_id, first_changed_at, last_changed_at, next_attempt_at
+      )
+      select organisation, contacts.id, filled.id, at, at, at
+      from unnest(newcomers) as found (id)
+      cross join lateral (
+        select contacts.id
+        from public.contacts as contacts
+        where contacts.organisation_id = organisation
+          and contacts.id = found.id
+        limit 1
+      ) as contacts
+      order by contacts.id
+      -- It waits to be pushed anyway.
+      on conflict do nothing;
+      get diagnostics queued = row_count;
+      exit;
+    exception
+      when foreign_key_violation then
+        -- The host has deleted one of the contacts meanwhile; the next attempt sees that.
+        if attempt = 10 then
+          raise;
+        end if;
+    end;
+  end loop;
+
+  queued_in_all := queued_in_all + queued;
+  outcome := case when cardinality(page) < page_size then 'finished' else 'continued' end;
+  update public.crm_connections as connection
+  set
+    fill_contact_id = coalesce(page[cardinality(page)], connection.fill_contact_id),
+    filled_contacts = queued_in_all,
+    fill_finished_at = case when outcome = 'finished' then at end
+  where connection.organisation_id = organisation
+    and connection.id = filled.id;
+  return next;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer) IS 'Looks at the next page_size contacts of an organisation in the order of their ids, and records those that have no record at the CRM of a live connection, to be pushed there. Does nothing while max_waiting changes wait for the connection. Returns no row if there is no such live connection; otherwise the outcome (not_started, waiting, continued, or finished if every contact has been looked at), and how many contacts were recorded by this call and in all. Locks the connection, then contacts.';
+
+--
+-- Name: crm_count_waiting_changes(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_count_waiting_changes(organisation_id uuid, connection_id uuid) RETURNS integer
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select count(*)::integer
+  from (
+    select change.contact_id::text
+    from public.crm_outbound_changes as change
+    where change.organisation_id = crm_count_waiting_changes.organisation_id
+      and change.connection_id = crm_count_waiting_changes.connection_id
+    union
+    select failure.record_id
+    from public.crm_sync_failures as failure
+    where failure.organisation_id = crm_count_waiting_changes.organisation_id
+      and failure.connection_id = crm_count_waiting_changes.connection_id
+      and failure.direction = 'outbound'
+      and failure.dismissed_at is null
+  ) as waiting
+$$;
+
+--
+-- Name: FUNCTION crm_count_waiting_changes(organisation_id uuid, connection_id uuid); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_count_waiting_changes(organisation_id uuid, connection_id uuid) IS 'Counts the contacts that wait to be pushed to a connection''s CRM: those with an outbound change, and those whose push failed, unless a person has dismissed that.';
+
+--
+-- Name: crm_drop_expired_changes(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_drop_expired_changes() RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  ended record;
+  deleted integer;
+  dropped integer := 0;
+begin
+  for ended in
+    select
+      connection.organisation_id,
+      connection.id
+    from public.crm_connections as connection
+    where connection.kept_changes = 'waiting'
+      and connection.changes_expire_at <= public.crm_now()
+    order by connection.changes_expire_at
+    limit 10
+    for no key update skip locked
+  loop
+    delete from public.crm_outbound_changes as change
+    where change.organisation_id = ended.organisation_id
+      and change.connection_id = ended.id
+      and change.contact_id = any(array(
+        select old.contact_id
+        from public.crm_outbound_changes as old
+        where old.organisation_id = ended.organisation_id
+          and old.connection_id = ended.id
+        limit 1000
+        for update skip locked
+      ));
+    get diagnostics deleted = row_count;
+    dropped := dropped + deleted;
+    delete from public.crm_sync_failures as failure
+    where failure.id = any(array(
+      select old.id
+      from public.crm_sync_failures as old
+      where old.organisation_id = ended.organisation_id
+        and old.connection_id = ended.id
+        and old.direction = 'outbound'
+      limit 1000
+      for update skip locked
+    ));
+    get diagnostics deleted = row_count;
+    dropped := dropped + deleted;
+    update public.crm_connections as connection
+    set kept_changes = 'expired'
+    where connection.organisation_id = ended.organisation_id
+      and connection.id = ended.id
+      and not exists (
+        select
+        from public.crm_outbound_changes as change
+        where change.organisation_id = ended.organisation_id
+          and change.connection_id = ended.id
+      )
+      and not exists (
+        select
+        from public.crm_sync_failures as failure
+        where failure.organisation_id = ended.organisation_id
+          and failure.connection_id = ended.id
+          and failure.direction = 'outbound'
+      );
+  end loop;
+  return dropped;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_drop_expired_changes(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_drop_expired_changes() IS 'Deletes what waited to be pushed for disconnected connections whose time is over: of up to ten connections, up to a thousand changes and as many failures each. Returns how many. Waits for no lock.';
 
 --
 -- Name: crm_edit_function(regprocedure, text, text); Type: FUNCTION; Schema: public; Owner: -
@@ -1264,6 +1643,23 @@ $$;
 COMMENT ON FUNCTION public.crm_keep_or_end_dismissal() IS 'The one rule for how long a record stays dismissed: while it fails for the same reason, which is an error of the same kind and code. Another error, or a replay, ends the dismissal; so does the next push that fails, because it is of a later edit. A trigger, because batches of earlier releases do not know of dismissals.';
 
 --
+-- Name: crm_keeps_changes(text, text, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select status <> 'disconnected' or (kept_changes is not distinct from 'waiting' and changes_expire_at > at)
+$$;
+
+--
+-- Name: FUNCTION crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) IS 'The one rule for which connections changes are recorded for, as seen at a time: live ones, and disconnected ones that wait to be connected again.';
+
+--
 -- Name: crm_latest_time(timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -1393,6 +1789,185 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Locks external ids for update, primary ids and aliases in one order, that of their keys, as batches and checks of records do. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+
+--
+-- Name: crm_rate_limits; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.crm_rate_limits (
+    provider text NOT NULL,
+    scope text NOT NULL COLLATE pg_catalog."C",
+    counted text NOT NULL,
+    used jsonb DEFAULT '{}'::jsonb NOT NULL,
+    taken_at timestamp with time zone NOT NULL,
+    blocked_until_at timestamp with time zone,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT crm_rate_limits_blocked_for_a_week_at_most_check CHECK (((blocked_until_at - taken_at) <= '7 days'::interval)),
+    CONSTRAINT crm_rate_limits_counted_check CHECK ((counted = ANY (ARRAY['requests'::text, 'reads'::text, 'writes'::text]))),
+    CONSTRAINT crm_rate_limits_provider_check CHECK ((provider = ANY (ARRAY['agentos'::text, 'reapit'::text, 'alto'::text, 'street'::text, 'loop'::text, 'custom'::text]))),
+    CONSTRAINT crm_rate_limits_scope_check CHECK (((btrim(scope, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(scope) <= 200))),
+    CONSTRAINT crm_rate_limits_times_in_range_check CHECK (((LEAST(taken_at, blocked_until_at, expires_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(taken_at, blocked_until_at, expires_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_rate_limits_used_is_object_check CHECK ((jsonb_typeof(used) = 'object'::text))
+)
+WITH (fillfactor='50');
+
+--
+-- Name: TABLE crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.crm_rate_limits IS 'How much of each rate limit of a CRM is used: one row for what a CRM counts together. A CRM counts by its own accounts and keys, which several connections and organisations may share, so this table alone has no organisation (docs/decisions/0026). It holds no secret, and nothing of a person. Only workers use it.';
+
+--
+-- Name: COLUMN crm_rate_limits.provider; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_rate_limits.provider IS 'The kind of CRM.';
+
+--
+-- Name: COLUMN crm_rate_limits.scope; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_rate_limits.scope IS 'What the CRM counts by: the account, or the id of an API key. Never the key itself.';
+
+--
+-- Name: COLUMN crm_rate_limits.counted; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_rate_limits.counted IS 'Which requests the CRM counts together: all requests, or reads and writes apart.';
+
+--
+-- Name: COLUMN crm_rate_limits.used; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_rate_limits.used IS 'The permits taken lately. By the length of the window in seconds, then by the number of the slot: slots are a tenth of the window long, counted from 1970. Slots that count no longer are left out at the next take.';
+
+--
+-- Name: COLUMN crm_rate_limits.taken_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_rate_limits.taken_at IS 'When permits were last taken, or a block recorded, by the database''s clock then. If the clock is set back behind it, the row goes back with it.';
+
+--
+-- Name: COLUMN crm_rate_limits.blocked_until_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_rate_limits.blocked_until_at IS 'Until when the CRM lets nobody in, because it has answered 429. Null if it never has.';
+
+--
+-- Name: COLUMN crm_rate_limits.expires_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_rate_limits.expires_at IS 'When nothing in the row counts any longer, so that it can be deleted.';
+
+--
+-- Name: CONSTRAINT crm_rate_limits_blocked_for_a_week_at_most_check ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_rate_limits_blocked_for_a_week_at_most_check ON public.crm_rate_limits IS 'A CRM that asks for longer is asked again after a week: a wrong number must not stop a sync for years.';
+
+--
+-- Name: CONSTRAINT crm_rate_limits_counted_check ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_rate_limits_counted_check ON public.crm_rate_limits IS 'The closed list of what CRMs count.';
+
+--
+-- Name: CONSTRAINT crm_rate_limits_provider_check ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_rate_limits_provider_check ON public.crm_rate_limits IS 'The closed list of CRMs.';
+
+--
+-- Name: CONSTRAINT crm_rate_limits_scope_check ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_rate_limits_scope_check ON public.crm_rate_limits IS 'Not blank, and at most 200 characters.';
+
+--
+-- Name: CONSTRAINT crm_rate_limits_times_in_range_check ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_rate_limits_times_in_range_check ON public.crm_rate_limits IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT crm_rate_limits_used_is_object_check ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_rate_limits_used_is_object_check ON public.crm_rate_limits IS 'Windows by their length.';
+
+--
+-- Name: crm_lock_rate_limit(text, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_lock_rate_limit(provider text, scope text, counted text) RETURNS public.crm_rate_limits
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  wanted_provider constant text := provider;
+  wanted_scope constant text := scope;
+  wanted_counted constant text := counted;
+  found_limit public.crm_rate_limits;
+  at timestamptz;
+  set_back interval;
+begin
+  loop
+    select limits.*
+    into found_limit
+    from public.crm_rate_limits as limits
+    where limits.provider = wanted_provider
+      and limits.scope = wanted_scope
+      and limits.counted = wanted_counted
+    for update;
+    -- Not when the statement began: it may have waited for others.
+    at := coalesce(nullif(current_setting('crm_schema.now', true), '')::timestamptz, clock_timestamp());
+    exit when found_limit.provider is not null;
+    insert into public.crm_rate_limits (provider, scope, counted, taken_at, expires_at)
+    values (wanted_provider, wanted_scope, wanted_counted, at, at)
+    on conflict do nothing;
+  end loop;
+
+  if at < found_limit.taken_at then
+    set_back := found_limit.taken_at - at;
+    update public.crm_rate_limits as limits
+    set
+      -- Rounded so that a permit rather counts for too long.
+      used = coalesce(
+        (
+          select jsonb_object_agg(shifted.window_seconds, shifted.slots)
+          from (
+            select
+              slot.window_seconds,
+              jsonb_object_agg(
+                slot.slot_number - floor(extract(epoch from set_back) * 10 / slot.window_seconds)::bigint,
+                slot.permits
+              ) as slots
+            from public.crm_rate_limit_slots(found_limit.used) as slot
+            group by slot.window_seconds
+          ) as shifted
+        ),
+        '{}'
+      ),
+      taken_at = at,
+      blocked_until_at = limits.blocked_until_at - set_back,
+      expires_at = limits.expires_at - set_back
+    where limits.provider = wanted_provider
+      and limits.scope = wanted_scope
+      and limits.counted = wanted_counted
+    returning limits.*
+    into found_limit;
+  end if;
+  found_limit.taken_at := at;
+  return found_limit;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_lock_rate_limit(provider text, scope text, counted text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_lock_rate_limit(provider text, scope text, counted text) IS 'Locks the row of a rate limit, creating it if it is missing, and returns it with the present time in taken_at: the database''s clock after the wait for the lock, or crm_schema.now. If the clock has been set back since, what is in the row goes back with it, so that nothing counts for longer or shorter than it should.';
 
 --
 -- Name: crm_merge_contacts(uuid, uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
@@ -2279,6 +2854,76 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) IS 'Gives contacts that have lost their primary id at a CRM another, and returns those: an alias of the entity type that they lost if there is one, then the oldest; a deleted one only if there is no other, and none that was merged. Does nothing for contacts that have a primary id there. Call it after crm_lock_external_ids and crm_lock_contacts.';
+
+--
+-- Name: crm_rate_limit_room(jsonb, integer[], integer[], timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_rate_limit_room(used jsonb, window_seconds integer[], window_requests integer[], at timestamp with time zone) RETURNS TABLE(free bigint, free_at timestamp with time zone)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  with slot as materialized (
+    select
+      window_seconds,
+      permits,
+      ends_at,
+      sum(permits) over (partition by window_seconds) as taken,
+      sum(permits) over (partition by window_seconds order by slot_number) as ended
+    from public.crm_rate_limit_slots(used)
+    where ends_at > at
+  ),
+  room as (
+    select
+      limits.requests - coalesce(max(slot.taken), 0) as free,
+      -- When enough slots have ended for one more request.
+      min(slot.ends_at) filter (where slot.taken >= limits.requests and slot.taken - slot.ended < limits.requests) as free_at
+    from unnest(window_seconds, window_requests) as limits (seconds, requests)
+    left join slot
+      on slot.window_seconds = limits.seconds
+    group by
+      limits.seconds,
+      limits.requests
+  )
+  select
+    greatest(min(free), 0)::bigint,
+    coalesce(max(free_at), at)
+  from room
+$$;
+
+--
+-- Name: FUNCTION crm_rate_limit_room(used jsonb, window_seconds integer[], window_requests integer[], at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_rate_limit_room(used jsonb, window_seconds integer[], window_requests integer[], at timestamp with time zone) IS 'How many permits are free in all of these windows at once, at a time, and from when there is one at least.';
+
+--
+-- Name: crm_rate_limit_slots(jsonb); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_rate_limit_slots(used jsonb) RETURNS TABLE(window_seconds integer, slot_number bigint, permits integer, ends_at timestamp with time zone)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select
+    taken.seconds::integer,
+    slot.number::bigint,
+    slot.permits::integer,
+    -- The end of the slot, the window after it, and how late a request may reach the CRM.
+    to_timestamp(0) + make_interval(
+      secs => (slot.number::numeric + 1) * taken.seconds::numeric / 10
+        + taken.seconds::numeric
+        + least(taken.seconds::numeric / 4, 1.25)
+    )
+  from jsonb_each(used) as taken (seconds, slots)
+  cross join lateral jsonb_each_text(taken.slots) as slot (number, permits)
+$$;
+
+--
+-- Name: FUNCTION crm_rate_limit_slots(used jsonb); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_rate_limit_slots(used jsonb) IS 'The one rule for how long a permit counts: from its slot, which is a tenth of the window long, for the whole window after it, and for as long again as a request may be late: a fifth of the window and at most a second for which the permit is valid, and a quarter of that on the way. So no window, wherever it begins, has more requests than permits.';
 
 --
 -- Name: crm_refuse_data_loss(text); Type: FUNCTION; Schema: public; Owner: -
@@ -3185,6 +3830,310 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) IS 'The one rule for when a sync that came to its end counts as failed: if every record failed, and at least three did. Null if there were too few records to tell.';
+
+--
+-- Name: crm_take_over_changes(uuid, uuid, text, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text DEFAULT NULL::text, own_changes_since timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS TABLE(moved integer, dropped integer)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  at constant timestamptz := public.crm_now();
+  present record;
+  previous record;
+  -- The last known account before a connection, and its connection's time.
+  named record;
+  is_same boolean;
+  waiting integer;
+begin
+  moved := 0;
+  dropped := 0;
+  select
+    connection.id,
+    connection.provider,
+    connection.account
+  into present
+  from public.crm_connections as connection
+  where connection.organisation_id = organisation
+    and connection.id = connection_id;
+
+  if own_changes_since is not null then
+    select
+      connection.account,
+      connection.connected_at
+    into named
+    from public.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.provider = present.provider
+      and connection.id <> present.id
+      and connection.account is not null
+    order by connection.connected_at desc
+    limit 1;
+    if named.account is null or named.account = present.account then
+      return next;
+      return;
+    end if;
+    -- What was recorded since the connections of an unknown account began is this account's, as its ids are.
+    own_changes_since := least(own_changes_since, (
+      select min(connection.connected_at)
+      from public.crm_connections as connection
+      where connection.organisation_id = organisation
+        and connection.provider = present.provider
+        and connection.account is null
+        and connection.connected_at > named.connected_at
+    ));
+    waiting := public.crm_count_waiting_changes(organisation, present.id);
+    -- In the order in which the host writes them.
+    perform
+    from public.crm_outbound_changes as change
+    where change.organisation_id = organisation
+      and change.connection_id = present.id
+      and change.last_changed_at < own_changes_since
+    order by change.contact_id
+    for update;
+    delete from public.crm_outbound_changes as change
+    where change.organisation_id = organisation
+      and change.connection_id = present.id
+      and change.last_changed_at < own_changes_since;
+    delete from public.crm_sync_failures as failure
+    where failure.organisation_id = organisation
+      and failure.connection_id = present.id
+      and failure.direction = 'outbound'
+      and failure.first_failed_at < own_changes_since;
+    dropped := waiting - public.crm_count_waiting_changes(organisation, present.id);
+    return next;
+    return;
+  end if;
+
+  for previous in
+    select
+      connection.id,
+      connection.account,
+      connection.connected_at,
+      connection.status,
+      connection.kept_changes,
+      connection.changes_expire_at
+    from public.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.provider = present.provider
+      and connection.id <> present.id
+      and connection.kept_changes = 'waiting'
+    order by connection.connected_at desc
+    for no key update
+  loop
+    -- What waits belongs to the account of the connection where it waits, as ids do.
+    if present.account is null then
+      is_same := true;
+    elsif previous.account is not null then
+      is_same := previous.account = present.account;
+    elsif ids_of_unknown_account is not null then
+      is_same := ids_of_unknown_account = 'keep';
+    else
+      select connection.account
+      into named
+      from public.crm_connections as connection
+      where connection.organisation_id = organisation
+        and connection.provider = present.provider
+        and connection.account is not null
+        and connection.connected_at < previous.connected_at
+      order by connection.connected_at desc
+      limit 1;
+      is_same := coalesce(named.account = present.account, true);
+    end if;
+
+    waiting := public.crm_count_waiting_changes(organisation, previous.id);
+    perform
+    from public.crm_outbound_changes as change
+    where change.organisation_id = organisation
+      and change.connection_id = previous.id
+    order by change.contact_id
+    for update;
+    if is_same
+      and public.crm_keeps_changes(previous.status, previous.kept_changes, previous.changes_expire_at, at)
+    then
+      update public.crm_outbound_changes as change
+      set
+        connection_id = present.id,
+        version = default,
+        attempts = 0,
+        next_attempt_at = at,
+        -- The new connection is due in any case.
+        is_announced = true
+      where change.organisation_id = organisation
+        and change.connection_id = previous.id
+        and not exists (
+          select
+          from public.crm_outbound_changes as other
+          where other.organisation_id = organisation
+            and other.contact_id = change.contact_id
+            and other.connection_id = present.id
+        );
+      update public.crm_sync_failures as failure
+      set
+        connection_id = present.id,
+        attempts = case when failure.next_attempt_at is null then failure.attempts else 0 end,
+        next_attempt_at = case when failure.next_attempt_at is not null then at end
+      where failure.organisation_id = organisation
+        and failure.connection_id = previous.id
+        and failure.direction = 'outbound'
+        and not exists (
+          select
+          from public.crm_sync_failures as other
+          where other.organisation_id = organisation
+            and other.connection_id = present.id
+            and other.direction = 'outbound'
+            and other.record_id = failure.record_id
+            and other.entity_type = failure.entity_type
+        );
+      moved := moved + waiting;
+      previous.kept_changes := 'moved';
+      update public.crm_connections as connection
+      set
+        fill_started_at = begun.fill_started_at,
+        fill_contact_id = begun.fill_contact_id,
+        filled_contacts = begun.filled_contacts
+      from public.crm_connections as begun
+      where connection.organisation_id = organisation
+        and connection.id = present.id
+        and connection.fill_started_at is null
+        and begun.organisation_id = organisation
+        and begun.id = previous.id
+        and begun.fill_started_at is not null
+        and begun.fill_finished_at is null;
+    else
+      dropped := dropped + waiting;
+      previous.kept_changes := case when is_same then 'expired' else 'dropped' end;
+    end if;
+    delete from public.crm_outbound_changes as change
+    where change.organisation_id = organisation
+      and change.connection_id = previous.id;
+    delete from public.crm_sync_failures as failure
+    where failure.organisation_id = organisation
+      and failure.connection_id = previous.id
+      and failure.direction = 'outbound';
+    update public.crm_connections as connection
+    set kept_changes = previous.kept_changes
+    where connection.organisation_id = organisation
+      and connection.id = previous.id;
+  end loop;
+  return next;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone) IS 'Moves what waits to be pushed from the disconnected connections of a CRM to a new one, or deletes it if that is to another account or the time is over (crm_keeps_changes), and returns for how many contacts each. Failing pushes that would be retried are due at once. The account is the same if either is unknown, except that ids_of_unknown_account (keep or archive) decides if only the earlier one is, and if that is null the last known account before. With own_changes_since, for a connection whose account was learned later: deletes what was moved to it from another account, and was not recorded since. Call it after crm_switch_account, which locks the contacts.';
+
+--
+-- Name: crm_take_rate_limit(text, text, text, integer, integer[], integer[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]) RETURNS TABLE(granted integer, wait_milliseconds integer, valid_milliseconds integer)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  windows constant integer[] := window_seconds;
+  allowed constant integer[] := window_requests;
+  wanted constant integer := requests;
+  found_limit public.crm_rate_limits;
+  room record;
+  at timestamptz;
+begin
+  if not coalesce(
+    wanted >= 1
+      and cardinality(windows) between 1 and 10
+      and cardinality(windows) = cardinality(allowed)
+      and 1 <= all (windows)
+      and 604800 >= all (windows)
+      and 1 <= all (allowed),
+    false
+  ) then
+    raise exception using
+      errcode = 'CRM04',
+      message = 'a rate limit needs 1 to 10 windows of 1 second to 7 days, each with at least 1 request',
+      hint = 'Give as many lengths of windows as numbers of requests, and ask for at least 1 permit.';
+  end if;
+  found_limit := public.crm_lock_rate_limit(provider, scope, counted);
+  at := found_limit.taken_at;
+  select
+    free,
+    free_at
+  into strict room
+  from public.crm_rate_limit_room(found_limit.used, windows, allowed, at);
+
+  granted := case
+    when found_limit.blocked_until_at > at then 0
+    -- So that one worker does not take all that others wait for, and few lapse with a worker that has done its work.
+    else least(wanted, room.free, (select ceil(min(allowance) / 20.0) from unnest(allowed) as allowance))
+  end;
+  wait_milliseconds := case
+    when granted > 0 then 0
+    else ceil(extract(epoch from greatest(room.free_at, found_limit.blocked_until_at) - at) * 1000)
+  end;
+  valid_milliseconds := (select min(least(seconds * 200, 1000)) from unnest(windows) as seconds);
+
+  if granted > 0 then
+    update public.crm_rate_limits as limits
+    set
+      used = counting.used,
+      taken_at = at,
+      expires_at = greatest(counting.ends_at, found_limit.blocked_until_at)
+    from (
+      select
+        jsonb_object_agg(each.window_seconds, each.slots) as used,
+        max(each.ends_at) as ends_at
+      from (
+        select
+          slot.window_seconds,
+          jsonb_object_agg(slot.slot_number, slot.permits) as slots,
+          max(slot.ends_at) as ends_at
+        from public.crm_rate_limit_slots(
+          -- Windows of another release count too, as long as they have permits.
+          (
+            select
+              jsonb_object_agg(
+                length.seconds,
+                coalesce(found_limit.used -> length.seconds, '{}')
+                  || jsonb_build_object(
+                    now.slot, coalesce((found_limit.used -> length.seconds ->> now.slot)::integer, 0) + granted
+                  )
+              )
+            from (
+              select seconds::text
+              from unnest(windows) as seconds
+              union
+              select jsonb_object_keys(found_limit.used)
+            ) as length (seconds)
+            cross join lateral (
+              select floor(extract(epoch from at) * 10 / length.seconds::integer)::bigint::text
+            ) as now (slot)
+          )
+        ) as slot
+        where slot.ends_at > at
+        group by slot.window_seconds
+      ) as each
+    ) as counting
+    where limits.provider = found_limit.provider
+      and limits.scope = found_limit.scope
+      and limits.counted = found_limit.counted;
+  end if;
+  return next;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]) IS 'Takes permits for the next moment, from all of these windows or from none: as many as wanted, and at most a twentieth of what the smallest window allows, rounded up. Returns how many; if none, after how long to ask again; and for how long permits are valid. Those that are not used by then have lapsed. Fails with CRM04 if a window is out of range.';
 
 --
 -- Name: crm_undo_contact_merge(uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
@@ -4856,7 +5805,7 @@ COMMENT ON COLUMN public.crm_sync_runs.ended_at IS 'When the run ended. Null whi
 -- Name: COLUMN crm_sync_runs.outcome; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_sync_runs.outcome IS 'success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open.';
+COMMENT ON COLUMN public.crm_sync_runs.outcome IS 'success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected or paused, or the worker gave up its turn. Null while it is open.';
 
 --
 -- Name: COLUMN crm_sync_runs.error; Type: COMMENT; Schema: public; Owner: -
@@ -5032,6 +5981,19 @@ ALTER TABLE ONLY public.crm_outbound_changes
 --
 
 COMMENT ON CONSTRAINT crm_outbound_changes_pkey ON public.crm_outbound_changes IS 'Tenant first; one row per contact and connection. Serves the foreign key to contacts.';
+
+--
+-- Name: crm_rate_limits crm_rate_limits_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.crm_rate_limits
+    ADD CONSTRAINT crm_rate_limits_pkey PRIMARY KEY (provider, scope, counted);
+
+--
+-- Name: CONSTRAINT crm_rate_limits_pkey ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_rate_limits_pkey ON public.crm_rate_limits IS 'One row for what a CRM counts together. Without the organisation, because CRMs do not count by ours.';
 
 --
 -- Name: crm_record_requests crm_record_requests_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -5238,6 +6200,18 @@ CREATE INDEX crm_connections_account_idx ON public.crm_connections USING btree (
 --
 
 COMMENT ON INDEX public.crm_connections_account_idx IS 'Finds the live connections to an account that a webhook names.';
+
+--
+-- Name: crm_connections_changes_expire_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_connections_changes_expire_at_idx ON public.crm_connections USING btree (changes_expire_at) WHERE (kept_changes = 'waiting'::text);
+
+--
+-- Name: INDEX crm_connections_changes_expire_at_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_connections_changes_expire_at_idx IS 'Finds the disconnected connections whose changes are kept, and those whose time is over.';
 
 --
 -- Name: crm_connections_credentials_key_id_idx; Type: INDEX; Schema: public; Owner: -
@@ -6063,6 +7037,36 @@ CREATE POLICY crm_outbound_changes_worker_policy ON public.crm_outbound_changes 
 COMMENT ON POLICY crm_outbound_changes_worker_policy ON public.crm_outbound_changes IS 'The sync worker works for all organisations.';
 
 --
+-- Name: crm_rate_limits; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_rate_limits ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_rate_limits crm_rate_limits_reader_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_rate_limits_reader_policy ON public.crm_rate_limits FOR SELECT TO crm_reader USING (true);
+
+--
+-- Name: POLICY crm_rate_limits_reader_policy ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_rate_limits_reader_policy ON public.crm_rate_limits IS 'Monitoring and support see which CRM lets nobody in.';
+
+--
+-- Name: crm_rate_limits crm_rate_limits_worker_policy; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY crm_rate_limits_worker_policy ON public.crm_rate_limits TO crm_worker USING (true) WITH CHECK (true);
+
+--
+-- Name: POLICY crm_rate_limits_worker_policy ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON POLICY crm_rate_limits_worker_policy ON public.crm_rate_limits IS 'The sync worker works for all organisations.';
+
+--
 -- Name: crm_record_requests; Type: ROW SECURITY; Schema: public; Owner: -
 --
 
@@ -6371,6 +7375,21 @@ GRANT ALL ON FUNCTION public.crm_archive_external_ids(organisation_id uuid, prov
 GRANT ALL ON FUNCTION public.crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid) TO crm_worker;
 
 --
+-- Name: FUNCTION crm_block_rate_limit(provider text, scope text, counted text, seconds integer); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_block_rate_limit(provider text, scope text, counted text, seconds integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_block_rate_limit(provider text, scope text, counted text, seconds integer) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_changes_expire_at(disconnected_at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_changes_expire_at(disconnected_at timestamp with time zone) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_credentials_aad(organisation_id uuid, connection_id uuid, provider text); Type: ACL; Schema: public; Owner: -
 --
 
@@ -6621,6 +7640,54 @@ GRANT SELECT(conflict_winner) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(conflict_winner) ON TABLE public.crm_connections TO crm_worker;
 
 --
+-- Name: COLUMN crm_connections.kept_changes; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(kept_changes),UPDATE(kept_changes) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(kept_changes) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(kept_changes) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.changes_expire_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(changes_expire_at),UPDATE(changes_expire_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(changes_expire_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(changes_expire_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.fill_started_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(fill_started_at),UPDATE(fill_started_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(fill_started_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(fill_started_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.fill_contact_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(fill_contact_id),UPDATE(fill_contact_id) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(fill_contact_id) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(fill_contact_id) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.filled_contacts; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(filled_contacts),UPDATE(filled_contacts) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(filled_contacts) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(filled_contacts) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: COLUMN crm_connections.fill_finished_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(fill_finished_at),UPDATE(fill_finished_at) ON TABLE public.crm_connections TO crm_app;
+GRANT SELECT(fill_finished_at) ON TABLE public.crm_connections TO crm_reader;
+GRANT UPDATE(fill_finished_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
 -- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
 --
 
@@ -6643,6 +7710,30 @@ GRANT ALL ON FUNCTION public.crm_connection_state(status text, is_paused boolean
 REVOKE ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_count_waiting_changes(organisation_id uuid, connection_id uuid); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_count_waiting_changes(organisation_id uuid, connection_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_count_waiting_changes(organisation_id uuid, connection_id uuid) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_count_waiting_changes(organisation_id uuid, connection_id uuid) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_drop_expired_changes(); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_drop_expired_changes() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_drop_expired_changes() TO crm_app;
+GRANT ALL ON FUNCTION public.crm_drop_expired_changes() TO crm_worker;
 
 --
 -- Name: FUNCTION crm_edit_function(function regprocedure, present text, wanted text); Type: ACL; Schema: public; Owner: -
@@ -6689,6 +7780,14 @@ GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_reader;
 
 --
+-- Name: FUNCTION crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_latest_time(at timestamp with time zone); Type: ACL; Schema: public; Owner: -
 --
 
@@ -6719,6 +7818,20 @@ GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, provide
 REVOKE ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_worker;
+
+--
+-- Name: TABLE crm_rate_limits; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.crm_rate_limits TO crm_worker;
+GRANT SELECT ON TABLE public.crm_rate_limits TO crm_reader;
+
+--
+-- Name: FUNCTION crm_lock_rate_limit(provider text, scope text, counted text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_lock_rate_limit(provider text, scope text, counted text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_lock_rate_limit(provider text, scope text, counted text) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -
@@ -6775,6 +7888,21 @@ GRANT SELECT ON TABLE public.contact_external_ids TO crm_reader;
 GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_promote_external_ids(organisation_id uuid, contact_ids uuid[], providers text[], entity_types text[]) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_rate_limit_room(used jsonb, window_seconds integer[], window_requests integer[], at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_rate_limit_room(used jsonb, window_seconds integer[], window_requests integer[], at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_rate_limit_room(used jsonb, window_seconds integer[], window_requests integer[], at timestamp with time zone) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_rate_limit_slots(used jsonb); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_rate_limit_slots(used jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_rate_limit_slots(used jsonb) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_rate_limit_slots(used jsonb) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_refuse_data_loss(lost text); Type: ACL; Schema: public; Owner: -
@@ -6882,6 +8010,21 @@ REVOKE ALL ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, 
 GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_take_rate_limit(provider text, scope text, counted text, requests integer, window_seconds integer[], window_requests integer[]) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text); Type: ACL; Schema: public; Owner: -

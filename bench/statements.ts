@@ -4,6 +4,7 @@
  *
  *   npm run bench
  *   npm run bench -- --identity   how long the calls of identity take on a million mappings
+ *   npm run bench -- --limits     whether the row of a rate limit that twenty workers share is hot
  */
 import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
@@ -13,11 +14,14 @@ import { startEmbeddedPostgres } from '../dev/embedded-postgres.js';
 import { contactExternalIdResolve as resolveQuery } from '../src/generated/contact_external_ids.js';
 import { contactExternalIdResolve as publicResolve, withNamedStatements } from '../src/index.js';
 import { measureIdentity } from './identity.js';
+import { measureRateLimits } from './rate-limits.js';
 
 const rounds = 15;
 const callsPerRound = 500;
 
-const { values: options } = parseArgs({ options: { identity: { type: 'boolean', default: false } } });
+const { values: options } = parseArgs({
+  options: { identity: { type: 'boolean', default: false }, limits: { type: 'boolean', default: false } },
+});
 const settings = options.identity ? { settings: { shared_buffers: '1GB', max_wal_size: '4GB' } } : {};
 
 const server = await startEmbeddedPostgres(process.env.TEST_POSTGRES_VERSION, settings);
@@ -26,7 +30,9 @@ await client.connect();
 try {
   await createHostTables(client);
   await migrate(client);
-  await (options.identity ? measureIdentity(client) : measureLookups());
+  if (options.identity) await measureIdentity(client);
+  else if (options.limits) await measureRateLimits(server.url);
+  else await measureLookups();
 } finally {
   await client.end();
   await server.stop();

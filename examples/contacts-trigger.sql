@@ -2,6 +2,8 @@
 -- outboundChangeRecord wherever contacts are written. Copy it into a migration of your own, with your
 -- columns, and your schema if it is not public.
 --
+-- Changes are also recorded for CRMs that were disconnected lately: they wait until the CRM is connected again.
+--
 -- Only these users can change contacts: the owner, a member of crm_worker, and a member of crm_app that has
 -- set the contact's organisation. A change by anyone else fails, because it could not be recorded.
 --
@@ -33,7 +35,12 @@ begin
   -- Fails if the user cannot see the organisation: otherwise the change would be lost.
   where public.crm_check_organisation(new.organisation_id)
     and connection.organisation_id = new.organisation_id
-    and connection.status <> 'disconnected'
+    and public.crm_keeps_changes(
+      connection.status,
+      connection.kept_changes,
+      connection.changes_expire_at,
+      public.crm_now()
+    )
     and connection.id is distinct from nullif(current_setting('crm_schema.from_connection_id', true), '')::uuid
   order by connection.id
   on conflict (organisation_id, contact_id, connection_id) do update

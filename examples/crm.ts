@@ -12,6 +12,19 @@ export interface Crm {
   readonly credentialsVersion?: number | undefined;
 
   /**
+   * What the CRM counts requests by, if the worker is to keep to its rate limit together with all others that share it:
+   * the account, or the id of the API key; never the key. Without it, the worker waits only once it was refused.
+   * Each call of a method below counts as one request.
+   */
+  readonly rateLimitScope?: string | undefined;
+
+  /**
+   * How long to wait, in seconds, when it says that there were too many requests but not for how long; defaults to what
+   * `rateLimits` has for the CRM.
+   */
+  readonly rateLimitWaitSeconds?: number | undefined;
+
+  /**
    * Whether the CRM refuses an update of another version than `record.version` (`If-Match`). Where it does not, the
    * worker reads a record before it overwrites it; an edit between the two requests is lost.
    */
@@ -21,12 +34,21 @@ export interface Crm {
   readonly entityTypes: readonly string[];
 
   /**
-   * Reads one page of the changed records of an entity type, starting where the last page ended.
+   * Reads one page of the changed records of an entity type. A stream is read in passes: a pass begins with
+   * `changedSince`, and each further page with the `next` of the page before, until a page is the last.
    *
-   * @param from the last page's `next`; null to read everything from the beginning
-   * @throws CrmError
+   * A pass may take several runs, and be continued by another worker. So:
+   * - **`next` holds all that the pass needs**, also the time with which it began.
+   * - **No record may slip between two pages** when others change meanwhile. Sort by modified time and id,
+   *   ascending, and continue after the last ones that were read (also if many records share one time). If the
+   *   CRM only numbers pages, sort newest first, so that an edit moves the others towards pages that are still to
+   *   be read. If a record can move the other way, the next pass must find it: let that read everything, or begin
+   *   at the time at which this one began.
+   * - **A page may repeat records**: what is read twice is applied once.
+   *
+   * @throws CrmError with `isPositionLost` if the CRM no longer accepts the token
    */
-  readPage(entityType: string, from: CrmPosition | null): Promise<CrmPage>;
+  readPage(entityType: string, from: CrmPosition): Promise<CrmPage>;
 
   /**
    * Reads the current state of one record; null if the CRM does not show it, which need not mean that it is
@@ -49,20 +71,42 @@ export interface Crm {
   write(contact: CrmContact, record: LinkedRecord | null): Promise<CrmRecord | null>;
 }
 
-/** A position in a stream, in the CRM's own terms. */
+/** Where a page begins. */
 export type CrmPosition =
-  | { kind: 'timestamp'; syncedTo: string }
-  | { kind: 'token'; token: string; syncedTo?: string | null }
-  | { kind: 'page'; page: number; syncedTo?: string | null };
+  | {
+      /** A new pass: all that has changed at or after this time, in UTC; null for all records. */
+      changedSince: string | null;
+    }
+  | {
+      /** The `next` of an earlier page, perhaps one that another worker read. */
+      token: string;
+    };
 
-/** A page, and where the next one starts. */
-export interface CrmPage {
-  records: CrmRecord[];
-  /** Where the next page, or the next sync, starts. */
-  next: CrmPosition;
-  /** Whether this is the last page for now. */
-  isLast: boolean;
-}
+/** A page, and where the next one begins. `next` is the adapter's own text: 1 to 4,096 bytes, which nobody else reads. */
+export type CrmPage = { records: CrmRecord[] } & (
+  | {
+      isLast: false;
+      next: string;
+    }
+  | {
+      /** The end of a pass: for now, there is no more. */
+      isLast: true;
+      /** Null: the next sync begins a new pass, shortly before `syncedTo`. */
+      next: null;
+      /**
+       * Every change up to this time has been read, by the CRM's clock and with a zone: `canonicalTimestamp`. Not the
+       * time of the last page, but at the latest that at which the pass began.
+       */
+      syncedTo: string;
+    }
+  | {
+      isLast: true;
+      /** The next sync continues here, as feeds of changes do. */
+      next: string;
+      /** As above, if the CRM says it. */
+      syncedTo?: string | null;
+    }
+);
 
 /** Identifies a record at the CRM. */
 export interface CrmRecordKey {
@@ -82,7 +126,7 @@ export interface CrmRecord extends CrmRecordKey {
   state: 'active' | 'archived' | 'hidden' | 'deleted' | 'merged';
   /** An ETag with its quotes, for example. */
   version?: string | null;
-  /** When the record last changed, by the CRM's clock, with a zone: see `canonicalTimestamp`. */
+  /** When the record last changed, by the CRM's clock and with a zone: `canonicalTimestamp`. Another is ignored. */
   modifiedAt?: string | null;
   /** The id of the contact, if we created the record. */
   reference?: string | null;
@@ -109,6 +153,8 @@ export class CrmError extends Error {
   readonly code: string | undefined;
   /** The version of the credentials that the CRM refused, if it is another than the claim's and the adapter's. */
   readonly credentialsVersion: number | undefined;
+  /** Whether the CRM no longer accepts the token of a page, because it has expired: the pass begins again. */
+  readonly isPositionLost: boolean;
 
   /** Turns whatever the CRM says into values that the schema accepts. */
   constructor(
@@ -119,6 +165,7 @@ export class CrmError extends Error {
       retryAfterSeconds?: number | undefined;
       code?: string | undefined;
       credentialsVersion?: number | undefined;
+      isPositionLost?: boolean | undefined;
     },
   ) {
     const { retryable, retryAfterSeconds = Number.NaN, code = '', credentialsVersion } = details;
@@ -130,6 +177,7 @@ export class CrmError extends Error {
       : Math.min(Math.max(Math.ceil(retryAfterSeconds), 0), 604_800);
     this.code = storable(code, 100) || undefined;
     this.credentialsVersion = credentialsVersion;
+    this.isPositionLost = details.isPositionLost ?? false;
   }
 
   /** The form that the log and the failures store. */

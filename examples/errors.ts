@@ -9,10 +9,12 @@ export function report(error: unknown): void {
   console.error([`${name ?? 'Error'} ${code ?? ''}`, ...places].join('\n'));
 }
 
-/** Returns an error of this record, to be recorded. Rethrows one of the account or network, to end the run. */
+/**
+ * Returns an error of this record, to be recorded. Rethrows one of the account or network, to end the run. A record may
+ * be forbidden while the others are not; if all are, the run counts as a failed one.
+ */
 export function unlessFatal(error: unknown): CrmError {
-  const isOfRecord =
-    error instanceof CrmError && !['auth', 'permission', 'rate_limited', 'network'].includes(error.kind);
+  const isOfRecord = error instanceof CrmError && !['auth', 'rate_limited', 'network'].includes(error.kind);
   if (isOfRecord) return error;
   throw error;
 }
@@ -32,4 +34,13 @@ export function isDataError(error: unknown): boolean {
 /** Whether the schema refused something with this code. */
 export function isCode(error: unknown, code: CrmSchemaError['code']): boolean {
   return error instanceof CrmSchemaError && error.code === code;
+}
+
+/** An error that says something of the connection; undefined for any other. */
+export function crmErrorOf(error: unknown): CrmError | undefined {
+  if (error instanceof CrmError) return error;
+  const isRefused = isCode(error, 'credentials_refused');
+  if (!isRefused && !isCode(error, 'account_changed')) return undefined;
+  const changed = 'The CRM signed in to another account than the one that the connection is to.';
+  return new CrmError('auth', isRefused ? (error as Error).message : changed, { retryable: false });
 }

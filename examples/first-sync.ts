@@ -69,7 +69,8 @@ await withOrganisation(pool, organisationId, async (client) => {
   const failed = events.findIndex(({ status }) => status === 'error');
   const [lastSyncedAt] = page
     .slice(0, failed === -1 ? page.length : failed)
-    .map(({ modified }) => canonicalTimestamp(modified))
+    // Reapit's times are UTC, also those that do not say so.
+    .map(({ modified }) => canonicalTimestamp(modified, { timeZone: 'UTC' }))
     .sort()
     .reverse();
   if (lastSyncedAt !== undefined) {

@@ -22,13 +22,14 @@ class MemoryCrm implements Crm {
     for (const name of ['Ottoline Sprat', 'Barnaby Quince', 'Winifred Plum']) this.#store({ name });
   }
 
-  async readPage(_: string, from: CrmPosition | null): Promise<CrmPage> {
-    // Taken before the records: a change while they are read comes with the next page.
-    const next = { kind: 'timestamp', syncedTo: now() } as const;
-    const since = from?.syncedTo ?? '';
+  async readPage(_: string, from: CrmPosition): Promise<CrmPage> {
+    // Taken before the records: a change while they are read comes with the next pass.
+    const syncedTo = now();
+    // One page has all of them, so there is no token.
+    const since = ('changedSince' in from && from.changedSince) || '';
     const records = [...this.#records.values()].filter(({ changedAt }) => changedAt >= since);
     console.log(`  ${records.length} read`);
-    return { records, next, isLast: true };
+    return { records, isLast: true, next: null, syncedTo };
   }
 
   async read(_: string, externalId: string): Promise<CrmRecord | null> {
@@ -79,14 +80,15 @@ const worker: Worker = {
   },
 };
 
+// A deployment sends SIGTERM and waits, often for thirty seconds. The run in hand ends in time, and leaves no lease.
+const ending = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort());
+
 try {
   if (process.argv.includes('--once')) {
-    let found = true;
-    while (found) found = await syncNext(worker);
-    console.log('Nothing is due.');
+    while (await syncNext(worker, ending.signal));
+    if (!ending.signal.aborted) console.log('Nothing is due.');
   } else {
-    const ending = new AbortController();
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort());
     console.log('Syncing what is due, until Ctrl-C.');
     await runWorker(worker, ending.signal);
   }

@@ -10,27 +10,29 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
-  askFrom,
   type BatchEvent,
   type ClaimedRun,
-  CrmSchemaError,
-  type CursorMove,
-  canonicalTimestamp,
   connectionSetAccount,
   outboundChangeClaim,
+  type RequestedRecord,
   type RunEnd,
+  type RunKey,
+  recordRequestClaim,
   type SyncCursor,
-  syncBatchRecord,
   syncCursorList,
   syncFailureClaim,
   syncRunClaim,
   syncRunFinish,
-  syncRunHeartbeat,
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
-import { type Crm, CrmError, type CrmPosition, type CrmRecord, type CrmRecordKey } from './crm.js';
-import { failure, isCode, report, unlessFatal } from './errors.js';
+import { Batches } from './batches.js';
+import { type Crm, CrmError, type CrmRecord, type CrmRecordKey } from './crm.js';
+import { crmErrorOf, failure, isCode, report, unlessFatal } from './errors.js';
+import { continueFirstFill } from './first-fill.js';
 import { type Push, pushContact } from './push-contact.js';
+import { Interrupted, Requests, waitAfter } from './requests.js';
+import { type Revocation, revokeNext } from './revoke-tokens.js';
+import { beginAgain, Pages, positionAfter, resumeAt } from './stream.js';
 import { takePage } from './take-page.js';
 
 /** The worker's configuration. */
@@ -40,298 +42,238 @@ export interface Worker {
   pool: pg.Pool;
   /** Signs in to a connection's CRM. See refresh-token.ts for refresh tokens that work only once. */
   openCrm(run: ClaimedRun): Promise<Crm>;
+  /** How to revoke the tokens of disconnected connections; omit it if nobody disconnects with `revokeWithinSeconds`. */
+  revocation?: Revocation | undefined;
   /** How long others wait before they take over from a worker that has died; defaults to 300. */
   leaseSeconds?: number | undefined;
   /** How far before the cursor to read again: longer than the CRM takes to show what it has stored. */
   overlapSeconds?: number | undefined;
 }
 
-/** Syncs due connections until the signal. */
+/** Syncs due connections until the signal. The run in hand then ends after its page or push, and another worker goes on. */
 export async function runWorker(worker: Worker, signal: AbortSignal): Promise<void> {
+  const { pool, revocation } = worker;
+  await Promise.all([
+    repeat(() => syncNext(worker, signal), 1, signal),
+    revocation && repeat(() => revokeNext(pool, revocation, signal), 10, signal),
+  ]);
+}
+
+/** Repeats some work until the signal, and pauses when there was none. */
+async function repeat(
+  work: () => Promise<boolean>,
+  pauseSeconds: number,
+  signal: AbortSignal,
+): Promise<void> {
   while (!signal.aborted) {
-    const found = await syncNext(worker).catch((error) => {
+    const found = await work().catch((error) => {
       report(error);
       return false;
     });
-    if (!found) await sleep(1000, undefined, { signal }).catch(() => {});
+    if (!found) await sleep(pauseSeconds * 1000, undefined, { signal }).catch(ignore);
   }
 }
 
-/** Syncs the connection that has been due for longest. Returns false if none is due. */
-export async function syncNext(worker: Worker): Promise<boolean> {
-  const [run] = await syncRunClaim(worker.pool, {
-    worker: worker.name,
-    limit: 1,
-    leaseSeconds: leaseOf(worker),
-  });
+/** Syncs the connection that has been due for longest, until the signal. Returns false if none is due. */
+export async function syncNext(
+  worker: Worker,
+  signal: AbortSignal = new AbortController().signal,
+): Promise<boolean> {
+  if (signal.aborted) return false;
+  const { pool, name, leaseSeconds = 300 } = worker;
+  const [run] = await syncRunClaim(pool, { worker: name, limit: 1, leaseSeconds });
   if (run === undefined) return false;
+  const requests = new Requests(pool, run, leaseSeconds, signal);
   let end: RunEnd;
-  const sync = new Sync(worker, run);
   try {
-    end = { outcome: 'success', hasMore: await sync.all() };
+    end = { outcome: 'success', hasMore: await new Sync(worker, run, requests).all() };
   } catch (error) {
     if (isCode(error, 'lease_lost')) return true;
-    end = endFor(error, sync.credentialsVersion);
+    end = endFor(error, requests.crm, run);
   }
-  await syncRunFinish(worker.pool, { ...run, ...end }).catch((error) => {
+  await syncRunFinish(pool, { ...run, ...end }).catch((error) => {
     if (!isCode(error, 'lease_lost')) throw error;
   });
   return true;
 }
 
-/** The outcome of a run that an error stopped, and that used this version of the credentials. */
-function endFor(error: unknown, credentialsVersion: number): RunEnd {
-  // The cursor was reset meanwhile: start again.
-  if (isCode(error, 'cursor_conflict')) return { outcome: 'cancelled' };
-  if (isCode(error, 'account_changed')) {
-    const message = 'The CRM signed in to another account than the one that the connection is to.';
-    const changed = { kind: 'auth', retryable: false, message } as const;
-    return { outcome: 'failed', error: changed, credentialsVersion };
+/** The outcome of a run that an error stopped. */
+function endFor(error: unknown, crm: Crm | undefined, run: ClaimedRun): RunEnd {
+  // The cursor was reset meanwhile, or the worker stops: the connection is due at once.
+  if (isCode(error, 'cursor_conflict') || error instanceof Interrupted) return { outcome: 'cancelled' };
+  const failed = crmErrorOf(error);
+  if (failed === undefined) {
+    report(error);
+    const message = 'The sync could not continue. See the log of the worker.';
+    return { outcome: 'failed', error: { kind: 'internal', retryable: true, message } };
   }
-  if (error instanceof CrmError) {
-    const { retryAfterSeconds, credentialsVersion: refusedVersion = credentialsVersion } = error;
-    return {
-      outcome: 'failed',
-      error: error.toSyncError(),
-      retryAfterSeconds,
-      credentialsVersion: refusedVersion,
-    };
-  }
-  report(error);
-  const message = 'The sync could not continue. See the log of the worker.';
-  return { outcome: 'failed', error: { kind: 'internal', retryable: true, message } };
+  return {
+    outcome: 'failed',
+    error: failed.toSyncError(),
+    retryAfterSeconds: waitAfter(failed, crm, run.provider),
+    // The one that was refused, so that a refusal says nothing of credentials that were replaced meanwhile.
+    credentialsVersion: failed.credentialsVersion ?? crm?.credentialsVersion ?? run.credentialsVersion,
+  };
 }
 
-/** How many records a run claims, and how many it records at a time. */
+/**
+ * How many records a run claims, and how many of them at a time. A claim postpones the next attempt, so a run that is
+ * told to stop does what it has claimed.
+ */
 const claimLimit = 100;
-const pushBatch = 10;
+const claimBatch = 5;
 
-/** The longest run before other connections get their turn, and the longest request to a CRM, in seconds. */
+/** The longest run before other connections get their turn, in seconds. */
 const longestRun = 600;
-const longestRequest = 60;
 
 /** One run: the sync of one connection. */
 class Sync {
   readonly #worker: Worker;
   readonly #run: ClaimedRun;
-  readonly #leaseSeconds: number;
-  /** The version of the credentials in use: the claim's, until an adapter names another. */
-  credentialsVersion: number;
-  #batchNumber = 0;
+  readonly #requests: Requests;
+  readonly #batches: Batches;
   readonly #began = new Date();
-  /** By a monotonic clock. */
-  #leaseEndsAt: number;
 
-  constructor(worker: Worker, run: ClaimedRun) {
+  constructor(worker: Worker, run: ClaimedRun, requests: Requests) {
     this.#worker = worker;
     this.#run = run;
-    this.credentialsVersion = run.credentialsVersion;
-    this.#leaseSeconds = leaseOf(worker);
-    this.#leaseEndsAt = performance.now() + this.#leaseSeconds * 1000;
+    this.#requests = requests;
+    this.#batches = new Batches(worker.pool, run, requests);
   }
 
-  /** Pushes, retries failures, and pulls. Returns whether more is waiting. */
+  /** Pushes, retries failures, reads what webhooks have named, and pulls. Returns whether more is waiting. */
   async all(): Promise<boolean> {
-    const crm = await withTimeout(this.#worker.openCrm(this.#run));
+    this.#requests.checkSignal();
+    const crm = await this.#requests.open(() => this.#worker.openCrm(this.#run));
     const { pool } = this.#worker;
-    this.credentialsVersion = crm.credentialsVersion ?? this.credentialsVersion;
     // Before anything is read or written: the ids of another account mean other people.
     if (crm.account !== undefined) await connectionSetAccount(pool, { ...this.#run, account: crm.account });
-    const changes = await outboundChangeClaim(pool, { ...this.#run, limit: claimLimit });
-    const failures = await syncFailureClaim(pool, { ...this.#run, limit: claimLimit });
-    // Each contact once: of two pushes in one batch, the second would be based on the version before the first.
-    const pushes = new Map<string, Push>();
-    for (const { direction, recordId, entityType } of failures)
-      if (direction === 'outbound') pushes.set(recordId, { contactId: recordId, entityType });
-    for (const { contactId, version } of changes)
-      pushes.set(contactId, { ...pushes.get(contactId), contactId, changeVersion: version });
-    await this.#push(crm, [...pushes.values()]);
-    for (const { direction, entityType, recordId } of failures) {
-      if (direction === 'inbound') await this.#pullOne(crm, { entityType, externalId: recordId });
+    try {
+      await continueFirstFill(pool, this.#run);
+      // Changes first: a push closes the failure of an earlier one.
+      const areMoreChanges = await this.#inBatches(async (claim) => {
+        const changes = await outboundChangeClaim(pool, claim);
+        await this.#push(
+          crm,
+          changes.map(({ contactId, version }) => ({ contactId, changeVersion: version })),
+        );
+        return changes.length;
+      });
+      const areMoreFailures = await this.#inBatches(async (claim) => {
+        const failures = await syncFailureClaim(pool, claim);
+        const ofPushes = failures.filter(({ direction }) => direction === 'outbound');
+        await this.#push(
+          crm,
+          ofPushes.map(({ recordId, entityType }) => ({ contactId: recordId, entityType })),
+        );
+        for (const { direction, entityType, recordId } of failures) {
+          if (direction === 'inbound') await this.#pullOne(crm, { entityType, externalId: recordId });
+        }
+        return failures.length;
+      });
+      const areMoreRequests = await this.#inBatches(async (claim) => {
+        const requested = await recordRequestClaim(pool, claim);
+        for (const record of requested) await this.#pullOne(crm, record, [record]);
+        return requested.length;
+      });
+      const cursors = await syncCursorList(pool, this.#run);
+      let isAllRead = true;
+      for (const entityType of new Set(crm.entityTypes)) {
+        const cursor = cursors.find((each) => each.direction === 'inbound' && each.entityType === entityType);
+        if (!(await this.#pull(crm, entityType, cursor))) isAllRead = false;
+      }
+      return !isAllRead || areMoreChanges || areMoreFailures || areMoreRequests;
+    } catch (error) {
+      // What is recorded is a success: only a run that could do nothing is cancelled.
+      if (error instanceof Interrupted && this.#batches.count > 0) return true;
+      throw error;
     }
-    const cursors = await syncCursorList(pool, this.#run);
-    let isAllRead = true;
-    for (const entityType of new Set(crm.entityTypes)) {
-      const cursor = cursors.find((each) => each.direction === 'inbound' && each.entityType === entityType);
-      if (!(await this.#pull(crm, entityType, cursor))) isAllRead = false;
+  }
+
+  /** Claims and does some work, again and again. Returns whether there may be more than a run claims. */
+  async #inBatches(work: (claim: RunKey & { limit: number }) => Promise<number>): Promise<boolean> {
+    for (let claimed = 0; claimed < claimLimit; claimed += claimBatch) {
+      this.#requests.checkSignal();
+      if ((await work({ ...this.#run, limit: claimBatch })) < claimBatch) return false;
     }
-    return !isAllRead || changes.length === claimLimit || failures.length === claimLimit;
+    return true;
   }
 
   /** Reads a stream and records each page with the cursor. Returns whether it reached the end. */
   async #pull(crm: Crm, entityType: string, cursor: SyncCursor | undefined): Promise<boolean> {
     let version = cursor?.version ?? 0;
-    let reached = cursor?.position?.syncedTo ?? null;
-    let from: CrmPosition | null = cursor?.position ?? null;
-    if (from?.kind === 'timestamp') {
-      from = { kind: 'timestamp', syncedTo: askFrom(reached, this.#worker) as string };
-    }
+    const syncedTo = cursor?.position?.syncedTo ?? null;
+    let from = resumeAt(cursor?.position, this.#worker);
+    let canBeginAgain = true;
+    const pages = new Pages();
     for (;;) {
       const start = from;
-      const page = await this.#ask(() => crm.readPage(entityType, start));
-      if (!page.isLast && JSON.stringify(page.next) === JSON.stringify(start)) {
-        throw new CrmError('provider', 'The CRM returned the same page twice.', { retryable: true });
+      pages.check(start);
+      const page = await this.#requests
+        .read(() => crm.readPage(entityType, start))
+        .catch((error) => {
+          if (!canBeginAgain || !(error instanceof CrmError && error.isPositionLost)) throw error;
+          return undefined;
+        });
+      if (page === undefined) {
+        from = beginAgain(syncedTo, this.#worker);
+        canBeginAgain = false;
+        continue;
       }
-      // A repeated page may end before the cursor, which then stays where it is. A wrong time in the future
-      // would let the cursor pass every change until then.
-      const syncedTo = latest(reached, earliest(page.next.syncedTo, this.#began));
-      const position = { ...page.next, syncedTo } as CursorMove['position'];
-      await this.#record((client) => this.#take(client, entityType, page.records), {
-        direction: 'inbound',
-        entityType,
-        version,
-        position,
+      const position = positionAfter(page, syncedTo, this.#began);
+      await this.#batches.record((client) => this.#take(client, entityType, page.records), {
+        cursors: [{ direction: 'inbound', entityType, version, position }],
       });
-      version += 1;
-      reached = syncedTo;
-      from = page.next;
       if (page.isLast) return true;
+      version += 1;
+      from = { token: page.next };
       if (Date.now() > this.#began.getTime() + longestRun * 1000) return false;
     }
   }
 
-  /** Retries a record that failed. That the CRM does not show it does not mean that it is deleted. */
-  async #pullOne(crm: Crm, key: CrmRecordKey): Promise<void> {
-    const record = await this.#ask(() => crm.read(key.entityType, key.externalId)).catch(unlessFatal);
-    await this.#record(async (client) => {
+  /**
+   * Reads one record: one that failed before, or that a webhook has named. That the CRM does not show it does not mean
+   * that it is deleted.
+   */
+  async #pullOne(crm: Crm, { entityType, externalId }: CrmRecordKey, requested: RequestedRecord[] = []) {
+    const key = { entityType, externalId };
+    const record = await this.#requests.read(() => crm.read(entityType, externalId)).catch(unlessFatal);
+    const apply = async (client: pg.ClientBase): Promise<BatchEvent[]> => {
       if (record instanceof CrmError) return [{ direction: 'inbound', ...key, ...failure(record) }];
-      return this.#take(client, key.entityType, [record ?? { ...key, name: '', state: 'hidden' }]);
-    });
+      return this.#take(client, entityType, [record ?? { ...key, name: '', state: 'hidden' }]);
+    };
+    await this.#batches.record(apply, { requested });
   }
 
   #take(client: pg.ClientBase, entityType: string, records: CrmRecord[]): Promise<BatchEvent[]> {
     return takePage(client, this.#run, this.#worker.name, entityType, records);
   }
 
-  /** Writes the current contacts to the CRM, and records a few at a time. */
+  /** Writes the current contacts to the CRM, and records that. */
   async #push(crm: Crm, pushes: Push[]): Promise<void> {
+    const requests = this.#requests;
     const pushing = {
       pool: this.#worker.pool,
       run: this.#run,
-      ask: this.#ask.bind(this),
-      checkLease: this.#heartbeat.bind(this),
+      ask: requests.send.bind(requests),
+      checkLease: requests.heartbeat.bind(requests),
       take: async (record: CrmRecord) => {
         let events: BatchEvent[] = [];
-        await this.#record(async (client) => {
+        await this.#batches.record(async (client) => {
           events = await this.#take(client, record.entityType, [record]);
           return events;
         });
         return events;
       },
     };
-    for (let start = 0; start < pushes.length; start += pushBatch) {
-      const events: BatchEvent[] = [];
-      try {
-        for (const push of pushes.slice(start, start + pushBatch))
-          await pushContact(pushing, crm, push, events);
-      } finally {
-        // Even if the CRM fails halfway, the contacts already written are recorded.
-        await this.#record(async () => events);
-      }
+    const events: BatchEvent[] = [];
+    try {
+      for (const push of pushes) await pushContact(pushing, crm, push, events);
+    } finally {
+      // Even if the CRM fails halfway, the contacts already written are recorded.
+      if (events.length > 0) await this.#batches.record(async () => events);
     }
-  }
-
-  /** Sends a request to the CRM while the lease is live, and repeats it after a short rate limit. */
-  async #ask<Answer>(request: () => Promise<Answer>): Promise<Answer> {
-    for (let attempt = 1; ; attempt += 1) {
-      // A delayed worker must not overwrite what another has written meanwhile.
-      if (performance.now() > this.#leaseEndsAt - this.#leaseSeconds * 500) await this.#heartbeat();
-      try {
-        return await withTimeout(request());
-      } catch (error) {
-        const wait =
-          error instanceof CrmError && error.kind === 'rate_limited' ? error.retryAfterSeconds : undefined;
-        if (wait === undefined || wait > this.#leaseSeconds / 2 || attempt === 5) throw error;
-        await sleep(wait * 1000);
-      }
-    }
-  }
-
-  async #heartbeat(): Promise<void> {
-    await syncRunHeartbeat(this.#worker.pool, { ...this.#run, leaseSeconds: this.#leaseSeconds });
-    this.#leaseEndsAt = performance.now() + this.#leaseSeconds * 1000;
-  }
-
-  /**
-   * Records a batch in one transaction with the changes to our own tables. If the response is lost, it
-   * repeats the batch; the number of a batch that was recorded makes the repetition a no-op.
-   */
-  async #record(apply: (client: pg.ClientBase) => Promise<BatchEvent[]>, cursor?: CursorMove): Promise<void> {
-    this.#batchNumber += 1;
-    const batch = { ...this.#run, batchNumber: this.#batchNumber, leaseSeconds: this.#leaseSeconds };
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        const began = performance.now();
-        await transaction(this.#worker.pool, async (client) => {
-          // First, so that the connection is locked before any contact, and a lost lease is found early.
-          await syncRunHeartbeat(client, batch);
-          const events = await apply(client);
-          const cursors = cursor === undefined ? [] : [cursor];
-          const { outcome } = await syncBatchRecord(client, { ...batch, events, cursors });
-          return outcome === 'recorded';
-        });
-        this.#leaseEndsAt = began + this.#leaseSeconds * 1000;
-        return;
-      } catch (error) {
-        // If a contact was deleted meanwhile, the next attempt finds that it no longer exists.
-        const isLasting = error instanceof CrmSchemaError && error.code !== 'wrong_tenant';
-        if (isLasting || attempt === 5) throw error;
-        await sleep(attempt * 200);
-      }
-    }
-  }
-}
-
-/** Limits a request's time, so that one without a response does not block the worker. */
-async function withTimeout<Answer>(answer: Promise<Answer>): Promise<Answer> {
-  const ending = new AbortController();
-  const late = sleep(longestRequest * 1000, undefined, { signal: ending.signal }).then(() => {
-    throw new CrmError('timeout', `No response within ${longestRequest} seconds.`, { retryable: true });
-  });
-  try {
-    return await Promise.race([answer, late]);
-  } finally {
-    ending.abort();
-    late.catch(ignore);
-  }
-}
-
-/** Runs `work` in a transaction, and rolls back if it returns false or throws. */
-async function transaction(pool: pg.Pool, work: (client: pg.ClientBase) => Promise<boolean>): Promise<void> {
-  const client = await pool.connect();
-  // The failing statement reports a lost connection; without a listener, the loss would end the process.
-  client.on('error', ignore);
-  let failure: unknown;
-  try {
-    await client.query('begin');
-    const isWanted = await work(client);
-    await client.query(isWanted ? 'commit' : 'rollback');
-  } catch (error) {
-    failure = error;
-    throw error;
-  } finally {
-    client.off('error', ignore);
-    // A client whose transaction failed is closed, which rolls it back.
-    client.release(failure !== undefined);
   }
 }
 
 function ignore(): void {}
-
-function leaseOf({ leaseSeconds = 300 }: Worker): number {
-  return leaseSeconds;
-}
-
-/** Limits a time from the CRM to our own time. */
-function earliest(point: string | null | undefined, now: Date): string | null {
-  if (point == null) return null;
-  const [first] = [canonicalTimestamp(point), canonicalTimestamp(now.toISOString())].sort();
-  return first as string;
-}
-
-/** The later of two times, either of which may be unknown. */
-function latest(one: string | null, other: string | null | undefined): string | null {
-  if (other == null) return one;
-  const point = canonicalTimestamp(other);
-  return one === null || point > one ? point : one;
-}

@@ -3,7 +3,8 @@
 -- Purpose: remembers of a connection's streak of failed syncs whether a failure of replaced credentials was excused,
 --          and whether syncs came to their end although every record failed.
 -- Locks:   crm_connections ACCESS EXCLUSIVE: reads and writes wait until the end of the transaction. It is tried
---          for a tenth of a second at a time, up to a hundred times.
+--          for a tenth of a second at a time, up to a hundred times. Before that, SHARE UPDATE EXCLUSIVE waits for
+--          vacuum.
 -- Scans:   crm_connections, to check the new constraint: a fraction of a second for 100,000 connections. Nothing
 --          is rewritten.
 -- Down:    drops the columns (crm_connections ACCESS EXCLUSIVE) and the function, and refuses while a streak has
@@ -11,6 +12,8 @@
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
+
+select crm_require_schema(current_schema());
 
 create function crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint)
 returns boolean
@@ -30,28 +33,9 @@ $$;
 comment on function crm_sync_run_is_fruitless(bigint, bigint, bigint) is
   'The one rule for when a sync that came to its end counts as failed: if every record failed, and at least three did. Null if there were too few records to tell.';
 
--- Below deadlock_timeout's default of one second, so that in a tie this migration gives way, not the application.
-do $$
-begin
-  for attempt in 1..100 loop
-    begin
-      set local lock_timeout = '100ms';
-      lock table crm_connections in access exclusive mode;
-      set local lock_timeout = '5s';
-      return;
-    exception
-      when lock_not_available then
-        if attempt = 100 then
-          raise exception using
-            errcode = 'lock_not_available',
-            message = sqlerrm,
-            hint = 'A transaction stays open on crm_connections: see pg_stat_activity, and run it again once it has ended.';
-        end if;
-        perform pg_catalog.pg_sleep(0.1);
-    end;
-  end loop;
-end
-$$;
+select crm_wait_for_vacuum(array['crm_connections']::regclass[]);
+
+select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mode');
 
 -- The columns are null everywhere, and reading the few connections once more would not shorten the lock.
 alter table crm_connections
@@ -85,31 +69,25 @@ grant update (credentials_excused_at, records_failing_at)
 on crm_connections
 to crm_app, crm_worker;
 
+select crm_give_to_owner(array['function crm_sync_run_is_fruitless(bigint, bigint, bigint)']);
+
 -- Down Migration
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Else a streak that somebody is recording now would be lost unseen.
-lock table crm_connections in access exclusive mode;
+select crm_wait_for_vacuum(array['crm_connections']::regclass[]);
 
-do $$
-begin
-  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
-    and exists (
-      select
-      from crm_connections
-      where credentials_excused_at is not null
-        or records_failing_at is not null
-    )
-  then
-    raise exception using
-      errcode = 'CRM03',
-      message = 'crm_connections has streaks of failed syncs, and going down would lose what is known of them',
-      hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
-  end if;
-end
-$$;
+-- Else a streak that somebody is recording now would be lost unseen.
+select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mode');
+
+select crm_refuse_data_loss('crm_connections has streaks of failed syncs')
+where exists (
+  select
+  from crm_connections
+  where credentials_excused_at is not null
+    or records_failing_at is not null
+);
 
 alter table crm_connections
   drop column credentials_excused_at,

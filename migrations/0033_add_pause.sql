@@ -3,7 +3,8 @@
 -- Purpose: lets a connection be paused, for a time or until somebody resumes it. A trigger keeps it from becoming due
 --          meanwhile, whatever asks for a sync, and from whichever release.
 -- Locks:   crm_connections ACCESS EXCLUSIVE: reads and writes wait until the end of the transaction. It is tried
---          for a tenth of a second at a time, up to a hundred times.
+--          for a tenth of a second at a time, up to a hundred times. Then crm_sync_runs SHARE UPDATE EXCLUSIVE, for
+--          a comment.
 -- Scans:   crm_connections, to check the new constraints: a fraction of a second for 100,000 connections. Nothing
 --          is rewritten.
 -- Down:    drops the columns (crm_connections ACCESS EXCLUSIVE), the trigger and the functions, and refuses while a
@@ -12,22 +13,7 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-do $$
-begin
-  if (
-    select nspname
-    from pg_catalog.pg_class
-    inner join pg_catalog.pg_namespace
-      on pg_namespace.oid = relnamespace
-    where pg_class.oid = 'crm_connections'::regclass::oid
-  ) is distinct from current_schema() then
-    raise exception using
-      errcode = 'CRM01',
-      message = 'search_path does not begin with the schema of crm_connections, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of crm_connections, as it did for the earlier migrations.';
-  end if;
-end
-$$;
+select crm_require_schema(current_schema());
 
 create function crm_pause_end(paused_at timestamptz, pause_ends_at timestamptz, at timestamptz)
 returns timestamptz
@@ -66,11 +52,7 @@ comment on function crm_connection_state(text, boolean, integer) is
   'What to say first of a connection: disconnected, paused, error, failing (its last sync failed) or active.';
 
 -- The function names its function with the schema, because search_path must not decide which one it calls.
-do $migration$
-declare
-  our_schema constant name := current_schema();
-begin
-  execute format($create$
+select crm_run_in_schema($create$
 create function %1$I.crm_hold_paused_connection()
 returns trigger
 language plpgsql
@@ -90,35 +72,14 @@ begin
   return new;
 end
 $body$
-  $create$, our_schema);
-end
-$migration$;
+$create$);
 
 comment on function crm_hold_paused_connection() is
   'Keeps a paused connection from becoming due before its pause ends, whatever asks for a sync; forgets a pause that is over.';
 
--- Below deadlock_timeout's default of one second, so that in a tie this migration gives way, not the application.
-do $$
-begin
-  for attempt in 1..100 loop
-    begin
-      set local lock_timeout = '100ms';
-      lock table crm_connections in access exclusive mode;
-      set local lock_timeout = '5s';
-      return;
-    exception
-      when lock_not_available then
-        if attempt = 100 then
-          raise exception using
-            errcode = 'lock_not_available',
-            message = sqlerrm,
-            hint = 'A transaction stays open on crm_connections: see pg_stat_activity, and run it again once it has ended.';
-        end if;
-        perform pg_catalog.pg_sleep(0.1);
-    end;
-  end loop;
-end
-$$;
+select crm_wait_for_vacuum(array['crm_connections']::regclass[]);
+
+select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mode');
 
 -- The columns are null everywhere, and reading the few connections once more would not shorten the lock.
 alter table crm_connections
@@ -164,6 +125,8 @@ comment on constraint crm_connections_pause_times_in_range_check on crm_connecti
   'Times are in the years 1900 to 9998: every client can read them.';
 comment on trigger crm_connections_hold_paused on crm_connections is
   'Here and not in the statements, so that the workers of earlier releases hold a pause as well.';
+comment on column crm_sync_runs.outcome is
+  'success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected or paused, or the worker gave up its turn. Null while it is open.';
 
 -- Functions may be everybody's to run, or an installation's default privileges may say otherwise; this
 -- does not depend on it.
@@ -182,26 +145,24 @@ grant update (paused_at, pause_ends_at, pause_reason)
 on crm_connections
 to crm_app, crm_worker;
 
+select crm_give_to_owner(array[
+  'function crm_pause_end(timestamptz, timestamptz, timestamptz)',
+  'function crm_connection_state(text, boolean, integer)',
+  'function crm_hold_paused_connection()'
+]);
+
 -- Down Migration
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Else a pause that somebody is beginning now would be lost unseen.
-lock table crm_connections in access exclusive mode;
+select crm_wait_for_vacuum(array['crm_connections']::regclass[]);
 
-do $$
-begin
-  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
-    and exists (select from crm_connections where paused_at is not null)
-  then
-    raise exception using
-      errcode = 'CRM03',
-      message = 'crm_connections has paused connections, and going down would lose the pauses',
-      hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
-  end if;
-end
-$$;
+-- Else a pause that somebody is beginning now would be lost unseen.
+select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mode');
+
+select crm_refuse_data_loss('crm_connections has paused connections')
+where exists (select from crm_connections where paused_at is not null);
 
 drop trigger crm_connections_hold_paused on crm_connections;
 
@@ -209,6 +170,9 @@ alter table crm_connections
   drop column paused_at,
   drop column pause_ends_at,
   drop column pause_reason;
+
+comment on column crm_sync_runs.outcome is
+  'success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open.';
 
 drop function crm_hold_paused_connection();
 

@@ -8,6 +8,8 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
+select crm_require_schema(current_schema());
+
 create function crm_latest_time(at timestamptz)
 returns timestamptz
 language sql
@@ -28,6 +30,8 @@ comment on function crm_latest_time(timestamptz) is
 grant execute
 on function crm_latest_time(timestamptz)
 to crm_app, crm_worker, crm_reader;
+
+select crm_give_to_owner(array['function crm_latest_time(timestamptz)']);
 
 -- Down Migration
 

@@ -2,7 +2,8 @@
 --
 -- Purpose: lets a person dismiss a failing record, with a reason: it is not tried again, and stays listed and counted.
 -- Locks:   crm_sync_failures ACCESS EXCLUSIVE: reads and writes wait until the end of the transaction. It is tried
---          for a tenth of a second at a time, up to a hundred times.
+--          for a tenth of a second at a time, up to a hundred times. Before that, SHARE UPDATE EXCLUSIVE waits for
+--          vacuum.
 -- Scans:   crm_sync_failures, to check the new constraints and to build the index of ids: about a second for a
 --          million failing records. Nothing is rewritten.
 -- Down:    drops the columns (crm_sync_failures ACCESS EXCLUSIVE), and refuses while a record is dismissed unless
@@ -11,45 +12,11 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-do $$
-begin
-  if (
-    select nspname
-    from pg_catalog.pg_class
-    inner join pg_catalog.pg_namespace
-      on pg_namespace.oid = relnamespace
-    where pg_class.oid = 'crm_sync_failures'::regclass::oid
-  ) is distinct from current_schema() then
-    raise exception using
-      errcode = 'CRM01',
-      message = 'search_path does not begin with the schema of crm_sync_failures, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of crm_sync_failures, as it did for the earlier migrations.';
-  end if;
-end
-$$;
+select crm_require_schema(current_schema());
 
--- Below deadlock_timeout's default of one second, so that in a tie this migration gives way, not the application.
-do $$
-begin
-  for attempt in 1..100 loop
-    begin
-      set local lock_timeout = '100ms';
-      lock table crm_sync_failures in access exclusive mode;
-      set local lock_timeout = '5s';
-      return;
-    exception
-      when lock_not_available then
-        if attempt = 100 then
-          raise exception using
-            errcode = 'lock_not_available',
-            message = sqlerrm,
-            hint = 'A transaction stays open on crm_sync_failures: see pg_stat_activity, and run it again once it has ended.';
-        end if;
-        perform pg_catalog.pg_sleep(0.1);
-    end;
-  end loop;
-end
-$$;
+select crm_wait_for_vacuum(array['crm_sync_failures']::regclass[]);
+
+select crm_run_in_schema('lock table %1$I.crm_sync_failures in access exclusive mode');
 
 -- Only failing records are in this table, so reading them once more would not shorten the lock.
 alter table crm_sync_failures
@@ -141,46 +108,20 @@ create trigger crm_sync_failures_dismissal
 comment on trigger crm_sync_failures_dismissal on crm_sync_failures is
   'Decides whether a dismissed record that fails again, or is replayed, stays dismissed.';
 
--- Whoever runs this, all of the schema has one owner.
-do $$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-  log_table constant regclass := to_regclass('crm_sync_log'::text);
-  log_owner regrole;
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  select relowner::regrole
-  into log_owner
-  from pg_class
-  where oid = log_table;
-  execute format('alter function %I.crm_keep_or_end_dismissal() owner to %s', our_schema, log_owner);
-
-  perform set_config('search_path', search_path, true);
-end
-$$;
+select crm_give_to_owner(array['function crm_keep_or_end_dismissal()']);
 
 -- Down Migration
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Otherwise what somebody is dismissing now would be lost unseen.
-lock table crm_sync_failures in access exclusive mode;
+select crm_wait_for_vacuum(array['crm_sync_failures']::regclass[]);
 
-do $$
-begin
-  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
-    and exists (select from crm_sync_failures where dismissed_at is not null)
-  then
-    raise exception using
-      errcode = 'CRM03',
-      message = 'crm_sync_failures has dismissed records, and going down would lose why they were dismissed',
-      hint = 'To lose it on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
-  end if;
-end
-$$;
+-- Otherwise what somebody is dismissing now would be lost unseen.
+select crm_run_in_schema('lock table %1$I.crm_sync_failures in access exclusive mode');
+
+select crm_refuse_data_loss('crm_sync_failures has dismissed records')
+where exists (select from crm_sync_failures where dismissed_at is not null);
 
 drop trigger crm_sync_failures_dismissal on crm_sync_failures;
 

@@ -2,7 +2,8 @@
 --
 -- Purpose: lets a worker revoke a disconnected connection's token at the CRM before its credentials are wiped.
 -- Locks:   crm_connections ACCESS EXCLUSIVE: reads and writes wait until the end of the transaction. It is tried
---          for a tenth of a second at a time, up to a hundred times.
+--          for a tenth of a second at a time, up to a hundred times. Before that, SHARE UPDATE EXCLUSIVE waits for
+--          vacuum.
 -- Scans:   crm_connections, to check the new constraints and to build the index: a fraction of a second for
 --          100,000 connections. Nothing is rewritten.
 -- Down:    drops the columns (crm_connections ACCESS EXCLUSIVE), and refuses while a revocation is recorded unless
@@ -11,28 +12,9 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Below deadlock_timeout's default of one second, so that in a tie this migration gives way, not the application.
-do $$
-begin
-  for attempt in 1..100 loop
-    begin
-      set local lock_timeout = '100ms';
-      lock table crm_connections in access exclusive mode;
-      set local lock_timeout = '5s';
-      return;
-    exception
-      when lock_not_available then
-        if attempt = 100 then
-          raise exception using
-            errcode = 'lock_not_available',
-            message = sqlerrm,
-            hint = 'A transaction stays open on crm_connections: see pg_stat_activity, and run it again once it has ended.';
-        end if;
-        perform pg_catalog.pg_sleep(0.1);
-    end;
-  end loop;
-end
-$$;
+select crm_wait_for_vacuum(array['crm_connections']::regclass[]);
+
+select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mode');
 
 -- Reading the few connections once more would not shorten the lock.
 alter table crm_connections
@@ -94,21 +76,13 @@ to crm_app, crm_worker;
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Otherwise a revocation that somebody is asking for now would be lost unseen.
-lock table crm_connections in access exclusive mode;
+select crm_wait_for_vacuum(array['crm_connections']::regclass[]);
 
-do $$
-begin
-  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
-    and exists (select from crm_connections where revocation is not null)
-  then
-    raise exception using
-      errcode = 'CRM03',
-      message = 'crm_connections has revocations, and going down would lose them',
-      hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
-  end if;
-end
-$$;
+-- Otherwise a revocation that somebody is asking for now would be lost unseen.
+select crm_run_in_schema('lock table %1$I.crm_connections in access exclusive mode');
+
+select crm_refuse_data_loss('crm_connections has revocations')
+where exists (select from crm_connections where revocation is not null);
 
 -- First, because the constraint that comes back wants it.
 alter table crm_connections drop constraint crm_connections_no_credentials_iff_wiped_check;

@@ -3,7 +3,8 @@
 -- Purpose: keeps which records a CRM's webhooks have named, so that the next run reads them first; and finds a
 --          connection by the account that a webhook names.
 -- Locks:   crm_connections SHARE ROW EXCLUSIVE, to add the foreign key and to build the index: writes wait until
---          the end of the transaction.
+--          the end of the transaction. It is tried for a tenth of a second at a time, up to a hundred times.
+--          Before that, SHARE UPDATE EXCLUSIVE waits for vacuum.
 -- Scans:   crm_connections, to build the index: a fraction of a second for 100,000 connections.
 -- Down:    drops the table (crm_connections and it ACCESS EXCLUSIVE) and the index, and refuses while the table has
 --          rows unless crm_schema.allow_data_loss is on.
@@ -11,22 +12,11 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-do $$
-begin
-  if (
-    select nspname
-    from pg_catalog.pg_class
-    inner join pg_catalog.pg_namespace
-      on pg_namespace.oid = relnamespace
-    where pg_class.oid = 'crm_connections'::regclass::oid
-  ) is distinct from current_schema() then
-    raise exception using
-      errcode = 'CRM01',
-      message = 'search_path does not begin with the schema of crm_connections, so what is new would go elsewhere',
-      hint = 'Let search_path begin with the schema of crm_connections, as it did for the earlier migrations.';
-  end if;
-end
-$$;
+select crm_require_schema(current_schema());
+
+select crm_wait_for_vacuum(array['crm_connections']::regclass[]);
+
+select crm_run_in_schema('lock table %1$I.crm_connections in share row exclusive mode');
 
 create table crm_record_requests (
   organisation_id uuid not null,
@@ -127,46 +117,20 @@ comment on policy crm_record_requests_worker_policy on crm_record_requests is
 comment on policy crm_record_requests_reader_policy on crm_record_requests is
   'Monitoring and support read all organisations.';
 
--- Whoever runs this, all of the schema has one owner.
-do $$
-declare
-  search_path constant text := current_setting('search_path'::text);
-  our_schema constant name := current_schema();
-  log_table constant regclass := to_regclass('crm_sync_log'::text);
-  log_owner regrole;
-begin
-  perform set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true);
-
-  select relowner::regrole
-  into log_owner
-  from pg_class
-  where oid = log_table;
-  execute format('alter table %I.crm_record_requests owner to %s', our_schema, log_owner);
-
-  perform set_config('search_path', search_path, true);
-end
-$$;
+select crm_give_to_owner(array['table crm_record_requests']);
 
 -- Down Migration
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- In the order in which everybody locks.
-lock table crm_connections, crm_record_requests in access exclusive mode;
+select crm_wait_for_vacuum(array['crm_connections']::regclass[]);
 
-do $$
-begin
-  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on'
-    and exists (select from crm_record_requests)
-  then
-    raise exception using
-      errcode = 'CRM03',
-      message = 'crm_record_requests has rows, and going down would lose them',
-      hint = 'To lose them on purpose, run again with PGOPTIONS="-c crm_schema.allow_data_loss=on".';
-  end if;
-end
-$$;
+-- In the order in which everybody locks.
+select crm_run_in_schema('lock table %1$I.crm_connections, %1$I.crm_record_requests in access exclusive mode');
+
+select crm_refuse_data_loss('crm_record_requests has rows')
+where exists (select from crm_record_requests);
 
 drop table crm_record_requests;
 

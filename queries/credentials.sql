@@ -69,8 +69,8 @@ limit :limit!::integer;
 -- is given, for the same account. If its account is unknown, sets it, as connectionSetAccount does. If
 -- `isRepair`, a connection that fails becomes due at once, whatever its delay. Returns one row, or none if
 -- the organisation has no such connection: `outcome` (`replaced`, `superseded`, `disconnected`,
--- `other_provider` or `other_account`), `credentialsVersion`, the version now, and how many ids were archived
--- and restored. Uses the primary key. Locks the row for the transaction; if it sets the account and there was
+-- `other_provider` or `other_account`), `credentialsVersion`, the version now, how many ids were archived
+-- and restored, and for how many contacts changes were dropped. Uses the primary key. Locks the row for the transaction; if it sets the account and there was
 -- another connection, takes the lock of crm_lock_external_ids, then locks contacts and ids. Needs READ
 -- COMMITTED: at a higher level, the loser of a race fails with 40001.
 with connection as (
@@ -127,7 +127,8 @@ select
   end as "outcome!",
   coalesce(replaced.credentials_version, connection.credentials_version) as "credentialsVersion!",
   coalesce(switched.archived, 0) as "archivedIds!",
-  coalesce(switched.restored, 0) as "restoredIds!"
+  coalesce(switched.restored, 0) as "restoredIds!",
+  coalesce(taken.dropped, 0) as "droppedChanges!"
 from connection
 left join replaced
   on replaced.id = connection.id
@@ -136,7 +137,14 @@ left join lateral crm_switch_account(
   replaced.id,
   'keep',
   replaced.connected_at
-) as switched on true;
+) as switched on true
+left join lateral crm_take_over_changes(
+  -- The second condition is always true. It makes the switch come first, which locks the contacts.
+  case when connection.account is null and switched.archived is not null then replaced.organisation_id end,
+  replaced.id,
+  'keep',
+  replaced.connected_at
+) as taken on true;
 
 /* @name credentialsRewrap */
 -- Stores the same credentials of many connections, encrypted for another key. Returns the changed

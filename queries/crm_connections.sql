@@ -64,12 +64,14 @@ returning run.id as "runId";
 /* @name connectionConnect */
 -- Connects a CRM: inserts a new, active connection, and makes its account the one to which the
 -- organisation's ids at this CRM belong (crm_switch_account), whose versions and contents are forgotten:
--- contacts may have changed since the last connection ended. Returns one row: `connectedAt`, later than
--- that of every earlier connection to the CRM, and how many ids were archived and restored. Violates
+-- contacts may have changed since the last connection ended. Takes over what waits to be pushed from the connection
+-- before, or drops it if that was to another account (crm_take_over_changes). Returns one row: `connectedAt`, later
+-- than that of every earlier connection to the CRM, how many ids were archived and restored, and for how many contacts
+-- changes were taken over and dropped. Violates
 -- crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
 -- the CRM. Fails with CRM06 if the account is given, ids of an unknown account are present, and
 -- idsOfUnknownAccount is null. Uses the primary key. If there was another connection, takes the lock of
--- crm_lock_external_ids, then locks contacts and ids.
+-- crm_lock_external_ids, then locks contacts and ids, then that connection and what waits there.
 with connection as (
   insert into crm_connections (
     organisation_id,
@@ -106,18 +108,26 @@ with connection as (
 select
   connection.connected_at as "connectedAt!",
   switched.archived as "archivedIds!",
-  switched.restored as "restoredIds!"
+  switched.restored as "restoredIds!",
+  taken.moved as "waitingChanges!",
+  taken.dropped as "droppedChanges!"
 from connection
 cross join lateral crm_switch_account(
   connection.organisation_id,
   connection.id,
   :idsOfUnknownAccount::text
-) as switched;
+) as switched
+cross join lateral crm_take_over_changes(
+  connection.organisation_id,
+  -- Always true. It makes the switch come first, which locks the contacts.
+  case when switched.archived is not null then connection.id end,
+  :idsOfUnknownAccount::text
+) as taken;
 
 /* @name connectionDisconnect */
 -- Ends a live connection, closes its open run and wipes its credentials; if revokeWithinSeconds is given, keeps
--- them for that long, for credentialsClaimRevocation alone. The row stays as history, with the given reason or
--- otherwise the previous one. Returns one row, or none if the organisation has no such live connection. Uses
+-- them for that long, for credentialsClaimRevocation alone. What waits to be pushed is kept for a time
+-- (crm_changes_expire_at). The row stays as history, with the given reason or otherwise the previous one. Returns one row, or none if the organisation has no such live connection. Uses
 -- primary keys. Locks the connection for the transaction, then the run. A run that opens at the same moment
 -- stays open but holds no lease, and is swept later.
 with wiped as (
@@ -130,7 +140,9 @@ with wiped as (
     credentials = null,
     credentials_version = credentials_version + 1,
     credentials_expires_at = null,
-    sync_requested_at = null
+    sync_requested_at = null,
+    kept_changes = 'waiting',
+    changes_expire_at = crm_changes_expire_at(crm_now())
   where organisation_id = :organisationId!::uuid
     and id = :connectionId!::uuid
     and status <> 'disconnected'
@@ -154,7 +166,9 @@ kept as (
     revocation = 'pending',
     revoke_before_at = crm_now() + make_interval(secs => :revokeWithinSeconds::integer),
     next_sync_at = crm_now(),
-    sync_requested_at = null
+    sync_requested_at = null,
+    kept_changes = 'waiting',
+    changes_expire_at = crm_changes_expire_at(crm_now())
   where organisation_id = :organisationId!::uuid
     and id = :connectionId!::uuid
     and status <> 'disconnected'
@@ -198,11 +212,11 @@ select
 from ended;
 
 /* @name connectionDropWork */
--- Deletes the failures, outbound changes and record requests of a disconnected connection. Returns one row with their
+-- Deletes the inbound failures and record requests of a disconnected connection: whoever connects the CRM again reads
+-- everything. Keeps what waits to be pushed, and counts it (crm_count_waiting_changes). Returns one row with both
 -- numbers. This is a separate statement because connectionDisconnect does not see what was committed while
--- it waited. Uses crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx. Locks the rows,
--- and the changes in the order in which the host writes them. `is true` keeps the planner from reading all
--- changes for each one.
+-- it waited. Uses crm_sync_failures_pkey, crm_record_requests_pkey and crm_outbound_changes_next_attempt_at_idx.
+-- Locks the rows that it deletes.
 with ended as (
   select
     organisation_id,
@@ -217,24 +231,8 @@ failed as (
   using ended
   where failure.organisation_id = ended.organisation_id
     and failure.connection_id = ended.id
+    and failure.direction = 'inbound'
   returning failure.id
-),
-waiting as (
-  select change.contact_id
-  from ended
-  inner join crm_outbound_changes as change
-    on change.organisation_id = ended.organisation_id
-    and change.connection_id = ended.id
-  order by change.contact_id
-  for update of change
-),
-dropped as (
-  delete from crm_outbound_changes as change
-  using ended
-  where change.organisation_id = ended.organisation_id
-    and (change.connection_id = ended.id) is true
-    and change.contact_id in (select contact_id from waiting)
-  returning change.contact_id
 ),
 asked as (
   delete from crm_record_requests as request
@@ -244,7 +242,7 @@ asked as (
 )
 select
   (select count(*)::integer from failed) as "failures!",
-  (select count(*)::integer from dropped) as "changes!"
+  crm_count_waiting_changes(ended.organisation_id, ended.id) as "waitingChanges!"
 from ended;
 
 /* @name connectionGet */
@@ -355,6 +353,11 @@ select
   connection.disconnected_at as "disconnectedAt",
   connection.revocation,
   connection.revoke_before_at as "revokeBeforeAt",
+  connection.kept_changes as "keptChanges",
+  connection.changes_expire_at as "changesExpireAt",
+  connection.fill_started_at as "fillStartedAt",
+  connection.filled_contacts as "filledContacts",
+  connection.fill_finished_at as "fillFinishedAt",
   connection.next_sync_at as "nextSyncAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
   connection.conflict_winner as "conflictWinner",
@@ -733,9 +736,10 @@ left join resumed on true;
 /* @name connectionSetAccount */
 -- Sets the account of a live connection if it is unknown, and makes it the one to which the organisation's
 -- ids at this CRM belong (crm_switch_account): ids known to be of another account are archived, those
--- linked since the connection was made stay. Returns one row, or none if the organisation has no such
--- connection: `outcome` (`set`, `disconnected`, or `other_account` if it has another one), and how many ids
--- were archived and restored. Uses the primary key. Locks the row for the transaction; if there
+-- linked since the connection was made stay. Drops what was taken over from a connection to another account
+-- (crm_take_over_changes). Returns one row, or none if the organisation has no such connection: `outcome` (`set`,
+-- `disconnected`, or `other_account` if it has another one), how many ids were archived and restored, and for how many
+-- contacts changes were dropped. Uses the primary key. Locks the row for the transaction; if there
 -- was another connection, takes the lock of crm_lock_external_ids, then locks contacts and ids. Needs READ
 -- COMMITTED.
 with connection as (
@@ -769,7 +773,8 @@ select
     else 'set'
   end as "outcome!",
   coalesce(switched.archived, 0) as "archivedIds!",
-  coalesce(switched.restored, 0) as "restoredIds!"
+  coalesce(switched.restored, 0) as "restoredIds!",
+  coalesce(taken.dropped, 0) as "droppedChanges!"
 from connection
 left join named
   on named.id = connection.id
@@ -778,7 +783,14 @@ left join lateral crm_switch_account(
   named.id,
   'keep',
   named.connected_at
-) as switched on true;
+) as switched on true
+left join lateral crm_take_over_changes(
+  named.organisation_id,
+  -- Always true. It makes the switch come first, which locks the contacts.
+  case when switched.archived is not null then named.id end,
+  'keep',
+  named.connected_at
+) as taken on true;
 
 /* @name connectionSetConflictWinner */
 -- Sets who wins if a person was edited here and at the CRM, from the next run on. Returns one row, or none if the

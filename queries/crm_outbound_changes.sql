@@ -1,11 +1,13 @@
 /* @name outboundChangeAnnounce */
 -- Requests a sync of the connections with new outbound changes, as a webhook does with
--- connectionRequestSync, across all organisations, for at most `limit` connections. Drops changes that
--- were recorded while their connection was disconnected. Returns one row: the number of processed changes,
--- at most 100 per connection, so that one with many does not delay the others. Skips locked connections
--- and changes: a later call processes them. Uses crm_outbound_changes_connection_id_new_idx, then primary
--- keys (`is true` keeps the planner from reading all changes of a connection for each one). Locks the
--- connections for the transaction, then the changes, and waits for neither. Needs READ COMMITTED.
+-- connectionRequestSync, across all organisations, for at most `limit` connections. New changes of a disconnected
+-- connection wait there while they are kept (crm_keeps_changes); otherwise they go to the connection after it if the
+-- same account was connected again, and are dropped if not. Then drops what was kept for too long
+-- (crm_drop_expired_changes). Returns one row: the number of processed changes, at most 100 per connection, so that one
+-- with many does not delay the others. Skips locked connections and changes: a later call processes them. Uses
+-- crm_outbound_changes_connection_id_new_idx and crm_connections_changes_expire_at_idx, then primary keys (`is true`
+-- keeps the planner from reading all changes of a connection for each one). Locks the connections for the transaction,
+-- then the changes, and waits for neither. Needs READ COMMITTED.
 with recursive clock as materialized (
   select crm_now() as at
 ),
@@ -43,7 +45,11 @@ connection as (
   select
     found.organisation_id,
     found.id,
+    found.provider,
+    found.connected_at,
     found.status <> 'disconnected' as is_live,
+    found.kept_changes,
+    crm_keeps_changes(found.status, found.kept_changes, found.changes_expire_at, clock.at) as keeps_changes,
     -- greatest ignores null.
     greatest(
       clock.at,
@@ -63,18 +69,45 @@ connection as (
   cross join clock
   for no key update of found skip locked
 ),
+-- Recorded while the CRM was being connected again. Until the next connection is seen, they stay.
+successor as (
+  select
+    connection.organisation_id,
+    connection.id,
+    next.id as next_id
+  from connection
+  cross join lateral (
+    select later.id
+    from crm_connections as later
+    where later.organisation_id = connection.organisation_id
+      and later.provider = connection.provider
+      and later.connected_at > connection.connected_at
+    order by later.connected_at
+    limit 1
+  ) as next
+  where connection.kept_changes = 'moved'
+),
 fresh as (
   select
     change.organisation_id,
     change.contact_id,
     change.connection_id,
-    connection.is_live
+    change.first_changed_at,
+    change.last_changed_at,
+    connection.is_live,
+    connection.keeps_changes,
+    successor.next_id
   from connection
+  left join successor
+    on successor.organisation_id = connection.organisation_id
+    and successor.id = connection.id
   cross join lateral (
     select
       change.organisation_id,
       change.contact_id,
-      change.connection_id
+      change.connection_id,
+      change.first_changed_at,
+      change.last_changed_at
     from crm_outbound_changes as change
     where change.organisation_id = connection.organisation_id
       and change.connection_id = connection.id
@@ -82,11 +115,46 @@ fresh as (
     limit 100
     for update of change skip locked
   ) as change
+  -- What was kept for too long is dropped below.
+  where connection.keeps_changes
+    or connection.kept_changes is null
+    or connection.kept_changes in ('dropped', 'expired')
+    or successor.next_id is not null
+),
+moved as (
+  insert into crm_outbound_changes as change (
+    organisation_id,
+    contact_id,
+    connection_id,
+    first_changed_at,
+    last_changed_at,
+    next_attempt_at
+  )
+  select
+    fresh.organisation_id,
+    fresh.contact_id,
+    fresh.next_id,
+    fresh.first_changed_at,
+    fresh.last_changed_at,
+    clock.at
+  from fresh
+  cross join clock
+  where fresh.next_id is not null
+  order by
+    fresh.organisation_id,
+    fresh.contact_id
+  on conflict (organisation_id, contact_id, connection_id) do update
+  set
+    version = default,
+    last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),
+    attempts = 0,
+    next_attempt_at = excluded.next_attempt_at,
+    is_announced = false
 ),
 dropped as (
   delete from crm_outbound_changes as change
   using fresh
-  where not fresh.is_live
+  where not fresh.keeps_changes
     and change.organisation_id = fresh.organisation_id
     and change.contact_id = fresh.contact_id
     and (change.connection_id = fresh.connection_id) is true
@@ -95,7 +163,7 @@ announced as (
   update crm_outbound_changes as change
   set is_announced = true
   from fresh
-  where fresh.is_live
+  where fresh.keeps_changes
     and change.organisation_id = fresh.organisation_id
     and change.contact_id = fresh.contact_id
     and (change.connection_id = fresh.connection_id) is true
@@ -117,8 +185,17 @@ made_due as (
       from fresh
     )
     and (crm_connections.sync_requested_at is null or crm_connections.next_sync_at > connection.wanted_at)
+),
+expired as (
+  select crm_drop_expired_changes() as dropped
+  where exists (
+    select
+    from crm_connections
+    where kept_changes = 'waiting'
+      and changes_expire_at <= (select at from clock)
+  )
 )
-select count(*)::integer as "announced!"
+select count(*)::integer + coalesce((select dropped from expired), 0) as "announced!"
 from fresh;
 
 /* @name outboundChangeClaim */
@@ -227,7 +304,8 @@ where crm_check_organisation(:organisationId!::uuid)
 
 /* @name outboundChangeRecord */
 -- Records that contacts of an organisation changed. Each will be pushed once to every live connection
--- except the one that the change came from, however often it changes before that. Run it in the
+-- except the one that the change came from, or only to `toConnectionId`, however often it changes before that; for a
+-- disconnected connection, it waits for a time until the CRM is connected again (crm_keeps_changes). Run it in the
 -- transaction that changes the contacts. Returns the recorded changes. Violates
 -- crm_outbound_changes_contact_id_fkey if the organisation has no such contact. Fails with CRM05 if
 -- row-level security hides the organisation. Uses an index of crm_connections that begins with the
@@ -252,8 +330,9 @@ from unnest(:contactIds!::uuid[]) as contact_id
 cross join crm_connections as connection
 where crm_check_organisation(:organisationId!::uuid)
   and connection.organisation_id = :organisationId!::uuid
-  and connection.status <> 'disconnected'
+  and crm_keeps_changes(connection.status, connection.kept_changes, connection.changes_expire_at, crm_now())
   and connection.id is distinct from :fromConnectionId::uuid
+  and (:toConnectionId::uuid is null or connection.id = :toConnectionId::uuid)
 order by
   connection.organisation_id,
   contact_id,
@@ -268,3 +347,68 @@ set
 returning
   contact_id as "contactId",
   connection_id as "connectionId";
+
+/* @name outboundFillContinue */
+-- Records the next contacts of a first fill (crm_continue_fill): looks at `limit` contacts in the order of their ids,
+-- and records those without a record at the CRM as outbound changes of this connection alone, unless `maxWaiting`
+-- changes wait for it. Returns one row, or none if the organisation has no such live connection: `outcome`
+-- (`not_started`, `waiting`, `continued` or `finished`), and how many contacts were recorded by this call and in all.
+-- Uses the primary key, crm_outbound_changes_next_attempt_at_idx, and the indexes of contacts and external ids by
+-- contact. Locks the connection for the transaction, then the contacts FOR KEY SHARE.
+select
+  outcome as "outcome!",
+  queued as "queued!",
+  queued_in_all as "queuedInAll!"
+from crm_continue_fill(
+  :organisationId!::uuid,
+  :connectionId!::uuid,
+  :limit!::integer,
+  :maxWaiting!::integer
+);
+
+/* @name outboundFillStart */
+-- Starts a first fill of a live connection, which becomes due as soon as the CRM may be asked again. Changes nothing
+-- while one is under way; begins again after one that is finished only if `isRepeat`. Returns one row, or none if the
+-- organisation has no such live connection. Uses the primary key. Locks the row for the transaction.
+with connection as (
+  select
+    organisation_id,
+    id,
+    fill_started_at,
+    filled_contacts,
+    fill_finished_at
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+started as (
+  update crm_connections
+  set
+    fill_started_at = crm_now(),
+    fill_contact_id = null,
+    filled_contacts = 0,
+    fill_finished_at = null,
+    sync_requested_at = coalesce(sync_requested_at, crm_now()),
+    -- greatest ignores null.
+    next_sync_at = least(next_sync_at, greatest(crm_now(), not_before_at))
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and (
+      connection.fill_started_at is null
+      or (:isRepeat!::boolean and connection.fill_finished_at is not null)
+    )
+  returning
+    crm_connections.id,
+    crm_connections.fill_started_at,
+    crm_connections.filled_contacts,
+    crm_connections.fill_finished_at
+)
+select
+  coalesce(started.fill_started_at, connection.fill_started_at) as "startedAt!",
+  coalesce(started.filled_contacts, connection.filled_contacts) as "queuedInAll!",
+  case when started.id is null then connection.fill_finished_at end as "finishedAt?"
+from connection
+left join started on true;

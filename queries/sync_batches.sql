@@ -17,10 +17,10 @@
 --   1. Lock      clock, connection, run, cursor_move, cursor
 --   2. Decide    judged_move, decision
 --   3. Records   event, identity_lock, contact_lock, told, known, news
---   4. Mappings  linked, noted, noted_alias, settled
+--   4. Mappings  linked, noted, noted_alias, settled, orphaned
 --   5. Log       logged
---   6. Failures  last_outcome, open_failure, closed, failed
---   7. Outbound  pushed, cleared, conflicted
+--   6. Failures  last_outcome, open_failure, closed, failed, asked
+--   7. Outbound  misplaced, pushed, cleared, owed, conflicted
 --   8. Cursors   moved
 --   9. Lease     extended, postponed
 -- There is one decision for the whole batch. Steps 3 to 9 have rows only if it is recorded: they read event,
@@ -72,8 +72,9 @@ cursor_move as (
     :cursorKinds!::text[],
     :cursorSyncedTos!::timestamptz[],
     :cursorTokens!::text[],
-    :cursorPages!::integer[]
-  ) as move (direction, entity_type, version, kind, synced_to_at, token, page)
+    :cursorPages!::integer[],
+    :areCursorsStartingOver!::boolean[]
+  ) as move (direction, entity_type, version, kind, synced_to_at, token, page, starts_over)
 ),
 cursor as (
   select
@@ -101,12 +102,13 @@ judged_move as (
   select
     coalesce(cursor.version, 0) = cursor_move.version as is_current,
     cursor_move.synced_to_at > crm_latest_time((select at from clock)) as is_in_future,
-    -- A page may only go back when synced_to_at advances.
+    -- A page may only go back when synced_to_at advances, or the stream was read to its end and begins again.
     cursor_move.synced_to_at < cursor.synced_to_at
       or (
         cursor_move.kind = 'page'
         and cursor.kind = 'page'
         and cursor_move.page < cursor.page
+        and cursor_move.starts_over is not true
         and coalesce(cursor_move.synced_to_at, cursor.synced_to_at) is not distinct from cursor.synced_to_at
       ) as is_backwards
   from cursor_move
@@ -231,6 +233,7 @@ told as (
     event.change_version,
     event.remote_state,
     event.based_on_version,
+    event.content_hash,
     event.is_news,
     min(array[rank, internal_id::text]) filter (where is_link) over record as first_link,
     (max(array[rank, version]) filter (where is_news and version is not null) over before)[2] as earlier_version,
@@ -259,6 +262,7 @@ told as (
       remote_state,
       remote_modified_at,
       based_on_version,
+      content_hash,
       lpad(position::text, 10, '0') as rank,
       status <> 'error' and reason is distinct from 'older' as is_news,
       status = 'success'
@@ -291,6 +295,7 @@ known as (
     told.retry_after_seconds,
     told.is_link,
     told.change_version,
+    decode(told.content_hash, 'hex') as sent_hash,
     told.is_news,
     told.first_link[1] as first_link_rank,
     told.first_link[2]::uuid as first_contact_id,
@@ -603,6 +608,52 @@ settled as (
     offset 0
   ) as refused
 ),
+-- The host deleted the contact while its record was made. The CRM will send the record, and nobody may take it for a new
+-- person: it is noted as if it had been linked first.
+orphaned as (
+  insert into contact_external_id_changes (
+    organisation_id,
+    kind,
+    provider,
+    entity_type,
+    external_id,
+    connection_id,
+    from_contact_id,
+    was_primary,
+    linked_at
+  )
+  select distinct on (known.entity_type, known.external_id)
+    :organisationId!::uuid,
+    'contact_deleted',
+    connection.provider,
+    known.entity_type,
+    known.external_id,
+    :connectionId!::uuid,
+    known.internal_id,
+    true,
+    now()
+  from known
+  cross join connection
+  where known.direction = 'outbound'
+    and known.is_link
+    and known.contact_id is null
+    and not exists (
+      select
+      from linked
+      where linked.entity_type = known.entity_type
+        and linked.external_id = known.external_id
+    )
+    and not exists (
+      select
+      from contacts
+      where organisation_id = :organisationId!::uuid
+        and id = known.internal_id
+    )
+  order by
+    known.entity_type,
+    known.external_id,
+    known.position
+),
 -- 5. Log --------------------------------------------------------------------------------------------------
 logged as (
   insert into crm_sync_log (
@@ -633,9 +684,10 @@ logged as (
   order by settled.position
 ),
 -- 6. Failures ---------------------------------------------------------------------------------------------
--- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it. Of the
--- pushes of a contact to several records, one that was based on an old version counts before the others. A push is
--- about our contact: its success also closes failures under other entity types, but none that fails in this batch.
+-- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it, except
+-- that what was older says nothing of what failed. Of the pushes of a contact to several records, one that was based on
+-- an old version counts before the others, and then one that failed. A push is about our contact: its success also
+-- closes failures under other entity types, but none that fails in this batch.
 last_outcome as (
   select distinct on (direction, entity_type, record_id)
     direction,
@@ -644,13 +696,29 @@ last_outcome as (
     status,
     error,
     retry_after_seconds
-  from settled
-  where record_id is not null
+  from (
+    select
+      direction,
+      entity_type,
+      record_id,
+      status,
+      error,
+      retry_after_seconds,
+      position,
+      is_stale is true as is_stale,
+      status = 'error'
+        and external_id is not null
+        and position = max(position) over (partition by direction, entity_type, record_id, external_id) as has_failed
+    from settled
+    where record_id is not null
+      and reason is distinct from 'older'
+  ) as outcome
   order by
     direction,
     entity_type,
     record_id,
-    is_stale is true desc,
+    is_stale desc,
+    has_failed desc,
     position desc
 ),
 -- Each search reads the row that follows its key in the order of the primary key, and goes on while that is a
@@ -887,10 +955,45 @@ failed as (
       ) as counted
     )
 ),
+-- A time alone does not prove that a record is older: a CRM's clock may have been ahead, or its hour may come twice. If
+-- the content is not the known one either, the next run reads the record by its id.
+asked as (
+  insert into crm_record_requests (
+    organisation_id,
+    connection_id,
+    entity_type,
+    external_id,
+    requested_at
+  )
+  select distinct on (known.entity_type, known.external_id)
+    :organisationId!::uuid,
+    :connectionId!::uuid,
+    known.entity_type,
+    known.external_id,
+    clock.at
+  from known
+  cross join clock
+  where known.direction = 'inbound'
+    and known.reason = 'older'
+    and known.external_id is not null
+    and known.sent_hash is distinct from known.content_hash
+  order by
+    known.entity_type,
+    known.external_id
+  on conflict do nothing
+),
 -- 7. Outbound ---------------------------------------------------------------------------------------------
 -- Clears changes that were pushed at their current version; newer changes stay. A failed push is also cleared:
 -- its failure replaces it. A contact of which any push was based on an old version stays: it must be pushed again in
--- any case.
+-- any case. So must the contact whose record has the content of another: the record was moved while the other was
+-- pushed, and what the CRM now holds must not come back as the contact's own.
+misplaced as (
+  select distinct contact_id
+  from known
+  where direction = 'outbound'
+    and status = 'success'
+    and contact_id <> internal_id
+),
 pushed as (
   select
     change.organisation_id,
@@ -925,6 +1028,34 @@ cleared as (
     and change.contact_id = pushed.contact_id
     and (change.connection_id = pushed.connection_id) is true
     and change.version = pushed.version
+),
+-- If such a contact was pushed in this batch as well, it is owed all the same, whichever of the two is written first.
+owed as (
+  insert into crm_outbound_changes as change (
+    organisation_id,
+    contact_id,
+    connection_id,
+    first_changed_at,
+    last_changed_at,
+    next_attempt_at
+  )
+  select
+    :organisationId!::uuid,
+    misplaced.contact_id,
+    :connectionId!::uuid,
+    clock.at,
+    clock.at,
+    clock.at
+  from misplaced
+  cross join clock
+  order by misplaced.contact_id
+  on conflict (organisation_id, contact_id, connection_id) do update
+  set
+    version = default,
+    last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),
+    attempts = 0,
+    next_attempt_at = excluded.next_attempt_at,
+    is_announced = false
 ),
 -- Records that were edited on both sides. An event that skipped theirs has kept ours, unless our push became a failure
 -- for a person to decide; one that skipped ours has kept theirs.

@@ -17,6 +17,7 @@ export * from './generated/contact_external_ids.js';
 export * from './generated/credentials.js';
 export * from './generated/crm_connections.js';
 export * from './generated/crm_outbound_changes.js';
+export * from './generated/crm_rate_limits.js';
 export * from './generated/crm_record_requests.js';
 export * from './generated/crm_sync_conflicts.js';
 export * from './generated/crm_sync_cursors.js';

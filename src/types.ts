@@ -80,6 +80,16 @@ export const revocations = ['pending', 'revoked', 'expired'] as const;
 export type Revocation = (typeof revocations)[number];
 
 /**
+ * What became of the changes that were not pushed when a connection was disconnected, and of those recorded since
+ * (`crm_connections_kept_changes_check`): `waiting` for the CRM to be connected again; `moved` to the connection after
+ * it, which is to the same account; `dropped`, because another account was connected; `expired`: nothing was connected
+ * in time.
+ */
+export const keptChanges = ['waiting', 'moved', 'dropped', 'expired'] as const;
+/** One of {@link keptChanges}. */
+export type KeptChanges = (typeof keptChanges)[number];
+
+/**
  * Who wins if a person was edited here and at the CRM (`crm_connections_conflict_winner_check`):
  *
  * - `nurturehub`: ours is pushed
@@ -99,6 +109,11 @@ export type KeptSide = (typeof keptSides)[number];
 export const syncRunOutcomes = ['success', 'failed', 'abandoned', 'cancelled'] as const;
 /** One of {@link syncRunOutcomes}. */
 export type SyncRunOutcome = (typeof syncRunOutcomes)[number];
+
+/** Which requests a CRM counts together for a rate limit (`crm_rate_limits_counted_check`): all, or reads and writes apart. */
+export const rateLimitCounts = ['requests', 'reads', 'writes'] as const;
+/** One of {@link rateLimitCounts}. */
+export type RateLimitCounted = (typeof rateLimitCounts)[number];
 
 /** How a CRM resumes a stream (`crm_sync_cursors_kind_check`). */
 export const cursorKinds = ['timestamp', 'token', 'page'] as const;

@@ -8,6 +8,7 @@ import {
   loadCursors,
   loadFailures,
   loadOpenRuns,
+  loadRateLimits,
   loadRecordRequests,
 } from './work.js';
 
@@ -67,6 +68,7 @@ export async function loadUnanalysed(client: pg.ClientBase, size: Size, credenti
   await loadChanges(client, size);
   await loadRecordRequests(client);
   await loadConflicts(client);
+  await loadRateLimits(client);
   // As NurtureHub does.
   await client.query('grant select on contacts to crm_app, crm_worker');
 }

@@ -72,6 +72,22 @@ export async function loadRecordRequests(client: pg.ClientBase): Promise<void> {
   );
 }
 
+/** Creates the rate limit of each agency's account, with what is used of it. One in ten counts no longer. */
+export async function loadRateLimits(client: pg.ClientBase): Promise<void> {
+  await client.query(
+    `insert into crm_rate_limits (provider, scope, counted, used, taken_at, expires_at)
+     select
+       provider,
+       'account ' || number,
+       'requests',
+       jsonb_build_object('86400', jsonb_build_object(floor(extract(epoch from now()) / 8640), 100)),
+       now(),
+       now() + case when number % 10 = 0 then interval '-1 hour' else interval '1 day' end
+     from agency
+     order by number`,
+  );
+}
+
 /** Creates conflicts: many for the two largest agencies, and a few for one in ten; one in two is acknowledged. */
 export async function loadConflicts(client: pg.ClientBase): Promise<void> {
   await client.query(

@@ -27,13 +27,23 @@ const plans: readonly Plan[] = [
     stacks: [['contact_external_ids', 'contact_external_id_aliases', 'contact_external_id_archive']],
   },
   { title: 'Host tables', id: 'host', column: 1, stacks: [['contacts', 'organisations']] },
-  { title: 'History', id: 'history', column: 2, stacks: [['crm_sync_log', 'crm_retention']] },
-  { title: 'Work', id: 'work', column: 0, stacks: [['crm_outbound_changes', 'crm_sync_failures']] },
+  {
+    title: 'History',
+    id: 'history',
+    column: 2,
+    stacks: [['crm_sync_log', 'contact_external_id_changes', 'crm_retention']],
+  },
+  {
+    title: 'Work',
+    id: 'work',
+    column: 0,
+    stacks: [['crm_outbound_changes', 'crm_record_requests', 'crm_sync_failures', 'crm_sync_conflicts']],
+  },
   {
     title: 'Schedule',
     id: 'schedule',
     column: 1,
-    stacks: [['crm_connections'], ['crm_sync_runs', 'crm_sync_cursors']],
+    stacks: [['crm_connections'], ['crm_sync_runs', 'crm_sync_cursors', 'crm_rate_limits']],
   },
 ];
 

@@ -75,8 +75,23 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
     ...(requestedRecords === 0
       ? []
       : indented(`Records that webhooks have named, to be read first: ${formatRecords(requestedRecords)}.`)),
+    ...firstFill(connection, now),
     ...(connection.pausedAt === null ? indented(schedule(connection, now)) : []),
   ];
+}
+
+function firstFill(
+  { fillStartedAt, filledContacts, fillFinishedAt }: ConnectionHealth,
+  now: Timestamp,
+): string[] {
+  if (fillStartedAt === null) return [];
+  const state =
+    fillFinishedAt === null
+      ? `under way since ${formatTimeAndAge(fillStartedAt, now)}`
+      : `finished ${formatTimeAndAge(fillFinishedAt, now)}`;
+  return indented(
+    `First fill ${state}: ${formatQuantity(filledContacts ?? 0, 'contact')} recorded to be pushed.`,
+  );
 }
 
 function pause({ pausedAt, pausedUntil, pauseReason }: ConnectionHealth, now: Timestamp): string[] {
@@ -106,7 +121,18 @@ function disconnection(connection: ConnectionHealth, now: Timestamp): string[] {
       `Disconnected ${formatTimeAndAge(disconnectedAt as Timestamp, now)}${statusReason === null ? '.' : `: ${statusReason}`}`,
     ),
     ...revocation(connection, now),
+    ...keptChanges(connection, now),
   ];
+}
+
+function keptChanges(connection: ConnectionHealth, now: Timestamp): string[] {
+  const { waitingChanges, retriedRecords, givenUpRecords } = connection;
+  // Of a disconnected connection, only records that were pushed still fail.
+  const failing = retriedRecords + givenUpRecords;
+  if (connection.keptChanges !== 'waiting' || waitingChanges + failing === 0) return [];
+  return indented(
+    `Kept for a reconnect until ${formatTimeAndAge(connection.changesExpireAt as Timestamp, now)}: contacts to push ${formatRecords(waitingChanges)}, failed pushes ${formatRecords(failing)}.`,
+  );
 }
 
 function revocation({ revocation, revokeBeforeAt }: ConnectionHealth, now: Timestamp): string[] {

@@ -4,12 +4,17 @@ import { type ConnectionKey, checkConnectionKey } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { checkAccount } from '../validation.js';
 
-/** How many external ids changed places because a connection is to another account than the one before. */
+/** What changed places or was dropped because a connection is to another account than the one before. */
 export interface SwitchedIds {
   /** The number of ids that were archived, because they belong to another account. */
   archivedIds: number;
   /** The number of archived ids that were restored, because they belong to this account. */
   restoredIds: number;
+  /**
+   * The number of contacts that waited to be pushed and no longer do: they are other people at another account, or have
+   * waited for more than 90 days.
+   */
+  droppedChanges: number;
 }
 
 /** The parameters of {@link connectionSetAccount}. */
@@ -23,7 +28,8 @@ export interface ConnectionSetAccountParams extends ConnectionKey {
  * Setting the same account again changes nothing.
  *
  * Ids that are known to be of another account are archived, and the archived ids of this account are restored.
- * Ids that were linked since the connection was made belong to this account and stay.
+ * Ids that were linked since the connection was made belong to this account and stay. Changes that were taken over from
+ * a connection to another account are dropped.
  *
  * The session must use READ COMMITTED, PostgreSQL's default.
  *
@@ -39,8 +45,8 @@ export async function connectionSetAccount(
   const [row] = await queries.connectionSetAccount.run(params, client);
   if (row === undefined || row.outcome === 'disconnected') throw connectionNotLive();
   if (row.outcome === 'other_account') return accountChanged();
-  const { archivedIds, restoredIds } = row;
-  return { archivedIds, restoredIds };
+  const { outcome: _, ...switched } = row;
+  return switched;
 }
 
 /** Throws `account_changed`. */

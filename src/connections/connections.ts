@@ -69,23 +69,25 @@ export interface ConnectionConnectParams extends ConnectionKey, AccountParams {
   credentialsExpiresAt?: TimestampInput | null | undefined;
 }
 
-/** When a connection was created, and what became of the ids that were present. */
+/** When a connection was created, and what became of the ids and changes that were present. */
 export interface ConnectedCrm extends SwitchedIds {
   /** When the database created the connection. */
   connectedAt: Timestamp;
+  /** The number of contacts that wait to be pushed since the last connection: the first syncs push them. */
+  waitingChanges: number;
 }
 
 /**
  * Connects a CRM: creates an active connection. If it is to another account than the connection before, the
  * ids of that account are archived, and those of this account that were archived earlier are restored.
  *
- * Contacts that changed while no connection was live were not pushed. Where the CRM holds something else, that counts
- * when it is read; record a change of the contacts that should be pushed instead with `outboundChangeRecord`, in the
- * same transaction.
+ * What waited to be pushed when the CRM was disconnected, and what was recorded since, waits for this connection, and is
+ * pushed before the CRM's older values are taken. It is dropped if this is another account, or after 90 days. An account
+ * that is unknown, now or before, is taken for the same one, unless `idsOfUnknownAccount` is `archive`.
  *
  * The session must use READ COMMITTED, PostgreSQL's default.
  *
- * @returns when the database created the connection, and the numbers of archived and restored ids
+ * @returns when the database created the connection, and the numbers of archived and restored ids and of changes
  * @throws CrmSchemaError `account_unknown` if ids of an unknown account are present, and the call names an
  *   account without saying what becomes of them; `live_connection_exists`, `connection_exists`,
  *   `unknown_organisation`, `unknown_provider`, `malformed_credentials`, `credentials_bound_elsewhere`,
@@ -275,19 +277,28 @@ export interface ConnectionDisconnectParams extends ConnectionKey {
   revokeWithinSeconds?: number | null | undefined;
 }
 
-/** When a connection was disconnected, and until when its credentials wait to be revoked. */
+/** When a connection was disconnected, what waits there, and until when its credentials wait to be revoked. */
 export interface DisconnectedCrm {
   /** When the connection was disconnected. */
   disconnectedAt: Timestamp;
   /** When its credentials are wiped at the latest; null if they were wiped at once. */
   revokeBeforeAt: Timestamp | null;
+  /**
+   * The number of contacts that wait to be pushed, and those whose push has failed, unless a person has dismissed that.
+   * They are kept for 90 days.
+   */
+  waitingChanges: number;
 }
 
 /**
- * Disconnects a live connection, and deletes its credentials, its failing records and its outbound changes.
- * The row and its log stay as history; connecting the same CRM again creates a new connection.
+ * Disconnects a live connection, and deletes its credentials, and the records that it failed to read. The row and its
+ * log stay as history; connecting the same CRM again creates a new connection.
  *
- * @returns when the connection was disconnected, and until when its credentials wait to be revoked
+ * What waits to be pushed is kept for 90 days, and so are changes that are recorded meanwhile. Connecting the same
+ * account again pushes them; connecting another drops them. There is one for each contact at most.
+ *
+ * @returns when the connection was disconnected, how many contacts wait to be pushed, and until when its credentials
+ *   wait to be revoked
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`
  */
 export async function connectionDisconnect(
@@ -302,7 +313,7 @@ export async function connectionDisconnect(
   }
   const [row] = await queries.connectionDisconnect.run({ ...params, reason, revokeWithinSeconds }, client);
   // Also if it was already disconnected: an earlier call may have been interrupted at this point.
-  await queries.connectionDropWork.run(params, client);
+  const [work] = await queries.connectionDropWork.run(params, client);
   if (row === undefined) throw connectionNotLive();
-  return row;
+  return { ...row, waitingChanges: work?.waitingChanges ?? 0 };
 }

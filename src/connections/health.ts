@@ -6,6 +6,7 @@ import { timestampParameter } from '../timestamps.js';
 import type {
   ConnectionState,
   ConnectionStatus,
+  KeptChanges,
   Provider,
   Revocation,
   SyncError,
@@ -24,6 +25,7 @@ export interface ConnectionHealth
       | keyof Connection
       | 'state'
       | 'revocation'
+      | 'keptChanges'
       | 'lastEventStatus'
       | 'lastError'
       | 'lastSyncOutcome'
@@ -35,6 +37,16 @@ export interface ConnectionHealth
   revocation: Revocation | null;
   /** When credentials that wait to be revoked are wiped at the latest; null if no revocation was asked for. */
   revokeBeforeAt: Timestamp | null;
+  /** What became of the changes that waited when it was disconnected; null while live, and if none were kept. */
+  keptChanges: KeptChanges | null;
+  /** Until when they wait for the CRM to be connected again; null while live, and if none were kept. */
+  changesExpireAt: Timestamp | null;
+  /** When somebody asked for a first fill (`outboundFillStart`); null if nobody has. */
+  fillStartedAt: Timestamp | null;
+  /** The number of contacts that it has recorded to be pushed so far; null if nobody asked for one. */
+  filledContacts: number | null;
+  /** When it had looked at every contact; the last of them may still wait to be pushed. Null if it has not. */
+  fillFinishedAt: Timestamp | null;
   /**
    * When the connection is due; in the past if it is waiting for a worker. Meaningless once disconnected, and
    * at the end of 9998 while it is paused until somebody resumes it.
@@ -65,7 +77,7 @@ export interface ConnectionHealth
   givenUpRecords: number;
   /** The number of failing records that a person has dismissed. */
   dismissedRecords: number;
-  /** The number of outbound changes waiting to be pushed. */
+  /** The number of outbound changes waiting to be pushed; once disconnected, to be pushed after a reconnect. */
   waitingChanges: number;
   /** The number of records that webhooks have named, for the next sync to read first. */
   requestedRecords: number;
@@ -119,7 +131,7 @@ export interface WorkTotal extends queries.ConnectionTotalWorkResult {
   givenUpRecords: number;
   /** The number of failing records that people have dismissed. */
   dismissedRecords: number;
-  /** The number of outbound changes waiting. */
+  /** The number of outbound changes waiting, including those that wait for a CRM to be connected again. */
   waitingChanges: number;
 }
 

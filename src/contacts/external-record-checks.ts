@@ -58,8 +58,9 @@ export interface UnlinkedRecordDecision {
    * - `unknown`: create a contact and link it; or, if the record is deleted or merged, skip it
    * - `contact_deleted`: NurtureHub deleted the contact that was linked to it. Skip it with reason `erased`, or the
    *   contact would be back: only a person should link it again (`contactExternalIdLink`)
+   * - `older`: it was modified before the same record earlier in `records`: skip it with reason `older`
    */
-  decision: 'unknown' | 'contact_deleted';
+  decision: 'unknown' | 'contact_deleted' | 'older';
   /** Nothing is known of it. */
   hasNewContent: false;
 }
@@ -75,7 +76,8 @@ export interface LinkedRecordDecision {
    *   somebody links it again (`contactExternalIdLink`) or unlinks it
    * - `echo`: our own last push has come back, for the first time: skip it with reason `echo`
    * - `unchanged`: its version or its content is what is known: skip it with reason `unchanged`
-   * - `older`: it was modified before the one that is known: skip it with reason `older`
+   * - `older`: it was modified before the one that is known, or before the same record earlier in `records`: skip it
+   *   with reason `older`
    * - `changed`: apply it; or, if a change of the contact waits to be pushed (`outboundChangeListWaiting`), skip it
    *   with reason `pending_push`, because what is here is newer; with `hasNewContent` as well, it is a conflict
    */
@@ -91,7 +93,11 @@ export interface LinkedRecordDecision {
  * Decides what to do with records that a CRM has sent, before they are applied. Call it in the transaction that
  * applies them and records the batch: it locks the records until then, in the order of their keys. Another
  * state is always a change, except that a record which was deleted or merged is `revived`. Otherwise nothing has
- * changed if the version is the one that is known, or else if the content is.
+ * changed if the version is the one that is known, unless it was read with another content, or else if the content is.
+ *
+ * A time alone does not prove that a record is older. So if an event has reason `older` and another content than the
+ * known one, `syncBatchRecord` asks for the record, and the next run is given it (`recordRequestClaim`): what a run reads
+ * by its id is never older.
  *
  * @returns the decision on each record, in order
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`, with `rowIndex`

@@ -192,18 +192,22 @@ export interface ConnectionConnectResult {
   archivedIds: number;
   /** When the organisation connected the CRM. */
   connectedAt: Timestamp;
+  droppedChanges: number;
   restoredIds: number;
+  waitingChanges: number;
 }
 
 /**
  * Connects a CRM: inserts a new, active connection, and makes its account the one to which the
  * organisation's ids at this CRM belong (crm_switch_account), whose versions and contents are forgotten:
- * contacts may have changed since the last connection ended. Returns one row: `connectedAt`, later than
- * that of every earlier connection to the CRM, and how many ids were archived and restored. Violates
+ * contacts may have changed since the last connection ended. Takes over what waits to be pushed from the connection
+ * before, or drops it if that was to another account (crm_take_over_changes). Returns one row: `connectedAt`, later
+ * than that of every earlier connection to the CRM, how many ids were archived and restored, and for how many contacts
+ * changes were taken over and dropped. Violates
  * crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
  * the CRM. Fails with CRM06 if the account is given, ids of an unknown account are present, and
  * idsOfUnknownAccount is null. Uses the primary key. If there was another connection, takes the lock of
- * crm_lock_external_ids, then locks contacts and ids.
+ * crm_lock_external_ids, then locks contacts and ids, then that connection and what waits there.
  *
  * @remarks
  * ```sql
@@ -243,18 +247,26 @@ export interface ConnectionConnectResult {
  * select
  *   connection.connected_at as "connectedAt!",
  *   switched.archived as "archivedIds!",
- *   switched.restored as "restoredIds!"
+ *   switched.restored as "restoredIds!",
+ *   taken.moved as "waitingChanges!",
+ *   taken.dropped as "droppedChanges!"
  * from connection
  * cross join lateral crm_switch_account(
  *   connection.organisation_id,
  *   connection.id,
  *   :idsOfUnknownAccount::text
  * ) as switched
+ * cross join lateral crm_take_over_changes(
+ *   connection.organisation_id,
+ *   -- Always true. It makes the switch come first, which locks the contacts.
+ *   case when switched.archived is not null then connection.id end,
+ *   :idsOfUnknownAccount::text
+ * ) as taken
  * ```
  */
 export const connectionConnect = new PreparedQuery<ConnectionConnectParams,ConnectionConnectResult>({
   name: 'connectionConnect',
-  statementName: 'connectionConnect_da93a590',
+  statementName: 'connectionConnect_db25f280',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -300,13 +312,20 @@ export const connectionConnect = new PreparedQuery<ConnectionConnectParams,Conne
 select
   connection.connected_at as "connectedAt",
   switched.archived as "archivedIds",
-  switched.restored as "restoredIds"
+  switched.restored as "restoredIds",
+  taken.moved as "waitingChanges",
+  taken.dropped as "droppedChanges"
 from connection
 cross join lateral crm_switch_account(
   connection.organisation_id,
   connection.id,
   $7::text
-) as switched`,
+) as switched
+cross join lateral crm_take_over_changes(
+  connection.organisation_id,
+  case when switched.archived is not null then connection.id end,
+  $7::text
+) as taken`,
 });
 
 
@@ -326,8 +345,8 @@ export interface ConnectionDisconnectResult {
 
 /**
  * Ends a live connection, closes its open run and wipes its credentials; if revokeWithinSeconds is given, keeps
- * them for that long, for credentialsClaimRevocation alone. The row stays as history, with the given reason or
- * otherwise the previous one. Returns one row, or none if the organisation has no such live connection. Uses
+ * them for that long, for credentialsClaimRevocation alone. What waits to be pushed is kept for a time
+ * (crm_changes_expire_at). The row stays as history, with the given reason or otherwise the previous one. Returns one row, or none if the organisation has no such live connection. Uses
  * primary keys. Locks the connection for the transaction, then the run. A run that opens at the same moment
  * stays open but holds no lease, and is swept later.
  *
@@ -343,7 +362,9 @@ export interface ConnectionDisconnectResult {
  *     credentials = null,
  *     credentials_version = credentials_version + 1,
  *     credentials_expires_at = null,
- *     sync_requested_at = null
+ *     sync_requested_at = null,
+ *     kept_changes = 'waiting',
+ *     changes_expire_at = crm_changes_expire_at(crm_now())
  *   where organisation_id = :organisationId!::uuid
  *     and id = :connectionId!::uuid
  *     and status <> 'disconnected'
@@ -367,7 +388,9 @@ export interface ConnectionDisconnectResult {
  *     revocation = 'pending',
  *     revoke_before_at = crm_now() + make_interval(secs => :revokeWithinSeconds::integer),
  *     next_sync_at = crm_now(),
- *     sync_requested_at = null
+ *     sync_requested_at = null,
+ *     kept_changes = 'waiting',
+ *     changes_expire_at = crm_changes_expire_at(crm_now())
  *   where organisation_id = :organisationId!::uuid
  *     and id = :connectionId!::uuid
  *     and status <> 'disconnected'
@@ -413,7 +436,7 @@ export interface ConnectionDisconnectResult {
  */
 export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams,ConnectionDisconnectResult>({
   name: 'connectionDisconnect',
-  statementName: 'connectionDisconnect_d6907bdc',
+  statementName: 'connectionDisconnect_f3c105ae',
   isPreparable: true,
   params: [
     { name: 'reason', required: false },
@@ -431,7 +454,9 @@ export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams
     credentials = null,
     credentials_version = credentials_version + 1,
     credentials_expires_at = null,
-    sync_requested_at = null
+    sync_requested_at = null,
+    kept_changes = 'waiting',
+    changes_expire_at = crm_changes_expire_at(crm_now())
   where organisation_id = $2::uuid
     and id = $3::uuid
     and status <> 'disconnected'
@@ -454,7 +479,9 @@ kept as (
     revocation = 'pending',
     revoke_before_at = crm_now() + make_interval(secs => $4::integer),
     next_sync_at = crm_now(),
-    sync_requested_at = null
+    sync_requested_at = null,
+    kept_changes = 'waiting',
+    changes_expire_at = crm_changes_expire_at(crm_now())
   where organisation_id = $2::uuid
     and id = $3::uuid
     and status <> 'disconnected'
@@ -506,16 +533,16 @@ export interface ConnectionDropWorkParams {
 
 /** A row of {@link connectionDropWork}. */
 export interface ConnectionDropWorkResult {
-  changes: number;
   failures: number;
+  waitingChanges: number;
 }
 
 /**
- * Deletes the failures, outbound changes and record requests of a disconnected connection. Returns one row with their
+ * Deletes the inbound failures and record requests of a disconnected connection: whoever connects the CRM again reads
+ * everything. Keeps what waits to be pushed, and counts it (crm_count_waiting_changes). Returns one row with both
  * numbers. This is a separate statement because connectionDisconnect does not see what was committed while
- * it waited. Uses crm_sync_failures_kind_idx and crm_outbound_changes_next_attempt_at_idx. Locks the rows,
- * and the changes in the order in which the host writes them. `is true` keeps the planner from reading all
- * changes for each one.
+ * it waited. Uses crm_sync_failures_pkey, crm_record_requests_pkey and crm_outbound_changes_next_attempt_at_idx.
+ * Locks the rows that it deletes.
  *
  * @remarks
  * ```sql
@@ -533,24 +560,8 @@ export interface ConnectionDropWorkResult {
  *   using ended
  *   where failure.organisation_id = ended.organisation_id
  *     and failure.connection_id = ended.id
+ *     and failure.direction = 'inbound'
  *   returning failure.id
- * ),
- * waiting as (
- *   select change.contact_id
- *   from ended
- *   inner join crm_outbound_changes as change
- *     on change.organisation_id = ended.organisation_id
- *     and change.connection_id = ended.id
- *   order by change.contact_id
- *   for update of change
- * ),
- * dropped as (
- *   delete from crm_outbound_changes as change
- *   using ended
- *   where change.organisation_id = ended.organisation_id
- *     and (change.connection_id = ended.id) is true
- *     and change.contact_id in (select contact_id from waiting)
- *   returning change.contact_id
  * ),
  * asked as (
  *   delete from crm_record_requests as request
@@ -560,13 +571,13 @@ export interface ConnectionDropWorkResult {
  * )
  * select
  *   (select count(*)::integer from failed) as "failures!",
- *   (select count(*)::integer from dropped) as "changes!"
+ *   crm_count_waiting_changes(ended.organisation_id, ended.id) as "waitingChanges!"
  * from ended
  * ```
  */
 export const connectionDropWork = new PreparedQuery<ConnectionDropWorkParams,ConnectionDropWorkResult>({
   name: 'connectionDropWork',
-  statementName: 'connectionDropWork_d9c74da9',
+  statementName: 'connectionDropWork_b05f8e0e',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -586,24 +597,8 @@ failed as (
   using ended
   where failure.organisation_id = ended.organisation_id
     and failure.connection_id = ended.id
+    and failure.direction = 'inbound'
   returning failure.id
-),
-waiting as (
-  select change.contact_id
-  from ended
-  inner join crm_outbound_changes as change
-    on change.organisation_id = ended.organisation_id
-    and change.connection_id = ended.id
-  order by change.contact_id
-  for update of change
-),
-dropped as (
-  delete from crm_outbound_changes as change
-  using ended
-  where change.organisation_id = ended.organisation_id
-    and (change.connection_id = ended.id) is true
-    and change.contact_id in (select contact_id from waiting)
-  returning change.contact_id
 ),
 asked as (
   delete from crm_record_requests as request
@@ -613,7 +608,7 @@ asked as (
 )
 select
   (select count(*)::integer from failed) as "failures",
-  (select count(*)::integer from dropped) as "changes"
+  crm_count_waiting_changes(ended.organisation_id, ended.id) as "waitingChanges"
 from ended`,
 });
 
@@ -930,6 +925,8 @@ export interface ConnectionListWithHealthParams {
 export interface ConnectionListWithHealthResult {
   /** The account at the CRM, by the CRM's own name for it (Reapit: customer, Alto: AgencyRef, agentOS: shortName); external ids belong to it. Compared exactly. Null if unknown. The package sets it once: another account needs another connection. */
   account: string | null;
+  /** Until when changes wait for the CRM to be connected again. Null while live, and if nothing was kept. */
+  changesExpireAt: Timestamp | null;
   conflicts: number;
   /** Who wins if a person was edited here and at the CRM. nurturehub: ours is pushed. crm: theirs is applied here. person: neither is overwritten until a person decides. */
   conflictWinner: string;
@@ -949,7 +946,15 @@ export interface ConnectionListWithHealthResult {
   /** When the current series of failed syncs began. Null if the last sync succeeded. */
   failingSince: Timestamp | null;
   failureCount: number;
+  /** How many contacts the first fill has recorded to be pushed so far. Null if nobody asked for one. */
+  filledContacts: number | null;
+  /** When the first fill had looked at every contact; the last of them may still wait to be pushed. Null if it has not. */
+  fillFinishedAt: Timestamp | null;
+  /** When somebody asked for a first fill: for the contacts that have no record at the CRM to be pushed. Null if nobody has. */
+  fillStartedAt: Timestamp | null;
   givenUpRecords: number;
+  /** What became of the changes that were not pushed when the connection was disconnected, and of those recorded since. waiting: they are kept until the CRM is connected again. moved: the same account was connected again, and that connection has them. dropped: another account was connected, and they were deleted. expired: nothing was connected in time, and they were deleted. Null while live, and if an earlier release disconnected it: then nothing was kept. */
+  keptChanges: string | null;
   lagSeconds: number | null;
   /** Why it failed: kind, retryable, message and optionally the provider's own code. Never a payload, a secret or personal data. Set exactly when status is error. */
   lastError: Json | null;
@@ -965,7 +970,7 @@ export interface ConnectionListWithHealthResult {
   lastSyncedAt: Timestamp | null;
   /** Why it failed, as in crm_sync_log. Set exactly when outcome is failed. */
   lastSyncError: Json | null;
-  /** success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open. */
+  /** success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected or paused, or the worker gave up its turn. Null while it is open. */
   lastSyncOutcome: string | null;
   /** When the connection is due; the oldest due is claimed first. Never before the lease of an open run expires. Once disconnected: from when a worker may be given credentials that wait to be revoked. */
   nextSyncAt: Timestamp;
@@ -1031,6 +1036,11 @@ export interface ConnectionListWithHealthResult {
  *   connection.disconnected_at as "disconnectedAt",
  *   connection.revocation,
  *   connection.revoke_before_at as "revokeBeforeAt",
+ *   connection.kept_changes as "keptChanges",
+ *   connection.changes_expire_at as "changesExpireAt",
+ *   connection.fill_started_at as "fillStartedAt",
+ *   connection.filled_contacts as "filledContacts",
+ *   connection.fill_finished_at as "fillFinishedAt",
  *   connection.next_sync_at as "nextSyncAt",
  *   connection.sync_interval_seconds as "syncIntervalSeconds",
  *   connection.conflict_winner as "conflictWinner",
@@ -1195,7 +1205,7 @@ export interface ConnectionListWithHealthResult {
  */
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>({
   name: 'connectionListWithHealth',
-  statementName: 'connectionListWithHealth_5c5076db',
+  statementName: 'connectionListWithHealth_943740a5',
   isPreparable: true,
   params: [
     { name: 'failuresSince', required: true },
@@ -1220,6 +1230,11 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   connection.disconnected_at as "disconnectedAt",
   connection.revocation,
   connection.revoke_before_at as "revokeBeforeAt",
+  connection.kept_changes as "keptChanges",
+  connection.changes_expire_at as "changesExpireAt",
+  connection.fill_started_at as "fillStartedAt",
+  connection.filled_contacts as "filledContacts",
+  connection.fill_finished_at as "fillFinishedAt",
   connection.next_sync_at as "nextSyncAt",
   connection.sync_interval_seconds as "syncIntervalSeconds",
   connection.conflict_winner as "conflictWinner",
@@ -1990,6 +2005,7 @@ export interface ConnectionSetAccountParams {
 /** A row of {@link connectionSetAccount}. */
 export interface ConnectionSetAccountResult {
   archivedIds: number;
+  droppedChanges: number;
   outcome: string;
   restoredIds: number;
 }
@@ -1997,9 +2013,10 @@ export interface ConnectionSetAccountResult {
 /**
  * Sets the account of a live connection if it is unknown, and makes it the one to which the organisation's
  * ids at this CRM belong (crm_switch_account): ids known to be of another account are archived, those
- * linked since the connection was made stay. Returns one row, or none if the organisation has no such
- * connection: `outcome` (`set`, `disconnected`, or `other_account` if it has another one), and how many ids
- * were archived and restored. Uses the primary key. Locks the row for the transaction; if there
+ * linked since the connection was made stay. Drops what was taken over from a connection to another account
+ * (crm_take_over_changes). Returns one row, or none if the organisation has no such connection: `outcome` (`set`,
+ * `disconnected`, or `other_account` if it has another one), how many ids were archived and restored, and for how many
+ * contacts changes were dropped. Uses the primary key. Locks the row for the transaction; if there
  * was another connection, takes the lock of crm_lock_external_ids, then locks contacts and ids. Needs READ
  * COMMITTED.
  *
@@ -2036,7 +2053,8 @@ export interface ConnectionSetAccountResult {
  *     else 'set'
  *   end as "outcome!",
  *   coalesce(switched.archived, 0) as "archivedIds!",
- *   coalesce(switched.restored, 0) as "restoredIds!"
+ *   coalesce(switched.restored, 0) as "restoredIds!",
+ *   coalesce(taken.dropped, 0) as "droppedChanges!"
  * from connection
  * left join named
  *   on named.id = connection.id
@@ -2046,11 +2064,18 @@ export interface ConnectionSetAccountResult {
  *   'keep',
  *   named.connected_at
  * ) as switched on true
+ * left join lateral crm_take_over_changes(
+ *   named.organisation_id,
+ *   -- Always true. It makes the switch come first, which locks the contacts.
+ *   case when switched.archived is not null then named.id end,
+ *   'keep',
+ *   named.connected_at
+ * ) as taken on true
  * ```
  */
 export const connectionSetAccount = new PreparedQuery<ConnectionSetAccountParams,ConnectionSetAccountResult>({
   name: 'connectionSetAccount',
-  statementName: 'connectionSetAccount_0456468e',
+  statementName: 'connectionSetAccount_1adb06f3',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -2088,7 +2113,8 @@ select
     else 'set'
   end as "outcome",
   coalesce(switched.archived, 0) as "archivedIds",
-  coalesce(switched.restored, 0) as "restoredIds"
+  coalesce(switched.restored, 0) as "restoredIds",
+  coalesce(taken.dropped, 0) as "droppedChanges"
 from connection
 left join named
   on named.id = connection.id
@@ -2097,7 +2123,13 @@ left join lateral crm_switch_account(
   named.id,
   'keep',
   named.connected_at
-) as switched on true`,
+) as switched on true
+left join lateral crm_take_over_changes(
+  named.organisation_id,
+  case when switched.archived is not null then named.id end,
+  'keep',
+  named.connected_at
+) as taken on true`,
 });
 
 

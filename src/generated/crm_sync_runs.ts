@@ -846,7 +846,7 @@ export interface SyncRunListByConnectionResult {
   expiresAt: Timestamp;
   /** When the worker last sent a heartbeat: with each batch, and in between. */
   heartbeatAt: Timestamp;
-  /** success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected, or the worker gave up its turn. Null while it is open. */
+  /** success: it finished. failed: it could not finish, error says why. abandoned: its lease expired without a heartbeat. cancelled: the connection was disconnected or paused, or the worker gave up its turn. Null while it is open. */
   outcome: string | null;
   /** The id of the run, and its fencing token: every write for the connection must present it. */
   runId: string;

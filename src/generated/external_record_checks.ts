@@ -27,10 +27,14 @@ export interface ExternalRecordCheckResult {
 /**
  * Says what to do with records that a CRM has sent, one array element each. Returns one row per element, in
  * order: `position`, counted from 1; `contactId` and `matchedBy` (`primary` or `alias`), unless the record is
- * unknown; and `decision`: `unknown`; `contact_deleted` (the host deleted its contact, and nobody has linked it
- * since); `revived` (it was deleted or merged, and is back); `unchanged` (its version or its content is what is
- * known); `echo` (the same, and the content is what was pushed last); `older` (it was modified before what is
- * known); or `changed`; and `hasNewContent`: whether its content, or else its version, is known to be another. Uses the primary keys, and contact_external_id_changes_external_id_idx for unknown records.
+ * unknown; and `decision`: `contact_deleted` (the host deleted its contact, and nobody has linked it since);
+ * `older` (it was modified before what is known, or before an earlier element for the same record); `unknown`;
+ * `revived` (it was deleted or merged, and is back); `unchanged` (its version or its content is what is known); `echo`
+ * (the same, and the content is what was pushed last); or `changed`. A version that was read with another content tells
+ * nothing. Nor does an older time of a record that was asked for (crm_record_requests) and given to a run: it was read
+ * by its id, just now. `hasNewContent`: whether its content, or else its version, is known to be another. Uses the
+ * primary keys, crm_connections_organisation_id_provider_live_key, and
+ * contact_external_id_changes_external_id_idx for unknown records.
  * Locks the mappings and aliases in the order of their keys, for the transaction that applies the records. Nulls
  * are allowed in `versions`, `modifiedAts` and `contentHashes`, which are SHA-256 in lower-case hex.
  *
@@ -43,6 +47,13 @@ export interface ExternalRecordCheckResult {
  *     record.external_id,
  *     record.version,
  *     record.modified_at,
+ *     max(record.modified_at) over (
+ *       partition by
+ *         record.entity_type collate "C",
+ *         record.external_id collate "C"
+ *       order by record.position
+ *       rows between unbounded preceding and 1 preceding
+ *     ) as earlier_modified_at,
  *     record.state,
  *     record.content_hash
  *   from unnest(
@@ -55,11 +66,19 @@ export interface ExternalRecordCheckResult {
  *   ) with ordinality as record (entity_type, external_id, version, modified_at, state, content_hash, position)
  *   where crm_check_organisation(:organisationId!::uuid)
  * ),
+ * live as (
+ *   select id
+ *   from crm_connections
+ *   where organisation_id = :organisationId!::uuid
+ *     and provider = :provider!::text
+ *     and status <> 'disconnected'
+ * ),
  * known as (
  *   select
  *     sent.position,
  *     sent.version,
  *     sent.modified_at,
+ *     sent.modified_at < sent.earlier_modified_at as is_behind,
  *     sent.state,
  *     decode(sent.content_hash, 'hex') as sent_hash,
  *     row.contact_id,
@@ -69,7 +88,8 @@ export interface ExternalRecordCheckResult {
  *     row.remote_modified_at,
  *     row.content_hash,
  *     row.pushed_at,
- *     last_change.kind as last_change
+ *     last_change.kind as last_change,
+ *     asked.entity_type is not null as is_asked
  *   from (
  *     select
  *       position,
@@ -77,6 +97,7 @@ export interface ExternalRecordCheckResult {
  *       external_id,
  *       version,
  *       modified_at,
+ *       earlier_modified_at,
  *       state,
  *       content_hash
  *     from sent
@@ -157,6 +178,18 @@ export interface ExternalRecordCheckResult {
  *       and latest.entity_type = sent.entity_type
  *       and latest.external_id = sent.external_id
  *   ) as last_change on true
+ *   left join lateral (
+ *     select request.entity_type
+ *     from live
+ *     cross join crm_record_requests as request
+ *     where sent.modified_at < row.remote_modified_at
+ *       and request.organisation_id = :organisationId!::uuid
+ *       and request.connection_id = live.id
+ *       and request.entity_type = sent.entity_type
+ *       and request.external_id = sent.external_id
+ *       and request.claimed_run_id is not null
+ *     limit 1
+ *   ) as asked on true
  * )
  * select
  *   position::integer as "position!",
@@ -167,11 +200,15 @@ export interface ExternalRecordCheckResult {
  *   end as "matchedBy?",
  *   case
  *     when contact_id is null and last_change = 'contact_deleted' then 'contact_deleted'
+ *     -- Before all else: neither its state nor its version is news.
+ *     when is_behind then 'older'
  *     when contact_id is null then 'unknown'
  *     when remote_state in ('deleted', 'merged') and state in ('active', 'archived') then 'revived'
  *     when remote_state <> state then 'changed'
- *     when version = remote_version then case when pushed_at is null then 'unchanged' else 'echo' end
- *     when modified_at < remote_modified_at then 'older'
+ *     when version = remote_version and pushed_at is not null then 'echo'
+ *     -- Versions are used again: by a CRM that was restored from a backup, or by two edits within a second.
+ *     when version = remote_version and coalesce(sent_hash = content_hash, true) then 'unchanged'
+ *     when modified_at < remote_modified_at and not is_asked then 'older'
  *     when sent_hash = content_hash then case when pushed_at is null then 'unchanged' else 'echo' end
  *     else 'changed'
  *   end as "decision!",
@@ -182,7 +219,7 @@ export interface ExternalRecordCheckResult {
  */
 export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,ExternalRecordCheckResult>({
   name: 'externalRecordCheck',
-  statementName: 'externalRecordCheck_a96cc643',
+  statementName: 'externalRecordCheck_77bc23ad',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -201,6 +238,13 @@ export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,E
     record.external_id,
     record.version,
     record.modified_at,
+    max(record.modified_at) over (
+      partition by
+        record.entity_type collate "C",
+        record.external_id collate "C"
+      order by record.position
+      rows between unbounded preceding and 1 preceding
+    ) as earlier_modified_at,
     record.state,
     record.content_hash
   from unnest(
@@ -213,11 +257,19 @@ export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,E
   ) with ordinality as record (entity_type, external_id, version, modified_at, state, content_hash, position)
   where crm_check_organisation($7::uuid)
 ),
+live as (
+  select id
+  from crm_connections
+  where organisation_id = $7::uuid
+    and provider = $8::text
+    and status <> 'disconnected'
+),
 known as (
   select
     sent.position,
     sent.version,
     sent.modified_at,
+    sent.modified_at < sent.earlier_modified_at as is_behind,
     sent.state,
     decode(sent.content_hash, 'hex') as sent_hash,
     row.contact_id,
@@ -227,7 +279,8 @@ known as (
     row.remote_modified_at,
     row.content_hash,
     row.pushed_at,
-    last_change.kind as last_change
+    last_change.kind as last_change,
+    asked.entity_type is not null as is_asked
   from (
     select
       position,
@@ -235,6 +288,7 @@ known as (
       external_id,
       version,
       modified_at,
+      earlier_modified_at,
       state,
       content_hash
     from sent
@@ -311,6 +365,18 @@ known as (
       and latest.entity_type = sent.entity_type
       and latest.external_id = sent.external_id
   ) as last_change on true
+  left join lateral (
+    select request.entity_type
+    from live
+    cross join crm_record_requests as request
+    where sent.modified_at < row.remote_modified_at
+      and request.organisation_id = $7::uuid
+      and request.connection_id = live.id
+      and request.entity_type = sent.entity_type
+      and request.external_id = sent.external_id
+      and request.claimed_run_id is not null
+    limit 1
+  ) as asked on true
 )
 select
   position::integer as "position",
@@ -321,11 +387,13 @@ select
   end as "matchedBy",
   case
     when contact_id is null and last_change = 'contact_deleted' then 'contact_deleted'
+    when is_behind then 'older'
     when contact_id is null then 'unknown'
     when remote_state in ('deleted', 'merged') and state in ('active', 'archived') then 'revived'
     when remote_state <> state then 'changed'
-    when version = remote_version then case when pushed_at is null then 'unchanged' else 'echo' end
-    when modified_at < remote_modified_at then 'older'
+    when version = remote_version and pushed_at is not null then 'echo'
+    when version = remote_version and coalesce(sent_hash = content_hash, true) then 'unchanged'
+    when modified_at < remote_modified_at and not is_asked then 'older'
     when sent_hash = content_hash then case when pushed_at is null then 'unchanged' else 'echo' end
     else 'changed'
   end as "decision",

@@ -7,6 +7,7 @@ import type { Json } from '../types.js';
 
 /** The parameters of {@link syncBatchRecord}. */
 export interface SyncBatchRecordParams {
+  areCursorsStartingOver: boolean[];
   areLinks: boolean[];
   basedOnVersions: (string | null)[];
   batchNumber: number;
@@ -65,10 +66,10 @@ export interface SyncBatchRecordResult {
  * --   1. Lock      clock, connection, run, cursor_move, cursor
  * --   2. Decide    judged_move, decision
  * --   3. Records   event, identity_lock, contact_lock, told, known, news
- * --   4. Mappings  linked, noted, noted_alias, settled
+ * --   4. Mappings  linked, noted, noted_alias, settled, orphaned
  * --   5. Log       logged
- * --   6. Failures  last_outcome, open_failure, closed, failed
- * --   7. Outbound  pushed, cleared, conflicted
+ * --   6. Failures  last_outcome, open_failure, closed, failed, asked
+ * --   7. Outbound  misplaced, pushed, cleared, owed, conflicted
  * --   8. Cursors   moved
  * --   9. Lease     extended, postponed
  * -- There is one decision for the whole batch. Steps 3 to 9 have rows only if it is recorded: they read event,
@@ -120,8 +121,9 @@ export interface SyncBatchRecordResult {
  *     :cursorKinds!::text[],
  *     :cursorSyncedTos!::timestamptz[],
  *     :cursorTokens!::text[],
- *     :cursorPages!::integer[]
- *   ) as move (direction, entity_type, version, kind, synced_to_at, token, page)
+ *     :cursorPages!::integer[],
+ *     :areCursorsStartingOver!::boolean[]
+ *   ) as move (direction, entity_type, version, kind, synced_to_at, token, page, starts_over)
  * ),
  * cursor as (
  *   select
@@ -149,12 +151,13 @@ export interface SyncBatchRecordResult {
  *   select
  *     coalesce(cursor.version, 0) = cursor_move.version as is_current,
  *     cursor_move.synced_to_at > crm_latest_time((select at from clock)) as is_in_future,
- *     -- A page may only go back when synced_to_at advances.
+ *     -- A page may only go back when synced_to_at advances, or the stream was read to its end and begins again.
  *     cursor_move.synced_to_at < cursor.synced_to_at
  *       or (
  *         cursor_move.kind = 'page'
  *         and cursor.kind = 'page'
  *         and cursor_move.page < cursor.page
+ *         and cursor_move.starts_over is not true
  *         and coalesce(cursor_move.synced_to_at, cursor.synced_to_at) is not distinct from cursor.synced_to_at
  *       ) as is_backwards
  *   from cursor_move
@@ -279,6 +282,7 @@ export interface SyncBatchRecordResult {
  *     event.change_version,
  *     event.remote_state,
  *     event.based_on_version,
+ *     event.content_hash,
  *     event.is_news,
  *     min(array[rank, internal_id::text]) filter (where is_link) over record as first_link,
  *     (max(array[rank, version]) filter (where is_news and version is not null) over before)[2] as earlier_version,
@@ -307,6 +311,7 @@ export interface SyncBatchRecordResult {
  *       remote_state,
  *       remote_modified_at,
  *       based_on_version,
+ *       content_hash,
  *       lpad(position::text, 10, '0') as rank,
  *       status <> 'error' and reason is distinct from 'older' as is_news,
  *       status = 'success'
@@ -339,6 +344,7 @@ export interface SyncBatchRecordResult {
  *     told.retry_after_seconds,
  *     told.is_link,
  *     told.change_version,
+ *     decode(told.content_hash, 'hex') as sent_hash,
  *     told.is_news,
  *     told.first_link[1] as first_link_rank,
  *     told.first_link[2]::uuid as first_contact_id,
@@ -651,6 +657,52 @@ export interface SyncBatchRecordResult {
  *     offset 0
  *   ) as refused
  * ),
+ * -- The host deleted the contact while its record was made. The CRM will send the record, and nobody may take it for a new
+ * -- person: it is noted as if it had been linked first.
+ * orphaned as (
+ *   insert into contact_external_id_changes (
+ *     organisation_id,
+ *     kind,
+ *     provider,
+ *     entity_type,
+ *     external_id,
+ *     connection_id,
+ *     from_contact_id,
+ *     was_primary,
+ *     linked_at
+ *   )
+ *   select distinct on (known.entity_type, known.external_id)
+ *     :organisationId!::uuid,
+ *     'contact_deleted',
+ *     connection.provider,
+ *     known.entity_type,
+ *     known.external_id,
+ *     :connectionId!::uuid,
+ *     known.internal_id,
+ *     true,
+ *     now()
+ *   from known
+ *   cross join connection
+ *   where known.direction = 'outbound'
+ *     and known.is_link
+ *     and known.contact_id is null
+ *     and not exists (
+ *       select
+ *       from linked
+ *       where linked.entity_type = known.entity_type
+ *         and linked.external_id = known.external_id
+ *     )
+ *     and not exists (
+ *       select
+ *       from contacts
+ *       where organisation_id = :organisationId!::uuid
+ *         and id = known.internal_id
+ *     )
+ *   order by
+ *     known.entity_type,
+ *     known.external_id,
+ *     known.position
+ * ),
  * -- 5. Log --------------------------------------------------------------------------------------------------
  * logged as (
  *   insert into crm_sync_log (
@@ -681,9 +733,10 @@ export interface SyncBatchRecordResult {
  *   order by settled.position
  * ),
  * -- 6. Failures ---------------------------------------------------------------------------------------------
- * -- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it. Of the
- * -- pushes of a contact to several records, one that was based on an old version counts before the others. A push is
- * -- about our contact: its success also closes failures under other entity types, but none that fails in this batch.
+ * -- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it, except
+ * -- that what was older says nothing of what failed. Of the pushes of a contact to several records, one that was based on
+ * -- an old version counts before the others, and then one that failed. A push is about our contact: its success also
+ * -- closes failures under other entity types, but none that fails in this batch.
  * last_outcome as (
  *   select distinct on (direction, entity_type, record_id)
  *     direction,
@@ -692,13 +745,29 @@ export interface SyncBatchRecordResult {
  *     status,
  *     error,
  *     retry_after_seconds
- *   from settled
- *   where record_id is not null
+ *   from (
+ *     select
+ *       direction,
+ *       entity_type,
+ *       record_id,
+ *       status,
+ *       error,
+ *       retry_after_seconds,
+ *       position,
+ *       is_stale is true as is_stale,
+ *       status = 'error'
+ *         and external_id is not null
+ *         and position = max(position) over (partition by direction, entity_type, record_id, external_id) as has_failed
+ *     from settled
+ *     where record_id is not null
+ *       and reason is distinct from 'older'
+ *   ) as outcome
  *   order by
  *     direction,
  *     entity_type,
  *     record_id,
- *     is_stale is true desc,
+ *     is_stale desc,
+ *     has_failed desc,
  *     position desc
  * ),
  * -- Each search reads the row that follows its key in the order of the primary key, and goes on while that is a
@@ -935,10 +1004,45 @@ export interface SyncBatchRecordResult {
  *       ) as counted
  *     )
  * ),
+ * -- A time alone does not prove that a record is older: a CRM's clock may have been ahead, or its hour may come twice. If
+ * -- the content is not the known one either, the next run reads the record by its id.
+ * asked as (
+ *   insert into crm_record_requests (
+ *     organisation_id,
+ *     connection_id,
+ *     entity_type,
+ *     external_id,
+ *     requested_at
+ *   )
+ *   select distinct on (known.entity_type, known.external_id)
+ *     :organisationId!::uuid,
+ *     :connectionId!::uuid,
+ *     known.entity_type,
+ *     known.external_id,
+ *     clock.at
+ *   from known
+ *   cross join clock
+ *   where known.direction = 'inbound'
+ *     and known.reason = 'older'
+ *     and known.external_id is not null
+ *     and known.sent_hash is distinct from known.content_hash
+ *   order by
+ *     known.entity_type,
+ *     known.external_id
+ *   on conflict do nothing
+ * ),
  * -- 7. Outbound ---------------------------------------------------------------------------------------------
  * -- Clears changes that were pushed at their current version; newer changes stay. A failed push is also cleared:
  * -- its failure replaces it. A contact of which any push was based on an old version stays: it must be pushed again in
- * -- any case.
+ * -- any case. So must the contact whose record has the content of another: the record was moved while the other was
+ * -- pushed, and what the CRM now holds must not come back as the contact's own.
+ * misplaced as (
+ *   select distinct contact_id
+ *   from known
+ *   where direction = 'outbound'
+ *     and status = 'success'
+ *     and contact_id <> internal_id
+ * ),
  * pushed as (
  *   select
  *     change.organisation_id,
@@ -973,6 +1077,34 @@ export interface SyncBatchRecordResult {
  *     and change.contact_id = pushed.contact_id
  *     and (change.connection_id = pushed.connection_id) is true
  *     and change.version = pushed.version
+ * ),
+ * -- If such a contact was pushed in this batch as well, it is owed all the same, whichever of the two is written first.
+ * owed as (
+ *   insert into crm_outbound_changes as change (
+ *     organisation_id,
+ *     contact_id,
+ *     connection_id,
+ *     first_changed_at,
+ *     last_changed_at,
+ *     next_attempt_at
+ *   )
+ *   select
+ *     :organisationId!::uuid,
+ *     misplaced.contact_id,
+ *     :connectionId!::uuid,
+ *     clock.at,
+ *     clock.at,
+ *     clock.at
+ *   from misplaced
+ *   cross join clock
+ *   order by misplaced.contact_id
+ *   on conflict (organisation_id, contact_id, connection_id) do update
+ *   set
+ *     version = default,
+ *     last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),
+ *     attempts = 0,
+ *     next_attempt_at = excluded.next_attempt_at,
+ *     is_announced = false
  * ),
  * -- Records that were edited on both sides. An event that skipped theirs has kept ours, unless our push became a failure
  * -- for a person to decide; one that skipped ours has kept theirs.
@@ -1111,7 +1243,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_28e4dcbe',
+  statementName: 'syncBatchRecord_a4df6dc5',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -1124,6 +1256,7 @@ export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatch
     { name: 'cursorSyncedTos', required: true },
     { name: 'cursorTokens', required: true },
     { name: 'cursorPages', required: true },
+    { name: 'areCursorsStartingOver', required: true },
     { name: 'batchNumber', required: true },
     { name: 'occurredAts', required: true },
     { name: 'directions', required: true },
@@ -1181,8 +1314,9 @@ cursor_move as (
     $7::text[],
     $8::timestamptz[],
     $9::text[],
-    $10::integer[]
-  ) as move (direction, entity_type, version, kind, synced_to_at, token, page)
+    $10::integer[],
+    $11::boolean[]
+  ) as move (direction, entity_type, version, kind, synced_to_at, token, page, starts_over)
 ),
 cursor as (
   select
@@ -1213,6 +1347,7 @@ judged_move as (
         cursor_move.kind = 'page'
         and cursor.kind = 'page'
         and cursor_move.page < cursor.page
+        and cursor_move.starts_over is not true
         and coalesce(cursor_move.synced_to_at, cursor.synced_to_at) is not distinct from cursor.synced_to_at
       ) as is_backwards
   from cursor_move
@@ -1223,7 +1358,7 @@ judged_move as (
 decision as materialized (
   select
     case
-      when $11::integer <= run.batch_number then 'repeated'
+      when $12::integer <= run.batch_number then 'repeated'
       when not run.is_held then 'lost'
       when run.batch_number <> (
         select seen.batch_number
@@ -1232,11 +1367,11 @@ decision as materialized (
           and seen.connection_id = $2::uuid
           and seen.id = $3::bigint
       ) then 'stale'
-      when $11::integer > run.batch_number + 1 then 'out_of_order'
+      when $12::integer > run.batch_number + 1 then 'out_of_order'
       when exists (select from judged_move where is_in_future) then 'cursor_in_future'
       when (
         select max(occurred_at)
-        from unnest($12::timestamptz[]) as occurred_at
+        from unnest($13::timestamptz[]) as occurred_at
       ) > crm_latest_time((select at from clock)) then 'event_in_future'
       when exists (select from judged_move where not is_current) then 'cursor_conflict'
       when exists (select from judged_move where is_backwards) then 'cursor_moved_backwards'
@@ -1248,22 +1383,22 @@ event as (
   select event.*
   from decision
   cross join unnest(
-    $12::timestamptz[],
-    $13::text[],
+    $13::timestamptz[],
     $14::text[],
     $15::text[],
-    $16::uuid[],
-    $17::text[],
-    $18::jsonb[],
-    $19::text[],
-    $20::integer[],
-    $21::boolean[],
-    $22::bigint[],
-    $23::text[],
-    $24::timestamptz[],
-    $25::text[],
+    $16::text[],
+    $17::uuid[],
+    $18::text[],
+    $19::jsonb[],
+    $20::text[],
+    $21::integer[],
+    $22::boolean[],
+    $23::bigint[],
+    $24::text[],
+    $25::timestamptz[],
     $26::text[],
-    $27::text[]
+    $27::text[],
+    $28::text[]
   ) with ordinality as event (
     occurred_at,
     direction,
@@ -1290,7 +1425,7 @@ identity_lock as materialized (
   from decision
   cross join connection
   where decision.outcome = 'recorded'
-    and true = any($21::boolean[])
+    and true = any($22::boolean[])
 ),
 contact_lock as materialized (
   select crm_lock_contacts($1::uuid, array_agg(event.internal_id))
@@ -1327,6 +1462,7 @@ told as (
     event.change_version,
     event.remote_state,
     event.based_on_version,
+    event.content_hash,
     event.is_news,
     min(array[rank, internal_id::text]) filter (where is_link) over record as first_link,
     (max(array[rank, version]) filter (where is_news and version is not null) over before)[2] as earlier_version,
@@ -1353,6 +1489,7 @@ told as (
       remote_state,
       remote_modified_at,
       based_on_version,
+      content_hash,
       lpad(position::text, 10, '0') as rank,
       status <> 'error' and reason is distinct from 'older' as is_news,
       status = 'success'
@@ -1384,6 +1521,7 @@ known as (
     told.retry_after_seconds,
     told.is_link,
     told.change_version,
+    decode(told.content_hash, 'hex') as sent_hash,
     told.is_news,
     told.first_link[1] as first_link_rank,
     told.first_link[2]::uuid as first_contact_id,
@@ -1682,6 +1820,50 @@ settled as (
     offset 0
   ) as refused
 ),
+orphaned as (
+  insert into contact_external_id_changes (
+    organisation_id,
+    kind,
+    provider,
+    entity_type,
+    external_id,
+    connection_id,
+    from_contact_id,
+    was_primary,
+    linked_at
+  )
+  select distinct on (known.entity_type, known.external_id)
+    $1::uuid,
+    'contact_deleted',
+    connection.provider,
+    known.entity_type,
+    known.external_id,
+    $2::uuid,
+    known.internal_id,
+    true,
+    now()
+  from known
+  cross join connection
+  where known.direction = 'outbound'
+    and known.is_link
+    and known.contact_id is null
+    and not exists (
+      select
+      from linked
+      where linked.entity_type = known.entity_type
+        and linked.external_id = known.external_id
+    )
+    and not exists (
+      select
+      from contacts
+      where organisation_id = $1::uuid
+        and id = known.internal_id
+    )
+  order by
+    known.entity_type,
+    known.external_id,
+    known.position
+),
 logged as (
   insert into crm_sync_log (
     organisation_id,
@@ -1718,13 +1900,29 @@ last_outcome as (
     status,
     error,
     retry_after_seconds
-  from settled
-  where record_id is not null
+  from (
+    select
+      direction,
+      entity_type,
+      record_id,
+      status,
+      error,
+      retry_after_seconds,
+      position,
+      is_stale is true as is_stale,
+      status = 'error'
+        and external_id is not null
+        and position = max(position) over (partition by direction, entity_type, record_id, external_id) as has_failed
+    from settled
+    where record_id is not null
+      and reason is distinct from 'older'
+  ) as outcome
   order by
     direction,
     entity_type,
     record_id,
-    is_stale is true desc,
+    is_stale desc,
+    has_failed desc,
     position desc
 ),
 open_failure as (
@@ -1951,6 +2149,38 @@ failed as (
       ) as counted
     )
 ),
+asked as (
+  insert into crm_record_requests (
+    organisation_id,
+    connection_id,
+    entity_type,
+    external_id,
+    requested_at
+  )
+  select distinct on (known.entity_type, known.external_id)
+    $1::uuid,
+    $2::uuid,
+    known.entity_type,
+    known.external_id,
+    clock.at
+  from known
+  cross join clock
+  where known.direction = 'inbound'
+    and known.reason = 'older'
+    and known.external_id is not null
+    and known.sent_hash is distinct from known.content_hash
+  order by
+    known.entity_type,
+    known.external_id
+  on conflict do nothing
+),
+misplaced as (
+  select distinct contact_id
+  from known
+  where direction = 'outbound'
+    and status = 'success'
+    and contact_id <> internal_id
+),
 pushed as (
   select
     change.organisation_id,
@@ -1983,6 +2213,33 @@ cleared as (
     and change.contact_id = pushed.contact_id
     and (change.connection_id = pushed.connection_id) is true
     and change.version = pushed.version
+),
+owed as (
+  insert into crm_outbound_changes as change (
+    organisation_id,
+    contact_id,
+    connection_id,
+    first_changed_at,
+    last_changed_at,
+    next_attempt_at
+  )
+  select
+    $1::uuid,
+    misplaced.contact_id,
+    $2::uuid,
+    clock.at,
+    clock.at,
+    clock.at
+  from misplaced
+  cross join clock
+  order by misplaced.contact_id
+  on conflict (organisation_id, contact_id, connection_id) do update
+  set
+    version = default,
+    last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),
+    attempts = 0,
+    next_attempt_at = excluded.next_attempt_at,
+    is_announced = false
 ),
 conflicted as (
   insert into crm_sync_conflicts as conflict (
@@ -2075,12 +2332,12 @@ moved as (
 extended as (
   update crm_sync_runs as run
   set
-    batch_number = $11::integer,
+    batch_number = $12::integer,
     success_count = run.success_count + counted.success_count,
     skipped_count = run.skipped_count + counted.skipped_count,
     error_count = run.error_count + counted.error_count,
     heartbeat_at = clock.at,
-    expires_at = greatest(run.expires_at, clock.at + make_interval(secs => $28::integer))
+    expires_at = greatest(run.expires_at, clock.at + make_interval(secs => $29::integer))
   from decision
   cross join clock
   cross join (

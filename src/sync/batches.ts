@@ -87,8 +87,9 @@ export interface SyncBatchRecordParams extends RunKey {
  *
  * Of each record, the last event that did not fail says what the CRM now holds: its version, its time, its
  * state, and its content (`contentHash`), by which `externalRecordCheckMany` recognises what is read again: as an
- * echo if it was pushed, and not read since. An event with reason `older` says nothing. A record that was
- * deleted or merged stays so until `contactExternalIdLink` or `contactExternalIdUnlink`: to link it in a batch
+ * echo if it was pushed, and not read since. An event with reason `older` says nothing, and closes no failure; if its
+ * content is not the known one, the next run is given the record to read it by its id (`recordRequestClaim`). A record
+ * that was deleted or merged stays so until `contactExternalIdLink` or `contactExternalIdUnlink`: to link it in a batch
  * with a `remoteState` of active or archived is a conflict that is given up at once.
  *
  * An event with reason `conflict` that names a record and its contact is also kept as a conflict (`syncConflictList`):
@@ -97,8 +98,11 @@ export interface SyncBatchRecordParams extends RunKey {
  * It is safe to repeat a call whose answer was lost. If a contact cannot be linked, or does not exist, only
  * that record fails, with an error of kind `conflict`. So does a push whose `basedOnVersion` is not the version
  * that is known: its change stays, to be pushed again. Otherwise a change is also cleared if its push failed:
- * the failure replaces it. An event without the id of its record is logged but opens no failure, so do not move a
- * cursor past it.
+ * the failure replaces it, also if a push of the contact to another record succeeded. An event without the id of its
+ * record is logged but opens no failure, so do not move a cursor past it.
+ *
+ * A push may come too late. If the host has deleted its contact, the record that it made is noted as `contact_deleted`,
+ * so that it is not imported as a new contact. If its record means another contact by now, that one is pushed again.
  *
  * Retry a deadlock (SQLSTATE 40P01), which can occur while the host deletes many contacts.
  *
@@ -164,7 +168,7 @@ export async function syncBatchRecord(
     case 'cursor_moved_backwards':
       throw new CrmSchemaError(
         'cursor_moved_backwards',
-        'A cursor is already past the given position, and cursors never move backwards. To start again, reset it.',
+        'A cursor is already past the given position, and cursors never move backwards. If the stream was read to its end and begins again, pass startsOver; otherwise reset the cursor.',
       );
     default:
       throw leaseLost();

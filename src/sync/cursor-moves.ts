@@ -20,6 +20,11 @@ export interface CursorMove extends StreamKey {
   version: number;
   /** The new position. */
   position: CursorPosition;
+  /**
+   * Whether the stream was read to its end and begins again, so that its page may go back. `syncedTo` may not; defaults
+   * to false.
+   */
+  startsOver?: boolean | undefined;
 }
 
 const moveFieldNames = fieldsOf<CursorMove>({
@@ -27,6 +32,7 @@ const moveFieldNames = fieldsOf<CursorMove>({
   entityType: true,
   version: true,
   position: true,
+  startsOver: true,
 });
 /** The fields of every kind: a position that changes kind may still have fields of the old one. */
 const positionFieldNames = fieldsOf<CursorPosition>({ kind: true, syncedTo: true, token: true, page: true });
@@ -41,6 +47,7 @@ type CursorColumns = Pick<
   | 'cursorSyncedTos'
   | 'cursorTokens'
   | 'cursorPages'
+  | 'areCursorsStartingOver'
 >;
 
 /** Checks moves and turns them into columns, in one pass. */
@@ -53,11 +60,12 @@ export function cursorColumns(moves: readonly CursorMove[]): CursorColumns {
     cursorSyncedTos: [],
     cursorTokens: [],
     cursorPages: [],
+    areCursorsStartingOver: [],
   };
   const streams = new Set<string>();
   moves.forEach((move, rowIndex) => {
     checkMove(move, rowIndex);
-    const { direction, entityType, version, position } = move;
+    const { direction, entityType, version, position, startsOver = false } = move;
     const stream = `${direction} ${entityType}`;
     if (streams.has(stream)) refuse({ field: 'cursors.entityType', rowIndex }, 'is in the batch twice');
     streams.add(stream);
@@ -73,6 +81,7 @@ export function cursorColumns(moves: readonly CursorMove[]): CursorColumns {
     );
     columns.cursorTokens.push(kind === 'token' ? position.token : null);
     columns.cursorPages.push(kind === 'page' ? position.page : null);
+    columns.areCursorsStartingOver.push(startsOver);
   });
   return columns;
 }
@@ -85,7 +94,9 @@ function checkMove(move: CursorMove, rowIndex: number): void {
   checkFields({ field: 'cursor', rowIndex }, given, moveFieldNames);
   checkStreamKey(move, locate);
   checkWholeNumber(locate('version'), move.version, 0, 2_147_483_646);
-  const { position } = move;
+  const { position, startsOver } = move;
+  if (startsOver !== undefined && typeof startsOver !== 'boolean')
+    refuse(locate('startsOver'), 'must be true or false');
   checkObject(locate('position'), position);
   checkFields(locate('position'), position, positionFieldNames);
   const { kind, syncedTo } = position;

@@ -27,7 +27,7 @@ export type CursorPosition =
   | {
       /** By a page number or an offset. */
       kind: 'page';
-      /** The page or offset, from 0. It may only go back when `syncedTo` advances. */
+      /** The page or offset, from 0. It may only go back when `syncedTo` advances, or the stream starts over. */
       page: number;
       /** As for a `timestamp`. Null or omitted keeps the recorded time. */
       syncedTo?: TimestampInput | null | undefined;

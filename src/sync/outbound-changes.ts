@@ -1,4 +1,4 @@
-import { leaseLost } from '../errors.js';
+import { CrmSchemaError, connectionNotLive, leaseLost } from '../errors.js';
 import * as queries from '../generated/crm_outbound_changes.js';
 import {
   type ConnectionKey,
@@ -31,11 +31,14 @@ export interface NotedChange extends queries.OutboundChangeRecordResult {}
  * it in the transaction that changes the contacts. A contact that changes several times before its push is
  * pushed once, in its state at that time.
  *
+ * Also records them for CRMs that were disconnected in the last 90 days: if the same account is connected again, they
+ * are pushed to it. That is at most one row for each contact and CRM.
+ *
  * Change the contacts before this call: the other order can deadlock with a transaction that deletes one.
  *
  * @returns the recorded changes
- * @throws CrmSchemaError `wrong_tenant` if the organisation has no such contact; `organisation_not_set`;
- *   `invalid_input`
+ * @throws CrmSchemaError `wrong_tenant` if the organisation has no such contact; `connection_not_live` if
+ *   `toConnectionId` is not a connection for which changes are recorded; `organisation_not_set`; `invalid_input`
  */
 export async function outboundChangeRecord(
   client: Queryable,
@@ -50,13 +53,28 @@ export async function outboundChangeRecord(
      * change is also pushed back to its source.
      */
     fromConnectionId?: string | null | undefined;
+    /** The only connection to push to; null or omitted: all of them. To push every contact, call `outboundFillStart`. */
+    toConnectionId?: string | null | undefined;
   },
 ): Promise<NotedChange[]> {
   checkOrganisation(params);
-  const { organisationId, fromConnectionId = null } = params;
+  const { organisationId, fromConnectionId = null, toConnectionId = null } = params;
   const contactIds = checkUuids('contactId', params.contactIds);
   if (fromConnectionId !== null) checkUuid({ field: 'fromConnectionId' }, fromConnectionId);
-  return queries.outboundChangeRecord.run({ organisationId, contactIds, fromConnectionId }, client);
+  if (toConnectionId !== null) checkUuid({ field: 'toConnectionId' }, toConnectionId);
+  if (toConnectionId !== null && toConnectionId === fromConnectionId) {
+    throw new CrmSchemaError(
+      'invalid_input',
+      'toConnectionId must be another connection than fromConnectionId.',
+    );
+  }
+  const recorded = await queries.outboundChangeRecord.run(
+    { organisationId, contactIds, fromConnectionId, toConnectionId },
+    client,
+  );
+  // Otherwise the change would be recorded nowhere, and nothing would say so.
+  if (toConnectionId !== null && contactIds.length > 0 && recorded.length === 0) throw connectionNotLive();
+  return recorded;
 }
 
 /** The parameters of {@link outboundChangeClaim}. */
@@ -121,8 +139,9 @@ export async function outboundChangeListWaiting(
 }
 
 /**
- * Makes connections due that have new changes to push, across all organisations. `syncRunClaim` already calls
- * this.
+ * Makes connections due that have new changes to push, across all organisations. Drops what has waited for a
+ * disconnected CRM for more than 90 days, at most a thousand changes of each of ten connections at a time.
+ * `syncRunClaim` already calls this.
  *
  * @returns the number of changes processed
  * @throws CrmSchemaError `invalid_input`

@@ -28,6 +28,8 @@ const privileges: Record<string, Record<GroupRole, string>> = {
   crm_sync_cursors: fullAccess(),
   crm_sync_failures: fullAccess(),
   crm_outbound_changes: fullAccess(),
+  // Shared by organisations, so the application neither reads nor writes it.
+  crm_rate_limits: { ...fullAccess(), crm_app: '' },
   crm_record_requests: fullAccess(),
   crm_sync_conflicts: fullAccess(),
   contact_external_ids: fullAccess(),
@@ -48,6 +50,9 @@ function fullAccess(): Record<GroupRole, string> {
     crm_reader: 'select',
   };
 }
+
+/** The tables whose rows belong to an organisation. */
+const tenantTables = Object.keys(privileges).filter((table) => table !== 'crm_rate_limits');
 
 /** The columns of crm_connections that only the worker may read. */
 const secretColumns = ['credentials', 'credentials_key_id'];
@@ -253,7 +258,7 @@ describe.each(['crm_app', 'crm_worker', 'crm_reader'] as const)('%s', (role) => 
 
 describe('row-level security', () => {
   /** Counts the rows of an organisation in each table. */
-  const counts = Object.keys(privileges).map(
+  const counts = tenantTables.map(
     (table) =>
       `select '${table}' as name, count(*)::integer as rows from ${table} where organisation_id = $1`,
   );
@@ -275,7 +280,7 @@ describe('row-level security', () => {
     contact_external_id_archive: 'contact_id',
     contact_external_id_changes: 'undone_by',
   };
-  const none = Object.fromEntries(Object.keys(privileges).map((table) => [table, 0]));
+  const none = Object.fromEntries(tenantTables.map((table) => [table, 0]));
   let organisationId: string;
   let all: Record<string, number>;
   beforeAll(async () => {
@@ -293,7 +298,7 @@ describe('row-level security', () => {
     expect(await seen(other)).toEqual(none);
   });
 
-  test.each(Object.keys(privileges))(
+  test.each(tenantTables)(
     'fails on %s if the application has set no organisation, instead of returning no rows',
     async (table) => {
       const statements = ['table only', 'table with its organisation', 'change'].map((what) =>
@@ -308,6 +313,15 @@ describe('row-level security', () => {
         ).rejects.toMatchObject({ code: 'CRM05', hint: expect.stringContaining('crm_set_organisation') });
     },
   );
+
+  test('shows the rate limits to the worker and the reader only, whichever organisation is set', async () => {
+    const read = 'select scope from crm_rate_limits';
+    const seen = (role: GroupRole) =>
+      rolledBack(members[role], role === 'crm_app' ? organisationId : null, (client) => client.query(read));
+    expect((await seen('crm_worker')).rowCount).toBeGreaterThan(0);
+    expect((await seen('crm_reader')).rowCount).toBeGreaterThan(0);
+    await expect(seen('crm_app')).rejects.toMatchObject(insufficientPrivilege);
+  });
 
   // Else the order of the history could be forged, or the ids used up that the database would give.
   test.each(['id', 'changed_at', 'undone_by'])('lets nobody choose %s of a change of ids', async (column) => {
@@ -441,7 +455,7 @@ describe('row-level security', () => {
   test('leaves other organisations’ rows unchanged, even if a statement names no organisation', async () => {
     const other = (await createTenant(pool)).organisationId;
     await rolledBack(members.crm_app, other, async (client) => {
-      for (const table of Object.keys(privileges)) {
+      for (const table of tenantTables) {
         if (table === 'crm_sync_log') continue;
         const changed =
           table === 'crm_connections'

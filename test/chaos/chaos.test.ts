@@ -32,7 +32,7 @@ beforeAll(async () => {
 afterAll(() => rm(workerFile, { force: true }));
 
 describe.each(Array.from({ length: seeds }, (_, index) => firstSeed + index))('seed %i', (seed) => {
-  test('twenty workers and six misbehaving CRMs agree in the end and stay so, despite kill -9, merges and a change of account', {
+  test('twenty workers and six misbehaving CRMs agree in the end and stay so, despite kill -9, merges, pauses and changes of account', {
     timeout: 600_000,
   }, async () => {
     const world = await World.create(seed, workerFile);
@@ -42,17 +42,17 @@ describe.each(Array.from({ length: seeds }, (_, index) => firstSeed + index))('s
       await world.untilQuiet();
       for (let step = 1; step <= 60; step += 1) {
         await world.act().catch(() => world.untilServerIsBack());
-        if (step % 7 === 0) world.killWorkers(workersEach);
+        if (step % 7 === 0) world.replaceWorkers(workersEach, step % 2 === 0 ? 'SIGTERM' : 'SIGKILL');
         if (step % 11 === 0) await world.cutConnections();
         if (step === 25 || step === 50) await world.crashServer();
         if (step % 5 === 0) await world.signInAgain();
         if (step === 20 || step === 40) await world.changeAccount();
-        if (step === 30 || step === 55) await world.pause();
+        if (step === 30 || step === 55) await world.disconnectForAWhile();
         await sleep(100);
       }
       world.calm();
-      // Those whose creation was not committed yet when the CRM was connected.
-      for (const provider of world.connectedAgain) await world.pushNewcomers(provider);
+      // Contacts whose creation was not committed yet when the other account was connected.
+      await world.fill(world.moving, true);
       let problems = ['not checked yet'];
       for (let round = 1; problems.length > 0 && round <= 10; round += 1) {
         await world.retryEverything();

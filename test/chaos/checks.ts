@@ -7,12 +7,15 @@ export async function unfinishedWork({ pool, connectedCrms }: World): Promise<st
     select 'run of ' || provider || ' is open' as problem
     from crm_sync_runs inner join crm_connections on crm_connections.id = connection_id where ended_at is null
     union all
+    select 'record ' || external_id || ' of ' || provider || ' is still to be read'
+    from crm_record_requests inner join crm_connections on crm_connections.id = connection_id
+    union all
     select 'contact ' || contact_id || ' is waiting to be pushed to ' || provider
     from crm_outbound_changes inner join crm_connections on crm_connections.id = connection_id
     union all
     select direction || ' ' || record_id || ' of ' || provider || ' is still retried: ' || error
     from crm_sync_failures inner join crm_connections on crm_connections.id = connection_id
-    where gave_up_at is null
+    where next_attempt_at is not null
     union all
     select provider || ' is ' || status || ', ' || failure_count || ' failed: '
       || coalesce(status_reason, last_run.outcome || ' ' || coalesce(last_run.error ->> 'message', ''), '')
@@ -37,7 +40,7 @@ async function differences({ pool, connectedCrms }: World): Promise<string[]> {
   const { rows: givenUp } = await pool.query(`
     select provider, direction, record_id
     from crm_sync_failures inner join crm_connections on crm_connections.id = connection_id
-    where gave_up_at is not null`);
+    where gave_up_at is not null or dismissed_at is not null`);
   const { rows: contacts } = await pool.query('select id, name from contacts');
   const { rows: events } = await pool.query(`
     select distinct provider || ' ' || external_id || ' ' || internal_id as event

@@ -28,8 +28,16 @@ pool.on('error', () => {});
 
 const timeoutMilliseconds = 1_000;
 
-/** Signs in with the stored credentials, and refreshes them if the CRM no longer accepts them. */
+/** Opens the CRM; all workers share the rate limit of Reapit, and Loop does not say how long a 429 lasts. */
 async function openCrm(run: ClaimedRun): Promise<Crm> {
+  const crm = await signIn(run);
+  if (run.provider === 'reapit') return { ...crm, rateLimitScope: run.connectionId };
+  if (run.provider === 'loop') return { ...crm, rateLimitWaitSeconds: 1 };
+  return crm;
+}
+
+/** Signs in with the stored credentials, and refreshes them if the CRM no longer accepts them. */
+async function signIn(run: ClaimedRun): Promise<Crm> {
   const { rows } = await pool.query('select url from crm_urls where connection_id = $1', [run.connectionId]);
   const url: string = rows[0].url;
   const { provider } = run;
@@ -85,7 +93,8 @@ async function openCrm(run: ClaimedRun): Promise<Crm> {
 // Exits with the test, however that ends.
 process.stdin.resume().once('close', () => process.exit());
 
-const never = new AbortController().signal;
+const stopping = new AbortController();
+process.once('SIGTERM', () => stopping.abort());
 await Promise.all(
   Array.from({ length: settings.workers }, (_, index) => {
     const worker: Worker = {
@@ -96,6 +105,7 @@ await Promise.all(
       leaseSeconds: 10,
       overlapSeconds: 20,
     };
-    return runWorker(worker, never);
+    return runWorker(worker, stopping.signal);
   }),
 );
+process.exit();

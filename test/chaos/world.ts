@@ -15,14 +15,18 @@ import {
 import {
   type ConnectionKey,
   connectionDisconnect,
+  connectionPause,
   connectionRequestSync,
   connectionSetStatus,
   contactExternalIdLinkMany,
   contactMerge,
   contactMergeUndo,
   outboundChangeRecord,
+  outboundFillStart,
   type Provider,
   providers,
+  recordRequestAdd,
+  syncFailureDismiss,
   syncFailureReplay,
 } from '../../src/index.js';
 import { chaoticHabits, type Naming } from '../simulated-crm/habits.js';
@@ -74,8 +78,6 @@ export class World {
   readonly organisationId = randomUUID();
   /** The CRM at which the agency moves to another account and back. */
   readonly moving: Provider;
-  /** The CRMs that were connected more than once. */
-  readonly connectedAgain = new Set<Provider>();
   /** The account at that CRM that the agency is not connected to. */
   #otherAccount: SimulatedCrm | undefined;
   readonly #random: Random;
@@ -134,6 +136,7 @@ export class World {
         ...chaoticHabits,
         lostToken: 0.02,
         accessTokenMilliseconds: 2_000,
+        retryAfterSeconds: provider === 'loop' ? null : 1,
         naming: naming[provider],
       },
       ...(account === undefined ? {} : { account }),
@@ -184,12 +187,12 @@ export class World {
     this.#processes.push(child);
   }
 
-  /** Kills one worker process with SIGKILL, and starts another. */
-  killWorkers(workers: number): void {
+  /** Kills one worker process, or tells it to stop, and starts another. */
+  replaceWorkers(workers: number, signal: 'SIGKILL' | 'SIGTERM'): void {
     const living = this.#processes.filter(
       ({ exitCode, signalCode }) => exitCode === null && signalCode === null,
     );
-    this.#pick(living)?.kill('SIGKILL');
+    this.#pick(living)?.kill(signal);
     this.startWorkers(workers);
   }
 
@@ -282,10 +285,39 @@ export class World {
       if (record && into) crm.merge(record.externalId, into.externalId);
     } else if (dice < 0.52) await this.mergeContacts();
     else if (dice < 0.54) await this.undoMerge();
-    else if (dice < 0.75) await this.editContact();
-    else if (dice < 0.85) await this.letTimePass();
-    else if (dice < 0.87) crm.revokeTokens();
+    else if (dice < 0.73) await this.editContact();
+    else if (dice < 0.81) await this.letTimePass();
+    else if (dice < 0.83) crm.revokeTokens();
+    else if (dice < 0.86 && record && active.length > 3) crm.hide(record.externalId);
+    else if (dice < 0.88) this.showHidden(crm);
+    else if (dice < 0.9) await this.pause(connected);
+    else if (dice < 0.92) await this.dismiss(connected);
+    else if (dice < 0.95 && record) await recordRequestAdd(this.pool, { ...connected, records: [record] });
     else await this.request(connected);
+  }
+
+  /** Shows the records again that the CRM has hidden, as when they are taken out of an archive. */
+  showHidden(crm: SimulatedCrm): void {
+    for (const { externalId, state } of crm.records()) if (state === 'hidden') crm.restore(externalId);
+  }
+
+  /** The agency wants a sync to stop for a moment. */
+  async pause(connected: ConnectedCrm): Promise<void> {
+    await connectionPause(this.pool, { ...connected, until: new Date(Date.now() + 2_000) });
+  }
+
+  /** A person dismisses what sync has given up on. */
+  async dismiss(connected: ConnectedCrm): Promise<void> {
+    const { rows } = await this.pool.query(
+      'select id from crm_sync_failures where connection_id = $1 and gave_up_at is not null limit 10',
+      [connected.connectionId],
+    );
+    await syncFailureDismiss(this.pool, {
+      ...connected,
+      ids: rows.map(({ id }) => id),
+      reason: 'The CRM is right.',
+      dismissedBy: 'test',
+    });
   }
 
   /** The host changes a contact, in a transaction that may take a while and may be rolled back. */
@@ -381,30 +413,22 @@ export class World {
     await connectionDisconnect(this.pool, left);
     this.connectedCrms[index] = await this.#connectTo(next);
     this.#otherAccount = left.crm;
-    await this.pushNewcomers(this.moving);
+    await this.fill(this.moving, false);
   }
 
-  /** The agency disconnects one of its CRMs, goes on working, and connects it again. */
-  async pause(): Promise<void> {
-    // Street has no newcomers, because it takes no new records: pushing them again would push nearly everything.
-    const left = this.#pick(this.connectedCrms.filter(({ provider }) => provider !== 'street'));
+  /** The agency disconnects one of its CRMs, goes on working, and connects it again: nothing is lost. */
+  async disconnectForAWhile(): Promise<void> {
+    const left = this.#pick(this.connectedCrms);
     if (left === undefined) return;
     await connectionDisconnect(this.pool, left);
     for (let count = 0; count < 3; count += 1) await this.editContact().catch(() => {});
     this.connectedCrms[this.connectedCrms.indexOf(left)] = await this.#connectTo(left.crm);
-    await this.pushNewcomers(left.provider);
   }
 
-  /** The host pushes the contacts that have no record at a CRM, which was not connected when they were made. */
-  async pushNewcomers(provider: Provider): Promise<void> {
-    const { organisationId } = this;
-    this.connectedAgain.add(provider);
-    const { rows } = await this.pool.query(
-      `select id from contacts
-       where not exists (select from contact_external_records where contact_id = contacts.id and provider = $1)`,
-      [provider],
-    );
-    await outboundChangeRecord(this.pool, { organisationId, contactIds: rows.map(({ id }) => id) });
+  /** Gives a CRM the contacts that have no record there. */
+  async fill(provider: Provider, isRepeat: boolean): Promise<void> {
+    const connected = this.connectedCrms.find((each) => each.provider === provider) as ConnectedCrm;
+    await outboundFillStart(this.pool, { ...connected, isRepeat });
   }
 
   /**
@@ -462,7 +486,10 @@ export class World {
   }
 
   calm(): void {
-    for (const crm of this.crms) crm.calm();
+    for (const crm of this.crms) {
+      crm.calm();
+      this.showHidden(crm);
+    }
   }
 
   async stop(): Promise<void> {

@@ -36,7 +36,7 @@ beforeAll(async () => {
 
 describe('docs/operations', () => {
   test.each([
-    ['README.md', 2],
+    ['README.md', 3],
     ['back-up.md', 2],
     ['install.md', 1],
     ['monitor.md', 10],

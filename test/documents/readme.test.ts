@@ -125,6 +125,7 @@ test('the README steps, from an empty database, print what the README shows', as
 /** The queries of each public function that is not named after its only query. */
 const queriesOf: Record<string, QueryName[]> = {
   connectionDisconnect: ['connectionDisconnect', 'connectionDropWork'],
+  connectionPause: ['connectionPause', 'connectionCancelRun'],
   contactExternalIdLink: ['contactExternalIdLink', 'contactExternalIdLinkAlias'],
   contactExternalIdListByContact: ['contactExternalIdListByContacts'],
   contactExternalIdMatchMany: ['contactExternalIdResolve'],

@@ -68,32 +68,37 @@ beforeAll(async () => {
   await database.pool.query(grant);
 });
 
-test('the example worker imports contacts, pushes a change, and exits on SIGINT', async () => {
-  const { organisationId } = await createTenant(database.pool);
-  const key = await connect(database.pool, organisationId, 'alto');
-  const worker = spawn(process.execPath, ['--import', 'tsx', 'examples/run-worker.ts'], {
-    cwd: projectPath('.'),
-    env: { ...process.env, DATABASE_URL: workerUrl },
-  });
-  onTestFinished(() => void worker.kill('SIGKILL'));
-  const lines: string[] = [];
-  const printed = (line: string) => vi.waitFor(() => expect(lines).toContain(line), waiting);
-  createInterface({ input: worker.stdout }).on('line', (line) => lines.push(line));
-  await printed('  3 read');
-  const contacts = await vi.waitFor(async () => {
-    const { rows } = await database.pool.query(
-      'select id, name from contacts where organisation_id = $1 order by name',
-      [organisationId],
-    );
-    expect(rows.map(({ name }) => name)).toEqual(['Barnaby Quince', 'Ottoline Sprat', 'Winifred Plum']);
-    return rows;
-  }, waiting);
+test.each(['SIGINT', 'SIGTERM'] as const)(
+  'the example worker imports contacts, pushes a change, and exits on %s',
+  async (signal) => {
+    const { organisationId } = await createTenant(database.pool);
+    const key = await connect(database.pool, organisationId, 'alto');
+    const worker = spawn(process.execPath, ['--import', 'tsx', 'examples/run-worker.ts'], {
+      cwd: projectPath('.'),
+      env: { ...process.env, DATABASE_URL: workerUrl },
+    });
+    onTestFinished(() => void worker.kill('SIGKILL'));
+    const lines: string[] = [];
+    const printed = (line: string) => vi.waitFor(() => expect(lines).toContain(line), waiting);
+    createInterface({ input: worker.stdout }).on('line', (line) => lines.push(line));
+    await printed('  3 read');
+    const contacts = await vi.waitFor(async () => {
+      const { rows } = await database.pool.query(
+        'select id, name from contacts where organisation_id = $1 order by name',
+        [organisationId],
+      );
+      expect(rows.map(({ name }) => name)).toEqual(['Barnaby Quince', 'Ottoline Sprat', 'Winifred Plum']);
+      return rows;
+    }, waiting);
 
-  const contactId = contacts[0]?.id;
-  await database.pool.query("update contacts set name = 'Barnaby Quince-Sprat' where id = $1", [contactId]);
-  await api.outboundChangeRecord(database.pool, { organisationId, contactIds: [contactId] });
-  await printed('  Barnaby Quince-Sprat written');
-  worker.kill('SIGINT');
-  expect(await once(worker, 'close')).toEqual([0, null]);
-  expect(await api.outboundChangeListWaiting(database.pool, { ...key, contactIds: [contactId] })).toEqual([]);
-});
+    const contactId = contacts[0]?.id;
+    await database.pool.query("update contacts set name = 'Barnaby Quince-Sprat' where id = $1", [contactId]);
+    await api.outboundChangeRecord(database.pool, { organisationId, contactIds: [contactId] });
+    await printed('  Barnaby Quince-Sprat written');
+    worker.kill(signal);
+    expect(await once(worker, 'close')).toEqual([0, null]);
+    expect(await api.outboundChangeListWaiting(database.pool, { ...key, contactIds: [contactId] })).toEqual(
+      [],
+    );
+  },
+);

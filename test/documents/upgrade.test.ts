@@ -13,7 +13,7 @@ function lockIn(text: string): string {
   return /ACCESS EXCLUSIVE|SHARE ROW EXCLUSIVE|SHARE UPDATE EXCLUSIVE/.exec(text)?.[0] ?? 'none';
 }
 
-test('the table of locks of 0013 to 0031 in upgrade.md names the lock in each header', async () => {
+test('each table of locks in upgrade.md since 0013 names the lock in each header', async () => {
   const page = await readFile(projectPath('docs/operations/upgrade.md'), 'utf8');
   const shown = new Map(
     [...page.matchAll(/^ *\| (00\d\d) \| ([^|]*) \|/gm)].map(([, file, lock = '']) => [file, lock]),
@@ -27,7 +27,9 @@ test('the table of locks of 0013 to 0031 in upgrade.md names the lock in each he
 
 /** Runs a query of 1.3.1. */
 async function run(name: string, params: Record<string, unknown>) {
-  const query = releases.at(-1)?.queries.find((each) => each.name === name);
+  const query = releases
+    .find(({ version }) => version === '1.3.1')
+    ?.queries.find((each) => each.name === name);
   if (query === undefined) return expect.unreachable(`1.3.1 has no ${name}`);
   const values = query.parameterNames.map((parameter) => {
     expect(params, parameter).toHaveProperty(parameter);

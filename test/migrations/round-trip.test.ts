@@ -231,10 +231,31 @@ describe('down with rows in the table', () => {
     });
   });
 
+  test('the down of create_crm_rate_limits refuses while there are limits', async () => {
+    const { down, laterDowns } = downsTo('create_crm_rate_limits');
+    await rolledBack(pool, async (client) => {
+      for (const later of laterDowns) await client.query(later);
+      await client.query('savepoint before');
+      await client.query(down);
+      await client.query('rollback to savepoint before');
+      await client.query("select crm_block_rate_limit('reapit', 'SBOX', 'requests', 0)");
+      await expectRefused(client.query(down), {
+        code: 'CRM03',
+        message: expect.stringContaining('crm_rate_limits has rows'),
+      });
+    });
+  });
+
   test.each([
-    ['0040_', "credentials_excused_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
-    ['0040_', "records_failing_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
-    ['0041_', 'paused_at = now()', 'has paused connections'],
+    ['0032_', "credentials_excused_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
+    ['0032_', "records_failing_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
+    ['0033_', 'paused_at = now()', 'has paused connections'],
+    [
+      '0041_',
+      "status = 'disconnected', disconnected_at = now(), credentials = null, kept_changes = 'moved', changes_expire_at = now()",
+      'has kept changes',
+    ],
+    ['0042_', 'fill_started_at = now(), filled_contacts = 0', 'has first fills'],
   ])('%s refuses while a connection has %s', async (prefix, state, message) => {
     const position = migrations.findIndex(({ file }) => file.startsWith(prefix));
     const [down = '', ...laterDowns] = migrations.slice(position).map((migration) => migration.down);

@@ -45,6 +45,7 @@ export async function publicCalls(
   const event = { ...contact, externalId: '1', internalId: contactId, status: 'success' } as const;
   const since = '2026-01-01T00:00:00Z';
   const owner = { ...key, provider } as const;
+  const limit = { provider, scope: 'AAA', counted: 'requests' } as const;
   const stored = { credentials: sampleCredentials.reapit };
   const table = { migrationsTable: 'pgmigrations' };
   return {
@@ -147,9 +148,14 @@ export async function publicCalls(
     outboundChangeClaim: (client) => crm.outboundChangeClaim(client, { ...run, limit: 10 }),
     outboundChangeListWaiting: (client) => crm.outboundChangeListWaiting(client, { ...key, contactIds }),
     outboundChangeRecord: (client) => crm.outboundChangeRecord(client, { organisationId, contactIds }),
+    outboundFillContinue: (client) => crm.outboundFillContinue(client, key),
+    outboundFillStart: (client) => crm.outboundFillStart(client, key),
     partitionsDrop: (client) => migrations.partitionsDrop(client),
     partitionsEnsure: (client) => migrations.partitionsEnsure(client),
     partitionsList: (client) => migrations.partitionsList(client),
+    rateLimitBlock: (client) => crm.rateLimitBlock(client, { ...limit, seconds: 1 }),
+    rateLimitPurge: (client) => crm.rateLimitPurge(client),
+    rateLimitTake: (client) => crm.rateLimitTake(client, { ...limit, ...crm.rateLimits[provider].reads }),
     recordRequestAdd: (client) => crm.recordRequestAdd(client, { ...key, records: [record] }),
     recordRequestClaim: (client) => crm.recordRequestClaim(client, run),
     recordRequestClear: (client) => crm.recordRequestClear(client, { ...run, records: [record] }),
@@ -182,6 +188,8 @@ export async function publicCalls(
     verify: (client) => migrations.verify(client),
     withOrganisation: (_, clients) =>
       crm.withOrganisation(clients, organisationId, (client) => crm.connectionListTotals(client)),
+    connectionPause: (client) => crm.connectionPause(client, claimable),
+    connectionResume: (client) => crm.connectionResume(client, claimable),
     connectionDisconnect: (client) => crm.connectionDisconnect(client, claimable),
   };
 }

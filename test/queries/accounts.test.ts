@@ -516,6 +516,7 @@ describe('connectionSetAccount', () => {
       expect(await connectionSetAccount(pool, { ...key, account: 'AAA' })).toEqual({
         archivedIds: 0,
         restoredIds: 0,
+        droppedChanges: 0,
       });
     }
     const { organisationId } = key;
@@ -538,6 +539,7 @@ describe('connectionSetAccount', () => {
     expect(await connectionSetAccount(pool, { ...key, account: 'BBB' })).toEqual({
       archivedIds: 2,
       restoredIds: 1,
+      droppedChanges: 0,
     });
     expect(await ids(tenant)).toEqual({ OXF3: `=${zebedee}`, OXF7: `=${barnaby}` });
   });

@@ -5,6 +5,7 @@ import * as contactExternalIdQueries from '../../src/generated/contact_external_
 import * as credentialsQueries from '../../src/generated/credentials.js';
 import * as connectionQueries from '../../src/generated/crm_connections.js';
 import * as outboundChangeQueries from '../../src/generated/crm_outbound_changes.js';
+import * as rateLimitQueries from '../../src/generated/crm_rate_limits.js';
 import * as recordRequestQueries from '../../src/generated/crm_record_requests.js';
 import * as syncConflictQueries from '../../src/generated/crm_sync_conflicts.js';
 import * as syncCursorQueries from '../../src/generated/crm_sync_cursors.js';
@@ -26,6 +27,8 @@ import {
   externalRecordMergeMany,
   outboundChangeRecord,
   type RunKey,
+  rateLimits,
+  rateLimitTake,
   recordRequestAdd,
   syncBatchRecord,
   syncConflictAcknowledge,
@@ -56,6 +59,7 @@ const generated = {
   ...syncCursorQueries,
   ...syncFailureQueries,
   ...outboundChangeQueries,
+  ...rateLimitQueries,
   ...recordRequestQueries,
   ...organisationQueries,
 };
@@ -238,6 +242,10 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     "update crm_sync_runs set heartbeat_at = now() - interval '2 hours', expires_at = now() - interval '1 hour' where connection_id = $1",
     [stray.connectionId],
   );
+  await pool.query(
+    'update crm_connections set fill_started_at = now(), filled_contacts = 7, fill_finished_at = now() where id = $1',
+    [failing.connectionId],
+  );
   // Due connections, before and after their first sync.
   const { organisationId: otherTenant } = await createTenant(pool);
   await connect(pool, otherTenant, 'street');
@@ -247,6 +255,12 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   const rewrapped = await encryptCredentials({ ...healthy, provider: 'reapit' }, {}, 'test-key-2');
   const replacement = { ...(await encryptCredentials({ ...failing, provider: 'alto' })) };
   const nobody = '00000000-0000-0000-0000-000000000000';
+  const rateLimit = {
+    provider: 'reapit',
+    scope: `account of ${organisationId}`,
+    counted: 'requests',
+  } as const;
+  await rateLimitTake(pool, { ...rateLimit, ...rateLimits.reapit.reads });
   const first = { limit: 10, beforeOccurredAt: null, beforeId: null };
   const since = '2026-01-01T00:00:00Z';
   const record = (externalId: string) => ({
@@ -364,7 +378,17 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     outboundChangeAnnounce: [{ limit: 1000 }],
     outboundChangeClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
     outboundChangeListWaiting: [{ ...healthy, contactIds }],
-    outboundChangeRecord: [{ organisationId, contactIds: [otherId], fromConnectionId: null }],
+    outboundChangeRecord: [
+      { organisationId, contactIds: [otherId], fromConnectionId: null, toConnectionId: null },
+    ],
+    outboundFillContinue: [{ ...healthy, limit: 10, maxWaiting: 1000 }],
+    outboundFillStart: [
+      { ...healthy, isRepeat: false },
+      { ...failing, isRepeat: false },
+    ],
+    rateLimitBlock: [{ ...rateLimit, seconds: 1 }],
+    rateLimitPurge: [{ limit: 10 }],
+    rateLimitTake: [{ ...rateLimit, requests: 5, windowSeconds: [1, 86_400], windowRequests: [20, 250_000] }],
     recordRequestAdd: [{ ...healthy, entityTypes: ['contact'], externalIds: ['1'] }],
     recordRequestClaim: [healthy, fresh].map((key) => ({ ...runOf(key), limit: 10 })),
     recordRequestClear: [{ ...runOf(healthy), entityTypes: ['contact'], externalIds: ['1'] }],
@@ -498,6 +522,7 @@ function batchOfOne(run: RunKey): ParamsOf<'syncBatchRecord'> {
     cursorSyncedTos: ['2026-11-16T09:00:00Z'],
     cursorTokens: [null],
     cursorPages: [null],
+    areCursorsStartingOver: [false],
   };
 }
 

@@ -68,6 +68,13 @@ async function explained<Plan>(client: pg.ClientBase, run: Run, options: string)
         [organisationId, connectionId],
       );
     }
+    // The query only looks at contacts once a fill is started.
+    if (run.name === 'outboundFillContinue') {
+      await client.query(
+        'update crm_connections set fill_started_at = now(), filled_contacts = 0 where organisation_id = $1 and id = $2',
+        [organisationId, connectionId],
+      );
+    }
     if (run.role !== 'owner') {
       await client.query("select set_config('crm_schema.organisation_id', $1, true)", [organisationId]);
       await client.query(`set local role ${run.role}`);

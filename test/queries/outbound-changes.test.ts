@@ -87,6 +87,11 @@ describe('outboundChangeRecord', () => {
     const alto = await connect(pool, organisationId, 'alto');
     const ended = await connect(pool, organisationId, 'street');
     await connectionDisconnect(pool, ended);
+    // As an earlier release disconnects, which keeps nothing.
+    await pool.query(
+      'update crm_connections set kept_changes = null, changes_expire_at = null where id = $1',
+      [ended.connectionId],
+    );
     await connect(pool, (await createTenant(pool)).organisationId);
     const [first = '', second = ''] = contactIds;
     const noted = await record(pool, first, second);
@@ -525,25 +530,43 @@ describe('outboundChangeAnnounce', () => {
     });
   });
 
-  test('drops changes that were recorded while their connection was being disconnected', async () => {
+  test('drops changes that are recorded while an earlier release disconnects their connection', async () => {
     const other = await createTenant(pool, 1);
     const theirs = await connect(pool, other.organisationId, 'alto');
     await dueOnlyAt(tomorrow);
     await atNine(async (client, clock) => {
       await client.query('begin');
       await record(client, ...contactIds);
-      await connectionDisconnect(pool, key);
+      // As the statement of 1.4.0 does.
+      await pool.query(
+        "update crm_connections set status = 'disconnected', disconnected_at = now(), credentials = null where id = $1",
+        [key.connectionId],
+      );
       await client.query('commit');
       await clock.pass(1);
       await outboundChangeRecord(client, other);
       expect(await waiting()).toHaveLength(6);
       for (let turn = 0; turn < 4; turn += 1) await outboundChangeAnnounce(client, { limit: 2 });
       expect(await due()).toEqual([theirs.connectionId]);
+      expect(await waiting()).toHaveLength(1);
       const { rows } = await pool.query(
         'select sync_requested_at, next_sync_at = $2 as untouched from crm_connections where id = $1',
         [key.connectionId, tomorrow],
       );
       expect(rows).toEqual([{ sync_requested_at: null, untouched: true }]);
+    });
+  });
+
+  test('keeps changes that are recorded while their connection is being disconnected, and does not make it due', async () => {
+    await atNine(async (client) => {
+      await client.query('begin');
+      await record(client, ...contactIds);
+      await connectionDisconnect(pool, key);
+      await client.query('commit');
+      expect(await outboundChangeAnnounce(client)).toEqual({ announced: 5 });
+      expect(await outboundChangeAnnounce(client)).toEqual({ announced: 0 });
+      expect(await due()).toEqual([]);
+      expect(await waiting()).toHaveLength(5);
     });
   });
 
@@ -580,16 +603,16 @@ describe('outboundChangeAnnounce', () => {
 });
 
 describe('connectionDisconnect', () => {
-  test('drops the connection’s waiting changes, and nothing else', async () => {
-    const alto = await connect(pool, organisationId, 'alto');
+  test('keeps the waiting changes of all connections', async () => {
+    await connect(pool, organisationId, 'alto');
     await record(pool, ...contactIds);
-    await connectionDisconnect(pool, key);
-    const left = await waiting();
-    expect(left.map(({ contact }) => contact)).toEqual(contactIds);
-    expect(new Set(left.map(({ connection }) => connection))).toEqual(new Set([alto.connectionId]));
+    expect(await connectionDisconnect(pool, key)).toMatchObject({ waitingChanges: 5 });
+    expect(await waiting()).toHaveLength(10);
   });
+});
 
-  test('waits for a host that records the same contacts, and drops what it recorded', async () => {
+describe('connectionConnect', () => {
+  test('waits for a host that records the same contacts, and takes over what it recorded', async () => {
     // The changes are stored in order of time, which is the reverse of key order.
     await atNine(async (client, clock) => {
       for (const contactId of contactIds.toReversed()) {
@@ -597,6 +620,8 @@ describe('connectionDisconnect', () => {
         await clock.pass(1);
       }
     });
+    await connectionDisconnect(pool, key);
+    let again: ConnectionKey | undefined;
     await withClient(url, async (blocker) => {
       await blocker.query('begin');
       await blocker.query('select from crm_outbound_changes where contact_id = $1 for update', [
@@ -607,14 +632,16 @@ describe('connectionDisconnect', () => {
           await person.query("set lock_timeout = '5s'");
           const noted = record(host, ...contactIds);
           await waitUntilBlocked(url, host);
-          const ended = connectionDisconnect(person, key);
+          const connected = connect(person, organisationId);
           await waitUntilBlocked(url, person);
           await blocker.query('rollback');
           expect(await noted).toHaveLength(5);
-          await ended;
+          again = await connected;
         }),
       );
     });
-    expect(await waiting()).toEqual([]);
+    expect((await waiting()).map(({ connection }) => connection)).toEqual(
+      contactIds.map(() => again?.connectionId),
+    );
   });
 });

@@ -90,6 +90,12 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     error: null,
     retryAfterSeconds: null,
     endedBefore: dayOfThisMonth(-80),
+    scope: 'test-account',
+    counted: 'requests',
+    requests: 5,
+    seconds: 60,
+    windowSeconds: [1, 86_400],
+    windowRequests: [20, 250_000],
     // A batch in which every tenth record fails.
     providers: each(provider),
     entityTypes: each('contact'),
@@ -110,6 +116,9 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     versions: contacts.map((_, index) => `"${index}"`),
     modifiedAts: each(dayOfThisMonth(0)),
     states: each('active'),
+    toConnectionId: null,
+    isRepeat: false,
+    maxWaiting: 100_000,
     cursorDirections: ['inbound'],
     cursorEntityTypes: ['contact'],
     cursorVersions: [1],
@@ -117,6 +126,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     cursorSyncedTos: [dayOfThisMonth(70)],
     cursorTokens: [null],
     cursorPages: [null],
+    areCursorsStartingOver: [false],
   };
   /** Values that replace those above for some queries. */
   const special: Partial<Record<QueryName, Record<string, unknown>>> = {

@@ -48,7 +48,7 @@ export const expectations: Record<QueryName, Expectation> = {
   connectionCancelRun: { indexes: heldRun, buffers: 60 },
   connectionConnect: { indexes: ['crm_connections_pkey'], buffers: 120 },
   connectionDisconnect: { indexes: heldRun, buffers: 60 },
-  // Deletes 20,000 failures and as many changes.
+  // Deletes 20,000 failures, and counts as many changes.
   connectionDropWork: {
     indexes: ['crm_connections_pkey', 'crm_record_requests_pkey', ...failures, ...changes],
     buffers: 250_000,
@@ -137,6 +137,7 @@ export const expectations: Record<QueryName, Expectation> = {
   outboundChangeAnnounce: {
     indexes: [
       'crm_outbound_changes_connection_id_new_idx',
+      'crm_connections_changes_expire_at_idx',
       'crm_sync_runs_expires_at_idx',
       ...changes,
       ...heldRun,
@@ -146,7 +147,13 @@ export const expectations: Record<QueryName, Expectation> = {
   },
   outboundChangeClaim: { indexes: [...changes, ...heldRun], buffers: 1500 },
   outboundChangeListWaiting: { indexes: [...changes, 'crm_sync_failures_unpushed_idx'], buffers: 1200 },
+  // The reads are in crm_continue_fill.
+  outboundFillContinue: { indexes: [], buffers: 3000 },
+  outboundFillStart: liveConnection,
   outboundChangeRecord: { indexes: liveConnection.indexes, buffers: 3000 },
+  rateLimitBlock: { indexes: [], buffers: 200 },
+  rateLimitPurge: { indexes: ['crm_rate_limits_pkey'], buffers: 2000, scanned: ['crm_rate_limits'] },
+  rateLimitTake: { indexes: [], buffers: 400 },
   recordRequestAdd: { indexes: [...liveConnection.indexes, 'crm_record_requests_pkey'], buffers: 1500 },
   // Reads up to a thousand, in order of their attempts.
   recordRequestClaim: { indexes: [...heldRun, 'crm_record_requests_pkey'], buffers: 1500 },

@@ -347,7 +347,7 @@ test('the map of the statement names its CTEs, in order, under their steps', asy
     if (step !== undefined) found.push([step]);
     else found.at(-1)?.push(cte);
   }
-  expect(found.flat()).toHaveLength(9 + 27);
+  expect(found.flat()).toHaveLength(9 + 32);
   expect(found).toEqual(mapped);
 });
 
@@ -358,7 +358,7 @@ describe('the fields of a batch', () => {
     [
       'in a move',
       { position: unsynced, syncedTo: '2026-11-16T09:00:00Z' },
-      'cursor has an unknown field: "syncedTo"; known fields: direction, entityType, version, position.',
+      'cursor has an unknown field: "syncedTo"; known fields: direction, entityType, version, position, startsOver.',
     ],
     [
       'in a position',
@@ -381,6 +381,7 @@ describe('the fields of a batch', () => {
   test.each<[string, object, string]>([
     ['a position', { position: null }, 'cursors.position must be an object, not null.'],
     ['a version', { position: unsynced, version: -1 }, 'cursors.version must be a whole number from 0'],
+    ['a new start', { position: unsynced, startsOver: 'yes' }, 'cursors.startsOver must be true or false.'],
     [
       'a kind',
       { position: { kind: 'date' } },
@@ -756,13 +757,13 @@ describe('the cursors of a batch', () => {
   const move = (
     version: number,
     position: Parameters<typeof syncBatchRecord>[1]['cursors'] extends infer _ ? object : never,
-    entityType = 'contact',
+    { entityType = 'contact', startsOver }: { entityType?: string; startsOver?: boolean } = {},
   ) => {
     batchNumber += 1;
     return syncBatchRecord(pool, {
       ...run,
       batchNumber,
-      cursors: [{ direction: 'inbound', entityType, version, position: position as never }],
+      cursors: [{ direction: 'inbound', entityType, version, position: position as never, startsOver }],
     });
   };
   const nine = '2026-11-16T09:00:00.000001Z';
@@ -826,6 +827,48 @@ describe('the cursors of a batch', () => {
     expect(await syncCursorList(pool, run)).toMatchObject([{ version: 2, position: expected }]);
   });
 
+  test.each<[string, object, object, object]>([
+    [
+      'of an unknown time',
+      { kind: 'page', page: 3 },
+      { kind: 'page', page: 0 },
+      { kind: 'page', page: 0, syncedTo: null },
+    ],
+    [
+      'of the same time',
+      { kind: 'page', page: 3, syncedTo: nine },
+      { kind: 'page', page: 0, syncedTo: nine },
+      { kind: 'page', page: 0, syncedTo: nine },
+    ],
+    [
+      'that keeps its time',
+      { kind: 'page', page: 3, syncedTo: nine },
+      { kind: 'page', page: 0 },
+      { kind: 'page', page: 0, syncedTo: nine },
+    ],
+  ])(
+    'go back to the first page if the stream starts over: a page %s',
+    async (_, position, next, expected) => {
+      await move(0, position);
+      await move(1, next, { startsOver: true });
+      expect(await syncCursorList(pool, run)).toMatchObject([{ version: 2, position: expected }]);
+    },
+  );
+
+  test.each<[string, object, object]>([
+    ['a timestamp', at(nine), at(eight)],
+    ['a page', { kind: 'page', page: 3, syncedTo: nine }, { kind: 'page', page: 0, syncedTo: eight }],
+    [
+      'a token',
+      { kind: 'token', token: 'b', syncedTo: nine },
+      { kind: 'token', token: 'a', syncedTo: eight },
+    ],
+  ])('never take back a time, also if the stream starts over: %s', async (_, position, before) => {
+    await move(0, position);
+    const attempt = move(1, before, { startsOver: true });
+    await expect(attempt).rejects.toMatchObject({ code: 'cursor_moved_backwards' });
+  });
+
   test('move only from the version that was read', async () => {
     await move(0, at(eight));
     await expect(move(0, at(nine))).rejects.toMatchObject({ code: 'cursor_conflict' });
@@ -848,7 +891,7 @@ describe('the cursors of a batch', () => {
   test('advance the connection’s cursor after a successful run to the point that all inbound streams have passed', async () => {
     const lastSyncedAt = async () => (await connectionGet(pool, run))?.lastSyncedAt;
     await move(0, at(nine));
-    await move(0, at(eight), 'landlord');
+    await move(0, at(eight), { entityType: 'landlord' });
     expect(await lastSyncedAt()).toBe(null);
     await syncRunFinish(pool, { ...run, outcome: 'success' });
     expect(await lastSyncedAt()).toBe(eight);
@@ -865,11 +908,11 @@ describe('the cursors of a batch', () => {
     await syncRunFinish(pool, { ...run, outcome: 'failed', error: noAnswer });
     expect(await lastSyncedAt()).toBe(null);
     await again();
-    await move(0, { kind: 'token', token: 'x' }, 'landlord');
+    await move(0, { kind: 'token', token: 'x' }, { entityType: 'landlord' });
     await syncRunFinish(pool, { ...run, outcome: 'success' });
     expect(await lastSyncedAt()).toBe(null);
     await again();
-    await move(1, at(nine), 'landlord');
+    await move(1, at(nine), { entityType: 'landlord' });
     await syncRunFinish(pool, { ...run, outcome: 'success' });
     expect(await lastSyncedAt()).toBe(eight);
     await pool.query("update crm_connections set last_synced_at = '2026-11-17' where id = $1", [

@@ -40,6 +40,9 @@ const overAllTenants: QueryName[] = [
   'credentialsRewrap',
   'organisationSet',
   'outboundChangeAnnounce',
+  'rateLimitBlock',
+  'rateLimitPurge',
+  'rateLimitTake',
   'syncRunClaim',
   'syncRunPurge',
   'syncRunSweep',
@@ -62,6 +65,9 @@ test.each(queryNames.filter((name) => !overAllTenants.includes(name)))(
           break;
         case 'syncLogRecord':
           expect([[{ refused: 'wrong_tenant' }], [{ recorded: 0, inFuture: 1 }]]).toContainEqual(rows);
+          break;
+        case 'syncConflictAcknowledge':
+          expect(rows).toEqual([{ acknowledged: 0 }]);
           break;
         case 'contactExternalIdLock':
           expect(rows).toEqual([{ isLocked: true }]);

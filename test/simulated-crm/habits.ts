@@ -25,11 +25,13 @@ export interface Habits {
   lateCommitMilliseconds: number;
   /** How far the CRM's clock is ahead of ours; negative if it is behind. */
   skewMilliseconds: number;
+  /** The steps of the CRM's clock: changes within one step have the same modified time. 0: no two changes share one. */
+  clockStepMilliseconds: number;
   /** More requests than this within `requestWindowMilliseconds` get a 429. */
   requestLimit: number;
   requestWindowMilliseconds: number;
-  /** The Retry-After of a 429, in whole seconds. */
-  retryAfterSeconds: number;
+  /** The Retry-After of a 429, in whole seconds; null: it has none. */
+  retryAfterSeconds: number | null;
   /** The lifetime of access tokens (Reapit, Alto). */
   accessTokenMilliseconds: number;
   /** The maximum number of records on a page. */
@@ -68,6 +70,7 @@ export const calmHabits: Habits = {
   lateCommit: 0,
   lateCommitMilliseconds: 200,
   skewMilliseconds: 0,
+  clockStepMilliseconds: 0,
   requestLimit: Number.POSITIVE_INFINITY,
   requestWindowMilliseconds: 60_000,
   retryAfterSeconds: 1,
@@ -87,13 +90,15 @@ export const chaoticHabits: Habits = {
   slow: 0.3,
   lateCommit: 0.3,
   skewMilliseconds: -7_000,
+  clockStepMilliseconds: 100,
   pageSize: 7,
 };
 
 /** The same CRM without misbehaviour; keeps its clock, token lifetime, page size and names. */
 export function calmed(habits: Habits): Habits {
-  const { skewMilliseconds, accessTokenMilliseconds, pageSize, naming } = habits;
-  return { ...calmHabits, skewMilliseconds, accessTokenMilliseconds, pageSize, naming };
+  const { skewMilliseconds, clockStepMilliseconds, accessTokenMilliseconds, pageSize, naming } = habits;
+  const clock = { skewMilliseconds, clockStepMilliseconds };
+  return { ...calmHabits, ...clock, accessTokenMilliseconds, pageSize, naming };
 }
 
 /** The misbehaviour for one request. */

@@ -111,7 +111,8 @@ const retryableStatuses = [408, 412, 429];
 function refused(status: number, headers: Headers, body: unknown): CrmError {
   const kind = kinds[status] ?? 'provider';
   const retryable = retryableStatuses.includes(status) || status >= 500;
-  const retryAfterSeconds = status === 429 ? Number(headers.get('retry-after') ?? 60) : undefined;
+  const retryAfter = headers.get('retry-after');
+  const retryAfterSeconds = status === 429 && retryAfter !== null ? Number(retryAfter) : undefined;
   return new CrmError(kind, `The CRM answered ${status}.`, {
     retryable,
     code: codeIn(body) ?? String(status),

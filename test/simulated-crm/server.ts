@@ -116,8 +116,10 @@ export async function startSimulatedCrm<P extends Provider>(options: {
     const cut = () => void request.socket.destroy();
     if (fate.isCut) return cut();
     if (fate.isRateLimited || isOverLimit()) {
-      const retryAfter = { 'retry-after': String(habits.retryAfterSeconds) };
-      return send(response, { ...dialect.error(429, 'Too many requests.'), headers: retryAfter });
+      const { retryAfterSeconds } = habits;
+      const headers: Record<string, string> =
+        retryAfterSeconds === null ? {} : { 'retry-after': String(retryAfterSeconds) };
+      return send(response, { ...dialect.error(429, 'Too many requests.'), headers });
     }
     if (fate.serverError === 500 || fate.serverError === 503) {
       return send(response, dialect.error(fate.serverError, 'Something went wrong.'));

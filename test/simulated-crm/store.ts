@@ -112,11 +112,14 @@ export class Store {
   }
 
   #keep(record: Omit<SimulatedRecord, 'version' | 'modifiedAt'>): SimulatedRecord {
-    const { lateCommit, lateCommitMilliseconds, naming } = this.#habits();
+    const { lateCommit, lateCommitMilliseconds, clockStepMilliseconds, naming } = this.#habits();
     const [isLate, lateness] = [this.#random() < lateCommit, this.#random() * lateCommitMilliseconds];
     const sequence = ++this.#changes;
-    // In microseconds. No two changes share a time, so paging by time always advances.
-    this.#lastModified = Math.max(this.#lastModified + 1, this.now() * 1000);
+    // In microseconds.
+    this.#lastModified =
+      clockStepMilliseconds > 0
+        ? Math.max(this.#lastModified, (this.now() - (this.now() % clockStepMilliseconds)) * 1000)
+        : Math.max(this.#lastModified + 1, this.now() * 1000);
     const history = this.#history.get(record.externalId) ?? [];
     const snapshot = {
       ...record,

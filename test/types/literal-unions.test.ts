@@ -42,6 +42,7 @@ test.each([
   ['contact_external_id_changes_kind_check', crm.identityChangeKinds],
   ['crm_connections_status_check', crm.connectionStatuses],
   ['crm_connections_revocation_check', crm.revocations],
+  ['crm_connections_kept_changes_check', crm.keptChanges],
   ['crm_connections_conflict_winner_check', crm.conflictWinners],
   ['crm_sync_conflicts_kept_check', crm.keptSides],
   ['crm_sync_log_direction_check', crm.syncDirections],
@@ -57,7 +58,7 @@ test.each([
 });
 
 test('no other column has a closed list', async () => {
-  expect((await closedLists()).size).toBe(18);
+  expect((await closedLists()).size).toBe(19);
 });
 
 test('crm_sync_error_is_valid accepts exactly the kinds of the public type', async () => {
@@ -152,6 +153,7 @@ test('each result column with a closed list has that list as its public type', a
     'connectionListWithHealth.provider',
     'connectionListWithHealth.status',
     'connectionListWithHealth.revocation',
+    'connectionListWithHealth.keptChanges',
     'connectionListWithHealth.conflictWinner',
     'connectionListWithHealth.lastSyncOutcome',
     'connectionListWithHealth.lastEventStatus',

@@ -85,6 +85,7 @@ function batch(run: typeof openRun, batchNumber: number) {
     cursorSyncedTos: ['2026-11-16T08:59:00.654321Z'],
     cursorTokens: [null],
     cursorPages: [null],
+    areCursorsStartingOver: [false],
   };
 }
 

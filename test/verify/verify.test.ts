@@ -32,6 +32,7 @@ test('verify reports nothing after the migrations', async () => {
     schema: 'public',
     owner: expect.any(String),
     differences: [],
+    waitingEvents: null,
   });
 });
 

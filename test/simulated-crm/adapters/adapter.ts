@@ -9,11 +9,10 @@ import {
 } from '../../../examples/crm.js';
 import { canonicalTimestamp, type Timestamp } from '../../../src/index.js';
 
-// One adapter per CRM. Adapters that read by time take `from` exactly and inclusively, and return a time of
-// the CRM's own clock as the next position, which never goes beyond what was read. Changes that appear late
-// are the exception: for those, the caller goes back a little at the start of each sync. It need not go back
-// by the duration of a pass: a change that appears behind the reader during a pass is later than the pass's
-// start.
+// One adapter per CRM. Adapters that read by time take `changedSince` exactly and inclusively, and return a time of
+// the CRM's own clock as `syncedTo`, which never goes beyond what was read. Changes that appear late are the exception:
+// for those, the caller goes back a little at the start of each pass. It need not go back by the duration of a pass: a
+// change that appears behind the reader during a pass is later than the pass's start.
 
 /** The operations that make up `Crm.write`. */
 export interface Writes {
@@ -54,8 +53,19 @@ export function active(
   return { entityType, externalId, name, reference, state: 'active', mergedInto: null };
 }
 
-export function page(records: CrmRecord[], next: CrmPosition, isLast: boolean): CrmPage {
-  return { records, next, isLast };
+/** The pass that a page belongs to: a new one, or the one that its token carries. */
+export function passOf<Pass>(from: CrmPosition, begin: (changedSince: Timestamp | null) => Pass): Pass {
+  return 'token' in from ? JSON.parse(from.token) : begin(from.changedSince);
+}
+
+/** A page with others after it. */
+export function pageOf(records: CrmRecord[], pass: object): CrmPage {
+  return { records, isLast: false, next: JSON.stringify(pass) };
+}
+
+/** The last page of a pass, after which the next one begins by time. */
+export function lastPage(records: CrmRecord[], syncedTo: Timestamp): CrmPage {
+  return { records, isLast: true, next: null, syncedTo };
 }
 
 export function pathOf(paths: Record<string, string>, entityType: string): string {
@@ -71,7 +81,7 @@ export function modifiedIn(found: { modified?: string; attributes?: { updated_at
 
 /** A pass over pages, oldest change first. The token carries it from page to page. */
 export interface Pass {
-  /** Where the pass starts, as given in `from`; null for everything. */
+  /** Where the pass starts: `changedSince`; null for everything. */
   since: Timestamp | null;
   /**
    * When the pass began, by the CRM's clock: the `Date` of its first page, truncated to seconds, or its

@@ -1,7 +1,7 @@
 import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
 import type { Timestamp } from '../../../src/index.js';
 import type { Send } from '../requests.js';
-import { active, page, writer } from './adapter.js';
+import { active, lastPage, pageOf, passOf, writer } from './adapter.js';
 
 /** Each pass reads everything: the next pass finds records that moved between pages. */
 export function agentosCrm(send: Send, shortName: string): Crm {
@@ -21,18 +21,16 @@ export function agentosCrm(send: Send, shortName: string): Crm {
     account: shortName,
     entityTypes: ['contact'],
     async readPage(_, from) {
-      const pass: { offset: number; begun: Timestamp | null } =
-        from?.kind === 'token' ? JSON.parse(from.token) : { offset: 0, begun: null };
+      const pass = passOf(from, (): { offset: number; begun: Timestamp | null } => ({
+        offset: 0,
+        begun: null,
+      }));
       const { body, date } = await send({ path: people, query: { offset: pass.offset, count: 1000 } });
       const begun = pass.begun ?? date;
       const offset = pass.offset + body.Data.length;
       const isLast = body.Data.length === 0 || offset >= body.TotalCount;
-      const token = JSON.stringify({ offset, begun });
-      return page(
-        body.Data.map(record),
-        isLast ? { kind: 'timestamp', syncedTo: begun } : { kind: 'token', token, syncedTo: null },
-        isLast,
-      );
+      const records = body.Data.map(record);
+      return isLast ? lastPage(records, begun) : pageOf(records, { offset, begun });
     },
     async read(_, externalId) {
       const path = `${people}/${encodeURIComponent(externalId)}`;

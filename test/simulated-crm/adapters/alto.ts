@@ -1,9 +1,24 @@
 import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
 import { type Timestamp, toExternalId } from '../../../src/index.js';
 import type { Send } from '../requests.js';
-import { active, asSent, greatest, idIn, modifiedIn, type Pass, page, reached, writer } from './adapter.js';
+import {
+  active,
+  asSent,
+  greatest,
+  idIn,
+  lastPage,
+  modifiedIn,
+  type Pass,
+  pageOf,
+  passOf,
+  reached,
+  writer,
+} from './adapter.js';
 
-/** The CRM's token says where the next page begins; `syncedTo` carries the time read so far. */
+/** A pass. `read` is the latest change that it has read, `next` the CRM's own token. */
+type AltoPass = Partial<Pass> & { since: Timestamp | null; read: Timestamp | null; next?: string };
+
+/** The CRM's token says where the next page begins; ours has it, and the time read so far. */
 export function altoCrm(send: Send, account: string): Crm {
   interface Contact {
     id: number | string;
@@ -20,22 +35,16 @@ export function altoCrm(send: Send, account: string): Crm {
     account,
     entityTypes: ['contact'],
     async readPage(_, from) {
-      const pass: Partial<Pass> & { since: Timestamp | null; next?: string } =
-        from?.kind === 'token' ? JSON.parse(from.token) : { since: from?.syncedTo ?? null };
+      const pass = passOf(from, (since): AltoPass => ({ since, read: null }));
       const query = { 'modified-from': pass.since, 'next-token': pass.next };
       const { body, date } = await send({ path: '/contacts', query });
       const times = body.data.map(modifiedIn);
       const { since, begun = greatest([date, ...times]) ?? date } = pass;
       // Changes on earlier pages are earlier than those on this one, which may be empty.
-      const read = from?.kind === 'token' ? (from.syncedTo ?? null) : null;
-      const syncedTo = reached({ since, begun }, [read, ...times]);
-      const token = JSON.stringify({ since, begun, next: body.nextToken });
-      const isLast = body.nextToken === null;
-      return page(
-        body.data.map(record),
-        isLast ? { kind: 'timestamp', syncedTo } : { kind: 'token', token, syncedTo },
-        isLast,
-      );
+      const read = greatest([pass.read, ...times]) ?? null;
+      const records = body.data.map(record);
+      if (body.nextToken === null) return lastPage(records, reached({ since, begun }, [read]));
+      return pageOf(records, { since, begun, read, next: body.nextToken } satisfies AltoPass);
     },
     async read(_, externalId) {
       const path = `/contacts/${encodeURIComponent(externalId)}`;

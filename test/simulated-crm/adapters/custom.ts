@@ -1,6 +1,6 @@
 import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
 import type { Send } from '../requests.js';
-import { active, page, writer } from './adapter.js';
+import { active, writer } from './adapter.js';
 
 /** A feed of changes, including deletions and merges: its cursor is the whole position. */
 export function customCrm(send: Send): Crm {
@@ -14,14 +14,10 @@ export function customCrm(send: Send): Crm {
   return {
     entityTypes: ['contact'],
     async readPage(_, from) {
-      const cursor = from?.kind === 'token' ? from.token : null;
+      const cursor = 'token' in from ? from.token : null;
       const { body, date } = await send({ path: '/changes', query: { cursor } });
-      const isLast = !body.hasMore;
-      return page(
-        body.changes.map(record),
-        { kind: 'token', token: body.cursor, syncedTo: isLast ? date : null },
-        isLast,
-      );
+      const page = { records: body.changes.map(record), next: body.cursor };
+      return body.hasMore ? { ...page, isLast: false } : { ...page, isLast: true, syncedTo: date };
     },
     async read(_, externalId) {
       const path = `/contacts/${encodeURIComponent(externalId)}`;

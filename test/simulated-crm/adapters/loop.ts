@@ -1,8 +1,9 @@
 import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
+import type { Timestamp } from '../../../src/index.js';
 import type { Send } from '../requests.js';
-import { active, page, writer } from './adapter.js';
+import { active, lastPage, pageOf, passOf, writer } from './adapter.js';
 
-/** Reads by page number, like agentOS; `syncedTo` carries the pass's start to its end. */
+/** Reads everything by page number, like agentOS; the token carries the pass's start to its end. */
 export function loopCrm(send: Send): Crm {
   interface Contact {
     id: string;
@@ -14,15 +15,11 @@ export function loopCrm(send: Send): Crm {
   return {
     entityTypes: ['contact'],
     async readPage(_, from) {
-      const number = from?.kind === 'page' ? from.page : 1;
-      const { body, date } = await send({ path: '/contacts', query: { page: number } });
-      const syncedTo = (from?.kind === 'page' ? from.syncedTo : null) ?? date;
-      const isLast = number >= body.pages;
-      return page(
-        body.data.map(record),
-        isLast ? { kind: 'timestamp', syncedTo } : { kind: 'page', page: number + 1, syncedTo },
-        isLast,
-      );
+      const pass = passOf(from, (): { number: number; begun?: Timestamp } => ({ number: 1 }));
+      const { body, date } = await send({ path: '/contacts', query: { page: pass.number } });
+      const { number, begun = date } = pass;
+      const records = body.data.map(record);
+      return number >= body.pages ? lastPage(records, begun) : pageOf(records, { number: number + 1, begun });
     },
     async read(_, externalId) {
       const path = `/contacts/${encodeURIComponent(externalId)}`;

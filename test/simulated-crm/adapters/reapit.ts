@@ -1,20 +1,16 @@
-import {
-  type Crm,
-  type CrmContact,
-  CrmError,
-  type CrmRecord,
-  type LinkedRecord,
-} from '../../../examples/crm.js';
-import { contentHash, type Timestamp } from '../../../src/index.js';
+import type { Crm, CrmContact, CrmRecord, LinkedRecord } from '../../../examples/crm.js';
+import { canonicalTimestamp, contentHash, type Timestamp } from '../../../src/index.js';
 import type { Send } from '../requests.js';
 import {
   active,
   asSent,
   greatest,
   idIn,
+  lastPage,
   modifiedIn,
   type Pass,
-  page,
+  pageOf,
+  passOf,
   pathOf,
   reached,
   writer,
@@ -28,13 +24,25 @@ interface Found {
   _eTag: string;
 }
 
+/** A pass. The next page begins at the time `at`. */
+interface ReapitPass extends Partial<Pass> {
+  since: Timestamp | null;
+  at: Timestamp | null;
+  /**
+   * Which page to read of the records that were modified at `at`, because more of them share it than fit on a page; 0
+   * until the number of pages is known. The last page comes first: an edit takes a record away, and moves those behind
+   * it to an earlier page.
+   */
+  tiedPage?: number;
+}
+
 /** Pages by time: paging by number would skip a record whenever an earlier one is edited. */
 export function reapitCrm(send: Send, account: string): Crm {
   const paths: Record<string, string> = { contact: '/contacts', landlord: '/landlords' };
   const record = (entityType: string, { id, name, metadata, modified, _eTag }: Found): CrmRecord => ({
     ...active(entityType, id, name, metadata.reference),
     version: _eTag,
-    modifiedAt: modified,
+    modifiedAt: canonicalTimestamp(modified, { timeZone: 'UTC' }),
   });
 
   async function read(entityType: string, externalId: string): Promise<CrmRecord | null> {
@@ -78,25 +86,27 @@ export function reapitCrm(send: Send, account: string): Crm {
     comparesVersions: true,
     entityTypes: ['contact', 'landlord'],
     async readPage(entityType, from) {
-      // This page begins at `at`.
-      const pass: Partial<Pass> & { since: Timestamp | null; at: Timestamp | null } =
-        from?.kind === 'token'
-          ? JSON.parse(from.token)
-          : { since: from?.syncedTo ?? null, at: from?.syncedTo ?? null };
-      const query = { modifiedFrom: pass.at, pageNumber: 1, pageSize: 100 };
+      const pass = passOf(from, (since): ReapitPass => ({ since, at: since }));
+      const { at, tiedPage } = pass;
+      const query = {
+        modifiedFrom: at,
+        modifiedTo: tiedPage === undefined ? null : nextMicrosecond(at as Timestamp),
+        pageNumber: tiedPage || 1,
+        pageSize: 100,
+      };
       const { body, date } = await send({ path: pathOf(paths, entityType), query });
       const records = body._embedded.map((found: Found) => record(entityType, found));
-      const at = greatest([pass.at, ...body._embedded.map(modifiedIn)]) ?? null;
-      const { since, begun = greatest([at, date]) ?? date } = pass;
-      if (body.totalCount <= body._embedded.length) {
-        return page(records, { kind: 'timestamp', syncedTo: reached({ since, begun }, [at]) }, true);
+      const last = greatest([at, ...body._embedded.map(modifiedIn)]) ?? null;
+      const { since, begun = greatest([last, date]) ?? date } = pass;
+      if (tiedPage !== undefined) {
+        const next = tiedPage === 0 ? Math.ceil(body.totalCount / body.pageSize) : tiedPage - 1;
+        if (next > 0) return pageOf(records, { ...pass, begun, tiedPage: next });
+        return pageOf(records, { since, begun, at: nextMicrosecond(at as Timestamp) } satisfies ReapitPass);
       }
-      if (at === pass.at) {
-        const problem = 'More records share one modified time than fit on a page.';
-        throw new CrmError('provider', problem, { retryable: false });
-      }
-      const token = JSON.stringify({ since, begun, at });
-      return page(records, { kind: 'token', token, syncedTo: null }, false);
+      if (body.totalCount <= body._embedded.length)
+        return lastPage(records, reached({ since, begun }, [last]));
+      const tied = last === at ? { tiedPage: 0 } : {};
+      return pageOf(records, { since, begun, at: last, ...tied } satisfies ReapitPass);
     },
     read,
     write: writer({
@@ -115,4 +125,12 @@ export function reapitCrm(send: Send, account: string): Crm {
 
 function fields({ name, contactId }: CrmContact): object {
   return { name, metadata: { reference: contactId } };
+}
+
+/** The end of a microsecond: Reapit's times have a seventh digit. */
+function nextMicrosecond(time: Timestamp): Timestamp {
+  const next = Number(time.slice(20, 26)) + 1;
+  if (next < 1_000_000) return `${time.slice(0, 20)}${String(next).padStart(6, '0')}Z`;
+  const second = new Date(Date.parse(`${time.slice(0, 19)}Z`) + 1000);
+  return canonicalTimestamp(second.toISOString());
 }

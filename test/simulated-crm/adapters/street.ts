@@ -1,7 +1,6 @@
 import type { Crm, CrmRecord } from '../../../examples/crm.js';
-import type { Timestamp } from '../../../src/index.js';
 import type { Send } from '../requests.js';
-import { active, greatest, modifiedIn, page, pathOf, writer } from './adapter.js';
+import { active, greatest, lastPage, modifiedIn, pageOf, passOf, pathOf, writer } from './adapter.js';
 
 /** Reads newest first: an edit moves records to later pages, where they are read again. */
 export function streetCrm(send: Send): Crm {
@@ -25,10 +24,7 @@ export function streetCrm(send: Send): Crm {
     async readPage(entityType, from) {
       // The newest change comes first, but counts only once the oldest is read; until then the token carries
       // it.
-      const pass: { since: Timestamp | null; newest: Timestamp | null; number: number } =
-        from?.kind === 'token'
-          ? JSON.parse(from.token)
-          : { since: from?.syncedTo ?? null, newest: from?.syncedTo ?? null, number: 1 };
+      const pass = passOf(from, (since) => ({ since, newest: since, number: 1 }));
       const { body, date } = await send({
         path: pathOf(paths, entityType),
         query: {
@@ -41,12 +37,9 @@ export function streetCrm(send: Send): Crm {
       const times = pass.number === 1 ? body.data.map(modifiedIn) : [];
       const newest = greatest([pass.newest, ...times]) ?? date;
       const isLast = pass.number >= body.meta.pagination.total_pages;
-      const token = JSON.stringify({ since: pass.since, newest, number: pass.number + 1 });
-      return page(
-        body.data.map((resource: Resource) => record(entityType, resource)),
-        isLast ? { kind: 'timestamp', syncedTo: newest } : { kind: 'token', token, syncedTo: null },
-        isLast,
-      );
+      const records = body.data.map((resource: Resource) => record(entityType, resource));
+      if (isLast) return lastPage(records, newest);
+      return pageOf(records, { since: pass.since, newest, number: pass.number + 1 });
     },
     async read(entityType, externalId) {
       const path = `${pathOf(paths, entityType)}/${encodeURIComponent(externalId)}`;

@@ -3,8 +3,8 @@ import {
   accessToken,
   activeRecord,
   bearer,
-  byModified,
   check,
+  compare,
   create,
   type Dialect,
   decode,
@@ -57,18 +57,19 @@ export const alto: Dialect = {
       const record = create(store, 'contact', body.displayName, body.reference);
       return { status: 201, body: { id: shown(record).id } };
     }
-    // The token says after which time to continue, because pages by time do not shift.
+    // The token says after which time and id to continue, because such pages do not shift.
     const token = query.get('next-token');
     const after = token === null ? '' : decode(token);
     const rest = store
       .shown('contact')
       .filter(isActive)
       .filter(since(query.get('modified-from')))
-      .sort(byModified)
-      .filter(({ modifiedAt }) => modifiedAt > after);
+      .map((record) => ({ record, place: `${record.modifiedAt} ${record.externalId}` }))
+      .sort((a, b) => compare(a.place, b.place))
+      .filter(({ place }) => place > after);
     const page = rest.slice(0, habits.pageSize);
     const last = page.at(-1);
-    const nextToken = rest.length > page.length && last ? encode(last.modifiedAt) : null;
-    return { status: 200, body: { data: page.map(shown), nextToken } };
+    const nextToken = rest.length > page.length && last ? encode(last.place) : null;
+    return { status: 200, body: { data: page.map(({ record }) => shown(record)), nextToken } };
   },
 };

@@ -125,6 +125,12 @@ export function since(from: string | null): (record: SimulatedRecord) => boolean
   return ({ modifiedAt }) => modifiedAt >= least;
 }
 
+/** Whether a record was modified at or before this time; always true without a time. */
+export function until(to: string | null): (record: SimulatedRecord) => boolean {
+  const most = to === null ? '~' : canonicalTimestamp(to);
+  return ({ modifiedAt }) => modifiedAt <= most;
+}
+
 export function byModified(a: SimulatedRecord, b: SimulatedRecord): number {
   return compare(a.modifiedAt, b.modifiedAt);
 }

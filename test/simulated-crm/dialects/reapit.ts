@@ -15,6 +15,7 @@ import {
   referenceIn,
   since,
   slice,
+  until,
   update,
 } from './dialect.js';
 
@@ -69,6 +70,7 @@ export const reapit: Dialect = {
             .shown(entityType)
             .filter(isActive)
             .filter(since(query.get('modifiedFrom')))
+            .filter(until(query.get('modifiedTo')))
             .sort(byModified)
         : oneOrNone(store.findByReference(reference));
     const page = slice(matches, (pageNumber - 1) * pageSize, pageSize);

@@ -1,0 +1,91 @@
+// Where a stream is read from, and how its cursor moves. Only the end of a pass says how far the stream has been read.
+import {
+  askFrom,
+  type CursorPosition,
+  canonicalTimestamp,
+  type RecordedPosition,
+  type Timestamp,
+} from '@nurturehub/crm-schema';
+import { CrmError, type CrmPage, type CrmPosition } from './crm.js';
+
+/** Where to resume: within a pass or a feed exactly there; at the beginning of a pass a little earlier. */
+export function resumeAt(
+  position: RecordedPosition | null | undefined,
+  options: { overlapSeconds?: number | undefined },
+): CrmPosition {
+  if (position?.kind === 'token') return { token: position.token };
+  if (position?.kind === 'timestamp') return { changedSince: askFrom(position.syncedTo, options) };
+  // Nothing has been read, or the position is a page number from an earlier version of this worker. Its time may be
+  // that of a pass which was never read to its end, so that everything is read again, once.
+  return { changedSince: null };
+}
+
+/** The beginning of a pass, after the CRM has lost the position: every change up to `syncedTo` has been read. */
+export function beginAgain(
+  syncedTo: Timestamp | null,
+  options: { overlapSeconds?: number | undefined },
+): CrmPosition {
+  return { changedSince: askFrom(syncedTo, options) };
+}
+
+/**
+ * The position after a page.
+ *
+ * @param syncedTo up to where every change had been read before
+ * @param now by our clock: a time in the future would let the cursor pass every change until then
+ * @throws CrmError if the adapter breaks a rule of `Crm.readPage`
+ */
+export function positionAfter(page: CrmPage, syncedTo: Timestamp | null, now: Date): CursorPosition {
+  if (!page.isLast) {
+    if (page.next == null) throw broken('The adapter did not say where the next page begins.');
+    // Without a time, the cursor keeps the one that it has.
+    return { kind: 'token', token: page.next };
+  }
+  // A pass that was begun slightly before the cursor may end before it.
+  const reached = latest(syncedTo, earliest(page.syncedTo, now));
+  if (page.next != null) return { kind: 'token', token: page.next, syncedTo: reached };
+  if (page.syncedTo == null) throw broken('The adapter did not say up to where it has read.');
+  return { kind: 'timestamp', syncedTo: reached as Timestamp };
+}
+
+/** Notices a CRM that leads back to a page of the same pass, which would be read for ever. */
+export class Pages {
+  readonly #begun = new Set<string>();
+
+  check(from: CrmPosition): void {
+    if ('changedSince' in from) {
+      this.#begun.clear();
+      return;
+    }
+    if (this.#begun.has(from.token)) {
+      const problem = 'The CRM leads back to a page that was read before.';
+      throw new CrmError('provider', problem, { retryable: true });
+    }
+    this.#begun.add(from.token);
+  }
+}
+
+/** Limits a time from the CRM to our own time. */
+function earliest(point: string | null | undefined, now: Date): Timestamp | null {
+  if (point == null) return null;
+  const [first] = [timeIn(point), canonicalTimestamp(now.toISOString())].sort();
+  return first as Timestamp;
+}
+
+/** The later of two times, either of which may be unknown. */
+function latest(one: Timestamp | null, other: Timestamp | null): Timestamp | null {
+  if (one === null || other === null) return one ?? other;
+  return one > other ? one : other;
+}
+
+function timeIn(text: string): Timestamp {
+  try {
+    return canonicalTimestamp(text);
+  } catch {
+    throw broken('The adapter gave a time that is none, or that has no zone: see canonicalTimestamp.');
+  }
+}
+
+function broken(message: string): CrmError {
+  return new CrmError('provider', message, { retryable: false });
+}

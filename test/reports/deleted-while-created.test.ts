@@ -1,0 +1,99 @@
+/**
+ * Symptom: a person is deleted, and is back after the next sync, as another contact: the CRM was just making the record
+ * of them, which nobody knew yet.
+ *
+ * Source: mautic/mautic #8904 and #13340, veda-consulting-company/uk.co.vedaconsulting.mailchimp #140 (deleted contacts
+ * are made again by the next sync; a race).
+ *
+ * Input: a push creates the record of a contact; before its answer is recorded, the host deletes the contact, or merges
+ * it into another and then deletes it.
+ *
+ * Right: the record is noted as one whose contact was deleted. The sync skips it until a person links it.
+ */
+import { expect, test } from 'vitest';
+import {
+  contactExternalIdLink,
+  contactIdentityChangeList,
+  contactMerge,
+  syncLogListByConnection,
+} from '../../src/index.js';
+import { useAgency } from '../support/agency.js';
+import { insert, useDatabase } from '../support/database.js';
+
+const database = useDatabase();
+const { pool } = database;
+const world = useAgency(database);
+
+/** Adds a contact here, whom the next sync creates at the CRM; calls `meanwhile` before the CRM answers. */
+async function createDuring(name: string, meanwhile: (contactId: string) => Promise<void>): Promise<string> {
+  const { agency } = world;
+  const { organisationId } = agency;
+  const row = { organisation_id: organisationId, name };
+  const { id } = await insert(pool, 'contacts', { id: crypto.randomUUID(), ...row });
+  await agency.rename(id as string, name);
+  agency.meddle = (client) => ({
+    ...client,
+    async write(contact, record) {
+      const written = await client.write(contact, record);
+      if (contact.contactId === id) await meanwhile(id);
+      return written;
+    },
+  });
+  await agency.tick();
+  agency.meddle = undefined;
+  return id as string;
+}
+
+const deleteContact = async (contactId: string) => {
+  await pool.query('delete from contacts where id = $1', [contactId]);
+};
+
+test.each(['reapit', 'custom', 'alto'] as const)(
+  'a contact that is deleted while %s creates its record does not come back',
+  async (provider) => {
+    const { agency } = world;
+    const { crm, ...connection } = await agency.startAndConnect(provider);
+    await createDuring('Ottoline Sprat', deleteContact);
+    const { externalId } = crm.records()[0] ?? expect.unreachable('not created');
+    crm.edit(externalId, 'Ottoline Spratt');
+    for (let count = 0; count < 3; count += 1) await agency.tick();
+    expect(await agency.contacts()).toEqual({});
+    expect(crm.records()).toHaveLength(1);
+    const events = await syncLogListByConnection(pool, connection);
+    expect(events[0]).toMatchObject({ externalId, status: 'skipped', reason: 'erased' });
+  },
+);
+
+test('a contact that is merged while its record is created does not come back as another', async () => {
+  const { agency } = world;
+  const { crm } = await agency.startAndConnect('reapit');
+  crm.create('Barnaby Quince');
+  await agency.tick();
+  const { 'Barnaby Quince': intoContactId = '' } = await agency.contacts();
+  await createDuring('Barnaby Quinces', async (fromContactId) => {
+    await contactMerge(pool, { organisationId: agency.organisationId, fromContactId, intoContactId });
+    await deleteContact(fromContactId);
+  });
+  for (let count = 0; count < 3; count += 1) await agency.tick();
+  expect(await agency.contacts()).toEqual({ 'Barnaby Quince': intoContactId });
+  expect(crm.records()).toHaveLength(2);
+});
+
+test('a record that was created for a deleted contact is taken once a person links it', async () => {
+  const { agency } = world;
+  const { organisationId } = agency;
+  const { crm } = await agency.startAndConnect('reapit');
+  const deleted = await createDuring('Ottoline Sprat', deleteContact);
+  const { externalId } = crm.records()[0] ?? expect.unreachable('not created');
+  await agency.tick();
+  const record = { provider: 'reapit', entityType: 'contact', externalId } as const;
+  const [change] = await contactIdentityChangeList(pool, { organisationId, contactId: deleted });
+  expect(change).toMatchObject({ kind: 'contact_deleted', fromContactId: deleted });
+
+  const contactId = crypto.randomUUID();
+  await insert(pool, 'contacts', { id: contactId, organisation_id: organisationId, name: 'Ottoline' });
+  await contactExternalIdLink(pool, { organisationId, ...record, contactId });
+  crm.edit(externalId, 'Ottoline Spratt');
+  await agency.tick();
+  expect(await agency.contacts()).toEqual({ 'Ottoline Spratt': contactId });
+});
