@@ -98,7 +98,7 @@ function pause({ pausedAt, pausedUntil, pauseReason }: ConnectionHealth, now: Ti
   if (pausedAt === null) return [];
   const end = pausedUntil === null ? 'somebody resumes it' : formatTimeAndAge(pausedUntil, now);
   return indented(
-    `Paused until ${end}, since ${formatTimeAndAge(pausedAt, now)}${pauseReason === null ? '.' : `: ${pauseReason}`}`,
+    `Paused since ${formatTimeAndAge(pausedAt, now)}, until ${end}${pauseReason === null ? '.' : `: ${pauseReason}`}`,
   );
 }
 

@@ -3,7 +3,7 @@ import * as queries from '../generated/crm_outbound_changes.js';
 import { type ConnectionKey, checkConnectionKey } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import type { Timestamp } from '../types.js';
-import { checkLimit, checkWholeNumber } from '../validation.js';
+import { checkFlag, checkLimit, checkWholeNumber } from '../validation.js';
 
 /** The parameters of {@link outboundFillStart}. */
 export interface OutboundFillStartParams extends ConnectionKey {
@@ -35,6 +35,7 @@ export async function outboundFillStart(
 ): Promise<OutboundFill> {
   checkConnectionKey(params);
   const { isRepeat = false } = params;
+  checkFlag({ field: 'isRepeat' }, isRepeat);
   const [row] = await queries.outboundFillStart.run({ ...params, isRepeat }, client);
   if (row === undefined) throw connectionNotLive();
   return row;
