@@ -74,7 +74,7 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
         )),
     ...(requestedRecords === 0
       ? []
-      : indented(`Records that webhooks have named, to be read first: ${formatRecords(requestedRecords)}.`)),
+      : indented(`Records asked for by their ids, to be read first: ${formatRecords(requestedRecords)}.`)),
     ...firstFill(connection, now),
     ...(connection.pausedAt === null ? indented(schedule(connection, now)) : []),
   ];

@@ -20,8 +20,8 @@ export interface SyncConflictListParams extends ConnectionKey {
 }
 
 /**
- * Lists the records of a connection that were edited on both sides, newest first: one entry for each, however often it
- * happened. It says whose edit was kept, and never what was overwritten: that is personal data.
+ * Lists the conflicts of a connection, newest first: one entry for each record that was edited on both sides, however
+ * often it happened. It says whose edit was kept, and never what was overwritten: that is personal data.
  *
  * @throws CrmSchemaError `invalid_input`
  */
