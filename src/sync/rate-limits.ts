@@ -97,6 +97,7 @@ export interface RateLimitBlockParams extends RateLimitKey {
  * Records that a CRM has answered 429: nobody who shares the limit is given permits before the block ends. Permits that
  * others hold at that moment stay valid, for at most a second. A shorter block never shortens a longer one.
  *
+ * @returns when the block ends
  * @throws CrmSchemaError `invalid_input`, `unknown_provider`
  */
 export async function rateLimitBlock(
@@ -117,6 +118,7 @@ export async function rateLimitBlock(
  * Deletes the state of limits in which nothing counts any longer, such as those of accounts that were disconnected.
  * Call it daily, repeatedly until it returns 0. Deleting a limit that is used again a moment later does no harm.
  *
+ * @returns the number of limits deleted
  * @throws CrmSchemaError `invalid_input`
  */
 export async function rateLimitPurge(

@@ -208,7 +208,13 @@ describe('credentialsReplace', () => {
         credentials: fresh,
         credentialsExpiresAt: '2026-11-23T10:00:00Z',
       }),
-    ).toEqual({ outcome: 'replaced', credentialsVersion: 2, archivedIds: 0, restoredIds: 0 });
+    ).toEqual({
+      outcome: 'replaced',
+      credentialsVersion: 2,
+      archivedIds: 0,
+      restoredIds: 0,
+      droppedChanges: 0,
+    });
     expect(await credentialsGet(pool, keys, connection)).toMatchObject({ credentials: fresh });
     expect(await connectionGet(pool, connection)).toEqual({
       ...before,
@@ -227,7 +233,13 @@ describe('credentialsReplace', () => {
     for (const credentialsVersion of [1, 3]) {
       expect(
         await credentialsReplace(pool, keys, { ...connection, credentialsVersion, credentials: late }),
-      ).toEqual({ outcome: 'superseded', credentialsVersion: 2, archivedIds: 0, restoredIds: 0 });
+      ).toEqual({
+        outcome: 'superseded',
+        credentialsVersion: 2,
+        archivedIds: 0,
+        restoredIds: 0,
+        droppedChanges: 0,
+      });
     }
     expect(await credentialsGet(pool, keys, connection)).toMatchObject({ credentials: fresh });
   });
@@ -251,6 +263,7 @@ describe('credentialsReplace', () => {
         credentialsVersion: 2,
         archivedIds: 0,
         restoredIds: 0,
+        droppedChanges: 0,
       })),
     );
     expect(await credentialsGet(pool, keys, connection)).toMatchObject({
@@ -275,6 +288,7 @@ describe('credentialsReplace', () => {
         credentialsVersion: 2,
         archivedIds: 0,
         restoredIds: 0,
+        droppedChanges: 0,
       });
     } finally {
       first.release();
