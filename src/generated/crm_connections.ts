@@ -198,7 +198,8 @@ export interface ConnectionConnectResult {
 }
 
 /**
- * Connects a CRM: inserts a new, active connection, and makes its account the one to which the
+ * Connects a CRM: inserts a new, active connection, with the winner of conflicts that the organisation last had at this
+ * CRM, and makes its account the one to which the
  * organisation's ids at this CRM belong (crm_switch_account), whose versions and contents are forgotten:
  * contacts may have changed since the last connection ended. Takes over what waits to be pushed from the connection
  * before, or drops it if that was to another account (crm_take_over_changes), and takes over who wins conflicts. Returns one row: `connectedAt`, later

@@ -20,7 +20,8 @@ export interface SyncFailureReplayParams extends ConnectionKey {
 
 /**
  * Makes the records that failed within a period due for a retry now, including those that the worker has given up
- * on but not those that a person has dismissed, and gives them all their attempts again. Call it after the cause
+ * on but not those that a person has dismissed, or of which a person has to decide whose edit counts (they are chosen
+ * one by one, with {@link syncFailureReplayByIds}), and gives them all their attempts again. Call it after the cause
  * has been repaired. Also requests a sync of the connection.
  *
  * Call it again while `replayed` equals `limit`.
