@@ -165,7 +165,7 @@ $$;
 -- Name: FUNCTION crm_block_rate_limit(provider text, scope text, counted text, seconds integer); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_block_rate_limit(provider text, scope text, counted text, seconds integer) IS 'Records that the CRM lets nobody in for so many seconds from now, at most a week. Never shortens a block. Returns when it ends.';
+COMMENT ON FUNCTION public.crm_block_rate_limit(provider text, scope text, counted text, seconds integer) IS 'Records that the CRM refuses requests for so many seconds from now, at most a week. Never shortens a block. Returns when it ends.';
 
 --
 -- Name: crm_changes_expire_at(timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
@@ -1851,7 +1851,7 @@ COMMENT ON COLUMN public.crm_rate_limits.taken_at IS 'When permits were last tak
 -- Name: COLUMN crm_rate_limits.blocked_until_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_rate_limits.blocked_until_at IS 'Until when the CRM lets nobody in, because it has answered 429. Null if it never has.';
+COMMENT ON COLUMN public.crm_rate_limits.blocked_until_at IS 'Until when the CRM refuses requests, because it has answered 429. Null if it never has.';
 
 --
 -- Name: COLUMN crm_rate_limits.expires_at; Type: COMMENT; Schema: public; Owner: -
@@ -5056,7 +5056,7 @@ CREATE TABLE public.crm_record_requests (
 -- Name: TABLE crm_record_requests; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_record_requests IS 'Records that the next run of a connection reads first, because a webhook has named them: one row for each, however often it was named. About 1,000 for each connection; what is beyond is left to the sync.';
+COMMENT ON TABLE public.crm_record_requests IS 'Records that the next run of a connection reads first, by their ids, such as those that a webhook has named: one row for each, however often it was asked for. About 1,000 for each connection; any more are left to the sync.';
 
 --
 -- Name: COLUMN crm_record_requests.organisation_id; Type: COMMENT; Schema: public; Owner: -
@@ -7086,7 +7086,7 @@ CREATE POLICY crm_rate_limits_reader_policy ON public.crm_rate_limits FOR SELECT
 -- Name: POLICY crm_rate_limits_reader_policy ON crm_rate_limits; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON POLICY crm_rate_limits_reader_policy ON public.crm_rate_limits IS 'Monitoring and support see which CRM lets nobody in.';
+COMMENT ON POLICY crm_rate_limits_reader_policy ON public.crm_rate_limits IS 'Monitoring and support see which CRM refuses requests.';
 
 --
 -- Name: crm_rate_limits crm_rate_limits_worker_policy; Type: POLICY; Schema: public; Owner: -

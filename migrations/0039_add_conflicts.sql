@@ -7,10 +7,10 @@
 --          Before that, SHARE UPDATE EXCLUSIVE waits for vacuum.
 -- Scans:   crm_connections, to check the new constraint: a fraction of a second for 100,000 connections. Nothing is
 --          rewritten, and the log's new constraint is not valid until 0040 validates it.
--- Down:    drops the function, the table, the column and the reason (crm_connections and crm_sync_log ACCESS EXCLUSIVE). Scans the log
---          for the reason, and refuses while there are conflicts, or another winner than NurtureHub is set, unless
---          crm_schema.allow_data_loss is on: then the reason of those events becomes pending_push, which is what 1.4.0
---          would have recorded.
+-- Down:    drops the function, the table, the column and the reason (crm_connections and crm_sync_log ACCESS
+--          EXCLUSIVE). Scans the log for the reason, and refuses while there are conflicts, or another winner than
+--          NurtureHub is set, unless crm_schema.allow_data_loss is on: then the reason of those events becomes
+--          pending_push, which is what 1.4.0 would have recorded.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

@@ -1,6 +1,6 @@
 -- Up Migration
 --
--- Purpose: keeps how much of each CRM's rate limit is used, and until when the CRM lets nobody in, so that all workers
+-- Purpose: keeps how much of each CRM's rate limit is used, and until when the CRM refuses requests, so that all workers
 --          and connections that share a limit keep to it together.
 -- Locks:   nothing.
 -- Scans:   nothing.
@@ -55,7 +55,7 @@ comment on column crm_rate_limits.used is
 comment on column crm_rate_limits.taken_at is
   'When permits were last taken, or a block recorded, by the database''s clock then. If the clock is set back behind it, the row goes back with it.';
 comment on column crm_rate_limits.blocked_until_at is
-  'Until when the CRM lets nobody in, because it has answered 429. Null if it never has.';
+  'Until when the CRM refuses requests, because it has answered 429. Null if it never has.';
 comment on column crm_rate_limits.expires_at is
   'When nothing in the row counts any longer, so that it can be deleted.';
 comment on constraint crm_rate_limits_pkey on crm_rate_limits is
@@ -346,7 +346,7 @@ comment on function crm_lock_rate_limit(text, text, text) is
 comment on function crm_take_rate_limit(text, text, text, integer, integer[], integer[]) is
   'Takes permits for the next moment, from all of these windows or from none: as many as wanted, and at most a twentieth of what the smallest window allows, rounded up. Returns how many; if none, after how long to ask again; and for how long permits are valid. Those that are not used by then have lapsed. Fails with CRM04 if a window is out of range.';
 comment on function crm_block_rate_limit(text, text, text, integer) is
-  'Records that the CRM lets nobody in for so many seconds from now, at most a week. Never shortens a block. Returns when it ends.';
+  'Records that the CRM refuses requests for so many seconds from now, at most a week. Never shortens a block. Returns when it ends.';
 
 grant select, insert, update, delete
 on crm_rate_limits
@@ -373,7 +373,7 @@ create policy crm_rate_limits_reader_policy
 comment on policy crm_rate_limits_worker_policy on crm_rate_limits is
   'The sync worker works for all organisations.';
 comment on policy crm_rate_limits_reader_policy on crm_rate_limits is
-  'Monitoring and support see which CRM lets nobody in.';
+  'Monitoring and support see which CRM refuses requests.';
 
 revoke execute
 on function

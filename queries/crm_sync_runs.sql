@@ -179,9 +179,9 @@ ending as materialized (
         'retryable', true,
         'code', 'every_record_failed',
         'message', format(
-          'All %s records failed, %s %s.',
+          'All %s records failed, %s with an error of kind %s.',
           common_failure.error_count,
-          case when common_failure.is_mixed then 'most of them with' else 'each with' end,
+          case when common_failure.is_mixed then 'most of them' else 'each' end,
           common_failure.kind
         )
       )

@@ -102,7 +102,7 @@ async function replayFailures(options: ReplayOptions, command: Command): Promise
   });
   const message =
     replayed === 0
-      ? 'Nothing to replay: no matching failures in that period, or all already due or left to a person to decide.'
+      ? 'Nothing to replay: no such failures, or all already due or left to a person.'
       : `${formatQuantity(replayed, 'record')} will be retried: a sync was requested.`;
   await printResult(options.json ? formatJson({ ...key, replayed }) : message);
 }

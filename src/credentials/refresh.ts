@@ -100,7 +100,10 @@ export async function credentialsRefresh<P extends Provider>(
     if (refreshedByOther === undefined) throw error;
     return refreshedByOther;
   }
-  if ('refused' in answer) {
+  if (typeof answer !== 'object' || answer === null) {
+    refuse({ field: 'refresh' }, 'must return new credentials, { credentials }, or a refusal, { refused }');
+  }
+  if (isRefusal(answer)) {
     await markRefused(client, { ...owner, credentialsVersion }, answer, patience);
     return readStored();
   }
@@ -120,6 +123,11 @@ export async function credentialsRefresh<P extends Provider>(
   if (outcome === undefined) throw failure;
   // Ours or another worker's. If the reply to a first attempt was lost, superseded may mean ours.
   return readStored();
+}
+
+/** New credentials exist nowhere else, so they are never taken for a refusal. */
+function isRefusal<P extends Provider>(answer: NewCredentials<P> | RefreshRefusal): answer is RefreshRefusal {
+  return 'refused' in answer && (!('credentials' in answer) || answer.credentials == null);
 }
 
 /**
@@ -151,17 +159,19 @@ async function markRefused(
   const said = isSuperseded === false ? '' : ' The connection could not be put in error.';
   throw new CrmSchemaError(
     'credentials_refused',
-    `The CRM refuses to refresh the credentials: ${reason}${said}`,
+    `${reason === unstatedReason ? reason : `The CRM refuses to refresh the credentials: ${reason}`}${said}`,
     isSuperseded === false ? {} : { cause: failure },
   );
 }
+
+const unstatedReason = 'The CRM refuses to refresh the credentials.';
 
 /** A reason that can be stored. It must not be the reason why nobody hears of a refusal. */
 function storableReason(refused: unknown): string {
   const text =
     typeof refused === 'string' ? refused.replaceAll('\0', '').replace(/\p{Surrogate}/gu, '\ufffd') : '';
   const reason = [...text.trim()].slice(0, 500).join('');
-  return reason === '' ? 'The CRM refuses to refresh the credentials.' : reason;
+  return reason === '' ? unstatedReason : reason;
 }
 
 /**

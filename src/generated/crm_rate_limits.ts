@@ -17,7 +17,7 @@ export interface RateLimitBlockResult {
 }
 
 /**
- * Records that a CRM lets nobody in for so many seconds from now (crm_block_rate_limit). A shorter block does not
+ * Records that a CRM refuses requests for so many seconds from now (crm_block_rate_limit). A shorter block does not
  * shorten a longer one. Returns one row with the end of the block. Uses crm_rate_limits_pkey. Locks the row of the
  * limit, which it creates if it is missing.
  *

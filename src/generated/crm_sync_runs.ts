@@ -334,9 +334,9 @@ export interface SyncRunFinishResult {
  *         'retryable', true,
  *         'code', 'every_record_failed',
  *         'message', format(
- *           'All %s records failed, %s %s.',
+ *           'All %s records failed, %s with an error of kind %s.',
  *           common_failure.error_count,
- *           case when common_failure.is_mixed then 'most of them with' else 'each with' end,
+ *           case when common_failure.is_mixed then 'most of them' else 'each' end,
  *           common_failure.kind
  *         )
  *       )
@@ -482,7 +482,7 @@ export interface SyncRunFinishResult {
  */
 export const syncRunFinish = new PreparedQuery<SyncRunFinishParams,SyncRunFinishResult>({
   name: 'syncRunFinish',
-  statementName: 'syncRunFinish_b7403281',
+  statementName: 'syncRunFinish_c8fbcdd0',
   isPreparable: true,
   params: [
     { name: 'credentialsVersion', required: false },
@@ -570,9 +570,9 @@ ending as materialized (
         'retryable', true,
         'code', 'every_record_failed',
         'message', format(
-          'All %s records failed, %s %s.',
+          'All %s records failed, %s with an error of kind %s.',
           common_failure.error_count,
-          case when common_failure.is_mixed then 'most of them with' else 'each with' end,
+          case when common_failure.is_mixed then 'most of them' else 'each' end,
           common_failure.kind
         )
       )

@@ -455,9 +455,7 @@ conflict ${conflict?.id}: edited on both sides, contact OXF18000001
       'other',
     ]);
     expect(await run(command)).toEqual(
-      succeeded(
-        'Nothing to replay: no matching failures in that period, or all already due or left to a person to decide.\n',
-      ),
+      succeeded('Nothing to replay: no such failures, or all already due or left to a person.\n'),
     );
     const again = await run([...command, '--json']);
     expect(JSON.parse(again.stdout)).toEqual({ ...key, replayed: 0 });

@@ -108,7 +108,7 @@ describe('syncs in which every record fails', () => {
           kind: 'permission',
           retryable: true,
           code: 'every_record_failed',
-          message: 'All 3 records failed, each with permission.',
+          message: 'All 3 records failed, each with an error of kind permission.',
         },
         givenUpRecords: 3,
       });
@@ -131,7 +131,10 @@ describe('syncs in which every record fails', () => {
         statusReason:
           'Every record of the last syncs failed. See the failing records, and correct what they have in common.',
         failedSyncs: 5,
-        lastSyncError: { kind: 'validation', message: 'All 4 records failed, most of them with validation.' },
+        lastSyncError: {
+          kind: 'validation',
+          message: 'All 4 records failed, most of them with an error of kind validation.',
+        },
       });
     });
   });

@@ -134,3 +134,31 @@ test('a refusal for a connection that was disconnected meanwhile says that', asy
   });
   await expect(answer).rejects.toMatchObject({ code: 'connection_not_live' });
 });
+
+test.each([undefined, null])('new credentials beside a refusal that is %s are stored', async (no) => {
+  const connection = await connectReapit();
+  // What a helper with one form of answer returns. Nobody else has the new refresh token.
+  const result = await refresh(connection, async ({ credentials }) => {
+    const answer = { credentials: { ...credentials, accessToken: 'new-token' }, refused: no };
+    return answer as never;
+  });
+  expect(result).toMatchObject({ credentialsVersion: 2, credentials: { accessToken: 'new-token' } });
+  expect(await health(connection)).toEqual({ status: 'active', statusReason: null });
+});
+
+test('a refusal beside credentials that are undefined is a refusal', async () => {
+  const connection = await connectReapit();
+  const answer = { credentials: undefined, refused };
+  await expect(refresh(connection, async () => answer as never)).rejects.toMatchObject({
+    code: 'credentials_refused',
+  });
+});
+
+test.each([undefined, null, 'token'])('a refresh that returns %j is told what to return', async (answer) => {
+  const connection = await connectReapit();
+  await expect(refresh(connection, async () => answer as never)).rejects.toMatchObject({
+    code: 'invalid_input',
+    message: 'refresh must return new credentials, { credentials }, or a refusal, { refused }.',
+  });
+  expect(await health(connection)).toMatchObject({ status: 'active' });
+});
