@@ -430,6 +430,27 @@ describe('connecting again', () => {
     },
   );
 
+  test('reads each of a thousand changes and failed pushes a few times', async () => {
+    tenant = await createTenant(pool, 1000);
+    const ended = await connect(pool);
+    await record(pool);
+    await withClient(url, (client) => failToPush(client, ended, tenant.contactIds, true));
+    await connectionDisconnect(pool, ended);
+    await withClient(url, async (client) => {
+      await client.query('begin');
+      expect(await connect(client)).toMatchObject({ waitingChanges: 1000 });
+      const { rows } = await client.query<{ table: string; read: number }>(
+        `select indrelid::regclass::text as table, sum(pg_stat_get_xact_tuples_returned(indexrelid))::integer as read
+         from pg_index
+         where indrelid in ('crm_outbound_changes'::regclass, 'crm_sync_failures'::regclass)
+         group by indrelid`,
+      );
+      expect(rows).toHaveLength(2);
+      for (const { table, read } of rows) expect(read, table).toBeLessThan(20_000);
+      await client.query('rollback');
+    });
+  });
+
   test('takes over a change that is committed only after it', async () => {
     const ended = await connect(pool);
     await connectionDisconnect(pool, ended);
