@@ -5050,7 +5050,7 @@ CREATE TABLE public.crm_record_requests (
 -- Name: TABLE crm_record_requests; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_record_requests IS 'Records that the next run of a connection reads first, because a webhook has named them: one row for each, however often it was named. About 1,000 for each connection; what is beyond is left to the sync.';
+COMMENT ON TABLE public.crm_record_requests IS 'Records that the next run of a connection reads first, because a webhook has named them: one row for each, however often it was named. About 1,000 for each connection; what is beyond is left to the sync. What a batch asks for comes on top: it would not be read otherwise.';
 
 --
 -- Name: COLUMN crm_record_requests.organisation_id; Type: COMMENT; Schema: public; Owner: -
