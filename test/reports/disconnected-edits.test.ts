@@ -469,6 +469,34 @@ describe('connecting again', () => {
     });
   });
 
+  test('takes over a change that is committed only after it, past a connection of an earlier release', async () => {
+    const ended = await connect(pool);
+    await connectionDisconnect(pool, ended);
+    await withClient(url, async (host) => {
+      await host.query('begin');
+      await record(host, tenant.contactIds.slice(0, 1));
+      const between = randomUUID();
+      const key = {
+        organisationId: tenant.organisationId,
+        connectionId: between,
+        provider: 'reapit',
+      } as const;
+      await pool.query(
+        `insert into crm_connections (organisation_id, id, provider, credentials) values ($1, $2, 'reapit', $3)`,
+        [tenant.organisationId, between, await encryptCredentials(key)],
+      );
+      await pool.query(
+        `update crm_connections set status = 'disconnected', disconnected_at = now(), credentials = null
+         where id = $1`,
+        [between],
+      );
+      const again = await connect(pool);
+      await host.query('commit');
+      await outboundChangeAnnounce(pool);
+      expect([await waitingAt(ended), await waitingAt(again)]).toEqual([0, 1]);
+    });
+  });
+
   test('takes over a change that is committed while it moves the others', async () => {
     const [first = '', second = '', third = ''] = tenant.contactIds;
     const ended = await connect(pool);
