@@ -3499,6 +3499,29 @@ $$;
 COMMENT ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) IS 'Decides when the worker gives up on a failing record: at once if its error cannot be retried; otherwise after ten attempts and a day.';
 
 --
+-- Name: crm_sync_failure_is_undecided(text, jsonb, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_sync_failure_is_undecided(direction text, error jsonb, gave_up_at timestamp with time zone) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select coalesce(
+    direction = 'outbound'
+      and gave_up_at is not null
+      and error ->> 'kind' = 'conflict'
+      and error ->> 'code' = 'edited_on_both_sides',
+    false
+  )
+$$;
+
+--
+-- Name: FUNCTION crm_sync_failure_is_undecided(direction text, error jsonb, gave_up_at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_sync_failure_is_undecided(direction text, error jsonb, gave_up_at timestamp with time zone) IS 'The one rule for which failed pushes wait for a person to decide whose edit counts: given up with kind conflict and code edited_on_both_sides, and neither replayed nor dismissed since.';
+
+--
 -- Name: crm_sync_log_ensure_partitions(integer, regclass); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -8012,6 +8035,13 @@ GRANT ALL ON FUNCTION public.crm_sync_failure_is_alarming(kind text, failures in
 GRANT ALL ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts integer, failing_for interval) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_sync_failure_is_undecided(direction text, error jsonb, gave_up_at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_sync_failure_is_undecided(direction text, error jsonb, gave_up_at timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_sync_failure_is_undecided(direction text, error jsonb, gave_up_at timestamp with time zone) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass); Type: ACL; Schema: public; Owner: -

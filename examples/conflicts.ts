@@ -19,13 +19,21 @@ export async function keepOurs<Event extends ReadEvent>(
   // Retries of the same push under another entity type must stop, too.
   const records = push.hasFailed ? await recordsOf(client, run, push.contactId) : [];
   const entityTypes = new Set([event.entityType, ...records.map(({ entityType }) => entityType)]);
+  return [seen, ...[...entityTypes].map((entityType) => undecided(push, entityType))];
+}
+
+/**
+ * The event of a push that a person has to decide. Its code is what the schema knows it by: such a push is replayed and
+ * dismissed alone, and a later edit waits with it (`WaitingChange.isUndecided`).
+ */
+export function undecided(
+  push: Pick<WaitingChange, 'contactId' | 'changeVersion'>,
+  entityType: string,
+): BatchEvent {
   const message =
     'The person was edited here and at the CRM: replay this failure to push ours, or dismiss it to take theirs.';
-  const undecided = [...entityTypes].map((entityType): BatchEvent => {
-    const error = { kind: 'conflict', retryable: false, message } as const;
-    return { ...outbound(push), entityType, status: 'error', error };
-  });
-  return [seen, ...undecided];
+  const error = { kind: 'conflict', code: 'edited_on_both_sides', retryable: false, message } as const;
+  return { ...outbound(push), entityType, status: 'error', error };
 }
 
 /** The event of a push that is dropped because the CRM's record was applied here. */
@@ -33,6 +41,9 @@ export function dropOurs({ entityType, externalId }: CrmRecordKey, push: Waiting
   return { ...outbound(push), entityType, externalId, status: 'skipped', reason: 'conflict' };
 }
 
-function outbound({ contactId: internalId, changeVersion }: WaitingChange) {
+function outbound({
+  contactId: internalId,
+  changeVersion,
+}: Pick<WaitingChange, 'contactId' | 'changeVersion'>) {
   return { direction: 'outbound', internalId, changeVersion } as const;
 }

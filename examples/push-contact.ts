@@ -1,9 +1,12 @@
 // Outbound: how a contact gets to the CRM.
 import type { BatchEvent, ClaimedRun, ContactExternalRecord } from '@nurturehub/crm-schema';
 import type pg from 'pg';
+import { undecided } from './conflicts.js';
 import { type Crm, type CrmContact, CrmError, type CrmRecord, type LinkedRecord } from './crm.js';
 import { failure, unlessFatal } from './errors.js';
-import { isAlive, isKnown, recordsOf, remoteFieldsOf } from './records.js';
+import { isAlive, isKnown, recordsOf, remoteFieldsOf, uuidIn } from './records.js';
+import { recordsUnlinkedFrom } from './references.js';
+import { listWaiting } from './waiting-pushes.js';
 
 /** What a push needs of the run. */
 export interface Pushing {
@@ -41,6 +44,15 @@ export async function pushContact(
   events: BatchEvent[],
 ): Promise<void> {
   const { pool, run, checkLease } = pushing;
+  // To replay the failure is a decision; another edit is not, and waits for it.
+  if (
+    changeVersion !== undefined &&
+    (await listWaiting(pool, run, [contactId])).get(contactId)?.isUndecided
+  ) {
+    const [record] = await recordsOf(pool, run, contactId);
+    events.push(undecided({ contactId, changeVersion }, record?.entityType ?? 'contact'));
+    return;
+  }
   // What the CRM would let us overwrite unseen is read first. Then the rule for conflicts decides, in take-page.ts.
   for (const record of (await recordsOf(pool, run, contactId)).filter(isAlive)) {
     if (crm.comparesVersions === true && record.remoteVersion !== null) continue;
@@ -64,6 +76,11 @@ export async function pushContact(
   // What was deleted at the CRM is not created again.
   if (rows.length === 0 || (known.length > 0 && alive.length === 0)) {
     events.push({ ...event, status: 'skipped' });
+    return;
+  }
+  const refusal = known.length === 0 ? await unlinkedStill(pushing, crm, contactId) : null;
+  if (refusal !== null) {
+    events.push({ ...event, ...failure(refusal) });
     return;
   }
   const contact = { contactId, name: rows[0].name };
@@ -121,6 +138,28 @@ async function readFirst(
     : settled.flatMap((event) => (event.status === 'error' ? [{ ...event, changeVersion: null }] : []));
 }
 
+/**
+ * Why a contact must not be created: a record that a person unlinked from it still carries its reference. The creation
+ * would find that record, and overwrite somebody else.
+ */
+async function unlinkedStill(
+  { pool, run, ask }: Pushing,
+  crm: Crm,
+  contactId: string,
+): Promise<CrmError | null> {
+  for (const { entityType, externalId } of await recordsUnlinkedFrom(pool, run, contactId)) {
+    const found = await ask(() => crm.read(entityType, externalId)).catch(unlessFatal);
+    if (found instanceof CrmError) return found;
+    if (found === null || uuidIn(found.reference) !== contactId) continue;
+    const message =
+      'A record that was unlinked from the contact has its reference at the CRM: remove it there, then replay this failure.';
+    return new CrmError('conflict', message, { retryable: false });
+  }
+  return null;
+}
+
+const notShown = new CrmError('not_found', 'The CRM does not show the record.', { retryable: true });
+
 /** Writes a contact to a record, or creates one. Returns the event of the push. */
 async function write(
   { ask }: Pushing,
@@ -133,7 +172,8 @@ async function write(
   const written = await ask(() => crm.write(contact, linked)).catch(unlessFatal);
   const key = record && { entityType: record.entityType, externalId: record.externalId };
   if (written instanceof CrmError) return { ...event, ...key, ...failure(written) };
-  if (written === null) return { ...event, ...key, status: 'skipped', remoteState: key && 'hidden' };
+  // It waits as a failure: otherwise the old value would overwrite ours when the CRM shows the record again.
+  if (written === null) return { ...event, ...key, ...failure(notShown) };
   return {
     ...event,
     entityType: written.entityType,

@@ -1,7 +1,7 @@
 // Which contact a record means that nobody has linked yet, by the reference that it carries.
 import { type ClaimedRun, contactIdentityChangeList, syncLogListByContact } from '@nurturehub/crm-schema';
 import type pg from 'pg';
-import type { CrmRecord } from './crm.js';
+import type { CrmRecord, CrmRecordKey } from './crm.js';
 import { uuidIn } from './records.js';
 
 /**
@@ -22,13 +22,22 @@ export async function contactNamedBy(
     const events = await syncLogListByContact(client, { organisationId, contactId, limit: 1 });
     return events.length > 0 ? 'gone' : null;
   }
-  const changes = await contactIdentityChangeList(client, { organisationId, contactId });
-  const wasUnlinked = changes.some(
-    (change) =>
-      change.kind === 'unlinked' &&
-      change.provider === provider &&
-      change.entityType === entityType &&
-      change.externalId === externalId,
+  const unlinked = await recordsUnlinkedFrom(client, { organisationId, provider }, contactId);
+  return unlinked.some((each) => each.entityType === entityType && each.externalId === externalId)
+    ? null
+    : contactId;
+}
+
+/** The records at the CRM of a run that were unlinked from a contact. They may still carry its reference. */
+export async function recordsUnlinkedFrom(
+  client: pg.Pool | pg.ClientBase,
+  { organisationId, provider }: Pick<ClaimedRun, 'organisationId' | 'provider'>,
+  contactId: string,
+): Promise<CrmRecordKey[]> {
+  const changes = await contactIdentityChangeList(client, { organisationId, contactId, limit: 1000 });
+  return changes.flatMap(({ kind, provider: unlinkedAt, entityType, externalId }) =>
+    kind === 'unlinked' && unlinkedAt === provider && entityType !== null && externalId !== null
+      ? [{ entityType, externalId }]
+      : [],
   );
-  return wasUnlinked ? null : contactId;
 }

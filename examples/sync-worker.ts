@@ -123,6 +123,9 @@ function endFor(error: unknown, crm: Crm | undefined, run: ClaimedRun): RunEnd {
 const claimLimit = 100;
 const claimBatch = 5;
 
+/** How many runs read a requested record before the streams, if none of them has managed to. */
+const patientAttempts = 3;
+
 /** The longest run before other connections get their turn, in seconds. */
 const longestRun = 600;
 
@@ -174,9 +177,14 @@ class Sync {
         }
         return failures.length;
       });
+      // One that has stopped its runs must not keep the streams from being read.
+      const late: RequestedRecord[] = [];
       const areMoreRequests = await this.#inBatches(async (claim) => {
         const requested = await recordRequestClaim(pool, claim);
-        for (const record of requested) await this.#pullOne(crm, record, [record]);
+        for (const record of requested) {
+          if (record.attempts > patientAttempts) late.push(record);
+          else await this.#pullOne(crm, record, [record]);
+        }
         return requested.length;
       });
       const cursors = await syncCursorList(pool, this.#run);
@@ -185,6 +193,7 @@ class Sync {
         const cursor = cursors.find((each) => each.direction === 'inbound' && each.entityType === entityType);
         if (!(await this.#pull(crm, entityType, cursor))) isAllRead = false;
       }
+      for (const record of late) await this.#pullOne(crm, record, [record]);
       await this.#blameRecord(crm);
       return !isAllRead || areMoreChanges || areMoreFailures || areMoreRequests;
     } catch (error) {

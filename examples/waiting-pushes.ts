@@ -13,7 +13,7 @@ import { isAlive, recordsOf } from './records.js';
 
 /** Those of the given contacts that are not pushed yet, by contact id. Lock the contacts first. */
 export async function listWaiting(
-  client: pg.ClientBase,
+  client: pg.Pool | pg.ClientBase,
   run: ClaimedRun,
   contactIds: Iterable<string>,
 ): Promise<Map<string, WaitingChange>> {

@@ -7,7 +7,7 @@
 --          Before that, SHARE UPDATE EXCLUSIVE waits for vacuum.
 -- Scans:   crm_connections, to check the new constraint: a fraction of a second for 100,000 connections. Nothing is
 --          rewritten, and the log's new constraint is not valid until 0040 validates it.
--- Down:    drops the table, the column and the reason (crm_connections and crm_sync_log ACCESS EXCLUSIVE). Scans the log
+-- Down:    drops the function, the table, the column and the reason (crm_connections and crm_sync_log ACCESS EXCLUSIVE). Scans the log
 --          for the reason, and refuses while there are conflicts, or another winner than NurtureHub is set, unless
 --          crm_schema.allow_data_loss is on: then the reason of those events becomes pending_push, which is what 1.4.0
 --          would have recorded.
@@ -195,7 +195,33 @@ comment on policy crm_sync_conflicts_worker_policy on crm_sync_conflicts is
 comment on policy crm_sync_conflicts_reader_policy on crm_sync_conflicts is
   'Monitoring and support read all organisations.';
 
-select crm_give_to_owner(array['table crm_sync_conflicts']);
+create function crm_sync_failure_is_undecided(direction text, error jsonb, gave_up_at timestamptz)
+returns boolean
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    direction = 'outbound'
+      and gave_up_at is not null
+      and error ->> 'kind' = 'conflict'
+      and error ->> 'code' = 'edited_on_both_sides',
+    false
+  )
+$$;
+
+comment on function crm_sync_failure_is_undecided(text, jsonb, timestamptz) is
+  'The one rule for which failed pushes wait for a person to decide whose edit counts: given up with kind conflict and code edited_on_both_sides, and neither replayed nor dismissed since.';
+
+grant execute
+on function crm_sync_failure_is_undecided(text, jsonb, timestamptz)
+to crm_app, crm_worker;
+
+select crm_give_to_owner(array[
+  'table crm_sync_conflicts',
+  'function crm_sync_failure_is_undecided(text, jsonb, timestamptz)'
+]);
 
 -- Down Migration
 
@@ -218,6 +244,8 @@ where exists (select from crm_connections where conflict_winner <> 'nurturehub')
 
 select crm_refuse_data_loss('crm_sync_log has events with reason conflict')
 where exists (select from crm_sync_log where reason = 'conflict');
+
+drop function crm_sync_failure_is_undecided(text, jsonb, timestamptz);
 
 drop table crm_sync_conflicts;
 

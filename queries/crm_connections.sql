@@ -62,10 +62,11 @@ where run.organisation_id = connection.organisation_id
 returning run.id as "runId";
 
 /* @name connectionConnect */
--- Connects a CRM: inserts a new, active connection, and makes its account the one to which the
+-- Connects a CRM: inserts a new, active connection, with the winner of conflicts that the organisation last had at this
+-- CRM, and makes its account the one to which the
 -- organisation's ids at this CRM belong (crm_switch_account), whose versions and contents are forgotten:
 -- contacts may have changed since the last connection ended. Takes over what waits to be pushed from the connection
--- before, or drops it if that was to another account (crm_take_over_changes). Returns one row: `connectedAt`, later
+-- before, or drops it if that was to another account (crm_take_over_changes), and takes over who wins conflicts. Returns one row: `connectedAt`, later
 -- than that of every earlier connection to the CRM, how many ids were archived and restored, and for how many contacts
 -- changes were taken over and dropped. Violates
 -- crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
@@ -80,6 +81,7 @@ with connection as (
     account,
     credentials,
     credentials_expires_at,
+    conflict_winner,
     connected_at
   )
   values (
@@ -89,6 +91,17 @@ with connection as (
     :account::text,
     :credentials!::jsonb,
     :credentialsExpiresAt::timestamptz,
+    coalesce(
+      (
+        select conflict_winner
+        from crm_connections
+        where organisation_id = :organisationId!::uuid
+          and provider = :provider!::text
+        order by connected_at desc
+        limit 1
+      ),
+      'nurturehub'
+    ),
     -- Two connections of one transaction would otherwise have the same time, and their accounts no order.
     greatest(
       now(),

@@ -304,13 +304,14 @@ left join claimed on true;
 
 /* @name outboundChangeListWaiting */
 -- Lists which of the given contacts are not pushed yet to a connection's CRM: those that wait, with the version of their
--- change, and those whose push failed, unless a person has dismissed the failure. Fails with CRM05 if row-level
--- security hides the organisation. Uses crm_outbound_changes_pkey and crm_sync_failures_unpushed_idx (`is true` and the
+-- change, and those whose push failed, unless a person has dismissed the failure; of those, whether a person has to
+-- decide whose edit counts (crm_sync_failure_is_undecided). Fails with CRM05 if row-level security hides the organisation. Uses crm_outbound_changes_pkey and crm_sync_failures_unpushed_idx (`is true` and the
 -- limits keep the planner from reading everything that waits).
 select
   wanted.contact_id as "contactId!",
   change.version as "changeVersion?",
-  failure.has_failed is not null as "hasFailed!"
+  failure.is_undecided is not null as "hasFailed!",
+  coalesce(failure.is_undecided, false) as "isUndecided!"
 from unnest(:contactIds!::uuid[]) as wanted (contact_id)
 left join lateral (
   select version
@@ -321,17 +322,24 @@ left join lateral (
   limit 1
 ) as change on true
 left join lateral (
-  select true as has_failed
-  from crm_sync_failures
-  where (organisation_id = :organisationId!::uuid) is true
-    and (connection_id = :connectionId!::uuid) is true
-    and record_id = wanted.contact_id::text
-    and direction = 'outbound'
-    and dismissed_at is null
-  limit 1
+  -- One row for each entity type. Null without any.
+  select bool_or(crm_sync_failure_is_undecided(push.direction, push.error, push.gave_up_at)) as is_undecided
+  from (
+    select
+      direction,
+      error,
+      gave_up_at
+    from crm_sync_failures
+    where (organisation_id = :organisationId!::uuid) is true
+      and (connection_id = :connectionId!::uuid) is true
+      and record_id = wanted.contact_id::text
+      and direction = 'outbound'
+      and dismissed_at is null
+    limit 10
+  ) as push
 ) as failure on true
 where crm_check_organisation(:organisationId!::uuid)
-  and (change.version is not null or failure.has_failed);
+  and (change.version is not null or failure.is_undecided is not null);
 
 /* @name outboundChangeRecord */
 -- Records that contacts of an organisation changed. Each will be pushed once to every live connection

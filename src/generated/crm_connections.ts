@@ -198,10 +198,11 @@ export interface ConnectionConnectResult {
 }
 
 /**
- * Connects a CRM: inserts a new, active connection, and makes its account the one to which the
+ * Connects a CRM: inserts a new, active connection, with the winner of conflicts that the organisation last had at this
+ * CRM, and makes its account the one to which the
  * organisation's ids at this CRM belong (crm_switch_account), whose versions and contents are forgotten:
  * contacts may have changed since the last connection ended. Takes over what waits to be pushed from the connection
- * before, or drops it if that was to another account (crm_take_over_changes). Returns one row: `connectedAt`, later
+ * before, or drops it if that was to another account (crm_take_over_changes), and takes over who wins conflicts. Returns one row: `connectedAt`, later
  * than that of every earlier connection to the CRM, how many ids were archived and restored, and for how many contacts
  * changes were taken over and dropped. Violates
  * crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
@@ -219,6 +220,7 @@ export interface ConnectionConnectResult {
  *     account,
  *     credentials,
  *     credentials_expires_at,
+ *     conflict_winner,
  *     connected_at
  *   )
  *   values (
@@ -228,6 +230,17 @@ export interface ConnectionConnectResult {
  *     :account::text,
  *     :credentials!::jsonb,
  *     :credentialsExpiresAt::timestamptz,
+ *     coalesce(
+ *       (
+ *         select conflict_winner
+ *         from crm_connections
+ *         where organisation_id = :organisationId!::uuid
+ *           and provider = :provider!::text
+ *         order by connected_at desc
+ *         limit 1
+ *       ),
+ *       'nurturehub'
+ *     ),
  *     -- Two connections of one transaction would otherwise have the same time, and their accounts no order.
  *     greatest(
  *       now(),
@@ -266,7 +279,7 @@ export interface ConnectionConnectResult {
  */
 export const connectionConnect = new PreparedQuery<ConnectionConnectParams,ConnectionConnectResult>({
   name: 'connectionConnect',
-  statementName: 'connectionConnect_db25f280',
+  statementName: 'connectionConnect_20a4bada',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -285,6 +298,7 @@ export const connectionConnect = new PreparedQuery<ConnectionConnectParams,Conne
     account,
     credentials,
     credentials_expires_at,
+    conflict_winner,
     connected_at
   )
   values (
@@ -294,6 +308,17 @@ export const connectionConnect = new PreparedQuery<ConnectionConnectParams,Conne
     $4::text,
     $5::jsonb,
     $6::timestamptz,
+    coalesce(
+      (
+        select conflict_winner
+        from crm_connections
+        where organisation_id = $1::uuid
+          and provider = $3::text
+        order by connected_at desc
+        limit 1
+      ),
+      'nurturehub'
+    ),
     greatest(
       now(),
       (

@@ -659,12 +659,13 @@ export interface OutboundChangeListWaitingResult {
   changeVersion: string | null;
   contactId: string;
   hasFailed: boolean;
+  isUndecided: boolean;
 }
 
 /**
  * Lists which of the given contacts are not pushed yet to a connection's CRM: those that wait, with the version of their
- * change, and those whose push failed, unless a person has dismissed the failure. Fails with CRM05 if row-level
- * security hides the organisation. Uses crm_outbound_changes_pkey and crm_sync_failures_unpushed_idx (`is true` and the
+ * change, and those whose push failed, unless a person has dismissed the failure; of those, whether a person has to
+ * decide whose edit counts (crm_sync_failure_is_undecided). Fails with CRM05 if row-level security hides the organisation. Uses crm_outbound_changes_pkey and crm_sync_failures_unpushed_idx (`is true` and the
  * limits keep the planner from reading everything that waits).
  *
  * @remarks
@@ -672,7 +673,8 @@ export interface OutboundChangeListWaitingResult {
  * select
  *   wanted.contact_id as "contactId!",
  *   change.version as "changeVersion?",
- *   failure.has_failed is not null as "hasFailed!"
+ *   failure.is_undecided is not null as "hasFailed!",
+ *   coalesce(failure.is_undecided, false) as "isUndecided!"
  * from unnest(:contactIds!::uuid[]) as wanted (contact_id)
  * left join lateral (
  *   select version
@@ -683,22 +685,29 @@ export interface OutboundChangeListWaitingResult {
  *   limit 1
  * ) as change on true
  * left join lateral (
- *   select true as has_failed
- *   from crm_sync_failures
- *   where (organisation_id = :organisationId!::uuid) is true
- *     and (connection_id = :connectionId!::uuid) is true
- *     and record_id = wanted.contact_id::text
- *     and direction = 'outbound'
- *     and dismissed_at is null
- *   limit 1
+ *   -- One row for each entity type. Null without any.
+ *   select bool_or(crm_sync_failure_is_undecided(push.direction, push.error, push.gave_up_at)) as is_undecided
+ *   from (
+ *     select
+ *       direction,
+ *       error,
+ *       gave_up_at
+ *     from crm_sync_failures
+ *     where (organisation_id = :organisationId!::uuid) is true
+ *       and (connection_id = :connectionId!::uuid) is true
+ *       and record_id = wanted.contact_id::text
+ *       and direction = 'outbound'
+ *       and dismissed_at is null
+ *     limit 10
+ *   ) as push
  * ) as failure on true
  * where crm_check_organisation(:organisationId!::uuid)
- *   and (change.version is not null or failure.has_failed)
+ *   and (change.version is not null or failure.is_undecided is not null)
  * ```
  */
 export const outboundChangeListWaiting = new PreparedQuery<OutboundChangeListWaitingParams,OutboundChangeListWaitingResult>({
   name: 'outboundChangeListWaiting',
-  statementName: 'outboundChangeListWaiting_e2985486',
+  statementName: 'outboundChangeListWaiting_0dfd4e23',
   isPreparable: false,
   params: [
     { name: 'contactIds', required: true },
@@ -708,7 +717,8 @@ export const outboundChangeListWaiting = new PreparedQuery<OutboundChangeListWai
   text: `/* outboundChangeListWaiting */ select
   wanted.contact_id as "contactId",
   change.version as "changeVersion",
-  failure.has_failed is not null as "hasFailed"
+  failure.is_undecided is not null as "hasFailed",
+  coalesce(failure.is_undecided, false) as "isUndecided"
 from unnest($1::uuid[]) as wanted (contact_id)
 left join lateral (
   select version
@@ -719,17 +729,23 @@ left join lateral (
   limit 1
 ) as change on true
 left join lateral (
-  select true as has_failed
-  from crm_sync_failures
-  where (organisation_id = $2::uuid) is true
-    and (connection_id = $3::uuid) is true
-    and record_id = wanted.contact_id::text
-    and direction = 'outbound'
-    and dismissed_at is null
-  limit 1
+  select bool_or(crm_sync_failure_is_undecided(push.direction, push.error, push.gave_up_at)) as is_undecided
+  from (
+    select
+      direction,
+      error,
+      gave_up_at
+    from crm_sync_failures
+    where (organisation_id = $2::uuid) is true
+      and (connection_id = $3::uuid) is true
+      and record_id = wanted.contact_id::text
+      and direction = 'outbound'
+      and dismissed_at is null
+    limit 10
+  ) as push
 ) as failure on true
 where crm_check_organisation($2::uuid)
-  and (change.version is not null or failure.has_failed)`,
+  and (change.version is not null or failure.is_undecided is not null)`,
 });
 
 

@@ -807,7 +807,8 @@ export interface SyncFailureReplayResult {
 /**
  * Makes failing records of a live connection due for a retry now, as if they had never failed, including
  * those that the worker has given up on: records of the given kinds whose last failure was in a window, oldest
- * first, at most `limit`. Skips records that are already due or dismissed. Returns one row with their number. Uses
+ * first, at most `limit`. Skips records that are already due or dismissed, and those of which a person has to decide
+ * whose edit counts (crm_sync_failure_is_undecided). Returns one row with their number. Uses
  * crm_sync_failures_kind_idx for at most `limit` rows per kind, then once per row. Locks the connection for
  * the transaction, then the failures.
  *
@@ -856,6 +857,7 @@ export interface SyncFailureReplayResult {
  *       and last_failed_at < :failedBefore!::timestamptz
  *       and (next_attempt_at > (select at from clock) or next_attempt_at is null)
  *       and dismissed_at is null
+ *       and not crm_sync_failure_is_undecided(direction, error, gave_up_at)
  *     -- Only crm_sync_failures_kind_idx has this order. Without it, the planner may read every failure.
  *     order by
  *       last_failed_at,
@@ -901,6 +903,7 @@ export interface SyncFailureReplayResult {
  *       and id = candidate.id
  *       and (next_attempt_at > (select at from clock) or next_attempt_at is null)
  *       and dismissed_at is null
+ *       and not crm_sync_failure_is_undecided(direction, error, gave_up_at)
  *     limit 1
  *     for no key update
  *   ) as failure
@@ -947,7 +950,7 @@ export interface SyncFailureReplayResult {
  */
 export const syncFailureReplay = new PreparedQuery<SyncFailureReplayParams,SyncFailureReplayResult>({
   name: 'syncFailureReplay',
-  statementName: 'syncFailureReplay_9c720c1d',
+  statementName: 'syncFailureReplay_ae874753',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -1000,6 +1003,7 @@ candidate as (
       and last_failed_at < $5::timestamptz
       and (next_attempt_at > (select at from clock) or next_attempt_at is null)
       and dismissed_at is null
+      and not crm_sync_failure_is_undecided(direction, error, gave_up_at)
     order by
       last_failed_at,
       id
@@ -1042,6 +1046,7 @@ wanted as (
       and id = candidate.id
       and (next_attempt_at > (select at from clock) or next_attempt_at is null)
       and dismissed_at is null
+      and not crm_sync_failure_is_undecided(direction, error, gave_up_at)
     limit 1
     for no key update
   ) as failure

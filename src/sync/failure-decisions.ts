@@ -20,7 +20,8 @@ export interface SyncFailureReplayParams extends ConnectionKey {
 
 /**
  * Makes the records that failed within a period due for a retry now, including those that the worker has given up
- * on but not those that a person has dismissed, and gives them all their attempts again. Call it after the cause
+ * on but not those that a person has dismissed, or of which a person has to decide whose edit counts (they are chosen
+ * one by one, with {@link syncFailureReplayByIds}), and gives them all their attempts again. Call it after the cause
  * has been repaired. Also requests a sync of the connection.
  *
  * Call it again while `replayed` equals `limit`.
@@ -102,10 +103,9 @@ export interface DismissedFailures {
  * A record stays dismissed while it fails for the same reason: with an error of the same kind and code. An error
  * of another kind or code ends the dismissal, as does a replay by its id. If the record succeeds, it is closed.
  *
- * To dismiss a push means that the CRM's value is taken: the contact no longer waits to be pushed
- * (`outboundChangeListWaiting`), what is known of its records at that CRM is forgotten, so that they count as changed,
- * and a sync is requested, which is given them to read (`recordRequestClaim`). If a later edit of the contact fails to be
- * pushed, this ends the dismissal.
+ * Dismissing a push takes the CRM's value: the contact no longer waits to be pushed (`outboundChangeListWaiting`), what
+ * is known of its records at that CRM is forgotten, so that they count as changed, and a sync is requested, which is
+ * given them to read (`recordRequestClaim`). If the push of a later edit of the contact fails, the dismissal ends.
  *
  * @returns the number of records that this call dismissed; records that were dismissed already, and ids that the
  *   connection does not have, are not counted

@@ -119,6 +119,8 @@ export interface WaitingChange extends queries.OutboundChangeListWaitingResult {
   changeVersion: string | null;
   /** Whether its push has failed: it is tried again, or was given up. */
   hasFailed: boolean;
+  /** Whether a person has to decide first whose edit counts (`conflictWinner`: `person`): do not push it until then. */
+  isUndecided: boolean;
 }
 
 /**

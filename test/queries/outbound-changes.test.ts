@@ -374,7 +374,7 @@ describe('outboundChangeListWaiting', () => {
       };
       const waits = [again, hopeless]
         .toSorted()
-        .map((contactId) => ({ contactId, changeVersion: null, hasFailed: true }));
+        .map((contactId) => ({ contactId, changeVersion: null, hasFailed: true, isUndecided: false }));
       expect(await list()).toEqual(waits);
       await syncFailureReplay(client, { ...key, failedFrom: nine, failedBefore: tomorrow });
       expect(await list()).toEqual(waits);
@@ -387,6 +387,7 @@ describe('outboundChangeListWaiting', () => {
         contactId: hopeless,
         changeVersion: expect.stringMatching(/^\d+$/),
         hasFailed: false,
+        isUndecided: false,
       });
     });
   });

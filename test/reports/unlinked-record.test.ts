@@ -7,10 +7,11 @@
  * Input: a record that carries the contact's reference, because it was pushed once, is unlinked and then edited at the
  * CRM.
  *
- * Right: a person's decision stays. The record becomes a contact of its own.
+ * Right: a person's decision stays. The record becomes a contact of its own. An edit of the contact does not overwrite it
+ * either: the CRM's reference would find it in place of a new record, so that the push fails until somebody removes it.
  */
 import { expect, test } from 'vitest';
-import { contactExternalIdUnlink } from '../../src/index.js';
+import { contactExternalIdUnlink, syncFailureReplayByIds } from '../../src/index.js';
 import { useAgency } from '../support/agency.js';
 import { useDatabase } from '../support/database.js';
 
@@ -33,3 +34,48 @@ test('a record that a person unlinked does not link itself again by its referenc
   await agency.tick();
   expect(Object.keys(await agency.contacts())).toEqual(['Ottoline Spratt', 'Zebedee Moss']);
 });
+
+test.each(['reapit', 'alto'] as const)(
+  'a record at %s that a person unlinked is not overwritten with the next edit here',
+  async (provider) => {
+    const { agency } = world;
+    const { organisationId } = agency;
+    const { crm, connectionId } = await agency.startAndConnect(provider);
+    const { externalId } = crm.create('Ottoline Sprat');
+    await agency.tick();
+    const { 'Ottoline Sprat': contactId = '' } = await agency.contacts();
+    await agency.rename(contactId, 'Ottoline Spratt');
+    await agency.tick();
+    crm.edit(externalId, 'Zebedee Moss');
+    await agency.rename(contactId, 'Ottoline Later');
+    const record = { provider, entityType: 'contact', externalId } as const;
+    await contactExternalIdUnlink(pool, { organisationId, ...record, contactId });
+    await agency.tick();
+    await agency.tick();
+    expect(Object.keys(await agency.contacts())).toEqual(['Ottoline Later', 'Zebedee Moss']);
+    expect(crm.records()).toMatchObject([{ externalId, name: 'Zebedee Moss' }]);
+    const failures = await agency.failures();
+    expect(failures).toMatchObject([
+      { recordId: contactId, error: { kind: 'conflict' }, gaveUpAt: expect.any(String) },
+    ]);
+
+    // Somebody removes the reference.
+    agency.meddle = (client) => ({
+      ...client,
+      async read(...key) {
+        const found = await client.read(...key);
+        return found && { ...found, reference: null };
+      },
+      write: async (contact) => ({
+        entityType: 'contact',
+        externalId: 'NEW1',
+        name: contact.name,
+        state: 'active',
+      }),
+    });
+    await syncFailureReplayByIds(pool, { organisationId, connectionId, ids: failures.map(({ id }) => id) });
+    await agency.tick();
+    expect(await agency.recordsOf(contactId)).toEqual([`${provider} contact NEW1 active`]);
+    expect(await agency.failures()).toEqual([]);
+  },
+);
