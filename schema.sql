@@ -3871,6 +3871,7 @@ declare
   -- The last known account before a connection, and its connection's time.
   named record;
   is_same boolean;
+  has_failures boolean;
   waiting integer;
 begin
   moved := 0;
@@ -3988,13 +3989,23 @@ begin
         is_announced = true
       where change.organisation_id = organisation
         and change.connection_id = previous.id
-        and not exists (
-          select
+        -- The limit and `is true` leave only a look-up by the contact. By the connection, each would read all that has
+        -- been moved so far.
+        and (
+          select other.contact_id
           from public.crm_outbound_changes as other
           where other.organisation_id = organisation
             and other.contact_id = change.contact_id
-            and other.connection_id = present.id
-        );
+            and (other.connection_id = present.id) is true
+          limit 1
+        ) is null;
+      has_failures := exists (
+        select
+        from public.crm_sync_failures as failure
+        where failure.organisation_id = organisation
+          and failure.connection_id = present.id
+          and failure.direction = 'outbound'
+      );
       update public.crm_sync_failures as failure
       set
         connection_id = present.id,
@@ -4003,26 +4014,32 @@ begin
       where failure.organisation_id = organisation
         and failure.connection_id = previous.id
         and failure.direction = 'outbound'
-        and not exists (
-          select
-          from public.crm_sync_failures as other
-          where other.organisation_id = organisation
-            and other.connection_id = present.id
-            and other.direction = 'outbound'
-            and other.record_id = failure.record_id
-            and other.entity_type = failure.entity_type
+        -- A new connection has none, unless an earlier release left two connections whose pushes wait.
+        and (
+          not has_failures
+          or not exists (
+            select
+            from public.crm_sync_failures as other
+            where other.organisation_id = organisation
+              and other.connection_id = present.id
+              and other.direction = 'outbound'
+              and other.record_id = failure.record_id
+              and other.entity_type = failure.entity_type
+          )
         );
       -- Those that wait at both. What was recorded since the update above stays, for outboundChangeAnnounce to move.
       delete from public.crm_outbound_changes as change
       where change.organisation_id = organisation
         and change.connection_id = previous.id
-        and exists (
-          select
+        -- As above.
+        and (
+          select other.contact_id
           from public.crm_outbound_changes as other
           where other.organisation_id = organisation
             and other.contact_id = change.contact_id
-            and other.connection_id = present.id
-        );
+            and (other.connection_id = present.id) is true
+          limit 1
+        ) is not null;
       moved := moved + waiting;
       previous.kept_changes := 'moved';
       update public.crm_connections as connection
@@ -5056,7 +5073,7 @@ CREATE TABLE public.crm_record_requests (
 -- Name: TABLE crm_record_requests; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_record_requests IS 'Records that the next run of a connection reads first, by their ids, such as those that a webhook has named: one row for each, however often it was asked for. About 1,000 for each connection; any more are left to the sync.';
+COMMENT ON TABLE public.crm_record_requests IS 'Records that the next run of a connection reads first, by their ids, such as those that a webhook has named: one row for each, however often it was asked for. About 1,000 for each connection; any more are left to the sync. What a batch asks for comes on top: it would not be read otherwise.';
 
 --
 -- Name: COLUMN crm_record_requests.organisation_id; Type: COMMENT; Schema: public; Owner: -

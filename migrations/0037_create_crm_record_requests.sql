@@ -52,7 +52,7 @@ create index crm_connections_account_idx
   where status <> 'disconnected' and account is not null;
 
 comment on table crm_record_requests is
-  'Records that the next run of a connection reads first, by their ids, such as those that a webhook has named: one row for each, however often it was asked for. About 1,000 for each connection; any more are left to the sync.';
+  'Records that the next run of a connection reads first, by their ids, such as those that a webhook has named: one row for each, however often it was asked for. About 1,000 for each connection; any more are left to the sync. What a batch asks for comes on top: it would not be read otherwise.';
 comment on column crm_record_requests.organisation_id is
   'The organisation (tenant) that the connection belongs to.';
 comment on column crm_record_requests.connection_id is

@@ -138,6 +138,7 @@ declare
   -- The last known account before a connection, and its connection's time.
   named record;
   is_same boolean;
+  has_failures boolean;
   waiting integer;
 begin
   moved := 0;
@@ -255,13 +256,23 @@ begin
         is_announced = true
       where change.organisation_id = organisation
         and change.connection_id = previous.id
-        and not exists (
-          select
+        -- The limit and `is true` leave only a look-up by the contact. By the connection, each would read all that has
+        -- been moved so far.
+        and (
+          select other.contact_id
           from %1$I.crm_outbound_changes as other
           where other.organisation_id = organisation
             and other.contact_id = change.contact_id
-            and other.connection_id = present.id
-        );
+            and (other.connection_id = present.id) is true
+          limit 1
+        ) is null;
+      has_failures := exists (
+        select
+        from %1$I.crm_sync_failures as failure
+        where failure.organisation_id = organisation
+          and failure.connection_id = present.id
+          and failure.direction = 'outbound'
+      );
       update %1$I.crm_sync_failures as failure
       set
         connection_id = present.id,
@@ -270,26 +281,32 @@ begin
       where failure.organisation_id = organisation
         and failure.connection_id = previous.id
         and failure.direction = 'outbound'
-        and not exists (
-          select
-          from %1$I.crm_sync_failures as other
-          where other.organisation_id = organisation
-            and other.connection_id = present.id
-            and other.direction = 'outbound'
-            and other.record_id = failure.record_id
-            and other.entity_type = failure.entity_type
+        -- A new connection has none, unless an earlier release left two connections whose pushes wait.
+        and (
+          not has_failures
+          or not exists (
+            select
+            from %1$I.crm_sync_failures as other
+            where other.organisation_id = organisation
+              and other.connection_id = present.id
+              and other.direction = 'outbound'
+              and other.record_id = failure.record_id
+              and other.entity_type = failure.entity_type
+          )
         );
       -- Those that wait at both. What was recorded since the update above stays, for outboundChangeAnnounce to move.
       delete from %1$I.crm_outbound_changes as change
       where change.organisation_id = organisation
         and change.connection_id = previous.id
-        and exists (
-          select
+        -- As above.
+        and (
+          select other.contact_id
           from %1$I.crm_outbound_changes as other
           where other.organisation_id = organisation
             and other.contact_id = change.contact_id
-            and other.connection_id = present.id
-        );
+            and (other.connection_id = present.id) is true
+          limit 1
+        ) is not null;
       moved := moved + waiting;
       previous.kept_changes := 'moved';
     else

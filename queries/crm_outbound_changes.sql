@@ -83,6 +83,8 @@ successor as (
     where later.organisation_id = connection.organisation_id
       and later.provider = connection.provider
       and later.connected_at > connection.connected_at
+      -- One that an earlier release connected and disconnected has taken over nothing.
+      and (later.status <> 'disconnected' or later.kept_changes is not null)
     order by later.connected_at
     limit 1
   ) as next

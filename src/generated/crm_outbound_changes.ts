@@ -101,6 +101,8 @@ export interface OutboundChangeAnnounceResult {
  *     where later.organisation_id = connection.organisation_id
  *       and later.provider = connection.provider
  *       and later.connected_at > connection.connected_at
+ *       -- One that an earlier release connected and disconnected has taken over nothing.
+ *       and (later.status <> 'disconnected' or later.kept_changes is not null)
  *     order by later.connected_at
  *     limit 1
  *   ) as next
@@ -248,7 +250,7 @@ export interface OutboundChangeAnnounceResult {
  */
 export const outboundChangeAnnounce = new PreparedQuery<OutboundChangeAnnounceParams,OutboundChangeAnnounceResult>({
   name: 'outboundChangeAnnounce',
-  statementName: 'outboundChangeAnnounce_ae53e6e9',
+  statementName: 'outboundChangeAnnounce_486a3e57',
   isPreparable: true,
   params: [
     { name: 'limit', required: true },
@@ -325,6 +327,7 @@ successor as (
     where later.organisation_id = connection.organisation_id
       and later.provider = connection.provider
       and later.connected_at > connection.connected_at
+      and (later.status <> 'disconnected' or later.kept_changes is not null)
     order by later.connected_at
     limit 1
   ) as next

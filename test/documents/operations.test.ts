@@ -40,9 +40,9 @@ describe('docs/operations', () => {
     ['back-up.md', 2],
     ['install.md', 1],
     ['monitor.md', 10],
-    ['partitions.md', 4],
+    ['partitions.md', 5],
     ['roles.md', 3],
-    ['upgrade.md', 5],
+    ['upgrade.md', 6],
   ])('the %s page has %i blocks of statements', async (page, count) => {
     expect(await statements(page)).toHaveLength(count);
   });

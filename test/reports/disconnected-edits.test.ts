@@ -430,6 +430,27 @@ describe('connecting again', () => {
     },
   );
 
+  test('reads each of a thousand changes and failed pushes a few times', async () => {
+    tenant = await createTenant(pool, 1000);
+    const ended = await connect(pool);
+    await record(pool);
+    await withClient(url, (client) => failToPush(client, ended, tenant.contactIds, true));
+    await connectionDisconnect(pool, ended);
+    await withClient(url, async (client) => {
+      await client.query('begin');
+      expect(await connect(client)).toMatchObject({ waitingChanges: 1000 });
+      const { rows } = await client.query<{ table: string; read: number }>(
+        `select indrelid::regclass::text as table, sum(pg_stat_get_xact_tuples_returned(indexrelid))::integer as read
+         from pg_index
+         where indrelid in ('crm_outbound_changes'::regclass, 'crm_sync_failures'::regclass)
+         group by indrelid`,
+      );
+      expect(rows).toHaveLength(2);
+      for (const { table, read } of rows) expect(read, table).toBeLessThan(20_000);
+      await client.query('rollback');
+    });
+  });
+
   test('takes over a change that is committed only after it', async () => {
     const ended = await connect(pool);
     await connectionDisconnect(pool, ended);
@@ -445,6 +466,34 @@ describe('connecting again', () => {
       await pool.query("update crm_connections set next_sync_at = now() + interval '1 day'");
       const [run] = await syncRunClaim(pool, { worker: 'test' });
       expect(run?.connectionId).toBe(again.connectionId);
+    });
+  });
+
+  test('takes over a change that is committed only after it, past a connection of an earlier release', async () => {
+    const ended = await connect(pool);
+    await connectionDisconnect(pool, ended);
+    await withClient(url, async (host) => {
+      await host.query('begin');
+      await record(host, tenant.contactIds.slice(0, 1));
+      const between = randomUUID();
+      const key = {
+        organisationId: tenant.organisationId,
+        connectionId: between,
+        provider: 'reapit',
+      } as const;
+      await pool.query(
+        `insert into crm_connections (organisation_id, id, provider, credentials) values ($1, $2, 'reapit', $3)`,
+        [tenant.organisationId, between, await encryptCredentials(key)],
+      );
+      await pool.query(
+        `update crm_connections set status = 'disconnected', disconnected_at = now(), credentials = null
+         where id = $1`,
+        [between],
+      );
+      const again = await connect(pool);
+      await host.query('commit');
+      await outboundChangeAnnounce(pool);
+      expect([await waitingAt(ended), await waitingAt(again)]).toEqual([0, 1]);
     });
   });
 

@@ -77,7 +77,8 @@ export async function connectWithEvents(client: pg.Pool | pg.ClientBase, months:
     direction: 'inbound' as const,
     entityType: 'contact',
     externalId: `OXF${ahead}`,
-    status: 'success' as const,
+    status: 'skipped' as const,
+    reason: 'unchanged' as const,
   }));
   await insertEvents(client, { ...key, events });
   return key;
@@ -88,10 +89,10 @@ export async function insertEvents(
   client: pg.Pool | pg.ClientBase,
   { organisationId, connectionId, events }: ConnectionKey & { events: readonly SyncEvent[] },
 ): Promise<void> {
-  for (const { occurredAt, direction, entityType, externalId, internalId, status, error } of events) {
+  for (const { occurredAt, direction, entityType, externalId, internalId, status, error, reason } of events) {
     await client.query(
-      `insert into crm_sync_log (organisation_id, connection_id, occurred_at, direction, entity_type, external_id, internal_id, status, error)
-       values ($1, $2, coalesce($3::timestamptz, now()), $4, $5, $6, $7, $8, $9)`,
+      `insert into crm_sync_log (organisation_id, connection_id, occurred_at, direction, entity_type, external_id, internal_id, status, error, reason)
+       values ($1, $2, coalesce($3::timestamptz, now()), $4, $5, $6, $7, $8, $9, $10)`,
       [
         organisationId,
         connectionId,
@@ -102,6 +103,7 @@ export async function insertEvents(
         internalId,
         status,
         error,
+        reason,
       ],
     );
   }
