@@ -4012,6 +4012,17 @@ begin
             and other.record_id = failure.record_id
             and other.entity_type = failure.entity_type
         );
+      -- Those that wait at both. What was recorded since the update above stays, for outboundChangeAnnounce to move.
+      delete from public.crm_outbound_changes as change
+      where change.organisation_id = organisation
+        and change.connection_id = previous.id
+        and exists (
+          select
+          from public.crm_outbound_changes as other
+          where other.organisation_id = organisation
+            and other.contact_id = change.contact_id
+            and other.connection_id = present.id
+        );
       moved := moved + waiting;
       previous.kept_changes := 'moved';
       update public.crm_connections as connection
@@ -4028,12 +4039,12 @@ begin
         and begun.fill_started_at is not null
         and begun.fill_finished_at is null;
     else
+      delete from public.crm_outbound_changes as change
+      where change.organisation_id = organisation
+        and change.connection_id = previous.id;
       dropped := dropped + waiting;
       previous.kept_changes := case when is_same then 'expired' else 'dropped' end;
     end if;
-    delete from public.crm_outbound_changes as change
-    where change.organisation_id = organisation
-      and change.connection_id = previous.id;
     delete from public.crm_sync_failures as failure
     where failure.organisation_id = organisation
       and failure.connection_id = previous.id

@@ -163,6 +163,8 @@ async function unlinkedStill(
   return null;
 }
 
+const notShown = new CrmError('not_found', 'The CRM does not show the record.', { retryable: true });
+
 /** Writes a contact to a record, or creates one. Returns the event of the push. */
 async function write(
   { ask }: Pushing,
@@ -175,7 +177,8 @@ async function write(
   const written = await ask(() => crm.write(contact, linked)).catch(unlessFatal);
   const key = record && { entityType: record.entityType, externalId: record.externalId };
   if (written instanceof CrmError) return { ...event, ...key, ...failure(written) };
-  if (written === null) return { ...event, ...key, status: 'skipped', remoteState: key && 'hidden' };
+  // It waits as a failure: otherwise the old value would overwrite ours when the CRM shows the record again.
+  if (written === null) return { ...event, ...key, ...failure(notShown) };
   return {
     ...event,
     entityType: written.entityType,

@@ -8,7 +8,7 @@
 -- Scans:   crm_connections, to check the new constraints: a fraction of a second for 100,000 connections. Nothing
 --          is rewritten.
 -- Down:    drops the columns (crm_connections ACCESS EXCLUSIVE), the trigger and the functions, and refuses while a
---          connection is paused unless crm_schema.allow_data_loss is on.
+--          connection is paused unless crm_schema.allow_data_loss is on: then paused connections become due.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
@@ -165,6 +165,11 @@ select crm_refuse_data_loss('crm_connections has paused connections')
 where exists (select from crm_connections where paused_at is not null);
 
 drop trigger crm_connections_hold_paused on crm_connections;
+
+-- Otherwise they would be due in 9998.
+update crm_connections
+set next_sync_at = greatest(crm_now(), not_before_at)
+where paused_at is not null;
 
 alter table crm_connections
   drop column paused_at,

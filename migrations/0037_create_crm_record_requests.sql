@@ -124,7 +124,7 @@ select crm_give_to_owner(array['table crm_record_requests']);
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-select crm_wait_for_vacuum(array['crm_connections']::regclass[]);
+select crm_wait_for_vacuum(array['crm_connections', 'crm_record_requests']::regclass[]);
 
 -- In the order in which everybody locks.
 select crm_run_in_schema('lock table %1$I.crm_connections, %1$I.crm_record_requests in access exclusive mode');

@@ -3,7 +3,8 @@
 -- Purpose: finds a contact's failed push, and lets the next run read the CRM's records of a contact whose push was given
 --          up or dismissed, so that what the CRM holds is compared with ours again.
 -- Locks:   crm_sync_failures SHARE ROW EXCLUSIVE, to add the trigger and to build the index: writes wait until the end
---          of the transaction. It is tried for a tenth of a second at a time, up to a hundred times.
+--          of the transaction. It is tried for a tenth of a second at a time, up to a hundred times. Before that, SHARE
+--          UPDATE EXCLUSIVE waits for vacuum.
 -- Scans:   crm_sync_failures, to build the index: about a second for a million failing records.
 -- Down:    drops the index, the trigger and the function (crm_sync_failures ACCESS EXCLUSIVE); loses no data.
 
@@ -83,6 +84,8 @@ $create$);
 comment on function crm_request_unpushed_records() is
   'Asks for the records that a CRM has of a contact whose push was given up or dismissed, as recordRequestAdd does, unless the connection has 1,000 requests already. A trigger, because batches of earlier releases give up as well.';
 
+select crm_wait_for_vacuum(array['crm_sync_failures']::regclass[]);
+
 select crm_run_in_schema('lock table %1$I.crm_sync_failures in share row exclusive mode');
 
 -- By the record first: if it began with the connection, the planner might read all of a connection's failures by it.
@@ -123,6 +126,8 @@ set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
 select crm_require_schema(current_schema());
+
+select crm_wait_for_vacuum(array['crm_sync_failures']::regclass[]);
 
 select crm_run_in_schema('lock table %1$I.crm_sync_failures in access exclusive mode');
 

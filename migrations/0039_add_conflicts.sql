@@ -17,7 +17,8 @@ set local statement_timeout = '1min';
 
 select crm_require_schema(current_schema());
 
-select crm_wait_for_vacuum(array['crm_sync_log']::regclass[]);
+-- In the order in which partitions are created, which these locks hold up.
+select crm_wait_for_vacuum(array['crm_sync_log', 'crm_connections']::regclass[]);
 
 -- In the order in which everybody locks.
 select crm_run_in_schema('lock table %1$I.crm_connections, %1$I.crm_sync_log in access exclusive mode');
@@ -229,7 +230,8 @@ set local statement_timeout = '1min';
 
 select crm_require_schema(current_schema());
 
-select crm_wait_for_vacuum(array['crm_sync_log']::regclass[]);
+-- In the order in which partitions are created, which these locks hold up.
+select crm_wait_for_vacuum(array['crm_sync_log', 'crm_connections', 'crm_sync_conflicts']::regclass[]);
 
 -- Before the check, else what somebody is recording now would be lost unseen.
 select crm_run_in_schema('lock table %1$I.crm_connections, %1$I.crm_sync_log, %1$I.crm_sync_conflicts in access exclusive mode');

@@ -279,15 +279,26 @@ begin
             and other.record_id = failure.record_id
             and other.entity_type = failure.entity_type
         );
+      -- Those that wait at both. What was recorded since the update above stays, for outboundChangeAnnounce to move.
+      delete from %1$I.crm_outbound_changes as change
+      where change.organisation_id = organisation
+        and change.connection_id = previous.id
+        and exists (
+          select
+          from %1$I.crm_outbound_changes as other
+          where other.organisation_id = organisation
+            and other.contact_id = change.contact_id
+            and other.connection_id = present.id
+        );
       moved := moved + waiting;
       previous.kept_changes := 'moved';
     else
+      delete from %1$I.crm_outbound_changes as change
+      where change.organisation_id = organisation
+        and change.connection_id = previous.id;
       dropped := dropped + waiting;
       previous.kept_changes := case when is_same then 'expired' else 'dropped' end;
     end if;
-    delete from %1$I.crm_outbound_changes as change
-    where change.organisation_id = organisation
-      and change.connection_id = previous.id;
     delete from %1$I.crm_sync_failures as failure
     where failure.organisation_id = organisation
       and failure.connection_id = previous.id

@@ -178,6 +178,10 @@ export function checkFields(location: InputLocation, row: object, fields: Readon
   }
 }
 
+export function checkFlag(location: InputLocation, value: unknown): void {
+  if (typeof value !== 'boolean') refuse(location, `must be true or false, not ${describeValue(value)}`);
+}
+
 /** A bigint that the database generated, as text. */
 export function checkId(location: InputLocation, value: unknown): void {
   if (typeof value !== 'string' || !/^\d{1,19}$/.test(value) || BigInt(value) > 9_223_372_036_854_775_807n) {

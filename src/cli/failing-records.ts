@@ -157,7 +157,7 @@ function conflictLines(conflicts: readonly SyncConflict[], now: Timestamp): stri
   };
   return conflicts.flatMap((conflict) => [
     '',
-    ...wrap(`edited on both sides: ${conflict.entityType} ${conflict.externalId}`),
+    ...wrap(`conflict ${conflict.id}: edited on both sides, ${conflict.entityType} ${conflict.externalId}`),
     ...wrap(`contact ${conflict.contactId}`, '  '),
     ...wrap(
       `${formatQuantity(conflict.occurrences, 'time')}, the latest ${formatTimeFromNow(conflict.lastSeenAt, now)}: ${kept[conflict.kept]}`,
@@ -167,10 +167,10 @@ function conflictLines(conflicts: readonly SyncConflict[], now: Timestamp): stri
 }
 
 function failureDetails(failure: SyncFailure, now: Timestamp): string[] {
-  const { direction, entityType, recordId, error } = failure;
+  const { id, direction, entityType, recordId, error } = failure;
   const code = error.code === undefined ? '' : ` ${error.code}`;
   return [
-    ...wrap(`${direction} ${entityType} ${recordId}`),
+    ...wrap(`failure ${id}: ${direction} ${entityType} ${recordId}`),
     ...wrap(`${error.kind}${code}: ${error.message}`, '  '),
     ...wrap(retryState(failure, now), '  '),
   ];

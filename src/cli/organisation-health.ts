@@ -74,7 +74,7 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
         )),
     ...(requestedRecords === 0
       ? []
-      : indented(`Records that webhooks have named, to be read first: ${formatRecords(requestedRecords)}.`)),
+      : indented(`Records asked for by their ids, to be read first: ${formatRecords(requestedRecords)}.`)),
     ...firstFill(connection, now),
     ...(connection.pausedAt === null ? indented(schedule(connection, now)) : []),
   ];
@@ -98,7 +98,7 @@ function pause({ pausedAt, pausedUntil, pauseReason }: ConnectionHealth, now: Ti
   if (pausedAt === null) return [];
   const end = pausedUntil === null ? 'somebody resumes it' : formatTimeAndAge(pausedUntil, now);
   return indented(
-    `Paused until ${end}, since ${formatTimeAndAge(pausedAt, now)}${pauseReason === null ? '.' : `: ${pauseReason}`}`,
+    `Paused since ${formatTimeAndAge(pausedAt, now)}, until ${end}${pauseReason === null ? '.' : `: ${pauseReason}`}`,
   );
 }
 

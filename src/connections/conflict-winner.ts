@@ -13,7 +13,7 @@ export interface ConnectionSetConflictWinnerParams extends ConnectionKey {
 
 /**
  * Sets who wins if a person was edited here and at the CRM since the two last agreed; the default is `nurturehub`. It
- * counts from the next run on, which carries it (`ClaimedRun.conflictWinner`).
+ * applies from the next run on (`ClaimedRun.conflictWinner`).
  *
  * @returns the new setting
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`

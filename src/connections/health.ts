@@ -79,7 +79,7 @@ export interface ConnectionHealth
   dismissedRecords: number;
   /** The number of outbound changes waiting to be pushed; once disconnected, to be pushed after a reconnect. */
   waitingChanges: number;
-  /** The number of records that webhooks have named, for the next sync to read first. */
+  /** The number of records that the next sync reads first, usually because webhooks have named them. */
   requestedRecords: number;
   /** The number of records that were edited on both sides, which nobody has acknowledged. */
   conflicts: number;

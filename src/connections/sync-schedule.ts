@@ -4,7 +4,7 @@ import { type ConnectionKey, checkConnectionKey, checkOrganisation } from '../ke
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
 import type { Timestamp, TimestampInput } from '../types.js';
-import { checkUuids, checkWholeNumber } from '../validation.js';
+import { checkFlag, checkUuids, checkWholeNumber } from '../validation.js';
 
 /** The parameters of {@link connectionAdvanceLastSyncedAt}. */
 export interface ConnectionAdvanceLastSyncedAtParams extends ConnectionKey {
@@ -69,6 +69,7 @@ export async function connectionRequestSync(
 ): Promise<RequestedSync[]> {
   checkOrganisation(params);
   const { organisationId, isUrgent = false } = params;
+  checkFlag({ field: 'isUrgent' }, isUrgent);
   const connectionIds = checkUuids('connectionId', params.connectionIds);
   return queries.connectionRequestSync.run({ organisationId, connectionIds, isUrgent }, client);
 }

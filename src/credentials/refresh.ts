@@ -16,7 +16,7 @@ import {
   storeCredentials,
 } from './stored-credentials.js';
 
-/** The CRM refuses to refresh these credentials, and will not change its mind: somebody must connect it again. */
+/** The CRM refuses to refresh these credentials, for good: somebody must connect it again. */
 export interface RefreshRefusal {
   /**
    * A reason that an agent can act on, for `statusReason`: 1 to 500 characters, without secrets or personal data.
@@ -30,7 +30,7 @@ export interface CredentialsRefreshParams<P extends Provider> extends OwnerOf<P>
   credentialsVersion: number;
   /**
    * Receives the stored credentials, and asks the CRM for new ones. Returns a {@link RefreshRefusal} if the CRM
-   * refuses for good, and throws if it may not.
+   * refuses for good; throws on any other failure.
    */
   refresh: (current: StoredCredentials<P>) => Promise<NewCredentials<P> | RefreshRefusal>;
   /** How long to wait for another worker, and for the database, in milliseconds; defaults to 10,000. */
@@ -47,8 +47,8 @@ export interface CredentialsRefreshParams<P extends Provider> extends OwnerOf<P>
  * at the same time: if it penalises that, hold your own lock around the call.
  *
  * If `refresh` returns a refusal for good, nobody waits: the connection is put in error at once, with the reason,
- * unless another worker has refreshed meanwhile. Say so only of an answer that a token which another worker has
- * just used up would not get, such as `invalid_client` or `unauthorized_client` (RFC 6749, section 5.2); of
+ * unless another worker has refreshed meanwhile. Return one only for an answer that a token would not get because
+ * another worker has just used it up, such as `invalid_client` or `unauthorized_client` (RFC 6749, section 5.2); of
  * `invalid_grant` only if nobody but the holder of the connection's run refreshes its token.
  *
  * The result of `refresh` exists nowhere else, so as much of it as possible is stored: unknown fields and
@@ -63,8 +63,8 @@ export interface CredentialsRefreshParams<P extends Provider> extends OwnerOf<P>
  * @throws whatever `refresh` throws, if no other worker has refreshed in the meantime; you may then mark the
  *   connection with `connectionSetStatus` and this version
  * @throws CrmSchemaError `credentials_refused` if the CRM refuses for good; `account_changed` if the new
- *   credentials are for another account, in which case they are not stored; `connection_not_live`, `invalid_input`, and as `credentialsGet` and
- *   `credentialsReplace`
+ *   credentials are for another account, in which case they are not stored; `connection_not_live`, `invalid_input`,
+ *   and as `credentialsGet` and `credentialsReplace`
  */
 export async function credentialsRefresh<P extends Provider>(
   client: Queryable,

@@ -6,7 +6,7 @@ import type { Credentials } from './credential-checks.js';
 import { decryptCredentials } from './encryption.js';
 import { checkKeyRing, type KeyRing } from './key-ring.js';
 
-/** The credentials of a disconnected connection to one CRM, which wait to be revoked there. */
+/** The credentials of a disconnected connection, which wait to be revoked at its CRM. */
 export interface CredentialsToRevokeOf<P extends Provider> extends ConnectionKey {
   /** The CRM. */
   provider: P;

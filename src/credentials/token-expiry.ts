@@ -10,12 +10,12 @@ const documentedLife: Readonly<Partial<Record<Provider, number>>> = { reapit: 36
  * number or as text.
  *
  * If `expires_in` is absent, null, 0, negative or not a number, the answer does not say. Then the token is taken to
- * live as long as the CRM documents: 3,600 seconds at Reapit. Of the other CRMs no life is known, so the expiry
- * is unknown: null.
+ * live as long as the CRM documents: 3,600 seconds at Reapit. The other CRMs document none, so the
+ * expiry is unknown: null.
  *
  * @param provider the CRM
  * @param expiresIn what the answer has in `expires_in`, of whatever type
- * @param issuedAt when the token was asked for; defaults to now
+ * @param issuedAt when the token was requested; defaults to now
  * @throws CrmSchemaError `unknown_provider`
  */
 export function tokenExpiresAt(provider: Provider, expiresIn: unknown, issuedAt = new Date()): Date | null {
@@ -33,7 +33,7 @@ export function tokenExpiresAt(provider: Provider, expiresIn: unknown, issuedAt 
 export interface TokenHasExpiredParams {
   /**
    * How long before its expiry a token counts as expired, in seconds, so that it lasts for the next requests;
-   * defaults to 60. Must be less than the CRM's tokens live, or each sign-in refreshes.
+   * defaults to 60. Must be less than the life of the CRM's tokens, or each sign-in refreshes.
    */
   marginSeconds?: number | undefined;
   /** Defaults to now. */

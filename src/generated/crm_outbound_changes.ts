@@ -22,7 +22,8 @@ export interface OutboundChangeAnnounceResult {
  * with many does not delay the others. Skips locked connections and changes: a later call processes them. Uses
  * crm_outbound_changes_connection_id_new_idx and crm_connections_changes_expire_at_idx, then primary keys (`is true`
  * keeps the planner from reading all changes of a connection for each one). Locks the connections for the transaction,
- * then the changes, and waits for neither. Needs READ COMMITTED.
+ * then the contacts of changes that it moves FOR KEY SHARE, then the changes. Waits only where it moves changes. Needs
+ * READ COMMITTED.
  *
  * @remarks
  * ```sql
@@ -105,6 +106,27 @@ export interface OutboundChangeAnnounceResult {
  *   ) as next
  *   where connection.kept_changes = 'moved'
  * ),
+ * late as materialized (
+ *   select
+ *     successor.organisation_id,
+ *     successor.id,
+ *     change.contact_id
+ *   from successor
+ *   cross join lateral (
+ *     select change.contact_id
+ *     from crm_outbound_changes as change
+ *     where change.organisation_id = successor.organisation_id
+ *       and change.connection_id = successor.id
+ *       and not change.is_announced
+ *     limit 100
+ *   ) as change
+ * ),
+ * -- Whoever deletes a contact locks it before its changes. Moving one would lock them the other way round.
+ * contact_lock as materialized (
+ *   select crm_lock_contacts(organisation_id, array_agg(contact_id))
+ *   from late
+ *   group by organisation_id
+ * ),
  * fresh as (
  *   select
  *     change.organisation_id,
@@ -130,6 +152,7 @@ export interface OutboundChangeAnnounceResult {
  *     where change.organisation_id = connection.organisation_id
  *       and change.connection_id = connection.id
  *       and not change.is_announced
+ *       and (select count(*) from contact_lock) >= 0
  *     limit 100
  *     for update of change skip locked
  *   ) as change
@@ -137,7 +160,13 @@ export interface OutboundChangeAnnounceResult {
  *   where connection.keeps_changes
  *     or connection.kept_changes is null
  *     or connection.kept_changes in ('dropped', 'expired')
- *     or successor.next_id is not null
+ *     or exists (
+ *       select
+ *       from late
+ *       where late.organisation_id = connection.organisation_id
+ *         and late.id = connection.id
+ *         and late.contact_id = change.contact_id
+ *     )
  * ),
  * moved as (
  *   insert into crm_outbound_changes as change (
@@ -219,7 +248,7 @@ export interface OutboundChangeAnnounceResult {
  */
 export const outboundChangeAnnounce = new PreparedQuery<OutboundChangeAnnounceParams,OutboundChangeAnnounceResult>({
   name: 'outboundChangeAnnounce',
-  statementName: 'outboundChangeAnnounce_a94e2b26',
+  statementName: 'outboundChangeAnnounce_ae53e6e9',
   isPreparable: true,
   params: [
     { name: 'limit', required: true },
@@ -301,6 +330,26 @@ successor as (
   ) as next
   where connection.kept_changes = 'moved'
 ),
+late as materialized (
+  select
+    successor.organisation_id,
+    successor.id,
+    change.contact_id
+  from successor
+  cross join lateral (
+    select change.contact_id
+    from crm_outbound_changes as change
+    where change.organisation_id = successor.organisation_id
+      and change.connection_id = successor.id
+      and not change.is_announced
+    limit 100
+  ) as change
+),
+contact_lock as materialized (
+  select crm_lock_contacts(organisation_id, array_agg(contact_id))
+  from late
+  group by organisation_id
+),
 fresh as (
   select
     change.organisation_id,
@@ -326,13 +375,20 @@ fresh as (
     where change.organisation_id = connection.organisation_id
       and change.connection_id = connection.id
       and not change.is_announced
+      and (select count(*) from contact_lock) >= 0
     limit 100
     for update of change skip locked
   ) as change
   where connection.keeps_changes
     or connection.kept_changes is null
     or connection.kept_changes in ('dropped', 'expired')
-    or successor.next_id is not null
+    or exists (
+      select
+      from late
+      where late.organisation_id = connection.organisation_id
+        and late.id = connection.id
+        and late.contact_id = change.contact_id
+    )
 ),
 moved as (
   insert into crm_outbound_changes as change (

@@ -121,7 +121,7 @@ export function rethrowAsNotPermitted(error: unknown): never {
 function notPermitted(problem: string, error: unknown): CrmSchemaError {
   return new CrmSchemaError(
     'not_permitted',
-    `${problem} Connect as a member of the role that the call needs: crm_app to connect a CRM; crm_worker to claim runs, purge them and read credentials. See "Who may do what" in the README.`,
+    `${problem} Connect as a member of the role that the call needs: crm_app to connect a CRM; crm_worker to claim and purge runs, read credentials, or take a shared rate limit's permits. See "Who may do what" in the README.`,
     { cause: safeCause(error) },
   );
 }

@@ -4,7 +4,7 @@ import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
 import type { KeptSide } from '../types.js';
-import { checkBatch, checkId, checkLimit, checkShortText } from '../validation.js';
+import { checkBatch, checkFlag, checkId, checkLimit, checkShortText } from '../validation.js';
 
 /** A record that was edited at the CRM while an edit here waited to be pushed. `id` is a bigint, as text. */
 export interface SyncConflict extends NarrowedRow<queries.SyncConflictListResult, { kept: KeptSide }> {}
@@ -20,8 +20,8 @@ export interface SyncConflictListParams extends ConnectionKey {
 }
 
 /**
- * Lists the records of a connection that were edited on both sides, newest first: one entry for each, however often it
- * happened. It says whose edit was kept, and never what was overwritten: that is personal data.
+ * Lists the conflicts of a connection, newest first: one entry for each record that was edited on both sides, however
+ * often it happened. It says whose edit was kept, and never what was overwritten: that is personal data.
  *
  * @throws CrmSchemaError `invalid_input`
  */
@@ -31,6 +31,7 @@ export async function syncConflictList(
 ): Promise<SyncConflict[]> {
   checkConnectionKey(params);
   const { organisationId, connectionId, isAcknowledged = null, before, limit = 50 } = params;
+  if (isAcknowledged !== null) checkFlag({ field: 'isAcknowledged' }, isAcknowledged);
   checkLimit(limit);
   if (before != null) checkId({ field: 'before.id' }, before.id);
   const rows = await queries.syncConflictList.run(

@@ -103,10 +103,9 @@ export interface DismissedFailures {
  * A record stays dismissed while it fails for the same reason: with an error of the same kind and code. An error
  * of another kind or code ends the dismissal, as does a replay by its id. If the record succeeds, it is closed.
  *
- * To dismiss a push means that the CRM's value is taken: the contact no longer waits to be pushed
- * (`outboundChangeListWaiting`), what is known of its records at that CRM is forgotten, so that they count as changed,
- * and a sync is requested, which is given them to read (`recordRequestClaim`). If a later edit of the contact fails to be
- * pushed, this ends the dismissal.
+ * Dismissing a push takes the CRM's value: the contact no longer waits to be pushed (`outboundChangeListWaiting`), what
+ * is known of its records at that CRM is forgotten, so that they count as changed, and a sync is requested, which is
+ * given them to read (`recordRequestClaim`). If the push of a later edit of the contact fails, the dismissal ends.
  *
  * @returns the number of records that this call dismissed; records that were dismissed already, and ids that the
  *   connection does not have, are not counted

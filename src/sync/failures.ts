@@ -11,7 +11,7 @@ import {
   syncErrorKinds,
   type Timestamp,
 } from '../types.js';
-import { checkErrorKinds, checkId, checkLimit } from '../validation.js';
+import { checkErrorKinds, checkFlag, checkId, checkLimit } from '../validation.js';
 
 /** A failing record. `id` is a bigint, as text. */
 export interface SyncFailure
@@ -95,6 +95,7 @@ export async function syncFailureList(
 ): Promise<SyncFailure[]> {
   checkConnectionKey(params);
   const { organisationId, connectionId, isDismissed = null, before, limit = 50 } = params;
+  if (isDismissed !== null) checkFlag({ field: 'isDismissed' }, isDismissed);
   checkLimit(limit);
   const kinds = checkErrorKinds(params.kinds);
   if (before != null) checkId({ field: 'before.id' }, before.id);

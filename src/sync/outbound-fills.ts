@@ -3,11 +3,11 @@ import * as queries from '../generated/crm_outbound_changes.js';
 import { type ConnectionKey, checkConnectionKey } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import type { Timestamp } from '../types.js';
-import { checkLimit, checkWholeNumber } from '../validation.js';
+import { checkFlag, checkLimit, checkWholeNumber } from '../validation.js';
 
 /** The parameters of {@link outboundFillStart}. */
 export interface OutboundFillStartParams extends ConnectionKey {
-  /** Whether to begin again if one is finished; defaults to false. */
+  /** Whether to start again if one has finished; defaults to false. */
   isRepeat?: boolean | undefined;
 }
 
@@ -17,7 +17,7 @@ export interface OutboundFill {
   startedAt: Timestamp;
   /** The number of contacts that it has recorded to be pushed so far. */
   queuedInAll: number;
-  /** When it had looked at every contact; null if it has not. */
+  /** When it had looked at every contact; null while it has not. */
   finishedAt: Timestamp | null;
 }
 
@@ -35,6 +35,7 @@ export async function outboundFillStart(
 ): Promise<OutboundFill> {
   checkConnectionKey(params);
   const { isRepeat = false } = params;
+  checkFlag({ field: 'isRepeat' }, isRepeat);
   const [row] = await queries.outboundFillStart.run({ ...params, isRepeat }, client);
   if (row === undefined) throw connectionNotLive();
   return row;
@@ -66,7 +67,7 @@ export interface OutboundFillProgress {
  * without a record at its CRM as outbound changes of this connection. Call it at the start of each run. Several workers
  * may: each page is taken once.
  *
- * A contact with any record there is left out, also with one that the CRM has deleted. A contact that is created
+ * A contact with any record there is left out, even one that the CRM has deleted. A contact that is created
  * meanwhile is recorded by the host, as always.
  *
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`

@@ -22,7 +22,7 @@ export interface ProviderRateLimits {
   reads: RateLimit;
   /** The limit for requests that write. */
   writes: RateLimit;
-  /** How long to wait after a 429 that does not say, in seconds. */
+  /** How long to wait after a 429 without `Retry-After`, in seconds. */
   waitSeconds: number;
 }
 
@@ -30,7 +30,7 @@ const second = 1;
 const minute = 60;
 const day = 86_400;
 
-/** Of a CRM that counts all requests together. */
+/** The limits of a CRM that counts all requests together. */
 function together(waitSeconds: number, ...windows: RateLimitWindow[]): ProviderRateLimits {
   const limit: RateLimit = { counted: 'requests', windows };
   return { reads: limit, writes: limit, waitSeconds };
@@ -40,14 +40,14 @@ function together(waitSeconds: number, ...windows: RateLimitWindow[]): ProviderR
 const unstated = together(60, { requests: 100, seconds: minute });
 
 /**
- * The rate limits that the CRMs document, and how long to wait after a 429 without `Retry-After`. An agency may have
- * been promised others: then pass those to `rateLimitTake`.
+ * The rate limits that the CRMs document, and how long to wait after a 429 without `Retry-After`. If an agency has
+ * been granted others, pass those to `rateLimitTake`.
  *
- * - **agentOS**: 50 requests a minute for each API key, in a rolling window; after a 429, wait 60 seconds. Who goes on
- *   asking may be answered 403 and blocked. <https://hub.agentos.com/api-throttle-limits-and-rate-limiting>
+ * - **agentOS**: 50 requests a minute for each API key, in a rolling window; after a 429, wait 60 seconds. A
+ *   client that keeps asking may get 403 and be blocked. <https://hub.agentos.com/api-throttle-limits-and-rate-limiting>
  * - **Reapit**: 20 requests a second and 250,000 a day for each customer; it sends no `Retry-After`. The wait of 10
  *   seconds is ours. <https://foundations-documentation.reapit.cloud/api/api-documentation#rate-limits>
- * - **Street**: 600 reads and 100 writes a minute. The wait of a minute is ours: then its windows are over.
+ * - **Street**: 600 reads and 100 writes a minute. The wait of a minute is ours: by then its windows are over.
  *   <https://developers-beta.street.co.uk/docs/street-open-api>
  * - **Alto**, **Loop** and **custom** state none. 100 requests a minute, and a wait of a minute, are ours.
  */

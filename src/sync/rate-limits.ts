@@ -49,11 +49,11 @@ export interface RateLimitPermits {
 
 /**
  * Takes permits to send requests to a CRM, for the worker that is about to send them. Whoever shares the limit shares
- * what is left of it, and no window, wherever it begins, has more requests than it allows. While the CRM lets nobody
- * in ({@link rateLimitBlock}), nobody is given any.
+ * what is left of it, and no window, wherever it begins, has more requests than it allows. While a block lasts
+ * ({@link rateLimitBlock}), nobody is given any.
  *
  * - Take as many as you can send while they are valid, so that there is one call for several requests. You are given
- *   at most a twentieth of what the smallest window allows, so that there is something for others. Permits that you do
+ *   at most a twentieth of what the smallest window allows, so that some are left for others. Permits that you do
  *   not use lapse.
  * - Call it outside transactions: the limit's row is locked until the transaction ends.
  * - Under constant load, a window of a minute or longer gives nine tenths of what it allows, and one of a second three
@@ -87,7 +87,7 @@ export async function rateLimitTake(
 /** The parameters of {@link rateLimitBlock}. */
 export interface RateLimitBlockParams extends RateLimitKey {
   /**
-   * For how long the CRM lets nobody in, in whole seconds from now, at most 604,800: what its 429 says, or the
+   * For how long the CRM refuses requests, in whole seconds from now, at most 604,800: what its 429 says, or the
    * `waitSeconds` of `rateLimits`.
    */
   seconds: number;
@@ -115,7 +115,7 @@ export async function rateLimitBlock(
 
 /**
  * Deletes the state of limits in which nothing counts any longer, such as those of accounts that were disconnected.
- * Call it daily, repeatedly until it returns 0. To delete what is in use again a moment later does no harm.
+ * Call it daily, repeatedly until it returns 0. Deleting a limit that is used again a moment later does no harm.
  *
  * @throws CrmSchemaError `invalid_input`
  */

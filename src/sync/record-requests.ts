@@ -24,7 +24,7 @@ export interface RequestedRecord {
 export interface ClaimedRecordRequest extends RequestedRecord {
   /** When it was asked for. */
   requestedAt: Timestamp;
-  /** How many runs were given it since, with this one. */
+  /** How many runs have been given it since, including this one. */
   attempts: number;
 }
 
@@ -38,7 +38,7 @@ export interface RecordRequestAddParams extends ConnectionKey {
 export interface AddedRecordRequests {
   /** The number of records that the call added; those that were asked for already are not counted. */
   added: number;
-  /** The number of records that are left to the sync, because the connection has 1,000. */
+  /** The number of records that are left to the sync, because the connection has about 1,000 already. */
   leftToSync: number;
 }
 
@@ -47,8 +47,7 @@ export interface AddedRecordRequests {
  * a sync of the connection, as `connectionRequestSync` does. However often a record is asked for before it is read,
  * it is read once; if it is asked for while a run has it, it is read again.
  *
- * A connection keeps about 1,000 records. What is beyond is left to the sync, which reads what the CRM shows as
- * changed.
+ * A connection keeps about 1,000 records. Any more are left to the sync, which reads what the CRM shows as changed.
  *
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`
  */
@@ -74,7 +73,7 @@ export interface RecordRequestClaimParams extends RunKey {
 
 /**
  * Claims the records of a connection that were asked for, for the worker that holds its run. A run is given each
- * record once, unless it is asked for again meanwhile; if the run does not clear it, so is the next run.
+ * record once, unless it is asked for again meanwhile. If the run does not clear it, the next run is given it.
  *
  * Read them before the streams. Record each as an event of a batch, whatever came of it, and call
  * {@link recordRequestClear} in the same transaction: a record that failed is kept by its failure.

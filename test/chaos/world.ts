@@ -13,10 +13,12 @@ import {
   type ProviderCredentials,
 } from '../../src/credentials.js';
 import {
+  type ConflictWinner,
   type ConnectionKey,
   connectionDisconnect,
   connectionPause,
   connectionRequestSync,
+  connectionSetConflictWinner,
   connectionSetStatus,
   contactExternalIdLinkMany,
   contactMerge,
@@ -62,6 +64,16 @@ const naming: Record<Provider, Naming> = {
   street: 'UPPER CASE',
   loop: 'cut at 12',
   custom: 'as sent',
+};
+
+/** Who wins at each CRM if a person was edited on both sides. */
+const winners: Record<Provider, ConflictWinner> = {
+  agentos: 'nurturehub',
+  reapit: 'nurturehub',
+  alto: 'crm',
+  street: 'person',
+  loop: 'crm',
+  custom: 'person',
 };
 
 /** Workers connect as in production: as members of crm_worker, with the host's own grants. */
@@ -152,6 +164,8 @@ export class World {
     const connectionId = randomUUID();
     await this.pool.query('insert into crm_urls values ($1, $2)', [connectionId, crm.url]);
     await credentialsConnect(this.pool, this.#ring, { organisationId, connectionId, ...own });
+    const conflictWinner = winners[provider];
+    await connectionSetConflictWinner(this.pool, { organisationId, connectionId, conflictWinner });
     return { organisationId, connectionId, provider, crm };
   }
 

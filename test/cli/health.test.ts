@@ -309,6 +309,7 @@ describe('failures', () => {
       nextAttemptAt: '2026-11-16 09:29Z',
       attempts: 0,
     });
+    const ids = new Map((await syncFailureList(pool, key)).map(({ recordId, id }) => [recordId, id]));
     expect(await run(['failures', ...args(key)])).toEqual(
       succeeded(`Connection ${key.connectionId}
 reapit, active, 2026-11-16 09:30 UTC
@@ -317,16 +318,16 @@ Kind        Records  Given up  Dismissed
 timeout           2         0          0
 validation        1         1          0
 
-inbound contact CNT-1
+failure ${ids.get('CNT-1')}: inbound contact CNT-1
   timeout: No answer within 30 seconds.
   3 attempts, the latest 10 min ago, next 2026-11-16 10:55 UTC (in 85 min)
 
-inbound contact ${uuid}
+failure ${ids.get(uuid)}: inbound contact ${uuid}
   validation E-17: The e-mail address is invalid, and the CRM requires one for
   each contact that is a landlord.
   1 attempt, gave up 2026-11-16 09:05 UTC (25 min ago)
 
-inbound contact CNT-2
+failure ${ids.get('CNT-2')}: inbound contact CNT-2
   timeout: No answer within 30 seconds.
   replayed, due since 2026-11-16 09:29 UTC (60 s ago)
 `),
@@ -365,16 +366,16 @@ inbound contact CNT-2
       last_seen_at: '2026-11-16 09:20Z',
       occurrences: 2,
     });
+    const [conflict] = await syncConflictList(pool, key);
     const { stdout } = await run(['failures', ...args(key)]);
     expect(stdout).toContain(`
-edited on both sides: contact OXF18000001
+conflict ${conflict?.id}: edited on both sides, contact OXF18000001
   contact ${contactId}
   2 times, the latest 10 min ago: ours was kept
 `);
     const health = async () => (await run(['health', '--organisation', key.organisationId])).stdout;
     const line = 'edited here and at the CRM';
     expect(await health()).toContain(line);
-    const [conflict] = await syncConflictList(pool, key);
     const ids = [conflict?.id ?? ''];
     await syncConflictAcknowledge(pool, { ...key, ids, acknowledgedBy: 'support' });
     expect((await run(['failures', ...args(key)])).stdout).not.toContain('edited on both sides');

@@ -111,6 +111,15 @@ describe.each(migrations)('$file', (migration) => {
     expect(Number(seconds)).toBeLessThanOrEqual(5);
   });
 
+  test.each(['up', 'down'] as const)('waits for vacuum on each table that its %s tries to lock', (half) => {
+    const names = (pattern: RegExp) =>
+      [...migration[half].matchAll(pattern)].flatMap(
+        ([, list = '']) => list.match(/\w*(?:crm|contact)\w+/g) ?? [],
+      );
+    const locked = names(/crm_run_in_schema\(\s*'lock table (.*) in /g);
+    expect(names(/crm_wait_for_vacuum\(array\[(.*)\]/g)).toEqual(expect.arrayContaining(locked));
+  });
+
   test('has lower-case keywords and no select *', () => {
     expect(bareSql(migration.text)).not.toMatch(
       /\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|TABLE|INDEX|FROM|WHERE|NOT|NULL|BEGIN|END|IF|THEN|RETURN)\b/,

@@ -270,6 +270,21 @@ describe('down with rows in the table', () => {
     });
   });
 
+  test('the down of add_pause makes paused connections due if crm_schema.allow_data_loss is on', async () => {
+    const { down, laterDowns } = downsTo('add_pause');
+    await rolledBack(pool, async (client) => {
+      await connect(client, (await createTenant(client)).organisationId);
+      await client.query('update crm_connections set paused_at = now()');
+      for (const later of laterDowns) await client.query(later);
+      await client.query("set local crm_schema.allow_data_loss = 'on'");
+      await client.query(down);
+      const { rows } = await client.query(
+        'select next_sync_at <= clock_timestamp() as is_due from crm_connections',
+      );
+      expect(rows).toEqual([{ is_due: true }]);
+    });
+  });
+
   test('keeps the rows of host tables if crm_schema.allow_data_loss is on', async () => {
     await rolledBack(pool, async (client) => {
       await fill(client, 'contact_external_ids');

@@ -16,6 +16,7 @@ import {
   syncRunClaim,
 } from '../../src/index.js';
 import { nine } from '../support/clock.js';
+import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { claimOne, makeDue, syncSetup } from '../support/sync.js';
 
@@ -207,6 +208,15 @@ describe('connectionSetConflictWinner', () => {
     await makeDue(pool, key);
     const [run] = await syncRunClaim(pool, { worker: 'test', limit: 1 });
     expect(run).toMatchObject({ connectionId: key.connectionId, conflictWinner: 'person' });
+  });
+
+  test('holds for a connection that is made after it', async () => {
+    await connectionSetConflictWinner(pool, { ...key, conflictWinner: 'crm' });
+    await connectionDisconnect(pool, key);
+    const again = await connect(pool, key.organisationId, 'reapit');
+    expect(await connectionGet(pool, again)).toMatchObject({ conflictWinner: 'crm' });
+    const other = await connect(pool, key.organisationId, 'loop');
+    expect(await connectionGet(pool, other)).toMatchObject({ conflictWinner: 'nurturehub' });
   });
 
   test('refuses another value, and a connection that is not live', async () => {

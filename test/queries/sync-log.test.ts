@@ -123,7 +123,7 @@ describe('syncLogRecord', () => {
     [{ ...failure, reason: 'echo' }, 'row 1: reason is only allowed with status skipped, not error.'],
     [
       { ...skipped, reason: 'Echo' },
-      'row 1: reason must be one of echo, unchanged, older, pending_push, no_consent, merged, erased, not "Echo".',
+      'row 1: reason must be one of echo, unchanged, older, pending_push, conflict, no_consent, merged, erased, not "Echo".',
     ],
   ])('refuses a reason that %o may not have', async (event, message) => {
     const events = [skipped, event as SyncEvent];

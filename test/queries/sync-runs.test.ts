@@ -77,6 +77,7 @@ describe('syncRunClaim', () => {
           lastSyncedAt: null,
           expiresAt: '2026-11-16T09:01:00.000000Z',
           credentialsVersion: 1,
+          conflictWinner: 'nurturehub',
         },
         expect.objectContaining({ ...late, provider: 'reapit' }),
       ]);

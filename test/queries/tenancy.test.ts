@@ -66,6 +66,9 @@ test.each(queryNames.filter((name) => !overAllTenants.includes(name)))(
         case 'syncLogRecord':
           expect([[{ refused: 'wrong_tenant' }], [{ recorded: 0, inFuture: 1 }]]).toContainEqual(rows);
           break;
+        case 'syncConflictAcknowledge':
+          expect(rows).toEqual([{ acknowledged: 0 }]);
+          break;
         case 'contactExternalIdLock':
           expect(rows).toEqual([{ isLocked: true }]);
           break;

@@ -220,7 +220,7 @@ describe('a person whom the CRM archives, and takes out of the archive,', () => 
 describe('a person whom the CRM archives, and then deletes,', () => {
   test.each([
     ['says so', true, 'deleted'],
-    ['does not show it any more', false, 'hidden'],
+    ['does not show it any more', false, 'archived'],
   ])('is not created again by an edit here, where the CRM %s', async (_, showsDeleted, remoteState) => {
     crm.showsDeleted = showsDeleted;
     const id = crm.store({ name: 'Ottoline Sprat' });

@@ -44,6 +44,7 @@ import { runCli } from '../support/cli.js';
 import { nine } from '../support/clock.js';
 import { encryptCredentials, sampleCredentials, testKeyRing } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';
+import { waitUntilBlocked } from '../support/locks.js';
 import { useMember } from '../support/roles.js';
 import { claimOne, makeDue, syncSetup } from '../support/sync.js';
 
@@ -444,6 +445,64 @@ describe('connecting again', () => {
       await pool.query("update crm_connections set next_sync_at = now() + interval '1 day'");
       const [run] = await syncRunClaim(pool, { worker: 'test' });
       expect(run?.connectionId).toBe(again.connectionId);
+    });
+  });
+
+  test('takes over a change that is committed while it moves the others', async () => {
+    const [first = '', second = '', third = ''] = tenant.contactIds;
+    const ended = await connect(pool);
+    await withClient(url, (client) => failToPush(client, ended, [first], true));
+    await record(pool, [second]);
+    await connectionDisconnect(pool, ended);
+    let again: Awaited<ReturnType<typeof connect>> | undefined;
+    await withClient(url, async (blocker) => {
+      await blocker.query('begin');
+      // It has moved the changes by the time that it comes to the failures.
+      await blocker.query('select from crm_sync_failures where connection_id = $1 for update', [
+        ended.connectionId,
+      ]);
+      await withClient(url, async (person) => {
+        const connected = connect(person);
+        await waitUntilBlocked(url, person);
+        await record(pool, [third]);
+        await blocker.query('rollback');
+        again = await connected;
+      });
+    });
+    await outboundChangeAnnounce(pool);
+    expect(
+      (
+        await outboundChangeListWaiting(pool, {
+          ...(again ?? expect.unreachable('not connected')),
+          contactIds: tenant.contactIds,
+        })
+      ).map(({ contactId }) => contactId),
+    ).toEqual(expect.arrayContaining([first, second, third]));
+    expect(await waitingAt(ended)).toBe(0);
+  });
+
+  test('deadlocks with no deletion of a contact whose change is committed only after it', async () => {
+    const [first = ''] = tenant.contactIds;
+    const ended = await connect(pool);
+    await connectionDisconnect(pool, ended);
+    await withClient(url, async (host) => {
+      await host.query('begin');
+      await record(host, [first]);
+      await connect(pool);
+      await host.query('commit');
+      await host.query('begin');
+      await host.query('select from contacts where id = $1 for update', [first]);
+      await withClient(url, async (other) => {
+        await other.query("set lock_timeout = '5s'");
+        const announced = outboundChangeAnnounce(other);
+        // Awaited below; until then Node must not see an unhandled rejection.
+        announced.catch(() => {});
+        await waitUntilBlocked(url, other);
+        await host.query('delete from contacts where id = $1', [first]);
+        await host.query('commit');
+        await announced;
+      });
+      expect(await waitingAt(ended)).toBe(0);
     });
   });
 

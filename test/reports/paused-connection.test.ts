@@ -324,8 +324,16 @@ describe('a pause', () => {
   });
 
   test.each([
-    ['until a time', { until, reason }, 'Paused until 2026-11-23 09:00 UTC (in 7 d)'],
-    ['until somebody resumes it', {}, 'Paused until somebody resumes it, since 2026-11-16 09:00 UTC'],
+    [
+      'until a time',
+      { until, reason },
+      'Paused since 2026-11-16 09:00 UTC (0 s ago), until 2026-11-23 09:00 UTC (in 7 d): The agency',
+    ],
+    [
+      'until somebody resumes it',
+      {},
+      'Paused since 2026-11-16 09:00 UTC (0 s ago), until somebody resumes it.',
+    ],
   ])('%s is shown by crm-schema health', async (_, pause, line) => {
     const key = await connectDue();
     await atNine(async (client) => void (await connectionPause(client, { ...key, ...pause })));

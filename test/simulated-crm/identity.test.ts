@@ -462,8 +462,9 @@ describe('a record that is gone', () => {
       await agency.tick();
     }
     expect(crm.writes).toEqual([]);
-    expect(await agency.recordsOf(contactId)).toEqual([`reapit contact ${externalId} hidden`]);
-    expect(await agency.failures()).toEqual([]);
+    expect(await agency.failures()).toMatchObject([
+      { direction: 'outbound', recordId: contactId, error: { kind: 'not_found' } },
+    ]);
   });
 
   test('only because its office was hidden while it was retried comes back to the same contact', async () => {

@@ -19,7 +19,7 @@ const withoutParameters = ['connectionListTotals', 'connectionTotalWork'];
 const functions = Object.entries(root as Record<string, unknown>).filter(
   (entry): entry is [string, AnyFunction] =>
     typeof entry[1] === 'function' &&
-    /^(connection|contact|organisationSet|outboundChange|syncBatch|syncCursor|syncFailure|syncLog|syncRun)/.test(
+    /^(connection|contact|organisationSet|outbound|rateLimit|recordRequest|sync(Batch|Conflict|Cursor|Failure|Log|Run))/.test(
       entry[0],
     ) &&
     !withoutParameters.includes(entry[0]),
@@ -34,7 +34,7 @@ const credentialFunctions: [string, unknown][] = [
 ];
 
 test('the list contains the functions of the package', () => {
-  expect(functions.length).toBeGreaterThan(35);
+  expect(functions.length).toBeGreaterThan(45);
 });
 
 test.each(functions)('%s refuses parameters that are not an object', async (_, call) => {
@@ -55,6 +55,23 @@ test.each(functions.filter(([, { length }]) => length === 2))(
     });
   },
 );
+
+test.each([
+  ['isUrgent', () => root.connectionRequestSync, { connectionIds: [] }],
+  ['isDismissed', () => root.syncFailureList, {}],
+  ['isAcknowledged', () => root.syncConflictList, {}],
+  ['isRepeat', () => root.outboundFillStart, {}],
+])('%s is refused if it is not true or false', async (flag, call, params) => {
+  // PostgreSQL would take the first two.
+  for (const wrong of ['yes', 'no', 'please', 1]) {
+    await expect(
+      (async () => (call() as AnyFunction)(unusedClient, { ...someKey, ...params, [flag]: wrong }))(),
+    ).rejects.toMatchObject({
+      code: 'invalid_input',
+      message: `${flag} must be true or false, not ${JSON.stringify(wrong)}.`,
+    });
+  }
+});
 
 test.each(credentialFunctions)('%s refuses parameters that are not an object', async (_, call) => {
   await expect((async () => (call as AnyFunction)(unusedClient, keys, null))()).rejects.toMatchObject({
