@@ -4,7 +4,7 @@ import type pg from 'pg';
 import { undecided } from './conflicts.js';
 import { type Crm, type CrmContact, CrmError, type CrmRecord, type LinkedRecord } from './crm.js';
 import { failure, unlessFatal } from './errors.js';
-import { isAlive, isKnown, recordsOf, remoteFieldsOf, uuidIn } from './records.js';
+import { decisionOn, isAlive, recordsOf, remoteFieldsOf, uuidIn } from './records.js';
 import { recordsUnlinkedFrom } from './references.js';
 import { listWaiting } from './waiting-pushes.js';
 
@@ -127,8 +127,13 @@ async function readFirst(
   const found = await ask(() => crm.read(entityType, externalId)).catch(unlessFatal);
   // The write will say so, too.
   if (found === null || found instanceof CrmError) return null;
-  if (ifChanged && (await isKnown(pool, run, found))) return null;
-  const events = await take(found);
+  // It was read by its id just now: if its time is older than the known one, a clock at the CRM was ahead.
+  let decision = await decisionOn(pool, run, found);
+  const read = decision === 'older' ? { ...found, modifiedAt: null } : found;
+  if (read !== found) decision = await decisionOn(pool, run, read);
+  // Nobody has changed it since it was last read or pushed.
+  if (ifChanged && decision !== 'changed') return null;
+  const events = await take(read);
   const settled = events.filter(
     ({ direction, internalId }) => direction === 'outbound' && internalId === contactId,
   );

@@ -6,6 +6,7 @@ import {
   contentHash,
   externalRecordCheck,
   externalRecordListByContacts,
+  type RecordDecision,
   type SentRecord,
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
@@ -31,18 +32,18 @@ export function isAlive({ remoteState }: ContactExternalRecord): boolean {
   return remoteState !== 'deleted' && remoteState !== 'merged';
 }
 
-/** Whether nobody has changed a record since it was last read or pushed. */
-export async function isKnown(
-  client: pg.Pool | pg.ClientBase,
+/** What to do with a record, without locking it for longer than the call. */
+export async function decisionOn(
+  pool: pg.Pool,
   { organisationId, provider }: ClaimedRun,
   record: CrmRecord,
-): Promise<boolean> {
-  const { decision } = await externalRecordCheck(client, {
+): Promise<RecordDecision['decision']> {
+  const { decision } = await externalRecordCheck(pool, {
     organisationId,
     provider,
     ...sentRecordOf(record),
   });
-  return decision !== 'changed';
+  return decision;
 }
 
 /** Whether two names differ at most in what CRMs do to a name: letter case and white space. */

@@ -93,7 +93,7 @@ test.each([
     );
     await syncBatchRecord(pool, { ...run, batchNumber: 1, events: isLast ? events.toReversed() : events });
     const waiting = await outboundChangeListWaiting(pool, { ...run, contactIds: [right] });
-    expect(waiting).toMatchObject([{ contactId: right }]);
+    expect(waiting).toMatchObject([{ contactId: right, hasFailed: false }]);
     await syncRunFinish(pool, { ...run, outcome: 'success' });
     await makeDue(pool, key);
     const again = await claimOne(pool);
