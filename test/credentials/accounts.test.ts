@@ -116,6 +116,8 @@ describe('credentialsConnect', () => {
       connectedAt: expect.any(String),
       archivedIds: 1,
       restoredIds: 0,
+      waitingChanges: 0,
+      droppedChanges: 0,
     });
     expect(await contactExternalIdListByContact(pool, { organisationId, contactId })).toEqual([]);
     await connectionDisconnect(pool, { organisationId, ...other });
@@ -180,7 +182,13 @@ describe('credentialsReplace', () => {
     const { key } = await connectReapit(anonymous);
     expect(
       await credentialsReplace(pool, keys, { ...key, credentialsVersion: 1, credentials: reapit('OXF') }),
-    ).toEqual({ outcome: 'replaced', credentialsVersion: 2, archivedIds: 0, restoredIds: 0 });
+    ).toEqual({
+      outcome: 'replaced',
+      credentialsVersion: 2,
+      archivedIds: 0,
+      restoredIds: 0,
+      droppedChanges: 0,
+    });
     expect(await connectionGet(pool, key)).toMatchObject({ account: 'OXF' });
   });
 
@@ -229,7 +237,13 @@ describe('credentialsReplace', () => {
         credentialsVersion: 1,
         credentials: reapit('BBB'),
       }),
-    ).toEqual({ outcome: 'replaced', credentialsVersion: 2, archivedIds: 1, restoredIds: 0 });
+    ).toEqual({
+      outcome: 'replaced',
+      credentialsVersion: 2,
+      archivedIds: 1,
+      restoredIds: 0,
+      droppedChanges: 0,
+    });
   });
 });
 

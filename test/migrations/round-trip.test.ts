@@ -19,6 +19,7 @@ const tablesByMigration = [
   'contact_external_id_aliases',
   'contact_external_id_changes',
   'contact_external_id_archive',
+  'crm_record_requests',
 ].map((table) => [table, positionOf(`create_${table}`)] as const);
 
 const dataLoss = { code: 'CRM03', message: expect.stringContaining('has rows') };
@@ -52,6 +53,15 @@ async function fill(client: Parameters<typeof createTenant>[0], table: string): 
       first_seen_at: '2026-11-16T09:00:00Z',
       last_seen_at: '2026-11-16T09:00:00Z',
       remote_state: 'active',
+    });
+  }
+  if (table === 'crm_record_requests') {
+    await insert(client, table, {
+      organisation_id: organisationId,
+      connection_id: connectionId,
+      entity_type: 'contact',
+      external_id: '1',
+      requested_at: '2026-11-16T09:00:00Z',
     });
   }
   if (table === 'crm_sync_runs') {
@@ -152,7 +162,7 @@ describe('down with rows in the table', () => {
         applied.rows,
       );
       await client.query(
-        'truncate contact_external_ids, contact_external_id_aliases, contact_external_id_changes, contact_external_id_archive, crm_sync_runs, crm_sync_cursors, crm_sync_failures, crm_outbound_changes',
+        'truncate contact_external_ids, contact_external_id_aliases, contact_external_id_changes, contact_external_id_archive, crm_sync_runs, crm_sync_cursors, crm_sync_failures, crm_outbound_changes, crm_record_requests',
       );
       // Only a superuser can bypass the append-only trigger.
       await client.query("set session_replication_role = 'replica'");

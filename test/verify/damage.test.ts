@@ -269,6 +269,7 @@ const damages: Damage[] = [
       ...[
         'outbound_changes',
         'record_requests',
+        'sync_conflicts',
         'sync_cursors',
         'sync_failures',
         'sync_log',
