@@ -8042,6 +8042,7 @@ GRANT ALL ON FUNCTION public.crm_sync_failure_is_final(error jsonb, attempts int
 
 GRANT ALL ON FUNCTION public.crm_sync_failure_is_undecided(direction text, error jsonb, gave_up_at timestamp with time zone) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_sync_failure_is_undecided(direction text, error jsonb, gave_up_at timestamp with time zone) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_sync_failure_is_undecided(direction text, error jsonb, gave_up_at timestamp with time zone) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_sync_log_ensure_partitions(months_ahead integer, log_table regclass); Type: ACL; Schema: public; Owner: -

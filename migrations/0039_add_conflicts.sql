@@ -214,9 +214,11 @@ $$;
 comment on function crm_sync_failure_is_undecided(text, jsonb, timestamptz) is
   'The one rule for which failed pushes wait for a person to decide whose edit counts: given up with kind conflict and code edited_on_both_sides, and neither replayed nor dismissed since.';
 
+-- Functions may be everybody's to run, or an installation's default privileges may say otherwise; this
+-- does not depend on it.
 grant execute
 on function crm_sync_failure_is_undecided(text, jsonb, timestamptz)
-to crm_app, crm_worker;
+to crm_app, crm_worker, crm_reader;
 
 select crm_give_to_owner(array[
   'table crm_sync_conflicts',
