@@ -16,6 +16,8 @@ export async function unfinishedWork({ pool, connectedCrms }: World): Promise<st
     select direction || ' ' || record_id || ' of ' || provider || ' is still retried: ' || error
     from crm_sync_failures inner join crm_connections on crm_connections.id = connection_id
     where next_attempt_at is not null
+      -- A deleted record that the CRM does not show any more, which sync gives up on only after a day.
+      and not (direction = 'outbound' and kind = 'not_found')
     union all
     select provider || ' is ' || status || ', ' || failure_count || ' failed: '
       || coalesce(status_reason, last_run.outcome || ' ' || coalesce(last_run.error ->> 'message', ''), '')

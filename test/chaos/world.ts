@@ -30,6 +30,7 @@ import {
   recordRequestAdd,
   syncFailureDismiss,
   syncFailureReplay,
+  syncFailureReplayByIds,
 } from '../../src/index.js';
 import { chaoticHabits, type Naming } from '../simulated-crm/habits.js';
 import { type Random, seededRandom } from '../simulated-crm/random.js';
@@ -470,6 +471,16 @@ export class World {
     }
   }
 
+  /** A person decides that our edits count, where that is left to a person. */
+  async decideConflicts(connected: ConnectedCrm): Promise<void> {
+    const { rows } = await this.pool.query(
+      `select id from crm_sync_failures
+       where connection_id = $1 and crm_sync_failure_is_undecided(direction, error, gave_up_at)`,
+      [connected.connectionId],
+    );
+    await syncFailureReplayByIds(this.pool, { ...connected, ids: rows.map(({ id }) => id) });
+  }
+
   /** Retries everything that is delayed, failed or given up on, and syncs every connection. */
   async retryEverything(): Promise<void> {
     await this.signInAgain();
@@ -481,6 +492,7 @@ export class World {
         failedFrom: '2020-01-01T00:00:00Z',
         failedBefore: new Date(Date.now() + 60_000),
       });
+      await this.decideConflicts(connected);
       await this.request(connected);
     }
   }
