@@ -4,7 +4,7 @@ import type pg from 'pg';
 import { undecided } from './conflicts.js';
 import { type Crm, type CrmContact, CrmError, type CrmRecord, type LinkedRecord } from './crm.js';
 import { failure, unlessFatal } from './errors.js';
-import { decisionOn, isAlive, recordsOf, remoteFieldsOf, uuidIn } from './records.js';
+import { decisionOn, isAlive, isSameRecord, recordsOf, remoteFieldsOf, uuidIn } from './records.js';
 import { recordsUnlinkedFrom } from './references.js';
 import { listWaiting } from './waiting-pushes.js';
 
@@ -97,7 +97,7 @@ export async function pushContact(
           return;
         }
         const again = (await recordsOf(pool, run, contactId)).find(
-          (each) => isAlive(each) && isOf(record, each),
+          (each) => isAlive(each) && isSameRecord(record, each),
         );
         if (again !== undefined) pushed = await write(pushing, crm, contact, again, event);
       }
@@ -193,8 +193,4 @@ async function write(
 /** Whether the CRM has refused a push because the record has another version. */
 function isRefusedVersion({ status, error }: BatchEvent): boolean {
   return status === 'error' && error?.kind === 'conflict' && error.retryable;
-}
-
-function isOf(one: ContactExternalRecord, other: ContactExternalRecord): boolean {
-  return one.entityType === other.entityType && one.externalId === other.externalId;
 }

@@ -21,10 +21,13 @@ export async function recordsOf(
 ): Promise<ContactExternalRecord[]> {
   const records = await externalRecordListByContacts(client, { organisationId, contactIds: [contactId] });
   return records.filter(
-    (each) =>
-      each.provider === provider &&
-      (each.externalId !== except?.externalId || each.entityType !== except.entityType),
+    (each) => each.provider === provider && (except === undefined || !isSameRecord(each, except)),
   );
+}
+
+/** Whether two keys name one record. */
+export function isSameRecord(one: CrmRecordKey, other: CrmRecordKey): boolean {
+  return one.entityType === other.entityType && one.externalId === other.externalId;
 }
 
 /** Whether the CRM still has the record. A hidden one may be shown again. */

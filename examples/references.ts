@@ -2,7 +2,7 @@
 import { type ClaimedRun, contactIdentityChangeList, syncLogListByContact } from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import type { CrmRecord, CrmRecordKey } from './crm.js';
-import { uuidIn } from './records.js';
+import { isSameRecord, uuidIn } from './records.js';
 
 /**
  * Returns the contact that the record names as its reference, because we created it and the answer was lost; `gone` if
@@ -12,10 +12,10 @@ import { uuidIn } from './records.js';
 export async function contactNamedBy(
   client: pg.ClientBase,
   { organisationId, provider }: ClaimedRun,
-  { entityType, externalId, reference }: CrmRecord,
+  record: CrmRecord,
   isContact: (contactId: string) => boolean,
 ): Promise<string | 'gone' | null> {
-  const contactId = uuidIn(reference);
+  const contactId = uuidIn(record.reference);
   if (contactId === null) return null;
   if (!isContact(contactId)) {
     // Other programs use UUIDs as well: only the log tells that this was a contact of ours.
@@ -23,9 +23,7 @@ export async function contactNamedBy(
     return events.length > 0 ? 'gone' : null;
   }
   const unlinked = await recordsUnlinkedFrom(client, { organisationId, provider }, contactId);
-  return unlinked.some((each) => each.entityType === entityType && each.externalId === externalId)
-    ? null
-    : contactId;
+  return unlinked.some((each) => isSameRecord(each, record)) ? null : contactId;
 }
 
 /** The records at the CRM of a run that were unlinked from a contact. They may still carry its reference. */

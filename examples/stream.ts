@@ -14,13 +14,13 @@ export function resumeAt(
   options: { overlapSeconds?: number | undefined },
 ): CrmPosition {
   if (position?.kind === 'token') return { token: position.token };
-  if (position?.kind === 'timestamp') return { changedSince: askFrom(position.syncedTo, options) };
+  if (position?.kind === 'timestamp') return beginAgain(position.syncedTo, options);
   // Nothing has been read, or the position is a page number from an earlier version of this worker. Its time may be
   // that of a pass which was never read to its end, so that everything is read again, once.
   return { changedSince: null };
 }
 
-/** The beginning of a pass, after the CRM has lost the position: every change up to `syncedTo` has been read. */
+/** The beginning of a pass: every change up to `syncedTo` has been read. */
 export function beginAgain(
   syncedTo: Timestamp | null,
   options: { overlapSeconds?: number | undefined },
