@@ -70,9 +70,10 @@ export class Store {
     return snapshot && plain(snapshot);
   }
 
-  /** The active record with this reference. Never late, unlike lists. */
+  /** The record with this reference that a creation would double. Never late, unlike lists. */
   findByReference(reference: string): SimulatedRecord | undefined {
-    return this.records().find((record) => record.reference === reference && record.state === 'active');
+    const isKept = ({ state }: SimulatedRecord) => state === 'active' || state === 'hidden';
+    return this.records().find((record) => record.reference === reference && isKept(record));
   }
 
   /** The records of a type that lists show now, in the order in which their changes appeared. */
