@@ -1,3 +1,5 @@
+import { type Send, sender } from '../../examples/adapters/http.js';
+import { reapitCrm } from '../../examples/adapters/reapit.js';
 import { type Crm, CrmError } from '../../examples/crm.js';
 import type { Credentials, CredentialsByProvider } from '../../src/credentials.js';
 import type { Provider } from '../../src/index.js';
@@ -5,9 +7,7 @@ import { agentosCrm } from './adapters/agentos.js';
 import { altoCrm } from './adapters/alto.js';
 import { customCrm } from './adapters/custom.js';
 import { loopCrm } from './adapters/loop.js';
-import { reapitCrm } from './adapters/reapit.js';
 import { streetCrm } from './adapters/street.js';
-import { type Send, sender } from './requests.js';
 
 /** The address of a simulated CRM, and how to sign in to it. */
 export interface ClientOptions<P extends Provider = Provider> {

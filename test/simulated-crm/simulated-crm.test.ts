@@ -7,12 +7,12 @@ import {
   type CrmRecord,
   type CrmRecordKey,
 } from '../../examples/crm.js';
+import { chaoticHabits, type Habits } from '../../examples/simulated-crm/habits.js';
+import { type SimulatedCrm, startSimulatedCrm } from '../../examples/simulated-crm/server.js';
+import type { SimulatedRecord } from '../../examples/simulated-crm/store.js';
 import { checkCredentials } from '../../src/credentials.js';
 import { type Provider, providers } from '../../src/index.js';
 import { refreshAccessToken, simulatedCrmClient } from './client.js';
-import { chaoticHabits, type Habits } from './habits.js';
-import { type SimulatedCrm, startSimulatedCrm } from './server.js';
-import type { SimulatedRecord } from './store.js';
 
 /** The time limit of a client whose requests are answered, however busy the machine is. */
 const patientMilliseconds = 20_000;

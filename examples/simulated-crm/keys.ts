@@ -1,5 +1,5 @@
-import type { Credentials } from '../../src/credentials.js';
-import type { Provider } from '../../src/index.js';
+import type { Provider } from '@nurturehub/crm-schema';
+import type { Credentials } from '@nurturehub/crm-schema/credentials';
 import { type Random, randomText, randomUuid } from './random.js';
 
 /** The keys and tokens that a simulated CRM accepts. */

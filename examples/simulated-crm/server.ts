@@ -1,8 +1,9 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Credentials } from '../../src/credentials.js';
-import type { Provider } from '../../src/index.js';
+import type { Provider } from '@nurturehub/crm-schema';
+import type { Credentials } from '@nurturehub/crm-schema/credentials';
+import type { ContactFields } from '../contact-fields.js';
 import { agentos } from './dialects/agentos.js';
 import { alto } from './dialects/alto.js';
 import { custom } from './dialects/custom.js';
@@ -25,9 +26,9 @@ export interface SimulatedCrm<P extends Provider = Provider> {
   /** Makes new credentials, as if a user had signed in again. */
   signIn(): Credentials<P>;
   /** Creates a record as if at the agency; a contact by default. */
-  create(name: string, reference?: string | null, entityType?: string): SimulatedRecord;
-  /** Edits an active record as if at the agency. */
-  edit(externalId: string, name: string): SimulatedRecord;
+  create(person: string | ContactFields, reference?: string | null, entityType?: string): SimulatedRecord;
+  /** Edits an active record as if at the agency: its name, or some of its fields. */
+  edit(externalId: string, change: string | Partial<ContactFields>): SimulatedRecord;
   /** Deletes an active record as if at the agency. */
   delete(externalId: string): SimulatedRecord;
   /** Hides an active record from the API, as if its office were not shared. */
@@ -161,8 +162,12 @@ export async function startSimulatedCrm<P extends Provider>(options: {
     url,
     credentials: keys.signIn(provider, url),
     signIn: () => keys.signIn(provider, url),
-    create: (name, reference = null, entityType = 'contact') => store.create(entityType, name, reference),
-    edit: (externalId, name) => store.change(externalId, { name }),
+    create: (person, reference = null, entityType = 'contact') => {
+      return store.create(entityType, typeof person === 'string' ? { name: person } : person, reference);
+    },
+    edit: (externalId, change) => {
+      return store.change(externalId, typeof change === 'string' ? { name: change } : change);
+    },
     delete: (externalId) => store.change(externalId, { state: 'deleted' }),
     hide: (externalId) => store.change(externalId, { state: 'hidden' }),
     restore: (externalId, name) => store.restore(externalId, name),

@@ -4,6 +4,7 @@ import {
   activeRecord,
   bearer,
   byModified,
+  type Call,
   check,
   create,
   type Dialect,
@@ -13,6 +14,7 @@ import {
   pad,
   Refusal,
   referenceIn,
+  type SentFields,
   since,
   slice,
   until,
@@ -45,6 +47,8 @@ export const reapit: Dialect = {
     const shown = (record: SimulatedRecord) => ({
       id: record.externalId,
       name: record.name,
+      email: record.email ?? null,
+      mobilePhone: record.phone ?? null,
       // A precision of 100 nanoseconds, and sometimes no zone.
       modified: record.modifiedAt.replace('Z', random() < 0.3 ? '7' : '7Z'),
       _eTag: record.version,
@@ -54,11 +58,11 @@ export const reapit: Dialect = {
       const record = activeRecord(store, entityType, externalId);
       if (method === 'GET') return { status: 200, body: shown(record) };
       check(headers['if-match'] === record.version, 412, 'The eTag is not the current one.');
-      update(store, record, body.name, referenceIn(body.metadata));
+      update(store, record, sent(body), referenceIn(body.metadata));
       return { status: 204 };
     }
     if (method === 'POST') {
-      const record = create(store, entityType, body.name, referenceIn(body.metadata));
+      const record = create(store, entityType, sent(body), referenceIn(body.metadata));
       return { status: 201, headers: { location: `/${collection}/${record.externalId}` } };
     }
     const reference = query.get('reference');
@@ -86,3 +90,7 @@ export const reapit: Dialect = {
     };
   },
 };
+
+function sent({ name, email, mobilePhone: phone }: Call['body']): SentFields {
+  return { name, email, phone };
+}

@@ -1,3 +1,5 @@
+import { canonicalTimestamp, type Timestamp } from '@nurturehub/crm-schema';
+import { type ContactFields, fieldsOf } from '../contact-fields.js';
 import {
   type Crm,
   type CrmContact,
@@ -6,8 +8,7 @@ import {
   type CrmPosition,
   type CrmRecord,
   type LinkedRecord,
-} from '../../../examples/crm.js';
-import { canonicalTimestamp, type Timestamp } from '../../../src/index.js';
+} from '../crm.js';
 
 // One adapter per CRM. Adapters that read by time take `changedSince` exactly and inclusively, and return a time of
 // the CRM's own clock as `syncedTo`, which never goes beyond what was read. Changes that appear late are the exception:
@@ -36,21 +37,17 @@ export function writer({ update, find, create }: Writes): Crm['write'] {
 }
 
 /** A record as it was sent, for a CRM that does not answer with it. */
-export function asSent(
-  externalId: string,
-  { name, contactId }: CrmContact,
-  entityType = 'contact',
-): CrmRecord {
-  return active(entityType, externalId, name, contactId);
+export function asSent(externalId: string, contact: CrmContact, entityType = 'contact'): CrmRecord {
+  return active(entityType, externalId, contact, contact.contactId);
 }
 
 export function active(
   entityType: string,
   externalId: string,
-  name: string,
+  fields: ContactFields,
   reference: string | null,
 ): CrmRecord {
-  return { entityType, externalId, name, reference, state: 'active', mergedInto: null };
+  return { entityType, externalId, ...fieldsOf(fields), reference, state: 'active', mergedInto: null };
 }
 
 /** The pass that a page belongs to: a new one, or the one that its token carries. */

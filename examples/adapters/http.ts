@@ -1,5 +1,5 @@
-import { CrmError } from '../../examples/crm.js';
-import { canonicalTimestamp, type SyncErrorKind, type Timestamp } from '../../src/index.js';
+import { canonicalTimestamp, type SyncErrorKind, type Timestamp } from '@nurturehub/crm-schema';
+import { CrmError } from '../crm.js';
 
 /** A request to a CRM. */
 export interface Request {

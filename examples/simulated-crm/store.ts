@@ -1,5 +1,6 @@
-import type { CrmRecord } from '../../examples/crm.js';
-import type { Timestamp } from '../../src/index.js';
+import type { Timestamp } from '@nurturehub/crm-schema';
+import type { ContactFields } from '../contact-fields.js';
+import type { CrmRecord } from '../crm.js';
 import { type Habits, storedName } from './habits.js';
 import type { Random } from './random.js';
 
@@ -86,9 +87,9 @@ export class Store {
       .sort((a, b) => a.visibleAt - b.visibleAt || a.sequence - b.sequence);
   }
 
-  create(entityType: string, name: string, reference: string | null): SimulatedRecord {
+  create(entityType: string, fields: ContactFields, reference: string | null): SimulatedRecord {
     const externalId = this.#newId(entityType, this.#history.size + 1);
-    return this.#keep({ entityType, externalId, name, reference, state: 'active', mergedInto: null });
+    return this.#keep({ entityType, externalId, ...fields, reference, state: 'active', mergedInto: null });
   }
 
   /** @throws Error if there is no such record or it is no longer active, which is a bug in the test */
@@ -103,7 +104,7 @@ export class Store {
     const record = this.get(externalId);
     if (record === undefined || record.state === 'active')
       throw new Error(`Nothing to restore: ${externalId}`);
-    const person = name === undefined ? {} : { name, reference: null };
+    const person = name === undefined ? {} : { name, email: null, phone: null, reference: null };
     return this.#keep({ ...record, ...person, state: 'active', mergedInto: null });
   }
 

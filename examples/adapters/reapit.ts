@@ -1,6 +1,7 @@
-import type { Crm, CrmContact, CrmRecord, LinkedRecord } from '../../../examples/crm.js';
-import { canonicalTimestamp, contentHash, type Timestamp } from '../../../src/index.js';
-import type { Send } from '../requests.js';
+import { canonicalTimestamp, type Timestamp } from '@nurturehub/crm-schema';
+import { isSame } from '../contact-fields.js';
+import type { Crm, CrmContact, CrmRecord, LinkedRecord } from '../crm.js';
+import type { Send } from './http.js';
 import {
   active,
   asSent,
@@ -14,11 +15,13 @@ import {
   pathOf,
   reached,
   writer,
-} from './adapter.js';
+} from './passes.js';
 
 interface Found {
   id: string;
   name: string;
+  email: string | null;
+  mobilePhone: string | null;
   metadata: { reference: string | null };
   modified: string;
   _eTag: string;
@@ -39,8 +42,11 @@ interface ReapitPass extends Partial<Pass> {
 /** Pages by time: paging by number would skip a record whenever an earlier one is edited. */
 export function reapitCrm(send: Send, account: string): Crm {
   const paths: Record<string, string> = { contact: '/contacts', landlord: '/landlords' };
-  const record = (entityType: string, { id, name, metadata, modified, _eTag }: Found): CrmRecord => ({
-    ...active(entityType, id, name, metadata.reference),
+  const record = (
+    entityType: string,
+    { id, name, email, mobilePhone, metadata, modified, _eTag }: Found,
+  ): CrmRecord => ({
+    ...active(entityType, id, { name, email, phone: mobilePhone }, metadata.reference),
     version: _eTag,
     modifiedAt: canonicalTimestamp(modified, { timeZone: 'UTC' }),
   });
@@ -54,8 +60,7 @@ export function reapitCrm(send: Send, account: string): Crm {
   /** Reads what the CRM made of a write. If somebody has edited the record since, only what was sent is known. */
   async function stored(entityType: string, externalId: string, contact: CrmContact): Promise<CrmRecord> {
     const found = await read(entityType, externalId).catch(() => null);
-    const isOurs = contentHash({ name: found?.name }) === contentHash({ name: contact.name });
-    return found !== null && isOurs ? found : asSent(externalId, contact, entityType);
+    return found !== null && isSame(contact, found) ? found : asSent(externalId, contact, entityType);
   }
 
   async function update(
@@ -123,8 +128,8 @@ export function reapitCrm(send: Send, account: string): Crm {
   };
 }
 
-function fields({ name, contactId }: CrmContact): object {
-  return { name, metadata: { reference: contactId } };
+function fields({ name, email, phone: mobilePhone, contactId }: CrmContact): object {
+  return { name, email, mobilePhone, metadata: { reference: contactId } };
 }
 
 /** The end of a microsecond: Reapit's times have a seventh digit. */
