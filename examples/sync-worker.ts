@@ -14,6 +14,7 @@ import {
   type ClaimedRun,
   connectionSetAccount,
   outboundChangeClaim,
+  type Provider,
   type RequestedRecord,
   type RunEnd,
   type RunKey,
@@ -40,6 +41,8 @@ export interface Worker {
   /** Its name, for people: a host and a process. */
   name: string;
   pool: pg.Pool;
+  /** The CRMs that `openCrm` has adapters for; omit it if it has one for each. */
+  providers?: readonly Provider[] | undefined;
   /** Signs in to a connection's CRM. See refresh-token.ts for refresh tokens that work only once. */
   openCrm(run: ClaimedRun): Promise<Crm>;
   /** How to revoke the tokens of disconnected connections; omit it if nobody disconnects with `revokeWithinSeconds`. */
@@ -82,8 +85,8 @@ export async function syncNext(
   signal: AbortSignal = new AbortController().signal,
 ): Promise<boolean> {
   if (signal.aborted) return false;
-  const { pool, name, leaseSeconds = 300 } = worker;
-  const [run] = await syncRunClaim(pool, { worker: name, limit: 1, leaseSeconds });
+  const { pool, name, providers, leaseSeconds = 300 } = worker;
+  const [run] = await syncRunClaim(pool, { worker: name, limit: 1, leaseSeconds, providers });
   if (run === undefined) return false;
   const requests = new Requests(pool, run, leaseSeconds, signal);
   let end: RunEnd;
