@@ -96,7 +96,7 @@ export interface ConnectionHealth
   lastError: SyncError | null;
   /** Which way the record of that error went; null if the error is not of a record. */
   lastErrorDirection: SyncDirection | null;
-  /** The kind of that record, in the provider's terms; null if the error is not of a record. */
+  /** The kind of that record, in the CRM's terms; null if the error is not of a record. */
   lastErrorEntityType: string | null;
   /** The CRM's id of that record; null if it has none yet, or the error is not of a record. */
   lastErrorExternalId: string | null;

@@ -57,7 +57,7 @@ export type IfContactTaken = 'refuse' | 'alias';
 export async function contactExternalIdLinkMany(
   client: Queryable,
   params: {
-    /** The UUID of the contacts' organisation. */
+    /** The organisation's UUID. */
     organisationId: string;
     /** Up to a few thousand. */
     links: readonly ContactLink[];

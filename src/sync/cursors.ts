@@ -4,7 +4,7 @@ import { type ConnectionKey, checkConnectionKey, checkStreamKey, type StreamKey 
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
 import type { CursorKind, SyncDirection, Timestamp, TimestampInput } from '../types.js';
-import { checkWholeNumber } from '../validation.js';
+import { checkOptions, checkWholeNumber } from '../validation.js';
 
 /** Where a stream resumes, in the form that the CRM accepts. */
 export type CursorPosition =
@@ -140,6 +140,7 @@ export function askFrom(
     fractionalDigits?: number | undefined;
   } = {},
 ): string | null {
+  checkOptions(options);
   const { overlapSeconds = 300, fractionalDigits = 6 } = options;
   checkWholeNumber({ field: 'overlapSeconds' }, overlapSeconds, 0, 604_800);
   checkWholeNumber({ field: 'fractionalDigits' }, fractionalDigits, 0, 6);

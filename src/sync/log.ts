@@ -112,9 +112,9 @@ export async function syncLogListByConnection(
 
 /** The parameters of {@link syncLogListByContact}. */
 export interface SyncLogListByContactParams extends Page {
-  /** The organisation that owns the contact: a UUID. */
+  /** The organisation's UUID. */
   organisationId: string;
-  /** A UUID. */
+  /** The contact's UUID. */
   contactId: string;
 }
 

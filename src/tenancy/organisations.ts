@@ -67,6 +67,7 @@ export async function organisationSet(
  * function; savepoints are fine.
  *
  * @param pool a pool of `pg`, whose user is a member of `crm_app`
+ * @param organisationId the organisation's UUID
  * @param work receives the client, for use until its promise settles: later queries throw, because the
  *   connection may have another user by then; so does releasing the client
  * @returns the result of `work`, once it is committed
