@@ -33,6 +33,15 @@ export interface TimestampOptions {
  * @param text what the CRM sends
  * @throws CrmSchemaError `invalid_input` on any other text, on a time without a zone if `timeZone` is not given, on an
  *   unknown time zone, and on years outside 1900 to 9998
+ *
+ * @example
+ * ```ts
+ * import { canonicalTimestamp } from '@nurturehub/crm-schema';
+ *
+ * canonicalTimestamp('2026-07-01T10:00:00+01:00'); // '2026-07-01T09:00:00.000000Z'
+ * canonicalTimestamp('2026-07-01 10:00', { timeZone: 'Europe/London' }); // the same time
+ * canonicalTimestamp('2026-07-01T09:00:00.1234567Z'); // '2026-07-01T09:00:00.123456Z'
+ * ```
  */
 export function canonicalTimestamp(text: string, options: TimestampOptions = {}): Timestamp {
   checkOptions(options);

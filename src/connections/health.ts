@@ -151,6 +151,22 @@ export interface WorkTotal extends queries.ConnectionTotalWorkResult {
  * connections first, then by provider, newest first.
  *
  * @throws CrmSchemaError `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { connectionListWithHealth, withOrganisation } from '@nurturehub/crm-schema';
+ * import pg from 'pg';
+ *
+ * const pool = new pg.Pool(); // its user is a member of crm_app
+ * const organisationId = '00000000-0000-4000-8000-000000000001';
+ * const failuresSince = new Date(Date.now() - 86_400_000);
+ * const connections = await withOrganisation(pool, organisationId, (client) =>
+ *   connectionListWithHealth(client, { organisationId, failuresSince, isLive: true }),
+ * );
+ * for (const { provider, state, lastSuccessAt } of connections) {
+ *   console.log(`${provider}: ${state}, last synced ${lastSuccessAt ?? 'never'}`);
+ * }
+ * ```
  */
 export async function connectionListWithHealth(
   client: Queryable,

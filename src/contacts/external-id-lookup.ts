@@ -89,6 +89,20 @@ export interface ContactExternalIdResolveParams extends ExternalRecord {
  * Finds the contact that an external id is mapped to, as its primary id or as an alias; null if there is none.
  *
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { contactExternalIdResolve, withOrganisation } from '@nurturehub/crm-schema';
+ * import pg from 'pg';
+ *
+ * const pool = new pg.Pool(); // its user is a member of crm_app
+ * const organisationId = '00000000-0000-4000-8000-000000000001';
+ * const record = { provider: 'reapit', entityType: 'contact', externalId: 'OXF18000002' } as const;
+ * const contactId = await withOrganisation(pool, organisationId, (client) =>
+ *   contactExternalIdResolve(client, { organisationId, ...record }),
+ * );
+ * console.log(contactId ?? 'unknown');
+ * ```
  */
 export async function contactExternalIdResolve(
   client: Queryable,

@@ -74,6 +74,19 @@ export interface SyncCursor extends StreamKey {
  * Lists the cursors of a connection's streams. A stream whose cursor was never recorded is missing.
  *
  * @throws CrmSchemaError `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { askFrom, type ConnectionKey, syncCursorList } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // The time from which to read contacts; null for all of them.
+ * export async function readContactsFrom(pool: pg.Pool, connection: ConnectionKey) {
+ *   const cursors = await syncCursorList(pool, connection);
+ *   const cursor = cursors.find(({ direction, entityType }) => direction === 'inbound' && entityType === 'contact');
+ *   return askFrom(cursor?.position?.syncedTo);
+ * }
+ * ```
  */
 export async function syncCursorList(client: Queryable, key: ConnectionKey): Promise<SyncCursor[]> {
   checkConnectionKey(key, 'key');
