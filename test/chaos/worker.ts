@@ -61,6 +61,8 @@ await Promise.all(
       // Long enough on a busy machine for a page that merges: it waits for those of all other CRMs.
       leaseSeconds: 10,
       overlapSeconds: 20,
+      // Few, so that a pass is interrupted in its middle.
+      batchRecords: 10,
     };
     return runWorker(worker, stopping.signal);
   }),
