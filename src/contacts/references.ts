@@ -15,18 +15,23 @@ export interface ContactReference {
   contactId: string;
 }
 
-/**
- * What a record's reference says:
- *
- * - `contact`: sync knows the contact. If it exists, the record is its: the answer to its creation was lost. If not, it
- *   was deleted: skip the record with reason `erased`
- * - `unlinked`: the record was unlinked from that contact, and still carries its id: it names nobody
- * - `unknown`: sync has never seen such a contact. If none exists, it is another program's id
- */
-export type ReferenceMeaning = 'contact' | 'unlinked' | 'unknown';
+/** What a record's reference says. */
+export interface ReferenceMeaning {
+  /** The UUID that the record carries; or of the contact that this one was merged into, however often. */
+  contactId: string;
+  /**
+   * - `contact`: sync knows the contact. If it exists, the record is its: the answer to its creation was lost. If not, it
+   *   was deleted: skip the record with reason `erased`
+   * - `unlinked`: the record was unlinked from that contact, or re-pointed to another, and still carries its id: it names
+   *   nobody
+   * - `unknown`: sync has never seen such a contact. If none exists, it is another program's id
+   */
+  meaning: 'contact' | 'unlinked' | 'unknown';
+}
 
 /**
- * Says what the references of records mean that are not linked. Hundreds at a time cost about as much as a few.
+ * Says what the references of records mean that are not linked. Hundreds at a time cost about as much as a few. With the
+ * lock of the ids (`contactExternalIdLock`), no merge changes the answer before the transaction ends.
  *
  * @returns one meaning per reference, in order
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`, with `rowIndex`
@@ -60,8 +65,8 @@ export async function contactReferenceCheckMany(
     },
     client,
   );
-  return rows.map(({ isUnlinked, isLogged }) => {
-    if (isUnlinked) return 'unlinked';
-    return isLogged ? 'contact' : 'unknown';
+  return rows.map(({ contactId, isUnlinked, isKnown }) => {
+    if (isUnlinked) return { contactId, meaning: 'unlinked' };
+    return { contactId, meaning: isKnown ? 'contact' : 'unknown' };
   });
 }
