@@ -9,5 +9,7 @@ create table organisations (
 create table contacts (
   id uuid primary key,
   organisation_id uuid not null references organisations (id),
-  name text not null
+  name text not null,
+  email text,
+  phone text
 );

@@ -1,4 +1,5 @@
 import type { SyncError, SyncErrorKind } from '@nurturehub/crm-schema';
+import type { ContactFields } from './contact-fields.js';
 
 /**
  * What the worker needs from a CRM. Each CRM has one adapter that implements this; nothing else differs
@@ -64,7 +65,7 @@ export interface Crm {
    * another version than `record.version` is refused: a retryable `CrmError` of kind `conflict`.
    *
    * @param record the record to update; null to create one
-   * @returns the record as the CRM now holds it: its version and the name as the CRM stores it, if it tells
+   * @returns the record as the CRM now holds it: its version and its fields as the CRM stores them, if it tells
    *   them; null if it does not show the record
    * @throws CrmError
    */
@@ -121,8 +122,7 @@ export interface LinkedRecord extends CrmRecordKey {
 }
 
 /** A person as the CRM knows them. */
-export interface CrmRecord extends CrmRecordKey {
-  name: string;
+export interface CrmRecord extends CrmRecordKey, ContactFields {
   state: 'active' | 'archived' | 'hidden' | 'deleted' | 'merged';
   /** An ETag with its quotes, for example. */
   version?: string | null;
@@ -135,10 +135,9 @@ export interface CrmRecord extends CrmRecordKey {
 }
 
 /** A person as NurtureHub knows them. */
-export interface CrmContact {
+export interface CrmContact extends ContactFields {
   /** Stored at the CRM as its reference to us. */
   contactId: string;
-  name: string;
 }
 
 /** A request that failed, or may have failed, at the CRM. */

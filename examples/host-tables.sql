@@ -6,7 +6,9 @@ create table organisations (id uuid primary key);
 create table contacts (
   id uuid primary key,
   organisation_id uuid not null references organisations (id),
-  name text not null default ''
+  name text not null default '',
+  email text,
+  phone text
 );
 
 insert into organisations

@@ -5,6 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { createHostTables, migrate } from '../../dev/database.js';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
+import { chaoticHabits, type Naming } from '../../examples/simulated-crm/habits.js';
+import { type Random, seededRandom } from '../../examples/simulated-crm/random.js';
+import { type SimulatedCrm, startSimulatedCrm } from '../../examples/simulated-crm/server.js';
 import {
   credentialsConnect,
   credentialsReplace,
@@ -32,9 +35,6 @@ import {
   syncFailureReplay,
   syncFailureReplayByIds,
 } from '../../src/index.js';
-import { chaoticHabits, type Naming } from '../simulated-crm/habits.js';
-import { type Random, seededRandom } from '../simulated-crm/random.js';
-import { type SimulatedCrm, startSimulatedCrm } from '../simulated-crm/server.js';
 import { testRingKey } from '../support/credentials.js';
 import type { WorkerSettings } from './worker.js';
 

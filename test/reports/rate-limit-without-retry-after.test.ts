@@ -13,10 +13,10 @@
 import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { type Crm, CrmError } from '../../examples/crm.js';
 import { waitAfter } from '../../examples/requests.js';
+import { startSimulatedCrm } from '../../examples/simulated-crm/server.js';
 import { syncNext } from '../../examples/sync-worker.js';
 import { type ConnectionKey, rateLimits, syncRunListByConnection } from '../../src/index.js';
 import { simulatedCrmClient } from '../simulated-crm/client.js';
-import { startSimulatedCrm } from '../simulated-crm/server.js';
 import { useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';
 import { syncSetup } from '../support/sync.js';

@@ -12,10 +12,10 @@
  */
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Crm, CrmPage, CrmPosition, CrmRecord } from '../../examples/crm.js';
+import { startSimulatedCrm } from '../../examples/simulated-crm/server.js';
 import { syncNext } from '../../examples/sync-worker.js';
 import { type ConnectionKey, syncCursorList, syncRunListByConnection } from '../../src/index.js';
 import { refreshAccessToken, simulatedCrmClient } from '../simulated-crm/client.js';
-import { startSimulatedCrm } from '../simulated-crm/server.js';
 import { useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';
 import { makeDue, syncSetup } from '../support/sync.js';

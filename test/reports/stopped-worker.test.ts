@@ -14,6 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 import { type Crm, CrmError, type CrmPosition, type CrmRecord } from '../../examples/crm.js';
+import { startSimulatedCrm } from '../../examples/simulated-crm/server.js';
 import { runWorker, syncNext, type Worker } from '../../examples/sync-worker.js';
 import {
   type ConnectionKey,
@@ -23,7 +24,6 @@ import {
   syncRunListByConnection,
 } from '../../src/index.js';
 import { simulatedCrmClient } from '../simulated-crm/client.js';
-import { startSimulatedCrm } from '../simulated-crm/server.js';
 import { useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';
 import { makeDue, syncSetup } from '../support/sync.js';

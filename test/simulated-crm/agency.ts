@@ -1,5 +1,7 @@
 import type pg from 'pg';
 import type { Crm } from '../../examples/crm.js';
+import type { Habits } from '../../examples/simulated-crm/habits.js';
+import { type SimulatedCrm, startSimulatedCrm } from '../../examples/simulated-crm/server.js';
 import { syncNext } from '../../examples/sync-worker.js';
 import { credentialsConnect, type KeyRing } from '../../src/credentials.js';
 import {
@@ -15,8 +17,6 @@ import {
 import { testKeyRing } from '../support/credentials.js';
 import { createTenant } from '../support/database.js';
 import { refreshAccessToken, simulatedCrmClient } from './client.js';
-import type { Habits } from './habits.js';
-import { type SimulatedCrm, startSimulatedCrm } from './server.js';
 
 /** A simulated CRM that an agency has connected. */
 export interface Connected<P extends Provider = Provider> extends ConnectionKey {

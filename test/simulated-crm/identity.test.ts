@@ -1,5 +1,6 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { CrmError } from '../../examples/crm.js';
+import type { SimulatedRecord } from '../../examples/simulated-crm/store.js';
 import {
   contactExternalIdLink,
   contactExternalIdLinkMany,
@@ -17,7 +18,6 @@ import { insert, useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';
 import { waiting } from '../support/waiting.js';
 import { Agency, type Connected } from './agency.js';
-import type { SimulatedRecord } from './store.js';
 
 const database = useDatabase();
 const { pool } = database;

@@ -7,12 +7,12 @@ import {
   type CrmRecord,
   type CrmRecordKey,
 } from '../../examples/crm.js';
+import { chaoticHabits, type Habits } from '../../examples/simulated-crm/habits.js';
+import { type SimulatedCrm, startSimulatedCrm } from '../../examples/simulated-crm/server.js';
+import type { SimulatedRecord } from '../../examples/simulated-crm/store.js';
 import { checkCredentials } from '../../src/credentials.js';
 import { type Provider, providers } from '../../src/index.js';
 import { refreshAccessToken, simulatedCrmClient } from './client.js';
-import { chaoticHabits, type Habits } from './habits.js';
-import { type SimulatedCrm, startSimulatedCrm } from './server.js';
-import type { SimulatedRecord } from './store.js';
 
 /** The time limit of a client whose requests are answered, however busy the machine is. */
 const patientMilliseconds = 20_000;
@@ -295,14 +295,13 @@ describe.concurrent('writing', () => {
     const { credentials } = await refreshAccessToken(crm.url, crm.signIn());
     const headers = {
       authorization: `Bearer ${credentials.accessToken}`,
+      'api-version': '2020-01-31',
       'reapit-customer': 'SBOX',
       'if-match': String(crm.records()[0]?.version).slice(1, -1),
     };
     const url = `${crm.url}/contacts/${externalId}`;
-    const unquoted = await fetch(url, { method: 'PATCH', headers, body: '{"name":"Test Person 2"}' });
+    const unquoted = await fetch(url, { method: 'PATCH', headers, body: '{"surname":"Test"}' });
     expect(unquoted.status).toBe(412);
-    const { 'reapit-customer': _, ...nameless } = headers;
-    expect((await fetch(url, { headers: nameless })).status).toBe(403);
   });
 });
 

@@ -1,22 +1,29 @@
+import type { Send } from '../../../examples/adapters/http.js';
+import { active, lastPage, pageOf, passOf, writer } from '../../../examples/adapters/passes.js';
 import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
 import type { Timestamp } from '../../../src/index.js';
-import type { Send } from '../requests.js';
-import { active, lastPage, pageOf, passOf, writer } from './adapter.js';
 
 /** Each pass reads everything: the next pass finds records that moved between pages. */
 export function agentosCrm(send: Send, shortName: string): Crm {
   interface Person {
     OID: string;
     Name: string;
+    Email: string | null;
+    Telephone: string | null;
     Reference: string | null;
     ETag: string;
   }
   const people = `/${shortName}/people`;
-  const record = ({ OID, Name, Reference, ETag }: Person): CrmRecord => ({
-    ...active('contact', OID, Name, Reference),
+  const record = ({ OID, Name, Email, Telephone, Reference, ETag }: Person): CrmRecord => ({
+    ...active('contact', OID, { name: Name, email: Email, phone: Telephone }, Reference),
     version: ETag,
   });
-  const fields = ({ name, contactId }: CrmContact) => ({ Name: name, Reference: contactId });
+  const fields = ({ name, email, phone, contactId }: CrmContact) => ({
+    Name: name,
+    Email: email,
+    Telephone: phone,
+    Reference: contactId,
+  });
   return {
     account: shortName,
     entityTypes: ['contact'],

@@ -1,6 +1,4 @@
-import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
-import { type Timestamp, toExternalId } from '../../../src/index.js';
-import type { Send } from '../requests.js';
+import type { Send } from '../../../examples/adapters/http.js';
 import {
   active,
   asSent,
@@ -13,7 +11,9 @@ import {
   passOf,
   reached,
   writer,
-} from './adapter.js';
+} from '../../../examples/adapters/passes.js';
+import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
+import { type Timestamp, toExternalId } from '../../../src/index.js';
 
 /** A pass. `read` is the latest change that it has read, `next` the CRM's own token. */
 type AltoPass = Partial<Pass> & { since: Timestamp | null; read: Timestamp | null; next?: string };
@@ -23,14 +23,21 @@ export function altoCrm(send: Send, account: string): Crm {
   interface Contact {
     id: number | string;
     displayName: string;
+    email: string | null;
+    telephone: string | null;
     reference: string | null;
     modified: string;
   }
-  const record = ({ id, displayName, reference, modified }: Contact): CrmRecord => ({
-    ...active('contact', toExternalId(id), displayName, reference),
+  const record = ({ id, displayName, email, telephone, reference, modified }: Contact): CrmRecord => ({
+    ...active('contact', toExternalId(id), { name: displayName, email, phone: telephone }, reference),
     modifiedAt: modified,
   });
-  const fields = ({ name, contactId }: CrmContact) => ({ displayName: name, reference: contactId });
+  const fields = ({ name, email, phone, contactId }: CrmContact) => ({
+    displayName: name,
+    email,
+    telephone: phone,
+    reference: contactId,
+  });
   return {
     account,
     entityTypes: ['contact'],

@@ -1,16 +1,16 @@
+import type { Send } from '../../../examples/adapters/http.js';
+import { active, writer } from '../../../examples/adapters/passes.js';
 import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
-import type { Send } from '../requests.js';
-import { active, writer } from './adapter.js';
 
 /** A feed of changes, including deletions and merges: its cursor is the whole position. */
 export function customCrm(send: Send): Crm {
   type Change = Omit<CrmRecord, 'entityType' | 'externalId'> & { id: string };
-  const record = ({ id, name, reference = null, state, mergedInto = null }: Change): CrmRecord => ({
-    ...active('contact', id, name, reference),
+  const record = ({ id, reference = null, state, mergedInto = null, ...fields }: Change): CrmRecord => ({
+    ...active('contact', id, fields, reference),
     state,
     mergedInto,
   });
-  const fields = ({ name, contactId }: CrmContact) => ({ name, reference: contactId });
+  const fields = ({ contactId, ...rest }: CrmContact) => ({ ...rest, reference: contactId });
   return {
     entityTypes: ['contact'],
     async readPage(_, from) {

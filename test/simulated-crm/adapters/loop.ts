@@ -1,17 +1,20 @@
+import type { Send } from '../../../examples/adapters/http.js';
+import { active, lastPage, pageOf, passOf, writer } from '../../../examples/adapters/passes.js';
 import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
 import type { Timestamp } from '../../../src/index.js';
-import type { Send } from '../requests.js';
-import { active, lastPage, pageOf, passOf, writer } from './adapter.js';
 
 /** Reads everything by page number, like agentOS; the token carries the pass's start to its end. */
 export function loopCrm(send: Send): Crm {
   interface Contact {
     id: string;
     name: string;
+    email: string | null;
+    phone: string | null;
     reference: string | null;
   }
-  const record = ({ id, name, reference }: Contact): CrmRecord => active('contact', id, name, reference);
-  const fields = ({ name, contactId }: CrmContact) => ({ name, reference: contactId });
+  const record = ({ id, reference, ...fields }: Contact): CrmRecord =>
+    active('contact', id, fields, reference);
+  const fields = ({ contactId, ...rest }: CrmContact) => ({ ...rest, reference: contactId });
   return {
     entityTypes: ['contact'],
     async readPage(_, from) {

@@ -1,21 +1,34 @@
-import type { Crm, CrmRecord } from '../../../examples/crm.js';
-import type { Send } from '../requests.js';
-import { active, greatest, lastPage, modifiedIn, pageOf, passOf, pathOf, writer } from './adapter.js';
+import type { Send } from '../../../examples/adapters/http.js';
+import {
+  active,
+  greatest,
+  lastPage,
+  modifiedIn,
+  pageOf,
+  passOf,
+  pathOf,
+  writer,
+} from '../../../examples/adapters/passes.js';
+import type { ContactFields } from '../../../examples/contact-fields.js';
+import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
+
+interface Resource {
+  id: string;
+  attributes: {
+    full_name: string;
+    email_address: string | null;
+    telephone_number: string | null;
+    external_reference: string | null;
+    updated_at: string;
+    deleted_at: string | null;
+  };
+}
 
 /** Reads newest first: an edit moves records to later pages, where they are read again. */
 export function streetCrm(send: Send): Crm {
-  interface Resource {
-    id: string;
-    attributes: {
-      full_name: string;
-      external_reference: string | null;
-      updated_at: string;
-      deleted_at: string | null;
-    };
-  }
   const paths: Record<string, string> = { contact: '/people', landlord: '/landlords' };
   const record = (entityType: string, { id, attributes }: Resource): CrmRecord => ({
-    ...active(entityType, id, attributes.full_name, attributes.external_reference),
+    ...active(entityType, id, fieldsIn(attributes), attributes.external_reference),
     state: attributes.deleted_at === null ? 'active' : 'deleted',
     modifiedAt: attributes.updated_at,
   });
@@ -47,19 +60,29 @@ export function streetCrm(send: Send): Crm {
       return status === 404 ? null : record(entityType, body.data);
     },
     write: writer({
-      async update({ entityType, externalId }, { name, contactId }) {
+      async update({ entityType, externalId }, contact) {
         const path = `${pathOf(paths, entityType)}/${encodeURIComponent(externalId)}`;
-        const attributes = { full_name: name, external_reference: contactId };
-        const data = { type: pathOf(paths, entityType).slice(1), id: externalId, attributes };
+        const data = {
+          type: pathOf(paths, entityType).slice(1),
+          id: externalId,
+          attributes: attributesOf(contact),
+        };
         const { status, body } = await send({ method: 'PATCH', path, body: { data }, accept: [404] });
         return status === 404 ? null : record(entityType, body.data);
       },
-      async create({ name, contactId }) {
-        const attributes = { full_name: name, external_reference: contactId };
-        const body = { data: { type: 'people', attributes } };
+      async create(contact) {
+        const body = { data: { type: 'people', attributes: attributesOf(contact) } };
         const created = await send({ method: 'POST', path: '/people', body });
         return record('contact', created.body.data);
       },
     }),
   };
+}
+
+function fieldsIn({ full_name, email_address, telephone_number }: Resource['attributes']): ContactFields {
+  return { name: full_name, email: email_address, phone: telephone_number };
+}
+
+function attributesOf({ name, email, phone, contactId }: CrmContact): object {
+  return { full_name: name, email_address: email, telephone_number: phone, external_reference: contactId };
 }

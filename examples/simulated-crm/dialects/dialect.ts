@@ -1,4 +1,5 @@
-import { canonicalTimestamp } from '../../../src/index.js';
+import { canonicalTimestamp } from '@nurturehub/crm-schema';
+import type { ContactFields } from '../../contact-fields.js';
 import type { Habits } from '../habits.js';
 import type { Keys } from '../keys.js';
 import type { Random } from '../random.js';
@@ -57,9 +58,9 @@ export function bearer({ headers }: Call): string | undefined {
   return /^Bearer (.+)$/.exec(String(headers.authorization))?.[1];
 }
 
-export function accessToken(keys: Keys, { accessTokenMilliseconds }: Habits) {
+export function accessToken(keys: Keys, { accessTokenMilliseconds }: Habits, isOfUser = false) {
   return {
-    access_token: keys.newAccessToken(accessTokenMilliseconds),
+    access_token: keys.newAccessToken(accessTokenMilliseconds, isOfUser),
     token_type: 'Bearer',
     expires_in: accessTokenMilliseconds / 1000,
   };
@@ -83,8 +84,16 @@ export function activeRecord(store: Store, entityType: string, externalId: strin
   return record;
 }
 
-export function create(store: Store, entityType: string, name: unknown, reference: unknown): SimulatedRecord {
-  const record = store.create(entityType, checkedName(name), reference == null ? null : String(reference));
+/** A person's fields as a request has them; those that are undefined stay as they are. */
+export type SentFields = { [Field in keyof ContactFields]-?: unknown };
+
+export function create(
+  store: Store,
+  entityType: string,
+  sent: SentFields,
+  reference: unknown,
+): SimulatedRecord {
+  const record = store.create(entityType, checked(sent), reference == null ? null : String(reference));
   store.journal('create', record);
   return record;
 }
@@ -93,18 +102,24 @@ export function create(store: Store, entityType: string, name: unknown, referenc
 export function update(
   store: Store,
   record: SimulatedRecord,
-  name: unknown,
+  sent: SentFields,
   reference: unknown,
 ): SimulatedRecord {
   const change = reference == null ? {} : { reference: String(reference) };
-  const updated = store.change(record.externalId, { name: checkedName(name), ...change });
+  const updated = store.change(record.externalId, { ...checked(sent), ...change });
   store.journal('update', updated);
   return updated;
 }
 
-export function checkedName(name: unknown): string {
+export function checked({ name, email, phone }: SentFields): ContactFields {
   check(typeof name === 'string' && name.trim() !== '', 422, 'A name is required.');
-  return name;
+  return { name, ...optional('email', email), ...optional('phone', phone) };
+}
+
+function optional(field: keyof ContactFields, value: unknown): Partial<ContactFields> {
+  if (value === undefined) return {};
+  check(value === null || typeof value === 'string', 422, `Not a valid ${field}.`);
+  return { [field]: value };
 }
 
 export function objectIn(value: unknown): Record<string, unknown> {

@@ -4,12 +4,14 @@ import {
   activeRecord,
   bearer,
   byModified,
+  type Call,
   check,
   type Dialect,
   entityTypeOf,
   isActive,
   knownRecord,
   objectIn,
+  type SentFields,
   since,
   slice,
   update,
@@ -31,6 +33,8 @@ export const street: Dialect = {
       id: record.externalId,
       attributes: {
         full_name: record.name,
+        email_address: record.email ?? null,
+        telephone_number: record.phone ?? null,
         external_reference: record.reference,
         updated_at: record.modifiedAt.replace('Z', '+00:00'),
         deleted_at: isActive(record) ? null : record.modifiedAt.replace('Z', '+00:00'),
@@ -41,7 +45,7 @@ export const street: Dialect = {
         return { status: 200, body: { data: shown(knownRecord(store, entityType, externalId)) } };
       const record = activeRecord(store, entityType, externalId);
       const attributes = objectIn(objectIn(body.data).attributes);
-      const updated = update(store, record, attributes.full_name, attributes.external_reference);
+      const updated = update(store, record, sent(attributes), attributes.external_reference);
       return { status: 200, body: { data: shown(updated) } };
     }
     const size = Math.min(habits.pageSize, Number(query.get('page[size]') ?? 25));
@@ -57,3 +61,7 @@ export const street: Dialect = {
     return { status: 200, body: { data: page.map(shown), meta } };
   },
 };
+
+function sent({ full_name: name, email_address: email, telephone_number: phone }: Call['body']): SentFields {
+  return { name, email, phone };
+}

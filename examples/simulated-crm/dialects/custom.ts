@@ -2,12 +2,14 @@ import type { SimulatedRecord } from '../store.js';
 import {
   activeRecord,
   bearer,
+  type Call,
   check,
   create,
   type Dialect,
   decode,
   encode,
   knownRecord,
+  type SentFields,
   update,
 } from './dialect.js';
 
@@ -20,9 +22,19 @@ export const custom: Dialect = {
     const { method, segments, query, body } = call;
     const [collection, externalId] = segments;
     check(keys.hasKey(bearer(call)), 401, 'The token is not valid.');
-    const shown = ({ externalId: id, name, reference, state, mergedInto }: SimulatedRecord) => ({
+    const shown = ({
+      externalId: id,
+      name,
+      email = null,
+      phone = null,
+      reference,
+      state,
+      mergedInto,
+    }: SimulatedRecord) => ({
       id,
       name,
+      email,
+      phone,
       reference,
       state,
       mergedInto,
@@ -48,11 +60,15 @@ export const custom: Dialect = {
     if (externalId !== undefined) {
       if (method === 'GET') return { status: 200, body: shown(knownRecord(store, 'contact', externalId)) };
       const record = activeRecord(store, 'contact', externalId);
-      return { status: 200, body: shown(update(store, record, body.name, body.reference)) };
+      return { status: 200, body: shown(update(store, record, sent(body), body.reference)) };
     }
     // A create with an existing reference answers with the existing record.
     const same = store.findByReference(String(body.reference));
     if (same !== undefined) return { status: 200, body: shown(same) };
-    return { status: 201, body: shown(create(store, 'contact', body.name, body.reference)) };
+    return { status: 201, body: shown(create(store, 'contact', sent(body), body.reference)) };
   },
 };
+
+function sent({ name, email, phone }: Call['body']): SentFields {
+  return { name, email, phone };
+}

@@ -2,12 +2,14 @@ import { randomText } from '../random.js';
 import type { SimulatedRecord } from '../store.js';
 import {
   activeRecord,
+  type Call,
   check,
   compare,
   create,
   type Dialect,
   isActive,
   oneOrNone,
+  type SentFields,
   slice,
   update,
 } from './dialect.js';
@@ -29,16 +31,18 @@ export const agentos: Dialect = {
     const shown = (record: SimulatedRecord) => ({
       OID: record.externalId,
       Name: record.name,
+      Email: record.email ?? null,
+      Telephone: record.phone ?? null,
       Reference: record.reference,
       ETag: record.version,
     });
     if (externalId !== undefined) {
       const record = activeRecord(store, 'contact', externalId);
       if (method === 'GET') return { status: 200, body: shown(record) };
-      return { status: 200, body: shown(update(store, record, body.Name, body.Reference)) };
+      return { status: 200, body: shown(update(store, record, sent(body), body.Reference)) };
     }
     if (method === 'POST')
-      return { status: 201, body: shown(create(store, 'contact', body.Name, body.Reference)) };
+      return { status: 201, body: shown(create(store, 'contact', sent(body), body.Reference)) };
     const reference = query.get('reference');
     const count = Math.min(habits.pageSize, Number(query.get('count') ?? 1000));
     // Sorted by name, so an edit can move a record anywhere, and only another pass finds everything.
@@ -53,3 +57,7 @@ export const agentos: Dialect = {
     return { status: 200, body: { TotalCount: matches.length, Data: page.map(shown) } };
   },
 };
+
+function sent({ Name: name, Email: email, Telephone: phone }: Call['body']): SentFields {
+  return { name, email, phone };
+}

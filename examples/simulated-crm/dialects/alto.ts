@@ -3,6 +3,7 @@ import {
   accessToken,
   activeRecord,
   bearer,
+  type Call,
   check,
   compare,
   create,
@@ -11,6 +12,7 @@ import {
   encode,
   isActive,
   Refusal,
+  type SentFields,
   since,
   update,
 } from './dialect.js';
@@ -41,20 +43,22 @@ export const alto: Dialect = {
     const shown = (record: SimulatedRecord) => ({
       id: random() < 0.5 ? Number(record.externalId) : record.externalId,
       displayName: record.name,
+      email: record.email ?? null,
+      telephone: record.phone ?? null,
       modified: record.modifiedAt,
       reference: record.reference,
     });
     if (externalId !== undefined) {
       const record = activeRecord(store, 'contact', externalId);
       if (method === 'GET') return { status: 200, body: shown(record) };
-      return { status: 200, body: shown(update(store, record, body.displayName, body.reference)) };
+      return { status: 200, body: shown(update(store, record, sent(body), body.reference)) };
     }
     if (method === 'POST') {
       const same = store.findByReference(String(body.reference));
       if (same !== undefined) {
         throw new Refusal(409, 'The record already exists.', { location: `/contacts/${same.externalId}` });
       }
-      const record = create(store, 'contact', body.displayName, body.reference);
+      const record = create(store, 'contact', sent(body), body.reference);
       return { status: 201, body: { id: shown(record).id } };
     }
     // The token says after which time and id to continue, because such pages do not shift.
@@ -73,3 +77,7 @@ export const alto: Dialect = {
     return { status: 200, body: { data: page.map(({ record }) => shown(record)), nextToken } };
   },
 };
+
+function sent({ displayName: name, email, telephone: phone }: Call['body']): SentFields {
+  return { name, email, phone };
+}

@@ -1,3 +1,5 @@
+import { canonicalTimestamp, type Timestamp } from '@nurturehub/crm-schema';
+import { type ContactFields, fieldsOf } from '../contact-fields.js';
 import {
   type Crm,
   type CrmContact,
@@ -6,8 +8,7 @@ import {
   type CrmPosition,
   type CrmRecord,
   type LinkedRecord,
-} from '../../../examples/crm.js';
-import { canonicalTimestamp, type Timestamp } from '../../../src/index.js';
+} from '../crm.js';
 
 // One adapter per CRM. Adapters that read by time take `changedSince` exactly and inclusively, and return a time of
 // the CRM's own clock as `syncedTo`, which never goes beyond what was read. Changes that appear late are the exception:
@@ -36,26 +37,32 @@ export function writer({ update, find, create }: Writes): Crm['write'] {
 }
 
 /** A record as it was sent, for a CRM that does not answer with it. */
-export function asSent(
-  externalId: string,
-  { name, contactId }: CrmContact,
-  entityType = 'contact',
-): CrmRecord {
-  return active(entityType, externalId, name, contactId);
+export function asSent(externalId: string, contact: CrmContact, entityType = 'contact'): CrmRecord {
+  return active(entityType, externalId, contact, contact.contactId);
 }
 
 export function active(
   entityType: string,
   externalId: string,
-  name: string,
+  fields: ContactFields,
   reference: string | null,
 ): CrmRecord {
-  return { entityType, externalId, name, reference, state: 'active', mergedInto: null };
+  return { entityType, externalId, ...fieldsOf(fields), reference, state: 'active', mergedInto: null };
 }
 
-/** The pass that a page belongs to: a new one, or the one that its token carries. */
+/**
+ * The pass that a page belongs to: a new one, or the one that its token carries.
+ *
+ * @throws CrmError with `isPositionLost` if the token is not one of `pageOf`: the pass begins again
+ */
 export function passOf<Pass>(from: CrmPosition, begin: (changedSince: Timestamp | null) => Pass): Pass {
-  return 'token' in from ? JSON.parse(from.token) : begin(from.changedSince);
+  if (!('token' in from)) return begin(from.changedSince);
+  try {
+    return JSON.parse(from.token);
+  } catch {
+    const problem = 'The position is not one of this adapter.';
+    throw new CrmError('provider', problem, { retryable: true, isPositionLost: true });
+  }
 }
 
 /** A page with others after it. */
@@ -107,7 +114,8 @@ export function greatest(times: readonly (string | null | undefined)[]): Timesta
 
 /** The id at the end of `Location`, the only place where the CRM names the record. */
 export function idIn(headers: Headers): string {
-  const id = headers.get('location')?.split('/').at(-1);
+  const [path = ''] = (headers.get('location') ?? '').split(/[?#]/);
+  const id = path.split('/').filter(Boolean).at(-1);
   if (id) return decodeURIComponent(id);
   throw new CrmError('provider', 'The CRM does not name the record.', { retryable: true });
 }

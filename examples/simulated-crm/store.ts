@@ -1,10 +1,17 @@
-import type { CrmRecord } from '../../examples/crm.js';
-import type { Timestamp } from '../../src/index.js';
+import type { Timestamp } from '@nurturehub/crm-schema';
+import type { ContactFields } from '../contact-fields.js';
+import type { CrmRecord } from '../crm.js';
 import { type Habits, storedName } from './habits.js';
 import type { Random } from './random.js';
 
+/** A person as the agency enters them. */
+export interface SimulatedPerson extends ContactFields {
+  /** What the CRM has besides the fields that sync; its dialect says what. */
+  own?: Readonly<Record<string, unknown>>;
+}
+
 /** A record at the simulated CRM. */
-export interface SimulatedRecord extends CrmRecord {
+export interface SimulatedRecord extends CrmRecord, SimulatedPerson {
   /** Our contact's id if we created or updated the record; null if it was only changed at the CRM. */
   reference: string | null;
   /** The ETag, with its quotes; null if the CRM has none. */
@@ -72,7 +79,7 @@ export class Store {
 
   /** The record with this reference that a creation would double. Never late, unlike lists. */
   findByReference(reference: string): SimulatedRecord | undefined {
-    const isKept = ({ state }: SimulatedRecord) => state === 'active' || state === 'hidden';
+    const isKept = ({ state }: SimulatedRecord) => ['active', 'archived', 'hidden'].includes(state);
     return this.records().find((record) => record.reference === reference && isKept(record));
   }
 
@@ -86,9 +93,9 @@ export class Store {
       .sort((a, b) => a.visibleAt - b.visibleAt || a.sequence - b.sequence);
   }
 
-  create(entityType: string, name: string, reference: string | null): SimulatedRecord {
+  create(entityType: string, fields: SimulatedPerson, reference: string | null): SimulatedRecord {
     const externalId = this.#newId(entityType, this.#history.size + 1);
-    return this.#keep({ entityType, externalId, name, reference, state: 'active', mergedInto: null });
+    return this.#keep({ entityType, externalId, ...fields, reference, state: 'active', mergedInto: null });
   }
 
   /** @throws Error if there is no such record or it is no longer active, which is a bug in the test */
@@ -98,12 +105,18 @@ export class Store {
     return this.#keep({ ...record, ...change });
   }
 
+  unarchive(externalId: string): SimulatedRecord {
+    const record = this.get(externalId);
+    if (record?.state !== 'archived') throw new Error(`No archived record: ${externalId}`);
+    return this.#keep({ ...record, state: 'active' });
+  }
+
   /** Makes a record that is not active so again, as another person if `name` is given. */
   restore(externalId: string, name?: string): SimulatedRecord {
     const record = this.get(externalId);
     if (record === undefined || record.state === 'active')
       throw new Error(`Nothing to restore: ${externalId}`);
-    const person = name === undefined ? {} : { name, reference: null };
+    const person = name === undefined ? {} : { name, email: null, phone: null, own: {}, reference: null };
     return this.#keep({ ...record, ...person, state: 'active', mergedInto: null });
   }
 

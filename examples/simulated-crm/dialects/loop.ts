@@ -3,12 +3,14 @@ import type { SimulatedRecord } from '../store.js';
 import {
   activeRecord,
   byModified,
+  type Call,
   check,
   create,
   type Dialect,
   isActive,
   oneOrNone,
   type Reply,
+  type SentFields,
   slice,
   update,
 } from './dialect.js';
@@ -23,16 +25,22 @@ export const loop: Dialect = {
     const [collection, externalId] = segments;
     check(keys.hasKey(String(headers['x-api-key'])), 401, 'The key is not valid.');
     check(collection === 'contacts', 404, 'No such resource.');
-    const shown = ({ externalId: id, name, reference }: SimulatedRecord) => ({ id, name, reference });
+    const shown = ({ externalId: id, name, email = null, phone = null, reference }: SimulatedRecord) => ({
+      id,
+      name,
+      email,
+      phone,
+      reference,
+    });
     const success = (data: unknown, others: object = {}): Reply => ({
       status: 200,
       body: { statusCode: 'success', data, ...others },
     });
     if (externalId !== undefined) {
       const record = activeRecord(store, 'contact', externalId);
-      return success(shown(method === 'GET' ? record : update(store, record, body.name, body.reference)));
+      return success(shown(method === 'GET' ? record : update(store, record, sent(body), body.reference)));
     }
-    if (method === 'POST') return success(shown(create(store, 'contact', body.name, body.reference)));
+    if (method === 'POST') return success(shown(create(store, 'contact', sent(body), body.reference)));
     const reference = query.get('reference');
     const page = Number(query.get('page') ?? 1);
     const matches =
@@ -43,3 +51,7 @@ export const loop: Dialect = {
     return success(data.map(shown), { pages: Math.ceil(matches.length / habits.pageSize) });
   },
 };
+
+function sent({ name, email, phone }: Call['body']): SentFields {
+  return { name, email, phone };
+}

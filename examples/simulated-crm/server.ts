@@ -1,8 +1,8 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Credentials } from '../../src/credentials.js';
-import type { Provider } from '../../src/index.js';
+import type { Provider } from '@nurturehub/crm-schema';
+import type { Credentials } from '@nurturehub/crm-schema/credentials';
 import { agentos } from './dialects/agentos.js';
 import { alto } from './dialects/alto.js';
 import { custom } from './dialects/custom.js';
@@ -13,7 +13,7 @@ import { street } from './dialects/street.js';
 import { calmed, calmHabits, drawFate, type Habits, storedName } from './habits.js';
 import { Keys } from './keys.js';
 import { seededRandom } from './random.js';
-import { type SimulatedRecord, type SimulatedWrite, Store } from './store.js';
+import { type SimulatedPerson, type SimulatedRecord, type SimulatedWrite, Store } from './store.js';
 
 /** A CRM that runs in this process and serves HTTP, with methods for a test to control it. */
 export interface SimulatedCrm<P extends Provider = Provider> {
@@ -22,12 +22,16 @@ export interface SimulatedCrm<P extends Provider = Provider> {
   readonly url: string;
   /** The first credentials. */
   readonly credentials: Credentials<P>;
-  /** Makes new credentials, as if a user had signed in again. */
-  signIn(): Credentials<P>;
+  /** Makes new credentials, as if a user had signed in again; Reapit has two grants. */
+  signIn(grant?: 'client_credentials'): Credentials<P>;
   /** Creates a record as if at the agency; a contact by default. */
-  create(name: string, reference?: string | null, entityType?: string): SimulatedRecord;
-  /** Edits an active record as if at the agency. */
-  edit(externalId: string, name: string): SimulatedRecord;
+  create(person: string | SimulatedPerson, reference?: string | null, entityType?: string): SimulatedRecord;
+  /** Edits an active record as if at the agency: its name, or some of its fields. */
+  edit(externalId: string, change: string | Partial<SimulatedPerson>): SimulatedRecord;
+  /** Archives an active record as if at the agency. */
+  archive(externalId: string): SimulatedRecord;
+  /** Takes a record out of the archive as if at the agency. */
+  unarchive(externalId: string): SimulatedRecord;
   /** Deletes an active record as if at the agency. */
   delete(externalId: string): SimulatedRecord;
   /** Hides an active record from the API, as if its office were not shared. */
@@ -46,6 +50,8 @@ export interface SimulatedCrm<P extends Provider = Provider> {
   readonly writes: readonly SimulatedWrite[];
   /** The number of requests, including refused ones. */
   readonly requests: number;
+  /** The number of access tokens that it has given out. */
+  readonly signIns: number;
   /** Ends all misbehaviour. Changes that are already delayed still appear late. */
   calm(): void;
   /** Changes some habits from the next request. */
@@ -160,9 +166,15 @@ export async function startSimulatedCrm<P extends Provider>(options: {
     provider,
     url,
     credentials: keys.signIn(provider, url),
-    signIn: () => keys.signIn(provider, url),
-    create: (name, reference = null, entityType = 'contact') => store.create(entityType, name, reference),
-    edit: (externalId, name) => store.change(externalId, { name }),
+    signIn: (grant) => keys.signIn(provider, url, grant),
+    create: (person, reference = null, entityType = 'contact') => {
+      return store.create(entityType, typeof person === 'string' ? { name: person } : person, reference);
+    },
+    edit: (externalId, change) => {
+      return store.change(externalId, typeof change === 'string' ? { name: change } : change);
+    },
+    archive: (externalId) => store.change(externalId, { state: 'archived' }),
+    unarchive: (externalId) => store.unarchive(externalId),
     delete: (externalId) => store.change(externalId, { state: 'deleted' }),
     hide: (externalId) => store.change(externalId, { state: 'hidden' }),
     restore: (externalId, name) => store.restore(externalId, name),
@@ -176,6 +188,9 @@ export async function startSimulatedCrm<P extends Provider>(options: {
     writes: store.writes,
     get requests() {
       return requests;
+    },
+    get signIns() {
+      return keys.signIns;
     },
     calm() {
       habits = calmed(habits);

@@ -1,0 +1,42 @@
+// The fields of a person that sync keeps the same here and at the CRMs. To add one, add it here, to the table contacts,
+// and to the adapters of the CRMs that have it; nothing else knows which there are.
+import { contentHash } from '@nurturehub/crm-schema';
+
+/**
+ * A person's fields. Null: empty. Left out: the CRM does not have the field, or does not say what is in it, so ours stays
+ * as it is.
+ */
+export interface ContactFields {
+  name: string;
+  email?: string | null;
+  phone?: string | null;
+}
+
+type FieldName = keyof ContactFields;
+
+/** The column of `contacts` that has each field. All of them are text. */
+export const columns: Readonly<Record<FieldName, string>> = { name: 'name', email: 'email', phone: 'phone' };
+
+const fieldNames = Object.keys(columns) as FieldName[];
+
+/** The fields that a record says something of, without what else the record has. */
+export function fieldsOf(record: ContactFields): ContactFields {
+  return { ...alike(record, record), name: record.name };
+}
+
+/** What stands for the content of a record. That of text with other letter case or white space is the same. */
+export function hashOf(record: ContactFields): string {
+  return contentHash(alike(record, record));
+}
+
+/** Whether a contact has what a record says, apart from letter case and white space, which CRMs change. */
+export function isSame(contact: ContactFields | undefined, record: ContactFields): boolean {
+  return contact !== undefined && contentHash(alike(contact, record)) === hashOf(record);
+}
+
+/** A person's values of those fields that a record says something of. */
+function alike(person: ContactFields, record: ContactFields): Partial<Record<FieldName, string | null>> {
+  // Everybody has a name: a record without one is refused, rather than taken for one that does not say it.
+  const said = fieldNames.filter((field) => field === 'name' || record[field] !== undefined);
+  return Object.fromEntries(said.map((field) => [field, person[field] ?? null]));
+}
