@@ -22,6 +22,28 @@ SET client_min_messages = warning;
 SET row_security = off;
 
 --
+-- Name: crm_add_replaced_hash(bytea[], timestamp with time zone, bytea); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea) RETURNS bytea[]
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select (array_remove(kept.hashes, content_hash) || content_hash)[
+    greatest(cardinality(array_remove(kept.hashes, content_hash)) - 8, 1):
+  ]
+  from (
+    select case when replaced_at > now() - interval '1 day' then replaced_hashes else '{}' end as hashes
+  ) as kept
+$$;
+
+--
+-- Name: FUNCTION crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea) IS 'Adds the hash of a content that is being replaced to those of the last day, and keeps the last ten.';
+
+--
 -- Name: crm_archive_external_ids(uuid, text, uuid, uuid, timestamp with time zone, timestamp with time zone, uuid); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -2856,6 +2878,8 @@ CREATE TABLE public.contact_external_ids (
     remote_modified_at timestamp with time zone,
     content_hash bytea,
     pushed_at timestamp with time zone,
+    replaced_hashes bytea[],
+    replaced_at timestamp with time zone,
     CONSTRAINT contact_external_ids_content_hash_check CHECK ((octet_length(content_hash) = 32)),
     CONSTRAINT contact_external_ids_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
     CONSTRAINT contact_external_ids_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
@@ -2863,6 +2887,9 @@ CREATE TABLE public.contact_external_ids (
     CONSTRAINT contact_external_ids_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text]))),
     CONSTRAINT contact_external_ids_remote_times_in_range_check CHECK (((LEAST(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT contact_external_ids_remote_version_check CHECK (((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512))),
+    CONSTRAINT contact_external_ids_replaced_at_in_range_check CHECK (((replaced_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (replaced_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT contact_external_ids_replaced_hashes_check CHECK ((((cardinality(replaced_hashes) >= 1) AND (cardinality(replaced_hashes) <= 10)) AND (array_position(replaced_hashes, NULL::bytea) IS NULL))),
+    CONSTRAINT contact_external_ids_replaced_is_whole_check CHECK (((replaced_hashes IS NULL) = (replaced_at IS NULL))),
     CONSTRAINT contact_external_ids_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 )
 WITH (fillfactor='85');
@@ -2946,6 +2973,18 @@ COMMENT ON COLUMN public.contact_external_ids.content_hash IS 'SHA-256 of the ma
 COMMENT ON COLUMN public.contact_external_ids.pushed_at IS 'When the record was last pushed. Null once it has been read since: until then, to read the same content is an echo.';
 
 --
+-- Name: COLUMN contact_external_ids.replaced_hashes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.replaced_hashes IS 'The last hashes of contents that content_hash has replaced within a day, oldest first: a copy with one of them may be from before. Null if there is none.';
+
+--
+-- Name: COLUMN contact_external_ids.replaced_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.replaced_at IS 'When content_hash last replaced a known one. Null if it never has.';
+
+--
 -- Name: CONSTRAINT contact_external_ids_content_hash_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -2986,6 +3025,24 @@ COMMENT ON CONSTRAINT contact_external_ids_remote_times_in_range_check ON public
 --
 
 COMMENT ON CONSTRAINT contact_external_ids_remote_version_check ON public.contact_external_ids IS 'Versions are 1 to 512 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_replaced_at_in_range_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_replaced_at_in_range_check ON public.contact_external_ids IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_replaced_hashes_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_replaced_hashes_check ON public.contact_external_ids IS 'The last ten at most, and none that is null.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_replaced_is_whole_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_replaced_is_whole_check ON public.contact_external_ids IS 'Nothing was replaced without saying when.';
 
 --
 -- Name: CONSTRAINT contact_external_ids_seen_times_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
@@ -4753,6 +4810,24 @@ $$;
 COMMENT ON FUNCTION public.crm_wait_for_vacuum(tables regclass[]) IS 'For migrations: locks tables against vacuum, and so waits until autovacuum gives way. Call it before crm_run_in_schema, whose short attempts would find autovacuum running each time. Blocks no application. Passes over tables that the user may not lock.';
 
 --
+-- Name: crm_was_replaced(bytea, bytea[], timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  -- A day: far longer than lists of CRMs are late.
+  select coalesce(content_hash = any(replaced_hashes) and replaced_at > now() - interval '1 day', false)
+$$;
+
+--
+-- Name: FUNCTION crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone) IS 'The one rule for whether a content is one that was replaced lately: a copy of the record that has it may be from before, as lists show a push late, so only the record itself, read by its id, tells.';
+
+--
 -- Name: contact_external_id_aliases; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -4771,6 +4846,8 @@ CREATE TABLE public.contact_external_id_aliases (
     merged_into_external_id text COLLATE pg_catalog."C",
     content_hash bytea,
     pushed_at timestamp with time zone,
+    replaced_hashes bytea[],
+    replaced_at timestamp with time zone,
     CONSTRAINT contact_external_id_aliases_content_hash_check CHECK ((octet_length(content_hash) = 32)),
     CONSTRAINT contact_external_id_aliases_entity_type_check CHECK (((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text) AND (merged_into_entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text))),
     CONSTRAINT contact_external_id_aliases_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512) AND (btrim(merged_into_external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(merged_into_external_id) <= 512))),
@@ -4784,6 +4861,9 @@ END)),
     CONSTRAINT contact_external_id_aliases_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text, 'merged'::text]))),
     CONSTRAINT contact_external_id_aliases_remote_times_in_range_check CHECK (((LEAST(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT contact_external_id_aliases_remote_version_check CHECK (((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512))),
+    CONSTRAINT contact_external_id_aliases_replaced_at_in_range_check CHECK (((replaced_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (replaced_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT contact_external_id_aliases_replaced_hashes_check CHECK ((((cardinality(replaced_hashes) >= 1) AND (cardinality(replaced_hashes) <= 10)) AND (array_position(replaced_hashes, NULL::bytea) IS NULL))),
+    CONSTRAINT contact_external_id_aliases_replaced_is_whole_check CHECK (((replaced_hashes IS NULL) = (replaced_at IS NULL))),
     CONSTRAINT contact_external_id_aliases_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 )
 WITH (fillfactor='85');
@@ -4879,6 +4959,18 @@ COMMENT ON COLUMN public.contact_external_id_aliases.content_hash IS 'SHA-256 of
 COMMENT ON COLUMN public.contact_external_id_aliases.pushed_at IS 'When the record was last pushed. Null once it has been read since: until then, to read the same content is an echo.';
 
 --
+-- Name: COLUMN contact_external_id_aliases.replaced_hashes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.replaced_hashes IS 'The last hashes of contents that content_hash has replaced within a day, oldest first: a copy with one of them may be from before. Null if there is none.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.replaced_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.replaced_at IS 'When content_hash last replaced a known one. Null if it never has.';
+
+--
 -- Name: CONSTRAINT contact_external_id_aliases_content_hash_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -4931,6 +5023,24 @@ COMMENT ON CONSTRAINT contact_external_id_aliases_remote_times_in_range_check ON
 --
 
 COMMENT ON CONSTRAINT contact_external_id_aliases_remote_version_check ON public.contact_external_id_aliases IS 'Versions are 1 to 512 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_replaced_at_in_range_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_replaced_at_in_range_check ON public.contact_external_id_aliases IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_replaced_hashes_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_replaced_hashes_check ON public.contact_external_id_aliases IS 'The last ten at most, and none that is null.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_replaced_is_whole_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_replaced_is_whole_check ON public.contact_external_id_aliases IS 'Nothing was replaced without saying when.';
 
 --
 -- Name: CONSTRAINT contact_external_id_aliases_seen_times_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
@@ -7809,6 +7919,14 @@ CREATE POLICY crm_sync_runs_worker_policy ON public.crm_sync_runs TO crm_worker 
 COMMENT ON POLICY crm_sync_runs_worker_policy ON public.crm_sync_runs IS 'The sync worker works for all organisations.';
 
 --
+-- Name: FUNCTION crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid); Type: ACL; Schema: public; Owner: -
 --
 
@@ -8544,6 +8662,14 @@ GRANT ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_
 --
 
 REVOKE ALL ON FUNCTION public.crm_wait_for_vacuum(tables regclass[]) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone) TO crm_reader;
 
 --
 -- Name: TABLE contact_external_id_aliases; Type: ACL; Schema: public; Owner: -
