@@ -385,6 +385,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       modifiedAts: [null],
       states: ['active'],
       contentHashes: [null],
+      areCurrent: [false],
     })),
     organisationSet: [{ organisationId }],
     outboundChangeAnnounce: [{ limit: 1000 }],
