@@ -31,7 +31,7 @@ export interface ContactMerge {
 
 /** The parameters of {@link contactMerge}. */
 export interface ContactMergeParams extends ChangeAuthor {
-  /** The UUID of the contacts' organisation. */
+  /** The organisation's UUID. */
   organisationId: string;
   /** The UUID of the contact that is merged away. */
   fromContactId: string;
@@ -109,7 +109,7 @@ export interface ContactMergeUndo {
 
 /** The parameters of {@link contactMergeUndo}. */
 export interface ContactMergeUndoParams extends ChangeAuthor {
-  /** The UUID of the contacts' organisation. */
+  /** The organisation's UUID. */
   organisationId: string;
   /** The UUID that names the merge. */
   operationId: string;

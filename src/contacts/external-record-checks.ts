@@ -20,7 +20,7 @@ import { checkRecord } from './external-records.js';
 
 /** A record as a CRM has sent it. */
 export interface SentRecord {
-  /** In the provider's terms, lower snake case: `contact`, `landlord`, `applicant` … */
+  /** The kind of record, in the CRM's terms: `contact`, `landlord`, `applicant` … Lower snake case. */
   entityType: string;
   /** Case-sensitive text, whatever type the CRM sends: see `toExternalId`. */
   externalId: string;
@@ -113,7 +113,7 @@ export interface LinkedRecordDecision {
 export async function externalRecordCheckMany(
   client: Queryable,
   params: {
-    /** The UUID of the organisation. */
+    /** The organisation's UUID. */
     organisationId: string;
     /** The CRM. */
     provider: Provider;
@@ -155,7 +155,7 @@ export async function externalRecordCheckMany(
 
 /** The parameters of {@link externalRecordCheck}. */
 export interface ExternalRecordCheckParams extends SentRecord {
-  /** The UUID of the organisation. */
+  /** The organisation's UUID. */
   organisationId: string;
   /** The CRM. */
   provider: Provider;

@@ -7,7 +7,7 @@ import { checkRecord } from './external-records.js';
 
 /** A record that nobody has linked, and the contact id that it carries as its reference. */
 export interface ContactReference {
-  /** In the provider's terms, lower snake case: `contact`, `landlord`, `applicant` … */
+  /** The kind of record, in the CRM's terms: `contact`, `landlord`, `applicant` … Lower snake case. */
   entityType: string;
   /** Case-sensitive text, whatever type the CRM sends: see `toExternalId`. */
   externalId: string;
@@ -39,7 +39,7 @@ export interface ReferenceMeaning {
 export async function contactReferenceCheckMany(
   client: Queryable,
   params: {
-    /** The UUID of the organisation. */
+    /** The organisation's UUID. */
     organisationId: string;
     /** The CRM. */
     provider: Provider;

@@ -354,7 +354,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         operationId: randomUUID(),
       },
     ],
-    credentialsClaimRevocation: [undefined, undefined],
+    credentialsClaimRevocation: [{ providers: ['loop'] }, {}, {}],
     credentialsCountByKey: [undefined],
     credentialsListByKey: [
       { keyId: 'test-key-1', afterOrganisationId: nobody, afterConnectionId: nobody, limit: 5 },
