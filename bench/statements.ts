@@ -5,6 +5,7 @@
  *   npm run bench
  *   npm run bench -- --identity   how long the calls of identity take on a million mappings
  *   npm run bench -- --limits     whether the row of a rate limit that twenty workers share is hot
+ *   npm run bench -- --first-sync FOLDER   the example worker beside that of a release that is checked out in FOLDER
  */
 import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
@@ -13,6 +14,7 @@ import { createHostTables, migrate } from '../dev/database.js';
 import { startEmbeddedPostgres } from '../dev/embedded-postgres.js';
 import { contactExternalIdResolve as resolveQuery } from '../src/generated/contact_external_ids.js';
 import { contactExternalIdResolve as publicResolve, withNamedStatements } from '../src/index.js';
+import { measureFirstSync } from './first-sync.js';
 import { measureIdentity } from './identity.js';
 import { measureRateLimits } from './rate-limits.js';
 
@@ -20,7 +22,11 @@ const rounds = 15;
 const callsPerRound = 500;
 
 const { values: options } = parseArgs({
-  options: { identity: { type: 'boolean', default: false }, limits: { type: 'boolean', default: false } },
+  options: {
+    identity: { type: 'boolean', default: false },
+    limits: { type: 'boolean', default: false },
+    'first-sync': { type: 'string' },
+  },
 });
 const settings = options.identity ? { settings: { shared_buffers: '1GB', max_wal_size: '4GB' } } : {};
 
@@ -31,6 +37,7 @@ try {
   await createHostTables(client);
   await migrate(client);
   if (options.identity) await measureIdentity(client);
+  else if (options['first-sync'] !== undefined) await measureFirstSync(server.url, options['first-sync']);
   else if (options.limits) await measureRateLimits(server.url);
   else await measureLookups();
 } finally {

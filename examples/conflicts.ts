@@ -1,24 +1,26 @@
 // What becomes of a person who was edited here and at the CRM. docs/sync-engine.md#conflicts has the rule.
 import type { BatchEvent, ClaimedRun, WaitingChange } from '@nurturehub/crm-schema';
-import type pg from 'pg';
 import type { CrmRecordKey } from './crm.js';
-import { recordsOf } from './records.js';
 
 /** An inbound event about a record, before it is decided what becomes of it. */
 type ReadEvent = CrmRecordKey & { direction: 'inbound'; internalId: string };
 
-/** The events of a record that is not applied here: ours is pushed, or a person decides. */
-export async function keepOurs<Event extends ReadEvent>(
-  client: pg.ClientBase,
+/**
+ * The events of a record that is not applied here: ours is pushed, or a person decides.
+ *
+ * @param others the contact's other records at the CRM
+ */
+export function keepOurs<Event extends ReadEvent>(
   run: ClaimedRun,
   event: Event,
   push: WaitingChange,
-): Promise<BatchEvent[]> {
+  others: readonly CrmRecordKey[],
+): BatchEvent[] {
   const seen: BatchEvent = { ...event, status: 'skipped', reason: 'conflict' };
   if (run.conflictWinner !== 'person') return [seen];
   // Retries of the same push under another entity type must stop, too.
-  const records = push.hasFailed ? await recordsOf(client, run, push.contactId) : [];
-  const entityTypes = new Set([event.entityType, ...records.map(({ entityType }) => entityType)]);
+  const retried = push.hasFailed ? others : [];
+  const entityTypes = new Set([event, ...retried].map(({ entityType }) => entityType));
   return [seen, ...[...entityTypes].map((entityType) => undecided(push, entityType))];
 }
 

@@ -36,6 +36,7 @@ export function isSame(contact: ContactFields | undefined, record: ContactFields
 
 /** A person's values of those fields that a record says something of. */
 function alike(person: ContactFields, record: ContactFields): Partial<Record<FieldName, string | null>> {
-  const said = fieldNames.filter((field) => record[field] !== undefined);
+  // Everybody has a name: a record without one is refused, rather than taken for one that does not say it.
+  const said = fieldNames.filter((field) => field === 'name' || record[field] !== undefined);
   return Object.fromEntries(said.map((field) => [field, person[field] ?? null]));
 }

@@ -2,6 +2,7 @@
 import type { BatchEvent, ClaimedRun, ContactExternalRecord } from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import { undecided } from './conflicts.js';
+import { readContact } from './contacts.js';
 import { type Crm, type CrmContact, CrmError, type CrmRecord, type LinkedRecord } from './crm.js';
 import { failure, unlessFatal } from './errors.js';
 import { decisionOn, isAlive, isSameRecord, recordsOf, remoteFieldsOf, uuidIn } from './records.js';
@@ -60,10 +61,7 @@ export async function pushContact(
     if (settled !== null) return;
   }
   const known = await recordsOf(pool, run, contactId);
-  const { rows } = await pool.query('select name from contacts where organisation_id = $1 and id = $2', [
-    run.organisationId,
-    contactId,
-  ]);
+  const fields = await readContact(pool, run.organisationId, contactId);
   // Now the ids are surely those of this run's account, and not of one that took its place meanwhile.
   await checkLease();
   const alive = known.filter(isAlive);
@@ -74,7 +72,7 @@ export async function pushContact(
     changeVersion,
   };
   // What was deleted at the CRM is not created again.
-  if (rows.length === 0 || (known.length > 0 && alive.length === 0)) {
+  if (fields === undefined || (known.length > 0 && alive.length === 0)) {
     events.push({ ...event, status: 'skipped' });
     return;
   }
@@ -83,7 +81,7 @@ export async function pushContact(
     events.push({ ...event, ...failure(refusal) });
     return;
   }
-  const contact = { contactId, name: rows[0].name };
+  const contact = { contactId, ...fields };
   // The last event of a contact decides whether it is pushed again, so those that failed come last.
   const failed: BatchEvent[] = [];
   try {

@@ -3,26 +3,36 @@ import {
   type ClaimedRun,
   type ContactExternalRecord,
   canonicalTimestamp,
-  contentHash,
   externalRecordCheck,
   externalRecordListByContacts,
   type RecordDecision,
   type SentRecord,
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
+import { hashOf } from './contact-fields.js';
 import type { CrmRecord, CrmRecordKey } from './crm.js';
 
-/** The records of a contact at the CRM of a run, without the given one. */
+/** The records of a contact at the CRM of a run. */
 export async function recordsOf(
   client: pg.Pool | pg.ClientBase,
-  { organisationId, provider }: ClaimedRun,
+  run: ClaimedRun,
   contactId: string,
-  except?: CrmRecordKey,
 ): Promise<ContactExternalRecord[]> {
-  const records = await externalRecordListByContacts(client, { organisationId, contactIds: [contactId] });
-  return records.filter(
-    (each) => each.provider === provider && (except === undefined || !isSameRecord(each, except)),
-  );
+  return (await recordsOfMany(client, run, [contactId])).get(contactId) ?? [];
+}
+
+/** The records of contacts at the CRM of a run, by contact id. */
+export async function recordsOfMany(
+  client: pg.Pool | pg.ClientBase,
+  { organisationId, provider }: ClaimedRun,
+  contactIds: readonly string[],
+): Promise<Map<string, ContactExternalRecord[]>> {
+  if (contactIds.length === 0) return new Map();
+  const records = await externalRecordListByContacts(client, { organisationId, contactIds });
+  const byContact = new Map<string, ContactExternalRecord[]>();
+  for (const record of records.filter((each) => each.provider === provider))
+    byContact.set(record.contactId, [...(byContact.get(record.contactId) ?? []), record]);
+  return byContact;
 }
 
 /** Whether two keys name one record. */
@@ -49,20 +59,15 @@ export async function decisionOn(
   return decision;
 }
 
-/** Whether two names differ at most in what CRMs do to a name: letter case and white space. */
-export function isSame(one: string | undefined, other: string): boolean {
-  return contentHash({ name: one }) === contentHash({ name: other });
-}
-
 /** What an event says of the record at the CRM. A merge is recorded apart. */
 export function remoteFieldsOf(record: CrmRecord) {
-  const { name, state } = record;
+  const { state } = record;
   const isShown = state === 'active' || state === 'archived';
   return {
     remoteVersion: versionOf(record),
     remoteModifiedAt: modifiedAtOf(record),
     remoteState: state === 'merged' ? 'deleted' : state,
-    contentHash: isShown ? contentHash({ name }) : null,
+    contentHash: isShown ? hashOf(record) : null,
   } as const;
 }
 

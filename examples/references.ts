@@ -5,11 +5,25 @@ import type { CrmRecord, CrmRecordKey } from './crm.js';
 import { isSameRecord, uuidIn } from './records.js';
 
 /**
- * Returns the contact that the record names as its reference, because we created it and the answer was lost; `gone` if
- * that contact was deleted since; null if it names none. A record that was unlinked from the contact names nobody: it
- * still carries the reference.
+ * The contacts that records name as their references, because we created the records and the answers were lost: by
+ * record; `gone` for a contact that was deleted since. Most records name none, and so are looked at one by one.
  */
-export async function contactNamedBy(
+export async function contactsNamedBy(
+  client: pg.ClientBase,
+  run: ClaimedRun,
+  records: readonly CrmRecord[],
+  isContact: (contactId: string) => boolean,
+): Promise<Map<CrmRecord, string | 'gone'>> {
+  const named = new Map<CrmRecord, string | 'gone'>();
+  for (const record of records) {
+    const contactId = await contactNamedBy(client, run, record, isContact);
+    if (contactId !== null) named.set(record, contactId);
+  }
+  return named;
+}
+
+/** A record that was unlinked from the contact names nobody: it still carries the reference. */
+async function contactNamedBy(
   client: pg.ClientBase,
   { organisationId, provider }: ClaimedRun,
   record: CrmRecord,

@@ -1,9 +1,8 @@
-// Inbound: what becomes of a page of records that the CRM has sent.
+// Inbound: applies a page of records that the CRM has sent, in a number of statements that does not grow with the page.
 import { randomUUID } from 'node:crypto';
 import {
   type BatchEvent,
   type ClaimedRun,
-  contactExternalIdLinkMany,
   contactExternalIdLock,
   contactExternalIdMatchMany,
   contactMerge,
@@ -12,28 +11,15 @@ import {
   outboundChangeRecord,
   providers,
   type RecordDecision,
-  type WaitingChange,
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
-import { dropOurs, keepOurs } from './conflicts.js';
+import { applyRecords, type Item, type Page } from './apply-records.js';
+import { lockContacts } from './contacts.js';
 import type { CrmRecord } from './crm.js';
 import { isDataError, report } from './errors.js';
-import { isAlive, isSame, isStorable, recordsOf, remoteFieldsOf, sentRecordOf, uuidIn } from './records.js';
-import { contactNamedBy } from './references.js';
-import { closeIfAgreed, listWaiting } from './waiting-pushes.js';
-
-/** The state of a page that is not recorded yet. */
-interface Page {
-  client: pg.ClientBase;
-  run: ClaimedRun;
-  workerName: string;
-  /** The names of contacts, by contact id. */
-  names: Map<string, string>;
-  /** The contacts that the page links, by external id. */
-  links: Map<string, string>;
-  /** What waited to be pushed of the contacts before the page, by contact id. */
-  waiting: Map<string, WaitingChange>;
-}
+import { isStorable, sentRecordOf, uuidIn } from './records.js';
+import { contactsNamedBy } from './references.js';
+import { listWaiting } from './waiting-pushes.js';
 
 /**
  * Applies a page of records in the transaction that records it, and returns their events. Call it right after the
@@ -58,15 +44,19 @@ export async function takePage(
     organisationId,
     providers: merged.length > 0 ? providers : [provider],
   });
-  const names = await lockContacts(client, run, entityType, storable);
+  const contacts = await lockContacts(
+    client,
+    organisationId,
+    await contactsOf(client, run, entityType, storable),
+  );
   const page: Page = {
     client,
     run,
     workerName,
-    names,
+    contacts,
     links: new Map(),
     // With the contacts locked: ours is newer than what the CRM sends.
-    waiting: await listWaiting(client, run, names.keys()),
+    waiting: await listWaiting(client, run, contacts.keys()),
   };
   const events: BatchEvent[] = broken.map(() => {
     const message = 'The CRM sent a record id that cannot be stored.';
@@ -74,41 +64,74 @@ export async function takePage(
     return { direction: 'inbound', entityType, status: 'error', error };
   });
   for (const record of merged) {
-    events.push(...(await storing(client, record, () => merge(page, record))));
+    events.push(...((await unlessBroken(client, true, () => merge(page, record))) ?? [notStored(record)]));
   }
-  const decisions = await externalRecordCheckMany(client, {
-    organisationId,
-    provider,
-    records: others.map(sentRecordOf),
-  });
-  for (const [index, record] of others.entries()) {
-    const decision = decisions[index] as RecordDecision;
-    events.push(...(await storing(client, record, () => apply(page, record, decision))));
+  for (const round of roundsOf(await itemsOf(page, others))) {
+    events.push(...(await applyRound(page, round)));
   }
   return events;
 }
 
-/** Locks the contacts that a page is about, in the order of their ids. Returns their names. */
-async function lockContacts(
+/** The ids of the contacts that records are about. */
+async function contactsOf(
   client: pg.ClientBase,
   run: ClaimedRun,
   entityType: string,
   records: CrmRecord[],
-): Promise<Page['names']> {
+): Promise<string[]> {
   const externalIds = records.flatMap(({ externalId, mergedInto }) => [
     externalId,
     ...(isStorable(mergedInto) ? [mergedInto] : []),
   ]);
   const matches = await contactExternalIdMatchMany(client, { ...run, entityType, externalIds });
-  const contactIds = [
+  const ids = [
     ...matches.map(({ contactId }) => contactId),
     ...records.map(({ reference }) => uuidIn(reference)),
   ];
-  const { rows } = await client.query(
-    'select id, name from contacts where organisation_id = $1 and id = any($2) order by id for no key update',
-    [run.organisationId, contactIds.filter((id) => id !== null)],
-  );
-  return new Map(rows.map(({ id, name }) => [id, name]));
+  return ids.filter((id) => id !== null);
+}
+
+/** What each record is to the contacts that it may concern. */
+async function itemsOf(page: Page, records: CrmRecord[]): Promise<Item[]> {
+  const { client, run, contacts } = page;
+  const decisions = await externalRecordCheckMany(client, { ...run, records: records.map(sentRecordOf) });
+  const unknown = records.filter((_, index) => decisions[index]?.decision === 'unknown');
+  const named = await contactsNamedBy(client, run, unknown, (contactId) => contacts.has(contactId));
+  /** The contacts to create, by the id of the record: a page may have several copies of one. */
+  const created = new Map<string, string>();
+  return records.map((record, index) => {
+    const decision = decisions[index] as RecordDecision;
+    const { externalId } = record;
+    const name = named.get(record);
+    if (!created.has(externalId)) created.set(externalId, randomUUID());
+    const contactId = decision.contactId ?? (name === 'gone' ? undefined : name) ?? created.get(externalId);
+    return { record, decision, contactId: contactId as string, isOfDeletedContact: name === 'gone' };
+  });
+}
+
+/** Divides records into rounds, so that none has two of one contact: what the first one does, the next one finds. */
+function roundsOf(items: Item[]): Item[][] {
+  const rounds: Item[][] = [];
+  const counts = new Map<string, number>();
+  for (const item of items) {
+    const count = counts.get(item.contactId) ?? 0;
+    counts.set(item.contactId, count + 1);
+    rounds[count] = [...(rounds[count] ?? []), item];
+  }
+  return rounds;
+}
+
+/** Applies the records of a round. One that cannot be stored does not stop the others: it is found by halving. */
+async function applyRound(page: Page, items: Item[]): Promise<BatchEvent[]> {
+  const [first] = items as [Item];
+  const applied = await unlessBroken(page.client, items.length === 1, () => applyRecords(page, items));
+  if (applied !== undefined) return applied;
+  if (items.length === 1) return [notStored(first.record)];
+  const middle = Math.ceil(items.length / 2);
+  return [
+    ...(await applyRound(page, items.slice(0, middle))),
+    ...(await applyRound(page, items.slice(middle))),
+  ];
 }
 
 /** Records that the CRM has merged a record into another. If they are two contacts here, merges those. */
@@ -134,121 +157,37 @@ async function merge(page: Page, record: CrmRecord): Promise<BatchEvent[]> {
       fromContactId,
     ]);
     await outboundChangeRecord(client, { organisationId, contactIds: [intoContactId] });
-    page.names.delete(fromContactId);
     [result] = await externalRecordMergeMany(client, { ...change, provider, merges });
+    page.contacts.delete(fromContactId);
   }
   const event = { direction: 'inbound', entityType, externalId } as const;
   if (result?.outcome !== 'merged') return [{ ...event, status: 'skipped', reason: 'merged' }];
   return [{ ...event, internalId: result.contactId, status: 'success' }];
 }
 
-/** Updates a contact from the CRM's record, and returns the events. */
-async function apply(
-  page: Page,
-  record: CrmRecord,
-  { contactId: linkedTo, decision, hasNewContent }: RecordDecision,
-): Promise<BatchEvent[]> {
-  const { client } = page;
-  const { organisationId, connectionId, provider } = page.run;
-  const { entityType, externalId, name, state } = record;
-  const known = linkedTo ?? page.links.get(externalId) ?? null;
-  const event = {
-    direction: 'inbound',
-    entityType,
-    externalId,
-    internalId: known,
-    ...remoteFieldsOf(record),
-  } as const;
-  const isShown = state === 'active' || state === 'archived';
-  if (decision === 'older') return [{ ...event, status: 'skipped', reason: decision }];
-  if (decision === 'echo' || decision === 'unchanged') {
-    const isAgreed = isShown && known !== null && isSame(page.names.get(known), name);
-    const closing = isAgreed ? await closeIfAgreed(client, page.run, page.waiting.get(known), record) : [];
-    return [{ ...event, status: 'skipped', reason: decision }, ...closing];
-  }
-  // NurtureHub deleted the person, who must not come back with the next edit at the CRM.
-  if (decision === 'contact_deleted') return [{ ...event, status: 'skipped', reason: 'erased' }];
-  if (decision === 'revived') {
-    // CRMs use ids again: a person decides whether it is the same contact, and then replays the failure.
-    const message = 'The record was deleted or merged at the CRM and is back: link it again, or unlink it.';
-    return [{ ...event, status: 'error', error: { kind: 'conflict', retryable: false, message } }];
-  }
-  // The link of a record that is gone stays, so that nothing creates the record again.
-  if (!isShown) return [{ ...event, status: known === null ? 'skipped' : 'success' }];
-
-  const named =
-    known ?? (await contactNamedBy(client, page.run, record, (contactId) => page.names.has(contactId)));
-  if (named === 'gone') return [{ ...event, status: 'skipped', reason: 'erased' }];
-  const contactId = named ?? randomUUID();
-  const isNew = !page.names.has(contactId);
-  const push = page.waiting.get(contactId);
-  const linked = { ...event, internalId: contactId, linksContact: true };
-  const siblings = isNew ? [] : await recordsOf(client, page.run, contactId, record);
-  // Of the same type, the record is a copy: the link will be refused, and the contact must not change.
-  const isCopy =
-    siblings.some((each) => each.entityType === entityType) || [...page.links.values()].includes(contactId);
-  if (known === null && isCopy) return [{ ...linked, status: 'success' }];
-  if (known === null && siblings.length > 0) {
-    // Of another type, it is another role of the person, such as landlord.
-    const link = { provider, entityType, externalId, contactId };
-    await contactExternalIdLinkMany(client, { organisationId, links: [link], ifContactTaken: 'alias' });
-  }
-  if (isNew) {
-    await client.query('insert into contacts (organisation_id, id, name) values ($1, $2, $3)', [
-      organisationId,
-      contactId,
-      name,
-    ]);
-  } else if (isSame(page.names.get(contactId), name)) {
-    page.links.set(externalId, contactId);
-    const closing = await closeIfAgreed(client, page.run, push, record);
-    return known === null
-      ? [{ ...linked, status: 'success' }, ...closing]
-      : [{ ...linked, status: 'skipped', reason: 'unchanged' }, ...closing];
-  } else {
-    // Not pushed yet: without an edit at the CRM, ours is simply newer.
-    if (push !== undefined && !(hasNewContent && page.run.conflictWinner === 'crm')) {
-      page.links.set(externalId, contactId);
-      if (!hasNewContent) return [{ ...linked, status: 'skipped', reason: 'pending_push' }];
-      return keepOurs(client, page.run, linked, push);
-    }
-    await client.query('update contacts set name = $3 where organisation_id = $1 and id = $2', [
-      organisationId,
-      contactId,
-      name,
-    ]);
-  }
-  // The agency's other CRMs get the change as well, and so do the contact's other records at this one.
-  await outboundChangeRecord(client, {
-    organisationId,
-    contactIds: [contactId],
-    fromConnectionId: siblings.some(isAlive) ? null : connectionId,
-  });
-  page.links.set(externalId, contactId);
-  page.names.set(contactId, name);
-  page.waiting.delete(contactId);
-  return [{ ...linked, status: 'success' }, ...(push === undefined ? [] : [dropOurs(record, push)])];
-}
-
-/** Stores a record, and returns its events, or an error event: a broken record does not stop the others. */
-async function storing(
+/** Does some work, and undoes it if the data is at fault: then it returns undefined. */
+async function unlessBroken<Result>(
   client: pg.ClientBase,
-  { entityType, externalId }: CrmRecord,
-  store: () => Promise<BatchEvent[]>,
-): Promise<BatchEvent[]> {
-  await client.query('savepoint record');
+  isReported: boolean,
+  work: () => Promise<Result>,
+): Promise<Result | undefined> {
+  await client.query('savepoint records');
   try {
-    const events = await store();
-    await client.query('release savepoint record');
-    return events;
+    const result = await work();
+    await client.query('release savepoint records');
+    return result;
   } catch (error) {
     if (!isDataError(error)) throw error;
-    report(error);
-    await client.query('rollback to savepoint record; release savepoint record');
-    const message = 'The record could not be stored. See the log of the worker.';
-    const failed = { kind: 'internal', retryable: true, message } as const;
-    return [{ direction: 'inbound', entityType, externalId, status: 'error', error: failed }];
+    if (isReported) report(error);
+    await client.query('rollback to savepoint records; release savepoint records');
+    return undefined;
   }
+}
+
+function notStored({ entityType, externalId }: CrmRecord): BatchEvent {
+  const message = 'The record could not be stored. See the log of the worker.';
+  const error = { kind: 'internal', retryable: true, message } as const;
+  return { direction: 'inbound', entityType, externalId, status: 'error', error };
 }
 
 /** Those that match, and the others. */

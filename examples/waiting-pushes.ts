@@ -2,14 +2,15 @@
 import {
   type BatchEvent,
   type ClaimedRun,
-  contentHash,
+  type ContactExternalRecord,
   externalRecordCheckMany,
   outboundChangeListWaiting,
   type WaitingChange,
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
+import { hashOf } from './contact-fields.js';
 import type { CrmRecord } from './crm.js';
-import { isAlive, recordsOf } from './records.js';
+import { isAlive } from './records.js';
 
 /** Those of the given contacts that are not pushed yet, by contact id. Lock the contacts first. */
 export async function listWaiting(
@@ -17,37 +18,50 @@ export async function listWaiting(
   run: ClaimedRun,
   contactIds: Iterable<string>,
 ): Promise<Map<string, WaitingChange>> {
-  const waiting = await outboundChangeListWaiting(client, { ...run, contactIds: [...contactIds] });
+  const ids = [...contactIds];
+  if (ids.length === 0) return new Map();
+  const waiting = await outboundChangeListWaiting(client, { ...run, contactIds: ids });
   return new Map(waiting.map((push) => [push.contactId, push]));
 }
 
+/** A record that was read, the contact's other records at the CRM, and its push if it is to be closed. */
+interface Agreement {
+  record: CrmRecord;
+  others: readonly ContactExternalRecord[];
+  push: WaitingChange | undefined;
+}
+
 /**
- * The event that closes a failed push, if the CRM now has what it was to write: in the record that was read, and in
+ * The events that close failed pushes, if the CRM now has what they were to write: in the record that was read, and in
  * each other that it has of the contact.
  */
-export async function closeIfAgreed(
+export async function closeAgreed(
   client: pg.ClientBase,
   run: ClaimedRun,
-  push: WaitingChange | undefined,
-  record: CrmRecord,
+  agreements: readonly Agreement[],
 ): Promise<BatchEvent[]> {
   // A later change is pushed in any case.
-  if (push === undefined || !push.hasFailed || push.changeVersion !== null) return [];
-  const others = (await recordsOf(client, run, push.contactId, record)).filter(isAlive);
-  const ours = contentHash({ name: record.name });
-  const decisions = await externalRecordCheckMany(client, {
-    ...run,
-    records: others.map(({ entityType, externalId, remoteState: state }) => ({
-      entityType,
-      externalId,
-      state,
-      contentHash: ours,
+  const failed = agreements.filter(({ push }) => push?.hasFailed && push.changeVersion === null);
+  const rest = failed.flatMap(({ record, others, push }) =>
+    others.filter(isAlive).map(({ entityType, externalId, remoteState: state }) => ({
+      contactId: push?.contactId,
+      sent: { entityType, externalId, state, contentHash: hashOf(record) },
     })),
-  });
-  const isAgreed = decisions.every(({ decision }) => decision === 'echo' || decision === 'unchanged');
-  const { entityType } = record;
-  const { contactId: internalId } = push;
-  return isAgreed
-    ? [{ direction: 'outbound', entityType, internalId, status: 'skipped', reason: 'unchanged' }]
-    : [];
+  );
+  const records = rest.map(({ sent }) => sent);
+  const decisions = records.length === 0 ? [] : await externalRecordCheckMany(client, { ...run, records });
+  const differ = new Set(
+    rest
+      .filter((_, index) => !['echo', 'unchanged'].includes(decisions[index]?.decision ?? ''))
+      .map(({ contactId }) => contactId),
+  );
+  return failed
+    .filter(({ push }) => !differ.has(push?.contactId))
+    .map(({ record: { entityType }, push }) => ({
+      direction: 'outbound',
+      entityType,
+      internalId: push?.contactId,
+      status: 'skipped',
+      reason: 'unchanged',
+    }));
 }

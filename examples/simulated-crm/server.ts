@@ -29,6 +29,10 @@ export interface SimulatedCrm<P extends Provider = Provider> {
   create(person: string | ContactFields, reference?: string | null, entityType?: string): SimulatedRecord;
   /** Edits an active record as if at the agency: its name, or some of its fields. */
   edit(externalId: string, change: string | Partial<ContactFields>): SimulatedRecord;
+  /** Archives an active record as if at the agency. */
+  archive(externalId: string): SimulatedRecord;
+  /** Takes a record out of the archive as if at the agency. */
+  unarchive(externalId: string): SimulatedRecord;
   /** Deletes an active record as if at the agency. */
   delete(externalId: string): SimulatedRecord;
   /** Hides an active record from the API, as if its office were not shared. */
@@ -190,6 +194,8 @@ export async function startSimulatedCrm<P extends Provider>(options: {
     edit: (externalId, change) => {
       return store.change(externalId, typeof change === 'string' ? { name: change } : change);
     },
+    archive: (externalId) => store.change(externalId, { state: 'archived' }),
+    unarchive: (externalId) => store.unarchive(externalId),
     delete: (externalId) => store.change(externalId, { state: 'deleted' }),
     hide: (externalId) => store.change(externalId, { state: 'hidden' }),
     restore: (externalId, name) => store.restore(externalId, name),

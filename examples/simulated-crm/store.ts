@@ -74,7 +74,7 @@ export class Store {
 
   /** The record with this reference that a creation would double. Never late, unlike lists. */
   findByReference(reference: string): SimulatedRecord | undefined {
-    const isKept = ({ state }: SimulatedRecord) => state === 'active' || state === 'hidden';
+    const isKept = ({ state }: SimulatedRecord) => ['active', 'archived', 'hidden'].includes(state);
     return this.records().find((record) => record.reference === reference && isKept(record));
   }
 
@@ -98,6 +98,12 @@ export class Store {
     const record = this.get(externalId);
     if (record?.state !== 'active') throw new Error(`No active record: ${externalId}`);
     return this.#keep({ ...record, ...change });
+  }
+
+  unarchive(externalId: string): SimulatedRecord {
+    const record = this.get(externalId);
+    if (record?.state !== 'archived') throw new Error(`No archived record: ${externalId}`);
+    return this.#keep({ ...record, state: 'active' });
   }
 
   /** Makes a record that is not active so again, as another person if `name` is given. */

@@ -1,0 +1,189 @@
+// Inbound: what becomes of each record of a page, and how all of that is stored at once.
+import {
+  type BatchEvent,
+  type ClaimedRun,
+  type ContactExternalRecord,
+  contactExternalIdLinkMany,
+  outboundChangeRecord,
+  type RecordDecision,
+  type WaitingChange,
+} from '@nurturehub/crm-schema';
+import type pg from 'pg';
+import { dropOurs, keepOurs } from './conflicts.js';
+import { type ContactFields, fieldsOf, isSame } from './contact-fields.js';
+import { type Contacts, insertContacts, updateContacts } from './contacts.js';
+import type { CrmRecord } from './crm.js';
+import { isAlive, isSameRecord, recordsOfMany, remoteFieldsOf } from './records.js';
+import { closeAgreed } from './waiting-pushes.js';
+
+/** The state of a page that is not recorded yet. */
+export interface Page {
+  client: pg.ClientBase;
+  run: ClaimedRun;
+  workerName: string;
+  /** The contacts that it may concern, which are locked. */
+  contacts: Contacts;
+  /** The contacts that it links, by external id. */
+  links: Map<string, string>;
+  /** What waited to be pushed of the contacts before it, by contact id. */
+  waiting: Map<string, WaitingChange>;
+}
+
+/** A record of a page, and what is known of it. */
+export interface Item {
+  record: CrmRecord;
+  decision: RecordDecision;
+  /** The contact that it is, or will be. */
+  contactId: string;
+  /** Whether it names a contact that was deleted here. */
+  isOfDeletedContact: boolean;
+}
+
+/** What becomes of a record. */
+interface Outcome {
+  events: BatchEvent[];
+  /** Whether the contact is linked with the event. */
+  isLinked?: boolean;
+  /** What the contact becomes. */
+  contact?: ContactFields;
+  /** Whether the record is another role of the contact, such as landlord. */
+  isOtherRole?: boolean;
+  /** A push to close if all records of the contact have what it was to write. */
+  closes?: WaitingChange | undefined;
+}
+
+/** A record, the other records of its contact at the CRM, and what becomes of it. */
+interface Judged extends Item {
+  others: ContactExternalRecord[];
+  outcome: Outcome;
+}
+
+/** Applies records of different contacts, and returns their events. */
+export async function applyRecords(page: Page, items: Item[]): Promise<BatchEvent[]> {
+  const { client, run } = page;
+  const known = items.map(({ contactId }) => contactId).filter((contactId) => page.contacts.has(contactId));
+  const records = await recordsOfMany(client, run, known);
+  const judged = items.map((item): Judged => {
+    const all = records.get(item.contactId) ?? [];
+    const others = all.filter((each) => !isSameRecord(each, item.record));
+    return { ...item, others, outcome: outcomeOf(page, item, others) };
+  });
+  await store(page, judged);
+  const closed = await closeAgreed(
+    client,
+    run,
+    judged.map(({ record, others, outcome }) => ({ record, others, push: outcome.closes })),
+  );
+  for (const { record, contactId, outcome } of judged) {
+    if (outcome.isLinked) page.links.set(record.externalId, contactId);
+    if (outcome.contact === undefined) continue;
+    page.contacts.set(contactId, outcome.contact);
+    page.waiting.delete(contactId);
+  }
+  return [...judged.flatMap(({ outcome }) => outcome.events), ...closed];
+}
+
+/** Decides what becomes of a record. */
+function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[]): Outcome {
+  const { record, contactId, isOfDeletedContact } = item;
+  const { decision, hasNewContent, contactId: linkedTo } = item.decision;
+  const { entityType, externalId, state } = record;
+  const known = linkedTo ?? page.links.get(externalId) ?? null;
+  const contact = page.contacts.get(contactId);
+  const push = page.waiting.get(contactId);
+  const isShown = state === 'active' || state === 'archived';
+  const event = {
+    direction: 'inbound',
+    entityType,
+    externalId,
+    internalId: known,
+    ...remoteFieldsOf(record),
+  } as const;
+  if (decision === 'older') return { events: [{ ...event, status: 'skipped', reason: decision }] };
+  if (decision === 'echo' || decision === 'unchanged') {
+    const closes = isShown && known !== null && isSame(contact, record) ? push : undefined;
+    return { events: [{ ...event, status: 'skipped', reason: decision }], closes };
+  }
+  if (decision === 'revived') {
+    // CRMs use ids again: a person decides whether it is the same contact, and then replays the failure.
+    const message = 'The record was deleted or merged at the CRM and is back: link it again, or unlink it.';
+    return {
+      events: [{ ...event, status: 'error', error: { kind: 'conflict', retryable: false, message } }],
+    };
+  }
+  // NurtureHub deleted the person, who must not come back with the next edit at the CRM.
+  if (decision === 'contact_deleted' || isOfDeletedContact)
+    return { events: [{ ...event, status: 'skipped', reason: 'erased' }] };
+  // The link of a record that is gone stays, so that nothing creates the record again.
+  if (!isShown) return { events: [{ ...event, status: known === null ? 'skipped' : 'success' }] };
+
+  const linked = { ...event, internalId: contactId, linksContact: true };
+  // Of the same type, the record is a copy: the link will be refused, and the contact must not change.
+  const isCopy =
+    others.some((each) => each.entityType === entityType) || [...page.links.values()].includes(contactId);
+  if (known === null && isCopy) return { events: [{ ...linked, status: 'success' }] };
+  const isOtherRole = known === null && others.length > 0;
+  if (contact === undefined)
+    return {
+      events: [{ ...linked, status: 'success' }],
+      isLinked: true,
+      isOtherRole,
+      contact: fieldsOf(record),
+    };
+  if (isSame(contact, record)) {
+    const seen: BatchEvent =
+      known === null
+        ? { ...linked, status: 'success' }
+        : { ...linked, status: 'skipped', reason: 'unchanged' };
+    return { events: [seen], isLinked: true, isOtherRole, closes: push };
+  }
+  // Not pushed yet: without an edit at the CRM, ours is simply newer.
+  if (push !== undefined && !hasNewContent) {
+    return {
+      events: [{ ...linked, status: 'skipped', reason: 'pending_push' }],
+      isLinked: true,
+      isOtherRole,
+    };
+  }
+  if (push !== undefined && page.run.conflictWinner !== 'crm')
+    return { events: keepOurs(page.run, linked, push, others), isLinked: true, isOtherRole };
+  return {
+    events: [{ ...linked, status: 'success' }, ...(push === undefined ? [] : [dropOurs(record, push)])],
+    isLinked: true,
+    isOtherRole,
+    contact: { ...contact, ...fieldsOf(record) },
+  };
+}
+
+/** Stores what becomes of the contacts of some records. */
+async function store({ client, run, contacts }: Page, judged: Judged[]): Promise<void> {
+  const { organisationId, connectionId, provider } = run;
+  const links = judged
+    .filter(({ outcome }) => outcome.isOtherRole)
+    .map(({ record: { entityType, externalId }, contactId }) => ({
+      provider,
+      entityType,
+      externalId,
+      contactId,
+    }));
+  if (links.length > 0)
+    await contactExternalIdLinkMany(client, { organisationId, links, ifContactTaken: 'alias' });
+  const changed = judged.filter(({ outcome }) => outcome.contact !== undefined);
+  const isNew = ({ contactId }: Judged) => !contacts.has(contactId);
+  await insertContacts(client, organisationId, contactsOf(changed.filter(isNew)));
+  await updateContacts(client, organisationId, contactsOf(changed.filter((each) => !isNew(each))));
+  // The agency's other CRMs get the change as well, and so do the contact's other records at this one.
+  const hasOthers = ({ others }: Judged) => others.some(isAlive);
+  for (const [group, fromConnectionId] of [
+    [changed.filter((each) => !hasOthers(each)), connectionId],
+    [changed.filter(hasOthers), null],
+  ] as const) {
+    const contactIds = group.map(({ contactId }) => contactId);
+    if (contactIds.length > 0)
+      await outboundChangeRecord(client, { organisationId, contactIds, fromConnectionId });
+  }
+}
+
+function contactsOf(judged: Judged[]): Contacts {
+  return new Map(judged.map(({ contactId, outcome }) => [contactId, outcome.contact as ContactFields]));
+}
