@@ -44,7 +44,7 @@ const encodesIds: Rule = {
     const { crm, adapter } = await trial.startAndOpen();
     const [{ externalId }] = createPeople(crm, 1) as [CrmRecord];
     for (const other of [`${externalId}?a=b`, `no-such-record/../${externalId}`, `${externalId}#a`]) {
-      const record = await reached(adapter.read('contact', other), `The record ${other}`);
+      const record = await adapter.read('contact', other).catch(() => null);
       expect(record?.state !== 'active', `The id ${other} reads the record ${externalId}.`);
     }
   },

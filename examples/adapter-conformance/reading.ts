@@ -72,10 +72,7 @@ export function expectAll(
   if (first === undefined) return;
   const old = reading.records.get(first.externalId)?.name;
   const how = old === undefined ? 'was never read' : `was read as ${old}`;
-  expect(
-    false,
-    `${found}, ${missing.length} of ${wanted.length} are missing or out of date: ${first.name} ${how}.`,
-  );
+  expect(false, `${found}, ${missing.length} are missing or out of date: ${first.name} ${how}.`);
 }
 
 /** The records of two passes; of a record that both have read, the later copy. */

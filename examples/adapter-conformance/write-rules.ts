@@ -120,7 +120,7 @@ const createsOnce: Rule = {
     applies(crm.dialect.creates, 'this CRM creates no records through its API');
     crm.setHabits({ lostAnswer: 1 });
     for (const name of ['Ines Example', 'Ines Sample']) {
-      await adapter.write({ ...contact, name }, null).catch(ignoreCrmErrors);
+      await adapter.write({ ...contact, name }, null).catch(() => undefined);
     }
     crm.calm();
     await adapter.write({ ...contact, name: 'Ines Test' }, null);
@@ -180,8 +180,4 @@ function expectStored(crm: SimulatedCrm, externalId: string, wanted: CrmContact,
     const [has, should] = [record[field] ?? null, wanted[field] ?? null];
     expect(has === should, `${found}, the CRM has the ${field} ${has}, not ${should}.`);
   }
-}
-
-function ignoreCrmErrors(error: unknown): void {
-  if (!(error instanceof CrmError)) throw error;
 }
