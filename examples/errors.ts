@@ -2,11 +2,36 @@
 import { CrmSchemaError } from '@nurturehub/crm-schema';
 import { CrmError } from './crm.js';
 
-/** Logs an error's name, code and stack, without its message: that may contain values. */
+/** Logs an error, for whoever looks after the worker. */
 export function report(error: unknown): void {
-  const { name, code, stack } = error as { name?: string; code?: string; stack?: string };
-  const places = stack?.split('\n').filter((line) => /^ +at /.test(line)) ?? [];
-  console.error([`${name ?? 'Error'} ${code ?? ''}`, ...places].join('\n'));
+  console.error(described(error));
+}
+
+/**
+ * An error as text: its name, code, message and stack, and those of its causes. The message is left out where it may
+ * contain values, such as a person's name: see `mayContainValues`.
+ */
+export function described(error: unknown, depth = 0): string {
+  if (!(error instanceof Error))
+    return `Thrown, though not an error: ${typeof error === 'string' ? error : typeof error}`;
+  const { name, message, stack = '', cause } = error;
+  const code = (error as { code?: unknown }).code ?? '';
+  const title = [name, code].filter(Boolean).join(' ');
+  // The stack begins with the message.
+  const places = stack.slice(Math.max(stack.indexOf(message), 0) + message.length).split('\n');
+  return [
+    message === '' || mayContainValues(error) ? title : `${title}: ${message}`,
+    ...places.filter((line) => /^ +at /.test(line)),
+    ...(cause === undefined || depth === 5 ? [] : [`Caused by: ${described(cause, depth + 1)}`]),
+  ].join('\n');
+}
+
+/**
+ * Whether an error's message may quote what is in the database or in an answer: one of the database itself, one of this
+ * package, which says what it refuses, and one of `JSON.parse`. Others are of our own code, or name a file or a host.
+ */
+function mayContainValues(error: Error): boolean {
+  return 'severity' in error || error instanceof CrmSchemaError || error instanceof SyntaxError;
 }
 
 /**

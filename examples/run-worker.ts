@@ -2,11 +2,15 @@
 // the program ends. It needs a database with a connection, such as first-sync.ts creates:
 //   DATABASE_URL=postgres://… npx tsx run-worker.ts           until Ctrl-C
 //   DATABASE_URL=postgres://… npx tsx run-worker.ts --once    until nothing is due
+// With an app at Reapit, it syncs connections to Reapit with Reapit:
+//   REAPIT_CLIENT_ID=… REAPIT_CLIENT_SECRET=… CRM_SCHEMA_KEYS=keys.json DATABASE_URL=postgres://… npx tsx run-worker.ts
 // Its database user is a member of crm_worker. The owner of contacts must also grant:
 //   grant select, insert, update, delete on contacts to crm_worker;
 import { hostname } from 'node:os';
-import { canonicalTimestamp } from '@nurturehub/crm-schema';
+import { type ClaimedRun, canonicalTimestamp } from '@nurturehub/crm-schema';
+import { credentialsCheckKeys, KeyRing } from '@nurturehub/crm-schema/credentials';
 import pg from 'pg';
+import { openReapit, type ReapitSettings } from './adapters/open-reapit.js';
 import type { Crm, CrmContact, CrmPage, CrmPosition, CrmRecord, LinkedRecord } from './crm.js';
 import { runWorker, syncNext, type Worker } from './sync-worker.js';
 
@@ -67,24 +71,49 @@ const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
 // Without a listener, losing an idle connection would end the process. The next query reports the loss.
 pool.on('error', () => {});
 
+/** How to sign in to Reapit, by what the environment says; undefined without an app. */
+async function reapitSettings(): Promise<ReapitSettings | undefined> {
+  const {
+    REAPIT_CLIENT_ID: id,
+    REAPIT_CLIENT_SECRET: secret = '',
+    REAPIT_TOKEN_URL: tokenUrl = 'https://connect.reapit.cloud/token',
+    REAPIT_API_URL: apiUrl = 'https://platform.reapit.cloud',
+    // Those that new contacts belong to. A product asks the agency, when it connects Reapit.
+    REAPIT_OFFICE_ID: officeId,
+    REAPIT_NEGOTIATOR_ID: negotiatorId,
+  } = process.env;
+  if (id === undefined) return undefined;
+  // At start, so that a missing, malformed or incomplete key ring is found now and not in the middle of a sync.
+  const keys = await KeyRing.load();
+  await credentialsCheckKeys(pool, keys);
+  const newContacts =
+    officeId && negotiatorId ? { officeIds: [officeId], negotiatorIds: [negotiatorId] } : undefined;
+  return { pool, keys, app: { tokenUrl, client: { id, secret } }, apiUrl, newContacts };
+}
+
 const crms = new Map<string, MemoryCrm>();
-const worker: Worker = {
-  name: `${hostname()} ${process.pid}`,
-  pool,
-  // A real worker signs in to the CRM here: see refresh-token.ts.
-  async openCrm({ provider, organisationId, connectionId }) {
-    console.log(`Syncing ${provider} of organisation ${organisationId}`);
-    const crm = crms.get(connectionId) ?? new MemoryCrm();
-    crms.set(connectionId, crm);
-    return crm;
-  },
-};
+
+/** The worker signs in to a connection's CRM at the beginning of each run. */
+async function openCrm(reapit: ReapitSettings | undefined, run: ClaimedRun): Promise<Crm> {
+  const { provider, organisationId, connectionId } = run;
+  console.log(`Syncing ${provider} of organisation ${organisationId}`);
+  if (reapit !== undefined && provider === 'reapit') return openReapit(reapit, run);
+  const crm = crms.get(connectionId) ?? new MemoryCrm();
+  crms.set(connectionId, crm);
+  return crm;
+}
 
 // A deployment sends SIGTERM and waits, often for thirty seconds. The run in hand ends in time, and leaves no lease.
 const ending = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort());
 
 try {
+  const reapit = await reapitSettings();
+  const worker: Worker = {
+    name: `${hostname()} ${process.pid}`,
+    pool,
+    openCrm: (run) => openCrm(reapit, run),
+  };
   if (process.argv.includes('--once')) {
     while (await syncNext(worker, ending.signal));
     if (!ending.signal.aborted) console.log('Nothing is due.');

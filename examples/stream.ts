@@ -6,7 +6,75 @@ import {
   type RecordedPosition,
   type Timestamp,
 } from '@nurturehub/crm-schema';
-import { CrmError, type CrmPage, type CrmPosition } from './crm.js';
+import { CrmError, type CrmPage, type CrmPosition, type CrmRecord } from './crm.js';
+
+/** Records that were read, and the position after them. */
+export interface ReadRecords {
+  records: CrmRecord[];
+  position: CursorPosition;
+  /** Whether the pass is at its end. */
+  isLast: boolean;
+}
+
+/**
+ * Reads a stream page by page, from its cursor's position to the end of the pass.
+ *
+ * @param now by our clock: see `positionAfter`
+ */
+export async function* readPages(
+  read: (from: CrmPosition) => Promise<CrmPage>,
+  position: RecordedPosition | null | undefined,
+  options: { overlapSeconds?: number | undefined; now: Date },
+): AsyncGenerator<ReadRecords> {
+  const syncedTo = position?.syncedTo ?? null;
+  let from = resumeAt(position, options);
+  let canBeginAgain = true;
+  const tokens = new Set<string>();
+  for (;;) {
+    if ('token' in from && tokens.has(from.token)) {
+      // It would be read for ever.
+      const problem = 'The CRM leads back to a page that was read before.';
+      throw new CrmError('provider', problem, { retryable: true });
+    }
+    if ('token' in from) tokens.add(from.token);
+    const page = await read(from).catch((error) => {
+      if (!canBeginAgain || !(error instanceof CrmError && error.isPositionLost)) throw error;
+      return undefined;
+    });
+    if (page === undefined) {
+      from = beginAgain(syncedTo, options);
+      canBeginAgain = false;
+      tokens.clear();
+      continue;
+    }
+    const { records, isLast, next } = page;
+    yield { records, isLast, position: positionAfter(page, syncedTo, options.now) };
+    if (isLast) return;
+    from = { token: next };
+  }
+}
+
+/** Joins pages into batches of at least this many records, if the CRM sends them fast enough. */
+export async function* inBatches(
+  pages: AsyncIterable<ReadRecords>,
+  { records: enough, seconds }: { records: number; seconds: number },
+): AsyncGenerator<ReadRecords> {
+  let batch: ReadRecords | undefined;
+  let lastUntil = 0;
+  try {
+    for await (const page of pages) {
+      if (batch === undefined) lastUntil = performance.now() + seconds * 1000;
+      batch = { ...page, records: [...(batch?.records ?? []), ...page.records] };
+      if (!page.isLast && batch.records.length < enough && performance.now() < lastUntil) continue;
+      yield batch;
+      batch = undefined;
+    }
+  } catch (error) {
+    // What was read before is not read again.
+    if (batch !== undefined) yield batch;
+    throw error;
+  }
+}
 
 /** Where to resume: within a pass or a feed exactly there; at the beginning of a pass a little earlier. */
 export function resumeAt(
@@ -46,23 +114,6 @@ export function positionAfter(page: CrmPage, syncedTo: Timestamp | null, now: Da
   if (page.next != null) return { kind: 'token', token: page.next, syncedTo: reached };
   if (page.syncedTo == null) throw broken('The adapter did not say up to where it has read.');
   return { kind: 'timestamp', syncedTo: reached as Timestamp };
-}
-
-/** Notices a CRM that leads back to a page of the same pass, which would be read for ever. */
-export class Pages {
-  readonly #begun = new Set<string>();
-
-  check(from: CrmPosition): void {
-    if ('changedSince' in from) {
-      this.#begun.clear();
-      return;
-    }
-    if (this.#begun.has(from.token)) {
-      const problem = 'The CRM leads back to a page that was read before.';
-      throw new CrmError('provider', problem, { retryable: true });
-    }
-    this.#begun.add(from.token);
-  }
 }
 
 /** Limits a time from the CRM to our own time. */

@@ -14,6 +14,7 @@ import {
   type ClaimedRun,
   connectionSetAccount,
   outboundChangeClaim,
+  type Provider,
   type RequestedRecord,
   type RunEnd,
   type RunKey,
@@ -32,7 +33,7 @@ import { continueFirstFill } from './first-fill.js';
 import { type Push, pushContact } from './push-contact.js';
 import { Interrupted, Requests, waitAfter } from './requests.js';
 import { type Revocation, revokeNext } from './revoke-tokens.js';
-import { beginAgain, Pages, positionAfter, resumeAt } from './stream.js';
+import { inBatches, readPages } from './stream.js';
 import { takePage } from './take-page.js';
 
 /** The worker's configuration. */
@@ -40,6 +41,8 @@ export interface Worker {
   /** Its name, for people: a host and a process. */
   name: string;
   pool: pg.Pool;
+  /** The CRMs that `openCrm` has adapters for; omit it if it has one for each. */
+  providers?: readonly Provider[] | undefined;
   /** Signs in to a connection's CRM. See refresh-token.ts for refresh tokens that work only once. */
   openCrm(run: ClaimedRun): Promise<Crm>;
   /** How to revoke the tokens of disconnected connections; omit it if nobody disconnects with `revokeWithinSeconds`. */
@@ -48,6 +51,8 @@ export interface Worker {
   leaseSeconds?: number | undefined;
   /** How far before the cursor to read again: longer than the CRM takes to show what it has stored. */
   overlapSeconds?: number | undefined;
+  /** How many records are collected before they are recorded together; defaults to 500. */
+  batchRecords?: number | undefined;
 }
 
 /** Syncs due connections until the signal. The run in hand then ends after its page or push, and another worker goes on. */
@@ -80,8 +85,8 @@ export async function syncNext(
   signal: AbortSignal = new AbortController().signal,
 ): Promise<boolean> {
   if (signal.aborted) return false;
-  const { pool, name, leaseSeconds = 300 } = worker;
-  const [run] = await syncRunClaim(pool, { worker: name, limit: 1, leaseSeconds });
+  const { pool, name, providers, leaseSeconds = 300 } = worker;
+  const [run] = await syncRunClaim(pool, { worker: name, limit: 1, leaseSeconds, providers });
   if (run === undefined) return false;
   const requests = new Requests(pool, run, leaseSeconds, signal);
   let end: RunEnd;
@@ -125,6 +130,9 @@ const claimBatch = 5;
 
 /** How many runs read a requested record before the streams, if none of them has managed to. */
 const patientAttempts = 3;
+
+/** How long pages are collected before they are recorded together, in seconds. */
+const longestBatch = 5;
 
 /** The longest run before other connections get their turn, in seconds. */
 const longestRun = 600;
@@ -212,36 +220,24 @@ class Sync {
     return true;
   }
 
-  /** Reads a stream and records each page with the cursor. Returns whether it reached the end. */
+  /** Reads a stream, and records what is read with the cursor. Returns whether it reached the end. */
   async #pull(crm: Crm, entityType: string, cursor: SyncCursor | undefined): Promise<boolean> {
+    const { overlapSeconds, batchRecords = 500 } = this.#worker;
+    const pages = readPages(
+      (from) => this.#requests.read(() => crm.readPage(entityType, from)),
+      cursor?.position,
+      { overlapSeconds, now: this.#began },
+    );
     let version = cursor?.version ?? 0;
-    const syncedTo = cursor?.position?.syncedTo ?? null;
-    let from = resumeAt(cursor?.position, this.#worker);
-    let canBeginAgain = true;
-    const pages = new Pages();
-    for (;;) {
-      const start = from;
-      pages.check(start);
-      const page = await this.#requests
-        .read(() => crm.readPage(entityType, start))
-        .catch((error) => {
-          if (!canBeginAgain || !(error instanceof CrmError && error.isPositionLost)) throw error;
-          return undefined;
-        });
-      if (page === undefined) {
-        from = beginAgain(syncedTo, this.#worker);
-        canBeginAgain = false;
-        continue;
-      }
-      const position = positionAfter(page, syncedTo, this.#began);
-      await this.#batches.record((client) => this.#take(client, entityType, page.records), {
+    for await (const read of inBatches(pages, { records: batchRecords, seconds: longestBatch })) {
+      const { records, position, isLast } = read;
+      await this.#batches.record((client) => this.#take(client, entityType, records), {
         cursors: [{ direction: 'inbound', entityType, version, position }],
       });
-      if (page.isLast) return true;
       version += 1;
-      from = { token: page.next };
-      if (Date.now() > this.#began.getTime() + longestRun * 1000) return false;
+      if (!isLast && Date.now() > this.#began.getTime() + longestRun * 1000) return false;
     }
+    return true;
   }
 
   /**

@@ -340,8 +340,9 @@ where connection.organisation_id = :organisationId!::uuid
 /* @name connectionListWithHealth */
 -- Lists every connection that an organisation has or had, live ones first, then by provider and newest
 -- first, with its health: the state of its syncs, its open run, and its waiting and failing work, each
--- counted up to 1,000; from the log, the last event, the last failure, and the failures since a time,
--- counted up to 1,000. Returns a handful of rows. Uses the primary key. Per connection it uses the primary
+-- counted up to 1,000; from the log, the last event, the last failure with its record, and the failures since a
+-- time, counted up to 1,000. If isLive is given, only live connections, or only the others. Returns a handful of
+-- rows. Uses the primary key. Per connection it uses the primary
 -- key of the log and crm_sync_log_status_connection_id_idx, newest first (`is true` keeps the planner from
 -- the primary key where only failures are wanted, and from all open runs where only one is),
 -- crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
@@ -394,6 +395,10 @@ select
   last_event.status as "lastEventStatus?",
   last_failure.occurred_at as "lastFailureAt?",
   last_failure.error as "lastError?",
+  failing_record.direction as "lastErrorDirection?",
+  failing_record.entity_type as "lastErrorEntityType?",
+  failing_record.external_id as "lastErrorExternalId?",
+  failing_record.internal_id as "lastErrorInternalId?",
   failures.count as "failureCount!"
 from crm_connections as connection
 left join lateral (
@@ -503,7 +508,11 @@ left join lateral (
 left join lateral (
   select
     occurred_at,
-    error
+    error,
+    direction,
+    entity_type,
+    external_id,
+    internal_id
   from crm_sync_log
   where (organisation_id = connection.organisation_id) is true
     and connection_id = connection.id
@@ -513,6 +522,15 @@ left join lateral (
     id desc
   limit 1
 ) as last_failure on true
+left join lateral (
+  select
+    last_failure.direction,
+    last_failure.entity_type,
+    last_failure.external_id,
+    last_failure.internal_id
+  -- An error of a whole run names no record.
+  where num_nonnulls(last_failure.external_id, last_failure.internal_id) > 0
+) as failing_record on true
 cross join lateral (
   select count(*)::integer as count
   from (
@@ -526,6 +544,7 @@ cross join lateral (
   ) as counted
 ) as failures
 where connection.organisation_id = :organisationId!::uuid
+  and coalesce((connection.status <> 'disconnected') = :isLive::boolean, true)
 order by
   connection.status = 'disconnected',
   connection.provider,

@@ -1,9 +1,9 @@
 /* @name syncRunClaim */
 -- Claims due connections across all organisations, longest due first: opens a run for each and postpones
--- its next sync to the end of the lease or later. Returns at most `limit` runs. Skips connections with an
--- open run, and locked connections, such as those that another claim is taking. Uses
--- crm_connections_next_sync_at_idx, then the primary key. Locks the connections for the transaction. Needs
--- READ COMMITTED.
+-- its next sync to the end of the lease or later; if `providers` is given, only connections to these CRMs.
+-- Returns at most `limit` runs. Skips connections with an open run, and locked connections, such as those that
+-- another claim is taking. Uses crm_connections_next_sync_at_idx, then the primary key; reads what is due at
+-- other CRMs until it has `limit`. Locks the connections for the transaction. Needs READ COMMITTED.
 with clock as materialized (
   select crm_now() as at
 ),
@@ -19,6 +19,9 @@ due as (
   from crm_connections as connection
   where connection.status <> 'disconnected'
     and connection.next_sync_at <= (select at from clock)
+    -- The planner drops this if it is null. Else coalesce keeps it on the index: it does not know how few are due, and
+    -- for a CRM with few connections it would read the whole table.
+    and (:providers::text[] is null or coalesce(connection.provider = any(:providers::text[]), false))
     and not exists (
       select
       from crm_sync_runs as run

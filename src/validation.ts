@@ -59,6 +59,15 @@ export function checkProvider(location: InputLocation, value: unknown): asserts 
   }
 }
 
+/** A list of CRMs. */
+export function checkProviders(value: readonly Provider[]): Provider[] {
+  const checked = checkBatch('providers', value);
+  checked.forEach((provider, rowIndex) => {
+    checkProvider({ field: 'providers', rowIndex }, provider);
+  });
+  return checked;
+}
+
 export function checkOneOf(location: InputLocation, value: unknown, allowed: readonly string[]): void {
   if (!isOneOf(value, allowed))
     refuse(location, `must be one of ${allowed.join(', ')}, not ${describeValue(value)}`);

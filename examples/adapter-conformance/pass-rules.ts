@@ -1,7 +1,7 @@
 import type { SimulatedCrm } from '../simulated-crm/server.js';
 import { entityTypesOf, expectAll, merged, nextFrom, readPass } from './reading.js';
 import { expect, type Rule, type Theme } from './rule.js';
-import { createPeople, current, endHourBehind, isActive } from './trial.js';
+import { createPeople, current, isActive } from './trial.js';
 
 const readsAll: Rule = {
   name: 'reads every record',
@@ -33,19 +33,24 @@ const slipsNobody: Rule = {
       deleted: (crm, read) => crm.delete(read),
     };
     for (const [name, change] of Object.entries(changes)) {
-      const { crm, adapter } = await trial.startAndOpen();
-      createPeople(crm, 33);
-      endHourBehind(crm);
-      const first = await readPass(adapter, {
-        afterPage({ records }, number) {
-          const read = records.map(({ externalId }) => String(externalId));
-          const one = read.find((externalId) => isActive(current(crm, externalId)));
-          if (number <= 6 && one !== undefined) change(crm, one);
-        },
-      });
-      const second = await readPass(adapter, { from: nextFrom(first) });
-      const found = `After two passes, in the first of which a record was ${name} after each page`;
-      expectAll(crm.records().filter(isActive), merged(first, second), found);
+      for (const clockStepMilliseconds of name === 'edited' ? [0, 600_000] : [0]) {
+        const { crm, adapter } = await trial.startAndOpen({ clockStepMilliseconds });
+        createPeople(crm, 33);
+        // If it misses somebody in peace as well, another rule finds it.
+        if (clockStepMilliseconds > 0 && (await readPass(adapter)).records.size < 33) continue;
+        crm.setHabits({ clockStepMilliseconds: 0, skewMilliseconds: 0 });
+        const first = await readPass(adapter, {
+          afterPage({ records }, number) {
+            const read = records.map(({ externalId }) => String(externalId));
+            const one = read.find((externalId) => isActive(current(crm, externalId)));
+            if (number <= 6 && one !== undefined) change(crm, one);
+          },
+        });
+        const second = await readPass(adapter, { from: nextFrom(first) });
+        const times = clockStepMilliseconds === 0 ? '' : ' of one modified time';
+        const found = `After two passes over records${times}, of which one was ${name} after each page of the first`;
+        expectAll(crm.records().filter(isActive), merged(first, second), found);
+      }
     }
   },
 };
@@ -59,16 +64,6 @@ const readsTies: Rule = {
     const { crm, adapter } = await trial.startAndOpen({ clockStepMilliseconds: 600_000 });
     createPeople(crm, 23);
     expectAll(crm.records(), await readPass(adapter), 'Of 23 records that share one modified time');
-    const first = await readPass(adapter, {
-      afterPage({ records: [one] }, number) {
-        crm.setHabits({ skewMilliseconds: 0, clockStepMilliseconds: 0 });
-        const edits = number <= 3 && one !== undefined && isActive(current(crm, String(one.externalId)));
-        if (edits) crm.edit(String(one.externalId), `Zoe Edited-${number}`);
-      },
-    });
-    const second = await readPass(adapter, { from: nextFrom(first) });
-    const found = 'Of 23 records that shared one modified time, until some were edited after a page';
-    expectAll(crm.records(), merged(first, second), found);
   },
 };
 

@@ -50,9 +50,19 @@ export function active(
   return { entityType, externalId, ...fieldsOf(fields), reference, state: 'active', mergedInto: null };
 }
 
-/** The pass that a page belongs to: a new one, or the one that its token carries. */
+/**
+ * The pass that a page belongs to: a new one, or the one that its token carries.
+ *
+ * @throws CrmError with `isPositionLost` if the token is not one of `pageOf`: the pass begins again
+ */
 export function passOf<Pass>(from: CrmPosition, begin: (changedSince: Timestamp | null) => Pass): Pass {
-  return 'token' in from ? JSON.parse(from.token) : begin(from.changedSince);
+  if (!('token' in from)) return begin(from.changedSince);
+  try {
+    return JSON.parse(from.token);
+  } catch {
+    const problem = 'The position is not one of this adapter.';
+    throw new CrmError('provider', problem, { retryable: true, isPositionLost: true });
+  }
 }
 
 /** A page with others after it. */
@@ -104,7 +114,8 @@ export function greatest(times: readonly (string | null | undefined)[]): Timesta
 
 /** The id at the end of `Location`, the only place where the CRM names the record. */
 export function idIn(headers: Headers): string {
-  const id = headers.get('location')?.split('/').at(-1);
+  const [path = ''] = (headers.get('location') ?? '').split(/[?#]/);
+  const id = path.split('/').filter(Boolean).at(-1);
   if (id) return decodeURIComponent(id);
   throw new CrmError('provider', 'The CRM does not name the record.', { retryable: true });
 }

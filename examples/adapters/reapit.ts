@@ -1,86 +1,61 @@
-import { canonicalTimestamp, type Timestamp } from '@nurturehub/crm-schema';
+// The adapter for Reapit Foundations (https://foundations-documentation.reapit.cloud). It syncs contacts. open-reapit.ts
+// signs in and makes one; reapit-fields.ts has the fields, reapit-passes.ts the order in which pages are read.
 import { isSame } from '../contact-fields.js';
-import type { Crm, CrmContact, CrmRecord, LinkedRecord } from '../crm.js';
-import type { Send } from './http.js';
-import {
-  active,
-  asSent,
-  greatest,
-  idIn,
-  lastPage,
-  modifiedIn,
-  type Pass,
-  pageOf,
-  passOf,
-  pathOf,
-  reached,
-  writer,
-} from './passes.js';
+import { type Crm, type CrmContact, CrmError, type CrmRecord, type LinkedRecord } from '../crm.js';
+import { recordIn } from './answers.js';
+import type { Answer, Send } from './http.js';
+import { asSent, idIn, lastPage, pageOf, passOf, pathOf, writer } from './passes.js';
+import { changesTo, modifiedIn, type ReapitContact, recordOf } from './reapit-fields.js';
+import { after, begin, queryOf, type ReapitPass } from './reapit-passes.js';
 
-interface Found {
-  id: string;
-  name: string;
-  email: string | null;
-  mobilePhone: string | null;
-  metadata: { reference: string | null };
-  modified: string;
-  _eTag: string;
+export interface ReapitOptions {
+  /** The customer, such as `SBOX`: ids belong to it. */
+  account?: string | undefined;
+  /** The office and the negotiator that a new contact belongs to. Reapit requires them; without, none is created. */
+  newContacts?: { officeIds: string[]; negotiatorIds: string[] } | undefined;
+  /** Where records of each type are. Those of other types than contact need the same fields. */
+  resources?: Record<string, string>;
 }
 
-/** A pass. The next page begins at the time `at`. */
-interface ReapitPass extends Partial<Pass> {
-  since: Timestamp | null;
-  at: Timestamp | null;
-  /**
-   * Which page to read of the records that were modified at `at`, because more of them share it than fit on a page; 0
-   * until the number of pages is known. The last page comes first: an edit takes a record away, and moves those behind
-   * it to an earlier page.
-   */
-  tiedPage?: number;
-}
+export function reapitCrm(send: Send, options: ReapitOptions): Crm {
+  const { account, newContacts, resources = { contact: '/contacts' } } = options;
 
-/** Pages by time: paging by number would skip a record whenever an earlier one is edited. */
-export function reapitCrm(send: Send, account: string): Crm {
-  const paths: Record<string, string> = { contact: '/contacts', landlord: '/landlords' };
-  const record = (
-    entityType: string,
-    { id, name, email, mobilePhone, metadata, modified, _eTag }: Found,
-  ): CrmRecord => ({
-    ...active(entityType, id, { name, email, phone: mobilePhone }, metadata.reference),
-    version: _eTag,
-    modifiedAt: canonicalTimestamp(modified, { timeZone: 'UTC' }),
-  });
-
-  async function read(entityType: string, externalId: string): Promise<CrmRecord | null> {
-    const path = `${pathOf(paths, entityType)}/${encodeURIComponent(externalId)}`;
-    const { status, body } = await send({ path, accept: [404] });
-    return status === 404 ? null : record(entityType, body);
+  async function get(entityType: string, externalId: string): Promise<ReapitContact | null> {
+    const { status, body } = await send({ path: pathTo(entityType, externalId), accept: [404] });
+    return status === 404 ? null : recordIn<ReapitContact>(body, 'id');
   }
 
-  /** Reads what the CRM made of a write. If somebody has edited the record since, only what was sent is known. */
+  function pathTo(entityType: string, externalId: string): string {
+    return `${pathOf(resources, entityType)}/${encodeURIComponent(externalId)}`;
+  }
+
+  async function read(entityType: string, externalId: string): Promise<CrmRecord | null> {
+    const found = await get(entityType, externalId);
+    return found && recordOf(entityType, found);
+  }
+
+  /** Reads what Reapit made of a write. If somebody has edited the record since, only what was sent is known. */
   async function stored(entityType: string, externalId: string, contact: CrmContact): Promise<CrmRecord> {
     const found = await read(entityType, externalId).catch(() => null);
     return found !== null && isSame(contact, found) ? found : asSent(externalId, contact, entityType);
   }
 
-  async function update(
-    { entityType, externalId, version }: LinkedRecord,
-    contact: CrmContact,
-  ): Promise<CrmRecord | null> {
-    const path = `${pathOf(paths, entityType)}/${encodeURIComponent(externalId)}`;
-    // Without a version, the one that is there is overwritten. It may change between the two requests.
+  async function update(linked: LinkedRecord, contact: CrmContact): Promise<CrmRecord | null> {
+    const { entityType, externalId, version } = linked;
     for (let attempt = 1; ; attempt += 1) {
-      const etag = version ?? (await read(entityType, externalId))?.version;
-      if (etag == null) return null;
-      const accept = version == null && attempt < 4 ? [404, 412] : [404];
-      const request = {
+      const found = await get(entityType, externalId);
+      if (found === null) return null;
+      // Without a version, the one that is there is overwritten. It may change between the two requests.
+      const isAgain = version == null && attempt < 4;
+      const { status } = await send({
         method: 'PATCH',
-        path,
-        headers: { 'if-match': etag },
-        body: fields(contact),
-        accept,
-      } as const;
-      const { status } = await send(request);
+        path: pathTo(entityType, externalId),
+        headers: { 'if-match': version ?? etagOf(found) },
+        body: changesTo(found, contact),
+        accept: isAgain ? [404, 412] : [404],
+      }).catch((error) => {
+        throw found.fromArchive === true ? ofArchived(error) : error;
+      });
       if (status === 404) return null;
       if (status !== 412) return stored(entityType, externalId, contact);
     }
@@ -89,53 +64,58 @@ export function reapitCrm(send: Send, account: string): Crm {
   return {
     account,
     comparesVersions: true,
-    entityTypes: ['contact', 'landlord'],
+    entityTypes: Object.keys(resources),
     async readPage(entityType, from) {
-      const pass = passOf(from, (since): ReapitPass => ({ since, at: since }));
-      const { at, tiedPage } = pass;
-      const query = {
-        modifiedFrom: at,
-        modifiedTo: tiedPage === undefined ? null : nextMicrosecond(at as Timestamp),
-        pageNumber: tiedPage || 1,
-        pageSize: 100,
-      };
-      const { body, date } = await send({ path: pathOf(paths, entityType), query });
-      const records = body._embedded.map((found: Found) => record(entityType, found));
-      const last = greatest([at, ...body._embedded.map(modifiedIn)]) ?? null;
-      const { since, begun = greatest([last, date]) ?? date } = pass;
-      if (tiedPage !== undefined) {
-        const next = tiedPage === 0 ? Math.ceil(body.totalCount / body.pageSize) : tiedPage - 1;
-        if (next > 0) return pageOf(records, { ...pass, begun, tiedPage: next });
-        return pageOf(records, { since, begun, at: nextMicrosecond(at as Timestamp) } satisfies ReapitPass);
-      }
-      if (body.totalCount <= body._embedded.length)
-        return lastPage(records, reached({ since, begun }, [last]));
-      const tied = last === at ? { tiedPage: 0 } : {};
-      return pageOf(records, { since, begun, at: last, ...tied } satisfies ReapitPass);
+      const pass = passOf<ReapitPass>(from, begin);
+      const answer = await send({ path: pathOf(resources, entityType), query: queryOf(pass) });
+      const { found, totalCount, pageSize } = listIn(answer);
+      const records = found.map((each) => recordOf(entityType, each));
+      const times = found.map(modifiedIn);
+      const next = after(pass, { times, totalCount, pageSize, date: answer.date });
+      return 'syncedTo' in next ? lastPage(records, next.syncedTo) : pageOf(records, next);
     },
     read,
     write: writer({
       update,
       async find({ contactId }) {
-        const { body } = await send({ path: '/contacts', query: { reference: contactId } });
-        return body._embedded[0]?.id;
+        // A contact may have been archived since it was created.
+        for (const fromArchive of [false, true]) {
+          const query = { metadata: `metadata.reference $eq '${contactId}'`, fromArchive };
+          const [found] = listIn(await send({ path: pathOf(resources, 'contact'), query })).found;
+          if (found !== undefined) return found.id;
+        }
+        return undefined;
       },
       async create(contact) {
-        const { headers } = await send({ method: 'POST', path: '/contacts', body: fields(contact) });
+        if (newContacts === undefined) {
+          const problem = 'Reapit requires the office and the negotiator of a new contact: set newContacts.';
+          throw new CrmError('validation', problem, { retryable: false });
+        }
+        const body = { ...changesTo(null, contact), ...newContacts, marketingConsent: 'notAsked' };
+        const { headers } = await send({ method: 'POST', path: pathOf(resources, 'contact'), body });
         return stored('contact', idIn(headers), contact);
       },
     }),
   };
 }
 
-function fields({ name, email, phone: mobilePhone, contactId }: CrmContact): object {
-  return { name, email, mobilePhone, metadata: { reference: contactId } };
+/** A list of contacts, which is checked because a wrong one would be taken for the end of a pass. */
+function listIn({ body }: Answer): { found: ReapitContact[]; totalCount: number; pageSize: number } {
+  const { _embedded: found, totalCount, pageSize } = body ?? {};
+  if (Array.isArray(found) && Number.isInteger(totalCount) && pageSize > 0) {
+    return { found, totalCount, pageSize };
+  }
+  throw new CrmError('provider', 'The answer is not a list of contacts.', { retryable: true });
 }
 
-/** The end of a microsecond: Reapit's times have a seventh digit. */
-function nextMicrosecond(time: Timestamp): Timestamp {
-  const next = Number(time.slice(20, 26)) + 1;
-  if (next < 1_000_000) return `${time.slice(0, 20)}${String(next).padStart(6, '0')}Z`;
-  const second = new Date(Date.parse(`${time.slice(0, 19)}Z`) + 1000);
-  return canonicalTimestamp(second.toISOString());
+function etagOf({ _eTag }: ReapitContact): string {
+  if (typeof _eTag === 'string') return _eTag;
+  throw new CrmError('provider', 'Reapit did not name the version of the contact.', { retryable: true });
+}
+
+/** Reapit takes no changes of archived contacts. The push waits: the contact may be taken out of the archive. */
+function ofArchived(error: unknown): unknown {
+  if (!(error instanceof CrmError) || error.kind !== 'validation') return error;
+  const problem = 'Reapit refuses changes of a contact that is archived.';
+  return new CrmError('validation', problem, { retryable: true, code: 'archived' });
 }

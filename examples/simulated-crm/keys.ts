@@ -2,13 +2,21 @@ import type { Provider } from '@nurturehub/crm-schema';
 import type { Credentials } from '@nurturehub/crm-schema/credentials';
 import { type Random, randomText, randomUuid } from './random.js';
 
+/** The client of our own app at the simulated Reapit, which serves every agency. */
+export const reapitApp = { id: 'test-app', secret: 'test-app-secret' };
+
+const testClient = 'test-client';
+
 /** The keys and tokens that a simulated CRM accepts. */
 export class Keys {
   readonly #random: Random;
   readonly #keys = new Set<string>();
   readonly #refreshTokens = new Set<string>();
-  /** When each token expires, in milliseconds since 1970. */
-  readonly #accessTokens = new Map<string, number>();
+  /** When each token expires, in milliseconds since 1970, and whether it is of a user, whose account it names. */
+  readonly #accessTokens = new Map<string, { expiresAt: number; isOfUser: boolean }>();
+
+  /** The number of access tokens that were given out. */
+  signIns = 0;
 
   /** The name of the account. */
   readonly account: string;
@@ -20,21 +28,26 @@ export class Keys {
     this.account = account ?? name;
   }
 
-  /** Makes new credentials, as if a user had signed in; earlier ones remain valid. */
-  signIn<P extends Provider>(provider: P, url: string): Credentials<P> {
-    return this.#signIn(provider, url) as Credentials<P>;
+  /**
+   * Makes new credentials, as if a user had signed in; earlier ones remain valid.
+   *
+   * @param grant of Reapit; defaults to `authorization_code`
+   */
+  signIn<P extends Provider>(provider: P, url: string, grant?: 'client_credentials'): Credentials<P> {
+    return this.#signIn(provider, url, grant) as Credentials<P>;
   }
 
-  #signIn(provider: Provider, url: string): Credentials {
+  #signIn(provider: Provider, url: string, grant?: 'client_credentials'): Credentials {
     switch (provider) {
       case 'agentos':
         return { apiKey: this.#key(), shortName: this.account };
       case 'reapit':
+        if (grant !== undefined) return { grant, customer: this.account, client: this.#client() };
         return { grant: 'authorization_code', refreshToken: this.#newRefreshToken(), customer: this.account };
       case 'alto':
         return {
           agencyRef: this.account,
-          client: { id: 'test-client', secret: this.#key() },
+          client: this.#client(),
         };
       case 'street':
         return { token: this.#key(), sandbox: true };
@@ -61,13 +74,25 @@ export class Keys {
     return key !== undefined && this.#keys.has(key);
   }
 
-  hasAccessToken(token: string | undefined): boolean {
-    return (this.#accessTokens.get(token ?? '') ?? 0) > Date.now();
+  /** Whether these are an agency's own client, or that of our app. */
+  hasClient(id: string | undefined, secret: string | undefined): boolean {
+    const isOurs = id === reapitApp.id && secret === reapitApp.secret;
+    return isOurs || (id === testClient && this.hasKey(secret));
   }
 
-  newAccessToken(lifeMilliseconds: number): string {
+  hasAccessToken(token: string | undefined): boolean {
+    return (this.#accessTokens.get(token ?? '')?.expiresAt ?? 0) > Date.now();
+  }
+
+  /** Whether a user has signed in to get this token: it names the account. */
+  isOfUser(token: string | undefined): boolean {
+    return this.#accessTokens.get(token ?? '')?.isOfUser ?? false;
+  }
+
+  newAccessToken(lifeMilliseconds: number, isOfUser = false): string {
+    this.signIns += 1;
     const token = `access-${randomText(this.#random, 24)}`;
-    this.#accessTokens.set(token, Date.now() + lifeMilliseconds);
+    this.#accessTokens.set(token, { expiresAt: Date.now() + lifeMilliseconds, isOfUser });
     return token;
   }
 
@@ -80,6 +105,10 @@ export class Keys {
     const token = `refresh-${randomText(this.#random, 24)}`;
     this.#refreshTokens.add(token);
     return token;
+  }
+
+  #client() {
+    return { id: testClient, secret: this.#key() };
   }
 
   #key(): string {

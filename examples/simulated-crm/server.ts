@@ -3,7 +3,6 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Provider } from '@nurturehub/crm-schema';
 import type { Credentials } from '@nurturehub/crm-schema/credentials';
-import type { ContactFields } from '../contact-fields.js';
 import { agentos } from './dialects/agentos.js';
 import { alto } from './dialects/alto.js';
 import { custom } from './dialects/custom.js';
@@ -14,7 +13,7 @@ import { street } from './dialects/street.js';
 import { calmed, calmHabits, drawFate, type Habits, storedName } from './habits.js';
 import { Keys } from './keys.js';
 import { seededRandom } from './random.js';
-import { type SimulatedRecord, type SimulatedWrite, Store } from './store.js';
+import { type SimulatedPerson, type SimulatedRecord, type SimulatedWrite, Store } from './store.js';
 
 /** A CRM that runs in this process and serves HTTP, with methods for a test to control it. */
 export interface SimulatedCrm<P extends Provider = Provider> {
@@ -23,12 +22,12 @@ export interface SimulatedCrm<P extends Provider = Provider> {
   readonly url: string;
   /** The first credentials. */
   readonly credentials: Credentials<P>;
-  /** Makes new credentials, as if a user had signed in again. */
-  signIn(): Credentials<P>;
+  /** Makes new credentials, as if a user had signed in again; Reapit has two grants. */
+  signIn(grant?: 'client_credentials'): Credentials<P>;
   /** Creates a record as if at the agency; a contact by default. */
-  create(person: string | ContactFields, reference?: string | null, entityType?: string): SimulatedRecord;
+  create(person: string | SimulatedPerson, reference?: string | null, entityType?: string): SimulatedRecord;
   /** Edits an active record as if at the agency: its name, or some of its fields. */
-  edit(externalId: string, change: string | Partial<ContactFields>): SimulatedRecord;
+  edit(externalId: string, change: string | Partial<SimulatedPerson>): SimulatedRecord;
   /** Archives an active record as if at the agency. */
   archive(externalId: string): SimulatedRecord;
   /** Takes a record out of the archive as if at the agency. */
@@ -62,6 +61,8 @@ export interface SimulatedCrm<P extends Provider = Provider> {
    * that was given before; null: the CRM answers all.
    */
   intercept(answer: ((call: Call) => Reply | undefined) | null): void;
+  /** The number of access tokens that it has given out. */
+  readonly signIns: number;
   /** Ends all misbehaviour. Changes that are already delayed still appear late. */
   calm(): void;
   /** Changes some habits from the next request. */
@@ -187,7 +188,7 @@ export async function startSimulatedCrm<P extends Provider>(options: {
       intercepted = answer;
     },
     credentials: keys.signIn(provider, url),
-    signIn: () => keys.signIn(provider, url),
+    signIn: (grant) => keys.signIn(provider, url, grant),
     create: (person, reference = null, entityType = 'contact') => {
       return store.create(entityType, typeof person === 'string' ? { name: person } : person, reference);
     },
@@ -209,6 +210,9 @@ export async function startSimulatedCrm<P extends Provider>(options: {
     writes: store.writes,
     get requests() {
       return requests;
+    },
+    get signIns() {
+      return keys.signIns;
     },
     calm() {
       habits = calmed(habits);

@@ -4,8 +4,14 @@ import type { CrmRecord } from '../crm.js';
 import { type Habits, storedName } from './habits.js';
 import type { Random } from './random.js';
 
+/** A person as the agency enters them. */
+export interface SimulatedPerson extends ContactFields {
+  /** What the CRM has besides the fields that sync; its dialect says what. */
+  own?: Readonly<Record<string, unknown>>;
+}
+
 /** A record at the simulated CRM. */
-export interface SimulatedRecord extends CrmRecord {
+export interface SimulatedRecord extends CrmRecord, SimulatedPerson {
   /** Our contact's id if we created or updated the record; null if it was only changed at the CRM. */
   reference: string | null;
   /** The ETag, with its quotes; null if the CRM has none. */
@@ -88,7 +94,7 @@ export class Store {
       .sort((a, b) => a.visibleAt - b.visibleAt || a.sequence - b.sequence);
   }
 
-  create(entityType: string, fields: ContactFields, reference: string | null): SimulatedRecord {
+  create(entityType: string, fields: SimulatedPerson, reference: string | null): SimulatedRecord {
     const externalId = this.#newId(entityType, this.#history.size + 1);
     return this.#keep({ entityType, externalId, ...fields, reference, state: 'active', mergedInto: null });
   }
@@ -111,7 +117,7 @@ export class Store {
     const record = this.get(externalId);
     if (record === undefined || record.state === 'active')
       throw new Error(`Nothing to restore: ${externalId}`);
-    const person = name === undefined ? {} : { name, email: null, phone: null, reference: null };
+    const person = name === undefined ? {} : { name, email: null, phone: null, own: {}, reference: null };
     return this.#keep({ ...record, ...person, state: 'active', mergedInto: null });
   }
 

@@ -62,7 +62,7 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
     ...(failureCount === 0 || lastFailureAt === null || lastError === null
       ? []
       : indented(
-          `Failures logged in the last 24 h: ${formatRecords(failureCount)}, the latest ${formatTimeAndAge(lastFailureAt, now)}: ${lastError.kind}: ${lastError.message}`,
+          `Failures logged in the last 24 h: ${formatRecords(failureCount)}, the latest ${formatTimeAndAge(lastFailureAt, now)}${ofRecord(connection)}: ${lastError.kind}: ${lastError.message}`,
         )),
     ...(dismissedRecords === 0
       ? []
@@ -78,6 +78,17 @@ function details(connection: ConnectionHealth, now: Timestamp): string[] {
     ...firstFill(connection, now),
     ...(connection.pausedAt === null ? indented(schedule(connection, now)) : []),
   ];
+}
+
+/** The record of the last error, as `crm-schema failures` names it. */
+function ofRecord(connection: ConnectionHealth): string {
+  const { lastErrorDirection, lastErrorEntityType, lastErrorExternalId, lastErrorInternalId } = connection;
+  if (lastErrorDirection === null) return '';
+  const id =
+    lastErrorDirection === 'inbound'
+      ? (lastErrorExternalId ?? lastErrorInternalId)
+      : (lastErrorInternalId ?? lastErrorExternalId);
+  return `, of ${lastErrorDirection} ${lastErrorEntityType} ${id}`;
 }
 
 function firstFill(

@@ -9,12 +9,14 @@ import type {
   KeptChanges,
   Provider,
   Revocation,
+  SyncDirection,
   SyncError,
   SyncRunOutcome,
   SyncStatus,
   Timestamp,
   TimestampInput,
 } from '../types.js';
+import { checkFlag } from '../validation.js';
 import type { Connection } from './connections.js';
 
 /** A connection with the health of its syncs and its log. Counts stop at 1,000, which means 1,000 or more. */
@@ -28,6 +30,7 @@ export interface ConnectionHealth
       | 'keptChanges'
       | 'lastEventStatus'
       | 'lastError'
+      | 'lastErrorDirection'
       | 'lastSyncOutcome'
       | 'lastSyncError'
     > {
@@ -91,6 +94,14 @@ export interface ConnectionHealth
   lastFailureAt: Timestamp | null;
   /** The last error of a record; for the error of a whole sync, see `lastSyncError`. */
   lastError: SyncError | null;
+  /** Which way the record of that error went; null if the error is not of a record. */
+  lastErrorDirection: SyncDirection | null;
+  /** The kind of that record, in the provider's terms; null if the error is not of a record. */
+  lastErrorEntityType: string | null;
+  /** The CRM's id of that record; null if it has none yet, or the error is not of a record. */
+  lastErrorExternalId: string | null;
+  /** The contact of that record; null if it is unknown, or the error is not of a record. */
+  lastErrorInternalId: string | null;
   /** The number of failures in the log since `failuresSince`. */
   failureCount: number;
 }
@@ -148,11 +159,15 @@ export async function connectionListWithHealth(
     organisationId: string;
     /** Counts failures from this time, up to 1,000 per connection. */
     failuresSince: TimestampInput;
+    /** True for live connections only, false for disconnected ones only; defaults to all. */
+    isLive?: boolean | undefined;
   },
 ): Promise<ConnectionHealth[]> {
   checkOrganisation(params);
+  const { organisationId, isLive = null } = params;
   const failuresSince = timestampParameter({ field: 'failuresSince' }, params.failuresSince);
-  const rows = await queries.connectionListWithHealth.run({ ...params, failuresSince }, client);
+  if (isLive !== null) checkFlag({ field: 'isLive' }, isLive);
+  const rows = await queries.connectionListWithHealth.run({ organisationId, failuresSince, isLive }, client);
   return rows as ConnectionHealth[];
 }
 

@@ -2,7 +2,7 @@ import * as queries from '../generated/contact_external_ids.js';
 import { checkOrganisation } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import type { Provider } from '../types.js';
-import { checkBatch, checkProvider } from '../validation.js';
+import { checkProviders } from '../validation.js';
 
 /**
  * Locks what an organisation's external ids mean at some CRMs, until the end of the transaction; waits for whoever
@@ -25,9 +25,6 @@ export async function contactExternalIdLock(
 ): Promise<void> {
   checkOrganisation(params);
   const { organisationId } = params;
-  const providers = checkBatch('providers', params.providers);
-  providers.forEach((provider, rowIndex) => {
-    checkProvider({ field: 'providers', rowIndex }, provider);
-  });
+  const providers = checkProviders(params.providers);
   await queries.contactExternalIdLock.run({ organisationId, providers }, client);
 }

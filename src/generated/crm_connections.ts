@@ -943,6 +943,7 @@ where connection.organisation_id = $1::uuid
 /** The parameters of {@link connectionListWithHealth}. */
 export interface ConnectionListWithHealthParams {
   failuresSince: TimestampInput;
+  isLive?: boolean | null | void;
   organisationId: string;
 }
 
@@ -983,6 +984,14 @@ export interface ConnectionListWithHealthResult {
   lagSeconds: number | null;
   /** Why it failed: kind, retryable, message and optionally the provider's own code. Never a payload, a secret or personal data. Set exactly when status is error. */
   lastError: Json | null;
+  /** inbound: from the CRM to NurtureHub. outbound: from NurtureHub to the CRM. */
+  lastErrorDirection: string | null;
+  /** What kind of record it was, in the provider's terms and lower snake case: contact, applicant, landlord … */
+  lastErrorEntityType: string | null;
+  /** The record's id at the CRM, case-sensitive. Null if there is none: a create that failed, or an error that concerns the whole account. */
+  lastErrorExternalId: string | null;
+  /** NurtureHub's own id of the record: the contact's id for people. No foreign key, so that history outlives the record. */
+  lastErrorInternalId: string | null;
   /** When the operation ended, by the database's clock or the sync worker's. */
   lastEventAt: Timestamp | null;
   /** success: both sides agree. skipped: nothing had to change. error: it failed, error says why. */
@@ -1032,8 +1041,9 @@ export interface ConnectionListWithHealthResult {
 /**
  * Lists every connection that an organisation has or had, live ones first, then by provider and newest
  * first, with its health: the state of its syncs, its open run, and its waiting and failing work, each
- * counted up to 1,000; from the log, the last event, the last failure, and the failures since a time,
- * counted up to 1,000. Returns a handful of rows. Uses the primary key. Per connection it uses the primary
+ * counted up to 1,000; from the log, the last event, the last failure with its record, and the failures since a
+ * time, counted up to 1,000. If isLive is given, only live connections, or only the others. Returns a handful of
+ * rows. Uses the primary key. Per connection it uses the primary
  * key of the log and crm_sync_log_status_connection_id_idx, newest first (`is true` keeps the planner from
  * the primary key where only failures are wanted, and from all open runs where only one is),
  * crm_sync_runs_pkey, crm_sync_runs_connection_id_open_key, crm_sync_failures_next_attempt_at_idx,
@@ -1089,6 +1099,10 @@ export interface ConnectionListWithHealthResult {
  *   last_event.status as "lastEventStatus?",
  *   last_failure.occurred_at as "lastFailureAt?",
  *   last_failure.error as "lastError?",
+ *   failing_record.direction as "lastErrorDirection?",
+ *   failing_record.entity_type as "lastErrorEntityType?",
+ *   failing_record.external_id as "lastErrorExternalId?",
+ *   failing_record.internal_id as "lastErrorInternalId?",
  *   failures.count as "failureCount!"
  * from crm_connections as connection
  * left join lateral (
@@ -1198,7 +1212,11 @@ export interface ConnectionListWithHealthResult {
  * left join lateral (
  *   select
  *     occurred_at,
- *     error
+ *     error,
+ *     direction,
+ *     entity_type,
+ *     external_id,
+ *     internal_id
  *   from crm_sync_log
  *   where (organisation_id = connection.organisation_id) is true
  *     and connection_id = connection.id
@@ -1208,6 +1226,15 @@ export interface ConnectionListWithHealthResult {
  *     id desc
  *   limit 1
  * ) as last_failure on true
+ * left join lateral (
+ *   select
+ *     last_failure.direction,
+ *     last_failure.entity_type,
+ *     last_failure.external_id,
+ *     last_failure.internal_id
+ *   -- An error of a whole run names no record.
+ *   where num_nonnulls(last_failure.external_id, last_failure.internal_id) > 0
+ * ) as failing_record on true
  * cross join lateral (
  *   select count(*)::integer as count
  *   from (
@@ -1221,6 +1248,7 @@ export interface ConnectionListWithHealthResult {
  *   ) as counted
  * ) as failures
  * where connection.organisation_id = :organisationId!::uuid
+ *   and coalesce((connection.status <> 'disconnected') = :isLive::boolean, true)
  * order by
  *   connection.status = 'disconnected',
  *   connection.provider,
@@ -1230,11 +1258,12 @@ export interface ConnectionListWithHealthResult {
  */
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>({
   name: 'connectionListWithHealth',
-  statementName: 'connectionListWithHealth_943740a5',
+  statementName: 'connectionListWithHealth_5c3f94af',
   isPreparable: true,
   params: [
     { name: 'failuresSince', required: true },
     { name: 'organisationId', required: true },
+    { name: 'isLive', required: false },
   ],
   text: `/* connectionListWithHealth */ select
   connection.organisation_id as "organisationId",
@@ -1283,6 +1312,10 @@ export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHeal
   last_event.status as "lastEventStatus",
   last_failure.occurred_at as "lastFailureAt",
   last_failure.error as "lastError",
+  failing_record.direction as "lastErrorDirection",
+  failing_record.entity_type as "lastErrorEntityType",
+  failing_record.external_id as "lastErrorExternalId",
+  failing_record.internal_id as "lastErrorInternalId",
   failures.count as "failureCount"
 from crm_connections as connection
 left join lateral (
@@ -1392,7 +1425,11 @@ left join lateral (
 left join lateral (
   select
     occurred_at,
-    error
+    error,
+    direction,
+    entity_type,
+    external_id,
+    internal_id
   from crm_sync_log
   where (organisation_id = connection.organisation_id) is true
     and connection_id = connection.id
@@ -1402,6 +1439,14 @@ left join lateral (
     id desc
   limit 1
 ) as last_failure on true
+left join lateral (
+  select
+    last_failure.direction,
+    last_failure.entity_type,
+    last_failure.external_id,
+    last_failure.internal_id
+  where num_nonnulls(last_failure.external_id, last_failure.internal_id) > 0
+) as failing_record on true
 cross join lateral (
   select count(*)::integer as count
   from (
@@ -1415,6 +1460,7 @@ cross join lateral (
   ) as counted
 ) as failures
 where connection.organisation_id = $2::uuid
+  and coalesce((connection.status <> 'disconnected') = $3::boolean, true)
 order by
   connection.status = 'disconnected',
   connection.provider,

@@ -9,6 +9,7 @@ import type { Json } from '../types.js';
 export interface SyncRunClaimParams {
   leaseSeconds: number;
   limit: number;
+  providers?: string[] | null | void;
   worker: string;
 }
 
@@ -34,10 +35,10 @@ export interface SyncRunClaimResult {
 
 /**
  * Claims due connections across all organisations, longest due first: opens a run for each and postpones
- * its next sync to the end of the lease or later. Returns at most `limit` runs. Skips connections with an
- * open run, and locked connections, such as those that another claim is taking. Uses
- * crm_connections_next_sync_at_idx, then the primary key. Locks the connections for the transaction. Needs
- * READ COMMITTED.
+ * its next sync to the end of the lease or later; if `providers` is given, only connections to these CRMs.
+ * Returns at most `limit` runs. Skips connections with an open run, and locked connections, such as those that
+ * another claim is taking. Uses crm_connections_next_sync_at_idx, then the primary key; reads what is due at
+ * other CRMs until it has `limit`. Locks the connections for the transaction. Needs READ COMMITTED.
  *
  * @remarks
  * ```sql
@@ -56,6 +57,9 @@ export interface SyncRunClaimResult {
  *   from crm_connections as connection
  *   where connection.status <> 'disconnected'
  *     and connection.next_sync_at <= (select at from clock)
+ *     -- The planner drops this if it is null. Else coalesce keeps it on the index: it does not know how few are due, and
+ *     -- for a CRM with few connections it would read the whole table.
+ *     and (:providers::text[] is null or coalesce(connection.provider = any(:providers::text[]), false))
  *     and not exists (
  *       select
  *       from crm_sync_runs as run
@@ -130,9 +134,10 @@ export interface SyncRunClaimResult {
  */
 export const syncRunClaim = new PreparedQuery<SyncRunClaimParams,SyncRunClaimResult>({
   name: 'syncRunClaim',
-  statementName: 'syncRunClaim_60a8ddf5',
+  statementName: 'syncRunClaim_ee13ae1f',
   isPreparable: false,
   params: [
+    { name: 'providers', required: false },
     { name: 'limit', required: true },
     { name: 'worker', required: true },
     { name: 'leaseSeconds', required: true },
@@ -152,6 +157,7 @@ due as (
   from crm_connections as connection
   where connection.status <> 'disconnected'
     and connection.next_sync_at <= (select at from clock)
+    and ($1::text[] is null or coalesce(connection.provider = any($1::text[]), false))
     and not exists (
       select
       from crm_sync_runs as run
@@ -163,7 +169,7 @@ due as (
     connection.next_sync_at,
     connection.organisation_id,
     connection.id
-  limit $1::integer
+  limit $2::integer
   for no key update of connection skip locked
 ),
 started as (
@@ -178,10 +184,10 @@ started as (
   select
     due.organisation_id,
     due.id,
-    $2::text,
+    $3::text,
     clock.at,
     clock.at,
-    clock.at + make_interval(secs => $3::integer)
+    clock.at + make_interval(secs => $4::integer)
   from due
   cross join clock
   on conflict (organisation_id, connection_id) where ended_at is null do nothing

@@ -10,10 +10,12 @@ import {
   checkLimit,
   checkOneOf,
   checkParameter,
+  checkProviders,
   checkRetryAfter,
   checkShortText,
   checkSyncError,
   checkVersion,
+  refuse,
 } from '../validation.js';
 import { outboundChangeAnnounce } from './outbound-changes.js';
 
@@ -66,9 +68,9 @@ export type RunEnd =
  *
  * First it closes up to 100 runs whose lease has expired (`syncRunSweep`). Their connections become due again
  * after a delay that grows each time. Then it makes up to 100 connections due that have new changes to push
- * (`outboundChangeAnnounce`).
+ * (`outboundChangeAnnounce`). It does both for all CRMs, also if `providers` is given.
  *
- * @throws CrmSchemaError `invalid_input`
+ * @throws CrmSchemaError `unknown_provider`, `invalid_input`
  */
 export async function syncRunClaim(
   client: Queryable,
@@ -79,6 +81,8 @@ export async function syncRunClaim(
     limit?: number | undefined;
     /** How long the lease lasts without a heartbeat, in seconds: 1 to 86,400; defaults to 300. */
     leaseSeconds?: number | undefined;
+    /** The CRMs whose connections are claimed: at least one; defaults to all. */
+    providers?: readonly Provider[] | undefined;
   },
 ): Promise<ClaimedRun[]> {
   checkParameter('params', params);
@@ -86,9 +90,13 @@ export async function syncRunClaim(
   checkShortText({ field: 'worker' }, worker, 200);
   checkLimit(limit);
   checkLease(leaseSeconds);
+  const providers = params.providers === undefined ? null : checkProviders(params.providers);
+  // Nobody means to claim nothing: more likely, a setting was lost.
+  if (providers?.length === 0)
+    refuse({ field: 'providers' }, 'must name a CRM; omit it to claim the connections to all');
   await syncRunSweep(client).catch(rethrowAsNotPermitted);
   await outboundChangeAnnounce(client).catch(rethrowAsNotPermitted);
-  const rows = await queries.syncRunClaim.run({ worker, limit, leaseSeconds }, client);
+  const rows = await queries.syncRunClaim.run({ worker, limit, leaseSeconds, providers }, client);
   return rows as ClaimedRun[];
 }
 

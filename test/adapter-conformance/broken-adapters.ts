@@ -1,9 +1,15 @@
 // Adapters that are each broken in one way, at one place, as people break them.
+
+import { adapterOf, signing } from '../../examples/adapter-conformance/reapit-subject.js';
 import type { Access, Subject } from '../../examples/adapter-conformance/rule.js';
+import { listIn } from '../../examples/adapters/answers.js';
 import { type Send, sender } from '../../examples/adapters/http.js';
+import { lastPage, pageOf, passOf } from '../../examples/adapters/passes.js';
+import { type ReapitContact, recordOf } from '../../examples/adapters/reapit-fields.js';
 import { type Crm, CrmError, type CrmPage, type CrmRecord } from '../../examples/crm.js';
-import type { Provider } from '../../src/index.js';
+import type { Provider, Timestamp } from '../../src/index.js';
 import { agentosCrm } from '../simulated-crm/adapters/agentos.js';
+import { altoCrm } from '../simulated-crm/adapters/alto.js';
 import { customCrm } from '../simulated-crm/adapters/custom.js';
 import { subjectOf } from './subjects.js';
 
@@ -20,6 +26,26 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
   broken('reads people alone', 'reads every record', 'street', ({ readPage }) => ({
     readPage: async (type, from) => (type === 'contact' ? readPage(type, from) : nothing),
   })),
+  {
+    what: 'numbers pages of what changed since a time',
+    rule: 'misses nobody when others change meanwhile',
+    subject: reapitPaging((pass: NumberedPass, { found, isLast, date }) => {
+      const begun = pass.begun ?? date;
+      const records = found.map((each) => recordOf('contact', each));
+      if (isLast) return lastPage(records, begun);
+      return pageOf(records, { ...pass, begun, number: pass.number + 1 });
+    }),
+  },
+  {
+    what: 'continues after the time of the last record',
+    rule: 'reads many records of one time',
+    subject: reapitPaging((pass: NumberedPass, { found, isLast, date }) => {
+      const begun = pass.begun ?? date;
+      const records = found.map((each) => recordOf('contact', each));
+      if (isLast) return lastPage(records, begun);
+      return pageOf(records, { begun, number: 1, since: afterwards(String(records.at(-1)?.modifiedAt)) });
+    }),
+  },
   broken(
     'asks for what changed after the time',
     'includes what changed at the very time',
@@ -259,6 +285,27 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
   failing('takes silence for a cut line', 'silence is timeout', 'loop', (error) =>
     error.kind === 'timeout' ? changed(error, { kind: 'network' }) : error,
   ),
+  {
+    what: 'keeps the token that it began with',
+    rule: 'renews an expired token in mid-run',
+    subject: {
+      provider: 'alto',
+      async open({ url, credentials, timeoutMilliseconds }) {
+        const { client, agencyRef } = credentials;
+        const body = new URLSearchParams({
+          grant_type: 'client_credentials',
+          client_id: String(client?.id),
+          client_secret: String(client?.secret),
+        });
+        const answer = await sender({ url, timeoutMilliseconds })({ method: 'POST', path: '/token', body });
+        const headers = () => ({
+          authorization: `Bearer ${answer.body.access_token}`,
+          agencyref: agencyRef,
+        });
+        return altoCrm(sender({ url, timeoutMilliseconds, headers }), agencyRef);
+      },
+    } satisfies Subject<'alto'> as Subject<never>,
+  },
   broken('does not name the account', 'names the account', 'agentos', () => ({ account: undefined })),
 ];
 
@@ -322,6 +369,40 @@ function sending(what: string, rule: string, change: (send: Send) => Send): Brok
   return { what, rule, subject: subject as unknown as Subject<never> };
 }
 
+interface NumberedPass {
+  since: string | null;
+  number: number;
+  begun?: Timestamp;
+}
+
+/** Reapit's adapter with pages of what changed since a time, oldest change first; `next` says what follows a page. */
+function reapitPaging(
+  next: (pass: NumberedPass, page: { found: ReapitContact[]; isLast: boolean; date: Timestamp }) => CrmPage,
+): Subject<never> {
+  const subject: Subject<'reapit'> = {
+    provider: 'reapit',
+    async open(access) {
+      const send = await signing(access);
+      const adapter = adapterOf(access, send);
+      return {
+        ...adapter,
+        async readPage(entityType, from) {
+          if (entityType !== 'contact') return adapter.readPage(entityType, from);
+          const pass = passOf<NumberedPass>(from, (since) => ({ since, number: 1 }));
+          const query = { sortBy: 'modified', modifiedFrom: pass.since, pageNumber: pass.number };
+          const { body, date } = await send({ path: '/contacts', query });
+          const found = listIn<ReapitContact>(body, '_embedded');
+          const isLast = pass.number * body.pageSize >= body.totalCount;
+          if (!isLast) return next(pass, { found, date, isLast });
+          const archived = await send({ path: '/contacts', query: { fromArchive: true } });
+          return next(pass, { found: [...found, ...archived.body._embedded], date, isLast });
+        },
+      };
+    },
+  };
+  return subject as unknown as Subject<never>;
+}
+
 function changed(error: CrmError, change: Partial<CrmError>): CrmError {
   const { kind, message, ...details } = { ...error, message: error.message, ...change };
   return new CrmError(kind, message, details);
@@ -334,6 +415,14 @@ function lost(): CrmError {
 /** The next whole millisecond. */
 function later(time: string): string {
   return new Date(Date.parse(time) + 1).toISOString();
+}
+
+/** The next microsecond. */
+function afterwards(time: string): string {
+  const microseconds = Number(time.slice(20, 26)) + 1;
+  return microseconds < 1_000_000
+    ? `${time.slice(0, 20)}${String(microseconds).padStart(6, '0')}Z`
+    : later(time);
 }
 
 /** A page whose time, if it is the last, was changed. */

@@ -1,21 +1,17 @@
-import type { Access, Subject } from '../../examples/adapter-conformance/rule.js';
+import reapit from '../../examples/adapter-conformance/reapit-subject.js';
+import type { Subject } from '../../examples/adapter-conformance/rule.js';
 import type { Crm } from '../../examples/crm.js';
 import type { Provider } from '../../src/index.js';
-import { refreshAccessToken, simulatedCrmClient } from '../simulated-crm/client.js';
+import { simulatedCrmClient } from '../simulated-crm/client.js';
 
 /** The project's own adapter of a CRM, changed by `change`. */
-export function subjectOf<P extends Provider>(
-  provider: P,
-  change: (adapter: Crm) => Crm = (adapter) => adapter,
-): Subject<P> {
-  return { provider, open: async (access) => change(await open(provider, access)) };
-}
-
-async function open<P extends Provider>(provider: P, access: Access<P>): Promise<Crm> {
-  let { credentials } = access;
-  if ('grant' in credentials) {
-    const refreshed = await refreshAccessToken(access.url, credentials as never);
-    credentials = refreshed.credentials as typeof credentials;
-  }
-  return simulatedCrmClient(provider, { ...access, credentials });
+export function subjectOf(provider: Provider, change: (adapter: Crm) => Crm = (adapter) => adapter): Subject {
+  return {
+    provider,
+    async open(access) {
+      const adapter =
+        provider === 'reapit' ? await reapit.open(access as never) : simulatedCrmClient(provider, access);
+      return change(adapter);
+    },
+  };
 }

@@ -293,7 +293,10 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       limit: 10,
     })),
     connectionListTotals: [undefined],
-    connectionListWithHealth: [{ organisationId, failuresSince: since }],
+    connectionListWithHealth: [
+      { organisationId, failuresSince: since },
+      { organisationId, failuresSince: since, isLive: false },
+    ],
     connectionPause: [
       { ...fresh, until: '9000-01-01T00:00:00Z', reason: 'The office moves.' },
       { ...healthy, until: '2026-01-01T00:00:00Z' },
@@ -430,7 +433,10 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     syncLogListByContact: [{ organisationId, contactId: bothId, ...first }],
     syncLogListFailures: [{ ...failing, ...first }],
     syncLogRecord: [recordOne(healthy), { ...recordOne(healthy), occurredAts: ['2062-01-01T00:00:00Z'] }],
-    syncRunClaim: [{ worker: 'test', limit: 1000, leaseSeconds: 60 }],
+    syncRunClaim: [
+      { worker: 'test', limit: 1000, leaseSeconds: 60, providers: ['loop'] },
+      { worker: 'test', limit: 1000, leaseSeconds: 60 },
+    ],
     syncRunFinish: [{ ...runOf(failing), outcome: 'success', hasMore: false }],
     syncRunHeartbeat: [{ ...runOf(fresh), leaseSeconds: 60 }],
     syncRunListByConnection: [{ ...healthy, limit: 10 }],

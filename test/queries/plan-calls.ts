@@ -55,6 +55,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     entityType: 'contact',
     lastSyncedAt: dayOfThisMonth(70),
     failuresSince: dayOfThisMonth(50),
+    isLive: null,
     since: dayOfThisMonth(50),
     beforeOccurredAt: dayOfThisMonth(60),
     beforeId: '1000000',
@@ -136,6 +137,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
       provider: 'custom',
       credentials: await encryptCredentials({ organisationId, connectionId: newId, provider: 'custom' }),
     },
+    syncRunClaim: { providers: null },
     // Later ones are refused.
     syncLogRecord: { occurredAts: each(dayOfThisMonth(0)) },
     credentialsRewrap: { organisationIds: [organisationId], credentials: [credentials] },

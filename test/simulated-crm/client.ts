@@ -1,6 +1,8 @@
 import { type Send, sender } from '../../examples/adapters/http.js';
 import { reapitCrm } from '../../examples/adapters/reapit.js';
+import { newReapitCredentials, type ReapitApp } from '../../examples/adapters/reapit-sign-in.js';
 import { type Crm, CrmError } from '../../examples/crm.js';
+import { reapitApp } from '../../examples/simulated-crm/keys.js';
 import type { Credentials, CredentialsByProvider } from '../../src/credentials.js';
 import type { Provider } from '../../src/index.js';
 import { agentosCrm } from './adapters/agentos.js';
@@ -38,7 +40,10 @@ const connectors: { [P in Provider]: (options: ClientOptions<P>) => Crm } = {
         'api-version': credentials.apiVersion ?? '2020-01-31',
       };
     };
-    return reapitCrm(sender({ ...options, headers }), credentials.customer ?? 'SBOX');
+    return reapitCrm(sender({ ...options, headers }), {
+      account: credentials.customer ?? 'SBOX',
+      ...reapitPlaces,
+    });
   },
   alto({ credentials, accessToken: given = credentials.accessToken, ...options }) {
     let accessToken = given;
@@ -78,6 +83,17 @@ const connectors: { [P in Provider]: (options: ClientOptions<P>) => Crm } = {
   },
 };
 
+/** Where the simulated Reapit has people, and where new ones go. */
+export const reapitPlaces = {
+  newContacts: { officeIds: ['OXF'], negotiatorIds: ['JAS'] },
+  resources: { contact: '/contacts', landlord: '/landlords' },
+};
+
+/** The client of our app at the simulated Reapit, and where it signs in. */
+export function reapitAppAt(url: string, timeoutMilliseconds?: number): ReapitApp {
+  return { tokenUrl: `${url}/token`, client: reapitApp, timeoutMilliseconds };
+}
+
 /**
  * Exchanges Reapit's single-use refresh token. Store the result before you use it.
  *
@@ -90,19 +106,10 @@ export async function refreshAccessToken(
   credentials: CredentialsByProvider['reapit'],
   timeoutMilliseconds = 5_000,
 ): Promise<{ credentials: CredentialsByProvider['reapit']; credentialsExpiresAt: Date }> {
-  if (credentials.grant !== 'authorization_code') throw noToken();
-  const body = await requestToken(sender({ url, timeoutMilliseconds }), {
-    grant_type: 'refresh_token',
-    refresh_token: credentials.refreshToken,
-  });
-  return {
-    credentials: {
-      ...credentials,
-      accessToken: body.access_token,
-      refreshToken: body.refresh_token ?? credentials.refreshToken,
-    },
-    credentialsExpiresAt: new Date(Date.now() + body.expires_in * 1000),
-  };
+  const app = reapitAppAt(url, timeoutMilliseconds);
+  const answer = await newReapitCredentials(app, { credentials, credentialsVersion: 1 });
+  if ('refused' in answer) throw new CrmError('auth', answer.refused, { retryable: false });
+  return { ...answer, credentialsExpiresAt: answer.credentialsExpiresAt as Date };
 }
 
 async function altoAccessToken(
@@ -118,14 +125,7 @@ async function altoAccessToken(
   return body.access_token;
 }
 
-interface TokenBody {
-  access_token: string;
-  refresh_token?: string;
-  /** In seconds. */
-  expires_in: number;
-}
-
-async function requestToken(send: Send, form: Record<string, string>): Promise<TokenBody> {
+async function requestToken(send: Send, form: Record<string, string>): Promise<{ access_token: string }> {
   const body = new URLSearchParams(form);
   const answer = await send({ method: 'POST', path: '/token', body, accept: [400] });
   // RFC 6749 answers 400 to an invalid grant, which is a failure to sign in.

@@ -295,14 +295,13 @@ describe.concurrent('writing', () => {
     const { credentials } = await refreshAccessToken(crm.url, crm.signIn());
     const headers = {
       authorization: `Bearer ${credentials.accessToken}`,
+      'api-version': '2020-01-31',
       'reapit-customer': 'SBOX',
       'if-match': String(crm.records()[0]?.version).slice(1, -1),
     };
     const url = `${crm.url}/contacts/${externalId}`;
-    const unquoted = await fetch(url, { method: 'PATCH', headers, body: '{"name":"Test Person 2"}' });
+    const unquoted = await fetch(url, { method: 'PATCH', headers, body: '{"surname":"Test"}' });
     expect(unquoted.status).toBe(412);
-    const { 'reapit-customer': _, ...nameless } = headers;
-    expect((await fetch(url, { headers: nameless })).status).toBe(403);
   });
 });
 

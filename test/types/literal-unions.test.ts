@@ -157,6 +157,7 @@ test('each result column with a closed list has that list as its public type', a
     'connectionListWithHealth.conflictWinner',
     'connectionListWithHealth.lastSyncOutcome',
     'connectionListWithHealth.lastEventStatus',
+    'connectionListWithHealth.lastErrorDirection',
     'connectionSetConflictWinner.conflictWinner',
     'contactExternalIdListByContacts.provider',
     'contactIdentityChangeList.kind',

@@ -13,7 +13,7 @@ export const calledAt = '2026-11-16T09:00:00Z';
 /** The tenant of the calls. */
 export const organisationId = '00000001-0000-4000-8000-000000000000';
 
-const [reapit, alto, street, agentos, , custom] = [1, 2, 3, 4, 5, 6].map((number) => ({
+const [reapit, alto, street, agentos, formerReapit, custom] = [1, 2, 3, 4, 5, 6].map((number) => ({
   organisationId,
   connectionId: `00000001-0000-4000-8000-0000000d000${number}`,
 }));
@@ -33,6 +33,8 @@ const error = { kind: 'validation', retryable: true, message: 'No name.' };
 const kinds = ['auth', 'validation', 'timeout', 'rate_limited', 'conflict'];
 const firstPage = { limit: 3, beforeOccurredAt: null, beforeId: null };
 const since = '2025-01-01T00:00:00Z';
+const requested = { entityTypes: ['contact', 'contact'], externalIds: ['OXF3', 'new'] };
+const rateLimit = { provider: 'reapit', scope: 'SBOX', counted: 'requests' };
 const stream = { ...reapit, direction: 'inbound', entityType: 'contact' };
 
 function record(externalId: string, provider = 'reapit') {
@@ -109,6 +111,7 @@ export const samples: Readonly<Record<string, Samples>> = {
     { ...reapit, lastSyncedAt: '2025-01-01T00:00:00Z' },
     { ...agentos, lastSyncedAt: '2026-11-16T09:00:00Z' },
   ),
+  connectionCancelRun: application(alto ?? {}, reapit ?? {}),
   connectionConnect: application(
     {
       organisationId,
@@ -129,7 +132,11 @@ export const samples: Readonly<Record<string, Samples>> = {
       idsOfUnknownAccount: null,
     },
   ),
-  connectionDisconnect: application({ ...reapit, reason: 'Moved to Street.' }, { ...agentos, reason: null }),
+  connectionDisconnect: application(
+    { ...reapit, reason: 'Moved to Street.', revokeWithinSeconds: null },
+    { ...street, reason: null, revokeWithinSeconds: 60 },
+    { ...agentos, reason: null, revokeWithinSeconds: null },
+  ),
   connectionDropWork: application(agentos ?? {}, reapit ?? {}),
   connectionGet: application(reapit ?? {}, alto ?? {}, agentos ?? {}),
   connectionGetCredentials: worker(reapit ?? {}, street ?? {}, agentos ?? {}),
@@ -137,19 +144,32 @@ export const samples: Readonly<Record<string, Samples>> = {
     { organisationId, provider: 'reapit' },
     { organisationId, provider: 'agentos' },
   ),
+  connectionListLiveByAccount: worker({
+    provider: 'reapit',
+    account: 'SBOX',
+    afterOrganisationId: nobody,
+    afterConnectionId: nobody,
+    limit: 10,
+  }),
   connectionListTotals: worker({}),
   connectionListWithHealth: application({ organisationId, failuresSince: since }),
+  connectionPause: application(
+    { ...street, until: '2026-11-23T09:00:00Z', reason: 'The office moves.' },
+    { ...reapit, until: '2026-11-15T09:00:00Z', reason: null },
+  ),
   connectionRequestSync: application({
     organisationId,
     connectionIds: [alto?.connectionId, custom?.connectionId],
     isUrgent: true,
   }),
   connectionResetLastSyncedAt: application(reapit ?? {}, agentos ?? {}),
+  connectionResume: application(alto ?? {}, street ?? {}),
   connectionSetAccount: application(
     { ...reapit, account: 'SBOX' },
     { ...reapit, account: 'OTHER' },
     { ...alto, account: 'test-agency' },
   ),
+  connectionSetConflictWinner: application({ ...street, conflictWinner: 'crm' }),
   connectionSetStatus: application(
     { ...reapit, status: 'error', reason: 'Access was withdrawn.', credentialsVersion: 7 },
     { ...alto, status: 'active', reason: null, credentialsVersion: null },
@@ -208,6 +228,7 @@ export const samples: Readonly<Record<string, Samples>> = {
     { organisationId, ...changed, mergeId, operationId: newOperationId },
     { organisationId, ...changed, mergeId: nobody, operationId: newOperationId },
   ),
+  credentialsClaimRevocation: worker({}),
   credentialsCountByKey: worker({}),
   credentialsListByKey: worker({
     keyId: 'key-1',
@@ -220,6 +241,7 @@ export const samples: Readonly<Record<string, Samples>> = {
       ...reapit,
       provider: 'reapit',
       account: 'SBOX',
+      isRepair: true,
       credentialsVersion: 7,
       credentials: credentials(reapit?.connectionId, 'reapit', 'key-2'),
       credentialsExpiresAt: '2026-11-16T11:00:00Z',
@@ -228,11 +250,13 @@ export const samples: Readonly<Record<string, Samples>> = {
       ...alto,
       provider: 'alto',
       account: null,
+      isRepair: false,
       credentialsVersion: 99,
       credentials: credentials(alto?.connectionId, 'alto'),
       credentialsExpiresAt: null,
     },
   ),
+  credentialsRevoked: worker(formerReapit ?? {}, agentos ?? {}),
   credentialsRewrap: worker({
     keyId: 'key-1',
     organisationIds: [organisationId],
@@ -266,16 +290,47 @@ export const samples: Readonly<Record<string, Samples>> = {
   outboundChangeClaim: worker({ ...openRun, limit: 10 }, { ...lostRun, limit: 10 }),
   outboundChangeListWaiting: application({ ...reapit, contactIds: people }),
   outboundChangeRecord: application(
-    { organisationId, contactIds: [two, one], fromConnectionId: null },
-    { organisationId, contactIds: [stranger], fromConnectionId: reapit?.connectionId },
+    { organisationId, contactIds: [two, one], fromConnectionId: null, toConnectionId: null },
+    { organisationId, contactIds: [stranger], fromConnectionId: reapit?.connectionId, toConnectionId: null },
+    { organisationId, contactIds: [three], fromConnectionId: null, toConnectionId: agentos?.connectionId },
   ),
+  outboundFillContinue: worker(
+    { ...street, limit: 2, maxWaiting: 10 },
+    { ...reapit, limit: 2, maxWaiting: 10 },
+  ),
+  outboundFillStart: application({ ...reapit, isRepeat: false }, { ...street, isRepeat: true }),
+  rateLimitBlock: worker({ ...rateLimit, seconds: 60 }, { ...rateLimit, scope: 'new', seconds: 60 }),
+  rateLimitPurge: worker({ limit: 10 }),
+  rateLimitTake: worker(
+    { ...rateLimit, requests: 5, windowSeconds: [1, 86_400], windowRequests: [20, 250_000] },
+    { ...rateLimit, scope: 'new', requests: 5, windowSeconds: [60], windowRequests: [600] },
+  ),
+  recordRequestAdd: application({ ...reapit, ...requested }, { ...agentos, ...requested }),
+  recordRequestClaim: worker({ ...newRun, limit: 10 }, { ...lostRun, limit: 10 }),
+  recordRequestClear: worker({ ...openRun, ...requested }, { ...lostRun, ...requested }),
   syncBatchRecord: worker(batch(openRun, 2), batch(openRun, 1), batch(newRun, 1), batch(lostRun, 1)),
+  syncConflictAcknowledge: application({ ...reapit, ids: ['1', '2'], acknowledgedBy: 'support' }),
+  syncConflictList: application({
+    ...reapit,
+    isAcknowledged: null,
+    beforeLastSeenAt: null,
+    beforeId: null,
+    limit: 10,
+  }),
   syncCursorForget: application({ ...stream, entityType: 'landlord' }),
   syncCursorList: application(reapit ?? {}),
   syncCursorReset: application(stream),
   syncFailureClaim: worker({ ...openRun, limit: 10 }, { ...lostRun, limit: 10 }),
   syncFailureCountByKind: application({ ...reapit, kinds }),
-  syncFailureList: application({ ...reapit, kinds, beforeLastFailedAt: null, beforeId: null, limit: 10 }),
+  syncFailureDismiss: application({ ...reapit, ids: ['3', '7'], dismissedBy: 'support', reason: 'Gone.' }),
+  syncFailureList: application({
+    ...reapit,
+    kinds,
+    isDismissed: null,
+    beforeLastFailedAt: null,
+    beforeId: null,
+    limit: 10,
+  }),
   syncFailureReplay: application({
     ...reapit,
     kinds,
@@ -283,6 +338,7 @@ export const samples: Readonly<Record<string, Samples>> = {
     failedBefore: '2100-01-01T00:00:00Z',
     limit: 10,
   }),
+  syncFailureReplayByIds: application({ ...reapit, ids: ['3', '6', '7'] }),
   syncLogCountErrorsByKind: application({ ...reapit, since }),
   syncLogListByConnection: application({ ...reapit, ...firstPage }),
   syncLogListByContact: application({ organisationId, contactId: one, ...firstPage }),

@@ -73,9 +73,9 @@ export function bearer({ headers }: Call): string | undefined {
   return /^Bearer (.+)$/.exec(String(headers.authorization))?.[1];
 }
 
-export function accessToken(keys: Keys, { accessTokenMilliseconds }: Habits) {
+export function accessToken(keys: Keys, { accessTokenMilliseconds }: Habits, isOfUser = false) {
   return {
-    access_token: keys.newAccessToken(accessTokenMilliseconds),
+    access_token: keys.newAccessToken(accessTokenMilliseconds, isOfUser),
     token_type: 'Bearer',
     expires_in: accessTokenMilliseconds / 1000,
   };

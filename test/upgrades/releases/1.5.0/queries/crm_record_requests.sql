@@ -1,0 +1,265 @@
+/* @name recordRequestAdd */
+-- Asks for records of a live connection, which the next run reads first, and requests a sync of it, as
+-- connectionRequestSync does. A record that is asked for already stays as it is; one that a run was given
+-- meanwhile is asked for again. Of new ones, adds as many as the connection has fewer than 1,000, and leaves
+-- the others to the sync. Those who ask at the same moment may exceed this. Returns one row with the numbers,
+-- or none if the organisation has no such live connection. Uses primary keys. Locks the connection for the
+-- transaction, then the requests, in key order.
+with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    connection.organisation_id,
+    connection.id,
+    connection.next_sync_at,
+    connection.sync_requested_at,
+    -- greatest ignores null.
+    greatest(clock.at, connection.not_before_at) as wanted_at
+  from crm_connections as connection
+  cross join clock
+  where connection.organisation_id = :organisationId!::uuid
+    and connection.id = :connectionId!::uuid
+    and connection.status <> 'disconnected'
+  for no key update of connection
+),
+given as (
+  select distinct
+    given.entity_type,
+    given.external_id,
+    known.external_id is not null as is_known
+  from connection
+  cross join unnest(:entityTypes!::text[], :externalIds!::text[]) as given (entity_type, external_id)
+  left join lateral (
+    select request.external_id
+    from crm_record_requests as request
+    where request.organisation_id = :organisationId!::uuid
+      and request.connection_id = :connectionId!::uuid
+      and request.entity_type = given.entity_type
+      and request.external_id = given.external_id
+    limit 1
+  ) as known on true
+),
+room as (
+  select 1000 - count(*) as size
+  from (
+    select
+    from crm_record_requests
+    where organisation_id = :organisationId!::uuid
+      and connection_id = :connectionId!::uuid
+    limit 1000
+  ) as counted
+),
+fitting as (
+  select
+    entity_type,
+    external_id,
+    is_known
+  from (
+    select
+      entity_type,
+      external_id,
+      is_known,
+      count(*) filter (where not is_known) over (
+        order by
+          entity_type,
+          external_id
+      ) as new_ones
+    from given
+  ) as numbered
+  where is_known
+    or new_ones <= (select size from room)
+),
+added as (
+  insert into crm_record_requests as request (
+    organisation_id,
+    connection_id,
+    entity_type,
+    external_id,
+    requested_at
+  )
+  select
+    :organisationId!::uuid,
+    :connectionId!::uuid,
+    fitting.entity_type,
+    fitting.external_id,
+    clock.at
+  from fitting
+  cross join clock
+  order by
+    fitting.entity_type,
+    fitting.external_id
+  on conflict (organisation_id, connection_id, entity_type, external_id) do update
+  set
+    requested_at = excluded.requested_at,
+    claimed_run_id = null,
+    attempts = 0
+  where request.claimed_run_id is not null
+  returning request.external_id
+),
+requested as (
+  update crm_connections
+  set
+    sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),
+    next_sync_at = least(crm_connections.next_sync_at, connection.wanted_at)
+  from connection
+  cross join clock
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and exists (select from given)
+    and (connection.sync_requested_at is null or connection.next_sync_at > connection.wanted_at)
+)
+select
+  (select count(*)::integer from added) as "added!",
+  ((select count(*) from given) - (select count(*) from fitting))::integer as "leftToSync!"
+from connection;
+
+/* @name recordRequestClaim */
+-- Claims records of a connection that were asked for, for the worker that holds its run: those given to the fewest
+-- runs first, then the longest waiting. A run is given each once, unless it is asked for again meanwhile. Returns at
+-- most `limit` rows, one row of nulls if there is nothing to claim, and none if the lease is lost. Uses
+-- crm_record_requests_pkey, and reads all that the connection has. Locks the connection for the transaction, then the
+-- run and the requests. Needs READ COMMITTED.
+with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+run as (
+  select run.id
+  from connection
+  cross join crm_sync_runs as run
+  where run.organisation_id = :organisationId!::uuid
+    and run.connection_id = :connectionId!::uuid
+    and run.id = :runId!::bigint
+    and run.ended_at is null
+    and run.expires_at > (select at from clock)
+  for no key update of run
+),
+waiting as (
+  select
+    request.organisation_id,
+    request.connection_id,
+    request.entity_type,
+    request.external_id,
+    request.external_id as locked_external_id
+  from run
+  cross join crm_record_requests as request
+  where request.organisation_id = :organisationId!::uuid
+    and request.connection_id = :connectionId!::uuid
+    and request.claimed_run_id is distinct from :runId!::bigint
+  order by
+    request.attempts,
+    request.requested_at,
+    request.entity_type,
+    request.external_id
+  limit :limit!::integer
+  for no key update of request
+),
+claimed as (
+  update crm_record_requests as request
+  set
+    claimed_run_id = :runId!::bigint,
+    attempts = least(request.attempts, 2147483646) + 1
+  from waiting
+  where request.organisation_id = waiting.organisation_id
+    and request.connection_id = waiting.connection_id
+    and request.entity_type = waiting.entity_type
+    and request.external_id = waiting.external_id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and waiting.external_id = waiting.locked_external_id
+  returning
+    request.entity_type,
+    request.external_id,
+    request.requested_at,
+    request.attempts
+)
+select
+  claimed.entity_type as "entityType?",
+  claimed.external_id as "externalId?",
+  claimed.requested_at as "requestedAt?",
+  claimed.attempts as "attempts?"
+from run
+left join claimed on true;
+
+/* @name recordRequestClear */
+-- Clears records that the run was given and has read. One that was asked for again meanwhile stays. Returns one row
+-- with their number, or none if the lease is lost. Uses primary keys. Locks the connection for the transaction, then
+-- the run and the requests.
+with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+run as (
+  select run.id
+  from connection
+  cross join crm_sync_runs as run
+  where run.organisation_id = :organisationId!::uuid
+    and run.connection_id = :connectionId!::uuid
+    and run.id = :runId!::bigint
+    and run.ended_at is null
+    and run.expires_at > (select at from clock)
+  for no key update of run
+),
+given as (
+  select
+    request.organisation_id,
+    request.connection_id,
+    request.entity_type,
+    request.external_id,
+    wanted.external_id as wanted_external_id
+  from run
+  cross join (
+    select distinct
+      entity_type,
+      external_id
+    from unnest(:entityTypes!::text[], :externalIds!::text[]) as wanted (entity_type, external_id)
+  ) as wanted
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      entity_type,
+      external_id
+    from crm_record_requests
+    where organisation_id = :organisationId!::uuid
+      and connection_id = :connectionId!::uuid
+      and entity_type = wanted.entity_type
+      and external_id = wanted.external_id
+      and claimed_run_id = :runId!::bigint
+    limit 1
+    -- Not one that was asked for again since this statement began.
+    for update
+  ) as request
+),
+cleared as (
+  delete from crm_record_requests as request
+  using given
+  where request.organisation_id = given.organisation_id
+    and request.connection_id = given.connection_id
+    and request.entity_type = given.entity_type
+    and request.external_id = given.external_id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and given.external_id = given.wanted_external_id
+  returning request.external_id
+)
+select
+  (select count(*)::integer from cleared) as "cleared!"
+from run;

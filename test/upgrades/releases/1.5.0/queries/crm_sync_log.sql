@@ -1,0 +1,195 @@
+/* @name syncLogCountErrorsByKind */
+-- Counts the failed events of a connection since a time by the kind of error, most frequent first. Returns
+-- at most ten rows, one per kind. Uses crm_sync_log_status_connection_id_idx, and reads the failures of
+-- that time. `is true` keeps the planner from the primary key, through which it would also read the
+-- successes.
+select
+  error ->> 'kind' as "kind!",
+  count(*)::integer as "count!",
+  max(occurred_at) as "lastAt!"
+from crm_sync_log
+where (organisation_id = :organisationId!::uuid) is true
+  and connection_id = :connectionId!::uuid
+  and status = 'error'
+  and occurred_at >= :since!::timestamptz
+group by error ->> 'kind'
+order by
+  count(*) desc,
+  error ->> 'kind';
+
+/* @name syncLogListByConnection */
+-- Lists the events of a connection, newest first: the page of at most `limit` events before the given one.
+-- Uses the primary key, read backwards.
+select
+  organisation_id as "organisationId",
+  connection_id as "connectionId",
+  occurred_at as "occurredAt",
+  id,
+  direction,
+  entity_type as "entityType",
+  external_id as "externalId",
+  internal_id as "internalId",
+  status,
+  error,
+  reason
+from crm_sync_log
+where organisation_id = :organisationId!::uuid
+  and connection_id = :connectionId!::uuid
+  -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
+  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
+  and (occurred_at, id) < (
+    least(:beforeOccurredAt::timestamptz, 'infinity'),
+    least(:beforeId::bigint, 9223372036854775807)
+  )
+order by
+  occurred_at desc,
+  id desc
+limit :limit!::integer;
+
+/* @name syncLogListByContact */
+-- Lists the events of a contact across all CRMs, newest first: the page of at most `limit` events before
+-- the given one, each with the provider of its connection. Uses crm_sync_log_internal_id_idx, and
+-- crm_connections_pkey for each event.
+select
+  event.organisation_id as "organisationId",
+  event.connection_id as "connectionId",
+  connection.provider,
+  event.occurred_at as "occurredAt",
+  event.id,
+  event.direction,
+  event.entity_type as "entityType",
+  event.external_id as "externalId",
+  event.internal_id as "internalId",
+  event.status,
+  event.error,
+  event.reason
+from (
+  -- Limited here, so that only the page is read, through its index.
+  select
+    organisation_id,
+    connection_id,
+    occurred_at,
+    id,
+    direction,
+    entity_type,
+    external_id,
+    internal_id,
+    status,
+    error,
+    reason
+  from crm_sync_log
+  where organisation_id = :organisationId!::uuid
+    and internal_id = :contactId!::uuid
+    -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
+  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
+    and (occurred_at, id) < (
+      least(:beforeOccurredAt::timestamptz, 'infinity'),
+      least(:beforeId::bigint, 9223372036854775807)
+    )
+  order by
+    occurred_at desc,
+    id desc
+  limit :limit!::integer
+) as event
+inner join crm_connections as connection
+  on connection.organisation_id = event.organisation_id
+  and connection.id = event.connection_id
+order by
+  event.occurred_at desc,
+  event.id desc;
+
+/* @name syncLogListFailures */
+-- Lists the failed events of a connection, newest first: the page of at most `limit` events before the
+-- given one. Uses crm_sync_log_status_connection_id_idx. `is true` keeps the planner from the primary key,
+-- through which it would also read the successes.
+select
+  organisation_id as "organisationId",
+  connection_id as "connectionId",
+  occurred_at as "occurredAt",
+  id,
+  direction,
+  entity_type as "entityType",
+  external_id as "externalId",
+  internal_id as "internalId",
+  status,
+  error as "error!"
+from crm_sync_log
+where (organisation_id = :organisationId!::uuid) is true
+  and connection_id = :connectionId!::uuid
+  and status = 'error'
+  -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
+  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
+  and (occurred_at, id) < (
+    least(:beforeOccurredAt::timestamptz, 'infinity'),
+    least(:beforeId::bigint, 9223372036854775807)
+  )
+order by
+  occurred_at desc,
+  id desc
+limit :limit!::integer;
+
+/* @name syncLogRecord */
+-- Adds events of one connection to the log, one array element each, all or nothing. An event without a
+-- time gets the current time. Returns one row: the number of added events, and the first event, counted from 1, whose
+-- time is more than a day ahead of the clock (crm_latest_time): if there is one, nothing was added. Locks the
+-- connection's row FOR KEY SHARE, which only blocks its deletion. Nulls are allowed in `occurredAts`, `externalIds`,
+-- `internalIds`, `errors` and `reasons`.
+with in_future as materialized (
+  select min(given.position)::integer as position
+  from crm_latest_time(crm_now()) as latest
+  cross join unnest(:occurredAts!::timestamptz[]) with ordinality as given (occurred_at, position)
+  where given.occurred_at > latest
+),
+recorded as (
+  insert into crm_sync_log (
+    organisation_id,
+    connection_id,
+    occurred_at,
+    direction,
+    entity_type,
+    external_id,
+    internal_id,
+    status,
+    error,
+    reason
+  )
+  select
+    :organisationId!::uuid,
+    :connectionId!::uuid,
+    coalesce(event.occurred_at, now()),
+    event.direction,
+    event.entity_type,
+    event.external_id,
+    event.internal_id,
+    event.status,
+    event.error,
+    event.reason
+  from in_future
+  cross join unnest(
+    :occurredAts!::timestamptz[],
+    :directions!::text[],
+    :entityTypes!::text[],
+    :externalIds!::text[],
+    :internalIds!::uuid[],
+    :statuses!::text[],
+    :errors!::jsonb[],
+    :reasons!::text[]
+  ) with ordinality as event (
+    occurred_at,
+    direction,
+    entity_type,
+    external_id,
+    internal_id,
+    status,
+    error,
+    reason,
+    position
+  )
+  where in_future.position is null
+  order by event.position
+  returning 1
+)
+select
+  (select count(*)::integer from recorded) as "recorded!",
+  position as "inFuture?"
+from in_future;
