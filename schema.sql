@@ -1243,7 +1243,56 @@ $$;
 -- Name: FUNCTION crm_forget_contents(organisation_id uuid, provider text); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) IS 'For crm_switch_account: forgets the versions and contents of an organisation''s records at a CRM, so that none is taken for unchanged when it is next read.';
+COMMENT ON FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) IS 'For crm_forget_missed_contents: forgets the versions and contents of an organisation''s records at a CRM, so that none is taken for unchanged when it is next read.';
+
+--
+-- Name: crm_forget_missed_contents(uuid, uuid, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_forget_missed_contents(organisation_id uuid, connection_id uuid, ids_of_unknown_account text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  present_provider text;
+  previous record;
+begin
+  select connection.provider
+  into strict present_provider
+  from public.crm_connections as connection
+  where connection.organisation_id = crm_forget_missed_contents.organisation_id
+    and connection.id = crm_forget_missed_contents.connection_id;
+
+  select
+    connection.id,
+    connection.status,
+    connection.kept_changes,
+    connection.changes_expire_at
+  into previous
+  from public.crm_connections as connection
+  where connection.organisation_id = crm_forget_missed_contents.organisation_id
+    and connection.provider = present_provider
+    and connection.id <> crm_forget_missed_contents.connection_id
+  order by connection.connected_at desc
+  limit 1
+  -- So that crm_take_over_changes finds the same.
+  for no key update;
+
+  if not coalesce(
+    public.crm_keeps_changes(previous.status, previous.kept_changes, previous.changes_expire_at, public.crm_now())
+      and public.crm_is_same_account(organisation_id, connection_id, previous.id, ids_of_unknown_account),
+    false
+  ) then
+    perform public.crm_forget_contents(organisation_id, present_provider);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_forget_missed_contents(organisation_id uuid, connection_id uuid, ids_of_unknown_account text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_forget_missed_contents(organisation_id uuid, connection_id uuid, ids_of_unknown_account text) IS 'For crm_switch_account: forgets the contents of the records that stay, unless every edit here since the last connection ended waits to be pushed: it was to the same account (crm_is_same_account), and its changes are kept (crm_keeps_changes). Then what is known of the CRM''s records shows what was edited there meanwhile. Locks that connection.';
 
 --
 -- Name: crm_sync_error_is_valid(jsonb); Type: FUNCTION; Schema: public; Owner: -
@@ -1609,6 +1658,46 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_hold_paused_connection() IS 'Keeps a paused connection from becoming due before its pause ends, whatever asks for a sync; forgets a pause that is over.';
+
+--
+-- Name: crm_is_same_account(uuid, uuid, uuid, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_is_same_account(organisation_id uuid, connection_id uuid, previous_id uuid, ids_of_unknown_account text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select case
+    when present.account is null then true
+    when previous.account is not null then previous.account = present.account
+    when ids_of_unknown_account is not null then ids_of_unknown_account = 'keep'
+    else coalesce(
+      (
+        select named.account = present.account
+        from public.crm_connections as named
+        where named.organisation_id = previous.organisation_id
+          and named.provider = previous.provider
+          and named.account is not null
+          and named.connected_at < previous.connected_at
+        order by named.connected_at desc
+        limit 1
+      ),
+      true
+    )
+  end
+  from public.crm_connections as present
+  inner join public.crm_connections as previous
+    on previous.organisation_id = present.organisation_id
+    and previous.id = crm_is_same_account.previous_id
+  where present.organisation_id = crm_is_same_account.organisation_id
+    and present.id = crm_is_same_account.connection_id
+$$;
+
+--
+-- Name: FUNCTION crm_is_same_account(organisation_id uuid, connection_id uuid, previous_id uuid, ids_of_unknown_account text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_is_same_account(organisation_id uuid, connection_id uuid, previous_id uuid, ids_of_unknown_account text) IS 'The one rule for whether a connection is to the account of an earlier one of the same CRM: if either is unknown, it is, except that ids_of_unknown_account (keep or archive) decides if only the earlier one is, and if that is null the last known account before.';
 
 --
 -- Name: crm_keep_or_end_dismissal(); Type: FUNCTION; Schema: public; Owner: -
@@ -3227,6 +3316,89 @@ $$;
 COMMENT ON FUNCTION public.crm_restore_external_ids(organisation_id uuid, connection_id uuid, operation_id uuid) IS 'For crm_switch_account: moves the archived ids of the account of a connection back, and returns how many. An id that means a contact by now stays as it is, and the archived one stays in the archive.';
 
 --
+-- Name: crm_retry_after_outage(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_retry_after_outage() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  at constant timestamptz := new.last_success_at;
+  changes integer;
+  failures integer;
+begin
+  -- What crashes its workers keeps its own delay.
+  if exists (
+    select
+    from (
+      select
+        run.ended_at,
+        run.outcome,
+        run.error
+      from public.crm_sync_runs as run
+      where run.organisation_id = new.organisation_id
+        and run.connection_id = new.id
+      order by run.id desc
+      limit 100
+    ) as latest
+    where latest.ended_at >= old.first_failed_at
+      and (latest.outcome = 'abandoned' or latest.error ->> 'kind' = 'internal')
+  ) then
+    return new;
+  end if;
+
+  -- Nothing but a claim postpones a change. `is true` keeps the planner from reading all changes of the connection for
+  -- each one. Skips locked changes: they are being changed, and due at once.
+  update public.crm_outbound_changes as change
+  set next_attempt_at = at
+  from (
+    select
+      waiting.organisation_id,
+      waiting.contact_id,
+      waiting.connection_id
+    from public.crm_outbound_changes as waiting
+    where waiting.organisation_id = new.organisation_id
+      and waiting.connection_id = new.id
+      and waiting.next_attempt_at > at
+    for no key update skip locked
+  ) as postponed
+  where change.organisation_id = postponed.organisation_id
+    and change.contact_id = postponed.contact_id
+    and (change.connection_id = postponed.connection_id) is true;
+  get diagnostics changes = row_count;
+
+  -- Those that have not failed since the outage began were postponed by claims, for six hours at most. What the CRM
+  -- asked to be left alone for longer stays.
+  update public.crm_sync_failures as failure
+  set next_attempt_at = at
+  from (
+    select waiting.id
+    from public.crm_sync_failures as waiting
+    where waiting.organisation_id = new.organisation_id
+      and waiting.connection_id = new.id
+      and waiting.next_attempt_at > at
+      and waiting.next_attempt_at <= at + interval '6 hours'
+      and waiting.last_failed_at < old.first_failed_at
+    for no key update skip locked
+  ) as postponed
+  where failure.id = postponed.id;
+  get diagnostics failures = row_count;
+
+  if changes + failures > 0 then
+    new.next_sync_at := least(new.next_sync_at, at);
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_retry_after_outage(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_retry_after_outage() IS 'Makes the changes and failures of a connection due that were claimed during an outage and not tried, when a sync succeeds after at least two failures in a row, and the connection with them. Does nothing if a run of that time was abandoned, or failed in the worker itself (internal): then one of them may be the cause. A trigger, because workers of earlier releases wait as well.';
+
+--
 -- Name: crm_run_in_schema(text, regclass); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -3367,7 +3539,7 @@ begin
   end if;
   if present.account is null then
     perform public.crm_lock_external_ids(organisation, array[present.provider]);
-    perform public.crm_forget_contents(organisation, present.provider);
+    perform public.crm_forget_missed_contents(organisation, present.id, ids_of_unknown_account);
     return next;
     return;
   end if;
@@ -3415,10 +3587,10 @@ begin
       archived := public.crm_archive_external_ids(
         organisation, present.provider, named_home, unnamed_home, unnamed.since, own_since, operation
       );
-      -- While no connection was live, contacts changed here and were not pushed: what stays must not be taken for
-      -- unchanged when it is read again. What was read or pushed in this connection is known.
+      -- While no connection was live, contacts changed here. Unless that waits to be pushed, what stays must not be
+      -- taken for unchanged when it is read again. What was read or pushed in this connection is known.
       if own_ids_since is null then
-        perform public.crm_forget_contents(organisation, present.provider);
+        perform public.crm_forget_missed_contents(organisation, present.id, ids_of_unknown_account);
       end if;
       restored := public.crm_restore_external_ids(organisation, present.id, operation);
       return next;
@@ -3438,7 +3610,7 @@ $$;
 -- Name: FUNCTION crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone) IS 'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Moves nothing if the account is null. For a new connection, forgets the versions and contents of the ids that stay: contacts may have changed since the last one ended. Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 unless at READ COMMITTED.';
+COMMENT ON FUNCTION public.crm_switch_account(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_ids_since timestamp with time zone) IS 'Makes the account of a live connection the one to which the organisation''s ids at this CRM belong: moves the ids of another account to contact_external_id_archive, moves the archived ids of this account back, and returns how many of each. Moves nothing if the account is null. For a new connection, forgets the versions and contents of the ids that stay, if contacts may have changed since the last one ended without a change that waits (crm_forget_missed_contents). Ids that were linked since a connection without a known account are of an unknown account: ids_of_unknown_account (keep or archive) says what becomes of them; if it is null and there are such ids, the function fails with CRM06. own_ids_since is the time since which ids were linked for this connection itself, if it was live before its account was known: those stay. Takes the lock of crm_lock_external_ids. Fails with 0A000 unless at READ COMMITTED.';
 
 --
 -- Name: crm_sync_backoff(integer, integer, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -3950,24 +4122,7 @@ begin
     for no key update
   loop
     -- What waits belongs to the account of the connection where it waits, as ids do.
-    if present.account is null then
-      is_same := true;
-    elsif previous.account is not null then
-      is_same := previous.account = present.account;
-    elsif ids_of_unknown_account is not null then
-      is_same := ids_of_unknown_account = 'keep';
-    else
-      select connection.account
-      into named
-      from public.crm_connections as connection
-      where connection.organisation_id = organisation
-        and connection.provider = present.provider
-        and connection.account is not null
-        and connection.connected_at < previous.connected_at
-      order by connection.connected_at desc
-      limit 1;
-      is_same := coalesce(named.account = present.account, true);
-    end if;
+    is_same := public.crm_is_same_account(organisation, present.id, previous.id, ids_of_unknown_account);
 
     waiting := public.crm_count_waiting_changes(organisation, previous.id);
     perform
@@ -4079,7 +4234,7 @@ $$;
 -- Name: FUNCTION crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone) IS 'Moves what waits to be pushed from the disconnected connections of a CRM to a new one, or deletes it if that is to another account or the time is over (crm_keeps_changes), and returns for how many contacts each. Failing pushes that would be retried are due at once. The account is the same if either is unknown, except that ids_of_unknown_account (keep or archive) decides if only the earlier one is, and if that is null the last known account before. With own_changes_since, for a connection whose account was learned later: deletes what was moved to it from another account, and was not recorded since. Call it after crm_switch_account, which locks the contacts.';
+COMMENT ON FUNCTION public.crm_take_over_changes(organisation_id uuid, connection_id uuid, ids_of_unknown_account text, own_changes_since timestamp with time zone) IS 'Moves what waits to be pushed from the disconnected connections of a CRM to a new one, or deletes it if that is to another account (crm_is_same_account) or the time is over (crm_keeps_changes), and returns for how many contacts each. Failing pushes that would be retried are due at once. With own_changes_since, for a connection whose account was learned later: deletes what was moved to it from another account, and was not recorded since. Call it after crm_switch_account, which locks the contacts.';
 
 --
 -- Name: crm_take_rate_limit(text, text, text, integer, integer[], integer[]); Type: FUNCTION; Schema: public; Owner: -
@@ -6583,6 +6738,18 @@ CREATE TRIGGER contact_external_ids_note_deleted_contact BEFORE DELETE ON public
 COMMENT ON TRIGGER contact_external_ids_note_deleted_contact ON public.contact_external_ids IS 'Before the delete: an AFTER trigger would run once the cascade has ended, as the user who deleted the contact.';
 
 --
+-- Name: crm_connections crm_connections_end_outage; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER crm_connections_end_outage BEFORE UPDATE ON public.crm_connections FOR EACH ROW WHEN (((old.failure_count >= 2) AND (new.failure_count = 0) AND (new.last_success_at IS DISTINCT FROM old.last_success_at))) EXECUTE FUNCTION public.crm_retry_after_outage();
+
+--
+-- Name: TRIGGER crm_connections_end_outage ON crm_connections; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TRIGGER crm_connections_end_outage ON public.crm_connections IS 'A sync that works shows that the CRM is back: what waited is tried now, from whichever release.';
+
+--
 -- Name: crm_connections crm_connections_hold_paused; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -7801,6 +7968,14 @@ GRANT ALL ON FUNCTION public.crm_forget_contents(organisation_id uuid, provider 
 GRANT ALL ON FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) TO crm_worker;
 
 --
+-- Name: FUNCTION crm_forget_missed_contents(organisation_id uuid, connection_id uuid, ids_of_unknown_account text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_forget_missed_contents(organisation_id uuid, connection_id uuid, ids_of_unknown_account text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_forget_missed_contents(organisation_id uuid, connection_id uuid, ids_of_unknown_account text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_forget_missed_contents(organisation_id uuid, connection_id uuid, ids_of_unknown_account text) TO crm_worker;
+
+--
 -- Name: FUNCTION crm_sync_error_is_valid(error jsonb); Type: ACL; Schema: public; Owner: -
 --
 
@@ -7829,6 +8004,14 @@ REVOKE ALL ON FUNCTION public.crm_give_to_owner(objects text[], log_table regcla
 GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_app;
 GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_hold_paused_connection() TO crm_reader;
+
+--
+-- Name: FUNCTION crm_is_same_account(organisation_id uuid, connection_id uuid, previous_id uuid, ids_of_unknown_account text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_is_same_account(organisation_id uuid, connection_id uuid, previous_id uuid, ids_of_unknown_account text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_is_same_account(organisation_id uuid, connection_id uuid, previous_id uuid, ids_of_unknown_account text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_is_same_account(organisation_id uuid, connection_id uuid, previous_id uuid, ids_of_unknown_account text) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_keeps_changes(status text, kept_changes text, changes_expire_at timestamp with time zone, at timestamp with time zone); Type: ACL; Schema: public; Owner: -
@@ -7989,6 +8172,13 @@ REVOKE ALL ON FUNCTION public.crm_require_schema(new_schema name, log_table regc
 REVOKE ALL ON FUNCTION public.crm_restore_external_ids(organisation_id uuid, connection_id uuid, operation_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_restore_external_ids(organisation_id uuid, connection_id uuid, operation_id uuid) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_restore_external_ids(organisation_id uuid, connection_id uuid, operation_id uuid) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_retry_after_outage(); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_retry_after_outage() TO crm_app;
+GRANT ALL ON FUNCTION public.crm_retry_after_outage() TO crm_worker;
 
 --
 -- Name: FUNCTION crm_run_in_schema(statement text, log_table regclass); Type: ACL; Schema: public; Owner: -

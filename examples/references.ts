@@ -1,12 +1,16 @@
-// Which contact a record means that nobody has linked yet, by the reference that it carries.
-import { type ClaimedRun, contactIdentityChangeList, syncLogListByContact } from '@nurturehub/crm-schema';
+// Which contacts records mean that nobody has linked yet, by the references that they carry.
+import {
+  type ClaimedRun,
+  contactIdentityChangeList,
+  contactReferenceCheckMany,
+} from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import type { CrmRecord, CrmRecordKey } from './crm.js';
-import { isSameRecord, uuidIn } from './records.js';
+import { uuidIn } from './records.js';
 
 /**
- * The contacts that records name as their references, because we created the records and the answers were lost: by
- * record; `gone` for a contact that was deleted since. Most records name none, and so are looked at one by one.
+ * The contacts that records name as their references, because we created the records and the answers were lost; `gone`
+ * for a contact that was deleted since. Other programs use UUIDs as well: such a record names nobody.
  */
 export async function contactsNamedBy(
   client: pg.ClientBase,
@@ -14,30 +18,20 @@ export async function contactsNamedBy(
   records: readonly CrmRecord[],
   isContact: (contactId: string) => boolean,
 ): Promise<Map<CrmRecord, string | 'gone'>> {
-  const named = new Map<CrmRecord, string | 'gone'>();
-  for (const record of records) {
-    const contactId = await contactNamedBy(client, run, record, isContact);
-    if (contactId !== null) named.set(record, contactId);
-  }
-  return named;
-}
-
-/** A record that was unlinked from the contact names nobody: it still carries the reference. */
-async function contactNamedBy(
-  client: pg.ClientBase,
-  { organisationId, provider }: ClaimedRun,
-  record: CrmRecord,
-  isContact: (contactId: string) => boolean,
-): Promise<string | 'gone' | null> {
-  const contactId = uuidIn(record.reference);
-  if (contactId === null) return null;
-  if (!isContact(contactId)) {
-    // Other programs use UUIDs as well: only the log tells that this was a contact of ours.
-    const events = await syncLogListByContact(client, { organisationId, contactId, limit: 1 });
-    return events.length > 0 ? 'gone' : null;
-  }
-  const unlinked = await recordsUnlinkedFrom(client, { organisationId, provider }, contactId);
-  return unlinked.some((each) => isSameRecord(each, record)) ? null : contactId;
+  const named = records.flatMap((record) => {
+    const { entityType, externalId } = record;
+    const contactId = uuidIn(record.reference);
+    return contactId === null ? [] : [{ record, entityType, externalId, contactId }];
+  });
+  if (named.length === 0) return new Map();
+  const meanings = await contactReferenceCheckMany(client, { ...run, references: named });
+  return new Map(
+    named.flatMap(({ record, contactId }, index) => {
+      if (meanings[index] === 'unlinked') return [];
+      if (isContact(contactId)) return [[record, contactId]];
+      return meanings[index] === 'contact' ? [[record, 'gone']] : [];
+    }),
+  );
 }
 
 /** The records at the CRM of a run that were unlinked from a contact. They may still carry its reference. */

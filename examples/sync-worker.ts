@@ -4,9 +4,9 @@
  * with a CRM in memory. Its database user is a member of crm_worker. The owner of contacts must also grant:
  *   grant select, insert, update, delete on contacts to crm_worker;
  *
- * It keeps the name in `contacts (id, organisation_id, name)` the same here and at the CRMs. Code that differs
- * between CRMs is in the adapters (`crm.ts`), code that differs between products in `take-page.ts` and
- * `push-contact.ts`; the rest shows how to use the schema.
+ * It keeps the contacts of a table `contacts (id, organisation_id, name, email, phone)` the same here and at the CRMs.
+ * Code that differs between CRMs is in the adapters (`crm.ts`, `adapters/`); code that differs between products in
+ * `contact-fields.ts`, `contacts.ts`, `apply-records.ts` and `push-contact.ts`; the rest shows how to use the schema.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import {

@@ -1,4 +1,4 @@
-// Inbound: applies a page of records that the CRM has sent, in a number of statements that does not grow with the page.
+// Inbound: applies records that the CRM has sent, in a number of statements that does not grow with the records.
 import { randomUUID } from 'node:crypto';
 import {
   type BatchEvent,

@@ -141,3 +141,36 @@ cross join lateral (
   limit 1
 ) as change
 order by change.id desc;
+
+/* @name contactReferenceCheck */
+-- For records that carry contacts' ids as their references, one array element each: whether the record was unlinked from
+-- the contact, and whether the log has an event of the contact. Returns one row per element: its `position`, counted
+-- from 1. Uses contact_external_id_changes_from_contact_id_idx and crm_sync_log_internal_id_idx.
+select
+  sent.position::integer as "position!",
+  unlinked.is_found is not null as "isUnlinked!",
+  logged.is_found is not null as "isLogged!"
+from unnest(
+  :entityTypes!::text[],
+  :externalIds!::text[],
+  :contactIds!::uuid[]
+) with ordinality as sent (entity_type, external_id, contact_id, position)
+left join lateral (
+  select true as is_found
+  from contact_external_id_changes as change
+  where change.organisation_id = :organisationId!::uuid
+    and change.from_contact_id = sent.contact_id
+    and change.kind = 'unlinked'
+    and change.provider = :provider!::text
+    and change.entity_type = sent.entity_type
+    and change.external_id = sent.external_id
+  limit 1
+) as unlinked on true
+left join lateral (
+  select true as is_found
+  from crm_sync_log as event
+  where event.organisation_id = :organisationId!::uuid
+    and event.internal_id = sent.contact_id
+  limit 1
+) as logged on true
+order by sent.position;

@@ -63,10 +63,10 @@ returning run.id as "runId";
 
 /* @name connectionConnect */
 -- Connects a CRM: inserts a new, active connection, with the winner of conflicts that the organisation last had at this
--- CRM, and makes its account the one to which the
--- organisation's ids at this CRM belong (crm_switch_account), whose versions and contents are forgotten:
--- contacts may have changed since the last connection ended. Takes over what waits to be pushed from the connection
--- before, or drops it if that was to another account (crm_take_over_changes), and takes over who wins conflicts. Returns one row: `connectedAt`, later
+-- CRM, and makes its account the one to which the organisation's ids at this CRM belong (crm_switch_account). Their
+-- versions and contents are forgotten if contacts may have changed since the last connection ended and that does not
+-- wait to be pushed (crm_forget_missed_contents). Takes over what waits to be pushed from the connection before, or
+-- drops it if that was to another account (crm_take_over_changes). Returns one row: `connectedAt`, later
 -- than that of every earlier connection to the CRM, how many ids were archived and restored, and for how many contacts
 -- changes were taken over and dropped. Violates
 -- crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to

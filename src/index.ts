@@ -40,6 +40,7 @@ export {
 } from './contacts/external-records.js';
 export * from './contacts/identity-changes.js';
 export * from './contacts/record-merges.js';
+export * from './contacts/references.js';
 export { CrmSchemaError, type CrmSchemaErrorCode, type CrmSchemaErrorCodes } from './errors.js';
 export type { ConnectionKey, RunKey, StreamKey } from './keys.js';
 export {

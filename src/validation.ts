@@ -167,6 +167,16 @@ export function checkParameter(field: string, value: unknown): asserts value is 
   }
 }
 
+/** The options of a function that people give to `map` or `filter`, which pass an index instead: only null is refused. */
+export function checkOptions(options: unknown): void {
+  if (options === null) refuse({ field: 'options' }, 'must be an object, not null');
+}
+
+/** A time of this machine. */
+export function checkDate(field: string, value: unknown): asserts value is Date {
+  if (!(value instanceof Date)) refuse({ field }, `must be a Date, not ${describeValue(value)}`);
+}
+
 /** The names of a row's fields; for a union, those of every member. */
 type FieldOf<Row> = Row extends unknown ? keyof Row & string : never;
 

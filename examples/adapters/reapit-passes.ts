@@ -2,7 +2,7 @@
 // deletion or an archiving moves records from page to page.
 //
 // - All contacts are read from the last page to the first: whatever moves others moves them to pages that are still to be
-//   read, and what is new comes behind them, for the next pass. Also contacts without a modified time are found.
+//   read. Then what was modified since the pass began is read by time. Also contacts without a modified time are found.
 // - Changes are read by time: each page begins at the last time of the page before. If more contacts share that time
 //   than fit on a page, those are read from their last page to the first.
 //
@@ -69,6 +69,8 @@ export function after(pass: ReapitPass, page: ReapitPage): ReapitPass | { synced
     const number = pass.page === 0 ? pages : pass.page - 1;
     if (number > 0) return { ...next, page: number };
     if (pass.at !== null) return { ...next, at: nextMicrosecond(pass.at), page: null };
+    // What was modified meanwhile was moved behind those that were read.
+    if (pass.page > 0) return { ...next, at: begun, page: null };
   }
   if (!pass.isArchive) return { ...next, ...listFrom(pass.since), isArchive: true };
   return { syncedTo: reached(next, [latest]) };

@@ -24,7 +24,7 @@ export interface RecordMerge {
 
 /** The parameters of {@link externalRecordMergeMany}. */
 export interface ExternalRecordMergeManyParams extends ChangeAuthor {
-  /** The UUID of the contacts' organisation. */
+  /** The organisation's UUID. */
   organisationId: string;
   /** The CRM. */
   provider: Provider;

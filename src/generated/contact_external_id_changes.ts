@@ -437,3 +437,98 @@ order by change.id desc`,
 });
 
 
+/** The parameters of {@link contactReferenceCheck}. */
+export interface ContactReferenceCheckParams {
+  contactIds: string[];
+  entityTypes: string[];
+  externalIds: string[];
+  organisationId: string;
+  provider: string;
+}
+
+/** A row of {@link contactReferenceCheck}. */
+export interface ContactReferenceCheckResult {
+  isLogged: boolean;
+  isUnlinked: boolean;
+  position: number;
+}
+
+/**
+ * For records that carry contacts' ids as their references, one array element each: whether the record was unlinked from
+ * the contact, and whether the log has an event of the contact. Returns one row per element: its `position`, counted
+ * from 1. Uses contact_external_id_changes_from_contact_id_idx and crm_sync_log_internal_id_idx.
+ *
+ * @remarks
+ * ```sql
+ * select
+ *   sent.position::integer as "position!",
+ *   unlinked.is_found is not null as "isUnlinked!",
+ *   logged.is_found is not null as "isLogged!"
+ * from unnest(
+ *   :entityTypes!::text[],
+ *   :externalIds!::text[],
+ *   :contactIds!::uuid[]
+ * ) with ordinality as sent (entity_type, external_id, contact_id, position)
+ * left join lateral (
+ *   select true as is_found
+ *   from contact_external_id_changes as change
+ *   where change.organisation_id = :organisationId!::uuid
+ *     and change.from_contact_id = sent.contact_id
+ *     and change.kind = 'unlinked'
+ *     and change.provider = :provider!::text
+ *     and change.entity_type = sent.entity_type
+ *     and change.external_id = sent.external_id
+ *   limit 1
+ * ) as unlinked on true
+ * left join lateral (
+ *   select true as is_found
+ *   from crm_sync_log as event
+ *   where event.organisation_id = :organisationId!::uuid
+ *     and event.internal_id = sent.contact_id
+ *   limit 1
+ * ) as logged on true
+ * order by sent.position
+ * ```
+ */
+export const contactReferenceCheck = new PreparedQuery<ContactReferenceCheckParams,ContactReferenceCheckResult>({
+  name: 'contactReferenceCheck',
+  statementName: 'contactReferenceCheck_9395ba2b',
+  isPreparable: true,
+  params: [
+    { name: 'entityTypes', required: true },
+    { name: 'externalIds', required: true },
+    { name: 'contactIds', required: true },
+    { name: 'organisationId', required: true },
+    { name: 'provider', required: true },
+  ],
+  text: `/* contactReferenceCheck */ select
+  sent.position::integer as "position",
+  unlinked.is_found is not null as "isUnlinked",
+  logged.is_found is not null as "isLogged"
+from unnest(
+  $1::text[],
+  $2::text[],
+  $3::uuid[]
+) with ordinality as sent (entity_type, external_id, contact_id, position)
+left join lateral (
+  select true as is_found
+  from contact_external_id_changes as change
+  where change.organisation_id = $4::uuid
+    and change.from_contact_id = sent.contact_id
+    and change.kind = 'unlinked'
+    and change.provider = $5::text
+    and change.entity_type = sent.entity_type
+    and change.external_id = sent.external_id
+  limit 1
+) as unlinked on true
+left join lateral (
+  select true as is_found
+  from crm_sync_log as event
+  where event.organisation_id = $4::uuid
+    and event.internal_id = sent.contact_id
+  limit 1
+) as logged on true
+order by sent.position`,
+});
+
+

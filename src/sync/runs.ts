@@ -71,6 +71,17 @@ export type RunEnd =
  * (`outboundChangeAnnounce`). It does both for all CRMs, also if `providers` is given.
  *
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { syncRunClaim } from '@nurturehub/crm-schema';
+ * import pg from 'pg';
+ *
+ * const pool = new pg.Pool(); // its user is a member of crm_worker
+ * const [run] = await syncRunClaim(pool, { worker: 'host-1', limit: 1, providers: ['reapit'] });
+ * if (run === undefined) console.log('Nothing is due.');
+ * else console.log(`Syncing ${run.provider} of organisation ${run.organisationId}`);
+ * ```
  */
 export async function syncRunClaim(
   client: Queryable,
@@ -112,6 +123,25 @@ export interface SyncRunHeartbeatParams extends RunKey {
  * @returns when the lease now expires
  * @throws CrmSchemaError `lease_lost` if the run has ended, its lease has expired or its connection is
  *   disconnected: stop, and write nothing more; `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { type RunKey, syncRunHeartbeat } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // Applies a page in one transaction, which locks the connection before anything else.
+ * export async function apply(client: pg.ClientBase, run: RunKey, write: () => Promise<void>) {
+ *   await client.query('begin');
+ *   try {
+ *     await syncRunHeartbeat(client, run);
+ *     await write(); // your own tables, and syncBatchRecord
+ *     await client.query('commit');
+ *   } catch (error) {
+ *     await client.query('rollback');
+ *     throw error;
+ *   }
+ * }
+ * ```
  */
 export async function syncRunHeartbeat(
   client: Queryable,
@@ -146,6 +176,24 @@ export async function syncRunHeartbeat(
  * Adds nothing to the log. To log an error of the whole run, record an event without an `externalId`.
  *
  * @throws CrmSchemaError `lease_lost`, and nothing was changed; `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { type RunEnd, type RunKey, syncRunFinish } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // Does the work of a run, which returns whether there is more, and ends the run.
+ * export async function finish(pool: pg.Pool, run: RunKey, work: () => Promise<boolean>) {
+ *   let end: RunEnd;
+ *   try {
+ *     end = { outcome: 'success', hasMore: await work() };
+ *   } catch {
+ *     const error = { kind: 'internal', retryable: true, message: 'See the log of the worker.' } as const;
+ *     end = { outcome: 'failed', error };
+ *   }
+ *   await syncRunFinish(pool, { ...run, ...end });
+ * }
+ * ```
  */
 export async function syncRunFinish(client: Queryable, params: RunKey & RunEnd): Promise<void> {
   checkRunKey(params);

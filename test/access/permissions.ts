@@ -30,6 +30,7 @@ export const readOnly: QueryName[] = [
   'contactExternalIdLock',
   'contactExternalIdResolve',
   'contactIdentityChangeList',
+  'contactReferenceCheck',
   'externalRecordListByContacts',
   'organisationSet',
   'outboundChangeListWaiting',

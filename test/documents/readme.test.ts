@@ -130,6 +130,7 @@ const queriesOf: Record<string, QueryName[]> = {
   contactExternalIdListByContact: ['contactExternalIdListByContacts'],
   contactExternalIdMatchMany: ['contactExternalIdResolve'],
   contactExternalIdResolveMany: ['contactExternalIdResolve'],
+  contactReferenceCheckMany: ['contactReferenceCheck'],
   credentialsCheckKeys: ['credentialsCountByKey'],
   credentialsConnect: ['connectionConnect'],
   credentialsGet: ['connectionGetCredentials'],

@@ -102,6 +102,12 @@ export async function publicCalls(
       crm
         .contactMerge(client, { organisationId, fromContactId: otherId, intoContactId: contactId })
         .then(({ operationId }) => crm.contactMergeUndo(client, { organisationId, operationId })),
+    contactReferenceCheckMany: (client) =>
+      crm.contactReferenceCheckMany(client, {
+        organisationId,
+        provider,
+        references: [{ entityType: 'contact', externalId: '1', contactId }],
+      }),
     externalRecordCheck: (client) => crm.externalRecordCheck(client, record),
     externalRecordCheckMany: (client) =>
       crm.externalRecordCheckMany(client, {

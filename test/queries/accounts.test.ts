@@ -279,7 +279,7 @@ describe('connecting again', () => {
     ['an account, keeping ids of an unknown one', null, 'AAA', { idsOfUnknownAccount: 'keep' }],
     ['without an account after one', 'AAA', null, {}],
   ] as const)(
-    '%s keeps the ids, but forgets versions and contents: contacts may have changed meanwhile',
+    '%s keeps the ids, and what is known of their records: what changed here meanwhile waits to be pushed',
     async (_, before, after, choice) => {
       const { organisationId, ottoline, barnaby } = await agency();
       await connect(organisationId, before);
@@ -288,7 +288,28 @@ describe('connecting again', () => {
       await learn(organisationId);
       expect(await known(organisationId)).toEqual({ OXF1: true, OXF2: true, RPT1: true });
       await reconnect(organisationId, after, choice);
-      expect(await known(organisationId)).toEqual({ OXF1: false, OXF2: false, RPT1: false });
+      expect(await known(organisationId)).toEqual({ OXF1: true, OXF2: true, RPT1: true });
+    },
+  );
+
+  test.each([
+    ['an account', 'AAA'],
+    ['none', null],
+  ] as const)(
+    'with %s forgets versions and contents if what changed here meanwhile was not kept',
+    async (_, account) => {
+      const { organisationId, ottoline } = await agency();
+      const { connectionId } = await connect(organisationId, account);
+      await link({ organisationId }, { OXF1: ottoline });
+      await addAlias({ organisationId }, ottoline, 'RPT1');
+      await learn(organisationId);
+      await connectionDisconnect(pool, { organisationId, connectionId });
+      await pool.query(
+        'update crm_connections set kept_changes = null, changes_expire_at = null where id = $1',
+        [connectionId],
+      );
+      await connect(organisationId, account);
+      expect(await known(organisationId)).toEqual({ OXF1: false, RPT1: false });
     },
   );
 
@@ -303,7 +324,13 @@ describe('connecting again', () => {
       });
       await learn(organisationId);
     }
-    await reconnect(one.organisationId, 'AAA');
+    const live = await connectionGetLive(pool, { ...one, provider: 'reapit' });
+    await connectionDisconnect(pool, live ?? expect.unreachable('not connected'));
+    await pool.query(
+      'update crm_connections set kept_changes = null, changes_expire_at = null where organisation_id = $1',
+      [one.organisationId],
+    );
+    await connect(one.organisationId, 'AAA');
     expect(await known(one.organisationId)).toEqual({ OXF1: false, S1: true });
     expect(await known(other.organisationId)).toEqual({ OXF1: true, S1: true });
   });

@@ -333,6 +333,15 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     contactMergeUndo: [
       { organisationId, mergeId: merged.operationId, operationId: randomUUID(), changedBy: 'test' },
     ],
+    contactReferenceCheck: [
+      {
+        organisationId,
+        provider: 'reapit',
+        entityTypes: ['contact', 'contact'],
+        externalIds: ['1', 'unknown'],
+        contactIds: [bothId, nobody],
+      },
+    ],
     externalRecordListByContacts: [{ organisationId, contactIds }],
     externalRecordMergeMany: [
       {

@@ -1,0 +1,66 @@
+import { randomUUID } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { contactExternalIdUnlink, contactReferenceCheckMany, syncLogRecord } from '../../src/index.js';
+import { connect } from '../support/connection.js';
+import { createTenant, useDatabase } from '../support/database.js';
+import { tenantWithIds } from '../support/identity.js';
+
+const database = useDatabase();
+const { pool } = database;
+
+test('a contact that sync knows is told from one that the record was unlinked from, and from ids of others', async () => {
+  const { organisationId, contact, link } = await tenantWithIds(pool, ['reapit contact 1'], []);
+  const other = await createTenant(pool, 1);
+  const [foreign = ''] = other.contactIds;
+  const log = async (tenant: string, contactIds: string[]) => {
+    const event = { direction: 'outbound', entityType: 'contact', status: 'skipped' } as const;
+    const events = contactIds.map((internalId) => ({ ...event, internalId }));
+    await syncLogRecord(pool, { ...(await connect(pool, tenant)), events });
+  };
+  await log(organisationId, [contact(0), contact(1)]);
+  await log(other.organisationId, [foreign]);
+  await contactExternalIdUnlink(pool, { organisationId, ...link(0, 'reapit contact 1') });
+  const meaning = async (externalId: string, contactId: string, entityType = 'contact') => {
+    const references = [{ entityType, externalId, contactId }];
+    return (await contactReferenceCheckMany(pool, { organisationId, provider: 'reapit', references }))[0];
+  };
+
+  expect(await meaning('1', contact(0))).toBe('unlinked');
+  expect(await meaning('1', contact(0), 'landlord')).toBe('contact');
+  expect(await meaning('2', contact(0))).toBe('contact');
+  expect(await meaning('1', contact(1))).toBe('contact');
+  expect(await meaning('1', foreign)).toBe('unknown');
+  expect(await meaning('1', randomUUID())).toBe('unknown');
+  const references = [contact(1), foreign, contact(0)].map((contactId) => ({
+    entityType: 'contact',
+    externalId: '1',
+    contactId,
+  }));
+  expect(await contactReferenceCheckMany(pool, { organisationId, provider: 'reapit', references })).toEqual([
+    'contact',
+    'unknown',
+    'unlinked',
+  ]);
+});
+
+test.each([
+  ['a reference that is no object', ['OXF18000001'], 'references'],
+  ['a contact id that is no UUID', [{ entityType: 'contact', externalId: '1', contactId: '7' }], 'contactId'],
+  [
+    'a record without an id',
+    [{ entityType: 'contact', externalId: '', contactId: randomUUID() }],
+    'externalId',
+  ],
+])('%s is refused, with its place', async (_, references, field) => {
+  await expect(
+    contactReferenceCheckMany(pool, {
+      organisationId: randomUUID(),
+      provider: 'reapit',
+      references: references as never,
+    }),
+  ).rejects.toMatchObject({
+    code: 'invalid_input',
+    message: expect.stringContaining(field),
+    rowIndex: 0,
+  });
+});
