@@ -55,11 +55,13 @@ const saysHowFar: Rule = {
     "Let syncedTo be when the pass began, by the CRM's clock (its Date header), or the latest change that was read if that is earlier. Cut digits off; never round up. Give it a zone: canonicalTimestamp.",
   async check(trial) {
     const { crm, adapter } = await trial.startAndOpen({ skewMilliseconds: -1_800_000.75 });
-    createPeople(crm, 13);
-    // The latest change is ahead of the CRM's clock, as one that a server of the CRM with another clock has made.
+    // The latest change is ahead of the CRM's clock, as if another server of the CRM had made it. All
+    // records are on one page, so that the pass begins with the latest.
+    createPeople(crm, 4);
     crm.setHabits({ skewMilliseconds: -3_600_000 });
     const calm = await readPass(adapter);
     expectNoLater(calm, latest(crm), crm, 'With a CRM whose clock is an hour behind ours');
+    createPeople(crm, 9);
     endHourBehind(crm);
     const begun: string[] = [];
     const busy = await readPass(adapter, {
