@@ -99,6 +99,10 @@ export class CrmSchemaError extends Error {
   /** The element of the batch that caused the error, counted from 0. */
   readonly rowIndex: number | undefined;
 
+  /**
+   * @param code what went wrong, for programs
+   * @param message what went wrong, for people: without a secret
+   */
   constructor(
     code: CrmSchemaErrorCode,
     message: string,

@@ -10,15 +10,15 @@ import {
 
 /** Identifies a connection. */
 export interface ConnectionKey {
-  /** The organisation that owns it: a UUID. */
+  /** The organisation's UUID. */
   organisationId: string;
-  /** A UUID. */
+  /** The connection's UUID. */
   connectionId: string;
 }
 
 /** Identifies a run: its connection, and the run id, which is the fencing token. */
 export interface RunKey extends ConnectionKey {
-  /** A bigint, as text. */
+  /** The run's id: a bigint, as text. */
   runId: string;
 }
 
@@ -26,7 +26,7 @@ export interface RunKey extends ConnectionKey {
 export interface StreamKey {
   /** `inbound` is from the CRM, `outbound` to it. */
   direction: SyncDirection;
-  /** The kind of record, in the provider's terms: lower snake case. */
+  /** The kind of record, in the CRM's terms: lower snake case. */
   entityType: string;
 }
 

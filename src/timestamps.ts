@@ -1,6 +1,6 @@
 import { localToUtc } from './time-zones.js';
 import type { Timestamp, TimestampInput } from './types.js';
-import { describeValue, type InputLocation, refuse } from './validation.js';
+import { checkOptions, describeValue, type InputLocation, refuse } from './validation.js';
 
 const isoPattern =
   /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d+))?)?)?(Z|[+-]\d\d(?::?[0-5]\d(?::?[0-5]\d)?)?)?$/i;
@@ -30,10 +30,21 @@ export interface TimestampOptions {
  * - a time without a zone that the clocks of `timeZone` show twice, in autumn, is the first; one that they skip, in
  *   spring, is read as if they had been put forward before it
  *
+ * @param text what the CRM sends
  * @throws CrmSchemaError `invalid_input` on any other text, on a time without a zone if `timeZone` is not given, on an
  *   unknown time zone, and on years outside 1900 to 9998
+ *
+ * @example
+ * ```ts
+ * import { canonicalTimestamp } from '@nurturehub/crm-schema';
+ *
+ * canonicalTimestamp('2026-07-01T10:00:00+01:00'); // '2026-07-01T09:00:00.000000Z'
+ * canonicalTimestamp('2026-07-01 10:00', { timeZone: 'Europe/London' }); // the same time
+ * canonicalTimestamp('2026-07-01T09:00:00.1234567Z'); // '2026-07-01T09:00:00.123456Z'
+ * ```
  */
 export function canonicalTimestamp(text: string, options: TimestampOptions = {}): Timestamp {
+  checkOptions(options);
   const { timeZone } = options;
   const read = readTime(text, timeZone);
   if (typeof read === 'string') return read;
@@ -53,12 +64,14 @@ export function canonicalTimestamp(text: string, options: TimestampOptions = {})
  * Converts a time that a CRM may leave out, as {@link canonicalTimestamp} does. Null if it is null, undefined or empty,
  * or .NET's empty date, `0001-01-01`.
  *
+ * @param text what the CRM sends
  * @throws CrmSchemaError `invalid_input`, as {@link canonicalTimestamp}
  */
 export function optionalTimestamp(
   text: string | null | undefined,
   options: TimestampOptions = {},
 ): Timestamp | null {
+  checkOptions(options);
   if (text == null || text === '' || /^0001-01-01([T ]00:00(:00(\.0+)?)?(Z|\+00(:?00)?)?)?$/i.test(text))
     return null;
   return canonicalTimestamp(text, options);

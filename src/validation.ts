@@ -68,6 +68,15 @@ export function checkProviders(value: readonly Provider[]): Provider[] {
   return checked;
 }
 
+/** The CRMs that a worker claims work of; null for all. */
+export function checkClaimedProviders(value: readonly Provider[] | undefined): Provider[] | null {
+  if (value === undefined) return null;
+  const checked = checkProviders(value);
+  // Nobody means to claim nothing: more likely, a setting was lost.
+  if (checked.length === 0) refuse({ field: 'providers' }, 'must name a CRM; omit it for all');
+  return checked;
+}
+
 export function checkOneOf(location: InputLocation, value: unknown, allowed: readonly string[]): void {
   if (!isOneOf(value, allowed))
     refuse(location, `must be one of ${allowed.join(', ')}, not ${describeValue(value)}`);
@@ -165,6 +174,16 @@ export function checkParameter(field: string, value: unknown): asserts value is 
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     refuse({ field }, `must be an object, not ${kindOf(value)}`);
   }
+}
+
+/** The options of a function that people give to `map` or `filter`, which pass an index instead: only null is refused. */
+export function checkOptions(options: unknown): void {
+  if (options === null) refuse({ field: 'options' }, 'must be an object, not null');
+}
+
+/** A time of this machine. */
+export function checkDate(field: string, value: unknown): asserts value is Date {
+  if (!(value instanceof Date)) refuse({ field }, `must be a Date, not ${describeValue(value)}`);
 }
 
 /** The names of a row's fields; for a union, those of every member. */

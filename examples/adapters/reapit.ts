@@ -2,6 +2,7 @@
 // signs in and makes one; reapit-fields.ts has the fields, reapit-passes.ts the order in which pages are read.
 import { isSame } from '../contact-fields.js';
 import { type Crm, type CrmContact, CrmError, type CrmRecord, type LinkedRecord } from '../crm.js';
+import { recordIn } from './answers.js';
 import type { Answer, Send } from './http.js';
 import { asSent, idIn, lastPage, pageOf, passOf, pathOf, writer } from './passes.js';
 import { changesTo, modifiedIn, type ReapitContact, recordOf } from './reapit-fields.js';
@@ -21,7 +22,7 @@ export function reapitCrm(send: Send, options: ReapitOptions): Crm {
 
   async function get(entityType: string, externalId: string): Promise<ReapitContact | null> {
     const { status, body } = await send({ path: pathTo(entityType, externalId), accept: [404] });
-    return status === 404 ? null : body;
+    return status === 404 ? null : recordIn<ReapitContact>(body, 'id');
   }
 
   function pathTo(entityType: string, externalId: string): string {

@@ -50,6 +50,17 @@ export interface SimulatedCrm<P extends Provider = Provider> {
   readonly writes: readonly SimulatedWrite[];
   /** The number of requests, including refused ones. */
   readonly requests: number;
+  /** Its API, and what it can do. */
+  readonly dialect: Dialect;
+  /** The time by the CRM's own clock, in milliseconds since 1970. */
+  now(): number;
+  /** Makes changes that lists show only once the function that this returns is called. */
+  holdBack(change: () => void): () => void;
+  /**
+   * Answers requests other than sign-ins in place of the CRM, unless the function returns undefined. Replaces the one
+   * that was given before; null: the CRM answers all.
+   */
+  intercept(answer: ((call: Call) => Reply | undefined) | null): void;
   /** The number of access tokens that it has given out. */
   readonly signIns: number;
   /** Ends all misbehaviour. Changes that are already delayed still appear late. */
@@ -73,6 +84,7 @@ const dialects: Record<Provider, Dialect> = { agentos, reapit, alto, street, loo
  *
  * @param options.port defaults to a free one
  * @param options.account the name of the account, where the CRM has one
+ * @param options.dialect the API of another CRM, which has the credentials of `provider`
  */
 export async function startSimulatedCrm<P extends Provider>(options: {
   provider: P;
@@ -80,9 +92,10 @@ export async function startSimulatedCrm<P extends Provider>(options: {
   habits?: Partial<Habits>;
   port?: number;
   account?: string;
+  dialect?: Dialect;
 }): Promise<SimulatedCrm<P>> {
   const { provider, seed, port = 0 } = options;
-  const dialect = dialects[provider];
+  const dialect = options.dialect ?? dialects[provider];
   let habits: Habits = { ...calmHabits, ...options.habits };
   // One random source per purpose, so an edit by the test does not change the fate of a request.
   const [fates, identities, changes, wording] = [1, 2, 3, 4].map((purpose) =>
@@ -95,6 +108,7 @@ export async function startSimulatedCrm<P extends Provider>(options: {
     random: changes,
     habits: () => habits,
   });
+  let intercepted: ((call: Call) => Reply | undefined) | null = null;
   let requests = 0;
   let recent: number[] = [];
 
@@ -106,6 +120,8 @@ export async function startSimulatedCrm<P extends Provider>(options: {
 
   /** Handles a call in the dialect. All work is done here, synchronously. */
   function reply(call: Call): Reply {
+    const other = isSignIn(call) ? undefined : intercepted?.(call);
+    if (other !== undefined) return other;
     try {
       return dialect.answer(call, { store, keys, random: wording, habits });
     } catch (error) {
@@ -134,7 +150,7 @@ export async function startSimulatedCrm<P extends Provider>(options: {
     const answer = reply(call);
     const hasWritten = store.writes.length > before;
     if (hasWritten && fate.losesAnswer) return cut();
-    if (call.segments[0] === 'token' && answer.status === 200 && fate.losesToken) return cut();
+    if (isSignIn(call) && answer.status === 200 && fate.losesToken) return cut();
     if (fate.isSilent) return;
     await pause(fate.delayMilliseconds);
     if (fate.serverError === 502) return send(response, dialect.error(502, 'The gateway lost the answer.'));
@@ -142,11 +158,11 @@ export async function startSimulatedCrm<P extends Provider>(options: {
   }
 
   /** Sends a reply. `Date` is also by the CRM's own clock. */
-  function send(response: ServerResponse, { status, headers = {}, body }: Reply): void {
+  function send(response: ServerResponse, { status, headers = {}, body, text }: Reply): void {
     const date = new Date(store.now()).toUTCString();
     const type = body === undefined ? {} : { 'content-type': 'application/json' };
     response.writeHead(status, { date, ...type, ...headers });
-    response.end(body === undefined ? undefined : JSON.stringify(body));
+    response.end(text ?? (body === undefined ? undefined : JSON.stringify(body)));
   }
 
   const server = createServer((request, response) => {
@@ -165,6 +181,12 @@ export async function startSimulatedCrm<P extends Provider>(options: {
   return {
     provider,
     url,
+    dialect,
+    now: () => store.now(),
+    holdBack: (change) => store.holdBack(change),
+    intercept(answer) {
+      intercepted = answer;
+    },
     credentials: keys.signIn(provider, url),
     signIn: (grant) => keys.signIn(provider, url, grant),
     create: (person, reference = null, entityType = 'contact') => {
@@ -206,6 +228,10 @@ export async function startSimulatedCrm<P extends Provider>(options: {
       await closed;
     },
   };
+}
+
+function isSignIn({ segments }: Call): boolean {
+  return segments[0] === 'token';
 }
 
 async function readCall(request: IncomingMessage): Promise<Call> {

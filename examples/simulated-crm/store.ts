@@ -48,6 +48,7 @@ export class Store {
   readonly #random: Random;
   readonly #habits: () => Habits;
   #changes = 0;
+  #isHoldingBack = false;
   #lastModified = 0;
 
   constructor(options: {
@@ -120,6 +121,17 @@ export class Store {
     return this.#keep({ ...record, ...person, state: 'active', mergedInto: null });
   }
 
+  /** Makes changes that lists show only once the function that this returns is called. */
+  holdBack(change: () => void): () => void {
+    this.#isHoldingBack = true;
+    change();
+    this.#isHoldingBack = false;
+    return () => {
+      const held = [...this.#history.values()].flat().filter(({ visibleAt }) => visibleAt === Infinity);
+      for (const snapshot of held) snapshot.visibleAt = Date.now();
+    };
+  }
+
   /** Records a write through the API. */
   journal(kind: SimulatedWrite['kind'], { externalId, name, reference }: SimulatedRecord): void {
     this.writes.push({ kind, reference, externalId, name, at: new Date() });
@@ -142,7 +154,9 @@ export class Store {
       modifiedAt: timestamp(this.#lastModified),
       sequence,
       // A later change of a record never appears before an earlier one.
-      visibleAt: Math.max(history.at(-1)?.visibleAt ?? 0, Date.now() + (isLate ? lateness : 0)),
+      visibleAt: this.#isHoldingBack
+        ? Infinity
+        : Math.max(history.at(-1)?.visibleAt ?? 0, Date.now() + (isLate ? lateness : 0)),
     };
     this.#history.set(record.externalId, [...history, snapshot]);
     return plain(snapshot);

@@ -153,7 +153,7 @@ export async function connectionGetLive(
 export interface ConnectionListLiveByAccountParams {
   /** The CRM. */
   provider: Provider;
-  /** The account's name at the CRM, compared exactly. */
+  /** The CRM's own name of the account, compared exactly. */
   account: string;
   /** The last connection of the previous page; null or omitted for the first page. */
   after?: Pick<Connection, 'organisationId' | 'connectionId'> | null | undefined;

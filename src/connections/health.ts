@@ -96,7 +96,7 @@ export interface ConnectionHealth
   lastError: SyncError | null;
   /** Which way the record of that error went; null if the error is not of a record. */
   lastErrorDirection: SyncDirection | null;
-  /** The kind of that record, in the provider's terms; null if the error is not of a record. */
+  /** The kind of that record, in the CRM's terms; null if the error is not of a record. */
   lastErrorEntityType: string | null;
   /** The CRM's id of that record; null if it has none yet, or the error is not of a record. */
   lastErrorExternalId: string | null;
@@ -151,6 +151,22 @@ export interface WorkTotal extends queries.ConnectionTotalWorkResult {
  * connections first, then by provider, newest first.
  *
  * @throws CrmSchemaError `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { connectionListWithHealth, withOrganisation } from '@nurturehub/crm-schema';
+ * import pg from 'pg';
+ *
+ * const pool = new pg.Pool(); // its user is a member of crm_app
+ * const organisationId = '00000000-0000-4000-8000-000000000001';
+ * const failuresSince = new Date(Date.now() - 86_400_000);
+ * const connections = await withOrganisation(pool, organisationId, (client) =>
+ *   connectionListWithHealth(client, { organisationId, failuresSince, isLive: true }),
+ * );
+ * for (const { provider, state, lastSuccessAt } of connections) {
+ *   console.log(`${provider}: ${state}, last synced ${lastSuccessAt ?? 'never'}`);
+ * }
+ * ```
  */
 export async function connectionListWithHealth(
   client: Queryable,

@@ -21,6 +21,18 @@ export interface ConnectionAdvanceLastSyncedAtParams extends ConnectionKey {
  * @returns the cursor's position
  * @throws CrmSchemaError `cursor_moved_backwards`; `time_in_future` if the time is more than a day ahead of the
  *   database's clock: the cursor would skip every change until then; `connection_not_live`, `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { type ConnectionKey, canonicalTimestamp, connectionAdvanceLastSyncedAt } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // Moves the cursor of a program without workers, in the transaction that logs what it has read.
+ * export async function advance(client: pg.ClientBase, connection: ConnectionKey, modified: string) {
+ *   const lastSyncedAt = canonicalTimestamp(modified, { timeZone: 'UTC' });
+ *   await connectionAdvanceLastSyncedAt(client, { ...connection, lastSyncedAt });
+ * }
+ * ```
  */
 export async function connectionAdvanceLastSyncedAt(
   client: Queryable,
@@ -52,6 +64,19 @@ export interface RequestedSync extends queries.ConnectionRequestSyncResult {}
  *
  * @returns the connections that this changed
  * @throws CrmSchemaError `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { connectionRequestSync, withOrganisation } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // A webhook has said that something changed at the CRM.
+ * export async function noteWebhook(pool: pg.Pool, organisationId: string, connectionId: string) {
+ *   await withOrganisation(pool, organisationId, (client) =>
+ *     connectionRequestSync(client, { organisationId, connectionIds: [connectionId] }),
+ *   );
+ * }
+ * ```
  */
 export async function connectionRequestSync(
   client: Queryable,

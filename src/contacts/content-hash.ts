@@ -22,6 +22,7 @@ export type FieldValue =
  * Pass the fields under your own names and in one format for all CRMs: bring phone numbers, which two CRMs may
  * write differently, to one form first. After a push, hash what the CRM then holds, if it tells.
  *
+ * @param fields the values, under your own names
  * @returns SHA-256 in lower-case hex
  * @throws CrmSchemaError `invalid_input` for a value of another type, such as a Map, and for a number or a Date that is not
  *   valid

@@ -53,11 +53,26 @@ export type IfContactTaken = 'refuse' | 'alias';
  * @returns the outcome of each link, in order; a conflict does not stop the others
  * @throws CrmSchemaError with `rowIndex`: `wrong_tenant` if the organisation has no such contact,
  *   `unknown_provider`, `invalid_input`; then nothing is linked
+ *
+ * @example
+ * ```ts
+ * import { contactExternalIdLinkMany } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // Links a contact to its record at Reapit, unless one of the two is linked otherwise.
+ * export async function link(client: pg.ClientBase, organisationId: string, contactId: string, externalId: string) {
+ *   const [linked] = await contactExternalIdLinkMany(client, {
+ *     organisationId,
+ *     links: [{ provider: 'reapit', entityType: 'contact', externalId, contactId }],
+ *   });
+ *   return linked?.outcome === 'linked' || linked?.outcome === 'already_linked';
+ * }
+ * ```
  */
 export async function contactExternalIdLinkMany(
   client: Queryable,
   params: {
-    /** The UUID of the contacts' organisation. */
+    /** The organisation's UUID. */
     organisationId: string;
     /** Up to a few thousand. */
     links: readonly ContactLink[];

@@ -17,7 +17,7 @@ import { checkProviders } from '../validation.js';
 export async function contactExternalIdLock(
   client: Queryable,
   params: {
-    /** The UUID of the organisation. */
+    /** The organisation's UUID. */
     organisationId: string;
     /** The CRMs. Name all that the transaction needs in one call: a second call may deadlock. */
     providers: readonly Provider[];

@@ -13,11 +13,11 @@ export interface ContactExternalId
 
 /** The parameters of {@link contactExternalIdResolveMany} and {@link contactExternalIdMatchMany}. */
 export interface ContactExternalIdResolveManyParams {
-  /** The UUID of the contacts' organisation. */
+  /** The organisation's UUID. */
   organisationId: string;
   /** The CRM. */
   provider: Provider;
-  /** The entity type of the records, in the provider's terms: lower snake case. */
+  /** The kind of records, in the CRM's terms: lower snake case. */
   entityType: string;
   /** Case-sensitive text, whatever type the CRM sends: see `toExternalId`. */
   externalIds: readonly string[];
@@ -81,7 +81,7 @@ export async function contactExternalIdMatchMany(
 
 /** The parameters of {@link contactExternalIdResolve}. */
 export interface ContactExternalIdResolveParams extends ExternalRecord {
-  /** The UUID of the contact's organisation. */
+  /** The organisation's UUID. */
   organisationId: string;
 }
 
@@ -89,6 +89,20 @@ export interface ContactExternalIdResolveParams extends ExternalRecord {
  * Finds the contact that an external id is mapped to, as its primary id or as an alias; null if there is none.
  *
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { contactExternalIdResolve, withOrganisation } from '@nurturehub/crm-schema';
+ * import pg from 'pg';
+ *
+ * const pool = new pg.Pool(); // its user is a member of crm_app
+ * const organisationId = '00000000-0000-4000-8000-000000000001';
+ * const record = { provider: 'reapit', entityType: 'contact', externalId: 'OXF18000002' } as const;
+ * const contactId = await withOrganisation(pool, organisationId, (client) =>
+ *   contactExternalIdResolve(client, { organisationId, ...record }),
+ * );
+ * console.log(contactId ?? 'unknown');
+ * ```
  */
 export async function contactExternalIdResolve(
   client: Queryable,
@@ -111,9 +125,9 @@ export async function contactExternalIdResolve(
 export async function contactExternalIdListByContacts(
   client: Queryable,
   params: {
-    /** The UUID of the contacts' organisation. */
+    /** The organisation's UUID. */
     organisationId: string;
-    /** UUIDs. Contacts without external ids, or of another organisation, return nothing. */
+    /** The contacts' UUIDs. Contacts without external ids, or of another organisation, return nothing. */
     contactIds: readonly string[];
   },
 ): Promise<ContactExternalId[]> {
@@ -132,7 +146,7 @@ export async function contactExternalIdListByContacts(
 export async function contactExternalIdListByContact(
   client: Queryable,
   params: {
-    /** The UUID of the contact's organisation. */
+    /** The organisation's UUID. */
     organisationId: string;
     /** The contact's UUID. */
     contactId: string;

@@ -16,7 +16,7 @@ export interface ContactMove extends ExternalRecord {
 
 /** The parameters of {@link contactExternalIdRepointMany}. */
 export interface ContactExternalIdRepointManyParams extends ChangeAuthor {
-  /** The UUID of the contacts' organisation. */
+  /** The organisation's UUID. */
   organisationId: string;
   /** Up to a few thousand, each for a different external id. */
   moves: readonly ContactMove[];
@@ -80,7 +80,7 @@ export async function contactExternalIdRepointMany(
 
 /** The parameters of {@link contactExternalIdRepoint}. */
 export interface ContactExternalIdRepointParams extends ContactMove, ChangeAuthor {
-  /** The UUID of the contacts' organisation. */
+  /** The organisation's UUID. */
   organisationId: string;
 }
 

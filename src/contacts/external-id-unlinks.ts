@@ -13,7 +13,7 @@ import {
 
 /** The parameters of {@link contactExternalIdUnlinkMany}. */
 export interface ContactExternalIdUnlinkManyParams extends ChangeAuthor {
-  /** The UUID of the contacts' organisation. */
+  /** The organisation's UUID. */
   organisationId: string;
   /** Up to a few thousand. */
   links: readonly ContactLink[];

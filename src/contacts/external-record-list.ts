@@ -46,9 +46,9 @@ export interface ContactExternalRecord
 export async function externalRecordListByContacts(
   client: Queryable,
   params: {
-    /** The UUID of the contacts' organisation. */
+    /** The organisation's UUID. */
     organisationId: string;
-    /** UUIDs. Contacts without external ids, or of another organisation, return nothing. */
+    /** The contacts' UUIDs. Contacts without external ids, or of another organisation, return nothing. */
     contactIds: readonly string[];
   },
 ): Promise<ContactExternalRecord[]> {

@@ -15,7 +15,7 @@ import {
 export interface ExternalRecord {
   /** The CRM. */
   provider: Provider;
-  /** In the provider's terms, lower snake case: `contact`, `landlord`, `applicant` … */
+  /** The kind of record, in the CRM's terms: `contact`, `landlord`, `applicant` … Lower snake case. */
   entityType: string;
   /** Case-sensitive text, whatever type the CRM sends: see `toExternalId`. */
   externalId: string;
@@ -23,19 +23,20 @@ export interface ExternalRecord {
 
 /** A contact, and a record at a CRM that represents it. */
 export interface ContactLink extends ExternalRecord {
-  /** The UUID of NurtureHub's contact. */
+  /** The contact's UUID. */
   contactId: string;
 }
 
 /** The parameters of `contactExternalIdLink` and `contactExternalIdUnlink`. */
 export interface ContactExternalIdLinkParams extends ContactLink {
-  /** The UUID of the contact's organisation. */
+  /** The organisation's UUID. */
   organisationId: string;
 }
 
 /**
  * Converts a CRM's id to the text that this schema stores: `123` and `"123"` are the same.
  *
+ * @param id what the CRM sends
  * @throws CrmSchemaError `invalid_input` for a number that is not a safe integer, and for a blank or overlong
  *   id
  */

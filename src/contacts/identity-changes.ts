@@ -43,9 +43,9 @@ export interface ContactIdentityChange
 export async function contactIdentityChangeList(
   client: Queryable,
   params: {
-    /** The UUID of the contact's organisation. */
+    /** The organisation's UUID. */
     organisationId: string;
-    /** A UUID. */
+    /** The contact's UUID. */
     contactId: string;
     /** The last change of the previous page; null or omitted for the newest page. */
     before?: Pick<ContactIdentityChange, 'id'> | null | undefined;

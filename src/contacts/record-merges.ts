@@ -8,7 +8,7 @@ import { authorColumns, type ChangeAuthor } from './change-author.js';
 
 /** A record of one CRM. */
 export interface RecordName {
-  /** In the provider's terms, lower snake case. */
+  /** The kind of record, in the CRM's terms: lower snake case. */
   entityType: string;
   /** Case-sensitive text. */
   externalId: string;
@@ -24,7 +24,7 @@ export interface RecordMerge {
 
 /** The parameters of {@link externalRecordMergeMany}. */
 export interface ExternalRecordMergeManyParams extends ChangeAuthor {
-  /** The UUID of the contacts' organisation. */
+  /** The organisation's UUID. */
   organisationId: string;
   /** The CRM. */
   provider: Provider;

@@ -16,6 +16,8 @@ const accountOf: { [P in Provider]: (credentials: Credentials<P>) => string | un
  * Returns the account at the CRM that credentials are for, by the CRM's own name: `shortName` of agentOS,
  * `customer` of Reapit, `agencyRef` of Alto in lower case. Null if they do not name one.
  *
+ * @param provider the CRM
+ * @param credentials in clear text
  * @throws CrmSchemaError `invalid_credentials`, naming the field and never its value; `unknown_provider`
  */
 export function credentialAccount<P extends Provider>(

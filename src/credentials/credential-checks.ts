@@ -12,6 +12,8 @@ export type Credentials<P extends Provider = Provider> = CredentialsByProvider[P
 /**
  * Checks credentials against their provider's type, and returns a plain copy.
  *
+ * @param provider the CRM
+ * @param value the credentials, in clear text
  * @throws CrmSchemaError `invalid_credentials`, naming the field and never its value; `unknown_provider`
  */
 export function checkCredentials<P extends Provider>(provider: P, value: unknown): Credentials<P> {

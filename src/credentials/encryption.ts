@@ -19,6 +19,7 @@ export interface OwnerOf<P extends Provider> extends CredentialsOwner {
  * Checks credentials against their provider's type, and encrypts them for one connection under the key
  * ring's current key.
  *
+ * @param credentials in clear text
  * @throws CrmSchemaError `invalid_credentials`, naming the field and never its value; and as `credentialsAad`
  */
 export async function encryptCredentials<P extends Provider>(
@@ -43,6 +44,7 @@ export async function encryptCredentials<P extends Provider>(
  * Decrypts credentials that were encrypted for this connection. `console.log` and `JSON.stringify` do not
  * show the result; its fields, and a copy made with spread, do.
  *
+ * @param encrypted what `connectionGetCredentials` returns as `credentials`
  * @throws CrmSchemaError `credentials_bound_elsewhere`, `unknown_key`, `key_cannot_decrypt`,
  *   `credentials_not_authentic`, `malformed_credentials`, `invalid_credentials`, `invalid_input`
  */

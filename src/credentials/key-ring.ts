@@ -1,7 +1,7 @@
 import { type CredentialsOwner, checkEncryptedCredentials } from '../connections/encrypted-credentials.js';
 import { CrmSchemaError } from '../errors.js';
 import type { EncryptedCredentials } from '../types.js';
-import { refuse } from '../validation.js';
+import { checkParameter, refuse } from '../validation.js';
 import { checkKeyWorks, decryptJwe, encryptJwe } from './jwe.js';
 import {
   checkKeyRingDocument,
@@ -51,11 +51,13 @@ export class KeyRing {
   /**
    * Loads the key ring that `CRM_SCHEMA_KEYS` holds as JSON or names as a file. Call it at program start.
    *
+   * @param environment the variables; defaults to those of the process
    * @throws CrmSchemaError `invalid_key_ring`, naming the problem and never a value
    */
   static async load(
     environment: Readonly<Record<string, string | undefined>> = process.env,
   ): Promise<KeyRing> {
+    checkParameter('environment', environment);
     return KeyRing.parse(await readKeyRing(environment));
   }
 
@@ -63,6 +65,7 @@ export class KeyRing {
    * Makes a key ring from a document, as text or parsed. Tries each key once, so a key that does not work
    * is found here and not at first use.
    *
+   * @param document the key ring: a JWK Set with `current`, the id of the key that encrypts
    * @throws CrmSchemaError `invalid_key_ring`, naming the problem and never a value
    */
   static async parse(document: string | KeyRingDocument): Promise<KeyRing> {
@@ -106,6 +109,7 @@ export class KeyRing {
   /**
    * Encrypts bytes for one connection under the current key. Applications call `encryptCredentials`.
    *
+   * @param plaintext the bytes
    * @throws CrmSchemaError as `credentialsAad`
    */
   async encrypt(owner: CredentialsOwner, plaintext: Uint8Array): Promise<EncryptedCredentials> {
@@ -115,6 +119,7 @@ export class KeyRing {
   /**
    * Decrypts bytes that were encrypted for one connection. Applications call `decryptCredentials`.
    *
+   * @param credentials the encrypted credentials
    * @throws CrmSchemaError `credentials_bound_elsewhere`, `unknown_key`, `key_cannot_decrypt`,
    *   `credentials_not_authentic`, `malformed_credentials`
    */

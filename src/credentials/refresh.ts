@@ -65,6 +65,34 @@ export interface CredentialsRefreshParams<P extends Provider> extends OwnerOf<P>
  * @throws CrmSchemaError `credentials_refused` if the CRM refuses for good; `account_changed` if the new
  *   credentials are for another account, in which case they are not stored; `connection_not_live`, `invalid_input`,
  *   and as `credentialsGet` and `credentialsReplace`
+ *
+ * @example
+ * ```ts
+ * import type { ConnectionKey } from '@nurturehub/crm-schema';
+ * import { credentialsRefresh, type KeyRing, tokenExpiresAt } from '@nurturehub/crm-schema/credentials';
+ * import type pg from 'pg';
+ *
+ * // Your request to the CRM's token endpoint.
+ * type Ask = (refreshToken: string) => Promise<{ access: string; refresh: string; expiresIn?: unknown }>;
+ *
+ * // The access token of an agency that has signed in at Reapit, instead of the one of `version`, which has expired.
+ * export async function refresh(pool: pg.Pool, keys: KeyRing, connection: ConnectionKey, version: number, ask: Ask) {
+ *   const { credentials } = await credentialsRefresh(pool, keys, {
+ *     ...connection,
+ *     provider: 'reapit',
+ *     credentialsVersion: version,
+ *     async refresh({ credentials }) {
+ *       if (credentials.grant !== 'authorization_code') return { refused: 'The agency has to sign in at Reapit.' };
+ *       const { access, refresh, expiresIn } = await ask(credentials.refreshToken);
+ *       return {
+ *         credentials: { ...credentials, accessToken: access, refreshToken: refresh },
+ *         credentialsExpiresAt: tokenExpiresAt('reapit', expiresIn),
+ *       };
+ *     },
+ *   });
+ *   return credentials;
+ * }
+ * ```
  */
 export async function credentialsRefresh<P extends Provider>(
   client: Queryable,

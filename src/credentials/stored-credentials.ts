@@ -93,6 +93,25 @@ export interface NewConnection extends ConnectedCrm {
  *   `account_unknown` if ids of an unknown account are present, and the account is known, but not what becomes of
  *   them; `live_connection_exists`, `connection_exists`, `unknown_organisation`, `unknown_provider`,
  *   `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { withOrganisation } from '@nurturehub/crm-schema';
+ * import { credentialsConnect, KeyRing } from '@nurturehub/crm-schema/credentials';
+ * import pg from 'pg';
+ *
+ * const pool = new pg.Pool(); // its user is a member of crm_app
+ * const keys = await KeyRing.load(); // from CRM_SCHEMA_KEYS
+ * const organisationId = '00000000-0000-4000-8000-000000000001';
+ * const { connectionId } = await withOrganisation(pool, organisationId, (client) =>
+ *   credentialsConnect(client, keys, {
+ *     organisationId,
+ *     provider: 'reapit',
+ *     credentials: { grant: 'client_credentials', customer: 'SBOX' },
+ *   }),
+ * );
+ * console.log(`Connected: ${connectionId}`);
+ * ```
  */
 export async function credentialsConnect<P extends Provider>(
   client: Queryable,
@@ -122,6 +141,19 @@ export async function credentialsConnect<P extends Provider>(
  *
  * @throws CrmSchemaError `credentials_bound_elsewhere` if the connection is to another CRM;
  *   `unknown_key`, `key_cannot_decrypt`, `credentials_not_authentic`, `invalid_credentials`, `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import type { ConnectionKey } from '@nurturehub/crm-schema';
+ * import { credentialsGet, type KeyRing } from '@nurturehub/crm-schema/credentials';
+ * import type pg from 'pg';
+ *
+ * // The token of a connection to Street, for a worker.
+ * export async function tokenOf(pool: pg.Pool, keys: KeyRing, connection: ConnectionKey) {
+ *   const stored = await credentialsGet(pool, keys, { ...connection, provider: 'street' });
+ *   return stored?.credentials.token;
+ * }
+ * ```
  */
 export async function credentialsGet<P extends Provider>(
   client: Queryable,

@@ -1,6 +1,6 @@
 import type { Connection } from '../connections/connections.js';
 import type { Provider } from '../types.js';
-import { checkProvider } from '../validation.js';
+import { checkDate, checkOptions, checkParameter, checkProvider } from '../validation.js';
 
 /** How long a CRM's access tokens live, in seconds, where the CRM documents it. */
 const documentedLife: Readonly<Partial<Record<Provider, number>>> = { reapit: 3600 };
@@ -16,10 +16,11 @@ const documentedLife: Readonly<Partial<Record<Provider, number>>> = { reapit: 36
  * @param provider the CRM
  * @param expiresIn what the answer has in `expires_in`, of whatever type
  * @param issuedAt when the token was requested; defaults to now
- * @throws CrmSchemaError `unknown_provider`
+ * @throws CrmSchemaError `unknown_provider`, `invalid_input`
  */
 export function tokenExpiresAt(provider: Provider, expiresIn: unknown, issuedAt = new Date()): Date | null {
   checkProvider({ field: 'provider' }, provider);
+  checkDate('issuedAt', issuedAt);
   const told = typeof expiresIn === 'string' && expiresIn.trim() !== '' ? Number(expiresIn) : expiresIn;
   const isTold = typeof told === 'number' && Number.isFinite(told) && told > 0;
   const seconds = isTold ? told : documentedLife[provider];
@@ -43,11 +44,18 @@ export interface TokenHasExpiredParams {
 /**
  * Whether the access token in stored credentials has expired, or is about to. An unknown expiry is not expired: use
  * the token until the CRM refuses it, and then refresh it. Otherwise, each sign-in would use up a refresh token.
+ *
+ * @throws CrmSchemaError `invalid_input`
  */
 export function tokenHasExpired(
-  { credentialsExpiresAt }: Pick<Connection, 'credentialsExpiresAt'>,
-  { marginSeconds = 60, now = new Date() }: TokenHasExpiredParams = {},
+  credentials: Pick<Connection, 'credentialsExpiresAt'>,
+  options: TokenHasExpiredParams = {},
 ): boolean {
+  checkParameter('credentials', credentials);
+  checkOptions(options);
+  const { credentialsExpiresAt } = credentials;
+  const { marginSeconds = 60, now = new Date() } = options;
+  checkDate('now', now);
   return (
     credentialsExpiresAt !== null && Date.parse(credentialsExpiresAt) <= now.getTime() + marginSeconds * 1000
   );

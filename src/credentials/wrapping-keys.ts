@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { type CryptoKey, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose';
 import { keyIdPattern } from '../connections/encrypted-credentials.js';
 import { CrmSchemaError } from '../errors.js';
-import { checkOneOf } from '../validation.js';
+import { checkOneOf, checkParameter } from '../validation.js';
 
 /**
  * The ways a wrapping key protects credentials (RFC 7518, section 4). With `A256KW` and `A256GCMKW`, one
@@ -62,6 +62,7 @@ const keyTypes: Record<KeyAlgorithm, readonly string[]> = {
 /**
  * Generates a wrapping key.
  *
+ * @param algorithm how it wraps other keys
  * @param keyId 1 to 200 characters of `A-Z a-z 0-9 . _ : -`
  * @returns a JWK with its secret; RSA with 3,072 bits, ECDH on P-256
  * @throws CrmSchemaError `invalid_input`
@@ -77,8 +78,14 @@ export async function generateKey(algorithm: KeyAlgorithm, keyId: string): Promi
   return { ...named, ...((await exportJWK(privateKey)) as Pick<RingKey, 'kty'>) };
 }
 
-/** The public half of a key, which can encrypt but not decrypt; undefined for a symmetric key. */
+/**
+ * The public half of a key, which can encrypt but not decrypt; undefined for a symmetric key.
+ *
+ * @param key a JWK
+ * @throws CrmSchemaError `invalid_input`
+ */
 export function publicHalf(key: RingKey): RingKey | undefined {
+  checkParameter('key', key);
   const { kid, alg, kty, ...members } = key;
   if (kty === 'oct') return undefined;
   return { kid, alg, use: 'enc', kty, ...pick(members, publicMembers[kty]) };

@@ -1,4 +1,5 @@
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
+import { checkParameter } from '../validation.js';
 import { type MigrationFile, readMigrationFiles } from './files.js';
 import { migrationStatements } from './node-pg-migrate.js';
 import { checkLineEndings, checkRecords, checkTarget } from './plan-checks.js';
@@ -50,6 +51,7 @@ export async function migrationPlan(
   client: DedicatedConnection,
   options: MigrationTarget = {},
 ): Promise<MigrationPlan> {
+  checkParameter('options', options);
   const sources = await readPlanSources(client, options);
   const down = await planFrom(sources, 'down', options.to);
   return down.migrations.length > 0 ? down : planFrom(sources, 'up', options.to);

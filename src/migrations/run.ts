@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CrmSchemaError } from '../errors.js';
 import { safeCause } from '../statements/database-errors.js';
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
-import { checkWholeNumber } from '../validation.js';
+import { checkParameter, checkWholeNumber } from '../validation.js';
 import { migrationNames } from './files.js';
 import { underMigrationLock } from './lock.js';
 import {
@@ -136,7 +136,8 @@ export async function migrateDown(
   client: DedicatedConnection,
   options: MigrateDownOptions,
 ): Promise<MigrationResult> {
-  checkWholeNumber({ field: 'to' }, options?.to, 0, 9999);
+  checkParameter('options', options);
+  checkWholeNumber({ field: 'to' }, options.to, 0, 9999);
   return migrate(client, 'down', options);
 }
 
@@ -145,6 +146,7 @@ async function migrate(
   direction: MigrationDirection,
   options: MigrateOptions,
 ): Promise<MigrationResult> {
+  checkParameter('options', options);
   const { wait = 600, attempts = 10, signal, onProgress } = options;
   checkWholeNumber({ field: 'wait' }, wait, 0, 86_400);
   checkWholeNumber({ field: 'attempts' }, attempts, 1, 1000);

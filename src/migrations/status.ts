@@ -1,6 +1,7 @@
 import { checkDedicatedConnection, type DedicatedConnection } from '../statements/dedicated-connection.js';
 import { canonicalTimestamp } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
+import { checkParameter } from '../validation.js';
 import { type MigrationFile, type MigrationRelease, readMigrationFiles } from './files.js';
 import { migrationRefused } from './refusal.js';
 import { findTable, sqlName, type TableName } from './table.js';
@@ -49,6 +50,7 @@ export async function migrationStatus(
   client: DedicatedConnection,
   options: MigrationsTable = {},
 ): Promise<MigrationStatus> {
+  checkParameter('options', options);
   return readStatus(client, options, await readMigrationFiles());
 }
 

@@ -4,7 +4,7 @@ import { type ConnectionKey, checkConnectionKey, checkStreamKey, type StreamKey 
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
 import type { CursorKind, SyncDirection, Timestamp, TimestampInput } from '../types.js';
-import { checkWholeNumber } from '../validation.js';
+import { checkOptions, checkWholeNumber } from '../validation.js';
 
 /** Where a stream resumes, in the form that the CRM accepts. */
 export type CursorPosition =
@@ -74,6 +74,19 @@ export interface SyncCursor extends StreamKey {
  * Lists the cursors of a connection's streams. A stream whose cursor was never recorded is missing.
  *
  * @throws CrmSchemaError `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { askFrom, type ConnectionKey, syncCursorList } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // The time from which to read contacts; null for all of them.
+ * export async function readContactsFrom(pool: pg.Pool, connection: ConnectionKey) {
+ *   const cursors = await syncCursorList(pool, connection);
+ *   const cursor = cursors.find(({ direction, entityType }) => direction === 'inbound' && entityType === 'contact');
+ *   return askFrom(cursor?.position?.syncedTo);
+ * }
+ * ```
  */
 export async function syncCursorList(client: Queryable, key: ConnectionKey): Promise<SyncCursor[]> {
   checkConnectionKey(key, 'key');
@@ -140,6 +153,7 @@ export function askFrom(
     fractionalDigits?: number | undefined;
   } = {},
 ): string | null {
+  checkOptions(options);
   const { overlapSeconds = 300, fractionalDigits = 6 } = options;
   checkWholeNumber({ field: 'overlapSeconds' }, overlapSeconds, 0, 604_800);
   checkWholeNumber({ field: 'fractionalDigits' }, fractionalDigits, 0, 6);

@@ -21,7 +21,7 @@ export interface SyncFailure
 export interface ClaimedFailure {
   /** Which way the record goes: `inbound` is from the CRM, `outbound` to it. */
   direction: SyncDirection;
-  /** The kind of record, in the provider's terms. */
+  /** The kind of record, in the CRM's terms: lower snake case. */
   entityType: string;
   /** Inbound: the record's id at the CRM. Outbound: NurtureHub's own id. */
   recordId: string;
@@ -59,6 +59,19 @@ export interface SyncFailureClaimParams extends RunKey {
  * connections are synced first.
  *
  * @throws CrmSchemaError `lease_lost`, `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { type RunKey, syncFailureClaim } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // Reads the failing records that are due again. Record what became of each with syncBatchRecord.
+ * export async function retry(pool: pg.Pool, run: RunKey, read: (entityType: string, id: string) => Promise<void>) {
+ *   for (const { direction, entityType, recordId } of await syncFailureClaim(pool, { ...run, limit: 20 })) {
+ *     if (direction === 'inbound') await read(entityType, recordId);
+ *   }
+ * }
+ * ```
  */
 export async function syncFailureClaim(
   client: Queryable,

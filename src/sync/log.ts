@@ -79,6 +79,25 @@ export interface SyncLogRecordParams extends ConnectionKey {
  * @returns the number of recorded events
  * @throws CrmSchemaError `invalid_input` with the event's `rowIndex`; `time_in_future`, likewise, if the event occurred
  *   more than a day after the database's clock; `wrong_tenant` if the organisation has no such connection
+ *
+ * @example
+ * ```ts
+ * import { type ConnectionKey, syncLogRecord } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // Logs a page that a program without workers has read.
+ * export async function logPage(client: pg.ClientBase, connection: ConnectionKey) {
+ *   const record = { direction: 'inbound', entityType: 'contact' } as const;
+ *   const error = { kind: 'validation', retryable: false, message: 'It has no name.' } as const;
+ *   await syncLogRecord(client, {
+ *     ...connection,
+ *     events: [
+ *       { ...record, externalId: 'OXF18000001', status: 'success' },
+ *       { ...record, externalId: 'OXF18000002', status: 'error', error },
+ *     ],
+ *   });
+ * }
+ * ```
  */
 export async function syncLogRecord(
   client: Queryable,
@@ -112,9 +131,9 @@ export async function syncLogListByConnection(
 
 /** The parameters of {@link syncLogListByContact}. */
 export interface SyncLogListByContactParams extends Page {
-  /** The organisation that owns the contact: a UUID. */
+  /** The organisation's UUID. */
   organisationId: string;
-  /** A UUID. */
+  /** The contact's UUID. */
   contactId: string;
 }
 

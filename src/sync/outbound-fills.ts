@@ -15,7 +15,7 @@ export interface OutboundFillStartParams extends ConnectionKey {
 export interface OutboundFill {
   /** When it was started. */
   startedAt: Timestamp;
-  /** The number of contacts that it has recorded to be pushed so far. */
+  /** The number of contacts that it has recorded to be pushed so far: `filledContacts` in `connectionListWithHealth`. */
   queuedInAll: number;
   /** When it had looked at every contact; null while it has not. */
   finishedAt: Timestamp | null;
@@ -58,7 +58,7 @@ export interface OutboundFillProgress {
   outcome: 'not_started' | 'waiting' | 'continued' | 'finished';
   /** The number of contacts that this call has recorded to be pushed. */
   queued: number;
-  /** The number of contacts recorded so far. */
+  /** The number of contacts that it has recorded to be pushed so far: `filledContacts` in `connectionListWithHealth`. */
   queuedInAll: number;
 }
 

@@ -6,16 +6,15 @@ import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import type { ConflictWinner, Json, Provider, SyncError, Timestamp } from '../types.js';
 import {
+  checkClaimedProviders,
   checkLease,
   checkLimit,
   checkOneOf,
   checkParameter,
-  checkProviders,
   checkRetryAfter,
   checkShortText,
   checkSyncError,
   checkVersion,
-  refuse,
 } from '../validation.js';
 import { outboundChangeAnnounce } from './outbound-changes.js';
 
@@ -71,6 +70,17 @@ export type RunEnd =
  * (`outboundChangeAnnounce`). It does both for all CRMs, also if `providers` is given.
  *
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { syncRunClaim } from '@nurturehub/crm-schema';
+ * import pg from 'pg';
+ *
+ * const pool = new pg.Pool(); // its user is a member of crm_worker
+ * const [run] = await syncRunClaim(pool, { worker: 'host-1', limit: 1, providers: ['reapit'] });
+ * if (run === undefined) console.log('Nothing is due.');
+ * else console.log(`Syncing ${run.provider} of organisation ${run.organisationId}`);
+ * ```
  */
 export async function syncRunClaim(
   client: Queryable,
@@ -90,10 +100,7 @@ export async function syncRunClaim(
   checkShortText({ field: 'worker' }, worker, 200);
   checkLimit(limit);
   checkLease(leaseSeconds);
-  const providers = params.providers === undefined ? null : checkProviders(params.providers);
-  // Nobody means to claim nothing: more likely, a setting was lost.
-  if (providers?.length === 0)
-    refuse({ field: 'providers' }, 'must name a CRM; omit it to claim the connections to all');
+  const providers = checkClaimedProviders(params.providers);
   await syncRunSweep(client).catch(rethrowAsNotPermitted);
   await outboundChangeAnnounce(client).catch(rethrowAsNotPermitted);
   const rows = await queries.syncRunClaim.run({ worker, limit, leaseSeconds, providers }, client);
@@ -112,6 +119,25 @@ export interface SyncRunHeartbeatParams extends RunKey {
  * @returns when the lease now expires
  * @throws CrmSchemaError `lease_lost` if the run has ended, its lease has expired or its connection is
  *   disconnected: stop, and write nothing more; `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { type RunKey, syncRunHeartbeat } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // Applies a page in one transaction, which locks the connection before anything else.
+ * export async function apply(client: pg.ClientBase, run: RunKey, write: () => Promise<void>) {
+ *   await client.query('begin');
+ *   try {
+ *     await syncRunHeartbeat(client, run);
+ *     await write(); // your own tables, and syncBatchRecord
+ *     await client.query('commit');
+ *   } catch (error) {
+ *     await client.query('rollback');
+ *     throw error;
+ *   }
+ * }
+ * ```
  */
 export async function syncRunHeartbeat(
   client: Queryable,
@@ -146,6 +172,24 @@ export async function syncRunHeartbeat(
  * Adds nothing to the log. To log an error of the whole run, record an event without an `externalId`.
  *
  * @throws CrmSchemaError `lease_lost`, and nothing was changed; `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { type RunEnd, type RunKey, syncRunFinish } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // Does the work of a run, which returns whether there is more, and ends the run.
+ * export async function finish(pool: pg.Pool, run: RunKey, work: () => Promise<boolean>) {
+ *   let end: RunEnd;
+ *   try {
+ *     end = { outcome: 'success', hasMore: await work() };
+ *   } catch {
+ *     const error = { kind: 'internal', retryable: true, message: 'See the log of the worker.' } as const;
+ *     end = { outcome: 'failed', error };
+ *   }
+ *   await syncRunFinish(pool, { ...run, ...end });
+ * }
+ * ```
  */
 export async function syncRunFinish(client: Queryable, params: RunKey & RunEnd): Promise<void> {
   checkRunKey(params);

@@ -67,11 +67,25 @@ export async function organisationSet(
  * function; savepoints are fine.
  *
  * @param pool a pool of `pg`, whose user is a member of `crm_app`
+ * @param organisationId the organisation's UUID
  * @param work receives the client, for use until its promise settles: later queries throw, because the
  *   connection may have another user by then; so does releasing the client
  * @returns the result of `work`, once it is committed
  * @throws CrmSchemaError `invalid_input`; `schema_not_found`; `transaction_undone` if a statement failed and `work`
  *   did not rethrow its error, or if `work` ended the transaction or set another organisation
+ *
+ * @example
+ * ```ts
+ * import { connectionGetLive, withOrganisation } from '@nurturehub/crm-schema';
+ * import pg from 'pg';
+ *
+ * const pool = new pg.Pool(); // its user is a member of crm_app
+ * const organisationId = '00000000-0000-4000-8000-000000000001';
+ * const reapit = await withOrganisation(pool, organisationId, (client) =>
+ *   connectionGetLive(client, { organisationId, provider: 'reapit' }),
+ * );
+ * console.log(reapit === null ? 'Reapit is not connected.' : `Reapit is ${reapit.status}.`);
+ * ```
  */
 export async function withOrganisation<Pool extends TransactionPool, Result>(
   pool: Pool,

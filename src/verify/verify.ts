@@ -2,7 +2,7 @@ import { CrmSchemaError } from '../errors.js';
 import { readAttached } from '../partitions/attached.js';
 import { readWaitingEvents, type WaitingEvents } from '../partitions/waiting-events.js';
 import { checkDedicatedConnection, type DedicatedConnection } from '../statements/dedicated-connection.js';
-import { refuse } from '../validation.js';
+import { checkParameter, refuse } from '../validation.js';
 import type { Difference } from './difference.js';
 import { findDifferences } from './find-differences.js';
 import { findInstallation, type Installation } from './installation.js';
@@ -57,6 +57,7 @@ export async function verify(
   client: DedicatedConnection,
   options: VerifyOptions = {},
 ): Promise<Verification> {
+  checkParameter('options', options);
   await checkDedicatedConnection(client);
   const { knownRoles = [] } = options;
   if (!Array.isArray(knownRoles)) refuse({ field: 'knownRoles' }, 'must be an array of names');

@@ -49,6 +49,7 @@ const operations = documents.filter((file) => /^docs\/operations\/(?!README)/.te
 
 test.each([
   'README.md',
+  'docs/adapters.md',
   'docs/architecture.md',
   'docs/credentials.md',
   'docs/demo.md',

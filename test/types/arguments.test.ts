@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import * as credentials from '../../src/credentials.js';
 import * as root from '../../src/index.js';
+import * as migrations from '../../src/migrations.js';
 import { testKeyRing } from '../support/credentials.js';
 
 /** What a caller without a compiler may pass. */
@@ -89,6 +90,64 @@ test.each([
     code: 'invalid_input',
     message: 'owner must be an object, not undefined.',
   });
+});
+
+const time = '2026-11-23T09:30:00.000000Z';
+const expiring = { credentialsExpiresAt: time };
+/** No function gets as far as to use it. */
+const connection = { query: () => expect.unreachable() };
+
+test.each<[string, string, () => unknown]>([
+  ['canonicalTimestamp', 'options', () => (root.canonicalTimestamp as AnyFunction)(time, null)],
+  ['optionalTimestamp', 'options', () => (root.optionalTimestamp as AnyFunction)(time, null)],
+  ['optionalTimestamp of no time', 'options', () => (root.optionalTimestamp as AnyFunction)(null, null)],
+  ['askFrom', 'options', () => (root.askFrom as AnyFunction)(time, null)],
+  ['contentHash', 'fields', () => (root.contentHash as AnyFunction)(null)],
+  ['tokenHasExpired', 'credentials', () => (credentials.tokenHasExpired as AnyFunction)(null)],
+  ['tokenHasExpired', 'options', () => (credentials.tokenHasExpired as AnyFunction)(expiring, null)],
+  [
+    'credentialsClaimRevocation',
+    'options',
+    () => (credentials.credentialsClaimRevocation as AnyFunction)(connection, keys, null),
+  ],
+  ['publicHalf', 'key', () => (credentials.publicHalf as AnyFunction)(null)],
+  ['KeyRing.load', 'environment', () => credentials.KeyRing.load(null as never)],
+  ['migrateUp', 'options', () => (migrations.migrateUp as AnyFunction)(connection, null)],
+  ['migrateDown', 'options', () => (migrations.migrateDown as AnyFunction)(connection, null)],
+  ['migrationPlan', 'options', () => (migrations.migrationPlan as AnyFunction)(connection, null)],
+  ['migrationStatus', 'options', () => (migrations.migrationStatus as AnyFunction)(connection, null)],
+  ['partitionsDrop', 'options', () => (migrations.partitionsDrop as AnyFunction)(connection, null)],
+  ['partitionsEnsure', 'options', () => (migrations.partitionsEnsure as AnyFunction)(connection, null)],
+  ['verify', 'options', () => (migrations.verify as AnyFunction)(connection, null)],
+])('%s refuses null as its %s', async (_, parameter, call) => {
+  await expect((async () => call())()).rejects.toMatchObject({
+    code: 'invalid_input',
+    message: `${parameter} must be an object, not null.`,
+  });
+});
+
+test.each<[string, string, (date: unknown) => unknown]>([
+  ['tokenExpiresAt', 'issuedAt', (date) => (credentials.tokenExpiresAt as AnyFunction)('reapit', 3600, date)],
+  ['tokenHasExpired', 'now', (date) => (credentials.tokenHasExpired as AnyFunction)(expiring, { now: date })],
+])('%s refuses a value of %s that is not a Date', async (_, field, call) => {
+  for (const [wrong, described] of [
+    [null, 'null'],
+    [time, JSON.stringify(time)],
+  ]) {
+    await expect((async () => call(wrong))()).rejects.toMatchObject({
+      code: 'invalid_input',
+      message: `${field} must be a Date, not ${described}.`,
+    });
+  }
+});
+
+test('functions of one value can be given to map and filter, which pass an index too', () => {
+  expect([time].map(root.canonicalTimestamp as (text: string) => string)).toEqual([time]);
+  expect([time].map(root.askFrom as (text: string) => string | null)).toEqual([
+    '2026-11-23T09:25:00.000000Z',
+  ]);
+  const past = { credentialsExpiresAt: '2026-01-01T00:00:00Z' };
+  expect([past].filter(credentials.tokenHasExpired as (each: typeof past) => boolean)).toEqual([past]);
 });
 
 test.each([undefined, null, 'postgres://host/database', {}])(

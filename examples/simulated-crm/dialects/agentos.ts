@@ -20,6 +20,10 @@ import {
  */
 export const agentos: Dialect = {
   hasEtag: true,
+  creates: true,
+  tells: [],
+  hasAccounts: true,
+  tokensExpire: false,
   newId: (_, __, random) =>
     randomText(random, 16, 'ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789'),
   error: (status, Message) => ({ status, body: { Message } }),

@@ -23,6 +23,11 @@ import {
  */
 export const alto: Dialect = {
   hasEtag: false,
+  creates: true,
+  tells: [],
+  hasAccounts: true,
+  tokensExpire: true,
+  pageToken: 'next-token',
   newId: (_, count) => String(700_000 + count),
   // Two shapes, both observed.
   error: (status, message) => ({
@@ -64,6 +69,7 @@ export const alto: Dialect = {
     // The token says after which time and id to continue, because such pages do not shift.
     const token = query.get('next-token');
     const after = token === null ? '' : decode(token);
+    check(/^(\d{4}-\S+ \S+)?$/.test(after), 410, 'The token is not valid any more.');
     const rest = store
       .shown('contact')
       .filter(isActive)

@@ -16,6 +16,11 @@ import {
 /** A bearer token; a feed of changes with an opaque cursor, including deletions and merges. */
 export const custom: Dialect = {
   hasEtag: false,
+  creates: true,
+  tells: ['deleted', 'merged'],
+  hasAccounts: false,
+  tokensExpire: false,
+  pageToken: 'cursor',
   newId: (_, count) => `person:${count}`,
   error: (status, message) => ({ status, body: { code: `E${status}`, message } }),
   answer(call, { store, keys, habits }) {
@@ -42,6 +47,7 @@ export const custom: Dialect = {
     if (collection === 'changes') {
       // In the order in which changes appeared, so a late change comes after every existing cursor.
       const given = query.get('cursor') ?? encode('0/0');
+      check(/^[\d.]+\/\d+$/.test(decode(given)), 410, 'The cursor is not valid any more.');
       const [time = 0, sequence = 0] = decode(given).split('/').map(Number);
       const rest = store
         .shown('contact')

@@ -1,5 +1,6 @@
 import { canonicalTimestamp } from '@nurturehub/crm-schema';
 import type { ContactFields } from '../../contact-fields.js';
+import type { CrmRecord } from '../../crm.js';
 import type { Habits } from '../habits.js';
 import type { Keys } from '../keys.js';
 import type { Random } from '../random.js';
@@ -21,6 +22,8 @@ export interface Reply {
   headers?: Record<string, string>;
   /** Sent as JSON; the body is empty if omitted. */
   body?: unknown;
+  /** Sent as it is, in place of `body`. */
+  text?: string;
 }
 
 /** The state that a dialect works on. */
@@ -34,6 +37,18 @@ export interface World {
 /** The API of one CRM. It throws a `Refusal`, which `error` turns into a reply. */
 export interface Dialect {
   hasEtag: boolean;
+  /** Whether it creates records for those who use its API. */
+  creates: boolean;
+  /** The states that it tells, besides `active`. It does not show records in others. */
+  tells: readonly CrmRecord['state'][];
+  /** Whether who signs in names an account. */
+  hasAccounts: boolean;
+  /** Whether requests are made with a token that expires. */
+  tokensExpire: boolean;
+  /** The fields that it does not have. */
+  lacks?: readonly (keyof ContactFields)[];
+  /** The parameter of a list that has the CRM's own token for the next page, if it has one. */
+  pageToken?: string;
   newId(entityType: string, count: number, random: Random): string;
   answer(call: Call, world: World): Reply;
   error(status: number, message: string): Reply;

@@ -18,6 +18,10 @@ import {
 /** An API key; numbered pages over everything; errors with HTTP 200. */
 export const loop: Dialect = {
   hasEtag: false,
+  creates: true,
+  tells: [],
+  hasAccounts: false,
+  tokensExpire: false,
   newId: (_, __, random) => `lp_${randomText(random, 12)}`,
   // Errors also have HTTP status 200.
   error: (status, message) => ({ status: 200, body: { statusCode: 'error', errorCode: status, message } }),

@@ -27,6 +27,10 @@ import { answerToken, checkHeaders, described } from './reapit-tokens.js';
  */
 export const reapit: Dialect = {
   hasEtag: true,
+  creates: true,
+  tells: ['archived'],
+  hasAccounts: true,
+  tokensExpire: true,
   // The observed shapes; a landlord's id has fewer digits.
   newId: (entityType, count) =>
     entityType === 'landlord' ? `RPT${pad(count, 6)}` : `OXF${pad(18_000_000 + count, 8)}`,

@@ -20,6 +20,10 @@ import {
 /** A bearer token; JSON:API; numbered pages, newest change first, including deleted records; no creates. */
 export const street: Dialect = {
   hasEtag: false,
+  creates: false,
+  tells: ['deleted'],
+  hasAccounts: false,
+  tokensExpire: false,
   newId: (_, __, random) => randomUuid(random),
   error: (status, title) => ({ status, body: { errors: [{ status: String(status), title }] } }),
   answer(call, { store, keys, habits }) {

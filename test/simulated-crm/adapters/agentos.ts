@@ -1,3 +1,4 @@
+import { listIn, recordIn } from '../../../examples/adapters/answers.js';
 import type { Send } from '../../../examples/adapters/http.js';
 import { active, lastPage, pageOf, passOf, writer } from '../../../examples/adapters/passes.js';
 import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
@@ -14,10 +15,11 @@ export function agentosCrm(send: Send, shortName: string): Crm {
     ETag: string;
   }
   const people = `/${shortName}/people`;
-  const record = ({ OID, Name, Email, Telephone, Reference, ETag }: Person): CrmRecord => ({
-    ...active('contact', OID, { name: Name, email: Email, phone: Telephone }, Reference),
-    version: ETag,
-  });
+  const record = (found: unknown): CrmRecord => {
+    const { OID, Name, Email, Telephone, Reference, ETag } = recordIn<Person>(found, 'OID');
+    const fields = { name: Name, email: Email, phone: Telephone };
+    return { ...active('contact', OID, fields, Reference), version: ETag };
+  };
   const fields = ({ name, email, phone, contactId }: CrmContact) => ({
     Name: name,
     Email: email,
@@ -34,9 +36,10 @@ export function agentosCrm(send: Send, shortName: string): Crm {
       }));
       const { body, date } = await send({ path: people, query: { offset: pass.offset, count: 1000 } });
       const begun = pass.begun ?? date;
-      const offset = pass.offset + body.Data.length;
-      const isLast = body.Data.length === 0 || offset >= body.TotalCount;
-      const records = body.Data.map(record);
+      const found = listIn(body, 'Data');
+      const offset = pass.offset + found.length;
+      const isLast = found.length === 0 || offset >= body.TotalCount;
+      const records = found.map(record);
       return isLast ? lastPage(records, begun) : pageOf(records, { offset, begun });
     },
     async read(_, externalId) {
@@ -52,7 +55,7 @@ export function agentosCrm(send: Send, shortName: string): Crm {
       },
       async find({ contactId }) {
         const { body } = await send({ path: people, query: { reference: contactId } });
-        return body.Data[0]?.OID;
+        return listIn<Person>(body, 'Data')[0]?.OID;
       },
       async create(contact) {
         const { body } = await send({ method: 'POST', path: people, body: fields(contact) });

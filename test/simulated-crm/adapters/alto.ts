@@ -1,3 +1,4 @@
+import { listIn, recordIn } from '../../../examples/adapters/answers.js';
 import type { Send } from '../../../examples/adapters/http.js';
 import {
   active,
@@ -12,7 +13,7 @@ import {
   reached,
   writer,
 } from '../../../examples/adapters/passes.js';
-import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
+import { type Crm, type CrmContact, CrmError, type CrmRecord } from '../../../examples/crm.js';
 import { type Timestamp, toExternalId } from '../../../src/index.js';
 
 /** A pass. `read` is the latest change that it has read, `next` the CRM's own token. */
@@ -28,36 +29,42 @@ export function altoCrm(send: Send, account: string): Crm {
     reference: string | null;
     modified: string;
   }
-  const record = ({ id, displayName, email, telephone, reference, modified }: Contact): CrmRecord => ({
-    ...active('contact', toExternalId(id), { name: displayName, email, phone: telephone }, reference),
-    modifiedAt: modified,
-  });
+  const record = (found: unknown): CrmRecord => {
+    const { id, displayName, email, telephone, reference, modified } = recordIn<Contact>(found, 'id');
+    const fields = { name: displayName, email, phone: telephone };
+    return { ...active('contact', toExternalId(id), fields, reference), modifiedAt: modified };
+  };
   const fields = ({ name, email, phone, contactId }: CrmContact) => ({
     displayName: name,
     email,
     telephone: phone,
     reference: contactId,
   });
+  const read: Crm['read'] = async (_, externalId) => {
+    const path = `/contacts/${encodeURIComponent(externalId)}`;
+    const { status, body } = await send({ path, accept: [404] });
+    return status === 404 ? null : record(body);
+  };
   return {
     account,
     entityTypes: ['contact'],
     async readPage(_, from) {
       const pass = passOf(from, (since): AltoPass => ({ since, read: null }));
       const query = { 'modified-from': pass.since, 'next-token': pass.next };
-      const { body, date } = await send({ path: '/contacts', query });
-      const times = body.data.map(modifiedIn);
+      const { status, body, date } = await send({ path: '/contacts', query, accept: [410] });
+      if (status === 410) {
+        throw new CrmError('provider', 'The token has expired.', { retryable: true, isPositionLost: true });
+      }
+      const found = listIn<Contact>(body, 'data');
+      const times = found.map(modifiedIn);
       const { since, begun = greatest([date, ...times]) ?? date } = pass;
       // Changes on earlier pages are earlier than those on this one, which may be empty.
       const read = greatest([pass.read, ...times]) ?? null;
-      const records = body.data.map(record);
+      const records = found.map(record);
       if (body.nextToken === null) return lastPage(records, reached({ since, begun }, [read]));
       return pageOf(records, { since, begun, read, next: body.nextToken } satisfies AltoPass);
     },
-    async read(_, externalId) {
-      const path = `/contacts/${encodeURIComponent(externalId)}`;
-      const { status, body } = await send({ path, accept: [404] });
-      return status === 404 ? null : record(body);
-    },
+    read,
     write: writer({
       async update({ externalId }, contact) {
         const path = `/contacts/${encodeURIComponent(externalId)}`;
@@ -67,8 +74,10 @@ export function altoCrm(send: Send, account: string): Crm {
       async create(contact) {
         const request = { method: 'POST', path: '/contacts', body: fields(contact), accept: [409] } as const;
         const { status, headers, body } = await send(request);
-        if (status !== 409) return asSent(toExternalId(body.id), contact);
-        return { existing: idIn(headers) };
+        if (status === 409) return { existing: idIn(headers) };
+        // The answer has the id alone, and the CRM may have changed the name.
+        const externalId = toExternalId(recordIn<Contact>(body, 'id').id);
+        return (await read('contact', externalId)) ?? asSent(externalId, contact);
       },
     }),
   };

@@ -1,22 +1,25 @@
+import { listIn, recordIn } from '../../../examples/adapters/answers.js';
 import type { Send } from '../../../examples/adapters/http.js';
 import { active, writer } from '../../../examples/adapters/passes.js';
-import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
+import { type Crm, type CrmContact, CrmError, type CrmRecord } from '../../../examples/crm.js';
 
 /** A feed of changes, including deletions and merges: its cursor is the whole position. */
 export function customCrm(send: Send): Crm {
   type Change = Omit<CrmRecord, 'entityType' | 'externalId'> & { id: string };
-  const record = ({ id, reference = null, state, mergedInto = null, ...fields }: Change): CrmRecord => ({
-    ...active('contact', id, fields, reference),
-    state,
-    mergedInto,
-  });
+  const record = (found: unknown): CrmRecord => {
+    const { id, reference = null, state, mergedInto = null, ...fields } = recordIn<Change>(found, 'id');
+    return { ...active('contact', id, fields, reference), state, mergedInto };
+  };
   const fields = ({ contactId, ...rest }: CrmContact) => ({ ...rest, reference: contactId });
   return {
     entityTypes: ['contact'],
     async readPage(_, from) {
       const cursor = 'token' in from ? from.token : null;
-      const { body, date } = await send({ path: '/changes', query: { cursor } });
-      const page = { records: body.changes.map(record), next: body.cursor };
+      const { status, body, date } = await send({ path: '/changes', query: { cursor }, accept: [410] });
+      if (status === 410) {
+        throw new CrmError('provider', 'The cursor has expired.', { retryable: true, isPositionLost: true });
+      }
+      const page = { records: listIn(body, 'changes').map(record), next: body.cursor };
       return body.hasMore ? { ...page, isLast: false } : { ...page, isLast: true, syncedTo: date };
     },
     async read(_, externalId) {
@@ -32,7 +35,7 @@ export function customCrm(send: Send): Crm {
       },
       async create(contact) {
         const { status, body } = await send({ method: 'POST', path: '/contacts', body: fields(contact) });
-        return status === 201 ? record(body) : { existing: body.id };
+        return status === 201 ? record(body) : { existing: recordIn<Change>(body, 'id').id };
       },
     }),
   };

@@ -1,3 +1,4 @@
+import { listIn, recordIn } from '../../../examples/adapters/answers.js';
 import type { Send } from '../../../examples/adapters/http.js';
 import { active, lastPage, pageOf, passOf, writer } from '../../../examples/adapters/passes.js';
 import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
@@ -12,8 +13,10 @@ export function loopCrm(send: Send): Crm {
     phone: string | null;
     reference: string | null;
   }
-  const record = ({ id, reference, ...fields }: Contact): CrmRecord =>
-    active('contact', id, fields, reference);
+  const record = (found: unknown): CrmRecord => {
+    const { id, reference, ...fields } = recordIn<Contact>(found, 'id');
+    return active('contact', id, fields, reference);
+  };
   const fields = ({ contactId, ...rest }: CrmContact) => ({ ...rest, reference: contactId });
   return {
     entityTypes: ['contact'],
@@ -21,7 +24,7 @@ export function loopCrm(send: Send): Crm {
       const pass = passOf(from, (): { number: number; begun?: Timestamp } => ({ number: 1 }));
       const { body, date } = await send({ path: '/contacts', query: { page: pass.number } });
       const { number, begun = date } = pass;
-      const records = body.data.map(record);
+      const records = listIn(body, 'data').map(record);
       return number >= body.pages ? lastPage(records, begun) : pageOf(records, { number: number + 1, begun });
     },
     async read(_, externalId) {
@@ -37,7 +40,7 @@ export function loopCrm(send: Send): Crm {
       },
       async find({ contactId }) {
         const { body } = await send({ path: '/contacts', query: { reference: contactId } });
-        return body.data[0]?.id;
+        return listIn<Contact>(body, 'data')[0]?.id;
       },
       async create(contact) {
         const { body } = await send({ method: 'POST', path: '/contacts', body: fields(contact) });

@@ -1,3 +1,4 @@
+import { listIn, recordIn } from '../../../examples/adapters/answers.js';
 import type { Send } from '../../../examples/adapters/http.js';
 import {
   active,
@@ -27,11 +28,14 @@ interface Resource {
 /** Reads newest first: an edit moves records to later pages, where they are read again. */
 export function streetCrm(send: Send): Crm {
   const paths: Record<string, string> = { contact: '/people', landlord: '/landlords' };
-  const record = (entityType: string, { id, attributes }: Resource): CrmRecord => ({
-    ...active(entityType, id, fieldsIn(attributes), attributes.external_reference),
-    state: attributes.deleted_at === null ? 'active' : 'deleted',
-    modifiedAt: attributes.updated_at,
-  });
+  const record = (entityType: string, found: unknown): CrmRecord => {
+    const { id, attributes } = recordIn<Resource>(found, 'id');
+    return {
+      ...active(entityType, id, fieldsIn(attributes), attributes.external_reference),
+      state: attributes.deleted_at === null ? 'active' : 'deleted',
+      modifiedAt: attributes.updated_at,
+    };
+  };
   return {
     entityTypes: ['contact', 'landlord'],
     async readPage(entityType, from) {
@@ -47,10 +51,11 @@ export function streetCrm(send: Send): Crm {
           'filter[trashed]': 'with',
         },
       });
-      const times = pass.number === 1 ? body.data.map(modifiedIn) : [];
+      const found = listIn<Resource>(body, 'data');
+      const times = pass.number === 1 ? found.map(modifiedIn) : [];
       const newest = greatest([pass.newest, ...times]) ?? date;
       const isLast = pass.number >= body.meta.pagination.total_pages;
-      const records = body.data.map((resource: Resource) => record(entityType, resource));
+      const records = found.map((resource) => record(entityType, resource));
       if (isLast) return lastPage(records, newest);
       return pageOf(records, { since: pass.since, newest, number: pass.number + 1 });
     },

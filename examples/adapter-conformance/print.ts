@@ -1,0 +1,32 @@
+import type { Finding } from './rule.js';
+
+const width = 80;
+
+/** A finding as lines of at most 80 columns, unless a word is longer. */
+export function linesOf({ rule, outcome, found }: Finding): string[] {
+  const first = `  ${outcome === 'not applicable' ? '-' : outcome}`.padEnd(10) + rule.name;
+  if (outcome === 'ok') return [first];
+  if (outcome === 'not applicable') return [first, ...wrapped(`Not tried: ${found}.`)];
+  return [first, ...wrapped(found), ...wrapped(`Why: ${rule.reason}`), ...wrapped(`To do: ${rule.advice}`)];
+}
+
+/** How many rules are kept, and how many are broken. */
+export function summaryOf(findings: readonly Finding[]): string {
+  const count = (outcome: Finding['outcome']) =>
+    findings.filter((finding) => finding.outcome === outcome).length;
+  return `${count('ok')} ok, ${count('broken')} broken, ${count('not applicable')} not applicable`;
+}
+
+function wrapped(text: string): string[] {
+  const indent = ' '.repeat(12);
+  const lines: string[] = [];
+  let line = indent;
+  for (const word of text.split(/\s+/)) {
+    const longer = line === indent ? indent + word : `${line} ${word}`;
+    if (longer.length > width && line !== indent) {
+      lines.push(line);
+      line = indent + word;
+    } else line = longer;
+  }
+  return [...lines, line];
+}

@@ -1,0 +1,218 @@
+import type { Crm, CrmRecord } from '../crm.js';
+import type { SimulatedCrm } from '../simulated-crm/server.js';
+import { entityTypesOf, nextFrom, readPass } from './reading.js';
+import { applies, expect, type Rule, type Theme } from './rule.js';
+import { timeIn } from './times.js';
+import { createPeople, current } from './trial.js';
+
+const person = { name: 'Ines Example', email: 'ines@example.com', phone: '020 7946 0001' };
+
+const idsAreText: Rule = {
+  name: 'gives ids as text',
+  reason: 'CRMs send 123 and "123" for the same record.',
+  advice: 'Pass ids through toExternalId of the package.',
+  async check(trial) {
+    const { crm, adapter } = await trial.startAndOpen();
+    createPeople(crm, 13);
+    for (const [how, { externalId }] of await copies(adapter, crm)) {
+      const isRight = crm.records().some((record) => record.externalId === externalId);
+      expect(isRight, `The id of a record ${how} is ${JSON.stringify(externalId)}.`);
+    }
+  },
+};
+
+const givesFields: Rule = {
+  name: 'gives each field as the CRM has it',
+  reason:
+    'A field that is left out is never kept the same; one that was changed on the way is taken for an edit.',
+  advice: 'Map each field of contact-fields.ts that the CRM has, and change none.',
+  async check(trial) {
+    const { crm, adapter } = await trial.startAndOpen();
+    crm.create(person);
+    for (const [how, record] of await copies(adapter, crm)) {
+      for (const [field, value] of fieldsOf(crm, person)) {
+        const given = record[field];
+        const isRight = given === value;
+        expect(
+          isRight,
+          `The ${field} of a record ${how} is ${JSON.stringify(given)}, not ${JSON.stringify(value)}.`,
+        );
+      }
+    }
+  },
+};
+
+const givesNull: Rule = {
+  name: 'gives null for an empty field',
+  reason: 'A field that is left out stays as it is here, so what was emptied at the CRM would stay for ever.',
+  advice: 'Give null, and neither an empty text nor undefined. Leave out only what the CRM does not say.',
+  async check(trial) {
+    const { crm, adapter } = await trial.startAndOpen();
+    crm.create({ name: 'Test Person-1' });
+    crm.edit(crm.create(person).externalId, { email: null, phone: null });
+    for (const [how, record] of await copies(adapter, crm)) {
+      for (const [field] of fieldsOf(crm, { email: null, phone: null })) {
+        const given = record[field];
+        const isRight = given === null;
+        expect(isRight, `The empty ${field} of a record ${how} is ${JSON.stringify(given) ?? 'undefined'}.`);
+      }
+    }
+  },
+};
+
+const givesTimes: Rule = {
+  name: 'gives times with a zone, not rounded up',
+  reason: 'A time without a zone is ignored; a later one than the real one makes the next edit look old.',
+  advice:
+    'Pass modified times through canonicalTimestamp, with the timeZone that they have if the CRM leaves it out.',
+  async check(trial) {
+    const { crm, adapter } = await trial.startAndOpen({ skewMilliseconds: -3_600_000.5 });
+    createPeople(crm, 13);
+    for (const [how, { externalId, modifiedAt }] of await copies(adapter, crm)) {
+      if (modifiedAt == null) continue;
+      const time = timeIn(modifiedAt);
+      expect(
+        time !== undefined,
+        `The modifiedAt of a record ${how} is ${modifiedAt}: no time, or one without a zone.`,
+      );
+      const real = current(crm, String(externalId)).modifiedAt;
+      const early = Date.parse(real) - Date.parse(time);
+      const found = `The modifiedAt of a record ${how} is ${time}, and at the CRM ${real}.`;
+      expect(time <= real && early < 1_000, found);
+    }
+  },
+};
+
+const givesVersions: Rule = {
+  name: 'gives the version exactly',
+  reason: 'The version goes back to the CRM (If-Match), and shows whether a record has changed.',
+  advice: "Give the record's ETag as the CRM writes it, with its quotes.",
+  async check(trial) {
+    const { crm, adapter } = await trial.startAndOpen();
+    applies(crm.dialect.hasEtag, 'this CRM has no versions');
+    createPeople(crm, 3);
+    for (const [how, { externalId, version }] of await copies(adapter, crm)) {
+      const real = current(crm, String(externalId)).version;
+      expect(
+        version === real,
+        `The version of a record ${how} is ${String(version)}, and at the CRM ${real}.`,
+      );
+    }
+  },
+};
+
+const givesReference: Rule = {
+  name: 'gives our reference back',
+  reason: 'It shows that a record is that of one of our contacts, if the answer to its creation was lost.',
+  advice: 'Give what was stored as our reference, in lists as well.',
+  async check(trial) {
+    const { crm, adapter } = await trial.startAndOpen();
+    crm.create(person, 'test-contact');
+    for (const [how, { reference }] of await copies(adapter, crm))
+      expect(reference === 'test-contact', `The reference of a record ${how} is ${String(reference)}.`);
+  },
+};
+
+const givesTypes: Rule = {
+  name: 'gives the type of each record',
+  reason: 'An id means something only together with its entity type.',
+  advice: 'Give each record the entity type of its stream.',
+  async check(trial) {
+    const { crm, adapter } = await trial.startAndOpen();
+    for (const type of entityTypesOf(adapter)) {
+      createPeople(crm, 2, type);
+      for (const [how, { entityType }] of await copies(adapter, crm, type))
+        expect(entityType === type, `The type of a record ${how} is ${String(entityType)}, not ${type}.`);
+    }
+  },
+};
+
+const absence: Rule = {
+  name: 'takes absence for no deletion',
+  reason: 'CRMs hide people for other reasons: no consent, another office, archived. They come back.',
+  advice:
+    'Give the state deleted or merged only if the CRM says so. Otherwise leave the record out, and let read return null.',
+  async check(trial) {
+    const { crm, adapter } = await trial.startAndOpen();
+    const [hidden] = createPeople(crm, 3) as [CrmRecord];
+    const first = await readPass(adapter);
+    crm.hide(hidden.externalId);
+    const { records } = await readPass(adapter, { from: nextFrom(first) });
+    const read = await adapter.read('contact', hidden.externalId).catch(() => null);
+    for (const record of [records.get(hidden.externalId), read]) {
+      const isWrong = record?.state === 'deleted' || record?.state === 'merged';
+      expect(!isWrong, `A record that the CRM only hides has the state ${record?.state}.`);
+    }
+  },
+};
+
+const tellsStates: Rule = {
+  name: 'tells each state that the CRM tells',
+  reason: 'What was archived, deleted or merged there would stay as it is here.',
+  advice: 'Ask for such records if the CRM has to be asked, and give their state, and mergedInto.',
+  async check(trial) {
+    const { crm, adapter } = await trial.startAndOpen();
+    const { tells } = crm.dialect;
+    applies(tells.length > 0, 'this CRM does not say what became of a record');
+    const [one, other, kept, archived] = createPeople(crm, 4).map(({ externalId }) => externalId) as [
+      string,
+      string,
+      string,
+      string,
+    ];
+    const first = await readPass(adapter);
+    if (tells.includes('deleted')) crm.delete(one);
+    if (tells.includes('merged')) crm.merge(other, kept);
+    if (tells.includes('archived')) crm.archive(archived);
+    const { records } = await readPass(adapter, { from: nextFrom(first) });
+    const wanted = crm.records().filter(({ state }) => tells.includes(state));
+    for (const { externalId, state, mergedInto } of wanted) {
+      const copies = {
+        'in a pass': records.get(externalId),
+        'read alone': await adapter.read('contact', externalId),
+      };
+      for (const [how, copy] of Object.entries(copies)) {
+        const isRight = copy?.state === state && (copy.mergedInto ?? null) === mergedInto;
+        expect(isRight, `A record that was ${state} at the CRM is ${copy?.state ?? 'missing'} ${how}.`);
+      }
+    }
+  },
+};
+
+export const records: Theme = {
+  title: 'Records',
+  rules: [
+    idsAreText,
+    givesFields,
+    givesNull,
+    givesTimes,
+    givesVersions,
+    givesReference,
+    givesTypes,
+    absence,
+    tellsStates,
+  ],
+};
+
+/** All records of a type, as a pass gives them and read alone, with how they were read. */
+async function copies(
+  adapter: Crm,
+  crm: SimulatedCrm,
+  entityType = 'contact',
+): Promise<[string, CrmRecord][]> {
+  const { records } = await readPass(adapter, { entityType });
+  const listed = [...records.values()].map((record): [string, CrmRecord] => ['in a pass', record]);
+  const alone: [string, CrmRecord][] = [];
+  for (const { externalId } of crm.records().filter((record) => record.entityType === entityType)) {
+    const record = await adapter.read(entityType, externalId);
+    expect(record !== null, 'A record that is at the CRM is null if it is read alone.');
+    alone.push(['read alone', record]);
+  }
+  return [...listed, ...alone];
+}
+
+/** The fields that the CRM has. */
+function fieldsOf(crm: SimulatedCrm, fields: Partial<typeof person> | { email: null; phone: null }) {
+  const entries = Object.entries(fields) as [keyof typeof person, string | null][];
+  return entries.filter(([field]) => !crm.dialect.lacks?.includes(field));
+}
