@@ -259,6 +259,9 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
   failing('would try refused values again', '400 and 422 are validation, for good', 'custom', (error) =>
     error.kind === 'validation' ? changed(error, { retryable: true }) : error,
   ),
+  failing('takes 409 for refused values', '409 and 412 are conflict', 'custom', (error) =>
+    error.kind === 'conflict' ? changed(error, { kind: 'validation' }) : error,
+  ),
   failing('takes 429 for a fault of the CRM', '429 is rate_limited', 'custom', (error) =>
     error.kind === 'rate_limited' ? changed(error, { kind: 'provider' }) : error,
   ),
