@@ -22,6 +22,28 @@ SET client_min_messages = warning;
 SET row_security = off;
 
 --
+-- Name: crm_add_replaced_hash(bytea[], timestamp with time zone, bytea); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea) RETURNS bytea[]
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select (array_remove(kept.hashes, content_hash) || content_hash)[
+    greatest(cardinality(array_remove(kept.hashes, content_hash)) - 8, 1):
+  ]
+  from (
+    select case when replaced_at > now() - interval '1 day' then replaced_hashes else '{}' end as hashes
+  ) as kept
+$$;
+
+--
+-- Name: FUNCTION crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea) IS 'Adds the hash of a content that is being replaced to those of the last day, and keeps the last ten.';
+
+--
 -- Name: crm_archive_external_ids(uuid, text, uuid, uuid, timestamp with time zone, timestamp with time zone, uuid); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -1767,6 +1789,48 @@ $$;
 COMMENT ON FUNCTION public.crm_latest_time(at timestamp with time zone) IS 'The one rule for which times are refused because they are too far ahead: those later than a day after the database''s clock (crm_now). A cursor there would skip every change until then.';
 
 --
+-- Name: crm_list_moved_conflicts(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_list_moved_conflicts(organisation_id uuid, operation_id uuid) RETURNS TABLE(connection_id uuid, entity_type text, external_id text, from_contact_id uuid, to_contact_id uuid, kept text)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select
+    connection.id,
+    change.entity_type,
+    change.external_id,
+    change.from_contact_id,
+    change.to_contact_id,
+    conflict.kept
+  from public.contact_external_id_changes as change
+  inner join public.crm_connections as connection
+    on connection.organisation_id = change.organisation_id
+    and connection.provider = change.provider
+  -- The limit leaves only a look-up by the key.
+  left join lateral (
+    select conflict.kept
+    from public.crm_sync_conflicts as conflict
+    where conflict.organisation_id = change.organisation_id
+      and conflict.connection_id = connection.id
+      and conflict.entity_type = change.entity_type
+      and conflict.external_id = change.external_id
+      and conflict.contact_id = change.from_contact_id
+    limit 1
+  ) as conflict on true
+  where change.organisation_id = crm_list_moved_conflicts.organisation_id
+    and change.operation_id = crm_list_moved_conflicts.operation_id
+    and change.external_id is not null
+    and change.from_contact_id <> change.to_contact_id
+$$;
+
+--
+-- Name: FUNCTION crm_list_moved_conflicts(organisation_id uuid, operation_id uuid); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_list_moved_conflicts(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that an operation has moved from one contact to another, for each connection of their CRM, with whose edit was kept in the conflict that the record has there; null if it has none.';
+
+--
 -- Name: crm_lock_contacts(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -2218,6 +2282,8 @@ begin
     return next;
   end loop;
 
+  perform public.crm_move_decisions(organisation, operation, from_contact_id, into_contact_id);
+
   -- What is merged away is not pushed: the CRM would get a second record. In key order, as changes are recorded.
   perform
   from public.crm_outbound_changes as change
@@ -2504,6 +2570,99 @@ $$;
 COMMENT ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) IS 'Records that a CRM has merged records into others, one array element each: the record that is gone becomes an alias with the state merged, and the other takes its place as primary id. Returns one row for each: merged (also if that was known), same_record, unknown (neither means a contact), or contacts_differ: the records mean two contacts, contact_id and other_contact_id, and nothing has changed; merge the contacts, then call again. Takes the lock of crm_lock_external_ids, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
 
 --
+-- Name: crm_move_conflicts(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_move_conflicts(organisation_id uuid, operation_id uuid) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  update public.crm_sync_conflicts as conflict
+  set contact_id = moved.to_contact_id
+  from (
+    select found.*
+    from public.crm_list_moved_conflicts(
+      crm_move_conflicts.organisation_id,
+      crm_move_conflicts.operation_id
+    ) as found
+    where found.kept is not null
+    order by
+      found.connection_id,
+      found.entity_type,
+      found.external_id
+  ) as moved
+  where conflict.organisation_id = crm_move_conflicts.organisation_id
+    and conflict.connection_id = moved.connection_id
+    and conflict.entity_type = moved.entity_type
+    and conflict.external_id = moved.external_id
+$$;
+
+--
+-- Name: FUNCTION crm_move_conflicts(organisation_id uuid, operation_id uuid); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_move_conflicts(organisation_id uuid, operation_id uuid) IS 'Makes the conflicts of the external ids that an operation has moved those of the contact that each means now.';
+
+--
+-- Name: crm_move_decisions(uuid, uuid, uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_move_decisions(organisation_id uuid, operation_id uuid, from_contact_id uuid, into_contact_id uuid) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  undecided record;
+begin
+  -- By the record: `is true` keeps the planner from reading all of a connection's failures.
+  for undecided in
+    select
+      failure.id,
+      failure.connection_id,
+      failure.entity_type
+    from public.crm_sync_failures as failure
+    where failure.record_id = from_contact_id::text
+      and (failure.organisation_id = crm_move_decisions.organisation_id) is true
+      and failure.direction = 'outbound'
+      and failure.dismissed_at is null
+      and public.crm_sync_failure_is_undecided(failure.direction, failure.error, failure.gave_up_at)
+    order by
+      failure.connection_id,
+      failure.entity_type
+  loop
+    -- One decision is about all records of a contact.
+    continue when exists (
+      select
+      from public.crm_sync_failures as other
+      where other.record_id = into_contact_id::text
+        and (other.organisation_id = crm_move_decisions.organisation_id) is true
+        and (other.connection_id = undecided.connection_id) is true
+        and other.direction = 'outbound'
+        and other.dismissed_at is null
+        and public.crm_sync_failure_is_undecided(other.direction, other.error, other.gave_up_at)
+    );
+    delete from public.crm_sync_failures as replaced
+    where replaced.organisation_id = crm_move_decisions.organisation_id
+      and replaced.connection_id = undecided.connection_id
+      and replaced.direction = 'outbound'
+      and replaced.record_id = into_contact_id::text
+      and replaced.entity_type = undecided.entity_type;
+    update public.crm_sync_failures as failure
+    set record_id = into_contact_id::text
+    where failure.organisation_id = crm_move_decisions.organisation_id
+      and failure.id = undecided.id;
+  end loop;
+  perform public.crm_move_conflicts(organisation_id, operation_id);
+end
+$$;
+
+--
+-- Name: FUNCTION crm_move_decisions(organisation_id uuid, operation_id uuid, from_contact_id uuid, into_contact_id uuid); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_move_decisions(organisation_id uuid, operation_id uuid, from_contact_id uuid, into_contact_id uuid) IS 'For crm_merge_contacts: hands what a person has still to decide of a contact (crm_sync_failure_is_undecided), and the conflicts of its records, on to the contact that it is merged into. A decision that this contact waits for already stays, and is about all its records. Call it after the external ids have moved.';
+
+--
 -- Name: crm_note_deleted_contact(); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -2719,6 +2878,8 @@ CREATE TABLE public.contact_external_ids (
     remote_modified_at timestamp with time zone,
     content_hash bytea,
     pushed_at timestamp with time zone,
+    replaced_hashes bytea[],
+    replaced_at timestamp with time zone,
     CONSTRAINT contact_external_ids_content_hash_check CHECK ((octet_length(content_hash) = 32)),
     CONSTRAINT contact_external_ids_entity_type_check CHECK ((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
     CONSTRAINT contact_external_ids_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512))),
@@ -2726,6 +2887,9 @@ CREATE TABLE public.contact_external_ids (
     CONSTRAINT contact_external_ids_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text]))),
     CONSTRAINT contact_external_ids_remote_times_in_range_check CHECK (((LEAST(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT contact_external_ids_remote_version_check CHECK (((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512))),
+    CONSTRAINT contact_external_ids_replaced_at_in_range_check CHECK (((replaced_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (replaced_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT contact_external_ids_replaced_hashes_check CHECK ((((cardinality(replaced_hashes) >= 1) AND (cardinality(replaced_hashes) <= 10)) AND (array_position(replaced_hashes, NULL::bytea) IS NULL))),
+    CONSTRAINT contact_external_ids_replaced_is_whole_check CHECK (((replaced_hashes IS NULL) = (replaced_at IS NULL))),
     CONSTRAINT contact_external_ids_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 )
 WITH (fillfactor='85');
@@ -2809,6 +2973,18 @@ COMMENT ON COLUMN public.contact_external_ids.content_hash IS 'SHA-256 of the ma
 COMMENT ON COLUMN public.contact_external_ids.pushed_at IS 'When the record was last pushed. Null once it has been read since: until then, to read the same content is an echo.';
 
 --
+-- Name: COLUMN contact_external_ids.replaced_hashes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.replaced_hashes IS 'The last hashes of contents that content_hash has replaced within a day, oldest first: a copy with one of them may be from before. Null if there is none.';
+
+--
+-- Name: COLUMN contact_external_ids.replaced_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_ids.replaced_at IS 'When content_hash last replaced a known one. Null if it never has.';
+
+--
 -- Name: CONSTRAINT contact_external_ids_content_hash_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -2849,6 +3025,24 @@ COMMENT ON CONSTRAINT contact_external_ids_remote_times_in_range_check ON public
 --
 
 COMMENT ON CONSTRAINT contact_external_ids_remote_version_check ON public.contact_external_ids IS 'Versions are 1 to 512 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_replaced_at_in_range_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_replaced_at_in_range_check ON public.contact_external_ids IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_replaced_hashes_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_replaced_hashes_check ON public.contact_external_ids IS 'The last ten at most, and none that is null.';
+
+--
+-- Name: CONSTRAINT contact_external_ids_replaced_is_whole_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_ids_replaced_is_whole_check ON public.contact_external_ids IS 'Nothing was replaced without saying when.';
 
 --
 -- Name: CONSTRAINT contact_external_ids_seen_times_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
@@ -3397,6 +3591,91 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_retry_after_outage() IS 'Makes the changes and failures of a connection due that were claimed during an outage and not tried, when a sync succeeds after at least two failures in a row, and the connection with them. Does nothing if a run of that time was abandoned, or failed in the worker itself (internal): then one of them may be the cause. A trigger, because workers of earlier releases wait as well.';
+
+--
+-- Name: crm_return_decisions(uuid, uuid, uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_return_decisions(organisation_id uuid, operation_id uuid, back_contact_id uuid, remaining_contact_id uuid) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  undecided record;
+  is_returned boolean;
+  stays boolean;
+begin
+  for undecided in
+    select
+      failure.*,
+      connection.provider
+    from public.crm_sync_failures as failure
+    inner join public.crm_connections as connection
+      on connection.organisation_id = failure.organisation_id
+      and connection.id = failure.connection_id
+    where failure.record_id = remaining_contact_id::text
+      and (failure.organisation_id = crm_return_decisions.organisation_id) is true
+      and failure.direction = 'outbound'
+      and failure.dismissed_at is null
+      and public.crm_sync_failure_is_undecided(failure.direction, failure.error, failure.gave_up_at)
+    order by
+      failure.connection_id,
+      failure.entity_type
+  loop
+    -- Null if no record at this CRM is moved back.
+    select bool_or(moved.kept is not distinct from 'neither')
+    into is_returned
+    from public.crm_list_moved_conflicts(organisation_id, operation_id) as moved
+    where moved.connection_id = undecided.connection_id;
+    continue when is_returned is null;
+    stays := exists (
+      select
+      from public.contact_external_records as record
+      inner join public.crm_sync_conflicts as conflict
+        on conflict.organisation_id = crm_return_decisions.organisation_id
+        and conflict.connection_id = undecided.connection_id
+        and conflict.entity_type = record.entity_type
+        and conflict.external_id = record.external_id
+      where (record.organisation_id = crm_return_decisions.organisation_id) is true
+        and record.contact_id = remaining_contact_id
+        and record.provider = undecided.provider
+        and conflict.kept = 'neither'
+    );
+    -- If no conflict says whose it is, both wait: a decision too many loses nothing.
+    continue when stays and not is_returned;
+    insert into public.crm_sync_failures as failure (
+      organisation_id, connection_id, direction, entity_type, record_id, attempts, error, first_failed_at,
+      last_failed_at, gave_up_at
+    )
+    values (
+      undecided.organisation_id, undecided.connection_id, 'outbound', undecided.entity_type, back_contact_id::text,
+      undecided.attempts, undecided.error, undecided.first_failed_at, undecided.last_failed_at, undecided.gave_up_at
+    )
+    on conflict on constraint crm_sync_failures_pkey do update
+    set
+      error = excluded.error,
+      first_failed_at = excluded.first_failed_at,
+      last_failed_at = excluded.last_failed_at,
+      next_attempt_at = null,
+      gave_up_at = excluded.gave_up_at,
+      dismissed_at = null,
+      dismissed_by = null,
+      dismissal_reason = null;
+    if is_returned and not stays then
+      delete from public.crm_sync_failures as failure
+      where failure.organisation_id = undecided.organisation_id
+        and failure.id = undecided.id;
+    end if;
+  end loop;
+  perform public.crm_move_conflicts(organisation_id, operation_id);
+end
+$$;
+
+--
+-- Name: FUNCTION crm_return_decisions(organisation_id uuid, operation_id uuid, back_contact_id uuid, remaining_contact_id uuid); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_return_decisions(organisation_id uuid, operation_id uuid, back_contact_id uuid, remaining_contact_id uuid) IS 'For crm_undo_contact_merge: gives what a person has still to decide back to the contact that is there again, if the conflict is one of a record that is its own again, or if no conflict says whose it is: then both contacts wait. Call it after the external ids have moved.';
 
 --
 -- Name: crm_run_in_schema(text, regclass); Type: FUNCTION; Schema: public; Owner: -
@@ -4452,6 +4731,8 @@ begin
   )
   values (organisation, operation, 'undone', merge.to_contact_id, merge.from_contact_id, author, why);
 
+  perform public.crm_return_decisions(organisation, operation, merge.from_contact_id, merge.to_contact_id);
+
   -- Ids that were linked since stay; where only aliases are left, one becomes the primary id.
   insert into public.contact_external_id_changes (
     organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id,
@@ -4529,6 +4810,24 @@ $$;
 COMMENT ON FUNCTION public.crm_wait_for_vacuum(tables regclass[]) IS 'For migrations: locks tables against vacuum, and so waits until autovacuum gives way. Call it before crm_run_in_schema, whose short attempts would find autovacuum running each time. Blocks no application. Passes over tables that the user may not lock.';
 
 --
+-- Name: crm_was_replaced(bytea, bytea[], timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  -- A day: far longer than lists of CRMs are late.
+  select coalesce(content_hash = any(replaced_hashes) and replaced_at > now() - interval '1 day', false)
+$$;
+
+--
+-- Name: FUNCTION crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone) IS 'The one rule for whether a content is one that was replaced lately: a copy of the record that has it may be from before, as lists show a push late, so only the record itself, read by its id, tells.';
+
+--
 -- Name: contact_external_id_aliases; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -4547,6 +4846,8 @@ CREATE TABLE public.contact_external_id_aliases (
     merged_into_external_id text COLLATE pg_catalog."C",
     content_hash bytea,
     pushed_at timestamp with time zone,
+    replaced_hashes bytea[],
+    replaced_at timestamp with time zone,
     CONSTRAINT contact_external_id_aliases_content_hash_check CHECK ((octet_length(content_hash) = 32)),
     CONSTRAINT contact_external_id_aliases_entity_type_check CHECK (((entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text) AND (merged_into_entity_type ~ '^[a-z][a-z0-9_]{0,62}$'::text))),
     CONSTRAINT contact_external_id_aliases_external_id_check CHECK (((btrim(external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(external_id) <= 512) AND (btrim(merged_into_external_id, E' \t\n\r\f\x0b'::text) <> ''::text) AND (octet_length(merged_into_external_id) <= 512))),
@@ -4560,6 +4861,9 @@ END)),
     CONSTRAINT contact_external_id_aliases_remote_state_check CHECK ((remote_state = ANY (ARRAY['active'::text, 'archived'::text, 'deleted'::text, 'hidden'::text, 'merged'::text]))),
     CONSTRAINT contact_external_id_aliases_remote_times_in_range_check CHECK (((LEAST(remote_modified_at, pushed_at) >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (GREATEST(remote_modified_at, pushed_at) < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT contact_external_id_aliases_remote_version_check CHECK (((octet_length(remote_version) >= 1) AND (octet_length(remote_version) <= 512))),
+    CONSTRAINT contact_external_id_aliases_replaced_at_in_range_check CHECK (((replaced_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (replaced_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT contact_external_id_aliases_replaced_hashes_check CHECK ((((cardinality(replaced_hashes) >= 1) AND (cardinality(replaced_hashes) <= 10)) AND (array_position(replaced_hashes, NULL::bytea) IS NULL))),
+    CONSTRAINT contact_external_id_aliases_replaced_is_whole_check CHECK (((replaced_hashes IS NULL) = (replaced_at IS NULL))),
     CONSTRAINT contact_external_id_aliases_seen_times_check CHECK (((first_seen_at <= last_seen_at) AND (first_seen_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (last_seen_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
 )
 WITH (fillfactor='85');
@@ -4655,6 +4959,18 @@ COMMENT ON COLUMN public.contact_external_id_aliases.content_hash IS 'SHA-256 of
 COMMENT ON COLUMN public.contact_external_id_aliases.pushed_at IS 'When the record was last pushed. Null once it has been read since: until then, to read the same content is an echo.';
 
 --
+-- Name: COLUMN contact_external_id_aliases.replaced_hashes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.replaced_hashes IS 'The last hashes of contents that content_hash has replaced within a day, oldest first: a copy with one of them may be from before. Null if there is none.';
+
+--
+-- Name: COLUMN contact_external_id_aliases.replaced_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.contact_external_id_aliases.replaced_at IS 'When content_hash last replaced a known one. Null if it never has.';
+
+--
 -- Name: CONSTRAINT contact_external_id_aliases_content_hash_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
 --
 
@@ -4707,6 +5023,24 @@ COMMENT ON CONSTRAINT contact_external_id_aliases_remote_times_in_range_check ON
 --
 
 COMMENT ON CONSTRAINT contact_external_id_aliases_remote_version_check ON public.contact_external_id_aliases IS 'Versions are 1 to 512 bytes.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_replaced_at_in_range_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_replaced_at_in_range_check ON public.contact_external_id_aliases IS 'Times are in the years 1900 to 9998: every client can read them.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_replaced_hashes_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_replaced_hashes_check ON public.contact_external_id_aliases IS 'The last ten at most, and none that is null.';
+
+--
+-- Name: CONSTRAINT contact_external_id_aliases_replaced_is_whole_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT contact_external_id_aliases_replaced_is_whole_check ON public.contact_external_id_aliases IS 'Nothing was replaced without saying when.';
 
 --
 -- Name: CONSTRAINT contact_external_id_aliases_seen_times_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
@@ -7585,6 +7919,14 @@ CREATE POLICY crm_sync_runs_worker_policy ON public.crm_sync_runs TO crm_worker 
 COMMENT ON POLICY crm_sync_runs_worker_policy ON public.crm_sync_runs IS 'The sync worker works for all organisations.';
 
 --
+-- Name: FUNCTION crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_archive_external_ids(organisation_id uuid, provider text, of_known_account uuid, of_unknown_account uuid, unknown_since timestamp with time zone, own_ids_since timestamp with time zone, operation_id uuid); Type: ACL; Schema: public; Owner: -
 --
 
@@ -8030,6 +8372,14 @@ GRANT ALL ON FUNCTION public.crm_latest_time(at timestamp with time zone) TO crm
 GRANT ALL ON FUNCTION public.crm_latest_time(at timestamp with time zone) TO crm_reader;
 
 --
+-- Name: FUNCTION crm_list_moved_conflicts(organisation_id uuid, operation_id uuid); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_list_moved_conflicts(organisation_id uuid, operation_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_list_moved_conflicts(organisation_id uuid, operation_id uuid) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_list_moved_conflicts(organisation_id uuid, operation_id uuid) TO crm_worker;
+
+--
 -- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
 --
 
@@ -8082,6 +8432,22 @@ GRANT ALL ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_conta
 REVOKE ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_move_conflicts(organisation_id uuid, operation_id uuid); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_move_conflicts(organisation_id uuid, operation_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_move_conflicts(organisation_id uuid, operation_id uuid) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_move_conflicts(organisation_id uuid, operation_id uuid) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_move_decisions(organisation_id uuid, operation_id uuid, from_contact_id uuid, into_contact_id uuid); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_move_decisions(organisation_id uuid, operation_id uuid, from_contact_id uuid, into_contact_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_move_decisions(organisation_id uuid, operation_id uuid, from_contact_id uuid, into_contact_id uuid) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_move_decisions(organisation_id uuid, operation_id uuid, from_contact_id uuid, into_contact_id uuid) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_organisation_id(); Type: ACL; Schema: public; Owner: -
@@ -8179,6 +8545,14 @@ GRANT ALL ON FUNCTION public.crm_restore_external_ids(organisation_id uuid, conn
 
 GRANT ALL ON FUNCTION public.crm_retry_after_outage() TO crm_app;
 GRANT ALL ON FUNCTION public.crm_retry_after_outage() TO crm_worker;
+
+--
+-- Name: FUNCTION crm_return_decisions(organisation_id uuid, operation_id uuid, back_contact_id uuid, remaining_contact_id uuid); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_return_decisions(organisation_id uuid, operation_id uuid, back_contact_id uuid, remaining_contact_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_return_decisions(organisation_id uuid, operation_id uuid, back_contact_id uuid, remaining_contact_id uuid) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_return_decisions(organisation_id uuid, operation_id uuid, back_contact_id uuid, remaining_contact_id uuid) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_run_in_schema(statement text, log_table regclass); Type: ACL; Schema: public; Owner: -
@@ -8288,6 +8662,14 @@ GRANT ALL ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_
 --
 
 REVOKE ALL ON FUNCTION public.crm_wait_for_vacuum(tables regclass[]) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone) TO crm_reader;
 
 --
 -- Name: TABLE contact_external_id_aliases; Type: ACL; Schema: public; Owner: -

@@ -35,7 +35,7 @@ export interface Item {
   decision: RecordDecision;
   /** The contact that it is, or will be. */
   contactId: string;
-  /** Whether it names a contact that was deleted here. */
+  /** Whether the contact was deleted here. */
   isOfDeletedContact: boolean;
 }
 
@@ -112,8 +112,7 @@ function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[]): Out
     };
   }
   // NurtureHub deleted the person, who must not come back with the next edit at the CRM.
-  if (decision === 'contact_deleted' || isOfDeletedContact)
-    return { events: [{ ...event, status: 'skipped', reason: 'erased' }] };
+  if (isOfDeletedContact) return { events: [{ ...event, status: 'skipped', reason: 'erased' }] };
   // The link of a record that is gone stays, so that nothing creates the record again.
   if (!isShown) return { events: [{ ...event, status: known === null ? 'skipped' : 'success' }] };
 

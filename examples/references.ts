@@ -3,21 +3,21 @@ import {
   type ClaimedRun,
   contactIdentityChangeList,
   contactReferenceCheckMany,
+  type ReferenceMeaning,
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import type { CrmRecord, CrmRecordKey } from './crm.js';
 import { uuidIn } from './records.js';
 
 /**
- * The contacts that records name as their references, because we created the records and the answers were lost; `gone`
- * for a contact that was deleted since. Other programs use UUIDs as well: such a record names nobody.
+ * What the references of records that nobody has linked say, by record: they carry one because we created them, and the
+ * answers were lost. Call it with the lock of the ids.
  */
-export async function contactsNamedBy(
+export async function meaningsOf(
   client: pg.ClientBase,
   run: ClaimedRun,
   records: readonly CrmRecord[],
-  isContact: (contactId: string) => boolean,
-): Promise<Map<CrmRecord, string | 'gone'>> {
+): Promise<Map<CrmRecord, ReferenceMeaning>> {
   const named = records.flatMap((record) => {
     const { entityType, externalId } = record;
     const contactId = uuidIn(record.reference);
@@ -25,13 +25,20 @@ export async function contactsNamedBy(
   });
   if (named.length === 0) return new Map();
   const meanings = await contactReferenceCheckMany(client, { ...run, references: named });
-  return new Map(
-    named.flatMap(({ record, contactId }, index) => {
-      if (meanings[index] === 'unlinked') return [];
-      if (isContact(contactId)) return [[record, contactId]];
-      return meanings[index] === 'contact' ? [[record, 'gone']] : [];
-    }),
-  );
+  return new Map(named.map(({ record }, index) => [record, meanings[index] as ReferenceMeaning]));
+}
+
+/**
+ * The contact that a reference names; `gone` if it was deleted; null if it names none, as the UUIDs of other programs
+ * do.
+ */
+export function contactNamedBy(
+  named: ReferenceMeaning | undefined,
+  isContact: (contactId: string) => boolean,
+): string | 'gone' | null {
+  if (named === undefined || named.meaning === 'unlinked') return null;
+  if (isContact(named.contactId)) return named.contactId;
+  return named.meaning === 'contact' ? 'gone' : null;
 }
 
 /** The records at the CRM of a run that were unlinked from a contact. They may still carry its reference. */

@@ -1,5 +1,6 @@
 // Revokes the tokens of connections that were disconnected with `revokeWithinSeconds`, before they are wiped.
 import { once } from 'node:events';
+import type { Provider } from '@nurturehub/crm-schema';
 import {
   type CredentialsToRevoke,
   credentialsClaimRevocation,
@@ -11,6 +12,8 @@ import type pg from 'pg';
 /** What a worker needs in order to revoke tokens. */
 export interface Revocation {
   keys: KeyRing;
+  /** The CRMs that `revoke` can ask; omit it if it can ask each. */
+  providers?: readonly Provider[] | undefined;
   /** Asks the CRM to revoke the credentials. Returns also if the CRM says that they are not valid any more. */
   revoke(waiting: CredentialsToRevoke): Promise<void>;
 }
@@ -21,10 +24,10 @@ export interface Revocation {
  */
 export async function revokeNext(
   pool: pg.Pool,
-  { keys, revoke }: Revocation,
+  { keys, providers, revoke }: Revocation,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const waiting = await credentialsClaimRevocation(pool, keys);
+  const waiting = await credentialsClaimRevocation(pool, keys, { providers });
   if (waiting === null || signal.aborted) return false;
   const over = new AbortController();
   try {

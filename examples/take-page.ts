@@ -4,13 +4,14 @@ import {
   type BatchEvent,
   type ClaimedRun,
   contactExternalIdLock,
-  contactExternalIdMatchMany,
+  contactExternalIdResolveMany,
   contactMerge,
   externalRecordCheckMany,
   externalRecordMergeMany,
   outboundChangeRecord,
   providers,
   type RecordDecision,
+  type ReferenceMeaning,
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import { applyRecords, type Item, type Page } from './apply-records.js';
@@ -18,7 +19,7 @@ import { lockContacts } from './contacts.js';
 import type { CrmRecord } from './crm.js';
 import { isDataError, report } from './errors.js';
 import { isStorable, sentRecordOf, uuidIn } from './records.js';
-import { contactsNamedBy } from './references.js';
+import { contactNamedBy, meaningsOf } from './references.js';
 import { listWaiting } from './waiting-pushes.js';
 
 /**
@@ -44,11 +45,13 @@ export async function takePage(
     organisationId,
     providers: merged.length > 0 ? providers : [provider],
   });
-  const contacts = await lockContacts(
-    client,
-    organisationId,
-    await contactsOf(client, run, entityType, storable),
-  );
+  const matched = await matchesOf(client, run, entityType, storable);
+  const unmatched = others.filter(({ externalId }) => !matched.has(externalId));
+  let meanings = await meaningsOf(client, run, unmatched);
+  const contacts = await lockContacts(client, organisationId, [
+    ...matched.values(),
+    ...[...meanings.values()].map(({ contactId }) => contactId),
+  ]);
   const page: Page = {
     client,
     run,
@@ -66,46 +69,47 @@ export async function takePage(
   for (const record of merged) {
     events.push(...((await unlessBroken(client, true, () => merge(page, record))) ?? [notStored(record)]));
   }
-  for (const round of roundsOf(await itemsOf(page, others))) {
+  if (merged.length > 0) meanings = await meaningsOf(client, run, unmatched);
+  for (const round of roundsOf(await itemsOf(page, others, meanings))) {
     events.push(...(await applyRound(page, round)));
   }
   return events;
 }
 
-/** The ids of the contacts that records are about. */
-async function contactsOf(
+/** The contacts that records are linked to, and those that they were merged into, by external id. */
+function matchesOf(
   client: pg.ClientBase,
   run: ClaimedRun,
   entityType: string,
   records: CrmRecord[],
-): Promise<string[]> {
+): Promise<Map<string, string>> {
   const externalIds = records.flatMap(({ externalId, mergedInto }) => [
     externalId,
     ...(isStorable(mergedInto) ? [mergedInto] : []),
   ]);
-  const matches = await contactExternalIdMatchMany(client, { ...run, entityType, externalIds });
-  const ids = [
-    ...matches.map(({ contactId }) => contactId),
-    ...records.map(({ reference }) => uuidIn(reference)),
-  ];
-  return ids.filter((id) => id !== null);
+  return contactExternalIdResolveMany(client, { ...run, entityType, externalIds });
 }
 
-/** What each record is to the contacts that it may concern. */
-async function itemsOf(page: Page, records: CrmRecord[]): Promise<Item[]> {
+/** What each record is to the contact that it concerns. */
+async function itemsOf(
+  page: Page,
+  records: CrmRecord[],
+  meanings: Map<CrmRecord, ReferenceMeaning>,
+): Promise<Item[]> {
   const { client, run, contacts } = page;
   const decisions = await externalRecordCheckMany(client, { ...run, records: records.map(sentRecordOf) });
-  const unknown = records.filter((_, index) => decisions[index]?.decision === 'unknown');
-  const named = await contactsNamedBy(client, run, unknown, (contactId) => contacts.has(contactId));
   /** The contacts to create, by the id of the record: a page may have several copies of one. */
   const created = new Map<string, string>();
   return records.map((record, index) => {
     const decision = decisions[index] as RecordDecision;
     const { externalId } = record;
-    const name = named.get(record);
+    const named = contactNamedBy(meanings.get(record), (contactId) => contacts.has(contactId));
+    // One that was merged into another is not deleted: it is that one.
+    const isMerged = named !== null && named !== uuidIn(record.reference);
+    const isOfDeletedContact = named === 'gone' || (decision.decision === 'contact_deleted' && !isMerged);
     if (!created.has(externalId)) created.set(externalId, randomUUID());
-    const contactId = decision.contactId ?? (name === 'gone' ? undefined : name) ?? created.get(externalId);
-    return { record, decision, contactId: contactId as string, isOfDeletedContact: name === 'gone' };
+    const contactId = decision.contactId ?? (named === 'gone' ? null : named) ?? created.get(externalId);
+    return { record, decision, contactId: contactId as string, isOfDeletedContact };
   });
 }
 

@@ -1,6 +1,6 @@
 /* @name credentialsClaimRevocation */
 -- Claims the credentials of a disconnected connection, across all organisations, for a worker that revokes
--- them: those whose time ends first. The claim itself postpones the next one by five minutes. Returns one
+-- them: those whose time ends first; if `providers` is given, only of connections to these CRMs. The claim itself postpones the next one by five minutes. Returns one
 -- row, or none if none wait. Only for sync workers. Uses crm_connections_revoke_before_at_idx, and reads all
 -- that wait. Locks the row for the transaction. Skips locked rows.
 with clock as materialized (
@@ -14,6 +14,7 @@ waiting as (
   where connection.revocation = 'pending'
     and connection.revoke_before_at > (select at from clock)
     and connection.next_sync_at <= (select at from clock)
+    and (:providers::text[] is null or coalesce(connection.provider = any(:providers::text[]), false))
   order by connection.revoke_before_at
   limit 1
   for no key update of connection skip locked

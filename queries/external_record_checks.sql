@@ -5,8 +5,9 @@
 -- `older` (it was modified before what is known, or before an earlier element for the same record); `unknown`;
 -- `revived` (it was deleted or merged, and is back); `unchanged` (its version or its content is what is known); `echo`
 -- (the same, and the content is what was pushed last); or `changed`. A version that was read with another content tells
--- nothing. Nor does an older time of a record that was asked for (crm_record_requests) and given to a run: it was read
--- by its id, just now. `hasNewContent`: whether its content, or else its version, is known to be another. Uses the
+-- nothing. `older` is also a content that was replaced lately (crm_was_replaced), unless its time is a later one: lists
+-- show a push late. A record that was read by its id just now (`areCurrent`), or was asked for (crm_record_requests) and
+-- given to a run, is not older than what is known. `hasNewContent`: whether its content, or else its version, is known to be another. Uses the
 -- primary keys, crm_connections_organisation_id_provider_live_key, and
 -- contact_external_id_changes_external_id_idx for unknown records.
 -- Locks the mappings and aliases in the order of their keys, for the transaction that applies the records. Nulls
@@ -26,15 +27,26 @@ with sent as (
       rows between unbounded preceding and 1 preceding
     ) as earlier_modified_at,
     record.state,
-    record.content_hash
+    record.content_hash,
+    record.is_current
   from unnest(
     :entityTypes!::text[],
     :externalIds!::text[],
     :versions!::text[],
     :modifiedAts!::timestamptz[],
     :states!::text[],
-    :contentHashes!::text[]
-  ) with ordinality as record (entity_type, external_id, version, modified_at, state, content_hash, position)
+    :contentHashes!::text[],
+    :areCurrent!::boolean[]
+  ) with ordinality as record (
+    entity_type,
+    external_id,
+    version,
+    modified_at,
+    state,
+    content_hash,
+    is_current,
+    position
+  )
   where crm_check_organisation(:organisationId!::uuid)
 ),
 live as (
@@ -59,8 +71,9 @@ known as (
     row.remote_modified_at,
     row.content_hash,
     row.pushed_at,
+    doubt.is_replaced,
     last_change.kind as last_change,
-    asked.entity_type is not null as is_asked
+    sent.is_current or asked.entity_type is not null as is_current
   from (
     select
       position,
@@ -70,7 +83,8 @@ known as (
       modified_at,
       earlier_modified_at,
       state,
-      content_hash
+      content_hash,
+      is_current
     from sent
     -- Locks are taken in this order, that of the primary key.
     order by
@@ -88,7 +102,9 @@ known as (
         remote_version,
         remote_modified_at,
         content_hash,
-        pushed_at
+        pushed_at,
+        replaced_hashes,
+        replaced_at
       from contact_external_ids
       where organisation_id = :organisationId!::uuid
         and provider = :provider!::text
@@ -108,7 +124,9 @@ known as (
         remote_version,
         remote_modified_at,
         content_hash,
-        pushed_at
+        pushed_at,
+        replaced_hashes,
+        replaced_at
       from contact_external_id_aliases
       where organisation_id = :organisationId!::uuid
         and provider = :provider!::text
@@ -120,6 +138,12 @@ known as (
     -- An alias is looked for only if there is no mapping.
     limit 1
   ) as row on true
+  cross join lateral (
+    select
+      row.content_hash is not null
+      and coalesce(sent.modified_at <= row.remote_modified_at, true)
+      and crm_was_replaced(decode(sent.content_hash, 'hex'), row.replaced_hashes, row.replaced_at) as is_replaced
+  ) as doubt
   left join lateral (
     select latest.kind
     from (
@@ -153,7 +177,7 @@ known as (
     select request.entity_type
     from live
     cross join crm_record_requests as request
-    where sent.modified_at < row.remote_modified_at
+    where (sent.modified_at < row.remote_modified_at or doubt.is_replaced)
       and request.organisation_id = :organisationId!::uuid
       and request.connection_id = live.id
       and request.entity_type = sent.entity_type
@@ -179,8 +203,9 @@ select
     when version = remote_version and pushed_at is not null then 'echo'
     -- Versions are used again: by a CRM that was restored from a backup, or by two edits within a second.
     when version = remote_version and coalesce(sent_hash = content_hash, true) then 'unchanged'
-    when modified_at < remote_modified_at and not is_asked then 'older'
+    when modified_at < remote_modified_at and not is_current then 'older'
     when sent_hash = content_hash then case when pushed_at is null then 'unchanged' else 'echo' end
+    when is_replaced and not is_current then 'older'
     else 'changed'
   end as "decision!",
   coalesce(sent_hash <> content_hash, version <> remote_version, false) as "hasNewContent!"

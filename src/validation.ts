@@ -68,6 +68,15 @@ export function checkProviders(value: readonly Provider[]): Provider[] {
   return checked;
 }
 
+/** The CRMs that a worker claims work of; null for all. */
+export function checkClaimedProviders(value: readonly Provider[] | undefined): Provider[] | null {
+  if (value === undefined) return null;
+  const checked = checkProviders(value);
+  // Nobody means to claim nothing: more likely, a setting was lost.
+  if (checked.length === 0) refuse({ field: 'providers' }, 'must name a CRM; omit it for all');
+  return checked;
+}
+
 export function checkOneOf(location: InputLocation, value: unknown, allowed: readonly string[]): void {
   if (!isOneOf(value, allowed))
     refuse(location, `must be one of ${allowed.join(', ')}, not ${describeValue(value)}`);

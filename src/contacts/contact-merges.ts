@@ -31,7 +31,7 @@ export interface ContactMerge {
 
 /** The parameters of {@link contactMerge}. */
 export interface ContactMergeParams extends ChangeAuthor {
-  /** The UUID of the contacts' organisation. */
+  /** The organisation's UUID. */
   organisationId: string;
   /** The UUID of the contact that is merged away. */
   fromContactId: string;
@@ -41,8 +41,9 @@ export interface ContactMergeParams extends ChangeAuthor {
 
 /**
  * Merges a contact into another: all its external ids mean the other contact afterwards, so that no CRM's record of
- * it is imported or pushed as a second one. What was still to be pushed of it, and its failed pushes, are dropped. The
- * versions and contents of its records are forgotten, because the other contact has not taken them.
+ * it is imported or pushed as a second one. What was still to be pushed of it, and its failed pushes, are dropped, except
+ * that what a person has still to decide is handed on to the other contact. The versions and contents of its records are
+ * forgotten, because the other contact has not taken them.
  *
  * Call it first in the transaction in which the host merges its own data, before touching either contact. Then delete
  * the contact that is merged away, or record no more changes of it; record the change of the other with
@@ -108,7 +109,7 @@ export interface ContactMergeUndo {
 
 /** The parameters of {@link contactMergeUndo}. */
 export interface ContactMergeUndoParams extends ChangeAuthor {
-  /** The UUID of the contacts' organisation. */
+  /** The organisation's UUID. */
   organisationId: string;
   /** The UUID that names the merge. */
   operationId: string;

@@ -8,6 +8,7 @@ import {
   checkBatch,
   checkContentHash,
   checkFields,
+  checkFlag,
   checkObject,
   checkOneOf,
   checkParameter,
@@ -19,7 +20,7 @@ import { checkRecord } from './external-records.js';
 
 /** A record as a CRM has sent it. */
 export interface SentRecord {
-  /** In the provider's terms, lower snake case: `contact`, `landlord`, `applicant` … */
+  /** The kind of record, in the CRM's terms: `contact`, `landlord`, `applicant` … Lower snake case. */
   entityType: string;
   /** Case-sensitive text, whatever type the CRM sends: see `toExternalId`. */
   externalId: string;
@@ -34,6 +35,11 @@ export interface SentRecord {
    * version of the same content is no change either.
    */
   contentHash?: string | null | undefined;
+  /**
+   * Whether it was read by its id, just now: then it is not older than what is known, whatever its time and content.
+   * Defaults to false: a list may show a record late.
+   */
+  isCurrent?: boolean | undefined;
 }
 
 const sentRecordFields = fieldsOf<SentRecord>({
@@ -43,6 +49,7 @@ const sentRecordFields = fieldsOf<SentRecord>({
   modifiedAt: true,
   state: true,
   contentHash: true,
+  isCurrent: true,
 });
 
 /** What to do with a record that a CRM has sent. */
@@ -76,8 +83,8 @@ export interface LinkedRecordDecision {
    *   somebody links it again (`contactExternalIdLink`) or unlinks it
    * - `echo`: our own last push has come back, for the first time: skip it with reason `echo`
    * - `unchanged`: its version or its content is what is known: skip it with reason `unchanged`
-   * - `older`: it was modified before the one that is known, or before the same record earlier in `records`: skip it
-   *   with reason `older`
+   * - `older`: it was modified before the one that is known, or before the same record earlier in `records`; or its
+   *   content was replaced lately, and no later time says that it is back: skip it with reason `older`
    * - `changed`: apply it; or, if a change of the contact waits to be pushed (`outboundChangeListWaiting`), skip it
    *   with reason `pending_push`, because what is here is newer; with `hasNewContent` as well, it is a conflict
    */
@@ -97,7 +104,8 @@ export interface LinkedRecordDecision {
  *
  * A time alone does not prove that a record is older. So if an event has reason `older` and another content than the
  * known one, `syncBatchRecord` asks for the record, and the next run is given it (`recordRequestClaim`): what a run reads
- * by its id is never older.
+ * by its id is never older. The same holds for a record without a later time whose content was replaced within the last
+ * day: a list may show a push late. For a record that was read by its id, say so (`isCurrent`).
  *
  * @returns the decision on each record, in order
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`, with `rowIndex`
@@ -105,7 +113,7 @@ export interface LinkedRecordDecision {
 export async function externalRecordCheckMany(
   client: Queryable,
   params: {
-    /** The UUID of the organisation. */
+    /** The organisation's UUID. */
     organisationId: string;
     /** The CRM. */
     provider: Provider;
@@ -123,6 +131,7 @@ export async function externalRecordCheckMany(
     modifiedAts: [],
     states: [],
     contentHashes: [],
+    areCurrent: [],
   };
   records.forEach((record, rowIndex) => {
     checkSentRecord(record, provider, rowIndex);
@@ -135,6 +144,7 @@ export async function externalRecordCheckMany(
     );
     columns.states.push(state ?? 'active');
     columns.contentHashes.push(contentHash ?? null);
+    columns.areCurrent.push(record.isCurrent ?? false);
   });
   const rows = await queries.externalRecordCheck.run({ organisationId, provider, ...columns }, client);
   return rows.map(
@@ -145,7 +155,7 @@ export async function externalRecordCheckMany(
 
 /** The parameters of {@link externalRecordCheck}. */
 export interface ExternalRecordCheckParams extends SentRecord {
-  /** The UUID of the organisation. */
+  /** The organisation's UUID. */
   organisationId: string;
   /** The CRM. */
   provider: Provider;
@@ -178,4 +188,5 @@ function checkSentRecord(record: SentRecord, provider: Provider, rowIndex: numbe
   if (record.version != null) checkRemoteVersion(at('version'), record.version);
   if (record.state != null) checkOneOf(at('state'), record.state, remoteStates);
   if (record.contentHash != null) checkContentHash(at('contentHash'), record.contentHash);
+  if (record.isCurrent !== undefined) checkFlag(at('isCurrent'), record.isCurrent);
 }

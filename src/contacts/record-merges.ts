@@ -8,7 +8,7 @@ import { authorColumns, type ChangeAuthor } from './change-author.js';
 
 /** A record of one CRM. */
 export interface RecordName {
-  /** In the provider's terms, lower snake case. */
+  /** The kind of record, in the CRM's terms: lower snake case. */
   entityType: string;
   /** Case-sensitive text. */
   externalId: string;

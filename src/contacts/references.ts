@@ -7,7 +7,7 @@ import { checkRecord } from './external-records.js';
 
 /** A record that nobody has linked, and the contact id that it carries as its reference. */
 export interface ContactReference {
-  /** In the provider's terms, lower snake case: `contact`, `landlord`, `applicant` … */
+  /** The kind of record, in the CRM's terms: `contact`, `landlord`, `applicant` … Lower snake case. */
   entityType: string;
   /** Case-sensitive text, whatever type the CRM sends: see `toExternalId`. */
   externalId: string;
@@ -15,18 +15,23 @@ export interface ContactReference {
   contactId: string;
 }
 
-/**
- * What a record's reference says:
- *
- * - `contact`: sync knows the contact. If it exists, the record is its: the answer to its creation was lost. If not, it
- *   was deleted: skip the record with reason `erased`
- * - `unlinked`: the record was unlinked from that contact, and still carries its id: it names nobody
- * - `unknown`: sync has never seen such a contact. If none exists, it is another program's id
- */
-export type ReferenceMeaning = 'contact' | 'unlinked' | 'unknown';
+/** What a record's reference says. */
+export interface ReferenceMeaning {
+  /** The UUID that the record carries; or of the contact that this one was merged into, however often. */
+  contactId: string;
+  /**
+   * - `contact`: sync knows the contact. If it exists, the record is its: the answer to its creation was lost. If not, it
+   *   was deleted: skip the record with reason `erased`
+   * - `unlinked`: the record was unlinked from that contact, or re-pointed to another, and still carries its id: it names
+   *   nobody
+   * - `unknown`: sync has never seen such a contact. If none exists, it is another program's id
+   */
+  meaning: 'contact' | 'unlinked' | 'unknown';
+}
 
 /**
- * Says what the references of records mean that are not linked. Hundreds at a time cost about as much as a few.
+ * Says what the references of records mean that are not linked. Hundreds at a time cost about as much as a few. With the
+ * lock of the ids (`contactExternalIdLock`), no merge changes the answer before the transaction ends.
  *
  * @returns one meaning per reference, in order
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`, with `rowIndex`
@@ -34,7 +39,7 @@ export type ReferenceMeaning = 'contact' | 'unlinked' | 'unknown';
 export async function contactReferenceCheckMany(
   client: Queryable,
   params: {
-    /** The UUID of the organisation. */
+    /** The organisation's UUID. */
     organisationId: string;
     /** The CRM. */
     provider: Provider;
@@ -60,8 +65,8 @@ export async function contactReferenceCheckMany(
     },
     client,
   );
-  return rows.map(({ isUnlinked, isLogged }) => {
-    if (isUnlinked) return 'unlinked';
-    return isLogged ? 'contact' : 'unknown';
+  return rows.map(({ contactId, isUnlinked, isKnown }) => {
+    if (isUnlinked) return { contactId, meaning: 'unlinked' };
+    return { contactId, meaning: isKnown ? 'contact' : 'unknown' };
   });
 }

@@ -2,6 +2,7 @@ import * as queries from '../generated/credentials.js';
 import { type ConnectionKey, checkConnectionKey } from '../keys.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import type { EncryptedCredentials, Provider, Timestamp } from '../types.js';
+import { checkClaimedProviders, checkParameter } from '../validation.js';
 import type { Credentials } from './credential-checks.js';
 import { decryptCredentials } from './encryption.js';
 import { checkKeyRing, type KeyRing } from './key-ring.js';
@@ -29,14 +30,20 @@ export type CredentialsToRevoke = { [Each in Provider]: CredentialsToRevokeOf<Ea
  *
  * @returns null if none wait
  * @throws CrmSchemaError `unknown_key`, `key_cannot_decrypt`, `credentials_not_authentic`, `invalid_credentials`:
- *   the next call claims others; `invalid_input`
+ *   the next call claims others; `unknown_provider`, `invalid_input`
  */
 export async function credentialsClaimRevocation(
   client: Queryable,
   keys: KeyRing,
+  options: {
+    /** The CRMs whose credentials are claimed: at least one; defaults to all. */
+    providers?: readonly Provider[] | undefined;
+  } = {},
 ): Promise<CredentialsToRevoke | null> {
   checkKeyRing(keys);
-  const [row] = await queries.credentialsClaimRevocation.run(undefined, client);
+  checkParameter('options', options);
+  const providers = checkClaimedProviders(options.providers);
+  const [row] = await queries.credentialsClaimRevocation.run({ providers }, client);
   if (row === undefined) return null;
   const { organisationId, connectionId } = row;
   const owner = { organisationId, connectionId, provider: row.provider as Provider };

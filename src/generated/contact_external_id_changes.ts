@@ -448,33 +448,59 @@ export interface ContactReferenceCheckParams {
 
 /** A row of {@link contactReferenceCheck}. */
 export interface ContactReferenceCheckResult {
-  isLogged: boolean;
+  contactId: string;
+  isKnown: boolean;
   isUnlinked: boolean;
   position: number;
 }
 
 /**
- * For records that carry contacts' ids as their references, one array element each: whether the record was unlinked from
- * the contact, and whether the log has an event of the contact. Returns one row per element: its `position`, counted
- * from 1. Uses contact_external_id_changes_from_contact_id_idx and crm_sync_log_internal_id_idx.
+ * For records that carry contacts' ids as their references, one array element each: which contact that one is after
+ * merges, whether the record was
+ * unlinked from it or re-pointed to another, and whether the log or a merge knows it. Returns one row per element:
+ * its `position`, counted from 1. Uses contact_external_id_changes_from_contact_id_idx and crm_sync_log_internal_id_idx.
  *
  * @remarks
  * ```sql
  * select
  *   sent.position::integer as "position!",
+ *   chain.contact_ids[cardinality(chain.contact_ids)] as "contactId!",
  *   unlinked.is_found is not null as "isUnlinked!",
- *   logged.is_found is not null as "isLogged!"
+ *   cardinality(chain.contact_ids) > 1 or logged.is_found is not null as "isKnown!"
  * from unnest(
  *   :entityTypes!::text[],
  *   :externalIds!::text[],
  *   :contactIds!::uuid[]
  * ) with ordinality as sent (entity_type, external_id, contact_id, position)
+ * cross join lateral (
+ *   with recursive merged as (
+ *     select
+ *       sent.contact_id,
+ *       1 as step
+ *     union all
+ *     select
+ *       change.to_contact_id,
+ *       merged.step + 1
+ *     from merged
+ *     inner join contact_external_id_changes as change
+ *       on change.organisation_id = :organisationId!::uuid
+ *         and change.from_contact_id = merged.contact_id
+ *         and change.kind = 'contacts_merged'
+ *         -- The change of the merge itself, not of an id that it moved.
+ *         and change.provider is null
+ *         and change.undone_by is null
+ *     -- Contacts that were merged into each other again and again would go on for ever.
+ *     where merged.step < 100
+ *   )
+ *   select array_agg(contact_id order by step) as contact_ids
+ *   from merged
+ * ) as chain
  * left join lateral (
  *   select true as is_found
  *   from contact_external_id_changes as change
  *   where change.organisation_id = :organisationId!::uuid
- *     and change.from_contact_id = sent.contact_id
- *     and change.kind = 'unlinked'
+ *     and change.from_contact_id = any(chain.contact_ids)
+ *     and change.kind in ('unlinked', 'repointed')
  *     and change.provider = :provider!::text
  *     and change.entity_type = sent.entity_type
  *     and change.external_id = sent.external_id
@@ -492,7 +518,7 @@ export interface ContactReferenceCheckResult {
  */
 export const contactReferenceCheck = new PreparedQuery<ContactReferenceCheckParams,ContactReferenceCheckResult>({
   name: 'contactReferenceCheck',
-  statementName: 'contactReferenceCheck_9395ba2b',
+  statementName: 'contactReferenceCheck_14ce924b',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -503,19 +529,41 @@ export const contactReferenceCheck = new PreparedQuery<ContactReferenceCheckPara
   ],
   text: `/* contactReferenceCheck */ select
   sent.position::integer as "position",
+  chain.contact_ids[cardinality(chain.contact_ids)] as "contactId",
   unlinked.is_found is not null as "isUnlinked",
-  logged.is_found is not null as "isLogged"
+  cardinality(chain.contact_ids) > 1 or logged.is_found is not null as "isKnown"
 from unnest(
   $1::text[],
   $2::text[],
   $3::uuid[]
 ) with ordinality as sent (entity_type, external_id, contact_id, position)
+cross join lateral (
+  with recursive merged as (
+    select
+      sent.contact_id,
+      1 as step
+    union all
+    select
+      change.to_contact_id,
+      merged.step + 1
+    from merged
+    inner join contact_external_id_changes as change
+      on change.organisation_id = $4::uuid
+        and change.from_contact_id = merged.contact_id
+        and change.kind = 'contacts_merged'
+        and change.provider is null
+        and change.undone_by is null
+    where merged.step < 100
+  )
+  select array_agg(contact_id order by step) as contact_ids
+  from merged
+) as chain
 left join lateral (
   select true as is_found
   from contact_external_id_changes as change
   where change.organisation_id = $4::uuid
-    and change.from_contact_id = sent.contact_id
-    and change.kind = 'unlinked'
+    and change.from_contact_id = any(chain.contact_ids)
+    and change.kind in ('unlinked', 'repointed')
     and change.provider = $5::text
     and change.entity_type = sent.entity_type
     and change.external_id = sent.external_id

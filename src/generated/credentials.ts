@@ -6,7 +6,9 @@ import type { Timestamp, TimestampInput } from '../types.js';
 import type { Json } from '../types.js';
 
 /** The parameters of {@link credentialsClaimRevocation}. */
-export type CredentialsClaimRevocationParams = void;
+export interface CredentialsClaimRevocationParams {
+  providers?: string[] | null | void;
+}
 
 /** A row of {@link credentialsClaimRevocation}. */
 export interface CredentialsClaimRevocationResult {
@@ -26,7 +28,7 @@ export interface CredentialsClaimRevocationResult {
 
 /**
  * Claims the credentials of a disconnected connection, across all organisations, for a worker that revokes
- * them: those whose time ends first. The claim itself postpones the next one by five minutes. Returns one
+ * them: those whose time ends first; if `providers` is given, only of connections to these CRMs. The claim itself postpones the next one by five minutes. Returns one
  * row, or none if none wait. Only for sync workers. Uses crm_connections_revoke_before_at_idx, and reads all
  * that wait. Locks the row for the transaction. Skips locked rows.
  *
@@ -43,6 +45,7 @@ export interface CredentialsClaimRevocationResult {
  *   where connection.revocation = 'pending'
  *     and connection.revoke_before_at > (select at from clock)
  *     and connection.next_sync_at <= (select at from clock)
+ *     and (:providers::text[] is null or coalesce(connection.provider = any(:providers::text[]), false))
  *   order by connection.revoke_before_at
  *   limit 1
  *   for no key update of connection skip locked
@@ -64,9 +67,11 @@ export interface CredentialsClaimRevocationResult {
  */
 export const credentialsClaimRevocation = new PreparedQuery<CredentialsClaimRevocationParams,CredentialsClaimRevocationResult>({
   name: 'credentialsClaimRevocation',
-  statementName: 'credentialsClaimRevocation_f09fe8e6',
+  statementName: 'credentialsClaimRevocation_80349109',
   isPreparable: true,
-  params: [],
+  params: [
+    { name: 'providers', required: false },
+  ],
   text: `/* credentialsClaimRevocation */ with clock as materialized (
   select crm_now() as at
 ),
@@ -78,6 +83,7 @@ waiting as (
   where connection.revocation = 'pending'
     and connection.revoke_before_at > (select at from clock)
     and connection.next_sync_at <= (select at from clock)
+    and ($1::text[] is null or coalesce(connection.provider = any($1::text[]), false))
   order by connection.revoke_before_at
   limit 1
   for no key update of connection skip locked

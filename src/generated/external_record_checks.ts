@@ -5,6 +5,7 @@ import type { TimestampInput } from '../types.js';
 
 /** The parameters of {@link externalRecordCheck}. */
 export interface ExternalRecordCheckParams {
+  areCurrent: boolean[];
   contentHashes: (string | null)[];
   entityTypes: string[];
   externalIds: string[];
@@ -31,8 +32,9 @@ export interface ExternalRecordCheckResult {
  * `older` (it was modified before what is known, or before an earlier element for the same record); `unknown`;
  * `revived` (it was deleted or merged, and is back); `unchanged` (its version or its content is what is known); `echo`
  * (the same, and the content is what was pushed last); or `changed`. A version that was read with another content tells
- * nothing. Nor does an older time of a record that was asked for (crm_record_requests) and given to a run: it was read
- * by its id, just now. `hasNewContent`: whether its content, or else its version, is known to be another. Uses the
+ * nothing. `older` is also a content that was replaced lately (crm_was_replaced), unless its time is a later one: lists
+ * show a push late. A record that was read by its id just now (`areCurrent`), or was asked for (crm_record_requests) and
+ * given to a run, is not older than what is known. `hasNewContent`: whether its content, or else its version, is known to be another. Uses the
  * primary keys, crm_connections_organisation_id_provider_live_key, and
  * contact_external_id_changes_external_id_idx for unknown records.
  * Locks the mappings and aliases in the order of their keys, for the transaction that applies the records. Nulls
@@ -55,15 +57,26 @@ export interface ExternalRecordCheckResult {
  *       rows between unbounded preceding and 1 preceding
  *     ) as earlier_modified_at,
  *     record.state,
- *     record.content_hash
+ *     record.content_hash,
+ *     record.is_current
  *   from unnest(
  *     :entityTypes!::text[],
  *     :externalIds!::text[],
  *     :versions!::text[],
  *     :modifiedAts!::timestamptz[],
  *     :states!::text[],
- *     :contentHashes!::text[]
- *   ) with ordinality as record (entity_type, external_id, version, modified_at, state, content_hash, position)
+ *     :contentHashes!::text[],
+ *     :areCurrent!::boolean[]
+ *   ) with ordinality as record (
+ *     entity_type,
+ *     external_id,
+ *     version,
+ *     modified_at,
+ *     state,
+ *     content_hash,
+ *     is_current,
+ *     position
+ *   )
  *   where crm_check_organisation(:organisationId!::uuid)
  * ),
  * live as (
@@ -88,8 +101,9 @@ export interface ExternalRecordCheckResult {
  *     row.remote_modified_at,
  *     row.content_hash,
  *     row.pushed_at,
+ *     doubt.is_replaced,
  *     last_change.kind as last_change,
- *     asked.entity_type is not null as is_asked
+ *     sent.is_current or asked.entity_type is not null as is_current
  *   from (
  *     select
  *       position,
@@ -99,7 +113,8 @@ export interface ExternalRecordCheckResult {
  *       modified_at,
  *       earlier_modified_at,
  *       state,
- *       content_hash
+ *       content_hash,
+ *       is_current
  *     from sent
  *     -- Locks are taken in this order, that of the primary key.
  *     order by
@@ -117,7 +132,9 @@ export interface ExternalRecordCheckResult {
  *         remote_version,
  *         remote_modified_at,
  *         content_hash,
- *         pushed_at
+ *         pushed_at,
+ *         replaced_hashes,
+ *         replaced_at
  *       from contact_external_ids
  *       where organisation_id = :organisationId!::uuid
  *         and provider = :provider!::text
@@ -137,7 +154,9 @@ export interface ExternalRecordCheckResult {
  *         remote_version,
  *         remote_modified_at,
  *         content_hash,
- *         pushed_at
+ *         pushed_at,
+ *         replaced_hashes,
+ *         replaced_at
  *       from contact_external_id_aliases
  *       where organisation_id = :organisationId!::uuid
  *         and provider = :provider!::text
@@ -149,6 +168,12 @@ export interface ExternalRecordCheckResult {
  *     -- An alias is looked for only if there is no mapping.
  *     limit 1
  *   ) as row on true
+ *   cross join lateral (
+ *     select
+ *       row.content_hash is not null
+ *       and coalesce(sent.modified_at <= row.remote_modified_at, true)
+ *       and crm_was_replaced(decode(sent.content_hash, 'hex'), row.replaced_hashes, row.replaced_at) as is_replaced
+ *   ) as doubt
  *   left join lateral (
  *     select latest.kind
  *     from (
@@ -182,7 +207,7 @@ export interface ExternalRecordCheckResult {
  *     select request.entity_type
  *     from live
  *     cross join crm_record_requests as request
- *     where sent.modified_at < row.remote_modified_at
+ *     where (sent.modified_at < row.remote_modified_at or doubt.is_replaced)
  *       and request.organisation_id = :organisationId!::uuid
  *       and request.connection_id = live.id
  *       and request.entity_type = sent.entity_type
@@ -208,8 +233,9 @@ export interface ExternalRecordCheckResult {
  *     when version = remote_version and pushed_at is not null then 'echo'
  *     -- Versions are used again: by a CRM that was restored from a backup, or by two edits within a second.
  *     when version = remote_version and coalesce(sent_hash = content_hash, true) then 'unchanged'
- *     when modified_at < remote_modified_at and not is_asked then 'older'
+ *     when modified_at < remote_modified_at and not is_current then 'older'
  *     when sent_hash = content_hash then case when pushed_at is null then 'unchanged' else 'echo' end
+ *     when is_replaced and not is_current then 'older'
  *     else 'changed'
  *   end as "decision!",
  *   coalesce(sent_hash <> content_hash, version <> remote_version, false) as "hasNewContent!"
@@ -219,7 +245,7 @@ export interface ExternalRecordCheckResult {
  */
 export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,ExternalRecordCheckResult>({
   name: 'externalRecordCheck',
-  statementName: 'externalRecordCheck_77bc23ad',
+  statementName: 'externalRecordCheck_c2d3446b',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -228,6 +254,7 @@ export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,E
     { name: 'modifiedAts', required: true },
     { name: 'states', required: true },
     { name: 'contentHashes', required: true },
+    { name: 'areCurrent', required: true },
     { name: 'organisationId', required: true },
     { name: 'provider', required: true },
   ],
@@ -246,22 +273,33 @@ export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,E
       rows between unbounded preceding and 1 preceding
     ) as earlier_modified_at,
     record.state,
-    record.content_hash
+    record.content_hash,
+    record.is_current
   from unnest(
     $1::text[],
     $2::text[],
     $3::text[],
     $4::timestamptz[],
     $5::text[],
-    $6::text[]
-  ) with ordinality as record (entity_type, external_id, version, modified_at, state, content_hash, position)
-  where crm_check_organisation($7::uuid)
+    $6::text[],
+    $7::boolean[]
+  ) with ordinality as record (
+    entity_type,
+    external_id,
+    version,
+    modified_at,
+    state,
+    content_hash,
+    is_current,
+    position
+  )
+  where crm_check_organisation($8::uuid)
 ),
 live as (
   select id
   from crm_connections
-  where organisation_id = $7::uuid
-    and provider = $8::text
+  where organisation_id = $8::uuid
+    and provider = $9::text
     and status <> 'disconnected'
 ),
 known as (
@@ -279,8 +317,9 @@ known as (
     row.remote_modified_at,
     row.content_hash,
     row.pushed_at,
+    doubt.is_replaced,
     last_change.kind as last_change,
-    asked.entity_type is not null as is_asked
+    sent.is_current or asked.entity_type is not null as is_current
   from (
     select
       position,
@@ -290,7 +329,8 @@ known as (
       modified_at,
       earlier_modified_at,
       state,
-      content_hash
+      content_hash,
+      is_current
     from sent
     order by
       entity_type collate "C",
@@ -307,10 +347,12 @@ known as (
         remote_version,
         remote_modified_at,
         content_hash,
-        pushed_at
+        pushed_at,
+        replaced_hashes,
+        replaced_at
       from contact_external_ids
-      where organisation_id = $7::uuid
-        and provider = $8::text
+      where organisation_id = $8::uuid
+        and provider = $9::text
         and entity_type = sent.entity_type
         and external_id = sent.external_id
       limit 1
@@ -327,10 +369,12 @@ known as (
         remote_version,
         remote_modified_at,
         content_hash,
-        pushed_at
+        pushed_at,
+        replaced_hashes,
+        replaced_at
       from contact_external_id_aliases
-      where organisation_id = $7::uuid
-        and provider = $8::text
+      where organisation_id = $8::uuid
+        and provider = $9::text
         and entity_type = sent.entity_type
         and external_id = sent.external_id
       limit 1
@@ -338,6 +382,12 @@ known as (
     ) as alias
     limit 1
   ) as row on true
+  cross join lateral (
+    select
+      row.content_hash is not null
+      and coalesce(sent.modified_at <= row.remote_modified_at, true)
+      and crm_was_replaced(decode(sent.content_hash, 'hex'), row.replaced_hashes, row.replaced_at) as is_replaced
+  ) as doubt
   left join lateral (
     select latest.kind
     from (
@@ -350,7 +400,7 @@ known as (
       from contact_external_id_changes
       where row.contact_id is null
         and (organisation_id, provider, entity_type, external_id)
-          <= ($7::uuid, $8::text, sent.entity_type, sent.external_id)
+          <= ($8::uuid, $9::text, sent.entity_type, sent.external_id)
         and external_id is not null
       order by
         organisation_id desc,
@@ -360,8 +410,8 @@ known as (
         id desc
       limit 1
     ) as latest
-    where latest.organisation_id = $7::uuid
-      and latest.provider = $8::text
+    where latest.organisation_id = $8::uuid
+      and latest.provider = $9::text
       and latest.entity_type = sent.entity_type
       and latest.external_id = sent.external_id
   ) as last_change on true
@@ -369,8 +419,8 @@ known as (
     select request.entity_type
     from live
     cross join crm_record_requests as request
-    where sent.modified_at < row.remote_modified_at
-      and request.organisation_id = $7::uuid
+    where (sent.modified_at < row.remote_modified_at or doubt.is_replaced)
+      and request.organisation_id = $8::uuid
       and request.connection_id = live.id
       and request.entity_type = sent.entity_type
       and request.external_id = sent.external_id
@@ -393,8 +443,9 @@ select
     when remote_state <> state then 'changed'
     when version = remote_version and pushed_at is not null then 'echo'
     when version = remote_version and coalesce(sent_hash = content_hash, true) then 'unchanged'
-    when modified_at < remote_modified_at and not is_asked then 'older'
+    when modified_at < remote_modified_at and not is_current then 'older'
     when sent_hash = content_hash then case when pushed_at is null then 'unchanged' else 'echo' end
+    when is_replaced and not is_current then 'older'
     else 'changed'
   end as "decision",
   coalesce(sent_hash <> content_hash, version <> remote_version, false) as "hasNewContent"

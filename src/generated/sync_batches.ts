@@ -365,6 +365,8 @@ export interface SyncBatchRecordResult {
  *     row.remote_modified_at,
  *     row.content_hash,
  *     row.pushed_at,
+ *     row.replaced_hashes,
+ *     row.replaced_at,
  *     -- Nobody but a person decides that a record that was deleted or merged is the same person's again.
  *     told.is_link and row.remote_state in ('deleted', 'merged') and told.remote_state in ('active', 'archived')
  *       as is_revived,
@@ -396,7 +398,9 @@ export interface SyncBatchRecordResult {
  *         remote_version,
  *         remote_modified_at,
  *         content_hash,
- *         pushed_at
+ *         pushed_at,
+ *         replaced_hashes,
+ *         replaced_at
  *       from contact_external_ids
  *       where told.status <> 'error'
  *         and organisation_id = :organisationId!::uuid
@@ -422,7 +426,9 @@ export interface SyncBatchRecordResult {
  *         remote_version,
  *         remote_modified_at,
  *         content_hash,
- *         pushed_at
+ *         pushed_at,
+ *         replaced_hashes,
+ *         replaced_at
  *       from contact_external_id_aliases
  *       where told.status <> 'error'
  *         and organisation_id = :organisationId!::uuid
@@ -442,7 +448,13 @@ export interface SyncBatchRecordResult {
  *     latest.*,
  *     (new_state, new_version, new_modified_at, new_hash, new_pushed_at)
  *       is distinct from (remote_state, remote_version, remote_modified_at, content_hash, pushed_at) as is_changed,
- *     last_seen_at < now() - interval '1 day' as is_long_unseen
+ *     last_seen_at < now() - interval '1 day' as is_long_unseen,
+ *     -- A list may still show the content that is replaced.
+ *     case
+ *       when new_hash <> content_hash then crm_add_replaced_hash(replaced_hashes, replaced_at, content_hash)
+ *       else replaced_hashes
+ *     end as new_replaced_hashes,
+ *     case when new_hash <> content_hash then now() else replaced_at end as new_replaced_at
  *   from (
  *     select distinct on (known.entity_type, known.external_id)
  *       known.position,
@@ -462,6 +474,8 @@ export interface SyncBatchRecordResult {
  *       known.remote_modified_at,
  *       known.content_hash,
  *       known.pushed_at,
+ *       known.replaced_hashes,
+ *       known.replaced_at,
  *       -- A tombstone stays: contactExternalIdLink or contactExternalIdUnlink removes it.
  *       case
  *         when known.remote_state in ('deleted', 'merged') then known.remote_state
@@ -566,7 +580,9 @@ export interface SyncBatchRecordResult {
  *     remote_version = news.new_version,
  *     remote_modified_at = news.new_modified_at,
  *     content_hash = news.new_hash,
- *     pushed_at = news.new_pushed_at
+ *     pushed_at = news.new_pushed_at,
+ *     replaced_hashes = news.new_replaced_hashes,
+ *     replaced_at = news.new_replaced_at
  *   from news
  *   where not news.is_alias
  *     and (news.is_changed or news.is_long_unseen)
@@ -585,7 +601,9 @@ export interface SyncBatchRecordResult {
  *     remote_version = news.new_version,
  *     remote_modified_at = news.new_modified_at,
  *     content_hash = news.new_hash,
- *     pushed_at = news.new_pushed_at
+ *     pushed_at = news.new_pushed_at,
+ *     replaced_hashes = news.new_replaced_hashes,
+ *     replaced_at = news.new_replaced_at
  *   from news
  *   where news.is_alias
  *     and (news.is_changed or news.is_long_unseen)
@@ -1243,7 +1261,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_a4df6dc5',
+  statementName: 'syncBatchRecord_7795fb8d',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -1542,6 +1560,8 @@ known as (
     row.remote_modified_at,
     row.content_hash,
     row.pushed_at,
+    row.replaced_hashes,
+    row.replaced_at,
     told.is_link and row.remote_state in ('deleted', 'merged') and told.remote_state in ('active', 'archived')
       as is_revived,
     told.status <> 'error'
@@ -1571,7 +1591,9 @@ known as (
         remote_version,
         remote_modified_at,
         content_hash,
-        pushed_at
+        pushed_at,
+        replaced_hashes,
+        replaced_at
       from contact_external_ids
       where told.status <> 'error'
         and organisation_id = $1::uuid
@@ -1597,7 +1619,9 @@ known as (
         remote_version,
         remote_modified_at,
         content_hash,
-        pushed_at
+        pushed_at,
+        replaced_hashes,
+        replaced_at
       from contact_external_id_aliases
       where told.status <> 'error'
         and organisation_id = $1::uuid
@@ -1615,7 +1639,12 @@ news as (
     latest.*,
     (new_state, new_version, new_modified_at, new_hash, new_pushed_at)
       is distinct from (remote_state, remote_version, remote_modified_at, content_hash, pushed_at) as is_changed,
-    last_seen_at < now() - interval '1 day' as is_long_unseen
+    last_seen_at < now() - interval '1 day' as is_long_unseen,
+    case
+      when new_hash <> content_hash then crm_add_replaced_hash(replaced_hashes, replaced_at, content_hash)
+      else replaced_hashes
+    end as new_replaced_hashes,
+    case when new_hash <> content_hash then now() else replaced_at end as new_replaced_at
   from (
     select distinct on (known.entity_type, known.external_id)
       known.position,
@@ -1635,6 +1664,8 @@ news as (
       known.remote_modified_at,
       known.content_hash,
       known.pushed_at,
+      known.replaced_hashes,
+      known.replaced_at,
       case
         when known.remote_state in ('deleted', 'merged') then known.remote_state
         else coalesce(known.told_state, known.remote_state, 'active')
@@ -1732,7 +1763,9 @@ noted as (
     remote_version = news.new_version,
     remote_modified_at = news.new_modified_at,
     content_hash = news.new_hash,
-    pushed_at = news.new_pushed_at
+    pushed_at = news.new_pushed_at,
+    replaced_hashes = news.new_replaced_hashes,
+    replaced_at = news.new_replaced_at
   from news
   where not news.is_alias
     and (news.is_changed or news.is_long_unseen)
@@ -1750,7 +1783,9 @@ noted_alias as (
     remote_version = news.new_version,
     remote_modified_at = news.new_modified_at,
     content_hash = news.new_hash,
-    pushed_at = news.new_pushed_at
+    pushed_at = news.new_pushed_at,
+    replaced_hashes = news.new_replaced_hashes,
+    replaced_at = news.new_replaced_at
   from news
   where news.is_alias
     and (news.is_changed or news.is_long_unseen)

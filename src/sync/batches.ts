@@ -114,6 +114,24 @@ export interface SyncBatchRecordParams extends RunKey {
  *   - `batch_out_of_order`
  *   - `wrong_tenant`: a contact was deleted while the batch was recorded: look it up again
  *   - `invalid_input` with `rowIndex`, which counts cursors if the message names one
+ *
+ * @example
+ * ```ts
+ * import { type RunKey, type SyncCursor, syncBatchRecord } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // Records the last page of a stream with its cursor, in the transaction that has written the contact.
+ * export async function recordPage(client: pg.ClientBase, run: RunKey, contactId: string, cursor?: SyncCursor) {
+ *   const stream = { direction: 'inbound', entityType: 'contact' } as const;
+ *   const position = { kind: 'timestamp', syncedTo: '2026-11-16T09:05:00Z' } as const;
+ *   await syncBatchRecord(client, {
+ *     ...run,
+ *     batchNumber: 1,
+ *     events: [{ ...stream, externalId: 'OXF18000001', internalId: contactId, status: 'success', linksContact: true }],
+ *     cursors: [{ ...stream, version: cursor?.version ?? 0, position }],
+ *   });
+ * }
+ * ```
  */
 export async function syncBatchRecord(
   client: Queryable,

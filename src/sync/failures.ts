@@ -21,7 +21,7 @@ export interface SyncFailure
 export interface ClaimedFailure {
   /** Which way the record goes: `inbound` is from the CRM, `outbound` to it. */
   direction: SyncDirection;
-  /** The kind of record, in the provider's terms. */
+  /** The kind of record, in the CRM's terms: lower snake case. */
   entityType: string;
   /** Inbound: the record's id at the CRM. Outbound: NurtureHub's own id. */
   recordId: string;

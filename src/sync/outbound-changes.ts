@@ -39,13 +39,27 @@ export interface NotedChange extends queries.OutboundChangeRecordResult {}
  * @returns the recorded changes
  * @throws CrmSchemaError `wrong_tenant` if the organisation has no such contact; `connection_not_live` if
  *   `toConnectionId` is not a connection for which changes are recorded; `organisation_not_set`; `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { outboundChangeRecord, withOrganisation } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // Renames a contact, so that workers push it to every CRM of the organisation.
+ * export async function rename(pool: pg.Pool, organisationId: string, contactId: string, name: string) {
+ *   await withOrganisation(pool, organisationId, async (client) => {
+ *     await client.query('update contacts set name = $2 where id = $1', [contactId, name]);
+ *     await outboundChangeRecord(client, { organisationId, contactIds: [contactId] });
+ *   });
+ * }
+ * ```
  */
 export async function outboundChangeRecord(
   client: Queryable,
   params: {
-    /** The organisation that owns the contacts: a UUID. */
+    /** The organisation's UUID. */
     organisationId: string;
-    /** UUIDs. */
+    /** The contacts' UUIDs. */
     contactIds: readonly string[];
     /**
      * The connection that the change came from, which already has it; null or omitted if there is none. The
@@ -92,6 +106,22 @@ export interface OutboundChangeClaimParams extends RunKey {
  * connections are synced first.
  *
  * @throws CrmSchemaError `lease_lost`, `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { type BatchEvent, outboundChangeClaim, type RunKey, syncBatchRecord } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // Pushes the contacts that have waited for longest. `push` returns the CRM's id of the record.
+ * export async function pushNext(pool: pg.Pool, run: RunKey, push: (contactId: string) => Promise<string>) {
+ *   const record = { direction: 'outbound', entityType: 'contact', status: 'success', linksContact: true } as const;
+ *   const events: BatchEvent[] = [];
+ *   for (const { contactId, version } of await outboundChangeClaim(pool, { ...run, limit: 20 })) {
+ *     events.push({ ...record, externalId: await push(contactId), internalId: contactId, changeVersion: version });
+ *   }
+ *   await syncBatchRecord(pool, { ...run, batchNumber: 1, events });
+ * }
+ * ```
  */
 export async function outboundChangeClaim(
   client: Queryable,
@@ -107,7 +137,7 @@ export async function outboundChangeClaim(
 
 /** The parameters of {@link outboundChangeListWaiting}. */
 export interface OutboundChangeListWaitingParams extends ConnectionKey {
-  /** UUIDs. */
+  /** The contacts' UUIDs. */
   contactIds: readonly string[];
 }
 

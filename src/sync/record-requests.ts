@@ -14,7 +14,7 @@ import {
 
 /** A record at a CRM, by its id there. */
 export interface RequestedRecord {
-  /** The kind of record, in the provider's terms. */
+  /** The kind of record, in the CRM's terms: lower snake case. */
   entityType: string;
   /** The record's id at the CRM. */
   externalId: string;
@@ -50,6 +50,19 @@ export interface AddedRecordRequests {
  * A connection keeps about 1,000 records. Any more are left to the sync, which reads what the CRM shows as changed.
  *
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`
+ *
+ * @example
+ * ```ts
+ * import { connectionListLiveByAccount, recordRequestAdd } from '@nurturehub/crm-schema';
+ * import type pg from 'pg';
+ *
+ * // A webhook of Reapit names a record of a customer. The pool's user is a member of crm_worker.
+ * export async function noteRecord(pool: pg.Pool, account: string, entityType: string, externalId: string) {
+ *   for (const connection of await connectionListLiveByAccount(pool, { provider: 'reapit', account })) {
+ *     await recordRequestAdd(pool, { ...connection, records: [{ entityType, externalId }] });
+ *   }
+ * }
+ * ```
  */
 export async function recordRequestAdd(
   client: Queryable,

@@ -6,16 +6,15 @@ import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import type { ConflictWinner, Json, Provider, SyncError, Timestamp } from '../types.js';
 import {
+  checkClaimedProviders,
   checkLease,
   checkLimit,
   checkOneOf,
   checkParameter,
-  checkProviders,
   checkRetryAfter,
   checkShortText,
   checkSyncError,
   checkVersion,
-  refuse,
 } from '../validation.js';
 import { outboundChangeAnnounce } from './outbound-changes.js';
 
@@ -101,10 +100,7 @@ export async function syncRunClaim(
   checkShortText({ field: 'worker' }, worker, 200);
   checkLimit(limit);
   checkLease(leaseSeconds);
-  const providers = params.providers === undefined ? null : checkProviders(params.providers);
-  // Nobody means to claim nothing: more likely, a setting was lost.
-  if (providers?.length === 0)
-    refuse({ field: 'providers' }, 'must name a CRM; omit it to claim the connections to all');
+  const providers = checkClaimedProviders(params.providers);
   await syncRunSweep(client).catch(rethrowAsNotPermitted);
   await outboundChangeAnnounce(client).catch(rethrowAsNotPermitted);
   const rows = await queries.syncRunClaim.run({ worker, limit, leaseSeconds, providers }, client);

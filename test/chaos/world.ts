@@ -26,6 +26,7 @@ import {
   contactExternalIdLinkMany,
   contactMerge,
   contactMergeUndo,
+  contactReferenceCheckMany,
   outboundChangeRecord,
   outboundFillStart,
   type Provider,
@@ -360,18 +361,10 @@ export class World {
     }
   }
 
-  /**
-   * The host finds that two contacts are one person, and merges them. Not while a push of one is under way: a record
-   * that it creates, and whose answer is lost, would belong to a contact that is gone (docs/identity.md).
-   */
+  /** The host finds that two contacts are one person, and merges them, perhaps while a push of one is under way. */
   async mergeContacts(): Promise<void> {
     const { organisationId } = this;
-    const { rows } = await this.pool.query(
-      `select id from contacts
-       where not exists (select from crm_outbound_changes where contact_id = contacts.id)
-         and not exists (select from crm_sync_failures where direction = 'outbound' and record_id = contacts.id::text)
-       order by id`,
-    );
+    const { rows } = await this.pool.query('select id from contacts order by id');
     const fromContactId: string | undefined = this.#pick(rows)?.id;
     const intoContactId: string | undefined = this.#pick(rows.filter(({ id }) => id !== fromContactId))?.id;
     if (fromContactId === undefined || intoContactId === undefined) return;
@@ -461,11 +454,13 @@ export class World {
       );
       for (const { record_id: externalId } of rows) {
         const { entityType, reference } = crm.records().find((each) => each.externalId === externalId) ?? {};
-        const { rows: named } = await this.pool.query('select id from contacts where id::text = $1', [
-          reference,
-        ]);
-        if (entityType === undefined || named.length === 0) continue;
-        const links = [{ provider, entityType, externalId, contactId: named[0].id }];
+        if (entityType === undefined || reference == null) continue;
+        const references = [{ entityType, externalId, contactId: reference }];
+        const [named] = await contactReferenceCheckMany(this.pool, { organisationId, provider, references });
+        const contactId = named?.contactId ?? '';
+        const { rows: found } = await this.pool.query('select from contacts where id = $1', [contactId]);
+        if (found.length === 0) continue;
+        const links = [{ provider, entityType, externalId, contactId }];
         await contactExternalIdLinkMany(this.pool, { organisationId, links, ifContactTaken: 'alias' });
       }
     }

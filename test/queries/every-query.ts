@@ -354,7 +354,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
         operationId: randomUUID(),
       },
     ],
-    credentialsClaimRevocation: [undefined, undefined],
+    credentialsClaimRevocation: [{ providers: ['loop'] }, {}, {}],
     credentialsCountByKey: [undefined],
     credentialsListByKey: [
       { keyId: 'test-key-1', afterOrganisationId: nobody, afterConnectionId: nobody, limit: 5 },
@@ -385,6 +385,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       modifiedAts: [null],
       states: ['active'],
       contentHashes: [null],
+      areCurrent: [false],
     })),
     organisationSet: [{ organisationId }],
     outboundChangeAnnounce: [{ limit: 1000 }],

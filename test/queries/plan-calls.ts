@@ -137,6 +137,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
       provider: 'custom',
       credentials: await encryptCredentials({ organisationId, connectionId: newId, provider: 'custom' }),
     },
+    credentialsClaimRevocation: { providers: null },
     syncRunClaim: { providers: null },
     // Later ones are refused.
     syncLogRecord: { occurredAts: each(dayOfThisMonth(0)) },

@@ -1,6 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { contactExternalIdUnlink, contactReferenceCheckMany, syncLogRecord } from '../../src/index.js';
+import {
+  contactExternalIdRepoint,
+  contactExternalIdUnlink,
+  contactMerge,
+  contactMergeUndo,
+  contactReferenceCheckMany,
+  syncLogRecord,
+} from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { tenantWithIds } from '../support/identity.js';
@@ -9,7 +16,11 @@ const database = useDatabase();
 const { pool } = database;
 
 test('a contact that sync knows is told from one that the record was unlinked from, and from ids of others', async () => {
-  const { organisationId, contact, link } = await tenantWithIds(pool, ['reapit contact 1'], []);
+  const { organisationId, contact, link } = await tenantWithIds(
+    pool,
+    ['reapit contact 1', 'reapit contact 9'],
+    [],
+  );
   const other = await createTenant(pool, 1);
   const [foreign = ''] = other.contactIds;
   const log = async (tenant: string, contactIds: string[]) => {
@@ -20,12 +31,24 @@ test('a contact that sync knows is told from one that the record was unlinked fr
   await log(organisationId, [contact(0), contact(1)]);
   await log(other.organisationId, [foreign]);
   await contactExternalIdUnlink(pool, { organisationId, ...link(0, 'reapit contact 1') });
+  const fromContactId = contact(0);
+  await contactExternalIdRepoint(pool, {
+    organisationId,
+    provider: 'reapit',
+    entityType: 'contact',
+    externalId: '9',
+    fromContactId,
+    toContactId: contact(1),
+  });
   const meaning = async (externalId: string, contactId: string, entityType = 'contact') => {
     const references = [{ entityType, externalId, contactId }];
-    return (await contactReferenceCheckMany(pool, { organisationId, provider: 'reapit', references }))[0];
+    const [found] = await contactReferenceCheckMany(pool, { organisationId, provider: 'reapit', references });
+    expect(found?.contactId).toBe(contactId);
+    return found?.meaning;
   };
 
   expect(await meaning('1', contact(0))).toBe('unlinked');
+  expect(await meaning('9', contact(0))).toBe('unlinked');
   expect(await meaning('1', contact(0), 'landlord')).toBe('contact');
   expect(await meaning('2', contact(0))).toBe('contact');
   expect(await meaning('1', contact(1))).toBe('contact');
@@ -37,10 +60,42 @@ test('a contact that sync knows is told from one that the record was unlinked fr
     contactId,
   }));
   expect(await contactReferenceCheckMany(pool, { organisationId, provider: 'reapit', references })).toEqual([
-    'contact',
-    'unknown',
-    'unlinked',
+    { contactId: contact(1), meaning: 'contact' },
+    { contactId: foreign, meaning: 'unknown' },
+    { contactId: contact(0), meaning: 'unlinked' },
   ]);
+});
+
+test('a reference to a contact that was merged away names the contact that it is now, until the merge is undone', async () => {
+  const { organisationId, contact, link } = await tenantWithIds(pool, ['reapit contact 1'], [], []);
+  const meaningOf = async (externalId: string, contactId: string) => {
+    const references = [{ entityType: 'contact', externalId, contactId }];
+    return (await contactReferenceCheckMany(pool, { organisationId, provider: 'reapit', references }))[0];
+  };
+  const merge = (from: number, into: number) =>
+    contactMerge(pool, { organisationId, fromContactId: contact(from), intoContactId: contact(into) });
+  await merge(0, 1);
+  const { operationId } = await merge(1, 2);
+  expect(await meaningOf('2', contact(0))).toEqual({ contactId: contact(2), meaning: 'contact' });
+  expect(await meaningOf('2', contact(1))).toEqual({ contactId: contact(2), meaning: 'contact' });
+  expect(await contactMergeUndo(pool, { organisationId, operationId })).toMatchObject({ outcome: 'undone' });
+  expect(await meaningOf('2', contact(0))).toEqual({ contactId: contact(1), meaning: 'contact' });
+  // Unlinked from what the contact has become.
+  await contactExternalIdUnlink(pool, { organisationId, ...link(1, 'reapit contact 1') });
+  expect(await meaningOf('1', contact(0))).toEqual({ contactId: contact(1), meaning: 'unlinked' });
+});
+
+test('contacts that were merged in a circle, which only deletions allow, end the search', async () => {
+  const { organisationId, contact } = await tenantWithIds(pool, [], []);
+  const [one, other] = [contact(0), contact(1)];
+  for (const [fromContactId, intoContactId] of [
+    [one, other],
+    [other, one],
+  ] as const)
+    await contactMerge(pool, { organisationId, fromContactId, intoContactId });
+  const references = [{ entityType: 'contact', externalId: '1', contactId: one }];
+  const [found] = await contactReferenceCheckMany(pool, { organisationId, provider: 'reapit', references });
+  expect([one, other]).toContain(found?.contactId);
 });
 
 test.each([

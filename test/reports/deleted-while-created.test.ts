@@ -8,7 +8,8 @@
  * Input: a push creates the record of a contact; before its answer is recorded, the host deletes the contact, or merges
  * it into another and then deletes it.
  *
- * Right: the record is noted as one whose contact was deleted. The sync skips it until a person links it.
+ * Right: the record is noted as one whose contact was deleted. The sync skips it until a person links it. If the contact
+ * was merged, the record is that of the contact that remains, whether or not the answer arrives.
  */
 import { expect, test } from 'vitest';
 import { CrmError } from '../../examples/crm.js';
@@ -79,6 +80,32 @@ test('a contact that is merged while its record is created does not come back as
   expect(await agency.contacts()).toEqual({ 'Barnaby Quince': intoContactId });
   expect(crm.records()).toHaveLength(2);
 });
+
+test.each([true, false])(
+  'a contact that is merged while its record is created has that record afterwards (the answer arrives: %s)',
+  async (answerArrives) => {
+    const { agency } = world;
+    const { organisationId } = agency;
+    const { crm } = await agency.startAndConnect('reapit');
+    const { id } = await insert(pool, 'contacts', {
+      id: crypto.randomUUID(),
+      organisation_id: organisationId,
+      name: 'Barnaby Quince',
+    });
+    const intoContactId = id as string;
+    await createDuring('Barnaby Quinces', async (fromContactId) => {
+      await contactMerge(pool, { organisationId, fromContactId, intoContactId });
+      await deleteContact(fromContactId);
+      if (!answerArrives) throw new CrmError('timeout', 'No answer.', { retryable: true });
+    });
+    const { externalId } = crm.records()[0] ?? expect.unreachable('not created');
+    crm.edit(externalId, 'Barnaby Q. Quince');
+    for (let count = 0; count < 3; count += 1) await agency.tick();
+    expect(await agency.contacts()).toEqual({ 'Barnaby Q. Quince': intoContactId });
+    expect(await agency.recordsOf(intoContactId)).toEqual([`reapit contact ${externalId} active`]);
+    expect(crm.records()).toHaveLength(1);
+  },
+);
 
 test('a record that was created for a deleted contact is taken once a person links it', async () => {
   const { agency } = world;

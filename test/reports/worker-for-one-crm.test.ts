@@ -8,12 +8,16 @@
  *
  * Input: connections to several CRMs are due; a worker names the CRMs that it has adapters for. Right: it claims those,
  * longest due first, and leaves the others as they are; a worker that names none claims all; an empty list is a mistake.
+ * So it is with the tokens of disconnected connections, which only an adapter of their CRM can revoke.
  */
 import type pg from 'pg';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Crm } from '../../examples/crm.js';
+import { revokeNext } from '../../examples/revoke-tokens.js';
 import { syncNext } from '../../examples/sync-worker.js';
-import { type Provider, providers, syncRunClaim } from '../../src/index.js';
+import { credentialsClaimRevocation, credentialsConnect, type KeyRing } from '../../src/credentials.js';
+import { connectionDisconnect, type Provider, providers, syncRunClaim } from '../../src/index.js';
+import { sampleCredentials, testKeyRing } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { useMember } from '../support/roles.js';
 import { syncSetup } from '../support/sync.js';
@@ -24,7 +28,8 @@ const worker = useMember(database, 'crm_worker');
 const { atNine, connectDue } = syncSetup(database);
 
 beforeEach(async () => {
-  for (const table of ['crm_sync_runs', 'crm_connections']) await pool.query(`delete from ${table}`);
+  for (const table of ['crm_sync_cursors', 'crm_sync_runs', 'crm_connections'])
+    await pool.query(`delete from ${table}`);
 });
 
 /** The CRMs of the claimed connections, in the order of the claim. */
@@ -82,7 +87,7 @@ describe('a claim', () => {
       [],
       {
         code: 'invalid_input',
-        message: 'providers must name a CRM; omit it to claim the connections to all.',
+        message: 'providers must name a CRM; omit it for all.',
       },
     ],
     ['no list', 'reapit', { code: 'invalid_input', message: 'providers must be an array, not "reapit".' }],
@@ -130,4 +135,56 @@ test('two example workers for one CRM each sync its connections alone', async ()
   expect(await syncNext(workerFor('alto'))).toBe(true);
   expect(await syncNext(workerFor('alto'))).toBe(false);
   expect(opened).toEqual(['reapit by reapit', 'reapit by reapit', 'alto by alto']);
+});
+
+describe('a claim of credentials to revoke', () => {
+  let keys: KeyRing;
+  beforeAll(async () => {
+    keys = await testKeyRing();
+  });
+  beforeEach(async () => {
+    // Alto's would come first.
+    for (const [provider, revokeWithinSeconds] of [
+      ['alto', 3600],
+      ['reapit', 7200],
+    ] as const) {
+      const { organisationId } = await createTenant(pool);
+      const credentials = sampleCredentials[provider];
+      const { connectionId } = await credentialsConnect(pool, keys, {
+        organisationId,
+        ...({ provider, credentials } as { provider: 'alto'; credentials: typeof sampleCredentials.alto }),
+      });
+      await connectionDisconnect(pool, { organisationId, connectionId, revokeWithinSeconds });
+    }
+  });
+
+  test('that names CRMs leaves those of the others to a worker that can revoke them', async () => {
+    expect(await credentialsClaimRevocation(worker, keys, { providers: ['street', 'reapit'] })).toMatchObject(
+      {
+        provider: 'reapit',
+      },
+    );
+    expect(await credentialsClaimRevocation(worker, keys, { providers: ['street', 'reapit'] })).toBeNull();
+    expect(await credentialsClaimRevocation(worker, keys)).toMatchObject({ provider: 'alto' });
+  });
+
+  test('is made by the example worker for its CRMs alone', async () => {
+    const revoked: Provider[] = [];
+    const revocation = {
+      keys,
+      providers: ['reapit'] as const,
+      revoke: async ({ provider }: { provider: Provider }) => void revoked.push(provider),
+    };
+    const signal = new AbortController().signal;
+    expect(await revokeNext(worker, revocation, signal)).toBe(true);
+    expect(await revokeNext(worker, revocation, signal)).toBe(false);
+    expect(revoked).toEqual(['reapit']);
+  });
+
+  test('that names no CRM in an empty list is refused', async () => {
+    await expect(credentialsClaimRevocation(worker, keys, { providers: [] })).rejects.toMatchObject({
+      code: 'invalid_input',
+      message: 'providers must name a CRM; omit it for all.',
+    });
+  });
 });

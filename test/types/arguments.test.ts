@@ -105,6 +105,11 @@ test.each<[string, string, () => unknown]>([
   ['contentHash', 'fields', () => (root.contentHash as AnyFunction)(null)],
   ['tokenHasExpired', 'credentials', () => (credentials.tokenHasExpired as AnyFunction)(null)],
   ['tokenHasExpired', 'options', () => (credentials.tokenHasExpired as AnyFunction)(expiring, null)],
+  [
+    'credentialsClaimRevocation',
+    'options',
+    () => (credentials.credentialsClaimRevocation as AnyFunction)(connection, keys, null),
+  ],
   ['publicHalf', 'key', () => (credentials.publicHalf as AnyFunction)(null)],
   ['KeyRing.load', 'environment', () => credentials.KeyRing.load(null as never)],
   ['migrateUp', 'options', () => (migrations.migrateUp as AnyFunction)(connection, null)],

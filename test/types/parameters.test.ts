@@ -115,6 +115,23 @@ test('each parameter of the package’s functions, and each member of it, is doc
   expect(faultsOf(exported)).toEqual([]);
 });
 
+test.each([
+  ['organisationId', "The organisation's UUID."],
+  ['contactId', "The contact's UUID."],
+  ['runId', "The run's id: a bigint, as text."],
+])('%s means the same in each function, in the same words', (member, words) => {
+  const { checker, functions } = exportedFrom(`${packageImports}\nexport { crm, credentials, migrations };`);
+  const texts = functions.flatMap(({ signature }) =>
+    signature.getParameters().flatMap((parameter) =>
+      membersOf(checker, checker.getTypeOfSymbol(parameter))
+        .filter(({ name }) => name === member)
+        .map((found) => textOf(checker, found)),
+    ),
+  );
+  expect(texts.length).toBeGreaterThan(1);
+  expect([...new Set(texts)]).toEqual([words]);
+});
+
 describe('the check', () => {
   const limit = `
     /** How many. */
