@@ -144,6 +144,15 @@ export const errors: Theme = {
     ),
     kindRule(
       {
+        name: '409 and 412 are conflict',
+        reason: 'The worker reads the record, and decides who wins.',
+        advice: 'Throw a CrmError of kind conflict, unless you know what a 409 of this CRM means.',
+      },
+      { kind: 'conflict' },
+      { 'the CRM answers 409': status(409), 'the CRM answers 412': status(412) },
+    ),
+    kindRule(
+      {
         name: '429 is rate_limited',
         reason: 'It ends nothing: the worker waits, and so do the others that share the limit.',
         advice: 'Throw a CrmError of kind rate_limited, retryable.',

@@ -1,25 +1,28 @@
 // Adapters that are each broken in one way, at one place, as people break them.
 
-import { adapterOf, signing } from '../../examples/adapter-conformance/reapit-subject.js';
 import type { Access, Subject } from '../../examples/adapter-conformance/rule.js';
-import { listIn } from '../../examples/adapters/answers.js';
-import { type Send, sender } from '../../examples/adapters/http.js';
-import { lastPage, pageOf, passOf } from '../../examples/adapters/passes.js';
-import { type ReapitContact, recordOf } from '../../examples/adapters/reapit-fields.js';
-import { type Crm, CrmError, type CrmPage, type CrmRecord } from '../../examples/crm.js';
-import type { Provider, Timestamp } from '../../src/index.js';
+import { sender } from '../../examples/adapters/http.js';
+import { lastPage, pageOf } from '../../examples/adapters/passes.js';
+import { recordOf } from '../../examples/adapters/reapit-fields.js';
+import { CrmError, type CrmRecord } from '../../examples/crm.js';
 import { agentosCrm } from '../simulated-crm/adapters/agentos.js';
 import { altoCrm } from '../simulated-crm/adapters/alto.js';
-import { customCrm } from '../simulated-crm/adapters/custom.js';
-import { subjectOf } from './subjects.js';
-
-export interface BrokenAdapter {
-  /** What it does wrong. */
-  what: string;
-  /** The name of the rule that it breaks. */
-  rule: string;
-  subject: Subject<never>;
-}
+import {
+  afterwards,
+  atEnd,
+  type BrokenAdapter,
+  broken,
+  changed,
+  failing,
+  inLists,
+  later,
+  lost,
+  type NumberedPass,
+  nothing,
+  reapitPaging,
+  sending,
+  split,
+} from './breaking.js';
 
 /** Each breaks exactly one rule. */
 export const brokenAdapters: readonly BrokenAdapter[] = [
@@ -46,6 +49,17 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
       return pageOf(records, { begun, number: 1, since: afterwards(String(records.at(-1)?.modifiedAt)) });
     }),
   },
+  broken(
+    'reads on when records have left the list',
+    'misses nobody when others change meanwhile',
+    'street',
+    ({ readPage }) => ({
+      async readPage(type, from) {
+        const page = await readPage(type, from);
+        return page.isLast ? page : { ...page, next: JSON.stringify({ ...JSON.parse(page.next), total: 0 }) };
+      },
+    }),
+  ),
   broken(
     'asks for what changed after the time',
     'includes what changed at the very time',
@@ -259,6 +273,9 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
   failing('would try refused values again', '400 and 422 are validation, for good', 'custom', (error) =>
     error.kind === 'validation' ? changed(error, { retryable: true }) : error,
   ),
+  failing('takes 409 for refused values', '409 and 412 are conflict', 'custom', (error) =>
+    error.kind === 'conflict' ? changed(error, { kind: 'validation' }) : error,
+  ),
   failing('takes 429 for a fault of the CRM', '429 is rate_limited', 'custom', (error) =>
     error.kind === 'rate_limited' ? changed(error, { kind: 'provider' }) : error,
   ),
@@ -308,129 +325,3 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
   },
   broken('does not name the account', 'names the account', 'agentos', () => ({ account: undefined })),
 ];
-
-const nothing = {
-  records: [],
-  isLast: true,
-  next: null,
-  syncedTo: '2026-01-01T00:00:00.000000Z',
-} satisfies CrmPage;
-
-type Change = (adapter: Crm) => Partial<Crm>;
-
-/** The project's own adapter with some members in place of its own. */
-function broken(what: string, rule: string, provider: Provider, change: Change): BrokenAdapter {
-  const subject = subjectOf(provider, (adapter) => ({ ...adapter, ...change(adapter) }));
-  return { what, rule, subject: subject as unknown as Subject<never> };
-}
-
-/** One that changes the records of its pages. */
-function inLists(
-  what: string,
-  rule: string,
-  provider: Provider,
-  change: (record: CrmRecord) => CrmRecord,
-): BrokenAdapter {
-  return broken(what, rule, provider, ({ readPage }) => ({
-    async readPage(type, from) {
-      const page = await readPage(type, from);
-      return { ...page, records: page.records.map(change) };
-    },
-  }));
-}
-
-/** One that changes its errors. */
-function failing(
-  what: string,
-  rule: string,
-  provider: Provider,
-  change: (error: CrmError) => Error,
-): BrokenAdapter {
-  const rethrow = (error: unknown): never => {
-    throw error instanceof CrmError ? change(error) : error;
-  };
-  return broken(what, rule, provider, ({ readPage, read, write }) => ({
-    readPage: (...args) => readPage(...args).catch(rethrow),
-    read: (...args) => read(...args).catch(rethrow),
-    write: (...args) => write(...args).catch(rethrow),
-  }));
-}
-
-/** One for our own CRM that changes its requests or answers. */
-function sending(what: string, rule: string, change: (send: Send) => Send): BrokenAdapter {
-  const subject: Subject<'custom'> = {
-    provider: 'custom',
-    open({ url, credentials, timeoutMilliseconds }) {
-      const token = credentials.scheme === 'bearer' ? credentials.token : '';
-      const headers = () => ({ authorization: `Bearer ${token}` });
-      return customCrm(change(sender({ url, timeoutMilliseconds, headers })));
-    },
-  };
-  return { what, rule, subject: subject as unknown as Subject<never> };
-}
-
-interface NumberedPass {
-  since: string | null;
-  number: number;
-  begun?: Timestamp;
-}
-
-/** Reapit's adapter with pages of what changed since a time, oldest change first; `next` says what follows a page. */
-function reapitPaging(
-  next: (pass: NumberedPass, page: { found: ReapitContact[]; isLast: boolean; date: Timestamp }) => CrmPage,
-): Subject<never> {
-  const subject: Subject<'reapit'> = {
-    provider: 'reapit',
-    async open(access) {
-      const send = await signing(access);
-      const adapter = adapterOf(access, send);
-      return {
-        ...adapter,
-        async readPage(entityType, from) {
-          if (entityType !== 'contact') return adapter.readPage(entityType, from);
-          const pass = passOf<NumberedPass>(from, (since) => ({ since, number: 1 }));
-          const query = { sortBy: 'modified', modifiedFrom: pass.since, pageNumber: pass.number };
-          const { body, date } = await send({ path: '/contacts', query });
-          const found = listIn<ReapitContact>(body, '_embedded');
-          const isLast = pass.number * body.pageSize >= body.totalCount;
-          if (!isLast) return next(pass, { found, date, isLast });
-          const archived = await send({ path: '/contacts', query: { fromArchive: true } });
-          return next(pass, { found: [...found, ...archived.body._embedded], date, isLast });
-        },
-      };
-    },
-  };
-  return subject as unknown as Subject<never>;
-}
-
-function changed(error: CrmError, change: Partial<CrmError>): CrmError {
-  const { kind, message, ...details } = { ...error, message: error.message, ...change };
-  return new CrmError(kind, message, details);
-}
-
-function lost(): CrmError {
-  return new CrmError('provider', 'No such token.', { retryable: true, isPositionLost: true });
-}
-
-/** The next whole millisecond. */
-function later(time: string): string {
-  return new Date(Date.parse(time) + 1).toISOString();
-}
-
-/** The next microsecond. */
-function afterwards(time: string): string {
-  const microseconds = Number(time.slice(20, 26)) + 1;
-  return microseconds < 1_000_000
-    ? `${time.slice(0, 20)}${String(microseconds).padStart(6, '0')}Z`
-    : later(time);
-}
-
-/** A page whose time, if it is the last, was changed. */
-function atEnd(page: CrmPage, change: (time: string) => string): CrmPage {
-  return page.isLast && page.next === null ? { ...page, syncedTo: change(page.syncedTo) } : page;
-}
-
-function split(token: string): [string, string[]] {
-  const [own = '', ...seen] = token.split(' ');
-  return [own, seen];
-}

@@ -61,7 +61,9 @@ export const street: Dialect = {
       .sort(byModified)
       .reverse();
     const page = slice(matches, (number - 1) * size, size);
-    const meta = { pagination: { current_page: number, total_pages: Math.ceil(matches.length / size) } };
+    const total = matches.length;
+    const pages = { current_page: number, total_pages: Math.ceil(total / size) };
+    const meta = { pagination: { total, count: page.length, per_page: size, ...pages } };
     return { status: 200, body: { data: page.map(shown), meta } };
   },
 };

@@ -12,6 +12,7 @@ import {
 } from '../../../examples/adapters/passes.js';
 import type { ContactFields } from '../../../examples/contact-fields.js';
 import type { Crm, CrmContact, CrmRecord } from '../../../examples/crm.js';
+import type { Timestamp } from '../../../src/index.js';
 
 interface Resource {
   id: string;
@@ -25,7 +26,20 @@ interface Resource {
   };
 }
 
-/** Reads newest first: an edit moves records to later pages, where they are read again. */
+/** A pass. It has gone back because records had left the list: `wentBack` times, so that no token repeats. */
+interface StreetPass {
+  since: Timestamp | null;
+  newest: Timestamp | null;
+  number: number;
+  /** The number of records when the page before was read. */
+  total: number;
+  wentBack: number;
+}
+
+/**
+ * Reads newest first: an edit moves records to later pages, where they are read again. What leaves the list moves others
+ * to pages that were read: then it goes back by as many.
+ */
 export function streetCrm(send: Send): Crm {
   const paths: Record<string, string> = { contact: '/people', landlord: '/landlords' };
   const record = (entityType: string, found: unknown): CrmRecord => {
@@ -41,7 +55,10 @@ export function streetCrm(send: Send): Crm {
     async readPage(entityType, from) {
       // The newest change comes first, but counts only once the oldest is read; until then the token carries
       // it.
-      const pass = passOf(from, (since) => ({ since, newest: since, number: 1 }));
+      const pass = passOf(
+        from,
+        (since): StreetPass => ({ since, newest: since, number: 1, total: 0, wentBack: 0 }),
+      );
       const { body, date } = await send({
         path: pathOf(paths, entityType),
         query: {
@@ -54,10 +71,14 @@ export function streetCrm(send: Send): Crm {
       const found = listIn<Resource>(body, 'data');
       const times = pass.number === 1 ? found.map(modifiedIn) : [];
       const newest = greatest([pass.newest, ...times]) ?? date;
-      const isLast = pass.number >= body.meta.pagination.total_pages;
+      const { total, per_page, total_pages } = body.meta.pagination;
+      const lost = Math.max(pass.total - total, 0);
+      const isLast = lost === 0 && pass.number >= total_pages;
       const records = found.map((resource) => record(entityType, resource));
       if (isLast) return lastPage(records, newest);
-      return pageOf(records, { since: pass.since, newest, number: pass.number + 1 });
+      const number = lost === 0 ? pass.number + 1 : Math.max(pass.number - Math.ceil(lost / per_page), 1);
+      const wentBack = pass.wentBack + Math.min(lost, 1);
+      return pageOf(records, { ...pass, newest, number, total, wentBack } satisfies StreetPass);
     },
     async read(entityType, externalId) {
       const path = `${pathOf(paths, entityType)}/${encodeURIComponent(externalId)}`;
