@@ -230,6 +230,15 @@ async function migratedAlone(
       }
     }
     if (existing.includes('contact_external_ids')) await linkAll(client, tenant);
+    if (existing.includes('contact_external_id_aliases')) {
+      await insert(client, 'contact_external_id_aliases', {
+        organisation_id: tenant.organisationId,
+        provider: 'reapit',
+        entity_type: 'contact',
+        external_id: 'alias',
+        contact_id: tenant.contactIds[0],
+      });
+    }
     await client.query('commit');
     await work(client);
   } finally {

@@ -113,6 +113,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     remoteModifiedAts: each(dayOfThisMonth(0)),
     remoteStates: each('active'),
     contentHashes: each(null),
+    areCurrent: each(false),
     basedOnVersions: each(null),
     versions: contacts.map((_, index) => `"${index}"`),
     modifiedAts: each(dayOfThisMonth(0)),
