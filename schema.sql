@@ -1789,48 +1789,6 @@ $$;
 COMMENT ON FUNCTION public.crm_latest_time(at timestamp with time zone) IS 'The one rule for which times are refused because they are too far ahead: those later than a day after the database''s clock (crm_now). A cursor there would skip every change until then.';
 
 --
--- Name: crm_list_moved_conflicts(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.crm_list_moved_conflicts(organisation_id uuid, operation_id uuid) RETURNS TABLE(connection_id uuid, entity_type text, external_id text, from_contact_id uuid, to_contact_id uuid, kept text)
-    LANGUAGE sql STABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-  select
-    connection.id,
-    change.entity_type,
-    change.external_id,
-    change.from_contact_id,
-    change.to_contact_id,
-    conflict.kept
-  from public.contact_external_id_changes as change
-  inner join public.crm_connections as connection
-    on connection.organisation_id = change.organisation_id
-    and connection.provider = change.provider
-  -- The limit leaves only a look-up by the key.
-  left join lateral (
-    select conflict.kept
-    from public.crm_sync_conflicts as conflict
-    where conflict.organisation_id = change.organisation_id
-      and conflict.connection_id = connection.id
-      and conflict.entity_type = change.entity_type
-      and conflict.external_id = change.external_id
-      and conflict.contact_id = change.from_contact_id
-    limit 1
-  ) as conflict on true
-  where change.organisation_id = crm_list_moved_conflicts.organisation_id
-    and change.operation_id = crm_list_moved_conflicts.operation_id
-    and change.external_id is not null
-    and change.from_contact_id <> change.to_contact_id
-$$;
-
---
--- Name: FUNCTION crm_list_moved_conflicts(organisation_id uuid, operation_id uuid); Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON FUNCTION public.crm_list_moved_conflicts(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that an operation has moved from one contact to another, for each connection of their CRM, with whose edit was kept in the conflict that the record has there; null if it has none.';
-
---
 -- Name: crm_lock_contacts(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -2282,7 +2240,59 @@ begin
     return next;
   end loop;
 
-  perform public.crm_move_decisions(organisation, operation, from_contact_id, into_contact_id);
+  -- What a person has still to decide is handed on, unless the other contact waits for a decision already, which is then
+  -- about all its records. By the record: `is true` keeps the planner from reading all of a connection's failures.
+  for step in
+    select
+      failure.id,
+      failure.connection_id,
+      failure.entity_type
+    from public.crm_sync_failures as failure
+    where failure.record_id = from_contact_id::text
+      and (failure.organisation_id = organisation) is true
+      and failure.direction = 'outbound'
+      and failure.dismissed_at is null
+      and public.crm_sync_failure_is_undecided(failure.direction, failure.error, failure.gave_up_at)
+    order by
+      failure.connection_id,
+      failure.entity_type
+  loop
+    continue when exists (
+      select
+      from public.crm_sync_failures as other
+      where other.record_id = into_contact_id::text
+        and (other.organisation_id = organisation) is true
+        and (other.connection_id = step.connection_id) is true
+        and other.direction = 'outbound'
+        and other.dismissed_at is null
+        and public.crm_sync_failure_is_undecided(other.direction, other.error, other.gave_up_at)
+    );
+    delete from public.crm_sync_failures as replaced
+    where replaced.organisation_id = organisation
+      and replaced.connection_id = step.connection_id
+      and replaced.direction = 'outbound'
+      and replaced.record_id = into_contact_id::text
+      and replaced.entity_type = step.entity_type;
+    update public.crm_sync_failures as failure
+    set record_id = into_contact_id::text
+    where failure.organisation_id = organisation
+      and failure.id = step.id;
+  end loop;
+  update public.crm_sync_conflicts as conflict
+  set contact_id = change.to_contact_id
+  from public.contact_external_id_changes as change
+  inner join public.crm_connections as connection
+    on connection.organisation_id = change.organisation_id
+    and connection.provider = change.provider
+  where change.organisation_id = organisation
+    and change.operation_id = operation
+    and change.external_id is not null
+    and change.from_contact_id <> change.to_contact_id
+    and conflict.organisation_id = change.organisation_id
+    and conflict.connection_id = connection.id
+    and conflict.entity_type = change.entity_type
+    and conflict.external_id = change.external_id
+    and conflict.contact_id = change.from_contact_id;
 
   -- What is merged away is not pushed: the CRM would get a second record. In key order, as changes are recorded.
   perform
@@ -2348,7 +2358,7 @@ $$;
 -- Name: FUNCTION crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) IS 'Merges a contact into another: each of its external ids means the other contact afterwards. Returns one row for each: moved (it is the primary id there), became_alias, alias_moved or archived_moved (an id of an account that the organisation is not connected to at present); or one row wrong_tenant, and nothing has changed. became_alias is also returned for the primary id of the remaining contact if the CRM has deleted that record and not the other. Deletes the outbound changes and failures of the contact that is merged away; the host deletes the contact itself. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts: call it before touching either contact. operation_id names the merge for crm_undo_contact_merge; changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
+COMMENT ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_contact_id uuid, into_contact_id uuid, operation_id uuid, changed_by text, reason text) IS 'Merges a contact into another: each of its external ids means the other contact afterwards. Returns one row for each: moved (it is the primary id there), became_alias, alias_moved or archived_moved (an id of an account that the organisation is not connected to at present); or one row wrong_tenant, and nothing has changed. became_alias is also returned for the primary id of the remaining contact if the CRM has deleted that record and not the other. Deletes the outbound changes and failures of the contact that is merged away, but hands on what a person has still to decide (crm_sync_failure_is_undecided), and the conflicts of its records; the host deletes the contact itself. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts: call it before touching either contact. operation_id names the merge for crm_undo_contact_merge; changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
 
 --
 -- Name: crm_merge_external_records(uuid, text, text[], text[], text[], text[], uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
@@ -2568,99 +2578,6 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) IS 'Records that a CRM has merged records into others, one array element each: the record that is gone becomes an alias with the state merged, and the other takes its place as primary id. Returns one row for each: merged (also if that was known), same_record, unknown (neither means a contact), or contacts_differ: the records mean two contacts, contact_id and other_contact_id, and nothing has changed; merge the contacts, then call again. Takes the lock of crm_lock_external_ids, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
-
---
--- Name: crm_move_conflicts(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.crm_move_conflicts(organisation_id uuid, operation_id uuid) RETURNS void
-    LANGUAGE sql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-  update public.crm_sync_conflicts as conflict
-  set contact_id = moved.to_contact_id
-  from (
-    select found.*
-    from public.crm_list_moved_conflicts(
-      crm_move_conflicts.organisation_id,
-      crm_move_conflicts.operation_id
-    ) as found
-    where found.kept is not null
-    order by
-      found.connection_id,
-      found.entity_type,
-      found.external_id
-  ) as moved
-  where conflict.organisation_id = crm_move_conflicts.organisation_id
-    and conflict.connection_id = moved.connection_id
-    and conflict.entity_type = moved.entity_type
-    and conflict.external_id = moved.external_id
-$$;
-
---
--- Name: FUNCTION crm_move_conflicts(organisation_id uuid, operation_id uuid); Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON FUNCTION public.crm_move_conflicts(organisation_id uuid, operation_id uuid) IS 'Makes the conflicts of the external ids that an operation has moved those of the contact that each means now.';
-
---
--- Name: crm_move_decisions(uuid, uuid, uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.crm_move_decisions(organisation_id uuid, operation_id uuid, from_contact_id uuid, into_contact_id uuid) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-declare
-  undecided record;
-begin
-  -- By the record: `is true` keeps the planner from reading all of a connection's failures.
-  for undecided in
-    select
-      failure.id,
-      failure.connection_id,
-      failure.entity_type
-    from public.crm_sync_failures as failure
-    where failure.record_id = from_contact_id::text
-      and (failure.organisation_id = crm_move_decisions.organisation_id) is true
-      and failure.direction = 'outbound'
-      and failure.dismissed_at is null
-      and public.crm_sync_failure_is_undecided(failure.direction, failure.error, failure.gave_up_at)
-    order by
-      failure.connection_id,
-      failure.entity_type
-  loop
-    -- One decision is about all records of a contact.
-    continue when exists (
-      select
-      from public.crm_sync_failures as other
-      where other.record_id = into_contact_id::text
-        and (other.organisation_id = crm_move_decisions.organisation_id) is true
-        and (other.connection_id = undecided.connection_id) is true
-        and other.direction = 'outbound'
-        and other.dismissed_at is null
-        and public.crm_sync_failure_is_undecided(other.direction, other.error, other.gave_up_at)
-    );
-    delete from public.crm_sync_failures as replaced
-    where replaced.organisation_id = crm_move_decisions.organisation_id
-      and replaced.connection_id = undecided.connection_id
-      and replaced.direction = 'outbound'
-      and replaced.record_id = into_contact_id::text
-      and replaced.entity_type = undecided.entity_type;
-    update public.crm_sync_failures as failure
-    set record_id = into_contact_id::text
-    where failure.organisation_id = crm_move_decisions.organisation_id
-      and failure.id = undecided.id;
-  end loop;
-  perform public.crm_move_conflicts(organisation_id, operation_id);
-end
-$$;
-
---
--- Name: FUNCTION crm_move_decisions(organisation_id uuid, operation_id uuid, from_contact_id uuid, into_contact_id uuid); Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON FUNCTION public.crm_move_decisions(organisation_id uuid, operation_id uuid, from_contact_id uuid, into_contact_id uuid) IS 'For crm_merge_contacts: hands what a person has still to decide of a contact (crm_sync_failure_is_undecided), and the conflicts of its records, on to the contact that it is merged into. A decision that this contact waits for already stays, and is about all its records. Call it after the external ids have moved.';
 
 --
 -- Name: crm_note_deleted_contact(); Type: FUNCTION; Schema: public; Owner: -
@@ -3319,7 +3236,7 @@ begin
   if level not in ('read committed', 'read uncommitted') then
     raise exception using
       errcode = 'feature_not_supported',
-      message = format('%s at %s: what others have linked would not be seen', refusal, upper(level)),
+      message = format('%s at %s: what others have written since would not be seen', refusal, upper(level)),
       hint = 'Use READ COMMITTED.';
   end if;
 end
@@ -3329,7 +3246,7 @@ $$;
 -- Name: FUNCTION crm_require_read_committed(refusal text); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_require_read_committed(refusal text) IS 'Fails with 0A000 at an isolation level at which a transaction that has waited for a lock would not see what others have linked meanwhile.';
+COMMENT ON FUNCTION public.crm_require_read_committed(refusal text) IS 'Fails with 0A000 at an isolation level at which a transaction that has waited for a lock would not see what others have written meanwhile.';
 
 --
 -- Name: crm_require_schema(name, regclass); Type: FUNCTION; Schema: public; Owner: -
@@ -3591,91 +3508,6 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_retry_after_outage() IS 'Makes the changes and failures of a connection due that were claimed during an outage and not tried, when a sync succeeds after at least two failures in a row, and the connection with them. Does nothing if a run of that time was abandoned, or failed in the worker itself (internal): then one of them may be the cause. A trigger, because workers of earlier releases wait as well.';
-
---
--- Name: crm_return_decisions(uuid, uuid, uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
---
-
-CREATE FUNCTION public.crm_return_decisions(organisation_id uuid, operation_id uuid, back_contact_id uuid, remaining_contact_id uuid) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-declare
-  undecided record;
-  is_returned boolean;
-  stays boolean;
-begin
-  for undecided in
-    select
-      failure.*,
-      connection.provider
-    from public.crm_sync_failures as failure
-    inner join public.crm_connections as connection
-      on connection.organisation_id = failure.organisation_id
-      and connection.id = failure.connection_id
-    where failure.record_id = remaining_contact_id::text
-      and (failure.organisation_id = crm_return_decisions.organisation_id) is true
-      and failure.direction = 'outbound'
-      and failure.dismissed_at is null
-      and public.crm_sync_failure_is_undecided(failure.direction, failure.error, failure.gave_up_at)
-    order by
-      failure.connection_id,
-      failure.entity_type
-  loop
-    -- Null if no record at this CRM is moved back.
-    select bool_or(moved.kept is not distinct from 'neither')
-    into is_returned
-    from public.crm_list_moved_conflicts(organisation_id, operation_id) as moved
-    where moved.connection_id = undecided.connection_id;
-    continue when is_returned is null;
-    stays := exists (
-      select
-      from public.contact_external_records as record
-      inner join public.crm_sync_conflicts as conflict
-        on conflict.organisation_id = crm_return_decisions.organisation_id
-        and conflict.connection_id = undecided.connection_id
-        and conflict.entity_type = record.entity_type
-        and conflict.external_id = record.external_id
-      where (record.organisation_id = crm_return_decisions.organisation_id) is true
-        and record.contact_id = remaining_contact_id
-        and record.provider = undecided.provider
-        and conflict.kept = 'neither'
-    );
-    -- If no conflict says whose it is, both wait: a decision too many loses nothing.
-    continue when stays and not is_returned;
-    insert into public.crm_sync_failures as failure (
-      organisation_id, connection_id, direction, entity_type, record_id, attempts, error, first_failed_at,
-      last_failed_at, gave_up_at
-    )
-    values (
-      undecided.organisation_id, undecided.connection_id, 'outbound', undecided.entity_type, back_contact_id::text,
-      undecided.attempts, undecided.error, undecided.first_failed_at, undecided.last_failed_at, undecided.gave_up_at
-    )
-    on conflict on constraint crm_sync_failures_pkey do update
-    set
-      error = excluded.error,
-      first_failed_at = excluded.first_failed_at,
-      last_failed_at = excluded.last_failed_at,
-      next_attempt_at = null,
-      gave_up_at = excluded.gave_up_at,
-      dismissed_at = null,
-      dismissed_by = null,
-      dismissal_reason = null;
-    if is_returned and not stays then
-      delete from public.crm_sync_failures as failure
-      where failure.organisation_id = undecided.organisation_id
-        and failure.id = undecided.id;
-    end if;
-  end loop;
-  perform public.crm_move_conflicts(organisation_id, operation_id);
-end
-$$;
-
---
--- Name: FUNCTION crm_return_decisions(organisation_id uuid, operation_id uuid, back_contact_id uuid, remaining_contact_id uuid); Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON FUNCTION public.crm_return_decisions(organisation_id uuid, operation_id uuid, back_contact_id uuid, remaining_contact_id uuid) IS 'For crm_undo_contact_merge: gives what a person has still to decide back to the contact that is there again, if the conflict is one of a record that is its own again, or if no conflict says whose it is: then both contacts wait. Call it after the external ids have moved.';
 
 --
 -- Name: crm_run_in_schema(text, regclass); Type: FUNCTION; Schema: public; Owner: -
@@ -4731,7 +4563,95 @@ begin
   )
   values (organisation, operation, 'undone', merge.to_contact_id, merge.from_contact_id, author, why);
 
-  perform public.crm_return_decisions(organisation, operation, merge.from_contact_id, merge.to_contact_id);
+  -- What a person has still to decide goes back to the contact whose record it is about. If no conflict says whose it is,
+  -- both wait: a decision too many loses nothing.
+  for step in
+    select
+      failure.*,
+      moved.is_returned,
+      exists (
+        select
+        from public.contact_external_records as record
+        inner join public.crm_sync_conflicts as conflict
+          on conflict.organisation_id = organisation
+          and conflict.connection_id = failure.connection_id
+          and conflict.entity_type = record.entity_type
+          and conflict.external_id = record.external_id
+        where (record.organisation_id = organisation) is true
+          and record.contact_id = merge.to_contact_id
+          and record.provider = connection.provider
+          and conflict.kept = 'neither'
+      ) as stays
+    from public.crm_sync_failures as failure
+    inner join public.crm_connections as connection
+      on connection.organisation_id = failure.organisation_id
+      and connection.id = failure.connection_id
+    cross join lateral (
+      -- Null if no record at this CRM is moved back.
+      select bool_or(conflict.kept is not distinct from 'neither') as is_returned
+      from public.contact_external_id_changes as change
+      left join public.crm_sync_conflicts as conflict
+        on conflict.organisation_id = change.organisation_id
+        and conflict.connection_id = connection.id
+        and conflict.entity_type = change.entity_type
+        and conflict.external_id = change.external_id
+        and conflict.contact_id = change.from_contact_id
+      where change.organisation_id = organisation
+        and change.operation_id = operation
+        and change.provider = connection.provider
+        and change.external_id is not null
+        and change.from_contact_id <> change.to_contact_id
+    ) as moved
+    where failure.record_id = merge.to_contact_id::text
+      and (failure.organisation_id = organisation) is true
+      and failure.direction = 'outbound'
+      and failure.dismissed_at is null
+      and public.crm_sync_failure_is_undecided(failure.direction, failure.error, failure.gave_up_at)
+      and moved.is_returned is not null
+    order by
+      failure.connection_id,
+      failure.entity_type
+  loop
+    continue when step.stays and not step.is_returned;
+    insert into public.crm_sync_failures as failure (
+      organisation_id, connection_id, direction, entity_type, record_id, attempts, error, first_failed_at,
+      last_failed_at, gave_up_at
+    )
+    values (
+      organisation, step.connection_id, 'outbound', step.entity_type, merge.from_contact_id::text, step.attempts,
+      step.error, step.first_failed_at, step.last_failed_at, step.gave_up_at
+    )
+    on conflict on constraint crm_sync_failures_pkey do update
+    set
+      error = excluded.error,
+      first_failed_at = excluded.first_failed_at,
+      last_failed_at = excluded.last_failed_at,
+      next_attempt_at = null,
+      gave_up_at = excluded.gave_up_at,
+      dismissed_at = null,
+      dismissed_by = null,
+      dismissal_reason = null;
+    if step.is_returned and not step.stays then
+      delete from public.crm_sync_failures as failure
+      where failure.organisation_id = organisation
+        and failure.id = step.id;
+    end if;
+  end loop;
+  update public.crm_sync_conflicts as conflict
+  set contact_id = change.to_contact_id
+  from public.contact_external_id_changes as change
+  inner join public.crm_connections as connection
+    on connection.organisation_id = change.organisation_id
+    and connection.provider = change.provider
+  where change.organisation_id = organisation
+    and change.operation_id = operation
+    and change.external_id is not null
+    and change.from_contact_id <> change.to_contact_id
+    and conflict.organisation_id = change.organisation_id
+    and conflict.connection_id = connection.id
+    and conflict.entity_type = change.entity_type
+    and conflict.external_id = change.external_id
+    and conflict.contact_id = change.from_contact_id;
 
   -- Ids that were linked since stay; where only aliases are left, one becomes the primary id.
   insert into public.contact_external_id_changes (
@@ -4781,7 +4701,7 @@ $$;
 -- Name: FUNCTION crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) IS 'Undoes a merge of contacts: each external id that it has moved means the contact again that it meant before. All or none. Returns no row if there was no such merge; otherwise a row without a record: undone, or why not (undone_before, no_contact, held: one of the records stops it), and a row for each record: undone, or as crm_contact_merge_records says; then stays for each external id that was linked to the remaining contact since. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
+COMMENT ON FUNCTION public.crm_undo_contact_merge(organisation_id uuid, merge_id uuid, operation_id uuid, changed_by text, reason text) IS 'Undoes a merge of contacts: each external id that it has moved means the contact again that it meant before. All or none. What a person has still to decide goes back with the records that it is about; if no conflict says whose it is, both contacts wait. Returns no row if there was no such merge; otherwise a row without a record: undone, or why not (undone_before, no_contact, held: one of the records stops it), and a row for each record: undone, or as crm_contact_merge_records says; then stays for each external id that was linked to the remaining contact since. Takes the locks of crm_lock_external_ids for all CRMs, then of crm_lock_contacts. changed_by is the database user if null. Fails with 0A000 unless at READ COMMITTED.';
 
 --
 -- Name: crm_wait_for_vacuum(regclass[]); Type: FUNCTION; Schema: public; Owner: -
@@ -8372,14 +8292,6 @@ GRANT ALL ON FUNCTION public.crm_latest_time(at timestamp with time zone) TO crm
 GRANT ALL ON FUNCTION public.crm_latest_time(at timestamp with time zone) TO crm_reader;
 
 --
--- Name: FUNCTION crm_list_moved_conflicts(organisation_id uuid, operation_id uuid); Type: ACL; Schema: public; Owner: -
---
-
-REVOKE ALL ON FUNCTION public.crm_list_moved_conflicts(organisation_id uuid, operation_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.crm_list_moved_conflicts(organisation_id uuid, operation_id uuid) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_list_moved_conflicts(organisation_id uuid, operation_id uuid) TO crm_worker;
-
---
 -- Name: FUNCTION crm_lock_contacts(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
 --
 
@@ -8432,22 +8344,6 @@ GRANT ALL ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_conta
 REVOKE ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) TO crm_worker;
-
---
--- Name: FUNCTION crm_move_conflicts(organisation_id uuid, operation_id uuid); Type: ACL; Schema: public; Owner: -
---
-
-REVOKE ALL ON FUNCTION public.crm_move_conflicts(organisation_id uuid, operation_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.crm_move_conflicts(organisation_id uuid, operation_id uuid) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_move_conflicts(organisation_id uuid, operation_id uuid) TO crm_worker;
-
---
--- Name: FUNCTION crm_move_decisions(organisation_id uuid, operation_id uuid, from_contact_id uuid, into_contact_id uuid); Type: ACL; Schema: public; Owner: -
---
-
-REVOKE ALL ON FUNCTION public.crm_move_decisions(organisation_id uuid, operation_id uuid, from_contact_id uuid, into_contact_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.crm_move_decisions(organisation_id uuid, operation_id uuid, from_contact_id uuid, into_contact_id uuid) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_move_decisions(organisation_id uuid, operation_id uuid, from_contact_id uuid, into_contact_id uuid) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_organisation_id(); Type: ACL; Schema: public; Owner: -
@@ -8545,14 +8441,6 @@ GRANT ALL ON FUNCTION public.crm_restore_external_ids(organisation_id uuid, conn
 
 GRANT ALL ON FUNCTION public.crm_retry_after_outage() TO crm_app;
 GRANT ALL ON FUNCTION public.crm_retry_after_outage() TO crm_worker;
-
---
--- Name: FUNCTION crm_return_decisions(organisation_id uuid, operation_id uuid, back_contact_id uuid, remaining_contact_id uuid); Type: ACL; Schema: public; Owner: -
---
-
-REVOKE ALL ON FUNCTION public.crm_return_decisions(organisation_id uuid, operation_id uuid, back_contact_id uuid, remaining_contact_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.crm_return_decisions(organisation_id uuid, operation_id uuid, back_contact_id uuid, remaining_contact_id uuid) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_return_decisions(organisation_id uuid, operation_id uuid, back_contact_id uuid, remaining_contact_id uuid) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_run_in_schema(statement text, log_table regclass); Type: ACL; Schema: public; Owner: -

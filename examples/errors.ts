@@ -27,11 +27,13 @@ export function described(error: unknown, depth = 0): string {
 }
 
 /**
- * Whether an error's message may quote what is in the database or in an answer: one of the database itself, one of this
- * package, which says what it refuses, and one of `JSON.parse`. Others are of our own code, or name a file or a host.
+ * Whether an error's message may quote what is in the database or in an answer: one of the database itself, one of a
+ * library that names the query and its parameters, one of this package, which says what it refuses, and one of
+ * `JSON.parse`. Others are of our own code, or name a file or a host.
  */
 function mayContainValues(error: Error): boolean {
-  return 'severity' in error || error instanceof CrmSchemaError || error instanceof SyntaxError;
+  const isOfQuery = 'severity' in error || 'query' in error;
+  return isOfQuery || error instanceof CrmSchemaError || error instanceof SyntaxError;
 }
 
 /**

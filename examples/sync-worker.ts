@@ -43,7 +43,7 @@ export interface Worker {
   pool: pg.Pool;
   /** The CRMs that `openCrm` has adapters for; omit it if it has one for each. */
   providers?: readonly Provider[] | undefined;
-  /** Signs in to a connection's CRM. See refresh-token.ts for refresh tokens that work only once. */
+  /** Signs in to a connection's CRM. See adapters/open-reapit.ts, whose refresh tokens work only once. */
   openCrm(run: ClaimedRun): Promise<Crm>;
   /** How to revoke the tokens of disconnected connections; omit it if nobody disconnects with `revokeWithinSeconds`. */
   revocation?: Revocation | undefined;

@@ -184,6 +184,16 @@ comment on function crm_forget_missed_contents(uuid, uuid, text) is
 comment on function crm_retry_after_outage() is
   'Makes the changes and failures of a connection due that were claimed during an outage and not tried, when a sync succeeds after at least two failures in a row, and the connection with them. Does nothing if a run of that time was abandoned, or failed in the worker itself (internal): then one of them may be the cause. A trigger, because workers of earlier releases wait as well.';
 
+-- Also for those who list what waits.
+select crm_edit_function(
+  'crm_require_read_committed(text)'::regprocedure,
+  'what others have linked would not be seen',
+  'what others have written since would not be seen'
+);
+
+comment on function crm_require_read_committed(text) is
+  'Fails with 0A000 at an isolation level at which a transaction that has waited for a lock would not see what others have written meanwhile.';
+
 -- As 0041 left it, but for the rule, which has a name now.
 select crm_edit_function(
   'crm_take_over_changes(uuid, uuid, text, timestamptz)'::regprocedure,
@@ -334,6 +344,15 @@ comment on function crm_forget_contents(uuid, text) is
   'For crm_switch_account: forgets the versions and contents of an organisation''s records at a CRM, so that none is taken for unchanged when it is next read.';
 comment on function crm_take_over_changes(uuid, uuid, text, timestamptz) is
   'Moves what waits to be pushed from the disconnected connections of a CRM to a new one, or deletes it if that is to another account or the time is over (crm_keeps_changes), and returns for how many contacts each. Failing pushes that would be retried are due at once. The account is the same if either is unknown, except that ids_of_unknown_account (keep or archive) decides if only the earlier one is, and if that is null the last known account before. With own_changes_since, for a connection whose account was learned later: deletes what was moved to it from another account, and was not recorded since. Call it after crm_switch_account, which locks the contacts.';
+
+select crm_edit_function(
+  'crm_require_read_committed(text)'::regprocedure,
+  'what others have written since would not be seen',
+  'what others have linked would not be seen'
+);
+
+comment on function crm_require_read_committed(text) is
+  'Fails with 0A000 at an isolation level at which a transaction that has waited for a lock would not see what others have linked meanwhile.';
 
 drop function crm_forget_missed_contents(uuid, uuid, text);
 

@@ -5,7 +5,7 @@
 -- Locks:   contact_external_ids ACCESS EXCLUSIVE and contact_external_id_aliases ACCESS EXCLUSIVE: reads and writes wait
 --          until the end of the transaction. They are tried for a tenth of a second at a time, up to a hundred times.
 --          Before that, SHARE UPDATE EXCLUSIVE waits for vacuum.
--- Scans:   nothing; the new columns are null. 0047 validates the constraints.
+-- Scans:   nothing; the new columns are null. 0047 and 0048 validate the constraints.
 -- Down:    drops the columns (contact_external_ids and contact_external_id_aliases ACCESS EXCLUSIVE) and the functions.
 --          Refuses while a record has such contents, unless crm_schema.allow_data_loss is on.
 

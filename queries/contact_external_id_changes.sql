@@ -142,7 +142,7 @@ cross join lateral (
 ) as change
 order by change.id desc;
 
-/* @name contactReferenceCheck */
+/* @name contactReferenceCheckMany */
 -- For records that carry contacts' ids as their references, one array element each: which contact that one is after
 -- merges, whether the record was
 -- unlinked from it or re-pointed to another, and whether the log or a merge knows it. Returns one row per element:

@@ -9,6 +9,7 @@
 // Archived contacts are a list of their own, which is read after the others: what moves from one to the other meanwhile
 // is modified, and comes with the next pass.
 import { canonicalTimestamp, type Timestamp } from '@nurturehub/crm-schema';
+import { CrmError } from '../crm.js';
 import type { Query } from './http.js';
 import { greatest, reached } from './passes.js';
 
@@ -55,12 +56,13 @@ export function queryOf({ at, page, isArchive }: ReapitPass): Query {
 }
 
 /** The pass after a page, or the time up to which every change has been read. */
-export function after(pass: ReapitPass, page: ReapitPage): ReapitPass | { syncedTo: Timestamp } {
+export function passAfter(pass: ReapitPass, page: ReapitPage): ReapitPass | { syncedTo: Timestamp } {
   const latest = greatest([pass.latest, ...page.times]) ?? null;
   const begun = pass.begun ?? (greatest([page.date, latest]) as Timestamp);
   const next = { ...pass, latest, begun };
   const isAll = page.totalCount <= page.times.length;
   if (pass.page === null && !isAll) {
+    checkOrder(page.times);
     const at = greatest([pass.at, ...page.times]) ?? null;
     return { ...next, at, page: at === pass.at ? 0 : null };
   }
@@ -79,6 +81,13 @@ export function after(pass: ReapitPass, page: ReapitPage): ReapitPass | { synced
 /** The beginning of a list. */
 function listFrom(since: Timestamp | null): Pick<ReapitPass, 'at' | 'page'> {
   return { at: since, page: since === null ? 0 : null };
+}
+
+/** By time, contacts in another order would be skipped. */
+function checkOrder(times: ReapitPage['times']): void {
+  const known = times.filter((time) => time !== null);
+  if (known.every((time, index) => index === 0 || time >= (known[index - 1] as Timestamp))) return;
+  throw new CrmError('provider', 'The list is not in the order of modification.', { retryable: true });
 }
 
 /** The end of a microsecond: Reapit's times have a seventh digit. */

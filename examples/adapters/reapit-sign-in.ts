@@ -99,7 +99,6 @@ export class ReapitSession {
 
   /** New credentials in place of those that were refused or have expired; once for all requests that ask meanwhile. */
   async #renew(used: Stored): Promise<Stored> {
-    if (this.#stored.credentialsVersion !== used.credentialsVersion) return this.#stored;
     this.#renewing ??= this.#refresh(used).finally(() => {
       this.#renewing = undefined;
     });

@@ -6,7 +6,7 @@ import { recordIn } from './answers.js';
 import type { Answer, Send } from './http.js';
 import { asSent, idIn, lastPage, pageOf, passOf, pathOf, writer } from './passes.js';
 import { changesTo, modifiedIn, type ReapitContact, recordOf } from './reapit-fields.js';
-import { after, begin, queryOf, type ReapitPass } from './reapit-passes.js';
+import { begin, passAfter, queryOf, type ReapitPass } from './reapit-passes.js';
 
 export interface ReapitOptions {
   /** The customer, such as `SBOX`: ids belong to it. */
@@ -71,7 +71,7 @@ export function reapitCrm(send: Send, options: ReapitOptions): Crm {
       const { found, totalCount, pageSize } = listIn(answer);
       const records = found.map((each) => recordOf(entityType, each));
       const times = found.map(modifiedIn);
-      const next = after(pass, { times, totalCount, pageSize, date: answer.date });
+      const next = passAfter(pass, { times, totalCount, pageSize, date: answer.date });
       return 'syncedTo' in next ? lastPage(records, next.syncedTo) : pageOf(records, next);
     },
     read,

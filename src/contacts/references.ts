@@ -55,7 +55,7 @@ export async function contactReferenceCheckMany(
     checkRecord({ ...reference, provider }, rowIndex);
     checkUuid({ field: 'contactId', rowIndex }, reference.contactId);
   });
-  const rows = await queries.contactReferenceCheck.run(
+  const rows = await queries.contactReferenceCheckMany.run(
     {
       organisationId,
       provider,

@@ -437,8 +437,8 @@ order by change.id desc`,
 });
 
 
-/** The parameters of {@link contactReferenceCheck}. */
-export interface ContactReferenceCheckParams {
+/** The parameters of {@link contactReferenceCheckMany}. */
+export interface ContactReferenceCheckManyParams {
   contactIds: string[];
   entityTypes: string[];
   externalIds: string[];
@@ -446,8 +446,8 @@ export interface ContactReferenceCheckParams {
   provider: string;
 }
 
-/** A row of {@link contactReferenceCheck}. */
-export interface ContactReferenceCheckResult {
+/** A row of {@link contactReferenceCheckMany}. */
+export interface ContactReferenceCheckManyResult {
   contactId: string;
   isKnown: boolean;
   isUnlinked: boolean;
@@ -516,9 +516,9 @@ export interface ContactReferenceCheckResult {
  * order by sent.position
  * ```
  */
-export const contactReferenceCheck = new PreparedQuery<ContactReferenceCheckParams,ContactReferenceCheckResult>({
-  name: 'contactReferenceCheck',
-  statementName: 'contactReferenceCheck_14ce924b',
+export const contactReferenceCheckMany = new PreparedQuery<ContactReferenceCheckManyParams,ContactReferenceCheckManyResult>({
+  name: 'contactReferenceCheckMany',
+  statementName: 'contactReferenceCheckMany_f8c440e0',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -527,7 +527,7 @@ export const contactReferenceCheck = new PreparedQuery<ContactReferenceCheckPara
     { name: 'organisationId', required: true },
     { name: 'provider', required: true },
   ],
-  text: `/* contactReferenceCheck */ select
+  text: `/* contactReferenceCheckMany */ select
   sent.position::integer as "position",
   chain.contact_ids[cardinality(chain.contact_ids)] as "contactId",
   unlinked.is_found is not null as "isUnlinked",

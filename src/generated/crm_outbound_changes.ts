@@ -665,8 +665,10 @@ export interface OutboundChangeListWaitingResult {
 /**
  * Lists which of the given contacts are not pushed yet to a connection's CRM: those that wait, with the version of their
  * change, and those whose push failed, unless a person has dismissed the failure; of those, whether a person has to
- * decide whose edit counts (crm_sync_failure_is_undecided). Fails with CRM05 if row-level security hides the organisation. Uses crm_outbound_changes_pkey and crm_sync_failures_unpushed_idx (`is true` and the
- * limits keep the planner from reading everything that waits).
+ * decide whose edit counts (crm_sync_failure_is_undecided). Fails with CRM05 if row-level security hides the
+ * organisation, and with 0A000 unless at READ COMMITTED: the caller has locked the contacts, and what was recorded before
+ * that must be seen. Uses crm_outbound_changes_pkey and crm_sync_failures_unpushed_idx (`is true` and the limits keep
+ * the planner from reading everything that waits).
  *
  * @remarks
  * ```sql
@@ -702,12 +704,13 @@ export interface OutboundChangeListWaitingResult {
  *   ) as push
  * ) as failure on true
  * where crm_check_organisation(:organisationId!::uuid)
+ *   and (select count(*) from crm_require_read_committed('waiting changes cannot be listed')) > 0
  *   and (change.version is not null or failure.is_undecided is not null)
  * ```
  */
 export const outboundChangeListWaiting = new PreparedQuery<OutboundChangeListWaitingParams,OutboundChangeListWaitingResult>({
   name: 'outboundChangeListWaiting',
-  statementName: 'outboundChangeListWaiting_0dfd4e23',
+  statementName: 'outboundChangeListWaiting_bef5b9ce',
   isPreparable: false,
   params: [
     { name: 'contactIds', required: true },
@@ -745,6 +748,7 @@ left join lateral (
   ) as push
 ) as failure on true
 where crm_check_organisation($2::uuid)
+  and (select count(*) from crm_require_read_committed('waiting changes cannot be listed')) > 0
   and (change.version is not null or failure.is_undecided is not null)`,
 });
 

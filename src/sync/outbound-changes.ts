@@ -156,7 +156,9 @@ export interface WaitingChange extends queries.OutboundChangeListWaitingResult {
 /**
  * Lists which of the given contacts are not pushed yet to a connection's CRM, including those whose push failed,
  * also for good: until it succeeds, or a person dismisses the failure (`syncFailureDismiss`). A worker that wrote
- * the CRM's data over theirs would undo a change that is still waiting. Lock the contacts before this call.
+ * the CRM's data over theirs would undo a change that is still waiting. Lock the contacts before this call,
+ * at READ COMMITTED: at another isolation level, it would not see what was recorded since the transaction began, and is
+ * refused (0A000).
  *
  * @throws CrmSchemaError `organisation_not_set`, `invalid_input`
  */

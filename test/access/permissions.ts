@@ -30,7 +30,7 @@ export const readOnly: QueryName[] = [
   'contactExternalIdLock',
   'contactExternalIdResolve',
   'contactIdentityChangeList',
-  'contactReferenceCheck',
+  'contactReferenceCheckMany',
   'externalRecordListByContacts',
   'organisationSet',
   'outboundChangeListWaiting',

@@ -2,6 +2,7 @@
 // its developers report (docs/sync-engine.md).
 import { afterEach, describe, expect, test } from 'vitest';
 import { openReapit } from '../../examples/adapters/open-reapit.js';
+import { begin, passAfter } from '../../examples/adapters/reapit-passes.js';
 import type { Crm, CrmPosition, CrmRecord } from '../../examples/crm.js';
 import type { Habits } from '../../examples/simulated-crm/habits.js';
 import type { SimulatedCrm } from '../../examples/simulated-crm/server.js';
@@ -117,6 +118,8 @@ describe('reading', () => {
     for (const since of [null, '2020-01-01T00:00:00.000000Z']) {
       const { crm, reapit } = await start({ pageSize: 5 });
       const ids = Array.from({ length: 40 }, (_, count) => crm.create(`Test Person ${count}`).externalId);
+      // The pass begins long after them, so that it does not read them again by time.
+      crm.setHabits({ skewMilliseconds: 60_000 });
       const changed = new Set<string>();
       const { read, syncedTo } = await readPass(reapit, since, (page) => {
         // Of those that come first, of those in the middle, and of those that come last.
@@ -143,6 +146,15 @@ describe('reading', () => {
     const { read, syncedTo } = await readPass(reapit, empty.syncedTo);
     expect(idsOf(read)).toEqual([externalId]);
     expect(idsOf((await readPass(reapit, syncedTo)).read), 'inclusive').toEqual([externalId]);
+  });
+
+  test('does not read by time what is not in the order of modification', async () => {
+    const [early, late] = ['2026-07-01T10:00:00.000000Z', '2026-07-01T11:00:00.000000Z'] as const;
+    const page = { pageSize: 2, totalCount: 3, date: late };
+    expect(passAfter(begin(early), { ...page, times: [early, null] })).toMatchObject({ at: early, page: 0 });
+    expect(() => passAfter(begin(early), { ...page, times: [late, early] })).toThrow(
+      expect.objectContaining({ kind: 'provider' }),
+    );
   });
 
   test('begins the pass again if the position is not one of its own', async () => {
@@ -276,11 +288,12 @@ describe('writing', () => {
       workPhone: '0161 496 0000',
       metadata: { tier: 'gold' },
     };
-    const { externalId } = crm.create({ name: 'Ottoline van der Sprat', own });
+    const { externalId } = crm.create({ name: 'Ottoline van der Sprat', email: 'ottoline@example.com', own });
     const update = (name: string, rest: object = {}) =>
       reapit.write({ contactId, name, ...rest }, key(externalId));
     await update('Ottoline van der Sprat', { phone: '07700 900123' });
-    expect(crm.records()[0]).toMatchObject({ phone: '07700 900123', reference: contactId, own });
+    const { phone, email } = { phone: '07700 900123', email: 'ottoline@example.com' };
+    expect(crm.records()[0]).toMatchObject({ phone, email, reference: contactId, own });
     await update('Ottie van der Sprat');
     expect(crm.records()[0]).toMatchObject({ own: { ...own, forename: 'Ottie' }, phone: '07700 900123' });
     await update('OTTIE VAN DER SPRAT');

@@ -130,7 +130,6 @@ const queriesOf: Record<string, QueryName[]> = {
   contactExternalIdListByContact: ['contactExternalIdListByContacts'],
   contactExternalIdMatchMany: ['contactExternalIdResolve'],
   contactExternalIdResolveMany: ['contactExternalIdResolve'],
-  contactReferenceCheckMany: ['contactReferenceCheck'],
   credentialsCheckKeys: ['credentialsCountByKey'],
   credentialsConnect: ['connectionConnect'],
   credentialsGet: ['connectionGetCredentials'],

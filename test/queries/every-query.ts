@@ -333,7 +333,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     contactMergeUndo: [
       { organisationId, mergeId: merged.operationId, operationId: randomUUID(), changedBy: 'test' },
     ],
-    contactReferenceCheck: [
+    contactReferenceCheckMany: [
       {
         organisationId,
         provider: 'reapit',

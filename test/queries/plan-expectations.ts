@@ -115,7 +115,7 @@ export const expectations: Record<QueryName, Expectation> = {
   },
   contactExternalIdUnlink: { indexes: [...mappings, ...aliases, ...liveConnection.indexes], buffers: 2700 },
   contactIdentityChangeList: { indexes: [...identityChanges], buffers: 60 },
-  contactReferenceCheck: {
+  contactReferenceCheckMany: {
     indexes: ['contact_external_id_changes_from_contact_id_idx', 'crm_sync_log_internal_id_idx'],
     buffers: 5000,
   },

@@ -43,11 +43,19 @@ describe('a report of an error', () => {
   test.each<[string, () => unknown, string, string]>([
     [
       'of the database',
-      () => pool.query("select 'Ottoline Sprat'::integer"),
+      () => pool.query("select 'Ottoline\n    at Sprat'::integer"),
       'error 22P02',
       'test/reports/errors-without-a-message.test.ts',
     ],
     ['of the package', () => canonicalTimestamp('Ottoline Sprat'), 'CrmSchemaError invalid_input', 'src/'],
+    [
+      'of a library that runs queries',
+      () => {
+        throw Object.assign(new Error('Failed: Ottoline Sprat'), { query: 'select $1' });
+      },
+      'Error',
+      'test/reports/errors-without-a-message.test.ts',
+    ],
     ['of JSON.parse', () => JSON.parse('Ottoline\n    at Sprat'), 'SyntaxError', 'JSON.parse'],
   ])('%s has its code and its stack, and not its message', async (_, throwing, title, place) => {
     const text = described(await thrownBy(throwing));
