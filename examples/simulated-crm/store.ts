@@ -88,7 +88,7 @@ export class Store {
   shown(entityType: string): Snapshot[] {
     const now = Date.now();
     return [...this.#history.values()]
-      .map((history) => history.findLast(({ visibleAt }) => visibleAt <= now))
+      .map((history) => history.filter(({ visibleAt }) => visibleAt <= now).at(-1))
       .filter((snapshot) => snapshot?.entityType === entityType && snapshot.state !== 'hidden')
       .map((snapshot) => snapshot as Snapshot)
       .sort((a, b) => a.visibleAt - b.visibleAt || a.sequence - b.sequence);

@@ -45,7 +45,7 @@ export const reapit: Dialect = {
     const record = knownRecord(world.store, entityType, externalId);
     check(isShown(record), 404, 'No such record.');
     if (call.method !== 'GET') return update(record, call, world);
-    const headers = record.version === null ? {} : { etag: record.version };
+    const headers: Record<string, string> = record.version === null ? {} : { etag: record.version };
     return { status: 200, headers, body: shown(record, world.random) };
   },
 };
