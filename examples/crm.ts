@@ -132,6 +132,8 @@ export interface CrmRecord extends CrmRecordKey, ContactFields {
   reference?: string | null;
   /** The id of the record of the same entity type that this one was merged into. */
   mergedInto?: string | null;
+  /** Set by the worker: it was read by its id, just now. */
+  isCurrent?: boolean;
 }
 
 /** A person as NurtureHub knows them. */

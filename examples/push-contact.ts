@@ -125,12 +125,10 @@ async function readFirst(
   const found = await ask(() => crm.read(entityType, externalId)).catch(unlessFatal);
   // The write will say so, too.
   if (found === null || found instanceof CrmError) return null;
-  // It was read by its id just now: if its time is older than the known one, a clock at the CRM was ahead.
-  let decision = await decisionOn(pool, run, found);
-  const read = decision === 'older' ? { ...found, modifiedAt: null } : found;
-  if (read !== found) decision = await decisionOn(pool, run, read);
+  // Whatever its time: a clock at the CRM may have been ahead.
+  const read = { ...found, isCurrent: true };
   // Nobody has changed it since it was last read or pushed.
-  if (ifChanged && decision !== 'changed') return null;
+  if (ifChanged && (await decisionOn(pool, run, read)) !== 'changed') return null;
   const events = await take(read);
   const settled = events.filter(
     ({ direction, internalId }) => direction === 'outbound' && internalId === contactId,

@@ -82,6 +82,7 @@ export function sentRecordOf(record: CrmRecord): SentRecord {
     modifiedAt: remoteModifiedAt,
     state: remoteState,
     contentHash,
+    isCurrent: record.isCurrent,
   };
 }
 

@@ -15,6 +15,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import {
   type BatchEvent,
   type ConnectionKey,
+  connectionSetConflictWinner,
   contactExternalIdLinkMany,
   contentHash,
   externalRecordCheckMany,
@@ -82,6 +83,27 @@ describe.each(['agentos', 'loop', 'alto', 'street', 'reapit', 'custom'] as const
         expect(connected.crm.records()).toMatchObject([{ name: 'Ottoline Sprat' }]);
       },
     );
+  },
+);
+
+test.each(['agentos', 'loop'] as const)(
+  'a real change back at %s, before the contact is edited here again, is a conflict',
+  async (provider) => {
+    const { agency } = world;
+    const connected = await agency.startAndConnect(provider);
+    const { crm } = connected;
+    const { externalId } = crm.create('Ottoline Sprat');
+    await agency.tick();
+    const { 'Ottoline Sprat': contactId = '' } = await agency.contacts();
+    await connectionSetConflictWinner(pool, { ...connected, conflictWinner: 'person' });
+    await agency.rename(contactId, 'Ottoline Spratt');
+    await agency.tick();
+    crm.edit(externalId, 'Ottoline Sprat');
+    await agency.rename(contactId, 'Ottoline Third');
+    await agency.tick();
+    expect(crm.records()).toMatchObject([{ name: 'Ottoline Sprat' }]);
+    expect(await agency.contacts()).toEqual({ 'Ottoline Third': contactId });
+    expect(await syncConflictList(pool, connected)).toMatchObject([{ kept: 'neither' }]);
   },
 );
 
