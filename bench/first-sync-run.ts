@@ -29,12 +29,12 @@ await migrate(client);
 client.release();
 const organisationId = randomUUID();
 await pool.query("insert into organisations (id, name) values ($1, 'Test Agency')", [organisationId]);
-await credentialsConnect(pool, await testKeyRing(), { organisationId, provider: 'alto', credentials });
+await credentialsConnect(pool, await testKeyRing(), { organisationId, provider: 'custom', credentials });
 
 const worker = {
   name: 'bench',
   pool,
-  openCrm: async () => simulatedCrmClient('alto', { url, credentials, timeoutMilliseconds: 10_000 }),
+  openCrm: async () => simulatedCrmClient('custom', { url, credentials, timeoutMilliseconds: 10_000 }),
 };
 const began = performance.now();
 while (await syncNext(worker));

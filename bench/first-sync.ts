@@ -27,7 +27,7 @@ export async function measureFirstSync(serverUrl: string, otherFolder: string): 
       const client = new pg.Client({ connectionString: serverUrl });
       await client.connect();
       await client.query(`create database ${database}`);
-      const crm = await startSimulatedCrm({ provider: 'alto', seed: 1, habits: { pageSize: 100 } });
+      const crm = await startSimulatedCrm({ provider: 'custom', seed: 1, habits: { pageSize: 100 } });
       for (let count = 1; count <= records; count += 1) crm.create(`Test ${count} Person`);
       try {
         const { url, credentials } = crm;

@@ -13,7 +13,7 @@ import { dropOurs, keepOurs } from './conflicts.js';
 import { type ContactFields, fieldsOf, isSame } from './contact-fields.js';
 import { type Contacts, insertContacts, updateContacts } from './contacts.js';
 import type { CrmRecord } from './crm.js';
-import { isAlive, isSameRecord, recordsOfMany, remoteFieldsOf } from './records.js';
+import { isAlive, isSameRecord, type RemoteFields, recordsOfMany } from './records.js';
 import { closeAgreed } from './waiting-pushes.js';
 
 /** The state of a page that is not recorded yet. */
@@ -32,6 +32,7 @@ export interface Page {
 /** A record of a page, and what is known of it. */
 export interface Item {
   record: CrmRecord;
+  remote: RemoteFields;
   decision: RecordDecision;
   /** The contact that it is, or will be. */
   contactId: string;
@@ -85,7 +86,7 @@ export async function applyRecords(page: Page, items: Item[]): Promise<BatchEven
 
 /** Decides what becomes of a record. */
 function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[]): Outcome {
-  const { record, contactId, isOfDeletedContact } = item;
+  const { record, remote, contactId, isOfDeletedContact } = item;
   const { decision, hasNewContent, contactId: linkedTo } = item.decision;
   const { entityType, externalId, state } = record;
   const known = linkedTo ?? page.links.get(externalId) ?? null;
@@ -97,7 +98,7 @@ function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[]): Out
     entityType,
     externalId,
     internalId: known,
-    ...remoteFieldsOf(record),
+    ...remote,
   } as const;
   if (decision === 'older') return { events: [{ ...event, status: 'skipped', reason: decision }] };
   if (decision === 'echo' || decision === 'unchanged') {

@@ -1,5 +1,6 @@
 // What the CRM's records say, and which of them are a contact's.
 import {
+  type BatchEvent,
   type ClaimedRun,
   type ContactExternalRecord,
   canonicalTimestamp,
@@ -59,8 +60,14 @@ export async function decisionOn(
   return decision;
 }
 
+/** What an event says of the record at the CRM. */
+export type RemoteFields = Pick<
+  BatchEvent,
+  'remoteVersion' | 'remoteModifiedAt' | 'remoteState' | 'contentHash'
+>;
+
 /** What an event says of the record at the CRM. A merge is recorded apart. */
-export function remoteFieldsOf(record: CrmRecord) {
+export function remoteFieldsOf(record: CrmRecord): RemoteFields {
   const { state } = record;
   const isShown = state === 'active' || state === 'archived';
   return {
@@ -68,13 +75,13 @@ export function remoteFieldsOf(record: CrmRecord) {
     remoteModifiedAt: modifiedAtOf(record),
     remoteState: state === 'merged' ? 'deleted' : state,
     contentHash: isShown ? hashOf(record) : null,
-  } as const;
+  };
 }
 
 /** What `externalRecordCheckMany` needs of a record. */
-export function sentRecordOf(record: CrmRecord): SentRecord {
+export function sentRecordOf(record: CrmRecord, fields = remoteFieldsOf(record)): SentRecord {
   const { entityType, externalId } = record;
-  const { remoteVersion, remoteModifiedAt, remoteState, contentHash } = remoteFieldsOf(record);
+  const { remoteVersion, remoteModifiedAt, remoteState, contentHash } = fields;
   return {
     entityType,
     externalId,

@@ -76,6 +76,22 @@ export async function* inBatches(
   }
 }
 
+/** Gets the next value while the last one is worked on. */
+export async function* ahead<Value>(values: AsyncGenerator<Value>): AsyncGenerator<Value> {
+  try {
+    for (let next = values.next(); ; ) {
+      const { value, done } = await next;
+      if (done) return;
+      next = values.next();
+      // It is reported when its turn comes; until then, it must not end the process.
+      next.catch(() => {});
+      yield value;
+    }
+  } finally {
+    await values.return(undefined);
+  }
+}
+
 /** Where to resume: within a pass or a feed exactly there; at the beginning of a pass a little earlier. */
 export function resumeAt(
   position: RecordedPosition | null | undefined,

@@ -33,7 +33,7 @@ import { continueFirstFill } from './first-fill.js';
 import { type Push, pushContact } from './push-contact.js';
 import { Interrupted, Requests, waitAfter } from './requests.js';
 import { type Revocation, revokeNext } from './revoke-tokens.js';
-import { inBatches, readPages } from './stream.js';
+import { ahead, inBatches, readPages } from './stream.js';
 import { takePage } from './take-page.js';
 
 /** The worker's configuration. */
@@ -229,7 +229,8 @@ class Sync {
       { overlapSeconds, now: this.#began },
     );
     let version = cursor?.version ?? 0;
-    for await (const read of inBatches(pages, { records: batchRecords, seconds: longestBatch })) {
+    const batches = inBatches(pages, { records: batchRecords, seconds: longestBatch });
+    for await (const read of ahead(batches)) {
       const { records, position, isLast } = read;
       await this.#batches.record((client) => this.#take(client, entityType, records), {
         cursors: [{ direction: 'inbound', entityType, version, position }],

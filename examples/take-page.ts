@@ -18,7 +18,7 @@ import { applyRecords, type Item, type Page } from './apply-records.js';
 import { lockContacts } from './contacts.js';
 import type { CrmRecord } from './crm.js';
 import { isDataError, report } from './errors.js';
-import { isStorable, sentRecordOf, uuidIn } from './records.js';
+import { isStorable, type RemoteFields, remoteFieldsOf, sentRecordOf, uuidIn } from './records.js';
 import { contactNamedBy, meaningsOf } from './references.js';
 import { listWaiting } from './waiting-pushes.js';
 
@@ -97,7 +97,11 @@ async function itemsOf(
   meanings: Map<CrmRecord, ReferenceMeaning>,
 ): Promise<Item[]> {
   const { client, run, contacts } = page;
-  const decisions = await externalRecordCheckMany(client, { ...run, records: records.map(sentRecordOf) });
+  const remote = records.map(remoteFieldsOf);
+  const decisions = await externalRecordCheckMany(client, {
+    ...run,
+    records: records.map((record, index) => sentRecordOf(record, remote[index])),
+  });
   /** The contacts to create, by the id of the record: a page may have several copies of one. */
   const created = new Map<string, string>();
   return records.map((record, index) => {
@@ -109,7 +113,13 @@ async function itemsOf(
     const isOfDeletedContact = named === 'gone' || (decision.decision === 'contact_deleted' && !isMerged);
     if (!created.has(externalId)) created.set(externalId, randomUUID());
     const contactId = decision.contactId ?? (named === 'gone' ? null : named) ?? created.get(externalId);
-    return { record, decision, contactId: contactId as string, isOfDeletedContact };
+    return {
+      record,
+      remote: remote[index] as RemoteFields,
+      decision,
+      contactId: contactId as string,
+      isOfDeletedContact,
+    };
   });
 }
 
