@@ -1,4 +1,5 @@
 // Where a stream is read from, and how its cursor moves. Only the end of a pass says how far the stream has been read.
+import { EventEmitter, once } from 'node:events';
 import {
   askFrom,
   type CursorPosition,
@@ -54,41 +55,49 @@ export async function* readPages(
   }
 }
 
-/** Joins pages into batches of at least this many records, if the CRM sends them fast enough. */
+/**
+ * Reads on while what was read before is recorded, and joins what came meanwhile: the faster the CRM, the larger the
+ * batches.
+ *
+ * @param enough how many records wait before no more are read
+ */
 export async function* inBatches(
-  pages: AsyncIterable<ReadRecords>,
-  { records: enough, seconds }: { records: number; seconds: number },
+  pages: AsyncGenerator<ReadRecords>,
+  enough: number,
 ): AsyncGenerator<ReadRecords> {
-  let batch: ReadRecords | undefined;
-  let lastUntil = 0;
+  let waiting: ReadRecords | undefined;
+  let [isWanted, isOver] = [true, false];
+  const changed = new EventEmitter();
+  const read = async () => {
+    try {
+      for await (const page of pages) {
+        if (!isWanted) return;
+        waiting = { ...page, records: [...(waiting?.records ?? []), ...page.records] };
+        changed.emit('read');
+        if (waiting.records.length >= enough) await once(changed, 'taken');
+      }
+    } finally {
+      isOver = true;
+      changed.emit('read');
+    }
+  };
+  const reading = read();
+  // An error is reported when what was read before it is recorded; until then, it must not end the process.
+  reading.catch(() => {});
   try {
-    for await (const page of pages) {
-      if (batch === undefined) lastUntil = performance.now() + seconds * 1000;
-      batch = { ...page, records: [...(batch?.records ?? []), ...page.records] };
-      if (!page.isLast && batch.records.length < enough && performance.now() < lastUntil) continue;
+    for (;;) {
+      if (waiting === undefined && !isOver) await once(changed, 'read');
+      if (waiting === undefined) break;
+      const batch: ReadRecords = waiting;
+      waiting = undefined;
+      changed.emit('taken');
       yield batch;
-      batch = undefined;
     }
-  } catch (error) {
-    // What was read before is not read again.
-    if (batch !== undefined) yield batch;
-    throw error;
-  }
-}
-
-/** Gets the next value while the last one is worked on. */
-export async function* ahead<Value>(values: AsyncGenerator<Value>): AsyncGenerator<Value> {
-  try {
-    for (let next = values.next(); ; ) {
-      const { value, done } = await next;
-      if (done) return;
-      next = values.next();
-      // It is reported when its turn comes; until then, it must not end the process.
-      next.catch(() => {});
-      yield value;
-    }
+    await reading;
   } finally {
-    await values.return(undefined);
+    isWanted = false;
+    changed.emit('taken');
+    await reading.catch(() => {});
   }
 }
 

@@ -33,7 +33,7 @@ import { continueFirstFill } from './first-fill.js';
 import { type Push, pushContact } from './push-contact.js';
 import { Interrupted, Requests, waitAfter } from './requests.js';
 import { type Revocation, revokeNext } from './revoke-tokens.js';
-import { ahead, inBatches, readPages } from './stream.js';
+import { inBatches, readPages } from './stream.js';
 import { takePage } from './take-page.js';
 
 /** The worker's configuration. */
@@ -51,7 +51,7 @@ export interface Worker {
   leaseSeconds?: number | undefined;
   /** How far before the cursor to read again: longer than the CRM takes to show what it has stored. */
   overlapSeconds?: number | undefined;
-  /** How many records are collected before they are recorded together; defaults to 500. */
+  /** How many records are read while others are recorded, at least; defaults to 500. */
   batchRecords?: number | undefined;
 }
 
@@ -130,9 +130,6 @@ const claimBatch = 5;
 
 /** How many runs read a requested record before the streams, if none of them has managed to. */
 const patientAttempts = 3;
-
-/** How long pages are collected before they are recorded together, in seconds. */
-const longestBatch = 5;
 
 /** The longest run before other connections get their turn, in seconds. */
 const longestRun = 600;
@@ -229,8 +226,7 @@ class Sync {
       { overlapSeconds, now: this.#began },
     );
     let version = cursor?.version ?? 0;
-    const batches = inBatches(pages, { records: batchRecords, seconds: longestBatch });
-    for await (const read of ahead(batches)) {
+    for await (const read of inBatches(pages, batchRecords)) {
       const { records, position, isLast } = read;
       await this.#batches.record((client) => this.#take(client, entityType, records), {
         cursors: [{ direction: 'inbound', entityType, version, position }],

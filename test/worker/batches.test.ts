@@ -1,4 +1,5 @@
 /** How the example worker applies what it reads: many records at once, and several fields. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { expect, test, vi } from 'vitest';
 import { CrmError, type CrmRecord } from '../../examples/crm.js';
@@ -125,29 +126,58 @@ test('what was read before the line is cut is recorded with its cursor, and is n
   expect(Object.keys(await agency.contacts())).toHaveLength(30);
 });
 
-test('pages are joined until there are enough records, or the CRM is slow', async () => {
+test('pages that come while others are recorded are joined; no more are read than are wanted', async () => {
+  const read: string[] = [];
   async function* pages(): AsyncGenerator<ReadRecords> {
-    for (const token of ['a', 'b', 'c', 'd'])
+    for (const token of ['a', 'b', 'c', 'd', 'e']) {
+      read.push(token);
       yield {
         records: [{ entityType: 'contact', externalId: token, name: 'Test Person', state: 'active' }],
         position: { kind: 'token', token },
-        isLast: token === 'd',
+        isLast: token === 'e',
       };
+    }
   }
-  const batches = async (limits: { records: number; seconds: number }) => {
-    const joined = [];
-    for await (const { records, position } of inBatches(pages(), limits))
-      joined.push([records.map(({ externalId }) => externalId).join(''), position]);
-    return joined;
+  const batches = [];
+  for await (const { records, position, isLast } of inBatches(pages(), 3)) {
+    batches.push([records.map(({ externalId }) => externalId).join(''), position, isLast]);
+    // As long as it takes to record the batch.
+    await sleep(20);
+    if (batches.length === 1) expect(read).toEqual(['a', 'b', 'c', 'd']);
+  }
+  expect(batches).toEqual([
+    ['a', { kind: 'token', token: 'a' }, false],
+    ['bcd', { kind: 'token', token: 'd' }, false],
+    ['e', { kind: 'token', token: 'e' }, true],
+  ]);
+});
+
+test('an error is reported once what was read before it is recorded; a batch that fails ends the reading', async () => {
+  let isEnded = false;
+  async function* pages(): AsyncGenerator<ReadRecords> {
+    try {
+      for (const token of ['a', 'b'])
+        yield {
+          records: [{ entityType: 'contact', externalId: token, name: 'Test Person', state: 'active' }],
+          position: { kind: 'token', token },
+          isLast: false,
+        };
+      throw new CrmError('network', 'The line is down.', { retryable: true });
+    } finally {
+      isEnded = true;
+    }
+  }
+  const recorded: string[] = [];
+  const record = async (failing: boolean) => {
+    for await (const { records } of inBatches(pages(), 500)) {
+      await sleep(20);
+      if (failing) throw new Error('The batch failed.');
+      recorded.push(...records.map(({ externalId }) => externalId));
+    }
   };
-  expect(await batches({ records: 3, seconds: 60 })).toEqual([
-    ['abc', { kind: 'token', token: 'c' }],
-    ['d', { kind: 'token', token: 'd' }],
-  ]);
-  expect((await batches({ records: 3, seconds: 0 })).map(([records]) => records)).toEqual([
-    'a',
-    'b',
-    'c',
-    'd',
-  ]);
+  await expect(record(false)).rejects.toThrow('The line is down.');
+  expect(recorded).toEqual(['a', 'b']);
+  isEnded = false;
+  await expect(record(true)).rejects.toThrow('The batch failed.');
+  expect(isEnded).toBe(true);
 });
