@@ -1,6 +1,7 @@
 import type { SimulatedCrm } from '../simulated-crm/server.js';
+import type { SimulatedRecord } from '../simulated-crm/store.js';
 import { entityTypesOf, expectAll, merged, nextFrom, readPass } from './reading.js';
-import { expect, type Rule, type Theme } from './rule.js';
+import { applies, expect, type Rule, type Theme } from './rule.js';
 import { createPeople, current, isActive } from './trial.js';
 
 const readsAll: Rule = {
@@ -23,7 +24,7 @@ const readsAll: Rule = {
 
 const slipsNobody: Rule = {
   name: 'misses nobody when others change meanwhile',
-  reason: 'Who slips between two pages is not read again before the next edit, which may be never.',
+  reason: 'A record missed between two pages is not read again before the next edit, which may be never.',
   advice:
     'Continue after the last time and id that were read. If the CRM only numbers pages, read newest first and go back when the total shrinks, or read everything in each pass.',
   async check(trial) {
@@ -86,6 +87,37 @@ const includesTheTime: Rule = {
   },
 };
 
+const readsChangesOnly: Rule = {
+  name: 'reads only what has changed',
+  reason: 'Reading everything in each pass takes as long as a first sync, and uses up what the CRM allows.',
+  advice: 'Send changedSince in the filter for changes, with each request of the pass: next has to hold it.',
+  async check(trial) {
+    const { crm, adapter } = await trial.startAndOpen();
+    const { changedSince: parameter } = crm.dialect;
+    applies(parameter !== undefined, 'this CRM has no filter for changes');
+    const old = createPeople(crm, 3).map(({ externalId }) => externalId);
+    crm.setHabits({ skewMilliseconds: -1_800_000 });
+    const [first] = createPeople(crm, 13) as [SimulatedRecord];
+    let isSent = false;
+    crm.intercept(({ query }) => {
+      isSent ||= query.has(parameter);
+      return undefined;
+    });
+    const expectSent = (number: number) => {
+      expect(isSent, `Page ${number} of a pass with changedSince was read without ${parameter}.`);
+      isSent = false;
+    };
+    const from = { changedSince: first.modifiedAt };
+    const { records, pages } = await readPass(adapter, {
+      from,
+      afterPage: (_, number) => expectSent(number),
+    });
+    expectSent(pages.length);
+    const read = old.filter((externalId) => records.has(externalId)).length;
+    expect(read === 0, `A pass with changedSince has read ${read} records that have not changed since.`);
+  },
+};
+
 const findsLateChanges: Rule = {
   name: 'finds changes that appear late',
   reason: 'CRMs show some changes in lists only after others with a later time.',
@@ -105,5 +137,5 @@ const findsLateChanges: Rule = {
 
 export const passes: Theme = {
   title: 'Passes',
-  rules: [readsAll, slipsNobody, readsTies, includesTheTime, findsLateChanges],
+  rules: [readsAll, slipsNobody, readsTies, includesTheTime, readsChangesOnly, findsLateChanges],
 };

@@ -13,23 +13,27 @@ const continuesFromToken: Rule = {
     const { crm, adapter } = await trial.startAndOpen();
     createPeople(crm, 23);
     /** Reads a pass of more than half an hour. Returns why its time is too late, if it is. */
-    const readSlowly = async (reopen: () => Promise<Crm>) => {
+    const readSlowly = async (reopen: () => Promise<Crm>, edits = 0) => {
       const begun: string[] = [];
       const reading = await readPass(adapter, {
-        afterPage() {
+        afterPage({ records: [one] }) {
           begun.push(latest(crm));
           crm.setHabits({ skewMilliseconds: crm.now() - Date.now() + 600_000 });
+          if (begun.length <= edits && one) crm.edit(String(one.externalId), { phone: '020 7946 0009' });
           return reopen();
         },
       });
       return { reading, tooLate: tooLate(reading, begun[0], crm) };
     };
-    const alone = await readSlowly(async () => adapter);
-    const relayed = await readSlowly(() => trial.open(crm));
     const found = 'When each page was read by another adapter';
-    expectAll(crm.records(), relayed.reading, found);
-    // If one adapter says too much as well, another rule finds it.
-    if (alone.tooLate === undefined) expect(relayed.tooLate === undefined, `${found}, ${relayed.tooLate}`);
+    for (const edits of [0, 2]) {
+      const alone = await readSlowly(async () => adapter, edits);
+      const relayed = await readSlowly(() => trial.open(crm), edits);
+      // An edit may move a record to where this pass does not read; the next one finds it.
+      if (edits === 0) expectAll(crm.records(), relayed.reading, found);
+      // If one adapter says too much as well, another rule finds it.
+      if (alone.tooLate === undefined) expect(relayed.tooLate === undefined, `${found}, ${relayed.tooLate}`);
+    }
   },
 };
 
@@ -90,7 +94,8 @@ const saysPositionIsLost: Rule = {
       const isSaid = error instanceof CrmError && error.isPositionLost;
       expect(isSaid, `When ${when}, there was ${thrown}, without isPositionLost.`);
     };
-    await lost(adapter.readPage('contact', { token: '{"of another version' }), 'next is not its own');
+    for (const token of ['{"of another version', '{"ofAnotherVersion":3}', 'null'])
+      await lost(adapter.readPage('contact', { token }), `next is not its own (${token})`);
     const { pageToken } = crm.dialect;
     if (pageToken === undefined) return;
     const { next } = await adapter.readPage('contact', everything);

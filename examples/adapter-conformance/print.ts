@@ -2,19 +2,29 @@ import type { Finding } from './rule.js';
 
 const width = 80;
 
-/** A finding as lines of at most 80 columns, unless a word is longer. */
-export function linesOf({ rule, outcome, found }: Finding): string[] {
+/**
+ * A finding as lines of at most 80 columns, unless a word is longer.
+ *
+ * @param other the name of a rule of which the same was found, if there is one
+ */
+export function linesOf({ rule, outcome, found, advice = rule.advice }: Finding, other?: string): string[] {
   const first = `  ${outcome === 'not applicable' ? '-' : outcome}`.padEnd(10) + rule.name;
   if (outcome === 'ok') return [first];
   if (outcome === 'not applicable') return [first, ...wrapped(`Not tried: ${found}.`)];
-  return [first, ...wrapped(found), ...wrapped(`Why: ${rule.reason}`), ...wrapped(`To do: ${rule.advice}`)];
+  if (other !== undefined) return [first, ...wrapped(`As above, in “${other}”.`)];
+  return [first, ...wrapped(found), ...wrapped(`Why: ${rule.reason}`), ...wrapped(`To do: ${advice}`)];
 }
 
-/** How many rules are kept, and how many are broken. */
-export function summaryOf(findings: readonly Finding[]): string {
+/**
+ * How many rules are kept, and how many are broken.
+ *
+ * @param total the number of rules
+ */
+export function summaryOf(findings: readonly Finding[], total: number): string {
   const count = (outcome: Finding['outcome']) =>
     findings.filter((finding) => finding.outcome === outcome).length;
-  return `${count('ok')} ok, ${count('broken')} broken, ${count('not applicable')} not applicable`;
+  const tried = `${count('ok')} ok, ${count('broken')} broken, ${count('not applicable')} not applicable`;
+  return findings.length === total ? tried : `${tried}, ${total - findings.length} not tried`;
 }
 
 function wrapped(text: string): string[] {

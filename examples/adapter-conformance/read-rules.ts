@@ -22,7 +22,7 @@ const readsOne: Rule = {
 
 const readsNull: Rule = {
   name: 'reads null for a record that is not shown',
-  reason: 'An error would be tried again for a day, and then stay as a failure.',
+  reason: 'An error would be retried for a day, and then stay as a failure.',
   advice: 'Return null if the CRM answers 404.',
   async check(trial) {
     const { crm, adapter } = await trial.startAndOpen();

@@ -40,11 +40,25 @@ export async function readPass(
     pages.push(page);
     for (const record of page.records) records.set(String(record.externalId), record);
     if (page.isLast) return { records, pages, end: page };
+    expectAnother(pages);
     expect(typeof page.next === 'string', `A page that is not the last has the next ${String(page.next)}.`);
     position = { token: page.next };
     reader = (await afterPage?.(page, pages.length)) ?? reader;
   }
   throw new Broken(`A pass over a few records has not ended after ${longestPass} pages.`);
+}
+
+/** Expects that the last of some pages is not one that was read before: the pass would never end. */
+function expectAnother(pages: readonly CrmPage[]): void {
+  const contents = pages.map(({ records, next }) =>
+    JSON.stringify([next, records.map((one) => one.externalId)]),
+  );
+  const before = contents.indexOf(contents.at(-1) as string) + 1;
+  if (before === pages.length) return;
+  throw new Broken(`Page ${pages.length} repeats page ${before}, with the same next.`, {
+    advice:
+      "Put the CRM's own token, or the number of the next page, into next, and send it with the next request.",
+  });
 }
 
 /** Where the worker begins its next pass: where the last page says, or a minute before the time that it says. */

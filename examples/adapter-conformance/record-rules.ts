@@ -24,8 +24,7 @@ const idsAreText: Rule = {
 
 const givesFields: Rule = {
   name: 'gives each field as the CRM has it',
-  reason:
-    'A field that is left out is never kept the same; one that was changed on the way is taken for an edit.',
+  reason: 'A field that is left out is never synced; one that was changed on the way is taken for an edit.',
   advice: 'Map each field of contact-fields.ts that the CRM has, and change none.',
   async check(trial) {
     const { crm, adapter } = await trial.startAndOpen();
@@ -84,6 +83,19 @@ const givesTimes: Rule = {
   },
 };
 
+const givesEachTime: Rule = {
+  name: 'says when each record changed',
+  reason: 'Without a time, nobody can tell whether the CRM or we have edited a contact last.',
+  advice: 'Give modifiedAt of each record, in lists and read alone.',
+  async check(trial) {
+    const { crm, adapter } = await trial.startAndOpen();
+    applies(crm.dialect.hasTimes, 'this CRM does not say when a record changed');
+    createPeople(crm, 3);
+    for (const [how, { modifiedAt }] of await copies(adapter, crm))
+      expect(modifiedAt != null, `A record ${how} has no modifiedAt, although the CRM says it.`);
+  },
+};
+
 const givesVersions: Rule = {
   name: 'gives the version exactly',
   reason: 'The version goes back to the CRM (If-Match), and shows whether a record has changed.',
@@ -134,6 +146,7 @@ export const records: Theme = {
     idsAreText,
     givesFields,
     givesNull,
+    givesEachTime,
     givesTimes,
     givesVersions,
     givesReference,

@@ -53,10 +53,21 @@ export interface Finding {
   outcome: 'ok' | 'broken' | 'not applicable';
   /** What was found, or why the rule does not apply; empty if it was kept. */
   found: string;
+  /** What to do, if that is not the rule's own advice. */
+  advice?: string | undefined;
 }
 
 /** The adapter breaks the rule. */
-export class Broken extends Error {}
+export class Broken extends Error {
+  /** What to do, if that is not the rule's own advice. */
+  readonly advice: string | undefined;
+
+  /** @param details.cause the error that the adapter has thrown, if the CRM's last answer may explain it */
+  constructor(found: string, { advice, cause }: { advice?: string; cause?: unknown } = {}) {
+    super(found, { cause });
+    this.advice = advice;
+  }
+}
 
 /** The rule says nothing of an adapter for this CRM. */
 export class NotApplicable extends Error {}

@@ -1,9 +1,9 @@
 // Checks an adapter, and prints which rules it breaks. The module's default export is the adapter's subject: which CRM
 // it is for, and how to open it (rule.ts).
-//   npx tsx adapter-conformance/run.ts my-crm.subject.ts
+//   npx tsx adapter-conformance/run.ts my-crm.ts
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { checkAdapter } from './check-adapter.js';
+import { checkAdapter, themes } from './check-adapter.js';
 import { linesOf, summaryOf } from './print.js';
 import type { Subject } from './rule.js';
 
@@ -19,12 +19,16 @@ if (typeof subject?.open !== 'function' || typeof subject.provider !== 'string')
 }
 
 let theme = '';
+/** The first rule of which something was found. */
+const ruleOf = new Map<string, string>();
 const findings = await checkAdapter(subject, (finding) => {
   if (finding.theme !== theme) {
     theme = finding.theme;
     console.log(`\n${theme}`);
   }
-  for (const line of linesOf(finding)) console.log(line);
+  const { outcome, found, rule } = finding;
+  for (const line of linesOf(finding, ruleOf.get(found))) console.log(line);
+  if (outcome === 'broken' && !ruleOf.has(found)) ruleOf.set(found, rule.name);
 });
-console.log(`\n${summaryOf(findings)}`);
+console.log(`\n${summaryOf(findings, themes.flatMap(({ rules }) => rules).length)}`);
 if (findings.some(({ outcome }) => outcome === 'broken')) process.exitCode = 1;

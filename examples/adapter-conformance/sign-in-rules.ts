@@ -6,7 +6,7 @@ import { createPeople, current, keyOf, reached } from './trial.js';
 const contact = { contactId: 'test-contact', name: 'Ines Example' };
 
 const renews: Rule = {
-  name: 'renews an expired token in mid-run',
+  name: 'renews an expired token mid-run',
   reason: 'A run may take longer than a token lives. If the run fails each time, a first sync never ends.',
   advice: 'If the CRM answers 401, get a new token, and repeat the request once.',
   async check(trial) {
@@ -33,13 +33,14 @@ const renews: Rule = {
 const namesAccount: Rule = {
   name: 'names the account',
   reason: 'Ids belong to an account: those of another would be taken for the same people.',
-  advice: 'Give account the name that the CRM has for the agency, not for the product.',
+  advice:
+    'Give account the name that credentialAccount of the package reads from the credentials: the worker compares exactly.',
   async check(trial) {
     const { crm, adapter } = await trial.startAndOpen();
     applies(crm.dialect.hasAccounts, 'who signs in to this CRM names no account');
     const { account } = adapter;
-    const isRight = account?.toLowerCase() === crm.account.toLowerCase();
-    expect(isRight, `The account is ${account ?? 'left out'}, and the CRM's ${crm.account}.`);
+    const found = `The account is ${account ?? 'left out'}, and that of the connection ${crm.account}.`;
+    expect(account === crm.account, found);
   },
 };
 

@@ -14,6 +14,7 @@ const patienceMilliseconds = 60_000;
 export class Trial {
   readonly #subject: Subject;
   readonly #started: SimulatedCrm[] = [];
+  readonly #calls = new WeakMap<object, string>();
 
   constructor(subject: Subject) {
     this.#subject = subject;
@@ -34,8 +35,9 @@ export class Trial {
 
   /** Opens the adapter with credentials of its own. */
   async open(crm: SimulatedCrm, timeoutMilliseconds = 20_000): Promise<Crm> {
-    const { url } = crm;
-    return patient(await this.#subject.open({ url, credentials: crm.signIn(), timeoutMilliseconds }));
+    const access = { url: crm.url, credentials: crm.signIn(), timeoutMilliseconds };
+    const adapter = await this.#named('open', async () => this.#subject.open(access));
+    return this.#patient(adapter);
   }
 
   async startAndOpen(habits: Partial<Habits> = {}): Promise<{ crm: SimulatedCrm; adapter: Crm }> {
@@ -45,6 +47,43 @@ export class Trial {
 
   async stop(): Promise<void> {
     await Promise.all(this.#started.map((crm) => crm.stop()));
+  }
+
+  /** Which call has ended in this error, and what the CRM answered last. */
+  ending(error: unknown): string {
+    const call = this.#calls.get(Object(error)) ?? 'It';
+    return `${call} ended in ${describe(error)}. ${this.lastAnswer()}`;
+  }
+
+  /** What the CRM answered last, and why. */
+  lastAnswer(): string {
+    const request = this.#started.at(-1)?.lastRequest;
+    if (request == null) return 'No request has reached the CRM.';
+    const { method, path, status, reason } = request;
+    const answer = status === null ? 'did not answer' : `answered ${status}`;
+    return `To the last request, ${method} ${path}, the CRM ${answer}${reason === null ? '.' : `: ${reason}`}`;
+  }
+
+  /** The same adapter, which gives up after a minute. */
+  #patient(adapter: Crm): Crm {
+    return new Proxy(adapter, {
+      get: (target, property) => {
+        const value = Reflect.get(target, property);
+        if (typeof value !== 'function') return value;
+        const name = String(property);
+        return (...args: unknown[]) => this.#named(name, () => within(name, value.apply(target, args)));
+      },
+    });
+  }
+
+  /** Remembers which call has ended in an error. */
+  async #named<Result>(call: string, attempt: () => Promise<Result>): Promise<Result> {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (error instanceof Error) this.#calls.set(error, call);
+      throw error;
+    }
   }
 }
 
@@ -106,7 +145,9 @@ export async function thrownBy(attempt: Promise<unknown>): Promise<unknown> {
 /** What was returned; an error breaks the rule. */
 export async function reached<Result>(attempt: Promise<Result>, what: string): Promise<Result> {
   return attempt.catch((error) => {
-    throw error instanceof Broken ? error : new Broken(`${what} ends in ${describe(error)}.`);
+    throw error instanceof Broken
+      ? error
+      : new Broken(`${what} ends in ${describe(error)}.`, { cause: error });
   });
 }
 
@@ -119,21 +160,12 @@ export function describe(error: unknown): string {
   return error instanceof Error ? `a ${error.name}, not a CrmError: ${error.message}` : 'what is no Error';
 }
 
-/** The same adapter, which gives up after a minute. */
-function patient(adapter: Crm): Crm {
-  const within = async <Result>(name: string, attempt: Promise<Result>): Promise<Result> => {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      const error = new Broken(`${name} has not ended after ${patienceMilliseconds / 1000} seconds.`);
-      timer = setTimeout(reject, patienceMilliseconds, error);
-    });
-    return Promise.race([attempt, late]).finally(() => clearTimeout(timer));
-  };
-  return new Proxy(adapter, {
-    get(target, property) {
-      const value = Reflect.get(target, property);
-      if (typeof value !== 'function') return value;
-      return (...args: unknown[]) => within(String(property), value.apply(target, args));
-    },
+/** What a call returns; an error once it has taken a minute. */
+async function within<Result>(name: string, attempt: Promise<Result>): Promise<Result> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const error = new Broken(`${name} has not ended after ${patienceMilliseconds / 1000} seconds.`);
+    timer = setTimeout(reject, patienceMilliseconds, error);
   });
+  return Promise.race([attempt, late]).finally(() => clearTimeout(timer));
 }

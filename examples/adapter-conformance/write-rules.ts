@@ -114,7 +114,7 @@ const createsOnce: Rule = {
   name: 'creates one record, even if an answer is lost',
   reason: 'Otherwise a cut line leaves the agency with two records of one person.',
   advice:
-    'Look for a record with our reference first, unless the CRM refuses a second one. Do not repeat a POST.',
+    'Look for a record with our reference first (find of writer). If the CRM refuses a second one (409), accept that and return { existing } with the id, from Location for example. Do not repeat a POST.',
   async check(trial) {
     const { crm, adapter } = await trial.startAndOpen();
     applies(crm.dialect.creates, 'this CRM creates no records through its API');
@@ -129,6 +129,23 @@ const createsOnce: Rule = {
       count === 1,
       `After creations whose answers were lost, the CRM has ${count} records of the contact.`,
     );
+  },
+};
+
+const updatesExisting: Rule = {
+  name: 'updates the record that an earlier creation has left',
+  reason: 'The contact may have been edited since the answer was lost; the edit would never reach the CRM.',
+  advice:
+    'If the CRM says that there is a record with our reference (a 409 with Location), return { existing } with its id from create of writer: it is then updated.',
+  async check(trial) {
+    const { crm, adapter } = await trial.startAndOpen();
+    applies(crm.dialect.creates, 'this CRM creates no records through its API');
+    const { externalId } = crm.create(contact, contact.contactId);
+    const edited = { ...contact, name: 'Ines Test' };
+    await adapter.write(edited, null);
+    // If it has created a second record, another rule finds it.
+    if (crm.records().length > 1) return;
+    expectStored(crm, externalId, edited, 'After a creation that finds the record there');
   },
 };
 
@@ -170,7 +187,17 @@ const compares: Rule = {
 
 export const writes: Theme = {
   title: 'Writes',
-  rules: [updates, returnsStored, leavesFields, emptiesFields, creates, createsOnce, updatesNone, compares],
+  rules: [
+    updates,
+    returnsStored,
+    leavesFields,
+    emptiesFields,
+    creates,
+    createsOnce,
+    updatesExisting,
+    updatesNone,
+    compares,
+  ],
 };
 
 function expectStored(crm: SimulatedCrm, externalId: string, wanted: CrmContact, found: string): void {

@@ -16,14 +16,15 @@ export function listIn<Element>(body: unknown, name: string): Element[] {
 /**
  * A record, as the CRM sends it.
  *
- * @param idName the field that no record of this CRM is without
- * @throws CrmError if it is none
+ * @param idName a field that every record of this CRM has
+ * @throws CrmError if it is not one
  */
 export function recordIn<Found>(found: unknown, idName: string): Found {
   if (Object(found)[idName] != null) return found as Found;
   throw unexpected();
 }
 
-function unexpected(): CrmError {
+/** The error for an answer of another shape. */
+export function unexpected(): CrmError {
   return new CrmError('provider', 'The answer is not one of the CRM’s.', { retryable: true });
 }

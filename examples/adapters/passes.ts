@@ -9,6 +9,7 @@ import {
   type CrmRecord,
   type LinkedRecord,
 } from '../crm.js';
+import { unexpected } from './answers.js';
 
 // One adapter per CRM. Adapters that read by time take `changedSince` exactly and inclusively, and return a time of
 // the CRM's own clock as `syncedTo`, which never goes beyond what was read. Changes that appear late are the exception:
@@ -41,28 +42,43 @@ export function asSent(externalId: string, contact: CrmContact, entityType = 'co
   return active(entityType, externalId, contact, contact.contactId);
 }
 
+/** @param modifiedAt as `modifiedIn` gives it, if the CRM says it */
 export function active(
   entityType: string,
   externalId: string,
   fields: ContactFields,
   reference: string | null,
+  modifiedAt?: Timestamp,
 ): CrmRecord {
-  return { entityType, externalId, ...fieldsOf(fields), reference, state: 'active', mergedInto: null };
+  const record = { entityType, externalId, ...fieldsOf(fields), reference, mergedInto: null };
+  return { ...record, state: 'active', ...(modifiedAt === undefined ? {} : { modifiedAt }) };
 }
 
 /**
  * The pass that a page belongs to: a new one, or the one that its token carries.
  *
- * @throws CrmError with `isPositionLost` if the token is not one of `pageOf`: the pass begins again
+ * @param begin makes a new pass, with each field that all passes have: a token without one of them is foreign
+ * @throws CrmError with `isPositionLost` if the token is foreign: the pass begins again
  */
 export function passOf<Pass>(from: CrmPosition, begin: (changedSince: Timestamp | null) => Pass): Pass {
   if (!('token' in from)) return begin(from.changedSince);
+  const pass = parsed(from.token);
+  // A token of another version of the adapter may be JSON as well.
+  if (Object.keys(parsed(JSON.stringify(begin(null)))).every((name) => name in pass)) return pass as Pass;
+  throw positionLost();
+}
+
+function parsed(token: string): object {
   try {
-    return JSON.parse(from.token);
+    return Object(JSON.parse(token));
   } catch {
-    const problem = 'The position is not one of this adapter.';
-    throw new CrmError('provider', problem, { retryable: true, isPositionLost: true });
+    throw positionLost();
   }
+}
+
+function positionLost(): CrmError {
+  const problem = 'The position is not one of this adapter.';
+  return new CrmError('provider', problem, { retryable: true, isPositionLost: true });
 }
 
 /** A page with others after it. */
@@ -81,9 +97,21 @@ export function pathOf(paths: Record<string, string>, entityType: string): strin
   throw new CrmError('validation', 'The CRM does not have this type of record.', { retryable: false });
 }
 
-/** A record's modified time as we store it: truncated, never rounded up. */
-export function modifiedIn(found: { modified?: string; attributes?: { updated_at: string } }): Timestamp {
-  return canonicalTimestamp(found.modified ?? found.attributes?.updated_at ?? '', { timeZone: 'UTC' });
+/**
+ * A record's modified time as we store it: truncated, never rounded up.
+ *
+ * @throws CrmError if it has none
+ */
+export function modifiedIn(found: {
+  modified?: string | null;
+  attributes?: { updated_at: string | null };
+}): Timestamp {
+  const time = found.modified ?? found.attributes?.updated_at ?? '';
+  try {
+    return canonicalTimestamp(time, { timeZone: 'UTC' });
+  } catch {
+    throw unexpected();
+  }
 }
 
 /** A pass over pages, oldest change first. The token carries it from page to page. */
@@ -91,14 +119,17 @@ export interface Pass {
   /** Where the pass starts: `changedSince`; null for everything. */
   since: Timestamp | null;
   /**
-   * When the pass began, by the CRM's clock: the `Date` of its first page, truncated to seconds, or its
-   * latest change.
+   * When the pass began, by the CRM's clock: the `Date` of its first page, which has whole seconds, or the latest change
+   * on that page if that is later. Null before the first page.
    */
-  begun: Timestamp;
+  begun: Timestamp | null;
 }
 
 /** The time up to which everything is read: the latest change seen, but not later than the pass's start. */
-export function reached({ since, begun }: Pass, times: readonly (string | null)[]): Timestamp {
+export function reached(
+  { since, begun }: Pass & { begun: Timestamp },
+  times: readonly (string | null | undefined)[],
+): Timestamp {
   const [earlier] = [greatest(times) ?? begun, begun].sort();
   return greatest([since, earlier]) as Timestamp;
 }

@@ -18,7 +18,7 @@ export class Keys {
   /** The number of access tokens that were given out. */
   signIns = 0;
 
-  /** The name of the account. */
+  /** The name of the account, as the package writes it. */
   readonly account: string;
 
   /** @param account defaults to one for each seed (Alto) or kind of CRM */
@@ -46,7 +46,8 @@ export class Keys {
         return { grant: 'authorization_code', refreshToken: this.#newRefreshToken(), customer: this.account };
       case 'alto':
         return {
-          agencyRef: this.account,
+          // As people copy it: upper and lower case mean the same in a GUID.
+          agencyRef: this.account.toUpperCase(),
           client: this.#client(),
         };
       case 'street':

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Provider } from '@nurturehub/crm-schema';
+import { isSignIn, readCall, receivedIn } from './calls.js';
 import { agentos } from './dialects/agentos.js';
 import { alto } from './dialects/alto.js';
 import { custom } from './dialects/custom.js';
@@ -12,7 +13,7 @@ import { street } from './dialects/street.js';
 import { calmed, calmHabits, drawFate, type Habits, storedName } from './habits.js';
 import { Keys } from './keys.js';
 import { seededRandom } from './random.js';
-import type { SimulatedCrm } from './simulated-crm.js';
+import type { ReceivedRequest, SimulatedCrm } from './simulated-crm.js';
 import { Store } from './store.js';
 
 export type { SimulatedCrm } from './simulated-crm.js';
@@ -52,6 +53,7 @@ export async function startSimulatedCrm<P extends Provider>(options: {
   });
   let intercepted: ((call: Call) => Reply | undefined) | null = null;
   let requests = 0;
+  let lastRequest: ReceivedRequest | null = null;
   let recent: number[] = [];
 
   function isOverLimit(): boolean {
@@ -61,13 +63,14 @@ export async function startSimulatedCrm<P extends Provider>(options: {
   }
 
   /** Handles a call in the dialect. All work is done here, synchronously. */
-  function reply(call: Call): Reply {
+  function reply(call: Call, received: ReceivedRequest): Reply {
     const other = isSignIn(call) ? undefined : intercepted?.(call);
     if (other !== undefined) return other;
     try {
       return dialect.answer(call, { store, keys, random: wording, habits });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
+      received.reason = error.message;
       const { body, status } = dialect.error(error.status, error.message);
       return { status, body, headers: error.headers };
     }
@@ -76,6 +79,8 @@ export async function startSimulatedCrm<P extends Provider>(options: {
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const fate = drawFate(fates, habits);
     requests += 1;
+    const received = receivedIn(request, response);
+    lastRequest = received;
     const call = await readCall(request);
     const cut = () => void request.socket.destroy();
     if (fate.isCut) return cut();
@@ -89,7 +94,7 @@ export async function startSimulatedCrm<P extends Provider>(options: {
       return send(response, dialect.error(fate.serverError, 'Something went wrong.'));
     }
     const before = store.writes.length;
-    const answer = reply(call);
+    const answer = reply(call, received);
     const hasWritten = store.writes.length > before;
     if (hasWritten && fate.losesAnswer) return cut();
     if (isSignIn(call) && answer.status === 200 && fate.losesToken) return cut();
@@ -153,6 +158,9 @@ export async function startSimulatedCrm<P extends Provider>(options: {
     get requests() {
       return requests;
     },
+    get lastRequest() {
+      return lastRequest;
+    },
     get signIns() {
       return keys.signIns;
     },
@@ -169,23 +177,5 @@ export async function startSimulatedCrm<P extends Provider>(options: {
       server.closeAllConnections();
       await closed;
     },
-  };
-}
-
-function isSignIn({ segments }: Call): boolean {
-  return segments[0] === 'token';
-}
-
-async function readCall(request: IncomingMessage): Promise<Call> {
-  let text = '';
-  for await (const chunk of request.setEncoding('utf8')) text += chunk;
-  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://127.0.0.1');
-  const isForm = request.headers['content-type']?.startsWith('application/x-www-form-urlencoded');
-  return {
-    method: request.method ?? 'GET',
-    segments: pathname.slice(1).split('/').map(decodeURIComponent),
-    query: searchParams,
-    headers: request.headers,
-    body: text === '' ? {} : isForm ? Object.fromEntries(new URLSearchParams(text)) : JSON.parse(text),
   };
 }

@@ -4,6 +4,17 @@ import type { Call, Dialect, Reply } from './dialects/dialect.js';
 import type { Habits } from './habits.js';
 import type { SimulatedPerson, SimulatedRecord, SimulatedWrite } from './store.js';
 
+/** A request that a simulated CRM has received. */
+export interface ReceivedRequest {
+  method: string;
+  /** Without the query. */
+  path: string;
+  /** Of the answer; null until there is one. */
+  readonly status: number | null;
+  /** Why it was refused; null if it was not. */
+  reason: string | null;
+}
+
 /** A CRM that runs in this process and serves HTTP, with methods for a test to control it. */
 export interface SimulatedCrm<P extends Provider = Provider> {
   readonly provider: P;
@@ -39,6 +50,8 @@ export interface SimulatedCrm<P extends Provider = Provider> {
   readonly writes: readonly SimulatedWrite[];
   /** The number of requests, including refused ones. */
   readonly requests: number;
+  /** The request that was received last; null if there was none. */
+  readonly lastRequest: ReceivedRequest | null;
   /** Its API, and what it can do. */
   readonly dialect: Dialect;
   /** The time by the CRM's own clock, in milliseconds since 1970. */

@@ -68,15 +68,22 @@ export function failing(
 
 /** One for our own CRM that changes its requests or answers. */
 export function sending(what: string, rule: string, change: (send: Send) => Send): BrokenAdapter {
+  return { what, rule, subject: customSubject(change) };
+}
+
+/** @param timeLimit in place of the one that it is given */
+export function customSubject(change: (send: Send) => Send, timeLimit?: number): Subject<never> {
   const subject: Subject<'custom'> = {
     provider: 'custom',
     open({ url, credentials, timeoutMilliseconds }) {
       const token = credentials.scheme === 'bearer' ? credentials.token : '';
       const headers = () => ({ authorization: `Bearer ${token}` });
-      return customCrm(change(sender({ url, timeoutMilliseconds, headers })));
+      return customCrm(
+        change(sender({ url, timeoutMilliseconds: timeLimit ?? timeoutMilliseconds, headers })),
+      );
     },
   };
-  return { what, rule, subject: subject as unknown as Subject<never> };
+  return subject as unknown as Subject<never>;
 }
 
 export interface NumberedPass {
@@ -104,7 +111,10 @@ export function reapitPaging(
           const found = listIn<ReapitContact>(body, '_embedded');
           const isLast = pass.number * body.pageSize >= body.totalCount;
           if (!isLast) return next(pass, { found, date, isLast });
-          const archived = await send({ path: '/contacts', query: { fromArchive: true } });
+          const archived = await send({
+            path: '/contacts',
+            query: { fromArchive: true, modifiedFrom: pass.since },
+          });
           return next(pass, { found: [...found, ...archived.body._embedded], date, isLast });
         },
       };
@@ -143,4 +153,13 @@ export function atEnd(page: CrmPage, change: (time: string) => string): CrmPage 
 export function split(token: string): [string, string[]] {
   const [own = '', ...seen] = token.split(' ');
   return [own, seen];
+}
+
+/** A token with other values; as it is if it is not JSON. */
+export function withValues(token: string, values: object): string {
+  try {
+    return JSON.stringify({ ...JSON.parse(token), ...values });
+  } catch {
+    return token;
+  }
 }

@@ -13,6 +13,7 @@ import {
   type BrokenAdapter,
   broken,
   changed,
+  customSubject,
   failing,
   inLists,
   later,
@@ -22,10 +23,14 @@ import {
   reapitPaging,
   sending,
   split,
+  withValues,
 } from './breaking.js';
 
 /** Each breaks exactly one rule. */
 export const brokenAdapters: readonly BrokenAdapter[] = [
+  sending('asks for another path', 'opens, and reads a page', (send) => (request) => {
+    return send({ ...request, path: `/v2${request.path}` });
+  }),
   broken('reads people alone', 'reads every record', 'street', ({ readPage }) => ({
     readPage: async (type, from) => (type === 'contact' ? readPage(type, from) : nothing),
   })),
@@ -73,6 +78,20 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
     }),
   ),
   broken(
+    'asks for changes on the first page alone',
+    'reads only what has changed',
+    'alto',
+    ({ readPage }) => ({
+      async readPage(type, from) {
+        const page = await readPage(type, from);
+        return page.isLast ? page : { ...page, next: withValues(page.next, { since: null }) };
+      },
+    }),
+  ),
+  broken('reads everything in each pass', 'reads only what has changed', 'alto', ({ readPage }) => ({
+    readPage: (type, from) => readPage(type, 'token' in from ? from : { changedSince: null }),
+  })),
+  broken(
     'continues after the end of a pass, without overlap',
     'finds changes that appear late',
     'alto',
@@ -81,7 +100,7 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
         const page = await readPage(type, from);
         if (!page.isLast || page.next !== null) return page;
         const { syncedTo } = page;
-        return { ...page, next: JSON.stringify({ since: syncedTo, read: syncedTo }) };
+        return { ...page, next: JSON.stringify({ since: syncedTo, begun: null, read: syncedTo }) };
       },
     }),
   ),
@@ -95,6 +114,20 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
         if (page.isLast) return page;
         tokens.set(String(tokens.size), page.next);
         return { ...page, next: String(tokens.size - 1) };
+      },
+    };
+  }),
+  broken('keeps in memory when the pass began', 'continues from the token alone', 'alto', ({ readPage }) => {
+    let begun: string | null = null;
+    return {
+      async readPage(type, from) {
+        const page = await readPage(
+          type,
+          'token' in from ? { token: withValues(from.token, { begun }) } : from,
+        );
+        if (page.isLast) return page;
+        begun = JSON.parse(page.next).begun;
+        return { ...page, next: withValues(page.next, { begun: null }) };
       },
     };
   }),
@@ -137,6 +170,12 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
       },
     }),
   ),
+  broken('takes any JSON for its token', 'says that a position is lost', 'loop', ({ readPage }) => ({
+    readPage: (type, from) => {
+      const isOwn = !('token' in from) || from.token.includes('number') || !from.token.endsWith('}');
+      return readPage(type, isOwn ? from : { changedSince: null });
+    },
+  })),
   inLists('gives numbers as ids', 'gives ids as text', 'alto', (record) => ({
     ...record,
     externalId: Number(record.externalId) as never,
@@ -148,6 +187,10 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
   inLists('leaves out empty fields', 'gives null for an empty field', 'custom', ({ email, ...record }) => ({
     ...record,
     ...(email === null ? {} : { email: email as string }),
+  })),
+  inLists('leaves out when records changed', 'says when each record changed', 'alto', (record) => ({
+    ...record,
+    modifiedAt: null,
   })),
   inLists('gives times without a zone', 'gives times with a zone, not rounded up', 'alto', (record) => ({
     ...record,
@@ -230,6 +273,14 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
       },
     } satisfies Subject<'agentos'> as Subject<never>,
   },
+  sending(
+    'takes the record that is there for a new one',
+    'updates the record that an earlier creation has left',
+    (send) => async (request) => {
+      const answer = await send(request);
+      return request.method === 'POST' ? { ...answer, status: 201 } : answer;
+    },
+  ),
   broken(
     'creates another record for one that is gone',
     'returns null for an update of a record that is gone',
@@ -299,12 +350,17 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
   failing('takes a cut line for a fault of the CRM', 'a cut line is network', 'loop', (error) =>
     error.kind === 'network' ? changed(error, { kind: 'provider' }) : error,
   ),
+  {
+    what: 'has a time limit of its own',
+    rule: 'silence is timeout',
+    subject: customSubject((send) => send, 6_000),
+  },
   failing('takes silence for a cut line', 'silence is timeout', 'loop', (error) =>
     error.kind === 'timeout' ? changed(error, { kind: 'network' }) : error,
   ),
   {
     what: 'keeps the token that it began with',
-    rule: 'renews an expired token in mid-run',
+    rule: 'renews an expired token mid-run',
     subject: {
       provider: 'alto',
       async open({ url, credentials, timeoutMilliseconds }) {
@@ -319,9 +375,12 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
           authorization: `Bearer ${answer.body.access_token}`,
           agencyref: agencyRef,
         });
-        return altoCrm(sender({ url, timeoutMilliseconds, headers }), agencyRef);
+        return altoCrm(sender({ url, timeoutMilliseconds, headers }), agencyRef.toLowerCase());
       },
     } satisfies Subject<'alto'> as Subject<never>,
   },
+  broken('names the account as the agency writes it', 'names the account', 'alto', ({ account }) => ({
+    account: account?.toUpperCase(),
+  })),
   broken('does not name the account', 'names the account', 'agentos', () => ({ account: undefined })),
 ];

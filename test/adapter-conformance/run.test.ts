@@ -13,6 +13,26 @@ import { customCrm } from '../simulated-crm/adapters/custom.js';
 
 const rules = themes.flatMap((theme) => theme.rules);
 
+/** Runs the program on Reapit's adapter with other members, or opened with other credentials. */
+async function runChanged(members: string, credentials = '') {
+  const folder = await mkdtemp(projectPath('test/adapter-conformance/tmp-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const path = join(folder, 'subject.ts');
+  await writeFile(
+    path,
+    `import reapit from '../../../examples/adapter-conformance/reapit-subject.js';
+     export default {
+       provider: 'reapit',
+       async open(access) {
+         const credentials = { ...access.credentials, ${credentials} };
+         const adapter = await reapit.open({ ...access, credentials });
+         return { ...adapter, ${members} };
+       },
+     };`,
+  );
+  return run(path);
+}
+
 /** Runs the program, as a person does. */
 async function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   const program = ['--import', 'tsx', 'examples/adapter-conformance/run.ts', ...args];
@@ -30,31 +50,43 @@ test('run.ts: an adapter that keeps every rule ends in exit code 0', async () =>
 });
 
 test('run.ts: an adapter that breaks rules ends in exit code 1, and what to do, in 80 columns', async () => {
-  const folder = await mkdtemp(projectPath('test/adapter-conformance/tmp-'));
-  onTestFinished(() => rm(folder, { recursive: true }));
-  const path = join(folder, 'subject.ts');
-  await writeFile(
-    path,
-    `import reapit from '../../../examples/adapter-conformance/reapit-subject.js';
-     export default {
-       provider: 'reapit',
-       async open(access) {
-         const adapter = await reapit.open(access);
-         return { ...adapter, account: 'another', read: async () => null };
-       },
-     };`,
-  );
-  const { code, stdout } = await run(path);
+  const { code, stdout } = await runChanged("account: 'another', read: async () => null");
   expect(code, stdout).toBe(1);
   expect(stdout).toContain(`  broken  names the account
-            The account is another, and the CRM's SBOX.
+            The account is another, and that of the connection SBOX.
             Why: Ids belong to an account: those of another would be taken for
             the same people.
-            To do: Give account the name that the CRM has for the agency, not
-            for the product.
+            To do: Give account the name that credentialAccount of the package
+            reads from the credentials: the worker compares exactly.
 `);
   expect(stdout).toContain('  broken  reads one record as it is now');
   expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80);
+});
+
+test('run.ts: an adapter whose requests are refused is told which and why, and no other rule is tried', async () => {
+  const { code, stdout } = await runChanged('', "customer: 'OTHER'");
+  expect(code, stdout).toBe(1);
+  expect(stdout).toContain(`
+A first page
+  broken  opens, and reads a page
+            readPage ended in a CrmError of kind permission, not retryable, code
+            403. To the last request, GET /contacts, the CRM answered 403: `);
+  expect(stdout).toMatch(new RegExp(`\n0 ok, 1 broken, 0 not applicable, ${rules.length - 1} not tried\n$`));
+});
+
+test('run.ts: of an adapter that reads the same page again, it says so once, and how to go on', async () => {
+  const { code, stdout } = await runChanged(
+    'readPage: (type) => adapter.readPage(type, { changedSince: null })',
+  );
+  expect(code, stdout).toBe(1);
+  expect(stdout).toContain(`  broken  reads every record
+            Page 2 repeats page 1, with the same next.
+            Why: A first sync reads what the agency has had for years.
+            To do: Put the CRM's own token, or the number of the next page, into
+            next, and send it with the next request.
+`);
+  expect(stdout).toContain('            As above, in “reads every record”.\n');
+  expect(stdout.split('Page 2 repeats page 1, with the same next.')).toHaveLength(2);
 });
 
 test('run.ts: without a subject, it says how to use it, with exit code 2', async () => {

@@ -21,6 +21,7 @@ import {
 export const agentos: Dialect = {
   hasEtag: true,
   creates: true,
+  hasTimes: false,
   tells: [],
   hasAccounts: true,
   tokensExpire: false,

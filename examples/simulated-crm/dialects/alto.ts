@@ -24,6 +24,8 @@ import {
 export const alto: Dialect = {
   hasEtag: false,
   creates: true,
+  hasTimes: true,
+  changedSince: 'modified-from',
   tells: [],
   hasAccounts: true,
   tokensExpire: true,
@@ -39,11 +41,12 @@ export const alto: Dialect = {
     const [collection, externalId] = segments;
     if (collection === 'token') {
       check(body.grant_type === 'client_credentials', 400, 'unsupported_grant_type');
-      check(keys.hasKey(String(body.client_secret)), 401, 'invalid_client');
+      const client = [body.client_id, body.client_secret].map(String);
+      check(keys.hasClient(client[0], client[1]), 401, 'invalid_client');
       return { status: 200, body: accessToken(keys, habits) };
     }
     check(keys.hasAccessToken(bearer(call)), 401, 'The token is not valid.');
-    check(headers.agencyref === keys.account, 403, 'No such AgencyRef.');
+    check(String(headers.agencyref).toLowerCase() === keys.account, 403, 'No such AgencyRef.');
     check(collection === 'contacts', 404, 'No such resource.');
     const shown = (record: SimulatedRecord) => ({
       id: random() < 0.5 ? Number(record.externalId) : record.externalId,

@@ -17,6 +17,7 @@ import {
 export const custom: Dialect = {
   hasEtag: false,
   creates: true,
+  hasTimes: false,
   tells: ['deleted', 'merged'],
   hasAccounts: false,
   tokensExpire: false,

@@ -39,6 +39,8 @@ export interface Dialect {
   hasEtag: boolean;
   /** Whether it creates records for those who use its API. */
   creates: boolean;
+  /** Whether it says when each record last changed. */
+  hasTimes: boolean;
   /** The states that it tells, besides `active`. It does not show records in others. */
   tells: readonly CrmRecord['state'][];
   /** Whether who signs in names an account. */
@@ -47,6 +49,8 @@ export interface Dialect {
   tokensExpire: boolean;
   /** The fields that it does not have. */
   lacks?: readonly (keyof ContactFields)[];
+  /** The parameter of a list that asks for what has changed since a time, if it has one. */
+  changedSince?: string;
   /** The parameter of a list that has the CRM's own token for the next page, if it has one. */
   pageToken?: string;
   newId(entityType: string, count: number, random: Random): string;

@@ -19,6 +19,7 @@ import {
 export const loop: Dialect = {
   hasEtag: false,
   creates: true,
+  hasTimes: false,
   tells: [],
   hasAccounts: false,
   tokensExpire: false,

@@ -28,6 +28,8 @@ import { answerToken, checkHeaders, described } from './reapit-tokens.js';
 export const reapit: Dialect = {
   hasEtag: true,
   creates: true,
+  hasTimes: true,
+  changedSince: 'modifiedFrom',
   tells: ['archived'],
   hasAccounts: true,
   tokensExpire: true,

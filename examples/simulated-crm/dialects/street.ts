@@ -21,6 +21,8 @@ import {
 export const street: Dialect = {
   hasEtag: false,
   creates: false,
+  hasTimes: true,
+  changedSince: 'filter[updated_from]',
   tells: ['deleted'],
   hasAccounts: false,
   tokensExpire: false,

@@ -17,7 +17,7 @@ import { type Crm, type CrmContact, CrmError, type CrmRecord } from '../../../ex
 import { type Timestamp, toExternalId } from '../../../src/index.js';
 
 /** A pass. `read` is the latest change that it has read, `next` the CRM's own token. */
-type AltoPass = Partial<Pass> & { since: Timestamp | null; read: Timestamp | null; next?: string };
+type AltoPass = Pass & { read: Timestamp | null; next?: string };
 
 /** The CRM's token says where the next page begins; ours has it, and the time read so far. */
 export function altoCrm(send: Send, account: string): Crm {
@@ -32,7 +32,7 @@ export function altoCrm(send: Send, account: string): Crm {
   const record = (found: unknown): CrmRecord => {
     const { id, displayName, email, telephone, reference, modified } = recordIn<Contact>(found, 'id');
     const fields = { name: displayName, email, phone: telephone };
-    return { ...active('contact', toExternalId(id), fields, reference), modifiedAt: modified };
+    return active('contact', toExternalId(id), fields, reference, modifiedIn({ modified }));
   };
   const fields = ({ name, email, phone, contactId }: CrmContact) => ({
     displayName: name,
@@ -49,7 +49,7 @@ export function altoCrm(send: Send, account: string): Crm {
     account,
     entityTypes: ['contact'],
     async readPage(_, from) {
-      const pass = passOf(from, (since): AltoPass => ({ since, read: null }));
+      const pass = passOf(from, (since): AltoPass => ({ since, begun: null, read: null }));
       const query = { 'modified-from': pass.since, 'next-token': pass.next };
       const { status, body, date } = await send({ path: '/contacts', query, accept: [410] });
       if (status === 410) {
@@ -57,7 +57,8 @@ export function altoCrm(send: Send, account: string): Crm {
       }
       const found = listIn<Contact>(body, 'data');
       const times = found.map(modifiedIn);
-      const { since, begun = greatest([date, ...times]) ?? date } = pass;
+      const { since } = pass;
+      const begun = pass.begun ?? greatest([date, ...times]) ?? date;
       // Changes on earlier pages are earlier than those on this one, which may be empty.
       const read = greatest([pass.read, ...times]) ?? null;
       const records = found.map(record);
