@@ -1719,7 +1719,7 @@ $$;
 -- Name: FUNCTION crm_is_same_account(organisation_id uuid, connection_id uuid, previous_id uuid, ids_of_unknown_account text); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_is_same_account(organisation_id uuid, connection_id uuid, previous_id uuid, ids_of_unknown_account text) IS 'The one rule for whether a connection is to the account of an earlier one of the same CRM: if either is unknown, it is, except that ids_of_unknown_account (keep or archive) decides if only the earlier one is, and if that is null the last known account before.';
+COMMENT ON FUNCTION public.crm_is_same_account(organisation_id uuid, connection_id uuid, previous_id uuid, ids_of_unknown_account text) IS 'The one rule for whether a connection is to the account of an earlier one of the same CRM. An unknown account counts as the same; but if only the earlier one is unknown, ids_of_unknown_account (keep or archive) decides, or if that is null the last known account.';
 
 --
 -- Name: crm_keep_or_end_dismissal(); Type: FUNCTION; Schema: public; Owner: -
@@ -2893,13 +2893,13 @@ COMMENT ON COLUMN public.contact_external_ids.pushed_at IS 'When the record was 
 -- Name: COLUMN contact_external_ids.replaced_hashes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.replaced_hashes IS 'The last hashes of contents that content_hash has replaced within a day, oldest first: a copy with one of them may be from before. Null if there is none.';
+COMMENT ON COLUMN public.contact_external_ids.replaced_hashes IS 'Earlier hashes that content_hash has replaced, oldest first, at most ten: a copy with one of them may be from before. Not kept where the modified times tell; ignored a day after replaced_at, and then dropped with the next write. Null if there is none.';
 
 --
 -- Name: COLUMN contact_external_ids.replaced_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.replaced_at IS 'When content_hash last replaced a known one. Null if it never has.';
+COMMENT ON COLUMN public.contact_external_ids.replaced_at IS 'When content_hash replaced the last of replaced_hashes. Null if there is none.';
 
 --
 -- Name: CONSTRAINT contact_external_ids_content_hash_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
@@ -2959,7 +2959,7 @@ COMMENT ON CONSTRAINT contact_external_ids_replaced_hashes_check ON public.conta
 -- Name: CONSTRAINT contact_external_ids_replaced_is_whole_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_ids_replaced_is_whole_check ON public.contact_external_ids IS 'Nothing was replaced without saying when.';
+COMMENT ON CONSTRAINT contact_external_ids_replaced_is_whole_check ON public.contact_external_ids IS 'Both are set, or neither.';
 
 --
 -- Name: CONSTRAINT contact_external_ids_seen_times_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
@@ -3479,8 +3479,8 @@ begin
     and (change.connection_id = postponed.connection_id) is true;
   get diagnostics changes = row_count;
 
-  -- Those that have not failed since the outage began were postponed by claims, for six hours at most. What the CRM
-  -- asked to be left alone for longer stays.
+  -- Those that have not failed since the outage began were postponed by claims, for six hours at most. A longer
+  -- delay that the CRM has asked for stays.
   update public.crm_sync_failures as failure
   set next_attempt_at = at
   from (
@@ -4564,7 +4564,7 @@ begin
   values (organisation, operation, 'undone', merge.to_contact_id, merge.from_contact_id, author, why);
 
   -- What a person has still to decide goes back to the contact whose record it is about. If no conflict says whose it is,
-  -- both wait: a decision too many loses nothing.
+  -- both wait: asking twice loses nothing.
   for step in
     select
       failure.*,
@@ -4745,7 +4745,7 @@ $$;
 -- Name: FUNCTION crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone) IS 'The one rule for whether a content is one that was replaced lately: a copy of the record that has it may be from before, as lists show a push late, so only the record itself, read by its id, tells.';
+COMMENT ON FUNCTION public.crm_was_replaced(content_hash bytea, replaced_hashes bytea[], replaced_at timestamp with time zone) IS 'The one rule for whether a content was replaced recently: a copy of the record that has it may be from before, because lists show a push late; only reading the record by its id can tell.';
 
 --
 -- Name: contact_external_id_aliases; Type: TABLE; Schema: public; Owner: -
@@ -4882,13 +4882,13 @@ COMMENT ON COLUMN public.contact_external_id_aliases.pushed_at IS 'When the reco
 -- Name: COLUMN contact_external_id_aliases.replaced_hashes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_aliases.replaced_hashes IS 'The last hashes of contents that content_hash has replaced within a day, oldest first: a copy with one of them may be from before. Null if there is none.';
+COMMENT ON COLUMN public.contact_external_id_aliases.replaced_hashes IS 'Earlier hashes that content_hash has replaced, oldest first, at most ten: a copy with one of them may be from before. Not kept where the modified times tell; ignored a day after replaced_at, and then dropped with the next write. Null if there is none.';
 
 --
 -- Name: COLUMN contact_external_id_aliases.replaced_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_aliases.replaced_at IS 'When content_hash last replaced a known one. Null if it never has.';
+COMMENT ON COLUMN public.contact_external_id_aliases.replaced_at IS 'When content_hash replaced the last of replaced_hashes. Null if there is none.';
 
 --
 -- Name: CONSTRAINT contact_external_id_aliases_content_hash_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
@@ -4960,7 +4960,7 @@ COMMENT ON CONSTRAINT contact_external_id_aliases_replaced_hashes_check ON publi
 -- Name: CONSTRAINT contact_external_id_aliases_replaced_is_whole_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT contact_external_id_aliases_replaced_is_whole_check ON public.contact_external_id_aliases IS 'Nothing was replaced without saying when.';
+COMMENT ON CONSTRAINT contact_external_id_aliases_replaced_is_whole_check ON public.contact_external_id_aliases IS 'Both are set, or neither.';
 
 --
 -- Name: CONSTRAINT contact_external_id_aliases_seen_times_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -
@@ -7001,7 +7001,7 @@ CREATE TRIGGER crm_connections_end_outage BEFORE UPDATE ON public.crm_connection
 -- Name: TRIGGER crm_connections_end_outage ON crm_connections; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TRIGGER crm_connections_end_outage ON public.crm_connections IS 'A sync that works shows that the CRM is back: what waited is tried now, from whichever release.';
+COMMENT ON TRIGGER crm_connections_end_outage ON public.crm_connections IS 'A sync that works shows that the CRM is back: what waited is tried now, whichever release has run it.';
 
 --
 -- Name: crm_connections crm_connections_hold_paused; Type: TRIGGER; Schema: public; Owner: -

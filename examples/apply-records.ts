@@ -4,13 +4,14 @@ import {
   type ClaimedRun,
   type ContactExternalRecord,
   contactExternalIdLinkMany,
+  externalRecordCheckMany,
   outboundChangeRecord,
   type RecordDecision,
   type WaitingChange,
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import { dropOurs, keepOurs } from './conflicts.js';
-import { type ContactFields, fieldsOf, isSame } from './contact-fields.js';
+import { type ContactFields, fieldsOf, fieldsToFill, hashOf, isSame, saysAllOf } from './contact-fields.js';
 import { type Contacts, insertContacts, updateContacts } from './contacts.js';
 import type { CrmRecord } from './crm.js';
 import { isAlive, isSameRecord, type RemoteFields, recordsOfMany } from './records.js';
@@ -46,7 +47,9 @@ interface Outcome {
   /** Whether the contact is linked with the event. */
   isLinked?: boolean;
   /** What the contact becomes. */
-  contact?: ContactFields;
+  contact?: ContactFields | undefined;
+  /** Whether what waits to be pushed of the contact still does. */
+  isPushKept?: boolean;
   /** Whether the record is another role of the contact, such as landlord. */
   isOtherRole?: boolean;
   /** A push to close if all records of the contact have what it was to write. */
@@ -64,10 +67,11 @@ export async function applyRecords(page: Page, items: Item[]): Promise<BatchEven
   const { client, run } = page;
   const known = items.map(({ contactId }) => contactId).filter((contactId) => page.contacts.has(contactId));
   const records = await recordsOfMany(client, run, known);
+  const untouched = await untouchedOf(page, items);
   const judged = items.map((item): Judged => {
     const all = records.get(item.contactId) ?? [];
     const others = all.filter((each) => !isSameRecord(each, item.record));
-    return { ...item, others, outcome: outcomeOf(page, item, others) };
+    return { ...item, others, outcome: outcomeOf(page, item, others, untouched.has(item)) };
   });
   await store(page, judged);
   const closed = await closeAgreed(
@@ -79,19 +83,43 @@ export async function applyRecords(page: Page, items: Item[]): Promise<BatchEven
     if (outcome.isLinked) page.links.set(record.externalId, contactId);
     if (outcome.contact === undefined) continue;
     page.contacts.set(contactId, outcome.contact);
-    page.waiting.delete(contactId);
+    if (!outcome.isPushKept) page.waiting.delete(contactId);
   }
   return [...judged.flatMap(({ outcome }) => outcome.events), ...closed];
 }
 
+/**
+ * Those whose contact is still what the record last said: what waits to be pushed is for its other records, and nobody
+ * here has edited it.
+ */
+async function untouchedOf({ client, run, contacts, waiting }: Page, items: Item[]): Promise<Set<Item>> {
+  const edited = items.filter(
+    ({ contactId, decision: { decision, hasNewContent } }) =>
+      decision === 'changed' && hasNewContent && waiting.has(contactId) && contacts.has(contactId),
+  );
+  if (edited.length === 0) return new Set();
+  const records = edited.map(({ record, remote, contactId }) => ({
+    entityType: record.entityType,
+    externalId: record.externalId,
+    state: remote.remoteState,
+    contentHash: hashOf(record, contacts.get(contactId)),
+  }));
+  const decisions = await externalRecordCheckMany(client, { ...run, records });
+  return new Set(
+    edited.filter((_, index) => ['unchanged', 'echo'].includes(decisions[index]?.decision ?? '')),
+  );
+}
+
 /** Decides what becomes of a record. */
-function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[]): Outcome {
+function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[], isUntouched: boolean): Outcome {
   const { record, remote, contactId, isOfDeletedContact } = item;
   const { decision, hasNewContent, contactId: linkedTo } = item.decision;
   const { entityType, externalId, state } = record;
   const known = linkedTo ?? page.links.get(externalId) ?? null;
   const contact = page.contacts.get(contactId);
   const push = page.waiting.get(contactId);
+  // What a record does not say may still be to be written.
+  const agreed = isSame(contact, record) && saysAllOf(contact, record) ? push : undefined;
   const isShown = state === 'active' || state === 'archived';
   const event = {
     direction: 'inbound',
@@ -102,7 +130,7 @@ function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[]): Out
   } as const;
   if (decision === 'older') return { events: [{ ...event, status: 'skipped', reason: decision }] };
   if (decision === 'echo' || decision === 'unchanged') {
-    const closes = isShown && known !== null && isSame(contact, record) ? push : undefined;
+    const closes = isShown && known !== null ? agreed : undefined;
     return { events: [{ ...event, status: 'skipped', reason: decision }], closes };
   }
   if (decision === 'revived') {
@@ -135,20 +163,34 @@ function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[]): Out
       known === null
         ? { ...linked, status: 'success' }
         : { ...linked, status: 'skipped', reason: 'unchanged' };
-    return { events: [seen], isLinked: true, isOtherRole, closes: push };
+    return { events: [seen], isLinked: true, isOtherRole, closes: agreed };
   }
+  // What is written must not empty a field that nobody has read yet.
+  const fill = fieldsToFill(contact, record);
+  const filled = Object.keys(fill).length > 0 ? { ...contact, ...fill } : undefined;
   // Not pushed yet: without an edit at the CRM, ours is simply newer.
   if (push !== undefined && !hasNewContent) {
     return {
       events: [{ ...linked, status: 'skipped', reason: 'pending_push' }],
       isLinked: true,
       isOtherRole,
+      contact: filled,
+      isPushKept: true,
     };
   }
-  if (push !== undefined && page.run.conflictWinner !== 'crm')
-    return { events: keepOurs(page.run, linked, push, others), isLinked: true, isOtherRole };
+  if (push !== undefined && !isUntouched && page.run.conflictWinner !== 'crm')
+    return {
+      events: keepOurs(page.run, linked, push, others),
+      isLinked: true,
+      isOtherRole,
+      contact: filled,
+      isPushKept: true,
+    };
   return {
-    events: [{ ...linked, status: 'success' }, ...(push === undefined ? [] : [dropOurs(record, push)])],
+    events: [
+      { ...linked, status: 'success' },
+      ...(push === undefined || isUntouched ? [] : [dropOurs(record, push)]),
+    ],
     isLinked: true,
     isOtherRole,
     contact: { ...contact, ...fieldsOf(record) },

@@ -24,14 +24,31 @@ export function fieldsOf(record: ContactFields): ContactFields {
   return { ...alike(record, record), name: record.name };
 }
 
-/** What stands for the content of a record. That of text with other letter case or white space is the same. */
-export function hashOf(record: ContactFields): string {
-  return contentHash(alike(record, record));
+/**
+ * What stands for the content of a record, or for what a person has in the same fields. That of text with other letter
+ * case or white space is the same.
+ */
+export function hashOf(record: ContactFields, person = record): string {
+  return contentHash(alike(person, record));
 }
 
 /** Whether a contact has what a record says, apart from letter case and white space, which CRMs change. */
 export function isSame(contact: ContactFields | undefined, record: ContactFields): boolean {
-  return contact !== undefined && contentHash(alike(contact, record)) === hashOf(record);
+  return contact !== undefined && hashOf(record, contact) === hashOf(record);
+}
+
+/** Those fields of a record that are empty here: nobody here has said anything of them. */
+export function fieldsToFill(contact: ContactFields, record: ContactFields): Partial<ContactFields> {
+  const empty = fieldNames.filter((field) => contact[field] == null && record[field] != null);
+  return Object.fromEntries(empty.map((field) => [field, record[field]]));
+}
+
+/** Whether a record says something of each field that a contact has. */
+export function saysAllOf(contact: ContactFields | undefined, record: ContactFields): boolean {
+  return (
+    contact !== undefined &&
+    fieldNames.every((field) => contact[field] == null || record[field] !== undefined)
+  );
 }
 
 /** A person's values of those fields that a record says something of. */

@@ -61,5 +61,5 @@ for each row execute function note_contact_change();
 create trigger note_contact_update
 after update on contacts
 for each row
-when ((old.name) is distinct from (new.name))
+when ((old.name, old.email, old.phone) is distinct from (new.name, new.email, new.phone))
 execute function note_contact_change();

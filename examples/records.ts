@@ -109,7 +109,7 @@ function modifiedAtOf({ modifiedAt }: CrmRecord): string | null {
 
 /** Whether an id or a version of the CRM can be stored. */
 export function isStorable(text: string | null | undefined): text is string {
-  return text != null && /^[^\0]*\S[^\0]*$/u.test(text) && Buffer.byteLength(text) <= 512;
+  return text != null && /\S/.test(text) && !/\0|\p{Surrogate}/u.test(text) && Buffer.byteLength(text) <= 512;
 }
 
 /** Extracts our UUID from a CRM's reference; null if it is not one of ours. */

@@ -35,9 +35,14 @@ export async function takePage(
 ): Promise<BatchEvent[]> {
   const { organisationId, provider } = run;
   const [broken, storable] = partition(records, ({ externalId }) => !isStorable(externalId));
-  const [merged, others] = partition(
+  const [merged, shown] = partition(
     storable,
     ({ state, mergedInto }) => state === 'merged' && mergedInto != null,
+  );
+  // Copies from before a merge are not news after it.
+  const mergedAt = new Map(merged.map((record) => [record.externalId, storable.indexOf(record)]));
+  const others = shown.filter(
+    (record) => !(storable.indexOf(record) < (mergedAt.get(record.externalId) ?? 0)),
   );
   // The ids first, then the contacts: everybody locks in this order. What is found now stays true until the
   // end of the transaction. Merging two contacts moves their ids at all CRMs.

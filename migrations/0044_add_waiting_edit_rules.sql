@@ -152,8 +152,8 @@ begin
     and (change.connection_id = postponed.connection_id) is true;
   get diagnostics changes = row_count;
 
-  -- Those that have not failed since the outage began were postponed by claims, for six hours at most. What the CRM
-  -- asked to be left alone for longer stays.
+  -- Those that have not failed since the outage began were postponed by claims, for six hours at most. A longer
+  -- delay that the CRM has asked for stays.
   update %1$I.crm_sync_failures as failure
   set next_attempt_at = at
   from (
@@ -178,7 +178,7 @@ $body$
 $create$);
 
 comment on function crm_is_same_account(uuid, uuid, uuid, text) is
-  'The one rule for whether a connection is to the account of an earlier one of the same CRM: if either is unknown, it is, except that ids_of_unknown_account (keep or archive) decides if only the earlier one is, and if that is null the last known account before.';
+  'The one rule for whether a connection is to the account of an earlier one of the same CRM. An unknown account counts as the same; but if only the earlier one is unknown, ids_of_unknown_account (keep or archive) decides, or if that is null the last known account.';
 comment on function crm_forget_missed_contents(uuid, uuid, text) is
   'For crm_switch_account: forgets the contents of the records that stay, unless every edit here since the last connection ended waits to be pushed: it was to the same account (crm_is_same_account), and its changes are kept (crm_keeps_changes). Then what is known of the CRM''s records shows what was edited there meanwhile. Locks that connection.';
 comment on function crm_retry_after_outage() is
@@ -260,7 +260,7 @@ create trigger crm_connections_end_outage
   execute function crm_retry_after_outage();
 
 comment on trigger crm_connections_end_outage on crm_connections is
-  'A sync that works shows that the CRM is back: what waited is tried now, from whichever release.';
+  'A sync that works shows that the CRM is back: what waited is tried now, whichever release has run it.';
 
 revoke execute
 on function

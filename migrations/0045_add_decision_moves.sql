@@ -1,6 +1,6 @@
 -- Up Migration
 --
--- Purpose: keeps what a person has still to decide when contacts are merged, and when a merge is undone.
+-- Purpose: keeps what a person still has to decide when contacts are merged, and when a merge is undone.
 -- Locks:   nothing.
 -- Scans:   nothing.
 -- Down:    restores the functions; loses no data.
@@ -80,7 +80,7 @@ $present$,
   format($wanted$  values (organisation, operation, 'undone', merge.to_contact_id, merge.from_contact_id, author, why);
 
   -- What a person has still to decide goes back to the contact whose record it is about. If no conflict says whose it is,
-  -- both wait: a decision too many loses nothing.
+  -- both wait: asking twice loses nothing.
   for step in
     select
       failure.*,
@@ -189,7 +189,7 @@ select crm_edit_function(
   format($present$  values (organisation, operation, 'undone', merge.to_contact_id, merge.from_contact_id, author, why);
 
   -- What a person has still to decide goes back to the contact whose record it is about. If no conflict says whose it is,
-  -- both wait: a decision too many loses nothing.
+  -- both wait: asking twice loses nothing.
   for step in
     select
       failure.*,

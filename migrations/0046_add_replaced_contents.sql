@@ -1,13 +1,14 @@
 -- Up Migration
 --
--- Purpose: remembers which contents of a CRM's record were replaced lately, so that a copy from before a push, which a
+-- Purpose: remembers which contents of a CRM's record were replaced recently, so that a copy from before a push, which a
 --          list still shows, is not taken for an edit.
 -- Locks:   contact_external_ids ACCESS EXCLUSIVE and contact_external_id_aliases ACCESS EXCLUSIVE: reads and writes wait
 --          until the end of the transaction. They are tried for a tenth of a second at a time, up to a hundred times.
 --          Before that, SHARE UPDATE EXCLUSIVE waits for vacuum.
 -- Scans:   nothing; the new columns are null. 0047 and 0048 validate the constraints.
 -- Down:    drops the columns (contact_external_ids and contact_external_id_aliases ACCESS EXCLUSIVE) and the functions.
---          Refuses while a record has such contents, unless crm_schema.allow_data_loss is on.
+--          Scans both tables for such contents, and refuses while there are any unless crm_schema.allow_data_loss is
+--          on.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
@@ -48,23 +49,23 @@ alter table contact_external_id_aliases
     not valid;
 
 comment on column contact_external_ids.replaced_hashes is
-  'The last hashes of contents that content_hash has replaced within a day, oldest first: a copy with one of them may be from before. Null if there is none.';
+  'Earlier hashes that content_hash has replaced, oldest first, at most ten: a copy with one of them may be from before. Not kept where the modified times tell; ignored a day after replaced_at, and then dropped with the next write. Null if there is none.';
 comment on column contact_external_ids.replaced_at is
-  'When content_hash last replaced a known one. Null if it never has.';
+  'When content_hash replaced the last of replaced_hashes. Null if there is none.';
 comment on constraint contact_external_ids_replaced_hashes_check on contact_external_ids is
   'The last ten at most, and none that is null.';
 comment on constraint contact_external_ids_replaced_is_whole_check on contact_external_ids is
-  'Nothing was replaced without saying when.';
+  'Both are set, or neither.';
 comment on constraint contact_external_ids_replaced_at_in_range_check on contact_external_ids is
   'Times are in the years 1900 to 9998: every client can read them.';
 comment on column contact_external_id_aliases.replaced_hashes is
-  'The last hashes of contents that content_hash has replaced within a day, oldest first: a copy with one of them may be from before. Null if there is none.';
+  'Earlier hashes that content_hash has replaced, oldest first, at most ten: a copy with one of them may be from before. Not kept where the modified times tell; ignored a day after replaced_at, and then dropped with the next write. Null if there is none.';
 comment on column contact_external_id_aliases.replaced_at is
-  'When content_hash last replaced a known one. Null if it never has.';
+  'When content_hash replaced the last of replaced_hashes. Null if there is none.';
 comment on constraint contact_external_id_aliases_replaced_hashes_check on contact_external_id_aliases is
   'The last ten at most, and none that is null.';
 comment on constraint contact_external_id_aliases_replaced_is_whole_check on contact_external_id_aliases is
-  'Nothing was replaced without saying when.';
+  'Both are set, or neither.';
 comment on constraint contact_external_id_aliases_replaced_at_in_range_check on contact_external_id_aliases is
   'Times are in the years 1900 to 9998: every client can read them.';
 
@@ -95,7 +96,7 @@ as $$
 $$;
 
 comment on function crm_was_replaced(bytea, bytea[], timestamptz) is
-  'The one rule for whether a content is one that was replaced lately: a copy of the record that has it may be from before, as lists show a push late, so only the record itself, read by its id, tells.';
+  'The one rule for whether a content was replaced recently: a copy of the record that has it may be from before, because lists show a push late; only reading the record by its id can tell.';
 comment on function crm_add_replaced_hash(bytea[], timestamptz, bytea) is
   'Adds the hash of a content that is being replaced to those of the last day, and keeps the last ten.';
 

@@ -36,6 +36,6 @@ alter table contact_external_id_aliases
 comment on constraint contact_external_id_aliases_replaced_hashes_check on contact_external_id_aliases is
   'The last ten at most, and none that is null.';
 comment on constraint contact_external_id_aliases_replaced_is_whole_check on contact_external_id_aliases is
-  'Nothing was replaced without saying when.';
+  'Both are set, or neither.';
 comment on constraint contact_external_id_aliases_replaced_at_in_range_check on contact_external_id_aliases is
   'Times are in the years 1900 to 9998: every client can read them.';

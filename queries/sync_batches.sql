@@ -400,12 +400,17 @@ news as (
     (new_state, new_version, new_modified_at, new_hash, new_pushed_at)
       is distinct from (remote_state, remote_version, remote_modified_at, content_hash, pushed_at) as is_changed,
     last_seen_at < now() - interval '1 day' as is_long_unseen,
-    -- A list may still show the content that is replaced.
+    -- A list may still show the content that is replaced. Those of more than a day ago are dropped.
     case
+      when is_told_by_time then null
       when new_hash <> content_hash then crm_add_replaced_hash(replaced_hashes, replaced_at, content_hash)
-      else replaced_hashes
+      when replaced_at > now() - interval '1 day' then replaced_hashes
     end as new_replaced_hashes,
-    case when new_hash <> content_hash then now() else replaced_at end as new_replaced_at
+    case
+      when is_told_by_time then null
+      when new_hash <> content_hash then now()
+      when replaced_at > now() - interval '1 day' then replaced_at
+    end as new_replaced_at
   from (
     select distinct on (known.entity_type, known.external_id)
       known.position,
@@ -460,6 +465,10 @@ news as (
       known.external_id,
       known.position desc
   ) as latest
+  cross join lateral (
+    -- Copies from before have an earlier time.
+    select coalesce(new_modified_at > remote_modified_at, false) as is_told_by_time
+  ) as clock
 ),
 -- 4. Mappings ---------------------------------------------------------------------------------------------
 -- Events that link a contact make or confirm its mapping. If a link is refused, its event becomes a failure of

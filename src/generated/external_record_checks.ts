@@ -49,13 +49,11 @@ export interface ExternalRecordCheckResult {
  *     record.external_id,
  *     record.version,
  *     record.modified_at,
- *     max(record.modified_at) over (
- *       partition by
- *         record.entity_type collate "C",
- *         record.external_id collate "C"
- *       order by record.position
- *       rows between unbounded preceding and 1 preceding
- *     ) as earlier_modified_at,
+ *     max(record.modified_at) over earlier as earlier_modified_at,
+ *     -- What an earlier element says is not known yet, but it will be once the batch is recorded.
+ *     min(record.content_hash) over earlier <> record.content_hash
+ *       or max(record.content_hash) over earlier <> record.content_hash as is_other,
+ *     bool_or(record.state in ('deleted', 'merged')) over earlier as was_gone,
  *     record.state,
  *     record.content_hash,
  *     record.is_current
@@ -78,6 +76,13 @@ export interface ExternalRecordCheckResult {
  *     position
  *   )
  *   where crm_check_organisation(:organisationId!::uuid)
+ *   window earlier as (
+ *     partition by
+ *       record.entity_type collate "C",
+ *       record.external_id collate "C"
+ *     order by record.position
+ *     rows between unbounded preceding and 1 preceding
+ *   )
  * ),
  * live as (
  *   select id
@@ -92,6 +97,8 @@ export interface ExternalRecordCheckResult {
  *     sent.version,
  *     sent.modified_at,
  *     sent.modified_at < sent.earlier_modified_at as is_behind,
+ *     coalesce(sent.is_other, false) as is_other,
+ *     coalesce(sent.was_gone, false) as was_gone,
  *     sent.state,
  *     decode(sent.content_hash, 'hex') as sent_hash,
  *     row.contact_id,
@@ -112,6 +119,8 @@ export interface ExternalRecordCheckResult {
  *       version,
  *       modified_at,
  *       earlier_modified_at,
+ *       is_other,
+ *       was_gone,
  *       state,
  *       content_hash,
  *       is_current
@@ -228,8 +237,10 @@ export interface ExternalRecordCheckResult {
  *     -- Before all else: neither its state nor its version is news.
  *     when is_behind then 'older'
  *     when contact_id is null then 'unknown'
- *     when remote_state in ('deleted', 'merged') and state in ('active', 'archived') then 'revived'
+ *     when (was_gone or remote_state in ('deleted', 'merged')) and state in ('active', 'archived') then 'revived'
  *     when remote_state <> state then 'changed'
+ *     -- Its contact is to have what an earlier element says.
+ *     when is_other and (version = remote_version or sent_hash = content_hash) then 'changed'
  *     when version = remote_version and pushed_at is not null then 'echo'
  *     -- Versions are used again: by a CRM that was restored from a backup, or by two edits within a second.
  *     when version = remote_version and coalesce(sent_hash = content_hash, true) then 'unchanged'
@@ -238,14 +249,14 @@ export interface ExternalRecordCheckResult {
  *     when is_replaced and not is_current then 'older'
  *     else 'changed'
  *   end as "decision!",
- *   coalesce(sent_hash <> content_hash, version <> remote_version, false) as "hasNewContent!"
+ *   is_other or coalesce(sent_hash <> content_hash, version <> remote_version, false) as "hasNewContent!"
  * from known
  * order by position
  * ```
  */
 export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,ExternalRecordCheckResult>({
   name: 'externalRecordCheck',
-  statementName: 'externalRecordCheck_c2d3446b',
+  statementName: 'externalRecordCheck_c4a1dfca',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -265,13 +276,10 @@ export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,E
     record.external_id,
     record.version,
     record.modified_at,
-    max(record.modified_at) over (
-      partition by
-        record.entity_type collate "C",
-        record.external_id collate "C"
-      order by record.position
-      rows between unbounded preceding and 1 preceding
-    ) as earlier_modified_at,
+    max(record.modified_at) over earlier as earlier_modified_at,
+    min(record.content_hash) over earlier <> record.content_hash
+      or max(record.content_hash) over earlier <> record.content_hash as is_other,
+    bool_or(record.state in ('deleted', 'merged')) over earlier as was_gone,
     record.state,
     record.content_hash,
     record.is_current
@@ -294,6 +302,13 @@ export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,E
     position
   )
   where crm_check_organisation($8::uuid)
+  window earlier as (
+    partition by
+      record.entity_type collate "C",
+      record.external_id collate "C"
+    order by record.position
+    rows between unbounded preceding and 1 preceding
+  )
 ),
 live as (
   select id
@@ -308,6 +323,8 @@ known as (
     sent.version,
     sent.modified_at,
     sent.modified_at < sent.earlier_modified_at as is_behind,
+    coalesce(sent.is_other, false) as is_other,
+    coalesce(sent.was_gone, false) as was_gone,
     sent.state,
     decode(sent.content_hash, 'hex') as sent_hash,
     row.contact_id,
@@ -328,6 +345,8 @@ known as (
       version,
       modified_at,
       earlier_modified_at,
+      is_other,
+      was_gone,
       state,
       content_hash,
       is_current
@@ -439,8 +458,9 @@ select
     when contact_id is null and last_change = 'contact_deleted' then 'contact_deleted'
     when is_behind then 'older'
     when contact_id is null then 'unknown'
-    when remote_state in ('deleted', 'merged') and state in ('active', 'archived') then 'revived'
+    when (was_gone or remote_state in ('deleted', 'merged')) and state in ('active', 'archived') then 'revived'
     when remote_state <> state then 'changed'
+    when is_other and (version = remote_version or sent_hash = content_hash) then 'changed'
     when version = remote_version and pushed_at is not null then 'echo'
     when version = remote_version and coalesce(sent_hash = content_hash, true) then 'unchanged'
     when modified_at < remote_modified_at and not is_current then 'older'
@@ -448,7 +468,7 @@ select
     when is_replaced and not is_current then 'older'
     else 'changed'
   end as "decision",
-  coalesce(sent_hash <> content_hash, version <> remote_version, false) as "hasNewContent"
+  is_other or coalesce(sent_hash <> content_hash, version <> remote_version, false) as "hasNewContent"
 from known
 order by position`,
 });

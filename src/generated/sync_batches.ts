@@ -449,12 +449,17 @@ export interface SyncBatchRecordResult {
  *     (new_state, new_version, new_modified_at, new_hash, new_pushed_at)
  *       is distinct from (remote_state, remote_version, remote_modified_at, content_hash, pushed_at) as is_changed,
  *     last_seen_at < now() - interval '1 day' as is_long_unseen,
- *     -- A list may still show the content that is replaced.
+ *     -- A list may still show the content that is replaced. Those of more than a day ago are dropped.
  *     case
+ *       when is_told_by_time then null
  *       when new_hash <> content_hash then crm_add_replaced_hash(replaced_hashes, replaced_at, content_hash)
- *       else replaced_hashes
+ *       when replaced_at > now() - interval '1 day' then replaced_hashes
  *     end as new_replaced_hashes,
- *     case when new_hash <> content_hash then now() else replaced_at end as new_replaced_at
+ *     case
+ *       when is_told_by_time then null
+ *       when new_hash <> content_hash then now()
+ *       when replaced_at > now() - interval '1 day' then replaced_at
+ *     end as new_replaced_at
  *   from (
  *     select distinct on (known.entity_type, known.external_id)
  *       known.position,
@@ -509,6 +514,10 @@ export interface SyncBatchRecordResult {
  *       known.external_id,
  *       known.position desc
  *   ) as latest
+ *   cross join lateral (
+ *     -- Copies from before have an earlier time.
+ *     select coalesce(new_modified_at > remote_modified_at, false) as is_told_by_time
+ *   ) as clock
  * ),
  * -- 4. Mappings ---------------------------------------------------------------------------------------------
  * -- Events that link a contact make or confirm its mapping. If a link is refused, its event becomes a failure of
@@ -1261,7 +1270,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_7795fb8d',
+  statementName: 'syncBatchRecord_37e718d6',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -1641,10 +1650,15 @@ news as (
       is distinct from (remote_state, remote_version, remote_modified_at, content_hash, pushed_at) as is_changed,
     last_seen_at < now() - interval '1 day' as is_long_unseen,
     case
+      when is_told_by_time then null
       when new_hash <> content_hash then crm_add_replaced_hash(replaced_hashes, replaced_at, content_hash)
-      else replaced_hashes
+      when replaced_at > now() - interval '1 day' then replaced_hashes
     end as new_replaced_hashes,
-    case when new_hash <> content_hash then now() else replaced_at end as new_replaced_at
+    case
+      when is_told_by_time then null
+      when new_hash <> content_hash then now()
+      when replaced_at > now() - interval '1 day' then replaced_at
+    end as new_replaced_at
   from (
     select distinct on (known.entity_type, known.external_id)
       known.position,
@@ -1697,6 +1711,9 @@ news as (
       known.external_id,
       known.position desc
   ) as latest
+  cross join lateral (
+    select coalesce(new_modified_at > remote_modified_at, false) as is_told_by_time
+  ) as clock
 ),
 linked as (
   insert into contact_external_ids (
