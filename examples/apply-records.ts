@@ -11,7 +11,7 @@ import {
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import { dropOurs, keepOurs } from './conflicts.js';
-import { type ContactFields, fieldsOf, fieldsToFill, hashOf, isSame, saysAllOf } from './contact-fields.js';
+import { type ContactFields, fieldsOf, filled, hashOf, isSame, saysAllOf } from './contact-fields.js';
 import { type Contacts, insertContacts, updateContacts } from './contacts.js';
 import type { CrmRecord } from './crm.js';
 import { isAlive, isSameRecord, type RemoteFields, recordsOfMany } from './records.js';
@@ -130,8 +130,10 @@ function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[], isUn
   } as const;
   if (decision === 'older') return { events: [{ ...event, status: 'skipped', reason: decision }] };
   if (decision === 'echo' || decision === 'unchanged') {
-    const closes = isShown && known !== null ? agreed : undefined;
-    return { events: [{ ...event, status: 'skipped', reason: decision }], closes };
+    const events: BatchEvent[] = [{ ...event, status: 'skipped', reason: decision }];
+    if (!isShown || known === null || contact === undefined) return { events };
+    // A field that has been added to those that sync.
+    return push === undefined ? { events, contact: filled(contact, record) } : { events, closes: agreed };
   }
   if (decision === 'revived') {
     // CRMs use ids again: a person decides whether it is the same contact, and then replays the failure.
@@ -165,27 +167,18 @@ function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[], isUn
         : { ...linked, status: 'skipped', reason: 'unchanged' };
     return { events: [seen], isLinked: true, isOtherRole, closes: agreed };
   }
-  // What is written must not empty a field that nobody has read yet.
-  const fill = fieldsToFill(contact, record);
-  const filled = Object.keys(fill).length > 0 ? { ...contact, ...fill } : undefined;
-  // Not pushed yet: without an edit at the CRM, ours is simply newer.
+  // Not pushed yet: without an edit at the CRM, ours is simply newer. But nobody here may have read the record before.
   if (push !== undefined && !hasNewContent) {
     return {
       events: [{ ...linked, status: 'skipped', reason: 'pending_push' }],
       isLinked: true,
       isOtherRole,
-      contact: filled,
+      contact: filled(contact, record),
       isPushKept: true,
     };
   }
   if (push !== undefined && !isUntouched && page.run.conflictWinner !== 'crm')
-    return {
-      events: keepOurs(page.run, linked, push, others),
-      isLinked: true,
-      isOtherRole,
-      contact: filled,
-      isPushKept: true,
-    };
+    return { events: keepOurs(page.run, linked, push, others), isLinked: true, isOtherRole };
   return {
     events: [
       { ...linked, status: 'success' },

@@ -1,10 +1,10 @@
-// The fields of a person that sync keeps the same here and at the CRMs. To add one, add it here, to the table contacts,
-// and to the adapters of the CRMs that have it; nothing else knows which there are.
+// The fields of a person that sync keeps the same here and at the CRMs. To add one, add it here, to the table contacts and
+// its trigger, and to the adapters of the CRMs that have it; nothing else knows which there are. What the CRMs already
+// have in it arrives with the next edit of each person there: docs/sync-engine.md says how to read all of it at once.
 import { contentHash } from '@nurturehub/crm-schema';
 
 /**
- * A person's fields. Null: empty. Left out: the CRM does not have the field, or does not say what is in it, so ours stays
- * as it is.
+ * A person's fields. Null: empty. Left out: the CRM does not have the field, so ours stays as it is.
  */
 export interface ContactFields {
   name: string;
@@ -37,10 +37,11 @@ export function isSame(contact: ContactFields | undefined, record: ContactFields
   return contact !== undefined && hashOf(record, contact) === hashOf(record);
 }
 
-/** Those fields of a record that are empty here: nobody here has said anything of them. */
-export function fieldsToFill(contact: ContactFields, record: ContactFields): Partial<ContactFields> {
+/** A contact with what a record says in the fields that are empty here; undefined if that is nothing. */
+export function filled(contact: ContactFields, record: ContactFields): ContactFields | undefined {
   const empty = fieldNames.filter((field) => contact[field] == null && record[field] != null);
-  return Object.fromEntries(empty.map((field) => [field, record[field]]));
+  if (empty.length === 0) return undefined;
+  return { ...contact, ...Object.fromEntries(empty.map((field) => [field, record[field]])) };
 }
 
 /** Whether a record says something of each field that a contact has. */

@@ -121,7 +121,10 @@ export interface LinkedRecord extends CrmRecordKey {
   version?: string | null;
 }
 
-/** A person as the CRM knows them. */
+/**
+ * A person as the CRM knows them. A list, a record that is read by its id, and the answer to a write say the same fields: one
+ * that is left out in some of them looks like an edit.
+ */
 export interface CrmRecord extends CrmRecordKey, ContactFields {
   state: 'active' | 'archived' | 'hidden' | 'deleted' | 'merged';
   /** An ETag with its quotes, for example. */
