@@ -109,15 +109,26 @@ test('a failed push of a field is not settled by a record that leaves the field 
   expect(await agency.failures()).toEqual([]);
 });
 
-test('a field that is emptied here is emptied at each CRM', async () => {
+test('a field that is emptied here is emptied at each CRM, also if the record is read before a push succeeds', async () => {
   const { agency } = world;
   const { crm } = await agency.startAndConnect('custom');
   const { crm: other } = await agency.startAndConnect('reapit');
-  crm.create({ name: 'Ottoline Sprat', phone: '020 7946 0018' });
+  const { externalId } = crm.create({ name: 'Ottoline Sprat', phone: '020 7946 0018' });
   await agency.tick();
   expect(other.records()).toMatchObject([{ phone: '020 7946 0018' }]);
   const { 'Ottoline Sprat': id = '' } = await agency.contacts();
+  agency.meddle = (client) => ({
+    ...client,
+    async write() {
+      throw new CrmError('provider', 'Down.', { retryable: true });
+    },
+  });
   await setPhone(id, null);
+  await agency.tick();
+  crm.edit(externalId, { own: {} });
+  await agency.tick();
+  expect(crm.records()).toMatchObject([{ phone: '020 7946 0018' }]);
+  agency.meddle = undefined;
   for (let count = 0; count < 2; count += 1) await agency.tick();
   expect([...crm.records(), ...other.records()].map(({ phone }) => phone)).toEqual([null, null]);
 });
