@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
+import { columns } from '../../examples/contact-fields.js';
 import { type Crm, CrmError, type CrmPage, type CrmPosition, type CrmRecord } from '../../examples/crm.js';
 import { syncNext } from '../../examples/sync-worker.js';
 import {
@@ -25,12 +26,32 @@ beforeAll(async () => {
   await pool.query('grant select, insert, update, delete on contacts to crm_app, crm_worker');
 });
 
-test('the trigger records a change once for each connection except the one it came from, also for a time after it was disconnected', async () => {
+/** Creates the trigger of the example for the duration of a test. */
+async function createTrigger(): Promise<void> {
   await pool.query(await readFile(projectPath('examples/contacts-trigger.sql'), 'utf8'));
   onTestFinished(async () => {
     await pool.query('drop function note_contact_change cascade');
     await pool.query('delete from crm_outbound_changes');
   });
+}
+
+test.each(Object.values(columns))('the trigger records an edit of the %s alone', async (column) => {
+  await createTrigger();
+  const { organisationId, contactIds } = await createTenant(pool, 1);
+  await connect(pool, organisationId);
+  const edit = () =>
+    pool.query(`update contacts set ${column} = 'ottoline@example.com' where id = $1`, contactIds);
+  const changes = async () => (await pool.query('select contact_id from crm_outbound_changes')).rows;
+  expect(await changes()).toEqual([]);
+  await edit();
+  expect(await changes()).toEqual([{ contact_id: contactIds[0] }]);
+  await pool.query('delete from crm_outbound_changes');
+  await edit();
+  expect(await changes()).toEqual([]);
+});
+
+test('the trigger records a change once for each connection except the one it came from, also for a time after it was disconnected', async () => {
+  await createTrigger();
   const { organisationId } = await createTenant(pool);
   await connect(pool, (await createTenant(pool)).organisationId);
   const reapit = await connect(pool, organisationId, 'reapit');
