@@ -506,6 +506,20 @@ export class World {
     }
   }
 
+  /**
+   * How often each CRM was written to. Without pushes that fail because one of the contact's records is gone, which the
+   * CRM does not say: whoever replays such a failure writes to the other records again.
+   */
+  async countWrites(): Promise<string[]> {
+    const { rows } = await this.pool.query(
+      "select record_id as id from crm_sync_failures where direction = 'outbound' and kind = 'not_found'",
+    );
+    const isFailing = new Set(rows.map(({ id }) => id));
+    return this.crms.map(({ provider, writes }) => {
+      return `${provider} ${writes.filter(({ reference }) => !isFailing.has(reference)).length}`;
+    });
+  }
+
   calm(): void {
     for (const crm of this.crms) {
       crm.calm();
