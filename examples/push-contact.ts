@@ -97,7 +97,10 @@ export async function pushContact(
         const again = (await recordsOf(pool, run, contactId)).find(
           (each) => isAlive(each) && isSameRecord(record, each),
         );
-        if (again !== undefined) pushed = await write(pushing, crm, contact, again, event);
+        // The contact may have taken what is there.
+        const latest = await readContact(pool, run.organisationId, contactId);
+        if (again !== undefined && latest !== undefined)
+          pushed = await write(pushing, crm, { contactId, ...latest }, again, event);
       }
       (pushed.status === 'error' ? failed : events).push(pushed);
     }

@@ -79,3 +79,32 @@ test('an edit of a record just after another was merged into it is kept, and is 
   expect(crm.records().find(({ externalId }) => externalId === into.externalId)?.name).toBe('Barnaby Edited');
   expect(await syncConflictList(pool, connected)).toEqual([]);
 });
+
+test('a record that is edited at the CRM just before the contact is pushed keeps the edit', async () => {
+  const { agency } = world;
+  const connected = await agency.startAndConnect('reapit');
+  const other = await agency.startAndConnect('custom');
+  const { crm } = connected;
+  const { externalId } = crm.create('Ottoline Sprat');
+  await agency.tick();
+  const [atCustom] = other.crm.records();
+  // Something is recorded to be pushed, though the contact is what Reapit last said.
+  let isEdited = false;
+  agency.meddle = (client) => ({
+    ...client,
+    async write(contact, record) {
+      if (client.account !== undefined && !isEdited) {
+        isEdited = true;
+        crm.edit(externalId, 'Ottoline Second');
+      }
+      return client.write(contact, record);
+    },
+  });
+  const { 'Ottoline Sprat': contactId = '' } = await agency.contacts();
+  await agency.rename(contactId, 'Ottoline Sprat');
+  for (let count = 0; count < 3; count += 1) await agency.tick();
+  expect(isEdited).toBe(true);
+  expect(Object.keys(await agency.contacts())).toEqual(['Ottoline Second']);
+  expect(crm.records()).toMatchObject([{ name: 'Ottoline Second' }]);
+  expect(other.crm.records()).toMatchObject([{ externalId: atCustom?.externalId, name: 'Ottoline Second' }]);
+});
