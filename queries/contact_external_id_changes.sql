@@ -146,7 +146,8 @@ order by change.id desc;
 -- For records that carry contacts' ids as their references, one array element each: which contact that one is after
 -- merges, whether the record was
 -- unlinked from it or re-pointed to another, and whether the log or a merge knows it. Returns one row per element:
--- its `position`, counted from 1. Uses contact_external_id_changes_from_contact_id_idx and crm_sync_log_internal_id_idx.
+-- its `position`, counted from 1. Uses contact_external_id_changes_from_contact_id_idx,
+-- contact_external_id_changes_external_id_idx and crm_sync_log_internal_id_idx.
 select
   sent.position::integer as "position!",
   chain.contact_ids[cardinality(chain.contact_ids)] as "contactId!",

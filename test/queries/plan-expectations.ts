@@ -116,8 +116,12 @@ export const expectations: Record<QueryName, Expectation> = {
   contactExternalIdUnlink: { indexes: [...mappings, ...aliases, ...liveConnection.indexes], buffers: 2700 },
   contactIdentityChangeList: { indexes: [...identityChanges], buffers: 60 },
   contactReferenceCheckMany: {
-    indexes: ['contact_external_id_changes_from_contact_id_idx', 'crm_sync_log_internal_id_idx'],
-    buffers: 5000,
+    indexes: [
+      'contact_external_id_changes_from_contact_id_idx',
+      'contact_external_id_changes_external_id_idx',
+      'crm_sync_log_internal_id_idx',
+    ],
+    buffers: 1500,
   },
   contactMerge: { indexes: [], buffers: 1000 },
   contactMergeUndo: { indexes: [], buffers: 200 },

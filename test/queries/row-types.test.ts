@@ -143,6 +143,7 @@ test('every query has a behaviour test, through the public function of its name'
     'queries/sync-failure-decisions',
     'queries/rate-limits',
     'queries/record-requests',
+    'queries/references',
     'queries/sync-conflicts',
     'queries/sync-log',
     'queries/sync-runs',
