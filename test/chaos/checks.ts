@@ -121,9 +121,12 @@ export async function violations({ pool, connectedCrms }: World): Promise<string
       }
       if (kind !== 'create' || reference === null) continue;
       const other = made.get(reference);
-      const isActive = (id: string) =>
-        crm.records().some((record) => record.externalId === id && record.state === 'active');
-      if (other !== undefined && isActive(other) && isActive(externalId)) {
+      // A record that was created during a merge, and stays when it is undone, carries the other contact's reference.
+      const isStillIts = (id: string) =>
+        crm
+          .records()
+          .some((each) => each.externalId === id && each.state === 'active' && each.reference === reference);
+      if (other !== undefined && isStillIts(other) && isStillIts(externalId)) {
         problems.push(`${reference} is at ${provider} twice: ${other} and ${externalId}`);
       }
       made.set(reference, externalId);
