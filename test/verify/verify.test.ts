@@ -396,7 +396,7 @@ test('verify ignores objects of the host', async () => {
       `create table notes (id integer primary key);
        create function notes_count() returns bigint language sql as 'select count(*) from public.notes';
        create trigger theirs before update on contacts for each row execute function suppress_redundant_updates_trigger();
-       alter table contacts add column email text;
+       alter table contacts add column birthday date;
        alter table organisations add column crm_plan text;
        create role crm_test_host;
        grant crm_test_host to crm_app;
