@@ -52,6 +52,7 @@ test.each([
         ids.map(() => null),
         ids.map(() => 'active'),
         ids.map(() => null),
+        ids.map(() => false),
         tenant.organisationId,
         tenant.provider,
       ];

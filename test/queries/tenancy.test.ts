@@ -85,6 +85,9 @@ test.each(queryNames.filter((name) => !overAllTenants.includes(name)))(
         case 'externalRecordCheck':
           for (const row of rows) expect(row).toMatchObject({ decision: 'unknown', contactId: null });
           break;
+        case 'contactReferenceCheckMany':
+          for (const row of rows) expect(row).toMatchObject({ isUnlinked: false, isKnown: false });
+          break;
         default:
           expect(rows).toEqual([]);
       }
