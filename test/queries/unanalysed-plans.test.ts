@@ -188,8 +188,9 @@ describe('with the tables of a first sync', () => {
       expect(rows).toEqual([{ failures: 29 * 50 }]);
       expect(excess(second, 1_000)).toEqual({});
       expect(excess(thirtieth, 1_000)).toEqual({});
-      // The few more are upper levels of the indexes.
-      expect(pagesTouched(thirtieth)).toBeLessThan(1.5 * pagesTouched(second));
+      // The few more are upper levels of the indexes, and pages of the catalog that were read anew. Without a bound, they
+      // would be thousands.
+      expect(pagesTouched(thirtieth)).toBeLessThan(1.5 * pagesTouched(second) + 50);
     } finally {
       client.release();
     }
