@@ -14,7 +14,14 @@ import { dropOurs, keepOurs } from './conflicts.js';
 import { type ContactFields, fieldsOf, filled, hashOf, isSame, saysAllOf } from './contact-fields.js';
 import { type Contacts, insertContacts, updateContacts } from './contacts.js';
 import type { CrmRecord } from './crm.js';
-import { isAlive, isSameRecord, type RemoteFields, recordsOfMany } from './records.js';
+import {
+  isAlive,
+  isKnownContent,
+  isSameRecord,
+  isShown,
+  type RemoteFields,
+  recordsOfMany,
+} from './records.js';
 import { closeAgreed } from './waiting-pushes.js';
 
 /** The state of a page that is not recorded yet. */
@@ -105,22 +112,20 @@ async function untouchedOf({ client, run, contacts, waiting }: Page, items: Item
     contentHash: hashOf(record, contacts.get(contactId)),
   }));
   const decisions = await externalRecordCheckMany(client, { ...run, records });
-  return new Set(
-    edited.filter((_, index) => ['unchanged', 'echo'].includes(decisions[index]?.decision ?? '')),
-  );
+  return new Set(edited.filter((_, index) => isKnownContent(decisions[index]?.decision)));
 }
 
 /** Decides what becomes of a record. */
 function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[], isUntouched: boolean): Outcome {
   const { record, remote, contactId, isOfDeletedContact } = item;
   const { decision, hasNewContent, contactId: linkedTo } = item.decision;
-  const { entityType, externalId, state } = record;
+  const { entityType, externalId } = record;
   const known = linkedTo ?? page.links.get(externalId) ?? null;
   const contact = page.contacts.get(contactId);
   const push = page.waiting.get(contactId);
   // What a record does not say may still be to be written.
-  const agreed = isSame(contact, record) && saysAllOf(contact, record) ? push : undefined;
-  const isShown = state === 'active' || state === 'archived';
+  const agreed =
+    push !== undefined && isSame(contact, record) && saysAllOf(contact, record) ? push : undefined;
   const event = {
     direction: 'inbound',
     entityType,
@@ -131,7 +136,7 @@ function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[], isUn
   if (decision === 'older') return { events: [{ ...event, status: 'skipped', reason: decision }] };
   if (decision === 'echo' || decision === 'unchanged') {
     const events: BatchEvent[] = [{ ...event, status: 'skipped', reason: decision }];
-    if (!isShown || known === null || contact === undefined) return { events };
+    if (!isShown(record) || known === null || contact === undefined) return { events };
     // A field that has been added to those that sync.
     return push === undefined ? { events, contact: filled(contact, record) } : { events, closes: agreed };
   }
@@ -145,7 +150,7 @@ function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[], isUn
   // NurtureHub deleted the person, who must not come back with the next edit at the CRM.
   if (isOfDeletedContact) return { events: [{ ...event, status: 'skipped', reason: 'erased' }] };
   // The link of a record that is gone stays, so that nothing creates the record again.
-  if (!isShown) return { events: [{ ...event, status: known === null ? 'skipped' : 'success' }] };
+  if (!isShown(record)) return { events: [{ ...event, status: known === null ? 'skipped' : 'success' }] };
 
   const linked = { ...event, internalId: contactId, linksContact: true };
   // Of the same type, the record is a copy: the link will be refused, and the contact must not change.

@@ -17,7 +17,7 @@ type FieldName = keyof ContactFields;
 /** The column of `contacts` that has each field. All of them are text. */
 export const columns: Readonly<Record<FieldName, string>> = { name: 'name', email: 'email', phone: 'phone' };
 
-const fieldNames = Object.keys(columns) as FieldName[];
+export const fieldNames = Object.keys(columns) as FieldName[];
 
 /** The fields that a record says something of, without what else the record has. */
 export function fieldsOf(record: ContactFields): ContactFields {

@@ -1,11 +1,10 @@
 // Our own table of contacts, as far as sync needs it.
 import type pg from 'pg';
-import { type ContactFields, columns } from './contact-fields.js';
+import { type ContactFields, columns, fieldNames } from './contact-fields.js';
 
 /** Contacts by their ids. */
 export type Contacts = Map<string, ContactFields>;
 
-const fieldNames = Object.keys(columns) as (keyof ContactFields)[];
 const selected = fieldNames.map((field) => `${columns[field]} as ${field}`).join(', ');
 const written = fieldNames.map((field) => columns[field]);
 /** The contacts of a statement, as rows. */

@@ -46,6 +46,16 @@ export function isAlive({ remoteState }: ContactExternalRecord): boolean {
   return remoteState !== 'deleted' && remoteState !== 'merged';
 }
 
+/** Whether the CRM shows the record, and so says what is in it. */
+export function isShown({ state }: CrmRecord): boolean {
+  return state === 'active' || state === 'archived';
+}
+
+/** Whether a decision says that the content was known before. */
+export function isKnownContent(decision: RecordDecision['decision'] | undefined): boolean {
+  return decision === 'echo' || decision === 'unchanged';
+}
+
 /** What to do with a record, without locking it for longer than the call. */
 export async function decisionOn(
   pool: pg.Pool,
@@ -69,12 +79,11 @@ export type RemoteFields = Pick<
 /** What an event says of the record at the CRM. A merge is recorded apart. */
 export function remoteFieldsOf(record: CrmRecord): RemoteFields {
   const { state } = record;
-  const isShown = state === 'active' || state === 'archived';
   return {
     remoteVersion: versionOf(record),
     remoteModifiedAt: modifiedAtOf(record),
     remoteState: state === 'merged' ? 'deleted' : state,
-    contentHash: isShown ? hashOf(record) : null,
+    contentHash: isShown(record) ? hashOf(record) : null,
   };
 }
 

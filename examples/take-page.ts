@@ -34,15 +34,16 @@ export async function takePage(
   records: CrmRecord[],
 ): Promise<BatchEvent[]> {
   const { organisationId, provider } = run;
-  const [broken, storable] = partition(records, ({ externalId }) => !isStorable(externalId));
-  const [merged, shown] = partition(
-    storable,
-    ({ state, mergedInto }) => state === 'merged' && mergedInto != null,
-  );
+  const storable = records.filter(({ externalId }) => isStorable(externalId));
+  const broken = records.filter(({ externalId }) => !isStorable(externalId));
+  const isMerged = ({ state, mergedInto }: CrmRecord) => state === 'merged' && mergedInto != null;
+  const merged = storable.filter(isMerged);
   // Copies from before a merge are not news after it.
-  const mergedAt = new Map(merged.map((record) => [record.externalId, storable.indexOf(record)]));
-  const others = shown.filter(
-    (record) => !(storable.indexOf(record) < (mergedAt.get(record.externalId) ?? 0)),
+  const mergedAt = new Map(
+    storable.flatMap((record, index) => (isMerged(record) ? [[record.externalId, index]] : [])),
+  );
+  const others = storable.filter(
+    (record, index) => !isMerged(record) && index >= (mergedAt.get(record.externalId) ?? 0),
   );
   // The ids first, then the contacts: everybody locks in this order. What is found now stays true until the
   // end of the transaction. Merging two contacts moves their ids at all CRMs.
@@ -135,7 +136,8 @@ function roundsOf(items: Item[]): Item[][] {
   for (const item of items) {
     const count = counts.get(item.contactId) ?? 0;
     counts.set(item.contactId, count + 1);
-    rounds[count] = [...(rounds[count] ?? []), item];
+    rounds[count] ??= [];
+    rounds[count].push(item);
   }
   return rounds;
 }
@@ -207,9 +209,4 @@ function notStored({ entityType, externalId }: CrmRecord): BatchEvent {
   const message = 'The record could not be stored. See the log of the worker.';
   const error = { kind: 'internal', retryable: true, message } as const;
   return { direction: 'inbound', entityType, externalId, status: 'error', error };
-}
-
-/** Those that match, and the others. */
-function partition<Item>(items: readonly Item[], matches: (item: Item) => boolean): [Item[], Item[]] {
-  return [items.filter(matches), items.filter((item) => !matches(item))];
 }

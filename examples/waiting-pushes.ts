@@ -10,7 +10,7 @@ import {
 import type pg from 'pg';
 import { hashOf } from './contact-fields.js';
 import type { CrmRecord } from './crm.js';
-import { isAlive } from './records.js';
+import { isAlive, isKnownContent } from './records.js';
 
 /** Those of the given contacts that are not pushed yet, by contact id. Lock the contacts first. */
 export async function listWaiting(
@@ -51,9 +51,7 @@ export async function closeAgreed(
   const records = rest.map(({ sent }) => sent);
   const decisions = records.length === 0 ? [] : await externalRecordCheckMany(client, { ...run, records });
   const differ = new Set(
-    rest
-      .filter((_, index) => !['echo', 'unchanged'].includes(decisions[index]?.decision ?? ''))
-      .map(({ contactId }) => contactId),
+    rest.filter((_, index) => !isKnownContent(decisions[index]?.decision)).map(({ contactId }) => contactId),
   );
   return failed
     .filter(({ push }) => !differ.has(push?.contactId))
