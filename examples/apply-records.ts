@@ -143,9 +143,7 @@ function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[], isUn
   if (decision === 'revived') {
     // CRMs use ids again: a person decides whether it is the same contact, and then replays the failure.
     const message = 'The record was deleted or merged at the CRM and is back: link it again, or unlink it.';
-    return {
-      events: [{ ...event, status: 'error', error: { kind: 'conflict', retryable: false, message } }],
-    };
+    return { events: [forAPerson(event, message)] };
   }
   // NurtureHub deleted the person, who must not come back with the next edit at the CRM.
   if (isOfDeletedContact) return { events: [{ ...event, status: 'skipped', reason: 'erased' }] };
@@ -158,6 +156,12 @@ function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[], isUn
     others.some((each) => each.entityType === entityType) || [...page.links.values()].includes(contactId);
   if (known === null && isCopy) return { events: [{ ...linked, status: 'success' }] };
   const isOtherRole = known === null && others.length > 0;
+  if (isOtherRole && contact !== undefined && !isSame(contact, { name: record.name })) {
+    // CRMs copy our reference with the rest of a record: this may be another person.
+    const message =
+      'The record has the reference of a contact with another name, who has a record already: link it to a contact, then replay this failure.';
+    return { events: [forAPerson(event, message)] };
+  }
   if (contact === undefined)
     return {
       events: [{ ...linked, status: 'success' }],
@@ -193,6 +197,11 @@ function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[], isUn
     isOtherRole,
     contact: { ...contact, ...fieldsOf(record) },
   };
+}
+
+/** The failure of a record that is not applied until a person has decided. */
+function forAPerson(event: Omit<BatchEvent, 'status' | 'reason'>, message: string): BatchEvent {
+  return { ...event, status: 'error', error: { kind: 'conflict', retryable: false, message } };
 }
 
 /** Stores what becomes of the contacts of some records. */

@@ -3,9 +3,24 @@ import type { BatchEvent, ClaimedRun, ContactExternalRecord } from '@nurturehub/
 import type pg from 'pg';
 import { undecided } from './conflicts.js';
 import { readContact } from './contacts.js';
-import { type Crm, type CrmContact, CrmError, type CrmRecord, type LinkedRecord } from './crm.js';
+import {
+  type Crm,
+  type CrmContact,
+  CrmError,
+  type CrmRecord,
+  type CrmRecordKey,
+  type LinkedRecord,
+} from './crm.js';
 import { failure, unlessFatal } from './errors.js';
-import { decisionOn, isAlive, isSameRecord, recordsOf, remoteFieldsOf, uuidIn } from './records.js';
+import {
+  decisionOn,
+  isAlive,
+  isSameRecord,
+  recordsOf,
+  refusalOf,
+  remoteFieldsOf,
+  uuidIn,
+} from './records.js';
 import { recordsUnlinkedFrom } from './references.js';
 import { listWaiting } from './waiting-pushes.js';
 
@@ -58,6 +73,11 @@ export async function pushContact(
   for (const record of (await recordsOf(pool, run, contactId)).filter(isAlive)) {
     if (crm.comparesVersions === true && record.remoteVersion !== null) continue;
     const settled = await readFirst(pushing, crm, contactId, record, { ifChanged: true });
+    if (settled instanceof CrmError) {
+      const { entityType, externalId } = record;
+      const event = { direction: 'outbound', entityType, externalId, internalId: contactId } as const;
+      events.push({ ...event, changeVersion, ...failure(settled) });
+    }
     if (settled !== null) return;
   }
   const known = await recordsOf(pool, run, contactId);
@@ -91,7 +111,7 @@ export async function pushContact(
         // Somebody has edited it since it was read: the same rule decides.
         const settled = await readFirst(pushing, crm, contactId, record, { ifChanged: false });
         if (settled !== null) {
-          failed.push(...settled);
+          failed.push(...(settled instanceof CrmError ? [pushed] : settled));
           return;
         }
         const again = (await recordsOf(pool, run, contactId)).find(
@@ -115,19 +135,22 @@ export async function pushContact(
 }
 
 /**
- * Reads a record before it is overwritten, and applies what somebody has changed in it. Returns null if the push goes on,
- * or else the failures of the contact that a person has to decide.
+ * Reads a record before it is overwritten, and applies what somebody has changed in it. Returns null if the push goes on;
+ * the error if it could not be read; or else the failures of the contact that a person has to decide.
  */
 async function readFirst(
-  { pool, run, ask, take }: Pushing,
+  pushing: Pushing,
   crm: Crm,
   contactId: string,
   { entityType, externalId }: ContactExternalRecord,
   { ifChanged }: { ifChanged: boolean },
-): Promise<BatchEvent[] | null> {
-  const found = await ask(() => crm.read(entityType, externalId)).catch(unlessFatal);
-  // The write will say so, too.
-  if (found === null || found instanceof CrmError) return null;
+): Promise<BatchEvent[] | CrmError | null> {
+  const { pool, run, take } = pushing;
+  const found = await readRecord(pushing, crm, { entityType, externalId });
+  // Whether the CRM will show it again, the write says.
+  if (found === null) return null;
+  // What is there is not known, so that it must not be overwritten.
+  if (found instanceof CrmError) return found;
   // Whatever its time: a clock at the CRM may have been ahead.
   const read = { ...found, isCurrent: true };
   // Nobody has changed it since it was last read or pushed.
@@ -146,13 +169,10 @@ async function readFirst(
  * Why a contact must not be created: a record that a person unlinked from it still carries its reference. The creation
  * would find that record, and overwrite somebody else.
  */
-async function unlinkedStill(
-  { pool, run, ask }: Pushing,
-  crm: Crm,
-  contactId: string,
-): Promise<CrmError | null> {
+async function unlinkedStill(pushing: Pushing, crm: Crm, contactId: string): Promise<CrmError | null> {
+  const { pool, run } = pushing;
   for (const { entityType, externalId } of await recordsUnlinkedFrom(pool, run, contactId)) {
-    const found = await ask(() => crm.read(entityType, externalId)).catch(unlessFatal);
+    const found = await readRecord(pushing, crm, { entityType, externalId });
     if (found instanceof CrmError) return found;
     if (found === null || uuidIn(found.reference) !== contactId) continue;
     const message =
@@ -160,6 +180,17 @@ async function unlinkedStill(
     return new CrmError('conflict', message, { retryable: false });
   }
   return null;
+}
+
+/** Reads a record. Returns an error of this record, also if nothing could be recorded of the answer. */
+async function readRecord(
+  { ask }: Pushing,
+  crm: Crm,
+  { entityType, externalId }: CrmRecordKey,
+): Promise<CrmRecord | CrmError | null> {
+  const found = await ask(() => crm.read(entityType, externalId)).catch(unlessFatal);
+  if (found === null || found instanceof CrmError) return found;
+  return refusalOf(found, entityType) ?? found;
 }
 
 const notShown = new CrmError('not_found', 'The CRM does not show the record.', { retryable: true });
@@ -178,6 +209,8 @@ async function write(
   if (written instanceof CrmError) return { ...event, ...key, ...failure(written) };
   // It waits as a failure: otherwise the old value would overwrite ours when the CRM shows the record again.
   if (written === null) return { ...event, ...key, ...failure(notShown) };
+  const refusal = refusalOf(written, record?.entityType ?? written.entityType);
+  if (refusal !== null) return { ...event, ...key, ...failure(refusal) };
   return {
     ...event,
     entityType: written.entityType,

@@ -7,11 +7,12 @@ import {
   externalRecordCheck,
   externalRecordListByContacts,
   type RecordDecision,
+  remoteStates,
   type SentRecord,
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import { hashOf } from './contact-fields.js';
-import type { CrmRecord, CrmRecordKey } from './crm.js';
+import { CrmError, type CrmRecord, type CrmRecordKey } from './crm.js';
 
 /** The records of a contact at the CRM of a run. */
 export async function recordsOf(
@@ -116,9 +117,26 @@ function modifiedAtOf({ modifiedAt }: CrmRecord): string | null {
   }
 }
 
+/**
+ * Why nothing can be recorded of a record as the adapter gives it; null if something can. Another type than was asked for
+ * would be another record.
+ */
+export function refusalOf(record: CrmRecord, wantedType: string): CrmError | null {
+  const { entityType, externalId, state } = record;
+  const problem = !isStorable(externalId)
+    ? 'The CRM sent a record id that cannot be stored.'
+    : entityType !== wantedType
+      ? 'The adapter gave a record of another entity type than it was asked for.'
+      : !remoteStates.includes(state)
+        ? 'The adapter gave a record a state that is not one of those in CrmRecord.'
+        : null;
+  return problem === null ? null : new CrmError('validation', problem, { retryable: false });
+}
+
 /** Whether an id or a version of the CRM can be stored. */
 export function isStorable(text: string | null | undefined): text is string {
-  return text != null && /\S/.test(text) && !/\0|\p{Surrogate}/u.test(text) && Buffer.byteLength(text) <= 512;
+  if (typeof text !== 'string' || !/\S/.test(text)) return false;
+  return !/\0|\p{Surrogate}/u.test(text) && Buffer.byteLength(text) <= 512;
 }
 
 /** Extracts our UUID from a CRM's reference; null if it is not one of ours. */

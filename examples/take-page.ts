@@ -17,8 +17,8 @@ import type pg from 'pg';
 import { applyRecords, type Item, type Page } from './apply-records.js';
 import { lockContacts } from './contacts.js';
 import type { CrmRecord } from './crm.js';
-import { isDataError, report } from './errors.js';
-import { isStorable, type RemoteFields, remoteFieldsOf, sentRecordOf, uuidIn } from './records.js';
+import { failure, isDataError, report } from './errors.js';
+import { isStorable, type RemoteFields, refusalOf, remoteFieldsOf, sentRecordOf, uuidIn } from './records.js';
 import { contactNamedBy, meaningsOf } from './references.js';
 import { listWaiting } from './waiting-pushes.js';
 
@@ -34,8 +34,7 @@ export async function takePage(
   records: CrmRecord[],
 ): Promise<BatchEvent[]> {
   const { organisationId, provider } = run;
-  const storable = records.filter(({ externalId }) => isStorable(externalId));
-  const broken = records.filter(({ externalId }) => !isStorable(externalId));
+  const storable = records.filter((record) => refusalOf(record, entityType) === null);
   const isMerged = ({ state, mergedInto }: CrmRecord) => state === 'merged' && mergedInto != null;
   const merged = storable.filter(isMerged);
   // Copies from before a merge are not news after it.
@@ -67,11 +66,7 @@ export async function takePage(
     // With the contacts locked: ours is newer than what the CRM sends.
     waiting: await listWaiting(client, run, contacts.keys()),
   };
-  const events: BatchEvent[] = broken.map(() => {
-    const message = 'The CRM sent a record id that cannot be stored.';
-    const error = { kind: 'validation', retryable: false, message } as const;
-    return { direction: 'inbound', entityType, status: 'error', error };
-  });
+  const events = records.flatMap((record) => refused(record, entityType));
   for (const record of merged) {
     events.push(...((await unlessBroken(client, true, () => merge(page, record))) ?? [notStored(record)]));
   }
@@ -203,6 +198,14 @@ async function unlessBroken<Result>(
     await client.query('rollback to savepoint records; release savepoint records');
     return undefined;
   }
+}
+
+/** The event of a record of which nothing can be recorded; none if something can. */
+function refused(record: CrmRecord, entityType: string): BatchEvent[] {
+  const refusal = refusalOf(record, entityType);
+  if (refusal === null) return [];
+  const externalId = isStorable(record.externalId) ? record.externalId : null;
+  return [{ direction: 'inbound', entityType, externalId, ...failure(refusal) }];
 }
 
 function notStored({ entityType, externalId }: CrmRecord): BatchEvent {

@@ -1,10 +1,11 @@
+import { fieldNames } from '../contact-fields.js';
 import type { Crm, CrmRecord } from '../crm.js';
 import type { SimulatedCrm } from '../simulated-crm/server.js';
 import { entityTypesOf, readPass } from './reading.js';
 import { applies, expect, type Rule, type Theme } from './rule.js';
 import { absence, tellsStates } from './state-rules.js';
 import { timeIn } from './times.js';
-import { createPeople, current } from './trial.js';
+import { createPeople, current, keyOf } from './trial.js';
 
 const person = { name: 'Ines Example', email: 'ines@example.com', phone: '020 7946 0001' };
 
@@ -37,6 +38,32 @@ const givesFields: Rule = {
           isRight,
           `The ${field} of a record ${how} is ${JSON.stringify(given)}, not ${JSON.stringify(value)}.`,
         );
+      }
+    }
+  },
+};
+
+const saysTheSame: Rule = {
+  name: 'says the same after a write as when it is read',
+  reason:
+    'A field that only some of the answers have looks like an edit at the CRM, and undoes one made here.',
+  advice: 'Give each field of a record from lists, read alone and from write; or leave it out of all three.',
+  async check(trial) {
+    const { crm, adapter } = await trial.startAndOpen();
+    const { externalId } = crm.create(person);
+    const contact = { ...person, name: 'Ines Sample' };
+    const written = [
+      await adapter.write({ ...contact, contactId: 'test-contact-1' }, keyOf(crm, { externalId })),
+      crm.dialect.creates ? await adapter.write({ ...contact, contactId: 'test-contact-2' }, null) : null,
+    ];
+    for (const after of written) {
+      // That nothing is returned, another rule finds.
+      if (after === null) continue;
+      const copy = await adapter.read(after.entityType, after.externalId);
+      if (copy === null) continue;
+      for (const field of fieldNames) {
+        const [then, now] = [after[field], copy[field]].map((value) => JSON.stringify(value) ?? 'left out');
+        expect(then === now, `After a write, the ${field} is ${then}; read alone, it is ${now}.`);
       }
     }
   },
@@ -145,6 +172,7 @@ export const records: Theme = {
   rules: [
     idsAreText,
     givesFields,
+    saysTheSame,
     givesNull,
     givesEachTime,
     givesTimes,

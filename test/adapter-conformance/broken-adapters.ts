@@ -247,6 +247,19 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
       return written && { ...written, name: contact.name };
     },
   })),
+  broken(
+    'leaves the phone number out after a write',
+    'says the same after a write as when it is read',
+    'street',
+    ({ write }) => ({
+      async write(contact, record) {
+        const written = await write(contact, record);
+        if (written === null) return null;
+        const { phone: _, ...others } = written;
+        return others;
+      },
+    }),
+  ),
   broken('empties what is left out', 'leaves fields alone that are left out', 'custom', ({ write }) => ({
     write: (contact, record) =>
       write({ ...contact, email: contact.email ?? null, phone: contact.phone ?? null }, record),

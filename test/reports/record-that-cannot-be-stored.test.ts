@@ -10,9 +10,10 @@
  * Right: the other one is synced. The one with the value is stored without it, if it is only a hint; otherwise it is
  * refused, and applied once it is right.
  */
+import { randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
 import type { CrmRecord } from '../../examples/crm.js';
-import { syncLogListByConnection } from '../../src/index.js';
+import { outboundChangeRecord, syncLogListByConnection } from '../../src/index.js';
 import { useAgency } from '../support/agency.js';
 import { useDatabase } from '../support/database.js';
 
@@ -22,6 +23,9 @@ const world = useAgency(database);
 
 test.each([
   ['an id with half a character', 'error', { externalId: 'A\ud800' }],
+  ['an id that is a number', 'error', { externalId: 7 }],
+  ['a state that there is not', 'error', { state: 'on_hold' }],
+  ['another type than was asked for', 'error', { entityType: 'landlord' }],
   ['a version with half a character', 'success', { version: '"\ud800"' }],
   ['the latest of all times', 'success', { modifiedAt: '9999-12-31T23:59:59Z' }],
   ['the earliest of all times', 'success', { modifiedAt: '0001-01-02T00:00:00Z' }],
@@ -74,6 +78,47 @@ test.each([
     crm.edit(externalId, 'Ottoline Spratt');
     await agency.tick();
     expect(Object.keys(await agency.contacts())).toEqual(['Barnaby Quince', 'Ottoline Spratt']);
+    expect(await agency.failures()).toEqual([]);
+  },
+);
+
+test.each([
+  ['an id that is a number', { externalId: 7 }],
+  ['a state that there is not', { state: 'on_hold' }],
+] as const)(
+  'an answer to a write with %s fails alone, and the contact is not created twice',
+  async (_, spoilt) => {
+    const { agency } = world;
+    const { organisationId } = agency;
+    const { crm } = await agency.startAndConnect('custom');
+    agency.meddle = (client) => ({
+      ...client,
+      async write(contact, record) {
+        const written = await client.write(contact, record);
+        return written?.name === 'Ottoline Sprat'
+          ? ({ ...written, ...spoilt } as unknown as CrmRecord)
+          : written;
+      },
+    });
+    const contactIds = [randomUUID(), randomUUID()];
+    await pool.query(
+      "insert into contacts (organisation_id, id, name) select $1, unnest($2::uuid[]), unnest('{Ottoline Sprat,Barnaby Quince}'::text[])",
+      [organisationId, contactIds],
+    );
+    await outboundChangeRecord(pool, { organisationId, contactIds });
+    await agency.tick();
+    const [sprat = '', quince = ''] = contactIds;
+    // The list has the record as it is: it is linked by the reference.
+    for (const id of [sprat, quince]) expect(await agency.recordsOf(id)).toHaveLength(1);
+    agency.meddle = undefined;
+    await agency.rename(sprat, 'Ottoline Spratt');
+    await agency.tick();
+    expect(
+      crm
+        .records()
+        .map(({ name }) => name)
+        .sort(),
+    ).toEqual(['Barnaby Quince', 'Ottoline Spratt']);
     expect(await agency.failures()).toEqual([]);
   },
 );
