@@ -5,6 +5,12 @@ import { checkOptions, describeValue, type InputLocation, refuse } from './valid
 const isoPattern =
   /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d+))?)?)?(Z|[+-]\d\d(?::?[0-5]\d(?::?[0-5]\d)?)?)?$/i;
 /**
+ * What the server and this package write, on a day that every month has: it needs no calendar, and is most of what is
+ * ever read.
+ */
+const commonPattern =
+  /^((?:19|[2-8]\d|9[0-8])\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8]))[ T]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,6}))?(?:Z|\+00)$/;
+/**
  * The range that the database accepts: every client can read it in every time zone, and it excludes infinity.
  */
 const firstYear = '1900';
@@ -96,7 +102,10 @@ export function timestampParameter(location: InputLocation, value: TimestampInpu
 
 /** The time in UTC, or why it cannot be read. */
 function readTime(text: unknown, timeZone?: string): Timestamp | { isLocal: boolean } {
-  const match = typeof text === 'string' ? isoPattern.exec(text) : null;
+  if (typeof text !== 'string') return { isLocal: false };
+  const common = commonPattern.exec(text);
+  if (common !== null) return `${common[1]}T${common[2]}.${(common[3] ?? '').padEnd(6, '0')}Z`;
+  const match = isoPattern.exec(text);
   if (match === null) return { isLocal: false };
   const [, date, minutes = '00:00', seconds = '00', fraction = '', zone] = match;
   const isLeapSecond = seconds === '60';

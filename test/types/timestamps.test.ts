@@ -19,6 +19,35 @@ test.each([
   expect(canonicalTimestamp(text)).toBe(expected);
 });
 
+test('a time as the server or this package writes it is read as with any other way to write UTC', () => {
+  const read = (text: string) => {
+    try {
+      return canonicalTimestamp(text);
+    } catch {
+      return 'refused';
+    }
+  };
+  const digits = (most: number, length = 2) =>
+    fc.integer({ min: 0, max: most }).map((value) => String(value).padStart(length, '0'));
+  const year = fc.oneof(digits(10_000, 4), fc.constantFrom('1899', '1900', '2000', '9899', '9900', '9998'));
+  const time = fc.tuple(digits(25), digits(61), digits(61)).map((parts) => parts.join(':'));
+  const fraction = fc.option(
+    digits(999_999, 6).map((text) => `.${text.replace(/0+$/, '') || '0'}`),
+    { nil: '' },
+  );
+  const text = fc
+    .tuple(year, digits(13), digits(32), fc.constantFrom('T', ' '), time, fraction)
+    .map(
+      ([years, months, days, separator, ...rest]) => `${years}-${months}-${days}${separator}${rest.join('')}`,
+    );
+  fc.assert(
+    fc.property(text, fc.constantFrom('Z', '+00'), (local, zone) => {
+      expect(read(local + zone)).toBe(read(`${local}+00:00`));
+    }),
+    { numRuns: 5000 },
+  );
+});
+
 test.each([
   '',
   'yesterday',
