@@ -22,6 +22,7 @@ import {
   type RemoteFields,
   recordsOfMany,
 } from './records.js';
+import { withCopiedReference } from './references.js';
 import { closeAgreed } from './waiting-pushes.js';
 
 /** The state of a page that is not recorded yet. */
@@ -75,10 +76,23 @@ export async function applyRecords(page: Page, items: Item[]): Promise<BatchEven
   const known = items.map(({ contactId }) => contactId).filter((contactId) => page.contacts.has(contactId));
   const records = await recordsOfMany(client, run, known);
   const untouched = await untouchedOf(page, items);
+  const unlinked = items.filter(({ record, decision }) => decision.contactId === null && isShown(record));
+  const copied = await withCopiedReference(
+    client,
+    run,
+    unlinked.map(({ record, contactId }) => ({
+      record,
+      contact: page.contacts.get(contactId),
+      others: records.get(contactId) ?? [],
+    })),
+  );
   const judged = items.map((item): Judged => {
     const all = records.get(item.contactId) ?? [];
     const others = all.filter((each) => !isSameRecord(each, item.record));
-    return { ...item, others, outcome: outcomeOf(page, item, others, untouched.has(item)) };
+    const outcome = copied.has(item.record)
+      ? copiedReference(item)
+      : outcomeOf(page, item, others, untouched.has(item));
+    return { ...item, others, outcome };
   });
   await store(page, judged);
   const closed = await closeAgreed(
@@ -113,6 +127,13 @@ async function untouchedOf({ client, run, contacts, waiting }: Page, items: Item
   }));
   const decisions = await externalRecordCheckMany(client, { ...run, records });
   return new Set(edited.filter((_, index) => isKnownContent(decisions[index]?.decision)));
+}
+
+function copiedReference({ record: { entityType, externalId }, remote }: Item): Outcome {
+  const message =
+    'The record has the reference of a contact with another name, who has a record already: link it to a contact, then replay this failure.';
+  const event = { direction: 'inbound', entityType, externalId, ...remote } as const;
+  return { events: [forAPerson(event, message)] };
 }
 
 /** Decides what becomes of a record. */
@@ -156,12 +177,6 @@ function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[], isUn
     others.some((each) => each.entityType === entityType) || [...page.links.values()].includes(contactId);
   if (known === null && isCopy) return { events: [{ ...linked, status: 'success' }] };
   const isOtherRole = known === null && others.length > 0;
-  if (isOtherRole && contact !== undefined && !isSame(contact, { name: record.name })) {
-    // CRMs copy our reference with the rest of a record: this may be another person.
-    const message =
-      'The record has the reference of a contact with another name, who has a record already: link it to a contact, then replay this failure.';
-    return { events: [forAPerson(event, message)] };
-  }
   if (contact === undefined)
     return {
       events: [{ ...linked, status: 'success' }],

@@ -3,11 +3,13 @@ import {
   type ClaimedRun,
   contactIdentityChangeList,
   contactReferenceCheckMany,
+  externalRecordCheckMany,
   type ReferenceMeaning,
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
+import { type ContactFields, hashOf, isSame } from './contact-fields.js';
 import type { CrmRecord, CrmRecordKey } from './crm.js';
-import { uuidIn } from './records.js';
+import { isKnownContent, uuidIn } from './records.js';
 
 /**
  * What the references of records that nobody has linked say, by record: they carry one because we created them, and the
@@ -52,5 +54,36 @@ export async function recordsUnlinkedFrom(
     kind === 'unlinked' && unlinkedAt === provider && entityType !== null && externalId !== null
       ? [{ entityType, externalId }]
       : [],
+  );
+}
+
+/**
+ * Which records' references the CRM may have copied with the rest of another record: the contact has a record already,
+ * which says something else, and another name.
+ *
+ * @param unlinked records that nobody has linked, and what their references name
+ */
+export async function withCopiedReference(
+  client: pg.ClientBase,
+  run: ClaimedRun,
+  unlinked: { record: CrmRecord; contact: ContactFields | undefined; others: CrmRecordKey[] }[],
+): Promise<Set<CrmRecord>> {
+  const suspects = unlinked.filter(
+    ({ record, contact, others }) => others.length > 0 && !isSame(contact, { name: record.name }),
+  );
+  if (suspects.length === 0) return new Set();
+  // The contact may have been edited here since: then the record says what the others last said.
+  const compared = suspects.flatMap(({ record, others }) => others.map((other) => ({ record, other })));
+  const decisions = await externalRecordCheckMany(client, {
+    ...run,
+    records: compared.map(({ record, other: { entityType, externalId } }) => ({
+      entityType,
+      externalId,
+      contentHash: hashOf(record),
+    })),
+  });
+  const same = compared.filter((_, index) => isKnownContent(decisions[index]?.decision));
+  return new Set(
+    suspects.map(({ record }) => record).filter((record) => !same.some((each) => each.record === record)),
   );
 }

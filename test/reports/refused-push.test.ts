@@ -115,7 +115,7 @@ test('a push that was refused is closed when somebody has made the same edit at 
 });
 
 test('a push that was refused stays open while another record of the contact has other content', async () => {
-  const { externalId: landlord } = reapit.crm.create('Ottoline Sprat', contactId, 'landlord');
+  const { externalId: landlord } = reapit.crm.create('Ottoline Spratt', contactId, 'landlord');
   await agency.tick();
   reapit.crm.edit(externalId, 'Ottoline Ours');
   await agency.tick();
