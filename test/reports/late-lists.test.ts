@@ -6,7 +6,8 @@
  * times. Of the same kind: reads from a replica after a write, which users of Airbyte and Nango report as "flapping" fields.
  *
  * Input: an edit here, or two in a row, and a list that shows pushes late. Or somebody at the CRM really changes the
- * record back meanwhile, and the contact is edited here again or not. Or the content is one of more than a day ago.
+ * record back meanwhile, and the contact is edited here again or not. Or the content is one of more than a day ago, or the
+ * record comes to mean another contact between the push and the list.
  *
  * Right: a copy whose content was replaced lately proves nothing. The record is read by its id, which tells: the edit
  * stays, and a real change back arrives, or is a conflict.
@@ -18,6 +19,7 @@ import {
   connectionSetConflictWinner,
   contactExternalIdLink,
   contactExternalIdLinkMany,
+  contactExternalIdRepoint,
   contactExternalIdUnlink,
   contentHash,
   externalRecordCheckMany,
@@ -27,6 +29,7 @@ import {
   type SentRecord,
   syncBatchRecord,
   syncConflictList,
+  syncFailureDismiss,
   syncRunClaim,
 } from '../../src/index.js';
 import { useAgency } from '../support/agency.js';
@@ -295,6 +298,45 @@ describe('a record without versions and times', () => {
         expect(await state()).toEqual([[otherId, to], 'changed', 'changed', 'changed']);
         await tell('outbound', 'third');
         expect(await state()).toEqual([[otherId, to], 'older', 'older', 'echo']);
+      },
+    );
+
+    test.each([true, false])('by re-pointing (primary: %s) is the same', async (isPrimary) => {
+      const { organisationId } = key;
+      await place(contactId, isPrimary);
+      const from = { fromContactId: contactId, toContactId: otherId };
+      await contactExternalIdRepoint(pool, { organisationId, ...record, provider: 'loop', ...from });
+      contactId = otherId;
+      expect(await state()).toEqual([[otherId, true], 'changed', 'changed', 'changed']);
+      await tell('outbound', 'third');
+      expect(await state()).toEqual([[otherId, true], 'older', 'older', 'echo']);
+    });
+
+    test.each([true, false])(
+      'not, but was forgotten because its push was dismissed (primary: %s) is the same',
+      async (isPrimary) => {
+        await place(contactId, isPrimary);
+        batchNumber += 1;
+        const failed = { ...record, direction: 'outbound', internalId: contactId, status: 'error' } as const;
+        const error = { kind: 'validation', retryable: false, message: 'The CRM refuses the name.' } as const;
+        await syncBatchRecord(pool, { ...run, batchNumber, events: [{ ...failed, error }] });
+        const { rows } = await pool.query('select id from crm_sync_failures where organisation_id = $1', [
+          key.organisationId,
+        ]);
+        const ids = rows.map(({ id }) => id);
+        expect(
+          await syncFailureDismiss(pool, {
+            ...key,
+            ids,
+            reason: 'Archived at the branch.',
+            dismissedBy: 'test',
+          }),
+        ).toEqual({
+          dismissed: 1,
+        });
+        expect(await state()).toEqual([[contactId, isPrimary], 'changed', 'changed', 'changed']);
+        await tell('outbound', 'third');
+        expect(await state()).toEqual([[contactId, isPrimary], 'older', 'older', 'echo']);
       },
     );
 
