@@ -41,7 +41,7 @@ $$;
 -- Name: FUNCTION crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea) IS 'Adds the hash of a content that is being replaced to those of the last day, and keeps the last ten.';
+COMMENT ON FUNCTION public.crm_add_replaced_hash(replaced_hashes bytea[], replaced_at timestamp with time zone, content_hash bytea) IS 'Adds the hash of a content that is being replaced or forgotten to those of the last day, and keeps the last ten.';
 
 --
 -- Name: crm_archive_external_ids(uuid, text, uuid, uuid, timestamp with time zone, timestamp with time zone, uuid); Type: FUNCTION; Schema: public; Owner: -
@@ -1245,7 +1245,13 @@ begin
   set
     remote_version = null,
     content_hash = null,
-    pushed_at = null
+    pushed_at = null,
+    replaced_hashes = case
+      when mapping.content_hash is not null
+        then public.crm_add_replaced_hash(mapping.replaced_hashes, mapping.replaced_at, mapping.content_hash)
+      else mapping.replaced_hashes
+    end,
+    replaced_at = case when mapping.content_hash is not null then now() else mapping.replaced_at end
   where mapping.organisation_id = organisation
     and mapping.provider = crm
     and num_nonnulls(mapping.remote_version, mapping.content_hash, mapping.pushed_at) > 0;
@@ -1254,7 +1260,13 @@ begin
   set
     remote_version = null,
     content_hash = null,
-    pushed_at = null
+    pushed_at = null,
+    replaced_hashes = case
+      when alias.content_hash is not null
+        then public.crm_add_replaced_hash(alias.replaced_hashes, alias.replaced_at, alias.content_hash)
+      else alias.replaced_hashes
+    end,
+    replaced_at = case when alias.content_hash is not null then now() else alias.replaced_at end
   where alias.organisation_id = organisation
     and alias.provider = crm
     and num_nonnulls(alias.remote_version, alias.content_hash, alias.pushed_at) > 0;
@@ -1265,7 +1277,7 @@ $$;
 -- Name: FUNCTION crm_forget_contents(organisation_id uuid, provider text); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) IS 'For crm_forget_missed_contents: forgets the versions and contents of an organisation''s records at a CRM, so that none is taken for unchanged when it is next read.';
+COMMENT ON FUNCTION public.crm_forget_contents(organisation_id uuid, provider text) IS 'For crm_forget_missed_contents: forgets the versions and contents of an organisation''s records at a CRM, so that none is taken for unchanged when it is next read. The contents count as replaced.';
 
 --
 -- Name: crm_forget_missed_contents(uuid, uuid, text); Type: FUNCTION; Schema: public; Owner: -
@@ -1643,6 +1655,8 @@ begin
   new.remote_modified_at := alias.remote_modified_at;
   new.content_hash := alias.content_hash;
   new.pushed_at := alias.pushed_at;
+  new.replaced_hashes := alias.replaced_hashes;
+  new.replaced_at := alias.replaced_at;
   return new;
 end
 $$;
@@ -2703,6 +2717,15 @@ begin
       contact_id = crm_place_external_id.contact_id,
       remote_version = case when present.contact_id = crm_place_external_id.contact_id then present.remote_version end,
       content_hash = case when present.contact_id = crm_place_external_id.contact_id then present.content_hash end,
+      replaced_hashes = case
+        when present.contact_id <> crm_place_external_id.contact_id and present.content_hash is not null
+          then public.crm_add_replaced_hash(present.replaced_hashes, present.replaced_at, present.content_hash)
+        else present.replaced_hashes
+      end,
+      replaced_at = case
+        when present.contact_id <> crm_place_external_id.contact_id and present.content_hash is not null then now()
+        else present.replaced_at
+      end,
       pushed_at = case when present.contact_id = crm_place_external_id.contact_id then present.pushed_at end
     where present.organisation_id = crm_place_external_id.organisation_id
       and present.provider = crm_place_external_id.provider
@@ -2720,18 +2743,25 @@ begin
     into strict alias;
     if alias.contact_id <> crm_place_external_id.contact_id then
       alias.remote_version := null;
+      -- Once it is pushed for its new contact, a list may still show it as it was for the earlier one.
+      if alias.content_hash is not null then
+        alias.replaced_hashes :=
+          public.crm_add_replaced_hash(alias.replaced_hashes, alias.replaced_at, alias.content_hash);
+        alias.replaced_at := now();
+      end if;
       alias.content_hash := null;
       alias.pushed_at := null;
     end if;
     insert into public.contact_external_ids (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-      remote_state, remote_version, remote_modified_at, content_hash, pushed_at
+      remote_state, remote_version, remote_modified_at, content_hash, pushed_at, replaced_hashes, replaced_at
     )
     values (
       alias.organisation_id, alias.provider, alias.entity_type, alias.external_id,
       crm_place_external_id.contact_id, alias.first_seen_at, alias.last_seen_at,
       case alias.remote_state when 'merged' then 'active' else alias.remote_state end,
-      alias.remote_version, alias.remote_modified_at, alias.content_hash, alias.pushed_at
+      alias.remote_version, alias.remote_modified_at, alias.content_hash, alias.pushed_at,
+      alias.replaced_hashes, alias.replaced_at
     );
   else
     update public.contact_external_id_aliases as present
@@ -2739,6 +2769,15 @@ begin
       contact_id = crm_place_external_id.contact_id,
       remote_version = case when present.contact_id = crm_place_external_id.contact_id then present.remote_version end,
       content_hash = case when present.contact_id = crm_place_external_id.contact_id then present.content_hash end,
+      replaced_hashes = case
+        when present.contact_id <> crm_place_external_id.contact_id and present.content_hash is not null
+          then public.crm_add_replaced_hash(present.replaced_hashes, present.replaced_at, present.content_hash)
+        else present.replaced_hashes
+      end,
+      replaced_at = case
+        when present.contact_id <> crm_place_external_id.contact_id and present.content_hash is not null then now()
+        else present.replaced_at
+      end,
       pushed_at = case when present.contact_id = crm_place_external_id.contact_id then present.pushed_at end
     where present.organisation_id = crm_place_external_id.organisation_id
       and present.provider = crm_place_external_id.provider
@@ -2756,17 +2795,24 @@ begin
     into strict mapping;
     if mapping.contact_id <> crm_place_external_id.contact_id then
       mapping.remote_version := null;
+      -- Once it is pushed for its new contact, a list may still show it as it was for the earlier one.
+      if mapping.content_hash is not null then
+        mapping.replaced_hashes :=
+          public.crm_add_replaced_hash(mapping.replaced_hashes, mapping.replaced_at, mapping.content_hash);
+        mapping.replaced_at := now();
+      end if;
       mapping.content_hash := null;
       mapping.pushed_at := null;
     end if;
     insert into public.contact_external_id_aliases (
       organisation_id, provider, entity_type, external_id, contact_id, first_seen_at, last_seen_at,
-      remote_state, remote_version, remote_modified_at, content_hash, pushed_at
+      remote_state, remote_version, remote_modified_at, content_hash, pushed_at, replaced_hashes, replaced_at
     )
     values (
       mapping.organisation_id, mapping.provider, mapping.entity_type, mapping.external_id,
       crm_place_external_id.contact_id, mapping.first_seen_at, mapping.last_seen_at, mapping.remote_state,
-      mapping.remote_version, mapping.remote_modified_at, mapping.content_hash, mapping.pushed_at
+      mapping.remote_version, mapping.remote_modified_at, mapping.content_hash, mapping.pushed_at,
+      mapping.replaced_hashes, mapping.replaced_at
     );
   end if;
 end
@@ -2776,7 +2822,7 @@ $$;
 -- Name: FUNCTION crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) IS 'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record, but its version and content only if the contact stays the same: another has not taken them, so the next read must not be taken for unchanged. One that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+COMMENT ON FUNCTION public.crm_place_external_id(organisation_id uuid, provider text, entity_type text, external_id text, contact_id uuid, is_primary boolean) IS 'Makes an external id that means a contact the primary id or an alias of that contact or another. Keeps what is known of the record, but its version and content only if the contact stays the same: another has not taken them, so the next read must not be taken for unchanged. A content that is forgotten counts as replaced. One that was merged and becomes a primary id is active. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 
 --
 -- Name: contact_external_ids; Type: TABLE; Schema: public; Owner: -
@@ -2893,13 +2939,13 @@ COMMENT ON COLUMN public.contact_external_ids.pushed_at IS 'When the record was 
 -- Name: COLUMN contact_external_ids.replaced_hashes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.replaced_hashes IS 'Earlier hashes that content_hash has replaced, oldest first, at most ten: a copy with one of them may be from before. Not kept where the modified times tell; ignored a day after replaced_at, and then dropped with the next write. Null if there is none.';
+COMMENT ON COLUMN public.contact_external_ids.replaced_hashes IS 'Earlier hashes of content_hash, replaced or forgotten, oldest first, at most ten: a copy with one of them may be from before. Not kept where the modified times tell; ignored a day after replaced_at, and then dropped with the next write. Null if there is none.';
 
 --
 -- Name: COLUMN contact_external_ids.replaced_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_ids.replaced_at IS 'When content_hash replaced the last of replaced_hashes. Null if there is none.';
+COMMENT ON COLUMN public.contact_external_ids.replaced_at IS 'When the last of replaced_hashes was replaced or forgotten. Null if there is none.';
 
 --
 -- Name: CONSTRAINT contact_external_ids_content_hash_check ON contact_external_ids; Type: COMMENT; Schema: public; Owner: -
@@ -3025,7 +3071,9 @@ begin
         remote_version,
         remote_modified_at,
         content_hash,
-        pushed_at
+        pushed_at,
+        replaced_hashes,
+        replaced_at
       )
       values (
         alias.organisation_id,
@@ -3039,7 +3087,9 @@ begin
         alias.remote_version,
         alias.remote_modified_at,
         alias.content_hash,
-        alias.pushed_at
+        alias.pushed_at,
+        alias.replaced_hashes,
+        alias.replaced_at
       )
       returning mapping.*
       into promoted;
@@ -4882,13 +4932,13 @@ COMMENT ON COLUMN public.contact_external_id_aliases.pushed_at IS 'When the reco
 -- Name: COLUMN contact_external_id_aliases.replaced_hashes; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_aliases.replaced_hashes IS 'Earlier hashes that content_hash has replaced, oldest first, at most ten: a copy with one of them may be from before. Not kept where the modified times tell; ignored a day after replaced_at, and then dropped with the next write. Null if there is none.';
+COMMENT ON COLUMN public.contact_external_id_aliases.replaced_hashes IS 'Earlier hashes of content_hash, replaced or forgotten, oldest first, at most ten: a copy with one of them may be from before. Not kept where the modified times tell; ignored a day after replaced_at, and then dropped with the next write. Null if there is none.';
 
 --
 -- Name: COLUMN contact_external_id_aliases.replaced_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.contact_external_id_aliases.replaced_at IS 'When content_hash replaced the last of replaced_hashes. Null if there is none.';
+COMMENT ON COLUMN public.contact_external_id_aliases.replaced_at IS 'When the last of replaced_hashes was replaced or forgotten. Null if there is none.';
 
 --
 -- Name: CONSTRAINT contact_external_id_aliases_content_hash_check ON contact_external_id_aliases; Type: COMMENT; Schema: public; Owner: -

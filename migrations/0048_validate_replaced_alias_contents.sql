@@ -3,8 +3,8 @@
 -- Purpose: has the server check what 0046 left unchecked of aliases: the contents that were replaced, and when.
 -- Locks:   contact_external_id_aliases SHARE UPDATE EXCLUSIVE: only maintenance waits.
 -- Scans:   contact_external_id_aliases, while applications read and write.
--- Down:    adds the constraints again, not validated (contact_external_id_aliases ACCESS EXCLUSIVE). Loses no
---          data.
+-- Down:    adds the constraints again, not validated (contact_external_id_aliases ACCESS EXCLUSIVE): reads and writes wait
+--          for an instant. It tries for a tenth of a second at a time, up to a hundred times. Loses no data.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '30min';
@@ -18,6 +18,12 @@ alter table contact_external_id_aliases
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
+
+select crm_require_schema(current_schema());
+
+select crm_wait_for_vacuum(array['contact_external_id_aliases']::regclass[]);
+
+select crm_run_in_schema('lock table %1$I.contact_external_id_aliases in access exclusive mode');
 
 alter table contact_external_id_aliases
   drop constraint contact_external_id_aliases_replaced_hashes_check,

@@ -484,6 +484,9 @@ found as (
     row.first_seen_at,
     row.remote_state,
     row.remote_modified_at,
+    row.content_hash,
+    row.replaced_hashes,
+    row.replaced_at,
     row.is_alias
   from (
     select
@@ -512,7 +515,10 @@ found as (
         contact_id,
         first_seen_at,
         remote_state,
-        remote_modified_at
+        remote_modified_at,
+        content_hash,
+        replaced_hashes,
+        replaced_at
       from contact_external_ids
       where organisation_id = :organisationId!::uuid
         and provider = wanted.provider
@@ -536,7 +542,10 @@ found as (
         contact_id,
         first_seen_at,
         remote_state,
-        remote_modified_at
+        remote_modified_at,
+        content_hash,
+        replaced_hashes,
+        replaced_at
       from contact_external_id_aliases
       where organisation_id = :organisationId!::uuid
         and provider = wanted.provider
@@ -562,7 +571,10 @@ held_primary as (
     contact_id,
     first_seen_at,
     remote_state,
-    remote_modified_at
+    remote_modified_at,
+    content_hash,
+    replaced_hashes,
+    replaced_at
   from found
   where not is_alias
 ),
@@ -577,7 +589,10 @@ held_alias as (
     contact_id,
     first_seen_at,
     remote_state,
-    remote_modified_at
+    remote_modified_at,
+    content_hash,
+    replaced_hashes,
+    replaced_at
   from found
   where is_alias
 ),
@@ -593,6 +608,9 @@ held as (
     first_seen_at,
     remote_state,
     remote_modified_at,
+    content_hash,
+    replaced_hashes,
+    replaced_at,
     true as is_primary
   from held_primary
   union all
@@ -607,6 +625,9 @@ held as (
     first_seen_at,
     remote_state,
     remote_modified_at,
+    content_hash,
+    replaced_hashes,
+    replaced_at,
     false as is_primary
   from held_alias
 ),
@@ -701,7 +722,9 @@ moved as (
     external_id,
     contact_id,
     remote_state,
-    remote_modified_at
+    remote_modified_at,
+    replaced_hashes,
+    replaced_at
   )
   select
     :organisationId!::uuid,
@@ -710,7 +733,14 @@ moved as (
     wanted.external_id,
     wanted.to_contact_id,
     held.remote_state,
-    held.remote_modified_at
+    held.remote_modified_at,
+    -- As crm_place_external_id does.
+    case
+      when held.content_hash is not null
+        then crm_add_replaced_hash(held.replaced_hashes, held.replaced_at, held.content_hash)
+      else held.replaced_hashes
+    end,
+    case when held.content_hash is not null then now() else held.replaced_at end
   from wanted
   inner join held
     on held.position = wanted.position

@@ -400,15 +400,16 @@ news as (
     (new_state, new_version, new_modified_at, new_hash, new_pushed_at)
       is distinct from (remote_state, remote_version, remote_modified_at, content_hash, pushed_at) as is_changed,
     last_seen_at < now() - interval '1 day' as is_long_unseen,
-    -- A list may still show the content that is replaced. Those of more than a day ago are dropped.
+    -- A list may still show the content that is replaced, also if the new one is not told. Those of more than a day ago
+    -- are dropped: with the next write, and a record that is read again is written once a day.
     case
       when is_told_by_time then null
-      when new_hash <> content_hash then crm_add_replaced_hash(replaced_hashes, replaced_at, content_hash)
+      when is_replaced then crm_add_replaced_hash(replaced_hashes, replaced_at, content_hash)
       when replaced_at > now() - interval '1 day' then replaced_hashes
     end as new_replaced_hashes,
     case
       when is_told_by_time then null
-      when new_hash <> content_hash then now()
+      when is_replaced then now()
       when replaced_at > now() - interval '1 day' then replaced_at
     end as new_replaced_at
   from (
@@ -467,7 +468,9 @@ news as (
   ) as latest
   cross join lateral (
     -- Copies from before have an earlier time.
-    select coalesce(new_modified_at > remote_modified_at, false) as is_told_by_time
+    select
+      coalesce(new_modified_at > remote_modified_at, false) as is_told_by_time,
+      content_hash is not null and new_hash is distinct from content_hash as is_replaced
   ) as clock
 ),
 -- 4. Mappings ---------------------------------------------------------------------------------------------

@@ -1028,6 +1028,9 @@ export interface ContactExternalIdRepointResult {
  *     row.first_seen_at,
  *     row.remote_state,
  *     row.remote_modified_at,
+ *     row.content_hash,
+ *     row.replaced_hashes,
+ *     row.replaced_at,
  *     row.is_alias
  *   from (
  *     select
@@ -1056,7 +1059,10 @@ export interface ContactExternalIdRepointResult {
  *         contact_id,
  *         first_seen_at,
  *         remote_state,
- *         remote_modified_at
+ *         remote_modified_at,
+ *         content_hash,
+ *         replaced_hashes,
+ *         replaced_at
  *       from contact_external_ids
  *       where organisation_id = :organisationId!::uuid
  *         and provider = wanted.provider
@@ -1080,7 +1086,10 @@ export interface ContactExternalIdRepointResult {
  *         contact_id,
  *         first_seen_at,
  *         remote_state,
- *         remote_modified_at
+ *         remote_modified_at,
+ *         content_hash,
+ *         replaced_hashes,
+ *         replaced_at
  *       from contact_external_id_aliases
  *       where organisation_id = :organisationId!::uuid
  *         and provider = wanted.provider
@@ -1106,7 +1115,10 @@ export interface ContactExternalIdRepointResult {
  *     contact_id,
  *     first_seen_at,
  *     remote_state,
- *     remote_modified_at
+ *     remote_modified_at,
+ *     content_hash,
+ *     replaced_hashes,
+ *     replaced_at
  *   from found
  *   where not is_alias
  * ),
@@ -1121,7 +1133,10 @@ export interface ContactExternalIdRepointResult {
  *     contact_id,
  *     first_seen_at,
  *     remote_state,
- *     remote_modified_at
+ *     remote_modified_at,
+ *     content_hash,
+ *     replaced_hashes,
+ *     replaced_at
  *   from found
  *   where is_alias
  * ),
@@ -1137,6 +1152,9 @@ export interface ContactExternalIdRepointResult {
  *     first_seen_at,
  *     remote_state,
  *     remote_modified_at,
+ *     content_hash,
+ *     replaced_hashes,
+ *     replaced_at,
  *     true as is_primary
  *   from held_primary
  *   union all
@@ -1151,6 +1169,9 @@ export interface ContactExternalIdRepointResult {
  *     first_seen_at,
  *     remote_state,
  *     remote_modified_at,
+ *     content_hash,
+ *     replaced_hashes,
+ *     replaced_at,
  *     false as is_primary
  *   from held_alias
  * ),
@@ -1245,7 +1266,9 @@ export interface ContactExternalIdRepointResult {
  *     external_id,
  *     contact_id,
  *     remote_state,
- *     remote_modified_at
+ *     remote_modified_at,
+ *     replaced_hashes,
+ *     replaced_at
  *   )
  *   select
  *     :organisationId!::uuid,
@@ -1254,7 +1277,14 @@ export interface ContactExternalIdRepointResult {
  *     wanted.external_id,
  *     wanted.to_contact_id,
  *     held.remote_state,
- *     held.remote_modified_at
+ *     held.remote_modified_at,
+ *     -- As crm_place_external_id does.
+ *     case
+ *       when held.content_hash is not null
+ *         then crm_add_replaced_hash(held.replaced_hashes, held.replaced_at, held.content_hash)
+ *       else held.replaced_hashes
+ *     end,
+ *     case when held.content_hash is not null then now() else held.replaced_at end
  *   from wanted
  *   inner join held
  *     on held.position = wanted.position
@@ -1368,7 +1398,7 @@ export interface ContactExternalIdRepointResult {
  */
 export const contactExternalIdRepoint = new PreparedQuery<ContactExternalIdRepointParams,ContactExternalIdRepointResult>({
   name: 'contactExternalIdRepoint',
-  statementName: 'contactExternalIdRepoint_13ec4d94',
+  statementName: 'contactExternalIdRepoint_1d6f171b',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -1424,6 +1454,9 @@ found as (
     row.first_seen_at,
     row.remote_state,
     row.remote_modified_at,
+    row.content_hash,
+    row.replaced_hashes,
+    row.replaced_at,
     row.is_alias
   from (
     select
@@ -1451,7 +1484,10 @@ found as (
         contact_id,
         first_seen_at,
         remote_state,
-        remote_modified_at
+        remote_modified_at,
+        content_hash,
+        replaced_hashes,
+        replaced_at
       from contact_external_ids
       where organisation_id = $1::uuid
         and provider = wanted.provider
@@ -1474,7 +1510,10 @@ found as (
         contact_id,
         first_seen_at,
         remote_state,
-        remote_modified_at
+        remote_modified_at,
+        content_hash,
+        replaced_hashes,
+        replaced_at
       from contact_external_id_aliases
       where organisation_id = $1::uuid
         and provider = wanted.provider
@@ -1498,7 +1537,10 @@ held_primary as (
     contact_id,
     first_seen_at,
     remote_state,
-    remote_modified_at
+    remote_modified_at,
+    content_hash,
+    replaced_hashes,
+    replaced_at
   from found
   where not is_alias
 ),
@@ -1513,7 +1555,10 @@ held_alias as (
     contact_id,
     first_seen_at,
     remote_state,
-    remote_modified_at
+    remote_modified_at,
+    content_hash,
+    replaced_hashes,
+    replaced_at
   from found
   where is_alias
 ),
@@ -1529,6 +1574,9 @@ held as (
     first_seen_at,
     remote_state,
     remote_modified_at,
+    content_hash,
+    replaced_hashes,
+    replaced_at,
     true as is_primary
   from held_primary
   union all
@@ -1543,6 +1591,9 @@ held as (
     first_seen_at,
     remote_state,
     remote_modified_at,
+    content_hash,
+    replaced_hashes,
+    replaced_at,
     false as is_primary
   from held_alias
 ),
@@ -1630,7 +1681,9 @@ moved as (
     external_id,
     contact_id,
     remote_state,
-    remote_modified_at
+    remote_modified_at,
+    replaced_hashes,
+    replaced_at
   )
   select
     $1::uuid,
@@ -1639,7 +1692,13 @@ moved as (
     wanted.external_id,
     wanted.to_contact_id,
     held.remote_state,
-    held.remote_modified_at
+    held.remote_modified_at,
+    case
+      when held.content_hash is not null
+        then crm_add_replaced_hash(held.replaced_hashes, held.replaced_at, held.content_hash)
+      else held.replaced_hashes
+    end,
+    case when held.content_hash is not null then now() else held.replaced_at end
   from wanted
   inner join held
     on held.position = wanted.position

@@ -397,7 +397,13 @@ export interface SyncFailureDismissResult {
  *   set
  *     remote_version = null,
  *     content_hash = null,
- *     pushed_at = null
+ *     pushed_at = null,
+ *     replaced_hashes = case
+ *       when mapping.content_hash is not null
+ *         then crm_add_replaced_hash(mapping.replaced_hashes, mapping.replaced_at, mapping.content_hash)
+ *       else mapping.replaced_hashes
+ *     end,
+ *     replaced_at = case when mapping.content_hash is not null then now() else mapping.replaced_at end
  *   from record
  *   where record.is_primary
  *     and (select count(*) from record_lock) >= 0
@@ -413,7 +419,13 @@ export interface SyncFailureDismissResult {
  *   set
  *     remote_version = null,
  *     content_hash = null,
- *     pushed_at = null
+ *     pushed_at = null,
+ *     replaced_hashes = case
+ *       when alias.content_hash is not null
+ *         then crm_add_replaced_hash(alias.replaced_hashes, alias.replaced_at, alias.content_hash)
+ *       else alias.replaced_hashes
+ *     end,
+ *     replaced_at = case when alias.content_hash is not null then now() else alias.replaced_at end
  *   from record
  *   where not record.is_primary
  *     and (select count(*) from record_lock) >= 0
@@ -484,7 +496,7 @@ export interface SyncFailureDismissResult {
  */
 export const syncFailureDismiss = new PreparedQuery<SyncFailureDismissParams,SyncFailureDismissResult>({
   name: 'syncFailureDismiss',
-  statementName: 'syncFailureDismiss_ba5b00ac',
+  statementName: 'syncFailureDismiss_8dd9bd2b',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -568,7 +580,13 @@ voided as (
   set
     remote_version = null,
     content_hash = null,
-    pushed_at = null
+    pushed_at = null,
+    replaced_hashes = case
+      when mapping.content_hash is not null
+        then crm_add_replaced_hash(mapping.replaced_hashes, mapping.replaced_at, mapping.content_hash)
+      else mapping.replaced_hashes
+    end,
+    replaced_at = case when mapping.content_hash is not null then now() else mapping.replaced_at end
   from record
   where record.is_primary
     and (select count(*) from record_lock) >= 0
@@ -583,7 +601,13 @@ voided_alias as (
   set
     remote_version = null,
     content_hash = null,
-    pushed_at = null
+    pushed_at = null,
+    replaced_hashes = case
+      when alias.content_hash is not null
+        then crm_add_replaced_hash(alias.replaced_hashes, alias.replaced_at, alias.content_hash)
+      else alias.replaced_hashes
+    end,
+    replaced_at = case when alias.content_hash is not null then now() else alias.replaced_at end
   from record
   where not record.is_primary
     and (select count(*) from record_lock) >= 0

@@ -6,7 +6,8 @@
  * times. Of the same kind: reads from a replica after a write, which users of Airbyte and Nango report as "flapping" fields.
  *
  * Input: an edit here, or two in a row, and a list that shows pushes late. Or somebody at the CRM really changes the
- * record back meanwhile, and the contact is edited here again or not. Or the content is one of more than a day ago.
+ * record back meanwhile, and the contact is edited here again or not. Or the content is one of more than a day ago, or the
+ * record comes to mean another contact between the push and the list.
  *
  * Right: a copy whose content was replaced lately proves nothing. The record is read by its id, which tells: the edit
  * stays, and a real change back arrives, or is a conflict.
@@ -16,7 +17,10 @@ import {
   type BatchEvent,
   type ConnectionKey,
   connectionSetConflictWinner,
+  contactExternalIdLink,
   contactExternalIdLinkMany,
+  contactExternalIdRepoint,
+  contactExternalIdUnlink,
   contentHash,
   externalRecordCheckMany,
   outboundChangeRecord,
@@ -25,6 +29,7 @@ import {
   type SentRecord,
   syncBatchRecord,
   syncConflictList,
+  syncFailureDismiss,
   syncRunClaim,
 } from '../../src/index.js';
 import { useAgency } from '../support/agency.js';
@@ -110,14 +115,15 @@ test.each(['agentos', 'loop'] as const)(
 describe('a record without versions and times', () => {
   let key: ConnectionKey;
   let contactId: string;
+  let otherId: string;
   let run: Awaited<ReturnType<typeof syncRunClaim>>[number];
   let batchNumber: number;
   const record = { entityType: 'contact', externalId: 'A1' } as const;
   const hash = (name: string) => contentHash({ name });
   beforeEach(async () => {
     await pool.query("update crm_connections set next_sync_at = now() + interval '1 day'");
-    const { organisationId, contactIds } = await createTenant(pool, 1);
-    contactId = contactIds[0] ?? expect.unreachable();
+    const { organisationId, contactIds } = await createTenant(pool, 2);
+    [contactId, otherId] = contactIds as [string, string];
     key = await connect(pool, organisationId, 'loop');
     run = (await syncRunClaim(pool, { worker: 'test' }))[0] ?? expect.unreachable('nothing is due');
     batchNumber = 0;
@@ -128,12 +134,24 @@ describe('a record without versions and times', () => {
     await tell('inbound', 'first');
   });
 
-  async function tell(direction: 'inbound' | 'outbound', name: string, reason?: 'older') {
+  async function tell(
+    direction: 'inbound' | 'outbound',
+    name: string | undefined,
+    reason?: 'older' | 'unchanged',
+  ) {
     batchNumber += 1;
-    const event = { ...record, direction, internalId: contactId, contentHash: hash(name) };
+    const known = name === undefined ? {} : { contentHash: hash(name) };
+    const event = { ...record, ...known, direction, internalId: contactId };
     const events: BatchEvent[] =
       reason === undefined ? [{ ...event, status: 'success' }] : [{ ...event, status: 'skipped', reason }];
     await syncBatchRecord(pool, { ...run, batchNumber, events });
+  }
+  async function remembered() {
+    const { rows } = await pool.query(
+      'select replaced_hashes as hashes, replaced_at from contact_external_ids where organisation_id = $1',
+      [key.organisationId],
+    );
+    return rows[0];
   }
   async function decisionOn(
     name: string,
@@ -194,6 +212,144 @@ describe('a record without versions and times', () => {
     await tell('outbound', 'second');
     await pool.query('update contact_external_ids set content_hash = null, pushed_at = null');
     expect(await decisionOn('first')).toBe('changed');
+  });
+
+  test('is older with the content that a push has replaced without telling its own', async () => {
+    await tell('outbound', undefined);
+    await tell('inbound', 'second');
+    expect(await decisionOn('first')).toBe('older');
+  });
+
+  test('forgets them when it is read after a day, also if nothing has changed', async () => {
+    await tell('outbound', 'second');
+    await tell('inbound', 'second');
+    await tell('inbound', 'second', 'unchanged');
+    expect(await remembered()).toMatchObject({ hashes: [Buffer.from(hash('first'), 'hex')] });
+    await pool.query(
+      "update contact_external_ids set first_seen_at = now() - interval '3 days', last_seen_at = now() - interval '25 hours', replaced_at = now() - interval '25 hours' where organisation_id = $1",
+      [key.organisationId],
+    );
+    await tell('inbound', 'second', 'unchanged');
+    expect(await remembered()).toEqual({ hashes: null, replaced_at: null });
+  });
+
+  describe('that is moved', () => {
+    /** Makes the record the primary id or an alias of a contact, as merges and their undoing do. */
+    async function place(contact: string, isPrimary: boolean) {
+      contactId = contact;
+      await pool.query("select crm_place_external_id($1, 'loop', 'contact', 'A1', $2, $3)", [
+        key.organisationId,
+        contact,
+        isPrimary,
+      ]);
+    }
+    async function state() {
+      const { rows } = await pool.query(
+        'select contact_id, is_primary from contact_external_records where organisation_id = $1',
+        [key.organisationId],
+      );
+      const decisions = await Promise.all(['first', 'second', 'third'].map((name) => decisionOn(name)));
+      return [...rows.map(({ contact_id, is_primary }) => [contact_id, is_primary]), ...decisions];
+    }
+    beforeEach(async () => {
+      await tell('outbound', 'second');
+    });
+
+    test('to an alias of its contact and back keeps what was replaced', async () => {
+      await place(contactId, false);
+      expect(await state()).toEqual([[contactId, false], 'older', 'echo', 'changed']);
+      await place(contactId, true);
+      expect(await state()).toEqual([[contactId, true], 'older', 'echo', 'changed']);
+    });
+
+    test('because its contact has lost the primary id keeps what was replaced', async () => {
+      await place(contactId, false);
+      const link = {
+        organisationId: key.organisationId,
+        ...record,
+        provider: 'loop',
+        externalId: 'A2',
+        contactId,
+      } as const;
+      await contactExternalIdLink(pool, link);
+      await contactExternalIdUnlink(pool, link);
+      expect(await state()).toEqual([[contactId, true], 'older', 'echo', 'changed']);
+    });
+
+    test('because an earlier release has linked the alias keeps what was replaced', async () => {
+      await place(contactId, false);
+      await pool.query(
+        "insert into contact_external_ids (organisation_id, provider, entity_type, external_id, contact_id) values ($1, 'loop', 'contact', 'A1', $2)",
+        [key.organisationId, contactId],
+      );
+      expect(await state()).toEqual([[contactId, true], 'older', 'echo', 'changed']);
+    });
+
+    test.each([
+      [true, true],
+      [true, false],
+      [false, true],
+      [false, false],
+    ])(
+      'to another contact, primary from %s to %s, is changed until something is known, then older with what was known before',
+      async (from, to) => {
+        await place(contactId, from);
+        await place(otherId, to);
+        expect(await state()).toEqual([[otherId, to], 'changed', 'changed', 'changed']);
+        await tell('outbound', 'third');
+        expect(await state()).toEqual([[otherId, to], 'older', 'older', 'echo']);
+      },
+    );
+
+    test.each([true, false])('by re-pointing (primary: %s) is the same', async (isPrimary) => {
+      const { organisationId } = key;
+      await place(contactId, isPrimary);
+      const from = { fromContactId: contactId, toContactId: otherId };
+      await contactExternalIdRepoint(pool, { organisationId, ...record, provider: 'loop', ...from });
+      contactId = otherId;
+      expect(await state()).toEqual([[otherId, true], 'changed', 'changed', 'changed']);
+      await tell('outbound', 'third');
+      expect(await state()).toEqual([[otherId, true], 'older', 'older', 'echo']);
+    });
+
+    test.each([true, false])(
+      'not, but was forgotten because its push was dismissed (primary: %s) is the same',
+      async (isPrimary) => {
+        await place(contactId, isPrimary);
+        batchNumber += 1;
+        const failed = { ...record, direction: 'outbound', internalId: contactId, status: 'error' } as const;
+        const error = { kind: 'validation', retryable: false, message: 'The CRM refuses the name.' } as const;
+        await syncBatchRecord(pool, { ...run, batchNumber, events: [{ ...failed, error }] });
+        const { rows } = await pool.query('select id from crm_sync_failures where organisation_id = $1', [
+          key.organisationId,
+        ]);
+        const ids = rows.map(({ id }) => id);
+        expect(
+          await syncFailureDismiss(pool, {
+            ...key,
+            ids,
+            reason: 'Archived at the branch.',
+            dismissedBy: 'test',
+          }),
+        ).toEqual({
+          dismissed: 1,
+        });
+        expect(await state()).toEqual([[contactId, isPrimary], 'changed', 'changed', 'changed']);
+        await tell('outbound', 'third');
+        expect(await state()).toEqual([[contactId, isPrimary], 'older', 'older', 'echo']);
+      },
+    );
+
+    test.each([true, false])(
+      'not, but was forgotten at a reconnect (primary: %s), is changed until something is known, then older with it',
+      async (isPrimary) => {
+        await place(contactId, isPrimary);
+        await pool.query("select crm_forget_contents($1, 'loop')", [key.organisationId]);
+        expect(await state()).toEqual([[contactId, isPrimary], 'changed', 'changed', 'changed']);
+        await tell('outbound', 'third');
+        expect(await state()).toEqual([[contactId, isPrimary], 'older', 'older', 'echo']);
+      },
+    );
   });
 
   test('remembers ten contents at most', async () => {
