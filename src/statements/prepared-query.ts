@@ -173,12 +173,28 @@ function serverTimestamp(text: string): string {
   }
 }
 
+/** Each column of the rows must be described: else nobody could tell how to read it. */
+function checkDescriptions(rows: Record<string, unknown>[], fields: QueryField[] | undefined): void {
+  if (!Array.isArray(fields)) {
+    throw new TypeError(
+      `@nurturehub/crm-schema needs the "fields" of the client's results, as pg gives them, not ${kindOf(fields)}.`,
+    );
+  }
+  const described = new Set(fields.map(({ name }) => name));
+  const unknown = Object.keys(rows[0] ?? {}).find((name) => !described.has(name));
+  if (unknown === undefined) return;
+  throw new TypeError(
+    `@nurturehub/crm-schema cannot read column ${unknown}, which the "fields" of the client's result do not describe, as pg's do.`,
+  );
+}
+
 function parseInPlace(rows: Record<string, unknown>[], fields: QueryField[]): void {
+  checkDescriptions(rows, fields);
   for (const { name, dataTypeID, format } of fields) {
     const parser = parsers.get(dataTypeID);
     if (parser === undefined || format !== 'text') {
       throw new TypeError(
-        `@nurturehub/crm-schema cannot read column ${name}, type ${dataTypeID} in ${format} format: use a pg client without the option "binary".`,
+        `@nurturehub/crm-schema cannot read column ${name}, type ${dataTypeID} in ${format ?? 'an unknown'} format: ${format === undefined ? "use pg's own client; pg-native does not say the format" : 'use a pg client without the option "binary"'}.`,
       );
     }
     for (const row of rows) {

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import { queryDefinition } from '../../dev/query-definition.js';
-import { type QueryConfig, withNamedStatements } from '../../src/index.js';
+import { type QueryConfig, type QueryResult, withNamedStatements } from '../../src/index.js';
 import { PreparedQuery } from '../../src/statements/prepared-query.js';
 import { useDatabase } from '../support/database.js';
 import { parsedQuery } from '../support/parsed-query.js';
@@ -122,8 +122,24 @@ describe('values', () => {
       query: async (config: QueryConfig) => ({ ...(await pool.query(config)), rows: [{ ONE: '1' }] }),
     };
     await expect(query('one', 'select 1::int8 as one').run({}, renaming)).rejects.toThrow(
-      'cannot read column one, which arrived as undefined',
+      'cannot read column ONE, which the "fields" of the client\'s result do not describe',
     );
+  });
+
+  test.each([
+    ['no description of a column', { fields: [] }, 'cannot read column one, which the "fields"'],
+    [
+      'no descriptions',
+      { fields: undefined },
+      'needs the "fields" of the client\'s results, as pg gives them, not undefined',
+    ],
+    ['no format', { fields: [{ name: 'one', dataTypeID: 25 }] }, 'pg-native does not say the format'],
+  ])('of a client that gives %s are refused', async (_, changed, message) => {
+    const client = {
+      query: async (config: QueryConfig) =>
+        ({ ...(await pool.query(config)), ...changed }) as unknown as QueryResult,
+    };
+    await expect(query('one', "select 'x'::text as one").run({}, client)).rejects.toThrow(message);
   });
 
   test('of a client in binary mode are refused', async () => {
