@@ -13,10 +13,14 @@ export function verifyCommand(version: string): Command {
       'Compares the database with the schema that this version expects, and prints how to repair each difference. Any user may run it; it writes nothing. Exit code 3 if anything differs.',
     )
     .option('--known-role <name...>', 'your own roles whose privileges here are intended')
+    .option(
+      '--known-object <name...>',
+      "your own views, rules and functions that are meant to read these tables with their owner's rights",
+    )
     .option('--json', 'prints JSON, for programs')
-    .action(async (options: { knownRole?: string[]; json?: boolean }) => {
+    .action(async (options: { knownRole?: string[]; knownObject?: string[]; json?: boolean }) => {
       const verification = await withConnection((client) =>
-        verify(client, { knownRoles: options.knownRole }),
+        verify(client, { knownRoles: options.knownRole, knownObjects: options.knownObject }),
       );
       if (options.json) await printResult(formatJson({ version, ...verification }));
       else await printResult(verificationReport(verification, version).join('\n'));

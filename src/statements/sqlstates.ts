@@ -1,5 +1,6 @@
 /** The codes of the server errors that callers tell apart, by PostgreSQL's names for them; those of our functions are `CRM…`. */
 export const sqlStates = {
+  divisionByZero: '22012',
   characterNotInRepertoire: '22021',
   untranslatableCharacter: '22P05',
   readOnlySqlTransaction: '25006',

@@ -101,13 +101,12 @@ export async function withOrganisation<Pool extends TransactionPool, Result>(
   client.on('error', ignore);
   let connectionError: Error | undefined;
   try {
-    // Two statements in one message, here and at the end, to save a round trip.
+    // Several statements in one message, here and at the end, to save round trips.
     await client.query(`begin; select crm_set_organisation('${organisationId}')`).catch((error: unknown) => {
       throw fromServerError(error);
     });
     const result = await lend(client, work as (client: TransactionClient) => Promise<Result>);
-    await checkStillInTransaction(client, organisationId);
-    await client.query(`commit; ${resetOrganisation}`);
+    await commitIfStillSet(client, organisationId);
     return result;
   } catch (error) {
     // If even this fails, the pool must close the connection.
@@ -133,23 +132,29 @@ function checkPool(pool: TransactionPool): void {
 /** A setting made for the whole session would reappear once the transaction is over. */
 const resetOrganisation = 'reset crm_schema.organisation_id';
 
-/** The setting ends with its transaction, so while it is set the transaction is still open. */
-async function checkStillInTransaction(client: TransactionClient, organisationId: string): Promise<void> {
-  const { rows } = await client
-    .query("select current_setting('crm_schema.organisation_id', true) as id")
-    .catch((error: { code?: string }) => {
-      if (error.code !== sqlStates.inFailedSqlTransaction) throw error;
+/**
+ * Commits, unless `work` has ended the transaction or set another organisation: the setting ends with its transaction, so
+ * while it is set the transaction is still open. Otherwise a division by zero keeps the rest of the message from running.
+ */
+async function commitIfStillSet(client: TransactionClient, organisationId: string): Promise<void> {
+  const isSet = `coalesce(current_setting('crm_schema.organisation_id', true), '') = '${organisationId.toLowerCase()}'`;
+  await client
+    .query(`select 1 / (${isSet})::integer; commit; ${resetOrganisation}`)
+    .catch((error: { code?: string; where?: string }) => {
+      if (error.code === sqlStates.inFailedSqlTransaction) {
+        throw new CrmSchemaError(
+          'transaction_undone',
+          'The transaction was rolled back because a statement in it failed.',
+          { cause: error },
+        );
+      }
+      // That of a deferred trigger says where it is from.
+      if (error.code !== sqlStates.divisionByZero || error.where !== undefined) throw error;
       throw new CrmSchemaError(
         'transaction_undone',
-        'The transaction was rolled back because a statement in it failed.',
-        { cause: error },
+        'The work inside withOrganisation ended the transaction or set another organisation. Uncommitted changes were rolled back.',
       );
     });
-  if (rows[0].id === organisationId.toLowerCase()) return;
-  throw new CrmSchemaError(
-    'transaction_undone',
-    'The work inside withOrganisation ended the transaction or set another organisation. Uncommitted changes were rolled back.',
-  );
 }
 
 /** Lends a client to `work`, which cannot release it, nor use it once it is over. */

@@ -1,7 +1,7 @@
 import type { Definition, ItemKind } from './item.js';
 
-/** What differs: an item of the catalog, or the range of a partition of the log. */
-export type DifferenceKind = ItemKind | 'partition';
+/** What differs: an item of the catalog, the range of a partition of the log, or what of the host lets others read rows. */
+export type DifferenceKind = ItemKind | 'partition' | 'leak';
 
 /** Something missing, mismatched or unexpected. */
 export interface Difference {

@@ -9,15 +9,22 @@ import { bySqlIf, type Difference, nameOf } from './difference.js';
 import { expectedItems } from './expected-items.js';
 import type { Installation } from './installation.js';
 import type { Item, ItemKind } from './item.js';
+import { leakDifferences } from './leak-differences.js';
 import { rangeDifferences } from './partition-differences.js';
 import { readItems } from './read-items.js';
 import { type AppliedMigrations, readAppliedMigrations } from './row-items.js';
+
+/** What of the host is intended: see `VerifyOptions`. */
+interface KnownNames {
+  knownRoles: readonly string[];
+  knownObjects: readonly string[];
+}
 
 /** The differences of an installation, in the order in which to repair them. */
 export async function findDifferences(
   client: DedicatedConnection,
   installation: Installation,
-  knownRoles: readonly string[],
+  { knownRoles, knownObjects }: KnownNames,
 ): Promise<Difference[]> {
   const hidden = (await readAppliedMigrations(client, installation)).filter(({ isHidden }) => isHidden);
   // Of another version or not: what to repair depends on it.
@@ -47,7 +54,10 @@ export async function findDifferences(
   );
   // All other differences follow from the other version, and repairing them would interfere with the migrations.
   const migrations = differences.filter(({ kind }) => kind === 'migration');
-  return migrations.length > 0 ? migrations : [...differences, ...ranges];
+  if (migrations.length > 0) return migrations;
+  const namesOf = (kind: ItemKind) => expected.filter((item) => item.kind === kind).map(({ name }) => name);
+  const own = { tables: namesOf('table'), functions: namesOf('function') };
+  return [...differences, ...ranges, ...(await leakDifferences(client, own, knownObjects))];
 }
 
 function hiddenMigrationsDifference({ table }: AppliedMigrations): Difference {

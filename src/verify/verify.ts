@@ -28,6 +28,11 @@ export interface Verification {
 export interface VerifyOptions {
   /** Roles of the host with intended privileges here, such as one for replication; none by default. */
   knownRoles?: readonly string[] | undefined;
+  /**
+   * The host's views, rules and functions that are meant to read with their owner's rights what is in the schema's tables,
+   * as `verify` names them: `reporting.connections`, `reporting.count_events(uuid)`; none by default.
+   */
+  knownObjects?: readonly string[] | undefined;
 }
 
 /**
@@ -42,7 +47,8 @@ export interface VerifyOptions {
  *   the schema;
  * - that no setting of the database or of a role stops the schema's clock, disables triggers or sets an
  *   organisation;
- * - that everything deleted by age has a retention period.
+ * - that everything deleted by age has a retention period;
+ * - that no view, rule or function of the host lets others read the schema's tables with its owner's rights.
  *
  * Other objects of the host are ignored, unless they are called `crm_…` or are on a table of this schema.
  *
@@ -59,8 +65,9 @@ export async function verify(
 ): Promise<Verification> {
   checkParameter('options', options);
   await checkDedicatedConnection(client);
-  const { knownRoles = [] } = options;
-  if (!Array.isArray(knownRoles)) refuse({ field: 'knownRoles' }, 'must be an array of names');
+  for (const field of ['knownRoles', 'knownObjects'] as const) {
+    if (!Array.isArray(options[field] ?? [])) refuse({ field }, 'must be an array of names');
+  }
   let verification = await verifyOnce(client, options);
   for (let reads = 2; reads <= 5 && verification.differences.length > 0; reads += 1) {
     const previous = JSON.stringify(verification.differences);
@@ -88,7 +95,7 @@ async function verifyOnce(client: DedicatedConnection, options: VerifyOptions): 
 /** Verifies in the client's open transaction, whose settings it changes. */
 export async function verifyInTransaction(
   client: DedicatedConnection,
-  { knownRoles = [] }: VerifyOptions = {},
+  { knownRoles = [], knownObjects = [] }: VerifyOptions = {},
 ): Promise<Verification> {
   const installation = await findInstallation(client);
   if (installation === null) {
@@ -100,7 +107,7 @@ export async function verifyInTransaction(
   return {
     schema: installation.schema,
     owner: installation.owner,
-    differences: await findDifferences(client, installation, knownRoles),
+    differences: await findDifferences(client, installation, { knownRoles, knownObjects }),
     waitingEvents: await readWaiting(client, installation),
   };
 }

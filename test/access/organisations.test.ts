@@ -138,6 +138,38 @@ describe('withOrganisation', () => {
     await expectClean();
   });
 
+  test('takes two round trips besides those of the work', async () => {
+    const client = await app.connect();
+    let messages = 0;
+    const counting = new Proxy(client, {
+      get(target, key) {
+        const value = Reflect.get(target, key);
+        if (typeof value !== 'function') return value;
+        return (...args: unknown[]) => {
+          if (key === 'query') messages += 1;
+          return value.apply(target, args);
+        };
+      },
+    });
+    await withOrganisation({ connect: async () => counting } as never, ours, async () => {});
+    expect(messages).toBe(2);
+    await expectClean();
+  });
+
+  test('passes on an error of a deferred trigger, and commits nothing', async () => {
+    await pool.query(`
+      create table late (id integer);
+      grant insert, select on late to crm_app;
+      create function late() returns trigger language plpgsql as 'begin perform 1 / 0; return null; end';
+      create constraint trigger late after insert on late initially deferred for each row execute function late()`);
+    await expect(
+      withOrganisation(app, ours, (client) => client.query('insert into late values (1)')),
+    ).rejects.toMatchObject({ code: '22012' });
+    expect((await pool.query('select from late')).rows).toEqual([]);
+    await pool.query('drop table late; drop function late');
+    await expectClean();
+  });
+
   test('lets the work use savepoints', async () => {
     const found = await withOrganisation(app, ours.toUpperCase(), async (client) => {
       await client.query('savepoint here');

@@ -91,6 +91,20 @@ test('verify ignores the privileges of a known role', async () => {
   );
 });
 
+test('verify prints a view that shows others every organisation, with its repair, unless it is known', async () => {
+  await damaged(
+    'create schema reporting; create view reporting.everyone as select * from crm_connections; grant select on reporting.everyone to crm_app',
+    'drop schema reporting cascade',
+    async () => {
+      const { code, stdout } = await run();
+      expect(code).toBe(3);
+      expect(stdout).toContain('\nleak view reporting.everyone\n');
+      expect(stdout).toContain('\nalter view reporting.everyone set (security_invoker = true);\n');
+      expect((await run(['--known-object', 'reporting.everyone'])).code).toBe(0);
+    },
+  );
+});
+
 test('verify prints the first line that differs in a function, and the whole function to copy', async () => {
   const { rows } = await pool.query(
     "select pg_get_functiondef('crm_sync_backoff'::regproc) as definition, prosrc from pg_proc where proname = 'crm_sync_backoff'",

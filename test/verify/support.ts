@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import type { Difference } from '../../src/verify/verify.js';
+import type { Difference, VerifyOptions } from '../../src/verify/verify.js';
 import { verify, verifyInTransaction } from '../../src/verify/verify.js';
 
 /** What differs, read on a dedicated connection. */
@@ -8,10 +8,10 @@ export async function differencesOf(client: pg.ClientBase): Promise<Difference[]
 }
 
 /** What differs within the client's transaction, whose settings are restored. */
-export async function differencesIn(client: pg.ClientBase): Promise<Difference[]> {
+export async function differencesIn(client: pg.ClientBase, options?: VerifyOptions): Promise<Difference[]> {
   await client.query('savepoint before_verify');
   try {
-    return (await verifyInTransaction(client)).differences;
+    return (await verifyInTransaction(client, options)).differences;
   } finally {
     await client.query('rollback to savepoint before_verify');
   }
