@@ -22,7 +22,7 @@ import {
   type RemoteFields,
   recordsOfMany,
 } from './records.js';
-import { withCopiedReference } from './references.js';
+import { withAnothersReference, withCopiedReference } from './references.js';
 import { closeAgreed } from './waiting-pushes.js';
 
 /** The state of a page that is not recorded yet. */
@@ -36,6 +36,8 @@ export interface Page {
   links: Map<string, string>;
   /** What waited to be pushed of the contacts before it, by contact id. */
   waiting: Map<string, WaitingChange>;
+  /** The records of this page that have changed contacts, by contact id. */
+  changedBy: Map<string, CrmRecord>;
 }
 
 /** A record of a page, and what is known of it. */
@@ -76,6 +78,11 @@ export async function applyRecords(page: Page, items: Item[]): Promise<BatchEven
   const known = items.map(({ contactId }) => contactId).filter((contactId) => page.contacts.has(contactId));
   const records = await recordsOfMany(client, run, known);
   const untouched = await untouchedOf(page, items);
+  const anothers = await withAnothersReference(
+    client,
+    run,
+    items.filter(({ contactId }) => page.waiting.has(contactId)),
+  );
   const unlinked = items.filter(({ record, decision }) => decision.contactId === null && isShown(record));
   const copied = await withCopiedReference(
     client,
@@ -91,7 +98,10 @@ export async function applyRecords(page: Page, items: Item[]): Promise<BatchEven
     const others = all.filter((each) => !isSameRecord(each, item.record));
     const outcome = copied.has(item.record)
       ? copiedReference(item)
-      : outcomeOf(page, item, others, untouched.has(item));
+      : outcomeOf(page, item, others, {
+          isUntouched: untouched.has(item),
+          isAnothers: anothers.has(item.record),
+        });
     return { ...item, others, outcome };
   });
   await store(page, judged);
@@ -104,7 +114,9 @@ export async function applyRecords(page: Page, items: Item[]): Promise<BatchEven
     if (outcome.isLinked) page.links.set(record.externalId, contactId);
     if (outcome.contact === undefined) continue;
     page.contacts.set(contactId, outcome.contact);
-    if (!outcome.isPushKept) page.waiting.delete(contactId);
+    if (outcome.isPushKept) continue;
+    page.waiting.delete(contactId);
+    page.changedBy.set(contactId, record);
   }
   return [...judged.flatMap(({ outcome }) => outcome.events), ...closed];
 }
@@ -137,7 +149,12 @@ function copiedReference({ record: { entityType, externalId }, remote }: Item): 
 }
 
 /** Decides what becomes of a record. */
-function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[], isUntouched: boolean): Outcome {
+function outcomeOf(
+  page: Page,
+  item: Item,
+  others: ContactExternalRecord[],
+  { isUntouched, isAnothers }: { isUntouched: boolean; isAnothers: boolean },
+): Outcome {
   const { record, remote, contactId, isOfDeletedContact } = item;
   const { decision, hasNewContent, contactId: linkedTo } = item.decision;
   const { entityType, externalId } = record;
@@ -197,7 +214,8 @@ function outcomeOf(page: Page, item: Item, others: ContactExternalRecord[], isUn
       events: [{ ...linked, status: 'skipped', reason: 'pending_push' }],
       isLinked: true,
       isOtherRole,
-      contact: filled(contact, record),
+      // What the push of another contact wrote is not this one's: the record was re-pointed meanwhile.
+      contact: isAnothers ? undefined : filled(contact, record),
       isPushKept: true,
     };
   }

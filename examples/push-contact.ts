@@ -21,7 +21,7 @@ import {
   remoteFieldsOf,
   uuidIn,
 } from './records.js';
-import { recordsUnlinkedFrom } from './references.js';
+import { recordsTakenFrom } from './references.js';
 import { listWaiting } from './waiting-pushes.js';
 
 /** What a push needs of the run. */
@@ -96,7 +96,7 @@ export async function pushContact(
     events.push({ ...event, status: 'skipped' });
     return;
   }
-  const refusal = known.length === 0 ? await unlinkedStill(pushing, crm, contactId) : null;
+  const refusal = known.length === 0 ? await takenStill(pushing, crm, contactId) : null;
   if (refusal !== null) {
     events.push({ ...event, ...failure(refusal) });
     return;
@@ -166,17 +166,17 @@ async function readFirst(
 }
 
 /**
- * Why a contact must not be created: a record that a person unlinked from it still carries its reference. The creation
- * would find that record, and overwrite somebody else.
+ * Why a contact must not be created: a record that a person took from it still carries its reference. The creation would
+ * find that record, and overwrite somebody else.
  */
-async function unlinkedStill(pushing: Pushing, crm: Crm, contactId: string): Promise<CrmError | null> {
+async function takenStill(pushing: Pushing, crm: Crm, contactId: string): Promise<CrmError | null> {
   const { pool, run } = pushing;
-  for (const { entityType, externalId } of await recordsUnlinkedFrom(pool, run, contactId)) {
+  for (const { entityType, externalId } of await recordsTakenFrom(pool, run, contactId)) {
     const found = await readRecord(pushing, crm, { entityType, externalId });
     if (found instanceof CrmError) return found;
     if (found === null || uuidIn(found.reference) !== contactId) continue;
     const message =
-      'A record that was unlinked from the contact has its reference at the CRM: remove it there, then replay this failure.';
+      'A record that was unlinked or re-pointed from the contact has its reference at the CRM: remove it there, then replay this failure.';
     return new CrmError('conflict', message, { retryable: false });
   }
   return null;

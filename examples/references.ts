@@ -43,18 +43,43 @@ export function contactNamedBy(
   return named.meaning === 'contact' ? 'gone' : null;
 }
 
-/** The records at the CRM of a run that were unlinked from a contact. They may still carry its reference. */
-export async function recordsUnlinkedFrom(
+/** The records at the CRM of a run that were taken from a contact: unlinked, or re-pointed. They may still carry its reference. */
+export async function recordsTakenFrom(
   client: pg.Pool | pg.ClientBase,
   { organisationId, provider }: Pick<ClaimedRun, 'organisationId' | 'provider'>,
   contactId: string,
 ): Promise<CrmRecordKey[]> {
   const changes = await contactIdentityChangeList(client, { organisationId, contactId, limit: 1000 });
-  return changes.flatMap(({ kind, provider: unlinkedAt, entityType, externalId }) =>
-    kind === 'unlinked' && unlinkedAt === provider && entityType !== null && externalId !== null
+  return changes.flatMap(({ kind, provider: takenAt, entityType, externalId }) =>
+    ['unlinked', 'repointed'].includes(kind) &&
+    takenAt === provider &&
+    entityType !== null &&
+    externalId !== null
       ? [{ entityType, externalId }]
       : [],
   );
+}
+
+/** Which records of contacts have the reference of another one, whom they were taken from: its push wrote what is there. */
+export async function withAnothersReference(
+  client: pg.ClientBase,
+  run: ClaimedRun,
+  linked: { record: CrmRecord; contactId: string }[],
+): Promise<Set<CrmRecord>> {
+  const suspects = linked.filter(
+    ({ record, contactId }) => ![null, contactId].includes(uuidIn(record.reference)),
+  );
+  const meanings = await meaningsOf(
+    client,
+    run,
+    suspects.map(({ record }) => record),
+  );
+  // The reference of a contact that was merged into this one is its own.
+  const isOwn = ({ record, contactId }: (typeof suspects)[number]) => {
+    const named = meanings.get(record);
+    return named?.meaning === 'contact' && named.contactId === contactId;
+  };
+  return new Set(suspects.filter((each) => !isOwn(each)).map(({ record }) => record));
 }
 
 /**

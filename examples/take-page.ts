@@ -18,7 +18,15 @@ import { applyRecords, type Item, type Page } from './apply-records.js';
 import { lockContacts } from './contacts.js';
 import type { CrmRecord } from './crm.js';
 import { failure, isDataError, report } from './errors.js';
-import { isStorable, type RemoteFields, refusalOf, remoteFieldsOf, sentRecordOf, uuidIn } from './records.js';
+import {
+  isSameRecord,
+  isStorable,
+  type RemoteFields,
+  refusalOf,
+  remoteFieldsOf,
+  sentRecordOf,
+  uuidIn,
+} from './records.js';
 import { contactNamedBy, meaningsOf } from './references.js';
 import { listWaiting } from './waiting-pushes.js';
 
@@ -65,6 +73,7 @@ export async function takePage(
     links: new Map(),
     // With the contacts locked: ours is newer than what the CRM sends.
     waiting: await listWaiting(client, run, contacts.keys()),
+    changedBy: new Map(),
   };
   const events = records.flatMap((record) => refused(record, entityType));
   for (const record of merged) {
@@ -72,6 +81,7 @@ export async function takePage(
   }
   if (merged.length > 0) meanings = await meaningsOf(client, run, unmatched);
   for (const round of roundsOf(await itemsOf(page, others, meanings))) {
+    await listChanged(page, round);
     events.push(...(await applyRound(page, round)));
   }
   return events;
@@ -135,6 +145,17 @@ function roundsOf(items: Item[]): Item[][] {
     rounds[count].push(item);
   }
   return rounds;
+}
+
+/** What another record has changed on this page waits to be written to these: if they were edited as well, it is a conflict. */
+async function listChanged(page: Page, items: Item[]): Promise<void> {
+  const changed = items.filter(({ contactId, record }) => {
+    const other = page.changedBy.get(contactId);
+    return other !== undefined && !isSameRecord(other, record);
+  });
+  const contactIds = changed.map(({ contactId }) => contactId);
+  for (const [contactId, push] of await listWaiting(page.client, page.run, contactIds))
+    page.waiting.set(contactId, push);
 }
 
 /** Applies the records of a round. One that cannot be stored does not stop the others: it is found by halving. */

@@ -40,6 +40,7 @@ test.each(['reapit', 'custom', 'loop'] as const)(
     const { 'Ottoline Sprat': ottoline = '' } = await agency.contacts();
     const zebedee = crypto.randomUUID();
     await insert(pool, 'contacts', { id: zebedee, organisation_id: organisationId, name: 'Zebedee Moss' });
+    await pool.query("update contacts set email = 'ottoline@example.com' where id = $1", [ottoline]);
     await agency.rename(ottoline, 'Ottoline Spratt');
     let isMoved = false;
     agency.meddle = (client) => ({
@@ -57,7 +58,9 @@ test.each(['reapit', 'custom', 'loop'] as const)(
     for (let count = 0; count < 3; count += 1) await agency.tick();
 
     expect(await agency.contacts()).toEqual({ 'Ottoline Spratt': ottoline, 'Zebedee Moss': zebedee });
-    expect(crm.records()).toMatchObject([{ externalId, name: 'Zebedee Moss' }]);
+    expect(crm.records()).toMatchObject([{ externalId, name: 'Zebedee Moss', email: null }]);
+    const { rows } = await pool.query('select email from contacts where id = $1', [zebedee]);
+    expect(rows).toEqual([{ email: null }]);
     expect(await agency.failures()).toMatchObject([{ recordId: ottoline, error: { kind: 'conflict' } }]);
   },
 );

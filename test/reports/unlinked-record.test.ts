@@ -8,12 +8,18 @@
  * CRM.
  *
  * Right: a person's decision stays. The record becomes a contact of its own. An edit of the contact does not overwrite it
- * either: the CRM's reference would find it in place of a new record, so that the push fails until somebody removes it.
+ * either: the CRM's reference would find it in place of a new record, so that the push fails until somebody removes it. The same goes
+ * for a record that was re-pointed to another contact.
  */
 import { expect, test } from 'vitest';
-import { contactExternalIdUnlink, syncFailureReplayByIds } from '../../src/index.js';
+import {
+  contactExternalIdRepoint,
+  contactExternalIdUnlink,
+  outboundChangeRecord,
+  syncFailureReplayByIds,
+} from '../../src/index.js';
 import { useAgency } from '../support/agency.js';
-import { useDatabase } from '../support/database.js';
+import { insert, useDatabase } from '../support/database.js';
 
 const database = useDatabase();
 const { pool } = database;
@@ -77,5 +83,31 @@ test.each(['reapit', 'alto'] as const)(
     await agency.tick();
     expect(await agency.recordsOf(contactId)).toEqual([`${provider} contact NEW1 active`]);
     expect(await agency.failures()).toEqual([]);
+  },
+);
+
+test.each(['reapit', 'custom', 'agentos'] as const)(
+  'a record at %s that was re-pointed to another contact is not overwritten with the next edit of the former one',
+  async (provider) => {
+    const { agency } = world;
+    const { organisationId } = agency;
+    const { crm } = await agency.startAndConnect(provider);
+    const { externalId } = crm.create('Ottoline Sprat');
+    await agency.tick();
+    const { 'Ottoline Sprat': ottoline = '' } = await agency.contacts();
+    await agency.rename(ottoline, 'Ottoline Spratt');
+    await agency.tick();
+    const zebedee = crypto.randomUUID();
+    await insert(pool, 'contacts', { id: zebedee, organisation_id: organisationId, name: 'Zebedee Moss' });
+    const key = { organisationId, provider, entityType: 'contact', externalId };
+    await contactExternalIdRepoint(pool, { ...key, fromContactId: ottoline, toContactId: zebedee });
+    crm.edit(externalId, { name: 'Zebedee Moss', phone: '01632 960009' });
+    await pool.query("update contacts set email = 'ottoline@example.com' where id = $1", [ottoline]);
+    await outboundChangeRecord(pool, { organisationId, contactIds: [ottoline] });
+    for (let count = 0; count < 3; count += 1) await agency.tick();
+    expect(crm.records()).toMatchObject([{ name: 'Zebedee Moss', phone: '01632 960009', email: null }]);
+    const { rows } = await pool.query('select phone, email from contacts where id = $1', [zebedee]);
+    expect(rows).toEqual([{ phone: '01632 960009', email: null }]);
+    expect(await agency.failures()).toMatchObject([{ recordId: ottoline, error: { kind: 'conflict' } }]);
   },
 );
