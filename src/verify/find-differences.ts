@@ -56,7 +56,7 @@ export async function findDifferences(
   const migrations = differences.filter(({ kind }) => kind === 'migration');
   if (migrations.length > 0) return migrations;
   const namesOf = (kind: ItemKind) => expected.filter((item) => item.kind === kind).map(({ name }) => name);
-  const own = { tables: namesOf('table'), functions: namesOf('function') };
+  const own = { tables: namesOf('table'), views: namesOf('view'), functions: namesOf('function') };
   return [...differences, ...ranges, ...(await leakDifferences(client, own, knownObjects))];
 }
 

@@ -18,7 +18,9 @@ interface Leak {
 interface Own {
   /** The schema's tables, qualified. */
   tables: readonly string[];
-  /** The schema's functions, as `public.crm_now()`: those are compared, and need no rights of others. */
+  /** Its views, qualified: those are compared. */
+  views: readonly string[];
+  /** Its functions, as `public.crm_now()`: those are compared, and need no rights of others. */
   functions: readonly string[];
 }
 
@@ -36,7 +38,8 @@ export async function leakDifferences(
   known: readonly string[],
 ): Promise<Difference[]> {
   const { rows } = await client.query(leaks, [own.tables, own.functions]);
-  return (rows as Leak[]).filter(({ name }) => !known.includes(name)).map(leakDifference);
+  const intended = new Set([...own.views, ...known]);
+  return (rows as Leak[]).filter(({ name }) => !intended.has(name)).map(leakDifference);
 }
 
 function leakDifference({ kind, name, owner, tables, readers }: Leak): Difference {
