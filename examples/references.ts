@@ -60,7 +60,7 @@ export async function recordsTakenFrom(
   );
 }
 
-/** Which records of contacts have the reference of another one, whom they were taken from: its push wrote what is there. */
+/** Which linked records carry another contact's reference: they were taken from that contact, whose push wrote what is there. */
 export async function withAnothersReference(
   client: pg.ClientBase,
   run: ClaimedRun,

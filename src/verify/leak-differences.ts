@@ -63,7 +63,7 @@ function repairOf(kind: Leak['kind'], name: string, readers: string[]): Repair {
       );
     case 'materialized view':
       return bySqlIf(
-        `${known} It has no row-level security of its own. ${unlessNeeded}`,
+        `${known} A materialized view cannot have row-level security. ${unlessNeeded}`,
         `revoke select on ${name} from ${readers.join(', ')}`,
       );
     case 'function':
@@ -88,17 +88,10 @@ const leaks = `
   ),
   reading as (
     select
-      rewrite.ev_class as relation,
-      rewrite.oid as rule,
-      own.name as source
+      oid as relation,
+      null::oid as rule,
+      name as source
     from own
-    inner join pg_depend as depend
-      on depend.refclassid = 'pg_class'::regclass
-      and depend.refobjid = own.oid
-      and depend.classid = 'pg_rewrite'::regclass
-    inner join pg_rewrite as rewrite
-      on rewrite.oid = depend.objid
-      and rewrite.ev_class <> own.oid
     union
     select
       rewrite.ev_class,
