@@ -5,6 +5,7 @@ import {
   healthyAgency,
   loadBusyDatabase,
   type Size,
+  settle,
   type Tenant,
   tenantOf,
 } from '../../dev/busy-database/index.js';
@@ -79,13 +80,15 @@ test.each(['connectionListWithHealth', 'syncLogListFailures', 'syncLogCountError
     const { tenant, call } = tenants.get(healthyAgency) as { tenant: Tenant; call: Call };
     const client = await pool.connect();
     try {
+      // The tests above have rolled back many writes, whose row versions would count.
+      await settle(client);
       for (const role of rolesOf(name)) {
         for (const mode of modesOf(name)) {
           const run = { name, params: call(name), mode, role, tenant };
           // The first execution also reads the catalog.
           await explain(client, run);
           const plan = await explain(client, run);
-          expect(pagesTouched(plan), `${role}, ${mode}`).toBeLessThan(250);
+          expect(pagesTouched(plan), `${role}, ${mode}`).toBeLessThan(150);
         }
       }
     } finally {
