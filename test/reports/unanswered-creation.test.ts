@@ -132,13 +132,16 @@ describe.each(['agentos', 'reapit', 'alto', 'loop', 'custom'] as const)(
       expect([await conflicts(), await agency.failures()]).toEqual([[], []]);
     });
 
-    test('is pushed with the edit that the contact got since', async () => {
-      const { agency } = world;
-      await createUnanswered('nurturehub');
-      await agency.rename(contactId, 'Ottoline Later');
-      await agency.tick();
-      expect(await names()).toEqual(['Ottoline Later', 'Ottoline Later']);
-      expect(await agency.failures()).toEqual([]);
-    });
+    test.each(['nurturehub', 'crm', 'person'] as const)(
+      'is pushed with the edit that the contact got since, if %s wins',
+      async (winner) => {
+        const { agency } = world;
+        await createUnanswered(winner);
+        await agency.rename(contactId, 'Ottoline Later');
+        await agency.tick();
+        expect(await names()).toEqual(['Ottoline Later', 'Ottoline Later']);
+        expect([await conflicts(), await agency.failures()]).toEqual([[], []]);
+      },
+    );
   },
 );
