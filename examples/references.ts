@@ -70,7 +70,9 @@ export async function formerRecordsOf(
       ? [{ entityType, externalId, isOfDeleted: kind === 'contact_deleted' }]
       : [],
   );
-  return { isMerged: own.some(({ kind }) => kind === 'contacts_merged'), taken };
+  // The change of the merge itself, not of an id that it moved.
+  const isMerged = own.some(({ kind, provider: of }) => kind === 'contacts_merged' && of === null);
+  return { isMerged, taken };
 }
 
 /** Which linked records carry another contact's reference: they were taken from that contact, whose push wrote what is there. */

@@ -113,4 +113,22 @@ describe.each(['agentos', 'reapit', 'alto', 'loop', 'custom'] as const)('at %s',
       { direction: 'outbound', status: 'skipped', reason: 'merged' },
     ]);
   });
+
+  test('a contact that another was merged into gets a record, also if both had one elsewhere', async () => {
+    const { agency } = world;
+    const { organisationId } = agency;
+    const { crm: custom } = await agency.startAndConnect('custom');
+    const [gone] = ['Ottoline Sprat', 'O. Sprat'].map((name) => custom.create(name));
+    await agency.tick();
+    // So the other's becomes its primary one.
+    custom.delete(gone?.externalId ?? '');
+    await agency.tick();
+    const { 'Ottoline Sprat': intoContactId = '', 'O. Sprat': fromContactId = '' } = await agency.contacts();
+    await contactMerge(pool, { organisationId, fromContactId, intoContactId });
+    await pool.query('delete from contacts where id = $1', [fromContactId]);
+    const { crm } = await agency.startAndConnect(provider === 'custom' ? 'alto' : provider);
+    await outboundChangeRecord(pool, { organisationId, contactIds: [intoContactId] });
+    await agency.tick();
+    expect(crm.records()).toMatchObject([{ reference: intoContactId }]);
+  });
 });
