@@ -19,7 +19,7 @@ export interface ReleasedQuery {
   parameterNames: readonly string[];
 }
 
-const versions = ['1.0.4', '1.0.5', '1.1.0', '1.2.0', '1.3.1', '1.4.0', '1.5.0'];
+const versions = ['1.0.4', '1.0.5', '1.1.0', '1.2.0', '1.3.1', '1.4.0', '1.5.0', '1.5.1'];
 
 /** The releases to upgrade from, in order. 1.0.5 changed queries only; 1.3.0 changed neither. */
 export const releases: readonly Release[] = [
@@ -30,6 +30,7 @@ export const releases: readonly Release[] = [
   release('1.3.1', 12),
   release('1.4.0', 31),
   release('1.5.0', 43),
+  release('1.5.1', 48),
 ];
 
 /** The statements of a file of `queries/` as they are sent: with numbered parameters, without pgtyped's hints. */

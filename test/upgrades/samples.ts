@@ -152,7 +152,10 @@ export const samples: Readonly<Record<string, Samples>> = {
     limit: 10,
   }),
   connectionListTotals: worker({}),
-  connectionListWithHealth: application({ organisationId, failuresSince: since }),
+  connectionListWithHealth: application(
+    { organisationId, failuresSince: since, isLive: null },
+    { organisationId, failuresSince: since, isLive: true },
+  ),
   connectionPause: application(
     { ...street, until: '2026-11-23T09:00:00Z', reason: 'The office moves.' },
     { ...reapit, until: '2026-11-15T09:00:00Z', reason: null },
@@ -228,7 +231,14 @@ export const samples: Readonly<Record<string, Samples>> = {
     { organisationId, ...changed, mergeId, operationId: newOperationId },
     { organisationId, ...changed, mergeId: nobody, operationId: newOperationId },
   ),
-  credentialsClaimRevocation: worker({}),
+  contactReferenceCheckMany: application({
+    organisationId,
+    provider: 'reapit',
+    entityTypes: ['contact', 'contact'],
+    externalIds: ['OXF1', 'new'],
+    contactIds: [one, stranger],
+  }),
+  credentialsClaimRevocation: worker({ providers: null }),
   credentialsCountByKey: worker({}),
   credentialsListByKey: worker({
     keyId: 'key-1',
@@ -267,12 +277,13 @@ export const samples: Readonly<Record<string, Samples>> = {
   externalRecordCheck: application({
     organisationId,
     provider: 'reapit',
-    entityTypes: ['contact', 'contact', 'applicant', 'contact', 'contact', 'landlord', 'contact'],
-    externalIds: ['OXF1', 'OXF3', 'oxf1', 'OXF8', 'unknown', 'OXF1-L', 'OXF1'],
-    versions: ['"1"', null, null, null, null, null, null],
-    modifiedAts: [null, '2026-11-15T08:00:00Z', null, null, null, null, '2026-11-16T07:00:00Z'],
-    states: ['active', 'archived', 'active', 'active', 'active', 'hidden', 'active'],
-    contentHashes: [null, '0b'.repeat(32), null, null, null, null, null],
+    entityTypes: ['contact', 'contact', 'applicant', 'contact', 'contact', 'landlord', 'contact', 'contact'],
+    externalIds: ['OXF1', 'OXF3', 'oxf1', 'OXF8', 'unknown', 'OXF1-L', 'OXF1', 'OXF3'],
+    versions: ['"1"', null, null, null, null, null, null, null],
+    modifiedAts: [null, '2026-11-15T08:00:00Z', null, null, null, null, '2026-11-16T07:00:00Z', null],
+    states: ['active', 'archived', 'active', 'active', 'active', 'hidden', 'active', 'archived'],
+    contentHashes: [null, '0b'.repeat(32), null, null, null, null, null, '0c'.repeat(32)],
+    areCurrent: [null, null, null, null, null, null, true, null],
   }),
   externalRecordListByContacts: application({ organisationId, contactIds: people }),
   externalRecordMergeMany: application({
@@ -344,7 +355,7 @@ export const samples: Readonly<Record<string, Samples>> = {
   syncLogListByContact: application({ organisationId, contactId: one, ...firstPage }),
   syncLogListFailures: application({ ...alto, ...firstPage }),
   syncLogRecord: application({ ...reapit, ...events }),
-  syncRunClaim: worker({ worker: 'test:5', limit: 10, leaseSeconds: 300 }),
+  syncRunClaim: worker({ worker: 'test:5', limit: 10, leaseSeconds: 300, providers: null }),
   syncRunFinish: worker(
     finish(openRun, 'success', null),
     finish(openRun, 'failed', { ...error, kind: 'auth' }),

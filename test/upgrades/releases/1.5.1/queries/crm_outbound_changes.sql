@@ -1,0 +1,456 @@
+/* @name outboundChangeAnnounce */
+-- Requests a sync of the connections with new outbound changes, as a webhook does with
+-- connectionRequestSync, across all organisations, for at most `limit` connections. New changes of a disconnected
+-- connection wait there while they are kept (crm_keeps_changes); otherwise they go to the connection after it if the
+-- same account was connected again, and are dropped if not. Then drops what was kept for too long
+-- (crm_drop_expired_changes). Returns one row: the number of processed changes, at most 100 per connection, so that one
+-- with many does not delay the others. Skips locked connections and changes: a later call processes them. Uses
+-- crm_outbound_changes_connection_id_new_idx and crm_connections_changes_expire_at_idx, then primary keys (`is true`
+-- keeps the planner from reading all changes of a connection for each one). Locks the connections for the transaction,
+-- then the contacts of changes that it moves FOR KEY SHARE, then the changes. Waits only where it moves changes. Needs
+-- READ COMMITTED.
+with recursive clock as materialized (
+  select crm_now() as at
+),
+named as (
+  (
+    select
+      organisation_id,
+      connection_id
+    from crm_outbound_changes
+    where not is_announced
+    order by
+      organisation_id,
+      connection_id
+    limit 1
+  )
+  union all
+  select
+    next.organisation_id,
+    next.connection_id
+  from named
+  cross join lateral (
+    select
+      change.organisation_id,
+      change.connection_id
+    from crm_outbound_changes as change
+    where not change.is_announced
+      and (change.organisation_id, change.connection_id) > (named.organisation_id, named.connection_id)
+    order by
+      change.organisation_id,
+      change.connection_id
+    limit 1
+  ) as next
+),
+connection as (
+  select
+    found.organisation_id,
+    found.id,
+    found.provider,
+    found.connected_at,
+    found.status <> 'disconnected' as is_live,
+    found.kept_changes,
+    crm_keeps_changes(found.status, found.kept_changes, found.changes_expire_at, clock.at) as keeps_changes,
+    -- greatest ignores null.
+    greatest(
+      clock.at,
+      found.not_before_at,
+      crm_pause_end(found.paused_at, found.pause_ends_at, clock.at)
+    ) as wanted_at
+  from (
+    select
+      organisation_id,
+      connection_id
+    from named
+    limit :limit!::integer
+  ) as named
+  inner join crm_connections as found
+    on found.organisation_id = named.organisation_id
+    and found.id = named.connection_id
+  cross join clock
+  for no key update of found skip locked
+),
+-- Recorded while the CRM was being connected again. Until the next connection is seen, they stay.
+successor as (
+  select
+    connection.organisation_id,
+    connection.id,
+    next.id as next_id
+  from connection
+  cross join lateral (
+    select later.id
+    from crm_connections as later
+    where later.organisation_id = connection.organisation_id
+      and later.provider = connection.provider
+      and later.connected_at > connection.connected_at
+      -- One that an earlier release connected and disconnected has taken over nothing.
+      and (later.status <> 'disconnected' or later.kept_changes is not null)
+    order by later.connected_at
+    limit 1
+  ) as next
+  where connection.kept_changes = 'moved'
+),
+late as materialized (
+  select
+    successor.organisation_id,
+    successor.id,
+    change.contact_id
+  from successor
+  cross join lateral (
+    select change.contact_id
+    from crm_outbound_changes as change
+    where change.organisation_id = successor.organisation_id
+      and change.connection_id = successor.id
+      and not change.is_announced
+    limit 100
+  ) as change
+),
+-- Whoever deletes a contact locks it before its changes. Moving one would lock them the other way round.
+contact_lock as materialized (
+  select crm_lock_contacts(organisation_id, array_agg(contact_id))
+  from late
+  group by organisation_id
+),
+fresh as (
+  select
+    change.organisation_id,
+    change.contact_id,
+    change.connection_id,
+    change.first_changed_at,
+    change.last_changed_at,
+    connection.is_live,
+    connection.keeps_changes,
+    successor.next_id
+  from connection
+  left join successor
+    on successor.organisation_id = connection.organisation_id
+    and successor.id = connection.id
+  cross join lateral (
+    select
+      change.organisation_id,
+      change.contact_id,
+      change.connection_id,
+      change.first_changed_at,
+      change.last_changed_at
+    from crm_outbound_changes as change
+    where change.organisation_id = connection.organisation_id
+      and change.connection_id = connection.id
+      and not change.is_announced
+      and (select count(*) from contact_lock) >= 0
+    limit 100
+    for update of change skip locked
+  ) as change
+  -- What was kept for too long is dropped below.
+  where connection.keeps_changes
+    or connection.kept_changes is null
+    or connection.kept_changes in ('dropped', 'expired')
+    or exists (
+      select
+      from late
+      where late.organisation_id = connection.organisation_id
+        and late.id = connection.id
+        and late.contact_id = change.contact_id
+    )
+),
+moved as (
+  insert into crm_outbound_changes as change (
+    organisation_id,
+    contact_id,
+    connection_id,
+    first_changed_at,
+    last_changed_at,
+    next_attempt_at
+  )
+  select
+    fresh.organisation_id,
+    fresh.contact_id,
+    fresh.next_id,
+    fresh.first_changed_at,
+    fresh.last_changed_at,
+    clock.at
+  from fresh
+  cross join clock
+  where fresh.next_id is not null
+  order by
+    fresh.organisation_id,
+    fresh.contact_id
+  on conflict (organisation_id, contact_id, connection_id) do update
+  set
+    version = default,
+    last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),
+    attempts = 0,
+    next_attempt_at = excluded.next_attempt_at,
+    is_announced = false
+),
+dropped as (
+  delete from crm_outbound_changes as change
+  using fresh
+  where not fresh.keeps_changes
+    and change.organisation_id = fresh.organisation_id
+    and change.contact_id = fresh.contact_id
+    and (change.connection_id = fresh.connection_id) is true
+),
+announced as (
+  update crm_outbound_changes as change
+  set is_announced = true
+  from fresh
+  where fresh.keeps_changes
+    and change.organisation_id = fresh.organisation_id
+    and change.contact_id = fresh.contact_id
+    and (change.connection_id = fresh.connection_id) is true
+),
+made_due as (
+  update crm_connections
+  set
+    sync_requested_at = coalesce(crm_connections.sync_requested_at, clock.at),
+    next_sync_at = least(crm_connections.next_sync_at, connection.wanted_at)
+  from connection
+  cross join clock
+  where connection.is_live
+    and crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and (connection.organisation_id, connection.id) in (
+      select
+        organisation_id,
+        connection_id
+      from fresh
+    )
+    and (crm_connections.sync_requested_at is null or crm_connections.next_sync_at > connection.wanted_at)
+),
+expired as (
+  select crm_drop_expired_changes() as dropped
+  where exists (
+    select
+    from crm_connections
+    where kept_changes = 'waiting'
+      and changes_expire_at <= (select at from clock)
+  )
+)
+select count(*)::integer + coalesce((select dropped from expired), 0) as "announced!"
+from fresh;
+
+/* @name outboundChangeClaim */
+-- Claims contacts to push to a connection's CRM, longest waiting first, for the worker that holds its run.
+-- The claim itself postpones the next attempt, so a contact that crashes its workers does not block the
+-- others. Returns at most `limit` rows, one row of nulls if there is nothing to claim, and none if the
+-- lease is lost. Uses crm_outbound_changes_next_attempt_at_idx, then the primary key (`is true` keeps the
+-- planner from reading all changes of the connection for each one). Locks the connection for the transaction,
+-- then the run and the changes. Skips locked changes: they are being changed. Needs READ COMMITTED.
+with clock as materialized (
+  select crm_now() as at
+),
+connection as (
+  select
+    organisation_id,
+    id
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+run as (
+  select run.id
+  from connection
+  cross join crm_sync_runs as run
+  where run.organisation_id = :organisationId!::uuid
+    and run.connection_id = :connectionId!::uuid
+    and run.id = :runId!::bigint
+    and run.ended_at is null
+    and run.expires_at > (select at from clock)
+  for no key update of run
+),
+due as (
+  select
+    change.organisation_id,
+    change.contact_id,
+    change.connection_id,
+    change.contact_id as locked_contact_id
+  from run
+  cross join crm_outbound_changes as change
+  where change.organisation_id = :organisationId!::uuid
+    and change.connection_id = :connectionId!::uuid
+    and change.next_attempt_at <= (select at from clock)
+  order by change.next_attempt_at
+  limit :limit!::integer
+  for no key update of change skip locked
+),
+claimed as (
+  update crm_outbound_changes as change
+  set
+    attempts = change.attempts + 1,
+    next_attempt_at = clock.at + crm_sync_backoff(change.attempts + 1, 60, 21600),
+    is_announced = true
+  from due
+  cross join clock
+  where change.organisation_id = due.organisation_id
+    and change.contact_id = due.contact_id
+    and (change.connection_id = due.connection_id) is true
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and due.contact_id = due.locked_contact_id
+  returning
+    change.contact_id,
+    change.version,
+    change.first_changed_at,
+    change.attempts
+)
+select
+  claimed.contact_id as "contactId?",
+  claimed.version as "version?",
+  claimed.first_changed_at as "firstChangedAt?",
+  claimed.attempts as "attempts?"
+from run
+left join claimed on true;
+
+/* @name outboundChangeListWaiting */
+-- Lists which of the given contacts are not pushed yet to a connection's CRM: those that wait, with the version of their
+-- change, and those whose push failed, unless a person has dismissed the failure; of those, whether a person has to
+-- decide whose edit counts (crm_sync_failure_is_undecided). Fails with CRM05 if row-level security hides the
+-- organisation, and with 0A000 unless at READ COMMITTED: the caller has locked the contacts, and what was recorded before
+-- that must be seen. Uses crm_outbound_changes_pkey and crm_sync_failures_unpushed_idx (`is true` and the limits keep
+-- the planner from reading everything that waits).
+select
+  wanted.contact_id as "contactId!",
+  change.version as "changeVersion?",
+  failure.is_undecided is not null as "hasFailed!",
+  coalesce(failure.is_undecided, false) as "isUndecided!"
+from unnest(:contactIds!::uuid[]) as wanted (contact_id)
+left join lateral (
+  select version
+  from crm_outbound_changes
+  where organisation_id = :organisationId!::uuid
+    and contact_id = wanted.contact_id
+    and (connection_id = :connectionId!::uuid) is true
+  limit 1
+) as change on true
+left join lateral (
+  -- One row for each entity type. Null without any.
+  select bool_or(crm_sync_failure_is_undecided(push.direction, push.error, push.gave_up_at)) as is_undecided
+  from (
+    select
+      direction,
+      error,
+      gave_up_at
+    from crm_sync_failures
+    where (organisation_id = :organisationId!::uuid) is true
+      and (connection_id = :connectionId!::uuid) is true
+      and record_id = wanted.contact_id::text
+      and direction = 'outbound'
+      and dismissed_at is null
+    limit 10
+  ) as push
+) as failure on true
+where crm_check_organisation(:organisationId!::uuid)
+  and (select count(*) from crm_require_read_committed('waiting changes cannot be listed')) > 0
+  and (change.version is not null or failure.is_undecided is not null);
+
+/* @name outboundChangeRecord */
+-- Records that contacts of an organisation changed. Each will be pushed once to every live connection
+-- except the one that the change came from, or only to `toConnectionId`, however often it changes before that; for a
+-- disconnected connection, it waits for a time until the CRM is connected again (crm_keeps_changes). Run it in the
+-- transaction that changes the contacts. Returns the recorded changes. Violates
+-- crm_outbound_changes_contact_id_fkey if the organisation has no such contact. Fails with CRM05 if
+-- row-level security hides the organisation. Uses an index of crm_connections that begins with the
+-- organisation, then the primary key. Locks the rows that it writes, in key order, and their connections
+-- and contacts FOR KEY SHARE, which only blocks their deletion.
+insert into crm_outbound_changes as change (
+  organisation_id,
+  contact_id,
+  connection_id,
+  first_changed_at,
+  last_changed_at,
+  next_attempt_at
+)
+select distinct
+  connection.organisation_id,
+  contact_id,
+  connection.id,
+  crm_now(),
+  crm_now(),
+  crm_now()
+from unnest(:contactIds!::uuid[]) as contact_id
+cross join crm_connections as connection
+where crm_check_organisation(:organisationId!::uuid)
+  and connection.organisation_id = :organisationId!::uuid
+  and crm_keeps_changes(connection.status, connection.kept_changes, connection.changes_expire_at, crm_now())
+  and connection.id is distinct from :fromConnectionId::uuid
+  and (:toConnectionId::uuid is null or connection.id = :toConnectionId::uuid)
+order by
+  connection.organisation_id,
+  contact_id,
+  connection.id
+on conflict (organisation_id, contact_id, connection_id) do update
+set
+  version = default,
+  last_changed_at = greatest(change.last_changed_at, excluded.last_changed_at),
+  attempts = 0,
+  next_attempt_at = excluded.next_attempt_at,
+  is_announced = false
+returning
+  contact_id as "contactId",
+  connection_id as "connectionId";
+
+/* @name outboundFillContinue */
+-- Records the next contacts of a first fill (crm_continue_fill): looks at `limit` contacts in the order of their ids,
+-- and records those without a record at the CRM as outbound changes of this connection alone, unless `maxWaiting`
+-- changes wait for it. Returns one row, or none if the organisation has no such live connection: `outcome`
+-- (`not_started`, `waiting`, `continued` or `finished`), and how many contacts were recorded by this call and in all.
+-- Uses the primary key, crm_outbound_changes_next_attempt_at_idx, and the indexes of contacts and external ids by
+-- contact. Locks the connection for the transaction, then the contacts FOR KEY SHARE.
+select
+  outcome as "outcome!",
+  queued as "queued!",
+  queued_in_all as "queuedInAll!"
+from crm_continue_fill(
+  :organisationId!::uuid,
+  :connectionId!::uuid,
+  :limit!::integer,
+  :maxWaiting!::integer
+);
+
+/* @name outboundFillStart */
+-- Starts a first fill of a live connection, which becomes due as soon as the CRM may be asked again. Changes nothing
+-- while one is under way; begins again after one that is finished only if `isRepeat`. Returns one row, or none if the
+-- organisation has no such live connection. Uses the primary key. Locks the row for the transaction.
+with connection as (
+  select
+    organisation_id,
+    id,
+    fill_started_at,
+    filled_contacts,
+    fill_finished_at
+  from crm_connections
+  where organisation_id = :organisationId!::uuid
+    and id = :connectionId!::uuid
+    and status <> 'disconnected'
+  for no key update
+),
+started as (
+  update crm_connections
+  set
+    fill_started_at = crm_now(),
+    fill_contact_id = null,
+    filled_contacts = 0,
+    fill_finished_at = null,
+    sync_requested_at = coalesce(sync_requested_at, crm_now()),
+    -- greatest ignores null.
+    next_sync_at = least(next_sync_at, greatest(crm_now(), not_before_at))
+  from connection
+  where crm_connections.organisation_id = connection.organisation_id
+    and crm_connections.id = connection.id
+    and (
+      connection.fill_started_at is null
+      or (:isRepeat!::boolean and connection.fill_finished_at is not null)
+    )
+  returning
+    crm_connections.id,
+    crm_connections.fill_started_at,
+    crm_connections.filled_contacts,
+    crm_connections.fill_finished_at
+)
+select
+  coalesce(started.fill_started_at, connection.fill_started_at) as "startedAt!",
+  coalesce(started.filled_contacts, connection.filled_contacts) as "queuedInAll!",
+  case when started.id is null then connection.fill_finished_at end as "finishedAt?"
+from connection
+left join started on true;
