@@ -4080,6 +4080,36 @@ $$;
 COMMENT ON FUNCTION public.crm_rate_limit_slots(used jsonb) IS 'The one rule for how long a permit counts: from its slot, which is a tenth of the window long, for the whole window after it, and for as long again as a request may be late: a fifth of the window and at most a second for which the permit is valid, and a quarter of that on the way. So no window, wherever it begins, has more requests than permits.';
 
 --
+-- Name: crm_readmit_record(uuid, text, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_readmit_record(organisation_id uuid, provider text, entity_type text, external_id text) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+begin
+  delete from public.crm_erased_records as erased
+  using public.crm_erasure_salts as salts
+  where salts.organisation_id = crm_readmit_record.organisation_id
+    and erased.organisation_id = salts.organisation_id
+    and erased.hash = public.crm_erased_record_hash(
+      salts.salt,
+      crm_readmit_record.provider,
+      crm_readmit_record.entity_type,
+      crm_readmit_record.external_id
+    );
+  return found;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_readmit_record(organisation_id uuid, provider text, entity_type text, external_id text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_readmit_record(organisation_id uuid, provider text, entity_type text, external_id text) IS 'Lets a record of an erased person be linked and logged again, because the person wants it, or the CRM has given the id to somebody else. Returns whether it was one. Only the owner may run it.';
+
+--
 -- Name: crm_refuse_data_loss(text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -9809,6 +9839,12 @@ GRANT ALL ON FUNCTION public.crm_rate_limit_room(used jsonb, window_seconds inte
 REVOKE ALL ON FUNCTION public.crm_rate_limit_slots(used jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_rate_limit_slots(used jsonb) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_rate_limit_slots(used jsonb) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_readmit_record(organisation_id uuid, provider text, entity_type text, external_id text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_readmit_record(organisation_id uuid, provider text, entity_type text, external_id text) FROM PUBLIC;
 
 --
 -- Name: FUNCTION crm_refuse_data_loss(lost text); Type: ACL; Schema: public; Owner: -

@@ -4,9 +4,9 @@
 --          a CRM does not bring them back.
 -- Locks:   nothing.
 -- Scans:   nothing.
--- Down:    restores the functions and drops the tables (crm_erasures, crm_erasure_salts and crm_erased_records ACCESS
---          EXCLUSIVE); refuses while there are erasures, unless crm_schema.allow_data_loss is on: then a CRM brings
---          erased people back.
+-- Down:    restores the functions and drops the tables (contact_external_ids, contact_external_id_aliases, crm_erasures,
+--          crm_erasure_salts and crm_erased_records ACCESS EXCLUSIVE); refuses while there are erasures, unless
+--          crm_schema.allow_data_loss is on: then a CRM brings erased people back.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
@@ -302,10 +302,11 @@ set local statement_timeout = '1min';
 
 select crm_require_schema(current_schema());
 
-select crm_wait_for_vacuum(array['crm_erasures', 'crm_erasure_salts', 'crm_erased_records']::regclass[]);
+select crm_wait_for_vacuum(array['contact_external_ids', 'contact_external_id_aliases', 'crm_erasures', 'crm_erasure_salts', 'crm_erased_records']::regclass[]);
 
--- Before the check, else what somebody erases now would be lost unseen.
-select crm_run_in_schema('lock table %1$I.crm_erasures, %1$I.crm_erasure_salts, %1$I.crm_erased_records in access exclusive mode');
+-- Before the check, else what somebody erases now would be lost unseen; and the tables of ids, because whoever is
+-- linking asks for what is dropped.
+select crm_run_in_schema('lock table %1$I.contact_external_ids, %1$I.contact_external_id_aliases, %1$I.crm_erasures, %1$I.crm_erasure_salts, %1$I.crm_erased_records in access exclusive mode');
 
 select crm_refuse_data_loss('crm_erasures has rows')
 where exists (select from crm_erasures);

@@ -725,8 +725,38 @@ $create$);
 comment on function crm_erase_contact(uuid, uuid[], bytea[], text, bytea) is
   'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids. SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
 
+-- 4. The way back.
+
+select crm_run_in_schema($create$
+create function %1$I.crm_readmit_record(organisation_id uuid, provider text, entity_type text, external_id text)
+returns boolean
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $body$
+#variable_conflict use_column
+begin
+  delete from %1$I.crm_erased_records as erased
+  using %1$I.crm_erasure_salts as salts
+  where salts.organisation_id = crm_readmit_record.organisation_id
+    and erased.organisation_id = salts.organisation_id
+    and erased.hash = %1$I.crm_erased_record_hash(
+      salts.salt,
+      crm_readmit_record.provider,
+      crm_readmit_record.entity_type,
+      crm_readmit_record.external_id
+    );
+  return found;
+end
+$body$
+$create$);
+
+comment on function crm_readmit_record(uuid, text, text, text) is
+  'Lets a record of an erased person be linked and logged again, because the person wants it, or the CRM has given the id to somebody else. Returns whether it was one. Only the owner may run it.';
+
 revoke execute
 on function
+  crm_readmit_record(uuid, text, text, text),
   crm_sync_log_tables(regclass),
   crm_contact_lineage(uuid, uuid[]),
   crm_contact_records(uuid, uuid[]),
@@ -742,13 +772,16 @@ select crm_give_to_owner(array[
   'function crm_sync_log_tables(regclass)',
   'function crm_contact_lineage(uuid, uuid[])',
   'function crm_contact_records(uuid, uuid[])',
-  'function crm_erase_contact(uuid, uuid[], bytea[], text, bytea)'
+  'function crm_erase_contact(uuid, uuid[], bytea[], text, bytea)',
+  'function crm_readmit_record(uuid, text, text, text)'
 ]);
 
 -- Down Migration
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
+
+drop function crm_readmit_record(uuid, text, text, text);
 
 drop function crm_erase_contact(uuid, uuid[], bytea[], text, bytea);
 
