@@ -857,6 +857,38 @@ $$;
 COMMENT ON FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) IS 'What to say first of a connection: disconnected, paused, error, failing (its last sync failed) or active.';
 
 --
+-- Name: crm_contact_lineage(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_contact_lineage(organisation_id uuid, contact_ids uuid[]) RETURNS TABLE(contact_id uuid)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  with recursive person (contact_id) as (
+    select given.contact_id
+    from unnest(contact_ids) as given (contact_id)
+    union
+    select change.from_contact_id
+    from person
+    inner join public.contact_external_id_changes as change
+      on change.organisation_id = crm_contact_lineage.organisation_id
+      and change.to_contact_id = person.contact_id
+      and change.kind = 'contacts_merged'
+      and change.external_id is null
+      and change.undone_by is null
+      and change.from_contact_id is not null
+  )
+  select person.contact_id
+  from person
+$$;
+
+--
+-- Name: FUNCTION crm_contact_lineage(organisation_id uuid, contact_ids uuid[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_contact_lineage(organisation_id uuid, contact_ids uuid[]) IS 'Lists these contacts of an organisation and everyone who was merged into them, in turn. Not whom they were merged into.';
+
+--
 -- Name: crm_contact_merge_records(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -961,6 +993,364 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked, linked again or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
+
+--
+-- Name: crm_contact_record_spans(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]) RETURNS TABLE(connection_id uuid, entity_type text, external_id text, from_at timestamp with time zone, before_at timestamp with time zone)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  with logged as materialized (
+    select distinct
+      event.connection_id,
+      connection.provider,
+      event.entity_type,
+      event.external_id
+    from unnest(contact_ids) as person (contact_id)
+    cross join lateral (
+      select
+        entry.connection_id,
+        entry.entity_type,
+        entry.external_id
+      from public.crm_sync_log as entry
+      where entry.organisation_id = crm_contact_record_spans.organisation_id
+        and entry.internal_id = person.contact_id
+        and entry.external_id is not null
+    ) as event
+    inner join public.crm_connections as connection
+      on connection.organisation_id = crm_contact_record_spans.organisation_id
+        and connection.id = event.connection_id
+  ),
+  -- "is true" keeps the planner from reading all of an organisation's ids where statistics are missing.
+  known as materialized (
+    select record.provider, record.entity_type, record.external_id
+    from public.contact_external_records as record
+    where (record.organisation_id = crm_contact_record_spans.organisation_id) is true
+      and record.contact_id = any(contact_ids)
+    union
+    select connection.provider, archive.entity_type, archive.external_id
+    from public.contact_external_id_archive as archive
+    inner join public.crm_connections as connection
+      on connection.organisation_id = archive.organisation_id
+        and connection.id = archive.connection_id
+    where archive.organisation_id = crm_contact_record_spans.organisation_id
+      and archive.contact_id = any(contact_ids)
+    union
+    select change.provider, change.entity_type, change.external_id
+    from public.contact_external_id_changes as change
+    where change.organisation_id = crm_contact_record_spans.organisation_id
+      and change.from_contact_id = any(contact_ids)
+      and change.external_id is not null
+    union
+    select logged.provider, logged.entity_type, logged.external_id
+    from logged
+  ),
+  -- Each contact that has or had one of these ids. Ties go to the later one: the history first, then what is present.
+  link as materialized (
+    select
+      known.provider,
+      known.entity_type,
+      known.external_id,
+      record.contact_id,
+      record.first_seen_at as linked_at,
+      present.account,
+      2 as rank,
+      0::bigint as position
+    from known
+    cross join lateral (
+      select candidate.contact_id, candidate.first_seen_at
+      from public.contact_external_records as candidate
+      where candidate.organisation_id = crm_contact_record_spans.organisation_id
+        and candidate.provider = known.provider
+        and candidate.entity_type = known.entity_type
+        and candidate.external_id = known.external_id
+      limit 1
+    ) as record
+    left join lateral (
+      select connection.account
+      from public.crm_connections as connection
+      where connection.organisation_id = crm_contact_record_spans.organisation_id
+        and connection.provider = known.provider
+      order by
+        connection.status = 'disconnected',
+        connection.connected_at desc
+      limit 1
+    ) as present on true
+    union all
+    select
+      known.provider,
+      known.entity_type,
+      known.external_id,
+      record.contact_id,
+      record.first_seen_at,
+      connection.account,
+      1,
+      0
+    from known
+    inner join public.crm_connections as connection
+      on connection.organisation_id = crm_contact_record_spans.organisation_id
+        and connection.provider = known.provider
+    cross join lateral (
+      select archive.contact_id, archive.first_seen_at
+      from public.contact_external_id_archive as archive
+      where archive.organisation_id = crm_contact_record_spans.organisation_id
+        and archive.connection_id = connection.id
+        and archive.entity_type = known.entity_type
+        and archive.external_id = known.external_id
+        and archive.contact_id is not null
+      limit 1
+    ) as record
+    union all
+    select
+      known.provider,
+      known.entity_type,
+      known.external_id,
+      past.from_contact_id,
+      past.linked_at,
+      connection.account,
+      0,
+      past.id
+    from known
+    cross join lateral (
+      select
+        change.id,
+        change.from_contact_id,
+        coalesce(change.linked_at, change.changed_at) as linked_at,
+        change.connection_id
+      from public.contact_external_id_changes as change
+      where change.organisation_id = crm_contact_record_spans.organisation_id
+        and change.provider = known.provider
+        and change.entity_type = known.entity_type
+        and change.external_id = known.external_id
+        and change.from_contact_id is not null
+      order by change.id desc
+      limit 1000
+    ) as past
+    left join public.crm_connections as connection
+      on connection.organisation_id = crm_contact_record_spans.organisation_id
+        and connection.id = past.connection_id
+  ),
+  -- From one link to the next; the first one also has what came before it.
+  span as (
+    select
+      connection.id as connection_id,
+      link.entity_type,
+      link.external_id,
+      link.contact_id,
+      case when row_number() over times > 1 then link.linked_at end as from_at,
+      lead(link.linked_at) over times as before_at
+    from link
+    inner join public.crm_connections as connection
+      on connection.organisation_id = crm_contact_record_spans.organisation_id
+        and connection.provider = link.provider
+        -- Unless both accounts are known, it may be the same one.
+        and (connection.account <> link.account) is not true
+    window times as (
+      partition by connection.id, link.entity_type, link.external_id
+      order by link.linked_at, link.rank, link.position
+    )
+  )
+  select span.connection_id, span.entity_type, span.external_id, span.from_at, span.before_at
+  from span
+  where span.contact_id = any(contact_ids)
+    and (span.from_at < span.before_at) is not false
+  union all
+  -- Nobody was ever linked, but the log has the two together: a link that was refused.
+  select logged.connection_id, logged.entity_type, logged.external_id, null, null
+  from logged
+  where not exists (
+    select
+    from link
+    where link.provider = logged.provider
+      and link.entity_type = logged.entity_type
+      and link.external_id = logged.external_id
+  )
+$$;
+
+--
+-- Name: FUNCTION crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]) IS 'The records that are or were those of some contacts, and when, by connection: what was logged of a record alone, without a contact, belongs to the contact that was linked to it last before, or to the first one if there was none. Null: since ever, or until now. An id that has become another contact''s has an end. Records of another account of the CRM are left out, if both accounts are known. In doubt it is not theirs, because an export must not show what is another person''s; crm_contact_records, for erasures, decides the other way round.';
+
+--
+-- Name: crm_contact_records(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_contact_records(organisation_id uuid, contact_ids uuid[]) RETURNS TABLE(provider text, account text, entity_type text, external_id text, theirs_until timestamp with time zone)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  people constant uuid[] := contact_ids;
+  log_table regclass;
+  logged jsonb := '[]';
+  found jsonb;
+begin
+  for log_table in select tables from public.crm_sync_log_tables() as tables loop
+    execute format(
+      'select coalesce(jsonb_agg(distinct jsonb_build_array(connection_id, entity_type, external_id)), ''[]'')
+       from %s
+       where organisation_id = $1
+         and internal_id = any($2)
+         and external_id is not null',
+      log_table
+    )
+    into found
+    using organisation, people;
+    logged := logged || found;
+  end loop;
+
+  return query
+  with connection as materialized (
+    select
+      connections.id,
+      connections.provider,
+      connections.account,
+      connections.connected_at
+    from public.crm_connections as connections
+    where connections.organisation_id = organisation
+  ),
+  present as materialized (
+    select distinct on (connection.provider)
+      connection.provider,
+      connection.account
+    from connection
+    order by connection.provider, connection.connected_at desc, connection.id
+  ),
+  record as (
+    select
+      present_record.provider,
+      present_record.entity_type,
+      present_record.external_id,
+      present.account
+    from public.contact_external_records as present_record
+    left join present
+      on present.provider = present_record.provider
+    where (present_record.organisation_id = organisation) is true
+      and present_record.contact_id = any(people)
+    union
+    select
+      alias.provider,
+      alias.merged_into_entity_type,
+      alias.merged_into_external_id,
+      present.account
+    from public.contact_external_id_aliases as alias
+    left join present
+      on present.provider = alias.provider
+    where (alias.organisation_id = organisation) is true
+      and alias.contact_id = any(people)
+      and alias.remote_state = 'merged'
+    union
+    select
+      connection.provider,
+      named.entity_type,
+      named.external_id,
+      connection.account
+    from public.contact_external_id_archive as archive
+    inner join connection
+      on connection.id = archive.connection_id
+    cross join lateral (
+      values
+        (archive.entity_type, archive.external_id),
+        (archive.merged_into_entity_type, archive.merged_into_external_id)
+    ) as named (entity_type, external_id)
+    where archive.organisation_id = organisation
+      and archive.contact_id = any(people)
+      and named.external_id is not null
+    union
+    select
+      change.provider,
+      change.entity_type,
+      change.external_id,
+      connection.account
+    from (
+      select
+        from_change.provider,
+        from_change.entity_type,
+        from_change.external_id,
+        from_change.connection_id
+      from public.contact_external_id_changes as from_change
+      where from_change.organisation_id = organisation
+        and from_change.from_contact_id = any(people)
+      union all
+      select
+        to_change.provider,
+        to_change.entity_type,
+        to_change.external_id,
+        to_change.connection_id
+      from public.contact_external_id_changes as to_change
+      where to_change.organisation_id = organisation
+        and to_change.to_contact_id = any(people)
+    ) as change
+    left join connection
+      on connection.id = change.connection_id
+    where change.external_id is not null
+    union
+    select
+      connection.provider,
+      conflict.entity_type,
+      conflict.external_id,
+      connection.account
+    from public.crm_sync_conflicts as conflict
+    inner join connection
+      on connection.id = conflict.connection_id
+    where conflict.organisation_id = organisation
+      and conflict.contact_id = any(people)
+    union
+    select
+      connection.provider,
+      event.value ->> 1,
+      event.value ->> 2,
+      connection.account
+    from jsonb_array_elements(logged) as event (value)
+    inner join connection
+      on connection.id = (event.value ->> 0)::uuid
+  )
+  select
+    record.provider collate "default",
+    record.account collate "default",
+    record.entity_type collate "default",
+    record.external_id collate "default",
+    coalesce(least(live.since, archived.since), 'infinity')
+  from record
+  left join present
+    on present.provider = record.provider
+  left join lateral (
+    select other.first_seen_at as since
+    from public.contact_external_records as other
+    where other.organisation_id = organisation
+      and other.provider = record.provider
+      and other.entity_type = record.entity_type
+      and other.external_id = record.external_id
+      and other.contact_id <> all(people)
+      and coalesce(present.account = record.account, true)
+    limit 1
+  ) as live on true
+  left join lateral (
+    select min(other.first_seen_at) as since
+    from connection
+    inner join public.contact_external_id_archive as other
+      on other.organisation_id = organisation
+      and other.connection_id = connection.id
+      and other.entity_type = record.entity_type
+      and other.external_id = record.external_id
+      and other.contact_id <> all(people)
+    where connection.provider = record.provider
+      and coalesce(connection.account = record.account, true)
+  ) as archived on true;
+end
+$_$;
+
+--
+-- Name: FUNCTION crm_contact_records(organisation_id uuid, contact_ids uuid[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_contact_records(organisation_id uuid, contact_ids uuid[]) IS 'Lists every record at a CRM by which these contacts of an organisation are or were known: now, in the archive, in the history, in conflicts and in the log. theirs_until: infinity, or if the id means another contact by now, since when: what was logged under the id from then on is that one''s. Null accounts are unknown.';
 
 --
 -- Name: crm_continue_fill(uuid, uuid, integer, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -1227,6 +1617,496 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_edit_function(function regprocedure, present text, wanted text) IS 'For migrations: replaces a part of a function, so that the migration shows what changes. Fails with CRM01 if the function has no such part.';
+
+--
+-- Name: crm_erase_contact(uuid, uuid[], bytea[], text, bytea); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) RETURNS TABLE(erasure_id bigint, counts jsonb)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  people constant uuid[] := contact_ids;
+  at constant timestamptz := public.crm_now();
+  erased_error constant text :=
+    'case when error is not null then jsonb_build_object(''kind'', error -> ''kind'', ''retryable'', error -> ''retryable'', ''message'', ''Erased.'') end';
+  log_table regclass;
+  connection_id uuid;
+  filled uuid;
+  -- Each record that was theirs, element by element.
+  providers text[];
+  accounts text[];
+  entity_types text[];
+  external_ids text[];
+  untils timestamptz[];
+  -- The records that are nobody else's by now, by connection, element by element.
+  own_connections uuid[];
+  own_types text[];
+  own_ids text[];
+  -- Other contacts that had one of these records once.
+  former_contacts uuid[];
+  stranger uuid;
+  erasure bigint;
+  row_counts jsonb := '{}';
+  affected bigint;
+  logged bigint := 0;
+begin
+  perform public.crm_require_read_committed('a person cannot be erased');
+  if organisation is null
+    or coalesce(cardinality(people), 0) = 0
+    or array_position(people, null) is not null
+    or cardinality(subject_hashes) is distinct from cardinality(people)
+    or array_position(subject_hashes, null) is not null
+    or salt is null
+    or key_id is null
+  then
+    raise exception using
+      errcode = 'CRM04',
+      message = 'an erasure needs an organisation, contacts, a hash for each of them, a key id and a salt';
+  end if;
+
+  -- Step 1. Locks, in everybody's order. Open runs end: a worker that has read the person already is refused
+  -- (lease_lost), and writes nothing of them afterwards. Their connections are due at once.
+  perform
+  from public.crm_connections as connection
+  where connection.organisation_id = organisation
+  order by connection.id
+  for no key update;
+  with ended as (
+    update public.crm_sync_runs as run
+    set
+      ended_at = at,
+      outcome = 'cancelled'
+    where run.organisation_id = organisation
+      and run.ended_at is null
+    returning run.connection_id
+  )
+  update public.crm_connections as connection
+  set next_sync_at = least(connection.next_sync_at, greatest(at, connection.not_before_at))
+  from ended
+  where connection.organisation_id = organisation
+    and connection.id = ended.connection_id;
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object('crm_sync_runs', affected);
+  perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
+  perform public.crm_lock_contacts(organisation, people);
+
+  -- Step 2. The person is all of these contacts, and nobody else: only now can no merge change that.
+  select lineage.contact_id
+  into stranger
+  from public.crm_contact_lineage(organisation, people) as lineage
+  where lineage.contact_id <> all(people)
+  limit 1;
+  if stranger is not null then
+    raise exception using
+      errcode = 'serialization_failure',
+      message = format('contact %s was merged into the person: it has to be erased, too', stranger),
+      hint = 'List the contacts with crm_contact_lineage, and try again.';
+  end if;
+  select change.to_contact_id
+  into stranger
+  from public.contact_external_id_changes as change
+  where change.organisation_id = organisation
+    and change.from_contact_id = any(people)
+    and change.kind = 'contacts_merged'
+    and change.external_id is null
+    and change.undone_by is null
+    and change.to_contact_id <> all(people)
+  limit 1;
+  if stranger is not null then
+    raise exception using
+      errcode = 'CRM04',
+      message = format('the contact was merged into %s', stranger),
+      hint = 'They are one person: erase that contact, which erases this one, too.';
+  end if;
+
+  -- Step 3. Every id they had.
+  select
+    coalesce(array_agg(record.provider), '{}'),
+    coalesce(array_agg(record.account), '{}'),
+    coalesce(array_agg(record.entity_type), '{}'),
+    coalesce(array_agg(record.external_id), '{}'),
+    coalesce(array_agg(record.theirs_until), '{}')
+  into
+    providers,
+    accounts,
+    entity_types,
+    external_ids,
+    untils
+  from public.crm_contact_records(organisation, people) as record;
+  select
+    coalesce(array_agg(connection.id), '{}'),
+    coalesce(array_agg(record.entity_type), '{}'),
+    coalesce(array_agg(record.external_id), '{}')
+  into
+    own_connections,
+    own_types,
+    own_ids
+  from unnest(providers, accounts, entity_types, external_ids, untils)
+    as record (provider, account, entity_type, external_id, theirs_until)
+  inner join public.crm_connections as connection
+    on connection.organisation_id = organisation
+    and connection.provider = record.provider
+    and coalesce(connection.account = record.account, true)
+  where record.theirs_until = 'infinity';
+  select coalesce(array_agg(distinct other.contact_id), '{}')
+  into former_contacts
+  from unnest(providers, entity_types, external_ids, untils)
+    as record (provider, entity_type, external_id, theirs_until)
+  inner join public.contact_external_id_changes as change
+    on change.organisation_id = organisation
+    and change.provider = record.provider
+    and change.entity_type = record.entity_type
+    and change.external_id = record.external_id
+  cross join lateral (values (change.from_contact_id), (change.to_contact_id)) as other (contact_id)
+  where record.theirs_until = 'infinity'
+    and other.contact_id <> all(people);
+
+  -- Step 4. The log. The log itself first, which locks its partitions: a month that is detached meanwhile is then found
+  -- among the detached ones.
+  perform set_config('crm_schema.erasing', 'on', true);
+  for log_table in select tables from public.crm_sync_log_tables() as tables loop
+    -- By the contact.
+    execute format(
+      'update %s set internal_id = null, external_id = null, error = %s
+       where organisation_id = $1 and internal_id = any($2)',
+      log_table, erased_error
+    )
+    using organisation, people;
+    get diagnostics affected = row_count;
+    logged := logged + affected;
+    continue when cardinality(external_ids) = 0;
+    -- By the id alone: before there was a contact, and where reading it failed.
+    execute format(
+      'update %s as event set external_id = null, error = %s
+       where event.organisation_id = $1
+         and event.internal_id is null
+         and event.external_id = any($2)
+         and exists (
+           select
+           from unnest($3, $4, $5, $2, $6) as record (provider, account, entity_type, external_id, theirs_until)
+           inner join public.crm_connections as connection
+             on connection.organisation_id = $1
+             and connection.provider = record.provider
+             and coalesce(connection.account = record.account, true)
+           where connection.id = event.connection_id
+             and record.entity_type = event.entity_type
+             and record.external_id = event.external_id
+             and event.occurred_at < record.theirs_until
+         )',
+      log_table, erased_error
+    )
+    using organisation, external_ids, providers, accounts, entity_types, untils;
+    get diagnostics affected = row_count;
+    logged := logged + affected;
+    continue when cardinality(former_contacts) = 0;
+    -- Under another contact, which had the record before: the event stays that one's, without the id.
+    execute format(
+      'update %s as event set external_id = null, error = %s
+       where event.organisation_id = $1
+         and event.internal_id = any($2)
+         and (event.connection_id, event.entity_type, event.external_id) in (
+           select connection_id, entity_type, external_id
+           from unnest($3, $4, $5) as record (connection_id, entity_type, external_id)
+         )',
+      log_table, erased_error
+    )
+    using organisation, former_contacts, own_connections, own_types, own_ids;
+    get diagnostics affected = row_count;
+    logged := logged + affected;
+  end loop;
+  perform set_config('crm_schema.erasing', '', true);
+  row_counts := row_counts || jsonb_build_object('crm_sync_log', logged);
+
+  -- Step 5. What is pending.
+  delete from public.crm_sync_failures as failure
+  using public.crm_connections as connection
+  where connection.organisation_id = organisation
+    and failure.organisation_id = organisation
+    and failure.connection_id = connection.id
+    and (
+      (
+        failure.direction = 'outbound'
+        and failure.record_id = any(people::text[])
+      )
+      or (
+        failure.direction = 'inbound'
+        and failure.record_id = any(own_ids)
+        and (failure.connection_id, failure.entity_type, failure.record_id) in (
+          select
+            record.connection_id,
+            record.entity_type,
+            record.external_id
+          from unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
+        )
+      )
+    );
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object('crm_sync_failures', affected);
+  delete from public.crm_outbound_changes as change
+  where change.organisation_id = organisation
+    and change.contact_id = any(people);
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object('crm_outbound_changes', affected);
+  delete from public.crm_record_requests as request
+  using unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
+  where request.organisation_id = organisation
+    and request.connection_id = record.connection_id
+    and request.entity_type = record.entity_type
+    and request.external_id = record.external_id;
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object('crm_record_requests', affected);
+  delete from public.crm_sync_conflicts as conflict
+  where conflict.organisation_id = organisation
+    and (
+      conflict.contact_id = any(people)
+      or (conflict.connection_id, conflict.entity_type, conflict.external_id) in (
+        select
+          record.connection_id,
+          record.entity_type,
+          record.external_id
+        from unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
+      )
+    );
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object('crm_sync_conflicts', affected);
+  -- How far a fill has come is a contact's id. It goes on after the contact before; without one, or if the owner of
+  -- these tables may not see contacts, it looks at all of them again.
+  for connection_id, filled in
+    select
+      connection.id,
+      connection.fill_contact_id
+    from public.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.fill_contact_id = any(people)
+  loop
+    if has_column_privilege('public.contacts'::regclass, 'id', 'select')
+      and has_column_privilege('public.contacts'::regclass, 'organisation_id', 'select')
+    then
+      filled := (
+        select contacts.id
+        from public.contacts as contacts
+        where contacts.organisation_id = organisation
+          and contacts.id < filled
+          and contacts.id <> all(people)
+        order by contacts.id desc
+        limit 1
+      );
+    else
+      filled := null;
+    end if;
+    update public.crm_connections as connection
+    set fill_contact_id = filled
+    where connection.organisation_id = organisation
+      and connection.id = connection_id;
+  end loop;
+
+  -- Step 6. Identity.
+  delete from public.contact_external_ids as mapping
+  where (mapping.organisation_id = organisation) is true
+    and mapping.contact_id = any(people);
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object('contact_external_ids', affected);
+  delete from public.contact_external_id_aliases as alias
+  where (alias.organisation_id = organisation) is true
+    and alias.contact_id = any(people);
+  get diagnostics affected = row_count;
+  -- A record that the CRM merged into one of theirs, and that was re-pointed to another contact since.
+  update public.contact_external_id_aliases as alias
+  set
+    remote_state = 'deleted',
+    merged_into_entity_type = null,
+    merged_into_external_id = null
+  from unnest(providers, entity_types, external_ids, untils)
+    as record (provider, entity_type, external_id, theirs_until)
+  where (alias.organisation_id = organisation) is true
+    and alias.contact_id = any(former_contacts)
+    and alias.provider = record.provider
+    and alias.merged_into_entity_type = record.entity_type
+    and alias.merged_into_external_id = record.external_id
+    and record.theirs_until = 'infinity';
+  row_counts := row_counts || jsonb_build_object('contact_external_id_aliases', affected);
+  delete from public.contact_external_id_archive as archive
+  where archive.organisation_id = organisation
+    and archive.contact_id = any(people);
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object('contact_external_id_archive', affected);
+  delete from public.contact_external_id_archive as archive
+  using unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
+  where archive.organisation_id = organisation
+    and archive.connection_id = record.connection_id
+    and archive.entity_type = record.entity_type
+    and archive.external_id = record.external_id;
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object(
+    'contact_external_id_archive', affected + (row_counts ->> 'contact_external_id_archive')::bigint
+  );
+  update public.contact_external_id_archive as archive
+  set
+    remote_state = 'deleted',
+    merged_into_entity_type = null,
+    merged_into_external_id = null
+  from unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
+  where archive.organisation_id = organisation
+    and archive.contact_id = any(former_contacts)
+    and archive.connection_id = record.connection_id
+    and archive.merged_into_entity_type = record.entity_type
+    and archive.merged_into_external_id = record.external_id;
+  -- A change between them and another contact goes as a whole: of the other, it says nothing else.
+  delete from public.contact_external_id_changes as change
+  where change.organisation_id = organisation
+    and change.from_contact_id = any(people);
+  get diagnostics affected = row_count;
+  logged := affected;
+  delete from public.contact_external_id_changes as change
+  where change.organisation_id = organisation
+    and change.to_contact_id = any(people);
+  get diagnostics affected = row_count;
+  logged := logged + affected;
+  delete from public.contact_external_id_changes as change
+  using unnest(providers, accounts, entity_types, external_ids, untils)
+    as record (provider, account, entity_type, external_id, theirs_until)
+  where record.theirs_until = 'infinity'
+    and change.organisation_id = organisation
+    and change.provider = record.provider
+    and change.entity_type = record.entity_type
+    and change.external_id = record.external_id
+    and coalesce(
+      record.account = (
+        select connection.account
+        from public.crm_connections as connection
+        where connection.organisation_id = organisation
+          and connection.id = change.connection_id
+      ),
+      true
+    );
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object('contact_external_id_changes', logged + affected);
+
+  -- Step 7. The proof, and what recognises the records if the CRM sends them again.
+  insert into public.crm_erasure_salts (organisation_id, key_id, salt)
+  values (organisation, key_id, salt)
+  on conflict on constraint crm_erasure_salts_pkey do nothing;
+  perform
+  from public.crm_erasure_salts as salts
+  where salts.organisation_id = organisation
+    and salts.key_id = crm_erase_contact.key_id
+    and salts.salt = crm_erase_contact.salt;
+  if not found then
+    raise exception using
+      errcode = 'CRM04',
+      message = 'an earlier erasure with this key id had another salt';
+  end if;
+  insert into public.crm_erasures (organisation_id, subject, key_id, subject_hashes, counts)
+  values (organisation, 'contact', key_id, subject_hashes, row_counts)
+  returning id into erasure;
+  insert into public.crm_erased_records as erased (organisation_id, hash, erasure_id, account)
+  select
+    organisation,
+    hashed.hash,
+    erasure,
+    -- In several accounts, it is recognised in any.
+    case when count(*) = count(hashed.account) and count(distinct hashed.account) = 1 then min(hashed.account) end
+  from (
+    select
+      public.crm_erased_record_hash(salt, record.provider, record.entity_type, record.external_id) as hash,
+      record.account
+    from unnest(providers, accounts, entity_types, external_ids, untils)
+      as record (provider, account, entity_type, external_id, theirs_until)
+    where record.theirs_until = 'infinity'
+  ) as hashed
+  group by hashed.hash
+  on conflict on constraint crm_erased_records_pkey do update
+  set account = null
+  where erased.account <> excluded.account
+    or excluded.account is null;
+
+  erasure_id := erasure;
+  counts := row_counts;
+  return next;
+end
+$_$;
+
+--
+-- Name: FUNCTION crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids. SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
+
+--
+-- Name: crm_erased_record_hash(bytea, text, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_erased_record_hash(salt bytea, provider text, entity_type text, external_id text) RETURNS bytea
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  -- Neither a provider nor an entity type contains a space, and the salt has a fixed length.
+  select sha256(salt || convert_to(provider || ' ' || entity_type || ' ' || external_id, 'UTF8'))
+$$;
+
+--
+-- Name: FUNCTION crm_erased_record_hash(salt bytea, provider text, entity_type text, external_id text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_erased_record_hash(salt bytea, provider text, entity_type text, external_id text) IS 'What crm_erased_records keeps of a record: SHA-256 of the salt and the record''s id.';
+
+--
+-- Name: crm_find_erased_records(uuid, text[], text[], text[]); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) RETURNS TABLE(record_number bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+begin
+  -- In an organisation that has erased nobody, it costs one look-up.
+  if not exists (select from public.crm_erasure_salts as salts where salts.organisation_id = organisation) then
+    return;
+  end if;
+  return query
+  select given.record_number
+  from unnest(providers, entity_types, external_ids)
+    with ordinality as given (provider, entity_type, external_id, record_number)
+  where exists (
+    select
+    from public.crm_erasure_salts as salts
+    cross join lateral (
+      select erased.account
+      from public.crm_erased_records as erased
+      where erased.organisation_id = organisation
+        and erased.hash = public.crm_erased_record_hash(
+          salts.salt, given.provider, given.entity_type, given.external_id
+        )
+      limit 1
+    ) as erased
+    where salts.organisation_id = organisation
+      and coalesce(
+        erased.account = (
+          select connection.account
+          from public.crm_connections as connection
+          where connection.organisation_id = organisation
+            and connection.provider = given.provider
+            and connection.status <> 'disconnected'
+        ),
+        true
+      )
+  )
+  order by given.record_number;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known. SECURITY DEFINER, because only the owner reads the salts and the hashes; it answers for the organisation that it is given.';
 
 --
 -- Name: crm_forget_contents(uuid, text); Type: FUNCTION; Schema: public; Owner: -
@@ -1583,6 +2463,14 @@ begin
   perform public.crm_check_organisation(new.organisation_id);
   -- As crm_lock_external_ids does.
   perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
+  if exists (
+    select
+    from public.crm_find_erased_records(
+      new.organisation_id, array[new.provider], array[new.entity_type], array[new.external_id]
+    )
+  ) then
+    return null;
+  end if;
   -- A separate statement, so that it sees what earlier holders of the lock have written.
   if exists (
     select
@@ -1602,7 +2490,7 @@ $$;
 -- Name: FUNCTION crm_guard_external_id_alias(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_guard_external_id_alias() IS 'Keeps a primary id from becoming an alias as well: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and users who do not see the organisation with CRM05.';
+COMMENT ON FUNCTION public.crm_guard_external_id_alias() IS 'Keeps a primary id from becoming an alias as well, and the id of an erased person from being linked: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and users who do not see the organisation with CRM05.';
 
 --
 -- Name: crm_guard_primary_external_id(); Type: FUNCTION; Schema: public; Owner: -
@@ -1621,6 +2509,14 @@ begin
   perform public.crm_check_organisation(new.organisation_id);
   -- As crm_lock_external_ids does.
   perform pg_advisory_xact_lock(1668443441, hashtext(new.provider || ' ' || new.organisation_id::text) & 1023);
+  if exists (
+    select
+    from public.crm_find_erased_records(
+      new.organisation_id, array[new.provider], array[new.entity_type], array[new.external_id]
+    )
+  ) then
+    return null;
+  end if;
   -- A separate statement, so that it sees what earlier holders of the lock have written.
   select taken.*
   into alias
@@ -1665,7 +2561,7 @@ $$;
 -- Name: FUNCTION crm_guard_primary_external_id(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_guard_primary_external_id() IS 'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and users who do not see the organisation with CRM05.';
+COMMENT ON FUNCTION public.crm_guard_primary_external_id() IS 'Keeps an id that is an alias from becoming a primary id as well, and the id of an erased person from being linked: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and users who do not see the organisation with CRM05.';
 
 --
 -- Name: crm_hold_paused_connection(); Type: FUNCTION; Schema: public; Owner: -
@@ -2499,6 +3395,14 @@ begin
       outcome := 'same_record';
     elsif contact_id is null then
       outcome := 'unknown';
+    elsif exists (
+      select
+      from public.crm_find_erased_records(
+        organisation, array[crm, crm], array[pair.from_type, pair.into_type], array[pair.from_id, pair.into_id]
+      )
+    ) then
+      outcome := 'unknown';
+      contact_id := null;
     elsif survivor.contact_id <> gone.contact_id then
       outcome := 'contacts_differ';
       other_contact_id := gone.contact_id;
@@ -3174,6 +4078,36 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_rate_limit_slots(used jsonb) IS 'The one rule for how long a permit counts: from its slot, which is a tenth of the window long, for the whole window after it, and for as long again as a request may be late: a fifth of the window and at most a second for which the permit is valid, and a quarter of that on the way. So no window, wherever it begins, has more requests than permits.';
+
+--
+-- Name: crm_readmit_record(uuid, text, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_readmit_record(organisation_id uuid, provider text, entity_type text, external_id text) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+begin
+  delete from public.crm_erased_records as erased
+  using public.crm_erasure_salts as salts
+  where salts.organisation_id = crm_readmit_record.organisation_id
+    and erased.organisation_id = salts.organisation_id
+    and erased.hash = public.crm_erased_record_hash(
+      salts.salt,
+      crm_readmit_record.provider,
+      crm_readmit_record.entity_type,
+      crm_readmit_record.external_id
+    );
+  return found;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_readmit_record(organisation_id uuid, provider text, entity_type text, external_id text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_readmit_record(organisation_id uuid, provider text, entity_type text, external_id text) IS 'Lets a record of an erased person be linked and logged again, because the person wants it, or the CRM has given the id to somebody else. Returns whether it was one. Only the owner may run it.';
 
 --
 -- Name: crm_refuse_data_loss(text); Type: FUNCTION; Schema: public; Owner: -
@@ -4153,6 +5087,12 @@ CREATE FUNCTION public.crm_sync_log_refuse_change() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
+  if tg_op <> 'TRUNCATE'
+    and current_setting('crm_schema.erasing', true) = 'on'
+    and current_user = (select pg_get_userbyid(relowner) from pg_class where oid = tg_relid)
+  then
+    return case tg_op when 'DELETE' then old else new end;
+  end if;
   raise exception using
     errcode = 'CRM02',
     message = format('the sync log is append-only: %s on %I is refused', lower(tg_op), tg_table_name),
@@ -4164,7 +5104,76 @@ $$;
 -- Name: FUNCTION crm_sync_log_refuse_change(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_sync_log_refuse_change() IS 'Refuses UPDATE, DELETE and TRUNCATE on the sync log with SQLSTATE CRM02. The owner of the log could disable the triggers that call it or detach a partition, and a superuser could bypass them; applications must connect as neither.';
+COMMENT ON FUNCTION public.crm_sync_log_refuse_change() IS 'Refuses UPDATE, DELETE and TRUNCATE on the sync log with SQLSTATE CRM02, except what the functions that erase do, which run as the log''s owner and turn on crm_schema.erasing for their own statements. The owner of the log could disable the triggers that call it or detach a partition, and a superuser could bypass them; applications must connect as neither.';
+
+--
+-- Name: crm_sync_log_tables(regclass); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_sync_log_tables(log_table regclass DEFAULT 'public.crm_sync_log'::regclass) RETURNS SETOF regclass
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+declare
+  closed text;
+begin
+  return next log_table;
+
+  select string_agg(relation.oid::regclass::text, ', ' order by relation.relname)
+  into closed
+  from pg_class as log
+  inner join pg_class as relation
+    on relation.relnamespace = log.relnamespace
+    and relation.relkind = 'r'
+  where log.oid = log_table
+    and relation.relname ~ '^crm_sync_log_([0-9]{4}_[0-9]{2}|before_[0-9]{4}_[0-9]{2}(_[0-9]+)?)$'
+    and not exists (
+      select from pg_inherits where inhrelid = relation.oid and not inhdetachpending
+    )
+    and (
+      relation.relowner <> log.relowner
+      or exists (
+        select
+        from pg_attribute as wanted
+        where wanted.attrelid = log.oid
+          and wanted.attnum > 0
+          and not wanted.attisdropped
+          and not exists (
+            select
+            from pg_attribute as present
+            where present.attrelid = relation.oid
+              and present.attname = wanted.attname
+              and present.atttypid = wanted.atttypid
+          )
+      )
+    );
+  if closed is not null then
+    raise exception using
+      errcode = 'CRM01',
+      message = format('detached months cannot be searched: %s', closed),
+      hint = 'They have another owner or other columns than crm_sync_log. Drop them, give them the owner and the columns of the log, or move them to another schema and erase there.';
+  end if;
+
+  return query
+  select relation.oid::regclass
+  from pg_class as log
+  inner join pg_class as relation
+    on relation.relnamespace = log.relnamespace
+    and relation.relkind = 'r'
+  where log.oid = log_table
+    and relation.relname ~ '^crm_sync_log_([0-9]{4}_[0-9]{2}|before_[0-9]{4}_[0-9]{2}(_[0-9]+)?)$'
+    and not exists (
+      select from pg_inherits where inhrelid = relation.oid and not inhdetachpending
+    )
+  order by relation.relname;
+end
+$_$;
+
+--
+-- Name: FUNCTION crm_sync_log_tables(log_table regclass); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_sync_log_tables(log_table regclass) IS 'Lists the tables that hold events: the log, with its partitions, and the months that were detached and are still in its schema. Fails with CRM01 and names those that cannot be searched. Omit the parameter, which is the log itself.';
 
 --
 -- Name: crm_sync_run_is_fruitless(bigint, bigint, bigint); Type: FUNCTION; Schema: public; Owner: -
@@ -5401,6 +6410,226 @@ UNION ALL
 COMMENT ON VIEW public.contact_external_records IS 'Every record at a CRM that stands for a contact: the primary ids and the aliases. It is read with the privileges and policies of the user who queries it.';
 
 --
+-- Name: crm_erased_records; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.crm_erased_records (
+    organisation_id uuid NOT NULL,
+    hash bytea NOT NULL,
+    erasure_id bigint NOT NULL,
+    account text COLLATE pg_catalog."C",
+    CONSTRAINT crm_erased_records_hash_check CHECK ((octet_length(hash) = 32))
+);
+
+--
+-- Name: TABLE crm_erased_records; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.crm_erased_records IS 'The records of erased people, as salted hashes: they are not linked, logged or asked for again (crm_find_erased_records).';
+
+--
+-- Name: COLUMN crm_erased_records.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erased_records.organisation_id IS 'The organisation (tenant) whose CRM has the record.';
+
+--
+-- Name: COLUMN crm_erased_records.hash; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erased_records.hash IS 'What the record is recognised by (crm_erased_record_hash).';
+
+--
+-- Name: COLUMN crm_erased_records.erasure_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erased_records.erasure_id IS 'The erasure that added it.';
+
+--
+-- Name: COLUMN crm_erased_records.account; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erased_records.account IS 'The account at the CRM that the id belongs to, as in crm_connections: in another account it is another record. Null if it is unknown, and for ids of several accounts.';
+
+--
+-- Name: CONSTRAINT crm_erased_records_hash_check ON crm_erased_records; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erased_records_hash_check ON public.crm_erased_records IS 'Always 32 bytes.';
+
+--
+-- Name: crm_erasure_salts; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.crm_erasure_salts (
+    organisation_id uuid NOT NULL,
+    key_id text NOT NULL,
+    salt bytea NOT NULL,
+    CONSTRAINT crm_erasure_salts_key_id_check CHECK ((key_id ~ '^[0-9a-f]{16}$'::text)),
+    CONSTRAINT crm_erasure_salts_salt_check CHECK ((octet_length(salt) = 32))
+);
+
+--
+-- Name: TABLE crm_erasure_salts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.crm_erasure_salts IS 'What the hashes of an organisation''s erased records are made with. Nobody reads it but the owner''s functions: with it, whoever has the hashes can try ids (docs/decisions/0027).';
+
+--
+-- Name: COLUMN crm_erasure_salts.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erasure_salts.organisation_id IS 'The organisation (tenant).';
+
+--
+-- Name: COLUMN crm_erasure_salts.key_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erasure_salts.key_id IS 'The key from which the salt was derived.';
+
+--
+-- Name: COLUMN crm_erasure_salts.salt; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erasure_salts.salt IS 'HMAC-SHA-256 of the organisation''s id with that key, so that it is the same after a backup was restored.';
+
+--
+-- Name: CONSTRAINT crm_erasure_salts_key_id_check ON crm_erasure_salts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erasure_salts_key_id_check ON public.crm_erasure_salts IS 'Sixteen hexadecimal digits.';
+
+--
+-- Name: CONSTRAINT crm_erasure_salts_salt_check ON crm_erasure_salts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erasure_salts_salt_check ON public.crm_erasure_salts IS 'Always 32 bytes.';
+
+--
+-- Name: crm_erasures; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.crm_erasures (
+    organisation_id uuid NOT NULL,
+    id bigint NOT NULL,
+    subject text NOT NULL,
+    key_id text NOT NULL,
+    subject_hashes bytea[] NOT NULL,
+    erased_at timestamp with time zone DEFAULT now() NOT NULL,
+    erased_by text DEFAULT SESSION_USER NOT NULL,
+    counts jsonb NOT NULL,
+    CONSTRAINT crm_erasures_counts_is_object_check CHECK ((jsonb_typeof(counts) = 'object'::text)),
+    CONSTRAINT crm_erasures_erased_at_in_range_check CHECK (((erased_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (erased_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT crm_erasures_erased_by_check CHECK (((btrim(erased_by, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(erased_by) <= 100))),
+    CONSTRAINT crm_erasures_key_id_check CHECK ((key_id ~ '^[0-9a-f]{16}$'::text)),
+    CONSTRAINT crm_erasures_subject_check CHECK ((subject = ANY (ARRAY['contact'::text, 'organisation'::text]))),
+    CONSTRAINT crm_erasures_subject_hashes_check CHECK (((cardinality(subject_hashes) >= 1) AND (array_position(subject_hashes, NULL::bytea) IS NULL)))
+);
+
+--
+-- Name: TABLE crm_erasures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.crm_erasures IS 'Proof of each erasure: when, by whom, and how much. No personal data: whose it was is a keyed hash, and the key is not in the database. Written by crm_erase_contact; only the owner reads it.';
+
+--
+-- Name: COLUMN crm_erasures.organisation_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erasures.organisation_id IS 'The organisation (tenant) whose data it was. Without a foreign key: the proof outlives the organisation.';
+
+--
+-- Name: COLUMN crm_erasures.id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erasures.id IS 'Names the erasure, in the order in which they were made.';
+
+--
+-- Name: COLUMN crm_erasures.subject; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erasures.subject IS 'Who was erased: contact (one person, with everyone merged into them) or organisation.';
+
+--
+-- Name: COLUMN crm_erasures.key_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erasures.key_id IS 'Which key the hashes were made with.';
+
+--
+-- Name: COLUMN crm_erasures.subject_hashes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erasures.subject_hashes IS 'HMAC-SHA-256 of each contact''s id, or of the organisation''s.';
+
+--
+-- Name: COLUMN crm_erasures.erased_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erasures.erased_at IS 'When the transaction that erased began.';
+
+--
+-- Name: COLUMN crm_erasures.erased_by; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erasures.erased_by IS 'The database user who erased: a role or a program, never a person''s name.';
+
+--
+-- Name: COLUMN crm_erasures.counts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erasures.counts IS 'How many rows were deleted or rewritten, by table.';
+
+--
+-- Name: CONSTRAINT crm_erasures_counts_is_object_check ON crm_erasures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erasures_counts_is_object_check ON public.crm_erasures IS 'A JSON object.';
+
+--
+-- Name: CONSTRAINT crm_erasures_erased_at_in_range_check ON crm_erasures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erasures_erased_at_in_range_check ON public.crm_erasures IS 'In the years 1900 to 9998: every client can read it.';
+
+--
+-- Name: CONSTRAINT crm_erasures_erased_by_check ON crm_erasures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erasures_erased_by_check ON public.crm_erasures IS 'Not blank, and at most 100 characters.';
+
+--
+-- Name: CONSTRAINT crm_erasures_key_id_check ON crm_erasures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erasures_key_id_check ON public.crm_erasures IS 'Sixteen hexadecimal digits.';
+
+--
+-- Name: CONSTRAINT crm_erasures_subject_check ON crm_erasures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erasures_subject_check ON public.crm_erasures IS 'The closed list of subjects.';
+
+--
+-- Name: CONSTRAINT crm_erasures_subject_hashes_check ON crm_erasures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erasures_subject_hashes_check ON public.crm_erasures IS 'At least one, and none is null.';
+
+--
+-- Name: crm_erasures_id_seq; Type: SEQUENCE; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_erasures ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.crm_erasures_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+--
 -- Name: crm_outbound_changes; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -6480,6 +7709,45 @@ ALTER TABLE ONLY public.crm_connections
 COMMENT ON CONSTRAINT crm_connections_pkey ON public.crm_connections IS 'Tenant first: rows of one organisation are found, kept and sharded together.';
 
 --
+-- Name: crm_erased_records crm_erased_records_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.crm_erased_records
+    ADD CONSTRAINT crm_erased_records_pkey PRIMARY KEY (organisation_id, hash);
+
+--
+-- Name: CONSTRAINT crm_erased_records_pkey ON crm_erased_records; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erased_records_pkey ON public.crm_erased_records IS 'Tenant first; each record once.';
+
+--
+-- Name: crm_erasure_salts crm_erasure_salts_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.crm_erasure_salts
+    ADD CONSTRAINT crm_erasure_salts_pkey PRIMARY KEY (organisation_id, key_id);
+
+--
+-- Name: CONSTRAINT crm_erasure_salts_pkey ON crm_erasure_salts; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erasure_salts_pkey ON public.crm_erasure_salts IS 'Tenant first; one salt for each key.';
+
+--
+-- Name: crm_erasures crm_erasures_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.crm_erasures
+    ADD CONSTRAINT crm_erasures_pkey PRIMARY KEY (organisation_id, id);
+
+--
+-- Name: CONSTRAINT crm_erasures_pkey ON crm_erasures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erasures_pkey ON public.crm_erasures IS 'Tenant first.';
+
+--
 -- Name: crm_outbound_changes crm_outbound_changes_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -6772,6 +8040,18 @@ CREATE INDEX crm_connections_revoke_before_at_idx ON public.crm_connections USIN
 COMMENT ON INDEX public.crm_connections_revoke_before_at_idx IS 'Finds the credentials that wait to be revoked, and those whose time is over.';
 
 --
+-- Name: crm_erased_records_erasure_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_erased_records_erasure_id_idx ON public.crm_erased_records USING btree (organisation_id, erasure_id);
+
+--
+-- Name: INDEX crm_erased_records_erasure_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_erased_records_erasure_id_idx IS 'Lists the records of an erasure, for its export.';
+
+--
 -- Name: crm_outbound_changes_connection_id_new_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -6794,6 +8074,18 @@ CREATE INDEX crm_outbound_changes_next_attempt_at_idx ON public.crm_outbound_cha
 --
 
 COMMENT ON INDEX public.crm_outbound_changes_next_attempt_at_idx IS 'Finds what a connection has to push, and serves the foreign key to crm_connections.';
+
+--
+-- Name: crm_sync_conflicts_contact_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_sync_conflicts_contact_id_idx ON public.crm_sync_conflicts USING btree (contact_id, organisation_id);
+
+--
+-- Name: INDEX crm_sync_conflicts_contact_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_sync_conflicts_contact_id_idx IS 'Finds the conflicts of a person, to export or erase them.';
 
 --
 -- Name: crm_sync_conflicts_id_key; Type: INDEX; Schema: public; Owner: -
@@ -6904,6 +8196,24 @@ CREATE INDEX crm_sync_failures_unpushed_idx ON public.crm_sync_failures USING bt
 COMMENT ON INDEX public.crm_sync_failures_unpushed_idx IS 'Finds the failed push of a contact.';
 
 --
+-- Name: crm_sync_log_external_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_sync_log_external_id_idx ON ONLY public.crm_sync_log USING btree (organisation_id, external_id) WHERE ((internal_id IS NULL) AND (external_id IS NOT NULL));
+
+--
+-- Name: INDEX crm_sync_log_external_id_idx; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON INDEX public.crm_sync_log_external_id_idx IS 'Finds the events of a record that was not linked to a contact, for the erasure of a person.';
+
+--
+-- Name: crm_sync_log_catch_all_external_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX crm_sync_log_catch_all_external_id_idx ON public.crm_sync_log_catch_all USING btree (organisation_id, external_id) WHERE ((internal_id IS NULL) AND (external_id IS NOT NULL));
+
+--
 -- Name: crm_sync_log_internal_id_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -6974,6 +8284,12 @@ CREATE INDEX crm_sync_runs_expires_at_idx ON public.crm_sync_runs USING btree (e
 --
 
 COMMENT ON INDEX public.crm_sync_runs_expires_at_idx IS 'Finds the open runs that have expired.';
+
+--
+-- Name: crm_sync_log_catch_all_external_id_idx; Type: INDEX ATTACH; Schema: public; Owner: -
+--
+
+ALTER INDEX public.crm_sync_log_external_id_idx ATTACH PARTITION public.crm_sync_log_catch_all_external_id_idx;
 
 --
 -- Name: crm_sync_log_catch_all_internal_id_idx; Type: INDEX ATTACH; Schema: public; Owner: -
@@ -7189,6 +8505,19 @@ ALTER TABLE ONLY public.crm_connections
 --
 
 COMMENT ON CONSTRAINT crm_connections_organisation_id_fkey ON public.crm_connections IS 'On delete restrict: an organisation with connections must be erased deliberately, never by a cascade.';
+
+--
+-- Name: crm_erased_records crm_erased_records_erasure_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.crm_erased_records
+    ADD CONSTRAINT crm_erased_records_erasure_id_fkey FOREIGN KEY (organisation_id, erasure_id) REFERENCES public.crm_erasures(organisation_id, id) ON DELETE RESTRICT;
+
+--
+-- Name: CONSTRAINT crm_erased_records_erasure_id_fkey ON crm_erased_records; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erased_records_erasure_id_fkey ON public.crm_erased_records IS 'Composite, so that it can never be another organisation''s erasure. On delete restrict: a proof stays as long as what it proves.';
 
 --
 -- Name: crm_outbound_changes crm_outbound_changes_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -7515,6 +8844,24 @@ CREATE POLICY crm_connections_worker_policy ON public.crm_connections FOR SELECT
 --
 
 COMMENT ON POLICY crm_connections_worker_policy ON public.crm_connections IS 'The sync worker works for all organisations.';
+
+--
+-- Name: crm_erased_records; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_erased_records ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_erasure_salts; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_erasure_salts ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: crm_erasures; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.crm_erasures ENABLE ROW LEVEL SECURITY;
 
 --
 -- Name: crm_outbound_changes; Type: ROW SECURITY; Schema: public; Owner: -
@@ -8234,12 +9581,35 @@ GRANT ALL ON FUNCTION public.crm_connection_state(status text, is_paused boolean
 GRANT ALL ON FUNCTION public.crm_connection_state(status text, is_paused boolean, failure_count integer) TO crm_reader;
 
 --
+-- Name: FUNCTION crm_contact_lineage(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_contact_lineage(organisation_id uuid, contact_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_contact_lineage(organisation_id uuid, contact_ids uuid[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_contact_lineage(organisation_id uuid, contact_ids uuid[]) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_contact_lineage(organisation_id uuid, contact_ids uuid[]) TO crm_reader;
+
+--
 -- Name: FUNCTION crm_contact_merge_records(organisation_id uuid, operation_id uuid); Type: ACL; Schema: public; Owner: -
 --
 
 REVOKE ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
+--
+
+GRANT ALL ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_contact_records(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_contact_records(organisation_id uuid, contact_ids uuid[]) FROM PUBLIC;
 
 --
 -- Name: FUNCTION crm_continue_fill(organisation_id uuid, connection_id uuid, page_size integer, max_waiting integer); Type: ACL; Schema: public; Owner: -
@@ -8270,6 +9640,26 @@ GRANT ALL ON FUNCTION public.crm_drop_expired_changes() TO crm_worker;
 --
 
 REVOKE ALL ON FUNCTION public.crm_edit_function(function regprocedure, present text, wanted text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_erased_record_hash(salt bytea, provider text, entity_type text, external_id text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_erased_record_hash(salt bytea, provider text, entity_type text, external_id text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_forget_contents(organisation_id uuid, provider text); Type: ACL; Schema: public; Owner: -
@@ -8451,6 +9841,12 @@ GRANT ALL ON FUNCTION public.crm_rate_limit_slots(used jsonb) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_rate_limit_slots(used jsonb) TO crm_reader;
 
 --
+-- Name: FUNCTION crm_readmit_record(organisation_id uuid, provider text, entity_type text, external_id text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_readmit_record(organisation_id uuid, provider text, entity_type text, external_id text) FROM PUBLIC;
+
+--
 -- Name: FUNCTION crm_refuse_data_loss(lost text); Type: ACL; Schema: public; Owner: -
 --
 
@@ -8563,6 +9959,12 @@ REVOKE ALL ON FUNCTION public.crm_sync_log_ensure_past(log_table regclass) FROM 
 --
 
 REVOKE ALL ON FUNCTION public.crm_sync_log_finish_partition(partition regclass, log_table regclass) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_sync_log_tables(log_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_sync_log_tables(log_table regclass) FROM PUBLIC;
 
 --
 -- Name: FUNCTION crm_sync_run_is_fruitless(success_count bigint, skipped_count bigint, error_count bigint); Type: ACL; Schema: public; Owner: -

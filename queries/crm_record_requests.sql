@@ -3,7 +3,7 @@
 -- connectionRequestSync does. A record that is asked for already stays as it is; one that a run was given
 -- meanwhile is asked for again. Of new ones, adds as many as the connection has fewer than 1,000, and leaves
 -- the others to the sync. Those who ask at the same moment may exceed this. Returns one row with the numbers,
--- or none if the organisation has no such live connection. Uses primary keys. Locks the connection for the
+-- or none if the organisation has no such live connection. Records of erased people are passed over. Uses primary keys. Locks the connection for the
 -- transaction, then the requests, in key order.
 with clock as materialized (
   select crm_now() as at
@@ -12,6 +12,7 @@ connection as (
   select
     connection.organisation_id,
     connection.id,
+    connection.provider,
     connection.next_sync_at,
     connection.sync_requested_at,
     -- greatest ignores null.
@@ -23,13 +24,24 @@ connection as (
     and connection.status <> 'disconnected'
   for no key update of connection
 ),
+erased as materialized (
+  select erased.record_number
+  from connection
+  cross join lateral crm_find_erased_records(
+    :organisationId!::uuid,
+    array_fill(connection.provider, array[cardinality(:externalIds!::text[])]),
+    :entityTypes!::text[],
+    :externalIds!::text[]
+  ) as erased
+),
 given as (
   select distinct
     given.entity_type,
     given.external_id,
     known.external_id is not null as is_known
   from connection
-  cross join unnest(:entityTypes!::text[], :externalIds!::text[]) as given (entity_type, external_id)
+  cross join unnest(:entityTypes!::text[], :externalIds!::text[])
+    with ordinality as given (entity_type, external_id, record_number)
   left join lateral (
     select request.external_id
     from crm_record_requests as request
@@ -39,6 +51,7 @@ given as (
       and request.external_id = given.external_id
     limit 1
   ) as known on true
+  where given.record_number not in (select erased.record_number from erased)
 ),
 room as (
   select 1000 - count(*) as size

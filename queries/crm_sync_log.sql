@@ -132,13 +132,26 @@ limit :limit!::integer;
 -- Adds events of one connection to the log, one array element each, all or nothing. An event without a
 -- time gets the current time. Returns one row: the number of added events, and the first event, counted from 1, whose
 -- time is more than a day ahead of the clock (crm_latest_time): if there is one, nothing was added. Locks the
--- connection's row FOR KEY SHARE, which only blocks its deletion. Nulls are allowed in `occurredAts`, `externalIds`,
+-- connection's row FOR KEY SHARE, which only blocks its deletion. Of the record of an erased person, adds nothing but
+-- that it was skipped (`erased`). Nulls are allowed in `occurredAts`, `externalIds`,
 -- `internalIds`, `errors` and `reasons`.
 with in_future as materialized (
   select min(given.position)::integer as position
   from crm_latest_time(crm_now()) as latest
   cross join unnest(:occurredAts!::timestamptz[]) with ordinality as given (occurred_at, position)
   where given.occurred_at > latest
+),
+erased as materialized (
+  select erased.record_number as position
+  from crm_connections as connection
+  cross join lateral crm_find_erased_records(
+    :organisationId!::uuid,
+    array_fill(connection.provider, array[cardinality(:externalIds!::text[])]),
+    :entityTypes!::text[],
+    :externalIds!::text[]
+  ) as erased
+  where connection.organisation_id = :organisationId!::uuid
+    and connection.id = :connectionId!::uuid
 ),
 recorded as (
   insert into crm_sync_log (
@@ -159,11 +172,11 @@ recorded as (
     coalesce(event.occurred_at, now()),
     event.direction,
     event.entity_type,
-    event.external_id,
-    event.internal_id,
-    event.status,
-    event.error,
-    event.reason
+    case when erased.position is null then event.external_id end,
+    case when erased.position is null then event.internal_id end,
+    case when erased.position is null then event.status else 'skipped' end,
+    case when erased.position is null then event.error end,
+    case when erased.position is null then event.reason else 'erased' end
   from in_future
   cross join unnest(
     :occurredAts!::timestamptz[],
@@ -185,6 +198,8 @@ recorded as (
     reason,
     position
   )
+  left join erased
+    on erased.position = event.position
   where in_future.position is null
   order by event.position
   returning 1

@@ -16,7 +16,7 @@
 -- The nine steps, and the CTEs of each:
 --   1. Lock      clock, connection, run, cursor_move, cursor
 --   2. Decide    judged_move, decision
---   3. Records   event, identity_lock, contact_lock, told, known, news
+--   3. Records   erased, event, identity_lock, contact_lock, told, known, news
 --   4. Mappings  linked, noted, noted_alias, settled, orphaned
 --   5. Log       logged
 --   6. Failures  last_outcome, open_failure, closed, failed, asked
@@ -143,8 +143,37 @@ decision as materialized (
 ),
 -- 3. Records ----------------------------------------------------------------------------------------------
 -- The events of a recorded batch, and what is known of the record that each is about.
+erased as materialized (
+  select erased.record_number as position
+  from decision
+  cross join connection
+  cross join lateral crm_find_erased_records(
+    :organisationId!::uuid,
+    array_fill(connection.provider, array[cardinality(:externalIds!::text[])]),
+    :entityTypes!::text[],
+    :externalIds!::text[]
+  ) as erased
+  where decision.outcome = 'recorded'
+),
 event as (
-  select event.*
+  select
+    given.occurred_at,
+    given.direction,
+    given.entity_type,
+    kept.external_id,
+    kept.internal_id,
+    kept.status,
+    kept.error,
+    kept.reason,
+    kept.retry_after_seconds,
+    kept.is_link,
+    kept.change_version,
+    kept.remote_version,
+    kept.remote_modified_at,
+    kept.remote_state,
+    kept.content_hash,
+    kept.based_on_version,
+    given.position
   from decision
   cross join unnest(
     :occurredAts!::timestamptz[],
@@ -163,7 +192,7 @@ event as (
     :remoteStates!::text[],
     :contentHashes!::text[],
     :basedOnVersions!::text[]
-  ) with ordinality as event (
+  ) with ordinality as given (
     occurred_at,
     direction,
     entity_type,
@@ -182,6 +211,42 @@ event as (
     based_on_version,
     position
   )
+  left join erased
+    on erased.position = given.position
+  -- Of the record of an erased person, nothing is recorded but that there was one.
+  cross join lateral (
+    select
+      given.external_id,
+      given.internal_id,
+      given.status,
+      given.error,
+      given.reason,
+      given.retry_after_seconds,
+      given.is_link,
+      given.change_version,
+      given.remote_version,
+      given.remote_modified_at,
+      given.remote_state,
+      given.content_hash,
+      given.based_on_version
+    where erased.position is null
+    union all
+    select
+      null,
+      null,
+      'skipped',
+      null,
+      'erased',
+      null,
+      false,
+      null,
+      null,
+      null,
+      null,
+      null,
+      null
+    where erased.position is not null
+  ) as kept
   where decision.outcome = 'recorded'
 ),
 -- A new mapping takes these two locks as well, but only after the lock on the first row: too late for the order of

@@ -66,6 +66,8 @@ export interface CrmSchemaErrorCodes {
   external_id_taken: true;
   /** The contact is mapped to another external id at this provider. */
   contact_taken: true;
+  /** The record is that of a person who was erased: it is not linked. */
+  record_erased: true;
   /** The mapping has changed since the caller read it: read it again. */
   mapping_changed: true;
   /** The database or the package is not in a state that can be migrated. Nothing was changed. */

@@ -45,6 +45,12 @@ const plans: readonly Plan[] = [
     column: 1,
     stacks: [['crm_connections'], ['crm_sync_runs', 'crm_sync_cursors', 'crm_rate_limits']],
   },
+  {
+    title: 'Erasure',
+    id: 'erasure',
+    column: 2,
+    stacks: [['crm_erasures', 'crm_erased_records', 'crm_erasure_salts']],
+  },
 ];
 
 export const columnCount = 3;

@@ -16,9 +16,10 @@ export type LinkOutcome =
   | {
       /**
        * `linked_as_alias`: the contact has a primary id at this provider, and the external id is now an alias of it.
-       * `contested`: other transactions are changing these mappings; nothing was linked, try again.
+       * `contested`: other transactions are changing these mappings; nothing was linked, try again. `erased`: the
+       * record is that of a person who was erased; it is not linked.
        */
-      outcome: 'linked' | 'linked_as_alias' | 'already_linked' | 'contested';
+      outcome: 'linked' | 'linked_as_alias' | 'already_linked' | 'contested' | 'erased';
     }
   | {
       /** The external id is mapped to another contact, as its primary id or as an alias. */
@@ -135,7 +136,7 @@ async function linkAliases(
  *
  * @returns whether the mapping is new
  * @throws CrmSchemaError `external_id_taken`, `contact_taken`, `mapping_changed` (another transaction is
- *   changing the mapping: try again), `wrong_tenant`, `unknown_provider`, `invalid_input`
+ *   changing the mapping: try again), `record_erased`, `wrong_tenant`, `unknown_provider`, `invalid_input`
  */
 export async function contactExternalIdLink(
   client: Queryable,
@@ -163,6 +164,11 @@ export async function contactExternalIdLink(
       );
     case 'contested':
       throw new CrmSchemaError('mapping_changed', 'Another transaction is changing this mapping: try again.');
+    case 'erased':
+      throw new CrmSchemaError(
+        'record_erased',
+        'The record is that of a person who was erased: it is not linked unless the owner of the tables readmits it.',
+      );
     default:
       return { outcome: found.outcome as 'linked' | 'already_linked' };
   }
@@ -180,6 +186,6 @@ function linkOutcome(row: queries.ContactExternalIdLinkResult): LinkOutcome {
         linkedExternalId: linkedExternalId as string,
       };
     default:
-      return { outcome: outcome as 'linked' | 'already_linked' };
+      return { outcome: outcome as 'linked' | 'already_linked' | 'erased' };
   }
 }

@@ -63,7 +63,7 @@ export interface UnlinkedRecordDecision {
   matchedBy: null;
   /**
    * - `unknown`: create a contact and link it; or, if the record is deleted or merged, skip it
-   * - `contact_deleted`: NurtureHub deleted the contact that was linked to it. Skip it with reason `erased`, or the
+   * - `contact_deleted`: the person was erased, or NurtureHub deleted the contact that was linked to it. Skip it with reason `erased`, or the
    *   contact would be back: only a person should link it again (`contactExternalIdLink`)
    * - `older`: it was modified before the same record earlier in `records`: skip it with reason `older`
    */

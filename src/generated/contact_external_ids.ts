@@ -28,7 +28,7 @@ export interface ContactExternalIdLinkResult {
  * contact_external_id_changes). Returns one row per element: `position`, counted from 1, and `outcome`: `linked`,
  * `already_linked` (as primary id or as alias), `external_id_taken` (by `linkedContactId`), `contact_taken` (the
  * contact has the primary id `linkedExternalId`, a `linkedEntityType`, at that provider), `wrong_tenant` (the
- * organisation has no such contact; then nothing is linked), or `retry` (a concurrent change decides, and only the
+ * organisation has no such contact; then nothing is linked), `erased` (its person was erased), or `retry` (a concurrent change decides, and only the
  * next statement can see it). Uses primary keys, contact_external_ids_contact_id_provider_key and the host's key of
  * contacts. Locks the external ids of the organisation at these providers, then the contacts FOR KEY SHARE, then the
  * mappings and the aliases in key order.
@@ -37,6 +37,16 @@ export interface ContactExternalIdLinkResult {
  * ```sql
  * with identity_lock as materialized (
  *   select crm_lock_external_ids(:organisationId!::uuid, :providers!::text[])
+ * ),
+ * erased as materialized (
+ *   select erased.record_number as position
+ *   from identity_lock
+ *   cross join lateral crm_find_erased_records(
+ *     :organisationId!::uuid,
+ *     :providers!::text[],
+ *     :entityTypes!::text[],
+ *     :externalIds!::text[]
+ *   ) as erased
  * ),
  * wanted as (
  *   select
@@ -317,6 +327,7 @@ export interface ContactExternalIdLinkResult {
  *     when wanted.is_stranger then 'wrong_tenant'
  *     when linked_id.contact_id = wanted.contact_id then 'linked'
  *     when existing.contact_id = wanted.contact_id then 'already_linked'
+ *     when wanted.position in (select erased.position from erased) then 'erased'
  *     when coalesce(linked_id.contact_id, existing.contact_id) is not null then 'external_id_taken'
  *     when coalesce(linked_contact.external_id, other.external_id) is not null then 'contact_taken'
  *     else 'retry'
@@ -351,7 +362,7 @@ export interface ContactExternalIdLinkResult {
  */
 export const contactExternalIdLink = new PreparedQuery<ContactExternalIdLinkParams,ContactExternalIdLinkResult>({
   name: 'contactExternalIdLink',
-  statementName: 'contactExternalIdLink_85ef553c',
+  statementName: 'contactExternalIdLink_1978bed2',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -362,6 +373,16 @@ export const contactExternalIdLink = new PreparedQuery<ContactExternalIdLinkPara
   ],
   text: `/* contactExternalIdLink */ with identity_lock as materialized (
   select crm_lock_external_ids($1::uuid, $2::text[])
+),
+erased as materialized (
+  select erased.record_number as position
+  from identity_lock
+  cross join lateral crm_find_erased_records(
+    $1::uuid,
+    $2::text[],
+    $3::text[],
+    $4::text[]
+  ) as erased
 ),
 wanted as (
   select
@@ -630,6 +651,7 @@ select
     when wanted.is_stranger then 'wrong_tenant'
     when linked_id.contact_id = wanted.contact_id then 'linked'
     when existing.contact_id = wanted.contact_id then 'already_linked'
+    when wanted.position in (select erased.position from erased) then 'erased'
     when coalesce(linked_id.contact_id, existing.contact_id) is not null then 'external_id_taken'
     when coalesce(linked_contact.external_id, other.external_id) is not null then 'contact_taken'
     else 'retry'

@@ -22,7 +22,7 @@ export interface RecordRequestAddResult {
  * connectionRequestSync does. A record that is asked for already stays as it is; one that a run was given
  * meanwhile is asked for again. Of new ones, adds as many as the connection has fewer than 1,000, and leaves
  * the others to the sync. Those who ask at the same moment may exceed this. Returns one row with the numbers,
- * or none if the organisation has no such live connection. Uses primary keys. Locks the connection for the
+ * or none if the organisation has no such live connection. Records of erased people are passed over. Uses primary keys. Locks the connection for the
  * transaction, then the requests, in key order.
  *
  * @remarks
@@ -34,6 +34,7 @@ export interface RecordRequestAddResult {
  *   select
  *     connection.organisation_id,
  *     connection.id,
+ *     connection.provider,
  *     connection.next_sync_at,
  *     connection.sync_requested_at,
  *     -- greatest ignores null.
@@ -45,13 +46,24 @@ export interface RecordRequestAddResult {
  *     and connection.status <> 'disconnected'
  *   for no key update of connection
  * ),
+ * erased as materialized (
+ *   select erased.record_number
+ *   from connection
+ *   cross join lateral crm_find_erased_records(
+ *     :organisationId!::uuid,
+ *     array_fill(connection.provider, array[cardinality(:externalIds!::text[])]),
+ *     :entityTypes!::text[],
+ *     :externalIds!::text[]
+ *   ) as erased
+ * ),
  * given as (
  *   select distinct
  *     given.entity_type,
  *     given.external_id,
  *     known.external_id is not null as is_known
  *   from connection
- *   cross join unnest(:entityTypes!::text[], :externalIds!::text[]) as given (entity_type, external_id)
+ *   cross join unnest(:entityTypes!::text[], :externalIds!::text[])
+ *     with ordinality as given (entity_type, external_id, record_number)
  *   left join lateral (
  *     select request.external_id
  *     from crm_record_requests as request
@@ -61,6 +73,7 @@ export interface RecordRequestAddResult {
  *       and request.external_id = given.external_id
  *     limit 1
  *   ) as known on true
+ *   where given.record_number not in (select erased.record_number from erased)
  * ),
  * room as (
  *   select 1000 - count(*) as size
@@ -139,13 +152,13 @@ export interface RecordRequestAddResult {
  */
 export const recordRequestAdd = new PreparedQuery<RecordRequestAddParams,RecordRequestAddResult>({
   name: 'recordRequestAdd',
-  statementName: 'recordRequestAdd_04707333',
+  statementName: 'recordRequestAdd_3e104bdc',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
-    { name: 'entityTypes', required: true },
     { name: 'externalIds', required: true },
+    { name: 'entityTypes', required: true },
   ],
   text: `/* recordRequestAdd */ with clock as materialized (
   select crm_now() as at
@@ -154,6 +167,7 @@ connection as (
   select
     connection.organisation_id,
     connection.id,
+    connection.provider,
     connection.next_sync_at,
     connection.sync_requested_at,
     greatest(clock.at, connection.not_before_at) as wanted_at
@@ -164,13 +178,24 @@ connection as (
     and connection.status <> 'disconnected'
   for no key update of connection
 ),
+erased as materialized (
+  select erased.record_number
+  from connection
+  cross join lateral crm_find_erased_records(
+    $1::uuid,
+    array_fill(connection.provider, array[cardinality($3::text[])]),
+    $4::text[],
+    $3::text[]
+  ) as erased
+),
 given as (
   select distinct
     given.entity_type,
     given.external_id,
     known.external_id is not null as is_known
   from connection
-  cross join unnest($3::text[], $4::text[]) as given (entity_type, external_id)
+  cross join unnest($4::text[], $3::text[])
+    with ordinality as given (entity_type, external_id, record_number)
   left join lateral (
     select request.external_id
     from crm_record_requests as request
@@ -180,6 +205,7 @@ given as (
       and request.external_id = given.external_id
     limit 1
   ) as known on true
+  where given.record_number not in (select erased.record_number from erased)
 ),
 room as (
   select 1000 - count(*) as size

@@ -454,7 +454,8 @@ export interface SyncLogRecordResult {
  * Adds events of one connection to the log, one array element each, all or nothing. An event without a
  * time gets the current time. Returns one row: the number of added events, and the first event, counted from 1, whose
  * time is more than a day ahead of the clock (crm_latest_time): if there is one, nothing was added. Locks the
- * connection's row FOR KEY SHARE, which only blocks its deletion. Nulls are allowed in `occurredAts`, `externalIds`,
+ * connection's row FOR KEY SHARE, which only blocks its deletion. Of the record of an erased person, adds nothing but
+ * that it was skipped (`erased`). Nulls are allowed in `occurredAts`, `externalIds`,
  * `internalIds`, `errors` and `reasons`.
  *
  * @remarks
@@ -464,6 +465,18 @@ export interface SyncLogRecordResult {
  *   from crm_latest_time(crm_now()) as latest
  *   cross join unnest(:occurredAts!::timestamptz[]) with ordinality as given (occurred_at, position)
  *   where given.occurred_at > latest
+ * ),
+ * erased as materialized (
+ *   select erased.record_number as position
+ *   from crm_connections as connection
+ *   cross join lateral crm_find_erased_records(
+ *     :organisationId!::uuid,
+ *     array_fill(connection.provider, array[cardinality(:externalIds!::text[])]),
+ *     :entityTypes!::text[],
+ *     :externalIds!::text[]
+ *   ) as erased
+ *   where connection.organisation_id = :organisationId!::uuid
+ *     and connection.id = :connectionId!::uuid
  * ),
  * recorded as (
  *   insert into crm_sync_log (
@@ -484,11 +497,11 @@ export interface SyncLogRecordResult {
  *     coalesce(event.occurred_at, now()),
  *     event.direction,
  *     event.entity_type,
- *     event.external_id,
- *     event.internal_id,
- *     event.status,
- *     event.error,
- *     event.reason
+ *     case when erased.position is null then event.external_id end,
+ *     case when erased.position is null then event.internal_id end,
+ *     case when erased.position is null then event.status else 'skipped' end,
+ *     case when erased.position is null then event.error end,
+ *     case when erased.position is null then event.reason else 'erased' end
  *   from in_future
  *   cross join unnest(
  *     :occurredAts!::timestamptz[],
@@ -510,6 +523,8 @@ export interface SyncLogRecordResult {
  *     reason,
  *     position
  *   )
+ *   left join erased
+ *     on erased.position = event.position
  *   where in_future.position is null
  *   order by event.position
  *   returning 1
@@ -522,15 +537,15 @@ export interface SyncLogRecordResult {
  */
 export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecordResult>({
   name: 'syncLogRecord',
-  statementName: 'syncLogRecord_a34878ff',
+  statementName: 'syncLogRecord_06532fdd',
   isPreparable: true,
   params: [
     { name: 'occurredAts', required: true },
     { name: 'organisationId', required: true },
+    { name: 'externalIds', required: true },
+    { name: 'entityTypes', required: true },
     { name: 'connectionId', required: true },
     { name: 'directions', required: true },
-    { name: 'entityTypes', required: true },
-    { name: 'externalIds', required: true },
     { name: 'internalIds', required: true },
     { name: 'statuses', required: true },
     { name: 'errors', required: true },
@@ -541,6 +556,18 @@ export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecord
   from crm_latest_time(crm_now()) as latest
   cross join unnest($1::timestamptz[]) with ordinality as given (occurred_at, position)
   where given.occurred_at > latest
+),
+erased as materialized (
+  select erased.record_number as position
+  from crm_connections as connection
+  cross join lateral crm_find_erased_records(
+    $2::uuid,
+    array_fill(connection.provider, array[cardinality($3::text[])]),
+    $4::text[],
+    $3::text[]
+  ) as erased
+  where connection.organisation_id = $2::uuid
+    and connection.id = $5::uuid
 ),
 recorded as (
   insert into crm_sync_log (
@@ -557,21 +584,21 @@ recorded as (
   )
   select
     $2::uuid,
-    $3::uuid,
+    $5::uuid,
     coalesce(event.occurred_at, now()),
     event.direction,
     event.entity_type,
-    event.external_id,
-    event.internal_id,
-    event.status,
-    event.error,
-    event.reason
+    case when erased.position is null then event.external_id end,
+    case when erased.position is null then event.internal_id end,
+    case when erased.position is null then event.status else 'skipped' end,
+    case when erased.position is null then event.error end,
+    case when erased.position is null then event.reason else 'erased' end
   from in_future
   cross join unnest(
     $1::timestamptz[],
-    $4::text[],
-    $5::text[],
     $6::text[],
+    $4::text[],
+    $3::text[],
     $7::uuid[],
     $8::text[],
     $9::jsonb[],
@@ -587,6 +614,8 @@ recorded as (
     reason,
     position
   )
+  left join erased
+    on erased.position = event.position
   where in_future.position is null
   order by event.position
   returning 1

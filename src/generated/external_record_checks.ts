@@ -28,7 +28,7 @@ export interface ExternalRecordCheckResult {
 /**
  * Says what to do with records that a CRM has sent, one array element each. Returns one row per element, in
  * order: `position`, counted from 1; `contactId` and `matchedBy` (`primary` or `alias`), unless the record is
- * unknown; and `decision`: `contact_deleted` (the host deleted its contact, and nobody has linked it since);
+ * unknown; and `decision`: `contact_deleted` (the host deleted its contact, and nobody has linked it since; or the person was erased);
  * `older` (it was modified before what is known, or before an earlier element for the same record); `unknown`;
  * `revived` (it was deleted or merged, and is back); `unchanged` (its version or its content is what is known); `echo`
  * (the same, and the content is what was pushed last); or `changed`. A version that was read with another content tells
@@ -83,6 +83,15 @@ export interface ExternalRecordCheckResult {
  *     order by record.position
  *     rows between unbounded preceding and 1 preceding
  *   )
+ * ),
+ * erased as materialized (
+ *   select erased.record_number as position
+ *   from crm_find_erased_records(
+ *     :organisationId!::uuid,
+ *     array_fill(:provider!::text, array[cardinality(:externalIds!::text[])]),
+ *     :entityTypes!::text[],
+ *     :externalIds!::text[]
+ *   ) as erased
  * ),
  * live as (
  *   select id
@@ -233,7 +242,8 @@ export interface ExternalRecordCheckResult {
  *     when contact_id is not null then 'primary'
  *   end as "matchedBy?",
  *   case
- *     when contact_id is null and last_change = 'contact_deleted' then 'contact_deleted'
+ *     when contact_id is null
+ *       and (last_change = 'contact_deleted' or position in (select erased.position from erased)) then 'contact_deleted'
  *     -- Before all else: neither its state nor its version is news.
  *     when is_behind then 'older'
  *     when contact_id is null then 'unknown'
@@ -256,7 +266,7 @@ export interface ExternalRecordCheckResult {
  */
 export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,ExternalRecordCheckResult>({
   name: 'externalRecordCheck',
-  statementName: 'externalRecordCheck_c4a1dfca',
+  statementName: 'externalRecordCheck_85d310b9',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -309,6 +319,15 @@ export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,E
     order by record.position
     rows between unbounded preceding and 1 preceding
   )
+),
+erased as materialized (
+  select erased.record_number as position
+  from crm_find_erased_records(
+    $8::uuid,
+    array_fill($9::text, array[cardinality($2::text[])]),
+    $1::text[],
+    $2::text[]
+  ) as erased
 ),
 live as (
   select id
@@ -455,7 +474,8 @@ select
     when contact_id is not null then 'primary'
   end as "matchedBy",
   case
-    when contact_id is null and last_change = 'contact_deleted' then 'contact_deleted'
+    when contact_id is null
+      and (last_change = 'contact_deleted' or position in (select erased.position from erased)) then 'contact_deleted'
     when is_behind then 'older'
     when contact_id is null then 'unknown'
     when (was_gone or remote_state in ('deleted', 'merged')) and state in ('active', 'archived') then 'revived'

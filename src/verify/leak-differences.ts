@@ -20,7 +20,7 @@ interface Own {
   tables: readonly string[];
   /** Its views, qualified: those are compared. */
   views: readonly string[];
-  /** Its functions, as `public.crm_now()`: those are compared, and need no rights of others. */
+  /** Its functions, as `public.crm_now()` and `public.f(uuid, text)`: those are compared, and need no rights of others. */
   functions: readonly string[];
 }
 
@@ -164,7 +164,11 @@ const leaks = `
       )
     where prosecdef
       and prorettype not in ('trigger'::regtype, 'event_trigger'::regtype)
-      and function.oid::regprocedure::text <> all($2::text[])
+      -- As the catalog's reader names functions.
+      and format(
+        '%s.%I(%s)',
+        pronamespace::regnamespace, proname, oidvectortypes(proargtypes)
+      ) <> all($2::text[])
       and not exists (
         select
         from pg_depend

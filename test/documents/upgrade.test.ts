@@ -10,7 +10,7 @@ const { pool } = useDatabase();
 
 /** The strongest lock that a text names first; `none` if it names none. */
 function lockIn(text: string): string {
-  return /ACCESS EXCLUSIVE|SHARE ROW EXCLUSIVE|SHARE UPDATE EXCLUSIVE/.exec(text)?.[0] ?? 'none';
+  return /ACCESS EXCLUSIVE|SHARE ROW EXCLUSIVE|SHARE UPDATE EXCLUSIVE|\bSHARE\b/.exec(text)?.[0] ?? 'none';
 }
 
 test('each table of locks in upgrade.md since 0013 names the lock in each header', async () => {

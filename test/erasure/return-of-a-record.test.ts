@@ -1,0 +1,219 @@
+import { beforeEach, expect, test } from 'vitest';
+import {
+  connectionDisconnect,
+  connectionSetAccount,
+  contactExternalIdLink,
+  contactExternalIdLinkMany,
+  externalRecordCheckMany,
+  externalRecordMergeMany,
+  recordRequestAdd,
+  type SyncEvent,
+  syncBatchRecord,
+  syncLogRecord,
+} from '../../src/index.js';
+import { connect } from '../support/connection.js';
+import { useDatabase } from '../support/database.js';
+import { eraseContacts, placesOf } from '../support/erasure.js';
+import { useMember } from '../support/roles.js';
+import { claimOne, makeDue } from '../support/sync.js';
+import { type Agency, agencyWithOttoline } from './agency.js';
+
+// The CRM still has the records of a person who was erased here, and shows them again.
+
+const database = useDatabase();
+const { pool } = database;
+const worker = useMember(database, 'crm_worker');
+
+let agency: Agency;
+let landlord: string;
+
+beforeEach(async () => {
+  agency = await agencyWithOttoline(pool);
+  const { organisationId, ottoline, duplicate, hers } = agency;
+  landlord = hers.find((text) => text.startsWith('LANDLORD')) as string;
+  await eraseContacts(pool, organisationId, [ottoline, duplicate]);
+});
+
+const decisionOn = async (externalId: string) => {
+  const [record] = await externalRecordCheckMany(worker, {
+    organisationId: agency.organisationId,
+    provider: 'reapit',
+    records: [{ entityType: 'contact', externalId }],
+  });
+  return record?.decision;
+};
+
+const inbound = (externalId: string, more: Partial<SyncEvent> = {}): SyncEvent =>
+  ({
+    direction: 'inbound',
+    entityType: 'contact',
+    externalId,
+    internalId: agency.barnaby,
+    status: 'success',
+    ...more,
+  }) as SyncEvent;
+
+async function openRun() {
+  await pool.query("update crm_connections set next_sync_at = now() + interval '1 day'");
+  await pool.query('delete from crm_outbound_changes');
+  await makeDue(pool, agency.reapit);
+  return claimOne(worker);
+}
+
+const events = async () =>
+  (
+    await pool.query(
+      `select external_id as "externalId", internal_id as "internalId", status, error, reason
+       from crm_sync_log
+       where connection_id = $1
+       order by id desc`,
+      [agency.reapit.connectionId],
+    )
+  ).rows;
+
+const nothingOfHer = { externalId: null, internalId: null, status: 'skipped', error: null, reason: 'erased' };
+
+test('the check of a record says contact_deleted, as of a contact that the host has deleted', async () => {
+  expect(await decisionOn(landlord)).toBe('contact_deleted');
+  expect(await decisionOn('NEWCOMER-1')).toBe('unknown');
+});
+
+test.each([
+  ['a link', { linksContact: true }],
+  ['a success without a link', {}],
+  ['what the example worker records', { status: 'skipped', reason: 'erased' }],
+  ['a failure', { status: 'error', error: { kind: 'internal', retryable: true, message: 'It failed.' } }],
+  ['a push', { direction: 'outbound' }],
+  ['a conflict', { status: 'skipped', reason: 'conflict' }],
+] as const)('a batch records nothing of %s but a skipped event, and its other events', async (_, more) => {
+  const run = await openRun();
+  const recorded = await syncBatchRecord(worker, {
+    ...run,
+    batchNumber: 1,
+    events: [
+      inbound('NEWCOMER-2', { internalId: agency.barnaby }),
+      inbound(landlord, more as Partial<SyncEvent>),
+    ],
+  });
+  expect(recorded).toMatchObject({ outcome: 'recorded', conflicts: [] });
+  expect(await placesOf(pool, landlord)).toEqual([]);
+  expect((await events()).slice(0, 2)).toEqual([
+    nothingOfHer,
+    expect.objectContaining({ externalId: 'NEWCOMER-2', internalId: agency.barnaby }),
+  ]);
+  const { rows } = await pool.query(
+    'select success_count as success, skipped_count as skipped, error_count as error from crm_sync_runs where id = $1',
+    [run.runId],
+  );
+  expect(rows).toEqual([{ success: '1', skipped: '1', error: '0' }]);
+});
+
+test('what a program logs without a run is a skipped event', async () => {
+  await syncLogRecord(worker, { ...agency.reapit, events: [inbound(landlord), inbound('NEWCOMER-3')] });
+  expect(await placesOf(pool, landlord)).toEqual([]);
+  expect((await events()).slice(0, 2)).toEqual([
+    expect.objectContaining({ externalId: 'NEWCOMER-3' }),
+    nothingOfHer,
+  ]);
+});
+
+test('it cannot be linked, as primary id or as alias, and the others of the call are', async () => {
+  const { organisationId, barnaby } = agency;
+  const link = (externalId: string) =>
+    ({ provider: 'reapit', entityType: 'contact', externalId, contactId: barnaby }) as const;
+  expect(
+    await contactExternalIdLinkMany(worker, {
+      organisationId,
+      links: [link(landlord), link('NEWCOMER-4')],
+      ifContactTaken: 'alias',
+    }),
+  ).toEqual([{ outcome: 'erased' }, { outcome: 'linked_as_alias' }]);
+  await expect(contactExternalIdLink(worker, { organisationId, ...link(landlord) })).rejects.toMatchObject({
+    code: 'record_erased',
+  });
+  for (const table of ['contact_external_ids', 'contact_external_id_aliases']) {
+    // As a worker of an earlier release would.
+    const { rowCount } = await worker.query(
+      `insert into ${table} (organisation_id, provider, entity_type, external_id, contact_id)
+       values ($1, 'reapit', 'contact', $2, $3) on conflict do nothing`,
+      [organisationId, landlord, barnaby],
+    );
+    expect(rowCount).toBe(0);
+  }
+  expect(await placesOf(pool, landlord)).toEqual([]);
+});
+
+test('a webhook that names it asks for nothing', async () => {
+  const records = [landlord, 'NEWCOMER-5'].map((externalId) => ({ entityType: 'contact', externalId }));
+  expect(await recordRequestAdd(worker, { ...agency.reapit, records })).toMatchObject({
+    added: 1,
+    leftToSync: 0,
+  });
+  expect(await placesOf(pool, landlord)).toEqual([]);
+});
+
+test.each(['from', 'into'] as const)('a merge at the CRM %s it is unknown', async (side) => {
+  const { organisationId, barnaby } = agency;
+  const { rows } = await pool.query(
+    "select external_id as id from contact_external_ids where contact_id = $1 and provider = 'reapit'",
+    [barnaby],
+  );
+  const hers = { entityType: 'contact', externalId: landlord };
+  const his = { entityType: 'contact', externalId: rows[0].id as string };
+  const [merged] = await externalRecordMergeMany(worker, {
+    organisationId,
+    provider: 'reapit',
+    merges: [side === 'from' ? { from: hers, into: his } : { from: his, into: hers }],
+  });
+  expect(merged).toMatchObject({ outcome: 'unknown' });
+  expect(await placesOf(pool, landlord)).toEqual([]);
+});
+
+test('it is another record in another account of the CRM', async () => {
+  const { organisationId } = agency;
+  expect(await decisionOn(landlord)).toBe('contact_deleted');
+  // Unknown accounts count as the same.
+  await connectionSetAccount(pool, { ...agency.reapit, account: 'first' });
+  expect(await decisionOn(landlord)).toBe('contact_deleted');
+  await pool.query("update crm_erased_records set account = 'first' where organisation_id = $1", [
+    organisationId,
+  ]);
+  expect(await decisionOn(landlord)).toBe('contact_deleted');
+  await connectionDisconnect(pool, agency.reapit);
+  const other = await connect(pool, organisationId, 'reapit');
+  await connectionSetAccount(pool, { ...other, account: 'second' });
+  expect(await decisionOn(landlord)).toBe('unknown');
+});
+
+test('it is unknown to other organisations', async () => {
+  const other = await agencyWithOttoline(pool);
+  const [record] = await externalRecordCheckMany(worker, {
+    organisationId: other.organisationId,
+    provider: 'reapit',
+    records: [{ entityType: 'contact', externalId: landlord }],
+  });
+  expect(record?.decision).toBe('unknown');
+});
+
+test('it can be linked again once the owner has readmitted it', async () => {
+  const { organisationId, barnaby } = agency;
+  const readmit = async () =>
+    (
+      await pool.query("select crm_readmit_record($1, 'reapit', 'contact', $2) as was", [
+        organisationId,
+        landlord,
+      ])
+    ).rows[0].was;
+  expect(await readmit()).toBe(true);
+  expect(await readmit()).toBe(false);
+  expect(await decisionOn(landlord)).toBe('unknown');
+  await expect(
+    worker.query("select crm_readmit_record($1, 'reapit', 'contact', $2)", [organisationId, landlord]),
+  ).rejects.toMatchObject({ code: '42501' });
+  await contactExternalIdLinkMany(worker, {
+    organisationId,
+    links: [{ provider: 'reapit', entityType: 'contact', externalId: landlord, contactId: barnaby }],
+    ifContactTaken: 'alias',
+  });
+  expect(await placesOf(pool, landlord)).toHaveLength(1);
+});
