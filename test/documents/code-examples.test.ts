@@ -59,6 +59,7 @@ test('each @example is found', () => {
 test('the functions that a first program, a worker, a webhook and a health page call have an example', () => {
   expect(examples.map(({ name }) => name).toSorted()).toEqual([
     'canonicalTimestamp',
+    'clientOf',
     'connectionAdvanceLastSyncedAt',
     'connectionListWithHealth',
     'connectionRequestSync',
@@ -67,6 +68,7 @@ test('the functions that a first program, a worker, a webhook and a health page 
     'credentialsConnect',
     'credentialsGet',
     'credentialsRefresh',
+    'fromPostgresJs',
     'outboundChangeClaim',
     'outboundChangeRecord',
     'recordRequestAdd',
