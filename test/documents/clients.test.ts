@@ -28,7 +28,7 @@ test('docs/clients.md names the versions that are tested', async () => {
     ['`pg`', locked('pg')],
     ['Drizzle', locked('drizzle-orm')],
     ['Kysely', `${locked('kysely')}, ${newer('kysely')}`],
-    ['Prisma, with `@prisma/adapter-pg`', newer('@prisma/adapter-pg')],
+    ['Prisma', newer('@prisma/adapter-pg')],
     ['MikroORM 7', newer('@mikro-orm/postgresql')],
     ['MikroORM 6', locked('@mikro-orm/postgresql')],
     ['Knex', locked('knex')],
