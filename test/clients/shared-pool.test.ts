@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { clientOf, shareClients } from '../../src/clients.js';
 import { type Queryable, type QueryResult, withNamedStatements } from '../../src/index.js';
 import { useDatabase } from '../support/database.js';
@@ -18,6 +18,18 @@ const text = (statement: string) => ({
 async function processOf(client: Queryable): Promise<number> {
   const { rows } = await client.query(text('select pg_backend_pid()::text as pid'));
   return Number(rows[0].pid);
+}
+
+/** Checks out a client for the duration of a test, or until `giveBack`. */
+async function checkOut(from = pool): Promise<{ client: pg.PoolClient; giveBack: () => void }> {
+  const client = await from.connect();
+  let isOut = true;
+  const giveBack = () => {
+    if (isOut) client.release();
+    isOut = false;
+  };
+  onTestFinished(giveBack);
+  return { client, giveBack };
 }
 
 /** Which process a client of pg is connected to. */
@@ -46,42 +58,39 @@ describe('clientOf', () => {
   ];
 
   test.each(ways)('finds the client by %s', async (_, run) => {
-    const clients = await Promise.all([pool.connect(), pool.connect(), pool.connect()]);
-    for (const client of clients.toReversed()) {
-      const found = await clientOf((statement) => run(client, statement));
-      expect(await processOf(found)).toBe(announced(client));
-    }
-    for (const client of clients) client.release();
+    const checkouts = await Promise.all([checkOut(), checkOut(), checkOut()]);
+    // At once, so that several tokens are in use.
+    const found = await Promise.all(
+      checkouts.map(({ client }) => clientOf((statement) => run(client, statement))),
+    );
+    expect(await Promise.all(found.map(processOf))).toEqual(checkouts.map(({ client }) => announced(client)));
   });
 
   test('finds the client again for each of several questions, also if each is a prepared statement of one name', async () => {
-    const client = await pool.connect();
+    const { client } = await checkOut();
     for (let count = 0; count < 3; count += 1) {
       const found = await clientOf((statement) => client.query({ name: 'question', text: statement }));
       expect(await processOf(found)).toBe(announced(client));
     }
-    client.release();
   });
 
   test('returns a client that prepares statements by withNamedStatements', async () => {
-    const client = await pool.connect();
+    const { client } = await checkOut();
     const found = withNamedStatements(await clientOf((statement) => client.query(statement)));
     await found.query({ ...text('select 1 as one'), name: 'one' });
     const { rows } = await client.query('select name from pg_prepared_statements');
     expect(rows.map(({ name }) => name)).toContain('one');
-    client.release();
   });
 
   test('returns a client that refuses statements once the library has released it', async () => {
-    const client = await pool.connect();
+    const { client, giveBack } = await checkOut();
     const found = await clientOf((statement) => client.query(statement));
     expect(await processOf(found)).toBe(announced(client));
-    client.release();
+    giveBack();
     await expect(processOf(found)).rejects.toThrow('The transaction is over: await each query inside it.');
-    const next = await pool.connect();
+    const { client: next } = await checkOut();
     expect(announced(next)).toBe(announced(client));
     await expect(processOf(found)).rejects.toThrow('The transaction is over');
-    next.release();
   });
 
   describe('refuses', () => {
@@ -100,9 +109,9 @@ describe('clientOf', () => {
       [
         'a result that has come too late',
         async (statement) => {
-          const client = await pool.connect();
+          const { client, giveBack } = await checkOut();
           const result: QueryResult = await client.query(statement);
-          client.release();
+          giveBack();
           return result;
         },
       ],
@@ -123,18 +132,17 @@ describe('clientOf', () => {
   });
 
   test('passes on the error of a transaction that has failed', async () => {
-    const client = await pool.connect();
+    const { client } = await checkOut();
     await client.query('begin');
     await client.query('select 1/0').catch(() => {});
     await expect(clientOf((statement) => client.query(statement))).rejects.toMatchObject({ code: '25P02' });
     await client.query('rollback');
-    client.release();
   });
 });
 
 describe('shareClients', () => {
   test('leaves every other statement as it is', async () => {
-    const client = await pool.connect();
+    const { client } = await checkOut();
     expect((await client.query('select $1::text as text', ['x'])).rows).toEqual([{ text: 'x' }]);
     const query = new pg.Query({ text: 'select 2 as two' });
     expect(client.query(query)).toBe(query);
@@ -145,14 +153,12 @@ describe('shareClients', () => {
       query.on('error', reject);
     });
     expect(rows).toEqual([{ two: 2 }]);
-    client.release();
   });
 
   test('may be called twice', async () => {
-    const client = await shareClients(pool).connect();
+    const { client } = await checkOut(shareClients(pool));
     const found = await clientOf((statement) => client.query(statement));
     expect(await processOf(found)).toBe(announced(client));
-    client.release();
   });
 
   test.each([
