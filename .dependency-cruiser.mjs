@@ -12,10 +12,11 @@ const rooms = {
   sync: ['statements'],
   credentials: ['connections', 'statements'],
   partitions: ['statements'],
+  erasure: ['partitions', 'statements'],
   migrations: ['statements'],
   catalog: [],
   verify: ['catalog', 'partitions', 'migrations', 'statements'],
-  cli: ['verify', 'partitions', 'migrations', 'credentials', 'connections', 'sync', 'statements'],
+  cli: ['verify', 'erasure', 'partitions', 'migrations', 'credentials', 'connections', 'sync', 'statements'],
 };
 
 /** The files at the root of src/ that every room may import. They import no room. */

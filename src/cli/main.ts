@@ -13,6 +13,7 @@ const subcommands: Record<string, () => Promise<Command>> = {
   health: async () => (await import('./health.js')).healthCommand(),
   failures: async () => (await import('./failing-records.js')).failuresCommand(),
   credentials: async () => (await import('./credentials.js')).credentialsCommand(),
+  contact: async () => (await import('./contact.js')).contactCommand(),
   partitions: async () => (await import('./partitions.js')).partitionsCommand(),
   verify: async () => (await import('./verify.js')).verifyCommand(version),
 };
