@@ -14,10 +14,21 @@ const rooms = {
   export: ['contacts', 'sync', 'partitions', 'statements'],
   credentials: ['connections', 'statements'],
   partitions: ['statements'],
+  erasure: ['partitions', 'statements'],
   migrations: ['statements'],
   catalog: [],
   verify: ['catalog', 'partitions', 'migrations', 'statements'],
-  cli: ['verify', 'partitions', 'migrations', 'credentials', 'connections', 'sync', 'export', 'statements'],
+  cli: [
+    'verify',
+    'erasure',
+    'export',
+    'partitions',
+    'migrations',
+    'credentials',
+    'connections',
+    'sync',
+    'statements',
+  ],
 };
 
 /** The files at the root of src/ that every room may import. They import no room. */

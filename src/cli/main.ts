@@ -12,8 +12,9 @@ const subcommands: Record<string, () => Promise<Command>> = {
   migrate: async () => (await import('./migrate.js')).migrateCommand(),
   health: async () => (await import('./health.js')).healthCommand(),
   failures: async () => (await import('./failing-records.js')).failuresCommand(),
-  contact: async () => (await import('./contact.js')).contactCommand(),
   credentials: async () => (await import('./credentials.js')).credentialsCommand(),
+  contact: async () => (await import('./contact.js')).contactCommand(),
+  organisation: async () => (await import('./organisation.js')).organisationCommand(),
   partitions: async () => (await import('./partitions.js')).partitionsCommand(),
   verify: async () => (await import('./verify.js')).verifyCommand(version),
 };

@@ -11,7 +11,7 @@ import { withConnection } from './database.js';
 import { exitCodes } from './exit-codes.js';
 import { planText, statusReport } from './migrate-report.js';
 import { type RunOptions, runMigrations } from './migrate-run.js';
-import { wholeNumberParser } from './options.js';
+import { checkProduction, wholeNumberParser } from './options.js';
 import { formatJson, printMessage, printResult } from './text.js';
 
 interface TableOptions {
@@ -95,11 +95,7 @@ async function runDown(
   options: RunOptions & { to: number; allowProduction?: boolean },
   command: Command,
 ): Promise<void> {
-  if (!options.allowProduction && !/^(development|test)$/.test(process.env.NODE_ENV ?? '')) {
-    command.error(
-      'error: NODE_ENV is not development or test, so this may be production: add --allow-production to revert anyway',
-    );
-  }
+  checkProduction(options, command, 'revert');
   await checkTarget(options, command);
   await runMigrations(options, (client, settings) => migrateDown(client, { ...settings, to: options.to }), {
     nothing: 'Nothing to revert',

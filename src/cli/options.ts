@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { timestampParameter } from '../timestamps.js';
 import type { Timestamp } from '../types.js';
 import { checkUuid } from '../validation.js';
@@ -27,6 +27,22 @@ export function wholeNumberParser(least: number, most: number): (value: string) 
     }
     return Number(value);
   };
+}
+
+/**
+ * Refuses, as a usage error, what cannot be taken back, unless it is allowed or the environment is for development.
+ *
+ * @param deed what to do anyway: `revert`
+ */
+export function checkProduction(
+  options: { allowProduction?: boolean },
+  command: Command,
+  deed: string,
+): void {
+  if (options.allowProduction || /^(development|test)$/.test(process.env.NODE_ENV ?? '')) return;
+  command.error(
+    `error: NODE_ENV is not development or test, so this may be production: add --allow-production to ${deed} anyway`,
+  );
 }
 
 function withUsageError<Value>(message: string, check: () => Value): Value {

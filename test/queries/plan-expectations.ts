@@ -232,7 +232,8 @@ export const expectations: Record<QueryName, Expectation> = {
   syncLogListByConnection: { indexes: ['crm_sync_log_pkey'], buffers: 200 },
   syncLogListByContact: { indexes: ['crm_sync_log_internal_id_idx', 'crm_connections_pkey'], buffers: 300 },
   syncLogListFailures: { indexes: ['crm_sync_log_status_connection_id_idx'], buffers: 80 },
-  syncLogRecord: { indexes: [], buffers: 1500 },
+  // For the CRM of the connection.
+  syncLogRecord: { indexes: ['crm_connections_pkey'], buffers: 1500 },
   syncRunClaim: {
     // Any index without ended runs finds the few open ones.
     indexes: [

@@ -102,6 +102,9 @@ const usedInside = [
   'contact_external_id_archive_contact_id_idx',
   'contact_external_id_changes_external_id_idx',
   'contact_external_id_changes_operation_id_idx',
+  // By an erasure, and by the list of its proofs.
+  'crm_sync_log_external_id_idx',
+  'crm_erased_records_erasure_id_idx',
 ];
 
 test('every index on our tables serves a query or a constraint', async () => {

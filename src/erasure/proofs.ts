@@ -1,0 +1,71 @@
+import type { DedicatedConnection } from '../statements/dedicated-connection.js';
+import type { Timestamp } from '../types.js';
+import { asOwner } from './own-errors.js';
+
+/** Proof of an erasure. It holds no personal data, unless whoever reads it has the key. */
+export interface ErasureProof {
+  /** The organisation's UUID. */
+  organisationId: string;
+  /** Its id in `crm_erasures`: a bigint, as text. */
+  erasureId: string;
+  /** Who was erased. */
+  subject: 'contact' | 'organisation';
+  /** When. */
+  erasedAt: Timestamp;
+  /** The database user who erased. */
+  erasedBy: string;
+  /** The key of its hashes. */
+  keyId: string;
+  /** HMAC-SHA-256 of each contact that the person was, in hex. */
+  subjectHashes: string[];
+  /** How many rows were deleted or rewritten, by table. */
+  counts: Record<string, number>;
+  /** The records of the person, which must not come back. */
+  records: ErasedRecord[];
+}
+
+/** A record of an erased person, as it is recognised. */
+export interface ErasedRecord {
+  /** SHA-256 of a salt and its id, in hex. */
+  hash: string;
+  /** The account at the CRM; null if it is unknown. */
+  account: string | null;
+}
+
+/**
+ * Lists the proofs of all erasures, oldest first. Keep them apart from the backups: {@link contactEraseAgain} needs them
+ * after one was restored. Call it as the owner of the tables.
+ *
+ * @param client a connection of the owner
+ * @throws CrmSchemaError `not_permitted` if the user is not the owner, `schema_not_found`
+ */
+export async function erasureList(client: DedicatedConnection): Promise<ErasureProof[]> {
+  const { rows } = await asOwner(() => client.query(selectProofs));
+  return rows.map(({ proof }) => JSON.parse(proof));
+}
+
+const selectProofs = `
+  select
+    jsonb_build_object(
+      'organisationId', erasure.organisation_id,
+      'erasureId', erasure.id::text,
+      'subject', erasure.subject,
+      'erasedAt', to_char(erasure.erased_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+      'erasedBy', erasure.erased_by,
+      'keyId', erasure.key_id,
+      'subjectHashes', (
+        select jsonb_agg(encode(hash, 'hex'))
+        from unnest(erasure.subject_hashes) as hash
+      ),
+      'counts', erasure.counts,
+      'records', (
+        select coalesce(jsonb_agg(jsonb_build_object('hash', encode(record.hash, 'hex'), 'account', record.account) order by record.hash), '[]')
+        from crm_erased_records as record
+        where record.organisation_id = erasure.organisation_id
+          and record.erasure_id = erasure.id
+      )
+    )::text as proof
+  from crm_erasures as erasure
+  order by
+    erasure.erased_at,
+    erasure.id`;

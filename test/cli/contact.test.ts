@@ -1,0 +1,187 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { agencyWithOttoline, log } from '../erasure/agency.js';
+import { type Run, runCli } from '../support/cli.js';
+import { useDatabase } from '../support/database.js';
+import { placesOf } from '../support/erasure.js';
+import { useMember } from '../support/roles.js';
+
+const database = useDatabase();
+const { pool, url } = database;
+const worker = useMember(database, 'crm_worker');
+
+const secret = randomBytes(32).toString('base64');
+
+async function run(args: readonly string[], env: Record<string, string> = {}): Promise<Run> {
+  const ended = await runCli(['contact', ...args], {
+    DATABASE_URL: url,
+    CRM_SCHEMA_ERASURE_KEY: secret,
+    ...env,
+  });
+  expect(`${ended.stdout}${ended.stderr}`).not.toContain(secret);
+  return ended;
+}
+
+const person = ({ organisationId, ottoline }: { organisationId: string; ottoline: string }) => [
+  '--organisation',
+  organisationId,
+  '--contact',
+  ottoline,
+];
+
+async function fileOf(text: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'crm-erasures-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  await writeFile(join(folder, 'erasures.json'), text);
+  return join(folder, 'erasures.json');
+}
+
+describe('contact erase', () => {
+  test('with --dry-run shows what it would erase, and changes nothing', async () => {
+    const agency = await agencyWithOttoline(pool);
+    const before = await placesOf(pool, agency.ottoline);
+    const { code, stdout, stderr } = await run(['erase', ...person(agency), '--dry-run']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(/^Would erase 2 contacts, and ended 0 runs\.\n/);
+    expect(stdout).toContain('crm_sync_log                 7 rows\n');
+    expect(await placesOf(pool, agency.ottoline)).toEqual(before);
+    const { rows } = await pool.query('select from crm_erasures where organisation_id = $1', [
+      agency.organisationId,
+    ]);
+    expect(rows).toEqual([]);
+  });
+
+  test('erases, and names the proof', async () => {
+    const agency = await agencyWithOttoline(pool);
+    const { code, stdout } = await run(['erase', ...person(agency), '--allow-production']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^Erased 2 contacts, and ended 0 runs\.\n(.*\n)*Proof: \d+ in crm_erasures\.\n$/);
+    for (const text of agency.hers) expect(await placesOf(pool, text)).toEqual([]);
+  });
+
+  test('prints JSON', async () => {
+    const agency = await agencyWithOttoline(pool);
+    const { stdout } = await run(['erase', ...person(agency), '--json'], { NODE_ENV: 'test' });
+    expect(JSON.parse(stdout)).toMatchObject({
+      isDryRun: false,
+      erasureId: expect.any(String),
+      contactIds: [agency.ottoline, agency.duplicate].sort(),
+      counts: { crm_sync_log: 7 },
+    });
+  });
+
+  test('exits with 2 in production unless that is allowed, and erases nothing', async () => {
+    const agency = await agencyWithOttoline(pool);
+    const { code, stderr } = await run(['erase', ...person(agency)]);
+    expect(code).toBe(2);
+    expect(stderr).toContain('add --allow-production to erase anyway');
+    expect(await placesOf(pool, agency.ottoline)).not.toEqual([]);
+  });
+
+  test('exits with 3 if nothing is known of the contact, and leaves no proof', async () => {
+    const organisationId = randomUUID();
+    const { code, stderr } = await run([
+      'erase',
+      '--allow-production',
+      ...person({ organisationId, ottoline: randomUUID() }),
+    ]);
+    expect({ code, stderr }).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(/^Nothing is known of this contact/),
+    });
+    const { rows } = await pool.query('select from crm_erasures where organisation_id = $1', [
+      organisationId,
+    ]);
+    expect(rows).toEqual([]);
+  });
+
+  test.each([
+    ['without a person', ['--allow-production'], 'name the person'],
+    ['with a person and --again', ['--again', 'x', '--contact', randomUUID()], '--again stands alone'],
+    ['with an id that is none', ['--contact', 'x'], 'must be a UUID'],
+  ])('exits with 2 %s', async (_, args, message) => {
+    const { code, stderr } = await run(['erase', ...args]);
+    expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining(message) });
+  });
+
+  test.each([
+    ['no key', '', 'CRM_SCHEMA_ERASURE_KEY is not set'],
+    ['a short key', 'c2hvcnQ=', 'at least 32 random bytes'],
+  ])('exits with 1 with %s, and does not show it', async (_, key, message) => {
+    const agency = await agencyWithOttoline(pool);
+    const { code, stderr } = await run(['erase', '--allow-production', ...person(agency)], {
+      CRM_SCHEMA_ERASURE_KEY: key,
+    });
+    expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining(message) });
+    if (key !== '') expect(stderr).not.toContain(key);
+    expect(await placesOf(pool, agency.ottoline)).not.toEqual([]);
+  });
+
+  test('says whom to erase if the contact was merged into another one', async () => {
+    const agency = await agencyWithOttoline(pool);
+    const { code, stderr } = await run([
+      'erase',
+      '--allow-production',
+      ...person({ ...agency, ottoline: agency.duplicate }),
+    ]);
+    expect(code).toBe(1);
+    expect(stderr).toContain(`the contact was merged into ${agency.ottoline}`);
+  });
+
+  test('is refused to a worker, who learns who may', async () => {
+    const agency = await agencyWithOttoline(pool);
+    const { code, stderr } = await run(['erase', '--allow-production', ...person(agency)], {
+      DATABASE_URL: (worker.options as { connectionString: string }).connectionString,
+    });
+    expect(code).toBe(1);
+    expect(stderr).toContain('Only the owner of crm_sync_log may erase');
+  });
+});
+
+describe('contact erasures', () => {
+  test('prints proofs that contact erase --again repeats', async () => {
+    const agency = await agencyWithOttoline(pool);
+    await run(['erase', ...person(agency), '--allow-production']);
+    const listed = await run(['erasures']);
+    expect(listed.stdout).toContain(agency.organisationId);
+    const { stdout } = await run(['erasures', '--json']);
+    await log(pool, agency.reapit, [{ internalId: agency.ottoline }]);
+    const again = await run(['erase', '--again', await fileOf(stdout), '--allow-production']);
+    expect(again).toMatchObject({ code: 0, stderr: '' });
+    expect(again.stdout).toMatch(/^Erased 1 again; \d+ had not come back\.\n$/);
+    expect(await placesOf(pool, agency.ottoline)).toEqual([]);
+  });
+
+  test('of another key are counted by --again, which exits with 3', async () => {
+    const agency = await agencyWithOttoline(pool);
+    await run(['erase', ...person(agency), '--allow-production']);
+    const { stdout } = await run(['erasures', '--json']);
+    const { code, stderr } = await run(['erase', '--again', await fileOf(stdout), '--allow-production'], {
+      CRM_SCHEMA_ERASURE_KEY: randomBytes(32).toString('base64'),
+    });
+    expect(code).toBe(3);
+    expect(stderr).toMatch(/proofs? of another key/);
+  });
+
+  test.each([
+    ['a file that is not JSON', 'personal data', 'is not what crm-schema contact erasures --json prints'],
+    [
+      'a file with something else',
+      '{"erasures":[{"subject":"personal data"}]}',
+      'is not what crm-schema contact erasures --json prints',
+    ],
+    ['a file that is not a list of proofs', '{}', 'is not what crm-schema contact erasures --json prints'],
+  ])('are not read from %s, which is not shown', async (_, text, message) => {
+    const { code, stderr } = await run(['erase', '--again', await fileOf(text), '--allow-production']);
+    expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining(message) });
+    expect(stderr).not.toContain('personal data');
+  });
+
+  test('are not read from a file that is missing', async () => {
+    const { code, stderr } = await run(['erase', '--again', '/nowhere', '--allow-production']);
+    expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining('(ENOENT)') });
+  });
+});

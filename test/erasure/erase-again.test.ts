@@ -1,0 +1,179 @@
+import { randomBytes } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { withClient } from '../../dev/database.js';
+import { contactMerge, externalRecordCheckMany } from '../../src/index.js';
+import { contactErase, contactEraseAgain, ErasureKey, erasureList } from '../../src/migrations.js';
+import { rolledBack, useDatabase } from '../support/database.js';
+import { placesOf } from '../support/erasure.js';
+import { useMember } from '../support/roles.js';
+import { agencyWithOttoline, log } from './agency.js';
+
+const database = useDatabase();
+const { pool, url } = database;
+const worker = useMember(database, 'crm_worker');
+
+const newKey = () => ErasureKey.parse(randomBytes(32).toString('base64'));
+
+test('contactErase erases everyone merged into the contact, whatever the case of the ids', async () => {
+  const { organisationId, ottoline, duplicate, hers } = await agencyWithOttoline(pool);
+  const key = newKey();
+  const erased = await withClient(url, (client) =>
+    contactErase(client, key, {
+      organisationId: organisationId.toUpperCase(),
+      contactId: ottoline.toUpperCase(),
+    }),
+  );
+  expect(erased).toMatchObject({
+    erasureId: expect.stringMatching(/^\d+$/),
+    contactIds: [ottoline, duplicate].sort(),
+    counts: { crm_sync_log: 7, contact_external_id_aliases: 3 },
+  });
+  for (const text of hers) expect(await placesOf(pool, text)).toEqual([]);
+  const [proof] = (await withClient(url, erasureList)).filter(
+    (each) => each.organisationId === organisationId,
+  );
+  expect(proof).toMatchObject({
+    subject: 'contact',
+    erasureId: erased.erasureId,
+    keyId: key.id,
+    counts: erased.counts,
+    erasedAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/),
+  });
+  expect([...(proof?.subjectHashes ?? [])].sort()).toEqual(
+    [ottoline, duplicate].map((id) => key.hashContact(organisationId, id).toString('hex')).sort(),
+  );
+  expect(proof?.records).toHaveLength(7);
+  for (const text of hers) expect(JSON.stringify(proof)).not.toContain(text);
+});
+
+test('contactErase and the deletion of the contact can be one transaction', async () => {
+  const { organisationId, ottoline, hers } = await agencyWithOttoline(pool);
+  await withClient(url, async (client) => {
+    await client.query('begin');
+    const { contactIds } = await contactErase(client, newKey(), { organisationId, contactId: ottoline });
+    await client.query('delete from contacts where organisation_id = $1 and id = any($2)', [
+      organisationId,
+      contactIds,
+    ]);
+    await client.query('commit');
+  });
+  for (const text of hers) expect(await placesOf(pool, text)).toEqual([]);
+});
+
+test('contactErase is refused to anybody but the owner', async () => {
+  const { organisationId, ottoline } = await agencyWithOttoline(pool);
+  const client = await worker.connect();
+  try {
+    await expect(
+      contactErase(client, newKey(), { organisationId, contactId: ottoline }),
+    ).rejects.toMatchObject({
+      code: 'not_permitted',
+    });
+    await expect(erasureList(client)).rejects.toMatchObject({ code: 'not_permitted' });
+  } finally {
+    client.release();
+  }
+});
+
+test('an erasure is repeated after a restore, and the records that came after the backup stay known', async () => {
+  const { organisationId, reapit, ottoline, duplicate, hers } = await agencyWithOttoline(pool);
+  const key = newKey();
+  // The backup is what a savepoint goes back to.
+  await rolledBack(pool, async (client) => {
+    await client.query('savepoint backup');
+    await log(client, reapit, [{ externalId: 'AFTER-THE-BACKUP', internalId: ottoline }]);
+    await contactErase(client, key, { organisationId, contactId: ottoline });
+    const proofs = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    await client.query('rollback to backup');
+    await client.query('commit');
+    expect(await placesOf(pool, ottoline)).not.toEqual([]);
+
+    expect(await contactEraseAgain(client, key, proofs)).toMatchObject([
+      { organisationId, outcome: 'erased', counts: { crm_sync_log: 7 } },
+    ]);
+    for (const text of hers) expect(await placesOf(pool, text)).toEqual([]);
+    const records = [...hers.slice(2), 'AFTER-THE-BACKUP'].map((externalId) => ({
+      entityType: 'contact',
+      externalId,
+    }));
+    const checked = await externalRecordCheckMany(pool, { organisationId, provider: 'reapit', records });
+    const of = (name: string) =>
+      checked[records.findIndex(({ externalId }) => externalId.startsWith(name))]?.decision;
+    expect(of('AFTER')).toBe('contact_deleted');
+    expect(of('LANDLORD')).toBe('contact_deleted');
+    // The proof is back, with its own time, beside that of the repetition.
+    const restored = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    expect(restored).toHaveLength(2);
+    expect(restored.map(({ erasedAt }) => erasedAt)).toContain(proofs[0]?.erasedAt);
+
+    expect(await contactEraseAgain(client, key, proofs)).toMatchObject([{ outcome: 'absent' }]);
+    expect(await erasureList(client)).toHaveLength((await erasureList(client)).length);
+    expect(
+      (await erasureList(client)).filter((proof) => proof.organisationId === organisationId),
+    ).toHaveLength(2);
+    expect(duplicate).not.toBe(ottoline);
+  });
+});
+
+test('an erasure is repeated where the backup is from before a merge, and finds both contacts', async () => {
+  const { organisationId, ottoline, barnaby } = await agencyWithOttoline(pool);
+  const key = newKey();
+  await rolledBack(pool, async (client) => {
+    await client.query('savepoint backup');
+    await contactMerge(client, { organisationId, fromContactId: barnaby, intoContactId: ottoline });
+    await contactErase(client, key, { organisationId, contactId: ottoline });
+    const proofs = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    await client.query('rollback to backup');
+    await client.query('commit');
+    await contactEraseAgain(client, key, proofs);
+    for (const id of [ottoline, barnaby]) expect(await placesOf(pool, id)).toEqual([]);
+  });
+});
+
+test('proofs of another key and of organisations are reported, and change nothing', async () => {
+  const { organisationId, ottoline, hers } = await agencyWithOttoline(pool);
+  const client = await pool.connect();
+  try {
+    const proof = {
+      organisationId,
+      erasureId: '1',
+      subject: 'contact',
+      erasedAt: '2026-11-01T00:00:00.000000Z',
+      erasedBy: 'test',
+      keyId: '0123456789abcdef',
+      subjectHashes: [newKey().hashContact(organisationId, ottoline).toString('hex')],
+      counts: {},
+      records: [],
+    } as never;
+    expect(
+      await contactEraseAgain(client, newKey(), [
+        proof,
+        { ...(proof as object), subject: 'organisation' } as never,
+      ]),
+    ).toMatchObject([{ outcome: 'other_key' }, { outcome: 'organisation' }]);
+  } finally {
+    client.release();
+  }
+  for (const text of hers) expect(await placesOf(pool, text)).not.toEqual([]);
+});
+
+test.each(['', 'short', 'c2hvcnQ=', '!'.repeat(44), `${'A'.repeat(42)} A`])(
+  'a key must be at least 32 bytes in base64, and %j is refused without being shown',
+  (text) => {
+    let message = '';
+    try {
+      ErasureKey.parse(text);
+    } catch (error) {
+      message = (error as Error).message;
+      expect(error).toMatchObject({ code: 'invalid_key_ring' });
+    }
+    expect(message).toMatch(/32 random bytes/);
+    if (text !== '') expect(message).not.toContain(text);
+  },
+);
+
+test('a key shows neither itself nor its secret when it is printed', () => {
+  const text = randomBytes(32).toString('base64');
+  const key = ErasureKey.parse(text);
+  expect(JSON.stringify(key)).toBe(JSON.stringify({ id: key.id }));
+});
