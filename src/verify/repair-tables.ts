@@ -75,7 +75,7 @@ export function repairColumn(change: Change, sibling: ExpectedSibling): Repair {
   }
   if (found.sql === `${expected.sql} not null`) return bySql(`${column} drop not null`);
   if (`${found.sql} not null` === expected.sql || stateIfSqlMatches(change)?.isNotValid) {
-    return bySql(`${column} set not null`);
+    return bySqlOnceMet(`select * from ${nameOf(object)} where ${name} is null`, `${column} set not null`);
   }
   if (found.sql === expected.sql.replace(' always as identity', ' by default as identity')) {
     return bySql(`${column} set generated always`);
@@ -93,7 +93,11 @@ export function repairConstraint(change: Change, { schema }: Installation, sibli
   const isInTwoSteps = /^(FOREIGN KEY|CHECK)/.test(expected.sql) && !isPartitioned(table, sibling);
   const add = `add constraint ${name} ${escapeControlCharacters(expected.sql)}${isInTwoSteps ? ' not valid' : ''}`;
   const validate = `${alter} validate constraint ${name}`;
-  if (found === null) return bySql(`${alter} ${add}`, isInTwoSteps ? validate : null, comment);
+  const check = /^CHECK \((.*)\)(?: NO INHERIT)?$/s.exec(expected.sql)?.[1];
+  const inTheWay =
+    check === undefined ? null : `select * from ${table} where not (${escapeControlCharacters(check)})`;
+  if (found === null)
+    return bySqlOnceMet(inTheWay, `${alter} ${add}`, isInTwoSteps ? validate : null, comment);
   // The partition has its own constraint of this name; its copy of the log's constraint has another name.
   if (found.namesakes?.some(({ sql }) => sql === expected.sql)) {
     return bySql(`${alter} drop constraint ${name}`);
@@ -106,8 +110,27 @@ export function repairConstraint(change: Change, { schema }: Installation, sibli
       ? bySqlIf(asSuperuser, `alter table ${disabled} enable trigger all`, state.isNotValid ? validate : null)
       : byHand(`Enable the internal triggers of ${disabled}, which is a host table.`);
   }
-  if (state?.isNotValid) return bySql(validate);
-  return bySql(`${alter} drop constraint ${name}, ${add}`, isInTwoSteps ? validate : null, comment);
+  if (state?.isNotValid) return bySqlOnceMet(inTheWay, validate);
+  return bySqlOnceMet(
+    inTheWay,
+    `${alter} drop constraint ${name}, ${add}`,
+    isInTwoSteps ? validate : null,
+    comment,
+  );
+}
+
+/**
+ * A repair that fails while rows are in its way, so the query that finds them comes first.
+ *
+ * @param query null if it cannot be told
+ */
+function bySqlOnceMet(query: string | null, ...statements: (string | null)[]): Repair {
+  if (query === null) return bySql(...statements);
+  return bySqlIf(
+    'If the query finds rows, correct them first: until then, the rest fails.',
+    query,
+    ...statements,
+  );
 }
 
 /** An index of the log can be neither created nor dropped concurrently: writers wait. */

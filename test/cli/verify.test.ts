@@ -173,8 +173,8 @@ test('verify wraps at 80 columns except for SQL, and escapes control characters'
     async () => {
       const { stdout } = await run();
       expect(stdout).not.toContain('\u001b');
-      const statements = stdout.split('\n').filter((line) => /^(alter|comment) .*;$/.test(line));
-      expect(statements).toHaveLength(4);
+      const statements = stdout.split('\n').filter((line) => /^(select|alter|comment) .*;$/.test(line));
+      expect(statements).toHaveLength(5);
       for (const line of stdout.split('\n'))
         if (!statements.includes(line)) expect(line.length, line).toBeLessThanOrEqual(80);
       for (const statement of statements) await pool.query(statement);
