@@ -59,6 +59,7 @@ test('each @example is found', () => {
 test('the functions that a first program, a worker, a webhook and a health page call have an example, and so has the export', () => {
   expect(examples.map(({ name }) => name).toSorted()).toEqual([
     'canonicalTimestamp',
+    'clientOf',
     'connectionAdvanceLastSyncedAt',
     'connectionListWithHealth',
     'connectionRequestSync',
@@ -68,6 +69,7 @@ test('the functions that a first program, a worker, a webhook and a health page 
     'credentialsConnect',
     'credentialsGet',
     'credentialsRefresh',
+    'fromPostgresJs',
     'outboundChangeClaim',
     'outboundChangeRecord',
     'recordRequestAdd',
