@@ -56,12 +56,13 @@ test('each @example is found', () => {
   expect(examples).toHaveLength(tags.length);
 });
 
-test('the functions that a first program, a worker, a webhook and a health page call have an example', () => {
+test('the functions that a first program, a worker, a webhook and a health page call have an example, and what erases', () => {
   expect(examples.map(({ name }) => name).toSorted()).toEqual([
     'canonicalTimestamp',
     'connectionAdvanceLastSyncedAt',
     'connectionListWithHealth',
     'connectionRequestSync',
+    'contactErase',
     'contactExternalIdLinkMany',
     'contactExternalIdResolve',
     'credentialsConnect',
