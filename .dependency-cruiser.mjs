@@ -10,13 +10,24 @@ const rooms = {
   connections: ['statements'],
   contacts: ['statements'],
   sync: ['statements'],
+  export: ['contacts', 'sync', 'partitions', 'statements'],
   credentials: ['connections', 'statements'],
   partitions: ['statements'],
   erasure: ['partitions', 'statements'],
   migrations: ['statements'],
   catalog: [],
   verify: ['catalog', 'partitions', 'migrations', 'statements'],
-  cli: ['verify', 'erasure', 'partitions', 'migrations', 'credentials', 'connections', 'sync', 'statements'],
+  cli: [
+    'verify',
+    'erasure',
+    'partitions',
+    'migrations',
+    'credentials',
+    'connections',
+    'sync',
+    'export',
+    'statements',
+  ],
 };
 
 /** The files at the root of src/ that every room may import. They import no room. */

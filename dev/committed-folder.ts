@@ -40,3 +40,26 @@ export async function keepFresh({ folder, fresh, unit, command, checkOnly }: Com
   for (const [name, text] of fresh) await writeFile(join(path, name), text);
   console.log(stale.length > 0 ? `Written to ${folder}: ${stale.join(', ')}.` : `${folder} was fresh.`);
 }
+
+/**
+ * Brings a generated file that is committed up to date and prints whether it changed; or checks that it is up to date.
+ *
+ * @throws Error if it is stale, if it only checks
+ */
+export async function keepFileFresh({
+  path,
+  fresh,
+  command,
+  checkOnly,
+}: Pick<CommittedFolder, 'command' | 'checkOnly'> & {
+  /** Its path in this project. */
+  path: string;
+  /** The expected text. */
+  fresh: string;
+}): Promise<void> {
+  const committed = await readFile(projectPath(path), 'utf8').catch(() => undefined);
+  if (committed === fresh) return console.log(`${path} ${checkOnly ? 'is' : 'was'} fresh.`);
+  if (checkOnly) throw new Error(`Stale: ${path}. Run: ${command}`);
+  await writeFile(projectPath(path), fresh);
+  console.log(`Written: ${path}.`);
+}

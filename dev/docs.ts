@@ -1,6 +1,7 @@
 /**
  * Writes docs/api, the documentation of what the package exports, from the docstrings in src/: a page for
- * each subpath.
+ * each subpath; docs/operations/data-map.md, from dev/data-map/ and the comments in the schema; and
+ * docs/contact-export.schema.json, from the type of the export of a contact.
  *
  *   npm run docs          writes the pages
  *   npm run check:docs    changes nothing, and fails if they are stale
@@ -13,8 +14,12 @@ import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { Application, Logger, LogLevel, OptionDefaults, TSConfigReader, type TypeDocOptions } from 'typedoc';
 import type { PluginOptions } from 'typedoc-plugin-markdown';
-import { keepFresh } from './committed-folder.js';
+import { keepFileFresh, keepFresh } from './committed-folder.js';
+import { contactExportSchema } from './contact-export-schema.js';
+import { dataMapPage } from './data-map/page.js';
 import { projectPath } from './database.js';
+import { withSnapshotDatabase } from './snapshot/database.js';
+import { readSchema } from './snapshot/read-schema.js';
 
 /** A package to be documented. */
 export interface PackageSources {
@@ -143,7 +148,15 @@ async function thisPackage(): Promise<PackageSources> {
 
 async function main(checkOnly: boolean): Promise<void> {
   const fresh = await apiPages(await thisPackage());
-  await keepFresh({ folder: 'docs/api', fresh, unit: 'pages', command: 'npm run docs', checkOnly });
+  const command = 'npm run docs';
+  await keepFresh({ folder: 'docs/api', fresh, unit: 'pages', command, checkOnly });
+  const schema = await withSnapshotDatabase(readSchema);
+  for (const [path, fresh] of [
+    ['docs/operations/data-map.md', dataMapPage(schema)],
+    ['docs/contact-export.schema.json', contactExportSchema(schema)],
+  ] as const) {
+    await keepFileFresh({ path, fresh, command, checkOnly });
+  }
 }
 
 if (process.argv[1] === projectPath('dev/docs.ts')) {

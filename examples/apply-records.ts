@@ -11,7 +11,15 @@ import {
 } from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import { dropOurs, keepOurs } from './conflicts.js';
-import { type ContactFields, fieldsOf, filled, hashOf, isSame, saysAllOf } from './contact-fields.js';
+import {
+  type ContactFields,
+  fieldsOf,
+  filled,
+  hashOf,
+  isSame,
+  isSameOrCut,
+  saysAllOf,
+} from './contact-fields.js';
 import { type Contacts, insertContacts, updateContacts } from './contacts.js';
 import type { CrmRecord } from './crm.js';
 import {
@@ -208,8 +216,15 @@ function outcomeOf(
         : { ...linked, status: 'skipped', reason: 'unchanged' };
     return { events: [seen], isLinked: true, isOtherRole, closes: agreed };
   }
+  // The answer to its creation was lost, and nobody here has edited the contact since: somebody has at the CRM.
+  const isEditedCreation =
+    known === null &&
+    others.length === 0 &&
+    push?.hasFailed === true &&
+    push.changeVersion === null &&
+    !isSameOrCut(filled(contact, record) ?? contact, record);
   // Not pushed yet: without an edit at the CRM, ours is simply newer. But nobody here may have read the record before.
-  if (push !== undefined && !hasNewContent) {
+  if (push !== undefined && !hasNewContent && !push.awaitsTheirs && !isEditedCreation) {
     return {
       events: [{ ...linked, status: 'skipped', reason: 'pending_push' }],
       isLinked: true,

@@ -37,6 +37,13 @@ export function isSame(contact: ContactFields | undefined, record: ContactFields
   return contact !== undefined && hashOf(record, contact) === hashOf(record);
 }
 
+/** The same, if the CRM may have cut long values, as it does when it stores them. */
+export function isSameOrCut(contact: ContactFields | undefined, record: ContactFields): boolean {
+  if (contact === undefined || isSame(contact, record)) return contact !== undefined;
+  const cut = fieldNames.map((field) => [field, contact[field]?.slice(0, record[field]?.length) ?? null]);
+  return isSame(Object.fromEntries(cut), record);
+}
+
 /** A contact with what a record says in the fields that are empty here; undefined if that is nothing. */
 export function filled(contact: ContactFields, record: ContactFields): ContactFields | undefined {
   const empty = fieldNames.filter((field) => contact[field] == null && record[field] != null);

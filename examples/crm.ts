@@ -60,16 +60,16 @@ export interface Crm {
   read(entityType: string, externalId: string): Promise<CrmRecord | null>;
 
   /**
-   * Writes a contact: updates a record, or creates one. If the response to a creation was lost, creating the
-   * same contact again finds the existing record. If the CRM compares versions (`If-Match`), an update of
+   * Writes a contact: updates a record, or creates one. If the CRM compares versions (`If-Match`), an update of
    * another version than `record.version` is refused: a retryable `CrmError` of kind `conflict`.
    *
    * @param record the record to update; null to create one
    * @returns the record as the CRM now holds it: its version and its fields as the CRM stores them, if it tells
-   *   them; null if it does not show the record
+   *   them; null if it does not show the record. If a creation finds a record with the contact's reference, because the
+   *   answer to an earlier one was lost: its key. It is not written, since somebody may have edited it.
    * @throws CrmError
    */
-  write(contact: CrmContact, record: LinkedRecord | null): Promise<CrmRecord | null>;
+  write(contact: CrmContact, record: LinkedRecord | null): Promise<CrmRecord | ExistingRecord | null>;
 }
 
 /** Where a page begins. */
@@ -113,6 +113,11 @@ export type CrmPage = { records: CrmRecord[] } & (
 export interface CrmRecordKey {
   entityType: string;
   externalId: string;
+}
+
+/** The record that an earlier creation of a contact has left. */
+export interface ExistingRecord {
+  existing: CrmRecordKey;
 }
 
 /** A record that is linked to a contact. */

@@ -1,17 +1,11 @@
 // Outbound: how a contact gets to the CRM.
-import type { BatchEvent, ClaimedRun, ContactExternalRecord } from '@nurturehub/crm-schema';
-import type pg from 'pg';
+import type { BatchEvent, ContactExternalRecord } from '@nurturehub/crm-schema';
 import { undecided } from './conflicts.js';
 import { readContact } from './contacts.js';
-import {
-  type Crm,
-  type CrmContact,
-  CrmError,
-  type CrmRecord,
-  type CrmRecordKey,
-  type LinkedRecord,
-} from './crm.js';
+import { obstacleTo } from './creations.js';
+import { type Crm, type CrmContact, CrmError, type CrmRecordKey, type LinkedRecord } from './crm.js';
 import { failure, unlessFatal } from './errors.js';
+import { type PushEvent, type Pushing, readRecord } from './pushing.js';
 import {
   decisionOn,
   isAlive,
@@ -21,20 +15,7 @@ import {
   remoteFieldsOf,
   uuidIn,
 } from './records.js';
-import { recordsTakenFrom } from './references.js';
 import { listWaiting } from './waiting-pushes.js';
-
-/** What a push needs of the run. */
-export interface Pushing {
-  pool: pg.Pool;
-  run: ClaimedRun;
-  /** Sends a request to the CRM while the lease is live. */
-  ask<Answer>(request: () => Promise<Answer>): Promise<Answer>;
-  /** Throws if the lease is lost. */
-  checkLease(): Promise<void>;
-  /** Applies a record that was read, and records its events, which it returns. */
-  take(record: CrmRecord): Promise<BatchEvent[]>;
-}
 
 /** A contact to push, from an outbound change or a failure. */
 export interface Push {
@@ -42,14 +23,6 @@ export interface Push {
   changeVersion?: string;
   /** The failure's entity type: an event of the same type closes it. */
   entityType?: string;
-}
-
-/** What is known of a push before the CRM has answered. */
-interface PushEvent {
-  direction: 'outbound';
-  entityType: string;
-  internalId: string;
-  changeVersion: string | undefined;
 }
 
 /** Writes a contact to each of its records, or creates one, and adds the events. */
@@ -96,9 +69,9 @@ export async function pushContact(
     events.push({ ...event, status: 'skipped' });
     return;
   }
-  const refusal = known.length === 0 ? await takenStill(pushing, crm, contactId) : null;
-  if (refusal !== null) {
-    events.push({ ...event, ...failure(refusal) });
+  const obstacle = known.length === 0 ? await obstacleTo(pushing, crm, contactId, event) : null;
+  if (obstacle !== null) {
+    events.push(obstacle);
     return;
   }
   const contact = { contactId, ...fields };
@@ -106,21 +79,25 @@ export async function pushContact(
   const failed: BatchEvent[] = [];
   try {
     for (const record of alive.length > 0 ? alive : [null]) {
-      let pushed = await write(pushing, crm, contact, record, event);
-      if (record !== null && isRefusedVersion(pushed)) {
-        // Somebody has edited it since it was read: the same rule decides.
-        const settled = await readFirst(pushing, crm, contactId, record, { ifChanged: false });
+      let { pushed, unread } = await write(pushing, crm, contact, record, event);
+      if (unread !== undefined) {
+        // Somebody may have edited it since it was read or created: the same rule decides.
+        const settled = await readFirst(pushing, crm, contactId, unread, {
+          ifChanged: false,
+          isOurs: record === null,
+        });
         if (settled !== null) {
-          failed.push(...(settled instanceof CrmError ? [pushed] : settled));
+          failed.push(...(settled instanceof CrmError ? [failureOf(event, record, settled)] : settled));
           return;
         }
+        const key = unread;
         const again = (await recordsOf(pool, run, contactId)).find(
-          (each) => isAlive(each) && isSameRecord(record, each),
+          (each) => isAlive(each) && isSameRecord(key, each),
         );
         // The contact may have taken what is there.
         const latest = await readContact(pool, run.organisationId, contactId);
         if (again !== undefined && latest !== undefined)
-          pushed = await write(pushing, crm, { contactId, ...latest }, again, event);
+          ({ pushed } = await write(pushing, crm, { contactId, ...latest }, again, event));
       }
       (pushed.status === 'error' ? failed : events).push(pushed);
     }
@@ -142,8 +119,8 @@ async function readFirst(
   pushing: Pushing,
   crm: Crm,
   contactId: string,
-  { entityType, externalId }: ContactExternalRecord,
-  { ifChanged }: { ifChanged: boolean },
+  { entityType, externalId }: CrmRecordKey,
+  { ifChanged, isOurs = false }: { ifChanged: boolean; isOurs?: boolean },
 ): Promise<BatchEvent[] | CrmError | null> {
   const { pool, run, take } = pushing;
   const found = await readRecord(pushing, crm, { entityType, externalId });
@@ -151,6 +128,7 @@ async function readFirst(
   if (found === null) return null;
   // What is there is not known, so that it must not be overwritten.
   if (found instanceof CrmError) return found;
+  if (isOurs && uuidIn(found.reference) !== contactId) return anothers;
   // Whatever its time: a clock at the CRM may have been ahead.
   const read = { ...found, isCurrent: true };
   // Nobody has changed it since it was last read or pushed.
@@ -165,64 +143,55 @@ async function readFirst(
     : settled.flatMap((event) => (event.status === 'error' ? [{ ...event, changeVersion: null }] : []));
 }
 
-/**
- * Why a contact must not be created: a record that a person took from it still carries its reference. The creation would
- * find that record, and overwrite somebody else.
- */
-async function takenStill(pushing: Pushing, crm: Crm, contactId: string): Promise<CrmError | null> {
-  const { pool, run } = pushing;
-  for (const { entityType, externalId } of await recordsTakenFrom(pool, run, contactId)) {
-    const found = await readRecord(pushing, crm, { entityType, externalId });
-    if (found instanceof CrmError) return found;
-    if (found === null || uuidIn(found.reference) !== contactId) continue;
-    const message =
-      'A record that was unlinked or re-pointed from the contact has its reference at the CRM: remove it there, then replay this failure.';
-    return new CrmError('conflict', message, { retryable: false });
-  }
-  return null;
-}
-
-/** Reads a record. Returns an error of this record, also if nothing could be recorded of the answer. */
-async function readRecord(
-  { ask }: Pushing,
-  crm: Crm,
-  { entityType, externalId }: CrmRecordKey,
-): Promise<CrmRecord | CrmError | null> {
-  const found = await ask(() => crm.read(entityType, externalId)).catch(unlessFatal);
-  if (found === null || found instanceof CrmError) return found;
-  return refusalOf(found, entityType) ?? found;
-}
+const anothers = new CrmError(
+  'conflict',
+  'The CRM has a record for the contact that does not carry its reference: link it, then replay this failure.',
+  { retryable: false },
+);
 
 const notShown = new CrmError('not_found', 'The CRM does not show the record.', { retryable: true });
 
-/** Writes a contact to a record, or creates one. Returns the event of the push. */
+function failureOf(event: PushEvent, record: CrmRecordKey | null, error: CrmError): BatchEvent {
+  const key = record && { entityType: record.entityType, externalId: record.externalId };
+  return { ...event, ...key, ...failure(error) };
+}
+
+/** What became of a write. */
+interface Written {
+  pushed: BatchEvent;
+  /** The record, if it was not written because somebody may have edited it. */
+  unread?: CrmRecordKey;
+}
+
+/** Writes a contact to a record, or creates one. */
 async function write(
   { ask }: Pushing,
   crm: Crm,
   contact: CrmContact,
   record: ContactExternalRecord | null,
   event: PushEvent,
-): Promise<BatchEvent> {
+): Promise<Written> {
   const linked: LinkedRecord | null = record && { ...record, version: record.remoteVersion };
   const written = await ask(() => crm.write(contact, linked)).catch(unlessFatal);
-  const key = record && { entityType: record.entityType, externalId: record.externalId };
-  if (written instanceof CrmError) return { ...event, ...key, ...failure(written) };
+  const failed = (error: CrmError) => failureOf(event, record, error);
+  if (written instanceof CrmError) {
+    const isRefusedVersion = written.kind === 'conflict' && written.retryable;
+    return { pushed: failed(written), ...(record !== null && isRefusedVersion ? { unread: record } : {}) };
+  }
   // It waits as a failure: otherwise the old value would overwrite ours when the CRM shows the record again.
-  if (written === null) return { ...event, ...key, ...failure(notShown) };
+  if (written === null) return { pushed: failed(notShown) };
+  if ('existing' in written) return { pushed: failed(notShown), unread: written.existing };
   const refusal = refusalOf(written, record?.entityType ?? written.entityType);
-  if (refusal !== null) return { ...event, ...key, ...failure(refusal) };
-  return {
+  if (refusal !== null) return { pushed: failed(refusal) };
+  const pushed: BatchEvent = {
     ...event,
     entityType: written.entityType,
     externalId: written.externalId,
     status: 'success',
-    linksContact: true,
+    // An update is linked when it is recorded, in pushed-links.ts: meanwhile, somebody may unlink the record.
+    linksContact: record === null,
     ...remoteFieldsOf(written),
     basedOnVersion: linked?.version,
   };
-}
-
-/** Whether the CRM has refused a push because the record has another version. */
-function isRefusedVersion({ status, error }: BatchEvent): boolean {
-  return status === 'error' && error?.kind === 'conflict' && error.retryable;
+  return { pushed };
 }

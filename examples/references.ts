@@ -43,21 +43,36 @@ export function contactNamedBy(
   return named.meaning === 'contact' ? 'gone' : null;
 }
 
-/** The records at the CRM of a run that were taken from a contact: unlinked, or re-pointed. They may still carry its reference. */
-export async function recordsTakenFrom(
+/** A record that was a contact's. It may still carry its reference. */
+interface FormerRecord extends CrmRecordKey {
+  /** Whether the contact was deleted since; otherwise, the record was unlinked from it, or re-pointed. */
+  isOfDeleted: boolean;
+}
+
+/**
+ * The records at the CRM of a run that a contact without any had, and whether it was merged into another contact
+ * although it is still there.
+ */
+export async function formerRecordsOf(
   client: pg.Pool | pg.ClientBase,
   { organisationId, provider }: Pick<ClaimedRun, 'organisationId' | 'provider'>,
   contactId: string,
-): Promise<CrmRecordKey[]> {
+): Promise<{ isMerged: boolean; taken: FormerRecord[] }> {
   const changes = await contactIdentityChangeList(client, { organisationId, contactId, limit: 1000 });
-  return changes.flatMap(({ kind, provider: takenAt, entityType, externalId }) =>
-    ['unlinked', 'repointed'].includes(kind) &&
+  const own = changes.filter(
+    ({ fromContactId, undoneBy }) => fromContactId === contactId && undoneBy === null,
+  );
+  const taken = own.flatMap(({ kind, provider: takenAt, entityType, externalId }) =>
+    ['unlinked', 'repointed', 'contact_deleted'].includes(kind) &&
     takenAt === provider &&
     entityType !== null &&
     externalId !== null
-      ? [{ entityType, externalId }]
+      ? [{ entityType, externalId, isOfDeleted: kind === 'contact_deleted' }]
       : [],
   );
+  // The change of the merge itself, not of an id that it moved.
+  const isMerged = own.some(({ kind, provider: of }) => kind === 'contacts_merged' && of === null);
+  return { isMerged, taken };
 }
 
 /** Which linked records carry another contact's reference: they were taken from that contact, whose push wrote what is there. */

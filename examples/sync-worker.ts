@@ -31,6 +31,7 @@ import { type Crm, CrmError, type CrmRecord, type CrmRecordKey } from './crm.js'
 import { crmErrorOf, failure, isCode, report, unlessFatal } from './errors.js';
 import { continueFirstFill } from './first-fill.js';
 import { type Push, pushContact } from './push-contact.js';
+import { withLinks } from './pushed-links.js';
 import { Interrupted, Requests, waitAfter } from './requests.js';
 import { type Revocation, revokeNext } from './revoke-tokens.js';
 import { inBatches, readPages } from './stream.js';
@@ -289,7 +290,7 @@ class Sync {
       this.#cut = { push: current, error };
     } finally {
       // Even if the CRM fails halfway, the contacts already written are recorded.
-      if (events.length > 0) await this.#batches.record(async () => events);
+      if (events.length > 0) await this.#batches.record((client) => withLinks(client, this.#run, events));
     }
   }
 

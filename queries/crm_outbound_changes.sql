@@ -305,15 +305,19 @@ left join claimed on true;
 /* @name outboundChangeListWaiting */
 -- Lists which of the given contacts are not pushed yet to a connection's CRM: those that wait, with the version of their
 -- change, and those whose push failed, unless a person has dismissed the failure; of those, whether a person has to
--- decide whose edit counts (crm_sync_failure_is_undecided). Fails with CRM05 if row-level security hides the
+-- decide whose edit counts (crm_sync_failure_is_undecided). `awaitsTheirs`: an earlier push was dismissed, which takes the
+-- CRM's value, and a record of the contact there has not been read since. Fails with CRM05 if row-level security hides the
 -- organisation, and with 0A000 unless at READ COMMITTED: the caller has locked the contacts, and what was recorded before
--- that must be seen. Uses crm_outbound_changes_pkey and crm_sync_failures_unpushed_idx (`is true` and the limits keep
--- the planner from reading everything that waits).
+-- that must be seen. Uses crm_outbound_changes_pkey, crm_sync_failures_unpushed_idx and, for what waits,
+-- crm_sync_failures_pkey, contact_external_ids_contact_id_provider_key and
+-- contact_external_id_aliases_contact_id_provider_idx (`is true` and the limits keep the planner from reading everything
+-- that waits).
 select
   wanted.contact_id as "contactId!",
   change.version as "changeVersion?",
   failure.is_undecided is not null as "hasFailed!",
-  coalesce(failure.is_undecided, false) as "isUndecided!"
+  coalesce(failure.is_undecided, false) as "isUndecided!",
+  unread.is_found is not null as "awaitsTheirs!"
 from unnest(:contactIds!::uuid[]) as wanted (contact_id)
 left join lateral (
   select version
@@ -340,6 +344,34 @@ left join lateral (
     limit 10
   ) as push
 ) as failure on true
+left join lateral (
+  select true as is_found
+  from crm_connections as connection
+  cross join lateral (
+    select
+    from crm_sync_failures
+    where (organisation_id = :organisationId!::uuid) is true
+      and connection_id = connection.id
+      and direction = 'outbound'
+      and record_id = wanted.contact_id::text
+      and dismissed_at is not null
+    limit 1
+  ) as dismissed
+  cross join lateral (
+    select
+    from contact_external_records
+    where (organisation_id = :organisationId!::uuid) is true
+      and contact_id = wanted.contact_id
+      and provider = connection.provider
+      and remote_state in ('active', 'archived', 'hidden')
+      and content_hash is null
+    limit 1
+  ) as unread
+  where connection.organisation_id = :organisationId!::uuid
+    and connection.id = :connectionId!::uuid
+    and change.version is not null
+  limit 1
+) as unread on true
 where crm_check_organisation(:organisationId!::uuid)
   and (select count(*) from crm_require_read_committed('waiting changes cannot be listed')) > 0
   and (change.version is not null or failure.is_undecided is not null);

@@ -42,6 +42,8 @@ export * from './contacts/identity-changes.js';
 export * from './contacts/record-merges.js';
 export * from './contacts/references.js';
 export { CrmSchemaError, type CrmSchemaErrorCode, type CrmSchemaErrorCodes } from './errors.js';
+export * from './export/contact-export.js';
+export * from './export/document.js';
 export type { ConnectionKey, RunKey, StreamKey } from './keys.js';
 export {
   type Queryable,

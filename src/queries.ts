@@ -12,6 +12,7 @@
  *
  * @packageDocumentation
  */
+export * from './generated/contact_export.js';
 export * from './generated/contact_external_id_changes.js';
 export * from './generated/contact_external_ids.js';
 export * from './generated/credentials.js';

@@ -93,3 +93,8 @@ export function expectAll(
 export function merged(first: Reading, second: Reading): Pick<Reading, 'records'> {
   return { records: new Map([...first.records, ...second.records]) };
 }
+
+/** The record that a write returned; null if it returned none, or found one that an earlier creation had left. */
+export function recordIn(written: Awaited<ReturnType<Crm['write']>>): CrmRecord | null {
+  return written === null || 'existing' in written ? null : written;
+}

@@ -1,7 +1,7 @@
 import { fieldNames } from '../contact-fields.js';
 import type { Crm, CrmRecord } from '../crm.js';
 import type { SimulatedCrm } from '../simulated-crm/server.js';
-import { entityTypesOf, readPass } from './reading.js';
+import { entityTypesOf, readPass, recordIn } from './reading.js';
 import { applies, expect, type Rule, type Theme } from './rule.js';
 import { absence, tellsStates } from './state-rules.js';
 import { timeIn } from './times.js';
@@ -56,7 +56,7 @@ const saysTheSame: Rule = {
       await adapter.write({ ...contact, contactId: 'test-contact-1' }, keyOf(crm, { externalId })),
       crm.dialect.creates ? await adapter.write({ ...contact, contactId: 'test-contact-2' }, null) : null,
     ];
-    for (const after of written) {
+    for (const after of written.map(recordIn)) {
       // That nothing is returned, another rule finds.
       if (after === null) continue;
       const copy = await adapter.read(after.entityType, after.externalId);

@@ -26,14 +26,14 @@ export interface Writes {
   create(contact: CrmContact): Promise<CrmRecord | { existing: string }>;
 }
 
-/** A create may repeat one whose answer was lost, in which case it updates the existing record. */
+/** A create may repeat one whose answer was lost, in which case it finds the existing record. */
 export function writer({ update, find, create }: Writes): Crm['write'] {
   return async (contact, linked) => {
     if (linked !== null) return update(linked, contact);
     const found = await find?.(contact);
     const created = found === undefined ? await create(contact) : { existing: found };
     if (!('existing' in created)) return created;
-    return update({ entityType: 'contact', externalId: created.existing }, contact);
+    return { existing: { entityType: 'contact', externalId: created.existing } };
   };
 }
 

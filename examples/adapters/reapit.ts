@@ -1,6 +1,6 @@
 // The adapter for Reapit Foundations (https://foundations-documentation.reapit.cloud). It syncs contacts. open-reapit.ts
 // signs in and makes one; reapit-fields.ts has the fields, reapit-passes.ts the order in which pages are read.
-import { isSame } from '../contact-fields.js';
+import { isSameOrCut } from '../contact-fields.js';
 import { type Crm, type CrmContact, CrmError, type CrmRecord, type LinkedRecord } from '../crm.js';
 import { recordIn } from './answers.js';
 import type { Answer, Send } from './http.js';
@@ -37,7 +37,7 @@ export function reapitCrm(send: Send, options: ReapitOptions): Crm {
   /** Reads what Reapit made of a write. If somebody has edited the record since, only what was sent is known. */
   async function stored(entityType: string, externalId: string, contact: CrmContact): Promise<CrmRecord> {
     const found = await read(entityType, externalId).catch(() => null);
-    return found !== null && isSame(contact, found) ? found : asSent(externalId, contact, entityType);
+    return found !== null && isSameOrCut(contact, found) ? found : asSent(externalId, contact, entityType);
   }
 
   async function update(linked: LinkedRecord, contact: CrmContact): Promise<CrmRecord | null> {

@@ -16,7 +16,12 @@ export function escapeForTerminal(text: string): string {
 
 /** One JSON document for programs, safe to show on a terminal. */
 export function formatJson(document: unknown): string {
-  return JSON.stringify(document, null, 2).split('\n').map(escapeForTerminal).join('\n');
+  return escapeLines(JSON.stringify(document, null, 2));
+}
+
+/** Escapes the lines of a JSON document, in which the only control characters are the ends of the lines. */
+export function escapeLines(json: string): string {
+  return json.split('\n').map(escapeForTerminal).join('\n');
 }
 
 /** Wraps a text from any source into lines, between words, or within a word that is too long. */
@@ -85,6 +90,11 @@ export function hasPrintedResult(): boolean {
 
 /** Writes a line to standard output. A reader that stops early, as `head` does, is no error. */
 export function printResult(text: string): Promise<void> {
+  return printPiece(`${text}\n`);
+}
+
+/** Writes a piece of a result to standard output, as {@link printResult} does, and waits until it is written. */
+export function printPiece(text: string): Promise<void> {
   resultWasPrinted = true;
   return new Promise((resolve, reject) => {
     const settle = (error?: NodeJS.ErrnoException | null) => {
@@ -93,6 +103,6 @@ export function printResult(text: string): Promise<void> {
       else reject(error);
     };
     process.stdout.once('error', settle);
-    process.stdout.write(`${text}\n`, settle);
+    process.stdout.write(text, settle);
   });
 }

@@ -125,6 +125,23 @@ export class PreparedQuery<Params, Row> {
     return rows;
   }
 
+  /**
+   * The same query on another table with the same columns, which the server does not prepare.
+   *
+   * @param table the name that the statement has
+   * @param other what to read instead, as it stands in SQL
+   */
+  onTable(table: string, other: string): PreparedQuery<Params, Row> {
+    if (table === other) return this;
+    return new PreparedQuery({
+      name: this.name,
+      statementName: this.#statementName,
+      isPreparable: false,
+      params: this.#params,
+      text: this.text.replaceAll(new RegExp(`\\b${table}\\b`, 'g'), () => other),
+    });
+  }
+
   /** The names of the parameters, in the order of `$1`, `$2` … */
   get parameterNames(): string[] {
     return this.#params.map(({ name }) => name);

@@ -151,6 +151,11 @@ export interface WaitingChange extends queries.OutboundChangeListWaitingResult {
   hasFailed: boolean;
   /** Whether a person has to decide first whose edit counts (`conflictWinner`: `person`): do not push it until then. */
   isUndecided: boolean;
+  /**
+   * Whether a person has taken the CRM's value by dismissing an earlier push (`syncFailureDismiss`), and it has not been
+   * read since: the edit that waits is a conflict with it.
+   */
+  awaitsTheirs: boolean;
 }
 
 /**

@@ -254,7 +254,7 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
     ({ write }) => ({
       async write(contact, record) {
         const written = await write(contact, record);
-        if (written === null) return null;
+        if (written === null || 'existing' in written) return written;
         const { phone: _, ...others } = written;
         return others;
       },
@@ -288,11 +288,22 @@ export const brokenAdapters: readonly BrokenAdapter[] = [
   },
   sending(
     'takes the record that is there for a new one',
-    'updates the record that an earlier creation has left',
+    'names the record that an earlier creation has left, unwritten',
     (send) => async (request) => {
       const answer = await send(request);
       return request.method === 'POST' ? { ...answer, status: 201 } : answer;
     },
+  ),
+  broken(
+    'updates the record that is there unread',
+    'names the record that an earlier creation has left, unwritten',
+    'custom',
+    ({ write }) => ({
+      async write(contact, record) {
+        const written = await write(contact, record);
+        return written !== null && 'existing' in written ? write(contact, written.existing) : written;
+      },
+    }),
   ),
   broken(
     'creates another record for one that is gone',

@@ -246,15 +246,31 @@ export class World {
 
   /** Moves all waiting work one day earlier, as if a day had passed. */
   async letTimePass(): Promise<void> {
+    // In the order of their keys, as everybody locks: otherwise, one of the workers or this would be a deadlock's victim.
     await this.pool.query(`
-      update crm_connections set not_before_at = not_before_at - interval '1 day', next_sync_at = next_sync_at - interval '1 day'
-      where status <> 'disconnected'`);
-    await this.pool.query(
-      "update crm_outbound_changes set next_attempt_at = next_attempt_at - interval '1 day'",
-    );
-    await this.pool.query(
-      "update crm_sync_failures set next_attempt_at = next_attempt_at - interval '1 day' where next_attempt_at is not null",
-    );
+      update crm_connections
+      set not_before_at = not_before_at - interval '1 day', next_sync_at = next_sync_at - interval '1 day'
+      from (
+        select id from crm_connections where status <> 'disconnected' order by organisation_id, id for no key update
+      ) as locked
+      where crm_connections.id = locked.id`);
+    await this.pool.query(`
+      update crm_outbound_changes as change
+      set next_attempt_at = change.next_attempt_at - interval '1 day'
+      from (
+        select * from crm_outbound_changes order by organisation_id, contact_id, connection_id for no key update
+      ) as locked
+      where (change.connection_id, change.contact_id) = (locked.connection_id, locked.contact_id)`);
+    await this.pool.query(`
+      update crm_sync_failures as failure
+      set next_attempt_at = failure.next_attempt_at - interval '1 day'
+      from (
+        select * from crm_sync_failures
+        where next_attempt_at is not null
+        order by organisation_id, connection_id, direction, record_id, entity_type
+        for no key update
+      ) as locked
+      where failure.id = locked.id`);
   }
 
   // --- Users
@@ -340,15 +356,19 @@ export class World {
   async editContact(): Promise<void> {
     const { organisationId } = this;
     const { rows } = await this.pool.query('select id from contacts order by id');
-    const contactId: string = this.#pick(rows)?.id ?? randomUUID();
+    const picked: string | undefined = this.#pick(rows)?.id;
+    const contactId = picked ?? randomUUID();
     const [name, pause, isRolledBack] = [this.#name(), this.#random() * 100, this.#random() < 0.2];
     const client = await this.pool.connect();
     const ignore = () => {};
     client.on('error', ignore);
     try {
       await client.query('begin');
+      // One that was deleted meanwhile stays so.
       await client.query(
-        'insert into contacts (id, organisation_id, name) values ($1, $2, $3) on conflict (id) do update set name = excluded.name',
+        picked === undefined
+          ? 'insert into contacts (id, organisation_id, name) values ($1, $2, $3)'
+          : 'update contacts set name = $3 where id = $1 and organisation_id = $2',
         [contactId, organisationId, name],
       );
       await outboundChangeRecord(client, { organisationId, contactIds: [contactId] });

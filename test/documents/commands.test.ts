@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
+import { contactCommand } from '../../src/cli/contact.js';
 import { credentialsCommand } from '../../src/cli/credentials.js';
 import { failuresCommand } from '../../src/cli/failing-records.js';
 import { healthCommand } from '../../src/cli/health.js';
@@ -11,6 +12,7 @@ import { partitionsCommand } from '../../src/cli/partitions.js';
 import { verifyCommand } from '../../src/cli/verify.js';
 
 const commands: readonly Command[] = [
+  contactCommand(),
   credentialsCommand(),
   failuresCommand(),
   healthCommand(),

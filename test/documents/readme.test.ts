@@ -126,6 +126,17 @@ test('the README steps, from an empty database, print what the README shows', as
 const queriesOf: Record<string, QueryName[]> = {
   connectionDisconnect: ['connectionDisconnect', 'connectionDropWork'],
   connectionPause: ['connectionPause', 'connectionCancelRun'],
+  contactExport: [
+    'contactExportConflicts',
+    'contactExportContacts',
+    'contactExportEvents',
+    'contactExportFailures',
+    'contactExportIdentityChanges',
+    'contactExportOutboundChanges',
+    'contactExportRecordRequests',
+    'contactExportRecords',
+    'contactExportSpans',
+  ],
   contactExternalIdLink: ['contactExternalIdLink', 'contactExternalIdLinkAlias'],
   contactExternalIdListByContact: ['contactExternalIdListByContacts'],
   contactExternalIdMatchMany: ['contactExternalIdResolve'],

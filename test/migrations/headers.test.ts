@@ -228,6 +228,18 @@ async function migratedAlone(
           next_attempt_at: '2026-11-16T10:00:00Z',
         });
       }
+      if (existing.includes('crm_sync_conflicts')) {
+        await insert(client, 'crm_sync_conflicts', {
+          organisation_id: key.organisationId,
+          connection_id: key.connectionId,
+          entity_type: 'contact',
+          external_id: '1',
+          contact_id: tenant.contactIds[0],
+          kept: 'crm',
+          first_seen_at: '2026-11-16T09:00:00Z',
+          last_seen_at: '2026-11-16T09:00:00Z',
+        });
+      }
     }
     if (existing.includes('contact_external_ids')) await linkAll(client, tenant);
     if (existing.includes('contact_external_id_aliases')) {
@@ -237,6 +249,15 @@ async function migratedAlone(
         entity_type: 'contact',
         external_id: 'alias',
         contact_id: tenant.contactIds[0],
+      });
+    }
+    if (existing.includes('crm_erasures')) {
+      await insert(client, 'crm_erasures', {
+        organisation_id: tenant.organisationId,
+        subject: 'contact',
+        key_id: '0'.repeat(16),
+        subject_hashes: [Buffer.alloc(32)],
+        counts: {},
       });
     }
     await client.query('commit');

@@ -70,6 +70,7 @@ export async function publicCalls(
     connectionSetSyncInterval: (client) =>
       crm.connectionSetSyncInterval(client, { ...key, syncIntervalSeconds: 3600 }),
     connectionTotalWork: (client) => crm.connectionTotalWork(client),
+    contactExport: (client) => piecesOf(crm.contactExport(client, { organisationId, contactId })),
     contactExternalIdLink: (client) => crm.contactExternalIdLink(client, { ...record, contactId }),
     contactExternalIdLinkMany: (client) =>
       crm.contactExternalIdLinkMany(client, { organisationId, links: [{ ...record, contactId }] }),
@@ -198,4 +199,10 @@ export async function publicCalls(
     connectionResume: (client) => crm.connectionResume(client, claimable),
     connectionDisconnect: (client) => crm.connectionDisconnect(client, claimable),
   };
+}
+
+async function piecesOf(pieces: AsyncIterable<string>): Promise<string[]> {
+  const read: string[] = [];
+  for await (const piece of pieces) read.push(piece);
+  return read;
 }

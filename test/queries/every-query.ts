@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
+import * as contactExportQueries from '../../src/generated/contact_export.js';
 import * as identityChangeQueries from '../../src/generated/contact_external_id_changes.js';
 import * as contactExternalIdQueries from '../../src/generated/contact_external_ids.js';
 import * as credentialsQueries from '../../src/generated/credentials.js';
@@ -53,6 +54,7 @@ const generated = {
   ...syncLogQueries,
   ...contactExternalIdQueries,
   ...identityChangeQueries,
+  ...contactExportQueries,
   ...externalRecordCheckQueries,
   ...syncBatchQueries,
   ...syncConflictQueries,
@@ -153,8 +155,10 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   await pool.query(
     `insert into contact_external_id_archive
        (organisation_id, connection_id, entity_type, external_id, contact_id, is_primary, first_seen_at, last_seen_at, remote_state)
-     values ($1, $2, 'contact', '1', $3, true, now(), now(), 'active')`,
-    [organisationId, ended.connectionId, bothId],
+     values
+       ($1, $2, 'contact', '1', $3, true, now(), now(), 'active'),
+       ($1, $4, 'contact', '1', $3, true, now(), now(), 'active')`,
+    [organisationId, ended.connectionId, bothId, toRevoke.connectionId],
   );
   await contactExternalIdLinkMany(pool, {
     organisationId,
@@ -177,7 +181,13 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
 
   // Of a contact that is not merged: that would forget the version.
   await pool.query(
-    `update contact_external_ids set remote_version = '"7"' where organisation_id = $1 and contact_id = $2`,
+    `update contact_external_ids
+     set remote_version = '"7"',
+       content_hash = sha256('now'),
+       pushed_at = now(),
+       replaced_hashes = array[sha256('before')],
+       replaced_at = now()
+     where organisation_id = $1 and contact_id = $2`,
     [organisationId, takenId],
   );
 
@@ -226,7 +236,14 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
   await pool.query('update crm_connections set next_sync_at = now() where id = $1', [healthy.connectionId]);
   await claim();
   const dismissedIds = await recordBatch(pool, runOf(healthy), otherId);
-  await recordRequestAdd(pool, { ...healthy, records: [{ entityType: 'contact', externalId: '5' }] });
+  await recordRequestAdd(pool, {
+    ...healthy,
+    records: ['5', '6'].map((externalId) => ({ entityType: 'contact', externalId })),
+  });
+  await pool.query(
+    "update crm_record_requests set claimed_run_id = 1, attempts = 1 where connection_id = $1 and external_id = '6'",
+    [healthy.connectionId],
+  );
   await pool.query('update crm_connections set last_success_at = now() where id = $1', [
     healthy.connectionId,
   ]);
@@ -261,8 +278,19 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     counted: 'requests',
   } as const;
   await rateLimitTake(pool, { ...rateLimit, ...rateLimits.reapit.reads });
-  const first = { limit: 10, beforeOccurredAt: null, beforeId: null };
   const since = '2026-01-01T00:00:00Z';
+  const exported = { organisationId, contactIds };
+  const exportedIds = ['OXF18000002', 'due', 'given-up', 'dismissed', 'seen', 'unseen', '5', '6'];
+  const exportedRecords = {
+    connectionIds: exportedIds.map(() => healthy.connectionId),
+    entityTypes: exportedIds.map(() => 'contact'),
+    externalIds: exportedIds,
+  };
+  const always = {
+    fromTimes: exportedIds.map((_, index) => (index === 0 ? since : null)),
+    beforeTimes: exportedIds.map(() => null),
+  };
+  const first = { limit: 10, beforeOccurredAt: null, beforeId: null };
   const record = (externalId: string) => ({
     organisationId,
     providers: ['reapit'],
@@ -309,6 +337,20 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     connectionSetStatus: [{ ...fresh, status: 'active' }],
     connectionSetSyncInterval: [{ ...fresh, syncIntervalSeconds: 3600 }],
     connectionTotalWork: [undefined],
+    contactExportConflicts: [exported],
+    contactExportContacts: [{ organisationId, contactId: remainingId }],
+    contactExportEvents: [
+      { ...exported, ...exportedRecords, ...always, limit: 50, beforeOccurredAt: null, beforeId: null },
+    ],
+    contactExportFailures: [{ ...exported, ...exportedRecords }],
+    contactExportIdentityChanges: [
+      { organisationId, contactIds: [mergedId, remainingId], limit: 50, beforeId: null },
+      { organisationId, contactIds: [mergedId], limit: 50, beforeId: null },
+    ],
+    contactExportOutboundChanges: [exported],
+    contactExportRecordRequests: [{ ...exported, ...exportedRecords }],
+    contactExportRecords: [exported],
+    contactExportSpans: [{ organisationId, contactIds: [takenId, mergedId, remainingId] }],
     contactExternalIdLink: [
       { ...record('1'), contactIds: [bothId] },
       { ...record('1'), contactIds: [takenId] },

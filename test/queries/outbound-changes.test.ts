@@ -372,9 +372,13 @@ describe('outboundChangeListWaiting', () => {
         const listed = await outboundChangeListWaiting(client, { ...key, contactIds });
         return listed.toSorted((one, other) => (one.contactId < other.contactId ? -1 : 1));
       };
-      const waits = [again, hopeless]
-        .toSorted()
-        .map((contactId) => ({ contactId, changeVersion: null, hasFailed: true, isUndecided: false }));
+      const waits = [again, hopeless].toSorted().map((contactId) => ({
+        contactId,
+        changeVersion: null,
+        hasFailed: true,
+        isUndecided: false,
+        awaitsTheirs: false,
+      }));
       expect(await list()).toEqual(waits);
       await syncFailureReplay(client, { ...key, failedFrom: nine, failedBefore: tomorrow });
       expect(await list()).toEqual(waits);
@@ -388,6 +392,7 @@ describe('outboundChangeListWaiting', () => {
         changeVersion: expect.stringMatching(/^\d+$/),
         hasFailed: false,
         isUndecided: false,
+        awaitsTheirs: false,
       });
     });
   });

@@ -49,6 +49,8 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     externalIds: contacts.map(({ externalId }) => externalId),
     connectionIds: [connectionId],
     fromConnectionId: null,
+    fromTimes: each(null),
+    beforeTimes: each(null),
     status: 'error',
     reason: 'The API key was revoked.',
     direction: 'inbound',
@@ -130,8 +132,12 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     cursorPages: [null],
     areCursorsStartingOver: [false],
   };
+  const exported = { connectionIds: each(connectionId) };
   /** Values that replace those above for some queries. */
   const special: Partial<Record<QueryName, Record<string, unknown>>> = {
+    contactExportEvents: exported,
+    contactExportFailures: exported,
+    contactExportRecordRequests: exported,
     syncConflictAcknowledge: { ids: contacts.map((_, index) => String(index + 1)) },
     connectionConnect: {
       connectionId: newId,

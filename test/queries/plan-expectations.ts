@@ -114,6 +114,30 @@ export const expectations: Record<QueryName, Expectation> = {
     buffers: 700,
   },
   contactExternalIdUnlink: { indexes: [...mappings, ...aliases, ...liveConnection.indexes], buffers: 2700 },
+  contactExportConflicts: {
+    indexes: ['crm_sync_conflicts_contact_id_idx', 'crm_connections_pkey'],
+    buffers: 2500,
+  },
+  contactExportContacts: { indexes: identityChanges, buffers: 60 },
+  contactExportEvents: {
+    indexes: ['crm_sync_log_internal_id_idx', 'crm_sync_log_external_id_idx', 'crm_connections_pkey'],
+    buffers: 20_000,
+  },
+  contactExportFailures: { indexes: ['crm_connections_pkey', 'crm_sync_failures_pkey'], buffers: 10_000 },
+  contactExportIdentityChanges: { indexes: identityChanges, buffers: 4000 },
+  contactExportOutboundChanges: {
+    indexes: ['crm_outbound_changes_pkey', 'crm_connections_pkey'],
+    buffers: 2500,
+  },
+  contactExportRecordRequests: {
+    indexes: ['crm_record_requests_pkey', 'crm_connections_pkey'],
+    buffers: 2500,
+  },
+  contactExportRecords: {
+    indexes: [...mappings, ...aliases, 'contact_external_id_archive_contact_id_idx', 'crm_connections_pkey'],
+    buffers: 2500,
+  },
+  contactExportSpans: { indexes: [], buffers: 60_000 },
   contactIdentityChangeList: { indexes: [...identityChanges], buffers: 60 },
   contactReferenceCheckMany: {
     indexes: [

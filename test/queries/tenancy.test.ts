@@ -88,6 +88,10 @@ test.each(queryNames.filter((name) => !overAllTenants.includes(name)))(
         case 'contactReferenceCheckMany':
           for (const row of rows) expect(row).toMatchObject({ isUnlinked: false, isKnown: false });
           break;
+        case 'contactExportContacts':
+          // The contact that was asked for.
+          expect(rows).toEqual([{ contactId: expect.any(String), mergedIntoId: null, mergedAt: null }]);
+          break;
         default:
           expect(rows).toEqual([]);
       }

@@ -66,6 +66,31 @@ test.each(['reapit', 'custom', 'alto'] as const)(
   },
 );
 
+test('a contact that is deleted while reapit updates its record does not come back', async () => {
+  const { agency } = world;
+  const { crm, ...connection } = await agency.startAndConnect('reapit');
+  const { externalId } = crm.create('Ottoline Sprat');
+  await agency.tick();
+  const { 'Ottoline Sprat': contactId = '' } = await agency.contacts();
+  await agency.rename(contactId, 'Ottoline Spratt');
+  agency.meddle = (client) => ({
+    ...client,
+    async write(contact, record) {
+      const written = await client.write(contact, record);
+      await deleteContact(contactId);
+      return written;
+    },
+  });
+  await agency.tick();
+  agency.meddle = undefined;
+  crm.edit(externalId, 'Ottoline Sprats');
+  await agency.tick();
+  expect(await agency.contacts()).toEqual({});
+  expect(await agency.failures()).toEqual([]);
+  const events = await syncLogListByConnection(pool, connection);
+  expect(events[0]).toMatchObject({ externalId, status: 'skipped', reason: 'erased' });
+});
+
 test('a contact that is merged while its record is created does not come back as another', async () => {
   const { agency } = world;
   const { crm } = await agency.startAndConnect('reapit');

@@ -88,7 +88,9 @@ test('a push that was given up stays visible, and waits, while both sides differ
   expect(await names()).toEqual(['Ottoline Ours', 'Ottoline Theirs']);
   expect(await health()).toMatchObject({ givenUpRecords: 1, waitingChanges: 0 });
   const waiting = await outboundChangeListWaiting(pool, { ...reapit, contactIds: [contactId] });
-  expect(waiting).toEqual([{ contactId, changeVersion: null, hasFailed: true, isUndecided: false }]);
+  expect(waiting).toEqual([
+    { contactId, changeVersion: null, hasFailed: true, isUndecided: false, awaitsTheirs: false },
+  ]);
 });
 
 test('the record of a push that is given up is the first that the next run is given', async () => {

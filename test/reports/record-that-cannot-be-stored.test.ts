@@ -95,7 +95,7 @@ test.each([
       ...client,
       async write(contact, record) {
         const written = await client.write(contact, record);
-        return written?.name === 'Ottoline Sprat'
+        return written !== null && 'name' in written && written.name === 'Ottoline Sprat'
           ? ({ ...written, ...spoilt } as unknown as CrmRecord)
           : written;
       },

@@ -192,7 +192,7 @@ test('Reapit, which pages by time alone: an edit in the middle of many records w
   const crm = await startSimulatedCrm({
     provider: 'reapit',
     seed: 1,
-    habits: { pageSize: 5, clockStepMilliseconds: 3_600_000 },
+    habits: { pageSize: 5, clockStepMilliseconds: 3_600_000_000 },
   });
   try {
     const ids = Array.from({ length: 33 }, (_, n) => crm.create(`Test Person ${n}`).externalId);

@@ -15,6 +15,7 @@ import {
   connectionSetConflictWinner,
   outboundChangeListWaiting,
   outboundChangeRecord,
+  syncConflictList,
   syncFailureDismiss,
   syncFailureReplay,
   syncFailureReplayByIds,
@@ -58,6 +59,29 @@ describe.each(['reapit', 'alto'] as const)(
       return failures.map(({ id }) => id);
     }
 
+    test.each([
+      ['person', 'neither', 'Ottoline Later', 'Ottoline Theirs'],
+      ['nurturehub', 'nurturehub', 'Ottoline Later', 'Ottoline Later'],
+      ['crm', 'crm', 'Ottoline Theirs', 'Ottoline Theirs'],
+    ] as const)(
+      'are a conflict again if a person takes theirs and the contact is edited before it is read (winner %s)',
+      async (conflictWinner, kept, here, there) => {
+        const { agency } = world;
+        const decision = { ...connected, ids: await failureIds() };
+        await syncFailureDismiss(pool, { ...decision, dismissedBy: 'support', reason: 'They know.' });
+        await connectionSetConflictWinner(pool, { ...connected, conflictWinner });
+        await agency.rename(contactId, 'Ottoline Later');
+        await agency.tick();
+        await agency.tick();
+        expect(await everywhere()).toEqual([here, there, here]);
+        const [{ kept: latest } = {}] = await syncConflictList(pool, connected);
+        expect(latest).toBe(kept);
+        expect(await agency.failures()).toMatchObject(
+          kept === 'neither' ? [{ error: { code: 'edited_on_both_sides' }, dismissedAt: null }] : [],
+        );
+      },
+    );
+
     test('stay so after a later edit here, which waits for the same decision', async () => {
       const { agency } = world;
       await agency.rename(contactId, 'Ottoline Later');
@@ -65,7 +89,7 @@ describe.each(['reapit', 'alto'] as const)(
       await agency.tick();
       expect(await everywhere()).toEqual(['Ottoline Later', 'Ottoline Theirs', 'Ottoline Later']);
       expect(await outboundChangeListWaiting(pool, { ...connected, contactIds: [contactId] })).toEqual([
-        { contactId, changeVersion: null, hasFailed: true, isUndecided: true },
+        { contactId, changeVersion: null, hasFailed: true, isUndecided: true, awaitsTheirs: false },
       ]);
       const decision = { ...connected, ids: await failureIds() };
       if (provider === 'reapit') {

@@ -111,3 +111,32 @@ test.each(['reapit', 'custom', 'agentos'] as const)(
     expect(await agency.failures()).toMatchObject([{ recordId: ottoline, error: { kind: 'conflict' } }]);
   },
 );
+
+test.each(['reapit', 'custom', 'loop'] as const)(
+  'a record at %s that is unlinked while its contact is written to it stays unlinked',
+  async (provider) => {
+    const { agency } = world;
+    const { organisationId } = agency;
+    const { crm } = await agency.startAndConnect(provider);
+    const { externalId } = crm.create('Ottoline Sprat');
+    await agency.tick();
+    const { 'Ottoline Sprat': contactId = '' } = await agency.contacts();
+    await agency.rename(contactId, 'Ottoline Spratt');
+    const record = { provider, entityType: 'contact', externalId };
+    let isUnlinked = false;
+    agency.meddle = (client) => ({
+      ...client,
+      async write(contact, linked) {
+        const written = await client.write(contact, linked);
+        if (!isUnlinked) await contactExternalIdUnlink(pool, { organisationId, ...record, contactId });
+        isUnlinked = true;
+        return written;
+      },
+    });
+    await agency.tick();
+    expect(await agency.recordsOf(contactId)).toEqual([]);
+    expect(await agency.failures()).toMatchObject([
+      { recordId: contactId, error: { kind: 'conflict' }, gaveUpAt: expect.any(String) },
+    ]);
+  },
+);

@@ -250,9 +250,12 @@ describe.concurrent('writing', () => {
 
     const { externalId } = crm.records()[0] as CrmRecord;
     const changed = { ...contact, name: 'Test Person 2' };
+    const existing = { entityType: 'contact', externalId };
     for (const repeated of [contact, contact, changed]) {
-      expect(await client.write(repeated, null)).toMatchObject({ entityType: 'contact', externalId });
+      expect(await client.write(repeated, null)).toEqual({ existing });
     }
+    expect(crm.records()).toMatchObject([{ name: 'Test Person 1', reference: 'test-contact' }]);
+    await client.write(changed, existing);
     expect(crm.records()).toMatchObject([{ name: 'Test Person 2', reference: 'test-contact' }]);
     expect(crm.writes.filter(({ kind }) => kind === 'create')).toHaveLength(1);
     expect(crm.writes[0]).toMatchObject({ externalId, reference: 'test-contact', name: 'Test Person 1' });

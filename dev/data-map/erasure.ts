@@ -1,0 +1,36 @@
+import type { TableEntry } from './entry.js';
+
+/** The tables that say who was erased, in hashes alone. */
+export const erasureTables: Record<string, TableEntry> = {
+  crm_erasures: {
+    purpose: 'To prove an erasure, and to repeat it after a backup was restored.',
+    kept: 'Without end: it outlives the agency.',
+    erased: 'One row is added.',
+    exported: {
+      not: 'Whoever it names was erased. Its hashes tell nobody who has not the key whose they are.',
+    },
+    identifies: ['subject_hashes'],
+    describes: ['id', 'subject', 'erased_at', 'counts'],
+    staff: ['erased_by'],
+    agency: ['organisation_id'],
+    technical: ['key_id'],
+  },
+  crm_erased_records: {
+    purpose: "To not take an erased person's record from a CRM again.",
+    kept: 'As long as the agency.',
+    erased: 'A row is added for each of their records.',
+    exported: { not: 'As crm_erasures.' },
+    identifies: ['hash'],
+    describes: ['erasure_id'],
+    agency: ['organisation_id', 'account'],
+  },
+  crm_erasure_salts: {
+    purpose: 'To make those hashes.',
+    kept: 'As long as the agency.',
+    erased: 'Stays: it names nobody.',
+    exported: { not: 'It is about the agency.' },
+    secret: ['salt'],
+    agency: ['organisation_id'],
+    technical: ['key_id'],
+  },
+};

@@ -1,0 +1,118 @@
+import * as queries from '../generated/contact_export.js';
+import { readDetachedMonths } from '../partitions/detached-months.js';
+import { PreparedQuery, type Queryable } from '../statements/prepared-query.js';
+import type { Timestamp } from '../types.js';
+import type { ContactExportHead, ContactExportSections } from './document.js';
+
+/** An export whose rows are read as they are needed. */
+export interface ReadableExport {
+  head: ContactExportHead;
+  /** In the order in which they are written. */
+  sections: readonly ExportSection[];
+}
+
+/** The rows of a section, a page at a time. */
+export interface ExportSection {
+  name: keyof ContactExportSections;
+  read(): AsyncIterable<readonly object[]>;
+}
+
+/** When the transaction began. */
+const beginning = new PreparedQuery<object, { at: Timestamp }>({
+  name: 'beginning',
+  statementName: 'beginning',
+  isPreparable: false,
+  params: [],
+  text: 'select pg_catalog.now() as at',
+});
+
+/** How many rows of the history or the log are read at a time. */
+const pageSize = 500;
+
+/** Finds out who the person is, for an export of what is kept of them. */
+export async function readExport(
+  client: Queryable,
+  { organisationId, contactId }: { organisationId: string; contactId: string },
+): Promise<ReadableExport> {
+  const contacts = await queries.contactExportContacts.run({ organisationId, contactId }, client);
+  const months = await readDetachedMonths(client);
+  const person = { organisationId, contactIds: contacts.map((contact) => contact.contactId) };
+  const spans = await queries.contactExportSpans.run(person, client);
+
+  const ever = { ...person, ...recordsOf(spans) };
+  // What is still to be done for a record is that of whoever has it now.
+  const present = { ...person, ...recordsOf(spans.filter(({ beforeAt }) => beforeAt === null)) };
+  const fromTimes = spans.map(({ fromAt }) => fromAt);
+  const beforeTimes = spans.map(({ beforeAt }) => beforeAt);
+  const all = <Params>(query: PreparedQuery<Params, object>, params: Params) =>
+    async function* () {
+      yield await query.run(params, client);
+    };
+
+  const [first] = contacts as [queries.ContactExportContactsResult];
+  const [time] = (await beginning.run({}, client)) as [{ at: Timestamp }];
+  const head: ContactExportHead = {
+    format: 1,
+    exportedAt: time.at,
+    organisationId: organisationId.toLowerCase(),
+    contactId: first.contactId,
+    mergedIntoId: first.mergedIntoId,
+    monthsNotRead: months.filter(({ isReadable }) => !isReadable).map(({ name }) => name),
+  };
+  const sections: Record<keyof ContactExportSections, ExportSection['read']> = {
+    contacts: async function* () {
+      yield contacts;
+    },
+    records: all(queries.contactExportRecords, person),
+    identityChanges: () =>
+      pages(client, queries.contactExportIdentityChanges, (last) => ({
+        ...person,
+        limit: pageSize,
+        beforeId: last?.id ?? null,
+      })),
+    outboundChanges: all(queries.contactExportOutboundChanges, person),
+    failures: all(queries.contactExportFailures, present),
+    conflicts: all(queries.contactExportConflicts, person),
+    recordRequests: all(queries.contactExportRecordRequests, present),
+    events: async function* () {
+      const readable = months.filter(({ isReadable }) => isReadable).map(({ sqlName }) => sqlName);
+      for (const table of ['crm_sync_log', ...readable]) {
+        yield* pages(client, queries.contactExportEvents.onTable('crm_sync_log', table), (last) => ({
+          ...ever,
+          fromTimes,
+          beforeTimes,
+          limit: pageSize,
+          beforeOccurredAt: last?.occurredAt ?? null,
+          beforeId: last?.id ?? null,
+        }));
+      }
+    },
+  };
+  return {
+    head,
+    sections: Object.entries(sections).map(([name, read]) => ({ name: name as ExportSection['name'], read })),
+  };
+}
+
+/** The records of some spans as columns, one element for each span. */
+function recordsOf(spans: readonly queries.ContactExportSpansResult[]) {
+  return {
+    connectionIds: spans.map(({ connectionId }) => connectionId),
+    entityTypes: spans.map(({ entityType }) => entityType),
+    externalIds: spans.map(({ externalId }) => externalId),
+  };
+}
+
+/** Reads what a query finds, page after page. */
+async function* pages<Params, Row extends object>(
+  client: Queryable,
+  query: PreparedQuery<Params, Row>,
+  paramsAfter: (last: Row | undefined) => Params,
+): AsyncGenerator<Row[]> {
+  let last: Row | undefined;
+  do {
+    const rows: Row[] = await query.run(paramsAfter(last), client);
+    yield rows;
+    last = rows.length === pageSize ? rows.at(-1) : undefined;
+  } while (last !== undefined);
+}

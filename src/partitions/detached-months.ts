@@ -1,0 +1,39 @@
+import { PreparedQuery, type Queryable } from '../statements/prepared-query.js';
+import { datedNamePattern, sqlNameOf } from './names.js';
+
+/** A month that was detached from the log and is not dropped yet, or an older one that was detached by hand. */
+export interface DetachedMonth {
+  name: string;
+  /** As it stands in SQL: quoted, and with its schema where the search_path needs it. */
+  sqlName: string;
+  /** Whether the session may read all of it. */
+  isReadable: boolean;
+}
+
+/** Tables of the log's owner in the log's schema, with the name of a month. One that was renamed is not the log's. */
+const detachedMonths = new PreparedQuery<{ pattern: string }, DetachedMonth>({
+  name: 'detachedMonths',
+  statementName: 'detachedMonths',
+  isPreparable: false,
+  params: [{ name: 'pattern', required: true }],
+  text: `
+    select
+      month.relname::text as name,
+      ${sqlNameOf('month')} as "sqlName",
+      pg_catalog.has_table_privilege(month.oid, 'select')
+        and not pg_catalog.row_security_active(month.oid) as "isReadable"
+    from pg_catalog.pg_class as log
+    inner join pg_catalog.pg_class as month
+      on month.relnamespace = log.relnamespace
+      and month.relowner = log.relowner
+    where log.oid = 'crm_sync_log'::regclass::oid
+      and month.relkind = 'r'
+      and not month.relispartition
+      and month.relname::text ~ $1::text
+    order by month.relname`,
+});
+
+/** Reads the months that are detached from the log, by name. */
+export function readDetachedMonths(client: Queryable): Promise<DetachedMonth[]> {
+  return detachedMonths.run({ pattern: datedNamePattern }, client);
+}
