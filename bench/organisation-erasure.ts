@@ -50,7 +50,7 @@ export async function measureOrganisationErasure(url: string): Promise<void> {
 }
 
 /** Months of the past, as after a year and a half. */
-async function beginLogEarlier(client: pg.Client): Promise<void> {
+export async function beginLogEarlier(client: pg.Client): Promise<void> {
   await client.query(`
     do $$
     declare

@@ -5,6 +5,7 @@
  *   npm run bench
  *   npm run bench -- --identity   how long the calls of identity take on a million mappings
  *   npm run bench -- --limits     whether the row of a rate limit that twenty workers share is hot
+ *   npm run bench -- --erasure    how long the erasure of a person takes in an agency with 440,000 events
  *   npm run bench -- --organisation   how long the erasure of an agency takes, and whether another one notices
  *   npm run bench -- --first-sync FOLDER   the example worker beside that of a release that is checked out in FOLDER
  */
@@ -15,6 +16,7 @@ import { createHostTables, migrate } from '../dev/database.js';
 import { startEmbeddedPostgres } from '../dev/embedded-postgres.js';
 import { contactExternalIdResolve as resolveQuery } from '../src/generated/contact_external_ids.js';
 import { contactExternalIdResolve as publicResolve, withNamedStatements } from '../src/index.js';
+import { measureContactErasure } from './contact-erasure.js';
 import { measureFirstSync } from './first-sync.js';
 import { measureIdentity } from './identity.js';
 import { measureOrganisationErasure } from './organisation-erasure.js';
@@ -27,6 +29,7 @@ const { values: options } = parseArgs({
   options: {
     identity: { type: 'boolean', default: false },
     limits: { type: 'boolean', default: false },
+    erasure: { type: 'boolean', default: false },
     organisation: { type: 'boolean', default: false },
     'first-sync': { type: 'string' },
   },
@@ -41,6 +44,7 @@ try {
   await migrate(client);
   if (options.identity) await measureIdentity(client);
   else if (options['first-sync'] !== undefined) await measureFirstSync(server.url, options['first-sync']);
+  else if (options.erasure) await measureContactErasure(server.url);
   else if (options.organisation) await measureOrganisationErasure(server.url);
   else if (options.limits) await measureRateLimits(server.url);
   else await measureLookups();

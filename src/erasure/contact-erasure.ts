@@ -7,7 +7,7 @@ import { asOwner } from './own-errors.js';
 export interface ContactKey {
   /** The organisation's UUID. */
   organisationId: string;
-  /** The contact's UUID. It may be deleted already. */
+  /** The contact's UUID. */
   contactId: string;
 }
 
@@ -23,7 +23,7 @@ export interface ContactErasure {
 
 /**
  * Erases a person from the tables of this schema: the contact, everyone who was merged into it, and every id that they
- * had at a CRM. The events of the log stay, without ids. Leaves the host's own `contacts` alone: delete the person there
+ * had at a CRM. The contact may be deleted already. The events of the log stay, without ids. Leaves the host's own `contacts` alone: delete the person there
  * in the same transaction.
  *
  * Runs that are open end: their workers get `lease_lost`, and start again. Afterwards, the records of the person are

@@ -56,13 +56,14 @@ test('each @example is found', () => {
   expect(examples).toHaveLength(tags.length);
 });
 
-test('the functions that a first program, a worker, a webhook and a health page call have an example, and so has the export', () => {
+test('the functions that a first program, a worker, a webhook and a health page call have an example, and so have the export and the erasure', () => {
   expect(examples.map(({ name }) => name).toSorted()).toEqual([
     'canonicalTimestamp',
     'clientOf',
     'connectionAdvanceLastSyncedAt',
     'connectionListWithHealth',
     'connectionRequestSync',
+    'contactErase',
     'contactExport',
     'contactExternalIdLinkMany',
     'contactExternalIdResolve',

@@ -195,6 +195,51 @@ test('it is unknown to other organisations', async () => {
   expect(record?.decision).toBe('unknown');
 });
 
+test('a link that waits for an erasure is refused', async () => {
+  const other = await agencyWithOttoline(pool);
+  const { organisationId, ottoline, duplicate, barnaby } = other;
+  const hers = other.hers.find((text) => text.startsWith('LANDLORD')) as string;
+  const eraser = await pool.connect();
+  try {
+    await eraser.query('begin');
+    await eraseContacts(eraser, organisationId, [ottoline, duplicate]);
+    const linking = contactExternalIdLinkMany(worker, {
+      organisationId,
+      links: [{ provider: 'reapit', entityType: 'contact', externalId: hers, contactId: barnaby }],
+      ifContactTaken: 'alias',
+    });
+    await eraser.query('select pg_sleep(0.3)');
+    await eraser.query('commit');
+    expect(await linking).toEqual([{ outcome: 'erased' }]);
+  } finally {
+    eraser.release();
+  }
+  expect(await placesOf(pool, hers)).toEqual([]);
+});
+
+test('an erasure waits for a link of the person, and erases it', async () => {
+  const other = await agencyWithOttoline(pool);
+  const { organisationId, ottoline, duplicate } = other;
+  const linker = await pool.connect();
+  try {
+    await linker.query('begin');
+    await contactExternalIdLinkMany(linker, {
+      organisationId,
+      links: [
+        { provider: 'reapit', entityType: 'contact', externalId: 'LINKED-MEANWHILE', contactId: ottoline },
+      ],
+      ifContactTaken: 'alias',
+    });
+    const erasing = eraseContacts(pool, organisationId, [ottoline, duplicate]);
+    await linker.query('select pg_sleep(0.3)');
+    await linker.query('commit');
+    await erasing;
+  } finally {
+    linker.release();
+  }
+  expect(await placesOf(pool, 'LINKED-MEANWHILE')).toEqual([]);
+});
+
 test('it can be linked again once the owner has readmitted it', async () => {
   const { organisationId, barnaby } = agency;
   const readmit = async () =>

@@ -553,6 +553,45 @@ const damages: Damage[] = [
     ],
   },
   {
+    damage: 'lets workers erase people',
+    sql: 'grant execute on function crm_erase_contact to crm_worker',
+    reported: [
+      [
+        'privileges',
+        'crm_worker on function public.crm_erase_contact(uuid, uuid[], bytea[], text, bytea)',
+        null,
+        'execute',
+      ],
+    ],
+  },
+  {
+    damage: 'has the function that erases run with the rights of its caller',
+    sql: 'alter function crm_erase_contact security invoker',
+    reported: [
+      [
+        'function',
+        'public.crm_erase_contact(uuid, uuid[], bytea[], text, bytea)',
+        'SECURITY DEFINER',
+        'crm_schema.erasing',
+      ],
+    ],
+  },
+  {
+    damage: 'lets everybody with the setting change the log',
+    sql: `
+      create or replace function crm_sync_log_refuse_change() returns trigger
+      language plpgsql set search_path = pg_catalog, pg_temp as $$
+      begin
+        if current_setting('crm_schema.erasing', true) = 'on' then
+          return old;
+        end if;
+        raise exception using errcode = 'CRM02';
+      end $$`,
+    reported: [
+      ['function', 'public.crm_sync_log_refuse_change()', 'pg_get_userbyid(relowner)', 'return old'],
+    ],
+  },
+  {
     damage: 'revokes a function from everyone',
     sql: 'revoke execute on function crm_organisation_id from public',
     reported: [['privileges', 'public on function public.crm_organisation_id()', 'execute', null]],
