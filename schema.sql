@@ -2043,7 +2043,6 @@ COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids u
 CREATE FUNCTION public.crm_erase_organisation(organisation_id uuid, subject_hash bytea, key_id text, batch_size integer) RETURNS TABLE(erasure_id bigint, emptied text, deleted bigint, is_finished boolean)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
-    SET "crm_schema.erasing" TO 'on'
     SET enable_seqscan TO 'off'
     AS $_$
 #variable_conflict use_column
@@ -2109,6 +2108,8 @@ begin
     end if;
     perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
     for step in select tables.held, tables.counted_as from public.crm_organisation_tables() as tables loop
+      -- For this statement alone: see 0051.
+      perform set_config('crm_schema.erasing', 'on', true);
       -- By the place of each row: to join a table with its own rows would read it as a whole.
       execute format(
         'delete from only %1$s
@@ -2117,6 +2118,7 @@ begin
       )
       using organisation, batch_size;
       get diagnostics deleted = row_count;
+      perform set_config('crm_schema.erasing', '', true);
       if deleted > 0 then
         emptied := (select pg_class.relname from pg_class where pg_class.oid = step.held);
         is_finished := false;

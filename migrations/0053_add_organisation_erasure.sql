@@ -94,7 +94,6 @@ language plpgsql
 volatile
 security definer
 set search_path = pg_catalog, pg_temp
-set crm_schema.erasing = 'on'
 -- Each batch is found through a key: a scan would read what earlier batches have left behind.
 set enable_seqscan = off
 as $body$
@@ -161,6 +160,8 @@ begin
     end if;
     perform %1$I.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
     for step in select tables.held, tables.counted_as from %1$I.crm_organisation_tables() as tables loop
+      -- For this statement alone: see 0051.
+      perform set_config('crm_schema.erasing', 'on', true);
       -- By the place of each row: to join a table with its own rows would read it as a whole.
       execute format(
         'delete from only %%1$s
@@ -169,6 +170,7 @@ begin
       )
       using organisation, batch_size;
       get diagnostics deleted = row_count;
+      perform set_config('crm_schema.erasing', '', true);
       if deleted > 0 then
         emptied := (select pg_class.relname from pg_class where pg_class.oid = step.held);
         is_finished := false;
