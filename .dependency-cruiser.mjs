@@ -7,6 +7,7 @@
 const rooms = {
   statements: [],
   tenancy: ['statements'],
+  clients: ['statements'],
   connections: ['statements'],
   contacts: ['statements'],
   sync: ['statements'],
@@ -20,12 +21,12 @@ const rooms = {
   cli: [
     'verify',
     'erasure',
+    'export',
     'partitions',
     'migrations',
     'credentials',
     'connections',
     'sync',
-    'export',
     'statements',
   ],
 };
@@ -34,7 +35,7 @@ const rooms = {
 const shared = '^src/(types|errors|timestamps|time-zones|validation|keys)[.]ts$';
 
 /** The package's entry points: one for each subpath of its exports. Only the command imports one. */
-const entryPoints = '^src/(index|credentials|migrations|queries)[.]ts$';
+const entryPoints = '^src/(index|clients|credentials|migrations|queries)[.]ts$';
 
 const anyOf = (names) => `^src/(${names.join('|')})/`;
 

@@ -2037,6 +2037,147 @@ $_$;
 COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids. SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
 
 --
+-- Name: crm_erase_organisation(uuid, bytea, text, integer); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_erase_organisation(organisation_id uuid, subject_hash bytea, key_id text, batch_size integer) RETURNS TABLE(erasure_id bigint, emptied text, deleted bigint, is_finished boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "crm_schema.erasing" TO 'on'
+    SET enable_seqscan TO 'off'
+    AS $_$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  live text;
+  step record;
+begin
+  perform public.crm_require_read_committed('an organisation cannot be erased');
+  if organisation is null or subject_hash is null or key_id is null or coalesce(batch_size, 0) < 1 then
+    raise exception using
+      errcode = 'CRM04',
+      message = 'an erasure needs an organisation, a hash, a key id and a batch size of at least 1';
+  end if;
+
+  -- Also keeps two erasures of one organisation apart.
+  perform
+  from public.crm_connections as connection
+  where connection.organisation_id = organisation
+  order by connection.id
+  for no key update;
+  select string_agg(connection.provider, ', ' order by connection.provider)
+  into live
+  from public.crm_connections as connection
+  where connection.organisation_id = organisation
+    and connection.status <> 'disconnected';
+  if live is not null then
+    raise exception using
+      errcode = 'CRM04',
+      message = format('the organisation is still connected to %s', live),
+      hint = 'Disconnect its CRMs, and erase it then.';
+  end if;
+  select string_agg(connection.provider, ', ' order by connection.provider)
+  into live
+  from public.crm_connections as connection
+  where connection.organisation_id = organisation
+    and connection.revocation = 'pending';
+  if live is not null then
+    raise exception using
+      errcode = 'CRM04',
+      message = format('the credentials of the organisation at %s have still to be revoked', live),
+      hint = 'Let a worker revoke them, or wipe them with credentialsRevoked: without them, nobody can.';
+  end if;
+
+  select erasure.id
+  into erasure_id
+  from public.crm_erasures as erasure
+  where erasure.organisation_id = organisation
+    and erasure.subject = 'organisation'
+    and erasure.finished_at is null
+  order by erasure.id desc
+  limit 1
+  for no key update;
+
+  for pass in 1..2 loop
+    if pass = 2 then
+      -- Nothing is left. From here on nothing can come: who adds something holds its connection, or the lock of the ids.
+      perform
+      from public.crm_connections as connection
+      where connection.organisation_id = organisation
+      order by connection.id
+      for update;
+    end if;
+    perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
+    for step in select tables.held, tables.counted_as from public.crm_organisation_tables() as tables loop
+      -- By the place of each row: to join a table with its own rows would read it as a whole.
+      execute format(
+        'delete from only %1$s
+         where ctid = any(array(select ctid from only %1$s where organisation_id = $1 limit $2))',
+        step.held
+      )
+      using organisation, batch_size;
+      get diagnostics deleted = row_count;
+      if deleted > 0 then
+        emptied := (select pg_class.relname from pg_class where pg_class.oid = step.held);
+        is_finished := false;
+        if erasure_id is null then
+          insert into public.crm_erasures as erasure (organisation_id, subject, key_id, subject_hashes, counts)
+          values (organisation, 'organisation', key_id, array[subject_hash], '{}')
+          returning erasure.id into erasure_id;
+        end if;
+        update public.crm_erasures as erasure
+        set counts = erasure.counts || jsonb_build_object(
+          step.counted_as,
+          coalesce((erasure.counts ->> step.counted_as)::bigint, 0) + deleted
+        )
+        where erasure.organisation_id = organisation
+          and erasure.id = erasure_id;
+        return next;
+        return;
+      end if;
+    end loop;
+  end loop;
+
+  -- A rate limit of an account is named after it.
+  delete from public.crm_rate_limits as limits
+  using public.crm_connections as connection
+  where connection.organisation_id = organisation
+    and limits.provider = connection.provider
+    and limits.scope = connection.account
+    and not exists (
+      select
+      from public.crm_connections as other
+      where other.provider = limits.provider
+        and other.account = limits.scope
+        and other.status <> 'disconnected'
+    );
+  delete from public.crm_connections as connection
+  where connection.organisation_id = organisation;
+  get diagnostics deleted = row_count;
+  is_finished := true;
+  if deleted > 0 and erasure_id is null then
+    insert into public.crm_erasures as erasure (organisation_id, subject, key_id, subject_hashes, counts)
+    values (organisation, 'organisation', key_id, array[subject_hash], '{}')
+    returning erasure.id into erasure_id;
+  end if;
+  emptied := case when deleted > 0 then 'crm_connections' end;
+  update public.crm_erasures as erasure
+  set
+    counts = erasure.counts || jsonb_build_object('crm_connections', deleted),
+    finished_at = now()
+  where erasure.organisation_id = organisation
+    and erasure.id = erasure_id;
+  return next;
+end
+$_$;
+
+--
+-- Name: FUNCTION crm_erase_organisation(organisation_id uuid, subject_hash bytea, key_id text, batch_size integer); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_erase_organisation(organisation_id uuid, subject_hash bytea, key_id text, batch_size integer) IS 'Erases an organisation, a batch of rows of one table in each call, which is to be a transaction of its own: call it until is_finished. It may be interrupted at any time. Returns the proof''s id, the table that it has deleted from and how many rows; of an organisation of which nothing is kept, is_finished and null. The log is emptied a month at a time, detached months too, then the other tables, and the connections last; contacts and organisations are the host''s to delete. subject_hash is the HMAC-SHA-256 of the organisation''s id with the key that key_id names. Locks the organisation''s connections and external ids, and nobody else''s rows. SECURITY DEFINER with crm_schema.erasing, as crm_erase_contact: only the owner may run it. Fails with CRM04 while a connection is live, while credentials have still to be revoked, and for wrong parameters, with CRM01 if a detached month cannot be searched, and with 0A000 unless at READ COMMITTED.';
+
+--
 -- Name: crm_erased_record_hash(bytea, text, text, text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -3581,6 +3722,56 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_organisation_id() IS 'The organisation (tenant) whose rows crm_app sees in this transaction. Fails with SQLSTATE CRM05 if none is set, so that hidden rows are not mistaken for missing ones.';
+
+--
+-- Name: crm_organisation_tables(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_organisation_tables() RETURNS TABLE(held regclass, counted_as text)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  -- The log a month at a time, then the months that were detached.
+  select month.held, 'crm_sync_log'
+  from (
+    (
+      select partition.relid as held
+      from pg_partition_tree('public.crm_sync_log'::regclass) as partition
+      inner join pg_class
+        on pg_class.oid = partition.relid
+      where partition.isleaf
+      order by pg_class.relname
+    )
+    union all
+    select tables
+    from public.crm_sync_log_tables() as tables
+    where tables <> 'public.crm_sync_log'::regclass
+  ) as month
+  union all
+  select
+    ('public.' || quote_ident(other.name))::regclass,
+    other.name
+  from unnest(array[
+    'crm_sync_failures',
+    'crm_sync_conflicts',
+    'crm_record_requests',
+    'crm_outbound_changes',
+    'crm_sync_cursors',
+    'crm_sync_runs',
+    'contact_external_id_aliases',
+    'contact_external_ids',
+    'contact_external_id_archive',
+    'contact_external_id_changes',
+    'crm_erased_records',
+    'crm_erasure_salts'
+  ]) as other (name)
+$$;
+
+--
+-- Name: FUNCTION crm_organisation_tables(); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_organisation_tables() IS 'Lists the tables that hold rows of organisations, in the order in which crm_erase_organisation empties them: what references others first. Not crm_connections, which is last, nor the proofs, which stay.';
 
 --
 -- Name: crm_pause_end(timestamp with time zone, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
@@ -6518,9 +6709,12 @@ CREATE TABLE public.crm_erasures (
     erased_at timestamp with time zone DEFAULT now() NOT NULL,
     erased_by text DEFAULT SESSION_USER NOT NULL,
     counts jsonb NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT crm_erasures_contact_has_no_finish_check CHECK (((finished_at IS NULL) OR (subject = 'organisation'::text))),
     CONSTRAINT crm_erasures_counts_is_object_check CHECK ((jsonb_typeof(counts) = 'object'::text)),
     CONSTRAINT crm_erasures_erased_at_in_range_check CHECK (((erased_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (erased_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_erasures_erased_by_check CHECK (((btrim(erased_by, E' \t\n\r\f\x0b'::text) <> ''::text) AND (length(erased_by) <= 100))),
+    CONSTRAINT crm_erasures_finished_at_in_range_check CHECK (((finished_at >= '1900-01-01 00:00:00+00'::timestamp with time zone) AND (finished_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
     CONSTRAINT crm_erasures_key_id_check CHECK ((key_id ~ '^[0-9a-f]{16}$'::text)),
     CONSTRAINT crm_erasures_subject_check CHECK ((subject = ANY (ARRAY['contact'::text, 'organisation'::text]))),
     CONSTRAINT crm_erasures_subject_hashes_check CHECK (((cardinality(subject_hashes) >= 1) AND (array_position(subject_hashes, NULL::bytea) IS NULL)))
@@ -6530,7 +6724,7 @@ CREATE TABLE public.crm_erasures (
 -- Name: TABLE crm_erasures; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_erasures IS 'Proof of each erasure: when, by whom, and how much. No personal data: whose it was is a keyed hash, and the key is not in the database. Written by crm_erase_contact; only the owner reads it.';
+COMMENT ON TABLE public.crm_erasures IS 'Proof of each erasure: when, by whom, and how much. No personal data: whose it was is a keyed hash, and the key is not in the database. Written by crm_erase_contact and crm_erase_organisation; only the owner reads it.';
 
 --
 -- Name: COLUMN crm_erasures.organisation_id; Type: COMMENT; Schema: public; Owner: -
@@ -6566,7 +6760,7 @@ COMMENT ON COLUMN public.crm_erasures.subject_hashes IS 'HMAC-SHA-256 of each co
 -- Name: COLUMN crm_erasures.erased_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_erasures.erased_at IS 'When the transaction that erased began.';
+COMMENT ON COLUMN public.crm_erasures.erased_at IS 'When the transaction that erased began; for an organisation, the first one.';
 
 --
 -- Name: COLUMN crm_erasures.erased_by; Type: COMMENT; Schema: public; Owner: -
@@ -6578,7 +6772,19 @@ COMMENT ON COLUMN public.crm_erasures.erased_by IS 'The database user who erased
 -- Name: COLUMN crm_erasures.counts; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_erasures.counts IS 'How many rows were deleted or rewritten, by table.';
+COMMENT ON COLUMN public.crm_erasures.counts IS 'How many rows were deleted or rewritten, by table; of an organisation, so far.';
+
+--
+-- Name: COLUMN crm_erasures.finished_at; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.crm_erasures.finished_at IS 'When nothing of the organisation was left. Null while it is being erased, and for contacts: each is erased in one transaction.';
+
+--
+-- Name: CONSTRAINT crm_erasures_contact_has_no_finish_check ON crm_erasures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erasures_contact_has_no_finish_check ON public.crm_erasures IS 'Only the erasure of an organisation takes more than one transaction.';
 
 --
 -- Name: CONSTRAINT crm_erasures_counts_is_object_check ON crm_erasures; Type: COMMENT; Schema: public; Owner: -
@@ -6597,6 +6803,12 @@ COMMENT ON CONSTRAINT crm_erasures_erased_at_in_range_check ON public.crm_erasur
 --
 
 COMMENT ON CONSTRAINT crm_erasures_erased_by_check ON public.crm_erasures IS 'Not blank, and at most 100 characters.';
+
+--
+-- Name: CONSTRAINT crm_erasures_finished_at_in_range_check ON crm_erasures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT crm_erasures_finished_at_in_range_check ON public.crm_erasures IS 'In the years 1900 to 9998: every client can read it.';
 
 --
 -- Name: CONSTRAINT crm_erasures_key_id_check ON crm_erasures; Type: COMMENT; Schema: public; Owner: -
@@ -9648,6 +9860,12 @@ REVOKE ALL ON FUNCTION public.crm_edit_function(function regprocedure, present t
 REVOKE ALL ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) FROM PUBLIC;
 
 --
+-- Name: FUNCTION crm_erase_organisation(organisation_id uuid, subject_hash bytea, key_id text, batch_size integer); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_erase_organisation(organisation_id uuid, subject_hash bytea, key_id text, batch_size integer) FROM PUBLIC;
+
+--
 -- Name: FUNCTION crm_erased_record_hash(salt bytea, provider text, entity_type text, external_id text); Type: ACL; Schema: public; Owner: -
 --
 
@@ -9792,6 +10010,12 @@ GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, pr
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_app;
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_organisation_id() TO crm_reader;
+
+--
+-- Name: FUNCTION crm_organisation_tables(); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_organisation_tables() FROM PUBLIC;
 
 --
 -- Name: FUNCTION crm_pause_end(paused_at timestamp with time zone, pause_ends_at timestamp with time zone, at timestamp with time zone); Type: ACL; Schema: public; Owner: -

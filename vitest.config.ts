@@ -24,6 +24,7 @@ function project(
     resolve: {
       // The examples import the package by its name, which would be whatever was built last, or nothing.
       alias: {
+        '@nurturehub/crm-schema/clients': projectPath('src/clients.ts'),
         '@nurturehub/crm-schema/credentials': projectPath('src/credentials.ts'),
         '@nurturehub/crm-schema/migrations': projectPath('src/migrations.ts'),
         '@nurturehub/crm-schema/queries': projectPath('src/queries.ts'),

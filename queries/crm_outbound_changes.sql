@@ -350,11 +350,11 @@ left join lateral (
   cross join lateral (
     select
     from crm_sync_failures
-    where (organisation_id = :organisationId!::uuid) is true
+    where organisation_id = :organisationId!::uuid
       and connection_id = connection.id
       and direction = 'outbound'
       and record_id = wanted.contact_id::text
-      and dismissed_at is not null
+      and (dismissed_at is not null) is true
     limit 1
   ) as dismissed
   cross join lateral (

@@ -1,6 +1,6 @@
 /**
  * Operating the schema from a program, as the command `crm-schema` does: migrating, maintaining the log's partitions,
- * comparing a database with what this version expects, and erasing people.
+ * comparing a database with what this version expects, and erasing people and organisations.
  *
  * Every function takes a dedicated connection and begins its own transactions, except `contactErase`, which leaves the
  * transaction to the caller.
@@ -11,6 +11,11 @@
 export { type ContactErasure, type ContactKey, contactErase } from './erasure/contact-erasure.js';
 export { contactEraseAgain, type RepeatedErasure } from './erasure/erase-again.js';
 export { ErasureKey } from './erasure/erasure-key.js';
+export {
+  type OrganisationErasure,
+  type OrganisationErasureParams,
+  organisationErase,
+} from './erasure/organisation-erasure.js';
 export { type ErasedRecord, type ErasureProof, erasureList } from './erasure/proofs.js';
 export { type MigrationRelease, migrationsDirectory } from './migrations/files.js';
 export {

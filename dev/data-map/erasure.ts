@@ -10,7 +10,7 @@ export const erasureTables: Record<string, TableEntry> = {
       not: 'Whoever it names was erased. Its hashes tell nobody who has not the key whose they are.',
     },
     identifies: ['subject_hashes'],
-    describes: ['id', 'subject', 'erased_at', 'counts'],
+    describes: ['id', 'subject', 'erased_at', 'finished_at', 'counts'],
     staff: ['erased_by'],
     agency: ['organisation_id'],
     technical: ['key_id'],

@@ -14,6 +14,7 @@ const subcommands: Record<string, () => Promise<Command>> = {
   failures: async () => (await import('./failing-records.js')).failuresCommand(),
   credentials: async () => (await import('./credentials.js')).credentialsCommand(),
   contact: async () => (await import('./contact.js')).contactCommand(),
+  organisation: async () => (await import('./organisation.js')).organisationCommand(),
   partitions: async () => (await import('./partitions.js')).partitionsCommand(),
   verify: async () => (await import('./verify.js')).verifyCommand(version),
 };

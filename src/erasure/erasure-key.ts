@@ -48,6 +48,16 @@ export class ErasureKey {
   }
 
   /**
+   * What a proof has of an organisation.
+   *
+   * @param organisationId the organisation's UUID
+   * @returns HMAC-SHA-256
+   */
+  hashOrganisation(organisationId: string): Buffer {
+    return this.#hmac(`organisation ${organisationId.toLowerCase()}`);
+  }
+
+  /**
    * The salt with which the database recognises the records of erased people.
    *
    * @param organisationId the organisation's UUID

@@ -714,11 +714,11 @@ export interface OutboundChangeListWaitingResult {
  *   cross join lateral (
  *     select
  *     from crm_sync_failures
- *     where (organisation_id = :organisationId!::uuid) is true
+ *     where organisation_id = :organisationId!::uuid
  *       and connection_id = connection.id
  *       and direction = 'outbound'
  *       and record_id = wanted.contact_id::text
- *       and dismissed_at is not null
+ *       and (dismissed_at is not null) is true
  *     limit 1
  *   ) as dismissed
  *   cross join lateral (
@@ -743,7 +743,7 @@ export interface OutboundChangeListWaitingResult {
  */
 export const outboundChangeListWaiting = new PreparedQuery<OutboundChangeListWaitingParams,OutboundChangeListWaitingResult>({
   name: 'outboundChangeListWaiting',
-  statementName: 'outboundChangeListWaiting_67db4214',
+  statementName: 'outboundChangeListWaiting_d6d6e271',
   isPreparable: false,
   params: [
     { name: 'contactIds', required: true },
@@ -787,11 +787,11 @@ left join lateral (
   cross join lateral (
     select
     from crm_sync_failures
-    where (organisation_id = $2::uuid) is true
+    where organisation_id = $2::uuid
       and connection_id = connection.id
       and direction = 'outbound'
       and record_id = wanted.contact_id::text
-      and dismissed_at is not null
+      and (dismissed_at is not null) is true
     limit 1
   ) as dismissed
   cross join lateral (

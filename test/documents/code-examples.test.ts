@@ -59,6 +59,7 @@ test('each @example is found', () => {
 test('the functions that a first program, a worker, a webhook and a health page call have an example, and so have the export and the erasure', () => {
   expect(examples.map(({ name }) => name).toSorted()).toEqual([
     'canonicalTimestamp',
+    'clientOf',
     'connectionAdvanceLastSyncedAt',
     'connectionListWithHealth',
     'connectionRequestSync',
@@ -69,6 +70,7 @@ test('the functions that a first program, a worker, a webhook and a health page 
     'credentialsConnect',
     'credentialsGet',
     'credentialsRefresh',
+    'fromPostgresJs',
     'outboundChangeClaim',
     'outboundChangeRecord',
     'recordRequestAdd',

@@ -8,6 +8,7 @@ import { credentialsCommand } from '../../src/cli/credentials.js';
 import { failuresCommand } from '../../src/cli/failing-records.js';
 import { healthCommand } from '../../src/cli/health.js';
 import { migrateCommand } from '../../src/cli/migrate.js';
+import { organisationCommand } from '../../src/cli/organisation.js';
 import { partitionsCommand } from '../../src/cli/partitions.js';
 import { verifyCommand } from '../../src/cli/verify.js';
 
@@ -17,6 +18,7 @@ const commands: readonly Command[] = [
   failuresCommand(),
   healthCommand(),
   migrateCommand(),
+  organisationCommand(),
   partitionsCommand(),
   verifyCommand(''),
 ];

@@ -51,6 +51,7 @@ test.each([
   'README.md',
   'docs/adapters.md',
   'docs/architecture.md',
+  'docs/clients.md',
   'docs/credentials.md',
   'docs/demo.md',
   'docs/identity.md',

@@ -257,6 +257,26 @@ describe('down with rows in the table', () => {
   });
 
   test.each([
+    ['contact', false],
+    ['organisation', true],
+  ])('the down of add_organisation_erasure with a proof of a %s refuses: %s', async (subject, isRefused) => {
+    const { down, laterDowns } = downsTo('add_organisation_erasure');
+    await rolledBack(pool, async (client) => {
+      for (const later of laterDowns) await client.query(later);
+      await client.query(
+        `insert into crm_erasures (organisation_id, subject, key_id, subject_hashes, counts)
+         values (gen_random_uuid(), $1, repeat('0', 16), array[sha256('')], '{}')`,
+        [subject],
+      );
+      if (!isRefused) return client.query(down);
+      return expectRefused(client.query(down), {
+        code: 'CRM03',
+        message: expect.stringContaining('an organisation has been erased'),
+      });
+    });
+  });
+
+  test.each([
     ['0032_', "credentials_excused_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
     ['0032_', "records_failing_at = '2026-11-16T09:00:00Z'", 'has streaks of failed syncs'],
     ['0033_', 'paused_at = now()', 'has paused connections'],

@@ -1,4 +1,4 @@
-// A consumer's program on all four entry points of the package: migrates a database, connects a CRM, records a batch,
+// A consumer's program on all five entry points of the package: migrates a database, connects a CRM, records a batch,
 // and prints what it found, as JSON.
 import { randomUUID } from 'node:crypto';
 import {
@@ -9,6 +9,7 @@ import {
   withNamedStatements,
   withOrganisation,
 } from '@nurturehub/crm-schema';
+import { clientOf, shareClients } from '@nurturehub/crm-schema/clients';
 import { credentialsConnect, credentialsGet, generateKey, KeyRing } from '@nurturehub/crm-schema/credentials';
 import { migrateUp, partitionsList, verify } from '@nurturehub/crm-schema/migrations';
 import { connectionGet } from '@nurturehub/crm-schema/queries';
@@ -46,10 +47,12 @@ async function sync(pool) {
     batchNumber: 1,
     events: [{ ...record, status: 'error', error }],
   });
-  const [health] = await connectionListWithHealth(pool, {
+  const shared = await shareClients(pool).connect();
+  const [health] = await connectionListWithHealth(await clientOf((statement) => shared.query(statement)), {
     organisationId,
     failuresSince: '2026-01-01T00:00:00Z',
   });
+  shared.release();
   const stored = await credentialsGet(pool, keys, { organisationId, connectionId, provider });
   const [connection] = await connectionGet.run({ organisationId, connectionId }, pool);
   return {

@@ -77,7 +77,7 @@ describe.skipIf(noOtherRuntimes)('on another runtime', () => {
     });
     afterAll(() => rm(application.folder, { recursive: true, force: true }));
 
-    test('works by all four entry points', async () => {
+    test('works by all five entry points', async () => {
       const { code, stdout, stderr } = await application.program('application.mjs', {
         DATABASE_URL: forProgram.url,
       });

@@ -130,6 +130,12 @@ describe.each(managers)('installed by %s, the package', (manager) => {
       'connectionGet.name, connectionGet.parameterNames.length',
       'connectionGet 2',
     ],
+    [
+      '/clients',
+      '{ clientOf, fromPostgresJs }',
+      'typeof clientOf, typeof fromPostgresJs',
+      'function function',
+    ],
     ['/migrations', '{ migrateUp, verify }', 'typeof migrateUp, typeof verify', 'function function'],
     ['/credentials', '{ KeyRing, keyAlgorithms }', 'keyAlgorithms.length, typeof KeyRing.load', '4 function'],
   ])('can be imported and required as .%s', async (subpath, names, shown, expected) => {
@@ -149,6 +155,7 @@ describe.each(managers)('installed by %s, the package', (manager) => {
   test.each([
     ['no code for keys', '', false],
     ['no code for keys with its queries', '/queries', false],
+    ['no code for keys with its clients', '/clients', false],
     ['code for keys with its credentials', '/credentials', true],
   ])('loads %s', async (_, subpath, expected) => {
     const { stderr } = await consumer.evaluate('module', `import '${packageJson.name}${subpath}'`, {

@@ -192,6 +192,11 @@ export async function publicCalls(
     syncRunPurge: (client) => crm.syncRunPurge(client),
     syncRunSweep: (client) => crm.syncRunSweep(client),
     syncRunFinish: (client) => crm.syncRunFinish(client, { ...run, outcome: 'success' }),
+    organisationErase: async (client) => {
+      const leaving = await createTenant(pool);
+      const key = migrations.ErasureKey.parse('0'.repeat(43));
+      return migrations.organisationErase(client, key, { organisationId: leaving.organisationId });
+    },
     verify: (client) => migrations.verify(client),
     withOrganisation: (_, clients) =>
       crm.withOrganisation(clients, organisationId, (client) => crm.connectionListTotals(client)),

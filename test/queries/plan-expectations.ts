@@ -178,7 +178,19 @@ export const expectations: Record<QueryName, Expectation> = {
     buffers: 5000,
   },
   outboundChangeClaim: { indexes: [...changes, ...heldRun], buffers: 1500 },
-  outboundChangeListWaiting: { indexes: [...changes, 'crm_sync_failures_unpushed_idx'], buffers: 1200 },
+  outboundChangeListWaiting: {
+    indexes: [
+      ...changes,
+      'crm_sync_failures_unpushed_idx',
+      'crm_sync_failures_pkey',
+      // Of a connection that the planner knows to have no failures.
+      'crm_sync_failures_kind_idx',
+      ...liveConnection.indexes,
+      'contact_external_ids_contact_id_provider_key',
+      'contact_external_id_aliases_contact_id_provider_idx',
+    ],
+    buffers: 2000,
+  },
   // The reads are in crm_continue_fill.
   outboundFillContinue: { indexes: [], buffers: 3000 },
   outboundFillStart: liveConnection,

@@ -1,8 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import pg from 'pg';
+import postgres from 'postgres';
 import ts from 'typescript';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
+import { fromPostgresJs } from '../../src/clients.js';
 import * as credentialsApi from '../../src/credentials.js';
 import * as rootApi from '../../src/index.js';
 import { type Queryable, withNamedStatements } from '../../src/index.js';
@@ -93,6 +95,20 @@ const clients: [string, () => Promise<{ client: Queryable; end: () => Promise<vo
         types: { getTypeParser: () => () => 'spoilt' } as never,
       });
       return { client: pool, end: () => pool.end() };
+    },
+  ],
+  [
+    'postgres.js',
+    async () => {
+      const sql = postgres(database.url, { onnotice() {} });
+      return { client: fromPostgresJs(sql), end: () => sql.end() };
+    },
+  ],
+  [
+    'postgres.js with named statements',
+    async () => {
+      const sql = postgres(database.url, { onnotice() {} });
+      return { client: withNamedStatements(fromPostgresJs(sql)), end: () => sql.end() };
     },
   ],
 ];

@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
+import * as clients from '../../src/clients.js';
 import * as credentials from '../../src/credentials.js';
 import * as crm from '../../src/index.js';
 import * as migrations from '../../src/migrations.js';
@@ -9,12 +10,13 @@ import { consumerProgram } from '../support/consumer-program.js';
 
 const imports = `
   import * as crm from '@nurturehub/crm-schema';
+  import * as clients from '@nurturehub/crm-schema/clients';
   import * as credentials from '@nurturehub/crm-schema/credentials';
   import * as migrations from '@nurturehub/crm-schema/migrations';
   import * as queries from '@nurturehub/crm-schema/queries';`;
 
 /** The package's functions, as `<module>.<name>`. */
-const functions = Object.entries({ crm, credentials, migrations }).flatMap(([module, exports]) =>
+const functions = Object.entries({ crm, clients, credentials, migrations }).flatMap(([module, exports]) =>
   Object.entries<unknown>(exports)
     .filter(([name, value]) => typeof value === 'function' && /^[a-z]/.test(name))
     .map(([name]) => `${module}.${name}`),
@@ -30,7 +32,9 @@ test('declarations can be emitted for a consumer’s wrappers of each function',
   const source = program.getSourceFile(path);
   const found = [...program.getSemanticDiagnostics(source), ...program.getDeclarationDiagnostics(source)];
   expect(found.map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))).toEqual([]);
-  expect(functions).toEqual(expect.arrayContaining(['crm.syncRunClaim', 'migrations.migrateUp']));
+  expect(functions).toEqual(
+    expect.arrayContaining(['crm.syncRunClaim', 'migrations.migrateUp', 'clients.clientOf']),
+  );
 });
 
 test.each([

@@ -4,6 +4,7 @@ import { consumerProgram } from '../support/consumer-program.js';
 
 const packageImports = `
   import * as crm from '@nurturehub/crm-schema';
+  import * as clients from '@nurturehub/crm-schema/clients';
   import * as credentials from '@nurturehub/crm-schema/credentials';
   import * as migrations from '@nurturehub/crm-schema/migrations';`;
 
@@ -100,12 +101,13 @@ function textOf(checker: ts.TypeChecker, symbol: ts.Symbol): string {
 }
 
 test('each parameter of the package’s functions, and each member of it, is documented once', () => {
-  const exported = exportedFrom(`${packageImports}\nexport { crm, credentials, migrations };`);
+  const exported = exportedFrom(`${packageImports}\nexport { crm, clients, credentials, migrations };`);
   const places = exported.functions.map(({ place }) => place);
   expect(places.length).toBeGreaterThan(85);
   expect(places).toEqual(
     expect.arrayContaining([
       'syncRunClaim',
+      'fromPostgresJs',
       'credentialsConnect',
       'migrateUp',
       'KeyRing.load',
@@ -120,7 +122,9 @@ test.each([
   ['contactId', "The contact's UUID."],
   ['runId', "The run's id: a bigint, as text."],
 ])('%s means the same in each function, in the same words', (member, words) => {
-  const { checker, functions } = exportedFrom(`${packageImports}\nexport { crm, credentials, migrations };`);
+  const { checker, functions } = exportedFrom(
+    `${packageImports}\nexport { crm, clients, credentials, migrations };`,
+  );
   const texts = functions.flatMap(({ signature }) =>
     signature.getParameters().flatMap((parameter) =>
       membersOf(checker, checker.getTypeOfSymbol(parameter))
