@@ -2,6 +2,7 @@ import type { ClientBase } from 'pg';
 import { answerHealth } from './answers/health.js';
 import { answerHistory } from './answers/history.js';
 import { answerIdentity } from './answers/identity.js';
+import { answerRequest } from './answers/request.js';
 import { createHostRows } from './people.js';
 import { wrapped } from './text.js';
 import { week } from './week.js';
@@ -10,7 +11,7 @@ const introduction =
   'Imported directly, without worker runs: only the log records failures, so the cursor stops before the first one.';
 
 /**
- * Plays a first week of sync and answers the schema's three questions.
+ * Plays a first week of sync, answers the schema's three questions, and then a person's request.
  *
  * The output is always the same, because ids and times are fixed.
  *
@@ -27,7 +28,7 @@ export async function playDemo(client: ClientBase, print: (text: string) => void
     const lines = wrapped(await play(client), indent);
     print(lines.join('\n').replace(indent, `${title}  `));
   }
-  for (const answer of [answerHealth, answerHistory, answerIdentity]) {
+  for (const answer of [answerHealth, answerHistory, answerIdentity, answerRequest]) {
     print('');
     await answer(client, print);
   }

@@ -13,6 +13,7 @@ import { leakDifferences } from './leak-differences.js';
 import { rangeDifferences } from './partition-differences.js';
 import { readItems } from './read-items.js';
 import { type AppliedMigrations, readAppliedMigrations } from './row-items.js';
+import { sequenceDifferences } from './sequence-differences.js';
 
 /** What of the host is intended: see `VerifyOptions`. */
 interface KnownNames {
@@ -57,7 +58,15 @@ export async function findDifferences(
   if (migrations.length > 0) return migrations;
   const namesOf = (kind: ItemKind) => expected.filter((item) => item.kind === kind).map(({ name }) => name);
   const own = { tables: namesOf('table'), views: namesOf('view'), functions: namesOf('function') };
-  return [...differences, ...ranges, ...(await leakDifferences(client, own, knownObjects))];
+  return [
+    ...differences,
+    ...ranges,
+    // Of tables that differ, nothing can be said.
+    ...(differences.some(({ kind }) => kind === 'table' || kind === 'column')
+      ? []
+      : await sequenceDifferences(client, installation.schema)),
+    ...(await leakDifferences(client, own, knownObjects)),
+  ];
 }
 
 function hiddenMigrationsDifference({ table }: AppliedMigrations): Difference {

@@ -48,6 +48,7 @@ export interface VerifyOptions {
  * - that no setting of the database or of a role stops the schema's clock, disables triggers or sets an
  *   organisation;
  * - that everything deleted by age has a retention period;
+ * - that no sequence is behind the numbers that its table has, if the user sees the whole table, as the owner does;
  * - that no view, rule or function of the host lets others read the schema's tables with its owner's rights.
  *
  * Other objects of the host are ignored, unless they are called `crm_…` or are on a table of this schema.
