@@ -4,7 +4,9 @@ import { addExportCommand } from './contact-export.js';
 
 /** `crm-schema contact …` */
 export function contactCommand(): Command {
-  const command = new Command('contact').description('Shows what is kept of a person, and erases it.');
+  const command = new Command('contact').description(
+    'Exports or erases a person, and lists the proofs of erasures.',
+  );
   addExportCommand(command);
   addEraseCommands(command);
   return command;
