@@ -160,7 +160,7 @@ begin
     end if;
     perform %1$I.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
     for step in select tables.held, tables.counted_as from %1$I.crm_organisation_tables() as tables loop
-      -- For this statement alone: see 0051.
+      -- The way through the log's trigger, for this statement alone.
       perform set_config('crm_schema.erasing', 'on', true);
       -- By the place of each row: to join a table with its own rows would read it as a whole.
       execute format(
@@ -227,7 +227,7 @@ $body$
 $create$);
 
 comment on function crm_erase_organisation(uuid, bytea, text, integer) is
-  'Erases an organisation, a batch of rows of one table in each call, which is to be a transaction of its own: call it until is_finished. It may be interrupted at any time. Returns the proof''s id, the table that it has deleted from and how many rows; of an organisation of which nothing is kept, is_finished and null. The log is emptied a month at a time, detached months too, then the other tables, and the connections last; contacts and organisations are the host''s to delete. subject_hash is the HMAC-SHA-256 of the organisation''s id with the key that key_id names. Locks the organisation''s connections and external ids, and nobody else''s rows. SECURITY DEFINER with crm_schema.erasing, as crm_erase_contact: only the owner may run it. Fails with CRM04 while a connection is live, while credentials have still to be revoked, and for wrong parameters, with CRM01 if a detached month cannot be searched, and with 0A000 unless at READ COMMITTED.';
+  'Erases an organisation, a batch of rows of one table in each call, which is to be a transaction of its own: call it until is_finished. It may be interrupted at any time. Returns the proof''s id, the table that it has deleted from and how many rows; of an organisation of which nothing is kept, is_finished and null. The log is emptied a month at a time, detached months too, then the other tables, and the connections last; contacts and organisations are the host''s to delete. subject_hash is the HMAC-SHA-256 of the organisation''s id with the key that key_id names. Locks the organisation''s connections and external ids, and nobody else''s rows. SECURITY DEFINER, and turns on crm_schema.erasing for its own statements, as crm_erase_contact: only the owner may run it. Fails with CRM04 while a connection is live, while credentials have still to be revoked, and for wrong parameters, with CRM01 if a detached month cannot be searched, and with 0A000 unless at READ COMMITTED.';
 
 revoke execute
 on function

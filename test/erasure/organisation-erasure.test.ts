@@ -166,6 +166,13 @@ describe('organisationErase', () => {
     });
   });
 
+  test('leaves the log append-only for the owner, later in the same transaction', async () => {
+    await rolledBack(pool, async (client) => {
+      await client.query(...(batchOf(leaving.organisationId, 20) as [string, unknown[]]));
+      await expectRefused(client.query('delete from crm_sync_log'), { code: 'CRM02' });
+    });
+  });
+
   test('refuses a pool, an open transaction, and a batch of no rows', async () => {
     const { organisationId } = leaving;
     const refused = (code: string) => expect.objectContaining({ code });
