@@ -152,11 +152,11 @@ async function readProofs(file: string): Promise<ErasureProof[]> {
 
 async function listErasures(options: { json?: boolean }): Promise<void> {
   const erasures = await withConnection((client) => erasureList(client));
-  const table = erasures.map(({ erasureId, organisationId, subject, erasedAt, keyId }) => [
+  const table = erasures.map(({ erasureId, organisationId, subject, finishedAt, keyId }) => [
     erasureId,
     organisationId,
     subject,
-    formatTime(erasedAt),
+    finishedAt === null ? 'not finished' : formatTime(finishedAt),
     keyId,
   ]);
   await printResult(

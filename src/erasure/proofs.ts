@@ -10,8 +10,13 @@ export interface ErasureProof {
   erasureId: string;
   /** Who was erased. */
   subject: 'contact' | 'organisation';
-  /** When. */
+  /** When; of an organisation, when it began. */
   erasedAt: Timestamp;
+  /**
+   * Of an organisation: when nothing of it was left; null if the erasure was interrupted, and is to be continued. Of a
+   * contact the same as `erasedAt`.
+   */
+  finishedAt: Timestamp | null;
   /** The database user who erased. */
   erasedBy: string;
   /** The key of its hashes. */
@@ -51,6 +56,10 @@ const selectProofs = `
       'erasureId', erasure.id::text,
       'subject', erasure.subject,
       'erasedAt', to_char(erasure.erased_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+      'finishedAt', to_char(
+        case erasure.subject when 'contact' then erasure.erased_at else erasure.finished_at end at time zone 'UTC',
+        'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+      ),
       'erasedBy', erasure.erased_by,
       'keyId', erasure.key_id,
       'subjectHashes', (

@@ -37,6 +37,7 @@ test('contactErase erases everyone merged into the contact, whatever the case of
     erasureId: erased.erasureId,
     keyId: key.id,
     counts: erased.counts,
+    finishedAt: proof?.erasedAt,
     erasedAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/),
   });
   expect([...(proof?.subjectHashes ?? [])].sort()).toEqual(

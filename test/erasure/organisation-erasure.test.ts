@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { withClient } from '../../dev/database.js';
 import {
   connectionDisconnect,
   connectionListTotals,
@@ -10,7 +11,7 @@ import {
   syncLogRecord,
   syncRunClaim,
 } from '../../src/index.js';
-import { ErasureKey, organisationErase } from '../../src/migrations.js';
+import { ErasureKey, erasureList, organisationErase } from '../../src/migrations.js';
 import { connect } from '../support/connection.js';
 import { rolledBack, useDatabase } from '../support/database.js';
 import { placesOf } from '../support/erasure.js';
@@ -120,9 +121,13 @@ describe('organisationErase', () => {
       [leaving.organisationId],
     );
     expect(rows).toMatchObject([{ finished_at: null, counts: { crm_sync_log: 54 } }]);
+    const proof = async () =>
+      (await withClient(database.url, erasureList)).find((each) => each.erasureId === rows[0].id);
+    expect(await proof()).toMatchObject({ subject: 'organisation', finishedAt: null });
     const { erasureId, counts } = await erase(leaving.organisationId);
     expect(erasureId).toBe(rows[0].id);
     expect(counts).toMatchObject({ crm_sync_log: 108 });
+    expect(await proof()).toMatchObject({ finishedAt: expect.stringMatching(/^20.*Z$/) });
   });
 
   test('of an organisation of which nothing is kept, writes no proof', async () => {
