@@ -48,6 +48,7 @@ export async function publicCalls(
   const limit = { provider, scope: 'AAA', counted: 'requests' } as const;
   const stored = { credentials: sampleCredentials.reapit };
   const table = { migrationsTable: 'pgmigrations' };
+  const erasureKey = migrations.ErasureKey.parse('0'.repeat(43));
   return {
     connectionAdvanceLastSyncedAt: (client) =>
       crm.connectionAdvanceLastSyncedAt(client, { ...key, lastSyncedAt: since }),
@@ -194,8 +195,7 @@ export async function publicCalls(
     syncRunFinish: (client) => crm.syncRunFinish(client, { ...run, outcome: 'success' }),
     organisationErase: async (client) => {
       const leaving = await createTenant(pool);
-      const key = migrations.ErasureKey.parse('0'.repeat(43));
-      return migrations.organisationErase(client, key, { organisationId: leaving.organisationId });
+      return migrations.organisationErase(client, erasureKey, { organisationId: leaving.organisationId });
     },
     verify: (client) => migrations.verify(client),
     withOrganisation: (_, clients) =>
@@ -203,6 +203,11 @@ export async function publicCalls(
     connectionPause: (client) => crm.connectionPause(client, claimable),
     connectionResume: (client) => crm.connectionResume(client, claimable),
     connectionDisconnect: (client) => crm.connectionDisconnect(client, claimable),
+    contactErase: (client) =>
+      migrations.contactErase(client, erasureKey, { organisationId, contactId: otherId }),
+    erasureList: (client) => migrations.erasureList(client),
+    contactEraseAgain: async (client) =>
+      migrations.contactEraseAgain(client, erasureKey, await migrations.erasureList(client)),
   };
 }
 
